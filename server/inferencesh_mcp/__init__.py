@@ -1,0 +1,3 @@
+"""The bridge from inference.sh to every MCP host."""
+
+__version__ = "0.1.0"

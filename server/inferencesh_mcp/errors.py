@@ -1,0 +1,153 @@
+"""Every way this can fail, as a tree by remedy. Imports nothing.
+
+InferenceError
+├── CallError              change the arguments
+│   ├── InvalidInput         400, 422, or refused by us before anything was sent
+│   ├── NotFound             404
+│   ├── Conflict             409
+│   ├── Gone                 410
+│   └── FileRefused          a file that may not, or cannot, be read or written
+├── AccountError           a person has to do something
+│   ├── KeyMissing           no key was given
+│   ├── KeyRefused           401
+│   ├── PaymentRequired      402
+│   ├── Forbidden            403
+│   └── RequirementsNotMet   412, with what is missing and how to supply it
+├── WaitError              the same call may work later
+│   ├── RateLimited          429
+│   ├── Unavailable          5xx, or no connection
+│   └── TimedOut             no answer inside the deadline
+├── OutcomeUnknown         the reply to something that must not be sent twice was lost
+├── UpstreamError          the API answered with something that cannot be understood: report it
+└── SettingsError          a setting is wrong: the start is refused
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+Outcome = Literal["not_started", "started", "unknown"]
+"""What became of a run (reliability invariant I-3): nothing began, it began, or nobody can tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requirement:
+    """One thing that an app still needs from a person (HTTP 412)."""
+
+    kind: str
+    """`secret`, `integration`, `credential` or `scope`."""
+    key: str
+    message: str
+    action: str = ""
+    """What to do about it, as a sentence; empty where the API named no action."""
+
+
+@dataclass(eq=False, kw_only=True)
+class InferenceError(Exception):
+    """The root. The text says what failed; the fields say what that means for the caller."""
+
+    code: ClassVar[str] = "error"
+    """Stable, machine-readable name of the failure: part of the answers' contract."""
+
+    message: str
+    next_step: str = ""
+    """The one thing to do next, as a sentence."""
+    outcome: Outcome | None = None
+    """Set on everything that fails while a run is being asked for or followed."""
+    task_id: str | None = None
+    retry_safe: bool | None = None
+    """Whether the same call can be made again without risking a second paid run."""
+    status: int | None = None
+    """The HTTP status it came with, if it came from the API."""
+    upstream_code: str = ""
+    """The API's own code, for example `SESSION_EXPIRED`."""
+    retry_after: float | None = None
+    """Seconds the API asked to wait."""
+    candidates: tuple[str, ...] = ()
+    """Task ids that may belong to a run whose reply was lost."""
+    suggestions: tuple[str, ...] = ()
+    """References close to one that was not found."""
+    requirements: tuple[Requirement, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class CallError(InferenceError):
+    code = "invalid_call"
+
+
+class InvalidInput(CallError):
+    code = "invalid_input"
+
+
+class NotFound(CallError):
+    code = "not_found"
+
+
+class Conflict(CallError):
+    code = "conflict"
+
+
+class Gone(CallError):
+    code = "gone"
+
+
+class FileRefused(CallError):
+    code = "file_refused"
+
+
+class AccountError(InferenceError):
+    code = "account"
+
+
+class KeyMissing(AccountError):
+    code = "key_missing"
+
+
+class KeyRefused(AccountError):
+    code = "key_refused"
+
+
+class PaymentRequired(AccountError):
+    code = "payment_required"
+
+
+class Forbidden(AccountError):
+    code = "forbidden"
+
+
+class RequirementsNotMet(AccountError):
+    code = "requirements_not_met"
+
+
+class WaitError(InferenceError):
+    code = "wait"
+
+
+class RateLimited(WaitError):
+    code = "rate_limited"
+
+
+class Unavailable(WaitError):
+    code = "unavailable"
+
+
+class TimedOut(WaitError):
+    code = "timed_out"
+
+
+class OutcomeUnknown(InferenceError):
+    code = "outcome_unknown"
+
+
+class UpstreamError(InferenceError):
+    code = "upstream_error"
+
+
+class SettingsError(InferenceError):
+    code = "settings"
