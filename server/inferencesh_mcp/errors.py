@@ -25,6 +25,7 @@ InferenceError
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import ClassVar, Literal
 
 Outcome = Literal["not_started", "started", "unknown"]
@@ -141,8 +142,12 @@ class TimedOut(WaitError):
     code = "timed_out"
 
 
+@dataclass(eq=False, kw_only=True)
 class OutcomeUnknown(InferenceError):
     code = "outcome_unknown"
+
+    sent_at: datetime | None = None
+    """When the request left, by the API's clock: what it started was created after this."""
 
 
 class UpstreamError(InferenceError):

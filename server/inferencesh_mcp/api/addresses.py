@@ -1,0 +1,69 @@
+"""Where a request may go: the API's own address from the settings, and the addresses of files. Pure: no I/O."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import SplitResult, urlsplit
+
+from inferencesh_mcp.errors import FileRefused, SettingsError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def base_url(url: str, variable: str) -> str:
+    """The URL without a trailing slash; SettingsError, naming the variable, unless it is https, or http to this machine."""
+    parts = _split(url)
+    if parts is None or parts.query or parts.fragment or parts.username or parts.password:
+        raise SettingsError(message=f"{variable} must be a plain URL such as https://api.inference.sh")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback_host(parts.hostname or "")):
+        raise SettingsError(message=f"{variable} must begin with https:// (http:// is for this machine alone)")
+    return url.strip().rstrip("/")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host's name or address can only mean this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def file_host(url: str, *, loopback: bool) -> tuple[str, int]:
+    """Host and port of a file's URL; FileRefused unless it is https, or http to this machine where `loopback` says so."""
+    parts = _split(url)
+    if parts is None or parts.username or parts.password:
+        raise FileRefused(message="the file's address is not a URL that can be fetched")
+    host = parts.hostname or ""
+    if parts.scheme != "https" and not (loopback and parts.scheme == "http" and is_loopback_host(host)):
+        raise FileRefused(message="the file's address must begin with https://")
+    return host, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def is_allowed(address: str, *, loopback: bool) -> bool:
+    """Whether a file may be fetched from, or sent to, this IP address: public ones only, and this machine if told so."""
+    ip = _plain(ipaddress.ip_address(address.partition("%")[0]))
+    if ip.is_loopback:
+        return loopback
+    return ip.is_global and not ip.is_multicast
+
+
+def _plain(ip: Address) -> Address:
+    """The IPv4 address that an IPv6 one carries inside, if it carries one."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or ip
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url.strip())
+        port_is_fine = parts.port != 0  # reading it is what checks it
+    except ValueError:
+        return None
+    return parts if parts.hostname and port_is_fine else None

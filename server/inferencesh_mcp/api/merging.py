@@ -1,0 +1,118 @@
+"""A task's record and one line of its stream make the task's next record. Pure: no I/O.
+
+What a line may be: a heartbeat; a whole task; `{data, fields}`, of which only the named fields count; `{data}`;
+`{event, data}`; a delta of text; anything else, which changes nothing. See `merge`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inferencesh_mcp.api.words import ENDED, status_word
+
+Record = dict[str, Any]
+
+STREAMED = "streamed"
+"""Where the record keeps what deltas made so far: the shape of an LLM's output (response, reasoning, tool_calls)."""
+
+
+def is_heartbeat(line: Record) -> bool:
+    return line.get("type") == "heartbeat"
+
+
+def merge(record: Record, line: Record) -> Record:
+    """The record after the line; the same object when the line changes nothing. A record that has ended stays."""
+    if is_heartbeat(line) or has_ended(record):
+        return record
+    if line.get("event") == "delta":
+        return _with_delta(record, line.get("data"))
+    return _with_news(record, _news(line))
+
+
+def has_ended(record: Record) -> bool:
+    return status_word(record.get("status")) in ENDED
+
+
+def _news(line: Record) -> Record:
+    """The fields that a line tells, wherever it keeps them."""
+    data = line.get("data")
+    if not isinstance(data, dict):
+        return line if "status" in line or "id" in line else {}
+    fields = line.get("fields")
+    names = fields if isinstance(fields, list) else []
+    return {name: data[name] for name in names if isinstance(name, str) and name in data} or data
+
+
+def _with_news(record: Record, news: Record) -> Record:
+    if _another_id(record, news):
+        return record
+    kept = {name: value for name, value in news.items() if name != STREAMED and (value is not None or name != "status")}
+    merged = {**record, **kept}
+    return record if merged == record else merged
+
+
+def _another_id(record: Record, news: Record) -> bool:
+    """Whether the news are of something else: some events carry an object of their own, with an id."""
+    mine = {record.get("id"), record.get("short_id")}
+    return news.get("id") is not None and record.get("id") is not None and news["id"] not in mine
+
+
+def _with_delta(record: Record, data: Any) -> Record:
+    delta = data.get("delta") if isinstance(data, dict) else None
+    if isinstance(delta, str):
+        delta = {"response": delta}
+    if not isinstance(delta, dict) or not delta:
+        return record
+    so_far = record.get(STREAMED)
+    return {**record, STREAMED: merge_delta(so_far if isinstance(so_far, dict) else {}, delta)}
+
+
+def merge_delta(so_far: Record, delta: Record) -> Record:
+    """An LLM's output with one delta more: text is appended, tool calls merged by index, the rest replaced, null is no change."""
+    merged = dict(so_far)
+    for name, value in delta.items():
+        if value is None:
+            continue
+        if name in {"response", "reasoning"}:
+            merged[name] = _joined(merged.get(name), value)
+        elif name == "tool_calls":
+            merged[name] = _merge_calls(merged.get(name), value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _joined(so_far: Any, more: Any) -> str:
+    return (so_far if isinstance(so_far, str) else "") + (more if isinstance(more, str) else "")
+
+
+def _merge_calls(so_far: Any, more: Any) -> list[Record]:
+    calls = {_index(call): call for call in _objects(so_far)}
+    for call in _objects(more):
+        index = _index(call)
+        calls[index] = _merge_call(calls.get(index, {}), call)
+    return [calls[index] for index in sorted(calls)]
+
+
+def _merge_call(so_far: Record, more: Record) -> Record:
+    merged = {**so_far, **{name: value for name, value in more.items() if value is not None}}
+    if isinstance(more.get("function"), dict):
+        merged["function"] = _merge_function(so_far.get("function"), more["function"])
+    return merged
+
+
+def _merge_function(so_far: Any, more: Record) -> Record:
+    before: Record = so_far if isinstance(so_far, dict) else {}
+    merged = {**before, **{name: value for name, value in more.items() if value is not None}}
+    if isinstance(more.get("arguments"), str):
+        merged["arguments"] = _joined(before.get("arguments"), more["arguments"])
+    return merged
+
+
+def _objects(value: Any) -> list[Record]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _index(call: Record) -> int:
+    index = call.get("index")
+    return index if isinstance(index, int) else 0

@@ -1,0 +1,362 @@
+"""The wire as frozen values. Unknown fields are left out, null counts as absent, odd values become the default.
+
+Nothing here refuses a record for one field: a task that costs money must not be lost over its `rating`. Sources: the type
+lists of npm `@inferencesh/sdk` 0.6.10 and 0.6.54 and of PyPI `inferencesh` 0.36.0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from inferencesh_mcp.api.problems import requirements
+from inferencesh_mcp.api.strictjson import encodable
+from inferencesh_mcp.api.words import ENDED, log_type_word, status_word
+from inferencesh_mcp.errors import Requirement, UpstreamError
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, str):
+        return encodable(value)
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+
+
+def _whole(value: Any) -> Any:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _moment(value: Any) -> Any:
+    """RFC 3339; what cannot be read, and Go's zero time, is None; without a zone it is UTC."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    if moment.year <= 1:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _object(value: Any) -> Any:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> Any:
+    return [item for item in value if isinstance(item, dict | BaseModel)] if isinstance(value, list | tuple) else []
+
+
+def _named_objects(value: Any) -> Any:
+    return {name: item for name, item in value.items() if isinstance(item, dict)} if isinstance(value, dict) else {}
+
+
+def _object_or_none(value: Any) -> Any:
+    return value if isinstance(value, dict | BaseModel) else None
+
+
+def _words(value: Any) -> Any:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list | tuple) else []
+
+
+T = TypeVar("T")
+Text = Annotated[str, BeforeValidator(_text)]
+Whole = Annotated[int | None, BeforeValidator(_whole)]
+Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+Object = Annotated[dict[str, Any], BeforeValidator(_object)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Status = Annotated[str, BeforeValidator(status_word)]
+LogType = Annotated[str, BeforeValidator(log_type_word)]
+Many = Annotated[tuple[T, ...], BeforeValidator(_objects)]
+Named = Annotated[dict[str, T], BeforeValidator(_named_objects)]
+One = Annotated[T | None, BeforeValidator(_object_or_none)]
+
+
+class Wire(BaseModel):
+    """What every record shares. Schemas are built at first use: most starts never need most of them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            return {name: value for name, value in data.items() if value is not None}
+        return data
+
+
+class TaskEvent(Wire):
+    """One change of a task's status."""
+
+    status: Status = "unknown"
+    event_time: Moment = None
+    created_at: Moment = None
+
+
+class TaskLog(Wire):
+    """One log of a task: all of its text so far."""
+
+    id: Text = ""
+    log_type: LogType = "task"
+    content: Text = ""
+    """Plain text; some servers may send it base64-encoded."""
+    created_at: Moment = None
+
+
+class UsageEvent(Wire):
+    """One thing that was metered."""
+
+    type: Text = ""
+    model: Text = ""
+    tier: Text = ""
+    quantity: float = 0.0
+    unit: Text = ""
+
+
+class AppFunction(Wire):
+    """One of the functions that an app offers."""
+
+    name: Text = ""
+    description: Text = ""
+    input_schema: Object = {}
+    output_schema: Object = {}
+    capabilities: Words = ()
+    kind: Text = "run"
+
+
+class AppVariant(Wire):
+    """One of the sizes that an app comes in."""
+
+    name: Text = ""
+    order: Whole = 0
+    resources: Object = {}
+
+
+class SecretRequirement(Wire):
+    """A secret that an app needs."""
+
+    key: Text = ""
+    description: Text = ""
+    optional: bool = False
+
+
+class IntegrationRequirement(Wire):
+    """A connection that an app needs; the newest API calls it a credential and its key a slug."""
+
+    key: Text = Field(default="", validation_alias=AliasChoices("key", "slug"))
+    description: Text = ""
+    optional: bool = False
+    secrets: Words = ()
+    scopes: Words = ()
+
+
+class AppVersion(Wire):
+    """One version of an app: its schemas and needs."""
+
+    id: Text = ""
+    short_id: Text = ""
+    created_at: Moment = None
+    metadata: Object = {}
+    input_schema: Object = {}
+    output_schema: Object = {}
+    setup_schema: Object = {}
+    functions: Named[AppFunction] = {}
+    default_function: Text = ""
+    variants: Named[AppVariant] = {}
+    required_secrets: Many[SecretRequirement] = ()
+    required_integrations: Many[IntegrationRequirement] = Field(
+        default=(), validation_alias=AliasChoices("required_integrations", "required_credentials")
+    )
+    resources: Object = {}
+
+
+class App(Wire):
+    """An app of the catalogue."""
+
+    id: Text = ""
+    short_id: Text = ""
+    namespace: Text = ""
+    name: Text = ""
+    title: Text = ""
+    description: Text = ""
+    agent_description: Text = ""
+    category: Text = ""
+    tags: Words = ()
+    images: Object = {}
+    status: Text = ""
+    """`active`, `maintenance`, `deprecated`, `retired`, or empty where the API does not say."""
+    status_message: Text = ""
+    visibility: Text = ""
+    version_id: Text = ""
+    version: One[AppVersion] = None
+
+    @property
+    def ref(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.name}"
+
+
+class Task(Wire):
+    """One run of an app, in the newest state that was heard of."""
+
+    id: Text
+    short_id: Text = ""
+    status: Status = "unknown"
+    """One lower-case word; one that this version does not know means that the task goes on."""
+    app_id: Text = ""
+    app_version_id: Text = ""
+    app_variant: Text = ""
+    app: One[App] = None
+    function: Text = ""
+    infra: Text = ""
+    input: Any = None
+    setup: Any = None
+    output: Any = None
+    error: Text = ""
+    events: Many[TaskEvent] = ()
+    logs: Many[TaskLog] = ()
+    usage_events: Many[UsageEvent] = ()
+    session_id: Text = ""
+    session_timeout: Whole = None
+    """Seconds."""
+    created_at: Moment = None
+    updated_at: Moment = None
+    run_at: Moment = None
+    streamed: str = ""
+    """Text that arrived piece by piece while the task ran; `output` has the final word."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the task will never change again."""
+        return self.status in ENDED
+
+    @model_validator(mode="before")
+    @classmethod
+    def _streamed_text(cls, data: Any) -> Any:
+        """A merged record keeps the whole accumulated output under `streamed`; a task shows its text."""
+        if isinstance(data, Mapping) and not isinstance(data.get("streamed", ""), str):
+            said = data["streamed"].get("response") if isinstance(data["streamed"], Mapping) else None
+            return {**data, "streamed": encodable(said) if isinstance(said, str) else ""}
+        return data
+
+
+class TaskStatus(Wire):
+    """The cheap answer to a poll."""
+
+    id: Text = ""
+    status: Status = "unknown"
+    updated_at: Moment = None
+
+
+class TaskLogs(Wire):
+    """A task's logs and events without its input and output."""
+
+    task_id: Text = Field(default="", validation_alias=AliasChoices("task_id", "id"))
+    status: Status = "unknown"
+    events: Many[TaskEvent] = ()
+    logs: Many[TaskLog] = ()
+
+
+class File(Wire):
+    """A stored file, or the record of one that is about to be uploaded."""
+
+    id: Text = ""
+    uri: Text = ""
+    upload_url: Text = Field(default="", repr=False)
+    """Where to PUT the bytes: whoever has this address can write the file, so it is never shown in a repr."""
+    filename: Text = ""
+    content_type: Text = ""
+    size: Whole = None
+    """Bytes."""
+    path: Text = ""
+    visibility: Text = ""
+    metadata: Object = {}
+    created_at: Moment = None
+
+
+class Session(Wire):
+    """A warm worker that is held between runs."""
+
+    id: Text = ""
+    status: Text = ""
+    """`active`, `ended` or `expired`."""
+    app_id: Text = ""
+    app_version_id: Text = ""
+    worker_id: Text = ""
+    task_id: Text = ""
+    call_count: Whole = 0
+    idle_timeout: Whole = None
+    """Seconds."""
+    expires_at: Moment = None
+    ended_at: Moment = None
+    last_call_at: Moment = None
+    created_at: Moment = None
+
+
+class Estimate(Wire):
+    """What a run may cost, in microcents: 100,000,000 are one US dollar."""
+
+    confidence: Text = "unknown"
+    """`exact`, `range` or `unknown`."""
+    microcents: Whole = None
+    min: Whole = None
+    max: Whole = None
+    depends_on: Words = ()
+    estimate_error: Text = ""
+    pricing_description: Text = ""
+
+
+class Page(Wire, Generic[T]):
+    """One page of a list; `next_cursor` asks for the next."""
+
+    items: Many[T] = ()
+    next_cursor: Text = ""
+    has_next: bool = False
+    total_items: Whole = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_array(cls, data: Any) -> Any:
+        return {"items": data} if isinstance(data, list) else data
+
+
+class RequirementCheck(Wire):
+    """Whether secrets and connections are there, and what is missing."""
+
+    satisfied: bool = False
+    missing: Annotated[tuple[Requirement, ...], BeforeValidator(requirements)] = Field(
+        default=(), validation_alias=AliasChoices("errors", "missing")
+    )
+
+
+class RunRequest(BaseModel):
+    """What a run may be asked with. Nothing else passes: a webhook, for one, would be a way out for data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    app: str
+    input: Any
+    function: str | None = None
+    setup: Any = None
+    infra: Literal["cloud", "private", "private_first", "remote"] | None = None
+    variant: str | None = None
+    session: str | None = None
+    """`new`, or the id of one."""
+    session_timeout: int | None = None
+    """Seconds; counts with a new session alone."""
+
+
+M = TypeVar("M", bound=Wire)
+
+
+def parsed(model: type[M], value: Any) -> M:
+    """The value as a model; UpstreamError, which quotes nothing of it, when it is nothing of the kind."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as exc:
+        name = model.__name__.partition("[")[0].lower()
+        raise UpstreamError(message=f"inference.sh answered with something that is not a {name}") from exc

@@ -1,0 +1,251 @@
+"""What went wrong, from an HTTP answer: status, headers and body become one error of the tree. Pure: no I/O.
+
+Forms understood: `application/problem+json` (RFC 9457), the v1 envelope `{"success": false, "error": {…}}`, the oldest
+`{"error": {…}}`, the 412's `{"errors": […]}` flat or nested, and a 2xx that says `success: false`. A body that is none of
+these is never shown: it is a page from something in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from inferencesh_mcp.api.retry import retry_after
+from inferencesh_mcp.api.strictjson import NotJson, parse
+from inferencesh_mcp.api.words import clean, without_secrets
+from inferencesh_mcp.errors import (
+    Conflict,
+    Forbidden,
+    Gone,
+    InferenceError,
+    InvalidInput,
+    KeyRefused,
+    NotFound,
+    PaymentRequired,
+    RateLimited,
+    Requirement,
+    RequirementsNotMet,
+    TimedOut,
+    Unavailable,
+    UpstreamError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MESSAGE_LIMIT = 500
+"""Longest message, in characters."""
+DASHBOARD = "https://inference.sh"
+
+_CLASSES: dict[int, type[InferenceError]] = {
+    400: InvalidInput,
+    401: KeyRefused,
+    402: PaymentRequired,
+    403: Forbidden,
+    404: NotFound,
+    408: TimedOut,
+    409: Conflict,
+    410: Gone,
+    412: RequirementsNotMet,
+    413: InvalidInput,
+    422: InvalidInput,
+    429: RateLimited,
+}
+_NEXT_STEPS: dict[type[InferenceError], str] = {
+    KeyRefused: f"Make a key in the dashboard at {DASHBOARD} and set it as INFERENCE_API_KEY.",
+    PaymentRequired: f"Add credit or a way to pay at {DASHBOARD}, then call again.",
+    RateLimited: "Wait, then call again.",
+    Unavailable: "Call again in a minute.",
+    TimedOut: "Call again in a minute.",
+}
+_STEPS_BY_CODE = {
+    "requires_sign_in": f"A person has to do this, signed in at {DASHBOARD}.",
+    "insufficient_scope": f"Use a key with that scope; keys are made in the dashboard at {DASHBOARD}.",
+    "SESSION_NOT_FOUND": "Start a new session with session='new'.",
+    "SESSION_EXPIRED": "Start a new session with session='new'.",
+    "SESSION_ENDED": "Start a new session with session='new'.",
+}
+_ENVELOPE = frozenset({"data", "messages", "success", "status", "error"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unwrapped:
+    """A success: the value itself, and what the API warned of along with it."""
+
+    value: Any
+    warnings: tuple[str, ...] = ()
+
+
+def problem(status: int, headers: Mapping[str, str], body: bytes) -> InferenceError:
+    """The error that an answer with this status means. `headers` have lower-case names."""
+    return _problem(status, headers, _object(body))
+
+
+def unwrap(value: Any) -> Unwrapped | InferenceError:
+    """The DTO inside a 2xx in any of its three forms, or the error that the 2xx says it is."""
+    if not isinstance(value, dict):
+        return Unwrapped(value=value)
+    if value.get("success") is False and value.keys() <= _ENVELOPE | {"detail", "title", "type", "errors", "message"}:
+        return _problem(_status_of(value), {}, value)
+    if "data" in value and value.keys() <= _ENVELOPE:
+        return Unwrapped(value=value["data"], warnings=_warnings(value.get("messages")))
+    return Unwrapped(value=value)
+
+
+def is_api_error(body: bytes) -> bool:
+    """Whether a body has the shape of the API's own errors, so that it was the API that refused."""
+    told = _object(body)
+    return bool(told) and (
+        isinstance(told.get("error"), dict | str) or {"type", "title", "detail"} & told.keys() != set()
+    )
+
+
+def requirements(errors: Any) -> tuple[Requirement, ...]:
+    """Each `{type, key, message, action}` as a Requirement whose action is a sentence; what is already one stays."""
+    listed: list[Any] | tuple[Any, ...] = errors if isinstance(errors, list | tuple) else ()
+    return tuple(found for error in listed if (found := _requirement(error)) is not None)
+
+
+def safe(text: str) -> str:
+    """Text of the API as it may be shown in an error: one short line without keys or signatures."""
+    return clean(without_secrets(text[: MESSAGE_LIMIT * 4]), MESSAGE_LIMIT - 100)
+
+
+def _problem(status: int, headers: Mapping[str, str], told: dict[str, Any]) -> InferenceError:
+    kind = _class(status, told)
+    code = _code(told)
+    missing = requirements(_listed_errors(told)) if kind is RequirementsNotMet else ()
+    return kind(
+        message=_message(status, told, missing),
+        next_step=_STEPS_BY_CODE.get(code) or _NEXT_STEPS.get(kind, ""),
+        status=status,
+        upstream_code=code,
+        retry_after=retry_after(headers.get("retry-after")),
+        suggestions=_suggestions(told),
+        requirements=missing,
+    )
+
+
+def _class(status: int, told: dict[str, Any]) -> type[InferenceError]:
+    if status >= 500:
+        return Unavailable
+    if status == 412 and not isinstance(_listed_errors(told), list):
+        return UpstreamError
+    return _CLASSES.get(status, UpstreamError)
+
+
+def _message(status: int, told: dict[str, Any], missing: tuple[Requirement, ...]) -> str:
+    if missing:
+        said = "; ".join(filter(None, (f"{one.message} {one.action}".strip() for one in missing)))
+    else:
+        said = "; ".join(filter(None, (_detail(told), _field_errors(told))))
+    if 300 <= status < 400:
+        said = "it points elsewhere, which is never followed; check the base URL"
+    return clean(f"inference.sh answered {status}" + (f": {safe(said)}" if said else ""), MESSAGE_LIMIT)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = parse(body)
+    except NotJson:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _status_of(told: dict[str, Any]) -> int:
+    """The status inside a body; one that is no error's is taken for the API's own failure."""
+    status = told.get("status")
+    return status if isinstance(status, int) and 300 <= status < 600 else 500
+
+
+def _detail(told: dict[str, Any]) -> str:
+    error = _inner(told)
+    candidates = (told.get("detail"), error.get("message"), told.get("message"), told.get("error"), told.get("title"))
+    return next((text for text in candidates if isinstance(text, str) and text), "")
+
+
+def _inner(told: dict[str, Any]) -> dict[str, Any]:
+    error = told.get("error")
+    return error if isinstance(error, dict) else {}
+
+
+def _code(told: dict[str, Any]) -> str:
+    """The code: of `error`, else of the problem itself, else the last segment of its `type`."""
+    kind = told.get("type")
+    tail = kind.rstrip("/").rpartition("/")[2] if isinstance(kind, str) and kind != "about:blank" else ""
+    candidates = (_inner(told).get("code"), told.get("code"), tail)
+    return clean(next((code for code in candidates if isinstance(code, str) and code), ""), 64)
+
+
+def _places(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where the newer and the older forms keep what belongs to an error, likeliest first."""
+    error = _inner(told)
+    places = (told, error, told.get("data"), told.get("meta"), error.get("meta"))
+    return [place for place in places if isinstance(place, dict)]
+
+
+def _listed_errors(told: dict[str, Any]) -> Any:
+    return next((place["errors"] for place in _places(told) if isinstance(place.get("errors"), list)), None)
+
+
+def _suggestions(told: dict[str, Any]) -> tuple[str, ...]:
+    listed = next((place["suggestions"] for place in _places(told) if isinstance(place.get("suggestions"), list)), [])
+    return tuple(clean(one, 160) for one in listed[:10] if isinstance(one, str))
+
+
+def _field_errors(told: dict[str, Any]) -> str:
+    """The first few `{field, message}` of an error that lists what is wrong with an input."""
+    listed = _listed_errors(told) or []
+    return "; ".join(text for one in listed[:5] if (text := _field_error(one)))
+
+
+def _field_error(one: Any) -> str:
+    if not isinstance(one, dict):
+        return one if isinstance(one, str) else ""
+    name, text = one.get("field") or one.get("key") or one.get("path"), one.get("message") or one.get("detail")
+    return ": ".join(part for part in (name, text) if isinstance(part, str))
+
+
+def _requirement(error: Any) -> Requirement | None:
+    if isinstance(error, Requirement):
+        return error
+    if not isinstance(error, dict):
+        return None
+    kind, key, message = (_short(error.get(name)) for name in ("type", "key", "message"))
+    action = error.get("action")
+    return Requirement(
+        kind=kind or "requirement",
+        key=key,
+        message=message or f"{kind or 'requirement'} {key} is missing".replace("  ", " "),
+        action=_action(action, key) if isinstance(action, dict) else "",
+    )
+
+
+def _action(action: dict[str, Any], key: str) -> str:
+    provider = _short(action.get("provider_name")) or _short(action.get("provider")) or key
+    scopes = action.get("scopes")
+    named = ", ".join(_short(scope) for scope in scopes[:10]) if isinstance(scopes, list) else ""
+    sentences = {
+        "add_secret": f"Add the secret {key} at {DASHBOARD}.",
+        "connect": f"Connect {provider} at {DASHBOARD}.",
+        "add_scopes": f"Connect {provider} again at {DASHBOARD} and grant {named or 'the missing scopes'}.",
+    }
+    kind = _short(action.get("type"))
+    return sentences.get(kind, f"Do this at {DASHBOARD}: {kind.replace('_', ' ')}." if kind else "")
+
+
+def _warnings(messages: Any) -> tuple[str, ...]:
+    listed = messages if isinstance(messages, list) else []
+    return tuple(safe(one["message"]) for one in listed[:10] if _warns(one))
+
+
+def _warns(message: Any) -> bool:
+    return (
+        isinstance(message, dict)
+        and isinstance(message.get("message"), str)
+        and message.get("level") in {"warning", "warn", "error"}
+    )
+
+
+def _short(value: Any) -> str:
+    return clean(without_secrets(value[:1000]), 200) if isinstance(value, str) else ""

@@ -1,0 +1,68 @@
+"""JSON as the API may send it, and nothing looser. Pure: no I/O.
+
+Python's own reader takes NaN, Infinity and lone surrogates, none of which can be written again as JSON or as UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+DEPTH_LIMIT = 64
+"""Deepest nesting taken from the API."""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class NotJson(ValueError):  # noqa: N818 - it says what the bytes are
+    """The bytes are not JSON that can be used. The text never quotes them."""
+
+
+def parse(raw: bytes) -> Any:
+    """The value that one JSON document holds; NotJson when there is none, or one that is not safe to pass on."""
+    try:
+        value = json.loads(raw.removeprefix(_BYTE_ORDER_MARK), parse_constant=_constant, parse_float=_finite)
+    except (ValueError, RecursionError) as exc:  # bad UTF-8, bad JSON and integers of over 4300 digits are ValueErrors
+        raise NotJson("not JSON") from exc
+    # Counting brackets is a fast upper bound: hardly any document needs the walk.
+    if raw.count(b"{") + raw.count(b"[") > DEPTH_LIMIT and _deeper_than(value, DEPTH_LIMIT):
+        raise NotJson(f"nested more than {DEPTH_LIMIT} deep")
+    return encodable(value) if b"\\u" in raw else value
+
+
+def encodable(value: Any) -> Any:
+    """The same value with every lone surrogate replaced by `?`, so that it can be written as UTF-8."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode(errors="replace").decode()
+    if isinstance(value, list):
+        return [encodable(item) for item in value]
+    if isinstance(value, dict):
+        return {encodable(name): encodable(item) for name, item in value.items()}
+    return value
+
+
+def _constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # 1e999
+        raise ValueError(text)
+    return number
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [item for parent in level for item in _children(parent)]
+        if not level:
+            return False
+    return any(isinstance(item, dict | list) for item in level)
+
+
+def _children(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

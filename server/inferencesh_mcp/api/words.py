@@ -1,0 +1,72 @@
+"""The API's numbers as words, and its words made safe to show. Pure: no I/O."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+STATUSES = (
+    "unknown",
+    "received",
+    "queued",
+    "dispatched",
+    "preparing",
+    "serving",
+    "setting_up",
+    "running",
+    "cancelling",
+    "uploading",
+    "completed",
+    "failed",
+    "cancelled",
+    "rejected",
+)
+"""A task's statuses; the position is the number on the wire. 13 is known to the newest Python SDK alone."""
+
+ENDED = frozenset({"completed", "failed", "cancelled", "rejected"})
+"""The statuses after which a task never changes."""
+
+LOG_TYPES = ("build", "run", "serve", "setup", "task")
+"""The kinds of log; the position is the number on the wire."""
+
+_KEY = re.compile(r"\binf_[\w-]+|(?i:\bbearer\s+\S+)")
+_URL_TAIL = re.compile(r"(https?://[^\s?#\"'<>]+)[?#][^\s\"'<>]*", re.IGNORECASE)
+_SPACE = re.compile(r"\s+")
+
+
+def status_word(value: Any) -> str:
+    """A status as one lower-case word: 10 and "Completed" are "completed", 42 is "status 42"; unknown words are kept."""
+    return _word(value, STATUSES, "status")
+
+
+def log_type_word(value: Any) -> str:
+    """A log's kind as one lower-case word."""
+    return _word(value, LOG_TYPES, "log type")
+
+
+def clean(text: str, limit: int) -> str:
+    """One line of at most `limit` characters, without control, bidirectional, zero-width or tag characters."""
+    shown = "".join(char for char in text if char in "\n\t\r" or unicodedata.category(char)[0] != "C")
+    line = _SPACE.sub(" ", shown).strip()
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def without_secrets(text: str) -> str:
+    """The text without anything that looks like a key, or like the signature in an address."""
+    return _KEY.sub("[key]", _URL_TAIL.sub(r"\1", text))
+
+
+def _word(value: Any, words: tuple[str, ...], name: str) -> str:
+    number = _number(value)
+    if number is not None:
+        return words[number] if 0 <= number < len(words) else f"{name} {number}"
+    return clean(value, 64).lower() or "unknown" if isinstance(value, str) else "unknown"
+
+
+def _number(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
