@@ -1,0 +1,14 @@
+"""A small believable inference.sh, over real HTTP: for trying the bridge without a key, and for testing it.
+
+It imports nothing from the rest of the package.
+"""
+
+from inferencesh_mcp.sandbox.app import Sandbox
+from inferencesh_mcp.sandbox.clock import Clock, TurnedClock
+from inferencesh_mcp.sandbox.faults import Fault, Faults, Gate
+from inferencesh_mcp.sandbox.ledger import Ledger
+from inferencesh_mcp.sandbox.serving import serve_forever, serving
+
+__all__ = [
+    "Clock", "Fault", "Faults", "Gate", "Ledger", "Sandbox", "TurnedClock", "serve_forever", "serving",
+]  # fmt: skip

@@ -1,0 +1,82 @@
+"""The sandbox as a whole: its parts put together, and the ASGI application over them."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from inferencesh_mcp.sandbox.clock import Clock
+from inferencesh_mcp.sandbox.door import Door
+from inferencesh_mcp.sandbox.faults import Faults
+from inferencesh_mcp.sandbox.files import Store
+from inferencesh_mcp.sandbox.ledger import Ledger
+from inferencesh_mcp.sandbox.routes.account import account
+from inferencesh_mcp.sandbox.routes.apps import apps
+from inferencesh_mcp.sandbox.routes.files import files
+from inferencesh_mcp.sandbox.routes.room import Room
+from inferencesh_mcp.sandbox.routes.runs import runs
+from inferencesh_mcp.sandbox.routes.sessions import sessions
+from inferencesh_mcp.sandbox.routes.tasks import tasks
+from inferencesh_mcp.sandbox.running import Workers
+from inferencesh_mcp.sandbox.tenants import Tenants
+from inferencesh_mcp.sandbox.wire import Problem, telling
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+
+class Sandbox:
+    """A small inference.sh: apps that do visible work, tasks, streams, files and sessions, all in memory."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self.faults = Faults()
+        self.ledger = Ledger()
+        self.tenants = Tenants()
+        self.store = Store(self.clock)
+        self._workers = Workers(self.clock, self.store)
+        self.app = Door(self._asgi(), faults=self.faults, ledger=self.ledger, clock=self.clock)
+        """The ASGI application. It answers while its lifespan runs, as under `serving`."""
+
+    def _asgi(self) -> Starlette:
+        room = Room(
+            clock=self.clock, ledger=self.ledger, tenants=self.tenants, store=self.store, workers=self._workers
+        )
+        nouns = (runs, apps, tasks, files, sessions, account)
+        return Starlette(
+            routes=[route for noun in nouns for route in noun(room)],
+            middleware=[_FOR_BROWSERS],
+            exception_handlers={Problem: _problem, HTTPException: _not_routed},
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        async with self._workers.at_work():
+            yield
+        self.store.close()
+
+
+_FOR_BROWSERS = Middleware(
+    CORSMiddleware, allow_origin_regex=".*", allow_methods=["*"], allow_headers=["*"], allow_credentials=True
+)
+"""The SDKs run in browsers too, and one of them sends credentials. There is nothing here that a page could steal."""
+
+
+async def _problem(_request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, Problem)  # noqa: S101 - Starlette's handlers are typed for any exception
+    return telling(exc)
+
+
+async def _not_routed(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)  # noqa: S101 - as above
+    code = "method_not_allowed" if exc.status_code == 405 else "not_found"
+    return telling(Problem(exc.status_code, code, f"the sandbox has no {request.method} {request.url.path}"))

@@ -1,0 +1,133 @@
+"""The apps as inference.sh tells them, found by what people call them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from inferencesh_mcp.sandbox.apps import APPS
+from inferencesh_mcp.sandbox.naming import short
+from inferencesh_mcp.sandbox.wire import Json, Problem, missing
+
+if TYPE_CHECKING:
+    from inferencesh_mcp.sandbox.apps.kinds import App, Function
+
+_MADE = "2026-01-02T03:04:05Z"
+_OWNER = {"user_id": "sandbox", "team_id": "sandbox", "visibility": "public"}
+_RESOURCES = {"gpu": {"count": 0, "vram": 0, "type": "none"}, "ram": 0}
+_SAID_LATEST = frozenset({"", "latest"})
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A reference taken apart: `[app/]namespace/name[@version][:function]`."""
+
+    name: str
+    version: str
+    function: str
+
+    @classmethod
+    def read(cls, text: str) -> Ref:
+        head, colon, tail = text.rpartition(":")
+        # A colon before an `@` belongs to what it stands in, as in the SDKs.
+        named, function = (head, tail) if colon and "@" not in tail else (text, "")
+        name, _, version = named.partition("@")
+        return cls(name.removeprefix("app/"), version, function)
+
+
+def app_named(name: str) -> App:
+    """Find an app by its id or `namespace/name`; or say which ones are like it."""
+    for app in APPS:
+        if name in {app.ref, app.id, short(app.id)}:
+            return app
+    alike = get_close_matches(name, [app.ref for app in APPS], 3, 0.5)
+    raise missing("app", name, suggestions=alike)
+
+
+def version_of(app: App, version: str) -> str:
+    """Find a version by its id or short id; none said is the current one."""
+    if version in _SAID_LATEST:
+        return app.version_ids[0]
+    for known in app.version_ids:
+        if version in {known, short(known)}:
+            return known
+    raise Problem(404, "not_found", f"{app.ref} has no version {version!r}", more={"suggestions": _versioned(app)})
+
+
+def function_of(app: App, name: str) -> Function:
+    """Find a function; none said is the default one."""
+    function = app.function(name or app.default_function)
+    if function is None:
+        known = ", ".join(one.name for one in app.functions)
+        raise Problem(400, "validation_error", f"{app.ref} has no function {name!r}; it has: {known}")
+    return function
+
+
+def told(app: App, *, whole: bool) -> Json:
+    """An app, as an AppDTO; `whole` adds its version with the schemas."""
+    card: Json = {
+        "id": app.id,
+        "short_id": short(app.id),
+        "created_at": _MADE,
+        "updated_at": _MADE,
+        **_OWNER,
+        "namespace": app.namespace,
+        "name": app.name,
+        "title": app.title,
+        "description": app.description,
+        "agent_description": app.description,
+        "category": app.category,
+        "images": {"card": "", "thumbnail": "", "banner": ""},
+        "tags": ["sandbox"],
+        "status": "active",
+        "version_id": app.version_ids[0],
+    }
+    return {**card, "version": version_told(app, app.version_ids[0])} if whole else card
+
+
+def version_told(app: App, version_id: str) -> Json:
+    """A version, as an AppVersionDTO."""
+    default = function_of(app, "")
+    return {
+        "id": version_id,
+        "short_id": short(version_id),
+        "created_at": _MADE,
+        "updated_at": _MADE,
+        "metadata": {},
+        "repository": "",
+        "setup_schema": app.setup.model_json_schema() if app.setup else None,
+        "input_schema": default.given.model_json_schema(),
+        "output_schema": default.made.model_json_schema(),
+        "functions": {one.name: _function_told(one) for one in app.functions},
+        "default_function": app.default_function,
+        "variants": {"default": {"name": "default", "order": 0, "resources": _RESOURCES, "env": {}, "python": "3.11"}},
+        "env": {},
+        "kernel": "python-3.11",
+        "required_secrets": _required(app, "secret"),
+        "required_integrations": _required(app, "integration"),
+        "resources": _RESOURCES,
+    }
+
+
+def _function_told(function: Function) -> Json:
+    return {
+        "name": function.name,
+        "description": function.description,
+        "input_schema": function.given.model_json_schema(),
+        "output_schema": function.made.model_json_schema(),
+        "capabilities": [],
+        "kind": "stream" if function.streams else "run",
+    }
+
+
+def _required(app: App, kind: str) -> list[Json]:
+    return [
+        {"key": one["key"], "description": one["message"], "optional": False}
+        for one in app.requirements
+        if one["type"] == kind
+    ]
+
+
+def _versioned(app: App) -> list[str]:
+    return [f"{app.ref}@{short(version)}" for version in app.version_ids]

@@ -1,0 +1,75 @@
+"""`/apps`: the catalogue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route
+
+from inferencesh_mcp.sandbox import catalogue
+from inferencesh_mcp.sandbox.apps import APPS
+from inferencesh_mcp.sandbox.listing import page
+from inferencesh_mcp.sandbox.ordering import checked
+from inferencesh_mcp.sandbox.wire import Json, answer, body_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from inferencesh_mcp.sandbox.routes.room import Room
+
+_SEARCHED = ("namespace", "name", "title", "description", "category")
+
+
+def apps(room: Room) -> list[Route]:
+    async def listed(request: Request) -> Response:
+        room.tenants.of(request)
+        cards = [catalogue.told(app, whole=False) for app in APPS]
+        return answer(request, page(cards, await body_of(request), searched=_SEARCHED))
+
+    async def one(request: Request) -> Response:
+        room.tenants.of(request)
+        return answer(request, catalogue.told(catalogue.app_named(_named(request)), whole=True))
+
+    async def version(request: Request) -> Response:
+        room.tenants.of(request)
+        app = catalogue.app_named(_named(request))
+        found = catalogue.version_of(app, request.path_params["version"])
+        return answer(request, catalogue.version_told(app, found))
+
+    async def versions(request: Request) -> Response:
+        room.tenants.of(request)
+        app = catalogue.app_named(_named(request))
+        known = [catalogue.version_told(app, version) for version in app.version_ids]
+        return answer(request, page(known, await body_of(request), searched=("id",)))
+
+    async def estimate(request: Request) -> Response:
+        room.tenants.of(request)
+        app = catalogue.app_named(_named(request))
+        return answer(request, _estimated(app.ref, await body_of(request)))
+
+    return [
+        Route("/apps/list", listed, methods=["POST"]),
+        Route("/apps/{app}/versions/list", versions, methods=["POST"]),
+        Route("/apps/{app}/versions/{version}", version),
+        Route("/store/apps/{app}/estimate", estimate, methods=["POST"]),
+        Route("/apps/{app}", one),
+        Route("/apps/{namespace}/{name}", one),
+    ]
+
+
+def _named(request: Request) -> str:
+    parts = request.path_params
+    return parts.get("app") or f"{parts['namespace']}/{parts['name']}"
+
+
+def _estimated(ref: str, asked: Json) -> Json:
+    app = catalogue.app_named(ref)
+    function = catalogue.function_of(app, asked.get("function") or "")
+    price = app.price(checked(function.given, asked.get("input") or {}, "input"))
+    told: Json = {"confidence": price.confidence, "pricing_description": price.told}
+    if price.confidence == "exact":
+        told["microcents"] = price.most
+    if price.confidence == "range":
+        told |= {"min": price.least, "max": price.most}
+    return told | ({"depends_on": list(price.depends_on)} if price.depends_on else {})

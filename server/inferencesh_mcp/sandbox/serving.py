@@ -1,0 +1,90 @@
+"""The sandbox on a port, inside the running event loop."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import uvicorn
+
+from inferencesh_mcp.sandbox.app import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Generator
+
+_GRACE = 2
+"""Seconds that uvicorn may take to stop; everyone has been let go by then."""
+
+
+@asynccontextmanager
+async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve a sandbox over HTTP for as long as the block lasts; yields its URL once it accepts."""
+    listening = _listening(host, port)
+    server = _Server(_config(sandbox))
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.serve, [listening])
+        await server.accepts.wait()
+        try:
+            yield f"http://{host}:{listening.getsockname()[1]}"
+        finally:
+            await server.leave(sandbox)
+
+
+async def serve_forever(host: str, port: int) -> None:
+    """Serve a sandbox until cancelled."""
+    async with serving(Sandbox(), host=host, port=port):
+        await anyio.sleep_forever()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn as a guest: it leaves the host's signals alone, and goes when told."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepts = anyio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepts.set()
+
+    async def leave(self, sandbox: Sandbox) -> None:
+        """Stop within a moment, whatever is open: no new connections, old ones cut, requests let go."""
+        with anyio.CancelScope(shield=True):
+            for listener in self.servers:
+                listener.close()
+            for connection in list(self.server_state.connections):
+                if connection.transport:
+                    connection.transport.abort()
+            await anyio.sleep(0)
+            sandbox.app.close()
+            self.should_exit = True
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio turns Nagle's delay off only for sockets that name TCP; without that, each first line comes 40 ms late.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    listening.listen(2048)
+    return listening
+
+
+def _config(sandbox: Sandbox) -> uvicorn.Config:
+    return uvicorn.Config(
+        sandbox.app,
+        http="h11",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_GRACE,
+    )

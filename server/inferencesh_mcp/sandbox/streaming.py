@@ -1,0 +1,67 @@
+"""A task as lines: the whole of it first, then every change, heartbeats in silence, and the whole of it last."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from inferencesh_mcp.sandbox.clock import rings_within
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from inferencesh_mcp.sandbox.clock import Clock
+    from inferencesh_mcp.sandbox.tasks import Task
+    from inferencesh_mcp.sandbox.wire import Json
+
+_HEARTBEAT = 10.0
+_SNAPSHOT = timedelta(seconds=20)
+"""The whole task again: the Python SDK leaves a connection on which it saw nothing real for 30 s."""
+
+
+async def lines(task: Task, clock: Clock) -> AsyncIterator[Json]:
+    """Tell a task until it has ended.
+
+    Each connection begins with the whole task and every delta so far, because an SDK that reconnects starts counting anew.
+    A task that has ended is one line.
+    """
+    if not task.ended:
+        seen, told_whole = len(task.lines), clock.now()
+        yield task.told()
+        for line in task.lines[:seen]:
+            if "event" in line:
+                yield line
+        while not task.ended or seen < len(task.lines):
+            for line in task.lines[seen:]:
+                seen += 1
+                if not _is_end(line, task):
+                    yield line
+            if seen < len(task.lines) or task.ended:
+                continue
+            if not await rings_within(task.changed, _HEARTBEAT, clock):
+                yield {"type": "heartbeat"}
+            if clock.now() - told_whole >= _SNAPSHOT and not task.ended:
+                seen, told_whole = len(task.lines), clock.now()
+                yield task.told()
+    yield task.told()
+
+
+def _is_end(line: Json, task: Task) -> bool:
+    """The change to the last status is not told by itself: the last line is the whole task."""
+    return task.ended and line is task.lines[-1]
+
+
+async def as_ndjson(told: AsyncIterator[Json]) -> AsyncIterator[bytes]:
+    async for line in told:
+        yield _compact(line) + b"\n"
+
+
+async def as_events(told: AsyncIterator[Json]) -> AsyncIterator[bytes]:
+    """The same lines as unnamed server-sent events."""
+    async for line in told:
+        yield b"data: " + _compact(line) + b"\n\n"
+
+
+def _compact(line: Json) -> bytes:
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode()

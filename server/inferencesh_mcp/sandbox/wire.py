@@ -1,0 +1,91 @@
+"""What every answer looks like: the envelope by header, and the problem."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.background import BackgroundTask
+    from starlette.requests import Request
+
+Json = dict[str, Any]
+"""A JSON object on its way in or out."""
+
+
+class Problem(Exception):  # noqa: N818 - the wire's own word: RFC 9457
+    """An answer that is not a success; raised anywhere, told by the one handler in `app`."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        more: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.more = dict(more or {})
+        self.headers = dict(headers or {})
+
+    def body(self) -> Json:
+        """Tell it in both forms: as a problem, and with the `error` member that the oldest clients read."""
+        return {
+            "type": f"https://api.inference.sh/errors/{self.code}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            **self.more,
+            "error": {"code": self.code, "message": self.detail, **self.more},
+        }
+
+
+def answer(request: Request, told: object, *, status: int = 200, after: BackgroundTask | None = None) -> Response:
+    """Answer bare to a client that names version 2, and in the envelope to every other.
+
+    `after` runs once the answer has been sent.
+    """
+    bare = request.headers.get("x-api-version") == "2"
+    body = told if bare else {"success": True, "status": status, "data": told, "messages": []}
+    return JSONResponse(body, status_code=status, background=after)
+
+
+def telling(problem: Problem) -> Response:
+    return JSONResponse(
+        problem.body(),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type="application/problem+json",
+    )
+
+
+def base_of(request: Request) -> str:
+    """Say where this sandbox is for whoever asks: the scheme and host of their own request."""
+    return f"{request.url.scheme}://{request.url.netloc}"
+
+
+async def body_of(request: Request) -> Json:
+    """Read a request's JSON object; no body at all is an empty one."""
+    raw = await request.body()
+    if not raw.strip():
+        return {}
+    try:
+        told = await request.json()
+    except ValueError as exc:
+        raise Problem(400, "invalid_request", "the body is not JSON") from exc
+    if not isinstance(told, dict):
+        raise Problem(400, "invalid_request", "the body must be a JSON object")
+    return told  # pyright: ignore[reportUnknownVariableType] - JSON from elsewhere, read field by field
+
+
+def missing(what: str, named: str, *, suggestions: list[str] | None = None) -> Problem:
+    """The answer for what is not there, and for what belongs to someone else: they look the same."""
+    return Problem(404, "not_found", f"{what} {named!r} not found", more={"suggestions": suggestions or []})
