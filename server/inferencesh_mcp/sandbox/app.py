@@ -27,7 +27,7 @@ from inferencesh_mcp.sandbox.tenants import Tenants
 from inferencesh_mcp.sandbox.wire import Problem, telling
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -47,9 +47,7 @@ class Sandbox:
         """The ASGI application. It answers while its lifespan runs, as under `serving`."""
 
     def _asgi(self) -> Starlette:
-        room = Room(
-            clock=self.clock, ledger=self.ledger, tenants=self.tenants, store=self.store, workers=self._workers
-        )
+        room = Room(clock=self.clock, ledger=self.ledger, tenants=self.tenants, store=self.store, workers=self._workers)
         nouns = (runs, apps, tasks, files, sessions, account)
         return Starlette(
             routes=[route for noun in nouns for route in noun(room)],
@@ -59,7 +57,7 @@ class Sandbox:
         )
 
     @asynccontextmanager
-    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+    async def _lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
         async with self._workers.at_work():
             yield
         self.store.close()

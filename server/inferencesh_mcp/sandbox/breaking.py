@@ -29,8 +29,8 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER on, zero seconds: close() then sends RST and throws away what was not yet sent."""
 
 
-class _CutOff(Exception):  # noqa: N818 - no error: the way out of an application whose answer ends here
-    pass
+class _CutOff(Exception):
+    """No error: the way out of an application whose answer ends here."""
 
 
 def broken(what: Fault | Gate, app: ASGIApp, clock: Clock) -> ASGIApp:
@@ -153,4 +153,5 @@ def transport_of(receive: Any) -> Transport:
     ASGI has no way to break a connection, and a fault must. uvicorn hands us a method of its RequestResponseCycle, which
     knows its transport; this is the only place that relies on it.
     """
-    return receive.__self__.transport
+    transport: Transport = receive.__self__.transport
+    return transport

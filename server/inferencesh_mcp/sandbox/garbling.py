@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import anyio
 from starlette.datastructures import MutableHeaders
@@ -40,7 +40,7 @@ def garbled(fault: Garble, send: Send) -> Send:
     return spoiling
 
 
-def _spoiled(fault: Garble, line: bytes, place: int, first: bytes) -> bytes:  # noqa: PLR0911
+def _spoiled(fault: Garble, line: bytes, place: int, first: bytes) -> bytes:
     match fault.form:
         case "crlf":
             return line.replace(b"\n", b"\r\n")
@@ -78,9 +78,9 @@ def _after_all(fault: Garble, first: bytes) -> bytes:
     return first if fault.form in {"stale", "duplicate"} else _inserted(fault)
 
 
-async def _maybe_endless(fault: Garble, place: int, send: Send) -> NoReturn | None:
+async def _maybe_endless(fault: Garble, place: int, send: Send) -> None:
     if fault.form != "endless" or place != fault.at:
-        return None
+        return
     while True:
         await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
         await anyio.sleep(0.001)  # uvicorn does not wait any more once nobody listens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.sandbox.wire import Json, Problem
+from inferencesh_mcp.sandbox.wire import Json, Problem, objects_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -43,9 +43,9 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 def page(items: Iterable[Json], asked: Json, *, searched: Sequence[str]) -> Json:
     """Cut one page out of items that come newest first, as the body of a list call asks for it."""
-    kept = [item for item in items if _passes(item, asked.get("filters") or [])]
+    kept = [item for item in items if _passes(item, objects_in(asked, "filters"))]
     kept = [item for item in kept if _mentions(item, asked.get("search") or {}, searched)]
-    _sort(kept, asked.get("sort") or [])
+    _sort(kept, objects_in(asked, "sort"))
     return _cut(kept, str(asked.get("cursor") or ""), _limit(asked))
 
 
@@ -76,7 +76,7 @@ def _sort(items: list[Json], orders: list[Json]) -> None:
     for order in reversed(orders):
         field = str(order.get("field"))
         try:
-            items.sort(key=lambda item: item[field], reverse=order.get("dir") == "desc")  # noqa: B023 - used at once
+            items.sort(key=lambda item: item[field], reverse=order.get("dir") == "desc")
         except (KeyError, TypeError) as exc:
             raise Problem(400, "invalid_request", f"cannot sort by {field!r}") from exc
 

@@ -13,7 +13,7 @@ from inferencesh_mcp.sandbox.tasks import Status
 from inferencesh_mcp.sandbox.work import Bench
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -35,7 +35,7 @@ class Workers:
         self._group: TaskGroup | None = None
 
     @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
+    async def at_work(self) -> AsyncGenerator[None]:
         """Open for work; what still runs at the end is dropped."""
         async with anyio.create_task_group() as self._group:
             yield

@@ -7,19 +7,20 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import uvicorn
 
 from inferencesh_mcp.sandbox.app import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator
+    from collections.abc import AsyncGenerator, Generator
 
 _GRACE = 2
 """Seconds that uvicorn may take to stop; everyone has been let go by then."""
 
 
 @asynccontextmanager
-async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str]:
     """Serve a sandbox over HTTP for as long as the block lasts; yields its URL once it accepts."""
     listening = _listening(host, port)
     server = _Server(_config(sandbox))
@@ -61,7 +62,7 @@ class _Server(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 if connection.transport:
                     connection.transport.abort()
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             sandbox.app.close()
             self.should_exit = True
 

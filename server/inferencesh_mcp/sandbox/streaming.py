@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from inferencesh_mcp.sandbox.clock import rings_within
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from inferencesh_mcp.sandbox.clock import Clock
     from inferencesh_mcp.sandbox.tasks import Task
@@ -20,7 +20,7 @@ _SNAPSHOT = timedelta(seconds=20)
 """The whole task again: the Python SDK leaves a connection on which it saw nothing real for 30 s."""
 
 
-async def lines(task: Task, clock: Clock) -> AsyncIterator[Json]:
+async def lines(task: Task, clock: Clock) -> AsyncGenerator[Json]:
     """Tell a task until it has ended.
 
     Each connection begins with the whole task and every delta so far, because an SDK that reconnects starts counting anew.
@@ -52,12 +52,12 @@ def _is_end(line: Json, task: Task) -> bool:
     return task.ended and line is task.lines[-1]
 
 
-async def as_ndjson(told: AsyncIterator[Json]) -> AsyncIterator[bytes]:
+async def as_ndjson(told: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
     async for line in told:
         yield _compact(line) + b"\n"
 
 
-async def as_events(told: AsyncIterator[Json]) -> AsyncIterator[bytes]:
+async def as_events(told: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
     """The same lines as unnamed server-sent events."""
     async for line in told:
         yield b"data: " + _compact(line) + b"\n\n"

@@ -76,6 +76,7 @@ class Task:
     output: Json | None = None
     error: str = ""
     is_featured: bool = False
+    visibility: str = "private"
     events: list[Json] = field(default_factory=list["Json"])
     logs: list[Json] = field(default_factory=list["Json"])
     usage: list[Json] = field(default_factory=list["Json"])
@@ -116,14 +117,16 @@ class Task:
 
     def log(self, text: str) -> None:
         now = stamp(self.clock.now())
-        self.logs.append({
-            "id": fresh_id(self.clock.now()),
-            "created_at": now,
-            "updated_at": now,
-            "task_id": self.id,
-            "log_type": _LOG_OF_TASK,
-            "content": text,
-        })
+        self.logs.append(
+            {
+                "id": fresh_id(self.clock.now()),
+                "created_at": now,
+                "updated_at": now,
+                "task_id": self.id,
+                "log_type": _LOG_OF_TASK,
+                "content": text,
+            }
+        )
         self.tell("logs")
 
     def tell(self, *fields: str) -> None:
@@ -147,6 +150,7 @@ class Task:
             "created_at": stamp(self.created_at),
             "updated_at": stamp(self.updated_at),
             **self.owner.owns(),
+            "visibility": self.visibility,
             **self._keys(),
             "status": int(self.status),
             "app_id": order.app.id,
@@ -169,21 +173,23 @@ class Task:
     def used(self, kind: str, quantity: float, unit: str) -> None:
         now = self.clock.now()
         name = fresh_id(now)
-        self.usage.append({
-            "id": name,
-            "short_id": short(name),
-            "created_at": stamp(now),
-            "updated_at": stamp(now),
-            **self.owner.owns(),
-            "usage_billing_record_id": "",
-            "reference_id": self.id,
-            "resource_id": self.order.app.id,
-            "tier": "cloud",
-            "type": kind,
-            "model": self.order.app.ref,
-            "quantity": quantity,
-            "unit": unit,
-        })
+        self.usage.append(
+            {
+                "id": name,
+                "short_id": short(name),
+                "created_at": stamp(now),
+                "updated_at": stamp(now),
+                **self.owner.owns(),
+                "usage_billing_record_id": "",
+                "reference_id": self.id,
+                "resource_id": self.order.app.id,
+                "tier": "cloud",
+                "type": kind,
+                "model": self.order.app.ref,
+                "quantity": quantity,
+                "unit": unit,
+            }
+        )
 
     def _keys(self) -> Json:
         session = self.order.session
@@ -197,13 +203,15 @@ class Task:
         now = self.clock.now()
         self.updated_at = now
         self.ledger.note(Changed(at=now, task_id=self.id, status=int(status)))
-        self.events.append({
-            "id": fresh_id(now),
-            "created_at": stamp(now),
-            "event_time": stamp(now),
-            "task_id": self.id,
-            "status": int(status),
-        })
+        self.events.append(
+            {
+                "id": fresh_id(now),
+                "created_at": stamp(now),
+                "event_time": stamp(now),
+                "task_id": self.id,
+                "status": int(status),
+            }
+        )
 
     def _say(self, line: Json) -> None:
         self.lines.append(line)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from pydantic import TypeAdapter, ValidationError
 from starlette.responses import JSONResponse, Response
 
 if TYPE_CHECKING:
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 """A JSON object on its way in or out."""
 
+_OBJECTS = TypeAdapter(list[Json])
 
-class Problem(Exception):  # noqa: N818 - the wire's own word: RFC 9457
+
+class Problem(Exception):
     """An answer that is not a success; raised anywhere, told by the one handler in `app`."""
 
     def __init__(
@@ -54,7 +57,7 @@ def answer(request: Request, told: object, *, status: int = 200, after: Backgrou
     `after` runs once the answer has been sent.
     """
     bare = request.headers.get("x-api-version") == "2"
-    body = told if bare else {"success": True, "status": status, "data": told, "messages": []}
+    body: object = told if bare else {"success": True, "status": status, "data": told, "messages": []}
     return JSONResponse(body, status_code=status, background=after)
 
 
@@ -83,9 +86,28 @@ async def body_of(request: Request) -> Json:
         raise Problem(400, "invalid_request", "the body is not JSON") from exc
     if not isinstance(told, dict):
         raise Problem(400, "invalid_request", "the body must be a JSON object")
-    return told  # pyright: ignore[reportUnknownVariableType] - JSON from elsewhere, read field by field
+    return cast("Json", told)
 
 
-def missing(what: str, named: str, *, suggestions: list[str] | None = None) -> Problem:
-    """The answer for what is not there, and for what belongs to someone else: they look the same."""
-    return Problem(404, "not_found", f"{what} {named!r} not found", more={"suggestions": suggestions or []})
+def objects_in(asked: Json, field: str) -> list[Json]:
+    """Read a field that must be a list of objects; a missing one is an empty list."""
+    try:
+        return _OBJECTS.validate_python(asked.get(field) or [])
+    except ValidationError as exc:
+        detail = f"{field}: must be a list of objects"
+        raise Problem(400, "validation_error", detail, more={"meta": {"field": field}}) from exc
+
+
+def texts_in(value: Any) -> list[str]:
+    """Every string in some JSON, however deep."""
+    if isinstance(value, str):
+        return [value]
+    return [text for one in _inner(value) for text in texts_in(one)]
+
+
+def _inner(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        inner: dict[str, Any] = value
+        return list(inner.values())
+    items: list[Any] = value if isinstance(value, list) else []
+    return items

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from inferencesh_mcp.sandbox.naming import lasting_id
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from inferencesh_mcp.sandbox.clock import Clock
     from inferencesh_mcp.sandbox.wire import Json
 
@@ -32,7 +33,7 @@ def file_field(description: str) -> Any:
     return Field(description=description, json_schema_extra={"format": "file"})
 
 
-class AppFailed(Exception):  # noqa: N818 - a failure of the run, told to its owner; not of the sandbox
+class AppFailed(Exception):
     """The run ends as failed, with this text as its error."""
 
 

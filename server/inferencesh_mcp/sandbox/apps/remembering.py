@@ -76,7 +76,8 @@ class AllOutput(Made):
 def _recall(work: Work) -> dict[str, Any]:
     """Open the session's values, and count the call."""
     work.memory["calls"] = work.memory.get("calls", 0) + 1
-    return work.memory.setdefault("values", {})
+    values: dict[str, Any] = work.memory.setdefault("values", {})
+    return values
 
 
 async def _set(work: Work, given: SetInput) -> dict[str, Any]:

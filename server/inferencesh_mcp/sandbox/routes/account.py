@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from inferencesh_mcp.sandbox.naming import short
-from inferencesh_mcp.sandbox.wire import Json, answer, body_of
+from inferencesh_mcp.sandbox.wire import Json, answer, body_of, objects_in
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -41,8 +41,8 @@ def account(room: Room) -> list[Route]:
 
 def _checked(asked: Json) -> Json:
     """Nothing is ever connected in the sandbox: what is required is missing, unless it is optional."""
-    errors = [_missing("secret", one, "add_secret") for one in asked.get("secrets") or [] if _needed(one)]
-    errors += [_missing("integration", one, "connect") for one in asked.get("integrations") or [] if _needed(one)]
+    errors = [_missing("secret", one, "add_secret") for one in objects_in(asked, "secrets") if _needed(one)]
+    errors += [_missing("integration", one, "connect") for one in objects_in(asked, "integrations") if _needed(one)]
     return {"satisfied": False, "errors": errors} if errors else {"satisfied": True}
 
 

@@ -10,9 +10,11 @@ from starlette.routing import Route
 
 from inferencesh_mcp.sandbox.files import LARGEST
 from inferencesh_mcp.sandbox.listing import page
-from inferencesh_mcp.sandbox.wire import Json, Problem, answer, base_of, body_of, missing
+from inferencesh_mcp.sandbox.wire import Json, Problem, answer, base_of, body_of, missing, objects_in
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from starlette.requests import Request
 
     from inferencesh_mcp.sandbox.files import StoredFile
@@ -31,10 +33,10 @@ def files(room: Room) -> list[Route]:
 
     async def create(request: Request) -> Response:
         tenant, asked = room.tenants.of(request), await body_of(request)
-        wanted = asked.get("files")
-        if not isinstance(wanted, list) or not wanted:
+        wanted = objects_in(asked, "files")
+        if not wanted:
             raise Problem(400, "validation_error", "files: must be a list of at least one file")
-        made = [_made(room, tenant, one, asked) for one in wanted]  # pyright: ignore[reportUnknownVariableType]
+        made = [_made(room, tenant, one, asked) for one in wanted]
         base = base_of(request)
         return answer(request, [stored.told(base, room.store.signed(stored, base)) for stored in made])
 
@@ -53,9 +55,7 @@ def files(room: Room) -> list[Route]:
 
     async def upload(request: Request) -> Response:
         query = request.query_params
-        stored = room.store.opened_by(
-            request.path_params["file"], query.get("expires", ""), query.get("signature", "")
-        )
+        stored = room.store.opened_by(request.path_params["file"], query.get("expires", ""), query.get("signature", ""))
         await _received(request, stored)
         room.store.make_room()
         return Response(status_code=200)
@@ -101,6 +101,6 @@ async def _received(request: Request, stored: StoredFile) -> None:
     stored.finish()
 
 
-async def _pieces(stored: StoredFile):  # noqa: ANN202 - an async generator of bytes, as Starlette takes it
+async def _pieces(stored: StoredFile) -> AsyncGenerator[bytes]:
     for piece in stored.pieces():
         yield piece

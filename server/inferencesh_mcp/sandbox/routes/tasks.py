@@ -15,7 +15,7 @@ from inferencesh_mcp.sandbox.naming import stamp
 from inferencesh_mcp.sandbox.streaming import as_events, as_ndjson, lines
 from inferencesh_mcp.sandbox.tasks import Status, Task
 from inferencesh_mcp.sandbox.timing import timings
-from inferencesh_mcp.sandbox.wire import Json, Problem, answer, base_of, body_of, missing
+from inferencesh_mcp.sandbox.wire import Json, Problem, answer, base_of, body_of, missing, objects_in, texts_in
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.sandbox.routes.room import Room
 
 _SEARCHED = ("id", "app_ref", "status_text", "error")
+_VISIBILITIES = ("private", "team", "org", "public", "unlisted")
 
 
 def tasks(room: Room) -> list[Route]:
@@ -38,9 +39,7 @@ def tasks(room: Room) -> list[Route]:
 
     async def status(request: Request) -> Response:
         task = asked_for(request)
-        return answer(
-            request, {"id": task.id, "status": int(task.status), "updated_at": stamp(task.updated_at)}
-        )
+        return answer(request, {"id": task.id, "status": int(task.status), "updated_at": stamp(task.updated_at)})
 
     async def logs(request: Request) -> Response:
         task = asked_for(request)
@@ -81,6 +80,22 @@ def tasks(room: Room) -> list[Route]:
         known = [] if hidden else [_listed(task) for task in reversed(list(tenant.tasks))]
         return answer(request, page(known, _with_numbers(asked), searched=_SEARCHED))
 
+    async def featured(request: Request) -> Response:
+        shown = [_listed(task) for task in reversed(list(room.tenants.of(request).tasks)) if task.is_featured]
+        return answer(request, page(shown, {}, searched=_SEARCHED))
+
+    async def set_visibility(request: Request) -> Response:
+        task, asked = asked_for(request), await body_of(request)
+        if asked.get("visibility") not in _VISIBILITIES:
+            raise Problem(400, "validation_error", f"visibility: must be one of {', '.join(_VISIBILITIES)}")
+        task.visibility = asked["visibility"]
+        return answer(request, task.told())
+
+    async def set_featured(request: Request) -> Response:
+        task = asked_for(request)
+        task.is_featured = bool((await body_of(request)).get("is_featured"))
+        return answer(request, task.told())
+
     async def files(request: Request) -> Response:
         task = asked_for(request)
         found = files_of(room, task, request.query_params.get("role", ""))
@@ -93,6 +108,7 @@ def tasks(room: Room) -> list[Route]:
 
     return [
         Route("/tasks/list", listed, methods=["POST"]),
+        Route("/tasks/featured", featured),
         Route("/tasks/{task}", one),
         Route("/tasks/{task}", delete, methods=["DELETE"]),
         Route("/tasks/{task}/status", status),
@@ -100,6 +116,8 @@ def tasks(room: Room) -> list[Route]:
         Route("/tasks/{task}/timings", timed),
         Route("/tasks/{task}/stream", stream),
         Route("/tasks/{task}/cancel", cancel, methods=["POST"]),
+        Route("/tasks/{task}/visibility", set_visibility, methods=["POST"]),
+        Route("/tasks/{task}/featured", set_featured, methods=["POST"]),
         Route("/tasks/{task}/files", files),
         Route("/tasks/{task}/files", drop_files, methods=["DELETE"]),
     ]
@@ -107,22 +125,10 @@ def tasks(room: Room) -> list[Route]:
 
 def files_of(room: Room, task: Task, role: str) -> list[tuple[StoredFile, str]]:
     """The files that went into a task and came out of it; of one role, if one is named."""
-    went_in = [room.store.by_uri(text) for text in _texts(task.order.input)]
+    went_in = [room.store.by_uri(text) for text in texts_in(task.order.input)]
     came_out = [room.store.any(file_id) for file_id in task.made_files]
     both = [(stored, "input") for stored in went_in] + [(stored, "output") for stored in came_out]
     return [(stored, kind) for stored, kind in both if stored and stored.owner is task.owner and role in {"", kind}]
-
-
-def _texts(value: Any) -> list[str]:
-    match value:
-        case str():
-            return [value]
-        case dict():
-            return [text for inner in value.values() for text in _texts(inner)]  # pyright: ignore
-        case list():
-            return [text for inner in value for text in _texts(inner)]  # pyright: ignore
-        case _:
-            return []
 
 
 def _drop(room: Room, found: list[tuple[StoredFile, str]]) -> None:
@@ -143,12 +149,15 @@ def _listed(task: Task) -> Json:
 
 def _with_numbers(asked: Json) -> Json:
     """Filters may name statuses by name, and times in any RFC 3339 spelling."""
-    return asked | {"filters": [_plain(one) for one in asked.get("filters") or []]}
+    return asked | {"filters": [_plain(one) for one in objects_in(asked, "filters")]}
 
 
 def _plain(one: Json) -> Json:
-    value = one.get("value")
-    return one | {"value": [_valued(one, inner) for inner in value] if isinstance(value, list) else _valued(one, value)}  # pyright: ignore
+    value: Any = one.get("value")
+    if isinstance(value, list):
+        several: list[Any] = value
+        return one | {"value": [_valued(one, each) for each in several]}
+    return one | {"value": _valued(one, value)}
 
 
 def _valued(one: Json, value: Any) -> Any:
