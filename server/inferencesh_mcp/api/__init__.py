@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from inferencesh_mcp.api.answers import outcome_unknown
 from inferencesh_mcp.api.following import Pace, follow
 from inferencesh_mcp.api.keys import Key
 from inferencesh_mcp.api.models import (
@@ -29,14 +30,14 @@ from inferencesh_mcp.api.models import (
 from inferencesh_mcp.api.problems import DASHBOARD
 from inferencesh_mcp.api.refs import AppRef, segment
 from inferencesh_mcp.api.retry import Operation
+from inferencesh_mcp.api.strictjson import is_array
 from inferencesh_mcp.api.transport import Call, Download, Transport
 from inferencesh_mcp.api.words import ENDED, STATUSES
 from inferencesh_mcp.errors import (
-    InferenceError,
+    CallError,
     InvalidInput,
     KeyMissing,
     NotFound,
-    OutcomeUnknown,
     RequirementsNotMet,
     UpstreamError,
 )
@@ -115,7 +116,7 @@ class Api:
         try:
             return parsed(RequirementCheck, await self._list("/credentials/check", body))
         except RequirementsNotMet as error:
-            return RequirementCheck(satisfied=False, missing=error.requirements)
+            return RequirementCheck.model_construct(satisfied=False, missing=error.requirements)
 
     async def estimate(self, app_id: str, input: Any, function: str | None = None) -> Estimate:  # noqa: A002 - the API's own word
         """What a run with this input may cost."""
@@ -136,15 +137,9 @@ class Api:
         except UpstreamError as error:
             if error.outcome is not None:
                 raise
-            raise OutcomeUnknown(
-                message="the run was sent, but the answer names no task",
-                next_step="Do not send it again before looking for it with task_list.",
-                outcome="unknown",
-                retry_safe=False,
-                sent_at=sent_at,
-            ) from error
-        except InferenceError as error:
-            error.outcome = error.outcome or "not_started"
+            raise outcome_unknown(error.message, sent_at, error) from error
+        except CallError as error:  # refused here, before anything was sent
+            error.outcome, error.retry_safe = "not_started", True
             raise
 
     async def task(self, task_id: str) -> Task:
@@ -202,7 +197,7 @@ class Api:
         given = {"path": path or None, "size": size, "public": public or None}
         wanted = named | {name: value for name, value in given.items() if value is not None}
         made = await self._list("/files", {"files": [wanted]})
-        file = parsed(File, made[0] if isinstance(made, list) and made else made)
+        file = parsed(File, made[0] if is_array(made) and made else made)
         if not file.upload_url or not file.uri:
             raise UpstreamError(message="inference.sh gave no address to upload the file to")
         return file
@@ -280,7 +275,7 @@ class Api:
         return answer.value
 
     def _check_key(self) -> None:
-        if self._key is None and not self._transport.brings_keys:
+        if self._key is None and not self._transport.brings_key:
             raise KeyMissing(
                 message="no inference.sh key was given",
                 next_step=f"Make one in the dashboard at {DASHBOARD} and set it as INFERENCE_API_KEY.",

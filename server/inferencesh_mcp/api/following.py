@@ -194,11 +194,11 @@ class _Connection:
         """The lines that the next bytes complete, without heartbeats; None when nothing more is to be expected."""
         if self._ended:
             return None
+        chunk = None
         with anyio.move_on_after(self._heard + self._idle - self._clock()) as silence:
             chunk = await anext(chunks, None)
         if silence.cancelled_caught:
             self._why = "it fell silent"
-            return None
         self._ended = chunk is None
         lines = self._lines.end() if chunk is None else self._lines.feed(chunk)
         if self._lines.too_long:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from inferencesh_mcp.api.strictjson import is_array, is_object
 from inferencesh_mcp.api.words import ENDED, status_word
 
 Record = dict[str, Any]
@@ -36,10 +37,10 @@ def has_ended(record: Record) -> bool:
 def _news(line: Record) -> Record:
     """The fields that a line tells, wherever it keeps them."""
     data = line.get("data")
-    if not isinstance(data, dict):
+    if not is_object(data):
         return line if "status" in line or "id" in line else {}
     fields = line.get("fields")
-    names = fields if isinstance(fields, list) else []
+    names = fields if is_array(fields) else []
     return {name: data[name] for name in names if isinstance(name, str) and name in data} or data
 
 
@@ -58,13 +59,12 @@ def _another_id(record: Record, news: Record) -> bool:
 
 
 def _with_delta(record: Record, data: Any) -> Record:
-    delta = data.get("delta") if isinstance(data, dict) else None
-    if isinstance(delta, str):
-        delta = {"response": delta}
-    if not isinstance(delta, dict) or not delta:
+    delta = data.get("delta") if is_object(data) else None
+    more = {"response": delta} if isinstance(delta, str) else delta
+    if not is_object(more) or not more:
         return record
     so_far = record.get(STREAMED)
-    return {**record, STREAMED: merge_delta(so_far if isinstance(so_far, dict) else {}, delta)}
+    return {**record, STREAMED: merge_delta(so_far if is_object(so_far) else {}, more)}
 
 
 def merge_delta(so_far: Record, delta: Record) -> Record:
@@ -96,13 +96,13 @@ def _merge_calls(so_far: Any, more: Any) -> list[Record]:
 
 def _merge_call(so_far: Record, more: Record) -> Record:
     merged = {**so_far, **{name: value for name, value in more.items() if value is not None}}
-    if isinstance(more.get("function"), dict):
+    if is_object(more.get("function")):
         merged["function"] = _merge_function(so_far.get("function"), more["function"])
     return merged
 
 
 def _merge_function(so_far: Any, more: Record) -> Record:
-    before: Record = so_far if isinstance(so_far, dict) else {}
+    before = so_far if is_object(so_far) else {}
     merged = {**before, **{name: value for name, value in more.items() if value is not None}}
     if isinstance(more.get("arguments"), str):
         merged["arguments"] = _joined(before.get("arguments"), more["arguments"])
@@ -110,7 +110,7 @@ def _merge_function(so_far: Any, more: Record) -> Record:
 
 
 def _objects(value: Any) -> list[Record]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return [item for item in value if is_object(item)] if is_array(value) else []
 
 
 def _index(call: Record) -> int:

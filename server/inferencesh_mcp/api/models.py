@@ -7,14 +7,13 @@ lists of npm `@inferencesh/sdk` 0.6.10 and 0.6.54 and of PyPI `inferencesh` 0.36
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from inferencesh_mcp.api.problems import requirements
-from inferencesh_mcp.api.strictjson import encodable
+from inferencesh_mcp.api.strictjson import encodable, is_array, is_object, items
 from inferencesh_mcp.api.words import ENDED, log_type_word, status_word
 from inferencesh_mcp.errors import Requirement, UpstreamError
 
@@ -22,7 +21,7 @@ from inferencesh_mcp.errors import Requirement, UpstreamError
 def _text(value: Any) -> Any:
     if isinstance(value, str):
         return encodable(value)
-    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+    return json.dumps(value) if is_object(value) or is_array(value) else str(value)
 
 
 def _whole(value: Any) -> Any:
@@ -30,6 +29,14 @@ def _whole(value: Any) -> Any:
         return int(value)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, int | float) else 0.0
+
+
+def _flag(value: Any) -> bool:
+    return value in {1, "true"}  # True is 1
 
 
 def _moment(value: Any) -> Any:
@@ -44,23 +51,24 @@ def _moment(value: Any) -> Any:
 
 
 def _object(value: Any) -> Any:
-    return value if isinstance(value, dict) else {}
+    return value if is_object(value) else {}
 
 
 def _objects(value: Any) -> Any:
-    return [item for item in value if isinstance(item, dict | BaseModel)] if isinstance(value, list | tuple) else []
+    """The objects in an array. A tuple is one that was read before."""
+    return value if isinstance(value, tuple) else [item for item in items(value) if is_object(item)]
 
 
 def _named_objects(value: Any) -> Any:
-    return {name: item for name, item in value.items() if isinstance(item, dict)} if isinstance(value, dict) else {}
+    return {name: item for name, item in _object(value).items() if is_object(item)}
 
 
 def _object_or_none(value: Any) -> Any:
-    return value if isinstance(value, dict | BaseModel) else None
+    return value if is_object(value) or isinstance(value, BaseModel) else None
 
 
 def _words(value: Any) -> Any:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list | tuple) else []
+    return value if isinstance(value, tuple) else [encodable(item) for item in items(value) if isinstance(item, str)]
 
 
 T = TypeVar("T")
@@ -68,6 +76,8 @@ Text = Annotated[str, BeforeValidator(_text)]
 Whole = Annotated[int | None, BeforeValidator(_whole)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 Object = Annotated[dict[str, Any], BeforeValidator(_object)]
+Number = Annotated[float, BeforeValidator(_number)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Status = Annotated[str, BeforeValidator(status_word)]
 LogType = Annotated[str, BeforeValidator(log_type_word)]
@@ -84,9 +94,7 @@ class Wire(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, data: Any) -> Any:
-        if isinstance(data, Mapping):
-            return {name: value for name, value in data.items() if value is not None}
-        return data
+        return {name: value for name, value in data.items() if value is not None} if is_object(data) else data
 
 
 class TaskEvent(Wire):
@@ -113,7 +121,7 @@ class UsageEvent(Wire):
     type: Text = ""
     model: Text = ""
     tier: Text = ""
-    quantity: float = 0.0
+    quantity: Number = 0.0
     unit: Text = ""
 
 
@@ -141,7 +149,7 @@ class SecretRequirement(Wire):
 
     key: Text = ""
     description: Text = ""
-    optional: bool = False
+    optional: Flag = False
 
 
 class IntegrationRequirement(Wire):
@@ -149,7 +157,7 @@ class IntegrationRequirement(Wire):
 
     key: Text = Field(default="", validation_alias=AliasChoices("key", "slug"))
     description: Text = ""
-    optional: bool = False
+    optional: Flag = False
     secrets: Words = ()
     scopes: Words = ()
 
@@ -226,7 +234,7 @@ class Task(Wire):
     created_at: Moment = None
     updated_at: Moment = None
     run_at: Moment = None
-    streamed: str = ""
+    streamed: Text = ""
     """Text that arrived piece by piece while the task ran; `output` has the final word."""
 
     @property
@@ -238,9 +246,8 @@ class Task(Wire):
     @classmethod
     def _streamed_text(cls, data: Any) -> Any:
         """A merged record keeps the whole accumulated output under `streamed`; a task shows its text."""
-        if isinstance(data, Mapping) and not isinstance(data.get("streamed", ""), str):
-            said = data["streamed"].get("response") if isinstance(data["streamed"], Mapping) else None
-            return {**data, "streamed": encodable(said) if isinstance(said, str) else ""}
+        if is_object(data) and is_object(data.get("streamed")):
+            return {**data, "streamed": data["streamed"].get("response", "")}
         return data
 
 
@@ -315,19 +322,19 @@ class Page(Wire, Generic[T]):
 
     items: Many[T] = ()
     next_cursor: Text = ""
-    has_next: bool = False
+    has_next: Flag = False
     total_items: Whole = None
 
     @model_validator(mode="before")
     @classmethod
     def _from_array(cls, data: Any) -> Any:
-        return {"items": data} if isinstance(data, list) else data
+        return {"items": data} if is_array(data) else data
 
 
 class RequirementCheck(Wire):
     """Whether secrets and connections are there, and what is missing."""
 
-    satisfied: bool = False
+    satisfied: Flag = False
     missing: Annotated[tuple[Requirement, ...], BeforeValidator(requirements)] = Field(
         default=(), validation_alias=AliasChoices("errors", "missing")
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inferencesh_mcp.api.strictjson import NotJson, parse
+from inferencesh_mcp.api.strictjson import NotJson, is_object, parse
 
 LINE_LIMIT = 4 * 1024 * 1024
 """Longest line, in bytes without its end. A terminal line carries a whole task, logs and output included."""
@@ -53,7 +53,7 @@ class Lines:
         except NotJson:
             self.bad += 1
             return []
-        return [value] if isinstance(value, dict) else []
+        return [value] if is_object(value) else []
 
     def _check(self) -> None:
         if len(self._pending) > self._limit:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.retry import retry_after
-from inferencesh_mcp.api.strictjson import NotJson, parse
+from inferencesh_mcp.api.strictjson import NotJson, is_array, is_object, items, parse
 from inferencesh_mcp.api.words import clean, without_secrets
 from inferencesh_mcp.errors import (
     Conflict,
@@ -83,7 +83,7 @@ def problem(status: int, headers: Mapping[str, str], body: bytes) -> InferenceEr
 
 def unwrap(value: Any) -> Unwrapped | InferenceError:
     """The DTO inside a 2xx in any of its three forms, or the error that the 2xx says it is."""
-    if not isinstance(value, dict):
+    if not is_object(value):
         return Unwrapped(value=value)
     if value.get("success") is False and value.keys() <= _ENVELOPE | {"detail", "title", "type", "errors", "message"}:
         return _problem(_status_of(value), {}, value)
@@ -101,9 +101,8 @@ def is_api_error(body: bytes) -> bool:
 
 
 def requirements(errors: Any) -> tuple[Requirement, ...]:
-    """Each `{type, key, message, action}` as a Requirement whose action is a sentence; what is already one stays."""
-    listed: list[Any] | tuple[Any, ...] = errors if isinstance(errors, list | tuple) else ()
-    return tuple(found for error in listed if (found := _requirement(error)) is not None)
+    """Each `{type, key, message, action}` as a Requirement whose action is a sentence."""
+    return tuple(found for error in items(errors) if (found := _requirement(error)) is not None)
 
 
 def safe(text: str) -> str:
@@ -129,7 +128,7 @@ def _problem(status: int, headers: Mapping[str, str], told: dict[str, Any]) -> I
 def _class(status: int, told: dict[str, Any]) -> type[InferenceError]:
     if status >= 500:
         return Unavailable
-    if status == 412 and not isinstance(_listed_errors(told), list):
+    if status == 412 and not is_array(_listed_errors(told)):
         return UpstreamError
     return _CLASSES.get(status, UpstreamError)
 
@@ -149,7 +148,7 @@ def _object(body: bytes) -> dict[str, Any]:
         value = parse(body)
     except NotJson:
         return {}
-    return value if isinstance(value, dict) else {}
+    return value if is_object(value) else {}
 
 
 def _status_of(told: dict[str, Any]) -> int:
@@ -166,7 +165,7 @@ def _detail(told: dict[str, Any]) -> str:
 
 def _inner(told: dict[str, Any]) -> dict[str, Any]:
     error = told.get("error")
-    return error if isinstance(error, dict) else {}
+    return error if is_object(error) else {}
 
 
 def _code(told: dict[str, Any]) -> str:
@@ -181,35 +180,32 @@ def _places(told: dict[str, Any]) -> list[dict[str, Any]]:
     """Where the newer and the older forms keep what belongs to an error, likeliest first."""
     error = _inner(told)
     places = (told, error, told.get("data"), told.get("meta"), error.get("meta"))
-    return [place for place in places if isinstance(place, dict)]
+    return [place for place in places if is_object(place)]
 
 
 def _listed_errors(told: dict[str, Any]) -> Any:
-    return next((place["errors"] for place in _places(told) if isinstance(place.get("errors"), list)), None)
+    return next((place["errors"] for place in _places(told) if is_array(place.get("errors"))), None)
 
 
 def _suggestions(told: dict[str, Any]) -> tuple[str, ...]:
-    listed = next((place["suggestions"] for place in _places(told) if isinstance(place.get("suggestions"), list)), [])
-    return tuple(clean(one, 160) for one in listed[:10] if isinstance(one, str))
+    listed = next((place["suggestions"] for place in _places(told) if is_array(place.get("suggestions"))), None)
+    return tuple(clean(one, 160) for one in items(listed)[:10] if isinstance(one, str))
 
 
 def _field_errors(told: dict[str, Any]) -> str:
     """The first few `{field, message}` of an error that lists what is wrong with an input."""
-    listed = _listed_errors(told) or []
-    return "; ".join(text for one in listed[:5] if (text := _field_error(one)))
+    return "; ".join(text for one in items(_listed_errors(told))[:5] if (text := _field_error(one)))
 
 
 def _field_error(one: Any) -> str:
-    if not isinstance(one, dict):
+    if not is_object(one):
         return one if isinstance(one, str) else ""
     name, text = one.get("field") or one.get("key") or one.get("path"), one.get("message") or one.get("detail")
     return ": ".join(part for part in (name, text) if isinstance(part, str))
 
 
 def _requirement(error: Any) -> Requirement | None:
-    if isinstance(error, Requirement):
-        return error
-    if not isinstance(error, dict):
+    if not is_object(error):
         return None
     kind, key, message = (_short(error.get(name)) for name in ("type", "key", "message"))
     action = error.get("action")
@@ -217,14 +213,13 @@ def _requirement(error: Any) -> Requirement | None:
         kind=kind or "requirement",
         key=key,
         message=message or f"{kind or 'requirement'} {key} is missing".replace("  ", " "),
-        action=_action(action, key) if isinstance(action, dict) else "",
+        action=_action(action, key) if is_object(action) else "",
     )
 
 
 def _action(action: dict[str, Any], key: str) -> str:
     provider = _short(action.get("provider_name")) or _short(action.get("provider")) or key
-    scopes = action.get("scopes")
-    named = ", ".join(_short(scope) for scope in scopes[:10]) if isinstance(scopes, list) else ""
+    named = ", ".join(_short(scope) for scope in items(action.get("scopes"))[:10])
     sentences = {
         "add_secret": f"Add the secret {key} at {DASHBOARD}.",
         "connect": f"Connect {provider} at {DASHBOARD}.",
@@ -235,13 +230,12 @@ def _action(action: dict[str, Any], key: str) -> str:
 
 
 def _warnings(messages: Any) -> tuple[str, ...]:
-    listed = messages if isinstance(messages, list) else []
-    return tuple(safe(one["message"]) for one in listed[:10] if _warns(one))
+    return tuple(safe(one["message"]) for one in items(messages)[:10] if _warns(one))
 
 
 def _warns(message: Any) -> bool:
     return (
-        isinstance(message, dict)
+        is_object(message)
         and isinstance(message.get("message"), str)
         and message.get("level") in {"warning", "warn", "error"}
     )

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 DEPTH_LIMIT = 64
 """Deepest nesting taken from the API."""
@@ -15,7 +18,7 @@ DEPTH_LIMIT = 64
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class NotJson(ValueError):  # noqa: N818 - it says what the bytes are
+class NotJson(ValueError):
     """The bytes are not JSON that can be used. The text never quotes them."""
 
 
@@ -31,13 +34,28 @@ def parse(raw: bytes) -> Any:
     return encodable(value) if b"\\u" in raw else value
 
 
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a parsed value is a JSON object."""
+    return isinstance(value, dict)
+
+
+def is_array(value: object) -> TypeGuard[list[Any]]:
+    """Whether a parsed value is a JSON array."""
+    return isinstance(value, list)
+
+
+def items(value: object) -> list[Any]:
+    """The items of an array; of anything else there are none."""
+    return value if is_array(value) else []
+
+
 def encodable(value: Any) -> Any:
     """The same value with every lone surrogate replaced by `?`, so that it can be written as UTF-8."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode(errors="replace").decode()
-    if isinstance(value, list):
+    if is_array(value):
         return [encodable(item) for item in value]
-    if isinstance(value, dict):
+    if is_object(value):
         return {encodable(name): encodable(item) for name, item in value.items()}
     return value
 
@@ -62,7 +80,7 @@ def _deeper_than(value: Any, limit: int) -> bool:
     return any(isinstance(item, dict | list) for item in level)
 
 
-def _children(value: Any) -> Any:
-    if isinstance(value, dict):
+def _children(value: Any) -> Iterable[Any]:
+    if is_object(value):
         return value.values()
-    return value if isinstance(value, list) else ()
+    return value if is_array(value) else ()

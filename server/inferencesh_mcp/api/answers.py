@@ -1,0 +1,100 @@
+"""What one attempt came to: a value, or a refusal that says what may be tried next. Pure: no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inferencesh_mcp.api.problems import Unwrapped, is_api_error, problem, unwrap
+from inferencesh_mcp.api.retry import Failure, Operation, nothing_began
+from inferencesh_mcp.api.strictjson import NotJson, parse
+from inferencesh_mcp.errors import InferenceError, OutcomeUnknown, TimedOut, Unavailable, UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """An HTTP answer that was read to its end. `headers` have lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A failed attempt: what it means for the next one, and the error if there is no next one."""
+
+    failure: Failure
+    error: InferenceError
+
+
+def judged(answer: Answer) -> Unwrapped | Refusal:
+    """The value in an answer of the API, or why there is none."""
+    if not 200 <= answer.status < 300:
+        return refused(answer)
+    if not answer.body.strip():
+        return Unwrapped(value=None)
+    try:
+        found = unwrap(parse(answer.body))
+    except NotJson as exc:
+        return unreadable(answer.status, str(exc))
+    if isinstance(found, Unwrapped):
+        return found
+    failure = Failure(sent=True, status=found.status, retry_after=found.retry_after, refused=True)
+    return Refusal(failure=failure, error=found)
+
+
+def refused(answer: Answer) -> Refusal:
+    """An answer with the status of an error."""
+    error = problem(answer.status, answer.headers, answer.body)
+    shaped = is_api_error(answer.body)
+    failure = Failure(sent=True, status=answer.status, retry_after=error.retry_after, refused=shaped)
+    return Refusal(failure=failure, error=error)
+
+
+def unreadable(status: int, why: str) -> Refusal:
+    """An answer that came, but not in a form that can be read."""
+    text = f"inference.sh answered {status} with something that cannot be read: {why}"
+    return Refusal(failure=Failure(sent=True, status=status), error=UpstreamError(message=text, status=status))
+
+
+def lost(*, sent: bool, in_time: bool) -> Refusal:
+    """No whole answer. The HTTP library's own text is never shown: it may quote an address."""
+    error: InferenceError
+    if not sent:
+        error = Unavailable(
+            message="inference.sh could not be reached", next_step="Check the network, then call again."
+        )
+    elif in_time:
+        error = Unavailable(message="the connection to inference.sh broke before the answer was complete")
+    else:
+        error = TimedOut(message="inference.sh did not answer in time")
+    return Refusal(failure=Failure(sent=sent), error=error)
+
+
+def final(operation: Operation, refusal: Refusal, sent_at: datetime) -> InferenceError:
+    """The error of a call that is given up; when it was to START something, with what became of that."""
+    error = refusal.error
+    if operation is not Operation.START:
+        return error
+    if not nothing_began(refusal.failure):
+        return outcome_unknown(error.message, sent_at, error)
+    error.outcome, error.retry_safe = "not_started", True
+    return error
+
+
+def outcome_unknown(why: str, sent_at: datetime, error: InferenceError) -> OutcomeUnknown:
+    """What may have been started must be looked for, and not be sent again."""
+    return OutcomeUnknown(
+        message=f"the request was sent, but what became of it is not known: {why}",
+        next_step="Do not send it again before looking for it with task_list.",
+        outcome="unknown",
+        retry_safe=False,
+        status=error.status,
+        upstream_code=error.upstream_code,
+        sent_at=sent_at,
+    )
