@@ -64,8 +64,8 @@ def function_of(app: App, name: str) -> Function:
     return function
 
 
-def told(app: App, *, whole: bool) -> Json:
-    """An app, as an AppDTO; `whole` adds its version with the schemas."""
+def told(app: App, *, version_id: str = "") -> Json:
+    """An app, as an AppDTO; naming a version adds it, with the schemas."""
     card: Json = {
         "id": app.id,
         "short_id": short(app.id),
@@ -81,9 +81,9 @@ def told(app: App, *, whole: bool) -> Json:
         "images": {"card": "", "thumbnail": "", "banner": ""},
         "tags": ["sandbox"],
         "status": "active",
-        "version_id": app.version_ids[0],
+        "version_id": version_id or app.version_ids[0],
     }
-    return {**card, "version": version_told(app, app.version_ids[0])} if whole else card
+    return {**card, "version": version_told(app, version_id)} if version_id else card
 
 
 def version_told(app: App, version_id: str) -> Json:

@@ -107,7 +107,10 @@ def texts_in(value: Any) -> list[str]:
 
 def _inner(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        inner: dict[str, Any] = value
-        return list(inner.values())
-    items: list[Any] = value if isinstance(value, list) else []
-    return items
+        return list(cast("dict[str, Any]", value).values())
+    return list(cast("list[object]", value)) if isinstance(value, list) else []
+
+
+def missing(what: str, named: str, *, suggestions: list[str] | None = None) -> Problem:
+    """The answer for what is not there, and for what belongs to someone else: they look the same."""
+    return Problem(404, "not_found", f"{what} {named!r} not found", more={"suggestions": suggestions or []})

@@ -24,18 +24,19 @@ _SEARCHED = ("namespace", "name", "title", "description", "category")
 def apps(room: Room) -> list[Route]:
     async def listed(request: Request) -> Response:
         room.tenants.of(request)
-        cards = [catalogue.told(app, whole=False) for app in APPS]
+        cards = [catalogue.told(app) for app in APPS]
         return answer(request, page(cards, await body_of(request), searched=_SEARCHED))
 
     async def one(request: Request) -> Response:
         room.tenants.of(request)
-        return answer(request, catalogue.told(catalogue.app_named(_named(request)), whole=True))
+        app = catalogue.app_named(_named(request))
+        return answer(request, catalogue.told(app, version_id=app.version_ids[0]))
 
     async def version(request: Request) -> Response:
         room.tenants.of(request)
         app = catalogue.app_named(_named(request))
         found = catalogue.version_of(app, request.path_params["version"])
-        return answer(request, catalogue.version_told(app, found))
+        return answer(request, catalogue.told(app, version_id=found))
 
     async def versions(request: Request) -> Response:
         room.tenants.of(request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -155,8 +155,7 @@ def _with_numbers(asked: Json) -> Json:
 def _plain(one: Json) -> Json:
     value: Any = one.get("value")
     if isinstance(value, list):
-        several: list[Any] = value
-        return one | {"value": [_valued(one, each) for each in several]}
+        return one | {"value": [_valued(one, each) for each in cast("list[object]", value)]}
     return one | {"value": _valued(one, value)}
 
 
