@@ -1,0 +1,52 @@
+# Everything that is done with this project. `make` lists it.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint format lock official bench clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## See it work: a picture in, a picture out, no key and no network
+	@$(BIN)/inferencesh-mcp demo
+
+test: $(READY) ## Run the tests
+	@$(BIN)/python -m pytest -q
+
+check: lint test official ## All that CI runs
+
+lint: $(READY) ## Check style and types
+	@echo "Checking style and types" >&2
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+
+format: $(READY) ## Put the code in its usual form
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+official: $(READY) ## Run the official SDKs, unmodified, against the sandbox (needs Node 20 or newer)
+	@$(BIN)/python tests/official/run.py
+
+bench: $(READY) ## Measure, each figure as a ratio in one run
+	@$(BIN)/python -m benchmarks
+
+lock: $(READY) ## Choose versions anew
+	@$(BIN)/pip install -q uv
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
+	  pyproject.toml --group dev -o requirements.lock --upgrade
+
+clean: ## Remove what was made
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Locked and hashed; the project itself comes last and brings nothing along.
+$(READY): requirements.lock pyproject.toml
+	@echo "Setting up .venv (the first time takes a minute)" >&2
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

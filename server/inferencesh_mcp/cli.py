@@ -1,0 +1,125 @@
+"""The commands. What each does is imported when it is asked for: the first reply of stdio waits for nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inferencesh_mcp import __version__
+from inferencesh_mcp.errors import InferenceError, SettingsError
+from inferencesh_mcp.settings import PREFIX, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Do what the arguments say and return the exit code: 0 done, 1 failed, 2 wrong use or a wrong setting."""
+    try:
+        code: int | None = _group.main(
+            args=list(arguments), prog_name="inferencesh-mcp", obj=environ, standalone_mode=False
+        )
+    except click.ClickException as exc:
+        exc.show(file=sys.stderr)
+        return 2
+    except SettingsError as exc:
+        click.echo(f"inferencesh-mcp: {exc}", err=True)
+        return 2
+    except InferenceError as exc:
+        click.echo(f"inferencesh-mcp: {exc} {exc.next_step}".rstrip(), err=True)
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    return code or 0
+
+
+def _flags() -> list[click.Parameter]:
+    """A flag for each setting but the key, which must not stand on a command line."""
+    return [_flag(name) for name in Settings.model_fields if name != "api_key"]
+
+
+def _flag(name: str) -> click.Option:
+    field = Settings.model_fields[name]
+    words = name.replace("_", "-")
+    switch = field.annotation is bool
+    return click.Option(
+        [f"--{words}/--no-{words}" if switch else f"--{words}"], default=None, metavar=None if switch else "…",
+        help=f"{field.description}  [{PREFIX}{name.upper()}]",
+    )  # fmt: skip
+
+
+def _settings(environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+    """One way in for both: a flag that was given stands in for its variable."""
+    given = {f"{PREFIX}{name.upper()}": str(value).lower() if isinstance(value, bool) else value
+             for name, value in flags.items() if value is not None}  # fmt: skip
+    return Settings.from_environ({**environ, **given})
+
+
+@click.group(
+    invoke_without_command=True,
+    params=_flags(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"Every option is a variable too. The key is a variable only: {PREFIX}API_KEY.",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.pass_context
+def _group(context: click.Context, /, **flags: Any) -> None:
+    """Run inference.sh apps from any MCP host.
+
+    Without a command it speaks MCP on stdin and stdout, as hosts launch it. To try it with no key: inferencesh-mcp demo
+    """
+    settings = _settings(context.obj, flags)
+    if context.invoked_subcommand:
+        context.obj = settings
+        return
+    from inferencesh_mcp import logs, stdio
+    from inferencesh_mcp.app import build
+
+    logs.configure(settings, sys.stderr)
+    stdio.serve(build(settings))
+
+
+@_group.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8787, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 picks a free one."
+)
+@click.pass_obj
+def sandbox(settings: Settings, host: str, port: int) -> None:
+    """Serve the embedded inference.sh alone. Any key that begins with inf_ works."""
+    import anyio
+
+    from inferencesh_mcp import logs
+    from inferencesh_mcp.sandbox import Sandbox, serving
+
+    async def serve() -> None:
+        async with serving(Sandbox(), host=host, port=port) as url:
+            click.echo(f"sandbox ready at {url}", err=True)
+            await anyio.sleep_forever()
+
+    logs.configure(settings, sys.stderr)
+    anyio.run(serve)
+
+
+@_group.command()
+@click.option(
+    "--to", type=click.Path(file_okay=False), default=None, help="Folder for the pictures; default: a new one."
+)
+def demo(to: str | None) -> int:
+    """Show it all, with no key and no network: a real host, this server, a picture in and a picture out."""
+    from inferencesh_mcp.demo import show
+
+    return show(to, sys.stdout, width=os.get_terminal_size().columns if sys.stdout.isatty() else None)
+
+
+@_group.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+@click.pass_obj
+def doctor(settings: Settings, as_json: bool) -> int:
+    """Check what stands between here and a first run, and say what to do about it."""
+    from inferencesh_mcp.doctor import examine
+
+    return examine(settings, sys.stdout, as_json=as_json)

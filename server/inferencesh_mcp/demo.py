@@ -1,0 +1,107 @@
+"""The main job with no key: a real MCP client, this server as a subprocess, the sandbox, a picture in and a picture out."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+import anyio
+from mcp import Client, StdioServerParameters
+
+from inferencesh_mcp.api.words import clean
+from inferencesh_mcp.errors import UpstreamError
+
+if TYPE_CHECKING:
+    from mcp_types import CallToolResult
+
+BAR = 24  # characters
+
+
+def show(to: str | None, out: TextIO, *, width: int | None) -> int:
+    """Run the demo; `width` is the terminal's, or None where lines cannot be drawn over. The last line names the picture."""
+    folder = Path(to or tempfile.mkdtemp(prefix="inference-demo-")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    anyio.run(_show, folder, _Screen(out, width))
+    return 0
+
+
+async def _show(folder: Path, screen: _Screen) -> None:
+    screen.line("Starting the server as a host does: inferencesh-mcp --sandbox, over stdio")
+    server = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "inferencesh_mcp", "--sandbox", "--save-dir", str(folder), "--log-level", "ERROR"],
+    )
+    async with Client(server) as client:
+        tools = [tool.name for tool in (await client.list_tools()).tools]
+        screen.line(f"It offers {', '.join(tools)}")
+        drawn = await _run(
+            client, screen, "sandbox/draw", {"prompt": "a lighthouse at dusk", "width": 640, "height": 400}
+        )
+        picture = await _save(client, screen, drawn)
+        screen.line(f"Now a picture from disk goes in: {picture}")
+        seen = await _run(client, screen, "sandbox/picture-info", {"image": str(picture)})
+        found = _structured(seen)["output"]
+        screen.line(f"It is a {found['format']} of {found['width']} × {found['height']}, {found['bytes']} bytes")
+        thumbnail = await _save(client, screen, seen)
+    screen.line("All of this was the sandbox inside the server: nothing was sent anywhere, nothing cost anything.")
+    screen.line(str(thumbnail))
+
+
+async def _run(client: Client, screen: _Screen, app: str, given: dict[str, Any]) -> CallToolResult:
+    screen.line(f"Running {app}")
+    arguments = {"app": app, "input": given}
+    return screen.checked(await client.call_tool("app_run", arguments, progress_callback=screen.progress))
+
+
+async def _save(client: Client, screen: _Screen, ran: CallToolResult) -> Path:
+    task_id = _structured(ran)["task_id"]
+    saved = screen.checked(await client.call_tool("file_save", {"task_id": task_id}))
+    return Path(_structured(saved)["files"][0]["path"])
+
+
+def _structured(result: CallToolResult) -> dict[str, Any]:
+    return cast("dict[str, Any]", result.structured_content)
+
+
+class _Screen:
+    """Lines for people: progress is a bar that is drawn over on a terminal, and plain lines elsewhere."""
+
+    def __init__(self, out: TextIO, width: int | None) -> None:
+        self._out = out
+        self._width = width
+        self._drawn = 0
+
+    def line(self, text: str) -> None:
+        self._clear()
+        self._out.write(text + "\n")
+        self._out.flush()
+
+    async def progress(self, progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG002
+        """Show one progress notification. How long a run takes nobody knows, so the bar travels instead of filling up."""
+        if self._width is None:
+            self.line(f"  {message}")
+            return
+        self._clear()
+        at = int(progress * 10) % BAR
+        bar = "".join("█" if (place - at) % BAR < 4 else "░" for place in range(BAR))
+        self._out.write(clean(f"  {bar} {message}", self._width - 1))
+        self._out.flush()
+
+    def checked(self, result: CallToolResult) -> CallToolResult:
+        """Show the answer as a host's model reads it.
+
+        Raises:
+            UpstreamError: the call failed, which the demo never does by itself.
+        """
+        text = next((block.text for block in result.content if block.type == "text"), "")
+        if result.is_error:
+            raise UpstreamError(message=f"the demo failed: {text}", next_step="Run `inferencesh-mcp doctor`.")
+        for line in text.splitlines():
+            self.line(f"  {line}")
+        return result
+
+    def _clear(self) -> None:
+        if self._width is not None:
+            self._out.write("\r\x1b[2K")

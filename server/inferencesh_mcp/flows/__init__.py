@@ -1,0 +1,49 @@
+"""What the bridge does, in plain async functions that know neither MCP nor HTTP.
+
+A flow takes the `Caller` it works for, tells what happens to its `Report`, and returns how it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from inferencesh_mcp.api.models import Task
+
+if TYPE_CHECKING:
+    from inferencesh_mcp.api import Api
+    from inferencesh_mcp.flows.catalogue import Catalogue
+    from inferencesh_mcp.flows.folders import Folders
+    from inferencesh_mcp.flows.starting import Live
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """For one request: whose key, may it touch this disk, and what the operator decided about its runs."""
+
+    api: Api
+    principal: str
+    """A keyed hash of the credential: names the caller in maps, never the credential itself (I-9)."""
+    folders: Folders | None
+    """None for whoever calls from elsewhere: then there is no way to open a file they name (I-14)."""
+    catalogue: Catalogue
+    live: Live
+    stream: bool
+    poll_interval: float
+    wait_seconds: float
+    on_cancel: Literal["cancel", "keep"]
+
+
+@dataclass(frozen=True)
+class Moving:
+    """Bytes on their way: `done` of `size`, which is None where the other side did not say."""
+
+    verb: str
+    name: str
+    done: int
+    size: int | None
+
+
+Report = Callable[[Task | Moving], None]
+"""Told of each new state; must return at once, and may forget all but the latest."""

@@ -1,0 +1,58 @@
+"""The files in what an app gave back. Pure."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEEPEST = 32  # levels of an output that are searched
+_ADDRESS = re.compile(r"(?:https?|inf)://\S{1,2000}")
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    url: str
+    place: str
+    """Where it stands in the output: `image`, `images-2`, `result-preview`."""
+    mime_type: str | None = None
+    bytes: int | None = None
+
+
+def output_files(value: Any) -> list[OutputFile]:
+    """Find the files in an output: addresses whose name tells a type, and objects `{uri, content_type, size}`."""
+    return list({file.url: file for file in _found(value, (), 0)}.values())
+
+
+def _found(value: Any, at: tuple[str, ...], depth: int) -> Iterator[OutputFile]:
+    if depth > DEEPEST:
+        return
+    if isinstance(value, str):
+        if _ADDRESS.fullmatch(value) and (kind := _type(value)):
+            yield OutputFile(value, "-".join(at), kind)
+    elif isinstance(value, list):
+        for number, part in enumerate(cast("list[Any]", value), 1):
+            yield from _found(part, (*at, str(number)), depth + 1)
+    elif isinstance(value, dict):
+        node = cast("dict[str, Any]", value)
+        if isinstance(uri := node.get("uri"), str) and _ADDRESS.fullmatch(uri):
+            yield _described(uri, "-".join(at), node)
+        else:
+            for name, part in node.items():
+                yield from _found(part, (*at, str(name)), depth + 1)
+
+
+def _described(uri: str, place: str, node: dict[str, Any]) -> OutputFile:
+    kind, size = node.get("content_type"), node.get("size")
+    return OutputFile(
+        uri, place, kind if isinstance(kind, str) else _type(uri), size if isinstance(size, int) else None
+    )
+
+
+def _type(url: str) -> str | None:
+    return mimetypes.guess_type(urlsplit(url).path)[0]

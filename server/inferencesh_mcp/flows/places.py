@@ -1,0 +1,90 @@
+"""Where in an input the app's schema says that a file goes. Pure.
+
+Only such a place is ever read as a path, a URL or a data URI (invariant I-15): everything else is data.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Schema = dict[str, Any]
+Place = tuple[str | int, ...]
+"""The way to a value: keys and indexes from the top of the input."""
+DEEPEST = 64  # steps through schema and value together: both come from elsewhere, and a `$ref` may go round
+
+
+def file_places(schema: Schema, value: Any) -> list[Place]:
+    """List the places in `value` that hold a file reference, in the order they stand.
+
+    A place counts where every reading of the schema that takes a string there says `format: file`; where plain
+    text would fit as well, it is text.
+    """
+    return list(_walk(schema, schema, value, (), 0))
+
+
+def _walk(node: Any, root: Schema, value: Any, at: Place, depth: int) -> Iterator[Place]:
+    branches = list(_branches(node, root, depth)) if depth < DEEPEST else []
+    if isinstance(value, str):
+        texts = [branch for branch in branches if _takes(branch, "string")]
+        if texts and all(branch.get("format") == "file" for branch in texts):
+            yield at
+    elif isinstance(value, dict):
+        yield from _object(branches, root, cast("dict[str, Any]", value), at, depth)
+    elif isinstance(value, list):
+        items = cast("list[Any]", value)
+        parts = [branch["items"] for branch in branches if isinstance(branch.get("items"), dict)]
+        for index, item in enumerate(items if parts else []):
+            yield from _walk({"anyOf": parts}, root, item, (*at, index), depth + 1)
+
+
+def _object(branches: list[Schema], root: Schema, value: dict[str, Any], at: Place, depth: int) -> Iterator[Place]:
+    if isinstance(value.get("uri"), str) and any(_is_file_object(branch) for branch in branches):
+        yield (*at, "uri")
+        return
+    for key, item in value.items():
+        parts = [part for branch in branches if (part := _field(branch, key)) is not None]
+        if parts:
+            yield from _walk({"anyOf": parts}, root, item, (*at, key), depth + 1)
+
+
+def _field(branch: Schema, key: str) -> Schema | None:
+    named: Schema = branch["properties"] if isinstance(branch.get("properties"), dict) else {}
+    part = named.get(key, branch.get("additionalProperties"))
+    return cast("Schema", part) if isinstance(part, dict) else None
+
+
+def _is_file_object(branch: Schema) -> bool:
+    """The older way to say file: an object `{uri, path, content_type, size, filename}`."""
+    return branch.get("format") == "file" or {"uri", "content_type", "filename"} <= set(branch.get("properties", {}))
+
+
+def _takes(branch: Schema, kind: str) -> bool:
+    declared = branch.get("type")
+    return kind == declared or (isinstance(declared, list) and kind in declared)
+
+
+def _branches(node: Any, root: Schema, depth: int) -> Iterator[Schema]:
+    """Every reading of a schema: references followed, unions opened."""
+    if not isinstance(node, dict) or depth > DEEPEST:
+        return
+    schema = cast("Schema", node)
+    if isinstance(ref := schema.get("$ref"), str):
+        yield from _branches(_resolve(ref, root), root, depth + 1)
+    for union in ("anyOf", "oneOf", "allOf"):
+        for part in cast("list[Any]", schema.get(union) or []):
+            yield from _branches(part, root, depth + 1)
+    if not {"$ref", "anyOf", "oneOf"} & schema.keys():
+        yield schema
+
+
+def _resolve(ref: str, root: Schema) -> Any:
+    if not ref.startswith("#/"):
+        return None  # never fetched: threat T-18
+    node: Any = root
+    for step in ref[2:].split("/"):
+        fields: Schema = cast("Schema", node) if isinstance(node, dict) else {}
+        node = fields.get(step.replace("~1", "/").replace("~0", "~"))
+    return node

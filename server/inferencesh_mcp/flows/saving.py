@@ -1,0 +1,158 @@
+"""Bytes from the platform into a folder of this machine: streamed, safely named, never over what is there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import mimetypes
+import os
+import re
+import secrets
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from anyio import to_thread
+
+from inferencesh_mcp.errors import FileRefused, InvalidInput
+from inferencesh_mcp.flows import Moving
+from inferencesh_mcp.flows.outputs import output_files
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from inferencesh_mcp.api import Api
+    from inferencesh_mcp.flows import Caller, Report
+
+MOST_BESIDE_FILES = 4_000  # bytes of JSON that are hardly more than the files' addresses
+LONGEST_NAME = 120  # characters; every file system takes that many
+MOST_NAMESAKES = 1000
+_UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
+# Device names of Windows: a file of that name cannot be opened there.
+_DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
+
+
+@dataclass(frozen=True)
+class Saved:
+    uri: str
+    path: Path
+    size: int
+    content_type: str
+
+
+async def keep(caller: Caller, report: Report, *, uri: str = "", task_id: str = "", to: str = "") -> list[Saved]:
+    """Save one file, or everything that a task made: its files, and its output as JSON where files are not all of it.
+
+    Raises:
+        InvalidInput: neither or both of `uri` and `task_id`; a task that made nothing yet.
+        FileRefused: this disk is not the caller's, or cannot be written; nothing is left behind.
+    """
+    if bool(uri) == bool(task_id):
+        raise InvalidInput(message="Give either `uri` or `task_id`.")
+    if caller.folders is None:
+        raise FileRefused(message="This server runs elsewhere and cannot write to your machine.",
+                          next_step="Download the file from its address.")  # fmt: skip
+    folder = caller.folders.writable(to)
+    if uri:
+        return [await save(caller.api, folder, uri, report)]
+    task = await caller.api.task(task_id)
+    if task.output is None:
+        raise InvalidInput(
+            message=f"Task {task_id} is {task.status} and has no output.", next_step="Wait for it with `task_get`."
+        )
+    files = output_files(task.output)
+    saved = [await save(caller.api, folder, file.url, report, stem=f"{task.id}-{file.place}") for file in files]
+    whole = json.dumps(task.output, ensure_ascii=False, indent=1).encode(errors="replace")
+    if not files or len(whole) > MOST_BESIDE_FILES:
+        saved.append(await _save_bytes(folder, f"{task.id}-output.json", whole))
+    return saved
+
+
+async def save(api: Api, folder: Path, uri: str, report: Report, *, stem: str = "") -> Saved:
+    """Write what `uri` holds into a folder, under a name made from `stem` or from the URI, and say where."""
+    async with api.download(uri) as download:
+        name = safe_name(stem, uri, download.content_type)
+        size = 0
+        with _written(folder, name) as draft:
+            async for chunk in download.chunks:
+                await to_thread.run_sync(_write, draft.descriptor, chunk)
+                size += len(chunk)
+                report(Moving("saving", name, size, download.size))
+            path = await to_thread.run_sync(draft.publish)
+    return Saved(uri, path, size, download.content_type)
+
+
+async def _save_bytes(folder: Path, name: str, content: bytes) -> Saved:
+    with _written(folder, name) as draft:
+        await to_thread.run_sync(_write, draft.descriptor, content)
+        path = await to_thread.run_sync(draft.publish)
+    return Saved("", path, len(content), "application/json")
+
+
+def safe_name(stem: str, uri: str, content_type: str) -> str:
+    """Make a file's name: the same for the same file, one plain component, with an ending that tells its type."""
+    given = PurePosixPath(unquote(urlsplit(uri).path)).name
+    base, dot, ending = given.rpartition(".")
+    if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,8}", ending):
+        base, ending = given, (mimetypes.guess_extension(content_type) or ".bin").removeprefix(".")
+    cleaned = _UNSAFE.sub("-", stem or base).strip("-.")[:LONGEST_NAME] or "file"
+    return f"{'file-' if _DEVICES.match(cleaned) else ''}{cleaned}.{ending.lower()}"
+
+
+@dataclass
+class _Draft:
+    """A file being written, invisible under its final name until it is whole."""
+
+    folder: Path
+    name: str
+    hidden: Path
+    descriptor: int
+
+    def publish(self) -> Path:
+        """Give the file its name, or the first free `name-2`, `name-3`…: a link fails where something is already."""
+        os.fsync(self.descriptor)
+        base, _, ending = self.name.rpartition(".")
+        for number in range(1, MOST_NAMESAKES):
+            path = self.folder / (self.name if number == 1 else f"{base}-{number}.{ending}")
+            try:
+                os.link(self.hidden, path)
+            except FileExistsError:
+                continue
+            return path
+        raise FileRefused(
+            message=f"{self.folder} holds {MOST_NAMESAKES} files named like {self.name}.", next_step="Tidy it up."
+        )
+
+
+@contextmanager
+def _written(folder: Path, name: str) -> Generator[_Draft]:
+    hidden = folder / f".{secrets.token_hex(8)}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        try:
+            yield _Draft(folder, name, hidden, descriptor)
+        finally:
+            os.close(descriptor)
+            hidden.unlink(missing_ok=True)
+    except OSError as exc:
+        raise _cannot_write(folder, exc) from exc
+
+
+def _write(descriptor: int, chunk: bytes) -> None:
+    left = memoryview(chunk)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _cannot_write(folder: Path, exc: OSError) -> FileRefused:
+    if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return FileRefused(
+            message=f"There is no room left in {folder}.", next_step="Free some space, or set INFERENCE_SAVE_DIR."
+        )
+    return FileRefused(
+        message=f"{folder} cannot be written: {exc.strerror}.",
+        next_step="Have the person who runs this server set INFERENCE_SAVE_DIR to a folder that can.",
+    )

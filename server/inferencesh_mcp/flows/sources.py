@@ -1,0 +1,192 @@
+"""What a caller may give where a file is wanted: a path, a `file:` URI, a data URI, or the address of bytes elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import mimetypes
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from anyio import to_thread
+
+from inferencesh_mcp.errors import FileRefused, InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Generator
+
+    from inferencesh_mcp.flows.folders import Folders
+
+CHUNK = 256 * 1024  # bytes read and sent at a time
+LARGEST_DATA = 8 * 1024 * 1024  # decoded bytes of a data URI (limit of reliability 4.6)
+LARGEST_FILE = 512 * 1024 * 1024
+_DATA = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w.+-]+=[\w.+-]+)*)(?P<base64>;base64)?,")
+_REMOTE = frozenset({"http", "https", "inf"})
+
+# First bytes that settle what a file is, for names that do not (WHATWG MIME Sniffing, section 6).
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"),
+    (b"%PDF-", "application/pdf"), (b"\x1aE\xdf\xa3", "video/webm"), (b"OggS", "audio/ogg"), (b"ID3", "audio/mpeg"),
+    (b"PK\x03\x04", "application/zip"), (b"fLaC", "audio/flac"),
+)  # fmt: skip
+
+
+class Source(Protocol):
+    """Bytes that can be sent, and sent again from the start."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def content_type(self) -> str: ...
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Read from the first byte.
+
+        Raises:
+            FileRefused: the bytes are no longer those that were opened.
+        """
+        ...
+
+
+def is_remote(reference: str) -> bool:
+    """Whether a reference is an address that the platform reads for itself: passed on, never fetched here."""
+    return urlsplit(reference[:16]).scheme.lower() in _REMOTE
+
+
+@contextmanager
+def opened(reference: str, folders: Folders | None) -> Generator[Source]:
+    """Open a data URI, a `file:` URI or a path for sending.
+
+    Raises:
+        InvalidInput: a data URI that cannot be read.
+        FileRefused: a file that may not or cannot be read; any path at all, where there are no `folders`.
+    """
+    if reference[:5].lower() == "data:":
+        yield _from_data_uri(reference)
+        return
+    if folders is None:
+        raise FileRefused(
+            message="This server runs elsewhere and cannot read files of your machine.",
+            next_step="Give an https URL or a data URI, or ask `file_upload` for an upload ticket.",
+        )
+    descriptor = folders.open(_path(reference))
+    try:
+        yield _LocalFile.of(descriptor, PurePath(_path(reference)).name)
+    finally:
+        os.close(descriptor)
+
+
+def _path(reference: str) -> str:
+    if reference[:5].lower() != "file:":
+        return reference
+    parts = urlsplit(reference)
+    if parts.netloc not in {"", "localhost"}:
+        raise FileRefused(message=f"{reference[:200]} names another machine.", next_step="Give a path of this one.")
+    return unquote(parts.path)
+
+
+def content_type_of(name: str, start: bytes) -> str:
+    """Tell the content type: by the first bytes where they settle it, else by the name, else octet-stream."""
+    if start[:4] == b"RIFF":
+        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(start[8:12], "application/octet-stream")
+    if start[4:8] == b"ftyp":
+        return mimetypes.guess_type(name)[0] or "video/mp4"
+    by_bytes = next((kind for signature, kind in _SIGNATURES if start.startswith(signature)), None)
+    by_name = mimetypes.guess_type(name)[0]
+    if by_bytes == "application/zip" and by_name:
+        return by_name  # office documents and many others are zips
+    return by_bytes or by_name or "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Bytes already in memory."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self.content), CHUNK):
+            yield self.content[start : start + CHUNK]
+
+
+def _from_data_uri(reference: str) -> Bytes:
+    """RFC 2397, strictly; the size is known from the length before anything is decoded (threat T-20)."""
+    head = _DATA.match(reference[:1024])
+    if head is None:
+        raise InvalidInput(
+            message="That data URI cannot be read.", next_step="Write it as data:image/png;base64,… (RFC 2397)."
+        )
+    body = reference[head.end() :]
+    if len(body) * (3 / 4 if head["base64"] else 1 / 3) > LARGEST_DATA:
+        raise FileRefused(
+            message=f"A data URI may hold {LARGEST_DATA >> 20} MiB at most.", next_step="Use `file_upload` with a path."
+        )
+    try:
+        content = base64.b64decode(unquote(body), validate=True) if head["base64"] else unquote_to_bytes(body)
+    except (binascii.Error, ValueError) as exc:
+        raise InvalidInput(
+            message="The base64 of that data URI is broken.", next_step="Encode the whole file (RFC 4648)."
+        ) from exc
+    if len(content) > LARGEST_DATA:
+        raise FileRefused(
+            message=f"A data URI may hold {LARGEST_DATA >> 20} MiB at most.", next_step="Use `file_upload` with a path."
+        )
+    kind = head["type"] or content_type_of("", content[:16])
+    name = f"{hashlib.sha256(content).hexdigest()[:12]}{mimetypes.guess_extension(kind) or '.bin'}"
+    return Bytes(name, kind, content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LocalFile:
+    """An open file, fixed at the length it had when it was opened (threat T-13)."""
+
+    descriptor: int
+    name: str
+    size: int
+    content_type: str
+    modified: int
+
+    @classmethod
+    def of(cls, descriptor: int, name: str) -> _LocalFile:
+        found = os.fstat(descriptor)
+        if found.st_size > LARGEST_FILE:
+            raise FileRefused(
+                message=f"{name} is {found.st_size >> 20} MiB; {LARGEST_FILE >> 20} MiB is the most.",
+                next_step="Send a smaller file, or give a URL that the platform can read.",
+            )
+        kind = content_type_of(name, os.pread(descriptor, 16, 0))
+        return cls(descriptor=descriptor, name=name, size=found.st_size, content_type=kind, modified=found.st_mtime_ns)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        sent = 0
+        while sent < self.size:
+            chunk = await to_thread.run_sync(os.pread, self.descriptor, min(CHUNK, self.size - sent), sent)
+            if not chunk:
+                break
+            sent += len(chunk)
+            if sent == self.size:
+                self._unchanged()  # before the last bytes leave: a PUT that is not completed is not a file
+            yield chunk
+        if sent < self.size:
+            self._unchanged()
+
+    def _unchanged(self) -> None:
+        now = os.fstat(self.descriptor)
+        if (now.st_size, now.st_mtime_ns) != (self.size, self.modified):
+            raise FileRefused(
+                message=f"{self.name} changed while it was being sent.",
+                next_step="Send it again when nothing writes to it.",
+            )

@@ -1,0 +1,139 @@
+"""A run's first moment: it is started once, and its id is known (promise 1, reliability 4.1).
+
+Nobody knows an idempotency key of this API. So a start is never sent again once it may have arrived, and where
+the reply was lost the task is looked for among the recent ones.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from inferencesh_mcp.errors import InferenceError, OutcomeUnknown, RateLimited
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from inferencesh_mcp.api.models import RunRequest, Task
+    from inferencesh_mcp.flows import Caller
+
+LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between the looks at the recent tasks
+ALLOWANCE = timedelta(seconds=2)  # on top of the known skew: `Date` has whole seconds, and replies take a while
+
+logger = logging.getLogger(__name__)
+
+
+class Live:
+    """The runs that this process is following now: how many each principal has, and which tasks are spoken for."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._running: Counter[str] = Counter()
+        self._owned: set[tuple[str, str]] = set()
+
+    @contextmanager
+    def place(self, principal: str) -> Generator[None]:
+        """Hold one of a principal's places.
+
+        Raises:
+            RateLimited: all of them are taken; nothing was started.
+        """
+        if self._running[principal] >= self._most:
+            raise RateLimited(
+                message=f"{self._most} runs are live already, the most this server allows one caller.",
+                next_step="Wait for one of them (`task_list` names them), or cancel one, then call again.",
+                outcome="not_started",
+                retry_safe=True,
+            )
+        self._running[principal] += 1
+        try:
+            yield
+        finally:
+            self._running[principal] -= 1
+            self._running += Counter()  # drops the zeros
+
+    @contextmanager
+    def owning(self, principal: str, task_id: str) -> Generator[None]:
+        """Mark a task as some call's own, so that no other call adopts it."""
+        self._owned.add((principal, task_id))
+        try:
+            yield
+        finally:
+            self._owned.discard((principal, task_id))
+
+    def owned(self, principal: str, task_id: str) -> bool:
+        return (principal, task_id) in self._owned
+
+
+async def start(caller: Caller, request: RunRequest, app_id: str) -> Task:
+    """Start a run and return its task, adopting it where the reply was lost.
+
+    Raises:
+        OutcomeUnknown: nobody can tell whether it runs; `candidates` are the tasks it may be.
+        InferenceError: it did not start; `outcome` says so.
+    """
+    try:
+        return await caller.api.run(request)
+    except OutcomeUnknown as lost:
+        logger.warning("the reply to a run of %s was lost; looking for its task", request.app)
+        found = await _looked_for(caller, request, app_id, lost)
+        if len(found) == 1:
+            return found[0]
+        raise _unknown(request, lost, found) from lost
+
+
+async def _looked_for(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeUnknown) -> list[Task]:
+    for pause in LOOKS:
+        await caller.api.sleep(pause)
+        try:
+            found = await _candidates(caller, request, app_id, lost)
+        except InferenceError as exc:
+            logger.info("the recent tasks could not be listed: %s", exc.code)
+            continue
+        if found:
+            return found
+    return []
+
+
+async def _candidates(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeUnknown) -> list[Task]:
+    """Tasks made since the start was sent, for the same thing, that no other live call calls its own."""
+    since = (lost.sent_at or datetime.now(UTC)) - ALLOWANCE
+    page = await caller.api.list_tasks(limit=50, since=since)
+    return [
+        task
+        for task in page.items
+        if _same(task, request, app_id)
+        and (task.created_at is None or task.created_at >= since)
+        and not caller.live.owned(caller.principal, task.id)
+    ]
+
+
+def _same(task: Task, request: RunRequest, app_id: str) -> bool:
+    return (
+        task.app_id in {"", app_id}
+        and _canonical(task.input) == _canonical(request.input)
+        and task.function in {"", request.function or task.function}
+        and request.session in {None, "new", task.session_id}
+    )
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _unknown(request: RunRequest, lost: OutcomeUnknown, found: list[Task]) -> OutcomeUnknown:
+    ids = tuple(task.id for task in found)
+    if ids:
+        told = f"it may be any of {', '.join(ids)}"
+        then = "Look at these tasks with `task_get`; do not run the app again before that."
+    else:
+        told = "it is not among the recent tasks, but may still appear"
+        then = "Call `task_list` in a minute to see whether it runs; running it again may pay twice."
+    return OutcomeUnknown(
+        message=f"{request.app} was sent off, but the answer was lost ({lost.message}): {told}.",
+        next_step=then, outcome="unknown", retry_safe=False, candidates=ids,
+    )  # fmt: skip

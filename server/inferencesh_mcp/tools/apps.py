@@ -1,0 +1,139 @@
+"""Find an app, read what it takes, run it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from mcp_types import CallToolResult
+from pydantic import Field
+
+from inferencesh_mcp.api.models import App, Estimate, RunRequest
+from inferencesh_mcp.api.refs import AppRef
+from inferencesh_mcp.api.words import clean
+from inferencesh_mcp.caller import Ctx, caller
+from inferencesh_mcp.errors import InvalidInput
+from inferencesh_mcp.flows import running
+from inferencesh_mcp.tools import describing
+from inferencesh_mcp.tools.fitting import fitted
+from inferencesh_mcp.tools.offering import offer
+from inferencesh_mcp.tools.showing import RunOutcome, answer, outcome
+from inferencesh_mcp.tools.telling import progress
+
+AppName = Annotated[str, Field(description="namespace/name, with @version or :function if wanted")]
+Limit = Annotated[int, Field(ge=1, le=100)]
+Cursor = Annotated[str, Field(description="next_cursor of the last answer")]
+
+
+@offer("apps", "Find apps", reads=True)
+async def app_list(
+    ctx: Ctx,
+    query: Annotated[str, Field(description="words to search for")] = "",
+    category: Literal["", "image", "video", "audio", "text", "chat", "3d", "other", "flow"] = "",
+    limit: Limit = 20,
+    cursor: Cursor = "",
+) -> CallToolResult:
+    """Find apps on inference.sh (image, video, audio, LLM, tools) by words or category."""
+    page = await caller(ctx).api.list_apps(query=query, category=category, limit=limit, cursor=cursor)
+    apps = [_line(app) for app in page.items]
+    more = {"next_cursor": page.next_cursor} if page.has_next and page.next_cursor else {}
+    lines = [f"{app['app']} ({app['category']}): {app['about']}" for app in apps] or ["No app fits. Try other words."]
+    lines += [f'More: app_list(cursor="{page.next_cursor}")'] if more else []
+    return answer("\n".join(lines), {"apps": apps, **more})
+
+
+def _line(app: App) -> dict[str, str]:
+    return {"app": app.ref, "category": app.category, "about": clean(app.description or app.title, 160)}
+
+
+@offer("apps", "Read about an app", reads=True)
+async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
+    """What an app does and takes: its input fields, functions, variants, price, and what it needs first."""
+    ref = AppRef.parse(app)
+    who = caller(ctx)
+    found = await who.catalogue.app(who.api, who.principal, ref)
+    function, version = running.function_of(found, ref), running.version_of(found)
+    schema, setup = function.input_schema, version.setup_schema
+    told = {
+        "app": str(ref),
+        "description": clean(found.agent_description or found.description, 2000),
+        "status": found.status if found.status not in {"", "active"} else None,
+        "input_schema": fitted(schema, most=12_000).value,
+        "setup_schema": fitted(setup, most=3_000).value if setup.get("properties") else None,
+        "functions": sorted(version.functions) or None,
+        "variants": sorted(version.variants) or None,
+        "needs": describing.needs(version) or None,
+    }
+    return answer(_about(told, schema, setup), {name: value for name, value in told.items() if value is not None})
+
+
+def _about(told: dict[str, Any], schema: dict[str, Any], setup: dict[str, Any]) -> str:
+    lines = [f"{told['app']}: {told['description']}"]
+    if told["status"]:
+        lines.append(f"Status: {told['status']}")
+    lines += ["Input (* is required):", *(f"  {line}" for line in describing.fields(schema))]
+    if told["setup_schema"]:
+        lines += ["Setup:", *(f"  {line}" for line in describing.fields(setup))]
+    for name in ("functions", "variants", "needs"):
+        if told[name]:
+            lines.append(f"{name.capitalize()}: {', '.join(told[name])}")
+    return str(fitted("\n".join(lines), most=12_000).value)
+
+
+@offer("apps", "Run an app")
+async def app_run(
+    app: AppName,
+    input: Annotated[dict[str, Any], Field(description="fields per app_get; a file is a path, URL or data URI")],  # noqa: A002
+    ctx: Ctx,
+    setup: Annotated[dict[str, Any], Field(description="instance parameters")] = {},  # noqa: B006 - never changed
+    function: str = "",
+    infra: Literal["", "cloud", "private", "private_first"] = "",
+    variant: str = "",
+    session: Annotated[str, Field(description='"new", or the id of a warm session')] = "",
+    session_timeout: Annotated[int, Field(description="idle seconds, 1-3600, only with new")] = 0,
+    wait: Annotated[bool, Field(description="false returns at once with the task_id")] = True,
+    stream: Annotated[bool, Field(description="false polls")] = True,
+    dry_run: Annotated[bool, Field(description="check, upload and price only")] = False,
+) -> Annotated[CallToolResult, RunOutcome]:
+    """Run an app and return its output. May cost credits. The input is checked first. If it takes long, the answer
+    is a task_id to pass to task_get; never run it again to get a result."""
+    wanted = running.Wanted(
+        app=_with_function(AppRef.parse(app), function),
+        input=input,
+        setup=setup or None,
+        infra=infra or None,
+        variant=variant or None,
+        session=session or None,
+        session_timeout=session_timeout or None,
+    )
+    async with progress(ctx) as report:
+        who = replace(caller(ctx), stream=caller(ctx).stream and stream)
+        if dry_run:
+            return _rehearsed(*await running.rehearse(who, wanted, report))
+        ran = await running.run(who, wanted, report, wait=wait)
+    return outcome(ran.task, app=ran.app, seconds=ran.seconds)
+
+
+def _with_function(ref: AppRef, function: str) -> AppRef:
+    if function and ref.function and function != ref.function:
+        raise InvalidInput(message=f"`app` names the function '{ref.function}' and `function` another, '{function}'.",
+                           next_step="Give one of them.", outcome="not_started")  # fmt: skip
+    return AppRef(namespace=ref.namespace, name=ref.name, version=ref.version, function=function or ref.function)
+
+
+def _rehearsed(request: RunRequest, estimate: Estimate | None) -> CallToolResult:
+    price = describing.price(estimate)
+    sent = request.model_dump(exclude_none=True)
+    text = f"Dry run: nothing was started. The input fits.\nPrice: {price}\nWould send: {fitted(sent).value}"
+    priced = estimate.model_dump(exclude_none=True) if estimate else None
+    return answer(
+        text,
+        {
+            "status": "dry_run",
+            "task_id": "",
+            "output": {"request": fitted(sent).value, "estimate": priced, "price": price},
+        },
+    )
+
+
+OFFERS = (app_list, app_get, app_run)

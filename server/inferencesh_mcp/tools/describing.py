@@ -1,0 +1,74 @@
+"""An app for a model to read: its fields in a line each, and what it needs. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+from inferencesh_mcp.api.words import clean
+from inferencesh_mcp.flows.checking import expected
+
+if TYPE_CHECKING:
+    from inferencesh_mcp.api.models import AppVersion, Estimate
+
+MOST_ABOUT = 160  # characters of a field's description
+
+
+def fields(schema: dict[str, Any]) -> list[str]:
+    """Say each field in a line: name, `*` where it is required, what it takes, its default, what it is for."""
+    required = set(schema.get("required") or [])
+    named = cast("dict[str, dict[str, Any]]", schema.get("properties") or {})
+    return [_field(name, _resolved(part, schema), name in required) for name, part in named.items()]
+
+
+def _field(name: str, part: dict[str, Any], required: bool) -> str:
+    default = part.get("default")
+    given = f", default {json.dumps(default, ensure_ascii=False)[:80]}" if default not in (None, "", [], {}) else ""
+    about = clean(str(part.get("description") or ""), MOST_ABOUT)
+    return f"{clean(name, 80)}{'*' if required else ''}: {expected(part)}{given}" + (f". {about}" if about else "")
+
+
+def _resolved(part: dict[str, Any], root: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+    """The field with its references followed, two levels deep: enough to say what it takes."""
+    if isinstance(ref := part.get("$ref"), str) and depth < 4:
+        name = ref.rpartition("/")[2]
+        target = cast("dict[str, dict[str, Any]]", root.get("$defs") or {}).get(name, {})
+        part = {**_resolved(target, root, depth + 1), **{key: value for key, value in part.items() if key != "$ref"}}
+    unions = {
+        key: [
+            _resolved(branch, root, depth + 1)
+            for branch in cast("list[dict[str, Any]]", part[key])
+            if branch.get("type") != "null"
+        ]
+        for key in ("anyOf", "oneOf")
+        if isinstance(part.get(key), list)
+    }
+    items = (
+        {"items": _resolved(part["items"], root, depth + 1)}
+        if isinstance(part.get("items"), dict) and depth < 4
+        else {}
+    )
+    return {**part, **unions, **items}
+
+
+def needs(version: AppVersion) -> list[str]:
+    """Say what a person has to supply before the app runs."""
+    told = [f"secret {need.key}{' (optional)' if need.optional else ''}" for need in version.required_secrets]
+    return told + [
+        f"connection {need.key}{' (optional)' if need.optional else ''}" for need in version.required_integrations
+    ]
+
+
+def price(estimate: Estimate | None) -> str:
+    """Say what a run would cost, in the platform's unit (100,000,000 microcents are a dollar); or that nobody said."""
+    if estimate is None or estimate.confidence not in {"exact", "range"}:
+        told = clean(estimate.pricing_description, 300) if estimate else ""
+        return f"no estimate for this input. {told}".strip()
+    low, high = (
+        (estimate.microcents, estimate.microcents) if estimate.confidence == "exact" else (estimate.min, estimate.max)
+    )
+    if low is None or high is None:
+        return "no estimate for this input."
+    span = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+    depends = f"; depends on {', '.join(estimate.depends_on)}" if estimate.depends_on else ""
+    return f"{span} microcents (${high / 1e8:.6g}{' at most' if low != high else ''}){depends}"

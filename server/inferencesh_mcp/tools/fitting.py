@@ -1,0 +1,91 @@
+"""Answers cut to what every known host can take, and cleaned of what no host should show. Pure.
+
+Limits (promise 6): a text of at most 20,000 tokens, and as much again of structured content; Claude Code cuts at
+25,000 tokens, Claude Desktop refuses a result over 1 MB.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, cast
+
+MOST_TOKENS = 18_000  # for an output; the rest of the answer around it is small
+# Control characters, lone surrogates, and what hides or reorders text: bidi controls, zero-width, tags (threat T-17).
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
+)
+_LIGHT = re.compile(r"[A-Za-z ]")
+
+
+def visible(text: str) -> str:
+    """Return the text without characters that hide, reorder or break; its lines stay."""
+    return _UNSEEN.sub("", text)
+
+
+def tokens(text: str) -> int:
+    """Estimate from above: no tokenizer of today makes more of a text than this.
+
+    Letters and spaces seldom stand alone; every other character may be a token of its own, or one for each byte.
+    """
+    light = len(_LIGHT.findall(text))
+    return light // 2 + len(text.encode(errors="replace")) - light
+
+
+@dataclass(frozen=True)
+class Fitted:
+    value: Any
+    cut: int
+    """Characters that the whole has as JSON, where it was cut; else 0."""
+
+
+def fitted(value: Any, most: int = MOST_TOKENS) -> Fitted:
+    """Return a JSON value small enough, cleaned; the longest texts and lists give way first, and say how long they were."""
+    whole = _dumped(value)
+    value = _shorter(value, None, None)
+    if tokens(whole) <= most:
+        return Fitted(value, 0)
+    texts, items = 16_000, 1_000
+    while texts > 40:
+        smaller = _shorter(value, texts, items)
+        if tokens(_dumped(smaller)) <= most:
+            return Fitted(smaller, len(whole))
+        texts, items = texts // 2, max(3, items // 2)
+    return Fitted({"cut": f"{len(whole)} characters of JSON"}, len(whole))
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _shorter(value: Any, texts: int | None, items: int | None) -> Any:
+    match value:
+        case str():
+            return _shorter_text(visible(value), texts)
+        case list():
+            found = cast("list[Any]", value)
+            kept = [_shorter(item, texts, items) for item in found[:items]]
+            return kept if len(kept) == len(found) else [*kept, f"… [cut: {len(found)} items in all]"]
+        case dict():
+            fields = list(cast("dict[str, Any]", value).items())
+            kept_fields = {visible(str(key))[:200]: _shorter(item, texts, items) for key, item in fields[:items]}
+            return (
+                kept_fields
+                if len(fields) == len(fields[:items])
+                else {**kept_fields, "…": f"cut: {len(fields)} fields in all"}
+            )
+        case float() if not math.isfinite(value):
+            return None  # strict JSON has no such numbers (I-12)
+        case _:
+            return value
+
+
+def _shorter_text(text: str, most: int | None) -> str:
+    if most is None or len(text) <= most:
+        return text
+    kept = text[:most]
+    end = max(kept.rfind(mark) for mark in (". ", ".\n", "\n", "! ", "? "))
+    kept = kept[: end + 1] if end > most // 2 else kept  # at a sentence or a line, where one ends nearby
+    return f"{kept.rstrip()} … [cut: {len(text)} characters in all]"

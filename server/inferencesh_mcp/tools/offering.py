@@ -1,0 +1,115 @@
+"""How a plain function becomes an MCP tool; the one place where failures become answers."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import CallToolResult, ToolAnnotations
+from pydantic import ValidationError
+
+from inferencesh_mcp.errors import InferenceError, InvalidInput
+from inferencesh_mcp.tools.showing import failure
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import Context
+
+logger = logging.getLogger(__name__)
+
+Function = Callable[..., Awaitable[CallToolResult]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """A tool as it is offered: what it belongs to, what it is called, and what a host may assume of it."""
+
+    function: Function
+    toolset: str
+    title: str
+    hints: ToolAnnotations
+
+    def built(self) -> Tool:
+        tool = BridgeTool.from_function(self.function, title=self.title, annotations=self.hints)
+        tool.description = " ".join(tool.description.split())  # its lines are for readers of the source
+        tool.parameters = _lean(tool.parameters)
+        if tool.fn_metadata.output_schema is not None:
+            tool.fn_metadata.output_schema = _lean(_without_nulls(tool.fn_metadata.output_schema))
+        return tool
+
+
+def offer(
+    toolset: str,
+    title: str,
+    *,
+    reads: bool = False,
+    destroys: bool = False,
+    repeatable: bool = False,
+    outside: bool = True,
+) -> Callable[[Function], Offer]:
+    """Describe a function as a tool. `reads`: it neither spends, changes nor writes; `outside`: it calls the platform."""
+    hints = ToolAnnotations(
+        read_only_hint=reads, destructive_hint=destroys, idempotent_hint=reads or repeatable, open_world_hint=outside
+    )
+    return lambda function: Offer(function=function, toolset=toolset, title=title, hints=hints)
+
+
+class BridgeTool(Tool):
+    """A tool whose failures are answers: a stable code, what failed, what was started, and what to do next."""
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ARG002
+        try:
+            self._refuse_strangers(arguments)
+            validated = self.fn_metadata.validate_arguments(arguments)
+            passed = {self.context_kwarg: context} if self.context_kwarg else {}
+            return await self.fn_metadata.call_fn(self.fn, self.is_async, validated, passed)
+        except ValidationError as exc:
+            return failure(InvalidInput(message=_told(exc), outcome="not_started", retry_safe=True))
+        except InferenceError as exc:
+            logger.info("%s: %s", self.name, exc.code)
+            return failure(exc)
+
+    def _refuse_strangers(self, arguments: dict[str, Any]) -> None:
+        """The SDK drops arguments it does not know; a dropped `session` would cost a second warm worker."""
+        known = list(self.parameters.get("properties", {}))
+        for name in arguments:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"Did you mean '{near[0]}'?" if near else f"It takes {', '.join(known) or 'none'}."
+                raise InvalidInput(
+                    message=f"{self.name} has no argument '{name[:80]}'.", next_step=hint, outcome="not_started"
+                )
+
+
+def _told(exc: ValidationError) -> str:
+    """Name each wrong argument and the rule it breaks; never what was given, which may be long or private."""
+    return " ".join(f"'{'.'.join(str(step) for step in error['loc'])}': {error['msg']}." for error in exc.errors()[:8])
+
+
+def _without_nulls(schema: Any) -> Any:
+    """An output's schema as answers keep it: what is null is left out of them."""
+    if isinstance(schema, list):
+        return [_without_nulls(part) for part in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    node = cast("dict[str, Any]", schema)
+    match node:
+        case {"anyOf": [some, {"type": "null"}], "default": None}:
+            return _without_nulls(some)
+        case {"default": None}:
+            return {name: _without_nulls(part) for name, part in node.items() if name != "default"}
+        case _:
+            return {name: _without_nulls(part) for name, part in node.items()}
+
+
+def _lean(schema: Any) -> Any:
+    """The schema without the titles that pydantic makes up from names: every host pays for them on every request."""
+    if isinstance(schema, list):
+        return [_lean(part) for part in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    node = cast("dict[str, Any]", schema)
+    return {key: _lean(part) for key, part in node.items() if not (key == "title" and isinstance(part, str))}

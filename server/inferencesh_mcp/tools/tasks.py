@@ -1,0 +1,90 @@
+"""Tasks: one is one run of an app, wherever it was started."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from mcp_types import CallToolResult
+from pydantic import Field
+
+from inferencesh_mcp.api.models import Task
+from inferencesh_mcp.api.refs import AppRef
+from inferencesh_mcp.api.words import clean
+from inferencesh_mcp.caller import Ctx, caller
+from inferencesh_mcp.flows import running
+from inferencesh_mcp.tools.apps import Cursor, Limit
+from inferencesh_mcp.tools.fitting import fitted
+from inferencesh_mcp.tools.offering import offer
+from inferencesh_mcp.tools.showing import RunOutcome, answer, outcome
+from inferencesh_mcp.tools.telling import progress
+
+TaskId = Annotated[str, Field(description="from app_run or task_list")]
+
+
+@offer("tasks", "Get a task", reads=True)
+async def task_get(
+    task_id: TaskId,
+    ctx: Ctx,
+    wait_seconds: Annotated[float, Field(ge=0, le=3600, description="wait up to this long for the end")] = 0,
+) -> Annotated[CallToolResult, RunOutcome]:
+    """A task's status and output. With wait_seconds it follows the live run and reports progress; 45 suits most hosts."""
+    who = caller(ctx)
+    task = await who.api.task(task_id)
+    if wait_seconds and not task.ended:
+        async with progress(ctx) as report:
+            task = await running.attend(who, task, report, wait_seconds)
+    return outcome(task)
+
+
+@offer("tasks", "List tasks", reads=True)
+async def task_list(
+    ctx: Ctx,
+    status: Literal["", "queued", "running", "completed", "failed", "cancelled"] = "",
+    app: Annotated[str, Field(description="namespace/name")] = "",
+    limit: Limit = 20,
+    cursor: Cursor = "",
+) -> CallToolResult:
+    """Recent tasks, newest first: what runs, what ended, and their ids."""
+    who = caller(ctx)
+    app_id = (await who.catalogue.app(who.api, who.principal, AppRef.parse(app))).id if app else ""
+    page = await who.api.list_tasks(status=status, app=app_id, limit=limit, cursor=cursor)
+    tasks = [_line(task) for task in page.items]
+    more = {"next_cursor": page.next_cursor} if page.has_next and page.next_cursor else {}
+    lines = [f"{task['task_id']} {task['status']} {task.get('app', '')} {task['created_at']}" for task in tasks] or [
+        "No tasks."
+    ]
+    lines += [f'More: task_list(cursor="{page.next_cursor}")'] if more else []
+    return answer("\n".join(lines), {"tasks": tasks, **more})
+
+
+def _line(task: Task) -> dict[str, str]:
+    told = {"task_id": task.id, "status": task.status, "app": task.app.ref if task.app else task.app_id, "created_at": str(task.created_at or ""),
+            "error": clean(task.error or "", 160)}  # fmt: skip
+    return {name: value for name, value in told.items() if value}
+
+
+@offer("tasks", "Read a task's logs", reads=True)
+async def task_logs(
+    task_id: TaskId,
+    ctx: Ctx,
+    log_type: Literal["", "build", "run", "serve", "setup", "task"] = "",
+    tail: Annotated[int, Field(ge=1, le=5000, description="lines from the end")] = 100,
+) -> CallToolResult:
+    """What an app wrote while it ran."""
+    found = await caller(ctx).api.task_logs(task_id)
+    lines = [line for log in found.logs if log_type in {"", log.log_type} for line in log.content.splitlines()]
+    kept = fitted("\n".join(lines[-tail:]))
+    text = str(kept.value) or "No logs."
+    return answer(f"Logs of task {task_id} ({found.status}), data from the app:\n{text}",
+                  {"task_id": task_id, "status": found.status, "logs": text, "lines": len(lines)})  # fmt: skip
+
+
+@offer("tasks", "Cancel a task", destroys=True, repeatable=True)
+async def task_cancel(task_id: TaskId, ctx: Ctx) -> Annotated[CallToolResult, RunOutcome]:
+    """Stop a task. What ran until then may be charged."""
+    api = caller(ctx).api
+    await api.cancel(task_id)
+    return outcome(await api.task(task_id))
+
+
+OFFERS = (task_get, task_list, task_logs, task_cancel)

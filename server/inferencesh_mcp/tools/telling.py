@@ -1,0 +1,106 @@
+"""What a flow reports, as MCP progress: honest, sparse, and never in the flow's way (promise 4, invariant I-6)."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, cast
+
+import anyio
+
+from inferencesh_mcp.api.models import Task
+from inferencesh_mcp.api.words import clean
+from inferencesh_mcp.flows import Moving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from inferencesh_mcp.caller import Ctx
+    from inferencesh_mcp.flows import Report
+
+SOONEST = 0.5  # seconds between two messages: at most two a second
+LATEST = 10.0  # seconds: hosts give up on a call that is silent for minutes, and count from the last message
+LONGEST = 200  # characters: what Claude Code shows of a message
+
+
+@asynccontextmanager
+async def progress(ctx: Ctx) -> AsyncGenerator[Report]:
+    """Yield a `Report` whose latest state reaches the host; where the host did not ask, one that forgets.
+
+    Writing happens in a task of its own: a host that reads slowly delays its own messages and nothing else.
+    """
+    if not _asked(ctx):
+        yield lambda _: None
+        return
+    teller = _Teller(ctx)
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(teller.speak)
+            yield teller.hear
+            group.cancel_scope.cancel()  # nothing is said after the answer (I-5)
+    except BaseExceptionGroup as failed:
+        raise _alone(failed) from None
+
+
+def _asked(ctx: Ctx) -> bool:
+    if "progress_token" in (ctx.request_context.meta or {}):
+        return True
+    # In process, newer clients hand over a callback in place of a token; there is no public way to see it.
+    return getattr(getattr(ctx.session, "_request_outbound", None), "_on_progress", None) is not None
+
+
+def _alone(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception that a task group wrapped: the teller itself raises none."""
+    first = group.exceptions[0]
+    return _alone(cast("BaseExceptionGroup[BaseException]", first)) if isinstance(first, BaseExceptionGroup) else first
+
+
+class _Teller:
+    def __init__(self, ctx: Ctx) -> None:
+        self._ctx = ctx
+        self._began = time.monotonic()
+        self._said = -1.0
+        self._state: Task | Moving | None = None
+        self._news = anyio.Event()
+
+    def hear(self, state: Task | Moving) -> None:
+        self._state = state
+        self._news.set()
+
+    async def speak(self) -> None:
+        while True:
+            self._news = anyio.Event()
+            await self._say()
+            await anyio.sleep(SOONEST)
+            with anyio.move_on_after(LATEST - SOONEST):
+                await self._news.wait()
+
+    async def _say(self) -> None:
+        """Progress is the seconds since the call, which strictly increase; how many there will be nobody knows."""
+        elapsed = time.monotonic() - self._began
+        self._said = max(round(elapsed, 1), round(self._said + 0.1, 1))
+        await self._ctx.report_progress(self._said, None, told(self._state, elapsed))
+
+
+def told(state: Task | Moving | None, elapsed: float) -> str:
+    """Say in one line where things stand: status, seconds, the task's id, and the last log line or text."""
+    match state:
+        case None:
+            return "starting"
+        case Moving():
+            whole = f" of {size(state.size)}" if state.size is not None else ""
+            return clean(f"{state.verb} {state.name} · {size(state.done)}{whole}", LONGEST)
+        case Task():
+            last = state.streamed[-80:] or (state.logs[-1].content.strip() if state.logs else "")
+            told = f"{state.status} · {elapsed:.0f} s · task {state.id}"
+            return clean(f"{told} · {last}" if last else told, LONGEST)
+
+
+def size(count: int) -> str:
+    """Write a number of bytes as people do: `812 B`, `1.4 MB`."""
+    if count < 1000:
+        return f"{count} B"
+    for unit, scale in (("kB", 1e3), ("MB", 1e6)):
+        if count < scale * 1000:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count / 1e9:.1f} GB"

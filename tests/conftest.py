@@ -1,0 +1,105 @@
+"""What the tests stand on: the sandbox on a loopback port as upstream, and a real MCP client in front of the server.
+
+`connect` runs a test over each way in: in memory and as a subprocess on stdio, in both eras of the protocol.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from inferencesh_mcp.app import build
+from inferencesh_mcp.sandbox import Sandbox, serving
+from inferencesh_mcp.settings import Settings
+from mcp import Client, StdioServerParameters
+
+KEY = "inf_test_CANARY_7c1f"
+Connect = Callable[..., AbstractAsyncContextManager[Client]]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """An inference.sh that can be looked into and told to misbehave."""
+
+    sandbox: Sandbox
+    url: str
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    sandbox = Sandbox()
+    async with serving(sandbox) as url:
+        yield Upstream(sandbox, url)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder that the server may read and write."""
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    return allowed
+
+
+@pytest.fixture
+def environ(upstream: Upstream, folder: Path) -> dict[str, str]:
+    """What the server is started with."""
+    return {
+        "INFERENCE_API_KEY": KEY,
+        "INFERENCE_BASE_URL": upstream.url,
+        "INFERENCE_SAVE_DIR": str(folder),
+        "INFERENCE_LOG_LEVEL": "DEBUG",
+    }
+
+
+@dataclass(frozen=True)
+class Way:
+    transport: str
+    era: str
+
+    def __str__(self) -> str:
+        return f"{self.transport}-{self.era}"
+
+
+MODES: dict[str, Any] = {"2026": "auto", "2025": "legacy"}
+WAYS = [Way(transport, era) for transport in ("memory", "stdio") for era in MODES]
+
+
+@pytest.fixture(params=WAYS, ids=str)
+def way(request: pytest.FixtureRequest) -> Way:
+    return request.param
+
+
+@asynccontextmanager
+async def connected(way: Way, environ: dict[str, str], **client: Any) -> AsyncIterator[Client]:
+    """A client of a server of its own; the server ends with the block."""
+    with anyio.fail_after(50):
+        if way.transport == "memory":
+            server: Any = build(Settings.from_environ(environ))
+        else:
+            path = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+            server = StdioServerParameters(command=sys.executable, args=["-m", "inferencesh_mcp"], env=path | environ)
+        async with Client(server, mode=MODES[way.era], **client) as connection:
+            yield connection
+
+
+@pytest.fixture
+def connect(way: Way, environ: dict[str, str]) -> Connect:
+    """Connect to a server with these settings: `async with connect(INFERENCE_WAIT_SECONDS="1") as client`."""
+
+    def with_settings(**changed: str | None) -> AbstractAsyncContextManager[Client]:
+        wanted = {name: value for name, value in (environ | changed).items() if value is not None}
+        return connected(way, wanted)
+
+    return with_settings
