@@ -90,6 +90,10 @@ class Api:
         self._transport = transport
         self._key = Key(key) if key else None
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait by the transport's clock, the one that its own pauses go by."""
+        await self._transport.sleep(seconds)
+
     async def list_apps(self, query: str = "", category: str = "", limit: int = 20, cursor: str = "") -> Page[App]:
         """The catalogue, or what in it matches `query`."""
         search = {"search": {"term": query, "exact": False}} if query else {}

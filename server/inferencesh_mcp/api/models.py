@@ -55,8 +55,8 @@ def _object(value: Any) -> Any:
 
 
 def _objects(value: Any) -> Any:
-    """The objects in an array. A tuple is one that was read before."""
-    return value if isinstance(value, tuple) else [item for item in items(value) if is_object(item)]
+    """The objects in an array. A tuple was read before, and stays."""
+    return [item for item in items(value) if is_object(item)] if not _was_read(value) else value
 
 
 def _named_objects(value: Any) -> Any:
@@ -68,7 +68,11 @@ def _object_or_none(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    return value if isinstance(value, tuple) else [encodable(item) for item in items(value) if isinstance(item, str)]
+    return [encodable(item) for item in items(value) if isinstance(item, str)] if not _was_read(value) else value
+
+
+def _was_read(value: Any) -> bool:
+    return isinstance(value, tuple)
 
 
 T = TypeVar("T")

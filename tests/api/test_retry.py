@@ -1,0 +1,148 @@
+"""Which operations may be repeated: the table O-1 to O-11."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from inferencesh_mcp.api.retry import (
+    ATTEMPTS,
+    Bucket,
+    Failure,
+    Operation,
+    backoff,
+    is_done,
+    may_repeat,
+    nothing_began,
+    pause,
+    retry_after,
+)
+
+NEVER_SENT = Failure(sent=False)
+LOST = Failure(sent=True)
+THROTTLED = Failure(sent=True, status=429)
+TURNED_AWAY = Failure(sent=True, status=503, retry_after=1.0, refused=True)
+
+
+def answered(status):
+    return Failure(sent=True, status=status)
+
+
+FAILURES = {
+    "never sent": NEVER_SENT,
+    "lost": LOST,
+    "429": THROTTLED,
+    "503 turned away": TURNED_AWAY,
+    "503 with Retry-After, not the API's": Failure(sent=True, status=503, retry_after=1.0),
+    "503 of the API's, no Retry-After": Failure(sent=True, status=503, refused=True),
+    **{
+        str(code): answered(code)
+        for code in (200, 301, 307, 400, 401, 402, 403, 404, 409, 410, 412, 422, 500, 501, 502, 503, 504)
+    },
+}
+TRANSIENT = {
+    "lost",
+    "500",
+    "502",
+    "503",
+    "504",
+    "503 with Retry-After, not the API's",
+    "503 of the API's, no Retry-After",
+}
+SAFE = {"never sent", "429", "503 turned away"}
+ALLOWED = {
+    Operation.READ: SAFE | TRANSIENT,  # O-1, O-8, O-10
+    Operation.START: SAFE,  # O-3, O-4
+    Operation.STOP: SAFE | TRANSIENT,  # O-5
+    Operation.EXTEND: SAFE | TRANSIENT,  # O-6
+    Operation.ANSWER: {"never sent"},  # O-7
+    Operation.PUT: SAFE | TRANSIENT,  # O-9
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("operation", Operation)
+def test_what_may_be_sent_again(operation, name):
+    """Redirects and refusals never (O-11); a start only when nothing can have begun."""
+    assert (name in ALLOWED[operation]) == may_repeat(operation, FAILURES[name], 1)
+
+
+@pytest.mark.parametrize("operation", Operation)
+@pytest.mark.parametrize("name", FAILURES)
+def test_there_are_three_attempts(operation, name):
+    """Whatever happened."""
+    assert not may_repeat(operation, FAILURES[name], ATTEMPTS)
+
+
+def test_a_lost_keepalive_is_sent_once_more():
+    """O-6: one retry when it may have arrived, two when it has not."""
+    assert may_repeat(Operation.EXTEND, LOST, 1)
+    assert not may_repeat(Operation.EXTEND, LOST, 2)
+    assert may_repeat(Operation.EXTEND, NEVER_SENT, 2)
+
+
+NOTHING = SAFE | {"301", "307", "400", "401", "402", "403", "404", "409", "410", "412", "422"}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_when_nothing_can_have_begun(name):
+    """Everything else is an unknown outcome."""
+    assert (name in NOTHING) == nothing_began(FAILURES[name])
+
+
+@pytest.mark.parametrize("status", [404, 409, 410, 400, 500])
+def test_a_stop_is_done_when_an_earlier_attempt_may_have_done_it(status):
+    """O-5: then "not found", "conflict" and "gone" are what success looks like."""
+    assert (status in {404, 409, 410}) == is_done(Operation.STOP, answered(status), sent_before=True)
+    assert not is_done(Operation.STOP, answered(status), sent_before=False)
+    assert not is_done(Operation.READ, answered(status), sent_before=True)
+
+
+@pytest.mark.parametrize(
+    ("failure", "attempt", "chance", "seconds"),
+    [
+        (LOST, 1, 1.0, 0.05),
+        (LOST, 2, 1.0, 0.1),
+        (LOST, 1, 0.5, 0.025),
+        (LOST, 1, 0.0, 0.0),
+        (THROTTLED, 1, 1.0, 1.0),
+        (THROTTLED, 2, 1.0, 2.0),
+        (TURNED_AWAY, 1, 1.0, 1.0),
+        (Failure(sent=True, status=429, retry_after=7.0), 1, 0.0, 7.0),
+    ],
+)
+def test_pauses_have_full_jitter_and_obey_the_api(failure, attempt, chance, seconds):
+    """50 ms doubled after a break, 1 s after a refusal for load, or what Retry-After says."""
+    assert seconds == pause(failure, attempt, lambda: chance)
+
+
+def test_backoff_ends_at_twenty_seconds():
+    """However often it was doubled."""
+    assert 20.0 == backoff(9, lambda: 1.0)
+    assert 20.0 == backoff(10_000, lambda: 1.0)
+
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None), ("", None), ("2", 2.0), (" 2 ", 2.0), ("0", 0.0), ("soon", None), ("-1", None), ("1.5", None), ("٢", None),
+        ("Fri, 02 Jan 2026 03:04:07 GMT", 2.0), ("Fri, 02 Jan 2026 03:04:07 -0000", 2.0),
+        ("Fri, 02 Jan 2026 03:04:01 GMT", 0.0), ("Fri, 99 Jan 2026 99:04:01 GMT", None), ("9" * 4000, 999999999.0),
+    ],
+)  # fmt: skip
+def test_retry_after_is_seconds_or_a_date(header, seconds):
+    """What cannot be read is as good as not there."""
+    assert seconds == retry_after(header, NOW)
+
+
+def test_the_bucket_runs_empty_and_fills_by_success():
+    """35 breaks empty it; a success gives one token back, up to the limit."""
+    bucket = Bucket()
+
+    assert 35 == sum(bucket.take(LOST) for _ in range(100))
+    assert 2 == sum(bucket.take(THROTTLED) for _ in range(10))
+    for _ in range(1000):
+        bucket.succeeded()
+    assert 500 == bucket.tokens
