@@ -15,10 +15,13 @@ from typing import Any
 
 import anyio
 import pytest
+from mcp import Client, StdioServerParameters
+from mcp.server import MCPServer
+from mcp.shared.memory import create_client_server_memory_streams
+
 from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox import Sandbox, serving
 from inferencesh_mcp.settings import Settings
-from mcp import Client, StdioServerParameters
 
 KEY = "inf_test_CANARY_7c1f"
 Connect = Callable[..., AbstractAsyncContextManager[Client]]
@@ -82,11 +85,24 @@ def way(request: pytest.FixtureRequest) -> Way:
 
 
 @asynccontextmanager
+async def in_memory(server: MCPServer[Any]) -> AsyncIterator[Any]:
+    """The two ends of a wire without a process: the same messages as on stdio, progress tokens included."""
+    low = server._lowlevel_server
+    async with (
+        create_client_server_memory_streams() as (client, (incoming, outgoing)),
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(low.run, incoming, outgoing, low.create_initialization_options())
+        yield client
+        group.cancel_scope.cancel()
+
+
+@asynccontextmanager
 async def connected(way: Way, environ: dict[str, str], **client: Any) -> AsyncIterator[Client]:
     """A client of a server of its own; the server ends with the block."""
     with anyio.fail_after(50):
         if way.transport == "memory":
-            server: Any = build(Settings.from_environ(environ))
+            server: Any = in_memory(build(Settings.from_environ(environ)))
         else:
             path = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
             server = StdioServerParameters(command=sys.executable, args=["-m", "inferencesh_mcp"], env=path | environ)

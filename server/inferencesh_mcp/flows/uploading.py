@@ -57,7 +57,7 @@ async def upload(
     except Forbidden:  # the address ran out, or was used: one fresh record and no more (O-9)
         file = await record()
         await api.put_file(file, told, source.size)
-    return file
+    return file.model_copy(update={"size": source.size})  # the record was made before there were bytes
 
 
 async def upload_all(api: Api, folders: Folders | None, schema: Schema, value: Any, report: Report) -> Any:

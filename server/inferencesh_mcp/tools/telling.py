@@ -29,7 +29,7 @@ async def progress(ctx: Ctx) -> AsyncGenerator[Report]:
 
     Writing happens in a task of its own: a host that reads slowly delays its own messages and nothing else.
     """
-    if not _asked(ctx):
+    if "progress_token" not in (ctx.request_context.meta or {}):
         yield lambda _: None
         return
     teller = _Teller(ctx)
@@ -40,13 +40,6 @@ async def progress(ctx: Ctx) -> AsyncGenerator[Report]:
             group.cancel_scope.cancel()  # nothing is said after the answer (I-5)
     except BaseExceptionGroup as failed:
         raise _alone(failed) from None
-
-
-def _asked(ctx: Ctx) -> bool:
-    if "progress_token" in (ctx.request_context.meta or {}):
-        return True
-    # In process, newer clients hand over a callback in place of a token; there is no public way to see it.
-    return getattr(getattr(ctx.session, "_request_outbound", None), "_on_progress", None) is not None
 
 
 def _alone(group: BaseExceptionGroup[BaseException]) -> BaseException:

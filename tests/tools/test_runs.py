@@ -1,0 +1,220 @@
+"""Running an app, as a host sees it: over every way in, in both eras."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult
+
+from tests.conftest import KEY, Connect, Upstream
+
+pytestmark = pytest.mark.anyio
+
+
+def text_of(result: CallToolResult) -> str:
+    return "\n".join(block.text for block in result.content if block.type == "text")
+
+
+def told(result: CallToolResult) -> Any:
+    return result.structured_content
+
+
+async def run(client: Client, app: str, given: dict[str, Any], **arguments: Any) -> CallToolResult:
+    return await client.call_tool("app_run", {"app": app, "input": given, **arguments})
+
+
+async def test_a_run_answers_with_its_output(connect: Connect) -> None:
+    """Text alone is enough, structured content alone is enough, and every file has a link."""
+    async with connect() as client:
+        result = await run(client, "sandbox/draw", {"prompt": "a red kite", "width": 64, "height": 48})
+
+    outcome = told(result)
+    assert ("sandbox/draw", "completed") == (outcome["app"], outcome["status"])
+    assert [outcome["output"]["image"]] == [link.uri for link in result.content if link.type == "resource_link"]
+    assert outcome["output"]["image"] in text_of(result)
+    assert outcome["task_id"] in text_of(result)
+    assert not result.is_error
+
+
+async def test_a_run_costs_one_post_one_stream_and_one_get(connect: Connect, upstream: Upstream) -> None:
+    """Once the app is known, nothing is asked of the API that a run does not need."""
+    async with connect() as client:
+        await run(client, "sandbox/echo", {"n": 1})
+        before = len(upstream.sandbox.ledger.requests())
+
+        await run(client, "sandbox/echo", {"n": 2})
+
+    asked = [(entry.method, entry.path.rpartition("/")[2]) for entry in upstream.sandbox.ledger.requests()[before:]]
+    assert ["POST", "GET", "GET"] == [method for method, _ in asked]
+    assert ["run", "stream"] == [last for _, last in asked[:2]]
+
+
+async def test_progress_begins_at_once_and_strictly_increases(connect: Connect) -> None:
+    """The host hears of the run's state, with the task's id, while it runs."""
+    heard: list[tuple[float, float | None, str]] = []
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, total, message or ""))
+
+    async with connect() as client:
+        result = await client.call_tool(
+            "app_run", {"app": "sandbox/slow", "input": {"seconds": 1.4, "steps": 4}}, progress_callback=hear
+        )
+
+    numbers = [progress for progress, _, _ in heard]
+    assert sorted(set(numbers)) == numbers
+    assert "starting" == heard[0][2]
+    assert any(told(result)["task_id"] in message for _, _, message in heard)
+    assert {None} == {total for _, total, _ in heard}
+    assert len(heard) <= 5, "at most two a second"
+
+
+async def test_a_run_that_outlasts_the_wait_is_handed_over_and_taken_up_again(
+    connect: Connect, upstream: Upstream
+) -> None:
+    """No host's time-out loses work: the answer names the task and the exact next call, which finds the result."""
+    async with connect(INFERENCE_WAIT_SECONDS="1") as client:
+        first = await run(client, "sandbox/slow", {"seconds": 2, "steps": 4})
+        task_id = told(first)["task_id"]
+        assert f'task_get(task_id="{task_id}", wait_seconds=45)' in told(first)["next"]
+        assert not first.is_error
+
+        second = await client.call_tool("task_get", {"task_id": task_id, "wait_seconds": 20})
+
+    assert ("completed", 4) == (told(second)["status"], told(second)["output"]["steps"])
+    assert (1, 0) == (len(upstream.sandbox.ledger.starts), len(upstream.sandbox.ledger.cancels))
+
+
+async def test_a_call_that_does_not_wait_answers_with_the_task(connect: Connect) -> None:
+    async with connect() as client:
+        result = await run(client, "sandbox/slow", {"seconds": 5, "steps": 1}, wait=False)
+        stopped = await client.call_tool("task_cancel", {"task_id": told(result)["task_id"]})
+
+    assert not result.is_error
+    assert told(result)["status"] not in {"completed", "failed"}
+    assert told(stopped)["status"] in {"cancelling", "cancelled"}
+
+
+async def test_cancelling_the_call_cancels_the_task(connect: Connect, upstream: Upstream) -> None:
+    """A host that stops waiting does not leave a task running, and costing, behind it."""
+    async with connect() as client:
+        with anyio.move_on_after(20) as call:
+
+            async def hear(_progress: float, _total: float | None, message: str | None) -> None:
+                if message and "step" in message:
+                    call.cancel()
+
+            await client.call_tool(
+                "app_run", {"app": "sandbox/slow", "input": {"seconds": 30, "steps": 60}}, progress_callback=hear
+            )
+        assert call.cancelled_caught
+        with anyio.fail_after(5):
+            while not upstream.sandbox.ledger.cancels:
+                await anyio.sleep(0.01)
+
+    assert 1 == len(upstream.sandbox.ledger.starts) == len(upstream.sandbox.ledger.cancels)
+
+
+async def test_a_picture_from_disk_goes_in_and_its_thumbnail_comes_out(connect: Connect, folder: Path) -> None:
+    """A path at a place that the schema calls a file is uploaded; everything a task made is saved."""
+    async with connect() as client:
+        drawn = await run(client, "sandbox/draw", {"prompt": "x", "width": 90, "height": 60})
+        saved = await client.call_tool("file_save", {"task_id": told(drawn)["task_id"]})
+        picture = Path(told(saved)["files"][0]["path"])
+        seen = await run(client, "sandbox/picture-info", {"image": str(picture)})
+        thumbnail = await client.call_tool("file_save", {"task_id": told(seen)["task_id"], "to": "small"})
+
+    assert (90, 60) == struct.unpack(">II", picture.read_bytes()[16:24])
+    assert (90, 60, picture.stat().st_size) == tuple(
+        told(seen)["output"][name] for name in ("width", "height", "bytes")
+    )
+    assert folder / "small" == Path(told(thumbnail)["files"][0]["path"]).parent
+    assert f"{told(seen)['task_id']}-thumbnail.png" == Path(told(thumbnail)["files"][0]["path"]).name
+
+
+async def test_a_failed_task_says_why_and_where_its_logs_are(connect: Connect) -> None:
+    async with connect() as client:
+        result = await run(client, "sandbox/fail", {"message": "no colours left"})
+        logs = await client.call_tool("task_logs", {"task_id": told(result)["task_id"]})
+
+    assert result.is_error
+    assert "task_failed" == told(result)["error"]["code"]
+    assert "no colours left" in told(result)["error"]["message"]
+    assert "task_logs" in told(result)["next"]
+    assert not logs.is_error
+
+
+async def test_text_grows_in_the_progress_and_is_whole_in_the_answer(connect: Connect) -> None:
+    heard: list[str] = []
+
+    async def hear(_progress: float, _total: float | None, message: str | None) -> None:
+        heard.append(message or "")
+
+    words = "one two three four five six seven eight nine ten"
+    async with connect() as client:
+        given = {"app": "sandbox/stream-text", "input": {"text": words, "chunk_ms": 150}}
+        result = await client.call_tool("app_run", given, progress_callback=hear)
+
+    assert words == told(result)["output"]["response"]
+    assert any("one two" in message and words not in message for message in heard)
+
+
+async def test_an_input_as_a_json_string_is_understood(connect: Connect) -> None:
+    """Some hosts send an object as a string of JSON; it means the same."""
+    async with connect() as client:
+        result = await client.call_tool("app_run", {"app": "sandbox/echo", "input": '{"a": [1, 2]}'})
+
+    assert {"a": [1, 2]} == told(result)["output"]
+
+
+async def test_polling_gives_the_same_answer(connect: Connect, upstream: Upstream) -> None:
+    """Where streams cannot be held open, status is asked for instead."""
+    async with connect(INFERENCE_STREAM="false", INFERENCE_POLL_INTERVAL_MS="100") as client:
+        result = await run(client, "sandbox/slow", {"seconds": 0.5, "steps": 2})
+
+    assert "completed" == told(result)["status"]
+    assert not upstream.sandbox.ledger.requests(path="/tasks/*/stream")
+
+
+async def test_a_dry_run_starts_nothing_and_names_the_price(connect: Connect, upstream: Upstream) -> None:
+    async with connect() as client:
+        result = await run(client, "sandbox/draw", {"prompt": "x"}, dry_run=True)
+
+    assert "Price:" in text_of(result)
+    assert {"prompt": "x"} == told(result)["output"]["request"]["input"]
+    assert () == upstream.sandbox.ledger.starts
+
+
+async def test_lists_show_what_there_is(connect: Connect) -> None:
+    async with connect() as client:
+        apps = await client.call_tool("app_list", {"query": "draw"})
+        about = await client.call_tool("app_get", {"app": "sandbox/draw"})
+        ran = await run(client, "sandbox/echo", {})
+        tasks = await client.call_tool("task_list", {"app": "sandbox/echo", "status": "completed"})
+
+    assert "sandbox/draw" in [app["app"] for app in told(apps)["apps"]]
+    assert "prompt*: text" in text_of(about)
+    assert {"prompt", "width", "height", "seed"} == set(told(about)["input_schema"]["properties"])
+    assert told(ran)["task_id"] in [task["task_id"] for task in told(tasks)["tasks"]]
+
+
+async def test_a_file_is_uploaded_once_and_used_by_its_uri(connect: Connect, folder: Path, upstream: Upstream) -> None:
+    (folder / "note.txt").write_bytes(b"hello")
+    async with connect() as client:
+        file = await client.call_tool("file_upload", {"source": str(folder / "note.txt")})
+        saved = await client.call_tool("file_save", {"uri": told(file)["uri"], "to": "back"})
+
+    assert ("note.txt", "text/plain", 5) == tuple(told(file)[name] for name in ("filename", "content_type", "bytes"))
+    assert b"hello" == Path(told(saved)["files"][0]["path"]).read_bytes()
+
+
+async def test_the_key_is_in_no_answer(connect: Connect) -> None:
+    async with connect() as client:
+        results = [await run(client, "sandbox/fail", {"message": "x"}), await client.call_tool("app_list", {})]
+
+    assert not [result for result in results if KEY in result.model_dump_json()]
