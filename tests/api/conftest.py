@@ -191,3 +191,11 @@ async def transport(upstream, time):
 @pytest.fixture
 def api(transport):
     return Api(transport, KEY)
+
+
+@pytest.fixture
+def free_port():
+    """A port where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -275,7 +275,7 @@ class Api:
     async def _send(self, call: Call) -> Any:
         self._check_key()
         answer = await self._transport.call(call, self._key)
-        self.warnings += [warning for warning in answer.warnings if warning not in self.warnings]
+        self.warnings += [warning for warning in dict.fromkeys(answer.warnings) if warning not in self.warnings]
         return answer.value
 
     def _check_key(self) -> None:

@@ -1,0 +1,302 @@
+"""A run is followed to its end, whatever happens to the stream."""
+
+import logging
+
+import anyio
+import pytest
+
+from inferencesh_mcp import errors
+from inferencesh_mcp.api import Task
+from inferencesh_mcp.api.following import Pace, follow
+from inferencesh_mcp.api.keys import Key
+from tests.api.conftest import KEY, fin, lines, problem, rst, status
+
+pytestmark = pytest.mark.anyio
+
+STREAM = ("GET", "/tasks/t1/stream")
+STATUS = ("GET", "/tasks/t1/status")
+GET = ("GET", "/tasks/t1")
+STARTED = Task(id="t1", status=1)
+RUNNING = {"id": "t1", "status": 7, "input": {"a": 1}, "output": None, "logs": []}
+DONE = {"id": "t1", "status": 10, "input": {"a": 1}, "output": {"b": 2}, "logs": []}
+BEAT = {"type": "heartbeat"}
+
+
+def step(number):
+    return {"data": {"logs": [{"log_type": 1, "content": "x" * number}]}, "fields": ["logs"]}
+
+
+async def told(following):
+    async with following as states:
+        return [state async for state in states]
+
+
+async def test_a_whole_run_costs_one_stream_and_one_read(api, script):
+    """And every change is told, the end last and as the API has it on record."""
+    script.on(
+        *STREAM,
+        lines(
+            RUNNING, BEAT, step(1), {"data": {"status": 9}, "fields": ["status"]}, DONE | {"output": "stale"}, end="eof"
+        ),
+    )
+    script.on(*GET, status(200, DONE))
+
+    states = await told(api.follow(STARTED))
+
+    assert ["running", "running", "uploading", "completed"] == [state.status for state in states]
+    assert "x" == states[1].logs[0].content
+    assert {"b": 2} == states[-1].output
+    assert [STREAM, GET] == [(one.method, one.path) for one in script.seen]
+    assert "application/x-ndjson" == script.seen[0].headers["accept"]
+
+
+async def test_slices_make_no_difference(api, script):
+    """The same run in pieces of three bytes."""
+    script.on(*STREAM, lines(RUNNING, step(1), DONE, slice_of=3))
+    script.on(*GET, status(200, DONE))
+
+    assert ["running", "running", "completed"] == [state.status for state in await told(api.follow(STARTED))]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda task: task,
+        lambda task: {"success": True, "status": 200, "data": task},
+        lambda task: {"data": task, "messages": []},
+    ],
+)
+async def test_all_three_forms_are_read(api, script, form):
+    """Of the API's answers."""
+    script.on(*STREAM, lines(form(DONE)))
+    script.on(*GET, status(200, form(DONE)))
+
+    assert ["completed"] == [state.status for state in await told(api.follow(STARTED))]
+
+
+async def test_a_run_that_has_ended_needs_no_stream(api, script):
+    """X-12: one read confirms it."""
+    script.on(*GET, status(200, DONE))
+
+    assert [{"b": 2}] == [state.output for state in await told(api.follow(Task(id="t1", status=10)))]
+    assert 1 == len(script.seen)
+
+
+CUTS = {
+    "before any line": lambda end: lines(end=end),
+    "after one": lambda end: lines(RUNNING, end=end),
+    "right before the end": lambda end: lines(RUNNING, step(1), step(2), end=end),
+    "amid a line": lambda end: lines(RUNNING, b'{"id":"t1","sta', end=end),
+}
+
+
+@pytest.mark.parametrize("end", ["eof", "fin", "rst"])
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+async def test_a_broken_stream_is_reopened_after_a_read(api, script, cut, end):
+    """X-6, X-7: neither an error nor a result."""
+    script.on(*STREAM, cut(end), lines(DONE, end="eof"))
+    script.on(*GET, status(200, RUNNING), status(200, DONE))
+
+    states = await told(api.follow(STARTED))
+
+    assert "completed" == states[-1].status
+    assert 1 == sum(state.ended for state in states)
+    assert [STREAM, GET, STREAM, GET] == [(one.method, one.path) for one in script.seen]
+
+
+async def test_the_end_of_a_stream_is_confirmed(api, script):
+    """The run ended while nobody listened."""
+    script.on(*STREAM, lines(RUNNING, end="eof"))
+    script.on(*GET, status(200, DONE))
+
+    assert ["running", "completed"] == [state.status for state in await told(api.follow(STARTED))]
+
+
+async def test_a_stream_cannot_end_a_run_that_goes_on(api, script):
+    """I-4: only the record can."""
+    script.on(*STREAM, lines(DONE), lines(DONE))
+    script.on(*GET, status(200, RUNNING), status(200, DONE | {"status": 11, "error": "boom"}))
+
+    states = await told(api.follow(STARTED))
+
+    assert ["running", "failed"] == [state.status for state in states]
+    assert "boom" == states[-1].error
+
+
+REFUSING = {
+    "404": problem(404), "500": problem(500), "429": problem(429), "gzip": status(200, b"", [("content-encoding", "gzip")]),
+    "redirect": status(302, b"", [("location", "/x")]), "reset": rst(), "closed": fin(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("play", REFUSING.values(), ids=REFUSING)
+async def test_without_a_stream_polling_takes_over(api, script, time, play):
+    """After five reopened streams; the stream is tried again every 30 seconds."""
+    script.on(*STREAM, play)
+    script.on(*GET, *[status(200, RUNNING)] * 7, status(200, DONE))
+    script.on(*STATUS, *[status(200, {"id": "t1", "status": 7})] * 20, status(200, {"id": "t1", "status": "completed"}))
+
+    states = await told(api.follow(STARTED))
+
+    assert ["running", "completed"] == [state.status for state in states]
+    assert 7 == script.count(*STREAM)
+    assert 21 == script.count(*STATUS)
+    assert 21 == sum(1.8 <= pause <= 2.2 for pause in time.slept)
+
+
+async def test_polling_alone_asks_for_the_status(api, script, time):
+    """`stream=False`: the whole task is read when the status has changed, and no stream is opened."""
+    script.on(*STATUS, *[status(200, {"status": code}) for code in (1, 7, 7, 10)])
+    script.on(*GET, status(200, RUNNING), status(200, DONE))
+
+    states = await told(api.follow(STARTED, stream=False, poll_interval=5.0))
+
+    assert ["running", "completed"] == [state.status for state in states]
+    assert (0, 4, 2) == (script.count(*STREAM), script.count(*STATUS), script.count(*GET))
+    assert 4 == time.slept.count(5.0)
+
+
+async def test_polling_goes_on_without_a_status_call(api, script):
+    """Not every server has it."""
+    script.on(*GET, status(200, RUNNING), status(200, DONE))
+
+    assert ["running", "completed"] == [state.status for state in await told(api.follow(STARTED, stream=False))]
+
+
+async def test_an_api_that_is_away_is_waited_for(api, script):
+    """The run goes on there, so it goes on here."""
+    script.on(*STREAM, lines(RUNNING))
+    script.on(*GET, *[problem(503)] * 10, status(200, DONE))
+
+    assert ["running", "completed"] == [state.status for state in await told(api.follow(STARTED))]
+
+
+async def test_a_task_that_was_just_made_may_be_unknown_for_a_second(api, script, time):
+    """A 404 right after the POST is no news; later it is."""
+    script.on(*STREAM, problem(404), lines(DONE))
+    script.on(*GET, *[problem(404)] * 4, status(200, DONE))
+
+    assert ["completed"] == [state.status for state in await told(api.follow(STARTED))]
+    assert [0.1, 0.2, 0.3, 0.4] == time.slept
+
+
+@pytest.mark.parametrize(("code", "kind"), [(401, "KeyRefused"), (403, "Forbidden"), (404, "NotFound")])
+async def test_what_no_patience_cures_is_raised(api, script, code, kind):
+    """With the task's id."""
+    script.on(*STREAM, problem(code))
+    script.on(*GET, problem(code))
+
+    with pytest.raises(getattr(errors, kind)) as caught:
+        await told(api.follow(STARTED))
+
+    assert "t1" == caught.value.task_id
+
+
+async def test_a_silent_stream_is_given_up(transport, script):
+    """X-37: after the idle limit; the record decides."""
+    gone = anyio.Event()
+    script.on(*STREAM, lines(RUNNING, end="hang", gate=gone))
+    script.on(*GET, status(200, DONE))
+
+    states = await told(follow(transport, Key(KEY), STARTED, stream=True, pace=Pace(idle=0.05)))
+
+    assert ["running", "completed"] == [state.status for state in states]
+    with anyio.fail_after(2):
+        await gone.wait()
+
+
+async def test_leaving_the_block_closes_the_stream(api, script):
+    """There and then."""
+    gone = anyio.Event()
+    script.on(*STREAM, lines(RUNNING, end="hang", gate=gone))
+
+    async with api.follow(STARTED) as states:
+        async for _ in states:
+            break
+
+    with anyio.fail_after(2):
+        await gone.wait()
+
+
+async def test_cancelling_closes_the_stream(api, script):
+    """And raises nothing else."""
+    gone = anyio.Event()
+    script.on(*STREAM, lines(RUNNING, end="hang", gate=gone))
+
+    with anyio.move_on_after(0.2) as scope:
+        await told(api.follow(STARTED))
+
+    assert scope.cancelled_caught
+    with anyio.fail_after(2):
+        await gone.wait()
+
+
+async def test_a_giant_line_is_cut(api, script):
+    """X-9: at 4 MiB; the record decides."""
+    script.on(*STREAM, lines(RUNNING, b"x" * (6 * 1024 * 1024), end="hang"))
+    script.on(*GET, status(200, DONE))
+
+    assert ["running", "completed"] == [state.status for state in await told(api.follow(STARTED))]
+
+
+async def test_odd_lines_are_survived(api, script, caplog):
+    """X-8, X-10, X-11: and counted in the log."""
+    caplog.set_level(logging.DEBUG, "inferencesh_mcp")
+    script.on(
+        *STREAM,
+        lines(
+            RUNNING,
+            b'\n\r\n: x\nnull\n[1]\n{"a":NaN}\n',
+            {"id": "t1", "status": "warp\x1b\u202e drive", "new": 1},
+            {"id": "t1", "status": 42},
+            {"event": "x"},
+            DONE,
+            RUNNING,
+        ),
+    )
+    script.on(*GET, status(200, DONE))
+
+    assert ["running", "warp drive", "status 42", "completed"] == [
+        state.status for state in await told(api.follow(STARTED))
+    ]
+    assert "2 bad" in caplog.text
+
+
+async def test_deltas_are_text_so_far(api, script):
+    """Until the record says what the output is; and the text stays known."""
+    script.on(
+        *STREAM,
+        lines(
+            RUNNING,
+            *({"event": "delta", "data": {"delta": {"response": text}, "seq": 1}} for text in ("Hel", "lo")),
+            DONE,
+        ),
+    )
+    script.on(*GET, status(200, DONE))
+
+    assert ["", "Hel", "Hello", "Hello"] == [state.streamed for state in await told(api.follow(STARTED))]
+
+
+async def test_a_stream_that_repeats_itself_does_not_hurry(api, script, time):
+    """A snapshot and an end, again and again, is no event: the pauses grow, then polling takes over."""
+    script.on(*STREAM, lines(RUNNING, end="eof"))
+    script.on(*GET, *[status(200, RUNNING)] * 9, status(200, DONE))
+    script.on(*STATUS, *[status(200, {"status": 7})] * 40, status(200, {"status": 10}))
+
+    states = await told(api.follow(STARTED))
+
+    assert ["running", "completed"] == [state.status for state in states]
+    assert sorted(time.slept[:5]) == time.slept[:5]
+    assert 40 < sum(time.slept)
+
+
+async def test_the_key_is_not_in_the_log(api, script, caplog):
+    """With everything at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    script.on(*STREAM, rst(), lines(RUNNING, DONE))
+    script.on(*GET, problem(500), status(200, RUNNING), status(200, DONE))
+
+    await told(api.follow(STARTED))
+
+    assert "t1" in caplog.text
+    assert "CANARY" not in caplog.text
