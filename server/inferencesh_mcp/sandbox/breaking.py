@@ -47,10 +47,10 @@ def broken(what: Fault | Gate, app: ASGIApp, clock: Clock) -> ASGIApp:
             case Status():
                 await _instead(what)(scope, receive, send)
             case Drop():
-                reset(scope)
+                await _reset(scope, receive)
             case Swallow():
                 await app(scope, receive, _nowhere)
-                reset(scope)
+                await _reset(scope, receive)
             case RstAfter() | FinAfter():
                 await _cut(what, app, scope, receive, send)
             case Stall(lines=None):
@@ -67,12 +67,19 @@ def broken(what: Fault | Gate, app: ASGIApp, clock: Clock) -> ASGIApp:
     return wrapped
 
 
-def reset(scope: Scope) -> None:
+async def _reset(scope: Scope, receive: Receive) -> None:
     """Break the connection as a crashing machine does, with RST."""
     transport: Transport = scope["sandbox.transport"]
     wire: socket.socket = transport.get_extra_info("socket")
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     transport.abort()
+    await _gone(receive)
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until uvicorn has noticed that the connection is closed, or it would complain about a missing answer."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _instead(fault: Status) -> Response:
@@ -106,19 +113,20 @@ async def _cut(fault: RstAfter | FinAfter, app: ASGIApp, scope: Scope, receive: 
     try:
         await app(scope, receive, until_cut)
     except* _CutOff:
-        await _end(fault, framed, scope, send)
+        await _end(fault, framed, scope, receive, send)
 
 
 def _reached(fault: RstAfter | FinAfter, lines: int, size: int) -> bool:
     return size >= fault.bytes if fault.bytes is not None else lines >= (fault.lines or 0)
 
 
-async def _end(fault: RstAfter | FinAfter, framed: bool, scope: Scope, send: Send) -> None:
+async def _end(fault: RstAfter | FinAfter, framed: bool, scope: Scope, receive: Receive, send: Send) -> None:
     if isinstance(fault, RstAfter):
-        reset(scope)
+        await _reset(scope, receive)
     elif fault.cut or framed:
         # With a declared length there is no other way to end early.
         scope["sandbox.transport"].close()
+        await _gone(receive)
     else:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
