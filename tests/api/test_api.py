@@ -1,11 +1,14 @@
 """One short method for each endpoint."""
 
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 
+import anyio
+import httpx2
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import AppRef, File, Session
+from inferencesh_mcp.api import Api, AppRef, File, Session, Transport
 from inferencesh_mcp.errors import Requirement
 from tests.api.conftest import fin, problem, rst, status
 
@@ -190,6 +193,29 @@ async def test_bytes_are_read_again_for_another_attempt(api, upstream, script):
     assert 4 == len(script.seen)
 
 
+class Hasty(httpx2.AsyncBaseTransport):
+    """A store that answers after the first bytes, and reads no more."""
+
+    def __init__(self):
+        self.asked = 0
+
+    async def handle_async_request(self, request):
+        self.asked += 1
+        async with aclosing(aiter(request.stream)) as chunks:
+            await anext(chunks)
+        return httpx2.Response(200, stream=httpx2.ByteStream(b""))
+
+
+async def test_an_early_success_is_none(time):
+    """X-25: what was not sent is not stored."""
+    store = Hasty()
+    transport = Transport("https://api.inference.sh", network=store, sleep=time.sleep, clock=time.clock)
+
+    with pytest.raises(errors.Unavailable):
+        await Api(transport, "inf_x").put_file(File(upload_url="https://store.example/up"), content(b"ab", b"cd"), 4)
+    assert 3 == store.asked
+
+
 @pytest.mark.parametrize("chunks", [(b"abc",), (b"abc", b"de"), ()])
 async def test_a_file_that_changes_is_not_stored(api, upstream, script, chunks):
     """X-26: the length was promised."""
@@ -243,6 +269,25 @@ async def test_private_addresses_are_not_fetched(api, url):
     with pytest.raises(errors.FileRefused):
         async with api.download(url):
             pass
+
+
+async def test_leaving_a_download_closes_it(api, upstream, script):
+    """There and then, with most of it unread."""
+    gone = anyio.Event()
+
+    async def endless(stream):
+        with suppress(anyio.BrokenResourceError):
+            await stream.send(b"HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\nx")
+            with suppress(anyio.EndOfStream):
+                await stream.receive()
+        gone.set()
+
+    script.on("GET", "/f", endless)
+    async with api.download(f"{upstream}/f") as download:
+        assert b"x" == await anext(download.chunks)
+
+    with anyio.fail_after(2):
+        await gone.wait()
 
 
 async def test_files_are_listed_read_and_deleted(api, script):

@@ -123,6 +123,14 @@ async def test_a_stream_cannot_end_a_run_that_goes_on(api, script):
     assert "boom" == states[-1].error
 
 
+async def test_the_record_has_the_last_word(api, script):
+    """What the stream said and the record does not is not in the result."""
+    script.on(*STREAM, lines(RUNNING | {"error": "a slip"}, DONE))
+    script.on(*GET, status(200, DONE))
+
+    assert ["a slip", ""] == [state.error for state in await told(api.follow(STARTED))]
+
+
 REFUSING = {
     "404": problem(404), "500": problem(500), "429": problem(429), "gzip": status(200, b"", [("content-encoding", "gzip")]),
     "redirect": status(302, b"", [("location", "/x")]), "reset": rst(), "closed": fin(),
@@ -287,6 +295,16 @@ async def test_a_stream_that_repeats_itself_does_not_hurry(api, script, time):
 
     assert ["running", "completed"] == [state.status for state in states]
     assert sorted(time.slept[:5]) == time.slept[:5]
+    assert 40 < sum(time.slept)
+
+
+async def test_a_stream_that_tells_old_news_does_not_hurry(api, script, time):
+    """A first line that differs from the record in its time alone, again and again, is no event either."""
+    script.on(*STREAM, lines(RUNNING | {"updated_at": "2026-01-02T03:04:05Z"}, end="eof"))
+    script.on(*GET, *[status(200, RUNNING | {"updated_at": "2026-01-02T03:04:06Z"})] * 9, status(200, DONE))
+    script.on(*STATUS, *[status(200, {"status": 7})] * 40, status(200, {"status": 10}))
+
+    assert "completed" == (await told(api.follow(STARTED)))[-1].status
     assert 40 < sum(time.slept)
 
 
