@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format lock official bench clean
+.PHONY: help demo test check lint format generate lock official bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -28,11 +28,15 @@ format: $(READY) ## Put the code in its usual form
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-official: $(READY) ## Run the official SDKs, unmodified, against the sandbox (needs Node 20 or newer)
+official: $(READY) ## Let the official SDKs and the MCP Inspector judge, unmodified (needs Node 20 or newer)
 	@$(BIN)/python tests/official/run.py
+	@$(BIN)/python tests/inspector/run.py
 
 bench: $(READY) ## Measure, each figure as a ratio in one run
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m tests.benchmarks
+
+generate: $(READY) ## Write the tools' contract and the README's tables anew
+	@$(BIN)/python -m tests.generated
 
 lock: $(READY) ## Choose versions anew
 	@$(BIN)/pip install -q uv

@@ -64,8 +64,8 @@ class Folders:
             FileRefused: it is elsewhere.
         """
         root = Path(os.path.realpath(self.saving))
-        wanted = Path(os.path.realpath(root / Path(to).expanduser()))
-        if "\0" in to or not wanted.is_relative_to(root):
+        wanted = None if "\0" in to else Path(os.path.realpath(root / Path(to).expanduser()))
+        if wanted is None or not wanted.is_relative_to(root):
             raise FileRefused(
                 message=f"Files are saved in {self.saving} only.",
                 next_step="Leave `to` out or name a folder below it; INFERENCE_SAVE_DIR sets another place.",

@@ -19,8 +19,8 @@ DEEPEST = 64  # steps through schema and value together: both come from elsewher
 def file_places(schema: Schema, value: Any) -> list[Place]:
     """List the places in `value` that hold a file reference, in the order they stand.
 
-    A place counts where every reading of the schema that takes a string there says `format: file`; where plain
-    text would fit as well, it is text.
+    A place counts where every reading of the schema that takes a string there says `format: file`, or where the
+    other reading is a file as an object; where plain text would fit as well, it is text.
     """
     return list(_walk(schema, schema, value, (), 0))
 
@@ -29,7 +29,7 @@ def _walk(node: Any, root: Schema, value: Any, at: Place, depth: int) -> Iterato
     branches = list(_branches(node, root, depth)) if depth < DEEPEST else []
     if isinstance(value, str):
         texts = [branch for branch in branches if _takes(branch, "string")]
-        if texts and all(branch.get("format") == "file" for branch in texts):
+        if texts and (any(map(_is_file_object, branches)) or all(branch.get("format") == "file" for branch in texts)):
             yield at
     elif isinstance(value, dict):
         yield from _object(branches, root, cast("dict[str, Any]", value), at, depth)
@@ -58,7 +58,7 @@ def _field(branch: Schema, key: str) -> Schema | None:
 
 def _is_file_object(branch: Schema) -> bool:
     """The older way to say file: an object `{uri, path, content_type, size, filename}`."""
-    return branch.get("format") == "file" or {"uri", "content_type", "filename"} <= set(branch.get("properties", {}))
+    return {"uri", "content_type", "filename"} <= set(branch.get("properties", {}))
 
 
 def _takes(branch: Schema, kind: str) -> bool:

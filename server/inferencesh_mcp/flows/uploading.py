@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.errors import Forbidden
 from inferencesh_mcp.flows import Moving
+from inferencesh_mcp.flows.fetching import remote
 from inferencesh_mcp.flows.places import Place, Schema, file_places
 from inferencesh_mcp.flows.sources import Source, is_remote, opened
 
@@ -22,8 +23,14 @@ async def store(
     caller: Caller, reference: str, report: Report, *, name: str = "", content_type: str = "", public: bool = False
 ) -> File:
     """Upload what a reference names: a path in an allowed folder, a data URI, or the bytes behind an https URL."""
-    with opened(reference, caller.folders) as source:
+
+    async def send(source: Source) -> File:
         return await upload(caller.api, source, report, name=name, content_type=content_type, public=public)
+
+    if is_remote(reference):
+        return await send(await remote(caller.api, reference))
+    with opened(reference, caller.folders) as source:
+        return await send(source)
 
 
 async def upload(

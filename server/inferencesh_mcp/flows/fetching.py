@@ -1,0 +1,55 @@
+"""The bytes behind an address, fetched by us: through the one guarded client, public https addresses only (I-16)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from inferencesh_mcp.errors import FileRefused, InvalidInput
+from inferencesh_mcp.flows.sources import LARGEST_DATA, Bytes, Source, content_type_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from inferencesh_mcp.api import Api
+
+
+async def remote(api: Api, url: str) -> Source:
+    """Look at what an address holds; its bytes are fetched again, chunk by chunk, when they are sent.
+
+    Raises:
+        FileRefused: an address that may not be fetched, or bytes of unknown number that turn out to be many.
+        InferenceError: what the other side answered.
+    """
+    if urlsplit(url).scheme.lower() == "inf":
+        raise InvalidInput(message=f"{url} is uploaded already.", next_step="Use it as it is.")
+    name = PurePosixPath(unquote(urlsplit(url).path)).name or "download"
+    async with api.download(url) as found:
+        kind = found.content_type.partition(";")[0].strip() or content_type_of(name, b"")
+        if found.size is not None:
+            return _Remote(api, url, name, found.size, kind)
+        content = b""
+        async for chunk in found.chunks:
+            content += chunk
+            if len(content) > LARGEST_DATA:
+                raise FileRefused(
+                    message=f"{name} does not say how long it is, and is longer than {LARGEST_DATA >> 20} MiB.",
+                    next_step="Download it and upload it from disk.",
+                )
+    return Bytes(name, kind, content)
+
+
+@dataclass(frozen=True)
+class _Remote:
+    api: Api
+    url: str
+    name: str
+    size: int
+    content_type: str
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        async with self.api.download(self.url) as found:
+            async for chunk in found.chunks:
+                yield chunk

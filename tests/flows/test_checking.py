@@ -1,0 +1,104 @@
+"""An input against its app's schema, in words a model can act on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from inferencesh_mcp.flows.checking import expected, problems
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["prompt"],
+    "properties": {
+        "prompt": {"type": "string"},
+        "size": {"$ref": "#/$defs/Size", "default": "small"},
+        "steps": {"type": "integer", "minimum": 1, "maximum": 50},
+        "seed": {"anyOf": [{"type": "integer"}, {"type": "null"}], "default": None},
+        "image": {"anyOf": [{"type": "string", "format": "file"}, {"type": "null"}]},
+        "styles": {"type": "array", "maxItems": 2, "items": {"$ref": "#/$defs/Style"}},
+        "extra": {"type": "object", "additionalProperties": True},
+    },
+    "$defs": {
+        "Size": {"type": "string", "enum": ["small", "medium", "large"]},
+        "Style": {
+            "type": "object",
+            "required": ["id"],
+            "properties": {"id": {"type": "string"}, "strength": {"type": "number", "exclusiveMinimum": 0}},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"prompt": "x"},
+        {"prompt": "x", "seed": None, "image": "/a/b.png", "extra": {"anything": 1}},
+        {"prompt": "x", "styles": [{"id": "a", "strength": 0.5}], "size": "large"},
+    ],
+)
+def test_what_fits_has_no_problems(value: Any) -> None:
+    assert [] == problems(SCHEMA, value)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ({}, ["'prompt' is missing: text"]),
+        ({"prompt": 3}, ["'prompt' must be text; got 3"]),
+        ({"prompt": "x", "steps": 99}, ["'steps' must be an integer from 1 to 50; got 99"]),
+        ({"prompt": "x", "steps": "9"}, ["'steps' must be an integer from 1 to 50; got \"9\""]),
+        ({"prompt": "x", "seed": "a"}, ["'seed' must be an integer; got \"a\""]),
+        (
+            {"prompt": "x", "size": "larg"},
+            ['\'size\' must be one of ["small", "medium", "large"]; got "larg". Did you mean "large"?'],
+        ),
+        ({"prompt": "x", "promt": "y"}, ["'promt' is not a field of this app: did you mean 'prompt'?"]),
+        (
+            {"prompt": "x", "styles": [{"id": "a", "stength": 1}]},
+            ["'styles.0.stength' is not a field of this app: did you mean 'strength'?"],
+        ),
+        ({"prompt": "x", "styles": [{}]}, ["'styles.0.id' is missing: text"]),
+        ({"prompt": "x", "image": 5}, ["'image' must be a file (path, URL or data URI); got 5"]),
+    ],
+)
+def test_a_problem_names_the_field_and_what_it_should_be(value: Any, told: list[str]) -> None:
+    assert told == problems(SCHEMA, value)
+
+
+def test_a_field_that_nobody_named_is_told_with_those_there_are() -> None:
+    """Apps drop what they do not know in silence; the run would be paid for all the same."""
+    (told,) = problems(SCHEMA, {"prompt": "x", "zzz": 1})
+
+    assert told.startswith("'zzz' is not a field of this app: the fields are [")
+
+
+def test_a_schema_that_allows_more_takes_more() -> None:
+    assert [] == problems({"type": "object", "properties": {"a": {}}, "additionalProperties": True}, {"b": 1})
+
+
+def test_parts_that_make_up_one_object_do_not_refuse_each_other() -> None:
+    parts = [{"type": "object", "properties": {"a": {}}}, {"type": "object", "properties": {"b": {}}}]
+
+    assert [] == problems({"allOf": parts}, {"a": 1, "b": 2})
+
+
+def test_a_broken_schema_leaves_the_decision_to_the_app() -> None:
+    assert [] == problems({"type": "nonsense"}, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "array", "items": {"type": "string", "format": "file"}}, "a list of file (path, URL or data URI)"),
+        ({"type": "number", "minimum": 0}, "a number of at least 0"),
+        ({"type": "string", "maxLength": 8}, "text of 0 to 8 characters"),
+        ({"const": 7}, "7"),
+        ({}, "as the app's schema says"),
+        ({"type": ["string", "null"]}, "text or null"),
+    ],
+)
+def test_what_a_field_takes_is_said_in_a_few_words(schema: dict[str, Any], words: str) -> None:
+    assert words == expected(schema)

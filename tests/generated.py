@@ -1,0 +1,86 @@
+"""What is written by the code about itself: the tools' contract, and the tables of the README.
+
+`make generate` writes it anew; the tests fail where it is stale, so that every change of a contract is seen in a diff.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from inferencesh_mcp.app import OFFERS, build
+from inferencesh_mcp.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parent.parent
+CONTRACT = ROOT / "tests" / "contract"
+README = ROOT / "README.md"
+
+
+def contract() -> dict[str, Any]:
+    """Each tool as a host is shown it."""
+    listed = anyio.run(build(Settings()).list_tools)
+    return {tool.name: tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in listed}
+
+
+def as_file(tool: Any) -> str:
+    return json.dumps(tool, indent=1, ensure_ascii=False) + "\n"
+
+
+def tables() -> dict[str, str]:
+    """The README's tables by the name in their markers."""
+    return {"tools": _tools(), "settings": _settings()}
+
+
+def _tools() -> str:
+    told = contract()
+    rows = [f"| `{offer.function.__name__}` | {told[offer.function.__name__]['description']} |" for offer in OFFERS]
+    return "\n".join(["| tool | what it does |", "|---|---|", *rows])
+
+
+def _settings() -> str:
+    rows = []
+    for name, field in Settings.model_fields.items():
+        extra: Any = field.json_schema_extra
+        flag = "" if name == "api_key" else f"`--{name.replace('_', '-')}`"
+        rows.append(
+            f"| `{PREFIX}{name.upper()}` | {flag} | {_default(field.default)} | {field.description} | {extra['allowed']} |"
+        )
+    return "\n".join(["| variable | flag | default | what it does | allowed |", "|---|---|---|---|---|", *rows])
+
+
+def _default(value: Any) -> str:
+    match value:
+        case None | ():
+            return ""
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return ",".join(value)
+        case _:
+            return str(value)
+
+
+def with_tables(text: str) -> str:
+    """The text with what stands between each pair of markers written anew."""
+    for name, table in tables().items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, _, rest = text.partition(start)
+        _, _, after = rest.partition(end)
+        text = f"{before}{start}\n{table}\n{end}{after}"
+    return text
+
+
+def write() -> None:
+    CONTRACT.mkdir(exist_ok=True)
+    for stale in CONTRACT.glob("*.json"):
+        stale.unlink()
+    for name, tool in contract().items():
+        (CONTRACT / f"{name}.json").write_text(as_file(tool), encoding="utf-8")
+    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,128 @@
+"""The commands, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inferencesh_mcp import __version__
+from tests.conftest import KEY, Upstream
+
+
+def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, with nothing of ours in its environment but what is given."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("INFERENCE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "inferencesh_mcp", *arguments],
+        env=clean | environ, capture_output=True, text=True, timeout=50, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+
+
+def test_version() -> None:
+    assert f"inferencesh-mcp {__version__}\n" == call("--version").stdout
+
+
+def test_help_can_be_read() -> None:
+    """It says what the command is for, how to try it, and every option with its variable."""
+    told = call("--help")
+
+    assert (0, "") == (told.returncode, told.stderr)
+    assert "inferencesh-mcp demo" in told.stdout
+    assert {"sandbox", "demo", "doctor"} <= set(re.findall(r"^  (\w+)  ", told.stdout, re.MULTILINE))
+    assert "--wait-seconds" in told.stdout
+    assert "INFERENCE_WAIT_SECONDS" in told.stdout
+    assert "--api-key" not in told.stdout
+
+
+def test_a_wrong_setting_stops_the_start() -> None:
+    told = call("--wait-seconds", "soon")
+
+    expected = 'inferencesh-mcp: INFERENCE_WAIT_SECONDS is "soon", but must be a number from 1 to 3600.\n'
+    assert (2, "", expected) == (told.returncode, told.stdout, told.stderr)
+
+
+def test_a_flag_stands_in_for_its_variable() -> None:
+    told = call("--wait-seconds", "9", "doctor", INFERENCE_WAIT_SECONDS="soon", INFERENCE_SANDBOX="true")
+
+    assert 0 == told.returncode
+
+
+def test_an_unknown_command_is_answered_with_what_there_is() -> None:
+    told = call("demmo")
+
+    assert 2 == told.returncode
+    assert "demmo" in told.stderr
+
+
+def test_the_demo_ends_with_a_picture(tmp_path: Path) -> None:
+    """Progress is told in plain lines where there is no terminal, and the last line is the path of a PNG."""
+    told = call("demo", "--to", str(tmp_path))
+
+    assert (0, "") == (told.returncode, told.stderr)
+    assert "running" in told.stdout
+    picture = Path(told.stdout.splitlines()[-1]).read_bytes()
+    assert b"\x89PNG\r\n\x1a\n" == picture[:8]
+    assert min(struct.unpack(">II", picture[16:24])) > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_the_sandbox_says_when_it_is_ready_and_ends_on_a_signal() -> None:
+    command = [sys.executable, "-m", "inferencesh_mcp", "sandbox", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+
+    assert re.fullmatch(r"sandbox ready at http://127\.0\.0\.1:\d+\n", line)
+    assert ("", "") == (out, err)
+
+
+class TestDoctor:
+    def test_it_asks_for_a_key_and_says_where_to_get_one(self) -> None:
+        told = call("doctor")
+
+        assert 1 == told.returncode
+        assert "failure  key: INFERENCE_API_KEY is not set" in told.stdout
+        assert "https://inference.sh" in told.stdout
+
+    @pytest.mark.anyio
+    async def test_all_is_well(self, upstream: Upstream, environ: dict[str, str]) -> None:
+        from anyio import to_thread
+
+        told = await to_thread.run_sync(lambda: call("doctor", "--json", **environ))
+
+        assert 0 == told.returncode, told.stdout
+        findings = {finding["check"]: finding["verdict"] for finding in json.loads(told.stdout)["findings"]}
+        assert {"versions": "ok", "api": "ok", "clock": "ok", "save folder": "ok"} == findings
+        assert KEY not in told.stdout + told.stderr
+
+    @pytest.mark.anyio
+    async def test_a_refused_key_is_told_as_such(self, upstream: Upstream, environ: dict[str, str]) -> None:
+        from anyio import to_thread
+
+        told = await to_thread.run_sync(lambda: call("doctor", **environ | {"INFERENCE_API_KEY": "sk-other"}))
+
+        assert 1 == told.returncode
+        assert "failure  api:" in told.stdout
+        assert "sk-other" not in told.stdout + told.stderr
+
+    def test_nobody_there_is_told_as_such(self) -> None:
+        told = call("doctor", INFERENCE_API_KEY="inf_k", INFERENCE_BASE_URL="http://127.0.0.1:1")
+
+        assert 1 == told.returncode
+        assert "failure  api: http://127.0.0.1:1" in told.stdout
+
+    def test_a_folder_that_is_missing_is_a_warning(self, tmp_path: Path) -> None:
+        told = call("doctor", INFERENCE_SANDBOX="true", INFERENCE_ALLOWED_DIRS=str(tmp_path / "gone"))
+
+        assert 0 == told.returncode
+        assert "warning  allowed folder" in told.stdout

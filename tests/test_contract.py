@@ -1,0 +1,82 @@
+"""What hosts and readers are shown is what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from inferencesh_mcp import __version__
+from inferencesh_mcp.app import NAME, OFFERS, build, tools
+from inferencesh_mcp.settings import Settings
+from tests.generated import CONTRACT, README, ROOT, as_file, contract, with_tables
+
+MOST_BYTES = 9_000  # of tools/list: every host pays for them on every request
+
+
+def test_every_change_of_a_tool_is_seen_in_a_diff() -> None:
+    """`make generate` writes these files."""
+    written = {path.stem: path.read_text(encoding="utf-8") for path in CONTRACT.glob("*.json")}
+
+    assert {name: as_file(tool) for name, tool in contract().items()} == written
+
+
+def test_the_readme_tables_are_those_of_the_code() -> None:
+    text = README.read_text(encoding="utf-8")
+
+    assert with_tables(text) == text
+
+
+def test_all_tools_together_stay_small() -> None:
+    assert len(json.dumps(list(contract().values()), separators=(",", ":"))) <= MOST_BYTES
+
+
+@pytest.mark.parametrize("name", sorted(contract()))
+def test_a_tool_suits_every_known_host(name: str) -> None:
+    """Names within the limits of the strictest hosts, all four hints, every schema an object, no union of a field with null."""
+    tool = contract()[name]
+
+    assert re.fullmatch(r"[a-z]+_[a-z_]+", name)
+    assert len(f"mcp__{NAME}__{name}") < 60
+    assert {"readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"} <= tool["annotations"].keys()
+    assert "object" == tool["inputSchema"]["type"]
+    assert "anyOf" not in json.dumps(tool["inputSchema"])
+    assert "$ref" not in json.dumps(tool["inputSchema"])
+
+
+def test_what_can_spend_is_never_read_only() -> None:
+    spending = {"app_run", "task_cancel", "file_upload", "file_save"}
+
+    assert spending == {offer.function.__name__ for offer in OFFERS if not offer.hints.read_only_hint}
+
+
+def test_read_only_offers_nothing_that_spends_changes_or_writes() -> None:
+    offered = {tool.name for tool in tools(Settings(read_only=True))}
+
+    assert {"app_list", "app_get", "task_get", "task_list", "task_logs"} == offered
+
+
+def test_toolsets_limit_what_is_offered() -> None:
+    assert {"file_upload", "file_save"} == {tool.name for tool in tools(Settings(toolsets=("files",)))}
+
+
+def test_the_instructions_fit_the_shortest_limit() -> None:
+    """Claude Code cuts them at 2 kB."""
+    assert len((build(Settings(sandbox=True)).instructions or "").encode()) < 2000
+
+
+def test_no_file_names_a_package_registry() -> None:
+    """Which registry serves a machine is the machine's business."""
+    hosts = re.compile(r"(?:files\.python|pypi|registry\.npmjs)[a-z-]*\.org")
+    listed = [ROOT / name for name in ("requirements.lock", "pyproject.toml", "Makefile", "README.md", ".ci/run")]
+    listed += [path for path in (ROOT / "tests").rglob("*.json") if "node_modules" not in path.parts]
+
+    assert [] == [str(path) for path in listed if hosts.search(path.read_text(encoding="utf-8"))]
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    text = Path(ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+    assert __version__ == re.findall(r"^## (\S+)", text, re.MULTILINE)[0]

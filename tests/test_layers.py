@@ -1,0 +1,96 @@
+"""Imports go down only: the table below is the architecture."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "server" / "inferencesh_mcp"
+
+# room: (rooms of ours that it may import, packages from outside that only some rooms may)
+TABLE: dict[str, tuple[set[str], set[str]]] = {
+    "errors": (set(), set()),
+    "settings": ({"errors"}, {"pydantic"}),
+    "api": ({"errors"}, {"httpx2", "pydantic", "anyio"}),
+    "flows": ({"api", "errors"}, {"anyio", "jsonschema"}),
+    "caller": ({"api", "flows", "settings"}, {"mcp"}),
+    "tools": ({"caller", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
+    "logs": ({"api", "settings"}, set()),
+    "sandbox": (set(), {"anyio", "pydantic", "starlette", "uvicorn", "jsonschema"}),
+    "app": ({"api", "caller", "flows", "tools", "settings", "sandbox"}, {"mcp"}),
+    "stdio": ({"caller"}, {"mcp", "mcp_types", "anyio"}),
+    "demo": ({"api", "errors"}, {"mcp", "mcp_types", "anyio"}),
+    "doctor": ({"api", "settings", "errors"}, {"anyio"}),
+    "cli": ({"app", "demo", "doctor", "logs", "sandbox", "settings", "stdio", "errors"}, {"click", "anyio"}),
+    "__main__": ({"cli"}, set()),
+}
+STANDARD = {"__future__", *__import__("sys").stdlib_module_names}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import hides where it goes"
+            yield node.module or ""
+
+
+def files() -> list[Path]:
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_room_imports_only_what_the_table_allows(path: Path) -> None:
+    """To change the architecture, change the table, and say why in the commit."""
+    room = room_of(path)
+    ours, outside = TABLE[room]
+    wrong = []
+    for name in imports(path):
+        first, _, rest = name.partition(".")
+        if first == "inferencesh_mcp":
+            target = rest.partition(".")[0]
+            wrong += [name] if target and target not in ours | {room} else []
+        elif first not in STANDARD | outside:
+            wrong.append(name)
+
+    assert [] == wrong, f"{room} may import {sorted(ours)} of ours and {sorted(outside)} from outside"
+
+
+def test_only_the_transport_names_the_http_library() -> None:
+    naming = [path for path in files() if "httpx2" in set(imports(path))]
+
+    assert [PACKAGE / "api" / "transport.py"] == [path for path in naming if room_of(path) == "api"]
+
+
+def test_only_main_reads_the_environment_and_the_arguments() -> None:
+    """Everything else is told: by `Settings`, or by its arguments."""
+    readers = [
+        path
+        for path in files()
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id, node.attr) in {("os", "environ"), ("os", "getenv"), ("sys", "argv")}
+    ]
+
+    assert {PACKAGE / "__main__.py"} == set(readers)
+
+
+def test_nothing_prints() -> None:
+    """stdout belongs to the protocol (I-12)."""
+    printing = [
+        path
+        for path in files()
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+
+    assert [] == printing

@@ -1,0 +1,95 @@
+"""Settings: strings in, one frozen value or one sentence out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inferencesh_mcp.errors import SettingsError
+from inferencesh_mcp.settings import Settings
+
+
+def test_nothing_set_is_a_good_start() -> None:
+    """No key does not stop the start, and does not lead into the sandbox."""
+    settings = Settings.from_environ({"PATH": "/bin", "INFERENCE_BASE_URL": " "})
+
+    assert (None, False, "https://api.inference.sh") == (settings.api_key, settings.sandbox, settings.base_url)
+
+
+def test_every_variable_is_read() -> None:
+    settings = Settings.from_environ(
+        {
+            "INFERENCE_API_KEY": "inf_k",
+            "INFERENCE_WAIT_SECONDS": "12.5",
+            "INFERENCE_STREAM": "false",
+            "INFERENCE_ALLOWED_DIRS": "/srv/a:~/b",
+            "INFERENCE_TOOLSETS": "files, apps",
+            "INFERENCE_LOG_LEVEL": "debug",
+        }
+    )
+
+    assert (12.5, False, "DEBUG") == (settings.wait_seconds, settings.stream, settings.log_level)
+    assert (Path("/srv/a"), Path.home() / "b") == settings.allowed_dirs
+    assert ("files", "apps") == settings.toolsets
+    assert "inf_k" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("WAIT_SECONDS", "soon", 'INFERENCE_WAIT_SECONDS is "soon", but must be a number from 1 to 3600.'),
+        ("WAIT_SECONDS", "0", 'INFERENCE_WAIT_SECONDS is "0", but must be a number from 1 to 3600.'),
+        ("POLL_INTERVAL_MS", "5", 'INFERENCE_POLL_INTERVAL_MS is "5", but must be a whole number from 100 to 60000.'),
+        ("ON_CANCEL", "stop", 'INFERENCE_ON_CANCEL is "stop", but must be cancel or keep.'),
+        ("STREAM", "maybe", 'INFERENCE_STREAM is "maybe", but must be true or false.'),
+        ("TOOLSETS", "apps,agents", 'INFERENCE_TOOLSETS is "apps,agents", but must be some of apps,tasks,files.'),
+        (
+            "MAX_CONCURRENT_RUNS",
+            "0",
+            'INFERENCE_MAX_CONCURRENT_RUNS is "0", but must be a whole number from 1 to 1000.',
+        ),
+        ("LOG_FORMAT", "xml", 'INFERENCE_LOG_FORMAT is "xml", but must be text or json.'),
+        (
+            "BASE_URL",
+            "http://api.inference.sh",
+            'INFERENCE_BASE_URL is "http://api.inference.sh", but must be an https:// address, or http:// on this machine.',
+        ),
+        (
+            "PROXY_URL",
+            "https://me:secret@proxy.example",
+            'INFERENCE_PROXY_URL is "https://***@proxy.example", but must be an https:// address, or http:// on this machine.',
+        ),
+        (
+            "ALLOWED_DIRS",
+            "/",
+            'INFERENCE_ALLOWED_DIRS is "/", but must be absolute paths of folders, neither / nor your home folder itself.',
+        ),
+        (
+            "SAVE_DIR",
+            "~",
+            'INFERENCE_SAVE_DIR is "~", but must be the absolute path of a folder, neither / nor your home folder itself.',
+        ),
+        ("API_KEY", "inf_a b", "INFERENCE_API_KEY must be a key without spaces."),
+    ],
+)
+def test_a_wrong_value_is_told_in_one_sentence(name: str, value: str, sentence: str) -> None:
+    """It names the variable, what it holds and what is allowed; a key is never shown."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({f"INFERENCE_{name}": value})
+
+    assert sentence == str(caught.value)
+
+
+def test_a_setting_nobody_knows_stops_the_start() -> None:
+    """A misspelled limit must not be no limit (I-21)."""
+    with pytest.raises(
+        SettingsError, match=r"INFERENCE_WAIT_SECOND is not a setting. Did you mean INFERENCE_WAIT_SECONDS\?"
+    ):
+        Settings.from_environ({"INFERENCE_WAIT_SECOND": "9"})
+
+
+def test_variables_of_the_official_sdks_are_let_be() -> None:
+    assert Settings() == Settings.from_environ(
+        {"INFERENCE_SSE_MODE": "x", "INFERENCE_API_BASE_URL": "https://x.example"}
+    )

@@ -1,0 +1,67 @@
+"""Answers cut to size, and cleaned of what no host should show."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferencesh_mcp.tools.fitting import MOST_TOKENS, fitted, tokens, visible
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=40,
+)
+
+
+@given(JSON)
+def test_whatever_comes_is_strict_json_in_valid_utf8(value: object) -> None:
+    json.dumps(fitted(value).value, ensure_ascii=False, allow_nan=False).encode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "word " * 100_000,
+        "日本語" * 50_000,
+        "😀" * 50_000,
+        "0123456789" * 50_000,
+        [{"name": f"item {n}", "text": "x" * 500} for n in range(5_000)],
+        {f"key {n}": n for n in range(100_000)},
+        list(range(200_000)),
+        {"deep": [[["y" * 200_000]]], "short": "kept"},
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_large_is_cut_and_says_so(value: object) -> None:
+    found = fitted(value)
+
+    assert tokens(json.dumps(found.value, ensure_ascii=False)) <= MOST_TOKENS
+    assert len(json.dumps(value, ensure_ascii=False)) == found.cut
+    assert "cut:" in json.dumps(found.value, ensure_ascii=False)
+
+
+def test_what_fits_is_whole() -> None:
+    value = {"a": [1, 2.5, None, True], "text": "line one\nline two"}
+
+    assert (value, 0) == (fitted(value).value, fitted(value).cut)
+
+
+def test_a_text_is_cut_at_a_sentence() -> None:
+    text = "This is a sentence. " * 10_000
+
+    assert fitted(text).value.endswith(f"sentence. … [cut: {len(text)} characters in all]")
+
+
+@pytest.mark.parametrize("hidden", ["\x1b", "\x00", "\u202e", "\u200b", "\ufeff", "\U000e0041", "\ud800", "\u2066"])
+def test_what_hides_or_reorders_is_taken_out(hidden: str) -> None:
+    assert "ab" == visible(f"a{hidden}b")
+
+
+def test_lines_and_letters_of_every_script_stay() -> None:
+    text = "Grüße\n\tこんにちは مرحبا 👍"
+
+    assert text == visible(text)
