@@ -10,7 +10,19 @@ import anyio
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
-from inferencesh_mcp.sandbox.faults import Delay, Drip, Drop, FinAfter, Garble, Gate, RstAfter, Stall, Status, Swallow
+from inferencesh_mcp.sandbox.faults import (
+    Delay,
+    Drip,
+    Drop,
+    FinAfter,
+    Garble,
+    Gate,
+    Intake,
+    RstAfter,
+    Stall,
+    Status,
+    Swallow,
+)
 from inferencesh_mcp.sandbox.garbling import garbled
 from inferencesh_mcp.sandbox.wire import Problem, telling
 
@@ -54,9 +66,11 @@ def broken(what: Fault | Gate, app: ASGIApp, clock: Clock) -> ASGIApp:
             case RstAfter() | FinAfter():
                 await _cut(what, app, scope, receive, send)
             case Stall(lines=None):
-                await anyio.sleep_forever()
+                await _gone(receive)
             case Stall():
                 await app(scope, receive, _stalling(what, send))
+            case Intake():
+                await app(scope, _sated(what, scope, receive), send)
             case Drip():
                 await app(scope, receive, _dripping(what, clock, send))
             case Garble():
@@ -142,6 +156,23 @@ def _stalling(fault: Stall, send: Send) -> Send:
         await send(message)
 
     return until_stalled
+
+
+def _sated(fault: Intake, scope: Scope, receive: Receive) -> Receive:
+    taken = 0
+
+    async def until_sated() -> Message:
+        nonlocal taken
+        if taken >= fault.bytes and fault.then == "stall":
+            await anyio.sleep_forever()
+        if taken >= fault.bytes:
+            await _reset(scope, receive)
+            return {"type": "http.disconnect"}
+        message = await receive()
+        taken += len(message.get("body", b""))
+        return message
+
+    return until_sated
 
 
 def _dripping(fault: Drip, clock: Clock, send: Send) -> Send:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import anyio
+import anyio.lowlevel
 
 
 class Clock:
@@ -17,18 +19,20 @@ class Clock:
         await anyio.sleep(seconds)
 
 
+@dataclass(frozen=True, eq=False)
+class _Sleep:
+    length: float
+    until: datetime
+    woken: anyio.Event = field(default_factory=anyio.Event)
+
+
 class TurnedClock(Clock):
     """A clock that stands still until `advance` turns it: hours pass in a test without waiting."""
 
     def __init__(self, start: datetime | None = None) -> None:
         self._now = start or datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-        self._sleepers: list[tuple[datetime, anyio.Event]] = []
+        self._sleeps: list[_Sleep] = []
         self._fell_asleep = anyio.Event()
-
-    @property
-    def sleeping(self) -> int:
-        """How many sleeps wait to be passed."""
-        return len(self._sleepers)
 
     def now(self) -> datetime:
         return self._now
@@ -37,26 +41,39 @@ class TurnedClock(Clock):
         """Wait until `advance` has passed this many seconds; none at all only lets others run."""
         if seconds <= 0:
             return await anyio.lowlevel.checkpoint()
-        sleeper = (self._now + timedelta(seconds=seconds), anyio.Event())
-        self._sleepers.append(sleeper)
+        sleep = _Sleep(seconds, self._now + timedelta(seconds=seconds))
+        self._sleeps.append(sleep)
         self._fell_asleep.set()
+        self._fell_asleep = anyio.Event()
         try:
-            await sleeper[1].wait()
+            await sleep.woken.wait()
         finally:
-            self._sleepers.remove(sleeper)
+            self._sleeps.remove(sleep)
 
     def advance(self, seconds: float) -> None:
         """Turn the clock on, and wake everyone whose time has come."""
         self._now += timedelta(seconds=seconds)
-        for until, woken in self._sleepers:
-            if until <= self._now:
-                woken.set()
+        for sleep in self._sleeps:
+            if sleep.until <= self._now:
+                sleep.woken.set()
 
     async def until_asleep(self, sleepers: int = 1) -> None:
         """Wait until so many sleeps are waiting that `advance` has not yet reached."""
-        while sum(not woken.is_set() for _, woken in self._sleepers) < sleepers:
-            self._fell_asleep = anyio.Event()
+        while len(self._waiting()) < sleepers:
             await self._fell_asleep.wait()
+
+    async def hurry(self, shorter_than: float = 5.0) -> None:
+        """Go on for ever from sleep to sleep, as fast as they come; longer ones, as a heartbeat's, are not waited for."""
+        while True:
+            due = [sleep.until for sleep in self._waiting() if sleep.length < shorter_than]
+            if due:
+                self.advance((min(due) - self._now).total_seconds())
+                await anyio.lowlevel.checkpoint()
+            else:
+                await self._fell_asleep.wait()
+
+    def _waiting(self) -> list[_Sleep]:
+        return [sleep for sleep in self._sleeps if not sleep.woken.is_set()]
 
 
 async def rings_within(event: anyio.Event, seconds: float, clock: Clock) -> bool:

@@ -31,7 +31,7 @@ class Status(_Fault):
     kind: Literal["status"] = "status"
     code: int = Field(ge=200, le=599)
     headers: dict[str, str] = {}
-    body: str | None = None
+    body: str | bytes | None = None
     error: str = "internal_error"
     """The code in the problem's `type`."""
 
@@ -70,6 +70,14 @@ class Stall(_Fault):
 
     kind: Literal["stall"] = "stall"
     lines: int | None = None
+
+
+class Intake(_Fault):
+    """Of an upload: take only so many bytes of the body, then reset the connection or read no more."""
+
+    kind: Literal["intake"] = "intake"
+    bytes: int = Field(ge=0)
+    then: Literal["reset", "stall"] = "reset"
 
 
 class Drip(_Fault):
@@ -134,7 +142,7 @@ class LoseWorker(_Fault):
 
 
 Fault = Annotated[
-    Status | Drop | Swallow | RstAfter | FinAfter | Stall | Drip | Delay | Garble
+    Status | Drop | Swallow | RstAfter | FinAfter | Stall | Intake | Drip | Delay | Garble
     | StayQueued | Twice | EndAtOnce | HideTasks | LoseWorker,
     Field(discriminator="kind"),
 ]  # fmt: skip

@@ -24,19 +24,31 @@ async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -
     """Serve a sandbox over HTTP for as long as the block lasts; yields its URL once it accepts."""
     listening = _listening(host, port)
     server = _Server(_config(sandbox))
-    async with anyio.create_task_group() as group:
-        group.start_soon(server.serve, [listening])
-        await server.accepts.wait()
-        try:
-            yield f"http://{host}:{listening.getsockname()[1]}"
-        finally:
-            await server.leave(sandbox)
+    with _ungrouped():
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.serve, [listening])
+            await server.accepts.wait()
+            try:
+                yield f"http://{host}:{listening.getsockname()[1]}"
+            finally:
+                await server.leave(sandbox)
 
 
 async def serve_forever(host: str, port: int) -> None:
     """Serve a sandbox until cancelled."""
     async with serving(Sandbox(), host=host, port=port):
         await anyio.sleep_forever()
+
+
+@contextmanager
+def _ungrouped() -> Generator[None]:
+    """Let an error of the block that we serve come out as it is, not in the group that our task makes of it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) != 1:
+            raise
+        raise group.exceptions[0] from group.exceptions[0].__cause__
 
 
 class _Server(uvicorn.Server):
@@ -72,8 +84,12 @@ def _listening(host: str, port: int) -> socket.socket:
     # asyncio turns Nagle's delay off only for sockets that name TCP; without that, each first line comes 40 ms late.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind((host, port))
-    listening.listen(2048)
+    try:
+        listening.bind((host, port))
+        listening.listen(2048)
+    except OSError:
+        listening.close()
+        raise
     return listening
 
 

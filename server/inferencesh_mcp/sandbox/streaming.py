@@ -27,29 +27,26 @@ async def lines(task: Task, clock: Clock) -> AsyncGenerator[Json]:
     A task that has ended is one line.
     """
     if not task.ended:
-        seen, told_whole = len(task.lines), clock.now()
+        changes = task.lines
+        seen, told_whole = len(changes), clock.now()
         yield task.told()
-        for line in task.lines[:seen]:
+        for line in changes[:seen]:
             if "event" in line:
                 yield line
-        while not task.ended or seen < len(task.lines):
-            for line in task.lines[seen:]:
+        while not task.ended or seen < len(changes):
+            for line in changes[seen:]:
                 seen += 1
-                if not _is_end(line, task):
+                # The change to the last status is not told by itself: the last line is the whole task.
+                if not task.ended or line is not changes[-1]:
                     yield line
-            if seen < len(task.lines) or task.ended:
+            if seen < len(changes) or task.ended:
                 continue
             if not await rings_within(task.changed, _HEARTBEAT, clock):
                 yield {"type": "heartbeat"}
             if clock.now() - told_whole >= _SNAPSHOT and not task.ended:
-                seen, told_whole = len(task.lines), clock.now()
+                seen, told_whole = len(changes), clock.now()
                 yield task.told()
     yield task.told()
-
-
-def _is_end(line: Json, task: Task) -> bool:
-    """The change to the last status is not told by itself: the last line is the whole task."""
-    return task.ended and line is task.lines[-1]
 
 
 async def as_ndjson(told: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:

@@ -82,7 +82,8 @@ class Task:
     usage: list[Json] = field(default_factory=list["Json"])
     made_files: list[str] = field(default_factory=list[str])
     lines: list[Json] = field(default_factory=list["Json"])
-    """What a stream tells: partial updates and deltas, in order."""
+    """What a stream tells: partial updates and deltas, in order; dropped at the end, but for those who hold them."""
+    deltas: int = 0
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Around the run: cancelled when the task is."""
 
@@ -138,8 +139,8 @@ class Task:
 
     def grow(self, delta: Json) -> None:
         """Stream an addition to the output."""
-        number = sum("event" in line for line in self.lines) + 1
-        self._say({"event": "delta", "data": {"delta": delta, "seq": number}})
+        self.deltas += 1
+        self._say({"event": "delta", "data": {"delta": delta, "seq": self.deltas}})
 
     def told(self) -> Json:
         """The whole task, as a TaskDTO."""
@@ -215,5 +216,7 @@ class Task:
 
     def _say(self, line: Json) -> None:
         self.lines.append(line)
+        if self.ended:
+            self.lines = []
         self._changed.set()
         self._changed = anyio.Event()

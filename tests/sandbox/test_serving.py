@@ -1,0 +1,85 @@
+"""The sandbox on its port: it comes up, it goes away, and it stays out of its host's business."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import anyio
+import httpx2
+import pytest
+
+from inferencesh_mcp.sandbox import Sandbox, serve_forever, serving
+from inferencesh_mcp.sandbox.tenants import Shelf
+from inferencesh_mcp.sandbox.wire import Problem
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_two_sandboxes_live_side_by_side():
+    async with serving(Sandbox()) as one, serving(Sandbox()) as other, httpx2.AsyncClient() as http:
+        assert one != other
+        assert [(await http.get(f"{url}/healthz")).status_code for url in (one, other)] == [200, 200]
+
+
+async def test_it_stops_soon_though_a_stream_is_open_and_a_request_is_held():
+    sandbox = Sandbox()
+    gate = sandbox.faults.hold("GET", "/me")
+    headers = {"authorization": "Bearer inf_me", "x-api-version": "2"}
+
+    async with httpx2.AsyncClient(headers=headers, timeout=10) as http, anyio.create_task_group() as group:
+
+        async def hang(url):
+            with pytest.raises(httpx2.TransportError):
+                await http.get(url)
+
+        with anyio.fail_after(5):
+            async with serving(sandbox) as url:
+                body = {"app": "sandbox/slow", "input": {"seconds": 3600}}
+                task = (await http.post(f"{url}/apps/run", json=body)).json()
+                group.start_soon(hang, f"{url}/tasks/{task['id']}/stream")
+                group.start_soon(hang, f"{url}/me")
+                await gate.reached.wait()
+
+
+async def test_it_leaves_signals_alone():
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+
+    async with serving(Sandbox()):
+        assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+async def test_a_port_that_is_taken_is_an_error_at_once():
+    async with serving(Sandbox()) as url:
+        with pytest.raises(OSError, match="in use"):
+            await serve_forever("127.0.0.1", int(url.rsplit(":", 1)[1]))
+
+
+async def test_an_error_inside_comes_out_as_it_is():
+    with pytest.raises(KeyError):
+        async with serving(Sandbox()):
+            raise KeyError
+
+
+def test_it_imports_nothing_else_of_the_package():
+    asked = "import sys, inferencesh_mcp.sandbox; print(*[name for name in sys.modules if 'inferencesh_mcp' in name])"
+
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+
+    assert [name for name in told if name.partition(".sandbox")[0] == "inferencesh_mcp" and "sandbox" not in name] == [
+        "inferencesh_mcp"
+    ]
+    assert not [name for name in told if name.count(".") and not name.startswith("inferencesh_mcp.sandbox")]
+
+
+def test_a_full_shelf_lets_the_oldest_go_that_can():
+    shelf = Shelf[int](2, lambda number: number > 0)
+    for number in (-1, 5, 6):
+        shelf.put(str(number), number)
+
+    assert list(shelf) == [-1, 6]
+    shelf.take("6")
+    shelf.put("-2", -2)
+    with pytest.raises(Problem):
+        shelf.put("7", 7)

@@ -1,0 +1,70 @@
+"""Envelopes, problems, keys and paths: what every answer has in common."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_version_2_is_answered_bare(me):
+    assert (await me.get("/me")).json()["username"].startswith("sandbox-")
+
+
+async def test_without_a_version_the_answer_comes_in_the_envelope(me, url):
+    async with httpx2.AsyncClient(headers={"authorization": "Bearer inf_me"}) as old:
+        told = (await old.get(f"{url}/me")).json()
+
+    assert (told["success"], told["status"], told["messages"]) == (True, 200, [])
+    assert told["data"] == (await me.get("/me")).json()
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer nobody", "Bearer", "Basic inf_me"])
+async def test_no_key_of_ours_is_a_401_problem(url, authorization):
+    async with httpx2.AsyncClient(headers={"authorization": authorization}) as http:
+        answer = await http.get(f"{url}/me")
+
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == "https://api.inference.sh/errors/unauthorized"
+    assert answer.json()["error"]["code"] == "unauthorized"
+
+
+@pytest.mark.parametrize("joined", ["//me", "/prefix//me", "/api/v1/me"])
+async def test_base_urls_joined_by_concatenation_work(me, url, joined):
+    assert (await me.get(f"{url}{joined}")).status_code == 200
+
+
+async def test_an_empty_body_with_a_json_type_is_accepted(me):
+    answer = await me.http.post("/tasks/list", headers={"content-type": "application/json"})
+
+    assert answer.json()["items"] == []
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"7", b"\xff"])
+async def test_a_body_that_is_no_object_is_refused(me, body):
+    answer = await me.http.post("/apps/run", content=body)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "invalid_request"
+
+
+async def test_an_unknown_path_and_a_wrong_method_are_problems(me):
+    assert (await me.get("/nothing")).json()["error"]["code"] == "not_found"
+    assert (await me.http.delete("/me")).json()["error"]["code"] == "method_not_allowed"
+
+
+async def test_health_needs_no_key(url):
+    async with httpx2.AsyncClient() as http:
+        assert (await http.get(f"{url}/healthz")).json()["ok"] is True
+
+
+async def test_what_is_required_and_not_connected_is_told(me):
+    asked = {"secrets": [{"key": "K"}, {"key": "L", "optional": True}], "integrations": [{"key": "google"}]}
+
+    told = (await me.post("/integrations/check", asked)).json()
+
+    assert told["satisfied"] is False
+    assert [(one["type"], one["key"]) for one in told["errors"]] == [("secret", "K"), ("integration", "google")]
+    assert (await me.post("/credentials/check", {})).json() == {"satisfied": True}
