@@ -194,8 +194,10 @@ class Transport:
 
     async def _attempt(self, call: Call, request: httpx2.Request, seconds: float) -> Unwrapped | Refusal:
         kind: _Kind = "runs" if call.operation is Operation.START else "calls"
+        # The answer to a START is always read: cancelled in between, nobody would know what to cancel (D-5). The pauses
+        # between attempts are not shielded, so that a call which was cancelled starts nothing later.
         try:
-            with anyio.fail_after(seconds):
+            with anyio.fail_after(seconds, shield=call.operation is Operation.START):
                 async with self._opened(kind, request) as response:
                     well = 200 <= response.status_code < 300
                     body = await _body(response) if well else await _error_body(response)
