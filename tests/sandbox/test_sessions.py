@@ -81,6 +81,15 @@ async def test_a_session_does_not_idle_while_it_works(me, clock):
     assert (await me.get(f"/sessions/{task['session_id']}")).json()["status"] == "active"
 
 
+async def test_the_idle_time_begins_when_the_work_is_done(me, clock):
+    task = await me.begin("sandbox/slow", {"seconds": 4, "steps": 1}, session="new", session_timeout=2)
+    await me.lines(task["id"])
+
+    clock.advance(1)
+
+    assert (await me.get(f"/sessions/{task['session_id']}")).json()["status"] == "active"
+
+
 async def test_calls_of_one_session_run_one_after_another(me, clock):
     first = await me.begin("sandbox/slow", {"seconds": 4, "steps": 1}, session="new")
     second = await me.begin("sandbox/slow", {"seconds": 1, "steps": 1}, session=first["session_id"])

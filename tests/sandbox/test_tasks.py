@@ -34,6 +34,7 @@ async def test_a_stream_begins_and_ends_with_the_whole_task(me):
     lines = await me.lines(task["id"])
 
     assert all(line["id"] == task["id"] and "input" in line for line in (lines[0], lines[-1]))
+    assert not any(line.get("data", {}).get("status") == 10 for line in lines)
     assert all(set(line["data"]) == {"id", *line["fields"]} for line in lines[1:-1] if "fields" in line)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from starlette.datastructures import MutableHeaders
@@ -28,14 +28,11 @@ from inferencesh_mcp.sandbox.wire import Problem, telling
 
 if TYPE_CHECKING:
     from asyncio import Transport
-    from collections.abc import Awaitable, Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from inferencesh_mcp.sandbox.clock import Clock
     from inferencesh_mcp.sandbox.faults import Fault
-
-    Pieces = Callable[[bytes], Awaitable[None]]
 
 _AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER on, zero seconds: close() then sends RST and throws away what was not yet sent."""
@@ -83,7 +80,7 @@ def broken(what: Fault | Gate, app: ASGIApp, clock: Clock) -> ASGIApp:
 
 async def _reset(scope: Scope, receive: Receive) -> None:
     """Break the connection as a crashing machine does, with RST."""
-    transport: Transport = scope["sandbox.transport"]
+    transport = _transport_under(scope)
     wire: socket.socket = transport.get_extra_info("socket")
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     transport.abort()
@@ -139,7 +136,7 @@ async def _end(fault: RstAfter | FinAfter, framed: bool, scope: Scope, receive: 
         await _reset(scope, receive)
     elif fault.cut or framed:
         # With a declared length there is no other way to end early.
-        scope["sandbox.transport"].close()
+        _transport_under(scope).close()
         await _gone(receive)
     else:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -186,11 +183,11 @@ def _dripping(fault: Drip, clock: Clock, send: Send) -> Send:
     return drop_by_drop
 
 
-def transport_of(receive: Any) -> Transport:
-    """Find the connection under an ASGI request.
+def _transport_under(scope: Scope) -> Transport:
+    """Find the connection under a request.
 
-    ASGI has no way to break a connection, and a fault must. uvicorn hands us a method of its RequestResponseCycle, which
-    knows its transport; this is the only place that relies on it.
+    ASGI has no way to break a connection, and a fault must. uvicorn's `receive` is a method of its RequestResponseCycle,
+    which knows its transport; this is the only place that relies on it.
     """
-    transport: Transport = receive.__self__.transport
+    transport: Transport = scope["sandbox.receive"].__self__.transport
     return transport

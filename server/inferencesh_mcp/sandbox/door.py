@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 from starlette.datastructures import Headers
 
-from inferencesh_mcp.sandbox.breaking import broken, transport_of
+from inferencesh_mcp.sandbox.breaking import broken
 from inferencesh_mcp.sandbox.ledger import Asked
 from inferencesh_mcp.sandbox.naming import fingerprint
 from inferencesh_mcp.sandbox.paths import plain
@@ -56,7 +56,7 @@ class Door:
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["path"] = plain(scope["path"])
-        scope["sandbox.transport"] = transport_of(receive)
+        scope["sandbox.receive"] = receive
         headers = Headers(scope=scope)
         body = b"" if scope["method"] == "PUT" else await _read(receive)
         asked = self._noted(scope, headers, body)

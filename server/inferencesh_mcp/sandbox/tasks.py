@@ -152,7 +152,9 @@ class Task:
             "updated_at": stamp(self.updated_at),
             **self.owner.owns(),
             "visibility": self.visibility,
-            **self._keys(),
+            "user_public_key": "",
+            "engine_public_key": "",
+            "worker_id": order.session.worker_id if order.session else None,
             "status": int(self.status),
             "app_id": order.app.id,
             "app_version_id": order.version_id,
@@ -191,14 +193,6 @@ class Task:
                 "unit": unit,
             }
         )
-
-    def _keys(self) -> Json:
-        session = self.order.session
-        return {
-            "user_public_key": "",
-            "engine_public_key": "",
-            "worker_id": session.worker_id if session else None,
-        }
 
     def _record(self, status: Status) -> None:
         now = self.clock.now()

@@ -61,7 +61,7 @@ class Tenant:
 
     key: str = field(repr=False)
     tasks: Shelf[Task] = field(default_factory=lambda: Shelf(_TASKS, lambda task: task.ended))
-    sessions: Shelf[Session] = field(default_factory=lambda: Shelf(_SESSIONS))
+    sessions: Shelf[Session] = field(default_factory=lambda: Shelf(_SESSIONS, lambda one: one.status != "active"))
 
     @property
     def caller(self) -> str:
