@@ -13,7 +13,7 @@ from inferencesh_mcp.app import NAME, OFFERS, build, tools
 from inferencesh_mcp.settings import Settings
 from tests.generated import CONTRACT, README, ROOT, as_file, contract, with_tables
 
-MOST_BYTES = 9_000  # of tools/list: every host pays for them on every request
+MOST_BYTES = 18_000  # of tools/list: every host pays for them on every request
 
 
 def test_every_change_of_a_tool_is_seen_in_a_diff() -> None:
@@ -47,7 +47,10 @@ def test_a_tool_suits_every_known_host(name: str) -> None:
 
 
 def test_what_can_spend_is_never_read_only() -> None:
-    spending = {"app_run", "task_cancel", "file_upload", "file_save"}
+    spending = {"app_run", "app_run_many", "task_cancel", "file_upload", "file_save", "file_delete"} | {
+        "session_keepalive",
+        "session_end",
+    }
 
     assert spending == {offer.function.__name__ for offer in OFFERS if not offer.hints.read_only_hint}
 
@@ -55,11 +58,11 @@ def test_what_can_spend_is_never_read_only() -> None:
 def test_read_only_offers_nothing_that_spends_changes_or_writes() -> None:
     offered = {tool.name for tool in tools(Settings(read_only=True))}
 
-    assert {"app_list", "app_get", "task_get", "task_list", "task_logs"} == offered
+    assert {"app_list", "app_get", "task_get", "task_list", "task_logs", "file_list", "session_list", "session_get"} == offered
 
 
 def test_toolsets_limit_what_is_offered() -> None:
-    assert {"file_upload", "file_save"} == {tool.name for tool in tools(Settings(toolsets=("files",)))}
+    assert {"file_upload", "file_list", "file_save", "file_delete"} == {tool.name for tool in tools(Settings(toolsets=("files",)))}
 
 
 def test_the_instructions_fit_the_shortest_limit() -> None:

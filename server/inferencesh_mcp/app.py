@@ -14,7 +14,7 @@ from inferencesh_mcp.caller import Shared
 from inferencesh_mcp.flows.catalogue import Catalogue
 from inferencesh_mcp.flows.folders import Folders
 from inferencesh_mcp.flows.starting import Live
-from inferencesh_mcp.tools import apps, files, tasks
+from inferencesh_mcp.tools import apps, files, sessions, tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.settings import Settings
 
 NAME = "inference"  # no underscore: Gemini CLI takes none; short: hosts put it before every tool's name
-OFFERS = (*apps.OFFERS, *tasks.OFFERS, *files.OFFERS)
+OFFERS = (*apps.OFFERS, *tasks.OFFERS, *files.OFFERS, *sessions.OFFERS)
 
 INSTRUCTIONS = """\
 Runs AI apps of inference.sh: find one with app_list, read its fields with app_get, run it with app_run.

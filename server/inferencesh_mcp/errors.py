@@ -4,8 +4,11 @@ InferenceError
 ├── CallError              change the arguments
 │   ├── InvalidInput         400, 422, or refused by us before anything was sent
 │   ├── NotFound             404
+│   │   └── SessionNotFound    there is no such session, or it is not the caller's
 │   ├── Conflict             409
 │   ├── Gone                 410
+│   │   ├── SessionExpired     nobody used it for as long as its time-out
+│   │   └── SessionEnded       somebody ended it
 │   └── FileRefused          a file that may not, or cannot, be read or written
 ├── AccountError           a person has to do something
 │   ├── KeyMissing           no key was given
@@ -17,6 +20,7 @@ InferenceError
 │   ├── RateLimited          429
 │   ├── Unavailable          5xx, or no connection
 │   └── TimedOut             no answer inside the deadline
+├── WorkerLost             the machine that held a session is gone, and the session's state with it
 ├── OutcomeUnknown         the reply to something that must not be sent twice was lost
 ├── UpstreamError          the API answered with something that cannot be understood: report it
 └── SettingsError          a setting is wrong: the start is refused
@@ -25,8 +29,10 @@ InferenceError
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 Outcome = Literal["not_started", "started", "unknown"]
 """What became of a run (reliability invariant I-3): nothing began, it began, or nobody can tell."""
@@ -90,12 +96,24 @@ class NotFound(CallError):
     code = "not_found"
 
 
+class SessionNotFound(NotFound):
+    code = "session_not_found"
+
+
 class Conflict(CallError):
     code = "conflict"
 
 
 class Gone(CallError):
     code = "gone"
+
+
+class SessionExpired(Gone):
+    code = "session_expired"
+
+
+class SessionEnded(Gone):
+    code = "session_ended"
 
 
 class FileRefused(CallError):
@@ -143,6 +161,10 @@ class TimedOut(WaitError):
 
 
 @dataclass(eq=False, kw_only=True)
+class WorkerLost(InferenceError):
+    code = "worker_lost"
+
+
 class OutcomeUnknown(InferenceError):
     code = "outcome_unknown"
 

@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PREFIX = "INFERENCE_"
-TOOLSETS = ("apps", "tasks", "files")
+Toolset = Literal["apps", "tasks", "files", "sessions"]
+TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 
 # Variables with our prefix that belong to the official SDKs: not ours to refuse.
 FOREIGN = frozenset({"INFERENCE_API_BASE_URL", "INFERENCE_SSE_MODE", "INFERENCE_SSE_READ_BYTES"})
@@ -90,7 +91,7 @@ class Settings(BaseModel):
         "Where `file_save` writes. Unset: `inference` under your downloads, or under your home.",
         allowed="the absolute path of a folder, neither / nor your home folder itself",
     )
-    toolsets: Annotated[tuple[Literal[TOOLSETS], ...], _listed(",")] = _setting(  # type: ignore[valid-type]
+    toolsets: Annotated[tuple[Toolset, ...], _listed(",")] = _setting(
         TOOLSETS, "Which groups of tools to offer.", allowed=f"some of {','.join(TOOLSETS)}", min_length=1
     )
     read_only: bool = _setting(

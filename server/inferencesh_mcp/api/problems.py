@@ -25,9 +25,13 @@ from inferencesh_mcp.errors import (
     RateLimited,
     Requirement,
     RequirementsNotMet,
+    SessionEnded,
+    SessionExpired,
+    SessionNotFound,
     TimedOut,
     Unavailable,
     UpstreamError,
+    WorkerLost,
 )
 
 if TYPE_CHECKING:
@@ -58,12 +62,22 @@ _NEXT_STEPS: dict[type[InferenceError], str] = {
     Unavailable: "Call again in a minute.",
     TimedOut: "Call again in a minute.",
 }
+_CLASSES_BY_CODE: dict[str, type[InferenceError]] = {
+    "SESSION_NOT_FOUND": SessionNotFound,
+    "SESSION_EXPIRED": SessionExpired,
+    "SESSION_ENDED": SessionEnded,
+    "WORKER_LOST": WorkerLost,
+}
 _STEPS_BY_CODE = {
     "requires_sign_in": f"A person has to do this, signed in at {DASHBOARD}.",
     "insufficient_scope": f"Use a key with that scope; keys are made in the dashboard at {DASHBOARD}.",
-    "SESSION_NOT_FOUND": "Start a new session with session='new'.",
-    "SESSION_EXPIRED": "Start a new session with session='new'.",
-    "SESSION_ENDED": "Start a new session with session='new'.",
+    "SESSION_NOT_FOUND": "Check the id with `session_list`, or start anew with session=\"new\".",
+    "SESSION_EXPIRED": "What it held is gone. Start anew with session=\"new\", and a longer session_timeout if you need it.",
+    "SESSION_ENDED": "What it held is gone. Start anew with session=\"new\".",
+    "WORKER_LOST": "What the session held is gone. Start anew with session=\"new\"; a run that was under way may be charged.",
+    "WORKER_LEASED": "Another run is using the session: wait for it, then call again.",
+    "APP_MISMATCH": "A session belongs to one app: use the app it was started with, or session=\"new\".",
+    "VERSION_MISMATCH": "A session belongs to one version of its app: use that version, or session=\"new\".",
 }
 _ENVELOPE = frozenset({"data", "messages", "success", "status", "error"})
 
@@ -111,8 +125,8 @@ def safe(text: str) -> str:
 
 
 def _problem(status: int, headers: Mapping[str, str], told: dict[str, Any]) -> InferenceError:
-    kind = _class(status, told)
     code = _code(told)
+    kind = _CLASSES_BY_CODE.get(code) or _class(status, told)
     missing = requirements(_listed_errors(told)) if kind is RequirementsNotMet else ()
     return kind(
         message=_message(status, told, missing),

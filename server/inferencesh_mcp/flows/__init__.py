@@ -45,5 +45,15 @@ class Moving:
     size: int | None
 
 
-Report = Callable[[Task | Moving], None]
+@dataclass(frozen=True)
+class Counting:
+    """A batch on its way: `done` of `total` are over; `latest` is the last that was heard of."""
+
+    done: int
+    total: int
+    latest: Task | Moving | None
+
+
+State = Task | Moving | Counting
+Report = Callable[[State], None]
 """Told of each new state; must return at once, and may forget all but the latest."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -24,18 +25,27 @@ def problems(schema: Schema, value: Any) -> list[str]:
     A field that the schema does not name is a problem unless the schema allows more: apps drop such a field
     in silence, and the run would be paid for all the same.
     """
+    validator = _validator(json.dumps(schema))
+    if validator is None:
+        return []  # the app's own mistake: its server decides
+    errors = sorted(validator.iter_errors(value), key=lambda error: [str(step) for step in error.absolute_path])
+    found = [sentence for error in errors for sentence in _sentences(_nearest(error))]
+    return list(dict.fromkeys(found))[:MOST_PROBLEMS]
+
+
+@lru_cache(maxsize=64)
+def _validator(schema_text: str) -> Any:
+    """What checks against a schema, or None where the schema itself is wrong. Made once: that takes longer than to use it."""
     # 60 ms at import, needed only when something runs (house rule: nothing slow before the first reply)
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
 
+    schema = json.loads(schema_text)
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError:
-        return []  # the app's own mistake: its server decides
-    validator: Any = Draft202012Validator(schema if _composed(schema) else _strict(schema))
-    errors = sorted(validator.iter_errors(value), key=lambda error: [str(step) for step in error.absolute_path])
-    found = [sentence for error in errors for sentence in _sentences(_nearest(error))]
-    return list(dict.fromkeys(found))[:MOST_PROBLEMS]
+        return None
+    return Draft202012Validator(schema if _composed(schema) else _strict(schema))
 
 
 def _composed(schema: Any, depth: int = 0) -> bool:

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,16 @@ class Folders:
 
     allowed: tuple[Path, ...]
     saving: Path
+
+    def with_roots(self, roots: list[Path]) -> Folders:
+        """The same with folders that the host opened; a root of everything, or a whole home, opens nothing."""
+        home = Path(os.path.realpath(Path.home()))
+        narrow = [
+            root
+            for root in roots
+            if root.is_absolute() and Path(os.path.realpath(root)) not in {home, Path(root.anchor)}
+        ]
+        return replace(self, allowed=(*self.allowed, *narrow))
 
     def open(self, path: str) -> int:
         """Open a regular file for reading and return its descriptor, which the caller closes.

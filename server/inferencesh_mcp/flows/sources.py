@@ -130,23 +130,42 @@ def _from_data_uri(reference: str) -> Bytes:
             message="That data URI cannot be read.", next_step="Write it as data:image/png;base64,… (RFC 2397)."
         )
     body = reference[head.end() :]
-    if len(body) * (3 / 4 if head["base64"] else 1 / 3) > LARGEST_DATA:
-        raise FileRefused(
-            message=f"A data URI may hold {LARGEST_DATA >> 20} MiB at most.", next_step="Use `file_upload` with a path."
-        )
+    if head["base64"]:
+        return from_base64(unquote(body), head["type"] or "")
+    _small(len(body) / 3)
+    return _named(unquote_to_bytes(body), head["type"] or "text/plain")
+
+
+def from_base64(encoded: str, content_type: str) -> Bytes:
+    """Bytes as base64 (RFC 4648); without a content type their first bytes tell it.
+
+    Raises:
+        InvalidInput: it is not base64.
+        FileRefused: it is too much to pass through a message.
+    """
+    _small(len(encoded) * 3 / 4)
     try:
-        content = base64.b64decode(unquote(body), validate=True) if head["base64"] else unquote_to_bytes(body)
+        content = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as exc:
         raise InvalidInput(
-            message="The base64 of that data URI is broken.", next_step="Encode the whole file (RFC 4648)."
+            message="The base64 is broken.", next_step="Encode the whole file, without line breaks (RFC 4648)."
         ) from exc
-    if len(content) > LARGEST_DATA:
+    return _named(content, content_type)
+
+
+def _small(size: float) -> None:
+    if size > LARGEST_DATA:
         raise FileRefused(
-            message=f"A data URI may hold {LARGEST_DATA >> 20} MiB at most.", next_step="Use `file_upload` with a path."
+            message=f"{LARGEST_DATA >> 20} MiB is the most that a message may carry.",
+            next_step="Give a path or a URL, or ask `file_upload` with no source for an upload ticket.",
         )
-    kind = head["type"] or content_type_of("", content[:16])
-    name = f"{hashlib.sha256(content).hexdigest()[:12]}{mimetypes.guess_extension(kind) or '.bin'}"
-    return Bytes(name, kind, content)
+
+
+def _named(content: bytes, content_type: str) -> Bytes:
+    kind = content_type or content_type_of("", content[:16])
+    return Bytes(
+        f"{hashlib.sha256(content).hexdigest()[:12]}{mimetypes.guess_extension(kind) or '.bin'}", kind, content
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

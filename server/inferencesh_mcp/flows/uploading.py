@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import mimetypes
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
 
-from inferencesh_mcp.errors import Forbidden
+from inferencesh_mcp.errors import Forbidden, UpstreamError
 from inferencesh_mcp.flows import Moving
 from inferencesh_mcp.flows.fetching import remote
 from inferencesh_mcp.flows.places import Place, Schema, file_places
 from inferencesh_mcp.flows.sources import Source, is_remote, opened
+
+_QUOTABLE = re.compile(r"[^'\s\\\x00-\x1f\x7f]{1,8000}")  # what single quotes hold safely in every shell
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,6 +38,47 @@ async def store(
         return await send(await remote(caller.api, reference))
     with opened(reference, caller.folders) as source:
         return await send(source)
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A place to send bytes to without us: whoever has the address can write that one file."""
+
+    file: File
+    content_type: str
+    expires_at: datetime | None
+
+    @property
+    def curl(self) -> str:
+        """The line that sends a file named FILE."""
+        return (
+            f"curl -sS --fail -X PUT -H 'Content-Type: {self.content_type}' --upload-file FILE '{self.file.upload_url}'"
+        )
+
+
+async def ticket(api: Api, *, name: str, content_type: str, public: bool) -> Ticket:
+    """Make the record of a file whose bytes come from elsewhere.
+
+    Raises:
+        UpstreamError: the address could not be put on a command line safely.
+    """
+    kind = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    file = await api.create_file(filename=name or "upload", content_type=kind, public=public)
+    if not _QUOTABLE.fullmatch(file.upload_url) or not _QUOTABLE.fullmatch(kind):
+        raise UpstreamError(message="The upload address has characters that a shell could misread.")
+    return Ticket(file, kind, expiry(file.upload_url))
+
+
+def expiry(url: str) -> datetime | None:
+    """When a presigned address runs out, where it says so: `Expires` (unix seconds), or SigV4's date and seconds."""
+    told = {name.lower(): value for name, value in parse_qsl(urlsplit(url).query)}
+    try:
+        if "x-amz-date" in told:
+            made = datetime.strptime(told["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            return made + timedelta(seconds=int(told["x-amz-expires"]))
+        return datetime.fromtimestamp(int(told["expires"]), UTC)
+    except (KeyError, ValueError, OverflowError, OSError):
+        return None
 
 
 async def upload(
@@ -71,20 +119,30 @@ async def upload_all(api: Api, folders: Folders | None, schema: Schema, value: A
     """Return the input with each file it names replaced by the URI of its upload.
 
     Only places that the schema declares as files count; addresses that the platform can read are left as they are.
-    All are opened before the first is sent, so that a wrong path costs nothing.
     """
-    places = [place for place in file_places(schema, value) if not is_remote(_at(value, place))]
-    for place in places:
-        with opened(_at(value, place), folders):
-            pass
     uris: dict[str, str] = {}
-    for place in places:
+    for place in _to_send(schema, value):
         reference = _at(value, place)
         if reference not in uris:
             with opened(reference, folders) as source:
                 uris[reference] = (await upload(api, source, report)).uri
         value = _replaced(value, place, uris[reference])
     return value
+
+
+def refuse_unreadable(folders: Folders | None, schema: Schema, value: Any) -> None:
+    """Open every file that an input names, so that a wrong path is told before anything is sent.
+
+    Raises:
+        FileRefused, InvalidInput: what is wrong with the first of them.
+    """
+    for place in _to_send(schema, value):
+        with opened(_at(value, place), folders):
+            pass
+
+
+def _to_send(schema: Schema, value: Any) -> list[Place]:
+    return [place for place in file_places(schema, value) if not is_remote(_at(value, place))]
 
 
 def _at(value: Any, place: Place) -> Any:

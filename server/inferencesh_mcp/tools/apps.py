@@ -14,13 +14,18 @@ from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.flows import running
+from inferencesh_mcp.flows.batching import run_many
+from inferencesh_mcp.flows.preparing import Wanted, function_of, version_of
 from inferencesh_mcp.tools import describing
+from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.fitting import fitted
+from inferencesh_mcp.tools.listing import batch
 from inferencesh_mcp.tools.offering import offer
 from inferencesh_mcp.tools.showing import RunOutcome, answer, outcome
 from inferencesh_mcp.tools.telling import progress
 
 AppName = Annotated[str, Field(description="namespace/name, with @version or :function if wanted")]
+Infra = Literal["", "cloud", "private", "private_first"]
 Limit = Annotated[int, Field(ge=1, le=100)]
 Cursor = Annotated[str, Field(description="next_cursor of the last answer")]
 
@@ -52,7 +57,7 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
     ref = AppRef.parse(app)
     who = caller(ctx)
     found = await who.catalogue.app(who.api, who.principal, ref)
-    function, version = running.function_of(found, ref), running.version_of(found)
+    function, version = function_of(found, ref), version_of(found)
     schema, setup = function.input_schema, version.setup_schema
     told = {
         "app": str(ref),
@@ -63,6 +68,7 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
         "functions": sorted(version.functions) or None,
         "variants": sorted(version.variants) or None,
         "needs": describing.needs(version) or None,
+        "price": describing.price(await running.estimate(who, found, {}, ref.function or None)),
     }
     return answer(_about(told, schema, setup), {name: value for name, value in told.items() if value is not None})
 
@@ -77,6 +83,7 @@ def _about(told: dict[str, Any], schema: dict[str, Any], setup: dict[str, Any]) 
     for name in ("functions", "variants", "needs"):
         if told[name]:
             lines.append(f"{name.capitalize()}: {', '.join(told[name])}")
+    lines.append(f"Price: {told['price']}")
     return str(fitted("\n".join(lines), most=12_000).value)
 
 
@@ -87,7 +94,7 @@ async def app_run(
     ctx: Ctx,
     setup: Annotated[dict[str, Any], Field(description="instance parameters")] = {},  # noqa: B006 - never changed
     function: str = "",
-    infra: Literal["", "cloud", "private", "private_first"] = "",
+    infra: Infra = "",
     variant: str = "",
     session: Annotated[str, Field(description='"new", or the id of a warm session')] = "",
     session_timeout: Annotated[int, Field(description="idle seconds, 1-3600, only with new")] = 0,
@@ -97,7 +104,7 @@ async def app_run(
 ) -> Annotated[CallToolResult, RunOutcome]:
     """Run an app and return its output. May cost credits. The input is checked first. If it takes long, the answer
     is a task_id to pass to task_get; never run it again to get a result."""
-    wanted = running.Wanted(
+    wanted = Wanted(
         app=_with_function(AppRef.parse(app), function),
         input=input,
         setup=setup or None,
@@ -107,11 +114,35 @@ async def app_run(
         session_timeout=session_timeout or None,
     )
     async with progress(ctx) as report:
-        who = replace(caller(ctx), stream=caller(ctx).stream and stream)
+        who = await caller_with_roots(ctx, input)
+        who = replace(who, stream=who.stream and stream)
         if dry_run:
             return _rehearsed(*await running.rehearse(who, wanted, report))
-        ran = await running.run(who, wanted, report, wait=wait)
-    return outcome(ran.task, app=ran.app, seconds=ran.seconds)
+        ran = await running.run(who, wanted, report, seconds=who.wait_seconds if wait else 0)
+    return outcome(ran.task, app=ran.app, seconds=ran.seconds, session=ran.session)
+
+
+@offer("apps", "Run an app on many inputs")
+async def app_run_many(
+    app: AppName,
+    inputs: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=200)],
+    ctx: Ctx,
+    max_concurrency: Annotated[int, Field(ge=1, le=32)] = 4,
+    setup: dict[str, Any] = {},  # noqa: B006 - never changed
+    function: str = "",
+    infra: Infra = "",
+    variant: str = "",
+) -> CallToolResult:
+    """Run an app once for each input and return every outcome in order. All inputs are checked before the first starts.
+    What takes too long is handed over by task_id, and what was not started is named."""
+    ref = _with_function(AppRef.parse(app), function)
+    wanted = [
+        Wanted(app=ref, input=one, setup=setup or None, infra=infra or None, variant=variant or None) for one in inputs
+    ]
+    who = await caller_with_roots(ctx, inputs)
+    async with progress(ctx) as report:
+        ends = await run_many(who, wanted, report, most=max_concurrency, seconds=who.wait_seconds)
+    return batch(str(ref), ends)
 
 
 def _with_function(ref: AppRef, function: str) -> AppRef:
@@ -136,4 +167,4 @@ def _rehearsed(request: RunRequest, estimate: Estimate | None) -> CallToolResult
     )
 
 
-OFFERS = (app_list, app_get, app_run)
+OFFERS = (app_list, app_get, app_run, app_run_many)

@@ -2,40 +2,96 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 from mcp_types import CallToolResult
 from pydantic import Field
 
+from inferencesh_mcp.api.models import File
 from inferencesh_mcp.caller import Ctx, caller
+from inferencesh_mcp.errors import InvalidInput, NotFound
 from inferencesh_mcp.flows import saving, uploading
+from inferencesh_mcp.flows.sources import from_base64
+from inferencesh_mcp.tools.apps import Cursor, Limit
+from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.offering import offer
 from inferencesh_mcp.tools.showing import FileLink, answer
 from inferencesh_mcp.tools.telling import progress, size
 
+_FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
 
 @offer("files", "Upload a file")
 async def file_upload(
-    source: Annotated[str, Field(description="path in an allowed folder, https URL or data URI")],
     ctx: Ctx,
+    source: Annotated[str, Field(description="path in an allowed folder, https URL or data URI")] = "",
+    base64: Annotated[str, Field(description="instead of source: the bytes")] = "",
     filename: str = "",
     content_type: str = "",
     public: Annotated[bool, Field(description="readable by anyone who has the address")] = False,
 ) -> CallToolResult:
-    """Upload a file and get the uri to put into an input. app_run uploads files by itself; this is for using one often."""
+    """Upload a file and get the uri to put into an input (app_run uploads files by itself). Without source or base64:
+    an upload ticket, with a curl line that sends the bytes straight to the platform."""
+    if source and base64:
+        raise InvalidInput(message="Give `source` or `base64`, not both.", outcome="not_started")
+    who = await caller_with_roots(ctx) if source else caller(ctx)
+    if not source and not base64:
+        return _ticket(await uploading.ticket(who.api, name=filename, content_type=content_type, public=public))
     async with progress(ctx) as report:
-        file = await uploading.store(
-            caller(ctx), source, report, name=filename, content_type=content_type, public=public
-        )
+        if base64:
+            given = from_base64(base64, content_type)
+            file = await uploading.upload(who.api, given, report, name=filename, public=public)
+        else:
+            file = await uploading.store(who, source, report, name=filename, content_type=content_type, public=public)
+    text = f"Uploaded {_line(file)}"
+    return answer(text, _told(file), [FileLink(url=file.uri, mime_type=file.content_type, bytes=file.size)])
+
+
+def _ticket(ticket: uploading.Ticket) -> CallToolResult:
+    until = f"{ticket.expires_at:%Y-%m-%d %H:%M:%S %Z}" if ticket.expires_at else "soon"
+    text = (
+        f"Upload ticket. Send the bytes (replace FILE):\n{ticket.curl}\n"
+        f"Then use this uri in an input: {ticket.file.uri}\nThe address expires {until}; keep it to yourself."
+    )
     told = {
-        "uri": file.uri,
-        "file_id": file.id,
-        "filename": file.filename,
-        "content_type": file.content_type,
-        "bytes": file.size,
+        "uri": ticket.file.uri,
+        "file_id": ticket.file.id,
+        "upload_url": ticket.file.upload_url,
+        "method": "PUT",
+        "headers": {"Content-Type": ticket.content_type},
+        "expires_at": ticket.expires_at.isoformat() if ticket.expires_at else None,
+        "curl": ticket.curl,
     }
-    text = f"Uploaded {file.filename} ({file.content_type}, {size(file.size or 0)}): {file.uri}"
-    return answer(text, told, [FileLink(url=file.uri, mime_type=file.content_type, bytes=file.size)])
+    return answer(text, {name: value for name, value in told.items() if value is not None})
+
+
+@offer("files", "List files", reads=True)
+async def file_list(ctx: Ctx, limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
+    """Your files on the platform, with uri and id."""
+    page = await caller(ctx).api.list_files(limit=limit, cursor=cursor)
+    more = {"next_cursor": page.next_cursor} if page.has_next and page.next_cursor else {}
+    lines = [_line(file) for file in page.items] or ["No files."]
+    lines += [f'More: file_list(cursor="{page.next_cursor}")'] if more else []
+    return answer("\n".join(lines), {"files": [_told(file) for file in page.items], **more})
+
+
+@offer("files", "Delete a file", destroys=True, repeatable=True)
+async def file_delete(
+    file: Annotated[str, Field(description="file_id, or uri of a recent file")], ctx: Ctx
+) -> CallToolResult:
+    """Delete a file from the platform for good."""
+    api = caller(ctx).api
+    file_id = file
+    if not _FILE_ID.fullmatch(file):
+        recent = (await api.list_files(limit=100)).items
+        file_id = next((one.id for one in recent if one.uri == file), "")
+    if not file_id:
+        raise NotFound(
+            message="None of your 100 newest files has that uri.", next_step="Give the file_id of file_list."
+        )
+    await api.delete_file(file_id)
+    return answer(f"Deleted file {file_id}.", {"file_id": file_id, "deleted": True})
 
 
 @offer("files", "Save files to disk")
@@ -55,4 +111,20 @@ async def file_save(
     return answer("Saved:\n" + "\n".join(lines), {"files": files})
 
 
-OFFERS = (file_upload, file_save)
+def _line(file: File) -> str:
+    return f"{file.filename} ({file.content_type}, {size(file.size or 0)}): {file.uri} (file_id {file.id})"
+
+
+def _told(file: File) -> dict[str, Any]:
+    told = {
+        "uri": file.uri,
+        "file_id": file.id,
+        "filename": file.filename,
+        "content_type": file.content_type,
+        "bytes": file.size,
+        "created_at": file.created_at.isoformat() if file.created_at else None,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+OFFERS = (file_upload, file_list, file_save, file_delete)

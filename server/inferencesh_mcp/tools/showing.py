@@ -15,7 +15,8 @@ from inferencesh_mcp.flows.outputs import output_files
 from inferencesh_mcp.tools.fitting import Fitted, fitted, visible
 
 if TYPE_CHECKING:
-    from inferencesh_mcp.api.models import Task
+    from inferencesh_mcp.api.models import Session, Task
+    from inferencesh_mcp.flows.outputs import OutputFile
 
 MOST_LINKS = 20
 
@@ -24,6 +25,10 @@ class FileLink(BaseModel):
     url: str
     mime_type: str | None = None
     bytes: int | None = None
+
+    @classmethod
+    def of(cls, file: OutputFile) -> FileLink:
+        return cls(url=file.url, mime_type=file.mime_type, bytes=file.bytes)
 
 
 class RunOutcome(BaseModel):
@@ -35,6 +40,7 @@ class RunOutcome(BaseModel):
     output: Any = None
     files: list[FileLink] | None = None
     session_id: str | None = None
+    session_expires_at: str | None = None
     error: Any = None
     usage: list[Any] | None = None
     elapsed_seconds: float | None = None
@@ -50,11 +56,13 @@ def answer(
     return CallToolResult(content=content, structured_content=structured, is_error=failed)
 
 
-def outcome(task: Task, *, app: str = "", seconds: float | None = None) -> CallToolResult:
+def outcome(
+    task: Task, *, app: str = "", seconds: float | None = None, session: Session | None = None
+) -> CallToolResult:
     """Show a task: its output when it completed, why when it did not, and the next call while it runs."""
     output = fitted(task.output)
-    files = [FileLink(url=file.url, mime_type=file.mime_type, bytes=file.bytes) for file in output_files(task.output)]
-    failed = task.ended and task.status != "completed"
+    files = [FileLink.of(file) for file in output_files(task.output)]
+    error = why(task)
     told = RunOutcome(
         task_id=task.id,
         app=app or None,
@@ -62,18 +70,27 @@ def outcome(task: Task, *, app: str = "", seconds: float | None = None) -> CallT
         output=output.value,
         files=files or None,
         session_id=task.session_id or None,
-        error=_why(task) if failed else None,
+        session_expires_at=session.expires_at.isoformat() if session and session.expires_at else None,
+        error=error,
         usage=[event.model_dump(exclude_none=True) for event in task.usage_events] or None,
         elapsed_seconds=None if seconds is None else round(seconds, 1),
         next=_next(task, output),
     )
-    return answer(_text(task, told, output), told.model_dump(exclude_none=True), files, failed=failed)
+    return answer(_text(task, told, output), told.model_dump(exclude_none=True), files, failed=error is not None)
 
 
-def _why(task: Task) -> dict[str, Any]:
-    code = f"task_{task.status}"
-    message = clean(task.error or {"cancelled": "It was cancelled."}.get(task.status, "The app gave no reason."), 2000)
-    return {"code": code, "message": message, "outcome": "started", "task_id": task.id, "retry_safe": False}
+def why(task: Task) -> dict[str, Any] | None:
+    """Why a task came to nothing; None where it completed, or still may."""
+    if not task.ended or task.status == "completed":
+        return None
+    reason = task.error or ("It was cancelled." if task.status == "cancelled" else "The app gave no reason.")
+    return {
+        "code": f"task_{task.status}",
+        "message": clean(reason, 2000),
+        "outcome": "started",
+        "task_id": task.id,
+        "retry_safe": False,
+    }
 
 
 def _next(task: Task, output: Fitted) -> str | None:
@@ -98,7 +115,8 @@ def _text(task: Task, told: RunOutcome, output: Fitted) -> str:
     elif not task.ended and task.logs:
         lines.append(f"Last log line: {clean(task.logs[-1].content, 200)}")
     if told.session_id:
-        lines.append(f"Session: {told.session_id}")
+        until = f", expires {told.session_expires_at} if idle" if told.session_expires_at else ""
+        lines.append(f'Session: {told.session_id}{until}; continue with app_run(session="{told.session_id}")')
     if told.next:
         lines.append(f"Next: {told.next}")
     return "\n".join(lines)
@@ -124,6 +142,12 @@ def _link(file: FileLink) -> ResourceLink:
 
 def failure(exc: InferenceError) -> CallToolResult:
     """Show why nothing, or nothing certain, came of a call: the code, what was started, and what to do."""
+    known = {"task_id": exc.task_id} if exc.task_id else {}
+    return answer(_failure_text(exc), {**known, "error": error_of(exc)}, failed=True)
+
+
+def error_of(exc: InferenceError) -> dict[str, Any]:
+    """A failure as a value; what does not apply is left out."""
     told = {
         "code": exc.code,
         "message": clean(exc.message, 2000),
@@ -141,10 +165,7 @@ def failure(exc: InferenceError) -> CallToolResult:
         or None,
         "next": exc.next_step or None,
     }
-    structured: dict[str, Any] = {"error": {name: value for name, value in told.items() if value is not None}}
-    if exc.task_id:
-        structured = {"task_id": exc.task_id, **structured}
-    return answer(_failure_text(exc), structured, failed=True)
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _consequence(exc: InferenceError) -> str:

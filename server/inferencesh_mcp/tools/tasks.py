@@ -33,7 +33,7 @@ async def task_get(
     if wait_seconds and not task.ended:
         async with progress(ctx) as report:
             task = await running.attend(who, task, report, wait_seconds)
-    return outcome(task)
+    return outcome(task, session=await running.session_of(who, task))
 
 
 @offer("tasks", "List tasks", reads=True)

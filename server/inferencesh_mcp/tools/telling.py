@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, cast
@@ -10,13 +11,13 @@ import anyio
 
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.api.words import clean
-from inferencesh_mcp.flows import Moving
+from inferencesh_mcp.flows import Counting, Moving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from inferencesh_mcp.caller import Ctx
-    from inferencesh_mcp.flows import Report
+    from inferencesh_mcp.flows import Report, State
 
 SOONEST = 0.5  # seconds between two messages: at most two a second
 LATEST = 10.0  # seconds: hosts give up on a call that is silent for minutes, and count from the last message
@@ -53,10 +54,10 @@ class _Teller:
         self._ctx = ctx
         self._began = time.monotonic()
         self._said = -1.0
-        self._state: Task | Moving | None = None
+        self._state: State | None = None
         self._news = anyio.Event()
 
-    def hear(self, state: Task | Moving) -> None:
+    def hear(self, state: State) -> None:
         self._state = state
         self._news.set()
 
@@ -69,13 +70,25 @@ class _Teller:
                 await self._news.wait()
 
     async def _say(self) -> None:
-        """Progress is the seconds since the call, which strictly increase; how many there will be nobody knows."""
         elapsed = time.monotonic() - self._began
-        self._said = max(round(elapsed, 1), round(self._said + 0.1, 1))
-        await self._ctx.report_progress(self._said, None, told(self._state, elapsed))
+        self._said, total = self._next(elapsed)
+        await self._ctx.report_progress(self._said, total, told(self._state, elapsed))
+
+    def _next(self, elapsed: float) -> tuple[float, float | None]:
+        """The next number, which strictly increases (I-6), and of how many.
+
+        A batch counts what is done, and creeps towards the next between two; of a single run nobody knows how long it
+        takes, so it counts the seconds.
+        """
+        if isinstance(self._state, Counting):
+            done = self._state.done
+            if done > self._said:
+                return done, self._state.total
+            return self._said + (math.floor(self._said) + 1 - self._said) / 10, self._state.total
+        return max(round(elapsed, 1), round(self._said + 0.1, 1)), None
 
 
-def told(state: Task | Moving | None, elapsed: float) -> str:
+def told(state: State | None, elapsed: float) -> str:
     """Say in one line where things stand: status, seconds, the task's id, and the last log line or text."""
     match state:
         case None:
@@ -83,10 +96,13 @@ def told(state: Task | Moving | None, elapsed: float) -> str:
         case Moving():
             whole = f" of {size(state.size)}" if state.size is not None else ""
             return clean(f"{state.verb} {state.name} · {size(state.done)}{whole}", LONGEST)
+        case Counting():
+            now = f" · {told(state.latest, elapsed)}" if state.latest else ""
+            return clean(f"{state.done} of {state.total} done{now}", LONGEST)
         case Task():
             last = state.streamed[-80:] or (state.logs[-1].content.strip() if state.logs else "")
-            told = f"{state.status} · {elapsed:.0f} s · task {state.id}"
-            return clean(f"{told} · {last}" if last else told, LONGEST)
+            where = f"{state.status} · {elapsed:.0f} s · task {state.id}"
+            return clean(f"{where} · {last}" if last else where, LONGEST)
 
 
 def size(count: int) -> str:

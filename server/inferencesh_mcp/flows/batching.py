@@ -1,0 +1,96 @@
+"""Many inputs through one app: so many at a time, one outcome for each in order, and none started after the end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from inferencesh_mcp.errors import InferenceError, InvalidInput
+from inferencesh_mcp.flows import Counting
+from inferencesh_mcp.flows.preparing import checked
+from inferencesh_mcp.flows.running import Ran, run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferencesh_mcp.flows import Caller, Report, State
+    from inferencesh_mcp.flows.preparing import Wanted
+
+MOST_PROBLEMS = 5  # inputs whose mistakes are told at once
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An input whose turn did not come before the call had to answer."""
+
+
+End = Ran | InferenceError | Skipped
+"""How one input ended: it ran (or still runs), it failed, or it was not started."""
+
+
+async def run_many(caller: Caller, wanted: Sequence[Wanted], report: Report, *, most: int, seconds: float) -> list[End]:
+    """Check all, then run all, at most `most` at once; past `seconds` start no more and hand over what runs.
+
+    A failed one does not stop the rest. When the caller leaves, what runs is cancelled and nothing more is started.
+
+    Raises:
+        InvalidInput: inputs that do not fit, by their number; nothing was started.
+    """
+    began = time.monotonic()
+    report(Counting(0, len(wanted), None))
+    await _check(caller, wanted)
+    batch = _Batch(caller, wanted, report, end=began + seconds)
+    async with anyio.create_task_group() as group:
+        for _ in range(min(most, len(wanted))):
+            group.start_soon(batch.work)
+    return batch.ends
+
+
+async def _check(caller: Caller, wanted: Sequence[Wanted]) -> None:
+    wrong: list[str] = []
+    for number, one in enumerate(wanted):
+        try:
+            await checked(caller, one)
+        except InferenceError as exc:
+            if not isinstance(exc, InvalidInput):
+                raise
+            wrong.append(f"inputs.{number}: {exc.message}")
+    if wrong:
+        more = f" (and {len(wrong) - MOST_PROBLEMS} more)" if len(wrong) > MOST_PROBLEMS else ""
+        raise InvalidInput(
+            message=" ".join(wrong[:MOST_PROBLEMS]) + more,
+            next_step="Correct them and call again; none was started.",
+            outcome="not_started",
+            retry_safe=True,
+        )
+
+
+class _Batch:
+    """What the workers share: the inputs still to come, and how those that came ended."""
+
+    def __init__(self, caller: Caller, wanted: Sequence[Wanted], report: Report, *, end: float) -> None:
+        self.ends: list[End] = [Skipped()] * len(wanted)
+        self._caller = caller
+        self._coming = iter(enumerate(wanted))
+        self._report = report
+        self._total = len(wanted)
+        self._done = 0
+        self._end = end
+
+    async def work(self) -> None:
+        """Run one input after another until none is left or the time is over."""
+        while (seconds := self._end - time.monotonic()) > 0 and (following := next(self._coming, None)):
+            number, wanted = following
+            try:
+                self.ends[number] = await run(self._caller, wanted, self._heard, seconds=seconds)
+            except InferenceError as exc:
+                self.ends[number] = exc
+            self._done += 1
+            self._heard(None)
+
+    def _heard(self, state: State | None) -> None:
+        latest = None if isinstance(state, Counting) else state
+        self._report(Counting(self._done, self._total, latest))

@@ -1,0 +1,72 @@
+"""Sessions: warm workers that keep an app's state between runs, until they idle too long."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from mcp_types import CallToolResult
+from pydantic import Field
+
+from inferencesh_mcp.api.models import Session
+from inferencesh_mcp.caller import Ctx, caller
+from inferencesh_mcp.tools.offering import offer
+from inferencesh_mcp.tools.showing import answer
+
+SessionId = Annotated[str, Field(description="session_id of a run's answer")]
+
+
+@offer("sessions", "List sessions", reads=True)
+async def session_list(ctx: Ctx) -> CallToolResult:
+    """Your sessions and when each expires."""
+    sessions = await caller(ctx).api.sessions()
+    lines = [_line(session) for session in sessions] or ['No sessions. app_run(session="new") starts one.']
+    return answer("\n".join(lines), {"sessions": [_told(session) for session in sessions]})
+
+
+@offer("sessions", "Get a session", reads=True)
+async def session_get(session_id: SessionId, ctx: Ctx) -> CallToolResult:
+    """Whether a session is active and when it expires."""
+    return _shown(await caller(ctx).api.session(session_id))
+
+
+@offer("sessions", "Keep a session alive", repeatable=True)
+async def session_keepalive(session_id: SessionId, ctx: Ctx) -> CallToolResult:
+    """Start a session's idle time anew, without a run. A held worker may cost."""
+    return _shown(await caller(ctx).api.keepalive(session_id))
+
+
+@offer("sessions", "End a session", destroys=True, repeatable=True)
+async def session_end(session_id: SessionId, ctx: Ctx) -> CallToolResult:
+    """Release a session's worker; its state is gone."""
+    await caller(ctx).api.end_session(session_id)
+    return answer(f"Session {session_id} is ended.", {"session_id": session_id, "status": "ended"})
+
+
+def _shown(session: Session) -> CallToolResult:
+    follow = f'Continue with app_run(session="{session.id}").' if session.status == "active" else None
+    told = _told(session) | ({"next": follow} if follow else {})
+    return answer(_line(session) + (f"\nNext: {follow}" if follow else ""), told)
+
+
+def _line(session: Session) -> str:
+    until = (
+        f", expires {session.expires_at:%Y-%m-%d %H:%M:%S %Z} if idle"
+        if session.status == "active" and session.expires_at
+        else ""
+    )
+    return f"Session {session.id}: {session.status}{until}, {session.call_count} runs"
+
+
+def _told(session: Session) -> dict[str, Any]:
+    told = {
+        "session_id": session.id,
+        "status": session.status,
+        "session_expires_at": session.expires_at.isoformat() if session.expires_at else None,
+        "idle_timeout_seconds": session.idle_timeout,
+        "runs": session.call_count,
+        "last_task_id": session.task_id,
+    }
+    return {name: value for name, value in told.items() if value not in {None, ""}}
+
+
+OFFERS = (session_list, session_get, session_keepalive, session_end)
