@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlsplit
 
 import anyio
+import anyio.lowlevel
 import httpx2
 
 from inferencesh_mcp.api import addresses
@@ -194,6 +195,7 @@ class Transport:
 
     async def _attempt(self, call: Call, request: httpx2.Request, seconds: float) -> Unwrapped | Refusal:
         kind: _Kind = "runs" if call.operation is Operation.START else "calls"
+        await anyio.lowlevel.checkpoint_if_cancelled()
         # The answer to a START is always read: cancelled in between, nobody would know what to cancel (D-5). The pauses
         # between attempts are not shielded, so that a call which was cancelled starts nothing later.
         try:

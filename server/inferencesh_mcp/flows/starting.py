@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from inferencesh_mcp.errors import InferenceError, OutcomeUnknown, RateLimited
+from inferencesh_mcp.flows.leaving import leave
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between the looks at the recent tasks
 ALLOWANCE = timedelta(seconds=2)  # on top of the known skew: `Date` has whole seconds, and replies take a while
+LAST_LOOK = 3.0  # seconds; with the cancel after it, within what a process has for its end
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +37,21 @@ class Live:
     def __init__(self, most: int) -> None:
         self._most = most
         self._running: Counter[str] = Counter()
+        self._asked: Counter[tuple[str, str]] = Counter()
         self._owned: set[tuple[str, str]] = set()
+
+    @contextmanager
+    def asking(self, principal: str, what: str) -> Generator[None]:
+        """Note that the answer to a start of this is awaited: until it is there, whose task is whose cannot be told."""
+        self._asked[principal, what] += 1
+        try:
+            yield
+        finally:
+            self._asked[principal, what] -= 1
+            self._asked += Counter()
+
+    def asked(self, principal: str, what: str) -> bool:
+        return (principal, what) in self._asked
 
     @contextmanager
     def place(self, principal: str) -> Generator[None]:
@@ -76,17 +94,25 @@ async def start(caller: Caller, request: RunRequest, app_id: str) -> Task:
         OutcomeUnknown: nobody can tell whether it runs; `candidates` are the tasks it may be.
         InferenceError: it did not start; `outcome` says so.
     """
+    what = _what(request, app_id)
     try:
-        return await caller.api.run(request)
+        with caller.live.asking(caller.principal, what):
+            return await caller.api.run(request)
     except OutcomeUnknown as lost:
         logger.warning("the reply to a run of %s was lost; looking for its task", request.app)
-        found = await _looked_for(caller, request, app_id, lost)
-        if len(found) == 1:
+        try:
+            found = await _looked_for(caller, request, app_id, lost)
+        except anyio.get_cancelled_exc_class():
+            await _left(caller, request, app_id, lost)
+            raise
+        if len(found) == 1 and not caller.live.asked(caller.principal, what):
             return found[0]
         raise _unknown(request, lost, found) from lost
 
 
 async def _looked_for(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeUnknown) -> list[Task]:
+    what = _what(request, app_id)
+    found: list[Task] = []
     for pause in LOOKS:
         await caller.api.sleep(pause)
         try:
@@ -94,9 +120,21 @@ async def _looked_for(caller: Caller, request: RunRequest, app_id: str, lost: Ou
         except InferenceError as exc:
             logger.info("the recent tasks could not be listed: %s", exc.code)
             continue
-        if found:
-            return found
-    return []
+        if found and not caller.live.asked(caller.principal, what):
+            break
+    return found
+
+
+async def _left(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeUnknown) -> None:
+    """The caller went while its task was looked for: look once more, so that it does not run, and cost, for nobody."""
+    found: list[Task] = []
+    with anyio.move_on_after(LAST_LOOK, shield=True), suppress(InferenceError):
+        found = await _candidates(caller, request, app_id, lost)
+    if len(found) == 1 and not caller.live.asked(caller.principal, _what(request, app_id)):
+        await leave(caller, found[0].id)
+        return
+    told = ", ".join(task.id for task in found) or "none that is listed yet"
+    logger.error("a run of %s may go on without its caller; it may be: %s", request.app, told)
 
 
 async def _candidates(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeUnknown) -> list[Task]:
@@ -119,6 +157,11 @@ def _same(task: Task, request: RunRequest, app_id: str) -> bool:
         and task.function in {"", request.function or task.function}
         and request.session in {None, "new", task.session_id}
     )
+
+
+def _what(request: RunRequest, app_id: str) -> str:
+    """Starts of the same, as far as their tasks would tell."""
+    return _canonical([app_id, request.function, request.session, request.input])
 
 
 def _canonical(value: Any) -> str:
