@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from inferencesh_mcp.errors import InferenceError
+from inferencesh_mcp.flows.leaving import leave
 from inferencesh_mcp.flows.preparing import checked, ready
 from inferencesh_mcp.flows.starting import start
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, Estimate, RunRequest, Session, Task
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.preparing import Wanted
-
-CANCEL_GRACE = 5.0  # seconds for telling the platform that nobody waits any more (reliability D-5)
 
 logger = logging.getLogger(__name__)
 
@@ -101,24 +100,9 @@ async def _followed_or_cancelled(caller: Caller, task: Task, report: Report, bud
         if budget > 0 and not task.ended:
             return await attend(caller, task, report, budget)
     except anyio.get_cancelled_exc_class():
-        await _resolve(caller, seen.id)
+        await leave(caller, seen.id)
         raise
     except InferenceError as exc:
         exc.outcome, exc.task_id, exc.retry_safe = "started", task.id, False
         raise
     return task
-
-
-async def _resolve(caller: Caller, task_id: str) -> None:
-    """Bring a run that nobody waits for to the end that the operator chose, and say so."""
-    if caller.on_cancel == "keep":
-        logger.warning("task %s goes on without its caller", task_id)
-        return
-    with anyio.move_on_after(CANCEL_GRACE, shield=True) as grace:
-        try:
-            await caller.api.cancel(task_id)
-            logger.warning("task %s was cancelled because its caller left", task_id)
-        except InferenceError as exc:
-            logger.error("task %s may still run: it could not be cancelled (%s)", task_id, exc.code)  # noqa: TRY400
-    if grace.cancelled_caught:
-        logger.error("task %s may still run: the cancel was not answered", task_id)
