@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -30,7 +30,6 @@ class Caller:
 
     http: httpx2.AsyncClient
     clock: TurnedClock
-    seen: list[dict[str, Any]] = field(default_factory=list)
 
     async def post(self, path: str, body: Any = None, **headers: str) -> httpx2.Response:
         return await self.http.post(path, json=body, headers=headers)

@@ -113,7 +113,15 @@ async def test_files_are_listed_and_deleted(me):
     assert (await put(file["upload_url"])).status_code == 404
 
 
-@pytest.mark.parametrize("body", [{}, {"files": []}, {"files": ["a.png"]}, {"files": {}}])
+async def test_a_record_tells_the_size_it_was_asked_for_until_the_bytes_are_there(me):
+    file = await recorded(me, size=70)
+    await put(file["upload_url"], b"abc")
+
+    assert file["size"] == 70
+    assert (await me.get(f"/files/{file['id']}")).json()["size"] == 3
+
+
+@pytest.mark.parametrize("body", [{"files": [{"size": "x"}]}, {}, {"files": []}, {"files": ["a.png"]}, {"files": {}}])
 async def test_a_request_for_no_file_is_refused(me, body):
     assert (await me.post("/files", body)).status_code == 400
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 
@@ -21,6 +22,20 @@ async def test_two_sandboxes_live_side_by_side():
     async with serving(Sandbox()) as one, serving(Sandbox()) as other, httpx2.AsyncClient() as http:
         assert one != other
         assert [(await http.get(f"{url}/healthz")).status_code for url in (one, other)] == [200, 200]
+
+
+def has_ipv6_loopback() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6_loopback(), reason="this machine has no ::1")
+async def test_it_serves_the_newer_address_family_too():
+    async with serving(Sandbox(), host="::1") as url, httpx2.AsyncClient() as http:
+        assert (await http.get(f"{url}/healthz")).status_code == 200
 
 
 async def test_it_stops_soon_though_a_stream_is_open_and_a_request_is_held(caplog):

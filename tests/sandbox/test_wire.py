@@ -5,6 +5,8 @@ from __future__ import annotations
 import httpx2
 import pytest
 
+from inferencesh_mcp.sandbox.paths import fits
+
 pytestmark = pytest.mark.anyio
 
 
@@ -53,6 +55,22 @@ async def test_a_body_that_is_no_object_is_refused(me, body):
 async def test_an_unknown_path_and_a_wrong_method_are_problems(me):
     assert (await me.get("/nothing")).json()["error"]["code"] == "not_found"
     assert (await me.http.delete("/me")).json()["error"]["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern", "meant"),
+    [
+        ("/tasks/1/stream", "/tasks/*/stream", True),
+        ("/tasks/1/stream", "/tasks/*", False),
+        ("/tasks/1", "/tasks/*", True),
+        ("/app/files/u/1/2.png", "/app/files/**", True),
+        ("/tasks", "/**", True),
+        ("/tasksx", "/tasks", False),
+        ("/t.sks", "/t?sks", False),
+    ],
+)
+async def test_a_pattern_names_paths_segment_by_segment(path, pattern, meant):
+    assert fits(path, pattern) is meant
 
 
 async def test_health_needs_no_key(url):

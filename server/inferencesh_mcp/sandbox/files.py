@@ -45,6 +45,8 @@ class StoredFile:
     path: str = ""
     category: str = ""
     public: bool = False
+    declared: int = 0
+    """The size that its record was asked for with: told until the bytes are there."""
     arrived: bool = False
     size: int = 0
     _spool: IO[bytes] = field(default_factory=lambda: cast("IO[bytes]", _new_spool()), repr=False)
@@ -95,7 +97,7 @@ class StoredFile:
             "upload_url": upload_url,
             "uri": self.uri_at(base),
             "content_type": self.content_type,
-            "size": self.size,
+            "size": self.size if self.arrived else self.declared,
             "filename": self.filename,
             "category": self.category,
             "rating": "safe",

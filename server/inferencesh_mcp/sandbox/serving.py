@@ -29,7 +29,7 @@ async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -
             group.start_soon(server.serve, [listening])
             await server.accepts.wait()
             try:
-                yield f"http://{host}:{listening.getsockname()[1]}"
+                yield _url(host, listening)
             finally:
                 await server.leave(sandbox)
 
@@ -91,6 +91,11 @@ def _listening(host: str, port: int) -> socket.socket:
         listening.close()
         raise
     return listening
+
+
+def _url(host: str, listening: socket.socket) -> str:
+    named = f"[{host}]" if ":" in host else host
+    return f"http://{named}:{listening.getsockname()[1]}"
 
 
 def _config(sandbox: Sandbox) -> uvicorn.Config:

@@ -51,7 +51,7 @@ class Shelf(Generic[Thing]):
     def _make_room(self) -> None:
         oldest = next((name for name, thing in self._things.items() if self._can_go(thing)), None)
         if oldest is None:
-            raise Problem(429, "limit_exceeded", "the sandbox is full of things that are still in use")
+            raise Problem(402, "limit_exceeded", "the sandbox is full of things that are still in use")
         del self._things[oldest]
 
 

@@ -146,6 +146,33 @@ const flows = {
     const next = got(await client.tasks.list({ limit: 1, cursor: page.next_cursor }));
     assert.notEqual(next.items[0].id, page.items[0].id);
   },
+  async 'logs and timings'() {
+    if (!NEW) return; // came later
+    const { id } = await run('sandbox/slow', { seconds: 0.1, steps: 2 });
+    assert.deepEqual(got(await client.tasks.getLogs(id)).logs.map((log) => log.content), ['step 1/2', 'step 2/2']);
+    assert.ok(got(await client.tasks.getTimings(id)).total_duration_ms >= 100);
+  },
+  async 'server-sent events'() {
+    const task = await run('sandbox/slow', { seconds: 0.3, steps: 2 }, {}, { wait: false });
+    const source = await client.tasks.stream(task.id);
+    const seen = [];
+    await new Promise((resolve, reject) => {
+      source.onerror = reject;
+      source.onmessage = (event) => {
+        const told = JSON.parse(event.data);
+        seen.push(told);
+        if (told.status === sdk.TaskStatusCompleted) resolve();
+      };
+    });
+    source.close();
+    assert.deepEqual(seen.at(-1).output, { steps: 2, seconds: 0.3 });
+    assert.ok(seen.some((told) => told.fields?.includes('logs')));
+  },
+  async 'a poll that fails rejects'() {
+    breakNext({ kind: 'status', code: 500 }, 'GET', '/status');
+    const error = await failure(run('sandbox/slow', { seconds: 0.3 }, {}, { stream: false, pollIntervalMs: 30 }));
+    assert.match(error.message, /500/);
+  },
   async 'apps list, get and versions'() {
     const found = got(await client.apps.list({ search: { term: 'draw', exact: false } }));
     const app = got(await client.apps.get(found.items[0].id));

@@ -85,7 +85,15 @@ def _made(room: Room, tenant: Tenant, wanted: Json, asked: Json) -> StoredFile:
         path=str(wanted.get("path") or ""),
         category=str(asked.get("category") or "input"),
         public=bool(wanted.get("public")),
+        declared=_size(wanted),
     )
+
+
+def _size(wanted: Json) -> int:
+    size = wanted.get("size") or 0
+    if not isinstance(size, int) or size < 0:
+        raise Problem(400, "validation_error", "files: size must be a whole number of bytes")
+    return size
 
 
 async def _received(request: Request, stored: StoredFile) -> None:
