@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,14 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
+import uvicorn
 from mcp import Client, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 from mcp.server import MCPServer
 from mcp.shared.memory import create_client_server_memory_streams
 
 from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox import Sandbox, serving
 from inferencesh_mcp.settings import Settings
+from inferencesh_mcp.web import face
 
 KEY = "inf_test_CANARY_7c1f"
 Connect = Callable[..., AbstractAsyncContextManager[Client]]
@@ -76,7 +82,8 @@ class Way:
 
 
 MODES: dict[str, Any] = {"2026": "auto", "2025": "legacy"}
-WAYS = [Way(transport, era) for transport in ("memory", "stdio") for era in MODES]
+WAYS = [Way(transport, era) for transport in ("memory", "stdio", "http") for era in MODES]
+LOCAL = [way for way in WAYS if way.transport != "http"]
 
 
 @pytest.fixture(params=WAYS, ids=str)
@@ -98,9 +105,41 @@ async def in_memory(server: MCPServer[Any]) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
+async def over_http(environ: dict[str, str]) -> AsyncIterator[Any]:
+    """The server on a loopback port, and the client's end of a connection to it that brings the caller's own key."""
+    settings = Settings.from_environ({name: value for name, value in environ.items() if name != "INFERENCE_API_KEY"})
+    key = environ.get("INFERENCE_API_KEY", "")
+    async with listening(face(build(settings), settings)) as url:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
+            yield streamable_http_client(f"{url}/mcp", http_client=http)
+
+
+@asynccontextmanager
+async def listening(app: Any) -> AsyncIterator[str]:
+    """An ASGI application behind a real socket, for as long as the block."""
+    config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving_it = asyncio.create_task(server.serve([listener]))
+        while not server.started:
+            await anyio.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            with anyio.CancelScope(shield=True):
+                await serving_it
+
+
+@asynccontextmanager
 async def connected(way: Way, environ: dict[str, str], **client: Any) -> AsyncIterator[Client]:
     """A client of a server of its own; the server ends with the block."""
     with anyio.fail_after(50):
+        if way.transport == "http":
+            async with over_http(environ) as server, Client(server, mode=MODES[way.era], **client) as connection:
+                yield connection
+            return
         if way.transport == "memory":
             server: Any = in_memory(build(Settings.from_environ(environ)))
         else:

@@ -16,15 +16,16 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "settings": ({"errors"}, {"pydantic"}),
     "api": ({"errors"}, {"httpx2", "pydantic", "anyio"}),
     "flows": ({"api", "errors"}, {"anyio", "jsonschema"}),
-    "caller": ({"api", "flows", "settings"}, {"mcp"}),
+    "caller": ({"api", "flows", "settings", "errors"}, {"mcp"}),
     "tools": ({"caller", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
     "logs": ({"api", "settings"}, set()),
     "sandbox": (set(), {"anyio", "pydantic", "starlette", "uvicorn", "jsonschema"}),
+    "web": ({"caller", "settings", "errors"}, {"mcp", "starlette", "uvicorn"}),
     "app": ({"api", "caller", "flows", "tools", "settings", "sandbox"}, {"mcp"}),
     "stdio": ({"caller"}, {"mcp", "mcp_types", "anyio"}),
     "demo": ({"api", "errors"}, {"mcp", "mcp_types", "anyio"}),
     "doctor": ({"api", "settings", "errors"}, {"anyio"}),
-    "cli": ({"app", "demo", "doctor", "logs", "sandbox", "settings", "stdio", "errors"}, {"click", "anyio"}),
+    "cli": ({"app", "demo", "doctor", "logs", "sandbox", "settings", "stdio", "web", "errors"}, {"click", "anyio"}),
     "__main__": ({"cli"}, set()),
 }
 STANDARD = {"__future__", *__import__("sys").stdlib_module_names}

@@ -102,6 +102,19 @@ def _group(context: click.Context, /, **flags: Any) -> None:
 
 @_group.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
+@click.pass_obj
+def http(settings: Settings, host: str, port: int) -> None:
+    """Serve MCP on /mcp for callers who each bring their own key."""
+    from inferencesh_mcp import logs, web
+    from inferencesh_mcp.app import build
+
+    logs.configure(settings, sys.stderr)
+    web.serve(build(settings), settings, host=host, port=port)
+
+
+@_group.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", default=8787, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 picks a free one."
 )

@@ -107,6 +107,11 @@ class Settings(BaseModel):
         "WARNING", "What goes to stderr.", allowed="DEBUG, INFO, WARNING or ERROR"
     )
     log_format: Literal["text", "json"] = _setting("text", "How it is written, a line each.", allowed="text or json")
+    allowed_hosts: Annotated[tuple[str, ...], _listed(",")] = _setting(
+        (),
+        "Names that `http` is reached by besides this machine's own, separated by commas.",
+        allowed="host names such as mcp.example.com",
+    )
     sandbox: bool = _setting(
         False,
         "Talk to the embedded sandbox instead of inference.sh: no key, no network, no cost.",

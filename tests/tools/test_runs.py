@@ -11,7 +11,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from tests.conftest import KEY, Connect, Upstream
+from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -100,8 +100,12 @@ async def test_a_call_that_does_not_wait_answers_with_the_task(connect: Connect)
     assert told(stopped)["status"] in {"cancelling", "cancelled"}
 
 
+@pytest.mark.parametrize("way", [way for way in WAYS if str(way) != "http-2025"], indirect=True, ids=str)
 async def test_cancelling_the_call_cancels_the_task(connect: Connect, upstream: Upstream) -> None:
-    """A host that stops waiting does not leave a task running, and costing, behind it."""
+    """A host that stops waiting does not leave a task running, and costing, behind it.
+
+    The older protocol without sessions has no way to say so over HTTP; there only a closed connection tells.
+    """
     async with connect() as client:
         with anyio.move_on_after(20) as call:
 
@@ -120,6 +124,7 @@ async def test_cancelling_the_call_cancels_the_task(connect: Connect, upstream: 
     assert 1 == len(upstream.sandbox.ledger.starts) == len(upstream.sandbox.ledger.cancels)
 
 
+@pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
 async def test_a_picture_from_disk_goes_in_and_its_thumbnail_comes_out(connect: Connect, folder: Path) -> None:
     """A path at a place that the schema calls a file is uploaded; everything a task made is saved."""
     async with connect() as client:
@@ -203,6 +208,7 @@ async def test_lists_show_what_there_is(connect: Connect) -> None:
     assert told(ran)["task_id"] in [task["task_id"] for task in told(tasks)["tasks"]]
 
 
+@pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
 async def test_a_file_is_uploaded_once_and_used_by_its_uri(connect: Connect, folder: Path, upstream: Upstream) -> None:
     (folder / "note.txt").write_bytes(b"hello")
     async with connect() as client:
