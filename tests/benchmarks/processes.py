@@ -1,0 +1,49 @@
+"""Processes of our own: the command as a host launches it, the sandbox beside it, and what they use."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+KEY = "inf_benchmark"
+TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+
+def environ(**settings: str) -> dict[str, str]:
+    """What a host hands to a server: little of its own environment, and our settings."""
+    kept = ("PATH", "HOME", "SYSTEMROOT", "PYTHONPATH")
+    return {name: os.environ[name] for name in kept if name in os.environ} | settings
+
+
+@contextmanager
+def sandbox() -> Iterator[str]:
+    """Serve the sandbox from a process of its own; yields its URL."""
+    command = [sys.executable, "-m", "inferencesh_mcp", "sandbox", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ()) as process:
+        try:
+            assert process.stderr is not None
+            yield re.findall(r"http://\S+", process.stderr.readline())[0]
+        finally:
+            process.terminate()
+
+
+def children() -> set[int]:
+    """The processes that this one started and that still live."""
+    told = [path.read_text(encoding="ascii") for path in Path("/proc/self/task").glob("*/children")]
+    return {int(pid) for pids in told for pid in pids.split()}
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of CPU that a process has used, its own and the system's for it."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS

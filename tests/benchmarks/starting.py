@@ -1,0 +1,112 @@
+"""From spawn to the answer to `tools/list`, on stdio, as most hosts do it; and how much everyone then carries."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.processes import environ
+from tests.test_contract import MOST_BYTES
+
+PAIRS = 12
+BARE = [sys.executable, str(Path(__file__).with_name("bare.py"))]
+BRIDGE = [sys.executable, "-m", "inferencesh_mcp"]
+
+_INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "benchmark", "version": "0"},
+    },
+}
+_INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+_LIST = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+
+# What a start does after its imports, without the rest of the process.
+_BUILDING = """
+import time
+from inferencesh_mcp import app, settings
+began = time.perf_counter()
+app.build(settings.Settings.from_environ({}))
+print(time.perf_counter() - began)
+"""
+
+
+def figures() -> list[Figure]:
+    bridge: list[float] = []
+    bare: list[float] = []
+    for number in range(PAIRS):
+        pair = [(BRIDGE, bridge), (BARE, bare)]
+        for command, took in pair if number % 2 else reversed(pair):  # neither always comes first
+            took.append(_started(command)[0])
+    return [
+        Figure(
+            name="spawn to tools/list",
+            value=median(bridge) * 1000,
+            unit="ms",
+            base=median(bare) * 1000,
+            base_name="one tool on the bare SDK",
+            aim=1.05,
+            by_ratio=True,
+            note=_spent(),
+        ),
+        _size(),
+    ]
+
+
+def _size() -> Figure:
+    """Tools as a host is sent them, without white space; the base is what one bare tool takes."""
+    bridge, bare = (len(_compact(_started(command)[1]).encode()) for command in (BRIDGE, BARE))
+    return Figure(
+        name="tools/list", value=bridge, unit="bytes", base=bare, base_name="one tool on the bare SDK", aim=MOST_BYTES
+    )
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _started(command: list[str]) -> tuple[float, Any]:
+    """Seconds from spawn to the whole answer, and the tools in it."""
+    began = time.perf_counter()
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ()
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(_lines(_INITIALIZE))
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdin.write(_lines(_INITIALIZED, _LIST))
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())
+        took = time.perf_counter() - began
+        process.stdin.close()
+    return took, answer["result"]["tools"]
+
+
+def _lines(*messages: Any) -> bytes:
+    return b"".join(json.dumps(message).encode() + b"\n" for message in messages)
+
+
+def _spent() -> str:
+    """What the milliseconds of a start go to: imports by package, as `-X importtime` tells them, and building the tools."""
+    done = subprocess.run([sys.executable, "-X", "importtime", *BRIDGE[1:]], stdin=subprocess.DEVNULL, capture_output=True, env=environ(), text=True, check=True)  # fmt: skip
+    spent: dict[str, float] = {}
+    for took, module in re.findall(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)", done.stderr):
+        package = module.partition(".")[0]
+        named = package if package in {"inferencesh_mcp", "mcp", "mcp_types", "pydantic", "pydantic_core"} else "others"
+        spent[named] = spent.get(named, 0) + int(took) / 1000
+    parts = [f"{name} {took:.0f}" for name, took in sorted(spent.items(), key=lambda item: -item[1])]
+    building = subprocess.run([sys.executable, "-c", _BUILDING], capture_output=True, env=environ(), text=True, check=True)  # fmt: skip
+    return f"ms of import by package: {', '.join(parts)}; building the server and its tools {float(building.stdout) * 1000:.0f}"
