@@ -160,11 +160,11 @@ class TimedOut(WaitError):
     code = "timed_out"
 
 
-@dataclass(eq=False, kw_only=True)
 class WorkerLost(InferenceError):
     code = "worker_lost"
 
 
+@dataclass(eq=False, kw_only=True)
 class OutcomeUnknown(InferenceError):
     code = "outcome_unknown"
 

@@ -319,7 +319,12 @@ async def test_sessions_are_listed_read_kept_and_ended(api, script):
 
 @pytest.mark.parametrize(
     ("code", "name", "kind"),
-    [(404, "SESSION_NOT_FOUND", "NotFound"), (410, "SESSION_EXPIRED", "Gone"), (410, "SESSION_ENDED", "Gone")],
+    [
+        (404, "SESSION_NOT_FOUND", "SessionNotFound"),
+        (410, "SESSION_EXPIRED", "SessionExpired"),
+        (410, "SESSION_ENDED", "SessionEnded"),
+        (500, "WORKER_LOST", "WorkerLost"),
+    ],
 )
 async def test_a_lost_session_says_so(api, script, code, name, kind):
     """And what to do."""
@@ -328,7 +333,7 @@ async def test_a_lost_session_says_so(api, script, code, name, kind):
     with pytest.raises(getattr(errors, kind)) as caught:
         await api.session("s")
 
-    assert (name, True) == (caught.value.upstream_code, "session='new'" in caught.value.next_step)
+    assert (name, True) == (caught.value.upstream_code, 'session="new"' in caught.value.next_step)
 
 
 async def test_hostile_ids_send_nothing(api, script):

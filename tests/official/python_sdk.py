@@ -140,9 +140,7 @@ async def uploads(sdk: Sdk) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "dot.png"
         path.write_bytes(PNG)
-        # The async client reads a path with a package that it does not itself install.
-        paths = [str(path)] if sdk.kind == "sync" else []
-        for source in (PNG, f"data:image/png;base64,{encoded}", encoded, *paths):
+        for source in (PNG, f"data:image/png;base64,{encoded}", encoded, str(path)):
             file = await sdk.do("files.upload", source)
             told = await sdk.run("sandbox/picture-info", {"image": file["uri"]})
             assert (told["output"]["width"], told["output"]["bytes"]) == (2, len(PNG))

@@ -32,6 +32,14 @@ def is_loopback_host(host: str) -> bool:
         return False
 
 
+def loopback_port(url: str) -> int | None:
+    """The port of a URL that can only mean this machine; None for any other."""
+    parts = _split(url)
+    if parts is None or not is_loopback_host(parts.hostname or ""):
+        return None
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def file_host(url: str, *, loopback: bool) -> tuple[str, int]:
     """Host and port of a file's URL; FileRefused unless it is https, or http to this machine where `loopback` says so."""
     parts = _split(url)

@@ -71,13 +71,13 @@ _CLASSES_BY_CODE: dict[str, type[InferenceError]] = {
 _STEPS_BY_CODE = {
     "requires_sign_in": f"A person has to do this, signed in at {DASHBOARD}.",
     "insufficient_scope": f"Use a key with that scope; keys are made in the dashboard at {DASHBOARD}.",
-    "SESSION_NOT_FOUND": "Check the id with `session_list`, or start anew with session=\"new\".",
-    "SESSION_EXPIRED": "What it held is gone. Start anew with session=\"new\", and a longer session_timeout if you need it.",
-    "SESSION_ENDED": "What it held is gone. Start anew with session=\"new\".",
-    "WORKER_LOST": "What the session held is gone. Start anew with session=\"new\"; a run that was under way may be charged.",
+    "SESSION_NOT_FOUND": 'Check the id with `session_list`, or start anew with session="new".',
+    "SESSION_EXPIRED": 'What it held is gone. Start anew with session="new", and a longer session_timeout if you need it.',
+    "SESSION_ENDED": 'What it held is gone. Start anew with session="new".',
+    "WORKER_LOST": 'What the session held is gone. Start anew with session="new"; a run that was under way may be charged.',
     "WORKER_LEASED": "Another run is using the session: wait for it, then call again.",
-    "APP_MISMATCH": "A session belongs to one app: use the app it was started with, or session=\"new\".",
-    "VERSION_MISMATCH": "A session belongs to one version of its app: use that version, or session=\"new\".",
+    "APP_MISMATCH": 'A session belongs to one app: use the app it was started with, or session="new".',
+    "VERSION_MISMATCH": 'A session belongs to one version of its app: use that version, or session="new".',
 }
 _ENVELOPE = frozenset({"data", "messages", "success", "status", "error"})
 

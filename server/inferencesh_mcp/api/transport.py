@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import anyio
 import anyio.lowlevel
@@ -106,7 +106,7 @@ class Transport:
         """How far the API's clock is ahead of this machine's, by the `Date` of its last answer (to a second)."""
         self._base = addresses.base_url(base_url, "INFERENCE_BASE_URL")
         self._proxy = addresses.base_url(proxy_url, "INFERENCE_PROXY_URL") if proxy_url else ""
-        self._local = addresses.is_loopback_host(urlsplit(self._base).hostname or "")
+        self._home = addresses.loopback_port(self._base)
         self._client = client
         self._network = network
         self._pools: dict[_Kind, httpx2.AsyncBaseTransport] = {}
@@ -278,7 +278,9 @@ class Transport:
         self, method: str, url: str, headers: Mapping[str, str], content: AsyncIterable[bytes] | None = None
     ) -> httpx2.Request:
         """A request that goes to the very address that was checked (I-16), and carries nothing of ours."""
-        host, port = addresses.file_host(url, loopback=self._local)
+        # A sandbox keeps its files on this machine: at its own port, and nothing else here is anybody's file (T-8).
+        at_home = self._home is not None and addresses.loopback_port(url) == self._home
+        host, port = addresses.file_host(url, loopback=at_home)
         extensions: dict[str, Any] = {"timeout": _TIMEOUT, "sni_hostname": host}
         sent = {"user-agent": self._client, "accept": "*/*", "accept-encoding": "identity", **headers}
         try:
@@ -286,17 +288,17 @@ class Transport:
         except httpx2.InvalidURL as exc:
             raise FileRefused(message="the file's address is not a URL that can be fetched") from exc
         if self._network is None:
-            request.url = request.url.copy_with(host=await self._checked_address(host, port))
+            request.url = request.url.copy_with(host=await self._checked_address(host, port, loopback=at_home))
         return request
 
-    async def _checked_address(self, host: str, port: int) -> str:
+    async def _checked_address(self, host: str, port: int, *, loopback: bool) -> str:
         try:
             with anyio.fail_after(_TIMEOUT["connect"]):
                 found = await anyio.getaddrinfo(host, port)
         except (OSError, UnicodeError) as exc:
             raise FileRefused(message=f"the file's host {host!a} was not found") from exc
         names = [str(address[4][0]) for address in found]
-        if not all(addresses.is_allowed(name, loopback=self._local) for name in names):
+        if not all(addresses.is_allowed(name, loopback=loopback) for name in names):
             raise FileRefused(message=f"the file's host {host!a} is not a public address")
         return names[0]
 

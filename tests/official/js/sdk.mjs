@@ -10,7 +10,6 @@ import { pathToFileURL } from 'node:url';
 
 const { SANDBOX_URL: url, SDK_FOLDER: folder, SDK_VERSION: version } = process.env;
 const sdk = await import(pathToFileURL(join(folder, 'node_modules/@inferencesh/sdk/dist/index.js')).href);
-const NEW = version !== '0.6.10';
 const LIMIT = 15_000;
 
 const PNG = Buffer.from(
@@ -30,7 +29,7 @@ globalThis.fetch = (input, init = {}) => {
 const breakNext = (fault, method = 'POST', path = '/apps/run') => { nextFault = { fault, method, path }; };
 
 const client = sdk.inference({ apiKey: `inf_js_${version}`, baseUrl: url });
-const got = (answer) => (NEW ? answer.data : answer);
+const got = (answer) => answer.data;
 const run = (app, input, more = {}, options) => client.run({ app, input, ...more }, options);
 const failure = async (promise) => {
   let told;
@@ -104,10 +103,6 @@ const flows = {
   },
   async 'deltas'() {
     const given = { text: 'one two three', chunk_ms: 20 };
-    if (!NEW) {
-      assert.equal((await run('sandbox/stream-text', given)).output.response, 'one two three');
-      return;
-    }
     const words = [];
     const numbers = [];
     const task = await run('sandbox/stream-text', given, {}, {
@@ -147,7 +142,6 @@ const flows = {
     assert.notEqual(next.items[0].id, page.items[0].id);
   },
   async 'logs and timings'() {
-    if (!NEW) return; // came later
     const { id } = await run('sandbox/slow', { seconds: 0.1, steps: 2 });
     assert.deepEqual(got(await client.tasks.getLogs(id)).logs.map((log) => log.content), ['step 1/2', 'step 2/2']);
     assert.ok(got(await client.tasks.getTimings(id)).total_duration_ms >= 100);
@@ -178,7 +172,7 @@ const flows = {
     const app = got(await client.apps.get(found.items[0].id));
     assert.equal(app.version.input_schema.properties.prompt.type, 'string');
     assert.equal(got(await client.apps.listVersions(app.id)).items[0].id, app.version_id);
-    if (NEW) assert.equal(got(await client.apps.getByName('sandbox/draw')).id, app.id);
+    assert.equal(got(await client.apps.getByName('sandbox/draw')).id, app.id);
   },
   async 'a wrong key'() {
     const stranger = sdk.inference({ apiKey: 'nobody', baseUrl: url });
