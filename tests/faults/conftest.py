@@ -1,0 +1,68 @@
+"""A server behind a fault, and a host in front of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client.stdio import stdio_client
+
+from inferencesh_mcp.api.transport import Transport
+from inferencesh_mcp.app import build
+from inferencesh_mcp.settings import Settings
+from tests.conftest import MODES, Upstream, Way, in_memory
+from tests.faults.hosts import LIMIT, MEMORY, STDIO, Frame, Host, Hosted, command, overheard
+from tests.faults.proxy import Proxy, proxying
+
+HURRY = 50
+"""How many times faster the pauses of a server in memory pass."""
+
+
+@pytest.fixture(params=(*MEMORY, STDIO[0]), ids=str)
+def way(request: pytest.FixtureRequest) -> Way:
+    return request.param
+
+
+@pytest.fixture
+def host(way: Way, environ: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Hosted:
+    """`async with host(INFERENCE_ON_CANCEL="keep") as my:`; `sleep` replaces the pauses of a server in memory."""
+    caplog.set_level("DEBUG", logger="inferencesh_mcp")
+
+    @asynccontextmanager
+    async def connected(sleep: Any = None, **changed: str | None) -> AsyncIterator[Host]:
+        wanted = {name: value for name, value in (environ | changed).items() if value is not None}
+        frames: list[Frame] = []
+        slept: list[float] = []
+
+        async def hurry(seconds: float) -> None:
+            slept.append(seconds)
+            await anyio.sleep(seconds / HURRY)
+
+        with anyio.fail_after(LIMIT), (tmp_path / "stderr").open("a+", encoding="utf-8") as log:
+            if way.transport == "memory":
+                network = functools.partial(Transport, sleep=sleep or hurry)
+                server: Any = in_memory(build(Settings.from_environ(wanted), network=network))
+            else:
+                server = stdio_client(command(wanted), errlog=log)
+            async with Client(overheard(server, frames), mode=MODES[way.era]) as client:
+                yield Host(client, frames, slept, lambda: caplog.text + (tmp_path / "stderr").read_text("utf-8"))
+
+    return connected
+
+
+@pytest.fixture
+async def proxy(upstream: Upstream) -> AsyncIterator[Proxy]:
+    async with proxying(upstream.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def behind(proxy: Proxy) -> dict[str, str]:
+    """The setting that sends a server through the proxy."""
+    return {"INFERENCE_BASE_URL": f"http://127.0.0.1:{proxy.port}"}
