@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from inferencesh_mcp.api.problems import Unwrapped, is_api_error, problem, unwrap
 from inferencesh_mcp.api.retry import Failure, Operation, nothing_began
 from inferencesh_mcp.api.strictjson import NotJson, parse
-from inferencesh_mcp.errors import InferenceError, OutcomeUnknown, TimedOut, Unavailable, UpstreamError
+from inferencesh_mcp.errors import InferenceError, OutcomeUnknown, TimedOut, Unavailable, UpstreamError, WorkerLost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +80,9 @@ def final(operation: Operation, refusal: Refusal, sent_at: datetime) -> Inferenc
     """The error of a call that is given up; when it was to START something, with what became of that."""
     error = refusal.error
     if operation is not Operation.START:
+        return error
+    if isinstance(error, WorkerLost):  # the API's own word that the session is gone, maybe with a run in it (4.5)
+        error.outcome, error.retry_safe = "started", False
         return error
     if not nothing_began(refusal.failure):
         return outcome_unknown(error.message, sent_at, error)

@@ -1,0 +1,131 @@
+"""Many inputs through one app."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult
+
+from inferencesh_mcp.tools.fitting import tokens
+from tests.conftest import WAYS, Connect, Upstream
+from tests.tools.test_runs import text_of, told
+
+pytestmark = pytest.mark.anyio
+
+
+async def many(client: Client, app: str, inputs: list[Any], **arguments: Any) -> CallToolResult:
+    return await client.call_tool("app_run_many", {"app": app, "inputs": inputs, **arguments})
+
+
+async def test_outcomes_come_in_the_order_of_the_inputs(connect: Connect) -> None:
+    async with connect() as client:
+        result = await many(client, "sandbox/echo", [{"n": n} for n in range(12)])
+
+    assert [{"n": n} for n in range(12)] == [row["output"] for row in told(result)["results"]]
+    assert {"completed": 12} == told(result)["counts"]
+    assert not result.is_error
+
+
+async def test_all_inputs_are_checked_before_the_first_starts(connect: Connect, upstream: Upstream) -> None:
+    async with connect() as client:
+        result = await many(client, "sandbox/draw", [{"prompt": "x"}, {"promt": "y"}, {"prompt": 3}])
+
+    assert result.is_error
+    assert "inputs.1: " in text_of(result)
+    assert "did you mean 'prompt'" in text_of(result)
+    assert "inputs.2: " in text_of(result)
+    assert () == upstream.sandbox.ledger.starts
+
+
+async def test_one_failure_does_not_stop_the_rest(connect: Connect) -> None:
+    inputs = [{"seconds": 0.05, "steps": 2, **({"fail_at": 1} if n in {1, 4} else {})} for n in range(6)]
+    async with connect() as client:
+        result = await many(client, "sandbox/slow", inputs)
+
+    rows = told(result)["results"]
+    assert {"completed": 4, "failed": 2} == told(result)["counts"]
+    assert [1, 4] == [row["index"] for row in rows if "error" in row]
+    assert all(row["error"]["message"] and row["task_id"] for row in rows if "error" in row)
+    assert not result.is_error
+
+
+async def test_no_more_run_at_once_than_was_said(connect: Connect, upstream: Upstream) -> None:
+    async with connect() as client:
+        await many(client, "sandbox/slow", [{"seconds": 0.2, "steps": 1}] * 6, max_concurrency=2)
+
+    live, most = set(), 0
+    for change in upstream.sandbox.ledger.changes:
+        (live.discard if change.status >= 10 else live.add)(change.task_id)
+        most = max(most, len(live))
+    assert 2 == most
+
+
+async def test_progress_counts_what_is_done_of_a_real_total(connect: Connect) -> None:
+    heard: list[tuple[float, float | None]] = []
+
+    async def hear(progress: float, total: float | None, _message: str | None) -> None:
+        heard.append((progress, total))
+
+    async with connect() as client:
+        arguments = {"app": "sandbox/slow", "inputs": [{"seconds": 0.5, "steps": 1}] * 6, "max_concurrency": 2}
+        await client.call_tool("app_run_many", arguments, progress_callback=hear)
+
+    numbers = [progress for progress, _ in heard]
+    assert sorted(set(numbers)) == numbers
+    assert {6} == {total for _, total in heard}
+    assert 0 <= numbers[0] < numbers[-1] <= 6
+
+
+async def test_past_the_wait_every_id_is_handed_over(connect: Connect, upstream: Upstream) -> None:
+    """What runs is named by its task, what was not started by its number, and nothing is started afterwards."""
+    async with connect(INFERENCE_WAIT_SECONDS="1") as client:
+        inputs = [{"seconds": 0.1 if n == 0 else 30, "steps": 1} for n in range(6)]
+        result = await many(client, "sandbox/slow", inputs, max_concurrency=3)
+
+    rows = told(result)["results"]
+    live = [row for row in rows if row["status"] not in {"completed", "not_started"}]
+    assert "completed" == rows[0]["status"]
+    assert {start.task_id for start in upstream.sandbox.ledger.starts} == {
+        row["task_id"] for row in rows if "task_id" in row
+    }
+    assert [4, 5] == [row["index"] for row in rows if row["status"] == "not_started"]
+    assert 3 == len(live)
+    assert "task_get" in told(result)["next"]
+    assert "inputs 4 to 5" in told(result)["next"]
+    assert () == upstream.sandbox.ledger.cancels
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if str(way) != "http-2025"], indirect=True, ids=str)
+async def test_cancelling_stops_what_runs_and_starts_no_more(connect: Connect, upstream: Upstream) -> None:
+    async with connect() as client:
+        with anyio.move_on_after(20) as call:
+
+            async def hear(_progress: float, _total: float | None, message: str | None) -> None:
+                if message and "step" in message:
+                    call.cancel()
+
+            arguments = {"app": "sandbox/slow", "inputs": [{"seconds": 30, "steps": 60}] * 5, "max_concurrency": 2}
+            await client.call_tool("app_run_many", arguments, progress_callback=hear)
+        with anyio.fail_after(5):
+            while len(upstream.sandbox.ledger.cancels) < 2:
+                await anyio.sleep(0.01)
+
+    assert 2 == len(upstream.sandbox.ledger.starts) == len(upstream.sandbox.ledger.cancels)
+
+
+async def test_two_hundred_outcomes_fit_one_answer(connect: Connect) -> None:
+    """All ids, the failures in full, and as many outputs as there is room for."""
+    inputs = [{"seconds": 0.01, "steps": 1, **({"fail_at": 1} if n % 40 == 0 else {})} for n in range(200)]
+    async with connect() as client:
+        result = await many(client, "sandbox/slow", inputs, max_concurrency=32)
+
+    rows = told(result)["results"]
+    assert {"completed": 195, "failed": 5} == told(result)["counts"]
+    assert 200 == len({row["task_id"] for row in rows})
+    assert all("message" in row["error"] for row in rows if row["status"] == "failed")
+    assert all(row["task_id"] in text_of(result) for row in rows)
+    assert max(tokens(json.dumps(told(result))), tokens(text_of(result))) <= 20_000

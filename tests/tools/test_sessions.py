@@ -1,0 +1,145 @@
+"""State on warm workers, as a host sees it; the clock is the sandbox's own, turned by hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+
+from inferencesh_mcp.sandbox import Sandbox, TurnedClock, serving
+from inferencesh_mcp.sandbox.faults import LoseWorker, Status
+from tests.conftest import Connect, Upstream
+from tests.tools.test_runs import run, text_of, told
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    """An inference.sh whose idle time passes only when a test says so; its work takes none."""
+    clock = TurnedClock()
+    sandbox = Sandbox(clock)
+    async with serving(sandbox) as url, anyio.create_task_group() as group:
+        group.start_soon(clock.hurry)
+        yield Upstream(sandbox, url)
+        group.cancel_scope.cancel()
+
+
+async def count(client: Client, **session: Any) -> Any:
+    return told(await run(client, "sandbox/count", {"step": 2}, **session))
+
+
+def advance(upstream: Upstream, seconds: float) -> None:
+    clock: Any = upstream.sandbox.clock
+    clock.advance(seconds)
+
+
+async def test_a_session_keeps_what_the_app_remembers(connect: Connect) -> None:
+    """Every outcome says which session it used, when it expires, and how to go on."""
+    async with connect() as client:
+        first = await count(client, session="new", session_timeout=600)
+        second = await count(client, session=first["session_id"])
+        outside = await count(client)
+        shown = await run(client, "sandbox/count", {"step": 2}, session=first["session_id"])
+
+    assert [2, 4, 2] == [outcome["output"]["value"] for outcome in (first, second, outside)]
+    assert first["session_id"] == second["session_id"]
+    assert second["session_expires_at"] >= first["session_expires_at"]
+    assert "session_id" not in outside
+    assert f'app_run(session="{first["session_id"]}")' in text_of(shown)
+
+
+async def test_a_session_is_listed_read_kept_alive_and_ended(connect: Connect, upstream: Upstream) -> None:
+    async with connect() as client:
+        session_id = (await count(client, session="new", session_timeout=100))["session_id"]
+        before = told(await client.call_tool("session_get", {"session_id": session_id}))
+        advance(upstream, 90)
+        kept = told(await client.call_tool("session_keepalive", {"session_id": session_id}))
+        advance(upstream, 90)
+        listed = told(await client.call_tool("session_list", {}))
+        ended = await client.call_tool("session_end", {"session_id": session_id})
+        after = await run(client, "sandbox/count", {"step": 1}, session=session_id)
+
+    assert ("active", 1, 100) == (before["status"], before["runs"], before["idle_timeout_seconds"])
+    assert kept["session_expires_at"] > before["session_expires_at"]
+    assert [session_id] == [session["session_id"] for session in listed["sessions"]]
+    assert not ended.is_error
+    assert "session_ended" == told(after)["error"]["code"]
+
+
+async def test_four_failures_are_four_answers(connect: Connect, upstream: Upstream) -> None:
+    """Each says what became of the state; none is silently moved to a new session."""
+    async with connect() as client:
+        expired = (await count(client, session="new", session_timeout=10))["session_id"]
+        advance(upstream, 11)
+        lost = (await count(client, session="new", session_timeout=3600))["session_id"]
+        upstream.sandbox.faults.add(LoseWorker(), method="POST", path="/apps/run")
+        during = await run(client, "sandbox/count", {"step": 1}, session=lost)
+        answers = {
+            name: await run(client, "sandbox/count", {"step": 1}, session=session)
+            for name, session in {"expired": expired, "lost": lost, "unknown": "nosuchsession"}.items()
+        }
+        ended = (await count(client, session="new"))["session_id"]
+        await client.call_tool("session_end", {"session_id": ended})
+        answers["ended"] = await run(client, "sandbox/count", {"step": 1}, session=ended)
+        sessions = told(await client.call_tool("session_list", {}))["sessions"]
+
+    codes = {name: told(answer)["error"]["code"] for name, answer in answers.items()}
+    assert {
+        "expired": "session_expired",
+        "lost": "worker_lost",
+        "unknown": "session_not_found",
+        "ended": "session_ended",
+    } == codes
+    assert all('session="new"' in text_of(answer) for answer in answers.values())
+    assert ("task_failed", "started") == tuple(told(during)["error"][name] for name in ("code", "outcome"))
+    assert not [one for one in sessions if one["status"] == "active"]
+
+
+async def test_a_session_of_another_app_is_refused(connect: Connect) -> None:
+    async with connect() as client:
+        session_id = (await count(client, session="new"))["session_id"]
+        result = await run(client, "sandbox/echo", {}, session=session_id)
+
+    assert ("conflict", "not_started") == tuple(told(result)["error"][name] for name in ("code", "outcome"))
+    assert "belongs to one app" in text_of(result)
+
+
+@pytest.mark.parametrize("timeout", [0, 3601, -5])
+async def test_a_timeout_out_of_bounds_is_refused_before_anything(
+    connect: Connect, upstream: Upstream, timeout: int
+) -> None:
+    """Nought is no time-out at all, so it is the default; beyond the bounds nothing is started."""
+    async with connect() as client:
+        result = await run(client, "sandbox/count", {"step": 1}, session="new", session_timeout=timeout)
+
+    if timeout == 0:
+        assert "completed" == told(result)["status"]
+    else:
+        assert "session_timeout is 1 to 3600 seconds" in text_of(result)
+        assert () == upstream.sandbox.ledger.starts
+
+
+async def test_functions_of_an_app_have_schemas_of_their_own(connect: Connect) -> None:
+    async with connect() as client:
+        about = told(await client.call_tool("app_get", {"app": "sandbox/memory:set_value"}))
+        first = told(await run(client, "sandbox/memory", {"key": "a", "value": 7}, function="set_value", session="new"))
+        wrong = await run(client, "sandbox/memory:set_value", {"key": "a"}, session=first["session_id"])
+        found = told(await run(client, "sandbox/memory:get_value", {"key": "a"}, session=first["session_id"]))
+
+    assert {"key", "value"} == set(about["input_schema"]["properties"])
+    assert ["get_all", "get_value", "increment", "set_value"] == about["functions"]
+    assert "'value' is missing" in text_of(wrong)
+    assert (True, 7) == (found["output"]["found"], found["output"]["value"])
+
+
+async def test_an_answer_survives_a_session_that_cannot_be_read(connect: Connect, upstream: Upstream) -> None:
+    """The run is over and paid for; when it is not known how long its session lives, that alone is missing."""
+    upstream.sandbox.faults.add(Status(code=403, error="forbidden"), method="GET", path="/sessions/*", times=-1)
+    async with connect() as client:
+        outcome = await count(client, session="new")
+
+    assert ("completed", True) == (outcome["status"], "session_expires_at" not in outcome)
