@@ -7,10 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from inferencesh_mcp import __version__
 from inferencesh_mcp.app import NAME, OFFERS, build, tools
+from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.settings import Settings
+from inferencesh_mcp.tools.showing import failure
 from tests.generated import CONTRACT, README, ROOT, as_file, contract, with_tables
 
 MOST_BYTES = 18_000  # of tools/list: every host pays for them on every request
@@ -46,6 +49,15 @@ def test_a_tool_suits_every_known_host(name: str) -> None:
     assert "$ref" not in json.dumps(tool["inputSchema"])
 
 
+def test_an_answer_that_says_what_went_wrong_fits_its_tools_schema() -> None:
+    """Hosts on older SDKs check failures too, and would show their own complaint instead of our words."""
+    told = failure(InvalidInput(message="no such app", outcome="not_started")).structured_content
+    schemas = [tool["outputSchema"] for tool in contract().values() if "outputSchema" in tool]
+
+    assert schemas
+    assert [] == [error for schema in schemas for error in Draft202012Validator(schema).iter_errors(told)]
+
+
 def test_what_can_spend_is_never_read_only() -> None:
     spending = {"app_run", "app_run_many", "task_cancel", "file_upload", "file_save", "file_delete"} | {
         "session_keepalive",
@@ -58,11 +70,22 @@ def test_what_can_spend_is_never_read_only() -> None:
 def test_read_only_offers_nothing_that_spends_changes_or_writes() -> None:
     offered = {tool.name for tool in tools(Settings(read_only=True))}
 
-    assert {"app_list", "app_get", "task_get", "task_list", "task_logs", "file_list", "session_list", "session_get"} == offered
+    assert {
+        "app_list",
+        "app_get",
+        "task_get",
+        "task_list",
+        "task_logs",
+        "file_list",
+        "session_list",
+        "session_get",
+    } == offered
 
 
 def test_toolsets_limit_what_is_offered() -> None:
-    assert {"file_upload", "file_list", "file_save", "file_delete"} == {tool.name for tool in tools(Settings(toolsets=("files",)))}
+    assert {"file_upload", "file_list", "file_save", "file_delete"} == {
+        tool.name for tool in tools(Settings(toolsets=("files",)))
+    }
 
 
 def test_the_instructions_fit_the_shortest_limit() -> None:

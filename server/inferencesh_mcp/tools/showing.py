@@ -34,15 +34,17 @@ class FileLink(BaseModel):
 class RunOutcome(BaseModel):
     """What became of a run; what does not apply is left out."""
 
-    task_id: str
+    # Nothing is required: hosts on older SDKs hold failures against this schema too, and one that says why no run came
+    # about has neither id nor status. It would reach the model as a fault of the protocol, without its words.
+    task_id: str | None = None
     app: str | None = None
-    status: str
+    status: str | None = None
     output: Any = None
     files: list[FileLink] | None = None
     session_id: str | None = None
     session_expires_at: str | None = None
-    error: Any = None
-    usage: list[Any] | None = None
+    error: dict[str, Any] | None = None
+    usage: list[dict[str, Any]] | None = None
     elapsed_seconds: float | None = None
     next: str | None = None
 
@@ -173,7 +175,8 @@ def _consequence(exc: InferenceError) -> str:
         case "not_started":  # whether a refusal over money cost money is for the API alone to say (X-17)
             return "Nothing was started." if isinstance(exc, PaymentRequired) else "Nothing was started or charged."
         case "started":
-            return f"The run was started and may go on. Task: {exc.task_id}"
+            known = f" and may go on. Task: {exc.task_id}" if exc.task_id else "; it may be charged."
+            return f"The run was started{known}"
         case _:
             return "Whether a run was started is unknown."
 

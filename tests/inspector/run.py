@@ -1,0 +1,135 @@
+"""Let the MCP Inspector judge the server, unmodified, in both eras: `python tests/inspector/run.py`.
+
+What `package.json` pins is installed from npm the first time, into `.venv/inspector-node` or the folder that
+`INSPECTOR_DIR` names. No install script is run: Node comes as a package that holds nothing but the binary.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
+from typing import Any
+
+import anyio
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "official"))  # its checks are named and counted the same way
+
+from checks import Checks  # noqa: E402
+
+ERAS = {"2025": "legacy", "2026": "modern"}
+SERVER = [sys.executable, "-m", "inferencesh_mcp", "--sandbox"]
+NEEDED = {"app_list", "app_get", "app_run", "task_get", "task_cancel"}
+"""What a host must find, whatever else there is."""
+
+
+def folder() -> Path:
+    return Path(os.environ.get("INSPECTOR_DIR") or HERE.parent.parent / ".venv" / "inspector-node").absolute()
+
+
+async def installed() -> str:
+    """Install what is pinned where it is not yet; returns why it could not be, or nothing."""
+    pinned, done = HERE / "package.json", folder() / "installed.json"
+    if done.is_file() and done.read_bytes() == pinned.read_bytes():
+        return ""
+    shutil.rmtree(folder() / "node_modules", ignore_errors=True)
+    folder().mkdir(parents=True, exist_ok=True)
+    shutil.copy(pinned, folder())
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", "--force"]
+    npm = await anyio.run_process(command, cwd=folder(), stdout=PIPE, stderr=STDOUT, check=False)
+    if npm.returncode:
+        return npm.stdout.decode()
+    shutil.copy(pinned, done)  # only now: an install that broke off is begun anew
+    return ""
+
+
+@dataclass(frozen=True)
+class Told:
+    """How one call of the Inspector ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+async def inspect(era: str, *arguments: str) -> Told:
+    """Have the Inspector start the server, as a host does, and do one thing with it."""
+    modules = folder() / "node_modules"
+    node = next((str(path) for path in sorted(modules.glob("node-*/bin/node"))), "node")
+    launcher = modules / "@modelcontextprotocol" / "inspector" / "clients" / "launcher" / "build" / "index.js"
+    command = [node, str(launcher), "--cli", *SERVER, "--protocol-era", era, *arguments]
+    home = {**os.environ, "HOME": str(folder())}  # it keeps a file of its own there
+    done = await anyio.run_process(command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=home, check=False)
+    return Told(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+async def call(era: str, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Call a tool; returns its whole result."""
+    given = ["--tool-name", tool, "--tool-args-json", json.dumps(arguments), "--format", "json"]
+    told = await inspect(era, "--method", "tools/call", *given)
+    assert told.code == 0, told.err + told.out
+    return told.json["result"]
+
+
+async def lists_tools_that_every_host_accepts(era: str) -> None:
+    """`--strict` ends with 6 where a schema would not be understood by some host."""
+    told = await inspect(era, "--method", "tools/list", "--strict")
+    assert told.code == 0, told.err
+    assert not (found := re.search(r"\b[1-9]\d* errors?\b", told.err)), found
+    assert {tool["name"] for tool in told.json["tools"]} >= NEEDED, told.out
+
+
+async def runs_an_app(era: str) -> None:
+    result = await call(era, "app_run", {"app": "sandbox/echo", "input": {"n": 2}})
+    outcome = result["structuredContent"]
+    assert not result.get("isError"), result
+    assert (outcome["status"], outcome["output"]) == ("completed", {"n": 2}), result
+    assert outcome["task_id"] in result["content"][0]["text"], result
+
+
+async def finds_apps(era: str) -> None:
+    result = await call(era, "app_list", {"query": "echo"})
+    assert "sandbox/echo" in [app["app"] for app in result["structuredContent"]["apps"]], result
+    assert "sandbox/echo" in result["content"][0]["text"], result
+
+
+async def says_what_is_wrong(era: str) -> None:
+    """A failure is an answer that names what to correct, and not an error of the protocol; the Inspector ends with 5."""
+    given = json.dumps({"app": "sandbox/draw", "input": {"promt": "a kite"}})
+    told = await inspect(era, "--method", "tools/call", "--tool-name", "app_run", "--tool-args-json", given)
+    assert told.code != 0, told.out
+    assert "promt" in told.out + told.err, told
+
+
+FLOWS: dict[str, Callable[[str], Awaitable[None]]] = {
+    "tools/list --strict finds no error in any schema": lists_tools_that_every_host_accepts,
+    "tools/call app_run runs sandbox/echo": runs_an_app,
+    "tools/call app_list finds sandbox/echo": finds_apps,
+    "tools/call with a wrong input says what is wrong": says_what_is_wrong,
+}
+
+
+async def main() -> int:
+    checks = Checks()
+    if why_not := await installed():
+        checks.failure("the Inspector can be installed", why_not)
+        return checks.close()
+    for year, era in ERAS.items():
+        for name, flow in FLOWS.items():
+            await checks.check(f"{year}: {name}", lambda flow=flow, era=era: flow(era))
+    return checks.close()
+
+
+if __name__ == "__main__":
+    sys.exit(anyio.run(main))
