@@ -17,7 +17,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "api": ({"errors"}, {"httpx2", "pydantic", "anyio"}),
     "flows": ({"api", "errors"}, {"anyio", "jsonschema"}),
     "caller": ({"api", "flows", "settings", "errors"}, {"mcp"}),
-    "tools": ({"caller", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
+    "tools": ({"caller", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio", "PIL"}),
     "logs": ({"api", "settings"}, set()),
     "sandbox": (set(), {"anyio", "pydantic", "starlette", "uvicorn", "jsonschema"}),
     "web": ({"caller", "settings", "errors"}, {"mcp", "starlette", "uvicorn"}),

@@ -21,6 +21,7 @@ from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.fitting import fitted
 from inferencesh_mcp.tools.listing import batch
 from inferencesh_mcp.tools.offering import offer
+from inferencesh_mcp.tools.previewing import shown
 from inferencesh_mcp.tools.showing import RunOutcome, answer, outcome
 from inferencesh_mcp.tools.telling import progress
 
@@ -119,7 +120,7 @@ async def app_run(
         if dry_run:
             return _rehearsed(*await running.rehearse(who, wanted, report))
         ran = await running.run(who, wanted, report, seconds=who.wait_seconds if wait else 0)
-    return outcome(ran.task, app=ran.app, seconds=ran.seconds, session=ran.session)
+    return await shown(ctx, outcome(ran.task, app=ran.app, seconds=ran.seconds, session=ran.session))
 
 
 @offer("apps", "Run an app on many inputs")

@@ -15,6 +15,7 @@ from inferencesh_mcp.flows import running
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.fitting import fitted
 from inferencesh_mcp.tools.offering import offer
+from inferencesh_mcp.tools.previewing import shown
 from inferencesh_mcp.tools.showing import RunOutcome, answer, outcome
 from inferencesh_mcp.tools.telling import progress
 
@@ -33,7 +34,7 @@ async def task_get(
     if wait_seconds and not task.ended:
         async with progress(ctx) as report:
             task = await running.attend(who, task, report, wait_seconds)
-    return outcome(task, session=await running.session_of(who, task))
+    return await shown(ctx, outcome(task, session=await running.session_of(who, task)))
 
 
 @offer("tasks", "List tasks", reads=True)
