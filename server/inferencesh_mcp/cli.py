@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +14,7 @@ from inferencesh_mcp.errors import InferenceError, SettingsError
 from inferencesh_mcp.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -60,18 +59,10 @@ def _settings(environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
     return Settings.from_environ({**environ, **given})
 
 
-@contextmanager
-def _uncollected() -> Generator[None]:
-    """Start without the garbage collector: what a start makes is kept, and searching it took a tenth of the time.
-
-    Afterwards it is left out of every later search too.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
+def _collect() -> None:
+    """Look for garbage from now on (see `__main__`), and never in what the start has made."""
+    gc.freeze()
+    gc.enable()
 
 
 @click.group(
@@ -90,13 +81,14 @@ def _group(context: click.Context, /, **flags: Any) -> None:
     settings = _settings(context.obj, flags)
     if context.invoked_subcommand:
         context.obj = settings
+        _collect()
         return
-    with _uncollected():
-        from inferencesh_mcp import logs, stdio
-        from inferencesh_mcp.app import build
+    from inferencesh_mcp import logs, stdio
+    from inferencesh_mcp.app import build
 
-        logs.configure(settings, sys.stderr)
-        server = build(settings)
+    logs.configure(settings, sys.stderr)
+    server = build(settings)
+    _collect()
     stdio.serve(server)
 
 
