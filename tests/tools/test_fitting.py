@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferencesh_mcp.tools.fitting import MOST_TOKENS, fitted, tokens, visible
+from inferencesh_mcp.tools.fitting import MOST_TOKENS, fitted, parts, tokens, visible
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -65,3 +65,11 @@ def test_lines_and_letters_of_every_script_stay() -> None:
     text = "Grüße\n\tこんにちは مرحبا 👍"
 
     assert text == visible(text)
+
+
+@pytest.mark.parametrize("text", ["", "a", "word " * 50_000, "日本" * 30_000, "x😀" * 20_000])
+def test_the_parts_of_a_text_are_all_of_it(text: str) -> None:
+    found = parts(text)
+
+    assert text == "".join(found)
+    assert all(tokens(part) <= MOST_TOKENS for part in found)

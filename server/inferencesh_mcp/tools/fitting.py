@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, cast
 
-MOST_TOKENS = 18_000  # for an output; the rest of the answer around it is small
+MOST_TOKENS = 16_000  # for an output; the rest of the answer around it is small
 # Control characters, lone surrogates, and what hides or reorders text: bidi controls, zero-width, tags (threat T-17).
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
@@ -43,21 +43,34 @@ class Fitted:
 
 def fitted(value: Any, most: int = MOST_TOKENS) -> Fitted:
     """Return a JSON value small enough, cleaned; the longest texts and lists give way first, and say how long they were."""
-    whole = _dumped(value)
+    whole = as_json(value)
     value = _shorter(value, None, None)
     if tokens(whole) <= most:
         return Fitted(value, 0)
     texts, items = 16_000, 1_000
     while texts > 40:
         smaller = _shorter(value, texts, items)
-        if tokens(_dumped(smaller)) <= most:
+        if tokens(as_json(smaller)) <= most:
             return Fitted(smaller, len(whole))
         texts, items = texts // 2, max(3, items // 2)
     return Fitted({"cut": f"{len(whole)} characters of JSON"}, len(whole))
 
 
-def _dumped(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Write a JSON value as text for a model: every script as it is."""
+    return json.dumps(value, ensure_ascii=False, default=str, indent=indent)
+
+
+def parts(text: str, most: int = MOST_TOKENS) -> list[str]:
+    """Split a text into parts that each fit one answer."""
+    rest, found = visible(text), list[str]()
+    while rest:
+        length = min(len(rest), 2 * most)  # two letters a token is the best there is
+        while tokens(rest[:length]) > most:
+            length = max(1, length * 3 // 4)
+        found.append(rest[:length])
+        rest = rest[length:]
+    return found
 
 
 def _shorter(value: Any, texts: int | None, items: int | None) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows.batching import Skipped
 from inferencesh_mcp.flows.outputs import output_files
-from inferencesh_mcp.tools.fitting import MOST_TOKENS, fitted, tokens
+from inferencesh_mcp.tools.fitting import MOST_TOKENS, as_json, fitted, tokens
 from inferencesh_mcp.tools.showing import FileLink, answer, error_of, why
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ Row = dict[str, Any]
 def batch(app: str, ends: list[End]) -> CallToolResult:
     """Show how each input ended, in order. The call itself failed only where nothing came of any of them."""
     rows = [_row(number, end) for number, end in enumerate(ends)]
-    room = _filled(rows, "error", [_error(end) for end in ends], MOST_TOKENS - tokens(_json(rows)))
+    room = _filled(rows, "error", [_error(end) for end in ends], MOST_TOKENS - tokens(as_json(rows)))
     _filled(rows, "output", [fitted(_output(end), MOST_TOKENS // 4).value for end in ends], room)
     counts = Counter(row["status"] for row in rows)
     told = {"app": app, "counts": dict(counts), "results": rows}
@@ -62,7 +61,7 @@ def _output(end: End) -> Any:
 def _filled(rows: list[Row], name: str, values: list[Any], room: int) -> int:
     """Put each value into its row while there is room, and return what is left of it."""
     for row, value in zip(rows, values, strict=True):
-        cost = tokens(_json(value)) + 8
+        cost = tokens(as_json(value)) + 8
         if value is not None and cost <= room:
             row[name] = value
             room -= cost
@@ -89,9 +88,5 @@ def _next(rows: list[Row]) -> list[str]:
 
 def _line(row: Row) -> str:
     error = f": {row['error']['code']}: {row['error'].get('message', '')}" if "error" in row else ""
-    output = f": {_json(row['output'])}" if "output" in row else ""
+    output = f": {as_json(row['output'])}" if "output" in row else ""
     return f"{row['index']}. {row['status']} {row.get('task_id', '')}".rstrip() + error + output
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)

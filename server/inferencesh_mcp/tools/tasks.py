@@ -16,7 +16,7 @@ from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.fitting import fitted
 from inferencesh_mcp.tools.offering import offer
 from inferencesh_mcp.tools.previewing import shown
-from inferencesh_mcp.tools.showing import RunOutcome, answer, outcome
+from inferencesh_mcp.tools.showing import RunOutcome, answer, outcome, part_of
 from inferencesh_mcp.tools.telling import progress
 
 TaskId = Annotated[str, Field(description="from app_run or task_list")]
@@ -27,6 +27,7 @@ async def task_get(
     task_id: TaskId,
     ctx: Ctx,
     wait_seconds: Annotated[float, Field(ge=0, le=3600, description="wait up to this long for the end")] = 0,
+    part: Annotated[int, Field(ge=0, description="of an output that was cut, from 1")] = 0,
 ) -> Annotated[CallToolResult, RunOutcome]:
     """A task's status and output. With wait_seconds it follows the live run and reports progress; 45 suits most hosts."""
     who = caller(ctx)
@@ -34,6 +35,8 @@ async def task_get(
     if wait_seconds and not task.ended:
         async with progress(ctx) as report:
             task = await running.attend(who, task, report, wait_seconds)
+    if part:
+        return part_of(task, part)
     return await shown(ctx, outcome(task, session=await running.session_of(who, task)))
 
 
