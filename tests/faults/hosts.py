@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -203,3 +204,10 @@ def _equals_the_record(outcome: dict[str, Any], sandbox: Sandbox) -> None:
     assert 1 == len(tasks)
     if outcome["status"] == "completed":
         assert (tasks[0].status.name.lower(), tasks[0].output) == (outcome["status"], outcome.get("output")), "I-4"
+
+
+def peak_memory() -> int:
+    """Bytes that the server process in front of this test held at most."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text(encoding="ascii").split()
+    status = [Path(f"/proc/{pid}/status").read_text(encoding="utf-8") for pid in children]
+    return max(int(line.split()[1]) * 1024 for text in status for line in text.splitlines() if "VmHWM" in line)
