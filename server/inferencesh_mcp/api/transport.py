@@ -25,7 +25,7 @@ from inferencesh_mcp.api.answers import Answer, Refusal, final, judged, lost, re
 from inferencesh_mcp.api.attempts import Attempts, GivenUp
 from inferencesh_mcp.api.problems import Unwrapped, problem
 from inferencesh_mcp.api.retry import Failure, Operation
-from inferencesh_mcp.errors import FileRefused, InvalidInput, UpstreamError
+from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput, UpstreamError
 
 if TYPE_CHECKING:
     import ssl
@@ -42,6 +42,8 @@ DOWNLOAD_LIMIT = 512 * 1024 * 1024
 STREAMS_LIMIT = 1000
 """Streams open at a time; more wait. Our own count, because the library's pool fails the one too many (F-1)."""
 CLOSE_SECONDS = 2.0
+END_SECONDS = 0.05
+"""Wait for a stream's end when its last line was read."""
 
 _Kind = Literal["calls", "runs", "streams", "files"]
 _NEVER_SENT = (
@@ -105,6 +107,7 @@ class Transport:
         self.skew = timedelta()
         """How far the API's clock is ahead of this machine's, by the `Date` of its last answer (to a second)."""
         self._base = addresses.base_url(base_url, "INFERENCE_BASE_URL")
+        self._root = httpx2.URL(self._base)
         self._proxy = addresses.base_url(proxy_url, "INFERENCE_PROXY_URL") if proxy_url else ""
         self._home = addresses.loopback_port(self._base)
         self._client = client
@@ -157,6 +160,9 @@ class Transport:
                 raise problem(response.status_code, response.headers, await _error_body(response))
             async with aclosing(_chunks(response)) as chunks:
                 yield chunks
+                # After the last line the end follows at once: a connection that was read to it can be used again.
+                with suppress(InferenceError), anyio.move_on_after(END_SECONDS):
+                    await anext(chunks, None)
 
     async def put(
         self, url: str, content: Callable[[], AsyncIterable[bytes]], *, size: int, content_type: str, key: Key | None
@@ -262,16 +268,17 @@ class Transport:
         headers = self._headers(key, "application/json")
         if content is not None:
             headers["content-type"] = "application/json"
-        url = target = self._url(call.path)
+        url = self._url(call.path)
         if self._proxy:
-            headers["x-inf-target-url"], url = target, self._proxy
+            headers["x-inf-target-url"], url = str(url), httpx2.URL(self._proxy)
         return httpx2.Request(call.method, url, headers=headers, content=content, extensions={"timeout": _TIMEOUT})
 
     def _stream_request(self, path: str, key: Key | None) -> httpx2.Request:
         headers = self._headers(key, "application/x-ndjson")
-        url = target = self._url(path)
+        url = self._url(path)
         if self._proxy:
-            headers["x-inf-target-url"], url = target, f"{self._proxy}?__inf_target={quote(target, safe='')}"
+            headers["x-inf-target-url"] = target = str(url)
+            url = httpx2.URL(f"{self._proxy}?__inf_target={quote(target, safe='')}")
         return httpx2.Request("GET", url, headers=headers, extensions={"timeout": _STREAM_TIMEOUT})
 
     async def _file_request(
@@ -312,14 +319,14 @@ class Transport:
         }
         return headers | {"authorization": key.authorization} if key else headers
 
-    def _url(self, path: str) -> str:
+    def _url(self, path: str) -> httpx2.URL:
         """The base URL and the path; InvalidInput should the two together ever leave the base (I-19)."""
-        url, base = httpx2.URL(self._base + path), httpx2.URL(self._base)
+        url, base = httpx2.URL(self._base + path), self._root
         at_home = (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port)
         below = url.raw_path.startswith(base.raw_path.rstrip(b"/") + b"/")
         if not (at_home and below) or {b"..", b"."} & set(url.raw_path.split(b"/")):
             raise InvalidInput(message="the request would have left the API's own address")
-        return str(url)
+        return url
 
     def _pool(self, kind: _Kind) -> httpx2.AsyncBaseTransport:
         if self._network is not None:
