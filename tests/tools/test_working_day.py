@@ -1,0 +1,99 @@
+"""An agent's working day, from the first upload to the last clean-up, over every way in."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from mcp import Client
+
+from inferencesh_mcp.sandbox import Sandbox, TurnedClock, serving
+from tests.conftest import KEY, Connect, Upstream, Way
+from tests.tools.test_runs import run, told
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    clock = TurnedClock()
+    sandbox = Sandbox(clock)
+    async with serving(sandbox) as url, anyio.create_task_group() as group:
+        group.start_soon(clock.hurry)
+        yield Upstream(sandbox, url)
+        group.cancel_scope.cancel()
+
+
+def picture(width: int, height: int) -> bytes:
+    """A PNG of one colour, written by hand: what a person has on disk."""
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + b"\x20\x80\xc0" * width) * height
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+async def uploaded(client: Client, way: Way, path: Path) -> str:
+    """By path where the server shares the disk; else by a ticket, so that the bytes pass neither model nor server."""
+    if way.transport != "http":
+        return str(told(await client.call_tool("file_upload", {"source": str(path)}))["uri"])
+    ticket = told(await client.call_tool("file_upload", {"filename": path.name, "content_type": "image/png"}))
+    async with httpx2.AsyncClient() as shell:
+        sent = await shell.put(ticket["upload_url"], content=path.read_bytes(), headers=ticket["headers"])
+    assert sent.is_success
+    assert ticket["expires_at"]
+    assert re.fullmatch(r"curl -sS --fail -X PUT -H '[^']*' --upload-file FILE '[^']*'", ticket["curl"])
+    return str(ticket["uri"])
+
+
+async def test_a_working_day(connect: Connect, upstream: Upstream, way: Way, folder: Path) -> None:
+    """Upload, look at it, count in a session, let it expire, run a batch with failures, save everything, tidy up."""
+    path = folder / "holiday.png"
+    path.write_bytes(picture(120, 80))
+    clock: Any = upstream.sandbox.clock
+    async with connect() as client:
+        uri = await uploaded(client, way, path)
+        seen = told(await run(client, "sandbox/picture-info", {"image": uri}))
+        assert (120, 80, "png") == tuple(seen["output"][name] for name in ("width", "height", "format"))
+
+        counted = [told(await run(client, "sandbox/count", {"step": 1}, session="new", session_timeout=60))]
+        session_id = counted[0]["session_id"]
+        counted += [told(await run(client, "sandbox/count", {"step": 1}, session=session_id)) for _ in range(2)]
+        assert [1, 2, 3] == [outcome["output"]["value"] for outcome in counted]
+        clock.advance(50)
+        kept = told(await client.call_tool("session_keepalive", {"session_id": session_id}))
+        assert kept["session_expires_at"] > counted[-1]["session_expires_at"]
+        clock.advance(61)
+        late = await run(client, "sandbox/count", {"step": 1}, session=session_id)
+        assert ("session_expired", "not_started") == tuple(told(late)["error"][name] for name in ("code", "outcome"))
+
+        inputs = [{"seconds": 0.01, "steps": 2, **({"fail_at": 2} if n in {3, 17} else {})} for n in range(20)]
+        batch = told(await client.call_tool("app_run_many", {"app": "sandbox/slow", "inputs": inputs}))
+        assert {"completed": 18, "failed": 2} == batch["counts"]
+        assert [3, 17] == [row["index"] for row in batch["results"] if "error" in row]
+
+        if way.transport != "http":
+            saved = told(await client.call_tool("file_save", {"task_id": seen["task_id"], "to": "day"}))
+            assert [folder / "day"] == [Path(file["path"]).parent for file in saved["files"]]
+        else:
+            refused = await client.call_tool("file_save", {"task_id": seen["task_id"]})
+            assert "file_refused" == told(refused)["error"]["code"]
+
+        files = told(await client.call_tool("file_list", {}))["files"]
+        assert uri in [file["uri"] for file in files]
+        for file in files:
+            assert not (await client.call_tool("file_delete", {"file": file["file_id"]})).is_error
+        assert [] == told(await client.call_tool("file_list", {}))["files"]
+
+    starts = upstream.sandbox.ledger.starts
+    assert 1 + 3 + 20 == len(starts) == len({start.task_id for start in starts})
+    assert not [entry for entry in upstream.sandbox.ledger.requests() if KEY in entry.path]
