@@ -123,6 +123,7 @@ class Scripted:
     def __init__(self):
         self.scripts = {}
         self.seen = []
+        self.connections = 0
 
     def on(self, method, path, *plays):
         self.scripts[method, path] = list(plays)
@@ -131,6 +132,7 @@ class Scripted:
         return sum((one.method, one.path) == (method, path) for one in self.seen)
 
     async def handle(self, stream):
+        self.connections += 1
         with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             async with stream:
                 buffer = b""

@@ -9,7 +9,7 @@ import pytest
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, RunRequest, Transport
 from inferencesh_mcp.api.keys import Key
-from tests.api.conftest import KEY, fin, problem, rst, status
+from tests.api.conftest import KEY, fin, lines, problem, rst, status
 
 pytestmark = pytest.mark.anyio
 
@@ -346,6 +346,18 @@ async def test_cancelling_a_call_closes_its_connection(api, script):
 
     with anyio.fail_after(2):
         await gone.wait()
+
+
+@pytest.mark.parametrize(("end", "connections"), [("eof", 1), ("hang", 2), ("fin", 2)])
+async def test_a_stream_that_ends_leaves_its_connection_to_the_next(transport, script, end, connections):
+    """Each new one would cost a run the handshake; one whose end does not come at once is not waited for."""
+    script.on("GET", "/tasks/t/stream", lines({"id": "t", "status": "completed"}, end=end))
+
+    for _ in range(2):
+        async with transport.stream("/tasks/t/stream", None) as chunks:
+            await anext(chunks)
+
+    assert connections == script.connections
 
 
 async def test_a_call_ends_at_its_deadline(upstream, script, time):
