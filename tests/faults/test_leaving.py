@@ -154,9 +154,11 @@ async def test_x30_a_call_cancelled_before_its_start_starts_nothing(host: Hosted
     upload = upstream.sandbox.faults.hold("PUT", "/**")
     async with host() as my:
         await my.cancelled_at(gate.reached.wait, "slow", LONG)
+        await still_answers(my)
         gate.release()
         picture = "data:image/png;base64,iVBORw0KGgo="
         await my.cancelled_at(upload.reached.wait, "picture-info", {"image": picture})
+        await still_answers(my)
         upload.release()
         await still_answers(my)
     assert not upstream.sandbox.ledger.requests("POST", RUN)
@@ -231,8 +233,8 @@ async def test_x32_a_call_cancelled_before_its_end_is_confirmed_is_not_answered(
     gate = upstream.sandbox.faults.hold("GET", "/tasks/*")
     async with host() as my:
         await my.cancelled_at(gate.reached.wait, "echo", {"n": 1})
+        await until(lambda: "had ended when its caller left" in my.read_log())
         gate.release()
-        await until(lambda: "left" in my.read_log())
         await still_answers(my)
     judge(my, upstream.sandbox, starts=1)
 

@@ -1,0 +1,221 @@
+"""The process ends when it is told to, with its runs taken care of, and survives its host: rows X-33, X-34, F-6 to F-8."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from inferencesh_mcp.sandbox.faults import Stall, Status, Swallow
+from tests.conftest import Upstream
+from tests.faults.hosts import until
+from tests.faults.process import HELLO, Piped, piped
+
+pytestmark = pytest.mark.anyio
+LONG = {"seconds": 60, "steps": 1000}
+Started = Callable[..., AbstractAsyncContextManager[Piped]]
+
+
+@pytest.fixture
+def server(environ: dict[str, str], tmp_path: Path) -> Started:
+    """`async with server(INFERENCE_ON_CANCEL="keep") as pipe:`."""
+
+    def started(*, reading: bool = True, **changed: str) -> AbstractAsyncContextManager[Piped]:
+        return piped(environ | changed, tmp_path / "stderr", reading=reading)
+
+    return started
+
+
+async def running(pipe: Piped, upstream: Upstream, count: int) -> None:
+    """Have so many runs under way, whose ids are known here and there."""
+    await pipe.greet()
+    for number in range(count):
+        await pipe.run(number, "slow", **LONG)
+    await until(lambda: len(upstream.sandbox.ledger.requests("GET", "/tasks/*/stream")) == count, within=20)
+
+
+def judge(upstream: Upstream, pipe: Piped, *, starts: int, cancels: int) -> None:
+    ledger, log = upstream.sandbox.ledger, pipe.log.read_text(encoding="utf-8")
+    assert (starts, cancels) == (len(ledger.starts), len(ledger.cancels)), log[-2000:]
+    assert len({cancel.task_id for cancel in ledger.cancels}) == cancels
+    assert not [start for start in ledger.starts if start.task_id not in log], "I-2: each id is in the log"
+    assert pipe.messages is not None, "I-12: nothing but JSON came out"
+
+
+@pytest.mark.parametrize("runs", [0, 1, 50])
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+async def test_x34_a_signal_cancels_what_runs_and_ends_the_process(
+    server: Started, upstream: Upstream, kind: signal.Signals, runs: int
+) -> None:
+    """Each run is cancelled upstream, its id is in the log, and the process is gone within ten seconds."""
+    async with server(INFERENCE_MAX_CONCURRENT_RUNS="60") as pipe:
+        await running(pipe, upstream, runs)
+        pipe.process.send_signal(kind)
+
+        assert 0 == await pipe.over()
+    judge(upstream, pipe, starts=runs, cancels=runs)
+
+
+@pytest.mark.parametrize(("policy", "cancels"), [("cancel", 1), ("keep", 0)])
+async def test_x33_a_host_that_goes_in_mid_run(server: Started, upstream: Upstream, policy: str, cancels: int) -> None:
+    """End of input: the operator's choice is carried out, and the process ends."""
+    async with server(INFERENCE_ON_CANCEL=policy) as pipe:
+        await running(pipe, upstream, 1)
+        await pipe.close()
+
+        assert 0 == await pipe.over()
+    judge(upstream, pipe, starts=1, cancels=cancels)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_x34_a_start_under_way_is_waited_for_at_the_end(server: Started, upstream: Upstream, lost: bool) -> None:
+    """The signal comes between request and reply: the task's id is still learned, or looked for, and cancelled."""
+    gate = upstream.sandbox.faults.hold("POST", "/apps/run")
+    if lost:
+        upstream.sandbox.faults.add(Swallow(), path="/apps/run")
+    async with server() as pipe:
+        await pipe.greet()
+        await pipe.run(1, "slow", **LONG)
+        await gate.reached.wait()
+        pipe.process.send_signal(signal.SIGTERM)
+        with anyio.move_on_after(0.3):  # the process would be gone by then, did it not wait
+            await pipe.process.wait()
+        gate.release()
+
+        assert 0 == await pipe.over()
+    judge(upstream, pipe, starts=1, cancels=1)
+
+
+async def test_x34_a_platform_that_says_nothing_does_not_hold_up_the_end(server: Started, upstream: Upstream) -> None:
+    """Neither the start nor a cancel is ever answered: within ten seconds the process has gone all the same."""
+    upstream.sandbox.faults.add(Stall(), path="/tasks/*/cancel", times=-1)
+    async with server() as pipe:
+        await running(pipe, upstream, 1)
+        upstream.sandbox.faults.add(Stall(), path="/apps/run", times=-1)
+        await pipe.run("stalled", "slow", **LONG)
+        await until(lambda: len(upstream.sandbox.ledger.requests("POST", "/apps/run")) == 2)
+        pipe.process.send_signal(signal.SIGTERM)
+        await pipe.over()
+    judge(upstream, pipe, starts=1, cancels=0)
+    assert "may still run" in pipe.log.read_text(encoding="utf-8")
+
+
+async def test_f8_a_host_that_does_not_read_cannot_keep_the_process_alive(server: Started, upstream: Upstream) -> None:
+    """stdout is full and stays so; input ends; the runs are cancelled and the process ends."""
+    async with server(reading=False) as pipe:
+        await pipe.send({"id": 0, "method": "initialize", "params": HELLO}, {"method": "notifications/initialized"})
+        await pipe.run("run", "slow", **LONG)
+        for number in range(1, 60):  # each answer is longer than a page of the pipe
+            await pipe.send({"id": number, "method": "tools/list"})
+        await until(lambda: upstream.sandbox.ledger.requests("GET", "/tasks/*/stream"))
+        await pipe.close()
+        await pipe.over()
+    assert 1 == len(upstream.sandbox.ledger.cancels)
+
+
+async def test_f7_a_line_that_is_too_long_does_not_end_the_server(server: Started, upstream: Upstream) -> None:
+    """Nine MiB on one line are left out; what comes after is answered, and memory stays small."""
+    async with server() as pipe:
+        await pipe.greet()
+        long = {
+            "id": "long",
+            "method": "tools/call",
+            "params": {"name": "app_list", "arguments": {"query": "x" * (9 << 20)}},
+        }
+        await pipe.send(long)
+        await pipe.run(1, "echo", n=1)
+
+        assert {"n": 1} == (await pipe.answered(1))["result"]["structuredContent"]["output"]
+        assert [] == pipe.answers("long")
+        await pipe.close()
+        assert 0 == await pipe.over()
+
+
+async def test_f7_an_id_that_is_in_use_is_refused(server: Started, upstream: Upstream) -> None:
+    """Two requests with one id would both be paid, and their answers could not be told apart."""
+    async with server() as pipe:
+        await running(pipe, upstream, 1)
+        await pipe.run(0, "slow", **LONG)
+        refused = await pipe.answered(0)
+
+        assert "in use" in refused["error"]["message"]
+        await pipe.close()
+        assert 0 == await pipe.over()
+    judge(upstream, pipe, starts=1, cancels=1)
+
+
+GARBAGE = [
+    b"",
+    b"not JSON",
+    b"{",
+    b"[]",
+    b"null",
+    b"17",
+    b"\x00\x01\x02",
+    b"\xff\xfe\xfd{}",
+    b'{"jsonrpc": "2.0"}',
+    b'{"jsonrpc": "1.0", "id": 9, "method": "tools/list"}',
+    b'{"jsonrpc": "2.0", "id": NaN, "method": "tools/list"}',
+    b'{"jsonrpc": "2.0", "id": {"a": 1}, "method": "tools/list"}',
+    b'[{"jsonrpc": "2.0", "id": 9, "method": "ping"}]',
+    b'{"jsonrpc": "2.0", "id": 9, "method": 5}',
+    b'{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "nobody"}}',
+    b'{"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": [], "progress": "x"}}',
+    b'{"jsonrpc": "2.0", "id": "nobody", "result": {}}',
+    b"[" * 100_000,
+    b'{"jsonrpc": "2.0", "id": ' + b"9" * 5000 + b', "method": "tools/list"}',
+    b'{"a": ' * 50_000,
+]
+
+
+async def test_f7_garbage_on_stdin_is_survived(server: Started, upstream: Upstream) -> None:
+    """After each line that is no message, and after all of them, a request is answered; stdout holds JSON alone."""
+    async with server() as pipe:
+        await pipe.greet()
+        for number, line in enumerate(GARBAGE):
+            await pipe.send(line)
+            await pipe.run(f"after-{number}", "echo", n=number)
+            answer = await pipe.answered(f"after-{number}")
+
+            assert {"n": number} == answer["result"]["structuredContent"]["output"], line[:80]
+        await pipe.close()
+        assert 0 == await pipe.over()
+    judge(upstream, pipe, starts=len(GARBAGE), cancels=0)
+    assert {"2.0"} == {message["jsonrpc"] for message in pipe.messages}
+
+
+ODD = r"a\nb\r\nc\u2028d\u2029e\u0085f\u000bg\u0000h\u001b[31mi\ud800j\u202ek"
+ODD_TASK = (
+    f'{{"id": "t1", "status": 10, "output": {{"text": "{ODD}", "{ODD}": [1e400, -1e400, {"9" * 400}], "frame": '
+    r'"\n{\"jsonrpc\": \"2.0\", \"id\": 1, \"result\": {}}\n"}, "error": "' + ODD + '"}'
+)
+
+
+async def test_f7_what_an_app_says_cannot_break_the_frames(server: Started, upstream: Upstream) -> None:
+    """Line ends of every kind, lone surrogates, NUL, numbers that JSON has not: one frame a message, all of it JSON."""
+    upstream.sandbox.faults.add(Status(code=200, body=ODD_TASK), path="/tasks/t1", times=-1)
+    upstream.sandbox.faults.add(
+        Status(code=200, body=ODD_TASK.replace('10, "out', '11, "out')), path="/tasks/t2", times=-1
+    )
+    async with server() as pipe:
+        await pipe.greet()
+        for number in (1, 2):
+            arguments = {"name": "task_get", "arguments": {"task_id": f"t{number}"}}
+            await pipe.send({"id": number, "method": "tools/call", "params": arguments})
+            await pipe.answered(number)
+        await pipe.close()
+        assert 0 == await pipe.over()
+    assert [1, 1] == [len(pipe.answers(1)), len(pipe.answers(2))]
+    assert all("result" in message for message in pipe.messages)
+    assert not [line for line in pipe.lines if b"\x1b" in line or b"\\u001b" in line]
+
+
+async def test_f6_the_end_of_input_before_a_word_is_an_end(server: Started) -> None:
+    async with server() as pipe:
+        await pipe.close()
+        assert 0 == await pipe.over()
+    assert [] == pipe.lines
