@@ -102,10 +102,11 @@ async def _following(url: str, tasks: list[str]) -> AsyncIterator[tuple[int, int
     async with await anyio.open_process(command, stderr=None, env=environ()) as process, anyio.create_task_group() as group:  # fmt: skip
         assert process.stdin is not None
         assert process.stdout is not None
+        await process.stdin.send(json.dumps({"url": url, "key": KEY, "tasks": tasks}).encode() + b"\n")
         await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", 100)
         idle = resident(process.pid)
         group.start_soon(count, process)
-        await process.stdin.send(json.dumps({"url": url, "key": KEY, "tasks": tasks}).encode() + b"\n")
+        await process.stdin.send(b"\n")
         while counted < len(tasks) * 2:  # all are open, and each has told of something
             await anyio.sleep(0.1)
         yield process.pid, resident(process.pid) - idle, lambda: counted
