@@ -15,7 +15,7 @@ from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import environ
 from tests.test_contract import MOST_BYTES
 
-PAIRS = 12
+PAIRS = 16
 BARE = [sys.executable, str(Path(__file__).with_name("bare.py"))]
 BRIDGE = [sys.executable, "-m", "inferencesh_mcp"]
 
