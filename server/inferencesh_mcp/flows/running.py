@@ -49,9 +49,9 @@ async def run(caller: Caller, wanted: Wanted, report: Report, *, seconds: float)
             exc.outcome, exc.retry_safe = "not_started", True
             raise
         task = await start(caller, request, app.id)
-        with caller.live.owning(caller.principal, task.id):
-            task = await _followed_or_cancelled(caller, task, report, seconds - (time.monotonic() - began))
-    return Ran(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=await session_of(caller, task))
+        caller.live.own(caller.principal, task.id)
+        task, session = await _seen_off(caller, task, report, seconds - (time.monotonic() - began))
+    return Ran(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
 
 
 async def rehearse(caller: Caller, wanted: Wanted, report: Report) -> tuple[RunRequest, Estimate | None]:
@@ -92,17 +92,17 @@ async def attend(caller: Caller, task: Task, report: Report, seconds: float) -> 
     return task
 
 
-async def _followed_or_cancelled(caller: Caller, task: Task, report: Report, budget: float) -> Task:
+async def _seen_off(caller: Caller, task: Task, report: Report, budget: float) -> tuple[Task, Session | None]:
     """Follow; and when nobody can receive the result any more, stop the run rather than let it cost (promise 3)."""
-    seen = task
     try:
         await anyio.lowlevel.checkpoint()  # a cancellation that came while the start was under way
         if budget > 0 and not task.ended:
-            return await attend(caller, task, report, budget)
+            task = await attend(caller, task, report, budget)
+        return task, await session_of(caller, task)
     except anyio.get_cancelled_exc_class():
-        await leave(caller, seen.id)
+        if not task.ended:
+            await leave(caller, task.id)
         raise
     except InferenceError as exc:
         exc.outcome, exc.task_id, exc.retry_safe = "started", task.id, False
         raise
-    return task

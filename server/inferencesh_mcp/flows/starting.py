@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
+from collections import Counter, OrderedDict
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between the looks at the recent tasks
 ALLOWANCE = timedelta(seconds=2)  # on top of the known skew: `Date` has whole seconds, and replies take a while
+REMEMBERED = 4_096  # tasks: those of the last minutes are enough, a lost reply is looked for in seconds
 LAST_LOOK = 3.0  # seconds; with the cancel after it, within what a process has for its end
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Live:
         self._most = most
         self._running: Counter[str] = Counter()
         self._asked: Counter[tuple[str, str]] = Counter()
-        self._owned: set[tuple[str, str]] = set()
+        self._owned: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     @contextmanager
     def asking(self, principal: str, what: str) -> Generator[None]:
@@ -74,14 +75,11 @@ class Live:
             self._running[principal] -= 1
             self._running += Counter()  # drops the zeros
 
-    @contextmanager
-    def owning(self, principal: str, task_id: str) -> Generator[None]:
-        """Mark a task as some call's own, so that no other call adopts it."""
-        self._owned.add((principal, task_id))
-        try:
-            yield
-        finally:
-            self._owned.discard((principal, task_id))
+    def own(self, principal: str, task_id: str) -> None:
+        """Mark a task as some call's own, so that no other call adopts it, not even after that one has ended."""
+        self._owned[principal, task_id] = None
+        while len(self._owned) > REMEMBERED:
+            self._owned.popitem(last=False)
 
     def owned(self, principal: str, task_id: str) -> bool:
         return (principal, task_id) in self._owned
