@@ -38,7 +38,7 @@ async def file_upload(
     who = await caller_with_roots(ctx) if source else caller(ctx)
     if not source and not base64:
         return _ticket(await uploading.ticket(who.api, name=filename, content_type=content_type, public=public))
-    async with progress(ctx) as report:
+    async with progress(ctx, in_bytes=True) as report:
         if base64:
             given = from_base64(base64, content_type)
             file = await uploading.upload(who.api, given, report, name=filename, public=public)
@@ -102,7 +102,7 @@ async def file_save(
     to: Annotated[str, Field(description="folder below the save folder")] = "",
 ) -> CallToolResult:
     """Write a file, or everything a task made, to the save folder. Never overwrites."""
-    async with progress(ctx) as report:
+    async with progress(ctx, in_bytes=True) as report:
         saved = await saving.keep(caller(ctx), report, uri=uri, task_id=task_id, to=to)
     lines = [f"{file.path} ({file.content_type}, {size(file.size)})" for file in saved]
     files = [

@@ -25,15 +25,17 @@ LONGEST = 200  # characters: what Claude Code shows of a message
 
 
 @asynccontextmanager
-async def progress(ctx: Ctx) -> AsyncGenerator[Report]:
+async def progress(ctx: Ctx, *, in_bytes: bool = False) -> AsyncGenerator[Report]:
     """Yield a `Report` whose latest state reaches the host; where the host did not ask, one that forgets.
+
+    `in_bytes`: the call only moves files, so that its progress is bytes, of as many as the file has.
 
     Writing happens in a task of its own: a host that reads slowly delays its own messages and nothing else.
     """
     if "progress_token" not in (ctx.request_context.meta or {}):
         yield lambda _: None
         return
-    teller = _Teller(ctx)
+    teller = _Teller(ctx, in_bytes=in_bytes)
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(teller.speak)
@@ -50,14 +52,20 @@ def _alone(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 class _Teller:
-    def __init__(self, ctx: Ctx) -> None:
+    def __init__(self, ctx: Ctx, *, in_bytes: bool) -> None:
         self._ctx = ctx
+        self._in_bytes = in_bytes
+        self._moved = 0
+        """Bytes of the files before this one."""
         self._began = time.monotonic()
         self._said = -1.0
         self._state: State | None = None
         self._news = anyio.Event()
 
     def hear(self, state: State) -> None:
+        before = self._state
+        if isinstance(before, Moving) and isinstance(state, Moving) and before.name != state.name:
+            self._moved += before.done
         self._state = state
         self._news.set()
 
@@ -77,14 +85,17 @@ class _Teller:
     def _next(self, elapsed: float) -> tuple[float, float | None]:
         """The next number, which strictly increases (I-6), and of how many.
 
-        A batch counts what is done, and creeps towards the next between two; of a single run nobody knows how long it
-        takes, so it counts the seconds.
+        A batch counts what is done, and creeps towards the next between two; files count bytes; of a single run
+        nobody knows how long it takes, so it counts the seconds.
         """
         if isinstance(self._state, Counting):
             done = self._state.done
             if done > self._said:
                 return done, self._state.total
             return self._said + (math.floor(self._said) + 1 - self._said) / 10, self._state.total
+        if self._in_bytes:
+            moving = self._state if isinstance(self._state, Moving) else Moving("", "", 0, None)
+            return max(self._moved + moving.done, self._said + 0.001), None if self._moved else moving.size
         return max(round(elapsed, 1), round(self._said + 0.1, 1)), None
 
 
