@@ -102,7 +102,7 @@ def test_requirements_are_listed_with_what_to_do(body):
     error = told(412, body)
 
     assert AS_VALUES == error.requirements
-    assert "Add the secret OPENAI_API_KEY" in error.message
+    assert "OPENAI_API_KEY" in error.message
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,13 @@ _CLASSES: dict[int, type[InferenceError]] = {
     429: RateLimited,
 }
 _NEXT_STEPS: dict[type[InferenceError], str] = {
+    InvalidInput: "Correct this and call again; app_get shows what an app takes.",
+    NotFound: "Check the name or id: app_list, task_list and session_list show what there is.",
+    Conflict: "Look at how things stand before you call again.",
+    Gone: "It will not come back: choose another.",
+    Forbidden: f"Use a key that may do this, or ask whoever owns it; keys are made in the dashboard at {DASHBOARD}.",
+    RequirementsNotMet: "A person has to do this; then call again.",
+    UpstreamError: "Call again later; if it stays so, report it to inference.sh.",
     KeyRefused: f"Make a key in the dashboard at {DASHBOARD} and set it as INFERENCE_API_KEY.",
     PaymentRequired: f"Add credit or a way to pay at {DASHBOARD}, then call again.",
     RateLimited: "Wait, then call again.",
@@ -69,6 +76,7 @@ _CLASSES_BY_CODE: dict[str, type[InferenceError]] = {
     "WORKER_LOST": WorkerLost,
 }
 _STEPS_BY_CODE = {
+    "invalid_transition": "It has ended, or changed, meanwhile: task_get shows how.",
     "requires_sign_in": f"A person has to do this, signed in at {DASHBOARD}.",
     "insufficient_scope": f"Use a key with that scope; keys are made in the dashboard at {DASHBOARD}.",
     "SESSION_NOT_FOUND": 'Check the id with `session_list`, or start anew with session="new".',
@@ -149,7 +157,7 @@ def _class(status: int, told: dict[str, Any]) -> type[InferenceError]:
 
 def _message(status: int, told: dict[str, Any], missing: tuple[Requirement, ...]) -> str:
     if missing:
-        said = "; ".join(filter(None, (f"{one.message} {one.action}".strip() for one in missing)))
+        said = "; ".join(one.message for one in missing)
     else:
         said = "; ".join(filter(None, (_detail(told), _field_errors(told))))
     if 300 <= status < 400:

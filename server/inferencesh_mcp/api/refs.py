@@ -87,6 +87,8 @@ def _bad_ref(text: str) -> InvalidInput:
     return InvalidInput(
         message=f"{_quoted(text)} is not an app: write {_SHAPE}",
         next_step="Find the app's name with app_list.",
+        outcome="not_started",
+        retry_safe=True,
     )
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from inferencesh_mcp.errors import FileRefused, InvalidInput
+from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
 from inferencesh_mcp.flows.sources import LARGEST_DATA, Bytes, Source, content_type_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
-    from inferencesh_mcp.api import Api
+    from inferencesh_mcp.api import Api, Download
+
+
+INSTEAD = "Give an https address that anyone can read, or download the file and upload it from disk."
 
 
 async def remote(api: Api, url: str) -> Source:
@@ -26,7 +30,7 @@ async def remote(api: Api, url: str) -> Source:
     if urlsplit(url).scheme.lower() == "inf":
         raise InvalidInput(message=f"{url} is uploaded already.", next_step="Use it as it is.")
     name = PurePosixPath(unquote(urlsplit(url).path)).name or "download"
-    async with api.download(url) as found:
+    async with _fetched(api, url) as found:
         kind = found.content_type.partition(";")[0].strip() or content_type_of(name, b"")
         if found.size is not None:
             return _Remote(api, url, name, found.size, kind)
@@ -41,6 +45,21 @@ async def remote(api: Api, url: str) -> Source:
     return Bytes(name, kind, content)
 
 
+@asynccontextmanager
+async def _fetched(api: Api, url: str) -> AsyncGenerator[Download]:
+    """The same download, failing in words about that address: it is not inference.sh that answers there."""
+    try:
+        async with api.download(url) as found:
+            yield found
+    except FileRefused as exc:
+        exc.next_step = exc.next_step or INSTEAD
+        raise
+    except InferenceError as exc:
+        answer = f"it answered {exc.status}" if exc.status else "no answer, or not all of it, came from there"
+        host = urlsplit(url).hostname
+        raise FileRefused(message=f"The file at {host} could not be fetched: {answer}.", next_step=INSTEAD) from exc
+
+
 @dataclass(frozen=True)
 class _Remote:
     api: Api
@@ -50,6 +69,6 @@ class _Remote:
     content_type: str
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        async with self.api.download(self.url) as found:
+        async with _fetched(self.api, self.url) as found:
             async for chunk in found.chunks:
                 yield chunk

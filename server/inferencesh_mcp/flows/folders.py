@@ -140,6 +140,6 @@ def _refusal(path: str, exc: OSError) -> FileRefused:
             )
         case _:  # ELOOP or ENOTDIR: a link, or a file where a folder should be
             return FileRefused(
-                message=f"{path} cannot be opened: {exc.strerror}.",
+                message=f"{path} is a link, or lies behind something that is no folder.",
                 next_step="Links are not followed: give the real path.",
             )

@@ -43,7 +43,7 @@ async def checked(caller: Caller, wanted: Wanted) -> App:
         wrong = _wrong(app, wanted)
     if wrong:
         raise InvalidInput(
-            message=f"The input does not fit {wanted.app}: {'; '.join(wrong)}.",
+            message=f"The input does not fit {wanted.app}: {'; '.join(wrong)}",
             next_step=f'Correct this and call again; `app_get(app="{wanted.app}")` shows every field.',
         )
     refuse_unreadable(caller.folders, function_of(app, wanted.app).input_schema, wanted.input)

@@ -63,7 +63,7 @@ class Live:
         """
         if self._running[principal] >= self._most:
             raise RateLimited(
-                message=f"{self._most} runs are live already, the most this server allows one caller.",
+                message=f"{self._most} {'run is' if self._most == 1 else 'runs are'} live already, the most this server allows one caller.",
                 next_step="Wait for one of them (`task_list` names them), or cancel one, then call again.",
                 outcome="not_started",
                 retry_safe=True,

@@ -93,7 +93,7 @@ class Tenants:
         """Find who asks by their bearer key; any key that begins with `inf_` will do."""
         key = key_in(request.headers.get("authorization", ""))
         if not key.startswith(_KEY_PREFIX):
-            raise Problem(401, "unauthorized", "give a key that begins with inf_ as Authorization: Bearer inf_…")
+            raise Problem(401, "unauthorized", "the key must begin with inf_")
         return self._by_key.get(key) or self._by_key.put(key, Tenant(key))
 
 

@@ -67,7 +67,11 @@ class BridgeTool(Tool):
             passed = {self.context_kwarg: context} if self.context_kwarg else {}
             return await self.fn_metadata.call_fn(self.fn, self.is_async, validated, passed)
         except ValidationError as exc:
-            return failure(InvalidInput(message=_told(exc), outcome="not_started", retry_safe=True))
+            return failure(
+                InvalidInput(
+                    message=_told(exc), next_step="Correct this and call again.", outcome="not_started", retry_safe=True
+                )
+            )
         except InferenceError as exc:
             logger.info("%s: %s", self.name, exc.code)
             return failure(exc)
@@ -80,7 +84,10 @@ class BridgeTool(Tool):
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"Did you mean '{near[0]}'?" if near else f"It takes {', '.join(known) or 'none'}."
                 raise InvalidInput(
-                    message=f"{self.name} has no argument '{name[:80]}'.", next_step=hint, outcome="not_started"
+                    message=f"{self.name} has no argument '{name[:80]}'.",
+                    next_step=hint,
+                    outcome="not_started",
+                    retry_safe=True,
                 )
 
 

@@ -139,7 +139,9 @@ def _text(task: Task, told: RunOutcome, output: Fitted) -> str:
     took = f" after {told.elapsed_seconds} s" if told.elapsed_seconds is not None else ""
     lines = [f"{told.app or 'Task'}: {task.status}{took} (task {task.id})"]
     if told.error:
-        lines.append(f"{told.error['code']}: {told.error['message']} The run was started, so it may have been charged.")
+        lines.append(
+            f"{told.error['code']}: {_ended(told.error['message'])} The run was started, so it may have been charged."
+        )
     if told.next:
         lines.append(f"Next: {told.next}")
     if told.session_id:
@@ -182,7 +184,7 @@ def error_of(exc: InferenceError) -> dict[str, Any]:
     """A failure as a value; what does not apply is left out."""
     told = {
         "code": exc.code,
-        "message": clean(exc.message, 2000),
+        "message": _sentence(exc.message),
         "outcome": exc.outcome,
         "task_id": exc.task_id,
         "retry_safe": exc.retry_safe,
@@ -200,6 +202,16 @@ def error_of(exc: InferenceError) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
+def _sentence(text: str) -> str:
+    """A message as a sentence. Names keep their letters: only a plain word is given its capital."""
+    said = _ended(clean(text, 2000))
+    return said[0].upper() + said[1:] if said.split()[0].isalpha() else said
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
 def _consequence(exc: InferenceError) -> str:
     match exc.outcome:
         case "not_started":  # whether a refusal over money cost money is for the API alone to say (X-17)
@@ -212,7 +224,7 @@ def _consequence(exc: InferenceError) -> str:
 
 
 def _failure_text(exc: InferenceError) -> str:
-    lines = [f"{exc.code}: {clean(exc.message, 2000)}"]
+    lines = [f"{exc.code}: {_sentence(exc.message)}"]
     lines += [f"- {need.message}{f' → {need.action}' if need.action else ''}" for need in exc.requirements]
     if exc.suggestions:
         lines.append(f"Close to it: {', '.join(exc.suggestions)}")
