@@ -28,9 +28,9 @@ class Figure:
         return self.value / self.base
 
     @property
-    def met(self) -> bool:
+    def met(self) -> bool | None:
         if self.aim is None:
-            return True
+            return None
         judged = self.ratio if self.by_ratio else self.value
         return judged == self.aim if self.exact else judged <= self.aim
 
@@ -56,7 +56,7 @@ def _row(figure: Figure) -> tuple[str, ...]:
         f"{_counted(figure.base, figure.unit)} ({figure.base_name})",
         f"{figure.ratio:.2f}",
         _aim(figure),
-        ("met" if figure.met else "missed") if figure.aim is not None else "",
+        {True: "met", False: "missed", None: ""}[figure.met],
     )
 
 
