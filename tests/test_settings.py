@@ -43,7 +43,11 @@ def test_every_variable_is_read() -> None:
         ("POLL_INTERVAL_MS", "5", 'INFERENCE_POLL_INTERVAL_MS is "5", but must be a whole number from 100 to 60000.'),
         ("ON_CANCEL", "stop", 'INFERENCE_ON_CANCEL is "stop", but must be cancel or keep.'),
         ("STREAM", "maybe", 'INFERENCE_STREAM is "maybe", but must be true or false.'),
-        ("TOOLSETS", "apps,agents", 'INFERENCE_TOOLSETS is "apps,agents", but must be some of apps,tasks,files,sessions.'),
+        (
+            "TOOLSETS",
+            "apps,agents",
+            'INFERENCE_TOOLSETS is "apps,agents", but must be some of apps,tasks,files,sessions.',
+        ),
         (
             "MAX_CONCURRENT_RUNS",
             "0",
