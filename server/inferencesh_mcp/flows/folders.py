@@ -6,6 +6,7 @@ opened, even while somebody swaps a folder for a link (threat T-12). A remote ca
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -138,6 +139,8 @@ def _refusal(path: str, exc: OSError) -> FileRefused:
                 message=f"{path} cannot be read: permission denied.",
                 next_step="Have its owner make it readable, or copy it.",
             )
+        case OSError(errno=errno.ENXIO):  # a socket
+            return FileRefused(message=f"{path} is not a regular file.", next_step="Name one file.")
         case _:  # ELOOP or ENOTDIR: a link, or a file where a folder should be
             return FileRefused(
                 message=f"{path} is a link, or lies behind something that is no folder.",

@@ -175,6 +175,6 @@ def _unknown(request: RunRequest, lost: OutcomeUnknown, found: list[Task]) -> Ou
         told = "it is not among the recent tasks, but may still appear"
         then = "Call `task_list` in a minute to see whether it runs; running it again may pay twice."
     return OutcomeUnknown(
-        message=f"{request.app} was sent off, but the answer was lost ({lost.message}): {told}.",
+        message=f"{request.app}: {lost.message}; {told}.",
         next_step=then, outcome="unknown", retry_safe=False, candidates=ids,
     )  # fmt: skip
