@@ -365,13 +365,17 @@ async def test_x16_a_page_that_asks_to_come_back_is_no_promise(host: Hosted, ups
 
 
 @over(*MEMORY)
-async def test_x04_a_run_looked_for_keeps_to_its_own_function_and_session(host: Hosted, upstream: Upstream) -> None:
-    """A task of the same app with another input is not taken for the lost one."""
+@pytest.mark.parametrize("given", [{"n": 1}, {"n": 2}], ids=["same", "other"])
+async def test_x05_the_task_of_a_call_that_has_ended_is_not_taken(
+    host: Hosted, upstream: Upstream, given: dict[str, int]
+) -> None:
+    """What was answered once is nobody else's, were it asked for in the same words a moment later."""
     async with host() as my:
-        other = await my.run("echo", {"n": 2})
+        other = await my.run("echo", given)
         upstream.sandbox.faults.add(Drop(), path=RUN)
         lost = await my.run("echo", {"n": 1})
 
     assert "completed" == told(other)["status"]
     assert "unknown" == error(lost)["outcome"]
+    assert "candidates" not in error(lost)
     judge(my, upstream.sandbox, starts=1)
