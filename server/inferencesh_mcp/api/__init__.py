@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.answers import outcome_unknown
 from inferencesh_mcp.api.following import Pace, follow
-from inferencesh_mcp.api.keys import Key
 from inferencesh_mcp.api.models import (
     App,
     AppFunction,
@@ -27,16 +26,15 @@ from inferencesh_mcp.api.models import (
     UsageEvent,
     parsed,
 )
-from inferencesh_mcp.api.problems import DASHBOARD
 from inferencesh_mcp.api.refs import AppRef, segment
 from inferencesh_mcp.api.retry import Operation
+from inferencesh_mcp.api.sending import PAGE_LIMIT, Sender, listing, searching
 from inferencesh_mcp.api.strictjson import is_array
 from inferencesh_mcp.api.transport import Call, Download, Transport
-from inferencesh_mcp.api.words import ENDED, STATUSES
+from inferencesh_mcp.api.words import ENDED, STATUSES, is_media_type
 from inferencesh_mcp.errors import (
     CallError,
     InvalidInput,
-    KeyMissing,
     NotFound,
     RequirementsNotMet,
     UpstreamError,
@@ -45,6 +43,8 @@ from inferencesh_mcp.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
+
+    from inferencesh_mcp.api.agents import Agents, Chats
 
 __all__ = [
     "ENDED",
@@ -71,8 +71,6 @@ __all__ = [
     "UsageEvent",
 ]
 
-PAGE_LIMIT = 100
-"""The most that one page may hold."""
 VERSION_PAGES = 5
 """Pages of versions that are searched for a short id."""
 
@@ -85,10 +83,27 @@ class Api:
 
     def __init__(self, transport: Transport, key: str | None) -> None:
         """KeyRefused for text that can be no key."""
-        self.warnings: list[str] = []
-        """What the API warned of in answers to this caller, oldest first, each once."""
+        self._sender = Sender(transport, key)
         self._transport = transport
-        self._key = Key(key) if key else None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the API warned of in answers to this caller, oldest first, each once."""
+        return self._sender.warnings
+
+    @property
+    def agents(self) -> Agents:
+        """The agents of the workspace."""
+        from inferencesh_mcp.api.agents import Agents
+
+        return Agents(self._sender)
+
+    @property
+    def chats(self) -> Chats:
+        """Chats with agents: sending, following, answering."""
+        from inferencesh_mcp.api.agents import Chats
+
+        return Chats(self._sender)
 
     async def sleep(self, seconds: float) -> None:
         """Wait by the transport's clock, the one that its own pauses go by."""
@@ -96,13 +111,12 @@ class Api:
 
     async def list_apps(self, query: str = "", category: str = "", limit: int = 20, cursor: str = "") -> Page[App]:
         """The catalogue, or what in it matches `query`."""
-        search = {"search": {"term": query, "exact": False}} if query else {}
-        body = _listing(limit, cursor, _filters(category=category)) | search
-        return parsed(Page[App], await self._list("/apps/list", body))
+        body = listing(limit, cursor, _filters(category=category)) | searching(query)
+        return parsed(Page[App], await self._sender.list("/apps/list", body))
 
     async def app(self, ref: AppRef) -> App:
         """One app with its version: the one that `ref` names, else the current one."""
-        app = parsed(App, await self._get(f"/apps/{ref.path}"))
+        app = parsed(App, await self._sender.get(f"/apps/{ref.path}"))
         if ref.version and not (app.version and ref.version in {app.version.id, app.version.short_id}):
             return app.model_copy(update={"version": await self._version(app.id, ref)})
         if app.version is None and app.version_id:
@@ -112,20 +126,20 @@ class Api:
     async def app_versions(self, app_id: str, limit: int = 20, cursor: str = "") -> Page[AppVersion]:
         """An app's versions, newest first."""
         path = f"/apps/{segment(app_id, 'app id')}/versions/list"
-        return parsed(Page[AppVersion], await self._list(path, _listing(limit, cursor)))
+        return parsed(Page[AppVersion], await self._sender.list(path, listing(limit, cursor)))
 
     async def check_requirements(self, secrets: Sequence[str], integrations: Sequence[str]) -> RequirementCheck:
         """Whether these secrets and connections are there."""
         body = {"secrets": list(secrets), "integrations": list(integrations)}
         try:
-            return parsed(RequirementCheck, await self._list("/credentials/check", body))
+            return parsed(RequirementCheck, await self._sender.list("/credentials/check", body))
         except RequirementsNotMet as error:
             return RequirementCheck.model_construct(satisfied=False, missing=error.requirements)
 
     async def estimate(self, app_id: str, input: Any, function: str | None = None) -> Estimate:  # noqa: A002 - the API's own word
         """What a run with this input may cost."""
         body = {"input": input} | ({"function": function} if function else {})
-        return parsed(Estimate, await self._list(f"/store/apps/{segment(app_id, 'app id')}/estimate", body))
+        return parsed(Estimate, await self._sender.list(f"/store/apps/{segment(app_id, 'app id')}/estimate", body))
 
     async def run(self, request: RunRequest) -> Task:
         """Start a run, which costs money, and at most once.
@@ -136,7 +150,7 @@ class Api:
         sent_at = self._transport.now()
         body = request.model_dump(exclude_unset=True, exclude_none=True) | {"input": request.input}
         try:
-            value = await self._send(Call(method="POST", path="/apps/run", operation=Operation.START, body=body))
+            value = await self._sender.send(Call(method="POST", path="/apps/run", operation=Operation.START, body=body))
             return parsed(Task, value)
         except UpstreamError as error:
             if error.outcome is not None:
@@ -148,11 +162,11 @@ class Api:
 
     async def task(self, task_id: str) -> Task:
         """A task as it is now."""
-        return parsed(Task, await self._get(_task_path(task_id)))
+        return parsed(Task, await self._sender.get(_task_path(task_id)))
 
     async def task_status(self, task_id: str) -> TaskStatus:
         """A task's status alone, which is cheaper."""
-        return parsed(TaskStatus, await self._get(f"{_task_path(task_id)}/status"))
+        return parsed(TaskStatus, await self._sender.get(f"{_task_path(task_id)}/status"))
 
     async def list_tasks(
         self, limit: int = 20, cursor: str = "", status: str = "", app: str = "", since: datetime | None = None
@@ -164,23 +178,23 @@ class Api:
         if since is not None:
             moment = since.astimezone(UTC).isoformat().replace("+00:00", "Z")
             filters.append({"field": "created_at", "operator": "gte", "value": moment})
-        body = _listing(limit, cursor, filters) | {"sort": [{"field": "created_at", "dir": "desc"}]}
-        return parsed(Page[Task], await self._list("/tasks/list", body))
+        body = listing(limit, cursor, filters) | {"sort": [{"field": "created_at", "dir": "desc"}]}
+        return parsed(Page[Task], await self._sender.list("/tasks/list", body))
 
     async def task_logs(self, task_id: str) -> TaskLogs:
         """A task's logs; taken from the task itself where the API has no call for them."""
         try:
-            return parsed(TaskLogs, await self._get(f"{_task_path(task_id)}/logs"))
+            return parsed(TaskLogs, await self._sender.get(f"{_task_path(task_id)}/logs"))
         except (NotFound, UpstreamError) as error:
             if error.status not in {404, 405}:
                 raise
-        return parsed(TaskLogs, await self._get(_task_path(task_id)))
+        return parsed(TaskLogs, await self._sender.get(_task_path(task_id)))
 
     async def cancel(self, task_id: str, force: bool = False) -> None:
         """Ask for a task to be cancelled; it ends later. Conflict when it has ended already."""
         body = {"force": True} if force else {}
         path = f"{_task_path(task_id)}/cancel"
-        await self._send(Call(method="POST", path=path, operation=Operation.STOP, body=body))
+        await self._sender.send(Call(method="POST", path=path, operation=Operation.STOP, body=body))
 
     def follow(
         self, task: Task, stream: bool = True, poll_interval: float = 2.0
@@ -190,8 +204,8 @@ class Api:
         `async with api.follow(task) as states: async for state in states: …`; leaving the block closes the connection there
         and then. `stream=False` polls every `poll_interval` seconds. See `following` for what is raised.
         """
-        self._check_key()
-        return follow(self._transport, self._key, task, stream=stream, pace=Pace(poll=poll_interval))
+        self._sender.check_key()
+        return follow(self._transport, self._sender.key, task, stream=stream, pace=Pace(poll=poll_interval))
 
     async def create_file(
         self, *, filename: str, content_type: str, size: int | None = None, public: bool = False, path: str = ""
@@ -200,7 +214,7 @@ class Api:
         named = {"uri": "", "filename": filename, "content_type": content_type}
         given = {"path": path or None, "size": size, "public": public or None}
         wanted = named | {name: value for name, value in given.items() if value is not None}
-        made = await self._list("/files", {"files": [wanted]})
+        made = await self._sender.list("/files", {"files": [wanted]})
         file = parsed(File, made[0] if is_array(made) and made else made)
         if not file.upload_url or not file.uri:
             raise UpstreamError(message="inference.sh gave no address to upload the file to")
@@ -208,42 +222,42 @@ class Api:
 
     async def put_file(self, file: File, content: Callable[[], AsyncIterable[bytes]], size: int) -> None:
         """Send a file's bytes; `content` is called once for each attempt. Forbidden when the address has expired."""
-        kind = file.content_type or "application/octet-stream"
-        await self._transport.put(file.upload_url, content, size=size, content_type=kind, key=self._key)
+        kind = file.content_type if is_media_type(file.content_type) else "application/octet-stream"
+        await self._transport.put(file.upload_url, content, size=size, content_type=kind, key=self._sender.key)
 
     async def list_files(self, limit: int = 20, cursor: str = "") -> Page[File]:
         """The caller's files."""
-        return parsed(Page[File], await self._list("/files/list", _listing(limit, cursor)))
+        return parsed(Page[File], await self._sender.list("/files/list", listing(limit, cursor)))
 
     async def file(self, file_id: str) -> File:
         """A file's record."""
-        return parsed(File, await self._get(f"/files/{segment(file_id, 'file id')}"))
+        return parsed(File, await self._sender.get(f"/files/{segment(file_id, 'file id')}"))
 
     async def delete_file(self, file_id: str) -> None:
         """Delete a file."""
         path = f"/files/{segment(file_id, 'file id')}"
-        await self._send(Call(method="DELETE", path=path, operation=Operation.STOP))
+        await self._sender.send(Call(method="DELETE", path=path, operation=Operation.STOP))
 
     def download(self, url: str) -> AbstractAsyncContextManager[Download]:
         """A block in which a file's bytes can be read. The key is not sent; only public https addresses are read."""
-        return self._transport.download(url, self._key)
+        return self._transport.download(url, self._sender.key)
 
     async def sessions(self) -> list[Session]:
         """The caller's sessions."""
-        return list(parsed(Page[Session], await self._get("/sessions")).items)
+        return list(parsed(Page[Session], await self._sender.get("/sessions")).items)
 
     async def session(self, session_id: str) -> Session:
         """One session. NotFound, or Gone when it expired or was ended."""
-        return parsed(Session, await self._get(_session_path(session_id)))
+        return parsed(Session, await self._sender.get(_session_path(session_id)))
 
     async def keepalive(self, session_id: str) -> Session:
         """Start a session's idle time anew."""
         path = f"{_session_path(session_id)}/keepalive"
-        return parsed(Session, await self._send(Call(method="POST", path=path, operation=Operation.EXTEND, body={})))
+        return parsed(Session, await self._sender.send(Call(method="POST", path=path, operation=Operation.EXTEND, body={})))
 
     async def end_session(self, session_id: str) -> None:
         """End a session and let its worker go."""
-        await self._send(Call(method="DELETE", path=_session_path(session_id), operation=Operation.STOP))
+        await self._sender.send(Call(method="DELETE", path=_session_path(session_id), operation=Operation.STOP))
 
     async def _version(self, app_id: str, ref: AppRef) -> AppVersion:
         """The version that a reference names by its id or, as people write it, by its short id."""
@@ -263,28 +277,7 @@ class Api:
 
     async def _version_by_id(self, app_id: str, version_id: str) -> AppVersion:
         path = f"/apps/{segment(app_id, 'app id')}/versions/{segment(version_id, 'version')}"
-        return parsed(AppVersion, await self._get(path))
-
-    async def _get(self, path: str) -> Any:
-        return await self._send(Call(method="GET", path=path))
-
-    async def _list(self, path: str, body: dict[str, Any]) -> Any:
-        """A POST that changes nothing that matters, so that it may be sent again (O-8, O-10)."""
-        return await self._send(Call(method="POST", path=path, body=body))
-
-    async def _send(self, call: Call) -> Any:
-        self._check_key()
-        answer = await self._transport.call(call, self._key)
-        self.warnings += [warning for warning in dict.fromkeys(answer.warnings) if warning not in self.warnings]
-        return answer.value
-
-    def _check_key(self) -> None:
-        if self._key is None and not self._transport.brings_key:
-            raise KeyMissing(
-                message="no inference.sh key was given",
-                next_step=f"Make one in the dashboard at {DASHBOARD} and set it as INFERENCE_API_KEY.",
-                outcome="not_started",
-            )
+        return parsed(AppVersion, await self._sender.get(path))
 
 
 def _task_path(task_id: str) -> str:
@@ -293,11 +286,6 @@ def _task_path(task_id: str) -> str:
 
 def _session_path(session_id: str) -> str:
     return f"/sessions/{segment(session_id, 'session id')}"
-
-
-def _listing(limit: int, cursor: str, filters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    asked: dict[str, Any] = {"limit": max(1, min(limit, PAGE_LIMIT))}
-    return asked | ({"cursor": cursor} if cursor else {}) | ({"filters": filters} if filters else {})
 
 
 def _filters(**wanted: Any) -> list[dict[str, Any]]:

@@ -56,7 +56,15 @@ def is_allowed(address: str, *, loopback: bool) -> bool:
     ip = _plain(ipaddress.ip_address(address.partition("%")[0]))
     if ip.is_loopback:
         return loopback
-    return ip.is_global and not ip.is_multicast
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved  # reserved: IPv4 inside `::/96`, for one
+
+
+def path_of(url: str) -> str:
+    """The path of a URL as it is written; empty for what is no URL, since apps return anything as an address."""
+    try:
+        return urlsplit(url).path
+    except ValueError:
+        return ""
 
 
 def _plain(ip: Address) -> Address:

@@ -33,6 +33,8 @@ LOG_TYPES = ("build", "run", "serve", "setup", "task")
 _KEY = re.compile(r"\binf_[\w-]+|(?i:\bbearer\s+\S+)")
 _URL_TAIL = re.compile(r"(https?://[^\s?#\"'<>]+)[?#][^\s\"'<>]*", re.IGNORECASE)
 _SPACE = re.compile(r"\s+")
+# RFC 9110 8.3.1, without quoted values: it becomes a header, and part of a command line.
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(?:; ?[\w.+-]{1,80}=[\w.+-]{1,80}){0,8}", re.ASCII)
 
 
 def status_word(value: Any) -> str:
@@ -43,6 +45,11 @@ def status_word(value: Any) -> str:
 def log_type_word(value: Any) -> str:
     """A log's kind as one lower-case word."""
     return _word(value, LOG_TYPES, "log type")
+
+
+def is_media_type(text: str) -> bool:
+    """Whether a text is a content type such as `image/png` or `text/plain; charset=utf-8`."""
+    return _MEDIA_TYPE.fullmatch(text) is not None
 
 
 def clean(text: str, limit: int) -> str:

@@ -8,6 +8,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from inferencesh_mcp.api.addresses import path_of
+from inferencesh_mcp.api.words import is_media_type
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
 from inferencesh_mcp.flows.sources import LARGEST_DATA, Bytes, Source, content_type_of
 
@@ -27,11 +29,12 @@ async def remote(api: Api, url: str) -> Source:
         FileRefused: an address that may not be fetched, or bytes of unknown number that turn out to be many.
         InferenceError: what the other side answered.
     """
-    if urlsplit(url).scheme.lower() == "inf":
+    if url[:4].lower() == "inf:":
         raise InvalidInput(message=f"{url} is uploaded already.", next_step="Use it as it is.")
-    name = PurePosixPath(unquote(urlsplit(url).path)).name or "download"
+    name = PurePosixPath(unquote(path_of(url))).name or "download"
     async with _fetched(api, url) as found:
-        kind = found.content_type.partition(";")[0].strip() or content_type_of(name, b"")
+        kind = found.content_type.partition(";")[0].strip()
+        kind = kind if is_media_type(kind) else content_type_of(name, b"")
         if found.size is not None:
             return _Remote(api, url, name, found.size, kind)
         content = b""
@@ -55,7 +58,7 @@ async def _fetched(api: Api, url: str) -> AsyncGenerator[Download]:
         exc.next_step = exc.next_step or INSTEAD
         raise
     except InferenceError as exc:
-        answer = f"it answered {exc.status}" if exc.status else "no answer, or not all of it, came from there"
+        answer = f"it answered {exc.status}" if exc.status and exc.status != 200 else "no answer, or not all of it, came from there"
         host = urlsplit(url).hostname
         raise FileRefused(message=f"The file at {host} could not be fetched: {answer}.", next_step=INSTEAD) from exc
 

@@ -37,12 +37,12 @@ class Folders:
     saving: Path
 
     def with_roots(self, roots: list[Path]) -> Folders:
-        """The same with folders that the host opened; a root of everything, or a whole home, opens nothing."""
+        """The same with folders that the host opened; one that holds a whole home, as everything does, opens nothing."""
         home = Path(os.path.realpath(Path.home()))
         narrow = [
             root
             for root in roots
-            if root.is_absolute() and Path(os.path.realpath(root)) not in {home, Path(root.anchor)}
+            if root.is_absolute() and _is_name(str(root)) and not home.is_relative_to(os.path.realpath(root))
         ]
         return replace(self, allowed=(*self.allowed, *narrow))
 
@@ -75,7 +75,7 @@ class Folders:
             FileRefused: it is elsewhere.
         """
         root = Path(os.path.realpath(self.saving))
-        wanted = None if "\0" in to else Path(os.path.realpath(root / Path(to).expanduser()))
+        wanted = Path(os.path.realpath(root / _at_home(to))) if _is_name(to) else None
         if wanted is None or not wanted.is_relative_to(root):
             raise FileRefused(
                 message=f"Files are saved in {self.saving} only.",
@@ -85,9 +85,9 @@ class Folders:
 
     def _inside(self, path: str) -> tuple[Path, tuple[str, ...]]:
         """The allowed folder that a path lies under, and the steps below it."""
-        if "\0" in path:
-            raise FileRefused(message="A path cannot hold a NUL character.", next_step="Name one file.")
-        wanted = Path(os.path.normpath(Path(path).expanduser()))
+        if not _is_name(path):
+            raise FileRefused(message="No path has such characters (NUL, or half of a pair).", next_step="Name one file.")
+        wanted = Path(os.path.normpath(_at_home(path)))
         for root in (*self.allowed, self.saving):
             for start in dict.fromkeys((root, Path(os.path.realpath(root)))):
                 if wanted.is_absolute() and wanted != start and wanted.is_relative_to(start):
@@ -106,6 +106,22 @@ class Folders:
             next_step="Move the file there, or have the person who runs this server add its folder to "
             "INFERENCE_ALLOWED_DIRS. Do not look for a way around it.",
         )
+
+
+def _is_name(path: str) -> bool:
+    """Whether the system can be asked for such a name at all."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
+def _at_home(path: str) -> Path:
+    """The path, with `~` as the home that it means; as it is, where nobody has such a home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 @contextmanager

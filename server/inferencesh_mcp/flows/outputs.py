@@ -6,7 +6,8 @@ import mimetypes
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+
+from inferencesh_mcp.api.addresses import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,4 +56,4 @@ def _described(uri: str, place: str, node: dict[str, Any]) -> OutputFile:
 
 
 def _type(url: str) -> str | None:
-    return mimetypes.guess_type(urlsplit(url).path)[0]
+    return mimetypes.guess_type(path_of(url))[0]

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from anyio import to_thread
 
+from inferencesh_mcp.api.addresses import path_of
 from inferencesh_mcp.errors import FileRefused, InvalidInput
 from inferencesh_mcp.flows import Moving
 from inferencesh_mcp.flows.outputs import output_files
@@ -93,7 +94,7 @@ async def _save_bytes(folder: Path, name: str, content: bytes) -> Saved:
 
 def safe_name(stem: str, uri: str, content_type: str) -> str:
     """Make a file's name: the same for the same file, one plain component, with an ending that tells its type."""
-    given = PurePosixPath(unquote(urlsplit(uri).path)).name
+    given = PurePosixPath(unquote(path_of(uri))).name
     base, dot, ending = given.rpartition(".")
     if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,8}", ending):
         base, ending = given, (mimetypes.guess_extension(content_type) or ".bin").removeprefix(".")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import unquote, unquote_to_bytes
 
 from anyio import to_thread
 
@@ -57,7 +57,7 @@ class Source(Protocol):
 
 def is_remote(reference: str) -> bool:
     """Whether a reference is an address that the platform reads for itself: passed on, never fetched here."""
-    return urlsplit(reference[:16]).scheme.lower() in _REMOTE
+    return reference[:8].partition(":")[0].lower() in _REMOTE
 
 
 @contextmanager
@@ -86,10 +86,11 @@ def opened(reference: str, folders: Folders | None) -> Generator[Source]:
 def _path(reference: str) -> str:
     if reference[:5].lower() != "file:":
         return reference
-    parts = urlsplit(reference)
-    if parts.netloc not in {"", "localhost"}:
+    rest = reference[5:]
+    host, slash, path = rest[2:].partition("/") if rest.startswith("//") else ("", "", rest)
+    if host.lower() not in {"", "localhost"}:
         raise FileRefused(message=f"{reference[:200]} names another machine.", next_step="Give a path of this one.")
-    return unquote(parts.path)
+    return unquote(slash + path)
 
 
 def content_type_of(name: str, start: bytes) -> str:
@@ -132,8 +133,10 @@ def _from_data_uri(reference: str) -> Bytes:
     body = reference[head.end() :]
     if head["base64"]:
         return from_base64(unquote(body), head["type"] or "")
-    _small(len(body) / 3)
-    return _named(unquote_to_bytes(body), head["type"] or "text/plain")
+    _small(len(body) / 3)  # at least, should every byte of it be percent-encoded
+    content = unquote_to_bytes(body)
+    _small(len(content))
+    return _named(content, head["type"] or "text/plain")
 
 
 def from_base64(encoded: str, content_type: str) -> Bytes:
@@ -176,7 +179,8 @@ class _LocalFile:
     name: str
     size: int
     content_type: str
-    modified: int
+    state: tuple[int, ...]
+    """What tells whether it was written to, replaced or deleted since."""
 
     @classmethod
     def of(cls, descriptor: int, name: str) -> _LocalFile:
@@ -187,7 +191,7 @@ class _LocalFile:
                 next_step="Send a smaller file, or give a URL that the platform can read.",
             )
         kind = content_type_of(name, os.pread(descriptor, 16, 0))
-        return cls(descriptor=descriptor, name=name, size=found.st_size, content_type=kind, modified=found.st_mtime_ns)
+        return cls(descriptor=descriptor, name=name, size=found.st_size, content_type=kind, state=_state(found))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         sent = 0
@@ -203,9 +207,12 @@ class _LocalFile:
             self._unchanged()
 
     def _unchanged(self) -> None:
-        now = os.fstat(self.descriptor)
-        if (now.st_size, now.st_mtime_ns) != (self.size, self.modified):
+        if _state(os.fstat(self.descriptor)) != self.state:
             raise FileRefused(
                 message=f"{self.name} changed while it was being sent.",
                 next_step="Send it again when nothing writes to it.",
             )
+
+
+def _state(file: os.stat_result) -> tuple[int, ...]:
+    return (file.st_size, file.st_mtime_ns, file.st_ctime_ns)  # a name that is taken away or over changes the last

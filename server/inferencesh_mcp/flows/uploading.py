@@ -9,13 +9,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from inferencesh_mcp.errors import Forbidden, UpstreamError
+from inferencesh_mcp.api.words import is_media_type
+from inferencesh_mcp.errors import Forbidden, InvalidInput, UpstreamError
 from inferencesh_mcp.flows import Moving
 from inferencesh_mcp.flows.fetching import remote
 from inferencesh_mcp.flows.places import Place, Schema, file_places
 from inferencesh_mcp.flows.sources import Source, is_remote, opened
 
-_QUOTABLE = re.compile(r"[^'\s\\\x00-\x1f\x7f]{1,8000}")  # what single quotes hold safely in every shell
+# What single quotes hold safely in every shell; and what begins otherwise curl would take for an option, or for a file.
+_SENDABLE = re.compile(r"https?://[^'\s\\\x00-\x1f\x7f]{1,8000}")
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,19 +62,26 @@ async def ticket(api: Api, *, name: str, content_type: str, public: bool) -> Tic
     """Make the record of a file whose bytes come from elsewhere.
 
     Raises:
+        InvalidInput: that is no content type.
         UpstreamError: the address could not be put on a command line safely.
     """
+    _check(content_type)
     kind = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
     file = await api.create_file(filename=name or "upload", content_type=kind, public=public)
-    if not _QUOTABLE.fullmatch(file.upload_url) or not _QUOTABLE.fullmatch(kind):
-        raise UpstreamError(message="The upload address has characters that a shell could misread.")
+    if not _SENDABLE.fullmatch(file.upload_url):
+        raise UpstreamError(message="The upload address is none that could stand on a command line.")
     return Ticket(file, kind, expiry(file.upload_url))
+
+
+def _check(content_type: str) -> None:
+    if content_type and not is_media_type(content_type):
+        raise InvalidInput(message="That `content_type` is none.", next_step="Write it as image/png.")
 
 
 def expiry(url: str) -> datetime | None:
     """When a presigned address runs out, where it says so: `Expires` (unix seconds), or SigV4's date and seconds."""
-    told = {name.lower(): value for name, value in parse_qsl(urlsplit(url).query)}
     try:
+        told = {name.lower(): value for name, value in parse_qsl(urlsplit(url).query)}
         if "x-amz-date" in told:
             made = datetime.strptime(told["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
             return made + timedelta(seconds=int(told["x-amz-expires"]))
@@ -87,9 +96,12 @@ async def upload(
     """Send a source and return its record, whose `uri` goes into an app's input.
 
     Raises:
+        InvalidInput: that is no content type.
         FileRefused: the file changed meanwhile; nothing refers to what was sent.
         InferenceError: what the API or its storage answered.
     """
+
+    _check(content_type or source.content_type)
 
     async def record() -> File:
         return await api.create_file(

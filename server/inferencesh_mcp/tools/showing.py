@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
 from pydantic import BaseModel
 
+from inferencesh_mcp.api.addresses import path_of
 from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.errors import InferenceError, InvalidInput, PaymentRequired
 from inferencesh_mcp.flows.outputs import output_files
@@ -170,7 +171,7 @@ def _readable(value: Any) -> str:
 
 
 def _link(file: FileLink) -> ResourceLink:
-    name = unquote(urlsplit(file.url).path).rpartition("/")[2]
+    name = unquote(path_of(file.url)).rpartition("/")[2]
     return ResourceLink(uri=file.url, name=visible(name) or "file", mime_type=file.mime_type, size=file.bytes)
 
 
