@@ -16,6 +16,7 @@ from mcp.client.stdio import stdio_client
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.app import build
 from inferencesh_mcp.settings import Settings
+from inferencesh_mcp.tools import telling
 from tests.conftest import MODES, Upstream, Way, in_memory
 from tests.faults.hosts import LIMIT, MEMORY, STDIO, Frame, Host, Hosted, command, overheard
 from tests.faults.proxy import Proxy, proxying
@@ -30,9 +31,17 @@ def way(request: pytest.FixtureRequest) -> Way:
 
 
 @pytest.fixture
-def host(way: Way, environ: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Hosted:
+def host(
+    way: Way,
+    environ: dict[str, str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Hosted:
     """`async with host(INFERENCE_ON_CANCEL="keep") as my:`; `sleep` replaces the pauses of a server in memory."""
     caplog.set_level("DEBUG", logger="inferencesh_mcp")
+    if way.transport == "memory":
+        monkeypatch.setattr(telling, "SOONEST", telling.SOONEST / HURRY)
 
     @asynccontextmanager
     async def connected(sleep: Any = None, **changed: str | None) -> AsyncIterator[Host]:
@@ -51,7 +60,13 @@ def host(way: Way, environ: dict[str, str], tmp_path: Path, caplog: pytest.LogCa
             else:
                 server = stdio_client(command(wanted), errlog=log)
             async with Client(overheard(server, frames), mode=MODES[way.era]) as client:
-                yield Host(client, frames, slept, lambda: caplog.text + (tmp_path / "stderr").read_text("utf-8"))
+                yield Host(
+                    client,
+                    way.transport == "memory",
+                    frames,
+                    slept,
+                    lambda: caplog.text + (tmp_path / "stderr").read_text("utf-8"),
+                )
 
     return connected
 

@@ -56,6 +56,8 @@ class Host:
     """A real MCP client in front of a server, and all that passed between them."""
 
     client: Client
+    hurries: bool
+    """A server in memory: its pauses are short, and so can its runs be."""
     frames: list[Frame]
     slept: list[float]
     """The pauses that a server in memory made."""
@@ -63,6 +65,10 @@ class Host:
 
     async def run(self, app: str, given: dict[str, Any], **arguments: Any) -> CallToolResult:
         return await self.call("app_run", app=f"sandbox/{app}", input=given, **arguments)
+
+    def slow(self, seconds: float, steps: int) -> dict[str, Any]:
+        """What the app `slow` is given to take so long, or a fifth of it in memory."""
+        return {"seconds": seconds / 5 if self.hurries else seconds, "steps": steps}
 
     async def call(self, tool: str, **arguments: Any) -> CallToolResult:
         async def heard(_progress: float, _total: float | None, _message: str | None) -> None:

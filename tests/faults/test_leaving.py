@@ -52,7 +52,7 @@ async def test_x29_a_call_cancelled_in_mid_run_cancels_its_task(host: Hosted, up
 async def test_x29_an_operator_who_keeps_runs_keeps_them(host: Hosted, upstream: Upstream) -> None:
     """The task goes on to its end; of the call nothing more is heard; the log names the task."""
     async with host(INFERENCE_ON_CANCEL="keep") as my:
-        await my.cancelled_at(lambda: my.until_told("running"), "slow", {"seconds": 1, "steps": 4})
+        await my.cancelled_at(lambda: my.until_told("running"), "slow", my.slow(1, 4))
         await still_answers(my)
         heard = len(my.heard_of(my.runs[0]))
         await ended(upstream, COMPLETED)
@@ -66,7 +66,7 @@ async def test_x29_an_operator_who_keeps_runs_keeps_them(host: Hosted, upstream:
 async def test_x29_a_task_that_was_handed_over_is_not_the_calls_any_more(host: Hosted, upstream: Upstream) -> None:
     """Who only attends to a task that runs already does not stop it by leaving."""
     async with host() as my:
-        begun = await my.run("slow", {"seconds": 1, "steps": 2}, wait=False)
+        begun = await my.run("slow", my.slow(1, 2), wait=False)
         task = begun.structured_content["task_id"]
         async with anyio.create_task_group() as group:
 
@@ -216,7 +216,7 @@ async def test_x32_a_cancel_that_comes_too_late_is_no_error(host: Hosted, upstre
     """The run completes while the cancel is on its way."""
     gate = upstream.sandbox.faults.hold("POST", CANCEL)
     async with host() as my:
-        await my.cancelled_at(lambda: my.until_told("running"), "slow", {"seconds": 1, "steps": 2})
+        await my.cancelled_at(lambda: my.until_told("running"), "slow", my.slow(1, 2))
         await gate.reached.wait()
         await ended(upstream, COMPLETED)
         gate.release()
