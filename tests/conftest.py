@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +120,9 @@ async def listening(app: Any) -> AsyncIterator[str]:
     """An ASGI application behind a real socket, for as long as the block."""
     config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    # asyncio turns Nagle's delay off only for sockets that name TCP; with it, an answer in two pieces comes 40 ms late.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
         serving_it = asyncio.create_task(server.serve([listener]))
         while not server.started:
             await anyio.sleep(0.01)
@@ -150,7 +152,18 @@ async def connected(way: Way, environ: dict[str, str], **client: Any) -> AsyncIt
 
 
 @pytest.fixture
-def connect(way: Way, environ: dict[str, str]) -> Connect:
+def nothing_told(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """The key is in nothing that is written, at any level, by this process or those it started (I-11)."""
+    caplog.set_level("DEBUG", "inferencesh_mcp")
+    yield
+    out, err = capfd.readouterr()
+    sys.stdout.write(out)  # for the report of a test that failed
+    sys.stderr.write(err)
+    assert KEY not in out + err + caplog.text
+
+
+@pytest.fixture
+def connect(way: Way, environ: dict[str, str], nothing_told: None) -> Connect:
     """Connect to a server with these settings: `async with connect(INFERENCE_WAIT_SECONDS="1") as client`."""
 
     def with_settings(**changed: str | None) -> AbstractAsyncContextManager[Client]:

@@ -10,6 +10,7 @@ from inferencesh_mcp.errors import FileRefused, SettingsError
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")  # all that IPv6 has given out; old forms of IPv4 inside IPv6 are beyond it
 
 
 def base_url(url: str, variable: str) -> str:
@@ -56,7 +57,7 @@ def is_allowed(address: str, *, loopback: bool) -> bool:
     ip = _plain(ipaddress.ip_address(address.partition("%")[0]))
     if ip.is_loopback:
         return loopback
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved  # reserved: IPv4 inside `::/96`, for one
+    return ip.is_global and not ip.is_multicast and (ip.version == 4 or ip in _UNICAST)
 
 
 def path_of(url: str) -> str:

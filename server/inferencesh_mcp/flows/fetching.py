@@ -58,7 +58,11 @@ async def _fetched(api: Api, url: str) -> AsyncGenerator[Download]:
         exc.next_step = exc.next_step or INSTEAD
         raise
     except InferenceError as exc:
-        answer = f"it answered {exc.status}" if exc.status and exc.status != 200 else "no answer, or not all of it, came from there"
+        answer = (
+            f"it answered {exc.status}"
+            if exc.status and exc.status != 200
+            else "no answer, or not all of it, came from there"
+        )
         host = urlsplit(url).hostname
         raise FileRefused(message=f"The file at {host} could not be fetched: {answer}.", next_step=INSTEAD) from exc
 

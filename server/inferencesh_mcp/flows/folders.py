@@ -86,7 +86,9 @@ class Folders:
     def _inside(self, path: str) -> tuple[Path, tuple[str, ...]]:
         """The allowed folder that a path lies under, and the steps below it."""
         if not _is_name(path):
-            raise FileRefused(message="No path has such characters (NUL, or half of a pair).", next_step="Name one file.")
+            raise FileRefused(
+                message="No path has such characters (NUL, or half of a pair).", next_step="Name one file."
+            )
         wanted = Path(os.path.normpath(_at_home(path)))
         for root in (*self.allowed, self.saving):
             for start in dict.fromkeys((root, Path(os.path.realpath(root)))):
