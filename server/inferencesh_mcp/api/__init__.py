@@ -151,7 +151,7 @@ class Api:
         body = request.model_dump(exclude_unset=True, exclude_none=True) | {"input": request.input}
         try:
             value = await self._sender.send(Call(method="POST", path="/apps/run", operation=Operation.START, body=body))
-            return parsed(Task, value)
+            return _identified(parsed(Task, value))
         except UpstreamError as error:
             if error.outcome is not None:
                 raise
@@ -278,6 +278,12 @@ class Api:
     async def _version_by_id(self, app_id: str, version_id: str) -> AppVersion:
         path = f"/apps/{segment(app_id, 'app id')}/versions/{segment(version_id, 'version')}"
         return parsed(AppVersion, await self._sender.get(path))
+
+
+def _identified(task: Task) -> Task:
+    if not task.id:
+        raise UpstreamError(message="inference.sh answered with a task that has no id")
+    return task
 
 
 def _task_path(task_id: str) -> str:

@@ -159,8 +159,10 @@ def _refusal(path: str, exc: OSError) -> FileRefused:
             )
         case OSError(errno=errno.ENXIO):  # a socket
             return FileRefused(message=f"{path} is not a regular file.", next_step="Name one file.")
-        case _:  # ELOOP or ENOTDIR: a link, or a file where a folder should be
+        case OSError(errno=errno.ELOOP | errno.ENOTDIR):
             return FileRefused(
                 message=f"{path} is a link, or lies behind something that is no folder.",
                 next_step="Links are not followed: give the real path.",
             )
+        case _:
+            return FileRefused(message=f"{path} cannot be opened: {exc.strerror}.", next_step="Check the path.")
