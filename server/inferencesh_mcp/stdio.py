@@ -48,7 +48,6 @@ async def _serve(server: MCPServer[Shared]) -> None:
         lines = cast("anyio.AsyncFile[str]", _Lines(sys.stdin.buffer))
         async with stdio_server(stdin=lines) as (incoming, outgoing):
             await low.run(incoming, outgoing, low.create_initialization_options())
-        _limit_what_is_left()
         group.cancel_scope.cancel()
 
 
