@@ -1,4 +1,4 @@
-"""Measure everything: `python -m tests.benchmarks [--json]`, about a minute."""
+"""Measure everything: `python -m tests.benchmarks [--json]`, about a minute and a half."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import anyio
 
-from tests.benchmarks import counting, holding, running, starting
+from tests.benchmarks import counting, holding, moving, running, starting
 from tests.benchmarks.figures import Figure, as_json, as_table
 
 
@@ -21,7 +21,7 @@ def main() -> int:
 
 
 async def _others() -> list[Figure]:
-    return [*await running.figures(), *await holding.figures(), *await counting.figures()]
+    return [*await running.figures(), *await holding.figures(), *await moving.figures(), *await counting.figures()]
 
 
 if __name__ == "__main__":

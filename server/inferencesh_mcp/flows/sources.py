@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.flows.folders import Folders
 
-CHUNK = 256 * 1024  # bytes read and sent at a time
+CHUNK = 1024 * 1024  # bytes read and sent at a time
 LARGEST_DATA = 8 * 1024 * 1024  # decoded bytes of a data URI (limit of reliability 4.6)
 LARGEST_FILE = 512 * 1024 * 1024
 _DATA = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w.+-]+=[\w.+-]+)*)(?P<base64>;base64)?,")

@@ -100,7 +100,6 @@ async def upload(
         FileRefused: the file changed meanwhile; nothing refers to what was sent.
         InferenceError: what the API or its storage answered.
     """
-
     _check(content_type or source.content_type)
 
     async def record() -> File:

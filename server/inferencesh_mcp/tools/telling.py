@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import anyio
 
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.flows import Counting, Moving
+from inferencesh_mcp.flows.grouping import ungrouped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -36,19 +37,11 @@ async def progress(ctx: Ctx, *, in_bytes: bool = False) -> AsyncGenerator[Report
         yield lambda _: None
         return
     teller = _Teller(ctx, in_bytes=in_bytes)
-    try:
+    with ungrouped():
         async with anyio.create_task_group() as group:
             group.start_soon(teller.speak)
             yield teller.hear
             group.cancel_scope.cancel()  # nothing is said after the answer (I-5)
-    except BaseExceptionGroup as failed:
-        raise _alone(failed) from None
-
-
-def _alone(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one exception that a task group wrapped: the teller itself raises none."""
-    first = group.exceptions[0]
-    return _alone(cast("BaseExceptionGroup[BaseException]", first)) if isinstance(first, BaseExceptionGroup) else first
 
 
 class _Teller:
