@@ -232,6 +232,7 @@ class Transport:
             async with AsyncExitStack() as attempt:
                 response = await attempt.enter_async_context(self._opened_in_time("files", request))
                 if response.status_code == 200:
+                    _refuse_encoding(response)  # before anything is begun with what it may hold
                     stack.push_async_exit(attempt.pop_all())
                     return response
                 body = await _error_body(response)
