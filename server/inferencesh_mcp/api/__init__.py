@@ -253,7 +253,9 @@ class Api:
     async def keepalive(self, session_id: str) -> Session:
         """Start a session's idle time anew."""
         path = f"{_session_path(session_id)}/keepalive"
-        return parsed(Session, await self._sender.send(Call(method="POST", path=path, operation=Operation.EXTEND, body={})))
+        return parsed(
+            Session, await self._sender.send(Call(method="POST", path=path, operation=Operation.EXTEND, body={}))
+        )
 
     async def end_session(self, session_id: str) -> None:
         """End a session and let its worker go."""

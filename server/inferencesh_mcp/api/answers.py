@@ -77,8 +77,12 @@ def lost(*, sent: bool, in_time: bool) -> Refusal:
 
 
 def final(operation: Operation, refusal: Refusal, sent_at: datetime) -> InferenceError:
-    """The error of a call that is given up; when it was to START something, with what became of that."""
+    """The error of a call that is given up; when it was to START or ANSWER something, with what became of that."""
     error = refusal.error
+    if operation is Operation.ANSWER:
+        # Nothing is charged, but an answer may have had its effect: the caller has to read the state before the next (O-7).
+        error.retry_safe = nothing_began(refusal.failure)
+        error.outcome = "not_started" if error.retry_safe else "unknown"
     if operation is not Operation.START:
         return error
     if isinstance(error, WorkerLost):  # the API's own word that the session is gone, maybe with a run in it (4.5)

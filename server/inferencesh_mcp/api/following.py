@@ -89,7 +89,7 @@ class _Following:
 
     async def _streamed(self) -> AsyncGenerator[Task]:
         """What one connection tells, until it ends, breaks, falls silent, or tells the end, which a GET must confirm."""
-        connection = _Connection(self._pace.idle, self._transport.clock)
+        connection = Connection(self._pace.idle, self._transport.clock)
         fruitful = False
         try:
             async with self._transport.stream(f"{self._path}/stream", self._key) as chunks:
@@ -107,7 +107,7 @@ class _Following:
             logger.info("task %s: the stream failed (%s)", self._task.id, error.code)
         finally:
             self._barren = 0 if fruitful else self._barren + 1
-            connection.log(self._task.id)
+            connection.log(f"task {self._task.id}")
 
     async def _changed_while_polling(self, *, stream: bool) -> bool:
         """Poll instead of streaming, where that is called for; True as soon as the status is another one."""
@@ -177,7 +177,7 @@ class _Following:
         return error
 
 
-class _Connection:
+class Connection:
     """One connection's lines, and whether it is still alive: a line is a sign of life, a byte is none."""
 
     def __init__(self, idle: float, clock: Callable[[], float]) -> None:
@@ -205,8 +205,9 @@ class _Connection:
             self._ended, self._why = True, "a line was too long"
         return self._without_heartbeats(lines)
 
-    def log(self, task_id: str) -> None:
-        logger.debug("task %s: stream closed, %s; %d lines, %d bad", task_id, self._why, self.told, self._lines.bad)
+    def log(self, of: str) -> None:
+        """Say in the log why nothing more is to be expected."""
+        logger.debug("%s: stream closed, %s; %d lines, %d bad", of, self._why, self.told, self._lines.bad)
 
     def _without_heartbeats(self, lines: list[Record]) -> list[Record]:
         if lines:

@@ -52,6 +52,37 @@ class AppRef:
         return all(_fits(part, _NAME) for part in given)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AgentRef:
+    """`[agent/]namespace/name[@version]`; a version that was not named is empty."""
+
+    namespace: str
+    name: str
+    version: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> AgentRef:
+        """Read a reference as a person writes it; InvalidInput says what is right."""
+        path, at, version = text.strip().partition("@")
+        namespace, _, name = path.removeprefix("agent/").partition("/")
+        ref = cls(namespace=namespace, name=name, version="" if version == "latest" else version)
+        given = [namespace, name, *filter(None, (ref.version,))]
+        if not all(_fits(part, _NAME) for part in given) or (at and not version):
+            raise InvalidInput(
+                message=f"{_quoted(text)} is not an agent: write namespace/name or namespace/name@version",
+                next_step="Find the agent's name with agent_list.",
+            )
+        return ref
+
+    @property
+    def path(self) -> str:
+        """`namespace/name`, safe inside a URL."""
+        return f"{segment(self.namespace, 'namespace', _NAME)}/{segment(self.name, 'agent name', _NAME)}"
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" + (f"@{self.version}" if self.version else "")
+
+
 def segment(value: str, what: str = "id", pattern: re.Pattern[str] = _ID) -> str:
     """`value` as one segment of a path; InvalidInput when it is not an id (letters, digits, `_` and `-`, at most 128)."""
     if not _fits(value, pattern):

@@ -1,0 +1,308 @@
+"""The endpoints of agents and of their chats. Imported when they are first used: most starts need none of them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from inferencesh_mcp.api.answers import outcome_unknown
+from inferencesh_mcp.api.attending import attend, chat_path, read_chat
+from inferencesh_mcp.api.chats import Agent, AgentVersion, Chat, ChatMessage, ChatStatus, Interrupt, Sent
+from inferencesh_mcp.api.following import Pace
+from inferencesh_mcp.api.models import File, One, Page, Wire, parsed
+from inferencesh_mcp.api.refs import AgentRef, segment
+from inferencesh_mcp.api.retry import Operation
+from inferencesh_mcp.api.sending import PAGE_LIMIT, Sender, listing, searching
+from inferencesh_mcp.api.toolbox import AgentConfigInput  # noqa: TC001 - a model reads its annotations
+from inferencesh_mcp.api.transport import Call
+from inferencesh_mcp.errors import CallError, InvalidInput, NotFound, OutcomeUnknown, UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+class FileRef(_Request):
+    """A file that is sent with a message: one that was uploaded."""
+
+    id: str | None = None
+    uri: str
+    filename: str = ""
+    content_type: str = ""
+    size: int | None = None
+    """Bytes."""
+
+
+class MessageInput(_Request):
+    """A message. Make it with `of`: then servers of every age see its files."""
+
+    text: str = ""
+    attachments: tuple[FileRef, ...] | None = None
+    """What newer servers read; then the two below are not read."""
+    images: tuple[str, ...] | None = None
+    files: tuple[str, ...] | None = None
+    role: Literal["user"] = "user"
+
+    @classmethod
+    def of(cls, text: str, files: Sequence[File] = ()) -> MessageInput:
+        """A text, with files that were uploaded: pictures are what `image/…` is."""
+        if not files:
+            return cls(text=text)
+        refs = tuple(_ref(file) for file in files)
+        images = tuple(ref.uri for ref in refs if ref.content_type.startswith("image/"))
+        others = tuple(ref.uri for ref in refs if not ref.content_type.startswith("image/"))
+        return cls(text=text, attachments=refs, images=images or None, files=others or None)
+
+
+class AgentRunRequest(_Request):
+    """What an agent may be asked with. Nothing else passes."""
+
+    chat_id: str | None = None
+    """None begins a chat. Later turns name the same agent again."""
+    agent: str | None = None
+    """A template: `namespace/name` or `namespace/name@version`."""
+    agent_config: AgentConfigInput | None = None
+    """An agent of one's own, instead of a template."""
+    agent_name: str | None = None
+    """What tells agents of one's own apart; the configuration's name where it is not given."""
+    context: dict[str, str] | None = None
+    """Counts when a chat begins."""
+    input: MessageInput
+
+
+class WidgetAction(_Request):
+    """What was pressed."""
+
+    type: str
+    payload: Any = None
+
+
+class WidgetAnswer(_Request):
+    """What a person did with a widget."""
+
+    action: WidgetAction
+    form_data: dict[str, Any] | None = Field(default=None, repr=False)
+
+
+class Agents:
+    """The agents of the workspace, for one caller."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    async def list_agents(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Agent]:
+        """The templates, or what in them matches `query`."""
+        body = listing(limit, cursor) | searching(query)
+        return parsed(Page[Agent], await self._sender.list("/agents/list", body))
+
+    async def agent(self, ref: AgentRef) -> Agent:
+        """One template with its version: the one that `ref` names, else the current one."""
+        agent = parsed(Agent, await self._sender.get(f"/agents/{ref.path}"))
+        if ref.version and not (agent.version and ref.version in {agent.version.id, agent.version.short_id}):
+            return agent.model_copy(update={"version": await self._version(agent.id, ref)})
+        if agent.version is None and agent.version_id:
+            return agent.model_copy(update={"version": await self._version_by_id(agent.id, agent.version_id)})
+        return agent
+
+    async def agent_versions(self, agent_id: str, limit: int = 20, cursor: str = "") -> Page[AgentVersion]:
+        """A template's versions, newest first."""
+        path = f"/agents/{segment(agent_id, 'agent id')}/versions/list"
+        return parsed(Page[AgentVersion], await self._sender.list(path, listing(limit, cursor)))
+
+    async def internal_tools(self) -> Any:
+        """The tools that the platform itself has for agents, as it tells them."""
+        return await self._sender.get("/agents/internal-tools")
+
+    async def _version(self, agent_id: str, ref: AgentRef) -> AgentVersion:
+        """The version that a reference names by its id or, as people write it, by its short id."""
+        try:
+            return await self._version_by_id(agent_id, ref.version)
+        except NotFound:
+            page = await self.agent_versions(agent_id, limit=PAGE_LIMIT)
+        for version in page.items:
+            if ref.version in {version.id, version.short_id}:
+                return version
+        raise NotFound(message=f"{ref.namespace}/{ref.name} has no version {ref.version}")
+
+    async def _version_by_id(self, agent_id: str, version_id: str) -> AgentVersion:
+        path = f"/agents/{segment(agent_id, 'agent id')}/versions/{segment(version_id, 'version')}"
+        return parsed(AgentVersion, await self._sender.get(path))
+
+
+class Chats:
+    """Chats with agents, for one caller.
+
+    What answers a tool call (`tool_result`, `invoke`, `reject`, `always_allow`, `resolve_interrupt`) is sent once: again only
+    when nothing left this machine. Its errors carry `outcome`: `not_started` when it certainly had no effect, `unknown` when
+    the chat has to be read to find out. A key may not decide on the newest platform: Forbidden, `requires_sign_in`.
+    """
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    async def send_message(self, request: AgentRunRequest) -> Sent:
+        """Send a message, which costs money, and at most once; without `chat_id` it begins a chat.
+
+        Every error carries `outcome`: `not_started` for a refusal or when nothing left this machine, after the retries that
+        are safe; OutcomeUnknown, with `sent_at`, when the message may have been taken but the answer was lost.
+        """
+        sent_at = self._sender.transport.now()
+        try:
+            value = await self._start(_message_body(request))
+            return _sent(value, request)
+        except OutcomeUnknown as error:
+            error.next_step = _look_for_it(request)
+            raise
+        except UpstreamError as error:
+            if error.outcome is not None:
+                raise
+            unknown = outcome_unknown(error.message, sent_at, error)
+            unknown.next_step = _look_for_it(request)
+            raise unknown from error
+        except CallError as error:  # refused here, before anything was sent
+            error.outcome, error.retry_safe = "not_started", True
+            raise
+
+    async def chat(self, chat_id: str) -> Chat:
+        """A chat as it is now, with its messages: all that the API tells, or the last hundred."""
+        return parsed(Chat, await read_chat(self._sender, chat_id))
+
+    async def chat_status(self, chat_id: str) -> ChatStatus:
+        """A chat's status alone, which is cheaper."""
+        return parsed(ChatStatus, await self._sender.get(f"{chat_path(chat_id)}/status"))
+
+    async def list_chats(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Chat]:
+        """The caller's chats, the ones that changed last first; not every server tells their messages here."""
+        body = listing(limit, cursor) | searching(query) | {"sort": [{"field": "updated_at", "dir": "desc"}]}
+        return parsed(Page[Chat], await self._sender.list("/chats/list", body))
+
+    async def messages(self, chat_id: str, limit: int = 20, cursor: str = "") -> Page[ChatMessage]:
+        """A page of a chat's messages, for servers that do not tell them with the chat."""
+        asked = f"limit={max(1, min(limit, PAGE_LIMIT))}" + (f"&cursor={quote(cursor, safe='')}" if cursor else "")
+        return parsed(Page[ChatMessage], await self._sender.get(f"{chat_path(chat_id)}/messages?{asked}"))
+
+    async def delete_chat(self, chat_id: str) -> None:
+        """Delete a chat."""
+        await self._sender.send(Call(method="DELETE", path=chat_path(chat_id), operation=Operation.STOP))
+
+    async def stop_chat(self, chat_id: str) -> None:
+        """Ask the agent to stop; it does so soon. Nothing happens to a chat that is idle."""
+        await self._sender.post(Operation.STOP, f"{chat_path(chat_id)}/stop")
+
+    async def cancel_message(self, message_id: str) -> None:
+        """Take back a message that is queued."""
+        await self._sender.post(Operation.STOP, f"/chats/messages/{segment(message_id, 'message id')}/cancel")
+
+    def follow_chat(
+        self, chat: Chat, stream: bool = True, poll_interval: float = 2.0
+    ) -> AbstractAsyncContextManager[AsyncIterator[Chat]]:
+        """A block in which a chat's new states are told, newest last, for as long as they are asked for.
+
+        `chat` is what is known of it: `Sent.chat` after the first message, else what `chat` told. The stream is open when
+        the block begins, so that a message sent inside it is answered to listening ears; leaving the block closes the
+        connection there and then. `turn_over` and `pending` tell when to leave. `stream=False` polls every `poll_interval`
+        seconds. See `attending` for what is raised.
+        """
+        self._sender.check_key()
+        return attend(self._sender, chat, stream=stream, pace=Pace(poll=poll_interval))
+
+    async def tool_result(
+        self, invocation_id: str, result: str | WidgetAnswer, attachments: Sequence[FileRef] = ()
+    ) -> None:
+        """Answer a client tool with text, or a widget with what was done with it."""
+        body: dict[str, Any] = {"result": result if isinstance(result, str) else _packed(result)}
+        if attachments:
+            body["attachments"] = [one.model_dump(exclude_none=True) for one in attachments]
+        await self._sender.post(Operation.ANSWER, _tool_path(invocation_id), body)
+
+    async def invoke(self, invocation_id: str) -> None:
+        """Approve a call of a tool."""
+        await self._sender.post(Operation.ANSWER, f"{_tool_path(invocation_id)}/invoke")
+
+    async def reject(self, invocation_id: str, reason: str = "") -> None:
+        """Refuse a call of a tool; the agent is told why."""
+        await self._sender.post(Operation.ANSWER, f"{_tool_path(invocation_id)}/reject", {"reason": reason})
+
+    async def always_allow(self, chat_id: str, invocation_id: str, tool_name: str) -> None:
+        """Approve a call of a tool, and every further call of that tool in this chat."""
+        path = f"{chat_path(chat_id)}{_tool_path(invocation_id)}/always-allow"
+        await self._sender.post(Operation.ANSWER, path, {"tool_name": tool_name})
+
+    async def resolve_interrupt(self, interrupt_id: str, decision: Literal["allow", "deny"]) -> None:
+        """Decide about something that a run waits for."""
+        path = f"/interrupts/{segment(interrupt_id, 'interrupt id')}/resolve"
+        await self._sender.post(Operation.ANSWER, path, {"decision": decision})
+
+    async def run_interrupts(self, run_id: str) -> tuple[Interrupt, ...]:
+        """What a run waits for."""
+        value = await self._sender.get(f"/agent-runs/{segment(run_id, 'run id')}/interrupts")
+        return parsed(Page[Interrupt], value).items
+
+    async def _start(self, body: dict[str, Any]) -> Any:
+        return await self._sender.post(Operation.START, "/agents/run", body)
+
+
+class _Answer(Wire):
+    """What `/agents/run` answers."""
+
+    user_message: One[ChatMessage] = None
+    assistant_message: One[ChatMessage] = None
+
+
+def _message_body(request: AgentRunRequest) -> dict[str, Any]:
+    if request.agent and request.agent_config:
+        raise InvalidInput(message="a message goes to an agent or to a configuration, not to both")
+    if not (request.agent or request.agent_config or request.chat_id):
+        raise InvalidInput(message="the message names no agent: give one, or a configuration, or the id of a chat")
+    message = request.input
+    if not (message.text.strip() or message.attachments or message.images or message.files):
+        raise InvalidInput(message="the message is empty: give it a text or a file")
+    if request.chat_id:
+        segment(request.chat_id, "chat id")
+    named = {"agent": str(AgentRef.parse(request.agent))} if request.agent else {}
+    body = request.model_dump(exclude={"agent_config", "input"}, exclude_none=True) | named
+    if request.agent_config:
+        config = request.agent_config
+        name = request.agent_name or config.name
+        body |= {"agent_config": config.wire()} | ({"agent_name": name} if name else {})
+    return body | {"input": message.model_dump(exclude_none=True)}
+
+
+def _sent(value: Any, request: AgentRunRequest) -> Sent:
+    answer = parsed(_Answer, value)
+    told = [one for one in (answer.assistant_message, answer.user_message) if one is not None]
+    chat_id = next((one.chat_id for one in told if one.chat_id), "") or request.chat_id or ""
+    if not chat_id:
+        raise UpstreamError(message="inference.sh did not say which chat the message is in")
+    return Sent(chat_id=chat_id, user_message=answer.user_message, assistant_message=answer.assistant_message)
+
+
+def _look_for_it(request: AgentRunRequest) -> str:
+    if request.chat_id:
+        return f"Do not send it again before looking for it: read the chat {request.chat_id} with chat_get."
+    return "Do not send it again: an agent may be at work on it in a new chat."
+
+
+def _packed(answer: WidgetAnswer) -> str:
+    """A widget's answer as the JSON string that the API takes."""
+    told = answer.model_dump(exclude_none=True)
+    try:
+        return json.dumps(told, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise InvalidInput(message="the answer is not plain JSON: NaN, Infinity and the like cannot be sent") from exc
+
+
+def _ref(file: File) -> FileRef:
+    kind = file.content_type
+    return FileRef(id=file.id or None, uri=file.uri, filename=file.filename, content_type=kind, size=file.size)
+
+
+def _tool_path(invocation_id: str) -> str:
+    return f"/tools/{segment(invocation_id, 'invocation id')}"

@@ -1,0 +1,313 @@
+"""The endpoints of agents, and what answers a tool call."""
+
+import pytest
+
+from inferencesh_mcp import errors
+from inferencesh_mcp.api import Api, File
+from inferencesh_mcp.api.agents import AgentRunRequest, FileRef, MessageInput, WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.chats import Chat
+from inferencesh_mcp.api.refs import AgentRef
+from inferencesh_mcp.api.toolbox import AgentConfigInput
+from tests.api.conftest import fin, problem, rst, status
+
+pytestmark = pytest.mark.anyio
+
+RUN = ("POST", "/agents/run")
+ANSWER = {
+    "user_message": {"id": "m1", "chat_id": "c1", "order": 1, "role": "user", "status": "ready"},
+    "assistant_message": {"id": "m2", "chat_id": "c1", "order": 2, "role": "assistant", "status": "pending"},
+}
+HELLO = AgentRunRequest(agent="my/helper@abc1", input=MessageInput(text="Hi"))
+
+
+async def refused(awaitable, kind):
+    with pytest.raises(kind) as caught:
+        await awaitable
+    return caught.value
+
+
+async def test_templates_are_listed_and_searched(api, script):
+    """By the platform."""
+    script.on(
+        "POST",
+        "/agents/list",
+        status(200, {"items": [{"namespace": "a", "name": "b", "version": {"description": "d"}}]}),
+    )
+
+    page = await api.agents.list_agents(query="cat", limit=5, cursor="x")
+
+    assert [("a/b", "d")] == [(agent.ref, agent.description) for agent in page.items]
+    assert {"limit": 5, "cursor": "x", "search": {"term": "cat", "exact": False}} == script.seen[0].json
+
+
+async def test_a_template_comes_with_the_version_that_was_named(api, script):
+    """By id, by short id, or the current one."""
+    script.on(
+        "GET",
+        "/agents/a/b",
+        status(200, {"id": "i", "namespace": "a", "name": "b", "version": {"id": "v1", "short_id": "s1"}}),
+    )
+    script.on("GET", "/agents/i/versions/v2", status(200, {"id": "v2", "tools": [{"name": "t"}, None]}))
+    script.on("POST", "/agents/i/versions/list", status(200, {"items": [{"id": "v3", "short_id": "s3"}]}))
+    script.on("GET", "/agents/a/c", status(200, {"id": "i", "version_id": "v2"}))
+
+    assert "v1" == (await api.agents.agent(AgentRef.parse("a/b"))).version.id
+    assert "v1" == (await api.agents.agent(AgentRef.parse("a/b@s1"))).version.id
+    assert ({"name": "t"},) == (await api.agents.agent(AgentRef.parse("a/b@v2"))).version.tools
+    assert "v3" == (await api.agents.agent(AgentRef.parse("a/b@s3"))).version.id
+    assert "v2" == (await api.agents.agent(AgentRef.parse("a/c"))).version.id
+    with pytest.raises(errors.NotFound, match="a/b has no version s4"):
+        await api.agents.agent(AgentRef.parse("a/b@s4"))
+
+
+@pytest.mark.parametrize(
+    ("text", "ref"),
+    [("a/b", "a/b"), (" agent/a/b@v ", "a/b@v"), ("a/b@latest", "a/b"), ("ns/my.agent-1@x", "ns/my.agent-1@x")],
+)
+def test_a_template_has_a_name(text, ref):
+    assert ref == str(AgentRef.parse(text))
+
+
+@pytest.mark.parametrize("text", ["", "a", "a/b/c", "app/a/b", "a/b@", "a/..", "a/b@v/w", "a/b?x", "../b", "a/b:f"])
+def test_what_is_no_agent_is_refused(text):
+    with pytest.raises(errors.InvalidInput, match="is not an agent"):
+        AgentRef.parse(text)
+
+
+async def test_a_message_begins_a_chat(api, script):
+    """And is sent as both official SDKs' servers understand it."""
+    script.on(*RUN, status(200, ANSWER))
+
+    sent = await api.chats.send_message(HELLO.model_copy(update={"context": {"k": "v"}}))
+
+    assert {"agent": "my/helper@abc1", "context": {"k": "v"}, "input": {"text": "Hi", "role": "user"}} == script.seen[
+        0
+    ].json
+    assert ("c1", "m1", "m2") == (sent.chat_id, sent.user_message.id, sent.assistant_message.id)
+    assert ("c1", ["m1", "m2"], False) == (sent.chat.id, [m.id for m in sent.chat.chat_messages], sent.chat.busy)
+
+
+async def test_an_agent_of_ones_own_is_sent_whole(api, script):
+    """Under its name; files in the newer and the older form."""
+    script.on(*RUN, status(200, {"data": ANSWER, "messages": []}))
+    config = AgentConfigInput.parse({"name": "n", "core_app": {"ref": "a/llm"}, "internal_tools": {"finish": True}})
+    files = [
+        File(id="f", uri="u1", content_type="image/png", filename="a.png", size=3),
+        File(uri="u2", content_type="text/plain"),
+    ]
+
+    await api.chats.send_message(
+        AgentRunRequest(chat_id="c1", agent_config=config, input=MessageInput.of("Look", files))
+    )
+
+    assert {
+        "chat_id": "c1",
+        "agent_config": {"name": "n", "core_app": {"ref": "a/llm"}, "internal_tools": {"finish": True}},
+        "agent_name": "n",
+        "input": {
+            "text": "Look",
+            "attachments": [
+                {"id": "f", "uri": "u1", "filename": "a.png", "content_type": "image/png", "size": 3},
+                {"uri": "u2", "filename": "", "content_type": "text/plain"},
+            ],
+            "images": ["u1"],
+            "files": ["u2"],
+            "role": "user",
+        },
+    } == script.seen[0].json
+
+
+CORE = AgentConfigInput.parse({"core_app": {"ref": "a/llm"}})
+HI = MessageInput(text="Hi")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        AgentRunRequest(input=HI),
+        AgentRunRequest(agent="a/b", agent_config=CORE, input=HI),
+        AgentRunRequest(agent="a/b", input=MessageInput(text=" ")),
+        AgentRunRequest(agent="../b", input=HI),
+        AgentRunRequest(agent="a/b", chat_id="../c", input=HI),
+    ],
+)
+async def test_what_makes_no_sense_is_not_sent(api, script, request_):
+    error = await refused(api.chats.send_message(request_), errors.InvalidInput)
+
+    assert ("not_started", True, []) == (error.outcome, error.retry_safe, script.seen)
+
+
+AMBIGUOUS = {
+    "reset": rst(), "closed": fin(), "500": problem(500), "504": problem(504), "empty": status(200), "half": fin(b"HTTP/1.1 200 OK\r\ncontent-le"),
+    "no chat": status(200, {"assistant_message": {"id": "m"}}), "html": status(200, b"<html>"), "odd": status(200, [1]),
+    "503 of a proxy": status(503, b"busy"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("play", AMBIGUOUS.values(), ids=AMBIGUOUS)
+async def test_a_message_whose_answer_was_lost_is_not_sent_again(api, script, play):
+    """O-4."""
+    script.on(*RUN, play, status(200, ANSWER))
+
+    error = await refused(api.chats.send_message(HELLO), errors.OutcomeUnknown)
+
+    assert (1, "unknown", False) == (script.count(*RUN), error.outcome, error.retry_safe)
+    assert error.sent_at is not None
+    assert "Do not send it again" in error.next_step
+    assert "task_list" not in error.next_step
+
+
+async def test_the_chat_says_whether_a_lost_message_arrived(api, script):
+    script.on(*RUN, rst())
+
+    error = await refused(api.chats.send_message(HELLO.model_copy(update={"chat_id": "c1"})), errors.OutcomeUnknown)
+
+    assert "read the chat c1 with chat_get" in error.next_step
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(400, "InvalidInput"), (402, "PaymentRequired"), (404, "NotFound"), (409, "Conflict")]
+)
+async def test_a_refused_message_was_not_taken(api, script, code, kind):
+    script.on(*RUN, problem(code), status(200, ANSWER))
+
+    error = await refused(api.chats.send_message(HELLO), getattr(errors, kind))
+
+    assert (1, "not_started", True) == (script.count(*RUN), error.outcome, error.retry_safe)
+
+
+async def test_a_message_that_was_turned_away_is_sent_again(api, script):
+    """429, before anything began."""
+    script.on(*RUN, problem(429), status(200, ANSWER))
+
+    assert "c1" == (await api.chats.send_message(HELLO)).chat_id
+    assert 2 == script.count(*RUN)
+
+
+async def test_chats_are_read_listed_stopped_and_deleted(api, script):
+    script.on(
+        "GET",
+        "/chats/c1",
+        status(
+            200, {"id": "c1", "status": "busy", "chat_messages": [{"id": "b", "order": 2}, {"id": "a", "order": 1}]}
+        ),
+    )
+    script.on(
+        "GET", "/chats/c1/status", status(200, {"id": "c1", "status": "idle", "updated_at": "2026-01-02T03:04:05Z"})
+    )
+    script.on("POST", "/chats/list", status(200, {"items": [{"id": "c1", "name": "n"}]}))
+    for method, path in (("DELETE", "/chats/c1"), ("POST", "/chats/c1/stop"), ("POST", "/chats/messages/m1/cancel")):
+        script.on(method, path, status(204))
+
+    assert ["a", "b"] == [message.id for message in (await api.chats.chat("c1")).chat_messages]
+    assert "idle" == (await api.chats.chat_status("c1")).status
+    assert ["n"] == [chat.name for chat in (await api.chats.list_chats(limit=3)).items]
+    await api.chats.delete_chat("c1")
+    await api.chats.stop_chat("c1")
+    await api.chats.cancel_message("m1")
+    assert {"limit": 3, "sort": [{"field": "updated_at", "dir": "desc"}]} == script.seen[2].json
+    with pytest.raises(errors.InvalidInput):
+        await api.chats.chat("../c1")
+
+
+async def test_messages_are_read_on_their_own_where_a_chat_has_none(api, script):
+    """The newest servers do not load them with the chat; older ones do not have the call."""
+    bare = {"id": "c1", "status": "idle"}
+    script.on("GET", "/chats/c1", status(200, bare))
+    script.on(
+        "GET",
+        "/chats/c1/messages?limit=100",
+        status(200, {"items": [{"id": "b", "order": 2}, {"id": "a", "order": 1}]}),
+        status(404),
+    )
+    script.on(
+        "GET", "/chats/c1/messages?limit=2&cursor=x%2Fy%3D", status(200, {"items": [{"id": "z"}], "next_cursor": "n"})
+    )
+
+    assert ["a", "b"] == [message.id for message in (await api.chats.chat("c1")).chat_messages]
+    assert () == (await api.chats.chat("c1")).chat_messages
+    assert "n" == (await api.chats.messages("c1", limit=2, cursor="x/y=")).next_cursor
+
+
+async def test_tool_calls_are_answered_and_decided(api, script):
+    """Each by its own call."""
+    for path in (
+        "/tools/t1",
+        "/tools/t1/invoke",
+        "/tools/t1/reject",
+        "/chats/c1/tools/t1/always-allow",
+        "/interrupts/i1/resolve",
+    ):
+        script.on("POST", path, status(200, {"id": "t1", "data": {"own": True}}))
+    script.on(
+        "GET",
+        "/agent-runs/r1/interrupts",
+        status(200, [{"id": "i1", "reason": "tool_approval", "meta": '{"tool_name":"x"}'}]),
+    )
+    chats = api.chats
+
+    await chats.tool_result("t1", "sunny", [FileRef(uri="u")])
+    await chats.tool_result(
+        "t1", WidgetAnswer(action=WidgetAction(type="ok", payload={"a": 1}), form_data={"name": "é"})
+    )
+    await chats.tool_result("t1", WidgetAnswer(action=WidgetAction(type="ok")))
+    await chats.invoke("t1")
+    await chats.reject("t1", "too dear")
+    await chats.always_allow("c1", "t1", "img")
+    await chats.resolve_interrupt("i1", "deny")
+
+    assert [
+        {"result": "sunny", "attachments": [{"uri": "u", "filename": "", "content_type": ""}]},
+        {"result": '{"action":{"type":"ok","payload":{"a":1}},"form_data":{"name":"é"}}'},
+        {"result": '{"action":{"type":"ok"}}'},
+        {},
+        {"reason": "too dear"},
+        {"tool_name": "img"},
+        {"decision": "deny"},
+    ] == [one.json for one in script.seen]
+    assert [("i1", {"tool_name": "x"})] == [(one.id, one.meta) for one in await chats.run_interrupts("r1")]
+
+
+@pytest.mark.parametrize("play", [rst(), fin(), problem(500), problem(503)])
+@pytest.mark.parametrize("call", ["tool_result", "invoke", "reject"])
+async def test_an_answer_is_sent_once(api, script, play, call):
+    """O-7: whether it had its effect, the chat says."""
+    path = {"tool_result": "/tools/t1"}.get(call, f"/tools/t1/{call}")
+    script.on("POST", path, play, status(200))
+    wanted = ("t1", "r") if call == "tool_result" else ("t1",)
+
+    error = await refused(getattr(api.chats, call)(*wanted), errors.WaitError)
+
+    assert (1, "unknown", False) == (script.count("POST", path), error.outcome, error.retry_safe)
+
+
+@pytest.mark.parametrize(("code", "kind"), [(404, "NotFound"), (409, "Conflict"), (429, "RateLimited")])
+async def test_an_answer_that_was_refused_had_no_effect(api, script, code, kind):
+    script.on("POST", "/tools/t1", problem(code))
+
+    error = await refused(api.chats.tool_result("t1", "r"), getattr(errors, kind))
+
+    assert (1, "not_started", True) == (len(script.seen), error.outcome, error.retry_safe)
+
+
+async def test_a_decision_that_only_a_person_may_make_says_so(api, script):
+    """The newest platform takes none from a key."""
+    body = {
+        "type": "https://api.inference.sh/errors/requires_sign_in",
+        "title": "Forbidden",
+        "status": 403,
+        "detail": "sign in",
+    }
+    script.on("POST", "/tools/t1/invoke", status(403, body))
+
+    error = await refused(api.chats.invoke("t1"), errors.Forbidden)
+
+    assert ("requires_sign_in", "not_started") == (error.upstream_code, error.outcome)
+
+
+async def test_no_key_no_chat(transport):
+    """And nothing is sent."""
+    with pytest.raises(errors.KeyMissing):
+        await Api(transport, None).chats.send_message(HELLO)
+    with pytest.raises(errors.KeyMissing):
+        Api(transport, None).chats.follow_chat(Chat(id="c1"))
