@@ -99,7 +99,8 @@ class _Attending:
             if not await self._changed_while_polling(stream=stream):
                 async with aclosing(self._streamed()) as news:
                     async for state in news:
-                        yield self._telling(state)
+                        if state is not self._told:
+                            yield self._telling(state)
 
     async def _unstreamed(self) -> AsyncGenerator[Chat]:
         yield self._told

@@ -60,7 +60,8 @@ class Conversation:
             if self._bare_head is not self._head:
                 self._bare, self._bare_head = parsed(Chat, self._head), self._head
             ordered = tuple(sorted(self._messages.values(), key=place))
-            self._chat, self._is_new = self._bare.model_copy(update={_MESSAGES: ordered}), False
+            newest, self._is_new = self._bare.model_copy(update={_MESSAGES: ordered}), False
+            self._chat = self._chat if newest == self._chat else newest
         return self._chat
 
     def connected(self) -> None:
@@ -142,8 +143,9 @@ class Conversation:
         if message.final:
             self._streamed.pop(message.id, None)
         self._raw[message.id] = record
-        self._messages[message.id] = self._with_pieces(message)
-        self._is_new = True
+        message = self._with_pieces(message)
+        if message != self._messages.get(message.id):
+            self._messages[message.id], self._is_new = message, True
 
     def _piece(self, news: Record) -> None:
         """A piece of a message's text. One that names no message could be of any, and waits for the message itself."""

@@ -1,0 +1,383 @@
+"""A chat is followed, whatever happens to its stream."""
+
+import anyio
+import pytest
+
+from inferencesh_mcp import errors
+from inferencesh_mcp.api.attending import attend
+from inferencesh_mcp.api.chats import Chat, ChatMessage, Sent
+from inferencesh_mcp.api.following import Pace
+from inferencesh_mcp.api.turns import Turn, pending, turn_over
+from tests.api.conftest import fin, lines, problem, rst, status
+
+pytestmark = pytest.mark.anyio
+
+STREAM = ("GET", "/chats/c1/stream")
+GET = ("GET", "/chats/c1")
+STATUS = ("GET", "/chats/c1/status")
+SENT = Sent(
+    chat_id="c1",
+    user_message=ChatMessage(id="m1", chat_id="c1", order=1, role="user", status="ready"),
+    assistant_message=ChatMessage(id="m2", chat_id="c1", order=2, role="assistant", status="pending"),
+)
+
+
+def chats(status, state=None, run="r1", **more):
+    return {
+        "event": "chats",
+        "data": {
+            "id": "c1",
+            "status": status,
+            **({"active_run": {"id": run, "state": state}} if state else {}),
+            **more,
+        },
+    }
+
+
+def message(name, status, text="", order=None, **more):
+    data = {
+        "id": name,
+        "chat_id": "c1",
+        "role": "assistant",
+        "status": status,
+        "content": [{"type": "text", "text": text}],
+        **more,
+    }
+    return {"event": "chat_messages", "data": data | ({"order": order} if order else {})}
+
+
+def delta(name, seq, text):
+    return {"event": "delta", "data": {"resource_id": name, "seq": seq, "delta": {"response": text}}}
+
+
+def record(status, state, *messages, run="r1", **more):
+    return {
+        "id": "c1",
+        "status": status,
+        "active_run": {"id": run, "state": state},
+        "chat_messages": [one["data"] for one in messages],
+        **more,
+    }
+
+
+ASKED = {
+    "data": {
+        "id": "m1",
+        "chat_id": "c1",
+        "role": "user",
+        "order": 1,
+        "status": "ready",
+        "content": [{"type": "text", "text": "Hi"}],
+    }
+}
+BUSY = chats("busy", "working")
+IDLE = chats("idle", "completed")
+ANSWER = message("m2", "ready", "Hello you", 2)
+DONE = record("idle", "completed", ASKED, ANSWER)
+BEAT = {"type": "heartbeat"}
+
+
+async def turn(api, sent=SENT, before=None, **how):
+    """Every state until the turn is over, as the text of the answer grows."""
+    told, watched = [], Turn.of(sent, before)
+    async with api.chats.follow_chat(before or sent.chat, **how) as states:
+        async for chat in states:
+            told.append(chat)
+            watched = watched.seeing(chat)
+            if turn_over(chat, watched):
+                return told
+    raise AssertionError
+
+
+def texts(told, name="m2"):
+    return [chat.message(name).text for chat in told if chat.message(name)]
+
+
+async def test_a_whole_turn_costs_one_stream_and_one_read(api, script):
+    """And the text is heard as it grows; the record has the last word."""
+    script.on(
+        *STREAM,
+        lines(
+            BUSY,
+            BEAT,
+            delta("m2", 1, "Hel"),
+            chats("busy", "working", name="n"),
+            delta("m2", 2, "lo"),
+            ANSWER,
+            IDLE,
+            end="hang",
+        ),
+    )
+    script.on(*GET, status(200, DONE))
+
+    told = await turn(api)
+
+    assert ["", "Hel", "Hel", "Hello", "Hello you", "Hello you"] == texts(told)
+    assert ("idle", "completed", False) == (told[-1].status, told[-1].active_run.state, told[-1].busy)
+    assert [STREAM, GET] == [(one.method, one.path) for one in script.seen]
+    assert "application/x-ndjson" == script.seen[0].headers["accept"]
+
+
+async def test_slices_make_no_difference(api, script):
+    script.on(*STREAM, lines(BUSY, delta("m2", 1, "Hel"), delta("m2", 2, "lo"), ANSWER, IDLE, slice_of=3, end="hang"))
+    script.on(*GET, status(200, DONE))
+
+    assert ["", "Hel", "Hello", "Hello you", "Hello you"] == texts(await turn(api))
+
+
+async def test_pieces_that_came_together_are_told_together(api, script):
+    script.on(
+        *STREAM, lines(BUSY, delta("m2", 1, "a"), delta("m2", 2, "b"), delta("m2", 3, "c"), ANSWER, IDLE, end="hang")
+    )
+    script.on(*GET, status(200, DONE))
+
+    assert ["", "abc", "Hello you", "Hello you"] == texts(await turn(api))
+
+
+@pytest.mark.parametrize("end", ["eof", "fin", "rst"])
+@pytest.mark.parametrize("replayed", [True, False])
+async def test_a_broken_stream_repeats_and_misses_nothing(api, script, end, replayed):
+    """Whether the server tells all again or goes on where it was."""
+    again = [delta("m2", 1, "Hel"), delta("m2", 2, "lo")] if replayed else []
+    script.on(
+        *STREAM,
+        lines(BUSY, delta("m2", 1, "Hel"), delta("m2", 2, "lo"), end=end),
+        lines(BUSY, *again, delta("m2", 3, " you"), ANSWER, IDLE, end="hang"),
+    )
+    script.on(*GET, status(200, record("busy", "working", ASKED, message("m2", "pending", "", 2))), status(200, DONE))
+
+    told = await turn(api)
+
+    assert texts(told) == sorted(texts(told), key=len)
+    assert {"", "Hello", "Hello you"} == set(texts(told))
+    assert [STREAM, GET, STREAM, GET] == [(one.method, one.path) for one in script.seen]
+
+
+async def test_a_hole_in_the_text_is_not_papered_over(api, script):
+    """Pieces went past while nobody listened: the text waits for the message itself."""
+    script.on(
+        *STREAM,
+        lines(BUSY, delta("m2", 1, "Hel"), end="fin"),
+        lines(
+            BUSY,
+            delta("m2", 5, "!!"),
+            delta("m2", 6, "?"),
+            message("m2", "pending", "Hello", 2),
+            ANSWER,
+            IDLE,
+            end="hang",
+        ),
+    )
+    script.on(*GET, status(200, record("busy", "working", ASKED, message("m2", "pending", "", 2))), status(200, DONE))
+
+    told = await turn(api)
+
+    assert ["Hel", "Hello", "Hello you"] == list(dict.fromkeys(filter(None, texts(told))))
+
+
+async def test_the_stream_is_open_before_the_next_message_is_sent(api, script):
+    """And the idleness of the turn before ends nothing."""
+    first = record("idle", "completed", ASKED, ANSWER)
+    sent = Sent(
+        chat_id="c1",
+        user_message=ChatMessage(id="m3", order=3, status="ready"),
+        assistant_message=ChatMessage(id="m4", order=4, status="pending"),
+    )
+    script.on(
+        *STREAM,
+        lines(
+            IDLE,
+            ANSWER,
+            chats("busy", "submitted", "r2"),
+            message("m4", "ready", "Again", 4),
+            chats("idle", "completed", "r2"),
+            end="hang",
+        ),
+    )
+    script.on(
+        *GET,
+        status(200, first),
+        status(200, record("idle", "completed", ASKED, ANSWER, message("m4", "ready", "Again", 4), run="r2")),
+    )
+    before = await api.chats.chat("c1")
+
+    async with api.chats.follow_chat(before) as states:
+        assert [GET, STREAM] == [(one.method, one.path) for one in script.seen]
+        watched, seen = Turn.of(sent, before), []
+        async for chat in states:
+            watched = watched.seeing(chat)
+            seen.append(chat.busy)
+            if turn_over(chat, watched):
+                break
+
+    assert [True, True, False] == seen
+    assert "Again" == chat.message("m4").text
+    assert [GET, STREAM, GET] == [(one.method, one.path) for one in script.seen]
+
+
+async def test_a_server_that_answers_only_when_there_is_news_is_not_waited_for(api, script):
+    """The message is what makes the news."""
+
+    async def silent(stream):
+        with anyio.move_on_after(5):
+            await stream.receive()
+        return False
+
+    script.on(*STREAM, silent, lines(BUSY, ANSWER, IDLE, end="hang"))
+    script.on(*GET, status(200, DONE))
+
+    with anyio.fail_after(4):
+        assert "Hello you" == texts(await turn(api))[-1]
+
+
+async def test_a_stream_cannot_end_a_turn_that_goes_on(api, script):
+    """I-4: only the record can."""
+    script.on(*STREAM, lines(BUSY, IDLE, BUSY, ANSWER, IDLE, end="hang"))
+    script.on(*GET, status(200, record("busy", "working", ASKED)), status(200, DONE))
+
+    told = await turn(api)
+
+    assert [True, True, False] == [told[0].busy, told[1].busy, told[-1].busy]
+    assert 2 == script.count(*GET)
+
+
+async def test_the_end_is_confirmed_however_long_that_takes(api, script):
+    """While the API is away nothing is said to be over."""
+    script.on(*STREAM, lines(BUSY, ANSWER, IDLE, end="hang"))
+    script.on(*GET, *[problem(503)] * 7, status(200, DONE))
+
+    told = await turn(api)
+
+    assert [True, True, False] == [chat.busy for chat in told]
+    assert 1 == script.count(*STREAM)
+
+
+REFUSING = {
+    "404": problem(404),
+    "500": problem(500),
+    "gzip": status(200, b"", [("content-encoding", "gzip")]),
+    "reset": rst(),
+    "closed": fin(),
+}
+
+
+@pytest.mark.parametrize("play", REFUSING.values(), ids=REFUSING)
+async def test_without_a_stream_polling_takes_over(api, script, time, play):
+    """After five reopened streams; the stream is tried again every 30 seconds."""
+    script.on(*STREAM, play)
+    script.on(*GET, *[status(200, record("busy", "working", ASKED))] * 9, status(200, DONE))
+    script.on(*STATUS, status(200, {"id": "c1", "status": "busy"}))
+
+    told = await turn(api)
+
+    assert [True, False] == [chat.busy for chat in told]
+    assert 9 <= script.count(*STATUS)
+    assert script.count(*STREAM) <= 8
+
+
+async def test_polling_alone_asks_for_the_status(api, script, time):
+    """The chat is read at once, when its status or its time of change is another, and now and then besides."""
+    working = record("busy", "working", ASKED, updated_at="2026-01-02T03:04:05Z")
+    call = message(
+        "m2",
+        "pending",
+        tool_invocations=[{"id": "t1", "type": "client", "status": "awaiting_input", "function": {"name": "f"}}],
+    )
+    script.on(*STATUS, *[status(200, {"status": "busy", "updated_at": f"2026-01-02T03:04:{second}Z"}) for second in ("05", "05", "06")],
+              *[status(200, {"status": "busy"})] * 3, status(200, {"status": "idle"}))  # fmt: skip
+    script.on(*GET, status(200, working), status(200, record("busy", "working", ASKED, call, updated_at="2026-01-02T03:04:06Z")),
+              status(200, record("busy", "working", ASKED, message("m2", "pending", "so", tool_invocations=[]))), status(200, DONE))  # fmt: skip
+
+    told = await turn(api, stream=False, poll_interval=5.0)
+
+    assert [0, 1, 0, 0] == [len(pending(chat)) for chat in told]
+    assert (0, 7, 4) == (script.count(*STREAM), script.count(*STATUS), script.count(*GET))
+    assert 7 == time.slept.count(5.0)
+
+
+async def test_polling_goes_on_without_a_status_call(api, script):
+    """Not every server has it."""
+    script.on(*GET, status(200, record("busy", "working")), status(200, DONE))
+
+    assert [True, False] == [chat.busy for chat in await turn(api, stream=False)]
+
+
+async def test_a_chat_that_was_just_made_may_be_unknown_for_a_second(api, script, time):
+    script.on(*GET, *[problem(404)] * 4, status(200, DONE))
+
+    assert [False] == [chat.busy for chat in await turn(api, stream=False)]
+    assert [0.1, 0.2, 0.3, 0.4] == time.slept
+
+
+@pytest.mark.parametrize(("code", "kind"), [(401, "KeyRefused"), (403, "Forbidden"), (404, "NotFound")])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_no_patience_cures_is_raised(api, script, code, kind, stream):
+    script.on(*STREAM, problem(code))
+    script.on(*GET, problem(code))
+
+    with pytest.raises(getattr(errors, kind)):
+        await turn(api, stream=stream)
+
+
+async def test_a_silent_stream_is_given_up(api, script):
+    """X-37."""
+    gone = anyio.Event()
+    script.on(*STREAM, lines(BUSY, end="hang", gate=gone))
+    script.on(*GET, status(200, DONE))
+
+    async with attend(api._sender, SENT.chat, stream=True, pace=Pace(idle=0.05)) as states:
+        told = [await anext(states), await anext(states)]
+
+    assert [True, False] == [chat.busy for chat in told]
+    with anyio.fail_after(2):
+        await gone.wait()
+
+
+@pytest.mark.parametrize("leave", ["break", "cancel", "at once"])
+async def test_leaving_the_block_closes_the_stream(api, script, leave):
+    """There and then."""
+    gone = anyio.Event()
+    script.on(*STREAM, lines(BUSY, end="hang", gate=gone))
+
+    with anyio.move_on_after(0.3) as scope:
+        async with api.chats.follow_chat(SENT.chat) as states:
+            if leave != "at once":
+                async for _ in states:
+                    if leave == "break":
+                        break
+
+    assert (leave == "cancel") == scope.cancelled_caught
+    with anyio.fail_after(2):
+        await gone.wait()
+
+
+async def test_two_turns_are_heard_over_one_stream(api, script):
+    """It stays open between them."""
+    second = [chats("busy", "working", "r2"), message("m4", "ready", "More", 4), chats("idle", "completed", "r2")]
+    script.on(*STREAM, lines(BUSY, ANSWER, IDLE, *second, end="hang"))
+    script.on(*GET, status(200, DONE), status(200, record("idle", "completed", ASKED, ANSWER, second[1], run="r2")))
+    told = []
+
+    async with api.chats.follow_chat(SENT.chat) as states:
+        async for chat in states:
+            told.append((chat.busy, len(chat.chat_messages)))
+            if chat.message("m4") and not chat.busy:
+                break
+
+    assert [(True, 2), (True, 2), (False, 2), (True, 2), (True, 3), (False, 3)] == told
+    assert 1 == script.count(*STREAM)
+
+
+async def test_a_long_chat_costs_little_for_each_piece(api, script):
+    """Messages that did not change stay the same objects."""
+    old = [message(f"o{number}", "ready", "x" * 100, number) for number in range(1, 301)]
+    script.on(
+        *STREAM,
+        lines(BUSY, *[delta("m2", number, "x") for number in range(1, 4)], ANSWER, IDLE, slice_of=80, end="hang"),
+    )
+    script.on(*GET, status(200, record("idle", "completed", *old, ANSWER)))
+    before = Chat.model_validate(record("idle", "completed", *old, run="r0"))
+
+    told = await turn(api, before=before)
+
+    assert told[0].chat_messages[0] is told[2].chat_messages[0] is before.chat_messages[0]
