@@ -11,17 +11,22 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from inferencesh_mcp.sandbox.clock import Clock
+from inferencesh_mcp.sandbox.conversing import Conversations
 from inferencesh_mcp.sandbox.door import Door
 from inferencesh_mcp.sandbox.faults import Faults
 from inferencesh_mcp.sandbox.files import Store
 from inferencesh_mcp.sandbox.ledger import Ledger
 from inferencesh_mcp.sandbox.routes.account import account
+from inferencesh_mcp.sandbox.routes.agents import agents
 from inferencesh_mcp.sandbox.routes.apps import apps
+from inferencesh_mcp.sandbox.routes.chats import chats
 from inferencesh_mcp.sandbox.routes.files import files
+from inferencesh_mcp.sandbox.routes.messages import messages
 from inferencesh_mcp.sandbox.routes.room import Room
 from inferencesh_mcp.sandbox.routes.runs import runs
 from inferencesh_mcp.sandbox.routes.sessions import sessions
 from inferencesh_mcp.sandbox.routes.tasks import tasks
+from inferencesh_mcp.sandbox.routes.tools import tools
 from inferencesh_mcp.sandbox.running import Workers
 from inferencesh_mcp.sandbox.tenants import Tenants
 from inferencesh_mcp.sandbox.wire import Problem, telling
@@ -34,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Sandbox:
-    """A small inference.sh: apps that do visible work, tasks, streams, files and sessions, all in memory."""
+    """A small inference.sh: apps that do visible work, tasks, streams, files, sessions, agents, chats, all in memory."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
@@ -47,8 +52,15 @@ class Sandbox:
         """The ASGI application. It answers while its lifespan runs, as under `serving`."""
 
     def _asgi(self) -> Starlette:
-        room = Room(clock=self.clock, ledger=self.ledger, tenants=self.tenants, store=self.store, workers=self._workers)
-        nouns = (runs, apps, tasks, files, sessions, account)
+        room = Room(
+            clock=self.clock,
+            ledger=self.ledger,
+            tenants=self.tenants,
+            store=self.store,
+            workers=self._workers,
+            conversations=Conversations(self.store, self.ledger, self._workers),
+        )
+        nouns = (runs, apps, tasks, files, sessions, agents, messages, chats, tools, account)
         return Starlette(
             routes=[route for noun in nouns for route in noun(room)],
             middleware=[_FOR_BROWSERS],

@@ -124,7 +124,7 @@ class Twice(_Fault):
 
 
 class EndAtOnce(_Fault):
-    """Of `POST /apps/run`: the task is over before its answer is sent."""
+    """Of `POST /apps/run` and of a message to an agent: the task or the turn is over before its answer is sent."""
 
     kind: Literal["end_at_once"] = "end_at_once"
 
@@ -135,6 +135,12 @@ class HideTasks(_Fault):
     kind: Literal["hide_tasks"] = "hide_tasks"
 
 
+class SayAwaiting(_Fault):
+    """Of a message to an agent: from now on the chat says that it awaits input while a client tool waits."""
+
+    kind: Literal["say_awaiting"] = "say_awaiting"
+
+
 class LoseWorker(_Fault):
     """Of `POST /apps/run`: the session's worker is lost as soon as the task runs."""
 
@@ -143,7 +149,7 @@ class LoseWorker(_Fault):
 
 Fault = Annotated[
     Status | Drop | Swallow | RstAfter | FinAfter | Stall | Intake | Drip | Delay | Garble
-    | StayQueued | Twice | EndAtOnce | HideTasks | LoseWorker,
+    | StayQueued | Twice | EndAtOnce | HideTasks | LoseWorker | SayAwaiting,
     Field(discriminator="kind"),
 ]  # fmt: skip
 _HEADER: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])

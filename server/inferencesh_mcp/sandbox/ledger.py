@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from inferencesh_mcp.sandbox.paths import fits
 
@@ -57,42 +57,130 @@ class CancelAsked:
     caller: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class MessageSent:
+    """One message that an agent was sent by a request; those of agents to agents are not."""
+
+    at: datetime
+    chat_id: str
+    message_id: str
+    agent: str
+    text: str
+    caller: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageTakenBack:
+    """One queued message that was taken back."""
+
+    at: datetime
+    chat_id: str
+    message_id: str
+    caller: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invoked:
+    """One tool that was really carried out: after its approval, where it needed one."""
+
+    at: datetime
+    chat_id: str
+    invocation_id: str
+    tool: str
+    type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultGiven:
+    """One result that was taken for a client tool or a widget."""
+
+    at: datetime
+    chat_id: str
+    invocation_id: str
+    result: str
+    caller: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """One decision that was taken: `invoke`, `reject` or `always_allow`."""
+
+    at: datetime
+    chat_id: str
+    invocation_id: str
+    decision: str
+    reason: str
+    caller: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopAsked:
+    """One stop that reached a chat in which something was under way."""
+
+    at: datetime
+    chat_id: str
+    caller: str
+
+
+Entry = (
+    Asked | Started | CancelAsked | Changed
+    | MessageSent | MessageTakenBack | Invoked | ResultGiven | Decided | StopAsked
+)  # fmt: skip
+_Kind = TypeVar("_Kind")
+
+
 class Ledger:
     """A bounded record of every request and everything it did."""
 
     def __init__(self) -> None:
-        self._requests: deque[Asked] = deque(maxlen=_KEPT)
-        self._starts: deque[Started] = deque(maxlen=_KEPT)
-        self._cancels: deque[CancelAsked] = deque(maxlen=_KEPT)
-        self._changes: deque[Changed] = deque(maxlen=_KEPT)
+        self._entries: dict[type, deque[Any]] = {}
 
     @property
     def starts(self) -> tuple[Started, ...]:
-        return tuple(self._starts)
+        return self._all(Started)
 
     @property
     def cancels(self) -> tuple[CancelAsked, ...]:
-        return tuple(self._cancels)
+        return self._all(CancelAsked)
 
     @property
     def changes(self) -> tuple[Changed, ...]:
-        return tuple(self._changes)
+        return self._all(Changed)
+
+    @property
+    def messages(self) -> tuple[MessageSent, ...]:
+        return self._all(MessageSent)
+
+    @property
+    def taken_back(self) -> tuple[MessageTakenBack, ...]:
+        return self._all(MessageTakenBack)
+
+    @property
+    def invocations(self) -> tuple[Invoked, ...]:
+        return self._all(Invoked)
+
+    @property
+    def results(self) -> tuple[ResultGiven, ...]:
+        return self._all(ResultGiven)
+
+    @property
+    def decisions(self) -> tuple[Decided, ...]:
+        return self._all(Decided)
+
+    @property
+    def stops(self) -> tuple[StopAsked, ...]:
+        return self._all(StopAsked)
 
     def requests(self, method: str | None = None, path: str | None = None) -> tuple[Asked, ...]:
         """Every request so far, or those of one method and a path like `/tasks/*/stream`."""
         return tuple(
             asked
-            for asked in self._requests
+            for asked in self._all(Asked)
             if method in {None, asked.method} and (path is None or fits(asked.path, path))
         )
 
-    def note(self, entry: Asked | Started | CancelAsked | Changed) -> None:
-        match entry:
-            case Asked():
-                self._requests.append(entry)
-            case Started():
-                self._starts.append(entry)
-            case CancelAsked():
-                self._cancels.append(entry)
-            case Changed():
-                self._changes.append(entry)
+    def note(self, entry: Entry) -> None:
+        self._entries.setdefault(type(entry), deque(maxlen=_KEPT)).append(entry)
+
+    def _all(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
+        return tuple(self._entries.get(kind, ()))

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 import anyio
 
 from inferencesh_mcp.sandbox.apps.kinds import AppFailed
 from inferencesh_mcp.sandbox.faults import LoseWorker, StayQueued
-from inferencesh_mcp.sandbox.tasks import Status
+from inferencesh_mcp.sandbox.ledger import Started
+from inferencesh_mcp.sandbox.tasks import Status, Task
 from inferencesh_mcp.sandbox.work import Bench
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 
     from anyio.abc import TaskGroup
 
     from inferencesh_mcp.sandbox.clock import Clock
     from inferencesh_mcp.sandbox.faults import Fault
     from inferencesh_mcp.sandbox.files import Store
-    from inferencesh_mcp.sandbox.tasks import Task
+    from inferencesh_mcp.sandbox.ledger import Ledger
+    from inferencesh_mcp.sandbox.tasks import Order
+    from inferencesh_mcp.sandbox.tenants import Tenant
+
+Given = TypeVarTuple("Given")
 
 _ON_THE_WAY = (Status.DISPATCHED, Status.PREPARING, Status.SERVING, Status.SETTING_UP, Status.RUNNING)
 _WORKER_LOST = "worker lost: the machine that ran this task is gone"
@@ -41,12 +46,26 @@ class Workers:
             yield
             self._group.cancel_scope.cancel()
 
-    async def begin(self, tasks: Sequence[Task], faults: Sequence[Fault] = ()) -> None:
-        """Start tasks and return at once. To be called when their answer has been sent."""
+    def employ(self, work: Callable[[*Given], Coroutine[Any, Any, None]], *given: *Given) -> None:
+        """Let something run for as long as the sandbox is open."""
         if self._group is None:
             raise RuntimeError("the sandbox is not open: serve it, or run its lifespan")
+        self._group.start_soon(work, *given)
+
+    def take(self, order: Order, owner: Tenant, ledger: Ledger) -> Task:
+        """Take an order: there is a task, and its session is occupied."""
+        task = Task(order=order, owner=owner, clock=self._clock, ledger=ledger)
+        owner.tasks.put(task.id, task)
+        if order.session:
+            owner.sessions.put(order.session.id, order.session)
+            order.session.begin(task.id)
+        ledger.note(Started(at=self._clock.now(), task_id=task.id, app=order.app.ref, caller=owner.caller))
+        return task
+
+    async def begin(self, tasks: Sequence[Task], faults: Sequence[Fault] = ()) -> None:
+        """Start tasks and return at once. To be called when their answer has been sent."""
         for task in tasks:
-            self._group.start_soon(self.carry_out, task, faults)
+            self.employ(self.carry_out, task, faults)
 
     async def carry_out(self, task: Task, faults: Sequence[Fault] = ()) -> None:
         """Take one task to its end: completed, failed or cancelled, and nothing else."""

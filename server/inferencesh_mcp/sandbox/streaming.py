@@ -1,4 +1,4 @@
-"""A task as lines: the whole of it first, then every change, heartbeats in silence, and the whole of it last."""
+"""Tasks and chats as lines: the whole first, then every change, heartbeats in silence; of a task, the whole last."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from inferencesh_mcp.sandbox.clock import rings_within
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from inferencesh_mcp.sandbox.chats import Chat
     from inferencesh_mcp.sandbox.clock import Clock
     from inferencesh_mcp.sandbox.tasks import Task
     from inferencesh_mcp.sandbox.wire import Json
@@ -47,6 +48,20 @@ async def lines(task: Task, clock: Clock) -> AsyncGenerator[Json]:
                 seen, told_whole = len(changes), clock.now()
                 yield task.told()
     yield task.told()
+
+
+async def chat_lines(chat: Chat, clock: Clock) -> AsyncGenerator[Json]:
+    """Tell a chat: its present state, then everything that happens, between turns too, until it is deleted."""
+    watch = chat.watched()
+    try:
+        while not watch.closed:
+            rung = watch.rung
+            while watch.lines:
+                yield watch.lines.popleft()
+            if not rung.is_set() and not await rings_within(rung, _HEARTBEAT, clock):
+                yield {"type": "heartbeat"}
+    finally:
+        chat.unwatched(watch)
 
 
 async def as_ndjson(told: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:

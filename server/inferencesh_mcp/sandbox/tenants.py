@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from inferencesh_mcp.sandbox.chats import Chat
     from inferencesh_mcp.sandbox.sessions import Session
     from inferencesh_mcp.sandbox.tasks import Task
 
 Thing = TypeVar("Thing")
 
 _KEY_PREFIX = "inf_"
+_PERSON_PREFIX = "inf_person_"
 _TENANTS = 10_000
-_TASKS = _SESSIONS = 5_000
+_TASKS = _SESSIONS = _CHATS = 5_000
 """How many are kept, the newest: a sandbox is no archive."""
 
 
@@ -62,6 +64,7 @@ class Tenant:
     key: str = field(repr=False)
     tasks: Shelf[Task] = field(default_factory=lambda: Shelf(_TASKS, lambda task: task.ended))
     sessions: Shelf[Session] = field(default_factory=lambda: Shelf(_SESSIONS, lambda one: one.status != "active"))
+    chats: Shelf[Chat] = field(default_factory=lambda: Shelf(_CHATS, lambda chat: not chat.busy))
 
     @property
     def caller(self) -> str:
@@ -90,11 +93,25 @@ class Tenants:
         return iter(self._by_key)
 
     def of(self, request: Request) -> Tenant:
-        """Find who asks by their bearer key; any key that begins with `inf_` will do."""
+        """Find who asks by their bearer key; any key that begins with `inf_` will do.
+
+        `inf_person_x` stands for the own sign-in of the person whose key is `inf_x`: they share one world.
+        """
         key = key_in(request.headers.get("authorization", ""))
         if not key.startswith(_KEY_PREFIX):
             raise Problem(401, "unauthorized", "the key must begin with inf_")
+        key = _KEY_PREFIX + key.removeprefix(_PERSON_PREFIX) if key.startswith(_PERSON_PREFIX) else key
         return self._by_key.get(key) or self._by_key.put(key, Tenant(key))
+
+
+def is_person(request: Request) -> bool:
+    """Say whether a request comes with a person's own sign-in, which alone may decide approvals."""
+    return key_in(request.headers.get("authorization", "")).startswith(_PERSON_PREFIX)
+
+
+def caller_of(request: Request) -> str:
+    """Name the key that a request really came with."""
+    return fingerprint(key_in(request.headers.get("authorization", "")))
 
 
 def key_in(authorization: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inferencesh_mcp.sandbox.clock import Clock
+    from inferencesh_mcp.sandbox.conversing import Conversations
     from inferencesh_mcp.sandbox.files import Store
     from inferencesh_mcp.sandbox.ledger import Ledger
     from inferencesh_mcp.sandbox.running import Workers
@@ -22,3 +23,4 @@ class Room:
     tenants: Tenants
     store: Store
     workers: Workers
+    conversations: Conversations

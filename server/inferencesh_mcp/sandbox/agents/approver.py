@@ -1,0 +1,58 @@
+"""An agent that never draws without the person's approval."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inferencesh_mcp.sandbox.agents.kinds import Agent, Config, Tool
+from inferencesh_mcp.sandbox.turns import Use
+
+if TYPE_CHECKING:
+    from inferencesh_mcp.sandbox.invocations import Invocation
+    from inferencesh_mcp.sandbox.turns import Turn
+
+
+async def _ask_and_draw(turn: Turn) -> None:
+    await turn.say("I would like to draw that, if you approve.")
+    prompts = (
+        [f"{turn.text[:3000]} ({number})" for number in (1, 2)] if "two" in turn.text.lower() else [turn.text[:4000]]
+    )
+    tool = turn.config.tool("draw")
+    used = await turn.use_all([Use(tool, {"prompt": prompt, "width": 64, "height": 64}) for prompt in prompts])
+    for one in used:
+        if one.status == "completed":
+            turn.show(one.data["image"])
+    await turn.say(" ".join(_told(one) for one in used))
+
+
+def _told(one: Invocation) -> str:
+    if one.status == "completed":
+        return f"Here is the picture: {one.data['image']}"
+    if one.status == "cancelled":
+        reason = (one.result or "").removeprefix("rejected").removeprefix(": ")
+        return f"I did not draw it, because you said: {reason}" if reason else "I did not draw it: you said no."
+    return f"Drawing failed: {one.result}"
+
+
+APPROVER = Agent(
+    name="approver",
+    title="Approver (sandbox)",
+    config=Config(
+        description=(
+            "Asks for approval before it draws with sandbox/draw, and obeys: accepted, rejected with a reason, or always "
+            "allowed. Say two, and it asks twice at once. A scripted agent of the sandbox: there is no model."
+        ),
+        example_prompts=["Draw a lake", "Draw two lakes"],
+        tools=[
+            Tool(
+                name="draw",
+                display_name="Draw",
+                description="Draw a picture",
+                type="app",
+                require_approval=True,
+                app={"ref": "sandbox/draw"},
+            )
+        ],
+    ),
+    script=_ask_and_draw,
+)

@@ -1,0 +1,52 @@
+"""What the sandbox says where a model would think: plain rules, which never pretend to be more."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_MOST_COUNTED = 10_000
+_MOST_WORDS = 50_000
+_SLOWLY = 0.4
+_LINE = (
+    "the sandbox writes words that mean nothing in particular so that a long answer can be seen to grow while it "
+    "comes and can be cut where a host takes no more of it"
+)
+_WORDS = tuple(_LINE.split())
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A text, and how many seconds lie between two of its words; the usual ones if none are said."""
+
+    text: str
+    pace: float | None = None
+
+
+def reply(text: str, earlier: Sequence[str] = (), context: Mapping[str, str] | None = None) -> Reply:
+    """Answer a message by the first rule that fits it, knowing what was said earlier in the chat."""
+    said = text.lower()
+    if found := re.search(r"\bcount to (\d{1,6})", said):
+        numbers = " ".join(str(number) for number in range(1, min(int(found[1]), _MOST_COUNTED) + 1))
+        return Reply(numbers, _SLOWLY if "slow" in said else None)
+    if found := re.search(r"\bwrite (\d{1,6}) words", said):
+        wanted = min(int(found[1]), _MOST_WORDS)
+        return Reply(" ".join(_WORDS[number % len(_WORDS)] for number in range(wanted)))
+    if "what is my name" in said or "who am i" in said:
+        name = next((name for one in reversed(earlier) if (name := _name_in(one))), "")
+        return Reply(f"Your name is {name}." if name else "You have not told me your name in this chat.")
+    if name := _name_in(text):
+        return Reply(f"Hello {name}. I remember your name for as long as this chat lasts.")
+    if "context" in said:
+        told = ", ".join(f"{name} = {value}" for name, value in (context or {}).items())
+        return Reply(f"The context of this chat: {told}." if told else "This chat has no context.")
+    return Reply(f"You said: {text[:500]!r}. I am a script of the sandbox, and no model has read it.")
+
+
+def _name_in(text: str) -> str:
+    found = re.search(r"\bmy name is\s+([\w'-]+)", text, re.IGNORECASE)
+    return found[1] if found else ""
