@@ -25,7 +25,8 @@ IDLE_CHAT = frozenset({"", "idle", "completed"})
 """What a chat's status is when the agent is not at work; a word that is not known means that it is."""
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
+    """A state or a kind as one lower-case word; empty when it is no text."""
     return clean(value, 64).lower() if isinstance(value, str) else ""
 
 
@@ -60,7 +61,7 @@ def _parts(value: Any) -> Any:
     ]
 
 
-Word = Annotated[str, BeforeValidator(_word)]
+Word = Annotated[str, BeforeValidator(word)]
 PackedObject = Annotated[dict[str, Any], BeforeValidator(_packed_object)]
 """An object that may arrive as a JSON string."""
 Uri = Annotated[Text, BeforeValidator(_uri)]

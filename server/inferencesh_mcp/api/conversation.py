@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from inferencesh_mcp.api.chats import ENDED_RUN, FINAL_MESSAGE, Chat, ChatMessage, place
+from inferencesh_mcp.api.chats import ENDED_RUN, FINAL_MESSAGE, Chat, ChatMessage, place, word
 from inferencesh_mcp.api.merging import Record, merge_delta
 from inferencesh_mcp.api.models import parsed
 from inferencesh_mcp.api.strictjson import is_object, items
@@ -92,11 +92,15 @@ class Conversation:
 
     def _kind(self, news: Record) -> str:
         """What a line without an event is about: the chat, if it is the chat's."""
-        return "chats" if news.get("id") in self._ids else ""
+        return "chats" if isinstance(news.get("id"), str) and news["id"] in self._ids else ""
+
+    def _is_foreign(self, chat_id: Any) -> bool:
+        """Whether this is the id of another chat."""
+        return isinstance(chat_id, str) and bool(chat_id) and chat_id not in self._ids
 
     def _chats(self, news: Record, fields: list[str]) -> None:
-        if news.get("id") not in {None, *self._ids}:
-            return  # a sub-agent's chat
+        if self._is_foreign(news.get("id")):
+            return  # a sub-agent's
         named = {name: news[name] for name in fields if name in news}
         told = named or news
         for message in items(told.get(_MESSAGES)):
@@ -113,12 +117,12 @@ class Conversation:
             self._head, self._is_new = head, True
 
     def _run(self, news: Record, fields: list[str]) -> None:
-        if news.get("chat_id") not in {None, *self._ids}:
+        if self._is_foreign(news.get("chat_id")):
             return
         known = self._head.get(_RUN)
         run: Record = known if is_object(known) else {}
         named = {name: news[name] for name in fields if name in news} or news
-        same = news.get("id") in {None, run.get("id")}
+        same = news.get("id") in (None, run.get("id"))
         if _is_older(news, run) or (not same and _has_ended(news) and run and not _has_ended(run)):
             return  # the late word of a run that is over
         self._set_head({**self._head, _RUN: {**run, **named} if same else named})
@@ -126,7 +130,7 @@ class Conversation:
     def _message(self, news: Any, fields: list[str]) -> None:
         if not is_object(news) or not isinstance(news.get("id"), str) or not news["id"]:
             return
-        if news.get("chat_id") not in {None, "", *self._ids}:
+        if self._is_foreign(news.get("chat_id")):
             return
         named = {name: news[name] for name in fields if name in news} or news
         known = self._raw.get(news["id"], {})
@@ -197,11 +201,11 @@ class Conversation:
 
 
 def _is_final(record: Record) -> bool:
-    return record.get("status") in FINAL_MESSAGE
+    return word(record.get("status")) in FINAL_MESSAGE
 
 
 def _has_ended(run: Record) -> bool:
-    return run.get("state") in ENDED_RUN
+    return word(run.get("state")) in ENDED_RUN
 
 
 def _is_older(news: Record, known: Record) -> bool:
