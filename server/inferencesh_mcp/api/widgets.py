@@ -123,7 +123,9 @@ def _tree(widget: Node) -> WidgetForm | None:
         _walk(node, None, found, 0)
     for button in items(widget.get("actions")):
         if is_object(button):
-            _press(found, button.get("action"), button.get("label"), submits=bool(found.fields))
+            # Beside a form that sends itself, these are ways around it.
+            alone = bool(found.fields) and not any(one.submits for one in found.actions)
+            _press(found, button.get("action"), button.get("label"), submits=alone)
     return found.form(_string(widget.get("title")))
 
 
@@ -264,7 +266,9 @@ class _Surface:
         self._seen.add(_string(one.get("child")))
         label = _string(one.get("label")) or _string(self._bound(face.get("text")))
         own = one.get("action")
-        is_submit = submit is not None and (own is None or own == submit)
+        if is_object(own) and is_object(submit) and own.get("type") == submit.get("type"):
+            own = {**submit, **own}
+        is_submit = own is None or (is_object(submit) and is_object(own) and own.get("type") == submit.get("type"))
         _press(found, own or submit, label, submits=is_submit or (submit is None and bool(found.fields)))
 
     def _field(self, kind: str, component_id: str, one: Node) -> FormField:

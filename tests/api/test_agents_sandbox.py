@@ -1,0 +1,257 @@
+"""Agents and chats against the embedded inference.sh."""
+
+import anyio
+import pytest
+
+from inferencesh_mcp import errors
+from inferencesh_mcp.api import Api, Transport
+from inferencesh_mcp.api import toolbox as tb
+from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput, WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.refs import AgentRef
+from inferencesh_mcp.api.toolbox import AgentConfigInput
+from inferencesh_mcp.api.turns import Approval, ClientTool, Form, Turn, pending, turn_over
+from inferencesh_mcp.api.widgets import widget_form
+from inferencesh_mcp.sandbox import Sandbox, serving
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def sandbox():
+    return Sandbox()
+
+
+@pytest.fixture
+async def api(sandbox):
+    async with serving(sandbox) as url:
+        transport = Transport(url)
+        with anyio.fail_after(20):
+            yield Api(transport, "inf_person_tests")
+        await transport.aclose()
+
+
+def request(text, agent="sandbox/assistant", **more):
+    named = {} if "agent_config" in more else {"agent": agent}
+    return AgentRunRequest(**named, input=MessageInput(text=text), **more)
+
+
+async def talk(api, asked, answer=None, stream=True):
+    """One turn to its end: every state. `answer` is called for each thing that waits, once."""
+    before = await api.chats.chat(asked.chat_id) if asked.chat_id else None
+    told, answered = [], set()
+    if before is None:
+        sent = await api.chats.send_message(asked)
+    async with api.chats.follow_chat(before or sent.chat, stream=stream, poll_interval=0.02) as states:
+        if before is not None:
+            sent = await api.chats.send_message(asked)
+        turn = Turn.of(sent, before)
+        async for chat in states:
+            told.append(chat)
+            turn = turn.seeing(chat)
+            if turn_over(chat, turn):
+                return told, "\n".join(filter(None, (one.text for one in turn.messages(chat))))
+            for waiting in pending(chat):
+                if answer and waiting.id not in answered:
+                    answered.add(waiting.id)
+                    await answer(waiting)
+    raise AssertionError
+
+
+async def test_templates_are_found(api):
+    page = await api.agents.list_agents(query="assistant")
+    agent = await api.agents.agent(AgentRef.parse("sandbox/assistant"))
+
+    assert "sandbox/assistant" in [one.ref for one in page.items]
+    assert "sandbox" in agent.description
+    assert (
+        agent.version.id
+        == (await api.agents.agent(AgentRef.parse(f"sandbox/assistant@{agent.version.short_id}"))).version.id
+    )
+    assert agent.version.id in [version.id for version in (await api.agents.agent_versions(agent.id)).items]
+    with pytest.raises(errors.NotFound):
+        await api.agents.agent(AgentRef.parse("sandbox/nobody"))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_two_turns_of_one_chat(api, stream):
+    """Heard piece by piece, and the second answer knows the first."""
+    told, first = await talk(api, request("My name is Ada"), stream=stream)
+    again, second = await talk(api, request("What is my name?", chat_id=told[-1].id), stream=stream)
+
+    assert "Ada" in second
+    assert first != second
+    assert not again[-1].busy
+    assert again[-1] == await api.chats.chat(told[-1].id)
+    assert told[-1].id in [chat.id for chat in (await api.chats.list_chats()).items]
+    assert "idle" == (await api.chats.chat_status(told[-1].id)).status
+
+
+async def test_a_long_answer_grows(api):
+    """Never shorter than before."""
+    told, text = await talk(api, request("Write 300 words"))
+
+    grown = [max(len(message.text) for message in chat.chat_messages) for chat in told]
+    assert grown == sorted(grown)
+    assert len(set(grown)) > 10
+    assert len(text.split()) >= 290
+
+
+async def test_an_answer_is_stopped(api):
+    sent = await api.chats.send_message(request("Count to 500 slowly"))
+    turn = Turn.of(sent)
+    async with api.chats.follow_chat(sent.chat) as states:
+        async for chat in states:
+            turn = turn.seeing(chat)
+            if any("2" in message.text for message in turn.messages(chat)):
+                await api.chats.stop_chat(sent.chat_id)
+            if turn_over(chat, turn):
+                break
+
+    assert not chat.busy
+    assert "500" not in turn.messages(chat)[0].text
+
+
+WEATHER = tb.client_tool("get_weather", "Get the weather of a city", {"city": tb.string("City")})
+
+
+def config(**more):
+    return AgentConfigInput(core_app=tb.CoreApp(ref="sandbox/llm"), **more)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_tool_is_answered_once(api, stream):
+    """And the answer is used."""
+    calls = []
+
+    async def answer(waiting):
+        assert isinstance(waiting, ClientTool)
+        calls.append((waiting.invocation.name, waiting.invocation.arguments))
+        await api.chats.tool_result(waiting.id, "sunny, 23 degrees")
+        with pytest.raises(errors.CallError):
+            await api.chats.tool_result(waiting.id, "rainy")
+
+    _, text = await talk(
+        api, request("What is the weather in Paris?", agent_config=config(tools=(WEATHER,))), answer, stream
+    )
+
+    assert "sunny, 23 degrees" in text
+    assert ["get_weather"] == [name for name, _ in calls]
+
+
+async def test_structured_output_comes_with_the_chat(api):
+    schema = {
+        "type": "object",
+        "properties": {"summary": {"type": "string"}, "score": {"type": "number"}},
+        "required": ["summary", "score"],
+    }
+
+    told, _ = await talk(
+        api, request("Great product", agent_config=config(output_schema=schema, internal_tools={"finish": True}))
+    )
+
+    assert {"summary", "score"} == set(told[-1].output)
+
+
+@pytest.mark.parametrize(
+    ("decide", "said"), [("invoke", "Here is the picture"), ("reject", "too dear"), ("always", "Here is the picture")]
+)
+async def test_an_approval_is_decided(api, decide, said):
+    """Once, by a key that may."""
+    seen = []
+
+    async def answer(waiting):
+        assert isinstance(waiting, Approval)
+        seen.append(waiting)
+        if decide == "invoke":
+            await api.chats.invoke(waiting.id)
+        elif decide == "reject":
+            await api.chats.reject(waiting.id, "too dear")
+        else:
+            await api.chats.always_allow(waiting.chat_id, waiting.id, waiting.tool_name)
+
+    told, text = await talk(api, request("Draw a lake", "sandbox/approver"), answer)
+
+    assert said in text
+    assert [("draw", "Draw a lake")] == [(one.tool_name, one.arguments["prompt"]) for one in seen]
+    if decide == "always":
+        assert ("draw",) == told[-1].agent_data.always_allowed_tools
+        _, more = await talk(api, request("Draw a wood", "sandbox/approver", chat_id=told[-1].id))
+        assert "Here is the picture" in more
+
+
+async def test_a_mere_key_decides_nothing(sandbox):
+    async with serving(sandbox) as url:
+        transport = Transport(url)
+        api = Api(transport, "inf_tests")
+        sent = await api.chats.send_message(request("Draw a lake", "sandbox/approver"))
+        async with api.chats.follow_chat(sent.chat) as states:
+            waiting = await first_pending(states)
+
+        for decision in (
+            api.chats.invoke(waiting.id),
+            api.chats.reject(waiting.id),
+            api.chats.always_allow(sent.chat_id, waiting.id, "draw"),
+        ):
+            with pytest.raises(errors.Forbidden) as caught:
+                await decision
+            assert "requires_sign_in" == caught.value.upstream_code
+        assert [waiting.id] == [one.id for one in pending(await api.chats.chat(sent.chat_id))]
+        await transport.aclose()
+
+
+async def first_pending(states):
+    async for chat in states:
+        if pending(chat):
+            return pending(chat)[0]
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "text", ["Show me a form", "Show me an old form", "Show me a form as nodes", "Show me a surface"]
+)
+async def test_a_form_is_filled_in(api, text):
+    """In either spelling."""
+    forms = []
+
+    async def answer(waiting):
+        assert isinstance(waiting, Form)
+        form = widget_form(waiting.invocation.widget)
+        forms.append(form)
+        press = next(one for one in form.actions if one.submits)
+        action = WidgetAction(type=press.type, payload=press.payload)
+        await api.chats.tool_result(waiting.id, WidgetAnswer(action=action, form_data={"name": "Ada", "size": "l"}))
+
+    _, said = await talk(api, request(text, "sandbox/desk"), answer)
+
+    assert "Ada" in said
+    assert {"name", "size", "gift", "day"} <= {one.name for one in forms[0].fields}
+
+
+async def test_plans_and_memory_are_told(api):
+    told, _ = await talk(api, request("Make a plan", "sandbox/desk"))
+    more, _ = await talk(api, request("Remember that the sky is blue", "sandbox/desk", chat_id=told[-1].id))
+
+    assert ["completed"] * 3 == [step.status for step in told[-1].agent_data.plan_steps]
+    assert "blue" in str(more[-1].agent_data.memory)
+
+
+async def test_an_agent_that_fails_ends_its_turn(api):
+    told, _ = await talk(api, request("Go", "sandbox/failing"))
+
+    assert ("failed", True) == (told[-1].active_run.state, bool(told[-1].active_run.error))
+
+
+async def test_an_agent_that_needs_a_secret_says_so(api):
+    with pytest.raises(errors.RequirementsNotMet) as caught:
+        await api.chats.send_message(request("Go", "sandbox/locked"))
+
+    assert ("not_started", True) == (caught.value.outcome, bool(caught.value.requirements))
+
+
+async def test_a_chat_is_deleted(api):
+    told, _ = await talk(api, request("Hello"))
+
+    await api.chats.delete_chat(told[-1].id)
+
+    with pytest.raises(errors.NotFound):
+        await api.chats.chat(told[-1].id)
