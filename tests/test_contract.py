@@ -62,6 +62,9 @@ def test_what_can_spend_is_never_read_only() -> None:
     spending = {"app_run", "app_run_many", "task_cancel", "file_upload", "file_save", "file_delete"} | {
         "session_keepalive",
         "session_end",
+        "agent_chat",
+        "chat_respond",
+        "chat_stop",
     }
 
     assert spending == {offer.function.__name__ for offer in OFFERS if not offer.hints.read_only_hint}
@@ -69,17 +72,9 @@ def test_what_can_spend_is_never_read_only() -> None:
 
 def test_read_only_offers_nothing_that_spends_changes_or_writes() -> None:
     offered = {tool.name for tool in tools(Settings(read_only=True))}
+    reading = {"app_list", "app_get", "task_get", "task_list", "task_logs", "file_list", "session_list", "session_get"}
 
-    assert {
-        "app_list",
-        "app_get",
-        "task_get",
-        "task_list",
-        "task_logs",
-        "file_list",
-        "session_list",
-        "session_get",
-    } == offered
+    assert reading | {"agent_list", "chat_get"} == offered
 
 
 def test_toolsets_limit_what_is_offered() -> None:

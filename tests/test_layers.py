@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "server" / "inferencesh_mcp"
 TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "settings": ({"errors"}, {"pydantic"}),
-    "api": ({"errors"}, {"httpx2", "pydantic", "anyio"}),
+    "api": ({"errors"}, {"httpx2", "pydantic", "pydantic_core", "anyio"}),
     "flows": ({"api", "errors"}, {"anyio", "jsonschema"}),
     "caller": ({"api", "flows", "settings", "errors"}, {"mcp"}),
     "tools": ({"caller", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio", "PIL"}),

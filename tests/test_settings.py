@@ -45,8 +45,8 @@ def test_every_variable_is_read() -> None:
         ("STREAM", "maybe", 'INFERENCE_STREAM is "maybe", but must be true or false.'),
         (
             "TOOLSETS",
-            "apps,agents",
-            'INFERENCE_TOOLSETS is "apps,agents", but must be some of apps,tasks,files,sessions.',
+            "apps,agent",
+            'INFERENCE_TOOLSETS is "apps,agent", but must be some of apps,tasks,files,sessions,agents.',
         ),
         (
             "MAX_CONCURRENT_RUNS",

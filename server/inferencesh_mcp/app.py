@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from mcp.server import MCPServer
+from mcp.server.request_state import RequestStateSecurity
 
 from inferencesh_mcp import __version__
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.caller import Shared
+from inferencesh_mcp.caller import Shared, principal_of
 from inferencesh_mcp.flows.catalogue import Catalogue
 from inferencesh_mcp.flows.folders import Folders
 from inferencesh_mcp.flows.starting import Live
-from inferencesh_mcp.tools import apps, files, sessions, tasks
+from inferencesh_mcp.tools import agents, apps, files, sessions, tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.settings import Settings
 
 NAME = "inference"  # no underscore: Gemini CLI takes none; short: hosts put it before every tool's name
-OFFERS = (*apps.OFFERS, *tasks.OFFERS, *files.OFFERS, *sessions.OFFERS)
+OFFERS = (*apps.OFFERS, *tasks.OFFERS, *files.OFFERS, *sessions.OFFERS, *agents.OFFERS)
 
 INSTRUCTIONS = """\
 Runs AI apps of inference.sh: find one with app_list, read its fields with app_get, run it with app_run.
@@ -48,6 +50,7 @@ def build(settings: Settings, *, network: Connect = Transport) -> MCPServer[Shar
         tools=tools(settings),
         lifespan=lambda _: _living(settings, network),
         log_level=settings.log_level,
+        request_state_security=RequestStateSecurity(keys=[secrets.token_bytes(32)], bind_principal=principal_of),
     )
 
 

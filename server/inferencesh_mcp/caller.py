@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mcp.server.context import ServerRequestContext
+
     from inferencesh_mcp.api.transport import Transport
     from inferencesh_mcp.flows.catalogue import Catalogue
     from inferencesh_mcp.flows.folders import Folders
@@ -30,6 +33,22 @@ if TYPE_CHECKING:
 
 
 SANDBOX_KEY = "inf_sandbox"  # the embedded sandbox takes any such key, and must never be handed a real one
+
+
+class Remembered:
+    """A bounded set that forgets the oldest first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: OrderedDict[str, None] = OrderedDict()
+
+    def add(self, one: str) -> None:
+        self._held[one] = None
+        if len(self._held) > self._most:
+            self._held.popitem(last=False)
+
+    def holds(self, one: str) -> bool:
+        return one in self._held
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +60,8 @@ class Shared:
     folders: Folders
     catalogue: Catalogue
     live: Live
+    decided_elsewhere: Remembered = field(default_factory=lambda: Remembered(4_096))
+    """Principals whose key the platform lets decide nothing: they are sent to the page at once."""
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
 
@@ -74,6 +95,13 @@ def caller(ctx: Ctx) -> Caller:
         wait_seconds=settings.wait_seconds,
         on_cancel=settings.on_cancel,
     )
+
+
+def principal_of(ctx: ServerRequestContext[Any, Any]) -> str | None:
+    """Whom a sealed state belongs to: over HTTP whoever holds the key, so that nobody else can answer with it (T-6)."""
+    headers = getattr(ctx.request, "headers", None)
+    key = key_of(headers) if headers is not None else None
+    return hashlib.sha256(key.encode()).hexdigest() if key else None
 
 
 def _own_key(settings: Settings) -> str | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PREFIX = "INFERENCE_"
-Toolset = Literal["apps", "tasks", "files", "sessions"]
+Toolset = Literal["apps", "tasks", "files", "sessions", "agents"]
 TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 
 # Variables with our prefix that belong to the official SDKs: not ours to refuse.
@@ -96,6 +96,17 @@ class Settings(BaseModel):
     )
     read_only: bool = _setting(
         False, "Offer only tools that neither spend, change nor write anything.", allowed="true or false"
+    )
+    approvals: Literal["ask", "host"] = _setting(
+        "ask",
+        "Who decides what an agent needs approval for: the person, or (`host`) the model too.",
+        allowed="ask or host",
+    )
+    chat_url: str = _setting(
+        "https://app.inference.sh/chats/{chat_id}",
+        "The page on which a person sees a chat and decides; `{chat_id}` stands for its id.",
+        allowed="an https:// address",
+        pattern="^https://",
     )
     inline_media: Literal["auto", "never"] = _setting(
         "auto", "Whether a small picture is shown inside an answer.", allowed="auto or never"

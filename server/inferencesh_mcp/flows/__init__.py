@@ -54,6 +54,15 @@ class Counting:
     latest: Task | Moving | None
 
 
-State = Task | Moving | Counting
+@dataclass(frozen=True)
+class Speaking:
+    """An agent at work: in which chat, with which tool, and the end of what it says."""
+
+    chat_id: str
+    tool: str
+    tail: str
+
+
+State = Task | Moving | Counting | Speaking
 Report = Callable[[State], None]
 """Told of each new state; must return at once, and may forget all but the latest."""

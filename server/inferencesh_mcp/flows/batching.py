@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.errors import InferenceError, InvalidInput
-from inferencesh_mcp.flows import Counting
+from inferencesh_mcp.flows import Counting, Moving
 from inferencesh_mcp.flows.preparing import checked
 from inferencesh_mcp.flows.running import Ran, run
 
@@ -92,5 +93,5 @@ class _Batch:
             self._heard(None)
 
     def _heard(self, state: State | None) -> None:
-        latest = None if isinstance(state, Counting) else state
+        latest = state if isinstance(state, Task | Moving) else None
         self._report(Counting(self._done, self._total, latest))

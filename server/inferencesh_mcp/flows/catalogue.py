@@ -37,3 +37,8 @@ class Catalogue:
         while len(self._apps) > MOST:
             self._apps.popitem(last=False)
         return found
+
+    def name(self, principal: str, app_id: str) -> str:
+        """What the app with this id is called, as far as that is remembered; else the id, as the API's lists tell it."""
+        known = (app for (owner, _), (_, app) in self._apps.items() if owner in {"", principal})
+        return next((app.ref for app in known if app.id == app_id), app_id)

@@ -95,12 +95,12 @@ async def _writing(descriptor: int) -> AsyncGenerator[Callable[[bytes], Awaitabl
     send, receive = anyio.create_memory_object_stream[bytes](1)
 
     async def write() -> None:
-        async with receive:
-            async for block in receive:
-                await to_thread.run_sync(_write, descriptor, block)
+        async for block in receive:
+            await to_thread.run_sync(_write, descriptor, block)
 
+    # `receive` outlives the group: when the disk is full, that is the failure, and not that nobody takes the next block.
     with ungrouped():
-        async with anyio.create_task_group() as group, send:
+        async with receive, anyio.create_task_group() as group, send:
             group.start_soon(write)
             yield send.send
 

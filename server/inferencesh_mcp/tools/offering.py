@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from mcp.server.mcpserver.tools import Tool
-from mcp_types import CallToolResult, ToolAnnotations
+from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import ValidationError
 
 from inferencesh_mcp.errors import InferenceError, InvalidInput
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Function = Callable[..., Awaitable[CallToolResult]]
+Function = Callable[..., Awaitable[CallToolResult | InputRequiredResult]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.caller import Ctx, caller
-from inferencesh_mcp.flows import running
+from inferencesh_mcp.flows import Caller, running
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.fitting import fitted
 from inferencesh_mcp.tools.offering import offer
@@ -52,7 +52,7 @@ async def task_list(
     who = caller(ctx)
     app_id = (await who.catalogue.app(who.api, who.principal, AppRef.parse(app))).id if app else ""
     page = await who.api.list_tasks(status=status, app=app_id, limit=limit, cursor=cursor)
-    tasks = [_line(task) for task in page.items]
+    tasks = [_line(who, task) for task in page.items]
     more = {"next_cursor": page.next_cursor} if page.has_next and page.next_cursor else {}
     lines = [f"{task['task_id']} {task['status']} {task.get('app', '')} {task['created_at']}" for task in tasks] or [
         "No tasks."
@@ -61,8 +61,8 @@ async def task_list(
     return answer("\n".join(lines), {"tasks": tasks, **more})
 
 
-def _line(task: Task) -> dict[str, str]:
-    told = {"task_id": task.id, "status": task.status, "app": task.app.ref if task.app else task.app_id, "created_at": str(task.created_at or ""),
+def _line(who: Caller, task: Task) -> dict[str, str]:
+    told = {"task_id": task.id, "status": task.status, "app": task.app.ref if task.app else who.catalogue.name(who.principal, task.app_id), "created_at": str(task.created_at or ""),
             "error": clean(task.error or "", 160)}  # fmt: skip
     return {name: value for name, value in told.items() if value}
 

@@ -11,7 +11,7 @@ import anyio
 
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.api.words import clean
-from inferencesh_mcp.flows import Counting, Moving
+from inferencesh_mcp.flows import Counting, Moving, Speaking
 from inferencesh_mcp.flows.grouping import ungrouped
 
 if TYPE_CHECKING:
@@ -103,6 +103,11 @@ def told(state: State | None, elapsed: float) -> str:
         case Counting():
             now = f" · {told(state.latest, elapsed)}" if state.latest else ""
             return clean(f"{state.done} of {state.total} done{now}", LONGEST)
+        case Speaking():
+            doing = f"using {state.tool}" if state.tool else "answering"
+            return clean(
+                f"{doing} · {elapsed:.0f} s · chat {state.chat_id} · {state.tail}".removesuffix(" · "), LONGEST
+            )
         case Task():
             last = state.streamed[-80:] or (state.logs[-1].content.strip() if state.logs else "")
             where = f"{state.status} · {elapsed:.0f} s · task {state.id}"

@@ -1,0 +1,227 @@
+"""A chat with an agent: one message sent once, its turn followed to its end, or to what it waits for."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import anyio
+
+from inferencesh_mcp.api.agents import AgentRunRequest, Chats, MessageInput
+from inferencesh_mcp.api.chats import Chat, ChatMessage, Sent
+from inferencesh_mcp.api.models import File
+from inferencesh_mcp.api.turns import Pending, Turn, pending, turn_over
+from inferencesh_mcp.errors import InferenceError, OutcomeUnknown
+from inferencesh_mcp.flows import Speaking
+from inferencesh_mcp.flows.sources import is_remote
+from inferencesh_mcp.flows.uploading import store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from inferencesh_mcp.api.toolbox import AgentConfigInput
+    from inferencesh_mcp.flows import Caller, Report
+
+STOP_GRACE = 5.0  # seconds for telling the platform that nobody listens any more
+LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds between the looks for a message whose reply was lost
+ALLOWANCE = timedelta(seconds=2)  # `Date` has whole seconds
+TAIL = 120  # characters of a growing answer that are told on the way
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What is said, and to whom: a template by name, or an agent of one's own; with `chat_id` the next turn of a chat."""
+
+    text: str
+    agent: str | None = None
+    config: AgentConfigInput | None = None
+    chat_id: str | None = None
+    files: Sequence[str] = ()
+    context: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """How a call ended: the turn is over, waits for somebody, or goes on without the call."""
+
+    chat: Chat
+    turn: Turn
+    seconds: float = 0.0
+
+    @property
+    def over(self) -> bool:
+        return turn_over(self.chat, self.turn)
+
+    @property
+    def waits_for(self) -> list[Pending]:
+        return [] if self.over else pending(self.chat)
+
+    @property
+    def said(self) -> tuple[ChatMessage, ...]:
+        return self.turn.messages(self.chat)
+
+
+async def say(caller: Caller, message: Message, report: Report, *, seconds: float) -> Heard:
+    """Send a message once and follow its turn for at most `seconds`.
+
+    The stream of a chat is open before its next message is sent, so that nothing of the turn is missed.
+
+    Raises:
+        InvalidInput, FileRefused: nothing was sent.
+        OutcomeUnknown: the reply was lost, and the message is not to be found (yet).
+    """
+    end = time.monotonic() + seconds
+    request = AgentRunRequest(
+        chat_id=message.chat_id,
+        agent=message.agent,
+        agent_config=message.config,
+        context=message.context,
+        input=MessageInput.of(message.text, [await _file(caller, one, report) for one in message.files]),
+    )
+    if message.chat_id is None:
+        sent = await _sent(caller, request, None)
+        async with _heeded(caller, sent), _states(caller, sent.chat) as states:
+            return await _followed(Heard(chat=sent.chat, turn=Turn.of(sent)), states, report, end)
+    before = await caller.api.chats.chat(message.chat_id)
+    async with _states(caller, before) as states:
+        sent = await _sent(caller, request, before)
+        async with _heeded(caller, sent):
+            return await _followed(Heard(chat=before, turn=Turn.of(sent, before)), states, report, end)
+
+
+async def listen(caller: Caller, chat_id: str, report: Report, *, seconds: float) -> Heard:
+    """Read a chat, and follow the turn it is in for at most `seconds`. Leaving does not stop it."""
+    end = time.monotonic() + seconds
+    chat = await caller.api.chats.chat(chat_id)
+    heard = Heard(chat=chat, turn=Turn.under_way(chat))
+    if seconds <= 0 or heard.over or heard.waits_for:
+        return heard
+    async with _states(caller, chat) as states:
+        return await _followed(heard, states, report, end)
+
+
+async def respond(
+    caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]], report: Report, *, seconds: float
+) -> Heard:  # fmt: skip
+    """Answer what a chat waits for, once, with the stream open before, and follow the turn on.
+
+    Raises:
+        Conflict: it was answered already, or is not waited for any more; the platform's state decides.
+        Forbidden: the platform takes this decision only from the person's own sign-in (`requires_sign_in`).
+    """
+    end = time.monotonic() + seconds
+    async with _states(caller, chat) as states:
+        await send(caller.api.chats)
+        heard = Heard(chat=chat, turn=Turn.under_way(chat))
+        return await _followed(heard, states, report, end, answered=invocation_id)
+
+
+class _heeded:  # noqa: N801 - it is used as a function
+    """A block after which the agent stops when its listener has gone, and errors tell that the message was taken."""
+
+    def __init__(self, caller: Caller, sent: Sent) -> None:
+        self._caller, self._chat_id = caller, sent.chat_id
+
+    async def __aenter__(self) -> None:
+        try:
+            await anyio.lowlevel.checkpoint()  # a cancellation that came while the message was under way
+        except anyio.get_cancelled_exc_class():
+            await _leave(self._caller, self._chat_id)
+            raise
+
+    async def __aexit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
+        if isinstance(exc, anyio.get_cancelled_exc_class()):
+            await _leave(self._caller, self._chat_id)
+        elif isinstance(exc, InferenceError):
+            exc.outcome, exc.retry_safe = "started", False
+            exc.next_step = f'The message was taken. Read the chat with chat_get(chat_id="{self._chat_id}").'
+
+
+def _states(caller: Caller, chat: Chat) -> AbstractAsyncContextManager[AsyncIterator[Chat]]:
+    return caller.api.chats.follow_chat(chat, stream=caller.stream, poll_interval=caller.poll_interval)
+
+
+async def _followed(
+    heard: Heard, states: AsyncIterator[Chat], report: Report, end: float, *, answered: str = ""
+) -> Heard:
+    """Take in what happens until the turn is over, waits for somebody, or the time is."""
+    began = time.monotonic()
+    chat, turn = heard.chat, heard.turn
+    with anyio.move_on_after(end - began):
+        async for state in states:
+            chat, turn = state, turn.seeing(state)
+            report(_speaking(chat, turn))
+            if turn_over(chat, turn) or any(one.id != answered for one in pending(chat)):
+                break
+    return Heard(chat=chat, turn=turn, seconds=time.monotonic() - began)
+
+
+def _speaking(chat: Chat, turn: Turn) -> Speaking:
+    said = [message for message in turn.messages(chat) if message.role == "assistant"]
+    tools = [
+        call for message in said for call in message.tool_invocations if call.status not in {"completed", "failed"}
+    ]
+    tail = said[-1].text[-TAIL:] if said else ""
+    return Speaking(chat.id, tools[-1].name if tools else "", tail)
+
+
+async def _file(caller: Caller, reference: str, report: Report) -> File:
+    """A file for a message: uploaded, or taken as it is where the platform can read its address."""
+    return File(uri=reference) if is_remote(reference) else await store(caller, reference, report)
+
+
+async def _sent(caller: Caller, request: AgentRunRequest, before: Chat | None) -> Sent:
+    """Send a message, and look for it where the reply was lost; it is never sent again (O-4)."""
+    try:
+        return await caller.api.chats.send_message(request)
+    except OutcomeUnknown as lost:
+        logger.warning("the reply to a message was lost; looking for it")
+        for pause in LOOKS:
+            await caller.api.sleep(pause)
+            found = await _found(caller, request, before, (lost.sent_at or datetime.now(UTC)) - ALLOWANCE)
+            if len(found) == 1:
+                return found[0]
+        raise
+
+
+async def _found(caller: Caller, request: AgentRunRequest, before: Chat | None, since: datetime) -> list[Sent]:
+    """The messages that may be the lost one: the same words, from the person's side, and newer than the sending."""
+    try:
+        if before is not None:
+            chats = [await caller.api.chats.chat(before.id)]
+        else:
+            recent = (await caller.api.chats.list_chats(limit=20)).items
+            chats = [
+                await caller.api.chats.chat(one.id) for one in recent if one.created_at and one.created_at >= since
+            ]
+    except InferenceError as exc:
+        logger.info("the chats could not be read: %s", exc.code)
+        return []
+    known = {message.id for message in before.chat_messages} if before else set[str]()
+    return [
+        Sent(chat_id=chat.id, user_message=message, assistant_message=None)
+        for chat in chats
+        for message in chat.chat_messages
+        if message.role == "user" and message.id not in known and message.text.strip() == request.input.text.strip()
+    ]
+
+
+async def _leave(caller: Caller, chat_id: str) -> None:
+    """Stop an agent that nobody listens to any more, unless the operator wants it to go on; the log is what remains."""
+    if caller.on_cancel == "keep":
+        logger.warning("chat %s goes on without its caller", chat_id)
+        return
+    with anyio.move_on_after(STOP_GRACE, shield=True) as grace:
+        try:
+            await caller.api.chats.stop_chat(chat_id)
+            logger.warning("chat %s was stopped because its caller left", chat_id)
+        except InferenceError as exc:
+            logger.error("chat %s may still be at work: it could not be stopped (%s)", chat_id, exc.code)  # noqa: TRY400
+    if grace.cancelled_caught:
+        logger.error("chat %s may still be at work: the stop was not answered", chat_id)

@@ -1,0 +1,167 @@
+"""Agents: hand them a job, hear what they say and do, and give them what only this side can.
+
+What chats need is imported when the first of them is called: most starts never do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from mcp_types import CallToolResult, InputRequiredResult
+from pydantic import Field
+
+from inferencesh_mcp.api.words import clean
+from inferencesh_mcp.caller import Ctx, caller
+from inferencesh_mcp.errors import InvalidInput
+from inferencesh_mcp.tools.apps import Cursor, Limit
+from inferencesh_mcp.tools.asking import caller_with_roots
+from inferencesh_mcp.tools.offering import offer
+from inferencesh_mcp.tools.showing import answer
+from inferencesh_mcp.tools.telling import progress
+
+if TYPE_CHECKING:
+    from inferencesh_mcp.flows import Caller, Report
+    from inferencesh_mcp.flows.chatting import Heard, Message
+
+ChatId = Annotated[str, Field(description="chat_id of an earlier answer")]
+Wait = Annotated[float, Field(ge=0, le=3600)]
+
+
+@offer("agents", "Find agents", reads=True)
+async def agent_list(ctx: Ctx, query: str = "", limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
+    """Agents of the workspace, to hand a job to with agent_chat."""
+    page = await caller(ctx).api.agents.list_agents(query=query, limit=limit, cursor=cursor)
+    agents = [{"agent": one.ref, "about": clean(one.description or one.title, 160)} for one in page.items]
+    more = {"next_cursor": page.next_cursor} if page.has_next and page.next_cursor else {}
+    lines = [f"{one['agent']}: {one['about']}" for one in agents] or ["No agent fits."]
+    lines += [f'More: agent_list(cursor="{page.next_cursor}")'] if more else []
+    return answer("\n".join(lines), {"agents": agents, **more})
+
+
+@offer("agents", "Chat with an agent")
+async def agent_chat(
+    message: str,
+    ctx: Ctx,
+    agent: Annotated[str, Field(description="namespace/name@version")] = "",
+    config: Annotated[
+        dict[str, Any], Field(description="or an ad-hoc agent: core_app.ref, system_prompt, tools, …")
+    ] = {},  # noqa: B006 - never changed
+    chat_id: Annotated[str, Field(description="to go on with a chat, with the same agent or config")] = "",
+    files: Annotated[list[str], Field(description="paths, URLs or data URIs")] = [],  # noqa: B006
+    context: dict[str, str] = {},  # noqa: B006
+    output_schema: Annotated[dict[str, Any], Field(description="with config: what the output must fit")] = {},  # noqa: B006
+) -> CallToolResult | InputRequiredResult:
+    """Send a message to an agent and wait for its answer. May cost credits. The answer names the chat_id, what the agent
+    did, what it waits for and the next call; never send a message twice."""
+    from inferencesh_mcp.flows import chatting
+    from inferencesh_mcp.tools.deciding import resumed_chat
+
+    who = await caller_with_roots(ctx, files)
+    going_on = resumed_chat(ctx)
+    wanted = None if going_on else _message(message, agent, config, chat_id, files, context, output_schema)
+    async with progress(ctx) as report:
+        if wanted is None:
+            heard = await chatting.listen(who, going_on or chat_id, report, seconds=0)
+        else:
+            heard = await chatting.say(who, wanted, report, seconds=who.wait_seconds)
+        return await _settled(ctx, who, heard, report)
+
+
+def _message(
+    text: str, agent: str, config: dict[str, Any], chat_id: str, files: list[str], context: dict[str, str], schema: dict[str, Any]
+) -> Message:  # fmt: skip
+    from inferencesh_mcp.api.toolbox import AgentConfigInput
+    from inferencesh_mcp.flows.chatting import Message
+
+    if schema and not config:
+        raise InvalidInput(
+            message="`output_schema` goes with `config`: an agent of the workspace has its own.", outcome="not_started"
+        )
+    if schema:
+        config = {
+            **config,
+            "output_schema": schema,
+            "internal_tools": {**config.get("internal_tools", {}), "finish": True},
+        }
+    return Message(
+        text=text,
+        agent=agent or None,
+        config=AgentConfigInput.parse(config) if config else None,
+        chat_id=chat_id or None,
+        files=files,
+        context=context or None,
+    )
+
+
+@offer("agents", "Get a chat", reads=True)
+async def chat_get(
+    chat_id: ChatId,
+    ctx: Ctx,
+    wait_seconds: Annotated[Wait, Field(description="wait up to this long for the turn's end")] = 0,
+) -> CallToolResult:
+    """Where a chat stands: the last turn's text, what the agent did and what it waits for."""
+    from inferencesh_mcp.flows import chatting
+
+    async with progress(ctx) as report:
+        return _shown(ctx, await chatting.listen(caller(ctx), chat_id, report, seconds=wait_seconds))
+
+
+@offer("agents", "Answer an agent")
+async def chat_respond(
+    chat_id: ChatId,
+    invocation_id: Annotated[str, Field(description="id of what is pending")],
+    ctx: Ctx,
+    result: Annotated[str, Field(description="of a client tool")] = "",
+    form_data: Annotated[dict[str, Any], Field(description="of a form")] = {},  # noqa: B006
+    action: Annotated[str, Field(description="which of the form's actions")] = "",
+    decision: Annotated[Literal["", "accept", "reject"], Field(description="only where the operator lets you")] = "",
+    reason: str = "",
+) -> CallToolResult | InputRequiredResult:
+    """Give an agent what it waits for: a client tool's result or a form's data. Each is taken once. With neither, the
+    person is asked, where the host can."""
+    from inferencesh_mcp.flows import chatting
+    from inferencesh_mcp.tools.deciding import can_ask, resumed_chat
+    from inferencesh_mcp.tools.replying import reply
+
+    who = caller(ctx)
+    async with progress(ctx) as report:
+        if resumed_chat(ctx) or (can_ask(ctx) and not (result or form_data or action or decision)):
+            return await _settled(ctx, who, await chatting.listen(who, chat_id, report, seconds=0), report)
+        chat = await who.api.chats.chat(chat_id)
+        send = reply(
+            ctx,
+            chat,
+            invocation_id,
+            result=result,
+            form_data=form_data,
+            action=action,
+            decision=decision,
+            reason=reason,
+        )
+        heard = await chatting.respond(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
+        return await _settled(ctx, who, heard, report)
+
+
+@offer("agents", "Stop an agent", destroys=True, repeatable=True)
+async def chat_stop(chat_id: ChatId, ctx: Ctx) -> CallToolResult:
+    """Stop what an agent is doing in a chat."""
+    await caller(ctx).api.chats.stop_chat(chat_id)
+    return answer(f"Chat {chat_id} was told to stop.", {"chat_id": chat_id, "status": "stopping"})
+
+
+async def _settled(ctx: Ctx, who: Caller, heard: Heard, report: Report) -> CallToolResult | InputRequiredResult:
+    from inferencesh_mcp.tools.deciding import settled
+
+    end = await settled(ctx, who, heard, report, seconds=max(who.wait_seconds - heard.seconds, 1))
+    return end if isinstance(end, InputRequiredResult) else _shown(ctx, end)
+
+
+def _shown(ctx: Ctx, heard: Heard) -> CallToolResult:
+    from inferencesh_mcp.tools.conversing import conversation
+    from inferencesh_mcp.tools.deciding import can_ask, page
+
+    may_decide = ctx.request_context.lifespan_context.settings.approvals == "host"
+    return conversation(heard, page=page(ctx, heard.chat.id), may_decide=may_decide, can_ask=can_ask(ctx))
+
+
+OFFERS = (agent_list, agent_chat, chat_get, chat_respond, chat_stop)

@@ -1,0 +1,87 @@
+"""What a model gives an agent, checked against what the agent waits for: wrong, late or double answers send nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from inferencesh_mcp.api.agents import WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.turns import Approval, ClientTool, Form, pending
+from inferencesh_mcp.api.widgets import widget_form
+from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound
+from inferencesh_mcp.tools.deciding import page
+
+if TYPE_CHECKING:
+    from inferencesh_mcp.api.chats import Chat
+    from inferencesh_mcp.caller import Ctx
+    from inferencesh_mcp.tools.deciding import Send
+
+
+def reply(
+    ctx: Ctx, chat: Chat, invocation_id: str, *, result: str, form_data: dict[str, Any], action: str, decision: str, reason: str
+) -> Send:  # fmt: skip
+    """What is to be sent for an answer.
+
+    Raises:
+        NotFound: the chat has nothing of that id.
+        Conflict: it is not waited for any more.
+        Forbidden: an approval, which is the person's.
+        InvalidInput: an answer of the wrong kind.
+    """
+    waits = next((one for one in pending(chat) if one.id == invocation_id), None)
+    match waits:
+        case None if chat.invocation(invocation_id) is None:
+            raise NotFound(
+                message=f"Chat {chat.id} waits for nothing of that id.",
+                next_step="chat_get shows what it waits for.",
+                outcome="not_started",
+            )
+        case None:
+            raise Conflict(
+                message="That was answered already, or is not waited for any more.",
+                next_step="chat_get shows where the chat stands.",
+                outcome="not_started",
+            )
+        case ClientTool():
+            if not result:
+                raise InvalidInput(message="A client tool is answered with `result`, a text.", outcome="not_started")
+            return lambda chats: chats.tool_result(invocation_id, result)
+        case Form():
+            answer = WidgetAnswer(action=_action(waits, action), form_data=form_data or None)
+            return lambda chats: chats.tool_result(invocation_id, answer)
+        case Approval():
+            return _decision(ctx, chat, invocation_id, decision, reason)
+        case _:
+            raise Forbidden(
+                message="That is for the person to settle.",
+                next_step=f"They can do so at {page(ctx, chat.id)}.",
+                outcome="not_started",
+            )
+
+
+def _action(form: Form, wanted: str) -> WidgetAction:
+    found = widget_form(form.invocation.widget)
+    actions = found.actions if found else ()
+    for one in actions:
+        if one.type == wanted or (not wanted and one.submits):
+            return WidgetAction(type=one.type, payload=one.payload)
+    if wanted and actions:
+        raise InvalidInput(
+            message=f"The form has no action '{wanted[:80]}'.",
+            next_step=f"It has {', '.join(one.type for one in actions)}.",
+            outcome="not_started",
+        )
+    return WidgetAction(type=wanted or "submit")
+
+
+def _decision(ctx: Ctx, chat: Chat, invocation_id: str, decision: str, reason: str) -> Send:
+    if ctx.request_context.lifespan_context.settings.approvals != "host":
+        raise Forbidden(
+            message="Approvals are the person's: a model cannot decide them.",
+            next_step=f"The person can decide at {page(ctx, chat.id)}.",
+            outcome="not_started",
+        )
+    if decision == "accept":
+        return lambda chats: chats.invoke(invocation_id)
+    if decision == "reject":
+        return lambda chats: chats.reject(invocation_id, reason)
+    raise InvalidInput(message='An approval is answered with decision="accept" or "reject".', outcome="not_started")

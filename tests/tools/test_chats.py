@@ -1,0 +1,285 @@
+"""Chats with agents, as a host sees them: over every way in, in both eras, with hosts that can ask and that cannot."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult
+
+from inferencesh_mcp.sandbox.faults import FinAfter, RstAfter, Swallow
+from tests.conftest import WAYS, Connect, Upstream, Way, connected
+from tests.tools.test_runs import text_of, told
+
+pytestmark = pytest.mark.anyio
+
+PERSON = "inf_person_CANARY_7c1f"
+CAN_ASK = [way for way in WAYS if str(way) != "http-2025"]  # without a session there is no way back to that host
+Asked = Callable[[ElicitRequestFormParams], Awaitable[ElicitResult]]
+
+
+async def chat(client: Client, message: str, **arguments: Any) -> CallToolResult:
+    return await client.call_tool("agent_chat", {"message": message, **arguments})
+
+
+@asynccontextmanager
+async def asking(way: Way, environ: dict[str, str], answer: Asked, **changed: str) -> AsyncIterator[Client]:
+    """A host that puts questions to its person, who answers as the test says; their key may decide."""
+
+    async def ask(_context: Any, params: Any) -> ElicitResult:
+        return await answer(params)
+
+    settings = environ | {"INFERENCE_API_KEY": PERSON} | changed
+    async with connected(way, settings, elicitation_callback=ask) as client:
+        yield client
+
+
+def said(action: str, after: float = 0.4, **content: Any) -> Asked:
+    async def answer(_params: ElicitRequestFormParams) -> ElicitResult:
+        await anyio.sleep(after)  # a person needs a moment; what is faster was no person
+        return ElicitResult(action=action, content=content or None)  # type: ignore[arg-type]
+
+    return answer
+
+
+async def test_two_turns_of_one_chat(connect: Connect) -> None:
+    """The agent remembers; the answer names the chat to go on with."""
+    async with connect() as client:
+        first = told(await chat(client, "My name is Ada.", agent="sandbox/assistant"))
+        second = told(await chat(client, "What is my name?", agent="sandbox/assistant", chat_id=first["chat_id"]))
+
+    assert ("answered", "answered") == (first["status"], second["status"])
+    assert first["chat_id"] == second["chat_id"]
+    assert "Ada" in second["text"]
+
+
+async def test_a_growing_answer_is_told_by_its_end(connect: Connect) -> None:
+    heard: list[str] = []
+
+    async def hear(_progress: float, _total: float | None, message: str | None) -> None:
+        heard.append(message or "")
+
+    async with connect() as client:
+        arguments = {"message": "Count to 8 slowly", "agent": "sandbox/assistant"}
+        result = await client.call_tool("agent_chat", arguments, progress_callback=hear)
+
+    assert "8" in told(result)["text"]
+    assert any(told(result)["chat_id"] in message for message in heard)
+    assert all(len(message) <= 200 for message in heard)
+
+
+async def test_a_client_tool_is_handed_out_once_and_its_result_used(connect: Connect, upstream: Upstream) -> None:
+    config = {
+        "core_app": {"ref": "sandbox/llm"},
+        "system_prompt": "You are helpful.",
+        "tools": [
+            {
+                "name": "get_weather",
+                "description": "Get the weather of a city",
+                "type": "client",
+                "client": {"input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}},
+            }
+        ],
+    }  # fmt: skip
+    async with connect() as client:
+        first = told(await chat(client, "What is the weather in Paris?", config=config))
+        (waits,) = first["pending"]
+        answered = await client.call_tool(
+            "chat_respond", {"chat_id": first["chat_id"], "invocation_id": waits["id"], "result": "hail and thunder"}
+        )
+        again = await client.call_tool(
+            "chat_respond", {"chat_id": first["chat_id"], "invocation_id": waits["id"], "result": "sunny"}
+        )
+
+    assert ("waiting", "client_tool", "get_weather") == (first["status"], waits["kind"], waits["tool"])
+    assert "answered" == told(answered)["status"]
+    assert "hail and thunder" in told(answered)["text"]
+    assert ("conflict", True) == (told(again)["error"]["code"], again.is_error)
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", f"/tools/{waits['id']}"))
+
+
+async def test_a_structured_output_fits_its_schema(connect: Connect) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"summary": {"type": "string"}, "confidence": {"type": "number"}},
+        "required": ["summary", "confidence"],
+    }
+    async with connect() as client:
+        result = told(
+            await chat(
+                client, "Analyse: great product!", config={"core_app": {"ref": "sandbox/llm"}}, output_schema=schema
+            )
+        )
+
+    assert {"summary", "confidence"} == set(result["output"])
+
+
+async def test_without_a_host_that_can_ask_an_approval_stays_the_persons(connect: Connect, upstream: Upstream) -> None:
+    """The answer gives the page; a model cannot decide, and nobody is said to have."""
+    async with connect() as client:
+        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        (waits,) = result["pending"]
+        tried = await client.call_tool(
+            "chat_respond", {"chat_id": result["chat_id"], "invocation_id": waits["id"], "decision": "accept"}
+        )
+
+    assert ("waiting", "approval") == (result["status"], waits["kind"])
+    assert f"https://app.inference.sh/chats/{result['chat_id']}" == waits["page"]
+    assert "you cannot decide it" in result["next"]
+    assert "forbidden" == told(tried)["error"]["code"]
+    assert not upstream.sandbox.ledger.requests("POST", "/tools/**")
+
+
+@pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
+async def test_a_person_approves(way: Way, environ: dict[str, str], upstream: Upstream, nothing_told: None) -> None:
+    """They see the tool and its arguments; it is invoked once."""
+    shown: list[str] = []
+
+    async def approve(params: ElicitRequestFormParams) -> ElicitResult:
+        shown.append(params.message)
+        await anyio.sleep(0.4)
+        return ElicitResult(action="accept", content={"decision": "approve"})
+
+    async with asking(way, environ, approve) as client:
+        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+
+    assert "answered" == result["status"]
+    assert 1 == len(shown)
+    assert "cat" in shown[0]
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/agents/run")), "the message was sent once"
+
+
+@pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
+@pytest.mark.parametrize(
+    "answer",
+    [said("accept", decision="reject", reason="not today"), said("decline")],
+    ids=["rejected", "declined"],
+)
+async def test_a_person_rejects(way: Way, environ: dict[str, str], upstream: Upstream, answer: Asked) -> None:
+    async with asking(way, environ, answer) as client:
+        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+
+    assert "answered" == result["status"]
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/reject"))
+    assert not upstream.sandbox.ledger.requests("POST", "/tools/*/invoke")
+
+
+@pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
+@pytest.mark.parametrize("answer", [said("cancel"), said("decline", after=0)], ids=["dismissed", "declined at once"])
+async def test_nobody_who_was_not_asked_is_said_to_have_decided(
+    way: Way, environ: dict[str, str], upstream: Upstream, answer: Asked
+) -> None:
+    async with asking(way, environ, answer) as client:
+        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+
+    assert ("waiting", "approval") == (result["status"], result["pending"][0]["kind"])
+    assert not upstream.sandbox.ledger.requests("POST", "/tools/**")
+
+
+@pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
+async def test_where_only_a_sign_in_may_decide_the_page_is_given_and_from_then_on_at_once(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    asked: list[str] = []
+
+    async def approve(params: ElicitRequestFormParams) -> ElicitResult:
+        asked.append(params.message)
+        await anyio.sleep(0.4)
+        return ElicitResult(action="accept", content={"decision": "approve"})
+
+    async with asking(way, environ, approve, INFERENCE_API_KEY="inf_ordinary") as client:
+        first = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        second = told(await chat(client, "Draw a dog", agent="sandbox/approver"))
+
+    assert ["waiting", "waiting"] == [first["status"], second["status"]]
+    assert all("app.inference.sh" in answer["pending"][0]["page"] for answer in (first, second))
+    assert 1 == len(asked)
+
+
+async def test_the_operator_may_let_the_model_decide(connect: Connect, upstream: Upstream) -> None:
+    async with connect(INFERENCE_APPROVALS="host", INFERENCE_API_KEY=PERSON) as client:
+        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        decided = await client.call_tool(
+            "chat_respond",
+            {"chat_id": result["chat_id"], "invocation_id": result["pending"][0]["id"], "decision": "accept"},
+        )
+
+    assert "answered" == told(decided)["status"]
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
+
+
+async def test_a_turn_that_outlasts_the_wait_is_handed_over(connect: Connect, upstream: Upstream) -> None:
+    async with connect(INFERENCE_WAIT_SECONDS="1") as client:
+        first = told(await chat(client, "Count to 12 slowly", agent="sandbox/assistant"))
+        second = told(await client.call_tool("chat_get", {"chat_id": first["chat_id"], "wait_seconds": 30}))
+
+    assert ("working", "answered") == (first["status"], second["status"])
+    assert "chat_get" in first["next"]
+    assert "12" in second["text"]
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/agents/run"))
+
+
+@pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
+async def test_a_host_that_leaves_stops_the_agent(connect: Connect, upstream: Upstream) -> None:
+    async with connect() as client:
+        with anyio.move_on_after(20) as call:
+
+            async def hear(_progress: float, _total: float | None, message: str | None) -> None:
+                if message and "chat" in message:
+                    call.cancel()
+
+            arguments = {"message": "Count to 60 slowly", "agent": "sandbox/assistant"}
+            await client.call_tool("agent_chat", arguments, progress_callback=hear)
+        with anyio.fail_after(5):
+            while not upstream.sandbox.ledger.requests("POST", "/chats/*/stop"):
+                await anyio.sleep(0.01)
+
+    assert call.cancelled_caught
+
+
+@pytest.mark.parametrize("fault", [RstAfter(lines=4), FinAfter(lines=4)], ids=["reset", "ended"])
+async def test_a_stream_that_breaks_loses_and_repeats_nothing(connect: Connect, upstream: Upstream, fault: Any) -> None:
+    upstream.sandbox.faults.add(fault, method="GET", path="/chats/*/stream")
+    async with connect() as client:
+        result = told(await chat(client, "Count to 6 slowly", agent="sandbox/assistant"))
+
+    assert "answered" == result["status"]
+    assert ["1", "2", "3", "4", "5", "6"] == [
+        word for word in result["text"].replace(",", " ").replace(".", " ").split() if word.isdigit()
+    ]
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/agents/run"))
+
+
+async def test_a_message_whose_reply_was_lost_is_found_and_not_sent_again(connect: Connect, upstream: Upstream) -> None:
+    async with connect() as client:
+        first = told(await chat(client, "My name is Ada.", agent="sandbox/assistant"))
+        upstream.sandbox.faults.add(Swallow(), method="POST", path="/agents/run")
+        second = told(await chat(client, "What is my name?", agent="sandbox/assistant", chat_id=first["chat_id"]))
+
+    assert "Ada" in second["text"]
+    assert 2 == len(upstream.sandbox.ledger.requests("POST", "/agents/run"))
+
+
+async def test_what_an_agent_needs_first_is_told(connect: Connect) -> None:
+    async with connect() as client:
+        locked = await chat(client, "hello", agent="sandbox/locked")
+        failing = await chat(client, "hello", agent="sandbox/failing")
+        unknown = await chat(client, "hello", agent="sandbox/nobody")
+        nobody = await chat(client, "hello")
+
+    assert "requirements_not_met" == told(locked)["error"]["code"]
+    assert ("failed", True) == (told(failing)["status"], failing.is_error)
+    assert "not_found" == told(unknown)["error"]["code"]
+    assert "names no agent" in text_of(nobody)
+
+
+async def test_agents_are_found(connect: Connect) -> None:
+    async with connect() as client:
+        listed = told(await client.call_tool("agent_list", {}))
+
+    assert {"sandbox/assistant", "sandbox/approver", "sandbox/desk"} <= {agent["agent"] for agent in listed["agents"]}
