@@ -12,6 +12,7 @@ from inferencesh_mcp.api.toolbox import AgentConfigInput
 from inferencesh_mcp.api.turns import Approval, ClientTool, Form, Turn, pending, turn_over
 from inferencesh_mcp.api.widgets import widget_form
 from inferencesh_mcp.sandbox import Sandbox, serving
+from inferencesh_mcp.sandbox.faults import FinAfter, RstAfter, SayAwaiting, Stall, Swallow
 
 pytestmark = pytest.mark.anyio
 
@@ -255,3 +256,40 @@ async def test_a_chat_is_deleted(api):
 
     with pytest.raises(errors.NotFound):
         await api.chats.chat(told[-1].id)
+
+
+@pytest.mark.parametrize(
+    "fault", [RstAfter(lines=6), FinAfter(lines=9), FinAfter(lines=4, cut=True), Stall(lines=0)], ids=str
+)
+async def test_a_break_in_mid_answer_repeats_and_misses_nothing(api, sandbox, fault):
+    """Whatever the stream did, the text grows as it was said."""
+    sandbox.faults.add(fault, path="/chats/*/stream")
+    told, text = await talk(api, request("Write 60 words"))
+
+    heard = [message.text for chat in told for message in chat.chat_messages if message.role == "assistant"]
+    assert all(text.startswith(one) for one in heard)
+    assert "idle" == told[-1].status
+
+
+async def test_a_tool_that_waits_while_the_chat_says_so_is_seen(api, sandbox):
+    """Newer servers say `awaiting_input` and `input_required`."""
+    sandbox.faults.add(SayAwaiting(), path="/agents/run")
+
+    async def answer(waiting):
+        await api.chats.tool_result(waiting.id, "sunny")
+
+    _, text = await talk(api, request("What is the weather in Paris?", agent_config=config(tools=(WEATHER,))), answer)
+
+    assert "sunny" in text
+
+
+async def test_a_message_whose_answer_was_lost_was_taken_once(api, sandbox):
+    """O-4, by what the server has on record."""
+    told, _ = await talk(api, request("Hello"))
+    sandbox.faults.add(Swallow(), path="/agents/run")
+
+    with pytest.raises(errors.OutcomeUnknown):
+        await api.chats.send_message(request("Once only", chat_id=told[-1].id))
+
+    chat = await api.chats.chat(told[-1].id)
+    assert ["Hello", "Once only"] == [message.text for message in chat.chat_messages if message.role == "user"]
