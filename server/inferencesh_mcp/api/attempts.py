@@ -46,13 +46,21 @@ class Attempts:
         self._pepper = secrets.token_bytes(32)
 
     async def persist(
-        self, operation: Operation, key: Key | None, name: str, once: Callable[[float], Awaitable[T | Refusal]]
+        self,
+        operation: Operation,
+        key: Key | None,
+        name: str,
+        once: Callable[[float], Awaitable[T | Refusal]],
+        *,
+        seconds: float | None = None,
     ) -> T | None:
         """What `once`, which is told the seconds that are left, comes to. `name` is for the log.
 
-        None when an earlier attempt of a STOP has had its effect. Raises GivenUp with the last refusal.
+        `seconds` is for all of it, `CALL_SECONDS` without a word. None when an earlier attempt of a STOP has had its effect.
+        Raises GivenUp with the last refusal.
         """
-        bucket, sent_before, end = self._bucket(key), False, self._clock() + CALL_SECONDS
+        bucket, sent_before = self._bucket(key), False
+        end = self._clock() + (CALL_SECONDS if seconds is None else seconds)
         for attempt in count(1):
             outcome = await once(end - self._clock())
             if not isinstance(outcome, Refusal):

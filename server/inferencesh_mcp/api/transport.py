@@ -39,6 +39,8 @@ ERROR_BODY_SECONDS = 5.0
 OPEN_SECONDS = 30.0
 """Until a stream or a download has been answered with a status."""
 DOWNLOAD_LIMIT = 512 * 1024 * 1024
+UPLOAD_SECONDS = 3600.0
+"""One upload in all: a large file needs its minutes, and may break off in the last of them."""
 STREAMS_LIMIT = 1000
 """Streams open at a time; more wait. Our own count, because the library's pool fails the one too many (F-1)."""
 CLOSE_SECONDS = 2.0
@@ -179,7 +181,7 @@ class Transport:
             return await self._put(await self._file_request("PUT", url, headers, counted), counted)
 
         try:
-            await self._attempts.persist(Operation.PUT, key, "PUT of a file", once)
+            await self._attempts.persist(Operation.PUT, key, "PUT of a file", once, seconds=UPLOAD_SECONDS)
         except GivenUp as given_up:
             raise given_up.refusal.error from given_up.__cause__
 

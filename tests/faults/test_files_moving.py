@@ -1,0 +1,566 @@
+"""Uploads and downloads that go wrong: rows X-23 to X-28."""
+
+from __future__ import annotations
+
+import functools
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+
+from inferencesh_mcp.api import transport
+from inferencesh_mcp.app import build
+from inferencesh_mcp.sandbox.apps import png
+from inferencesh_mcp.sandbox.faults import Drip, FinAfter, Intake, RstAfter, Stall, Status
+from inferencesh_mcp.sandbox.tenants import Tenant
+from inferencesh_mcp.settings import Settings
+from tests.conftest import MODES, Connect, Upstream, Way, in_memory
+from tests.faults.front import Front, Visit, fronting
+from tests.faults.hosts import MEMORY, STDIO, Host, Hosted, error, judge, over, text, told, until
+from tests.faults.weighing import linux, open_files, server_of_mine
+
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")]
+MIB = 1024 * 1024
+NOBODY = 65534
+SIZE = 12 * MIB
+"""More than the system takes on before anybody reads, so that what is half read is half sent."""
+
+
+@pytest.fixture
+async def front(upstream: Upstream) -> Any:
+    async with fronting(upstream.url) as front:
+        yield front
+
+
+@pytest.fixture
+def picture(folder: Path) -> Path:
+    """A picture with much behind it: a valid input of an app, and large."""
+    raster = png.Raster(2, 2, (b"\x00\x00\x00\xff\xff\xff",) * 2)
+    path = folder / "picture.png"
+    path.write_bytes(png.written(raster).ljust(SIZE, b"."))
+    return path
+
+
+def records(upstream: Upstream) -> int:
+    return len(upstream.sandbox.ledger.requests("POST", "/files"))
+
+
+def puts(upstream: Upstream) -> int:
+    return len(upstream.sandbox.ledger.requests("PUT"))
+
+
+def stored(upstream: Upstream, uri: str) -> bytes:
+    found = upstream.sandbox.store.by_uri(uri)
+    assert found is not None
+    return b"".join(found.pieces())
+
+
+async def test_x23_an_address_that_ran_out_is_asked_for_once_more(
+    host: Hosted, upstream: Upstream, picture: Path
+) -> None:
+    """One fresh record, and the bytes from the first: then the run goes on as if nothing had been."""
+    upstream.sandbox.faults.add(Status(code=403, body="<Error><Code>AccessDenied</Code></Error>"), method="PUT")
+    async with host() as my:
+        result = await my.run("picture-info", {"image": str(picture)})
+
+    assert SIZE == told(result)["output"]["bytes"]
+    assert (2, 2) == (records(upstream), puts(upstream))
+    judge(my, upstream.sandbox, starts=1)
+
+
+async def test_x23_an_address_that_is_never_accepted_is_told(host: Hosted, upstream: Upstream, picture: Path) -> None:
+    """After exactly two records; nothing is run, and what the storage said stays where it is."""
+    page = "<Error><Code>AccessDenied</Code><RequestId>4442587FB7D0A2F9</RequestId></Error>"
+    upstream.sandbox.faults.add(Status(code=403, body=page), method="PUT", times=-1)
+    async with host() as my:
+        result = await my.run("picture-info", {"image": str(picture)})
+        alone = await my.call("file_upload", source=str(picture))
+
+    assert ("forbidden", "not_started", True) == tuple(
+        error(result)[name] for name in ("code", "outcome", "retry_safe")
+    )
+    assert "forbidden" == error(alone)["code"]
+    assert "4442587FB7D0A2F9" not in text(result) + text(alone)
+    assert (4, 4) == (records(upstream), puts(upstream))
+    judge(my, upstream.sandbox, starts=0)
+
+
+async def test_x24_a_slow_upload_shows_how_far_it_is(
+    host: Hosted, upstream: Upstream, front: Front, picture: Path
+) -> None:
+    """A kilobyte at a time is taken; meanwhile the host hears how much of the file has gone."""
+    heard = anyio.Event()
+
+    async def slowly(visit: Visit) -> None:
+        while not heard.is_set():
+            await visit.take(1024)
+            await anyio.sleep(0.01)
+        await visit.take(visit.length - visit.taken)
+        await visit.say(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    front.on("PUT /upload/", slowly)
+    async with host(INFERENCE_BASE_URL=front.url) as my, anyio.create_task_group() as group:
+
+        async def upload() -> None:
+            await my.call("file_upload", source=str(picture))
+
+        group.start_soon(upload)
+        await my.until_told("uploading picture.png · ")
+        heard.set()
+
+    said = [frame.params["message"] for frame in my.frames if frame.method == "notifications/progress"]
+    assert any(message.endswith("of 12.6 MB") for message in said)
+    assert [SIZE] == [visit.taken for visit in front.visits]
+
+
+def hurried(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Shorten what a write may take, and the answer: where the system takes on much, it is that which is waited for."""
+    for name in ("write", "read"):
+        monkeypatch.setitem(transport._TIMEOUT, name, seconds)
+
+
+@over(*MEMORY)
+async def test_x24_an_upload_that_stalls_is_begun_again(
+    host: Hosted, upstream: Upstream, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it is taken and then nothing more: after the limit of a write it goes again, from the first byte."""
+    hurried(monkeypatch, 0.3)
+    upstream.sandbox.faults.add(Intake(bytes=SIZE // 2, then="stall"), method="PUT")
+    async with host() as my:
+        result = await my.run("picture-info", {"image": str(picture)})
+
+    assert SIZE == told(result)["output"]["bytes"]
+    assert (1, 2) == (records(upstream), puts(upstream))
+    judge(my, upstream.sandbox, starts=1)
+
+
+@over(*MEMORY)
+async def test_x24_an_upload_that_only_stalls_is_given_up(
+    host: Hosted, upstream: Upstream, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurried(monkeypatch, 0.2)
+    upstream.sandbox.faults.add(Intake(bytes=SIZE // 2, then="stall"), method="PUT", times=-1)
+    async with host() as my:
+        result = await my.run("picture-info", {"image": str(picture)})
+
+    assert ("timed_out", "not_started") == (error(result)["code"], error(result)["outcome"])
+    assert 3 == puts(upstream)
+    judge(my, upstream.sandbox, starts=0)
+
+
+async def test_x24_an_upload_that_breaks_is_begun_again(host: Hosted, upstream: Upstream, picture: Path) -> None:
+    """RST when half of it was taken; what arrives in the end is the whole file, once."""
+    upstream.sandbox.faults.add(Intake(bytes=SIZE // 2, then="reset"), method="PUT")
+    async with host() as my:
+        result = await my.call("file_upload", source=str(picture))
+
+    assert picture.read_bytes() == stored(upstream, told(result)["uri"])
+    assert (1, 2) == (records(upstream), puts(upstream))
+
+
+@over(*MEMORY)
+async def test_x24_a_long_upload_that_breaks_is_begun_again_too(
+    upstream: Upstream, front: Front, folder: Path, environ: dict[str, str], way: Way, picture: Path
+) -> None:
+    """However long the first attempt took: a large file needs its minutes, and the limit of a call is not for it."""
+    now = 0.0
+
+    async def long_and_broken(visit: Visit) -> None:
+        nonlocal now
+        await visit.take(SIZE // 2)
+        now += 600
+        visit.reset()
+
+    front.on("PUT /upload/", long_and_broken)
+    async with host_with(way, environ | {"INFERENCE_BASE_URL": front.url}, clock=lambda: now) as client:
+        result = await client.call_tool("file_upload", {"source": str(picture)})
+
+    assert picture.read_bytes() == stored(upstream, told(result)["uri"])
+
+
+def host_with(way: Way, environ: dict[str, str], **time: Any) -> Any:
+    """A client of a server in memory whose time is the test's."""
+    server = build(Settings.from_environ(environ), network=functools.partial(transport.Transport, **time))
+    return Client(in_memory(server), mode=MODES[way.era])
+
+
+async def answer_at_once(visit: Visit) -> None:
+    await visit.take(1024)
+    await visit.say(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+
+
+async def test_x25_a_success_before_the_end_is_none(
+    host: Hosted, upstream: Upstream, front: Front, picture: Path
+) -> None:
+    """200 after the first kilobyte, and the connection closed: half a file is no file, so it goes again."""
+    front.on("PUT /upload/", answer_at_once, answer_at_once)
+    async with host(INFERENCE_BASE_URL=front.url) as my:
+        result = await my.call("file_upload", source=str(picture))
+
+    assert picture.read_bytes() == stored(upstream, told(result)["uri"])
+    assert (2, 1) == (len(front.visits), puts(upstream))
+
+
+async def test_x25_success_that_always_comes_too_early_is_a_failure(
+    host: Hosted, upstream: Upstream, front: Front, picture: Path
+) -> None:
+    front.on("PUT /upload/", *[answer_at_once] * 3)
+    async with host(INFERENCE_BASE_URL=front.url) as my:
+        result = await my.run("picture-info", {"image": str(picture)})
+
+    assert ("unavailable", "not_started") == (error(result)["code"], error(result)["outcome"])
+    assert 3 == len(front.visits)
+    judge(my, upstream.sandbox, starts=0)
+
+
+def truncated(path: Path) -> None:
+    os.truncate(path, SIZE - 1)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def grown(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def rewritten(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(SIZE - 5)
+        file.write(b"other")
+
+
+def rewritten_in_secret(path: Path) -> None:
+    before = path.stat()
+    rewritten(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replaced(path: Path) -> None:
+    other = path.with_name("other.png")
+    other.write_bytes(b"x" * SIZE)
+    other.rename(path)
+
+
+def deleted(path: Path) -> None:
+    path.unlink()
+
+
+CHANGES = (truncated, emptied, grown, rewritten, rewritten_in_secret, replaced, deleted)
+
+
+@over(MEMORY[1], STDIO[0])
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("tool", ["file_upload", "app_run"])
+async def test_x26_a_file_that_changes_on_its_way_is_not_used(
+    host: Hosted, upstream: Upstream, front: Front, picture: Path, change: Callable[[Path], None], tool: str
+) -> None:
+    """Whoever changes it, and however: the announced length is never filled with something else, and nothing runs."""
+
+    async def changing(visit: Visit) -> None:
+        await visit.take(SIZE // 4)
+        change(picture)
+        await visit.take(visit.length - visit.taken)  # ends early: the connection is cut
+        with suppress(OSError):
+            await visit.say(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    front.on("PUT /upload/", changing)
+    async with host(INFERENCE_BASE_URL=front.url) as my:
+        if tool == "app_run":
+            result = await my.run("picture-info", {"image": str(picture)})
+        else:
+            result = await my.call("file_upload", source=str(picture))
+        await until(front.visits[0].writer.is_closing)
+
+    assert ("file_refused", True) == (error(result)["code"], "changed while it was being sent" in text(result))
+    assert [SIZE] == [visit.length for visit in front.visits]
+    assert front.visits[0].taken < SIZE
+    assert 0 == puts(upstream), "it is not tried again with what it has become"
+    judge(my, upstream.sandbox, starts=0)
+
+
+@linux
+@over(*MEMORY, STDIO[0])
+@pytest.mark.parametrize("tool", ["file_upload", "app_run"])
+async def test_x27_leaving_amid_an_upload_ends_it(
+    host: Hosted, upstream: Upstream, front: Front, picture: Path, way: Way, tool: str
+) -> None:
+    """The connection is cut within a second, the file is closed, and no run is started."""
+    half, left, gone = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def watching(visit: Visit) -> None:
+        await visit.take(SIZE // 2)
+        half.set()
+        await left.wait()
+        with suppress(OSError):
+            await visit.take(SIZE)
+        gone.set()
+
+    front.on("PUT /upload/", watching)
+    async with host(INFERENCE_BASE_URL=front.url) as my:
+        server = server_of_mine() if way.transport == "stdio" else None
+        arguments = {"source": str(picture)}
+        if tool == "app_run":
+            arguments = {"app": "sandbox/picture-info", "input": {"image": str(picture)}}
+        async with anyio.create_task_group() as group:
+            group.start_soon(functools.partial(my.call, tool, **arguments))
+            await half.wait()
+            assert str(picture) in open_files(server)
+            group.cancel_scope.cancel()
+        left.set()
+        with anyio.fail_after(1):
+            await gone.wait()
+        await until(lambda: str(picture) not in open_files(server), within=1)
+        assert not (await my.run("echo", {})).is_error
+
+    assert front.visits[0].taken < SIZE
+    judge(my, upstream.sandbox, starts=1)  # the echo, which shows that the server is well
+
+
+@over(Way("memory", "2026"), Way("http", "2026"))
+async def test_x27_leaving_amid_a_transfer_ends_both_its_sides(
+    connect: Connect, upstream: Upstream, front: Front
+) -> None:
+    """What is fetched from an address in order to be sent on is let go of at both ends."""
+    half, left = anyio.Event(), anyio.Event()
+    gone = {"GET": anyio.Event(), "PUT": anyio.Event()}
+
+    async def giving(visit: Visit) -> None:
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ncontent-length: {SIZE}\r\n\r\n"
+        await visit.say(head.encode())
+        try:
+            while True:
+                await visit.say(b"x" * 1024)
+                await anyio.sleep(0.001)
+        finally:
+            gone["GET"].set()
+
+    async def taking(visit: Visit) -> None:
+        await visit.take(10 * 1024)
+        half.set()
+        await left.wait()
+        with suppress(OSError):
+            await visit.take(SIZE)
+        gone["PUT"].set()
+
+    front.on("GET /app/files/", saying_head, giving)
+    front.on("PUT /upload/", taking)
+    async with connect(INFERENCE_BASE_URL=front.url) as client:
+        async with anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "file_upload", {"source": f"{front.url}/app/files/u/a/b.png"})
+            await half.wait()
+            group.cancel_scope.cancel()
+        left.set()
+        with anyio.fail_after(1):
+            await gone["GET"].wait()
+            await gone["PUT"].wait()
+
+    assert 0 == puts(upstream)
+
+
+async def saying_head(visit: Visit) -> None:
+    """A first look at what an address holds."""
+    await visit.say(f"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ncontent-length: {SIZE}\r\n\r\n".encode())
+    await visit.reader.read()
+
+
+@pytest.fixture
+def large(upstream: Upstream) -> str:
+    """The address of a file of 4 MiB."""
+    made = upstream.sandbox.store.make(Tenant("inf_somebody"), filename="large.bin")
+    made.write(b"x" * 4 * MIB)
+    made.finish()
+    return made.uri_at(upstream.url)
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """No file of this process grows further: what a quota or a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def refused_and_clean(my: Host, folder: Path, why: str, **arguments: str) -> None:
+    """The save fails in words, leaves nothing of its own, and what was there before is as it was."""
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    result = await my.call("file_save", **arguments)
+
+    assert ("file_refused", True) == (error(result)["code"], why in text(result)), text(result)
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@over(*MEMORY)
+async def test_x28_a_limit_on_files_leaves_nothing_behind(host: Hosted, large: str, folder: Path) -> None:
+    """A file-size limit is met half-way through; an older save of the same name stays whole."""
+    async with host() as my:
+        first = await my.call("file_save", uri=large)
+        with files_of_at_most(MIB):
+            await refused_and_clean(my, folder, "no room left", uri=large)
+        second = await my.call("file_save", uri=large)
+
+    assert [4 * MIB] * 2 == [Path(told(one)["files"][0]["path"]).stat().st_size for one in (first, second)]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one mebibyte, where this machine lets one be made."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    if not mount or subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@over(*MEMORY)
+async def test_x28_a_full_disk_leaves_nothing_behind(host: Hosted, large: str, disk: Path) -> None:
+    (disk / "mine.txt").write_bytes(b"mine")
+    async with host(INFERENCE_SAVE_DIR=str(disk)) as my:
+        await refused_and_clean(my, disk, "no room left", uri=large)
+        saved = await my.call("file_upload", source="data:,small")
+        assert not (await my.call("file_save", uri=told(saved)["uri"])).is_error
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Without root's powers, for which no permission is missing."""
+    mighty = os.geteuid() == 0
+    if mighty:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if mighty:
+            os.seteuid(0)
+
+
+@pytest.fixture
+def common(tmp_path: Path) -> Iterator[Path]:
+    """A folder that anyone may write into, for now."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        folder = Path(name) / "common"
+        folder.mkdir()
+        folder.chmod(0o777)
+        if os.geteuid() == 0:
+            os.chown(folder, NOBODY, -1)
+        yield folder
+
+
+@over(*MEMORY)
+async def test_x28_a_folder_that_may_not_be_written_is_told(host: Hosted, large: str, common: Path) -> None:
+    async with host(INFERENCE_SAVE_DIR=str(common)) as my:
+        await my.call("file_save", uri=large)  # what is imported on the way may not be readable for everybody
+        common.chmod(0o555)
+        with nobody():
+            await refused_and_clean(my, common, "Permission denied", uri=large)
+            await refused_and_clean(my, common, "Permission denied", uri=large, to="new")
+
+
+@over(*MEMORY)
+@pytest.mark.parametrize("loss", ["permission", "folder"])
+async def test_x28_a_folder_that_is_lost_meanwhile_is_told(
+    host: Hosted, upstream: Upstream, front: Front, large: str, common: Path, loss: str
+) -> None:
+    """Between the first byte and the last: no name appears for what cannot be finished."""
+
+    async def losing(visit: Visit) -> None:
+        await visit.say(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhe")
+        await until(lambda: list(common.glob(".*")))
+        common.chmod(0o555) if loss == "permission" else shutil.rmtree(common)
+        await visit.say(b"llo")
+
+    front.on("GET /app/files/", losing)
+    async with host(INFERENCE_BASE_URL=front.url, INFERENCE_SAVE_DIR=str(common)) as my:
+        await my.call("task_get", task_id="abc")  # as above
+        await my.call("file_save", uri=f"{front.url}/gone", to="below")
+        with nobody() if loss == "permission" else files_of_at_most(resource.RLIM_INFINITY):
+            result = await my.call("file_save", uri=f"{front.url}/app/files/u/a/b.txt")
+
+    assert ("file_refused", True) == (error(result)["code"], "cannot be written" in text(result))
+    assert not common.exists() or not [path for path in common.iterdir() if not path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [RstAfter(bytes=MIB), FinAfter(bytes=MIB, cut=True), RstAfter(bytes=0), Status(code=500), Status(code=404)],
+    ids=["reset", "cut", "reset at once", "500", "404"],
+)
+async def test_x28_a_download_that_breaks_leaves_nothing(
+    host: Hosted, upstream: Upstream, large: str, folder: Path, fault: Any
+) -> None:
+    """Half a file is no file, whatever ended it."""
+    async with host() as my:
+        first = await my.call("file_save", uri=large)
+        upstream.sandbox.faults.add(fault, path="/app/files/**", times=-1)
+        result = await my.call("file_save", uri=large)
+
+    assert error(result)["code"] in {"unavailable", "not_found"}
+    assert [Path(told(first)["files"][0]["path"])] == list(folder.iterdir())
+
+
+@over(*MEMORY)
+async def test_x28_a_download_that_falls_silent_is_given_up(
+    host: Hosted, upstream: Upstream, large: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(transport._TIMEOUT, "read", 0.2)
+    upstream.sandbox.faults.add(Stall(lines=1), path="/app/files/**", times=-1)
+    async with host() as my:
+        result = await my.call("file_save", uri=large)
+
+    assert "timed_out" == error(result)["code"]
+    assert [] == list(folder.iterdir())
+
+
+async def test_x28_leaving_amid_a_download_leaves_nothing(
+    host: Hosted, upstream: Upstream, large: str, folder: Path
+) -> None:
+    """The host cancels while the bytes come: no file, not even a hidden one."""
+    upstream.sandbox.faults.add(Drip(size=1024, every=0.01), path="/app/files/**")
+    async with host() as my:
+        async with anyio.create_task_group() as group:
+            group.start_soon(functools.partial(my.call, "file_save", uri=large))
+            await until(lambda: list(folder.iterdir()))
+            group.cancel_scope.cancel()
+        await until(lambda: not list(folder.iterdir()), within=2)
+
+
+NAMES = {
+    "a%2Fb.png": "b.png",
+    "..%2F..%2Fetc%2Fpasswd": "passwd",
+    "%00x%00.png": "x.png",
+    "a%5Cb.png": "a-b.png",
+    "%2e%2e": "file",
+}
+
+
+@over(MEMORY[1], STDIO[0])
+async def test_x28_a_name_with_a_slash_or_nul_is_one_plain_name(host: Hosted, upstream: Upstream, folder: Path) -> None:
+    """Whatever the address says, the file lies in the save folder and nowhere else."""
+    async with host() as my:
+        for name, plain in NAMES.items():
+            upstream.sandbox.faults.add(
+                Status(code=200, body=b"x", headers={"content-type": "image/png"}), method="GET"
+            )
+            saved = Path(told(await my.call("file_save", uri=f"{upstream.url}/app/files/u/{name}"))["files"][0]["path"])
+            assert (folder, True) == (saved.parent, saved.name.startswith(plain.partition(".")[0])), saved
+
+    assert len(NAMES) == len(list(folder.iterdir()))
