@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 CHUNK = 1024 * 1024  # bytes read and sent at a time
 LARGEST_DATA = 8 * 1024 * 1024  # decoded bytes of a data URI (limit of reliability 4.6)
 LARGEST_FILE = 512 * 1024 * 1024
-_DATA = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w.+-]+=[\w.+-]+)*)(?P<base64>;base64)?,")
+_DATA = re.compile(
+    r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w.+-]+=[\w.+-]+)*)(?P<base64>;base64)?,", re.ASCII
+)
 _REMOTE = frozenset({"http", "https", "inf"})
 
 # First bytes that settle what a file is, for names that do not (WHATWG MIME Sniffing, section 6).
@@ -146,7 +148,7 @@ def from_base64(encoded: str, content_type: str) -> Bytes:
         InvalidInput: it is not base64.
         FileRefused: it is too much to pass through a message.
     """
-    _small(len(encoded) * 3 / 4)
+    _small(len(encoded) * 3 / 4 - encoded[-2:].count("="))
     try:
         content = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as exc:
