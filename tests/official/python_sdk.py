@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import tempfile
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -17,8 +18,6 @@ import inferencesh
 from inferencesh_mcp.sandbox.faults import FinAfter, LoseWorker, RstAfter, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from checks import Checks
 
     from inferencesh_mcp.sandbox import Sandbox
@@ -250,7 +249,8 @@ async def worker_lost(sdk: Sdk) -> None:
     assert (error.status_code, error.code) == (500, "WORKER_LOST")
 
 
-FLOWS: tuple[Callable[[Sdk], Awaitable[None]], ...] = (
+Flow = Callable[[Sdk], Awaitable[None]]
+FLOWS: tuple[Flow, ...] = (
     run_completes, run_draws, run_streams, fire_and_forget, cancels, fails, deltas, deltas_after_reconnect,
     eof_reconnects, reset_mid_stream, uploads, file_in_input, deletes_files_and_task, wrong_key, needs, wrong_input,
     unknown_app, not_json, session_remembers, session_management, session_timeout, session_errors, worker_lost,
@@ -261,13 +261,13 @@ REFUSALS = (
 )  # fmt: skip
 
 
-async def judge(checks: Checks, sandbox: Sandbox, url: str) -> None:
+async def judge(checks: Checks, sandbox: Sandbox, url: str, flows: tuple[Flow, ...]) -> None:
     """Run every flow with each client; the two take turns, so that neither takes the other's faults."""
     clients = (("sync", inferencesh.Inference), ("async", inferencesh.AsyncInference))
     for kind, made in clients:
         sdk = Sdk(kind, made(api_key=f"inf_python_{kind}", base_url=url), sandbox)
         told = f"py {version('inferencesh')} {kind}"
-        for flow in FLOWS:
+        for flow in flows:
             await checks.check(f"{told}: {flow.__name__.replace('_', ' ')}", partial(flow, sdk))
         for code, named in REFUSALS:
             await checks.check(f"{told}: {code} {named}", partial(refused, sdk, code, named))

@@ -10,7 +10,8 @@ from subprocess import PIPE, STDOUT
 
 import anyio
 from checks import Checks
-from python_sdk import judge
+from python_agents import FLOWS as AGENT_FLOWS
+from python_sdk import FLOWS, judge
 
 from inferencesh_mcp.sandbox import Sandbox, serving
 
@@ -66,7 +67,7 @@ def _count(checks: Checks, printed: str) -> None:
 async def main() -> int:
     checks, sandbox = Checks(), Sandbox()
     async with serving(sandbox) as url:
-        await judge(checks, sandbox, url)
+        await judge(checks, sandbox, url, (*FLOWS, *AGENT_FLOWS))
         await judge_js(checks, url)
     return checks.close()
 

@@ -137,6 +137,17 @@ async def test_a_broken_stream_costs_nothing(talk, sandbox):
     assert said(await talk.chat(chat)) == ["1 2 3 4 5 6 7 8"]
 
 
+async def test_who_polls_the_status_sees_that_a_client_tool_waits(talk, me):
+    chat, tool = await talk.blocked("weather in Rome", ad_hoc(WEATHER))
+
+    polled = (await me.get(f"/chats/{chat}/status")).json()["status"]
+    told = (await talk.chat(chat))["status"]
+    await me.post(f"/tools/{tool['id']}", {"result": "sunny"})
+    after = (await me.get(f"/chats/{chat}/status")).json()["status"]
+
+    assert (polled, told, after) == ("awaiting_input", "busy", "busy")
+
+
 async def test_while_a_client_tool_waits_the_chat_is_busy_unless_told_otherwise(talk, sandbox):
     sandbox.faults.add(SayAwaiting(), path="/agents/run")
 

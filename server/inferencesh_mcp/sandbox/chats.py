@@ -430,7 +430,14 @@ class Chat:
         return told | ({"chat_messages": [one.told() for one in self.messages]} if whole else {})
 
     def status_told(self) -> Json:
-        return {"id": self.id, "status": self.status, "updated_at": stamp(self.updated_at)}
+        """The chat's status alone, which is what pollers compare.
+
+        Here a client tool that waits does say so, while the chat itself says that it is busy: the JS SDK's poller reads the
+        chat, and finds the tool, only after this has changed, and then goes by what the chat says.
+        """
+        asked = self.busy and any(one.status == "awaiting_input" for one in self.open)
+        status = "awaiting_input" if asked else self.status
+        return {"id": self.id, "status": status, "updated_at": stamp(self.updated_at)}
 
     def traced(self) -> Json:
         """What every run did, in order."""

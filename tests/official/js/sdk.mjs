@@ -8,6 +8,8 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
+import { agentFlows } from './agents.mjs';
+
 const { SANDBOX_URL: url, SDK_FOLDER: folder, SDK_VERSION: version } = process.env;
 const sdk = await import(pathToFileURL(join(folder, 'node_modules/@inferencesh/sdk/dist/index.js')).href);
 const LIMIT = 15_000;
@@ -243,6 +245,8 @@ const flows = {
     }
   },
 };
+
+Object.assign(flows, agentFlows({ sdk, client, url, folder, version, got, failure, codeOf, wait, PNG }));
 
 for (const [code, name] of [[402, 'payment_required'], [403, 'forbidden'], [409, 'conflict'], [422, 'validation_error'],
   [429, 'rate_limited'], [500, 'internal_error'], [503, 'app_maintenance']]) {
