@@ -18,7 +18,7 @@ import anyio
 from anyio import to_thread
 
 from inferencesh_mcp.api.addresses import path_of
-from inferencesh_mcp.errors import FileRefused, InvalidInput
+from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
 from inferencesh_mcp.flows import Moving
 from inferencesh_mcp.flows.grouping import ungrouped
 from inferencesh_mcp.flows.outputs import output_files
@@ -51,7 +51,7 @@ async def keep(caller: Caller, report: Report, *, uri: str = "", task_id: str = 
 
     Raises:
         InvalidInput: neither or both of `uri` and `task_id`; a task that made nothing yet.
-        FileRefused: this disk is not the caller's, or cannot be written; nothing is left behind.
+        FileRefused: this disk is not the caller's, or cannot be written; no part of a file is left behind.
     """
     if bool(uri) == bool(task_id):
         raise InvalidInput(message="Give either `uri` or `task_id`.")
@@ -67,7 +67,15 @@ async def keep(caller: Caller, report: Report, *, uri: str = "", task_id: str = 
             message=f"Task {task_id} is {task.status} and has no output.", next_step="Wait for it with `task_get`."
         )
     files = output_files(task.output)
-    saved = [await save(caller.api, folder, file.url, report, stem=f"{task.id}-{file.place}") for file in files]
+    saved: list[Saved] = []
+    for file in files:
+        try:
+            saved.append(await save(caller.api, folder, file.url, report, stem=f"{task.id}-{file.place}"))
+        except InferenceError as exc:
+            if saved:  # they stay, so the answer must not be silent about them
+                done = ", ".join(str(one.path) for one in saved)
+                exc.next_step = f"Saved before that: {done}. {exc.next_step}".strip()
+            raise
     whole = json.dumps(task.output, ensure_ascii=False, indent=1).encode(errors="replace")
     if not files or len(whole) > MOST_BESIDE_FILES:
         saved.append(await _save_bytes(folder, f"{task.id}-output.json", whole))
