@@ -68,6 +68,7 @@ def test_the_demo_ends_with_a_picture(tmp_path: Path) -> None:
 
     assert (0, "") == (told.returncode, told.stderr)
     assert "running" in told.stdout
+    assert "A person is asked: The agent asks to use" in told.stdout
     picture = Path(told.stdout.splitlines()[-1]).read_bytes()
     assert b"\x89PNG\r\n\x1a\n" == picture[:8]
     assert min(struct.unpack(">II", picture[16:24])) > 0

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.settings import Settings
 
 
-SANDBOX_KEY = "inf_sandbox"  # the embedded sandbox takes any such key, and must never be handed a real one
+# The embedded sandbox takes any such key and must never be handed a real one; whoever tries it out may decide.
+SANDBOX_KEY = "inf_person_sandbox"
 
 
 class Remembered:

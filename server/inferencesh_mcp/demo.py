@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import anyio
 from mcp import Client, StdioServerParameters
+from mcp_types import ElicitResult
 
 from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.errors import UpstreamError
 
 if TYPE_CHECKING:
-    from mcp_types import CallToolResult
+    from mcp_types import CallToolResult, ElicitRequestParams
 
 BAR = 24  # characters
+READING = 1.0  # seconds
 
 
 def show(to: str | None, out: TextIO, *, width: int | None) -> int:
@@ -33,7 +35,7 @@ async def _show(folder: Path, screen: _Screen) -> None:
         command=sys.executable,
         args=["-m", "inferencesh_mcp", "--sandbox", "--save-dir", str(folder), "--log-level", "ERROR"],
     )
-    async with Client(server) as client:
+    async with Client(server, elicitation_callback=screen.approve) as client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
         screen.line(f"It offers {', '.join(tools)}")
         drawn = await _run(
@@ -45,6 +47,9 @@ async def _show(folder: Path, screen: _Screen) -> None:
         found = _structured(seen)["output"]
         screen.line(f"It is a {found['format']} of {found['width']} × {found['height']}, {found['bytes']} bytes")
         thumbnail = await _save(client, screen, seen)
+        screen.line("Handing a job to an agent, which has to ask before it uses a tool")
+        job = {"message": "Draw a lighthouse", "agent": "sandbox/approver"}
+        screen.checked(await client.call_tool("agent_chat", job, progress_callback=screen.progress))
     screen.line("All of this was the sandbox inside the server: nothing was sent anywhere, nothing cost anything.")
     screen.line(str(thumbnail))
 
@@ -88,6 +93,14 @@ class _Screen:
         bar = "".join("█" if (place - at) % BAR < 4 else "░" for place in range(BAR))
         self._out.write(clean(f"  {bar} {message}", self._width - 1))
         self._out.flush()
+
+    async def approve(self, context: Any, params: ElicitRequestParams) -> ElicitResult:  # noqa: ARG002
+        """Show what the agent wants a person to allow, and allow it after the moment it takes to read."""
+        for line in f"A person is asked: {params.message}".splitlines():
+            self.line(f"  {line}")
+        await anyio.sleep(READING)
+        self.line("  The person approves")
+        return ElicitResult(action="accept", content={"decision": "approve"})
 
     def checked(self, result: CallToolResult) -> CallToolResult:
         """Show the answer as a host's model reads it.

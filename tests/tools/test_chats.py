@@ -187,18 +187,21 @@ async def test_where_only_a_sign_in_may_decide_the_page_is_given_and_from_then_o
 ) -> None:
     asked: list[str] = []
 
-    async def approve(params: ElicitRequestFormParams) -> ElicitResult:
-        asked.append(params.message)
+    async def approve(params: Any) -> ElicitResult:
+        asked.append(params.mode if params.mode == "form" else params.url)
         await anyio.sleep(0.4)
-        return ElicitResult(action="accept", content={"decision": "approve"})
+        return ElicitResult(action="accept", content={"decision": "approve"} if params.mode == "form" else None)
 
     async with asking(way, environ, approve, INFERENCE_API_KEY="inf_ordinary") as client:
         first = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
         second = told(await chat(client, "Draw a dog", agent="sandbox/approver"))
 
     assert ["waiting", "waiting"] == [first["status"], second["status"]]
-    assert all("app.inference.sh" in answer["pending"][0]["page"] for answer in (first, second))
-    assert 1 == len(asked)
+    pages = [f"https://app.inference.sh/chats/{answer['chat_id']}" for answer in (first, second)]
+    assert pages == [answer["pending"][0]["page"] for answer in (first, second)]
+    assert "form" == asked[0]
+    assert pages[1] == asked[-1], "from then on the page is opened at once"
+    assert 1 == asked.count("form")
 
 
 async def test_the_operator_may_let_the_model_decide(connect: Connect, upstream: Upstream) -> None:
@@ -276,6 +279,23 @@ async def test_what_an_agent_needs_first_is_told(connect: Connect) -> None:
     assert ("failed", True) == (told(failing)["status"], failing.is_error)
     assert "not_found" == told(unknown)["error"]["code"]
     assert "names no agent" in text_of(nobody)
+
+
+@pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
+async def test_the_page_for_a_missing_secret_is_opened(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+    """And the answer tells all of it in words; nothing was sent in the meantime."""
+    opened: list[str] = []
+
+    async def go(params: Any) -> ElicitResult:
+        opened.append(params.url)
+        return ElicitResult(action="accept")
+
+    async with asking(way, environ, go) as client:
+        result = await chat(client, "hello", agent="sandbox/locked")
+
+    assert ["https://inference.sh"] == opened
+    assert "requirements_not_met" == told(result)["error"]["code"]
+    assert not upstream.sandbox.ledger.requests("GET", "/chats/*/stream")
 
 
 async def test_agents_are_found(connect: Connect) -> None:

@@ -13,14 +13,14 @@ import anyio
 from inferencesh_mcp.api.agents import AgentRunRequest, Chats, MessageInput
 from inferencesh_mcp.api.chats import Chat, ChatMessage, Sent
 from inferencesh_mcp.api.models import File
-from inferencesh_mcp.api.turns import Pending, Turn, pending, turn_over
+from inferencesh_mcp.api.turns import ClientTool, Pending, Turn, pending, turn_over
 from inferencesh_mcp.errors import InferenceError, OutcomeUnknown
 from inferencesh_mcp.flows import Speaking
 from inferencesh_mcp.flows.sources import is_remote
 from inferencesh_mcp.flows.uploading import store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from inferencesh_mcp.api.toolbox import AgentConfigInput
@@ -96,14 +96,18 @@ async def say(caller: Caller, message: Message, report: Report, *, seconds: floa
 
 
 async def listen(caller: Caller, chat_id: str, report: Report, *, seconds: float) -> Heard:
-    """Read a chat, and follow the turn it is in for at most `seconds`. Leaving does not stop it."""
+    """Read a chat, and follow the turn it is in for at most `seconds`. Leaving does not stop it.
+
+    What waits for the person is waited for too; what waits for a client tool is not, since it is whoever listens that
+    has to carry it out.
+    """
     end = time.monotonic() + seconds
     chat = await caller.api.chats.chat(chat_id)
     heard = Heard(chat=chat, turn=Turn.under_way(chat))
-    if seconds <= 0 or heard.over or heard.waits_for:
+    if seconds <= 0 or heard.over or any(isinstance(one, ClientTool) for one in heard.waits_for):
         return heard
     async with _states(caller, chat) as states:
-        return await _followed(heard, states, report, end)
+        return await _followed(heard, states, report, end, known={one.id for one in heard.waits_for})
 
 
 async def respond(
@@ -119,7 +123,7 @@ async def respond(
     async with _states(caller, chat) as states:
         await send(caller.api.chats)
         heard = Heard(chat=chat, turn=Turn.under_way(chat))
-        return await _followed(heard, states, report, end, answered=invocation_id)
+        return await _followed(heard, states, report, end, known={invocation_id})
 
 
 class _heeded:  # noqa: N801 - it is used as a function
@@ -148,16 +152,16 @@ def _states(caller: Caller, chat: Chat) -> AbstractAsyncContextManager[AsyncIter
 
 
 async def _followed(
-    heard: Heard, states: AsyncIterator[Chat], report: Report, end: float, *, answered: str = ""
+    heard: Heard, states: AsyncIterator[Chat], report: Report, end: float, *, known: Collection[str] = ()
 ) -> Heard:
-    """Take in what happens until the turn is over, waits for somebody, or the time is."""
+    """Take in what happens until the turn is over, waits for something that was not `known`, or the time is over."""
     began = time.monotonic()
     chat, turn = heard.chat, heard.turn
     with anyio.move_on_after(end - began):
         async for state in states:
             chat, turn = state, turn.seeing(state)
             report(_speaking(chat, turn))
-            if turn_over(chat, turn) or any(one.id != answered for one in pending(chat)):
+            if turn_over(chat, turn) or any(one.id not in known for one in pending(chat)):
                 break
     return Heard(chat=chat, turn=turn, seconds=time.monotonic() - began)
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
+from inferencesh_mcp.api.problems import DASHBOARD
 from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.caller import Ctx, caller
-from inferencesh_mcp.errors import InvalidInput
+from inferencesh_mcp.errors import InvalidInput, RequirementsNotMet
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.offering import offer
@@ -54,7 +55,7 @@ async def agent_chat(
     """Send a message to an agent and wait for its answer. May cost credits. The answer names the chat_id, what the agent
     did, what it waits for and the next call; never send a message twice."""
     from inferencesh_mcp.flows import chatting
-    from inferencesh_mcp.tools.deciding import resumed_chat
+    from inferencesh_mcp.tools.deciding import page_opened, resumed_chat
 
     who = await caller_with_roots(ctx, files)
     going_on = resumed_chat(ctx)
@@ -63,7 +64,12 @@ async def agent_chat(
         if wanted is None:
             heard = await chatting.listen(who, going_on or chat_id, report, seconds=0)
         else:
-            heard = await chatting.say(who, wanted, report, seconds=who.wait_seconds)
+            try:
+                heard = await chatting.say(who, wanted, report, seconds=who.wait_seconds)
+            except RequirementsNotMet as exc:
+                if asked := await page_opened(ctx, exc.message, DASHBOARD):
+                    return asked  # the message was not taken: once the person is done, it is sent anew
+                raise
         return await _settled(ctx, who, heard, report)
 
 

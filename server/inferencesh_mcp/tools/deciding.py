@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
+from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult, InputRequiredResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from inferencesh_mcp.api.agents import Chats, WidgetAction, WidgetAnswer
-from inferencesh_mcp.api.turns import Approval, Form, Pending
+from inferencesh_mcp.api.turns import Approval, Form, Pending, SignIn
 from inferencesh_mcp.api.widgets import FormField, WidgetForm, widget_form
 from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.errors import Forbidden
@@ -68,6 +69,8 @@ async def settled(
     """Put what the chat waits for to the person, carry out what they say, and follow on; until nothing is left to ask."""
     end = time.monotonic() + seconds
     answered = _Answered.of(ctx)
+    if _needs_page(ctx, heard):
+        return await _at_page(ctx, heard)
     while asked := _askable(ctx, heard):
         reply = (answered.take(asked) if answered else None) or await _ask(ctx, asked, heard.chat.id)
         if isinstance(reply, InputRequiredResult):
@@ -83,14 +86,40 @@ async def settled(
             if exc.upstream_code != "requires_sign_in":
                 raise
             ctx.request_context.lifespan_context.decided_elsewhere.add(who.principal)
-            return heard
+            return await _at_page(ctx, heard)
     return heard
+
+
+async def page_opened(ctx: Ctx, message: str, url: str, chat_id: str = "") -> InputRequiredResult | None:
+    """Have the host show the person a page, where it can and has not yet; what they do there, the platform will tell."""
+    elicitation = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
+    if elicitation is None or elicitation.url is None or ctx.request_state:
+        return None
+    params = ElicitRequestURLParams(message=message, url=url, elicitation_id=secrets.token_hex(8))
+    request = ElicitRequest(params=params)
+    if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        state = {"chat_id": chat_id, "id": "page", "digest": "", "asked_at": time.time()}
+        return InputRequiredResult(input_requests={KEY: request}, request_state=json.dumps(state))
+    await ctx.session.send_request(request, ElicitResult)
+    return None
+
+
+async def _at_page(ctx: Ctx, heard: Heard) -> Heard | InputRequiredResult:
+    """Send the person to the page where they can act. What they do there is waited for by `chat_get`."""
+    chat_id = heard.chat.id
+    asked = await page_opened(ctx, "The agent waits for you on this page.", page(ctx, chat_id), chat_id)
+    return asked or heard
+
+
+def _needs_page(ctx: Ctx, heard: Heard) -> bool:
+    elsewhere = ctx.request_context.lifespan_context.decided_elsewhere.holds(_principal(ctx))
+    return any(isinstance(one, SignIn) or (elsewhere and isinstance(one, Approval)) for one in heard.waits_for)
 
 
 def resumed_chat(ctx: Ctx) -> str | None:
     """The chat that a second leg goes on with; None on the first, when a message is still to be sent."""
     answered = _Answered.of(ctx)
-    return answered.chat_id if answered else None
+    return (answered.chat_id or None) if answered else None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.caller import Ctx
     from inferencesh_mcp.flows import Report, State
 
-SOONEST = 0.5  # seconds between two messages: at most two a second
+AT_MOST = 2  # messages in any one second; the first change is told at once after the first message
 LATEST = 10.0  # seconds: hosts give up on a call that is silent for minutes, and count from the last message
 LONGEST = 200  # characters: what Claude Code shows of a message
 
@@ -63,11 +64,14 @@ class _Teller:
         self._news.set()
 
     async def speak(self) -> None:
+        recent: deque[float] = deque(maxlen=AT_MOST)
         while True:
             self._news = anyio.Event()
+            recent.append(time.monotonic())
             await self._say()
-            await anyio.sleep(SOONEST)
-            with anyio.move_on_after(LATEST - SOONEST):
+            if len(recent) == AT_MOST:
+                await anyio.sleep(recent[0] + 1 - time.monotonic())
+            with anyio.move_on_after(LATEST - 1):
                 await self._news.wait()
 
     async def _say(self) -> None:
