@@ -41,7 +41,7 @@ def host(
     """`async with host(INFERENCE_ON_CANCEL="keep") as my:`; `sleep` replaces the pauses of a server in memory."""
     caplog.set_level("DEBUG", logger="inferencesh_mcp")
     if way.transport == "memory":
-        monkeypatch.setattr(telling, "SOONEST", telling.SOONEST / HURRY)
+        monkeypatch.setattr(telling, "SPAN", telling.SPAN / HURRY)
 
     @asynccontextmanager
     async def connected(sleep: Any = None, **changed: str | None) -> AsyncIterator[Host]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.caller import Ctx
     from inferencesh_mcp.flows import Report, State
 
-AT_MOST = 2  # messages in any one second; the first change is told at once after the first message
+AT_MOST = 2  # messages in any SPAN: the first change is told at once after the first message
+SPAN = 1.0  # seconds
 LATEST = 10.0  # seconds: hosts give up on a call that is silent for minutes, and count from the last message
 LONGEST = 200  # characters: what Claude Code shows of a message
 
@@ -70,8 +71,8 @@ class _Teller:
             recent.append(time.monotonic())
             await self._say()
             if len(recent) == AT_MOST:
-                await anyio.sleep(recent[0] + 1 - time.monotonic())
-            with anyio.move_on_after(LATEST - 1):
+                await anyio.sleep(recent[0] + SPAN - time.monotonic())
+            with anyio.move_on_after(LATEST - SPAN):
                 await self._news.wait()
 
     async def _say(self) -> None:
