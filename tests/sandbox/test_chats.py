@@ -381,3 +381,15 @@ async def test_a_chat_of_many_messages_stays_in_order(talk):
     names = [message["content"][0]["text"] for message in told["chat_messages"][2::2]]
     assert names == [f"my name is N{number}" for number in range(40)]
     assert {message["status"] for message in told["chat_messages"]} == {"ready"}
+
+
+async def test_a_chat_takes_only_so_many_waiting_messages(talk, me):
+    chat = (await talk.send("x", "sandbox/hanging"))["assistant_message"]["chat_id"]
+    for _ in range(50):
+        await talk.send("and then?", chat=chat)
+
+    answer = await me.post("/agents/run", {"chat_id": chat, "input": {"text": "and then?"}})
+    await me.post(f"/chats/{chat}/stop")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (402, "limit_exceeded")
+    assert (await talk.chat(chat))["status"] == "idle"
