@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.agents import WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.turns import Approval, ClientTool, Form, pending
-from inferencesh_mcp.api.widgets import widget_form
+from inferencesh_mcp.api.widgets import WidgetForm, widget_form
+from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound
 from inferencesh_mcp.tools.deciding import page
 
@@ -46,7 +47,7 @@ def reply(
                 raise InvalidInput(message="A client tool is answered with `result`, a text.", outcome="not_started")
             return lambda chats: chats.tool_result(invocation_id, result)
         case Form():
-            answer = WidgetAnswer(action=_action(waits, action), form_data=form_data or None)
+            answer = _filled_in(waits, form_data, action)
             return lambda chats: chats.tool_result(invocation_id, answer)
         case Approval():
             return _decision(ctx, chat, invocation_id, decision, reason)
@@ -58,9 +59,28 @@ def reply(
             )
 
 
-def _action(form: Form, wanted: str) -> WidgetAction:
-    found = widget_form(form.invocation.widget)
-    actions = found.actions if found else ()
+def _filled_in(waits: Form, form_data: dict[str, Any], action: str) -> WidgetAnswer:
+    """A form as it was filled in; one that is empty, or of other fields, is not sent: the agent would take it for an answer."""
+    form = widget_form(waits.invocation.widget)
+    if not form_data and not action:
+        raise InvalidInput(message="A form is answered with `form_data`, or with an `action`.", outcome="not_started")
+    pressed = _action(form, action)
+    submits = form and any(one.submits for one in form.actions if one.type == pressed.type)
+    if form and (submits or form_data):
+        names = [field.name for field in form.fields]
+        wrong = [f"has no field '{clean(name, 80)}'" for name in form_data if name not in names]
+        wrong += [f"needs '{field.name}'" for field in form.fields if field.required and field.name not in form_data]
+        if wrong:
+            raise InvalidInput(
+                message=f"The form {' and '.join(wrong[:5])}.",
+                next_step=f"Its fields are {', '.join(names) or 'none'}.",
+                outcome="not_started",
+            )
+    return WidgetAnswer(action=pressed, form_data=form_data or None)
+
+
+def _action(form: WidgetForm | None, wanted: str) -> WidgetAction:
+    actions = form.actions if form else ()
     for one in actions:
         if one.type == wanted or (not wanted and one.submits):
             return WidgetAction(type=one.type, payload=one.payload)

@@ -71,7 +71,7 @@ class _Teller:
             recent.append(time.monotonic())
             await self._say()
             if len(recent) == AT_MOST:
-                await anyio.sleep(recent[0] + SPAN - time.monotonic())
+                await anyio.sleep(max(0, recent[0] + SPAN - time.monotonic()))
             with anyio.move_on_after(LATEST - SPAN):
                 await self._news.wait()
 
