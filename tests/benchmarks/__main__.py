@@ -7,7 +7,7 @@ import sys
 
 import anyio
 
-from tests.benchmarks import counting, holding, moving, running, starting
+from tests.benchmarks import chatting, counting, holding, moving, running, starting
 from tests.benchmarks.figures import Figure, as_json, as_table
 
 
@@ -21,7 +21,13 @@ def main() -> int:
 
 
 async def _others() -> list[Figure]:
-    return [*await running.figures(), *await holding.figures(), *await moving.figures(), *await counting.figures()]
+    return [
+        *await running.figures(),
+        *await holding.figures(),
+        *await moving.figures(),
+        *await chatting.figures(),
+        *await counting.figures(),
+    ]
 
 
 if __name__ == "__main__":

@@ -66,10 +66,11 @@ def _filled_in(waits: Form, form_data: dict[str, Any], action: str) -> WidgetAns
         raise InvalidInput(message="A form is answered with `form_data`, or with an `action`.", outcome="not_started")
     pressed = _action(form, action)
     submits = form and any(one.submits for one in form.actions if one.type == pressed.type)
-    if form and (submits or form_data):
+    if form:
         names = [field.name for field in form.fields]
+        needed = [field.name for field in form.fields if field.required and submits]
         wrong = [f"has no field '{clean(name, 80)}'" for name in form_data if name not in names]
-        wrong += [f"needs '{field.name}'" for field in form.fields if field.required and field.name not in form_data]
+        wrong += [f"needs '{clean(name, 80)}'" for name in needed if name not in form_data]
         if wrong:
             raise InvalidInput(
                 message=f"The form {' and '.join(wrong[:5])}.",

@@ -62,7 +62,8 @@ class _Teller:
         if isinstance(before, Moving) and isinstance(state, Moving) and before.name != state.name:
             self._moved += before.done
         self._state = state
-        self._news.set()
+        if not (isinstance(state, Speaking) and not state.tail and not state.tool):
+            self._news.set()  # an agent that has not said anything yet is no news: its first word is
 
     async def speak(self) -> None:
         recent: deque[float] = deque(maxlen=AT_MOST)
