@@ -10,6 +10,7 @@ from subprocess import PIPE, STDOUT
 
 import anyio
 from checks import Checks
+from our_builders import judge_ours
 from python_agents import FLOWS as AGENT_FLOWS
 from python_sdk import FLOWS, judge
 
@@ -69,6 +70,7 @@ async def main() -> int:
     async with serving(sandbox) as url:
         await judge(checks, sandbox, url, (*FLOWS, *AGENT_FLOWS))
         await judge_js(checks, url)
+    judge_ours(checks)
     return checks.close()
 
 
