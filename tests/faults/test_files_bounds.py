@@ -78,9 +78,7 @@ async def test_x18_an_error_without_an_end_is_an_error(host: Hosted, front: Fron
 
 
 @over(*MEMORY)
-async def test_x18_an_error_that_drips_is_an_error(
-    host: Hosted, front: Front, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_x18_an_error_that_drips_is_an_error(host: Hosted, front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     """And is not listened to for longer than five seconds; of a file's address no more than of a call."""
     monkeypatch.setattr(transport, "ERROR_BODY_SECONDS", 0.2)
     front.on("GET /tasks/", endless(404, b"x", 0.01))
