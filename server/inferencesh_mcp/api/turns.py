@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.chats import Chat, ChatMessage, Interrupt, Sent, ToolInvocation
+from inferencesh_mcp.api.chats import AgentRun, Chat, ChatMessage, Interrupt, Sent, ToolInvocation
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,7 +46,11 @@ class Turn:
     @classmethod
     def under_way(cls, chat: Chat) -> Turn:
         """The turn that a chat is in, for somebody who comes later: a chat that is idle is at its end."""
-        return cls(was_busy=True, run_before=chat.active_run.id if chat.active_run else "")
+        run = chat.active_run
+        asked = [one.id for one in chat.chat_messages if one.role == "user" and not _is_queued(one)]
+        told = run.user_message_id if run else ""
+        message_id = told if chat.message(told) else asked[-1] if asked else ""
+        return cls(user_message_id=message_id, was_busy=True, run_before=run.id if run else "")
 
     def seeing(self, chat: Chat) -> Turn:
         """The turn after another sighting."""
@@ -57,10 +61,15 @@ class Turn:
         return replace(self, was_busy=True)
 
     def messages(self, chat: Chat) -> tuple[ChatMessage, ...]:
-        """What was said after the turn's own message, in order; all there is when that is not known."""
-        ids = [message.id for message in chat.chat_messages]
-        start = ids.index(self.user_message_id) + 1 if self.user_message_id in ids else 0
-        return chat.chat_messages[start:]
+        """What was said after the turn's own message and before the next one; all there is when that is not known."""
+        asked = chat.message(self.user_message_id) if self.user_message_id else None
+        if asked is None:
+            return chat.chat_messages
+        said = chat.chat_messages[chat.chat_messages.index(asked) + 1 :]
+        if asked.agent_run_id:  # what the agent still says may come after a message that waits
+            said = tuple(one for one in said if one.agent_run_id in {"", asked.agent_run_id})
+        nexts = (place for place, one in enumerate(said) if one.role == "user" and not _is_queued(one))
+        return tuple(one for one in said[: next(nexts, None)] if not _is_queued(one))
 
 
 def turn_over(chat: Chat, turn: Turn) -> bool:
@@ -70,9 +79,9 @@ def turn_over(chat: Chat, turn: Turn) -> bool:
         return False
     if asked is not None and asked.status in _GONE:
         return True
-    if chat.busy:
-        return False
     answer = chat.message(turn.assistant_message_id)
+    if chat.busy:
+        return asked is not None and (answer is None or answer.final) and _is_behind(chat.active_run, turn)
     return turn.was_busy or (answer is not None and answer.final) or _has_run(chat, turn)
 
 
@@ -215,6 +224,13 @@ def _by_meta(interrupt: Interrupt) -> Pending:
 
 def _is_queued(message: ChatMessage | None) -> bool:
     return message is not None and message.status == "queued"
+
+
+def _is_behind(run: AgentRun | None, turn: Turn) -> bool:
+    """Whether the chat, without having been idle, is already about a later message than the turn's own."""
+    if run is None or not run.user_message_id or run.user_message_id == turn.user_message_id:
+        return False
+    return run.id != turn.run_before
 
 
 def _has_run(chat: Chat, turn: Turn) -> bool:

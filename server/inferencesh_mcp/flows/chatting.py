@@ -16,6 +16,7 @@ from inferencesh_mcp.api.models import File
 from inferencesh_mcp.api.turns import ClientTool, Pending, Turn, pending, turn_over
 from inferencesh_mcp.errors import InferenceError, OutcomeUnknown
 from inferencesh_mcp.flows import Speaking
+from inferencesh_mcp.flows.leaving import leave_chat
 from inferencesh_mcp.flows.sources import is_remote
 from inferencesh_mcp.flows.uploading import store
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.toolbox import AgentConfigInput
     from inferencesh_mcp.flows import Caller, Report
 
-STOP_GRACE = 5.0  # seconds for telling the platform that nobody listens any more
 LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds between the looks for a message whose reply was lost
 ALLOWANCE = timedelta(seconds=2)  # `Date` has whole seconds
 TAIL = 120  # characters of a growing answer that are told on the way
@@ -120,10 +120,16 @@ async def respond(
         Forbidden: the platform takes this decision only from the person's own sign-in (`requires_sign_in`).
     """
     end = time.monotonic() + seconds
-    async with _states(caller, chat) as states:
-        await send(caller.api.chats)
-        heard = Heard(chat=chat, turn=Turn.under_way(chat))
-        return await _followed(heard, states, report, end, known={invocation_id})
+    try:
+        async with _states(caller, chat) as states:
+            await send(caller.api.chats)
+            heard = Heard(chat=chat, turn=Turn.under_way(chat))
+            return await _followed(heard, states, report, end, known={invocation_id})
+    except InferenceError as exc:
+        # The message before it was taken: whatever failed, the way on is to read the chat, and not to say it again.
+        exc.retry_safe = False
+        exc.next_step = f'Read the chat with chat_get(chat_id="{chat.id}"): it tells what was taken.'
+        raise
 
 
 class _heeded:  # noqa: N801 - it is used as a function
@@ -136,12 +142,12 @@ class _heeded:  # noqa: N801 - it is used as a function
         try:
             await anyio.lowlevel.checkpoint()  # a cancellation that came while the message was under way
         except anyio.get_cancelled_exc_class():
-            await _leave(self._caller, self._chat_id)
+            await leave_chat(self._caller, self._chat_id)
             raise
 
     async def __aexit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
         if isinstance(exc, anyio.get_cancelled_exc_class()):
-            await _leave(self._caller, self._chat_id)
+            await leave_chat(self._caller, self._chat_id)
         elif isinstance(exc, InferenceError):
             exc.outcome, exc.retry_safe = "started", False
             exc.next_step = f'The message was taken. Read the chat with chat_get(chat_id="{self._chat_id}").'
@@ -214,18 +220,3 @@ async def _found(caller: Caller, request: AgentRunRequest, before: Chat | None, 
         for message in chat.chat_messages
         if message.role == "user" and message.id not in known and message.text.strip() == request.input.text.strip()
     ]
-
-
-async def _leave(caller: Caller, chat_id: str) -> None:
-    """Stop an agent that nobody listens to any more, unless the operator wants it to go on; the log is what remains."""
-    if caller.on_cancel == "keep":
-        logger.warning("chat %s goes on without its caller", chat_id)
-        return
-    with anyio.move_on_after(STOP_GRACE, shield=True) as grace:
-        try:
-            await caller.api.chats.stop_chat(chat_id)
-            logger.warning("chat %s was stopped because its caller left", chat_id)
-        except InferenceError as exc:
-            logger.error("chat %s may still be at work: it could not be stopped (%s)", chat_id, exc.code)  # noqa: TRY400
-    if grace.cancelled_caught:
-        logger.error("chat %s may still be at work: the stop was not answered", chat_id)

@@ -1,4 +1,4 @@
-"""A run that nobody waits for any more is brought to the end that the operator chose (reliability D-5)."""
+"""What nobody waits for any more is brought to the end that the operator chose (reliability D-5)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import anyio
 from inferencesh_mcp.errors import Conflict, InferenceError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from inferencesh_mcp.flows import Caller
 
 CANCEL_GRACE = 5.0  # seconds for telling the platform that nobody waits any more
@@ -17,18 +19,33 @@ CANCEL_GRACE = 5.0  # seconds for telling the platform that nobody waits any mor
 logger = logging.getLogger(__name__)
 
 
-async def leave(caller: Caller, task_id: str) -> None:
-    """Cancel a task, or let it go on where the operator wants that, and say so: the log is all that remains."""
+async def leave_task(caller: Caller, task_id: str) -> None:
+    """Cancel a task, or let it go on where the operator wants that."""
+    if _stops(caller, f"task {task_id}"):
+        await _stopped(f"task {task_id}", "cancelled", caller.api.cancel(task_id))
+
+
+async def leave_chat(caller: Caller, chat_id: str) -> None:
+    """Stop the agent of a chat, or let it go on where the operator wants that."""
+    if _stops(caller, f"chat {chat_id}"):
+        await _stopped(f"chat {chat_id}", "stopped", caller.api.chats.stop_chat(chat_id))
+
+
+def _stops(caller: Caller, what: str) -> bool:
     if caller.on_cancel == "keep":
-        logger.warning("task %s goes on without its caller", task_id)
-        return
+        logger.warning("%s goes on without its caller", what)
+    return caller.on_cancel == "cancel"
+
+
+async def _stopped(what: str, how: str, stop: Awaitable[None]) -> None:
+    """Do it under a shield, within the grace, and say how it went: the log is all that remains."""
     with anyio.move_on_after(CANCEL_GRACE, shield=True) as grace:
         try:
-            await caller.api.cancel(task_id)
-            logger.warning("task %s was cancelled because its caller left", task_id)
+            await stop
+            logger.warning("%s was %s because its caller left", what, how)
         except Conflict:
-            logger.info("task %s had ended when its caller left", task_id)
+            logger.info("%s had ended when its caller left", what)
         except InferenceError as exc:
-            logger.error("task %s may still run: it could not be cancelled (%s)", task_id, exc.code)  # noqa: TRY400
+            logger.error("%s may still run: it could not be %s (%s)", what, how, exc.code)  # noqa: TRY400
     if grace.cancelled_caught:
-        logger.error("task %s may still run: the cancel was not answered", task_id)
+        logger.error("%s may still run: that it be %s was not answered", what, how)

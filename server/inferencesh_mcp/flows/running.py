@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from inferencesh_mcp.errors import InferenceError
-from inferencesh_mcp.flows.leaving import leave
+from inferencesh_mcp.flows.leaving import leave_task
 from inferencesh_mcp.flows.preparing import checked, ready
 from inferencesh_mcp.flows.starting import start
 
@@ -101,7 +101,7 @@ async def _seen_off(caller: Caller, task: Task, report: Report, budget: float) -
         return task, await session_of(caller, task)
     except anyio.get_cancelled_exc_class():
         if not task.ended:
-            await leave(caller, task.id)
+            await leave_task(caller, task.id)
         raise
     except InferenceError as exc:
         exc.outcome, exc.task_id, exc.retry_safe = "started", task.id, False

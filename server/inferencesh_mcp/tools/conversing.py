@@ -15,7 +15,7 @@ from inferencesh_mcp.tools.showing import FileLink, answer
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
 
-    from inferencesh_mcp.api.chats import ToolInvocation
+    from inferencesh_mcp.api.chats import AgentRun, ToolInvocation
     from inferencesh_mcp.api.turns import Pending
     from inferencesh_mcp.flows.chatting import Heard
 
@@ -26,16 +26,25 @@ MOST_DONE = 30  # calls of tools that are told
 def conversation(heard: Heard, *, page: str, may_decide: bool, can_ask: bool) -> CallToolResult:
     """Show a turn. `page` is where the person can decide; `may_decide` whether the operator lets the model do so."""
     replies = [message for message in heard.said if message.role == "assistant"]
-    run = heard.chat.active_run
+    run = _own_run(heard)
     errors = [text for message in replies for text in message.errors] + ([run.error] if run and run.error else [])
     failed = heard.over and (
         bool(run and run.state == "failed") or any(message.status == "failed" for message in replies)
     )
+    stopped = heard.over and not failed and _was_stopped(heard)
     waits = [_waiting(one, page) for one in heard.waits_for]
     links = [FileLink.of(OutputFile(uri, "")) for message in replies for uri in message.files]
     told: dict[str, Any] = {
         "chat_id": heard.chat.id,
-        "status": "failed" if failed else "answered" if heard.over else "waiting" if waits else "working",
+        "status": "failed"
+        if failed
+        else "stopped"
+        if stopped
+        else "answered"
+        if heard.over
+        else "waiting"
+        if waits
+        else "working",
         "text": fitted("\n\n".join(message.text for message in replies if message.text), 8_000).value or None,
         "did": [_done(call) for message in replies for call in message.tool_invocations][-MOST_DONE:] or None,
         "plan": [f"{step.status}: {clean(step.title, 200)}" for step in heard.chat.agent_data.plan_steps[:20]] or None,
@@ -49,6 +58,20 @@ def conversation(heard: Heard, *, page: str, may_decide: bool, can_ask: bool) ->
     }
     told = {name: value for name, value in told.items() if value is not None}
     return answer(_text(told), told, links, failed=failed)
+
+
+def _was_stopped(heard: Heard) -> bool:
+    """Whether somebody ended the turn before the agent did."""
+    if run := _own_run(heard):
+        return run.state in {"canceled", "cancelled"}
+    mine = [message for message in (heard.chat.message(heard.turn.user_message_id), *heard.said) if message]
+    return bool(mine) and mine[-1].status == "cancelled"
+
+
+def _own_run(heard: Heard) -> AgentRun | None:
+    """The run of this turn: the chat tells only its last, which may be a later message's."""
+    run, asked = heard.chat.active_run, heard.turn.user_message_id
+    return run if run and (not asked or run.user_message_id in {"", asked}) else None
 
 
 def _done(call: ToolInvocation) -> dict[str, Any]:
