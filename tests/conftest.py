@@ -25,7 +25,7 @@ from mcp.server import MCPServer
 from mcp.shared.memory import create_client_server_memory_streams
 
 from inferencesh_mcp.app import build
-from inferencesh_mcp.sandbox import Sandbox, serving
+from inferencesh_mcp.sandbox import Sandbox, TurnedClock, serving
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.web import face
 
@@ -51,6 +51,17 @@ async def upstream() -> AsyncIterator[Upstream]:
     sandbox = Sandbox()
     async with serving(sandbox) as url:
         yield Upstream(sandbox, url)
+
+
+@pytest.fixture
+async def turned_upstream() -> AsyncIterator[Upstream]:
+    """The same, with a clock that only a test turns; what takes an app a moment takes none."""
+    clock = TurnedClock()
+    sandbox = Sandbox(clock)
+    async with serving(sandbox) as url, anyio.create_task_group() as group:
+        group.start_soon(clock.hurry)
+        yield Upstream(sandbox, url)
+        group.cancel_scope.cancel()
 
 
 @pytest.fixture

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import anyio
 import pytest
 from mcp import Client
 
-from inferencesh_mcp.sandbox import Sandbox, TurnedClock, serving
 from inferencesh_mcp.sandbox.faults import LoseWorker, Status
 from tests.conftest import Connect, Upstream
 from tests.tools.test_runs import run, text_of, told
@@ -18,14 +15,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    """An inference.sh whose idle time passes only when a test says so; its work takes none."""
-    clock = TurnedClock()
-    sandbox = Sandbox(clock)
-    async with serving(sandbox) as url, anyio.create_task_group() as group:
-        group.start_soon(clock.hurry)
-        yield Upstream(sandbox, url)
-        group.cancel_scope.cancel()
+def upstream(turned_upstream: Upstream) -> Upstream:
+    """An inference.sh whose idle time passes only when a test says so."""
+    return turned_upstream
 
 
 async def count(client: Client, **session: Any) -> Any:

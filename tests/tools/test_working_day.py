@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx2
 import pytest
 from mcp import Client
 
-from inferencesh_mcp.sandbox import Sandbox, TurnedClock, serving
 from tests.conftest import KEY, Connect, Upstream, Way
 from tests.tools.test_runs import run, told
 
@@ -21,13 +18,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    clock = TurnedClock()
-    sandbox = Sandbox(clock)
-    async with serving(sandbox) as url, anyio.create_task_group() as group:
-        group.start_soon(clock.hurry)
-        yield Upstream(sandbox, url)
-        group.cancel_scope.cancel()
+def upstream(turned_upstream: Upstream) -> Upstream:
+    """An inference.sh whose idle time passes only when a test says so."""
+    return turned_upstream
 
 
 def picture(width: int, height: int) -> bytes:
