@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import anyio
+from mcp import MCPError
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult, InputRequiredResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
@@ -30,9 +33,12 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.chatting import Heard
 
+PATIENCE = 20.0  # seconds a person has at the least, however long the agent took before it asked
 FASTEST = 0.3  # seconds: a host that declines sooner asked nobody
 KEY = "decision"
 MOST_SHOWN = 4_000  # characters of a tool's arguments in a question; beyond, their digest says which they are
+
+logger = logging.getLogger(__name__)
 
 Send = Callable[[Chats], Awaitable[None]]
 
@@ -72,7 +78,7 @@ async def settled(
     if _needs_page(ctx, heard):
         return await _at_page(ctx, heard)
     while asked := _askable(ctx, heard):
-        reply = (answered.take(asked) if answered else None) or await _ask(ctx, asked, heard.chat.id)
+        reply = (answered.take(asked) if answered else None) or await _ask(ctx, asked, heard.chat.id, end)
         if isinstance(reply, InputRequiredResult):
             return reply
         send = _carried_out(asked, reply)
@@ -100,7 +106,7 @@ async def page_opened(ctx: Ctx, message: str, url: str, chat_id: str = "") -> In
     if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
         state = {"chat_id": chat_id, "id": "page", "digest": "", "asked_at": time.time()}
         return InputRequiredResult(input_requests={KEY: request}, request_state=json.dumps(state))
-    await ctx.session.send_request(request, ElicitResult)
+    await _put(ctx, request, PATIENCE)
     return None
 
 
@@ -183,14 +189,26 @@ def page(ctx: Ctx, chat_id: str) -> str:
     return ctx.request_context.lifespan_context.settings.chat_url.replace("{chat_id}", chat_id)
 
 
-async def _ask(ctx: Ctx, asked: Question, chat_id: str) -> _Reply | InputRequiredResult:
+async def _ask(ctx: Ctx, asked: Question, chat_id: str, end: float) -> _Reply | InputRequiredResult:
     request = ElicitRequest(params=ElicitRequestFormParams(message=asked.message, requested_schema=asked.schema))
     if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
         state = {"chat_id": chat_id, "id": asked.id, "digest": asked.digest, "asked_at": time.time()}
         return InputRequiredResult(input_requests={KEY: request}, request_state=json.dumps(state))
     began = time.monotonic()
-    result = await ctx.session.send_request(request, ElicitResult)
+    result = await _put(ctx, request, max(end - began, PATIENCE))
     return _Reply(result, time.monotonic() - began)
+
+
+async def _put(ctx: Ctx, request: ElicitRequest, seconds: float) -> ElicitResult:
+    """Put a question to the host, for as long as this call may take; no answer, or none it can give, asked nobody."""
+    with anyio.move_on_after(seconds):
+        try:
+            result: ElicitResult = await ctx.session.send_request(request, ElicitResult)
+        except MCPError as exc:
+            logger.info("the host could not ask: %s", exc)
+        else:
+            return result
+    return ElicitResult(action="cancel")
 
 
 def _carried_out(asked: Question, reply: _Reply) -> Send | None:
