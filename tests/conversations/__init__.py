@@ -1,0 +1,1 @@
+"""Conversations with agents, whole: whatever goes wrong in them, each message, decision and result counts once."""
