@@ -102,6 +102,9 @@ class Settings(BaseModel):
         "Who decides what an agent needs approval for: the person, or (`host`) the model too.",
         allowed="ask or host",
     )
+    always_allow: bool = _setting(
+        False, "Whether a person who is asked may also allow a tool for the rest of a chat.", allowed="true or false"
+    )
     chat_url: str = _setting(
         "https://app.inference.sh/chats/{chat_id}",
         "The page on which a person sees a chat and decides; `{chat_id}` stands for its id.",

@@ -155,6 +155,29 @@ async def test_a_person_approves(way: Way, environ: dict[str, str], upstream: Up
 
 
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
+async def test_always_is_offered_only_by_the_operator(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+    """Then it counts for the rest of the chat: the next call of that tool asks nobody."""
+    offered: list[list[str]] = []
+
+    async def always(params: ElicitRequestFormParams) -> ElicitResult:
+        schema: Any = params.requested_schema
+        offered.append(schema["properties"]["decision"]["enum"])
+        await anyio.sleep(0.4)
+        return ElicitResult(action="accept", content={"decision": "always allow in this chat"})
+
+    async with asking(way, environ, always) as client:
+        await chat(client, "Draw a cat", agent="sandbox/approver")
+    async with asking(way, environ, always, INFERENCE_ALWAYS_ALLOW="true") as client:
+        first = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        second = told(await chat(client, "Draw a dog", agent="sandbox/approver", chat_id=first["chat_id"]))
+
+    assert [["approve", "reject"], ["approve", "reject", "always allow in this chat"]] == offered
+    assert ("answered", "answered") == (first["status"], second["status"])
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/chats/*/tools/*/always-allow"))
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/reject")), "what was not offered is no approval"
+
+
+@pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
 @pytest.mark.parametrize(
     "answer",
     [said("accept", decision="reject", reason="not today"), said("decline")],

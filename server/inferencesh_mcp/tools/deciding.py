@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 PATIENCE = 20.0  # seconds a person has at the least, however long the agent took before it asked
 FASTEST = 0.3  # seconds: a host that declines sooner asked nobody
 KEY = "decision"
+ALWAYS = "always allow in this chat"
 MOST_SHOWN = 4_000  # characters of a tool's arguments in a question; beyond, their digest says which they are
 
 logger = logging.getLogger(__name__)
@@ -57,11 +58,11 @@ class Question:
     """What a person's "no" makes us send; None where saying no sends nothing."""
 
 
-def question(pending: Pending, page: str) -> Question | None:
+def question(pending: Pending, page: str, *, always: bool = False) -> Question | None:
     """The question that something pending puts to the person; None where there is none that fits a form."""
     match pending:
         case Approval():
-            return _approval(pending, page)
+            return _approval(pending, page, always=always)
         case Form():
             form = widget_form(pending.invocation.widget)
             return _form(pending, form) if form and form.fields else None
@@ -172,7 +173,7 @@ def _askable(ctx: Ctx, heard: Heard) -> Question | None:
     if not can_ask(ctx):
         return None
     for one in heard.waits_for:
-        found = question(one, page(ctx, heard.chat.id))
+        found = question(one, page(ctx, heard.chat.id), always=shared.settings.always_allow)
         if found and not (isinstance(one, Approval) and shared.decided_elsewhere.holds(_principal(ctx))):
             return found
     return None
@@ -220,7 +221,7 @@ def _carried_out(asked: Question, reply: _Reply) -> Send | None:
     return None  # dismissed, or declined faster than anybody reads
 
 
-def _approval(pending: Approval, page: str) -> Question:
+def _approval(pending: Approval, page: str, *, always: bool) -> Question:
     shown = pending.unread or json.dumps(pending.arguments, ensure_ascii=False, indent=1)
     digest = hashlib.sha256(json.dumps([pending.id, pending.tool_name, shown]).encode()).hexdigest()
     whole = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…\n(cut; sha256 {digest}; all of it: {page})"
@@ -229,6 +230,8 @@ def _approval(pending: Approval, page: str) -> Question:
         reason = clean(str(content.get("reason") or ""), 500)
         if content.get("decision") == "approve":
             return lambda chats: chats.invoke(pending.id)
+        if always and content.get("decision") == ALWAYS:
+            return lambda chats: chats.always_allow(pending.chat_id, pending.id, pending.tool_name)
         return lambda chats: chats.reject(pending.id, reason or "rejected by the person")
 
     return Question(
@@ -237,7 +240,11 @@ def _approval(pending: Approval, page: str) -> Question:
         schema={
             "type": "object",
             "properties": {
-                "decision": {"type": "string", "title": "Decision", "enum": ["approve", "reject"]},
+                "decision": {
+                    "type": "string",
+                    "title": "Decision",
+                    "enum": ["approve", "reject", *([ALWAYS] if always else [])],
+                },
                 "reason": {"type": "string", "title": "Reason, if rejected", "maxLength": 500},
             },
             "required": ["decision"],
