@@ -120,16 +120,34 @@ async def respond(
         Forbidden: the platform takes this decision only from the person's own sign-in (`requires_sign_in`).
     """
     end = time.monotonic() + seconds
+    taken = False
     try:
         async with _states(caller, chat) as states:
-            await send(caller.api.chats)
+            await _give(caller, chat.id, invocation_id, send)
+            taken = True
             heard = Heard(chat=chat, turn=Turn.under_way(chat))
             return await _followed(heard, states, report, end, known={invocation_id})
     except InferenceError as exc:
         # The message before it was taken: whatever failed, the way on is to read the chat, and not to say it again.
-        exc.retry_safe = False
+        exc.outcome, exc.retry_safe = "started" if taken else exc.outcome, False
         exc.next_step = f'Read the chat with chat_get(chat_id="{chat.id}"): it tells what was taken.'
         raise
+
+
+async def _give(caller: Caller, chat_id: str, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
+    """Send an answer; where the reply was lost, the chat tells whether it is waited for still. Never sent again (O-7)."""
+    try:
+        await send(caller.api.chats)
+    except InferenceError as lost:
+        if lost.outcome != "unknown":
+            raise
+        try:
+            waits = pending(await caller.api.chats.chat(chat_id))
+        except InferenceError:
+            raise lost from None
+        if any(one.id == invocation_id for one in waits):
+            raise
+        logger.warning("the reply to an answer was lost, and it is not waited for any more")
 
 
 class _heeded:  # noqa: N801 - it is used as a function
