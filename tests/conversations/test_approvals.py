@@ -14,6 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 
 from inferencesh_mcp.app import build
+from inferencesh_mcp.sandbox.faults import Drop, Fault, Status, Swallow
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.web import face
 from tests.conftest import Upstream, Way, listening
@@ -309,3 +310,53 @@ async def test_what_the_person_is_shown_of_long_arguments_is_cut_with_their_dige
     assert "sha256" in question
     assert f"https://app.inference.sh/chats/{result['chat_id']}" in question
     assert (["reject"], 0) == (decided(upstream), drawn(upstream))
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome", "invoked"),
+    [
+        (Drop(), "unknown", 0),
+        (Status(code=500), "unknown", 0),
+        (Status(code=404), "not_started", 0),
+        (Swallow(), "", 1),
+    ],
+    ids=["dropped", "500", "404", "swallowed"],
+)
+@over(*MEMORY)
+async def test_an_approval_that_gets_lost_on_the_way_is_told_with_its_chat(
+    way: Way, environ: dict[str, str], upstream: Upstream, fault: Fault, outcome: str, invoked: int
+) -> None:
+    """The message was taken: nobody is told to send it again, and what was approved is not approved twice."""
+    upstream.sandbox.faults.add(fault, method="POST", path="/tools/*/invoke")
+    async with asking(way, environ, said("accept", after=0, **APPROVE)) as client:
+        result = told(await chat(client, **DRAW))
+
+    assert sent_once(upstream)
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/**"))
+    assert invoked == drawn(upstream)
+    if not outcome:
+        assert "answered" == result["status"]
+        return
+    assert outcome == result["error"]["outcome"]
+    assert not result["error"]["retry_safe"]
+    assert chats(upstream)[0].id in result["error"]["next"]
+
+
+@over(*MEMORY)
+async def test_a_chat_that_cannot_be_followed_after_its_approval_is_told_as_started(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    async def answer(_params: ElicitRequestFormParams) -> ElicitResult:
+        upstream.sandbox.faults.add(Status(code=401), method="GET", path="/chats/*/stream", times=-1)
+        return ElicitResult(action="accept", content=APPROVE)
+
+    async with asking(way, environ, answer) as client:
+        result = told(await chat(client, **DRAW))
+
+    assert (["invoke"], 1) == (decided(upstream), drawn(upstream))
+    assert sent_once(upstream)
+    if "error" in result:
+        assert ("started", False) == (result["error"]["outcome"], result["error"]["retry_safe"])
+        assert chats(upstream)[0].id in result["error"]["next"]
+    else:  # the stream is given up, and the chat itself tells how it went on
+        assert "answered" == result["status"]
