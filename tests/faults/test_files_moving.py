@@ -261,9 +261,8 @@ def deleted(path: Path) -> None:
 CHANGES = (truncated, emptied, grown, rewritten, rewritten_in_secret, replaced, deleted)
 
 
-@over(MEMORY[1], STDIO[0])
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-@pytest.mark.parametrize("tool", ["file_upload", "app_run"])
+@pytest.mark.parametrize(("way", "tool"), [(MEMORY[1], "file_upload"), (STDIO[0], "app_run")], ids=str)
 async def test_x26_a_file_that_changes_on_its_way_is_not_used(
     host: Hosted, upstream: Upstream, front: Front, picture: Path, change: Callable[[Path], None], tool: str
 ) -> None:

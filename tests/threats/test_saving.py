@@ -99,34 +99,35 @@ async def test_a_folder_below_is_made_and_none_elsewhere(connect: Connect, upstr
     assert {"allowed"} == {path.name for path in folder.parent.iterdir() if not path.name.startswith("stderr")}
 
 
-@pytest.mark.parametrize(
-    ("which", "names"),
-    [
-        ("list", ["images-1.png", "images-2.png", "images-3.png"]),
-        ("nested", ["result-cover.png", "result-pages-1-image.png"]),
-        ("image", ["image.png"]),
-        ("audio", ["audio.wav"]),
-        ("large_text", ["output.json"]),
-        ("text", ["output.json"]),
-        ("unicode", ["output.json"]),
-        ("empty", ["output.json"]),
-    ],
-)
-async def test_all_that_a_task_made_is_saved(
-    connect: Connect, upstream: Upstream, folder: Path, which: str, names: list[str]
-) -> None:
+MADE = {
+    "list": ["images-1.png", "images-2.png", "images-3.png"],
+    "nested": ["result-cover.png", "result-pages-1-image.png"],
+    "image": ["image.png"],
+    "audio": ["audio.wav"],
+    "large_text": ["output.json"],
+    "text": ["output.json"],
+    "unicode": ["output.json"],
+    "empty": ["output.json"],
+}
+"""The kinds of output, and what is saved of each."""
+
+
+async def test_all_that_a_task_made_is_saved(connect: Connect, upstream: Upstream, folder: Path) -> None:
     """Its files by where they stand in the output; and the output itself where files are not all of it."""
     async with connect() as client:
-        ran = told(await client.call_tool("app_run", {"app": "sandbox/outputs", "input": {"which": which}}))
-        saved = paths(await client.call_tool("file_save", {"task_id": ran["task_id"], "to": which}))
-        again = paths(await client.call_tool("file_save", {"task_id": ran["task_id"], "to": which}))
+        for which, names in MADE.items():
+            ran = told(await client.call_tool("app_run", {"app": "sandbox/outputs", "input": {"which": which}}))
+            saved = paths(await client.call_tool("file_save", {"task_id": ran["task_id"], "to": which}))
+            again = paths(await client.call_tool("file_save", {"task_id": ran["task_id"], "to": which}))
 
-    assert [f"{ran['task_id']}-{name}" for name in names] == [path.name for path in saved]
-    assert [path.read_bytes() for path in saved] == [path.read_bytes() for path in again]
-    assert 2 * len(names) == len(list((folder / which).iterdir()))
-    if names == ["output.json"]:
-        (record,) = [task for tenant in upstream.sandbox.tenants for task in tenant.tasks]
-        assert record.output == json.loads(saved[0].read_bytes()), "every character of it, as the platform has it"
+            assert [f"{ran['task_id']}-{name}" for name in names] == [path.name for path in saved]
+            assert [path.read_bytes() for path in saved] == [path.read_bytes() for path in again]
+            assert 2 * len(names) == len(list((folder / which).iterdir()))
+            if names == ["output.json"]:
+                (record,) = [
+                    task for tenant in upstream.sandbox.tenants for task in tenant.tasks if task.id == ran["task_id"]
+                ]
+                assert record.output == json.loads(saved[0].read_bytes()), "every character, as the platform has it"
 
 
 async def test_what_cannot_be_saved_is_told(connect: Connect, upstream: Upstream, folder: Path) -> None:

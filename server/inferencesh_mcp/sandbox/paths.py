@@ -22,4 +22,4 @@ def plain(path: str) -> str:
 def fits(path: str, pattern: str) -> bool:
     """Say whether a path is meant by a pattern, in which `*` stands for one segment and `**` for any number."""
     escaped = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
-    return re.fullmatch(escaped, path) is not None
+    return re.fullmatch(escaped, path, re.DOTALL) is not None
