@@ -12,6 +12,7 @@ from tests.conftest import Upstream, Way
 
 MEMORY = [Way("memory", "2026"), Way("memory", "2025")]
 HERE = [*MEMORY, Way("stdio", "2025"), Way("http", "2026")]
+THREE = [HERE[0], *HERE[2:]]  # for what takes its time: each transport, each era
 MODERN = [Way(transport, "2026") for transport in ("memory", "stdio", "http")]
 OTHER = "inf_person_other_CANARY"
 

@@ -144,7 +144,7 @@ async def test_an_answer_that_does_not_fit_the_form_sends_nothing(
 
 
 @pytest.mark.parametrize("answer", [said("decline"), said("cancel")], ids=["declined", "dismissed"])
-@over(*HERE)
+@over(HERE[1], HERE[3])
 async def test_a_person_who_does_not_fill_it_in_sends_nothing(
     way: Way, environ: dict[str, str], upstream: Upstream, answer: Any
 ) -> None:
