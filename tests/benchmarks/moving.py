@@ -50,14 +50,17 @@ async def _moved(client: Client, pid: int, url: str, folder: Path) -> list[Figur
             uri = ticket["uri"]
             send = ["curl", "-sS", "--fail", "-T", str(large), ticket["upload_url"], "-o", "/dev/null"]
             fetch = ["curl", "-sS", "--fail", uri, "-o", str(folder / "curl.bin")]
-            await anyio.run_process(send)  # not counted: there must be something to fetch
+            # Not counted: there must be something to fetch, and whoever reads it first must not pay for that.
+            await anyio.run_process(send)
+            await anyio.run_process([*fetch[:-1], "/dev/null"])
             ways: dict[str, Callable[[], Awaitable[Any]]] = {
                 "curl up": lambda send=send: anyio.run_process(send),
                 "up": lambda: _call(client, "file_upload", source=str(large)),
                 "curl down": lambda fetch=fetch: anyio.run_process(fetch),
                 "down": lambda uri=uri: _call(client, "file_save", uri=uri),
             }
-            for name in list(ways) if number % 2 else reversed(ways):  # neither is always first
+            pairs = [("curl up", "up"), ("curl down", "down")]
+            for name in [name for pair in pairs for name in (pair if number % 2 else reversed(pair))]:
                 os.sync()  # what one wrote must not slow the next
                 took[name].append(await _timed(ways[name]))
             await _tidy(client, folder, large)
