@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -27,13 +28,19 @@ AT_ONCE = 8
 
 
 async def figures() -> list[Figure]:
-    with sandbox() as url, tempfile.TemporaryDirectory() as folder:
+    with sandbox() as url, tempfile.TemporaryDirectory(dir=_memory()) as folder:
         before = children()
         settings = environ(INFERENCE_API_KEY=KEY, INFERENCE_BASE_URL=url, INFERENCE_SAVE_DIR=folder)
         server = StdioServerParameters(command=sys.executable, args=["-m", "inferencesh_mcp"], env=settings)
         async with Client(server, mode="legacy", read_timeout_seconds=300) as client:
             (pid,) = children() - before
             return [*await _moved(client, pid, url, Path(folder)), *await _batch(client, url)]
+
+
+def _memory() -> str | None:
+    """A folder in memory, where there is one with room: what is compared is the code, and not when the disk writes back."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 6 * SIZE else None
 
 
 async def _moved(client: Client, pid: int, url: str, folder: Path) -> list[Figure]:
