@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from mcp.server.mcpserver import Context
 from inferencesh_mcp.api import Api
 from inferencesh_mcp.errors import KeyRefused
 from inferencesh_mcp.flows import Caller
+from inferencesh_mcp.flows.remembering import Remembered
 
 # Tokens of other services, and signed ones (JWT): plainly not ours (reliability D-1).
 _FOREIGN = re.compile(r"ghp_|github_pat_|gho_|sk-|xox|[\w-]+\.[\w-]+\.[\w-]+$")
@@ -36,22 +36,6 @@ if TYPE_CHECKING:
 SANDBOX_KEY = "inf_person_sandbox"
 
 
-class Remembered:
-    """A bounded set that forgets the oldest first."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._held: OrderedDict[str, None] = OrderedDict()
-
-    def add(self, one: str) -> None:
-        self._held[one] = None
-        if len(self._held) > self._most:
-            self._held.popitem(last=False)
-
-    def holds(self, one: str) -> bool:
-        return one in self._held
-
-
 @dataclass(frozen=True, kw_only=True)
 class Shared:
     """What lives as long as the server. It holds no caller's data but public app schemas."""
@@ -61,7 +45,7 @@ class Shared:
     folders: Folders
     catalogue: Catalogue
     live: Live
-    decided_elsewhere: Remembered = field(default_factory=lambda: Remembered(4_096))
+    decided_elsewhere: Remembered[str] = field(default_factory=lambda: Remembered[str](4_096))
     """Principals whose key the platform lets decide nothing: they are sent to the page at once."""
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import anyio
 
 from inferencesh_mcp.errors import InferenceError, OutcomeUnknown, RateLimited
 from inferencesh_mcp.flows.leaving import leave_task
+from inferencesh_mcp.flows.remembering import Remembered
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -39,7 +40,7 @@ class Live:
         self._most = most
         self._running: Counter[str] = Counter()
         self._asked: Counter[tuple[str, str]] = Counter()
-        self._owned: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._owned = Remembered[tuple[str, str]](REMEMBERED)
 
     @contextmanager
     def asking(self, principal: str, what: str) -> Generator[None]:
@@ -77,9 +78,7 @@ class Live:
 
     def own(self, principal: str, task_id: str) -> None:
         """Mark a task as some call's own, so that no other call adopts it, not even after that one has ended."""
-        self._owned[principal, task_id] = None
-        while len(self._owned) > REMEMBERED:
-            self._owned.popitem(last=False)
+        self._owned.add((principal, task_id))
 
     def owned(self, principal: str, task_id: str) -> bool:
         return (principal, task_id) in self._owned

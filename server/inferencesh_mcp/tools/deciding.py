@@ -119,7 +119,7 @@ async def _at_page(ctx: Ctx, heard: Heard) -> Heard | InputRequiredResult:
 
 
 def _needs_page(ctx: Ctx, heard: Heard) -> bool:
-    elsewhere = ctx.request_context.lifespan_context.decided_elsewhere.holds(_principal(ctx))
+    elsewhere = _principal(ctx) in ctx.request_context.lifespan_context.decided_elsewhere
     return any(isinstance(one, SignIn) or (elsewhere and isinstance(one, Approval)) for one in heard.waits_for)
 
 
@@ -174,7 +174,7 @@ def _askable(ctx: Ctx, heard: Heard) -> Question | None:
         return None
     for one in heard.waits_for:
         found = question(one, page(ctx, heard.chat.id), always=shared.settings.always_allow)
-        if found and not (isinstance(one, Approval) and shared.decided_elsewhere.holds(_principal(ctx))):
+        if found and not (isinstance(one, Approval) and _principal(ctx) in shared.decided_elsewhere):
             return found
     return None
 

@@ -1,0 +1,27 @@
+"""A bounded memory of what was seen lately."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+T = TypeVar("T", bound="Hashable")
+
+
+class Remembered(Generic[T]):
+    """A set of at most so many things that forgets the oldest first (I-17)."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: OrderedDict[T, None] = OrderedDict()
+
+    def add(self, one: T) -> None:
+        self._held[one] = None
+        if len(self._held) > self._most:
+            self._held.popitem(last=False)
+
+    def __contains__(self, one: T) -> bool:
+        return one in self._held
