@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "server" / "inferencesh_mcp"
 TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "settings": ({"errors"}, {"pydantic"}),
-    "api": ({"errors"}, {"httpx2", "pydantic", "pydantic_core", "anyio"}),
+    "api": ({"errors"}, {"httpx2", "httpcore2", "pydantic", "pydantic_core", "anyio"}),
     "flows": ({"api", "errors"}, {"anyio", "jsonschema"}),
     "caller": ({"api", "flows", "settings", "errors"}, {"mcp"}),
     "tools": ({"caller", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio", "PIL"}),
@@ -66,7 +66,7 @@ def test_a_room_imports_only_what_the_table_allows(path: Path) -> None:
 
 
 def test_only_the_transport_names_the_http_library() -> None:
-    naming = [path for path in files() if "httpx2" in set(imports(path))]
+    naming = [path for path in files() if {"httpx2", "httpcore2"} & set(imports(path))]
 
     assert [PACKAGE / "api" / "transport.py"] == [path for path in naming if room_of(path) == "api"]
 
