@@ -31,7 +31,7 @@ class Figure:
     def met(self) -> bool | None:
         if self.aim is None:
             return None
-        judged = self.ratio if self.by_ratio else self.value
+        judged = round(self.ratio, 2) if self.by_ratio else self.value  # as the table prints it
         return judged == self.aim if self.exact else judged <= self.aim
 
 
