@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# The machine's own pip installs into .venv: not every Python carries the one that `venv` would put there.
+PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
 READY := .venv/.ready
 
 help: ## Say what can be made
@@ -39,7 +41,7 @@ generate: $(READY) ## Write the tools' contract and the README's tables anew
 	@$(BIN)/python -m tests.generated
 
 lock: $(READY) ## Choose versions anew
-	@$(BIN)/pip install -q uv
+	@$(PIP) install -q uv
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
 	  pyproject.toml --group dev -o requirements.lock --upgrade
 
@@ -50,7 +52,7 @@ clean: ## Remove what was made
 # Locked and hashed; the project itself comes last and brings nothing along.
 $(READY): requirements.lock pyproject.toml
 	@echo "Setting up .venv (the first time takes a minute)" >&2
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PYTHON) -m venv --without-pip .venv
+	@$(PIP) install -q --require-hashes -r requirements.lock
+	@$(PIP) install -q --no-deps --no-build-isolation -e .
 	@touch $@
