@@ -60,7 +60,7 @@ SANDBOXED = "\nThis is the sandbox: an imitation of inference.sh inside this pro
 def tools(settings: Settings) -> list[Tool]:
     """The tools that these settings offer, in the order that a newcomer needs them."""
     return [
-        offer.built()
+        offer.tool
         for offer in OFFERS
         if offer.toolset in settings.toolsets and (offer.hints.read_only_hint or not settings.read_only)
     ]

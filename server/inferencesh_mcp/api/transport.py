@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
@@ -118,7 +119,6 @@ class Transport:
         self._client = client
         self._network = network
         self._pools: dict[_Kind, httpx2.AsyncBaseTransport] = {}
-        self._tls: ssl.SSLContext | None = None
         self._streams: anyio.Semaphore | None = None
         self._attempts = Attempts(sleep, random, clock)
 
@@ -338,9 +338,8 @@ class Transport:
         if self._network is not None:
             return self._network
         if kind not in self._pools:
-            self._tls = self._tls or httpx2.create_ssl_context()
-            httpcore2.AsyncHTTP11Connection.READ_NUM_BYTES = READ_BYTES  # its constant is the one place to say so
-            self._pools[kind] = httpx2.AsyncHTTPTransport(verify=self._tls, http2=False, limits=_LIMITS[kind])
+            httpcore2.AsyncHTTP11Connection.READ_NUM_BYTES = READ_BYTES  # pyright: ignore[reportAttributeAccessIssue] - a constant, and the one place to say it
+            self._pools[kind] = httpx2.AsyncHTTPTransport(verify=_tls(), http2=False, limits=_LIMITS[kind])
         return self._pools[kind]
 
     def _stream_slots(self) -> anyio.Semaphore:
@@ -350,6 +349,12 @@ class Transport:
     def _note_date(self, header: str) -> None:
         with suppress(ValueError):
             self.skew = parsedate_to_datetime(header).astimezone(UTC) - datetime.now(UTC)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Whom to trust, read from disk once: it takes longer than a call to the API."""
+    return httpx2.create_ssl_context()
 
 
 class _Counted:

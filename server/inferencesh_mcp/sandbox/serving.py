@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ _GRACE = 2
 async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str]:
     """Serve a sandbox over HTTP for as long as the block lasts; yields its URL once it accepts."""
     listening = _listening(host, port)
-    server = _Server(_config(sandbox))
+    server = Guest(_config(sandbox))
     with _ungrouped():
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [listening])
@@ -31,7 +32,11 @@ async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -
             try:
                 yield _url(host, listening)
             finally:
-                await server.leave(sandbox)
+                with anyio.CancelScope(shield=True):
+                    _cut(server)
+                    await anyio.lowlevel.checkpoint()
+                    sandbox.app.close()
+                    server.leave()
 
 
 async def serve_forever(host: str, port: int) -> None:
@@ -51,12 +56,18 @@ def _ungrouped() -> Generator[None]:
         raise group.exceptions[0] from group.exceptions[0].__cause__
 
 
-class _Server(uvicorn.Server):
-    """uvicorn as a guest: it leaves the host's signals alone, and goes when told."""
+class Guest(uvicorn.Server):
+    """uvicorn as a guest: it leaves the host's signals alone, and goes when told, not when its clock next ticks."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.accepts = anyio.Event()
+        self._told = anyio.Event()
+
+    def leave(self) -> None:
+        """Go, once what is under way has ended or the configured grace is over."""
+        self.should_exit = True
+        self._told.set()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -66,17 +77,31 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.accepts.set()
 
-    async def leave(self, sandbox: Sandbox) -> None:
-        """Stop within a moment, whatever is open: no new connections, old ones cut, requests let go."""
-        with anyio.CancelScope(shield=True):
-            for listener in self.servers:
-                listener.close()
-            for connection in list(self.server_state.connections):
-                if connection.transport:
-                    connection.transport.abort()
-            await anyio.lowlevel.checkpoint()
-            sandbox.app.close()
-            self.should_exit = True
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):  # the date in each answer is of this second
+            with anyio.move_on_after(1):
+                await self._told.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn does, but wait for what is under way alone: its own sleeps take a fifth of a second."""
+        for listener in (*self.servers, *(sockets or ())):
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if under_way := set(self.server_state.tasks):
+            _, late = await asyncio.wait(under_way, timeout=self.config.timeout_graceful_shutdown)
+            for task in late:
+                task.cancel()
+        await self.lifespan.shutdown()
+
+
+def _cut(server: Guest) -> None:
+    """Accept no more connections, and cut those that are open."""
+    for listener in server.servers:
+        listener.close()
+    for connection in list(server.server_state.connections):
+        if connection.transport:
+            connection.transport.abort()
 
 
 def _listening(host: str, port: int) -> socket.socket:

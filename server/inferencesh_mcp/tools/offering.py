@@ -6,6 +6,7 @@ import difflib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from mcp.server.mcpserver.tools import Tool
@@ -32,7 +33,9 @@ class Offer:
     title: str
     hints: ToolAnnotations
 
-    def built(self) -> Tool:
+    @cached_property
+    def tool(self) -> Tool:
+        """Built once: it takes a millisecond, and no server changes it."""
         tool = BridgeTool.from_function(self.function, title=self.title, annotations=self.hints)
         tool.description = " ".join(tool.description.split())  # its lines are for readers of the source
         tool.parameters = _lean(tool.parameters)
