@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format generate lock official bench clean
+.PHONY: help demo test check lint format generate lock official conformance bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +9,7 @@ PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
 READY := .venv/.ready
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## See it work: a picture in, a picture out, no key and no network
 	@$(BIN)/inferencesh-mcp demo
@@ -17,7 +17,7 @@ demo: $(READY) ## See it work: a picture in, a picture out, no key and no networ
 test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest -q
 
-check: lint test official ## All that CI runs
+check: lint test official conformance ## All that CI runs
 
 lint: $(READY) ## Check style and types
 	@echo "Checking style and types" >&2
@@ -33,6 +33,9 @@ format: $(READY) ## Put the code in its usual form
 official: $(READY) ## Let the official SDKs and the MCP Inspector judge, unmodified (needs Node 20 or newer)
 	@$(BIN)/python tests/official/run.py
 	@$(BIN)/python tests/inspector/run.py
+
+conformance: $(READY) ## Let the official MCP conformance suite judge the server over HTTP, in both eras
+	@$(BIN)/python -m tests.conformance
 
 bench: $(READY) ## Measure, each figure as a ratio in one run
 	@$(BIN)/python -m tests.benchmarks

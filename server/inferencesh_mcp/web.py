@@ -27,6 +27,7 @@ PATH = "/mcp"
 LARGEST_BODY = 4 * 1024 * 1024  # bytes of one message
 DRAIN = 10  # seconds for calls under way, once a signal came
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+LOCAL_PAGES = [f"http://{host}{port}" for host in LOOPBACK for port in ("", ":*")]  # origins: no page from elsewhere
 
 
 def serve(server: MCPServer[Shared], settings: Settings, *, host: str, port: int) -> None:
@@ -53,7 +54,7 @@ def face(server: MCPServer[Shared], settings: Settings) -> ASGIApp:
         streamable_http_path=PATH,
         stateless_http=True,  # no session: any replica answers any request
         max_request_body_size=LARGEST_BODY,
-        transport_security=TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[]),
+        transport_security=TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=LOCAL_PAGES),
     )
     return _Gate(app, needs_key=not settings.sandbox)
 

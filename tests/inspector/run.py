@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, STDOUT
+from subprocess import DEVNULL, PIPE
 from typing import Any
 
 import anyio
@@ -23,6 +22,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "official"))  # its checks are named and counted the same way
 
 from checks import Checks  # noqa: E402
+from npm import installed, node  # noqa: E402
 
 ERAS = {"2025": "legacy", "2026": "modern"}
 SERVER = [sys.executable, "-m", "inferencesh_mcp", "--sandbox"]
@@ -32,22 +32,6 @@ NEEDED = {"app_list", "app_get", "app_run", "task_get", "task_cancel"}
 
 def folder() -> Path:
     return Path(os.environ.get("INSPECTOR_DIR") or HERE.parent.parent / ".venv" / "inspector-node").absolute()
-
-
-async def installed() -> str:
-    """Install what is pinned where it is not yet; returns why it could not be, or nothing."""
-    pinned, done = HERE / "package.json", folder() / "installed.json"
-    if done.is_file() and done.read_bytes() == pinned.read_bytes():
-        return ""
-    shutil.rmtree(folder() / "node_modules", ignore_errors=True)
-    folder().mkdir(parents=True, exist_ok=True)
-    shutil.copy(pinned, folder())
-    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", "--force"]
-    npm = await anyio.run_process(command, cwd=folder(), stdout=PIPE, stderr=STDOUT, check=False)
-    if npm.returncode:
-        return npm.stdout.decode()
-    shutil.copy(pinned, done)  # only now: an install that broke off is begun anew
-    return ""
 
 
 @dataclass(frozen=True)
@@ -65,10 +49,17 @@ class Told:
 
 async def inspect(era: str, *arguments: str) -> Told:
     """Have the Inspector start the server, as a host does, and do one thing with it."""
-    modules = folder() / "node_modules"
-    node = next((str(path) for path in sorted(modules.glob("node-*/bin/node"))), "node")
-    launcher = modules / "@modelcontextprotocol" / "inspector" / "clients" / "launcher" / "build" / "index.js"
-    command = [node, str(launcher), "--cli", *SERVER, "--protocol-era", era, *arguments]
+    launcher = (
+        folder()
+        / "node_modules"
+        / "@modelcontextprotocol"
+        / "inspector"
+        / "clients"
+        / "launcher"
+        / "build"
+        / "index.js"
+    )
+    command = [node(folder()), str(launcher), "--cli", *SERVER, "--protocol-era", era, *arguments]
     home = {**os.environ, "HOME": str(folder())}  # it keeps a file of its own there
     done = await anyio.run_process(command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=home, check=False)
     return Told(done.returncode, done.stdout.decode(), done.stderr.decode())
@@ -122,7 +113,7 @@ FLOWS: dict[str, Callable[[str], Awaitable[None]]] = {
 
 async def main() -> int:
     checks = Checks()
-    if why_not := await installed():
+    if why_not := await installed(HERE / "package.json", folder()):
         checks.failure("the Inspector can be installed", why_not)
         return checks.close()
     for year, era in ERAS.items():
