@@ -13,11 +13,13 @@ PACKAGE = Path(__file__).parent.parent / "server" / "inferencesh_mcp"
 # room: (rooms of ours that it may import, packages from outside that only some rooms may)
 TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
+    "plaintext": (set(), set()),
     "settings": ({"errors"}, {"pydantic"}),
-    "api": ({"errors"}, {"httpx2", "httpcore2", "pydantic", "pydantic_core", "anyio"}),
-    "flows": ({"api", "errors"}, {"anyio", "jsonschema"}),
+    "schemas": ({"errors", "plaintext"}, set()),
+    "api": ({"errors", "plaintext"}, {"httpx2", "httpcore2", "pydantic", "pydantic_core", "anyio"}),
+    "flows": ({"api", "schemas", "errors"}, {"anyio", "jsonschema"}),
     "caller": ({"api", "flows", "settings", "errors"}, {"mcp"}),
-    "tools": ({"caller", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio", "PIL"}),
+    "tools": ({"caller", "flows", "api", "schemas", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio", "PIL"}),
     "logs": ({"api", "settings"}, set()),
     "sandbox": (set(), {"anyio", "pydantic", "starlette", "uvicorn", "jsonschema"}),
     "web": ({"caller", "settings", "errors"}, {"mcp", "starlette", "uvicorn"}),

@@ -23,6 +23,7 @@ InferenceError
 ├── WorkerLost             the machine that held a session is gone, and the session's state with it
 ├── OutcomeUnknown         the reply to something that must not be sent twice was lost
 ├── UpstreamError          the API answered with something that cannot be understood: report it
+│   └── SchemaUnusable       an app's schema that cannot be a tool's
 └── SettingsError          a setting is wrong: the start is refused
 """
 
@@ -174,6 +175,10 @@ class OutcomeUnknown(InferenceError):
 
 class UpstreamError(InferenceError):
     code = "upstream_error"
+
+
+class SchemaUnusable(UpstreamError):
+    code = "schema_unusable"
 
 
 class SettingsError(InferenceError):

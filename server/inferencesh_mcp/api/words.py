@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Any
+
+from inferencesh_mcp import plaintext
 
 STATUSES = (
     "unknown",
@@ -30,9 +31,10 @@ ENDED = frozenset({"completed", "failed", "cancelled", "rejected"})
 LOG_TYPES = ("build", "run", "serve", "setup", "task")
 """The kinds of log; the position is the number on the wire."""
 
+clean = plaintext.clean
+
 _KEY = re.compile(r"\binf_[\w-]+|(?i:\bbearer\s+\S+)")
 _URL_TAIL = re.compile(r"(https?://[^\s?#\"'<>]+)[?#][^\s\"'<>]*", re.IGNORECASE)
-_SPACE = re.compile(r"\s+")
 # RFC 9110 8.3.1, without quoted values: it becomes a header, and part of a command line.
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(?:; ?[\w.+-]{1,80}=[\w.+-]{1,80}){0,8}", re.ASCII)
 
@@ -50,13 +52,6 @@ def log_type_word(value: Any) -> str:
 def is_media_type(text: str) -> bool:
     """Whether a text is a content type such as `image/png` or `text/plain; charset=utf-8`."""
     return _MEDIA_TYPE.fullmatch(text) is not None
-
-
-def clean(text: str, limit: int) -> str:
-    """One line of at most `limit` characters, without control, bidirectional, zero-width or tag characters."""
-    shown = "".join(char for char in text if char in "\n\t\r" or unicodedata.category(char)[0] != "C")
-    line = _SPACE.sub(" ", shown).strip()
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def without_secrets(text: str) -> str:

@@ -1,0 +1,233 @@
+"""A schema in one form: for each type of JSON value, the ways in which a value of it is right.
+
+Whatever a schema says with `$ref`, `allOf`, `anyOf`, `oneOf`, `const` or a list of types ends in this form, because it can
+be joined (either fits) and met (both fit) by plain rules. A shape may be looser than what it was made of, never stricter.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+KINDS = ("string", "number", "boolean", "array", "object", "null")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One way for a value of one type to be right. A field that is not set asks for nothing."""
+
+    kind: str
+    whole: bool = False
+    """Of numbers: integers alone."""
+    format: str = ""
+    values: tuple[Any, ...] | None = None
+    """The only values there are."""
+    bounds: dict[str, Any] = field(default_factory=dict[str, Any])
+    """JSON Schema's own keywords and values: `minimum`, `maxLength`, `uniqueItems` ..."""
+    first: tuple[Shape, ...] = ()
+    """Of lists: the first items, each its own."""
+    items: Shape | None = None
+    """Of lists: the others; None is anything."""
+    fields: dict[str, Shape] = field(default_factory=dict[str, "Shape"])
+    required: tuple[str, ...] = ()
+    others: Shape | None = None
+    """Of objects: the fields without a name here; None is anything."""
+
+    @property
+    def bare(self) -> bool:
+        """Whether it asks for nothing but the type."""
+        named = self.bounds or self.first or self.fields or self.required
+        return self.values is None and self.items is None and self.others is None and not named
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What may stand in one place: what any of the rules takes."""
+
+    rules: tuple[Rule, ...]
+    about: str = ""
+    default: Any = None
+
+
+ANYTHING = Shape(rules=tuple(Rule(kind=kind) for kind in KINDS))
+NOTHING = Shape(rules=())
+
+
+def is_open(shape: Shape | None) -> bool:
+    """Whether anything fits."""
+    return shape is None or (
+        len(shape.rules) == len(KINDS) and all(rule.bare and not rule.whole for rule in shape.rules)
+    )
+
+
+class Work:
+    """How much may be done, and what had to be loosened because of it or because no host could be told."""
+
+    def __init__(self, most_steps: int, most_branches: int) -> None:
+        self._left = most_steps
+        self.most_branches = most_branches
+        self.notes: dict[str, None] = {}
+
+    def note(self, sentence: str) -> None:
+        self.notes[sentence] = None
+
+    def spend(self, steps: int = 1) -> bool:
+        """Whether there is room for it; once there is none, there never is."""
+        self._left -= steps
+        if self._left < 0:
+            self.note("The schema is too large: parts of it are left open.")
+        return self._left >= 0
+
+
+def joined(shapes: list[Shape], work: Work) -> Shape:
+    """What fits at least one of them."""
+    rules: list[Rule] = []
+    for rule in (rule for shape in shapes for rule in shape.rules):
+        if not work.spend():
+            return ANYTHING
+        _add(rules, rule)
+        if len(rules) > work.most_branches:
+            work.note("A choice of too many branches is open.")
+            return ANYTHING
+    rules.sort(key=lambda rule: KINDS.index(rule.kind))
+    about = next((shape.about for shape in shapes if shape.about), "")
+    return Shape(rules=tuple(rules), about=about)
+
+
+def _add(rules: list[Rule], new: Rule) -> None:
+    """Put a rule beside others, unless one of them says as much, or says it with it."""
+    for at, old in enumerate(rules):
+        if old.kind != new.kind:
+            continue
+        if _takes_all(old, new):
+            return
+        if _takes_all(new, old):
+            rules[at] = new
+            return
+        if old.values is not None and new.values is not None and replace(old, values=()) == replace(new, values=()):
+            rules[at] = replace(old, values=(*old.values, *(value for value in new.values if value not in old.values)))
+            return
+    rules.append(new)
+
+
+def _takes_all(wide: Rule, narrow: Rule) -> bool:
+    """Whether one rule surely takes whatever the other does."""
+    return (wide.bare and (narrow.whole or not wide.whole)) or wide == narrow
+
+
+def met(one: Shape, other: Shape, work: Work) -> Shape:
+    """What fits both; where that would take too long to say, what fits the first."""
+    about, default = one.about or other.about, one.default if one.default is not None else other.default
+    if is_open(other):
+        return replace(one, about=about, default=default)
+    if is_open(one):
+        return replace(other, about=about, default=default)
+    rules: list[Rule] = []
+    for kind in KINDS:
+        ones = [rule for rule in one.rules if rule.kind == kind]
+        others = [rule for rule in other.rules if rule.kind == kind]
+        if len(ones) * len(others) > work.most_branches or not work.spend(len(ones) * len(others)):
+            work.note("Conditions of too many branches are left out.")
+            rules += ones
+            continue
+        for mine in ones:
+            for theirs in others:
+                if (rule := _both(mine, theirs, work)) is not None:
+                    _add(rules, rule)
+    return Shape(rules=tuple(rules), about=about, default=default)
+
+
+def _both(one: Rule, other: Rule, work: Work) -> Rule | None:
+    values = one.values if other.values is None else other.values
+    if one.values is not None and other.values is not None:
+        if not work.spend(len(one.values) * len(other.values) // 50):
+            return one
+        values = tuple(value for value in one.values if value in other.values)
+        if not values:
+            return None
+    rule = Rule(
+        kind=one.kind,
+        whole=one.whole or other.whole,
+        format=one.format or other.format,
+        values=values,
+        bounds=_bounds(one.bounds, other.bounds, work),
+    )
+    if rule.kind == "array":
+        return _lists(rule, one, other, work)
+    return _objects(rule, one, other, work) if rule.kind == "object" else rule
+
+
+def _bounds(one: dict[str, Any], other: dict[str, Any], work: Work) -> dict[str, Any]:
+    both = {**other, **one}
+    for name in one.keys() & other.keys():
+        mine, theirs = one[name], other[name]
+        if name == "multipleOf":
+            both[name] = _common(mine, theirs, work)
+        elif name == "uniqueItems":
+            both[name] = mine or theirs
+        else:
+            both[name] = min(mine, theirs) if name in _TIGHTER_BELOW else max(mine, theirs)
+    return {name: both[name] for name in (*one, *other) if name in both}
+
+
+_TIGHTER_BELOW = {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"}
+
+
+def _common(one: Any, other: Any, work: Work) -> Any:
+    if isinstance(one, int) and isinstance(other, int):
+        return math.lcm(one, other)
+    if one != other:
+        work.note("Of two conditions `multipleOf` one is left out.")
+    return one
+
+
+def _lists(rule: Rule, one: Rule, other: Rule, work: Work) -> Rule | None:
+    longest = max(len(one.first), len(other.first))
+    first = tuple(_meet(_item(one, at), _item(other, at), work) or ANYTHING for at in range(longest))
+    return settled(replace(rule, first=first, items=_meet(one.items, other.items, work)))
+
+
+def _item(rule: Rule, at: int) -> Shape | None:
+    return rule.first[at] if at < len(rule.first) else rule.items
+
+
+def _objects(rule: Rule, one: Rule, other: Rule, work: Work) -> Rule | None:
+    fields: dict[str, Shape] = {}
+    for name in dict.fromkeys((*one.fields, *other.fields)):
+        if not work.spend():
+            return rule
+        mine, theirs = one.fields.get(name, one.others), other.fields.get(name, other.others)
+        fields[name] = _meet(mine, theirs, work) or ANYTHING
+    required = tuple(dict.fromkeys((*one.required, *other.required)))
+    return settled(replace(rule, fields=fields, required=required, others=_meet(one.others, other.others, work)))
+
+
+def _meet(one: Shape | None, other: Shape | None, work: Work) -> Shape | None:
+    if one is None or other is None:
+        return one or other
+    return met(one, other, work)
+
+
+def settled(rule: Rule) -> Rule | None:
+    """The rule without what can never be; None where nothing at all fits it."""
+    if rule.kind == "object":
+        never = {name for name, shape in rule.fields.items() if not shape.rules}
+        if never & set(rule.required):
+            return None
+        closed = rule.others is not None and not rule.others.rules
+        if closed and set(rule.required) - rule.fields.keys():
+            return None
+        if never:
+            # Where others are welcome this is looser: no host takes a field that is there to be absent.
+            return replace(rule, fields={name: shape for name, shape in rule.fields.items() if name not in never})
+    elif rule.kind == "array":
+        at = next((at for at, shape in enumerate(rule.first) if not shape.rules), None)
+        if at is None and rule.items is not None and not rule.items.rules:
+            at = len(rule.first)
+        if at is not None:
+            most = min(at, rule.bounds.get("maxItems", at))
+            if most < rule.bounds.get("minItems", 0):
+                return None
+            return replace(rule, first=rule.first[:at], items=None, bounds={**rule.bounds, "maxItems": most})
+    return rule
