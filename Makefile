@@ -1,12 +1,13 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format generate lock official conformance bench clean
+.PHONY: help demo test check lint format generate lock official conformance package bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
 # The machine's own pip installs into .venv: not every Python carries the one that `venv` would put there.
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
 READY := .venv/.ready
+PACKAGING := .venv/package/.ready
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +18,7 @@ demo: $(READY) ## See it work: a picture in, a picture out, no key and no networ
 test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest -q
 
-check: lint test official conformance ## All that CI runs
+check: lint test package official conformance ## All that CI runs
 
 lint: $(READY) ## Check style and types
 	@echo "Checking style and types" >&2
@@ -34,28 +35,6 @@ official: $(READY) ## Let the official SDKs and the MCP Inspector judge, unmodif
 	@$(BIN)/python tests/official/run.py
 	@$(BIN)/python tests/inspector/run.py
 
-conformance: $(READY) ## Let the official MCP conformance suite judge the server over HTTP, in both eras
-	@$(BIN)/python -m tests.conformance
 
-bench: $(READY) ## Measure, each figure as a ratio in one run
-	@$(BIN)/python -m tests.benchmarks
-
-generate: $(READY) ## Write the tools' contract and the README's tables anew
-	@$(BIN)/python -m tests.generated
-
-lock: $(READY) ## Choose versions anew
-	@$(PIP) install -q uv
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
-	  pyproject.toml --group dev -o requirements.lock --upgrade
-
-clean: ## Remove what was made
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
-	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
-
-# Locked and hashed; the project itself comes last and brings nothing along.
-$(READY): requirements.lock pyproject.toml
-	@echo "Setting up .venv (the first time takes a minute)" >&2
-	@$(PYTHON) -m venv --without-pip .venv
-	@$(PIP) install -q --require-hashes -r requirements.lock
-	@$(PIP) install -q --no-deps --no-build-isolation -e .
-	@touch $@
+package: $(READY) $(PACKAGING) ## Build the wheel and the sdist, and judge them, the image and the manifests
+	@PYTHON=$(PYTHON) $(BIN)/python tests/package/run.py

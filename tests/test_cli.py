@@ -55,6 +55,16 @@ def test_a_flag_stands_in_for_its_variable() -> None:
     assert 0 == told.returncode
 
 
+def test_root_is_refused_where_the_operator_says_so() -> None:
+    """As the image does (threat T-25); whoever is not root is not bothered."""
+    told = call("--sandbox", "doctor", INFERENCE_REFUSE_ROOT="true")
+
+    if os.geteuid() == 0:
+        assert (2, True) == (told.returncode, "INFERENCE_REFUSE_ROOT" in told.stderr)
+    else:
+        assert (0, "") == (told.returncode, told.stderr)
+
+
 def test_an_unknown_command_is_answered_with_what_there_is() -> None:
     told = call("demmo")
 

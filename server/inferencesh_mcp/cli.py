@@ -79,6 +79,10 @@ def _group(context: click.Context, /, **flags: Any) -> None:
     Without a command it speaks MCP on stdin and stdout, as hosts launch it. To try it with no key: inferencesh-mcp demo
     """
     settings = _settings(context.obj, flags)
+    if settings.refuse_root and os.name == "posix" and os.geteuid() == 0:
+        raise SettingsError(
+            message=f"This must not run as root, since {PREFIX}REFUSE_ROOT is set. Give it another user."
+        )
     if context.invoked_subcommand:
         context.obj = settings
         _collect()

@@ -126,6 +126,9 @@ class Settings(BaseModel):
         "Names that `http` is reached by besides this machine's own, separated by commas.",
         allowed="host names such as mcp.example.com",
     )
+    refuse_root: bool = _setting(
+        False, "Whether to refuse to start as root. The image sets it.", allowed="true or false"
+    )
     sandbox: bool = _setting(
         False,
         "Talk to the embedded sandbox instead of inference.sh: no key, no network, no cost.",
