@@ -35,6 +35,39 @@ official: $(READY) ## Let the official SDKs and the MCP Inspector judge, unmodif
 	@$(BIN)/python tests/official/run.py
 	@$(BIN)/python tests/inspector/run.py
 
+conformance: $(READY) ## Let the official MCP conformance suite judge the server over HTTP, in both eras
+	@$(BIN)/python -m tests.conformance
 
 package: $(READY) $(PACKAGING) ## Build the wheel and the sdist, and judge them, the image and the manifests
 	@PYTHON=$(PYTHON) $(BIN)/python tests/package/run.py
+
+bench: $(READY) ## Measure, each figure as a ratio in one run
+	@$(BIN)/python -m tests.benchmarks
+
+generate: $(READY) ## Write the tools' contract and the README's tables anew
+	@$(BIN)/python -m tests.generated
+
+lock: $(READY) ## Choose versions anew
+	@$(PIP) install -q uv
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
+	  pyproject.toml --group dev -o requirements.lock --upgrade
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
+	  --group pyproject.toml:package -o tests/package/requirements.lock --upgrade
+
+clean: ## Remove what was made
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Locked and hashed; the project itself comes last and brings nothing along.
+$(READY): requirements.lock pyproject.toml
+	@echo "Setting up .venv (the first time takes a minute)" >&2
+	@$(PYTHON) -m venv --without-pip .venv
+	@$(PIP) install -q --require-hashes -r requirements.lock
+	@$(PIP) install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Tools that only judge: apart, so that what they bring along changes nothing that is tested.
+$(PACKAGING): tests/package/requirements.lock
+	@$(PYTHON) -m venv --without-pip .venv/package
+	@$(PYTHON) -m pip --python .venv/package/bin/python --disable-pip-version-check install -q --require-hashes -r $<
+	@touch $@
