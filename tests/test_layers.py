@@ -25,9 +25,13 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "web": ({"caller", "settings", "errors"}, {"mcp", "starlette", "uvicorn"}),
     "app": ({"api", "caller", "flows", "tools", "settings", "sandbox"}, {"mcp"}),
     "stdio": ({"caller"}, {"mcp", "mcp_types", "anyio"}),
+    "hosts": ({"settings", "errors"}, {"click"}),
     "demo": ({"api", "errors"}, {"mcp", "mcp_types", "anyio"}),
-    "doctor": ({"api", "settings", "errors"}, {"anyio"}),
-    "cli": ({"app", "demo", "doctor", "logs", "sandbox", "settings", "stdio", "web", "errors"}, {"click", "anyio"}),
+    "doctor": ({"api", "hosts", "settings", "errors"}, {"anyio"}),
+    "cli": (
+        {"app", "demo", "doctor", "hosts", "logs", "sandbox", "settings", "stdio", "web", "errors"},
+        {"click", "anyio"},
+    ),
     "__main__": ({"cli"}, set()),
 }
 STANDARD = {"__future__", *__import__("sys").stdlib_module_names}

@@ -17,6 +17,12 @@ def test_nothing_set_is_a_good_start() -> None:
     assert (None, False, "https://api.inference.sh") == (settings.api_key, settings.sandbox, settings.base_url)
 
 
+@pytest.mark.parametrize("left", ["${INFERENCE_API_KEY}", "$INFERENCE_API_KEY", "${env:INFERENCE_API_KEY}", "${A:-}"])
+def test_a_reference_that_a_host_left_unfilled_is_no_value(left: str) -> None:
+    """The server starts without it, and its tools say where to get a key."""
+    assert Settings() == Settings.from_environ({"INFERENCE_API_KEY": left, "INFERENCE_SAVE_DIR": "${user_config.dir}"})
+
+
 def test_every_variable_is_read() -> None:
     settings = Settings.from_environ(
         {

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed")
+TOLD = "inferencesh_mcp.told"
+"""Where a command finds the environment, flags included."""
+
+
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Do what the arguments say and return the exit code: 0 done, 1 failed, 2 wrong use or a wrong setting."""
     try:
@@ -52,11 +57,11 @@ def _flag(name: str) -> click.Option:
     )  # fmt: skip
 
 
-def _settings(environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+def _told(environ: Mapping[str, str], flags: Mapping[str, Any]) -> dict[str, str]:
     """One way in for both: a flag that was given stands in for its variable."""
     given = {f"{PREFIX}{name.upper()}": str(value).lower() if isinstance(value, bool) else value
              for name, value in flags.items() if value is not None}  # fmt: skip
-    return Settings.from_environ({**environ, **given})
+    return {**environ, **given}
 
 
 def _collect() -> None:
@@ -78,13 +83,14 @@ def _group(context: click.Context, /, **flags: Any) -> None:
 
     Without a command it speaks MCP on stdin and stdout, as hosts launch it. To try it with no key: inferencesh-mcp demo
     """
-    settings = _settings(context.obj, flags)
+    told = _told(context.obj, flags)
+    settings = Settings.from_environ(told)
     if settings.refuse_root and os.name == "posix" and os.geteuid() == 0:
         raise SettingsError(
             message=f"This must not run as root, since {PREFIX}REFUSE_ROOT is set. Give it another user."
         )
     if context.invoked_subcommand:
-        context.obj = settings
+        context.obj, context.meta[TOLD] = settings, told
         _collect()
         return
     from inferencesh_mcp import logs, stdio
@@ -140,6 +146,35 @@ def demo(to: str | None) -> int:
     from inferencesh_mcp.demo import show
 
     return show(to, sys.stdout, width=os.get_terminal_size().columns if sys.stdout.isatty() else None)
+
+
+@_group.command()
+@click.argument("host", type=click.Choice(HOSTS))
+@click.option("--http", "url", default=None, metavar="URL", help="A server that runs elsewhere, instead of this one.")
+@click.option("--name", default="inference", show_default=True, help="What the host shall call it.")
+@click.option("--print", "only_show", is_flag=True, help="Only show what would be written, and where.")
+@click.pass_context
+def install(context: click.Context, host: str, url: str | None, name: str, only_show: bool) -> None:
+    """Write this server into a host's configuration, with the settings given here.
+
+    Everything else in the file stays, and a backup beside it. Your key goes in by the host's own means for secrets,
+    where it has one.
+    """
+    from inferencesh_mcp.hosts.commanding import install, show
+
+    do = show if only_show else install
+    do(host, name, url, program=sys.executable, platform=sys.platform, environ=context.meta[TOLD])
+
+
+@_group.command()
+@click.argument("host", type=click.Choice(HOSTS))
+@click.option("--name", default="inference", show_default=True, help="What the host calls it.")
+@click.pass_context
+def uninstall(context: click.Context, host: str, name: str) -> None:
+    """Take this server out of a host's configuration again."""
+    from inferencesh_mcp.hosts.commanding import uninstall
+
+    uninstall(host, name, platform=sys.platform, environ=context.meta[TOLD])
 
 
 @_group.command()

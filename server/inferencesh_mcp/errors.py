@@ -24,6 +24,7 @@ InferenceError
 ├── OutcomeUnknown         the reply to something that must not be sent twice was lost
 ├── UpstreamError          the API answered with something that cannot be understood: report it
 │   └── SchemaUnusable       an app's schema that cannot be a tool's
+├── HostFileRefused        a host's configuration that cannot be edited as it is; nothing was changed
 └── SettingsError          a setting is wrong: the start is refused
 """
 
@@ -179,6 +180,10 @@ class UpstreamError(InferenceError):
 
 class SchemaUnusable(UpstreamError):
     code = "schema_unusable"
+
+
+class HostFileRefused(InferenceError):
+    code = "host_file_refused"
 
 
 class SettingsError(InferenceError):

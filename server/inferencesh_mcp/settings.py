@@ -26,6 +26,9 @@ TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 # Variables with our prefix that belong to the official SDKs: not ours to refuse.
 FOREIGN = frozenset({"INFERENCE_API_BASE_URL", "INFERENCE_SSE_MODE", "INFERENCE_SSE_READ_BYTES"})
 
+# What a host passes on when it could not fill in its own reference: Claude Code, Gemini CLI and desktop bundles do.
+_UNFILLED = re.compile(r"\$(?:\w+|\{[^{}]*\})")
+
 # Header-safe and without white space: a key pasted with a line break must not become a second header.
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 
@@ -137,7 +140,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
-        """Read the variables that begin with `INFERENCE_`; empty ones count as unset.
+        """Read the variables that begin with `INFERENCE_`; empty ones, and those a host left as `${…}`, count as unset.
 
         Raises:
             SettingsError: one sentence that names the variable, its value and what is allowed.
@@ -147,7 +150,8 @@ class Settings(BaseModel):
         for name in given.keys() - cls.model_fields.keys():
             raise SettingsError(message=_unknown(PREFIX + name.upper(), (PREFIX + f.upper() for f in cls.model_fields)))
         try:
-            return cls.model_validate({name: value for name, value in given.items() if value})
+            told = {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
+            return cls.model_validate(told)
         except ValidationError as exc:
             raise SettingsError(message=_sentence(exc, given)) from None  # its text would quote the value, key included
 

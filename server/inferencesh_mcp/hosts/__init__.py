@@ -1,0 +1,258 @@
+"""The hosts that `install` knows: where each keeps its configuration, what it calls things, how it takes a secret.
+
+Each fact names what it rests on. They were looked up in November 2026, and hosts change: `doctor` looks at what is
+there, and `install --print` shows what would be written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+KEY = "INFERENCE_API_KEY"
+PLACEHOLDER = "inf_your_key"
+INPUT = "inference-api-key"
+"""The name under which VS Code asks for the key, and keeps it."""
+
+
+def table(value: Any) -> dict[str, Any]:
+    """The object that a configuration should have somewhere; empty where it has something else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def array(value: Any) -> list[Any]:
+    """The same for a list."""
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where configurations are looked for: what this machine is, and the few variables that move them."""
+
+    platform: Literal["linux", "macos", "windows"]
+    home: PurePath
+    variables: Mapping[str, str]
+
+    @classmethod
+    def this(cls, platform: str, environ: Mapping[str, str]) -> Machine:
+        """The one this runs on; `platform` is Python's name for it."""
+        name: Literal["linux", "macos", "windows"]
+        name = "windows" if platform == "win32" else "macos" if platform == "darwin" else "linux"
+        home = environ.get("USERPROFILE" if name == "windows" else "HOME")
+        return cls(name, Path(home) if home else Path.home(), environ)
+
+    def folder(self, variable: str, *default: str) -> PurePath:
+        """What a variable names, or a folder under home."""
+        given = self.variables.get(variable)
+        return type(self.home)(given) if given else self.home.joinpath(*default)
+
+    @property
+    def applications(self) -> PurePath:
+        """Where desktop applications keep what is the user's: Electron's `appData`."""
+        if self.platform == "windows":
+            return self.folder("APPDATA", "AppData", "Roaming")
+        if self.platform == "macos":
+            return self.home / "Library" / "Application Support"
+        return self.folder("XDG_CONFIG_HOME", ".config")
+
+
+@dataclass(frozen=True)
+class Local:
+    """The server as a process that the host starts."""
+
+    command: str
+    args: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+    """Variables besides the key."""
+
+    @property
+    def needs_key(self) -> bool:
+        return dict(self.settings).get("INFERENCE_SANDBOX") != "true"
+
+
+@dataclass(frozen=True)
+class Remote:
+    """The server at an address, where somebody runs it with `inferencesh-mcp http`."""
+
+    url: str
+    needs_key: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    name: str
+    title: str
+    section: str
+    """The object, or the table, that holds the servers by name."""
+    places: Callable[[Machine], tuple[PurePath, ...]]
+    """Where the file may be; the last that exists counts, else the first."""
+    format: Literal["json", "jsonc", "toml"] = "json"
+    """`jsonc`: JSON whose comments and trailing commas the host takes as well."""
+    refers: str | None = None
+    """How a string of the file refers to the key without holding it; None where the key must stand there itself."""
+    started_as: tuple[tuple[str, str], ...] = ()
+    """What an entry for a local server says besides the command."""
+    reached_as: tuple[tuple[str, str], ...] = ()
+    """What an entry for a remote server says besides the address."""
+    address: str = "url"
+    """What the address of a remote server is called; empty where the file takes none."""
+    then: str
+    """What a person does for the host to notice."""
+    key_from: str = ""
+    """Where the key comes from, as a sentence; empty where the file holds it."""
+
+    def entry(self, server: Local | Remote, key: str = "") -> dict[str, Any]:
+        """What is written for the server. `key` is used only where the host has no better way."""
+        if self.format == "toml":
+            return _codex(server)
+        told = self.refers or key
+        if isinstance(server, Remote):
+            headers = {"headers": {"Authorization": f"Bearer {told or PLACEHOLDER}"}} if server.needs_key else {}
+            return {**dict(self.reached_as), self.address: server.url, **headers}
+        if self.name == "claude-code":
+            told = told.replace("}", ":-}")  # unset: the server starts without a key, and says so
+        env = ({KEY: told} if server.needs_key else {}) | dict(server.settings)
+        return {
+            **dict(self.started_as),
+            "command": server.command,
+            "args": list(server.args),
+            **({"env": env} if env else {}),
+        }
+
+
+def _codex(server: Local | Remote) -> dict[str, Any]:
+    if isinstance(server, Remote):
+        return {"url": server.url, **({"bearer_token_env_var": KEY} if server.needs_key else {})}
+    return {
+        "command": server.command,
+        "args": list(server.args),
+        **({"env_vars": [KEY]} if server.needs_key else {}),
+        **({"env": dict(server.settings)} if server.settings else {}),
+    }
+
+
+def _claude_desktop(machine: Machine) -> tuple[PurePath, ...]:
+    """The one from the Microsoft Store reads a copy of its own, once there is one."""
+    usual = machine.applications / "Claude" / "claude_desktop_config.json"
+    if machine.platform != "windows":
+        return (usual,)
+    packages = machine.folder("LOCALAPPDATA", "AppData", "Local") / "Packages"
+    return (usual, packages / "Claude_pzs8sxrjxfjjc" / "LocalCache" / "Roaming" / "Claude" / usual.name)
+
+
+def _zed(machine: Machine) -> tuple[PurePath, ...]:
+    match machine.platform:
+        case "windows":
+            folder = machine.folder("APPDATA", "AppData", "Roaming") / "Zed"
+        case "macos":
+            folder = machine.home / ".config" / "zed"
+        case _:
+            folder = machine.folder("XDG_CONFIG_HOME", ".config") / "zed"
+    return (folder / "settings.json",)
+
+
+FROM_ENVIRONMENT = (
+    f"The key is not in the file: {{title}} takes it from the variable {KEY}, so set that where it starts."
+)
+
+HOSTS = (
+    # modelcontextprotocol.io, "Connect to local MCP servers": the file, its places, `env`; nothing in it is filled in.
+    # Remote servers are "custom connectors" of the account and not in this file (support.claude.com, 2026).
+    Host(
+        name="claude-desktop",
+        title="Claude Desktop",
+        section="mcpServers",
+        places=_claude_desktop,
+        address="",
+        then="Quit Claude Desktop and start it again.",
+    ),
+    # code.claude.com/docs/en/mcp: user scope is `mcpServers` of ~/.claude.json (CLAUDE_CONFIG_DIR moves it); ${VAR} and
+    # ${VAR:-default} are filled in in command, args, env, url and headers.
+    Host(
+        name="claude-code",
+        title="Claude Code",
+        section="mcpServers",
+        places=lambda machine: (machine.folder("CLAUDE_CONFIG_DIR") / ".claude.json",),
+        refers=f"${{{KEY}}}",
+        started_as=(("type", "stdio"),),
+        reached_as=(("type", "http"),),
+        then="Start Claude Code anew; /mcp lists the server.",
+        key_from=FROM_ENVIRONMENT,
+    ),
+    # cursor.com/docs/mcp: ~/.cursor/mcp.json; ${env:NAME} is filled in in command, args, env, url and headers.
+    Host(
+        name="cursor",
+        title="Cursor",
+        section="mcpServers",
+        places=lambda machine: (machine.home / ".cursor" / "mcp.json",),
+        format="jsonc",
+        refers=f"${{env:{KEY}}}",
+        then="Switch the server on in Cursor's settings, under MCP.",
+        key_from=FROM_ENVIRONMENT,
+    ),
+    # code.visualstudio.com/docs/agents/reference/mcp-configuration: `servers` and `inputs` of the user profile's
+    # mcp.json; a promptString with `password` is asked for once and kept in the system's secret storage.
+    Host(
+        name="vscode",
+        title="VS Code",
+        section="servers",
+        places=lambda machine: (machine.applications / "Code" / "User" / "mcp.json",),
+        format="jsonc",
+        refers=f"${{input:{INPUT}}}",
+        started_as=(("type", "stdio"),),
+        reached_as=(("type", "http"),),
+        then="Run “MCP: List Servers” in VS Code and start it.",
+        key_from="VS Code asks for your key when it first starts the server, and keeps it in the system's secret storage.",
+    ),
+    # developers.openai.com/codex/mcp and config-reference: `env_vars` are passed on to a local server, and
+    # `bearer_token_env_var` is sent to a remote one; CODEX_HOME moves the folder.
+    Host(
+        name="codex",
+        title="Codex",
+        section="mcp_servers",
+        places=lambda machine: (machine.folder("CODEX_HOME", ".codex") / "config.toml",),
+        format="toml",
+        then="Start Codex anew; /mcp lists the server.",
+        key_from=FROM_ENVIRONMENT,
+    ),
+    # geminicli.com/docs/reference/configuration: ~/.gemini/settings.json (GEMINI_CLI_HOME stands in for home);
+    # comments are taken; $VAR and ${VAR} are filled in in every string; `httpUrl` is streamable HTTP, `url` is SSE.
+    Host(
+        name="gemini",
+        title="Gemini CLI",
+        section="mcpServers",
+        places=lambda machine: (machine.folder("GEMINI_CLI_HOME") / ".gemini" / "settings.json",),
+        format="jsonc",
+        refers=f"${{{KEY}}}",
+        address="httpUrl",
+        then="Start Gemini CLI anew; /mcp lists the server.",
+        key_from=FROM_ENVIRONMENT,
+    ),
+    # docs.windsurf.com/windsurf/cascade/mcp: ~/.codeium/windsurf/mcp_config.json; ${env:NAME} is filled in in command,
+    # args, env, serverUrl, url and headers.
+    Host(
+        name="windsurf",
+        title="Windsurf",
+        section="mcpServers",
+        places=lambda machine: (machine.home / ".codeium" / "windsurf" / "mcp_config.json",),
+        format="jsonc",
+        refers=f"${{env:{KEY}}}",
+        address="serverUrl",
+        then="Press refresh in Windsurf's list of MCP servers.",
+        key_from=FROM_ENVIRONMENT,
+    ),
+    # zed.dev/docs/ai/mcp and configuring-zed: `context_servers` of settings.json. Nothing is filled in, in headers
+    # neither (zed-industries/zed issue 60459, open in July 2026), so the key stands in the file.
+    Host(
+        name="zed",
+        title="Zed",
+        section="context_servers",
+        places=_zed,
+        format="jsonc",
+        then="Zed notices by itself: the server's dot in the agent panel's settings turns green.",
+    ),
+)

@@ -1,0 +1,107 @@
+"""`install` and `uninstall` as a person meets them: what is asked, and what is said."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from inferencesh_mcp.hosts import KEY, Local, Machine, Remote, installing
+from inferencesh_mcp.settings import FOREIGN, PREFIX, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from inferencesh_mcp.hosts import Host
+    from inferencesh_mcp.hosts.installing import Done
+
+WHERE_TO_GET_ONE = "Get a key at https://inference.sh."
+
+
+def show(named: str, name: str, url: str | None, *, program: str, platform: str, environ: Mapping[str, str]) -> None:
+    """Write the entry to stdout and say on stderr where it goes; no key is in it."""
+    host = installing.host_named(named)
+    server = _server(host, url, program, environ)
+    click.echo(installing.shown(host, installing.checked_name(name), server), nl=False)
+    click.echo(f"This goes into {installing.place(host, Machine.this(platform, environ))}. {_key_from(host)}", err=True)
+
+
+def install(named: str, name: str, url: str | None, *, program: str, platform: str, environ: Mapping[str, str]) -> None:
+    """Write the entry, and say what was done and what is left to do.
+
+    Raises:
+        HostFileRefused, InvalidInput: nothing was changed; the text says why.
+    """
+    host, machine = installing.host_named(named), Machine.this(platform, environ)
+    server = _server(host, url, program, environ)
+    in_file = server.needs_key and host.refers is None and host.format != "toml"
+    old = installing.found(host, installing.checked_name(name), machine)
+    key = _key(host, installing.key_in(old), environ) if in_file else ""
+    done = installing.install(host, name, server, machine=machine, key=key)
+    click.echo(_done(host, name, done))
+    for line in _left_to_do(host, server, done, key=key, key_is_set=bool(environ.get(KEY))):
+        click.echo(line)
+
+
+def uninstall(named: str, name: str, *, platform: str, environ: Mapping[str, str]) -> None:
+    """Take the entry out, and say what was done."""
+    host = installing.host_named(named)
+    done = installing.uninstall(host, installing.checked_name(name), machine=Machine.this(platform, environ))
+    click.echo(_done(host, name, done))
+
+
+def _server(host: Host, url: str | None, program: str, environ: Mapping[str, str]) -> Local | Remote:
+    if url is not None:
+        return installing.remote(url, host)
+    settings = {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and name not in FOREIGN | {KEY} and value.strip()
+    }
+    return installing.local(Path(program), environ, settings)
+
+
+def _key(host: Host, old: str, environ: Mapping[str, str]) -> str:
+    """The key that shall stand in the file: the one that does, else the one that is set, else what the person types."""
+    key = old or environ.get(KEY, "")
+    if not key and sys.stdin.isatty():
+        question = f"Your inference.sh key, which {host.title} keeps in its file (Enter: put it in later)"
+        key = str(click.prompt(question, default="", hide_input=True, show_default=False, err=True)).strip()
+    Settings.from_environ({KEY: key})  # refuses what can be no key, without showing it
+    return key
+
+
+def _done(host: Host, name: str, done: Done) -> str:
+    match done.what:
+        case "unchanged":
+            return f"{host.title}: nothing to do. {done.path}"
+        case "removed":
+            kept = f" What was there is in {done.backup}" if done.backup else ""
+            return f"{host.title}: took {name} out of {done.path}.{kept}"
+        case _:
+            kept = f" What was there before is in {done.backup}" if done.backup else ""
+            return f"{host.title}: {done.what} {name} in {done.path}.{kept}"
+
+
+def _key_from(host: Host) -> str:
+    if host.key_from:
+        return host.key_from.format(title=host.title)
+    return f"{host.title} fills in nothing, so your key has to stand there itself."
+
+
+def _left_to_do(host: Host, server: Local | Remote, done: Done, *, key: str, key_is_set: bool) -> Iterator[str]:
+    if not server.needs_key:
+        yield "It is the sandbox: no key is needed, and nothing is real."
+    elif host.key_from:
+        yield _key_from(host)
+        if "variable" in host.key_from and not key_is_set:
+            yield f"{KEY} is not set here. {WHERE_TO_GET_ONE}"
+    elif key:
+        yield f"Your key is in the file: {host.title} has no other place for it."
+        if done.path.anchor == "/" and done.path.stat().st_mode & 0o077:
+            yield f"Others on this machine can read it: chmod 600 '{done.path}'"
+    else:
+        yield f"Put your key in: {'Authorization' if isinstance(server, Remote) else KEY} in {done.path}. {WHERE_TO_GET_ONE}"
+    yield host.then

@@ -1,0 +1,122 @@
+"""A host's configuration on disk: read with its encoding kept, and replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from inferencesh_mcp.errors import HostFileRefused
+
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+PRIVATE = 0o600
+"""Of a file that we make: it may come to hold a key."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file as it was read; `raw` is None when there is none."""
+
+    path: Path
+    """Where it really is: a symbolic link is followed, and stays."""
+    raw: bytes | None
+    mark: bytes = b""
+    encoding: str = "utf-8"
+    mode: int = PRIVATE
+
+    @property
+    def text(self) -> str:
+        return (self.raw or b"")[len(self.mark) :].decode(self.encoding)
+
+    def written(self, text: str) -> bytes:
+        return self.mark + text.encode(self.encoding)
+
+
+def read(named: Path) -> Kept:
+    """Read a configuration, or find that there is none yet.
+
+    Raises:
+        HostFileRefused: something else is there, or it cannot be read as text.
+    """
+    path = Path(os.path.realpath(named))
+    try:
+        told = path.lstat()
+        if not stat.S_ISREG(told.st_mode):
+            what = "a folder" if path.is_dir() else "a link that leads nowhere" if path.is_symlink() else "no file"
+            raise HostFileRefused(message=f"{named} is {what}.", next_step="Move it away and try again.")
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return Kept(path, None)
+    except (OSError, ValueError) as exc:
+        raise HostFileRefused(message=f"{named} cannot be read: {_why(exc)}.") from exc
+    mark, encoding = next(((mark, name) for mark, name in _MARKS if raw.startswith(mark)), (b"", "utf-8"))
+    kept = Kept(path, raw, mark, encoding, stat.S_IMODE(told.st_mode))
+    try:
+        whole = kept.written(kept.text) == raw
+    except UnicodeDecodeError:
+        whole = False
+    if not whole:
+        raise HostFileRefused(message=f"{named} is no UTF-8 text.", next_step="Save it as UTF-8 and try again.")
+    return kept
+
+
+def replace(kept: Kept, raw: bytes | None, *, backup: Path | None = None) -> None:
+    """Put `raw` in the place of what was read, or remove the file; first keep what was there in `backup`.
+
+    It is there as a whole or not at all, with the same mode, and not when somebody else changed the file meanwhile.
+
+    Raises:
+        HostFileRefused: it cannot be written, or is not what it was.
+    """
+    path = kept.path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Replacing asks for the folder's leave alone, and the administrator has every leave: what says read-only is left.
+        for what, place in (("it", path), ("its folder", path.parent)):
+            if place.exists() and not place.stat().st_mode & 0o222:
+                raise HostFileRefused(
+                    message=f"{path} cannot be written: {what} is read-only.",
+                    next_step="Make it writable, then try again.",
+                )
+        if backup and kept.raw is not None:
+            _write(backup, kept.raw, kept.mode)
+        if (path.read_bytes() if path.exists() else None) != kept.raw:
+            raise HostFileRefused(message=f"{path} was changed by somebody else just now.", next_step="Try again.")
+        if raw is None:
+            path.unlink(missing_ok=True)
+        else:
+            _write(path, raw, kept.mode)
+    except OSError as exc:
+        raise HostFileRefused(message=f"{path} cannot be written: {_why(exc)}.") from exc
+
+
+def _write(path: Path, raw: bytes, mode: int) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    new = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        new.chmod(mode)
+        if path.exists() and hasattr(os, "chown"):
+            owner = path.stat()
+            with suppress(PermissionError):
+                os.chown(new, owner.st_uid, owner.st_gid)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+    if hasattr(os, "O_DIRECTORY"):
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _why(exc: Exception) -> str:
+    return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)

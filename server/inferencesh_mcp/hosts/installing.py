@@ -1,0 +1,215 @@
+"""Put the server into a host's configuration, and take it out again as if it had never been there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from inferencesh_mcp.errors import HostFileRefused, InvalidInput
+from inferencesh_mcp.hosts import HOSTS, KEY, PLACEHOLDER, Local, Remote, documents, files, table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from inferencesh_mcp.hosts import Host, Machine
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")  # no underscore: Gemini CLI; short: hosts put it before every tool's name
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of the file."""
+
+    what: Literal["created", "added", "updated", "removed", "unchanged"]
+    path: Path
+    backup: Path | None = None
+
+
+def host_named(name: str) -> Host:
+    return next(host for host in HOSTS if host.name == name)
+
+
+def checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(message=f'--name is "{name}", but must be up to 24 of a-z, 0-9 and -, a letter first.')
+    return name
+
+
+def remote(url: str, host: Host) -> Remote:
+    """The server at an address.
+
+    Raises:
+        InvalidInput: a key must not be sent there, or the host's file takes no address.
+    """
+    parts = urlsplit(url)
+    secure = {"https", "http"} if parts.hostname in {"127.0.0.1", "::1", "localhost"} else {"https"}
+    if parts.scheme not in secure or not parts.hostname or "@" in parts.netloc:
+        raise InvalidInput(message="--http must be an https:// address, or http:// on this machine.")
+    if not host.address:
+        raise InvalidInput(
+            message=f"{host.title} takes no remote server from its file.",
+            next_step=f"Add {url} in its settings under Connectors, as a custom connector; it signs in with OAuth.",
+        )
+    return Remote(url)
+
+
+def local(program: Path, environ: Mapping[str, str], settings: Mapping[str, str]) -> Local:
+    """The server as it is installed here. `program` is the Python that runs this.
+
+    Hosts do not search the PATH of a terminal, so the path is absolute. What `uvx` has made for this one run may be
+    gone tomorrow: then it is `uvx` that the host shall start.
+    """
+    told = tuple(settings.items())
+    if any(part.startswith(("archive-v", "environments-v")) for part in program.parts):  # of uv's cache
+        return Local(shutil.which("uvx", path=environ.get("PATH")) or "uvx", ("inferencesh-mcp",), told)
+    for name in ("inferencesh-mcp", "inferencesh-mcp.exe"):
+        if (command := program.parent / name).is_file():
+            return Local(str(command), (), told)
+    return Local(str(program), ("-m", "inferencesh_mcp"), told)
+
+
+def place(host: Host, machine: Machine) -> Path:
+    """The file of this host on this machine."""
+    places = [Path(path) for path in host.places(machine)]
+    return next((path for path in reversed(places) if path.exists()), places[0])
+
+
+def shown(host: Host, name: str, server: Local | Remote) -> str:
+    """What would be written, alone and without a key."""
+    text = documents.put(host, "", name, host.entry(server, PLACEHOLDER))
+    return text if text.endswith("\n") else text + "\n"
+
+
+def found(host: Host, name: str, machine: Machine) -> Any:
+    """The entry of that name as it is now; None when there is none."""
+    path = place(host, machine)
+    return _read(host, path)[1].get(name)
+
+
+def key_in(entry: Any) -> str:
+    """The key that an entry holds, so that it need not be asked for again."""
+    headers, env = table(table(entry).get("headers")), table(table(entry).get("env"))
+    key = str(headers.get("Authorization", "")).removeprefix("Bearer ") or str(env.get(KEY, ""))
+    return "" if "$" in key or key == PLACEHOLDER else key
+
+
+def is_ours(entry: Any) -> bool:
+    """Whether an entry starts this server, or reaches one with a key of inference.sh."""
+    told = json.dumps(entry)
+    return "inferencesh" in told or KEY in told
+
+
+def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, key: str = "") -> Done:
+    """Write the entry. What was there before is kept in a backup beside the file.
+
+    Raises:
+        HostFileRefused: the file is not what it should be, or has a server of somebody else's under that name.
+    """
+    path = place(host, machine)
+    kept, servers = _read(host, path)
+    entry = host.entry(server, key)
+    old = servers.get(name)
+    if old is not None and not is_ours(old) and not (isinstance(server, Remote) and server.url in json.dumps(old)):
+        raise HostFileRefused(
+            message=f"{path} has another server named {name}.", next_step="Choose another name with --name."
+        )
+    try:
+        text = documents.put(host, kept.text, name, entry)
+    except HostFileRefused as exc:
+        raise _naming(path, exc) from exc
+    text = _edited(host, path, name, kept.text, text)
+    if text == kept.text and kept.raw is not None:
+        return Done("unchanged", path)
+    backup = _backup(path, name)
+    before = _before(host, name, kept, backup)
+    keep = kept.raw is not None and before is None  # else the backup is what was there before the first time
+    files.replace(kept, kept.written(text), backup=backup if keep else None)
+    what: Literal["created", "added", "updated"]
+    what = "created" if kept.raw is None else "added" if old is None else "updated"
+    return Done(what, path, backup if backup.exists() else None)
+
+
+def uninstall(host: Host, name: str, *, machine: Machine) -> Done:
+    """Take the entry out: to the byte what was there before, where nobody else has changed the file since.
+
+    Raises:
+        HostFileRefused: the file is not what it should be, or the server of that name is somebody else's.
+    """
+    path = place(host, machine)
+    kept, servers = _read(host, path)
+    if name not in servers:
+        return Done("unchanged", path)
+    if not is_ours(servers[name]) and "command" in servers[name]:
+        raise HostFileRefused(message=f"{path} has another server named {name}; it was left there.")
+    backup = _backup(path, name)
+    before = _before(host, name, kept, backup)
+    if before is not None:
+        files.replace(kept, before)
+        backup.unlink()
+        return Done("removed", path)
+    if not backup.exists() and kept.text == documents.put(host, "", name, servers[name]):
+        files.replace(kept, None)  # we made it, and nothing else is in it
+        return Done("removed", path)
+    text = documents.take(host, kept.text, name, before=_content(host, backup))
+    text = _edited(host, path, name, kept.text, text)
+    files.replace(kept, kept.written(text), backup=backup)
+    return Done("removed", path, backup)
+
+
+def _backup(path: Path, name: str) -> Path:
+    return Path(f"{path}.before-{name}")
+
+
+def _before(host: Host, name: str, kept: files.Kept, backup: Path) -> bytes | None:
+    """What was there before the server was put in: the backup, if putting it in there gives what is here now."""
+    try:
+        then, servers = _read(host, backup)
+        entry = documents.servers(host, kept.text).get(name)
+        if then.raw is None or name in servers or entry is None:
+            return None
+        return then.raw if then.written(documents.put(host, then.text, name, entry)) == kept.raw else None
+    except HostFileRefused:
+        return None
+
+
+def _content(host: Host, backup: Path) -> Mapping[str, Any]:
+    """What the backup says, without what is ours under another name."""
+    try:
+        text = files.read(backup).text
+        for name, entry in documents.servers(host, text).items():
+            if is_ours(entry):
+                text = documents.take(host, text, name, before={})
+        return documents.content(host, text)
+    except HostFileRefused:
+        return {}
+
+
+def _read(host: Host, path: Path) -> tuple[files.Kept, Mapping[str, Any]]:
+    kept = files.read(path)
+    try:
+        return kept, documents.servers(host, kept.text)
+    except HostFileRefused as exc:
+        raise _naming(path, exc) from exc
+
+
+def _edited(host: Host, path: Path, name: str, old: str, new: str) -> str:
+    """Let nothing be written that would say something else about anything else."""
+    try:
+        if documents.changes_only(host, old, new, name):
+            return new
+    except HostFileRefused:
+        pass
+    raise HostFileRefused(
+        message=f"{path} is written in a way that cannot be edited safely; it was left as it is.",
+        next_step=f"Edit it by hand: inferencesh-mcp install {host.name} --print shows the entry.",
+    )
+
+
+def _naming(path: Path, exc: HostFileRefused) -> HostFileRefused:
+    told = exc.message if exc.message.startswith(str(path)) else f"{path} {exc.message}"
+    return HostFileRefused(message=told, next_step=exc.next_step or "Mend it, then try again; it was left as it is.")

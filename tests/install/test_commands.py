@@ -1,0 +1,107 @@
+"""`install` and `uninstall` as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inferencesh_mcp.cli import HOSTS as NAMES
+from inferencesh_mcp.hosts import HOSTS, KEY
+from tests.test_cli import call
+
+SECRET = "inf_test_CANARY_91ab"
+CURSOR = Path(".cursor/mcp.json")
+
+
+def test_every_host_of_the_table_can_be_named() -> None:
+    assert tuple(host.name for host in HOSTS) == NAMES
+
+
+def test_in_and_out(tmp_path: Path) -> None:
+    """It says what it did and what is left to do; a flag of this start is a variable of the server's."""
+    path = tmp_path / CURSOR
+    put_in = call("--wait-seconds", "50", "install", "cursor", HOME=str(tmp_path), INFERENCE_API_KEY=SECRET)
+
+    assert (0, "") == (put_in.returncode, put_in.stderr)
+    assert f"Cursor: created inference in {path}." in put_in.stdout
+    assert f"takes it from the variable {KEY}" in put_in.stdout
+    entry = json.loads(path.read_text("utf-8"))["mcpServers"]["inference"]
+    assert {KEY: "${env:INFERENCE_API_KEY}", "INFERENCE_WAIT_SECONDS": "50"} == entry["env"]
+    assert SECRET not in put_in.stdout + path.read_text("utf-8")
+    version = subprocess.run(
+        [entry["command"], *entry["args"], "--version"], capture_output=True, text=True, check=True
+    )
+    assert version.stdout.startswith("inferencesh-mcp ")
+
+    taken_out = call("uninstall", "cursor", HOME=str(tmp_path))
+    assert (0, f"Cursor: took inference out of {path}.\n") == (taken_out.returncode, taken_out.stdout)
+    assert not path.exists()
+
+
+def test_print_only_shows_and_shows_no_key(tmp_path: Path) -> None:
+    told = call("install", "zed", "--print", "--name", "mine", HOME=str(tmp_path), INFERENCE_API_KEY=SECRET)
+
+    assert 0 == told.returncode
+    assert {"mine"} == json.loads(told.stdout)["context_servers"].keys()
+    assert str(tmp_path / ".config" / "zed" / "settings.json") in told.stderr
+    assert SECRET not in told.stdout + told.stderr
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_done_is_said_and_nothing_is_changed(tmp_path: Path) -> None:
+    path = tmp_path / CURSOR
+    path.parent.mkdir()
+    path.write_text('{"mcpServers": {,}}')
+
+    told = call("install", "cursor", HOME=str(tmp_path))
+
+    assert (1, "") == (told.returncode, told.stdout)
+    assert f"inferencesh-mcp: {path} is not valid JSON at line 1, column 17" in told.stderr
+    assert '{"mcpServers": {,}}' == path.read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal")
+def test_a_key_that_must_stand_in_the_file_is_asked_for_and_not_shown(tmp_path: Path) -> None:
+    """And not asked for again: the second time it is taken from there."""
+    ours, theirs = os.openpty()
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("INFERENCE_")}
+    command = [sys.executable, "-m", "inferencesh_mcp", "install", "claude-desktop"]
+    with subprocess.Popen(
+        command, env=clean | {"HOME": str(tmp_path)}, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        asked = b""
+        while b"later)" not in asked:
+            asked += process.stderr.read(1)
+        os.write(ours, f"{SECRET}\n".encode())
+        out, err = process.communicate(timeout=20)
+    shown = os.read(ours, 1000) if _readable(ours) else b""
+    os.close(ours)
+    os.close(theirs)
+
+    assert 0 == process.returncode, err
+    path = tmp_path / ".config" / "Claude" / "claude_desktop_config.json"
+    assert SECRET == json.loads(path.read_text("utf-8"))["mcpServers"]["inference"]["env"][KEY]
+    assert b"Your key is in the file" in out
+    assert SECRET.encode() not in out + asked + err + shown
+    assert "nothing to do" in call("install", "claude-desktop", HOME=str(tmp_path)).stdout
+
+
+def _readable(handle: int) -> bool:
+    import select
+
+    return bool(select.select([handle], [], [], 0)[0])
+
+
+def test_a_key_that_can_be_none_is_refused_unseen(tmp_path: Path) -> None:
+    told = call("install", "zed", HOME=str(tmp_path), INFERENCE_API_KEY=f"{SECRET} and more")
+
+    assert (2, "") == (told.returncode, told.stdout)
+    assert SECRET not in told.stderr
+    assert [] == list(tmp_path.iterdir())
