@@ -7,21 +7,26 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import anyio
 from mcp.server import MCPServer
 from mcp.server.request_state import RequestStateSecurity
+from mcp.server.subscriptions import InMemorySubscriptionBus
 
-from inferencesh_mcp import __version__
+from inferencesh_mcp import __version__, prompts, resources
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.caller import Shared, principal_of
 from inferencesh_mcp.flows.catalogue import Catalogue
 from inferencesh_mcp.flows.folders import Folders
+from inferencesh_mcp.flows.grouping import ungrouped
 from inferencesh_mcp.flows.starting import Live
+from inferencesh_mcp.flows.watching import Watching
 from inferencesh_mcp.tools import agents, apps, files, sessions, tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from mcp.server.mcpserver.tools import Tool
+    from mcp.server.subscriptions import SubscriptionBus
 
     from inferencesh_mcp.settings import Settings
 
@@ -41,17 +46,23 @@ Connect = Callable[..., Transport]
 
 def build(settings: Settings, *, network: Connect = Transport) -> MCPServer[Shared]:
     """Put the server together. Nothing is opened, read or sent before its first request needs it."""
-    return MCPServer(
+    bus = InMemorySubscriptionBus()
+    server = MCPServer(
         NAME,
         title="inference.sh" + (" (sandbox)" if settings.sandbox else ""),
         version=__version__,
         instructions=INSTRUCTIONS + (SANDBOXED if settings.sandbox else ""),
         website_url="https://inference.sh",
         tools=tools(settings),
-        lifespan=lambda _: _living(settings, network),
+        lifespan=lambda _: _living(settings, network, bus),
         log_level=settings.log_level,
         request_state_security=RequestStateSecurity(keys=[secrets.token_bytes(32)], bind_principal=principal_of),
+        cache_hints=resources.CACHED,
+        subscriptions=bus,
     )
+    resources.offer(server, settings)
+    prompts.offer(server, settings)
+    return server
 
 
 SANDBOXED = "\nThis is the sandbox: an imitation of inference.sh inside this process. Nothing here costs or is real."
@@ -67,17 +78,23 @@ def tools(settings: Settings) -> list[Tool]:
 
 
 @asynccontextmanager
-async def _living(settings: Settings, network: Connect) -> AsyncGenerator[Shared]:
+async def _living(settings: Settings, network: Connect, bus: SubscriptionBus) -> AsyncGenerator[Shared]:
     async with _upstream(settings) as base_url:
         transport = network(base_url, proxy_url=settings.proxy_url, client=f"inferencesh-mcp/{__version__}")
         try:
-            yield Shared(
-                settings=settings,
-                transport=transport,
-                folders=Folders(allowed=settings.allowed_dirs, saving=settings.saving_to),
-                catalogue=Catalogue(),
-                live=Live(settings.max_concurrent_runs),
-            )
+            with ungrouped():
+                async with anyio.create_task_group() as group:
+                    yield Shared(
+                        settings=settings,
+                        transport=transport,
+                        folders=Folders(allowed=settings.allowed_dirs, saving=settings.saving_to),
+                        catalogue=Catalogue(),
+                        live=Live(settings.max_concurrent_runs),
+                        bus=bus,
+                        watching=Watching(group, resources.telling(bus)),
+                        group=group,
+                    )
+                    group.cancel_scope.cancel()
         finally:
             await transport.aclose()
 

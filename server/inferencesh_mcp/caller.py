@@ -23,12 +23,15 @@ _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from anyio.abc import TaskGroup
     from mcp.server.context import ServerRequestContext
+    from mcp.server.subscriptions import SubscriptionBus
 
     from inferencesh_mcp.api.transport import Transport
     from inferencesh_mcp.flows.catalogue import Catalogue
     from inferencesh_mcp.flows.folders import Folders
     from inferencesh_mcp.flows.starting import Live
+    from inferencesh_mcp.flows.watching import Watching
     from inferencesh_mcp.settings import Settings
 
 
@@ -45,6 +48,11 @@ class Shared:
     folders: Folders
     catalogue: Catalogue
     live: Live
+    bus: SubscriptionBus
+    """What changed, for whoever listens: the one bus of this server, in both eras."""
+    watching: Watching
+    group: TaskGroup
+    """For work that outlives the request that began it; it ends with the server."""
     decided_elsewhere: Remembered[str] = field(default_factory=lambda: Remembered[str](4_096))
     """Principals whose key the platform lets decide nothing: they are sent to the page at once."""
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)

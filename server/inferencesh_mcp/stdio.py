@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import anyio
 from anyio import to_thread
 from mcp import MCPError
+from mcp.server.lowlevel import NotificationOptions
 from mcp.server.stdio import stdio_server
 from mcp_types import INVALID_REQUEST
 
@@ -47,7 +48,9 @@ async def _serve(server: MCPServer[Shared]) -> None:
         group.start_soon(_end_on_signal, group.cancel_scope)
         lines = cast("anyio.AsyncFile[str]", _Lines(sys.stdin.buffer))
         async with stdio_server(stdin=lines) as (incoming, outgoing):
-            await low.run(incoming, outgoing, low.create_initialization_options())
+            # The older era is told here what the newer one sees for itself: pinned apps' tools may change.
+            options = low.create_initialization_options(NotificationOptions(tools_changed=True))
+            await low.run(incoming, outgoing, options)
         group.cancel_scope.cancel()
 
 

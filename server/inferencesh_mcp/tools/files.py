@@ -9,6 +9,7 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from inferencesh_mcp.api.models import File
+from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.errors import InvalidInput, NotFound
 from inferencesh_mcp.flows import saving, uploading
@@ -44,8 +45,7 @@ async def file_upload(
             file = await uploading.upload(who.api, given, report, name=filename, public=public)
         else:
             file = await uploading.store(who, source, report, name=filename, content_type=content_type, public=public)
-    text = f"Uploaded {_line(file)}"
-    return answer(text, _told(file), [FileLink(url=file.uri, mime_type=file.content_type, bytes=file.size)])
+    return shown_file(file, "Uploaded ")
 
 
 def _ticket(ticket: uploading.Ticket) -> CallToolResult:
@@ -111,15 +111,21 @@ async def file_save(
     return answer("Saved:\n" + "\n".join(lines), {"files": files})
 
 
+def shown_file(file: File, what: str = "") -> CallToolResult:
+    """Show a file's record: its address, name, kind and size."""
+    link = FileLink(url=file.uri, mime_type=file.content_type, bytes=file.size)
+    return answer(f"{what}{_line(file)}", _told(file), [link])
+
+
 def _line(file: File) -> str:
-    return f"{file.filename} ({file.content_type}, {size(file.size or 0)}): {file.uri} (file_id {file.id})"
+    return f"{clean(file.filename, 255)} ({file.content_type}, {size(file.size or 0)}): {file.uri} (file_id {file.id})"
 
 
 def _told(file: File) -> dict[str, Any]:
     told = {
         "uri": file.uri,
         "file_id": file.id,
-        "filename": file.filename,
+        "filename": clean(file.filename, 255),
         "content_type": file.content_type,
         "bytes": file.size,
         "created_at": file.created_at.isoformat() if file.created_at else None,

@@ -178,7 +178,7 @@ def _link(file: FileLink) -> ResourceLink:
 def failure(exc: InferenceError) -> CallToolResult:
     """Show why nothing, or nothing certain, came of a call: the code, what was started, and what to do."""
     known = {"task_id": exc.task_id} if exc.task_id else {}
-    return answer(_failure_text(exc), {**known, "error": error_of(exc)}, failed=True)
+    return answer(failure_text(exc), {**known, "error": error_of(exc)}, failed=True)
 
 
 def error_of(exc: InferenceError) -> dict[str, Any]:
@@ -224,7 +224,8 @@ def _consequence(exc: InferenceError) -> str:
             return "Whether a run was started is unknown."
 
 
-def _failure_text(exc: InferenceError) -> str:
+def failure_text(exc: InferenceError) -> str:
+    """A failure in words: the code, what failed, what was started, and what to do next."""
     lines = [f"{exc.code}: {_sentence(exc.message)}"]
     lines += [f"- {need.message}{f' → {need.action}' if need.action else ''}" for need in exc.requirements]
     if exc.suggestions:

@@ -52,7 +52,7 @@ async def task_list(
     who = caller(ctx)
     app_id = (await who.catalogue.app(who.api, who.principal, AppRef.parse(app))).id if app else ""
     page = await who.api.list_tasks(status=status, app=app_id, limit=limit, cursor=cursor)
-    tasks = [_line(who, task) for task in page.items]
+    tasks = [line_of(who, task) for task in page.items]
     more = {"next_cursor": page.next_cursor} if page.has_next and page.next_cursor else {}
     lines = [f"{task['task_id']} {task['status']} {task.get('app', '')} {task['created_at']}" for task in tasks] or [
         "No tasks."
@@ -61,7 +61,8 @@ async def task_list(
     return answer("\n".join(lines), {"tasks": tasks, **more})
 
 
-def _line(who: Caller, task: Task) -> dict[str, str]:
+def line_of(who: Caller, task: Task) -> dict[str, str]:
+    """A task in a list: what it is of, where it stands, and since when."""
     told = {"task_id": task.id, "status": task.status, "app": task.app.ref if task.app else who.catalogue.name(who.principal, task.app_id), "created_at": str(task.created_at or ""),
             "error": clean(task.error or "", 160)}  # fmt: skip
     return {name: value for name, value in told.items() if value}

@@ -1,0 +1,103 @@
+"""Resources: tasks, files, sessions, chats and apps by address, for hosts that let people pick and pin them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mcp.server.caching import CacheHint
+from mcp.server.mcpserver import Context
+from mcp_types import (
+    CompleteRequestParams,
+    CompleteResult,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
+    NotificationParams,
+    PaginatedRequestParams,
+    ReadResourceRequestParams,
+    SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
+    UnsubscribeRequestParams,
+)
+
+from inferencesh_mcp.caller import caller
+from inferencesh_mcp.errors import InferenceError, NotFound
+from inferencesh_mcp.resources.completing import completed
+from inferencesh_mcp.resources.failing import told_to_host
+from inferencesh_mcp.resources.listing import listed
+from inferencesh_mcp.resources.reading import read
+from inferencesh_mcp.resources.subscribing import Subscriptions, telling, truthful
+from inferencesh_mcp.resources.templates import SCHEME, found, offered
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from mcp.server import MCPServer
+    from mcp.server.caching import CacheableMethod
+    from mcp.server.context import ServerRequestContext
+
+    from inferencesh_mcp.caller import Ctx, Shared
+    from inferencesh_mcp.settings import Settings
+
+    Request = ServerRequestContext[Shared, Any]
+
+__all__ = ["CACHED", "offer", "telling"]
+
+# Settled when the server starts, and the same for whoever asks: no key is needed to see them.
+CACHED: Mapping[CacheableMethod, CacheHint] = {
+    "resources/templates/list": CacheHint(ttl_ms=300_000, scope="public"),
+    "prompts/list": CacheHint(ttl_ms=300_000, scope="public"),
+}
+
+
+def offer(server: MCPServer[Shared], settings: Settings) -> None:
+    """Give the server our resources, beside those that are registered on it."""
+    low = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
+    stock_read = _handler(server, "resources/read")
+
+    async def read_one(ctx: Request, params: ReadResourceRequestParams) -> Any:
+        if not params.uri.startswith(SCHEME):
+            return await stock_read(ctx, params)
+        match = found(settings, params.uri)
+        if match is None:
+            with told_to_host(params.uri):
+                raise NotFound(
+                    message="There is no such resource", next_step="resources/templates/list names the kinds."
+                )
+        return await read(_context(ctx), params.uri, *match)
+
+    async def list_page(ctx: Request, params: PaginatedRequestParams) -> ListResourcesResult:
+        own = [] if params.cursor else await server.list_resources()
+        try:
+            who = caller(_context(ctx))
+        except InferenceError:  # no key, or none that is one: there is nobody whose recent things could be listed
+            return ListResourcesResult(resources=own)
+        page = await listed(who, offered(settings), params.cursor)
+        return page.model_copy(update={"resources": [*own, *page.resources]})
+
+    async def list_templates(_: Request, __: PaginatedRequestParams) -> ListResourceTemplatesResult:
+        ours = [template.listed() for template in offered(settings)]
+        return ListResourceTemplatesResult(resource_templates=[*ours, *await server.list_resource_templates()])
+
+    async def complete(ctx: Request, params: CompleteRequestParams) -> CompleteResult:
+        with told_to_host("completion/complete"):
+            return CompleteResult(completion=await completed(caller(_context(ctx)), params))
+
+    def _context(ctx: Request) -> Ctx:
+        return Context(request_context=ctx, mcp_server=server)
+
+    low.add_request_handler("resources/read", ReadResourceRequestParams, read_one)
+    low.add_request_handler("resources/list", PaginatedRequestParams, list_page)
+    low.add_request_handler("resources/templates/list", PaginatedRequestParams, list_templates)
+    low.add_request_handler("completion/complete", CompleteRequestParams, complete)
+    subscriptions = Subscriptions(server, settings)
+    low.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, subscriptions.listen)
+    low.add_request_handler("resources/subscribe", SubscribeRequestParams, subscriptions.subscribe)
+    low.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, subscriptions.unsubscribe)
+    low.add_notification_handler("notifications/initialized", NotificationParams, subscriptions.connected)
+    server.middleware.append(truthful)
+
+
+def _handler(server: MCPServer[Shared], method: str) -> Callable[[Request, Any], Awaitable[Any]]:
+    entry = server._lowlevel_server.get_request_handler(method)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    assert entry  # noqa: S101 - MCPServer always serves it
+    return entry.handler
