@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format generate lock official conformance package bench clean
+.PHONY: help demo test check lint format generate lock official conformance package manifests bundle bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -18,7 +18,7 @@ demo: $(READY) ## See it work: a picture in, a picture out, no key and no networ
 test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest -q
 
-check: lint test package official conformance ## All that CI runs
+check: lint test package manifests official conformance ## All that CI runs
 
 lint: $(READY) ## Check style and types
 	@echo "Checking style and types" >&2
@@ -40,6 +40,11 @@ conformance: $(READY) ## Let the official MCP conformance suite judge the server
 
 package: $(READY) $(PACKAGING) ## Build the wheel and the sdist, and judge them, the image and the manifests
 	@PYTHON=$(PYTHON) $(BIN)/python tests/package/run.py
+
+manifests: $(READY) $(PACKAGING) ## Let their own tools judge what registries and hosts are given
+	@$(BIN)/python tests/install/judge.py
+
+bundle: manifests ## Pack the desktop bundle: dist/inferencesh-mcp-*.mcpb
 
 bench: $(READY) ## Measure, each figure as a ratio in one run
 	@$(BIN)/python -m tests.benchmarks

@@ -1,4 +1,4 @@
-"""What is written by the code about itself: the tools' contract, and the tables of the README.
+"""What is written by the code about itself: the tools' contract, the tables of the README, and `manifests/`.
 
 `make generate` writes it anew; the tests fail where it is stale, so that every change of a contract is seen in a diff.
 """
@@ -13,6 +13,7 @@ import anyio
 
 from inferencesh_mcp.app import OFFERS, build
 from inferencesh_mcp.settings import PREFIX, Settings
+from tests.manifests import FOLDER, badges, host_table, manifests
 
 ROOT = Path(__file__).parent.parent
 CONTRACT = ROOT / "tests" / "contract"
@@ -31,7 +32,7 @@ def as_file(tool: Any) -> str:
 
 def tables() -> dict[str, str]:
     """The README's tables by the name in their markers."""
-    return {"tools": _tools(), "settings": _settings()}
+    return {"tools": _tools(), "settings": _settings(), "badges": badges(), "hosts": host_table()}
 
 
 def _tools() -> str:
@@ -79,6 +80,9 @@ def write() -> None:
         stale.unlink()
     for name, tool in contract().items():
         (CONTRACT / f"{name}.json").write_text(as_file(tool), encoding="utf-8")
+    for path, text in manifests(contract()).items():
+        (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
+        (FOLDER / path).write_text(text, encoding="utf-8")
     README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 

@@ -1,0 +1,132 @@
+"""What hosts, registries and stores are given agrees with the code."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+from inferencesh_mcp import __version__
+from inferencesh_mcp.cli import HOSTS as NAMES
+from inferencesh_mcp.hosts import HOSTS, KEY, Host, documents
+from inferencesh_mcp.settings import PREFIX, Settings
+from tests.generated import README, ROOT, contract
+from tests.manifests import DESCRIPTION, FOLDER, REGISTERED, UVX, manifests
+
+VARIABLES = {PREFIX + name.upper() for name in Settings.model_fields}
+
+
+def read(name: str) -> Any:
+    return json.loads((FOLDER / name).read_text("utf-8"))
+
+
+def test_they_are_those_of_the_code() -> None:
+    """`make generate` writes them."""
+    expected = manifests(contract())
+    folders = [FOLDER / "hosts", FOLDER / "mcpb"]
+    there = {*FOLDER.glob("*.json"), *(path for folder in folders for path in folder.rglob("*") if path.is_file())}
+
+    assert set(expected) == {path.relative_to(FOLDER).as_posix() for path in there}
+    assert expected == {name: (FOLDER / name).read_text("utf-8") for name in expected}
+
+
+def test_they_say_what_the_project_says() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+    assert (project["description"], project["name"]) == (DESCRIPTION, read("mcpb/manifest.json")["name"])
+    assert f"<!-- mcp-name: {REGISTERED} -->" in README.read_text("utf-8")
+    assert len(DESCRIPTION) <= 100, "the registry takes no more"
+
+
+@pytest.mark.parametrize("name", ["server.json", "mcpb/manifest.json", "gemini-extension.json"])
+def test_the_version_is_this_one_wherever_there_is_one(name: str) -> None:
+    found = re.findall(r'"version": "([^"]+)"', (FOLDER / name).read_text("utf-8"))
+
+    assert {__version__} == set(found)
+
+
+def test_every_variable_that_is_named_anywhere_is_a_setting() -> None:
+    """In all of `manifests/`, and in the README."""
+    texts = [README.read_text("utf-8"), *(path.read_text("utf-8") for path in FOLDER.rglob("*") if path.is_file())]
+
+    assert set() == {name for text in texts for name in re.findall(r"\bINFERENCE_[A-Z_]+\b", text)} - VARIABLES
+
+
+def test_every_tool_that_is_named_anywhere_is_a_tool() -> None:
+    tools = contract()
+    named = {tool["name"]: tool["description"] for tool in read("mcpb/manifest.json")["tools"]}
+    in_readme = set(re.findall(r"`((?:app|task|file|session|agent|chat)_\w+)[`(]", README.read_text("utf-8")))
+
+    assert {name: tool["description"] for name, tool in tools.items()} == named
+    assert set() == in_readme - set(tools) - {"task_id", "chat_id", "session_id", "file_id"}
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
+def test_an_example_is_what_the_host_reads_and_holds_no_key(host: Host) -> None:
+    path = next((FOLDER / "hosts").glob(f"{host.name}.*"))
+
+    found = documents.servers(host, path.read_text("utf-8"))
+    assert {"inference": host.entry(UVX, "inf_your_key")} == dict(found)
+    assert set(re.findall(r"inf_\w+", path.read_text("utf-8"))) <= {"inf_your_key"}
+
+
+def test_the_badges_add_what_install_would_write() -> None:
+    links = re.findall(r"\)\]\((https://\S+)\)$", _between("badges"), re.MULTILINE)
+    cursor, vscode = (urlsplit(link) for link in links)
+    by_name = {host.name: host for host in HOSTS}
+
+    asked = parse_qs(cursor.query)
+    assert ("cursor.com", "/en/install-mcp", ["inference"]) == (cursor.hostname, cursor.path, asked["name"])
+    assert by_name["cursor"].entry(UVX) == json.loads(base64.b64decode(asked["config"][0]))
+
+    [target] = parse_qs(vscode.query)["url"]
+    assert target.startswith("vscode:mcp/install?")
+    told = json.loads(unquote(target.partition("?")[2]))
+    written = documents.content(by_name["vscode"], documents.put(by_name["vscode"], "", "inference", told_entry(told)))
+    assert ("inference", by_name["vscode"].entry(UVX)) == (told["name"], told_entry(told))
+    assert written["inputs"] == told["inputs"]
+    assert told["inputs"][0]["password"] is True
+
+
+def told_entry(told: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in told.items() if key not in {"name", "inputs"}}
+
+
+def test_a_secret_is_marked_as_one_wherever_it_can_be() -> None:
+    registry, bundle, gemini = read("server.json"), read("mcpb/manifest.json"), read("gemini-extension.json")
+    keys = [next(v for v in p["environmentVariables"] if v["name"] == KEY) for p in registry["packages"]]
+
+    assert all(key["isSecret"] and key["isRequired"] for key in (*keys, *registry["remotes"][0]["headers"]))
+    assert bundle["user_config"]["api_key"]["sensitive"]
+    assert "${user_config.api_key}" == bundle["server"]["mcp_config"]["env"][KEY]
+    assert {"envVar": KEY, "sensitive": True}.items() <= gemini["settings"][0].items()
+
+
+def test_the_readme_names_every_host_and_only_commands_that_there_are() -> None:
+    from inferencesh_mcp.cli import _group
+
+    text = README.read_text("utf-8")
+    named = re.findall(r"inferencesh-mcp install ([a-z-]+)", _between("hosts"))
+    commands = {
+        name for name in re.findall(r"inferencesh-mcp ([a-z]+)\b", text) if name not in {"install", "uninstall"}
+    }
+
+    assert list(NAMES) == named
+    assert commands <= set(_group.commands)
+
+
+def _between(name: str) -> str:
+    return README.read_text("utf-8").partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
+
+
+def test_what_the_bundle_is_packed_from_is_there() -> None:
+    manifest = read("mcpb/manifest.json")
+
+    assert Path(ROOT, manifest["server"]["entry_point"]).is_file()
+    assert manifest["server"]["mcp_config"]["args"][-1] == "inferencesh-mcp"
