@@ -117,13 +117,16 @@ async def in_memory(server: MCPServer[Any]) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def over_http(environ: dict[str, str]) -> AsyncIterator[Any]:
-    """The server on a loopback port, and the client's end of a connection to it that brings the caller's own key."""
-    settings = Settings.from_environ({name: value for name, value in environ.items() if name != "INFERENCE_API_KEY"})
-    key = environ.get("INFERENCE_API_KEY", "")
-    async with listening(face(build(settings), settings)) as url:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        async with httpx2.AsyncClient(headers=headers, timeout=60, verify=False) as http:
+async def over_http(environ: dict[str, str], mode: str = "") -> AsyncIterator[Any]:
+    """The server on a loopback port, and the client's end of a connection to it by somebody whom it lets in."""
+    from tests.modes import CHOSEN, let_in
+
+    async with let_in(mode or CHOSEN, environ) as (started_with, headers):
+        settings = Settings.from_environ(started_with)
+        async with (
+            listening(face(build(settings), settings)) as url,
+            httpx2.AsyncClient(headers=headers, timeout=60, verify=False) as http,
+        ):
             yield streamable_http_client(f"{url}/mcp", http_client=http)
 
 

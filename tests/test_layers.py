@@ -24,7 +24,10 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "prompts": ({"api", "caller", "settings"}, {"mcp", "mcp_types", "pydantic"}),
     "logs": ({"api", "settings"}, set()),
     "sandbox": (set(), {"anyio", "pydantic", "starlette", "uvicorn", "jsonschema"}),
-    "web": ({"caller", "settings", "errors"}, {"mcp", "starlette", "uvicorn"}),
+    "web": (
+        {"caller", "flows", "api", "settings", "errors"},
+        {"mcp", "starlette", "uvicorn", "h11", "jwt", "anyio", "pydantic"},
+    ),
     "app": (
         {"api", "caller", "flows", "tools", "resources", "prompts", "settings", "sandbox"},
         {"mcp", "anyio"},
@@ -34,7 +37,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "demo": ({"api", "errors"}, {"mcp", "mcp_types", "anyio"}),
     "doctor": ({"api", "hosts", "settings", "errors"}, {"anyio"}),
     "cli": (
-        {"app", "demo", "doctor", "hosts", "logs", "sandbox", "settings", "stdio", "web", "errors"},
+        {"app", "demo", "doctor", "flows", "hosts", "logs", "sandbox", "settings", "stdio", "web", "errors"},
         {"click", "anyio"},
     ),
     "__main__": ({"cli"}, set()),

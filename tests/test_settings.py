@@ -59,6 +59,33 @@ def test_every_variable_is_read() -> None:
             "0",
             'INFERENCE_MAX_CONCURRENT_RUNS is "0", but must be a whole number from 1 to 1000.',
         ),
+        ("HTTP_AUTH", "none", 'INFERENCE_HTTP_AUTH is "none", but must be caller, tokens or oauth.'),
+        (
+            "ALLOWED_HOSTS",
+            "*",
+            'INFERENCE_ALLOWED_HOSTS is "*", but must be host names such as mcp.example.com.',
+        ),
+        (
+            "ALLOWED_ORIGINS",
+            "https://app.example.com/",
+            'INFERENCE_ALLOWED_ORIGINS is "https://app.example.com/", but must be origins such as https://app.example.com.',
+        ),
+        (
+            "TRUSTED_PROXIES",
+            "0.0.0.0/0",
+            'INFERENCE_TRUSTED_PROXIES is "0.0.0.0/0", but must be IP addresses and networks such as 10.0.0.0/8.',
+        ),
+        (
+            "HTTP_TOKENS",
+            "igw_pasted_by_mistake",
+            "INFERENCE_HTTP_TOKENS must be name:sha256 pairs, separated by commas.",
+        ),
+        (
+            "OAUTH_ISSUER",
+            "http://login.example.com",
+            'INFERENCE_OAUTH_ISSUER is "http://login.example.com", but must be an https:// address, or http:// on this machine.',
+        ),
+        ("DRAIN_SECONDS", "1", 'INFERENCE_DRAIN_SECONDS is "1", but must be a number from 2 to 600.'),
         ("LOG_FORMAT", "xml", 'INFERENCE_LOG_FORMAT is "xml", but must be text or json.'),
         (
             "BASE_URL",

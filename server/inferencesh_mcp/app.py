@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver.tools import Tool
     from mcp.server.subscriptions import SubscriptionBus
 
+    from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.settings import Settings
 
 NAME = "inference"  # no underscore: Gemini CLI takes none; short: hosts put it before every tool's name
@@ -44,8 +45,12 @@ Connect = Callable[..., Transport]
 """How the server reaches the outside world: `Transport`, or one of its own with a clock that a test can turn."""
 
 
-def build(settings: Settings, *, network: Connect = Transport) -> MCPServer[Shared]:
-    """Put the server together. Nothing is opened, read or sent before its first request needs it."""
+def build(settings: Settings, *, network: Connect = Transport, stopping: Stopping | None = None) -> MCPServer[Shared]:
+    """Put the server together. Nothing is opened, read or sent before its first request needs it.
+
+    `stopping` is how whoever runs it announces its end.
+    """
+    live = Live(settings.max_concurrent_runs, settings.max_runs_in_all, stopping=stopping)
     bus = InMemorySubscriptionBus()
     server = MCPServer(
         NAME,
@@ -54,7 +59,7 @@ def build(settings: Settings, *, network: Connect = Transport) -> MCPServer[Shar
         instructions=INSTRUCTIONS + (SANDBOXED if settings.sandbox else ""),
         website_url="https://inference.sh",
         tools=tools(settings),
-        lifespan=lambda _: _living(settings, network, bus),
+        lifespan=lambda _: _living(settings, network, live, bus),
         log_level=settings.log_level,
         request_state_security=RequestStateSecurity(keys=[secrets.token_bytes(32)], bind_principal=principal_of),
         cache_hints=resources.CACHED,
@@ -78,7 +83,7 @@ def tools(settings: Settings) -> list[Tool]:
 
 
 @asynccontextmanager
-async def _living(settings: Settings, network: Connect, bus: SubscriptionBus) -> AsyncGenerator[Shared]:
+async def _living(settings: Settings, network: Connect, live: Live, bus: SubscriptionBus) -> AsyncGenerator[Shared]:
     async with _upstream(settings) as base_url:
         transport = network(base_url, proxy_url=settings.proxy_url, client=f"inferencesh-mcp/{__version__}")
         try:
@@ -89,7 +94,7 @@ async def _living(settings: Settings, network: Connect, bus: SubscriptionBus) ->
                         transport=transport,
                         folders=Folders(allowed=settings.allowed_dirs, saving=settings.saving_to),
                         catalogue=Catalogue(),
-                        live=Live(settings.max_concurrent_runs),
+                        live=live,
                         bus=bus,
                         watching=Watching(group, resources.telling(bus)),
                         group=group,

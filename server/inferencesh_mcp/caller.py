@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
-import re
-import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver import Context
 
 from inferencesh_mcp.api import Api
-from inferencesh_mcp.errors import KeyRefused
+from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
 from inferencesh_mcp.flows.remembering import Remembered
 
-# Tokens of other services, and signed ones (JWT): plainly not ours (reliability D-1).
-_FOREIGN = re.compile(r"ghp_|github_pat_|gho_|sk-|xox|[\w-]+\.[\w-]+\.[\w-]+$")
-_KEY = re.compile(r"[\x21-\x7e]{1,512}")
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from anyio.abc import TaskGroup
     from mcp.server.context import ServerRequestContext
     from mcp.server.subscriptions import SubscriptionBus
@@ -34,6 +25,12 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.watching import Watching
     from inferencesh_mcp.settings import Settings
 
+
+VISITOR = "inferencesh_mcp.visitor"
+"""Where the ASGI scope of a request that was let in holds its `Visitor`."""
+
+HERE = "here"
+"""The principal of whoever started this process: there is one."""
 
 # The embedded sandbox takes any such key and must never be handed a real one; whoever tries it out may decide.
 SANDBOX_KEY = "inf_person_sandbox"
@@ -55,7 +52,20 @@ class Shared:
     """For work that outlives the request that began it; it ends with the server."""
     decided_elsewhere: Remembered[str] = field(default_factory=lambda: Remembered[str](4_096))
     """Principals whose key the platform lets decide nothing: they are sent to the page at once."""
-    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visitor:
+    """Whoever sent a request over HTTP, as the face that let it in found out."""
+
+    name: str
+    """Who it is to this server, equal on every replica: of a key its hash, else the name that the operator knows."""
+    key: str | None = field(repr=False)
+    """What inference.sh is called with: theirs or the operator's, as the mode says; None where a proxy adds one."""
+
+    @property
+    def principal(self) -> str:
+        return hashlib.sha256(self.name.encode()).hexdigest()
 
 
 Ctx = Context[Shared, Any]
@@ -65,22 +75,17 @@ Ctx = Context[Shared, Any]
 def caller(ctx: Ctx) -> Caller:
     """Work out who is calling.
 
-    On stdio and in memory it is the person who started this process, who may touch this disk. Over HTTP it is whoever
-    sent the request, with their own key and nothing else: a missing key never becomes the operator's.
-
-    Raises:
-        KeyRefused: what was sent is plainly no key of inference.sh.
+    On stdio and in memory it is the person who started this process, who may touch this disk. Over HTTP it is the
+    visitor that was let in, with the key they were let in with: where there is none, nothing stands in for it.
     """
     shared = ctx.request_context.lifespan_context
     settings = shared.settings
-    remote = ctx.headers is not None
-    key = key_of(ctx.headers) if ctx.headers is not None else _own_key(settings)
-    if settings.sandbox and (key is None or not remote):
-        key = SANDBOX_KEY
+    visitor = _visitor(ctx.request_context.request)
+    key = visitor.key if visitor else SANDBOX_KEY if settings.sandbox else _own_key(settings)
     return Caller(
         api=Api(shared.transport, key),
-        principal=hmac.digest(shared.secret, (key or "").encode(), hashlib.sha256).hex(),
-        folders=None if remote else shared.folders,
+        principal=visitor.principal if visitor else HERE,
+        folders=None if visitor else shared.folders,
         catalogue=shared.catalogue,
         live=shared.live,
         stream=settings.stream,
@@ -91,30 +96,24 @@ def caller(ctx: Ctx) -> Caller:
 
 
 def principal_of(ctx: ServerRequestContext[Any, Any]) -> str | None:
-    """Whom a sealed state belongs to: over HTTP whoever holds the key, so that nobody else can answer with it (T-6)."""
-    headers = getattr(ctx.request, "headers", None)
-    key = key_of(headers) if headers is not None else None
-    return hashlib.sha256(key.encode()).hexdigest() if key else None
+    """Whom a sealed state belongs to: over HTTP the visitor, so that nobody else can answer with it (T-6)."""
+    visitor = _visitor(ctx.request)
+    return visitor.principal if visitor else None
+
+
+def _visitor(request: Any) -> Visitor | None:
+    """Who sent a request; None on stdio and in memory, where there is none.
+
+    Raises:
+        KeyMissing: it came over HTTP, and past the door. It must not be taken for the person who started this process.
+    """
+    if request is None:
+        return None
+    visitor = request.scope.get(VISITOR)
+    if not isinstance(visitor, Visitor):
+        raise KeyMissing(message="The request was not let in by the HTTP face.", outcome="not_started")
+    return visitor
 
 
 def _own_key(settings: Settings) -> str | None:
     return settings.api_key.get_secret_value() if settings.api_key else None
-
-
-def key_of(headers: Mapping[str, str]) -> str | None:
-    """The key that a request carries, as `Authorization: Bearer` or `X-Inference-Api-Key`; None where there is none.
-
-    Raises:
-        KeyRefused: two that differ, no bearer, or the token of somebody else's service: it must not leave this process.
-    """
-    scheme, _, bearer = headers.get("authorization", "").partition(" ")
-    own = headers.get("x-inference-api-key", "").strip()
-    if scheme and scheme.lower() != "bearer":
-        raise KeyRefused(message="Authorization must be a Bearer.", outcome="not_started")
-    keys = {key for key in (bearer.strip(), own) if key}
-    if len(keys) > 1:
-        raise KeyRefused(message="The request carries two keys that differ.", outcome="not_started")
-    key = keys.pop() if keys else None
-    if key and (_FOREIGN.match(key) or not _KEY.fullmatch(key)):
-        raise KeyRefused(message="That is not a key of inference.sh.", outcome="not_started")
-    return key

@@ -104,15 +104,37 @@ def _group(context: click.Context, /, **flags: Any) -> None:
 
 @_group.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 picks a free one."
+)
 @click.pass_obj
 def http(settings: Settings, host: str, port: int) -> None:
-    """Serve MCP on /mcp for callers who each bring their own key."""
-    from inferencesh_mcp import logs, web
+    """Serve MCP on /mcp for many. They bring keys of their own, unless INFERENCE_HTTP_AUTH says otherwise."""
+    from inferencesh_mcp import logs
     from inferencesh_mcp.app import build
+    from inferencesh_mcp.flows.stopping import Stopping
+    from inferencesh_mcp.web.serving import serve
 
     logs.configure(settings, sys.stderr)
-    web.serve(build(settings), settings, host=host, port=port)
+    stopping = Stopping()
+    serve(build(settings, stopping=stopping), settings, stopping, host=host, port=port,
+          ready=lambda url: click.echo(f"serving MCP at {url}", err=True))  # fmt: skip
+
+
+@_group.command()
+@click.argument("name")
+def token(name: str) -> None:
+    """Make a token for a caller of `http`: shown once, and kept by the server as a hash."""
+    from inferencesh_mcp.settings import TOKEN
+    from inferencesh_mcp.web import tokens
+
+    made = tokens.mint()
+    line = tokens.line(name, made)
+    if not TOKEN.fullmatch(line):
+        raise SettingsError(message="NAME must be 1 to 64 letters, digits, or any of . _ @ -")
+    click.echo(made)
+    click.echo(f"Give this token to {name}, and the server this line, in INFERENCE_HTTP_TOKENS or its file:", err=True)
+    click.echo(line, err=True)
 
 
 @_group.command()

@@ -8,11 +8,21 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from inferencesh_mcp.errors import SettingsError
 
@@ -31,6 +41,16 @@ _UNFILLED = re.compile(r"\$(?:\w+|\{[^{}]*\})")
 
 # Header-safe and without white space: a key pasted with a line break must not become a second header.
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
+
+# A gateway's token by its holder's name and its own SHA-256 (see `web.tokens`).
+TOKEN = re.compile(r"[\w.@-]{1,64}:[0-9a-fA-F]{64}", re.ASCII)
+
+_ENTRIES = {
+    "allowed_hosts": re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"),
+    "allowed_origins": re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?|[a-z0-9+.-]+://[a-z0-9._-]+"),
+    "http_tokens": TOKEN,
+    "oauth_scopes": re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+"),  # RFC 6749 3.3
+}
 
 
 def _listed(separator: str) -> BeforeValidator:
@@ -132,6 +152,82 @@ class Settings(BaseModel):
     refuse_root: bool = _setting(
         False, "Whether to refuse to start as root. The image sets it.", allowed="true or false"
     )
+    allowed_origins: Annotated[tuple[str, ...], _listed(",")] = _setting(
+        (),
+        "Web pages whose scripts may use `http`, separated by commas. None needs to be named for hosts that are no web page.",
+        allowed="origins such as https://app.example.com",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], _listed(",")] = _setting(
+        (),
+        "Your reverse proxies: they alone may say whom a request came from, and open any number of connections.",
+        allowed="IP addresses and networks such as 10.0.0.0/8",
+    )
+    http_auth: Literal["caller", "tokens", "oauth"] = _setting(
+        "caller",
+        "Who may use `http`: whoever brings a key of their own (`caller`), or whoever your `tokens` or your `oauth` issuer "
+        "let in, with your key.",
+        allowed="caller, tokens or oauth",
+    )
+    http_key_prefixes: Annotated[tuple[str, ...], _listed(",")] = _setting(
+        (), "What callers' own keys begin with; others are refused here.", allowed="beginnings of keys such as inf_"
+    )
+    http_tokens: Annotated[tuple[str, ...], _listed(",")] = _setting(
+        (),
+        "The tokens that `tokens` lets in, as `inferencesh-mcp token NAME` writes them.",
+        allowed="name:sha256 pairs, separated by commas",
+    )
+    http_tokens_file: Folder | None = _setting(
+        None, "The same in a file, a line each. Read at the start.", allowed="the path of a file"
+    )
+    oauth_issuer: str | None = _setting(
+        None, "Whose tokens `oauth` lets in.", allowed="an https:// address, or http:// on this machine"
+    )
+    oauth_resource: str | None = _setting(
+        None,
+        "This server's public address, which tokens must be made for (`aud`).",
+        allowed="an https:// address, or http:// on this machine",
+    )
+    oauth_scopes: Annotated[tuple[str, ...], _listed(",")] = _setting(
+        (), "Scopes that a token must have.", allowed="names without spaces, separated by commas"
+    )
+    oauth_jwks_url: str | None = _setting(
+        None,
+        "Where the issuer's keys are. Unset: where its metadata says.",
+        allowed="an https:// address, or http:// on this machine",
+    )
+    max_runs_in_all: int = _setting(
+        1000,
+        "Runs that all callers together may have live in one process.",
+        allowed="a whole number from 1 to 10000",
+        ge=1,
+        le=10_000,
+    )
+    max_streams: int = _setting(
+        64,
+        "Requests one caller of `http` may have open at once.",
+        allowed="a whole number from 1 to 10000",
+        ge=1,
+        le=10_000,
+    )
+    max_connections: int = _setting(
+        256, "Connections to `http` from one address.", allowed="a whole number from 1 to 10000", ge=1, le=10_000
+    )
+    max_body_bytes: int = _setting(
+        4 * 1024 * 1024,
+        "The longest message to `http`.",
+        allowed="a whole number from 1024 to 67108864",
+        ge=1024,
+        le=1 << 26,
+    )
+    header_seconds: float = _setting(
+        10, "How long the head of a request to `http` may take.", allowed="a number from 0.1 to 60", ge=0.1, le=60
+    )
+    body_seconds: float = _setting(
+        30, "How long its body may take.", allowed="a number from 0.1 to 600", ge=0.1, le=600
+    )
+    drain_seconds: float = _setting(
+        10, "How long `http` may take to end once told to.", allowed="a number from 2 to 600", ge=2, le=600
+    )
     sandbox: bool = _setting(
         False,
         "Talk to the embedded sandbox instead of inference.sh: no key, no network, no cost.",
@@ -167,7 +263,14 @@ class Settings(BaseModel):
             raise ValueError
         return key
 
-    @field_validator("base_url", "proxy_url")
+    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", "http_tokens", "oauth_scopes")
+    @classmethod
+    def _well_formed(cls, given: tuple[str, ...], told: ValidationInfo) -> tuple[str, ...]:
+        if not all(_fits(str(told.field_name), one) for one in given):
+            raise ValueError
+        return tuple(one.lower() for one in given) if told.field_name == "allowed_hosts" else given
+
+    @field_validator("base_url", "proxy_url", "oauth_issuer", "oauth_resource", "oauth_jwks_url")
     @classmethod
     def _secure(cls, url: str | None) -> str | None:
         """The key goes there (threat T-27): https, or plain http to this machine only."""
@@ -199,6 +302,16 @@ class Settings(BaseModel):
         return (downloads if downloads.is_dir() else Path.home()) / "inference"
 
 
+def _fits(name: str, value: str) -> bool:
+    """Whether one of a list is of its kind. No entry stands for everything: an empty list lets nobody in (I-21)."""
+    if name == "trusted_proxies":
+        try:
+            return ip_network(value, strict=False).prefixlen > 0
+        except ValueError:
+            return False
+    return _ENTRIES[name].fullmatch(value) is not None
+
+
 def _unknown(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"{name} is not a setting." + (f" Did you mean {near[0]}?" if near else "")
@@ -209,5 +322,5 @@ def _sentence(exc: ValidationError, given: Mapping[str, str]) -> str:
     name = str(exc.errors()[0]["loc"][0])
     extra: Any = Settings.model_fields[name].json_schema_extra
     value = re.sub(r"//[^/@]*@", "//***@", given[name])[:80]
-    shown = "" if name == "api_key" else f' is "{value}", but'
+    shown = "" if name in {"api_key", "http_tokens"} else f' is "{value}", but'
     return f"{PREFIX}{name.upper()}{shown} must be {extra['allowed']}."

@@ -14,8 +14,9 @@ from dockerfile import DOCKERFILE, ROOT
 
 from inferencesh_mcp import __version__
 from inferencesh_mcp.settings import PREFIX, Settings
-from inferencesh_mcp.web import DRAIN, PATH
+from inferencesh_mcp.web import PATH
 
+DRAIN = Settings().drain_seconds
 TOOLS = ROOT / ".venv" / "package" / "bin"
 MANIFESTS = ROOT / "manifests"
 KUBERNETES = sorted((MANIFESTS / "kubernetes").glob("*.yaml"))

@@ -24,7 +24,7 @@ class Caller:
 
     api: Api
     principal: str
-    """A keyed hash of the credential: names the caller in maps, never the credential itself (I-9)."""
+    """A hash that names the caller in maps and on every replica alike, never the credential itself (I-9)."""
     folders: Folders | None
     """None for whoever calls from elsewhere: then there is no way to open a file they name (I-14)."""
     catalogue: Catalogue

@@ -83,7 +83,12 @@ class _Batch:
 
     async def work(self) -> None:
         """Run one input after another until none is left or the time is over."""
-        while (seconds := self._end - time.monotonic()) > 0 and (following := next(self._coming, None)):
+        stopping = self._caller.live.stopping
+        while (
+            not stopping.begun
+            and (seconds := self._end - time.monotonic()) > 0
+            and (following := next(self._coming, None))
+        ):
             number, wanted = following
             try:
                 self.ends[number] = await run(self._caller, wanted, self._heard, seconds=seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -82,17 +83,17 @@ async def say(caller: Caller, message: Message, report: Report, *, seconds: floa
         agent=message.agent,
         agent_config=message.config,
         context=message.context,
-        input=MessageInput.of(message.text, [await _file(caller, one, report) for one in message.files]),
+        input=MessageInput.of(message.text, await _files(caller, message.files, report)),
     )
     if message.chat_id is None:
         sent = await _sent(caller, request, None)
         async with _heeded(caller, sent), _states(caller, sent.chat) as states:
-            return await _followed(Heard(chat=sent.chat, turn=Turn.of(sent)), states, report, end)
+            return await _followed(caller, Heard(chat=sent.chat, turn=Turn.of(sent)), states, report, end)
     before = await caller.api.chats.chat(message.chat_id)
     async with _states(caller, before) as states:
         sent = await _sent(caller, request, before)
         async with _heeded(caller, sent):
-            return await _followed(Heard(chat=before, turn=Turn.of(sent, before)), states, report, end)
+            return await _followed(caller, Heard(chat=before, turn=Turn.of(sent, before)), states, report, end)
 
 
 async def listen(caller: Caller, chat_id: str, report: Report, *, seconds: float) -> Heard:
@@ -107,7 +108,7 @@ async def listen(caller: Caller, chat_id: str, report: Report, *, seconds: float
     if seconds <= 0 or heard.over or any(isinstance(one, ClientTool) for one in heard.waits_for):
         return heard
     async with _states(caller, chat) as states:
-        return await _followed(heard, states, report, end, known={one.id for one in heard.waits_for})
+        return await _followed(caller, heard, states, report, end, known={one.id for one in heard.waits_for})
 
 
 async def respond(
@@ -126,7 +127,7 @@ async def respond(
             await _give(caller, chat.id, invocation_id, send)
             taken = True
             heard = Heard(chat=chat, turn=Turn.under_way(chat))
-            return await _followed(heard, states, report, end, known={invocation_id})
+            return await _followed(caller, heard, states, report, end, known={invocation_id})
     except InferenceError as exc:
         # The message before it was taken: whatever failed, the way on is to read the chat, and not to say it again.
         exc.outcome, exc.retry_safe = "started" if taken else exc.outcome, False
@@ -176,12 +177,18 @@ def _states(caller: Caller, chat: Chat) -> AbstractAsyncContextManager[AsyncIter
 
 
 async def _followed(
-    heard: Heard, states: AsyncIterator[Chat], report: Report, end: float, *, known: Collection[str] = ()
+    caller: Caller,
+    heard: Heard,
+    states: AsyncIterator[Chat],
+    report: Report,
+    end: float,
+    *,
+    known: Collection[str] = (),
 ) -> Heard:
     """Take in what happens until the turn is over, waits for something that was not `known`, or the time is over."""
     began = time.monotonic()
     chat, turn = heard.chat, heard.turn
-    with anyio.move_on_after(end - began):
+    with caller.live.stopping.waiting(end - began):
         async for state in states:
             chat, turn = state, turn.seeing(state)
             report(_speaking(chat, turn))
@@ -199,6 +206,15 @@ def _speaking(chat: Chat, turn: Turn) -> Speaking:
     return Speaking(chat.id, tools[-1].name if tools else "", tail)
 
 
+async def _files(caller: Caller, references: Sequence[str], report: Report) -> list[File]:
+    """The files of a message; a server that is about to end does not get to send it."""
+    files: list[File] = []
+    with caller.live.stopping.waiting(math.inf):
+        files = [await _file(caller, one, report) for one in references]
+    caller.live.stopping.check()
+    return files
+
+
 async def _file(caller: Caller, reference: str, report: Report) -> File:
     """A file for a message: uploaded, or taken as it is where the platform can read its address."""
     return File(uri=reference) if is_remote(reference) else await store(caller, reference, report)
@@ -211,7 +227,8 @@ async def _sent(caller: Caller, request: AgentRunRequest, before: Chat | None) -
     except OutcomeUnknown as lost:
         logger.warning("the reply to a message was lost; looking for it")
         for pause in LOOKS:
-            await caller.api.sleep(pause)
+            with caller.live.stopping.waiting(math.inf):
+                await caller.api.sleep(pause)
             found = await _found(caller, request, before, (lost.sent_at or datetime.now(UTC)) - ALLOWANCE)
             if len(found) == 1:
                 return found[0]

@@ -32,9 +32,11 @@ async def leave_chat(caller: Caller, chat_id: str) -> None:
 
 
 def _stops(caller: Caller, what: str) -> bool:
-    if caller.on_cancel == "keep":
+    # It is not the caller who leaves when the server does: a deploy must not end what they pay for (4.4).
+    keeps = caller.on_cancel == "keep" or caller.live.stopping.begun
+    if keeps:
         logger.warning("%s goes on without its caller", what)
-    return caller.on_cancel == "cancel"
+    return not keeps
 
 
 async def _stopped(what: str, how: str, stop: Awaitable[None]) -> None:

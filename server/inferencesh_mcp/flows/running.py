@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,7 @@ async def run(caller: Caller, wanted: Wanted, report: Report, *, seconds: float)
     began = time.monotonic()
     with caller.live.place(caller.principal):
         try:
-            app = await checked(caller, wanted)
-            request = await ready(caller, app, wanted, report)
+            app, request = await _prepared(caller, wanted, report)
         except InferenceError as exc:
             exc.outcome, exc.retry_safe = "not_started", True
             raise
@@ -52,6 +52,15 @@ async def run(caller: Caller, wanted: Wanted, report: Report, *, seconds: float)
         caller.live.own(caller.principal, task.id)
         task, session = await _seen_off(caller, task, report, seconds - (time.monotonic() - began))
     return Ran(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
+
+
+async def _prepared(caller: Caller, wanted: Wanted, report: Report) -> tuple[App, RunRequest]:
+    """Everything that comes before the start; a server that is about to end does not get there."""
+    with caller.live.stopping.waiting(math.inf):
+        app = await checked(caller, wanted)
+        request = await ready(caller, app, wanted, report)
+    caller.live.stopping.check()
+    return app, request
 
 
 async def rehearse(caller: Caller, wanted: Wanted, report: Report) -> tuple[RunRequest, Estimate | None]:
@@ -84,11 +93,13 @@ async def session_of(caller: Caller, task: Task) -> Session | None:
 async def attend(caller: Caller, task: Task, report: Report, seconds: float) -> Task:
     """Follow a task for at most `seconds` and return its newest state. Leaving does not stop it."""
     report(task)
-    with anyio.move_on_after(seconds):
+    with caller.live.stopping.waiting(seconds):
         async with caller.api.follow(task, stream=caller.stream, poll_interval=caller.poll_interval) as states:
             async for state in states:
                 task = state
                 report(task)
+    if caller.live.stopping.begun and not task.ended:
+        logger.warning("task %s goes on without this server", task.id)
     return task
 
 

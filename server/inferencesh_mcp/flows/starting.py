@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import Counter
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from inferencesh_mcp.errors import InferenceError, OutcomeUnknown, RateLimited
+from inferencesh_mcp.errors import InferenceError, OutcomeUnknown, RateLimited, Unavailable
 from inferencesh_mcp.flows.leaving import leave_task
 from inferencesh_mcp.flows.remembering import Remembered
+from inferencesh_mcp.flows.stopping import Stopping
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between the looks at the recent tasks
 ALLOWANCE = timedelta(seconds=2)  # on top of the known skew: `Date` has whole seconds, and replies take a while
+MOST_IN_ALL = 1_000  # live runs of one process: what its memory and its sockets are measured for (4.6)
+RETRY_AFTER = 5.0  # seconds: a run that is over makes room, and most take longer than a moment
 REMEMBERED = 4_096  # tasks: those of the last minutes are enough, a lost reply is looked for in seconds
 LAST_LOOK = 3.0  # seconds; with the cancel after it, within what a process has for its end
 
@@ -36,10 +40,14 @@ logger = logging.getLogger(__name__)
 class Live:
     """The runs that this process is following now: how many each principal has, and which tasks are spoken for."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, most_in_all: int = MOST_IN_ALL, *, stopping: Stopping | None = None) -> None:
+        """`most` is for one principal, `most_in_all` for this process."""
+        self._most, self._most_in_all = most, most_in_all
+        self.stopping = stopping or Stopping()
         self._running: Counter[str] = Counter()
         self._asked: Counter[tuple[str, str]] = Counter()
+        self.started = 0
+        """Runs since this process began."""
         self._owned = Remembered[tuple[str, str]](REMEMBERED)
 
     @contextmanager
@@ -61,13 +69,24 @@ class Live:
 
         Raises:
             RateLimited: all of them are taken; nothing was started.
+            Unavailable: this server takes no more, from nobody; nothing was started.
         """
+        self.stopping.check()
         if self._running[principal] >= self._most:
             raise RateLimited(
                 message=f"{self._most} {'run is' if self._most == 1 else 'runs are'} live already, the most this server allows one caller.",
                 next_step="Wait for one of them (`task_list` names them), or cancel one, then call again.",
                 outcome="not_started",
                 retry_safe=True,
+                retry_after=RETRY_AFTER,
+            )
+        if self.running >= self._most_in_all:
+            raise Unavailable(
+                message=f"{self.running} runs are live already, the most this server takes.",
+                next_step="Call again in a while.",
+                outcome="not_started",
+                retry_safe=True,
+                retry_after=RETRY_AFTER,
             )
         self._running[principal] += 1
         try:
@@ -76,8 +95,14 @@ class Live:
             self._running[principal] -= 1
             self._running += Counter()  # drops the zeros
 
+    @property
+    def running(self) -> int:
+        """The runs of everybody."""
+        return self._running.total()
+
     def own(self, principal: str, task_id: str) -> None:
         """Mark a task as some call's own, so that no other call adopts it, not even after that one has ended."""
+        self.started += 1
         self._owned.add((principal, task_id))
 
     def owned(self, principal: str, task_id: str) -> bool:
@@ -111,7 +136,8 @@ async def _looked_for(caller: Caller, request: RunRequest, app_id: str, lost: Ou
     what = _what(request, app_id)
     found: list[Task] = []
     for pause in LOOKS:
-        await caller.api.sleep(pause)
+        with caller.live.stopping.waiting(math.inf):
+            await caller.api.sleep(pause)
         try:
             found = await _candidates(caller, request, app_id, lost)
         except InferenceError as exc:

@@ -1,0 +1,58 @@
+"""The HTTP face: MCP on /mcp, stateless, for any number of callers and replicas.
+
+`doors` says who may come in, `hosts` by which name, `gate` how many at once; `connections` cuts off who is too slow, and
+`serving` starts and ends it all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.responses import PlainTextResponse
+
+from inferencesh_mcp.flows.stopping import Stopping
+from inferencesh_mcp.web.doors import door
+from inferencesh_mcp.web.gate import Gate, Shares
+from inferencesh_mcp.web.hosts import LOOPBACK, Named
+
+if TYPE_CHECKING:
+    from mcp.server import MCPServer
+    from starlette.types import ASGIApp
+
+    from inferencesh_mcp.caller import Shared
+    from inferencesh_mcp.settings import Settings
+    from inferencesh_mcp.web.replies import Page
+
+PATH = "/mcp"
+
+
+MOST_STREAMS = 4_096  # open requests of everybody: more than a process has runs, and few enough for its memory
+
+
+def face(server: MCPServer[Shared], settings: Settings, stopping: Stopping | None = None) -> ASGIApp:
+    """The ASGI application: the SDK's, behind the names, the door and the limits that the settings choose.
+
+    Raises:
+        SettingsError: they do not go together.
+    """
+    stopping = stopping or Stopping()
+    mcp = server.streamable_http_app(
+        streamable_http_path=PATH,
+        stateless_http=True,  # no session: any replica answers any request
+        max_request_body_size=settings.max_body_bytes,
+        transport_security=TransportSecuritySettings(
+            enable_dns_rebinding_protection=False
+        ),  # `Named` does it, everywhere
+    )
+    way_in = door(settings)
+    pages: dict[str, Page] = {
+        "/healthz": lambda _: PlainTextResponse("ok"),
+        "/readyz": lambda _: PlainTextResponse("stopping", 503) if stopping.begun else PlainTextResponse("ok"),
+        **way_in.pages(),
+    }
+    gate = Gate(
+        mcp, way_in, path=PATH, pages=pages, stopping=stopping,
+        shares=Shares(settings.max_streams, MOST_STREAMS), largest_body=settings.max_body_bytes,
+    )  # fmt: skip
+    return Named(gate, hosts=(*LOOPBACK, *settings.allowed_hosts), origins=settings.allowed_origins)
