@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,8 @@ async def overheard(transport: Any, frames: list[Frame]) -> AsyncIterator[Any]:
             async with source, target:
                 async for item in source:
                     frames.append(Frame(sent, item.message.model_dump(by_alias=True, exclude_unset=True, mode="json")))
-                    await target.send(item)
+                    with suppress(anyio.BrokenResourceError):  # whoever it is for has left
+                        await target.send(item)
 
         to_client, from_server = anyio.create_memory_object_stream[Any](0)
         to_server, from_client = anyio.create_memory_object_stream[Any](0)

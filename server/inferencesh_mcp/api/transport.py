@@ -27,7 +27,7 @@ from inferencesh_mcp.api.answers import Answer, Refusal, final, judged, lost, re
 from inferencesh_mcp.api.attempts import Attempts, GivenUp
 from inferencesh_mcp.api.problems import Unwrapped, problem
 from inferencesh_mcp.api.retry import Failure, Operation
-from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput, UpstreamError
+from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput, TimedOut, UpstreamError
 
 if TYPE_CHECKING:
     import ssl
@@ -43,10 +43,12 @@ OPEN_SECONDS = 30.0
 DOWNLOAD_LIMIT = 512 * 1024 * 1024
 UPLOAD_SECONDS = 3600.0
 """One upload in all: a large file needs its minutes, and may break off in the last of them."""
+DOWNLOAD_SECONDS = 3600.0
+"""One download in all, however slowly its bytes drip (T-16)."""
 STREAMS_LIMIT = 1000
 """Streams open at a time; more wait. Our own count, because the library's pool fails the one too many (F-1)."""
 READ_BYTES = 256 * 1024
-"""What a socket is read by at a time, as asyncio itself does; by the library's own 64 KiB a download takes twice as long."""
+"""What a file's connection is read by at a time, as asyncio itself does."""
 CLOSE_SECONDS = 2.0
 END_SECONDS = 0.05
 """Wait for a stream's end when its last line was read."""
@@ -190,7 +192,8 @@ class Transport:
 
     @asynccontextmanager
     async def download(self, url: str, key: Key | None) -> AsyncGenerator[Download]:
-        """Fetch a file, at most 512 MiB. `key` is not sent. FileRefused for an address that may not be fetched."""
+        """Fetch a file, at most 512 MiB in an hour. `key` is not sent. FileRefused for an address that may not be fetched."""
+        until = self.clock() + DOWNLOAD_SECONDS
         async with AsyncExitStack() as stack:
 
             async def once(_: float) -> httpx2.Response | Refusal:
@@ -201,8 +204,19 @@ class Transport:
             except GivenUp as given_up:
                 raise given_up.refusal.error from given_up.__cause__
             assert response is not None  # noqa: S101 - only a STOP ends without an answer
-            chunks = await stack.enter_async_context(aclosing(_capped(_chunks(response), DOWNLOAD_LIMIT)))
+            chunks = await stack.enter_async_context(aclosing(self._bounded(_chunks(response, _whole), until)))
             yield Download(size=_length(response), content_type=response.headers.get("content-type", ""), chunks=chunks)
+
+    async def _bounded(self, chunks: AsyncGenerator[bytes], until: float) -> AsyncGenerator[bytes]:
+        size = 0
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > DOWNLOAD_LIMIT:
+                    raise FileRefused(message=f"the file is larger than {DOWNLOAD_LIMIT // 1024 // 1024} MiB")
+                if self.clock() > until:
+                    raise TimedOut(message=f"the file did not arrive within {DOWNLOAD_SECONDS / 60:.0f} minutes")
+                yield chunk
 
     async def _attempt(self, call: Call, request: httpx2.Request, seconds: float) -> Unwrapped | Refusal:
         kind: _Kind = "runs" if call.operation is Operation.START else "calls"
@@ -338,7 +352,6 @@ class Transport:
         if self._network is not None:
             return self._network
         if kind not in self._pools:
-            httpcore2.AsyncHTTP11Connection.READ_NUM_BYTES = READ_BYTES  # pyright: ignore[reportAttributeAccessIssue] - a constant, and the one place to say it
             self._pools[kind] = httpx2.AsyncHTTPTransport(verify=_tls(), http2=False, limits=_LIMITS[kind])
         return self._pools[kind]
 
@@ -435,24 +448,46 @@ async def _raw(response: httpx2.Response) -> AsyncGenerator[bytes]:
             yield chunk
 
 
-async def _chunks(response: httpx2.Response) -> AsyncGenerator[bytes]:
-    """The same, failing in our words."""
+async def _whole(response: httpx2.Response) -> AsyncGenerator[bytes]:
+    """The same, of a file. Where its length was told, only the first bytes go through the library's parser, which copies
+    each of them three times; the rest is read from the connection as it comes, in half the time."""
+    connection: httpcore2.AsyncNetworkStream | None = response.extensions.get("network_stream")
+    async with aclosing(_raw(response)) as parsed:
+        left = _length(response)
+        if connection is None or left is None or "transfer-encoding" in response.headers:
+            async for chunk in parsed:
+                yield chunk
+            return
+        chunk = await anext(parsed, b"")  # all that the parser held
+        while chunk:
+            yield chunk
+            left -= len(chunk)
+            chunk = await _read(connection, left) if left else b""
+
+
+async def _read(connection: httpcore2.AsyncNetworkStream, left: int) -> bytes:
+    """The next bytes of a body that has some `left`; fails as the library's client does."""
     try:
-        async with aclosing(_raw(response)) as chunks:
+        chunk = await connection.read(min(READ_BYTES, left), timeout=_TIMEOUT["read"])
+    except httpcore2.TimeoutException as exc:
+        raise httpx2.ReadTimeout(str(exc)) from exc
+    except httpcore2.NetworkError as exc:
+        raise httpx2.ReadError(str(exc)) from exc
+    if not chunk:
+        raise httpx2.RemoteProtocolError(f"the connection ended {left} bytes too early")
+    return chunk
+
+
+async def _chunks(
+    response: httpx2.Response, read: Callable[[httpx2.Response], AsyncGenerator[bytes]] = _raw
+) -> AsyncGenerator[bytes]:
+    """What `read` gives, failing in our words."""
+    try:
+        async with aclosing(read(response)) as chunks:
             async for chunk in chunks:
                 yield chunk
     except httpx2.HTTPError as exc:
         raise _lost(exc).error from exc
-
-
-async def _capped(chunks: AsyncGenerator[bytes], limit: int) -> AsyncGenerator[bytes]:
-    size = 0
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > limit:
-                raise FileRefused(message=f"the file is larger than {limit // 1024 // 1024} MiB")
-            yield chunk
 
 
 def _length(response: httpx2.Response) -> int | None:
