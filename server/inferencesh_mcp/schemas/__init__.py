@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from inferencesh_mcp.errors import SchemaUnusable
 from inferencesh_mcp.schemas import naming
 from inferencesh_mcp.schemas.loosening import loosened
-from inferencesh_mcp.schemas.profiles import EVERY_HOST, HOSTS, Profile
+from inferencesh_mcp.schemas.profiles import EVERY_HOST, HOSTS, ONE_TYPE, Profile
 from inferencesh_mcp.schemas.reading import Reader
 from inferencesh_mcp.schemas.shapes import Shape, Work
 from inferencesh_mcp.schemas.writing import TooLarge, Writer, size
@@ -23,9 +23,10 @@ from inferencesh_mcp.schemas.writing import TooLarge, Writer, size
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["EVERY_HOST", "HOSTS", "Compiled", "Profile", "compiled_input", "compiled_output", "tool_name"]
+__all__ = ["EVERY_HOST", "HOSTS", "ONE_TYPE", "Compiled", "Profile", "compiled_input", "compiled_output", "tool_name"]
 
 tool_name = naming.tool_name
+_OUTPUT_DEPTH = 6  # what is further inside is not told anyway
 _STEPS = 6000  # of work on one schema, however it is written: some 20 ms
 
 
@@ -60,7 +61,8 @@ def compiled_output(schema: dict[str, Any], profile: Profile = EVERY_HOST) -> di
     Raises:
         SchemaUnusable: no object fits it, or it is too large even without its details.
     """
-    return _compiled(schema, profile, loosened).schema
+    shallow = replace(profile, depth=min(_OUTPUT_DEPTH, profile.depth))
+    return _compiled(schema, shallow, loosened).schema
 
 
 def _compiled(schema: dict[str, Any], profile: Profile, changed: Callable[[Shape], Shape]) -> Compiled:
@@ -92,5 +94,5 @@ def _compiled(schema: dict[str, Any], profile: Profile, changed: Callable[[Shape
 def _attempts(profile: Profile) -> tuple[Profile, ...]:
     """The profile, and what is tried where the outcome would be too large for it: less and less detail."""
     bare = replace(profile, longest_about=0, longest_default=16, longest_listed=min(512, profile.longest_listed))
-    shallow = replace(bare, depth=min(3, profile.depth), most_branches=min(8, profile.most_branches))
-    return profile, bare, shallow, replace(shallow, depth=1, subschemas=min(100, profile.subschemas))
+    shallow = replace(bare, depth=min(4, profile.depth), most_branches=min(8, profile.most_branches))
+    return profile, bare, shallow, replace(shallow, depth=2, subschemas=min(100, profile.subschemas))

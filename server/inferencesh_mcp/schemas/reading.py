@@ -5,6 +5,7 @@ A reference that leads out of the schema is never fetched (threat T-18): what it
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -27,10 +28,19 @@ _BOUNDS = {
 }
 _UNTOLD = (
     *("pattern", "patternProperties", "propertyNames", "contains", "minContains", "maxContains", "not"),
-    *("if", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedItems", "unevaluatedProperties"),
+    *(
+        "$dynamicRef",
+        "if",
+        "dependentRequired",
+        "dependentSchemas",
+        "dependencies",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    ),
 )
 """What no schema for a host says: regular expressions, and what reaches over several fields."""
 _HUGE = 10**30
+_MOST_VALUES = 1000
 _POINTER = re.compile(r"#(/.*)?", re.DOTALL)
 
 
@@ -39,7 +49,7 @@ class Reader:
 
     def __init__(self, root: Schema, profile: Profile, work: Work) -> None:
         self._root, self._work = root, work
-        self._depth, self._left, self._most_values = profile.depth, profile.subschemas, profile.most_listed
+        self._depth, self._left = profile.depth, profile.subschemas
         self._named: dict[str, Any] | None = None
 
     def shape(self, node: Any, depth: int = 0, trail: tuple[str, ...] = ()) -> Shape:
@@ -49,7 +59,7 @@ class Reader:
         if not isinstance(node, dict):
             return ANYTHING
         self._left -= 1
-        if self._left < 0 or depth > self._depth or not self._work.spend():
+        if self._left < 0 or depth >= self._depth - 1 or not self._work.spend():
             self._work.note("The schema is too large or too deep: parts of it are left open.")
             return ANYTHING
         schema = cast("Schema", node)
@@ -67,7 +77,7 @@ class Reader:
         for name in _UNTOLD:
             if name in schema:
                 self._work.note(f"`{name}` is left out of the schema, and looked at when the tool is called.")
-        if isinstance(ref := schema.get("$ref", schema.get("$dynamicRef")), str):
+        if isinstance(ref := schema.get("$ref"), str):
             yield self._referred(ref, depth, trail)
         parts: Any = schema.get("allOf")
         for part in self._some(parts):
@@ -106,12 +116,14 @@ class Reader:
                 own = tuple(value for value in values if _kind_of(value) == kind)
                 if not own:
                     continue
+                if kind == "null" or (kind == "boolean" and len({*own}) > 1):
+                    own = None  # all that there are
             rule = Rule(
                 kind=kind,
                 whole=kind == "number" and "number" not in kinds[kind],
                 format=_format(schema) if kind == "string" else "",
                 values=own,
-                bounds=_bounds(schema, kind),
+                bounds=self._bounds(schema, kind),
             )
             if kind == "array":
                 rule = self._list(rule, schema, depth, trail)
@@ -120,6 +132,22 @@ class Reader:
             if (possible := settled(rule)) is not None:
                 yield possible
 
+    def _bounds(self, schema: Schema, kind: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in _BOUNDS.get(kind, ()):
+            value = schema.get(name)
+            if name == "uniqueItems":
+                if value is True:
+                    found[name] = True
+            elif isinstance(value, (int, float)) and not isinstance(value, bool):
+                if not -_HUGE < value < _HUGE or (name == "multipleOf" and value <= 0):
+                    self._work.note(f"A `{name}` is left out: it is out of all proportion.")
+                elif kind == "number":
+                    found[name] = value
+                elif value > 0 or name.startswith("max"):  # at least none says nothing
+                    found[name] = math.floor(value) if name.startswith("max") else math.ceil(value)
+        return found
+
     def _values(self, schema: Schema) -> list[Any] | None:
         if "const" in schema:
             values: list[Any] = [schema["const"]]
@@ -127,7 +155,7 @@ class Reader:
             values = cast("list[Any]", schema["enum"])
         else:
             return None
-        if len(values) > self._most_values or not self._work.spend(len(values) // 10) or not all(map(is_plain, values)):
+        if len(values) > _MOST_VALUES or not self._work.spend(len(values) // 10) or not all(map(is_plain, values)):
             self._work.note("A list of values is left out of the schema: it is too long, or not plain.")
             return None
         return values
@@ -170,11 +198,11 @@ class Reader:
         target = self._resolved(ref)
         if target is None:
             self._work.note("A reference that leads out of the schema, or nowhere, is open: it is never fetched.")
-            return Shape(rules=ANYTHING.rules, about="(open: defined elsewhere)")
+            return replace(ANYTHING, said="Open: defined elsewhere")
         if ref in trail:
             self._work.note("A schema that contains itself is open from the second time on.")
             kinds = _kinds(cast("Schema", target)) if isinstance(target, dict) else dict.fromkeys(KINDS)
-            return Shape(rules=tuple(Rule(kind=kind) for kind in KINDS if kind in kinds), about="(open: as above)")
+            return Shape(rules=tuple(Rule(kind=kind) for kind in KINDS if kind in kinds), said="Open: as further up")
         return self.shape(target, depth, (*trail, ref))
 
     def _resolved(self, ref: str) -> Any:
@@ -276,26 +304,6 @@ def _kind_of(value: Any) -> str:
     if isinstance(value, str):
         return "string"
     return "array" if isinstance(value, list) else "object"
-
-
-def _bounds(schema: Schema, kind: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name in _BOUNDS.get(kind, ()):
-        value = schema.get(name)
-        if name == "uniqueItems":
-            if value is True:
-                found[name] = True
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and -_HUGE < value < _HUGE:
-            sized = kind != "number"
-            if not sized or value == int(value):
-                found[name] = int(value) if sized else value
-    if found.get("multipleOf", 1) <= 0:
-        del found["multipleOf"]
-    return {
-        name: value
-        for name, value in found.items()
-        if not (name.startswith("min") and name != "minimum" and value <= 0)
-    }
 
 
 def _apart(shapes: list[Shape]) -> bool:

@@ -48,6 +48,8 @@ class Shape:
     rules: tuple[Rule, ...]
     about: str = ""
     default: Any = None
+    said: str = ""
+    """Why it is open, where it had to be left so."""
 
 
 ANYTHING = Shape(rules=tuple(Rule(kind=kind) for kind in KINDS))
@@ -92,7 +94,8 @@ def joined(shapes: list[Shape], work: Work) -> Shape:
             return ANYTHING
     rules.sort(key=lambda rule: KINDS.index(rule.kind))
     about = next((shape.about for shape in shapes if shape.about), "")
-    return Shape(rules=tuple(rules), about=about)
+    said = next((shape.said for shape in shapes if shape.said), "")
+    return Shape(rules=tuple(rules), about=about, said=said)
 
 
 def _add(rules: list[Rule], new: Rule) -> None:
@@ -100,10 +103,9 @@ def _add(rules: list[Rule], new: Rule) -> None:
     for at, old in enumerate(rules):
         if old.kind != new.kind:
             continue
-        if _takes_all(old, new):
-            return
-        if _takes_all(new, old):
-            rules[at] = new
+        if (old_does := _takes_all(old, new)) or _takes_all(new, old):
+            # a text that may be a file or not is a text
+            rules[at] = replace(old if old_does else new, format=old.format if old.format == new.format else "")
             return
         if old.values is not None and new.values is not None and replace(old, values=()) == replace(new, values=()):
             rules[at] = replace(old, values=(*old.values, *(value for value in new.values if value not in old.values)))
@@ -113,16 +115,19 @@ def _add(rules: list[Rule], new: Rule) -> None:
 
 def _takes_all(wide: Rule, narrow: Rule) -> bool:
     """Whether one rule surely takes whatever the other does."""
-    return (wide.bare and (narrow.whole or not wide.whole)) or wide == narrow
+    return (wide.bare and (narrow.whole or not wide.whole)) or wide == replace(narrow, format=wide.format)
 
 
 def met(one: Shape, other: Shape, work: Work) -> Shape:
     """What fits both; where that would take too long to say, what fits the first."""
-    about, default = one.about or other.about, one.default if one.default is not None else other.default
-    if is_open(other):
-        return replace(one, about=about, default=default)
-    if is_open(one):
-        return replace(other, about=about, default=default)
+    told = Shape(
+        rules=(),
+        about=one.about or other.about,
+        default=one.default if one.default is not None else other.default,
+        said=one.said or other.said,
+    )
+    if is_open(other) or is_open(one):
+        return replace(told, rules=one.rules if is_open(other) else other.rules)
     rules: list[Rule] = []
     for kind in KINDS:
         ones = [rule for rule in one.rules if rule.kind == kind]
@@ -135,7 +140,7 @@ def met(one: Shape, other: Shape, work: Work) -> Shape:
             for theirs in others:
                 if (rule := _both(mine, theirs, work)) is not None:
                     _add(rules, rule)
-    return Shape(rules=tuple(rules), about=about, default=default)
+    return replace(told, rules=tuple(rules))
 
 
 def _both(one: Rule, other: Rule, work: Work) -> Rule | None:
@@ -155,7 +160,7 @@ def _both(one: Rule, other: Rule, work: Work) -> Rule | None:
     )
     if rule.kind == "array":
         return _lists(rule, one, other, work)
-    return _objects(rule, one, other, work) if rule.kind == "object" else rule
+    return _objects(rule, one, other, work) if rule.kind == "object" else settled(rule)
 
 
 def _bounds(one: dict[str, Any], other: dict[str, Any], work: Work) -> dict[str, Any]:
@@ -211,6 +216,10 @@ def _meet(one: Shape | None, other: Shape | None, work: Work) -> Shape | None:
 
 def settled(rule: Rule) -> Rule | None:
     """The rule without what can never be; None where nothing at all fits it."""
+    if rule.values is not None and rule.kind in {"string", "number"}:
+        values = tuple(value for value in rule.values if _inside(value, rule))
+        bounds = {name: value for name, value in rule.bounds.items() if name == "multipleOf"}
+        return replace(rule, values=values, bounds=bounds) if values else None
     if rule.kind == "object":
         never = {name for name, shape in rule.fields.items() if not shape.rules}
         if never & set(rule.required):
@@ -218,9 +227,6 @@ def settled(rule: Rule) -> Rule | None:
         closed = rule.others is not None and not rule.others.rules
         if closed and set(rule.required) - rule.fields.keys():
             return None
-        if never:
-            # Where others are welcome this is looser: no host takes a field that is there to be absent.
-            return replace(rule, fields={name: shape for name, shape in rule.fields.items() if name not in never})
     elif rule.kind == "array":
         at = next((at for at, shape in enumerate(rule.first) if not shape.rules), None)
         if at is None and rule.items is not None and not rule.items.rules:
@@ -231,3 +237,14 @@ def settled(rule: Rule) -> Rule | None:
                 return None
             return replace(rule, first=rule.first[:at], items=None, bounds={**rule.bounds, "maxItems": most})
     return rule
+
+
+def _inside(value: Any, rule: Rule) -> bool:
+    bounds = rule.bounds
+    if rule.kind == "string":
+        return bounds.get("minLength", 0) <= len(value) <= bounds.get("maxLength", math.inf)
+    return (
+        bounds.get("minimum", -math.inf) <= value <= bounds.get("maximum", math.inf)
+        and bounds.get("exclusiveMinimum", -math.inf) < value < bounds.get("exclusiveMaximum", math.inf)
+        and (not rule.whole or value == int(value))
+    )

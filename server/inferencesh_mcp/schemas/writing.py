@@ -37,7 +37,7 @@ class Writer:
         rules = [rule for rule in shape.rules if rule.kind == "object"]
         if not rules:
             return None
-        if len(rules) > 1:
+        if len(rules) > 1 or rules[0].values is not None:
             self._work.note("Which fields go together is looked at when the tool is called.")
         written = self._flat([self._one_object(rules)], 0, spoken=True)
         return {"type": "object", "properties": written.pop("properties", {}), **written}
@@ -45,7 +45,7 @@ class Writer:
     def schema(self, shape: Shape | None, depth: int, *, spoken: bool = True) -> dict[str, Any]:
         """The schema of one place; `spoken` says whether descriptions and defaults are wanted."""
         self._written += 1
-        if self._written > self._profile.subschemas or depth > self._profile.depth:
+        if self._written > self._profile.subschemas or depth >= self._profile.depth:
             raise TooLarge
         if shape is None:
             return {}
@@ -173,6 +173,11 @@ class Writer:
     def _object(self, written: dict[str, Any], rule: Rule, depth: int, spoken: bool) -> None:
         # some hosts refuse a required field that has no schema
         fields = {**rule.fields, **{name: rule.others for name in rule.required if name not in rule.fields}}
+        if never := [name for name, shape in fields.items() if shape is not None and not shape.rules]:
+            # no host takes a field that is there to be absent
+            if rule.others is None or rule.others.rules:
+                self._work.note("A field that must not be given is looked at when the tool is called.")
+            fields = {name: shape for name, shape in fields.items() if name not in never}
         if fields:
             written["properties"] = {
                 self._names[name]: self.schema(shape, depth + 1, spoken=spoken) for name, shape in fields.items()
@@ -187,7 +192,7 @@ class Writer:
 
     def _about(self, shape: Shape, told: str) -> str:
         most = self._profile.longest_about
-        hint = _hint(shape)
+        hint = _hint(shape) or shape.said
         parts = [_cut(shape.about, most - len(hint)), _cut(told, most), hint]
         return ". ".join(part.removesuffix(".") for part in parts if part) if most else ""
 
@@ -237,7 +242,7 @@ def _cut(text: str, most: int) -> str:
     """The text in one clean line, up to the end of a sentence or a word where it is too long."""
     if most < 1:
         return ""
-    line = clean(text[: most * 8], most * 8)
+    line = clean(text[: most * 3], most * 3)
     if len(line) <= most:
         return line
     head = line[:most]
