@@ -36,7 +36,9 @@ def test_help_can_be_read() -> None:
 
     assert (0, "") == (told.returncode, told.stderr)
     assert "inferencesh-mcp demo" in told.stdout
-    assert {"sandbox", "demo", "doctor"} <= set(re.findall(r"^  (\w+)  ", told.stdout, re.MULTILINE))
+    assert {"sandbox", "demo", "doctor", "install", "uninstall"} <= set(
+        re.findall(r"^  (\w+)  ", told.stdout, re.MULTILINE)
+    )
     assert "--wait-seconds" in told.stdout
     assert "INFERENCE_WAIT_SECONDS" in told.stdout
     assert "--api-key" not in told.stdout
@@ -106,14 +108,19 @@ class TestDoctor:
         assert "https://inference.sh" in told.stdout
 
     @pytest.mark.anyio
-    async def test_all_is_well(self, upstream: Upstream, environ: dict[str, str]) -> None:
+    async def test_all_is_well(self, upstream: Upstream, environ: dict[str, str], tmp_path: Path) -> None:
+        """And what programs read has a stable shape."""
         from anyio import to_thread
 
-        told = await to_thread.run_sync(lambda: call("doctor", "--json", **environ))
+        told = await to_thread.run_sync(lambda: call("doctor", "--json", HOME=str(tmp_path), **environ))
 
         assert 0 == told.returncode, told.stdout
-        findings = {finding["check"]: finding["verdict"] for finding in json.loads(told.stdout)["findings"]}
-        assert {"versions": "ok", "api": "ok", "clock": "ok", "save folder": "ok"} == findings
+        report = json.loads(told.stdout)
+        assert (True, {"ok", "findings"}) == (report["ok"], report.keys())
+        assert all({"check", "verdict", "found", "do"} == finding.keys() for finding in report["findings"])
+        findings = {finding["check"]: finding["verdict"] for finding in report["findings"]}
+        checks = ("versions", "api", "key", "clock", "save folder", "host")
+        assert dict.fromkeys(checks, "ok") == findings
         assert KEY not in told.stdout + told.stderr
 
     @pytest.mark.anyio
@@ -123,7 +130,9 @@ class TestDoctor:
         told = await to_thread.run_sync(lambda: call("doctor", **environ | {"INFERENCE_API_KEY": "sk-other"}))
 
         assert 1 == told.returncode
-        assert "failure  api:" in told.stdout
+        assert "ok       api:" in told.stdout
+        assert "failure  key:" in told.stdout
+        assert "does not begin with inf_" in told.stdout
         assert "sk-other" not in told.stdout + told.stderr
 
     def test_nobody_there_is_told_as_such(self) -> None:
@@ -131,6 +140,7 @@ class TestDoctor:
 
         assert 1 == told.returncode
         assert "failure  api: http://127.0.0.1:1" in told.stdout
+        assert "Connect call failed" in told.stdout, "what the system said"
 
     def test_a_folder_that_is_missing_is_a_warning(self, tmp_path: Path) -> None:
         told = call("doctor", INFERENCE_SANDBOX="true", INFERENCE_ALLOWED_DIRS=str(tmp_path / "gone"))

@@ -201,9 +201,11 @@ def uninstall(context: click.Context, host: str, name: str) -> None:
 
 @_group.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
-@click.pass_obj
-def doctor(settings: Settings, as_json: bool) -> int:
+@click.pass_context
+def doctor(context: click.Context, as_json: bool) -> int:
     """Check what stands between here and a first run, and say what to do about it."""
     from inferencesh_mcp.doctor import examine
+    from inferencesh_mcp.hosts import Machine
 
-    return examine(settings, sys.stdout, as_json=as_json)
+    machine = Machine.this(sys.platform, context.meta[TOLD])
+    return examine(context.obj, machine, sys.stdout, as_json=as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import ssl
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from importlib.metadata import version
@@ -16,27 +17,45 @@ import anyio
 from inferencesh_mcp import __version__
 from inferencesh_mcp.api import Api
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.errors import InferenceError
+from inferencesh_mcp.api.words import without_secrets
+from inferencesh_mcp.errors import InferenceError, KeyRefused
+from inferencesh_mcp.hosts.looking import look
+from inferencesh_mcp.settings import FOREIGN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from inferencesh_mcp.hosts import Machine
     from inferencesh_mcp.settings import Settings
 
 MOST_SKEW = timedelta(minutes=5)  # presigned addresses are dated; beyond that they look used up
 
 
+STORES = ("/etc/ssl/cert.pem", "/etc/pki/tls/cert.pem", "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/ca-bundle.pem")
+Verdict = Literal["ok", "warning", "failure"]
+
+
 @dataclass(frozen=True)
 class Finding:
     check: str
-    verdict: Literal["ok", "warning", "failure"]
+    verdict: Verdict
     found: str
     do: str = ""
 
 
-def examine(settings: Settings, out: TextIO, *, as_json: bool = False) -> int:
-    """Write each finding, and return the exit code: 1 where something stops a run."""
-    findings = [_versions(), *anyio.run(_api, settings), *_folders(settings)]
+def examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool = False) -> int:
+    """Write each finding, and return the exit code: 1 where something stops a run.
+
+    As JSON it is `{"ok": bool, "findings": [{"check", "verdict", "found", "do"}]}`; checks are only ever added.
+    """
+    findings = [
+        _versions(),
+        *_foreign(machine),
+        *_trust(settings, machine),
+        *anyio.run(_api, settings),
+        *_folders(settings),
+        *_hosts(machine),
+    ]
     failed = any(finding.verdict == "failure" for finding in findings)
     if as_json:
         out.write(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}) + "\n")
@@ -53,7 +72,37 @@ def _line(finding: Finding) -> str:
 
 def _versions() -> Finding:
     found = f"inferencesh-mcp {__version__}, mcp {version('mcp')}, Python {platform.python_version()} on {platform.system()}"
+    if not version("mcp").startswith("2."):
+        return Finding("versions", "failure", found, "Install mcp 2, or let uvx choose: uvx inferencesh-mcp doctor.")
     return Finding("versions", "ok", found)
+
+
+def _foreign(machine: Machine) -> Iterator[Finding]:
+    """What the official SDKs read looks as if it counted here too."""
+    for name in sorted(FOREIGN & machine.variables.keys()):
+        ours = " This server reads INFERENCE_BASE_URL." if name == "INFERENCE_API_BASE_URL" else ""
+        yield Finding("settings", "warning", f"{name} is set, and means nothing here", f"Leave it, or unset it.{ours}")
+
+
+def _trust(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    """Whether there is anybody to trust: slim containers come without certificates."""
+    if settings.sandbox or not (settings.proxy_url or settings.base_url).startswith("https:"):
+        return
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        given = machine.variables.get(name)
+        if given and not Path(given).exists():
+            yield Finding("trust store", "failure", f"{name} is {given}, which is not there", f"Mend or unset {name}.")
+            return
+    found = ssl.get_default_verify_paths()
+    stores = [path for path in (found.cafile, found.capath, *STORES) if path and _holds_something(Path(path))]
+    if machine.platform == "linux" and not stores:
+        yield Finding("trust store", "failure", "no certificates to trust were found", "Install ca-certificates.")
+    else:
+        yield Finding("trust store", "ok", stores[0] if machine.platform == "linux" else "the system's")
+
+
+def _holds_something(path: Path) -> bool:
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
 async def _api(settings: Settings) -> list[Finding]:
@@ -61,20 +110,35 @@ async def _api(settings: Settings) -> list[Finding]:
     if settings.sandbox:
         return [Finding("api", "ok", "the sandbox inside the server; no key is needed")]
     key = settings.api_key.get_secret_value() if settings.api_key else None
+    where = settings.proxy_url or settings.base_url
     if key is None and settings.proxy_url is None:
         return [Finding("key", "failure", "INFERENCE_API_KEY is not set",
                         "Get a key at https://inference.sh and set it, or try --sandbox.")]  # fmt: skip
     transport = Transport(settings.base_url, proxy_url=settings.proxy_url, client=f"inferencesh-mcp/{__version__}")
+    findings: list[Finding] = []
     try:
         await Api(transport, key).list_apps(limit=1)
+    except KeyRefused as exc:
+        shape = (
+            "" if key is None or key.startswith("inf_") else " It does not begin with inf_, as keys of inference.sh do."
+        )
+        findings = [Finding("api", "ok", f"{where} answers"), Finding("key", "failure", f"{exc}{shape}", exc.next_step)]
     except InferenceError as exc:
-        return [Finding("api", "failure", f"{settings.proxy_url or settings.base_url}: {exc}", exc.next_step)]
+        because = _innermost(exc)
+        findings = [Finding("api", "failure", f"{where}: {exc}{because and f' ({because})'}", exc.next_step)]
+    else:
+        findings = [Finding("api", "ok", f"{where} answers"), Finding("key", "ok", "it is accepted")]
     finally:
         await transport.aclose()
-    return [
-        Finding("api", "ok", f"{settings.proxy_url or settings.base_url} answers and takes the key"),
-        _clock(transport.skew),
-    ]
+    return [*findings, *([_clock(transport.skew)] if findings[0].verdict == "ok" else [])]
+
+
+def _innermost(exc: BaseException) -> str:
+    """What the system said: an unknown name and a certificate that is not trusted look the same from above."""
+    inner = exc
+    while (further := inner.__cause__ or inner.__context__) is not None:
+        inner = further
+    return "" if inner is exc else without_secrets(str(inner))
 
 
 def _clock(skew: timedelta) -> Finding:
@@ -104,4 +168,15 @@ def _folders(settings: Settings) -> Iterator[Finding]:
             "warning",
             f"{Path(folder)} cannot be written",
             "Set INFERENCE_SAVE_DIR to a folder that can.",
+        )
+
+
+def _hosts(machine: Machine) -> Iterator[Finding]:
+    seen = list(look(machine))
+    for host in seen:
+        verdict: Verdict = "warning" if host.do and host.is_in else "ok"
+        yield Finding("host", verdict, without_secrets(f"{host.title}: {host.what}"), host.do)
+    if not seen:
+        yield Finding(
+            "host", "ok", "no host that is known here was found", "inferencesh-mcp install --help names them."
         )

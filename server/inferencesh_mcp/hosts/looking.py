@@ -1,0 +1,66 @@
+"""Which hosts are on this machine, and whether what they have of this server still works."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inferencesh_mcp.errors import HostFileRefused
+from inferencesh_mcp.hosts import HOSTS, KEY, documents, files, installing, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inferencesh_mcp.hosts import Host, Machine
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One host, or one entry of it. `do` is empty where nothing is wrong."""
+
+    title: str
+    what: str
+    do: str = ""
+    is_in: bool = True
+    """Whether the host has this server."""
+
+
+def look(machine: Machine) -> Iterator[Seen]:
+    """What each host that is found here has of this server; nothing of a key."""
+    for host in HOSTS:
+        path = installing.place(host, machine)
+        if not path.exists():
+            continue
+        try:
+            text = files.read(path).text
+            told = documents.servers(host, text)
+        except HostFileRefused as exc:
+            yield Seen(host.title, exc.message if str(path) in exc.message else f"{path} {exc.message}", "Mend it.")
+            continue
+        ours = {name: entry for name, entry in told.items() if installing.is_ours(entry)}
+        if not ours:
+            yield Seen(host.title, "is here, without this server", f"inferencesh-mcp install {host.name}", is_in=False)
+        for name, entry in ours.items():
+            yield _judged(host, machine, name, table(entry), text)
+
+
+def _judged(host: Host, machine: Machine, name: str, entry: dict[str, Any], text: str) -> Seen:
+    again = f"inferencesh-mcp install {host.name}" + (f" --name {name}" if name != "inference" else "")
+    command = str(entry.get("command", ""))
+    if not command:
+        return Seen(host.title, f"{name} reaches {entry.get(host.address) or 'no address'}")
+    there = Path(command).is_file() if Path(command).is_absolute() else shutil.which(command, path=_path(machine))
+    if not there:
+        return Seen(host.title, f"{name} starts {command}, which is not there", again)
+    settings = table(entry.get("env"))
+    if documents.ASKED in str(settings) and "promptString" not in text:
+        return Seen(host.title, f"{name} asks for a key that nothing in the file asks for", again)
+    if KEY in settings and not settings[KEY] and settings.get("INFERENCE_SANDBOX") != "true":
+        return Seen(host.title, f"{name} has no key", f"Put your key in: {KEY} in {installing.place(host, machine)}.")
+    return Seen(host.title, f"{name} starts {' '.join([command, *map(str, entry.get('args') or [])])}")
+
+
+def _path(machine: Machine) -> str:
+    return machine.variables.get("PATH", "")

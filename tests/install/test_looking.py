@@ -1,0 +1,98 @@
+"""What `doctor` finds on a machine, and that it never shows a secret."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inferencesh_mcp.doctor import examine
+from inferencesh_mcp.hosts import HOSTS, KEY, Local, Machine, installing
+from inferencesh_mcp.settings import Settings
+
+BY_NAME = {host.name: host for host in HOSTS}
+SECRET = "inf_test_CANARY_33ef"
+
+
+def findings(check: str, home: Path, sandbox: str = "true", **variables: str) -> list[tuple[str, str, str]]:
+    out = io.StringIO()
+    settings = Settings.from_environ({"INFERENCE_SANDBOX": sandbox, "INFERENCE_SAVE_DIR": str(home / "saved")})
+    examine(settings, Machine("linux", home, variables), out, as_json=True)
+    assert SECRET not in out.getvalue()
+    found: list[Any] = json.loads(out.getvalue())["findings"]
+    return [(one["verdict"], one["found"], one["do"]) for one in found if one["check"] == check]
+
+
+@pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
+def test_a_host_is_told_with_what_it_starts(host: Any, tmp_path: Path) -> None:
+    command = tmp_path / "inferencesh-mcp"
+    command.touch(0o755)
+    machine = Machine("linux", tmp_path, {})
+    installing.install(host, "inference", Local(str(command)), machine=machine, key=SECRET)
+
+    assert [("ok", f"{host.title}: inference starts {command}", "")] == findings("host", tmp_path)
+
+    command.unlink()
+    [(verdict, found, do)] = findings("host", tmp_path)
+    assert ("warning", f"{host.title}: inference starts {command}, which is not there") == (verdict, found)
+    assert f"inferencesh-mcp install {host.name}" == do
+
+
+def test_a_command_without_a_path_is_looked_for(tmp_path: Path) -> None:
+    installing.install(
+        BY_NAME["cursor"], "mine", Local("uvx", ("inferencesh-mcp",)), machine=Machine("linux", tmp_path, {})
+    )
+
+    assert "warning" == findings("host", tmp_path, PATH="/nowhere")[0][0]
+    (tmp_path / "uvx").touch(0o755)
+    expected = ("ok", "Cursor: mine starts uvx inferencesh-mcp", "")
+    assert [expected] == findings("host", tmp_path, PATH=str(tmp_path))
+
+
+def test_a_host_without_it_and_one_without_a_key_and_one_that_cannot_be_read(tmp_path: Path) -> None:
+    machine = Machine("linux", tmp_path, {})
+    for name, text in {"cursor": "{}", "windsurf": "{", "zed": "{}"}.items():
+        path = installing.place(BY_NAME[name], machine)
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    (tmp_path / "mcp").touch(0o755)
+    installing.install(BY_NAME["zed"], "inference", Local(str(tmp_path / "mcp"), ("inferencesh-mcp",)), machine=machine)
+
+    cursor, windsurf, zed = findings("host", tmp_path)
+    assert ("ok", "Cursor: is here, without this server", "inferencesh-mcp install cursor") == cursor
+    assert "warning" == windsurf[0]
+    assert "is not valid JSON at line 1, column 2" in windsurf[1]
+    assert ("warning", "Zed: inference has no key") == zed[:2]
+    assert KEY in zed[2]
+
+
+def test_a_remote_one_is_told_without_what_may_be_a_secret(tmp_path: Path) -> None:
+    path = installing.place(BY_NAME["cursor"], Machine("linux", tmp_path, {}))
+    path.parent.mkdir()
+    entry = {"url": f"https://mcp.example.com/mcp?key={SECRET}", "headers": {"X-Inference": f"{KEY} {SECRET}"}}
+    path.write_text(json.dumps({"mcpServers": {"inference": entry}}))
+
+    assert [("ok", "Cursor: inference reaches https://mcp.example.com/mcp", "")] == findings("host", tmp_path)
+
+
+def test_no_host_is_no_failure(tmp_path: Path) -> None:
+    assert "ok" == findings("host", tmp_path)[0][0]
+
+
+def test_what_the_official_sdks_read_is_told_to_mean_nothing_here(tmp_path: Path) -> None:
+    [(verdict, found, do)] = findings("settings", tmp_path, INFERENCE_API_BASE_URL="https://x")
+
+    assert ("warning", "INFERENCE_API_BASE_URL is set, and means nothing here") == (verdict, found)
+    assert "INFERENCE_BASE_URL" in do
+
+
+def test_certificates_that_are_named_and_not_there_stop_a_run(tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone.pem")
+
+    [(verdict, found, do)] = findings("trust store", tmp_path, "false", SSL_CERT_FILE=gone)
+    assert ("failure", f"SSL_CERT_FILE is {gone}, which is not there") == (verdict, found)
+    assert do
+    assert "ok" == findings("trust store", tmp_path, "false")[0][0]
