@@ -7,7 +7,7 @@ import sys
 
 import anyio
 
-from tests.benchmarks import chatting, counting, holding, moving, running, starting
+from tests.benchmarks import chatting, compiling, counting, holding, moving, running, starting
 from tests.benchmarks.figures import Figure, as_json, as_table
 
 
@@ -15,7 +15,7 @@ def main() -> int:
     arguments = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     arguments.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     given = arguments.parse_args()
-    figures = starting.figures() + anyio.run(_others)
+    figures = starting.figures() + compiling.figures() + anyio.run(_others)
     print(as_json(figures) if given.json else as_table(figures))  # noqa: T201 - the report is the product
     return 0
 

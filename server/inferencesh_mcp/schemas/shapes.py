@@ -242,9 +242,7 @@ def settled(rule: Rule) -> Rule | None:
 def _inside(value: Any, rule: Rule) -> bool:
     bounds = rule.bounds
     if rule.kind == "string":
-        return bounds.get("minLength", 0) <= len(value) <= bounds.get("maxLength", math.inf)
-    return (
-        bounds.get("minimum", -math.inf) <= value <= bounds.get("maximum", math.inf)
-        and bounds.get("exclusiveMinimum", -math.inf) < value < bounds.get("exclusiveMaximum", math.inf)
-        and (not rule.whole or value == int(value))
-    )
+        return bool(bounds.get("minLength", 0) <= len(value) <= bounds.get("maxLength", math.inf))
+    at_least, at_most = bounds.get("minimum", -math.inf), bounds.get("maximum", math.inf)
+    above, below = bounds.get("exclusiveMinimum", -math.inf), bounds.get("exclusiveMaximum", math.inf)
+    return bool(at_least <= value <= at_most and above < value < below) and (not rule.whole or value == int(value))
