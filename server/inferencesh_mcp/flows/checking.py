@@ -25,17 +25,28 @@ def problems(schema: Schema, value: Any) -> list[str]:
     A field that the schema does not name is a problem unless the schema allows more: apps drop such a field
     in silence, and the run would be paid for all the same.
     """
-    validator = _validator(json.dumps(schema))
-    if validator is None:
+    judge = validator(schema)
+    if judge is None:
         return []  # the app's own mistake: its server decides
-    errors = sorted(validator.iter_errors(value), key=lambda error: [str(step) for step in error.absolute_path])
+    errors = sorted(judge.iter_errors(value), key=lambda error: [str(step) for step in error.absolute_path])
     found = [sentence for error in errors for sentence in _sentences(_nearest(error))]
     return list(dict.fromkeys(found))[:MOST_PROBLEMS]
 
 
+def validator(schema: Schema) -> Any:
+    """What checks against a schema as `problems` does, or None where the schema itself is wrong."""
+    return _made(json.dumps(schema), closed=True)
+
+
+def fits(schema: Schema, value: Any) -> bool:
+    """Whether a value is as the schema says; fields that it does not name do not matter."""
+    judge = _made(json.dumps(schema), closed=False)
+    return judge is not None and judge.is_valid(value)
+
+
 @lru_cache(maxsize=64)
-def _validator(schema_text: str) -> Any:
-    """What checks against a schema, or None where the schema itself is wrong. Made once: that takes longer than to use it."""
+def _made(schema_text: str, *, closed: bool) -> Any:
+    """Made once: that takes longer than to use it."""
     # 60 ms at import, needed only when something runs (house rule: nothing slow before the first reply)
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
@@ -45,7 +56,7 @@ def _validator(schema_text: str) -> Any:
         Draft202012Validator.check_schema(schema)
     except SchemaError:
         return None
-    return Draft202012Validator(schema if _composed(schema) else _strict(schema))
+    return Draft202012Validator(schema if not closed or _composed(schema) else _strict(schema))
 
 
 def _composed(schema: Any, depth: int = 0) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from inferencesh_mcp.api.models import AppFunction, AppVersion, RunRequest
 from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.flows.checking import problems
+from inferencesh_mcp.flows.repairing import repaired
 from inferencesh_mcp.flows.uploading import refuse_unreadable, upload_all
 
 if TYPE_CHECKING:
@@ -29,17 +30,20 @@ class Wanted:
     session_timeout: int | None = None
 
 
-async def checked(caller: Caller, wanted: Wanted) -> App:
-    """Return the app when the input fits its schema and every file it names can be read. Sends no bytes.
+async def checked(caller: Caller, wanted: Wanted) -> tuple[App, Wanted]:
+    """Return the app, and what is wanted of it as its schema writes that, when all fits and every file that the input
+    names can be read. Sends no bytes.
 
     Raises:
         InvalidInput: each field that is wrong, and what it should be.
         FileRefused: a file that may not or cannot be read.
     """
     app = await caller.catalogue.app(caller.api, caller.principal, wanted.app)
+    wanted = _repaired(app, wanted)
     wrong = _wrong(app, wanted)
     if wrong:  # perhaps with an older schema than the one in force
         app = await caller.catalogue.app(caller.api, caller.principal, wanted.app, fresh=True)
+        wanted = _repaired(app, wanted)
         wrong = _wrong(app, wanted)
     if wrong:
         raise InvalidInput(
@@ -47,7 +51,7 @@ async def checked(caller: Caller, wanted: Wanted) -> App:
             next_step=f'Correct this and call again; `app_get(app="{wanted.app}")` shows every field.',
         )
     refuse_unreadable(caller.folders, function_of(app, wanted.app).input_schema, wanted.input)
-    return app
+    return app, wanted
 
 
 async def ready(caller: Caller, app: App, wanted: Wanted, report: Report) -> RunRequest:
@@ -85,6 +89,11 @@ def function_of(app: App, ref: AppRef) -> AppFunction:
 def version_of(app: App) -> AppVersion:
     """The version that was asked for; an app may come without one, and then its schemas are not known."""
     return app.version or AppVersion()
+
+
+def _repaired(app: App, wanted: Wanted) -> Wanted:
+    """With what a host could only send as a string made what the app takes: the one place, for all that runs an app."""
+    return replace(wanted, input=repaired(function_of(app, wanted.app).input_schema, wanted.input))
 
 
 def _wrong(app: App, wanted: Wanted) -> list[str]:

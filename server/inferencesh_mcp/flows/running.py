@@ -57,7 +57,7 @@ async def run(caller: Caller, wanted: Wanted, report: Report, *, seconds: float)
 async def _prepared(caller: Caller, wanted: Wanted, report: Report) -> tuple[App, RunRequest]:
     """Everything that comes before the start; a server that is about to end does not get there."""
     with caller.live.stopping.waiting(math.inf):
-        app = await checked(caller, wanted)
+        app, wanted = await checked(caller, wanted)
         request = await ready(caller, app, wanted, report)
     caller.live.stopping.check()
     return app, request
@@ -65,7 +65,7 @@ async def _prepared(caller: Caller, wanted: Wanted, report: Report) -> tuple[App
 
 async def rehearse(caller: Caller, wanted: Wanted, report: Report) -> tuple[RunRequest, Estimate | None]:
     """Do everything short of the run: return what would be sent and what the platform thinks it would cost."""
-    app = await checked(caller, wanted)
+    app, wanted = await checked(caller, wanted)
     request = await ready(caller, app, wanted, report)
     return request, await estimate(caller, app, request.input, request.function)
 
