@@ -28,6 +28,7 @@ from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox import Sandbox, TurnedClock, serving
 from inferencesh_mcp.sandbox.serving import Guest
 from inferencesh_mcp.settings import Settings
+from inferencesh_mcp.stdio import speak
 from inferencesh_mcp.web import face
 
 KEY = "inf_test_CANARY_7c1f"
@@ -80,6 +81,7 @@ def environ(upstream: Upstream, folder: Path) -> dict[str, str]:
         "INFERENCE_API_KEY": KEY,
         "INFERENCE_BASE_URL": upstream.url,
         "INFERENCE_SAVE_DIR": str(folder),
+        "INFERENCE_CACHE_DIR": str(folder.parent / "cache"),
         "INFERENCE_LOG_LEVEL": "DEBUG",
     }
 
@@ -106,12 +108,11 @@ def way(request: pytest.FixtureRequest) -> Way:
 @asynccontextmanager
 async def in_memory(server: MCPServer[Any]) -> AsyncIterator[Any]:
     """The two ends of a wire without a process: the same messages as on stdio, progress tokens included."""
-    low = server._lowlevel_server
     async with (
         create_client_server_memory_streams() as (client, (incoming, outgoing)),
         anyio.create_task_group() as group,
     ):
-        group.start_soon(low.run, incoming, outgoing, low.create_initialization_options())
+        group.start_soon(speak, server, incoming, outgoing)
         yield client
         group.cancel_scope.cancel()
 

@@ -14,14 +14,20 @@ PACKAGE = Path(__file__).parent.parent / "server" / "inferencesh_mcp"
 TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "plaintext": (set(), set()),
-    "settings": ({"errors"}, {"pydantic"}),
+    "settings": ({"pins", "errors"}, {"pydantic", "platformdirs"}),
     "schemas": ({"errors", "plaintext"}, set()),
     "api": ({"errors", "plaintext"}, {"httpx2", "httpcore2", "pydantic", "pydantic_core", "anyio"}),
+    "pins": ({"api", "schemas", "errors"}, set()),
     "flows": ({"api", "schemas", "errors"}, {"anyio", "jsonschema"}),
     "caller": ({"api", "flows", "settings", "errors"}, {"mcp", "anyio"}),
-    "tools": ({"caller", "flows", "api", "schemas", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio", "PIL"}),
+    "tools": (
+        {"caller", "flows", "pins", "api", "schemas", "errors"},
+        {"mcp", "mcp_types", "pydantic", "anyio", "PIL"},
+    ),
     "resources": ({"caller", "tools", "flows", "api", "settings", "errors"}, {"mcp", "mcp_types", "anyio"}),
     "prompts": ({"api", "caller", "settings"}, {"mcp", "mcp_types", "pydantic"}),
+    "pinning": ({"caller", "tools", "flows", "pins", "settings", "api", "errors"}, {"mcp", "anyio"}),
+    "bridge": ({"caller", "pinning", "pins", "tools"}, {"mcp", "mcp_types"}),
     "logs": ({"api", "settings"}, set()),
     "sandbox": (set(), {"anyio", "pydantic", "starlette", "uvicorn", "jsonschema"}),
     "web": (
@@ -29,7 +35,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         {"mcp", "starlette", "uvicorn", "h11", "jwt", "anyio", "pydantic"},
     ),
     "app": (
-        {"api", "caller", "flows", "tools", "resources", "prompts", "settings", "sandbox"},
+        {"api", "bridge", "pins", "caller", "flows", "tools", "resources", "prompts", "settings", "sandbox"},
         {"mcp", "anyio"},
     ),
     "stdio": ({"caller"}, {"mcp", "mcp_types", "anyio"}),

@@ -5,15 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import anyio
-from mcp.server import MCPServer
 from mcp.server.request_state import RequestStateSecurity
 from mcp.server.subscriptions import InMemorySubscriptionBus
 
 from inferencesh_mcp import __version__, prompts, resources
 from inferencesh_mcp.api.transport import Transport
+from inferencesh_mcp.bridge import Bridge
 from inferencesh_mcp.caller import Shared, principal_of
 from inferencesh_mcp.flows.catalogue import Catalogue
 from inferencesh_mcp.flows.folders import Folders
@@ -25,10 +26,12 @@ from inferencesh_mcp.tools import agents, apps, files, sessions, tasks
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from mcp.server import MCPServer
     from mcp.server.mcpserver.tools import Tool
     from mcp.server.subscriptions import SubscriptionBus
 
     from inferencesh_mcp.flows.stopping import Stopping
+    from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.settings import Settings
 
 NAME = "inference"  # no underscore: Gemini CLI takes none; short: hosts put it before every tool's name
@@ -45,21 +48,25 @@ Connect = Callable[..., Transport]
 """How the server reaches the outside world: `Transport`, or one of its own with a clock that a test can turn."""
 
 
-def build(settings: Settings, *, network: Connect = Transport, stopping: Stopping | None = None) -> MCPServer[Shared]:
+def build(settings: Settings, *, network: Connect = Transport, stopping: Stopping | None = None) -> Bridge:
     """Put the server together. Nothing is opened, read or sent before its first request needs it.
 
     `stopping` is how whoever runs it announces its end.
+
+    Raises:
+        SettingsError: a pinned app's tool would be called as one of the server's own.
     """
     live = Live(settings.max_concurrent_runs, settings.max_runs_in_all, stopping=stopping)
     bus = InMemorySubscriptionBus()
-    server = MCPServer(
+    server = Bridge(
         NAME,
+        pins=_pins(settings),
         title="inference.sh" + (" (sandbox)" if settings.sandbox else ""),
         version=__version__,
         instructions=INSTRUCTIONS + (SANDBOXED if settings.sandbox else ""),
         website_url="https://inference.sh",
         tools=tools(settings),
-        lifespan=lambda _: _living(settings, network, live, bus),
+        lifespan=partial(_living, settings, network, live, bus),
         log_level=settings.log_level,
         request_state_security=RequestStateSecurity(keys=[secrets.token_bytes(32)], bind_principal=principal_of),
         cache_hints=resources.CACHED,
@@ -82,14 +89,24 @@ def tools(settings: Settings) -> list[Tool]:
     ]
 
 
+def _pins(settings: Settings) -> tuple[Pin, ...]:
+    if settings.pin:
+        from inferencesh_mcp.pins import refuse_taken
+
+        refuse_taken(settings.pins, [offer.function.__name__ for offer in OFFERS])
+    return settings.pins
+
+
 @asynccontextmanager
-async def _living(settings: Settings, network: Connect, live: Live, bus: SubscriptionBus) -> AsyncGenerator[Shared]:
+async def _living(
+    settings: Settings, network: Connect, live: Live, bus: SubscriptionBus, server: MCPServer[Shared]
+) -> AsyncGenerator[Shared]:
     async with _upstream(settings) as base_url:
         transport = network(base_url, proxy_url=settings.proxy_url, client=f"inferencesh-mcp/{__version__}")
         try:
             with ungrouped():
                 async with anyio.create_task_group() as group:
-                    yield Shared(
+                    shared = Shared(
                         settings=settings,
                         transport=transport,
                         folders=Folders(allowed=settings.allowed_dirs, saving=settings.saving_to),
@@ -99,6 +116,8 @@ async def _living(settings: Settings, network: Connect, live: Live, bus: Subscri
                         watching=Watching(group, resources.telling(bus)),
                         group=group,
                     )
+                    cast("Bridge", server).pinned.live(shared)
+                    yield shared
                     group.cancel_scope.cancel()
         finally:
             await transport.aclose()

@@ -29,6 +29,8 @@ from inferencesh_mcp.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from inferencesh_mcp.pins import Pin
+
 PREFIX = "INFERENCE_"
 Toolset = Literal["apps", "tasks", "files", "sessions", "agents"]
 TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
@@ -119,6 +121,17 @@ class Settings(BaseModel):
     )
     read_only: bool = _setting(
         False, "Offer only tools that neither spend, change nor write anything.", allowed="true or false"
+    )
+    pin: str = _setting(
+        "",
+        "Apps that have a tool of their own, by the name before `=` if there is one.",
+        allowed="`[alias=]namespace/name[@version][:function]`, separated by commas",
+    )
+    cache_dir: Folder | None = _setting(
+        None,
+        "Where stdio keeps what it knows of pinned apps, so that a start needs no network. "
+        "Unset: this machine's usual place for such files.",
+        allowed="the absolute path of a folder, neither / nor your home folder itself",
     )
     approvals: Literal["ask", "host"] = _setting(
         "ask",
@@ -282,7 +295,7 @@ class Settings(BaseModel):
             raise ValueError
         return url
 
-    @field_validator("allowed_dirs", "save_dir")
+    @field_validator("allowed_dirs", "save_dir", "cache_dir")
     @classmethod
     def _narrow(cls, value: Any) -> Any:
         """A root or a whole home folder is no limit at all (threat T-12)."""
@@ -292,6 +305,34 @@ class Settings(BaseModel):
         if any(not f.is_absolute() or Path(os.path.realpath(f)) in too_wide for f in folders):
             raise ValueError
         return cast("Any", value)
+
+    @field_validator("pin")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        """The pins say what is wrong with them in a sentence of their own."""
+        if text:
+            from inferencesh_mcp import pins  # brings the API along, which not every command needs
+
+            pins.parsed(text)
+        return text
+
+    @property
+    def pins(self) -> tuple[Pin, ...]:
+        """The apps that have a tool of their own; none where what runs them is not offered."""
+        if not self.pin or self.read_only or "apps" not in self.toolsets:
+            return ()
+        from inferencesh_mcp import pins
+
+        return pins.parsed(self.pin)
+
+    @property
+    def caching_in(self) -> Path:
+        """The folder that pinned apps are kept in; it need not exist yet."""
+        if self.cache_dir is not None:
+            return self.cache_dir
+        from platformdirs import user_cache_path
+
+        return user_cache_path("inferencesh-mcp", appauthor=False)
 
     @property
     def saving_to(self) -> Path:

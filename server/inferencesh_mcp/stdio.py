@@ -43,15 +43,20 @@ def serve(server: MCPServer[Shared]) -> None:
 
 async def _serve(server: MCPServer[Shared]) -> None:
     server.middleware.append(_OnceOnly())
-    low = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
     async with anyio.create_task_group() as group:
         group.start_soon(_end_on_signal, group.cancel_scope)
         lines = cast("anyio.AsyncFile[str]", _Lines(sys.stdin.buffer))
         async with stdio_server(stdin=lines) as (incoming, outgoing):
-            # The older era is told here what the newer one sees for itself: pinned apps' tools may change.
-            options = low.create_initialization_options(NotificationOptions(tools_changed=True))
-            await low.run(incoming, outgoing, options)
+            await speak(server, incoming, outgoing)
         group.cancel_scope.cancel()
+
+
+async def speak(server: MCPServer[Shared], incoming: Any, outgoing: Any) -> None:
+    """Answer one host on its pipe until it closes."""
+    low = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
+    # The older era is told here what the newer one sees for itself: pinned apps' tools may change.
+    changing = NotificationOptions(tools_changed=True)
+    await low.run(incoming, outgoing, low.create_initialization_options(changing))
 
 
 async def _end_on_signal(scope: anyio.CancelScope) -> None:

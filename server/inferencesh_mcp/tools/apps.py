@@ -114,13 +114,19 @@ async def app_run(
         session=session or None,
         session_timeout=session_timeout or None,
     )
+    if dry_run:
+        async with progress(ctx) as report:
+            return _rehearsed(*await running.rehearse(await caller_with_roots(ctx, input), wanted, report))
+    return await ran(ctx, wanted, wait=wait, stream=stream)
+
+
+async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = True) -> CallToolResult:
+    """Run an app for a host and answer, or hand over: the one way, whichever tool was called."""
     async with progress(ctx) as report:
-        who = await caller_with_roots(ctx, input)
+        who = await caller_with_roots(ctx, wanted.input)
         who = replace(who, stream=who.stream and stream)
-        if dry_run:
-            return _rehearsed(*await running.rehearse(who, wanted, report))
-        ran = await running.run(who, wanted, report, seconds=who.wait_seconds if wait else 0)
-    return await shown(ctx, outcome(ran.task, app=ran.app, seconds=ran.seconds, session=ran.session))
+        end = await running.run(who, wanted, report, seconds=who.wait_seconds if wait else 0)
+    return await shown(ctx, outcome(end.task, app=end.app, seconds=end.seconds, session=end.session))
 
 
 @offer("apps", "Run an app on many inputs")

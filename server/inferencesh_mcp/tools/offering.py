@@ -65,10 +65,7 @@ class BridgeTool(Tool):
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ARG002
         try:
-            self._refuse_strangers(arguments)
-            validated = self.fn_metadata.validate_arguments(arguments)
-            passed = {self.context_kwarg: context} if self.context_kwarg else {}
-            return await self.fn_metadata.call_fn(self.fn, self.is_async, validated, passed)
+            return await self.answered(arguments, context)
         except ValidationError as exc:
             return failure(
                 InvalidInput(
@@ -78,6 +75,13 @@ class BridgeTool(Tool):
         except InferenceError as exc:
             logger.info("%s: %s", self.name, exc.code)
             return failure(exc)
+
+    async def answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:
+        """What the tool's function answers; it may raise, and what it raises becomes the answer."""
+        self._refuse_strangers(arguments)
+        validated = self.fn_metadata.validate_arguments(arguments)
+        passed = {self.context_kwarg: context} if self.context_kwarg else {}
+        return await self.fn_metadata.call_fn(self.fn, self.is_async, validated, passed)
 
     def _refuse_strangers(self, arguments: dict[str, Any]) -> None:
         """The SDK drops arguments it does not know; a dropped `session` would cost a second warm worker."""

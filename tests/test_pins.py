@@ -1,0 +1,90 @@
+"""Which apps have a tool, and what it is called: strings in, names or one sentence out."""
+
+from __future__ import annotations
+
+import pytest
+
+from inferencesh_mcp.app import NAME, build
+from inferencesh_mcp.errors import SettingsError
+from inferencesh_mcp.pins import LONGEST, MOST, parsed
+from inferencesh_mcp.settings import Settings
+
+SHAPE = "namespace/name, namespace/name@version or namespace/name:function, each with alias= before it if wanted"
+
+
+@pytest.mark.parametrize(
+    ("pin", "name", "app"),
+    [
+        ("infsh/flux-schnell", "flux-schnell", "infsh/flux-schnell"),
+        (" hero = bfl/flux-3-video@abc:generate ", "hero", "bfl/flux-3-video@abc:generate"),
+        ("app/bfl/flux@latest", "flux", "bfl/flux"),
+        ("sandbox/memory:get_value", "memory_get_value", "sandbox/memory:get_value"),
+        ("acme/v2.5", "v2_5", "acme/v2.5"),
+        ("acme/3d-model", "app_3d-model", "acme/3d-model"),
+    ],
+)
+def test_a_pin_is_a_name_and_an_app(pin: str, name: str, app: str) -> None:
+    (found,) = parsed(pin)
+
+    assert (name, app) == (found.name, str(found.app))
+
+
+def test_a_long_name_is_cut_so_that_two_long_names_stay_apart() -> None:
+    one, other = parsed(f"acme/{'x' * 60}1,acme/{'x' * 60}2")
+
+    assert one.name != other.name
+    assert LONGEST == len(one.name) == len(other.name)
+    assert len(f"mcp__{NAME}__{one.name}") < 60
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("flux", f'INFERENCE_PIN has "flux", but takes {SHAPE}.'),
+        ("a/b=c", f'INFERENCE_PIN has "a/b=c", but takes {SHAPE}.'),
+        (
+            "my tool=a/b",
+            'INFERENCE_PIN has the alias "my tool", but an alias is a letter and up to 39 letters, digits, _ or -.',
+        ),
+        (
+            f"{'x' * 41}=a/b",
+            f'INFERENCE_PIN has the alias "{"x" * 41}", but an alias is a letter and up to 39 letters, digits, _ or -.',
+        ),
+        (
+            "infsh/flux, bfl/flux",
+            'INFERENCE_PIN has two tools called "flux": give it another name, for example bfl_flux=bfl/flux.',
+        ),
+        (
+            "a-b=x/y,A_B=x/z",
+            'INFERENCE_PIN has two tools called "A_B": give it another name, for example x_A_B=x/z.',
+        ),
+        (
+            "acme/app_run",
+            (
+                'INFERENCE_PIN has a tool called "app_run", as one of the server\'s own is: '
+                "give it another name, for example acme_app_run=acme/app_run."
+            ),
+        ),
+        (
+            ",".join(f"a/b{number}" for number in range(MOST + 1)),
+            "INFERENCE_PIN names 65 apps, but may name 64 at most.",
+        ),
+    ],
+)
+def test_a_wrong_pin_stops_the_start_with_one_sentence(value: str, sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        build(Settings.from_environ({"INFERENCE_PIN": value}))
+
+    assert sentence == str(caught.value)
+
+
+def test_what_may_not_be_run_is_not_pinned() -> None:
+    """A pinned tool spends, and belongs to the apps; a mistake in it is one all the same."""
+    assert (
+        ()
+        == Settings(pin="a/b", read_only=True).pins
+        == Settings(pin="a/b", toolsets=("files",)).pins
+        == Settings().pins
+    )
+    with pytest.raises(SettingsError):
+        Settings.from_environ({"INFERENCE_PIN": "flux", "INFERENCE_READ_ONLY": "true"})
