@@ -1,0 +1,218 @@
+"""The end of a server in mid-work: every caller gets a task's id, nothing is cancelled, and it is over in time (4.4, F-5)."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from anyio.abc import Process
+from anyio.streams.text import TextReceiveStream
+
+from inferencesh_mcp.sandbox.faults import Delay
+from tests.conftest import KEY, Upstream
+from tests.web.asking import ERAS, LEGACY, MODERN, envelope, result_of
+
+pytestmark = pytest.mark.anyio
+
+DRAIN = 6
+LONG = {"seconds": 60, "steps": 60}
+
+
+@dataclass
+class Running:
+    """`inferencesh-mcp http` as a process of its own."""
+
+    process: Process
+    url: str
+    http: httpx2.AsyncClient
+    log: list[str]
+
+    async def ask(self, era: str, tool: str, **arguments: Any) -> httpx2.Response:
+        headers, message = envelope("tools/call", era, name=tool, arguments=arguments, _meta={"progressToken": 1})
+        return await self.http.post(self.url, headers=headers, content=message)
+
+    async def ended(self) -> tuple[int | None, float]:
+        """Tell it to end; its exit code, and how long that took."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(DRAIN + 5):
+            code = await self.process.wait()
+        return code, time.monotonic() - began
+
+
+@asynccontextmanager
+async def running(upstream: Upstream, **environ: str) -> AsyncIterator[Running]:
+    told = {"INFERENCE_BASE_URL": upstream.url, "INFERENCE_DRAIN_SECONDS": str(DRAIN), "INFERENCE_WAIT_SECONDS": "50"}
+    command = [sys.executable, "-m", "inferencesh_mcp", "http", "--port", "0"]
+    log: list[str] = []
+    async with (
+        await anyio.open_process(command, env={"PATH": "/usr/bin"} | told | environ) as process,
+        httpx2.AsyncClient(headers={"authorization": f"Bearer {KEY}"}, timeout=60, verify=False) as http,
+        anyio.create_task_group() as group,
+    ):
+        heard = anyio.Event()
+
+        async def listen() -> None:
+            assert process.stderr
+            async for text in TextReceiveStream(process.stderr):
+                log.append(text)
+                if "/mcp\n" in "".join(log):
+                    heard.set()
+
+        group.start_soon(listen)
+        with anyio.fail_after(20):
+            await heard.wait()
+        found = re.search(r"http://\S+/mcp", "".join(log))
+        assert found
+        try:
+            yield Running(process, found[0], http, log)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            group.cancel_scope.cancel()
+
+
+async def until(true: Callable[[], Any]) -> None:
+    with anyio.fail_after(15):
+        while not true():
+            await anyio.sleep(0.02)
+
+
+async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstream) -> None:
+    """In both eras: what was run, run many times, followed and said; and what listens is let go."""
+    answers: dict[str, Any] = {}
+    ledger = upstream.sandbox.ledger
+
+    async def note(name: str, asked: Awaitable[httpx2.Response]) -> None:
+        answers[name] = result_of(await asked)
+
+    async def listen() -> None:
+        headers, message = envelope("subscriptions/listen", MODERN, notifications={"toolsListChanged": True})
+        async with server.http.stream("POST", server.url, headers=headers, content=message) as response:
+            answers["listen"] = (await response.aread()).decode()
+
+    async with running(upstream) as server, anyio.create_task_group() as group:
+        first = result_of(await server.ask(MODERN, "app_run", app="sandbox/slow", input=LONG, wait=False))["task_id"]
+        for era in ERAS:
+            for name, tool, arguments in (
+                ("run", "app_run", {"app": "sandbox/slow", "input": LONG}),
+                ("many", "app_run_many", {"app": "sandbox/slow", "inputs": [LONG] * 4, "max_concurrency": 2}),
+                ("get", "task_get", {"task_id": first, "wait_seconds": 50}),
+                ("chat", "agent_chat", {"agent": "sandbox/hanging", "message": "hello"}),
+            ):
+                group.start_soon(note, f"{name} {era}", server.ask(era, tool, **arguments))
+        group.start_soon(listen)
+        await until(lambda: len(ledger.starts) == 1 + 2 * 3 and len(ledger.messages) == 2)
+        await until(lambda: len(ledger.requests("GET", "/tasks/*/stream")) >= 1 + 2 * 3)
+
+        code, took = await server.ended()
+
+    assert (0, True) == (code, took < DRAIN)
+    for era in ERAS:
+        assert answers[f"run {era}"]["task_id"] in {one.task_id for one in ledger.starts}
+        assert "task_get" in answers[f"run {era}"]["next"]
+        rows = answers[f"many {era}"]["results"]
+        assert [True, True, False, False] == ["task_id" in row for row in rows]
+        assert ["not_started"] * 2 == [row["status"] for row in rows[2:]]
+        assert (first, "running") == (answers[f"get {era}"]["task_id"], answers[f"get {era}"]["status"])
+        assert answers[f"chat {era}"]["chat_id"] in {one.chat_id for one in ledger.messages}
+    assert "acknowledged" in answers["listen"]
+    assert (7, (), ()) == (len(ledger.starts), ledger.cancels, ledger.stops), "paid work is not killed by a deploy"
+    for started in ledger.starts:
+        assert started.task_id in str(answers) + first
+    log = "".join(server.log)
+    assert all(answers[f"run {era}"]["task_id"] in log for era in ERAS), "and the operator can read which go on"
+    assert KEY not in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_once_told_to_end_nothing_new_is_taken(upstream: Upstream, era: str) -> None:
+    """What comes while the last answers go out is sent away with nothing started, and the balancer is told."""
+    async with running(upstream) as server, anyio.create_task_group() as group:
+        page = server.url.replace("/mcp", "/readyz")
+        before = await server.http.get(page)
+        # A body that does not end keeps the server's last request open.
+        slow = anyio.Event()
+
+        async def held() -> None:
+            async def body() -> AsyncIterator[bytes]:
+                yield b"{"
+                await slow.wait()
+                yield b"}"
+
+            await server.http.post(server.url, content=body())
+
+        group.start_soon(held)
+        await anyio.sleep(0.2)
+        idle = httpx2.AsyncClient(headers=server.http.headers, timeout=20, verify=False)
+        async with idle:
+            await idle.get(page)
+            server.process.send_signal(signal.SIGTERM)
+            await until_stopping(idle, page)
+            headers, message = envelope("tools/call", era, name="app_run",
+                                        arguments={"app": "sandbox/echo", "input": {}})  # fmt: skip
+            refused = await idle.post(server.url, headers=headers, content=message)
+        slow.set()
+        with anyio.fail_after(DRAIN + 5):
+            code = await server.process.wait()
+
+    assert (200, 503, 0) == (before.status_code, refused.status_code, code)
+    told = refused.json()["error"]["data"]
+    assert ("stopping", "not_started", "1") == (told["code"], told["outcome"], refused.headers["retry-after"])
+    assert () == upstream.sandbox.ledger.starts
+
+
+async def until_stopping(http: httpx2.AsyncClient, page: str) -> None:
+    with anyio.fail_after(5):
+        while (await http.get(page)).status_code != 503:
+            await anyio.sleep(0.02)
+
+
+async def test_it_ends_in_time_though_a_call_hangs(upstream: Upstream) -> None:
+    """A request whose body never ends is not waited for longer than the operator said."""
+    async with running(upstream, INFERENCE_DRAIN_SECONDS="2") as server, anyio.create_task_group() as group:
+
+        async def held() -> None:
+            async def body() -> AsyncIterator[bytes]:
+                yield b"{"
+                await anyio.sleep_forever()
+
+            try:
+                await server.http.post(server.url, content=body())
+            except httpx2.HTTPError:
+                return
+
+        group.start_soon(held)
+        await anyio.sleep(0.3)
+        _, took = await server.ended()
+        group.cancel_scope.cancel()
+
+    assert took < 2.8
+
+
+async def test_a_start_whose_reply_is_awaited_still_tells_its_id(upstream: Upstream) -> None:
+    """The moment in which a run could be lost: sent, begun, and not yet answered."""
+    upstream.sandbox.faults.add(Delay(seconds=1.0), method="POST", path="/apps/run")
+    answers: list[Any] = []
+    async with running(upstream) as server, anyio.create_task_group() as group:
+
+        async def run() -> None:
+            answers.append(result_of(await server.ask(LEGACY, "app_run", app="sandbox/slow", input=LONG)))
+
+        group.start_soon(run)
+        await until(lambda: upstream.sandbox.ledger.requests("POST", "/apps/run"))
+        code, _ = await server.ended()
+
+    assert 0 == code
+    assert [one.task_id for one in upstream.sandbox.ledger.starts] == [answers[0]["task_id"]]
+    assert () == upstream.sandbox.ledger.cancels
