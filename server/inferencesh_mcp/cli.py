@@ -173,10 +173,11 @@ def demo(to: str | None) -> int:
 @_group.command()
 @click.argument("host", type=click.Choice(HOSTS))
 @click.option("--http", "url", default=None, metavar="URL", help="A server that runs elsewhere, instead of this one.")
+@click.option("--sign-in", is_flag=True, help="With --http: no key goes in, you sign in there (OAuth).")
 @click.option("--name", default="inference", show_default=True, help="What the host shall call it.")
 @click.option("--print", "only_show", is_flag=True, help="Only show what would be written, and where.")
 @click.pass_context
-def install(context: click.Context, host: str, url: str | None, name: str, only_show: bool) -> None:
+def install(context: click.Context, host: str, url: str | None, sign_in: bool, name: str, only_show: bool) -> None:
     """Write this server into a host's configuration, with the settings given here.
 
     Everything else in the file stays, and a backup beside it. Your key goes in by the host's own means for secrets,
@@ -185,7 +186,7 @@ def install(context: click.Context, host: str, url: str | None, name: str, only_
     from inferencesh_mcp.hosts.commanding import install, show
 
     do = show if only_show else install
-    do(host, name, url, program=sys.executable, platform=sys.platform, environ=context.meta[TOLD])
+    do(host, name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=context.meta[TOLD])
 
 
 @_group.command()

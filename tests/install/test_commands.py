@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 from inferencesh_mcp.cli import HOSTS as NAMES
 from inferencesh_mcp.hosts import HOSTS, KEY
+from inferencesh_mcp.hosts.commanding import GOES_ALONG
+from inferencesh_mcp.settings import Settings
 from tests.test_cli import call
 
 SECRET = "inf_test_CANARY_91ab"
@@ -25,7 +28,8 @@ def test_every_host_of_the_table_can_be_named() -> None:
 def test_in_and_out(tmp_path: Path) -> None:
     """It says what it did and what is left to do; a flag of this start is a variable of the server's."""
     path = tmp_path / CURSOR
-    put_in = call("--wait-seconds", "50", "install", "cursor", HOME=str(tmp_path), INFERENCE_API_KEY=SECRET)
+    put_in = call("--wait-seconds", "50", "install", "cursor", HOME=str(tmp_path), INFERENCE_API_KEY=SECRET,
+                  INFERENCE_HTTP_TOKENS="ada:" + "0" * 64)  # fmt: skip
 
     assert (0, "") == (put_in.returncode, put_in.stderr)
     assert f"Cursor: created inference in {path}." in put_in.stdout
@@ -41,6 +45,15 @@ def test_in_and_out(tmp_path: Path) -> None:
     taken_out = call("uninstall", "cursor", HOME=str(tmp_path))
     assert (0, f"Cursor: took inference out of {path}.\n") == (taken_out.returncode, taken_out.stdout)
     assert not path.exists()
+
+
+def test_no_secret_of_a_gateway_goes_along() -> None:
+    """What goes along is named; every name is a setting, and none is a secret or for HTTP alone."""
+    there = GOES_ALONG & set(Settings.model_fields)
+
+    assert {"pin", "cache_dir"} >= GOES_ALONG - there
+    assert "api_key" not in there
+    assert not [name for name in there if re.match("http_|oauth_|allowed_hosts|trusted", name)]
 
 
 def test_print_only_shows_and_shows_no_key(tmp_path: Path) -> None:

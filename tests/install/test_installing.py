@@ -212,6 +212,35 @@ def test_a_remote_server_is_written_as_the_host_wants_it(host: Host, machine: Ma
     assert not done.path.exists()
 
 
+@pytest.mark.parametrize("host", [host for host in HOSTS if host.address], ids=lambda host: host.name)
+def test_a_server_to_sign_in_to_gets_no_key(host: Host, machine: Machine) -> None:
+    before = fixture(host).encode()
+    path = placed(host, machine, before)
+    server = installing.remote("https://mcp.example.com/mcp", host, sign_in=True)
+
+    installing.install(host, NAME, server, machine=machine, key=SECRET)
+
+    assert not {KEY, SECRET, "Authorization"} & set(str(installing.found(host, NAME, machine)).split('"'))
+    assert "headers" not in installing.found(host, NAME, machine)
+    installing.uninstall(host, NAME, machine=machine)
+    assert before == path.read_bytes()
+
+
+@pytest.mark.parametrize("host", [host for host in HOSTS if host.address], ids=lambda host: host.name)
+def test_the_platforms_own_endpoint_is_left_alone(host: Host, machine: Machine) -> None:
+    """Its documentation enters it under the name that is our default."""
+    theirs = {host.address: installing.HOSTED, "headers": {"Authorization": f"Bearer {SECRET}"}}
+    placed(host, machine, documents.put(host, "", NAME, theirs).encode())
+
+    for do in (
+        lambda: installing.install(host, NAME, SERVER, machine=machine),
+        lambda: installing.uninstall(host, NAME, machine=machine),
+    ):
+        with pytest.raises(HostFileRefused, match="another server named inference"):
+            do()
+    assert theirs == installing.found(host, NAME, machine)
+
+
 def test_claude_desktop_takes_no_remote_server_from_its_file() -> None:
     with pytest.raises(InvalidInput, match="takes no remote server") as refused:
         installing.remote("https://mcp.example.com/mcp", BY_NAME["claude-desktop"])

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.hosts import KEY, Local, Machine, Remote, installing
-from inferencesh_mcp.settings import FOREIGN, PREFIX, Settings
+from inferencesh_mcp.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,25 +18,36 @@ if TYPE_CHECKING:
     from inferencesh_mcp.hosts import Host
     from inferencesh_mcp.hosts.installing import Done
 
+GOES_ALONG = frozenset({
+    "base_url", "proxy_url", "stream", "poll_interval_ms", "wait_seconds", "on_cancel", "allowed_dirs", "save_dir",
+    "toolsets", "read_only", "pin", "cache_dir", "approvals", "always_allow", "chat_url", "inline_media",
+    "max_concurrent_runs", "log_level", "log_format", "sandbox",
+})  # fmt: skip
+"""Settings that mean something to a server a host starts. They are named, so that no secret of a gateway goes along."""
 WHERE_TO_GET_ONE = "Get a key at https://inference.sh."
 
 
-def show(named: str, name: str, url: str | None, *, program: str, platform: str, environ: Mapping[str, str]) -> None:
+def show(
+    named: str, name: str, url: str | None, *, sign_in: bool, program: str, platform: str, environ: Mapping[str, str]
+) -> None:
     """Write the entry to stdout and say on stderr where it goes; no key is in it."""
     host = installing.host_named(named)
-    server = _server(host, url, program, environ)
+    server = _server(host, url, program, environ, sign_in=sign_in)
     click.echo(installing.shown(host, installing.checked_name(name), server), nl=False)
-    click.echo(f"This goes into {installing.place(host, Machine.this(platform, environ))}. {_key_from(host)}", err=True)
+    where = f"This goes into {installing.place(host, Machine.this(platform, environ))}."
+    click.echo(f"{where} {_key_from(host)}" if server.needs_key else where, err=True)
 
 
-def install(named: str, name: str, url: str | None, *, program: str, platform: str, environ: Mapping[str, str]) -> None:
+def install(
+    named: str, name: str, url: str | None, *, sign_in: bool, program: str, platform: str, environ: Mapping[str, str]
+) -> None:
     """Write the entry, and say what was done and what is left to do.
 
     Raises:
         HostFileRefused, InvalidInput: nothing was changed; the text says why.
     """
     host, machine = installing.host_named(named), Machine.this(platform, environ)
-    server = _server(host, url, program, environ)
+    server = _server(host, url, program, environ, sign_in=sign_in)
     in_file = server.needs_key and host.refers is None and host.format != "toml"
     old = installing.found(host, installing.checked_name(name), machine)
     key = _key(host, installing.key_in(old), environ) if in_file else ""
@@ -52,13 +64,15 @@ def uninstall(named: str, name: str, *, platform: str, environ: Mapping[str, str
     click.echo(_done(host, name, done))
 
 
-def _server(host: Host, url: str | None, program: str, environ: Mapping[str, str]) -> Local | Remote:
+def _server(host: Host, url: str | None, program: str, environ: Mapping[str, str], *, sign_in: bool) -> Local | Remote:
     if url is not None:
-        return installing.remote(url, host)
+        return installing.remote(url, host, sign_in=sign_in)
+    if sign_in:
+        raise InvalidInput(message="--sign-in goes with --http: it is a server elsewhere that you sign in to.")
     settings = {
         name: value
         for name, value in environ.items()
-        if name.startswith(PREFIX) and name not in FOREIGN | {KEY} and value.strip()
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() in GOES_ALONG and value.strip()
     }
     return installing.local(Path(program), environ, settings)
 
@@ -92,7 +106,9 @@ def _key_from(host: Host) -> str:
 
 
 def _left_to_do(host: Host, server: Local | Remote, done: Done, *, key: str, key_is_set: bool) -> Iterator[str]:
-    if not server.needs_key:
+    if not server.needs_key and isinstance(server, Remote):
+        yield f"{host.title} asks you to sign in when it first connects."
+    elif not server.needs_key:
         yield "It is the sandbox: no key is needed, and nothing is real."
     elif host.key_from:
         yield _key_from(host)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.hosts import Host, Machine
 
+HOSTED = "https://api.inference.sh/mcp"
+"""The platform's own endpoint, which its documentation enters under the same name."""
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")  # no underscore: Gemini CLI; short: hosts put it before every tool's name
 
 
@@ -40,8 +42,8 @@ def checked_name(name: str) -> str:
     return name
 
 
-def remote(url: str, host: Host) -> Remote:
-    """The server at an address.
+def remote(url: str, host: Host, *, sign_in: bool = False) -> Remote:
+    """The server at an address; with `sign_in` no key goes in, and the host does what that server asks for (OAuth).
 
     Raises:
         InvalidInput: a key must not be sent there, or the host's file takes no address.
@@ -55,7 +57,7 @@ def remote(url: str, host: Host) -> Remote:
             message=f"{host.title} takes no remote server from its file.",
             next_step=f"Add {url} in its settings under Connectors, as a custom connector; it signs in with OAuth.",
         )
-    return Remote(url)
+    return Remote(url, needs_key=not sign_in)
 
 
 def local(program: Path, environ: Mapping[str, str], settings: Mapping[str, str]) -> Local:
@@ -104,6 +106,12 @@ def is_ours(entry: Any) -> bool:
     return "inferencesh" in told or KEY in told
 
 
+def is_foreign(entry: Any) -> bool:
+    """Whether an entry without a mark of ours is plainly another's: a command, or the platform's own endpoint."""
+    told = table(entry)
+    return "command" in told or HOSTED in map(str, told.values())
+
+
 def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, key: str = "") -> Done:
     """Write the entry. What was there before is kept in a backup beside the file.
 
@@ -144,15 +152,19 @@ def uninstall(host: Host, name: str, *, machine: Machine) -> Done:
     kept, servers = _read(host, path)
     if name not in servers:
         return Done("unchanged", path)
-    if not is_ours(servers[name]) and "command" in servers[name]:
-        raise HostFileRefused(message=f"{path} has another server named {name}; it was left there.")
     backup = _backup(path, name)
+    alone = kept.text == documents.put(host, "", name, servers[name])
+    if not is_ours(servers[name]) and (is_foreign(servers[name]) or not (alone or backup.exists())):
+        raise HostFileRefused(
+            message=f"{path} has another server named {name}; it was left there.",
+            next_step="Take it out by hand, if it shall go.",
+        )
     before = _before(host, name, kept, backup)
     if before is not None:
         files.replace(kept, before)
         backup.unlink()
         return Done("removed", path)
-    if not backup.exists() and kept.text == documents.put(host, "", name, servers[name]):
+    if alone and not backup.exists():
         files.replace(kept, None)  # we made it, and nothing else is in it
         return Done("removed", path)
     text = documents.take(host, kept.text, name, before=_content(host, backup))
