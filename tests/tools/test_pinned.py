@@ -196,7 +196,6 @@ def answering(upstream: Upstream, named: str, *, app: dict[str, Any] | None = No
         for name, function in changed["functions"].items()
     }
     body = json.dumps(card | {"version": changed})
-    upstream.sandbox.faults.clear()
     upstream.sandbox.faults.add(
         Status(code=200, headers={"content-type": "application/json"}, body=body),
         method="GET", path=f"/apps/{named}", times=-1,

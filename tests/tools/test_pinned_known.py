@@ -1,0 +1,312 @@
+"""How pinned apps come to be known: from disk, from the API, by whose key, and what a change of one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp_types import ToolListChangedNotification
+
+from inferencesh_mcp import pinning
+from inferencesh_mcp.sandbox.faults import Drop, Status
+from tests.conftest import KEY, WAYS, Connect, Upstream, Way, connected
+from tests.tools.test_pinned import answering
+from tests.tools.test_runs import run, text_of, told
+
+pytestmark = pytest.mark.anyio
+
+MEMORY = [way for way in WAYS if way.transport == "memory"]
+HTTP = [way for way in WAYS if way.transport == "http"]
+LOCAL = [*MEMORY, next(way for way in WAYS if way.transport == "stdio")]
+PRIVATE = {"visibility": "private"}
+CHANGED = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+
+
+@pytest.fixture
+def environ(environ: dict[str, str]) -> dict[str, str]:
+    return environ | {"INFERENCE_PIN": "hero=sandbox/echo"}
+
+
+@pytest.fixture
+def cache(environ: dict[str, str]) -> Path:
+    return Path(environ["INFERENCE_CACHE_DIR"])
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Any:
+    """What the operator was told of, at the level that is shown unless another is asked for."""
+    caplog.set_level("WARNING", "inferencesh_mcp")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "inferencesh_mcp.pinning"]
+
+
+async def names(client: Client) -> list[str]:
+    """The tools that are not the server's own: `app_list` and all the others have two words."""
+    return [tool.name for tool in (await client.list_tools()).tools if "_" not in tool.name]
+
+
+async def hero_takes(client: Client) -> set[str]:
+    (hero,) = [tool for tool in (await client.list_tools()).tools if tool.name == "hero"]
+    return set(hero.input_schema["properties"])
+
+
+def age(cache: Path, seconds: float = 2 * pinning.REFRESH) -> None:
+    for path in cache.iterdir():
+        os.utime(path, (time.time() - seconds,) * 2)
+
+
+def of_apps(upstream: Upstream) -> list[str]:
+    return [entry.path for entry in upstream.sandbox.ledger.requests(path="/apps/**")]
+
+
+@asynccontextmanager
+async def listening(way: Way, environ: dict[str, str]) -> AsyncIterator[tuple[Client, anyio.Event]]:
+    """A client, and an event that is set when it is told that the tools changed, as its era tells it."""
+    changed = anyio.Event()
+
+    async def hear(message: Any) -> None:
+        if isinstance(message, ToolListChangedNotification):
+            changed.set()
+
+    async def listen(client: Client, ready: anyio.Event) -> None:
+        async with client.listen(tools_list_changed=True) as events:
+            ready.set()
+            async for _ in events:
+                changed.set()
+
+    async with connected(way, environ, message_handler=hear) as client, anyio.create_task_group() as group:
+        if way.era == "2026":
+            ready = anyio.Event()
+            group.start_soon(listen, client, ready)
+            await ready.wait()
+        yield client, changed
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
+async def test_a_second_start_asks_nothing_of_the_api(connect: Connect, upstream: Upstream, cache: Path) -> None:
+    """What was told the first time is on disk, for this person alone, and without the key."""
+    async with connect() as client:
+        first = (await client.list_tools()).tools
+        with anyio.fail_after(5):
+            while not cache.is_dir() or not list(cache.glob("*.json")):
+                await anyio.sleep(0.01)
+    before = len(upstream.sandbox.ledger.requests())
+    async with connect() as client:
+        second = (await client.list_tools()).tools
+
+    assert first == second
+    assert before == len(upstream.sandbox.ledger.requests())
+    (kept,) = cache.iterdir()
+    assert KEY not in kept.read_text(encoding="utf-8") + str(kept)
+    assert (0o700, 0o600) == (cache.stat().st_mode & 0o777, kept.stat().st_mode & 0o777)
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_a_start_needs_no_network_once_an_app_is_known(
+    connect: Connect, upstream: Upstream, cache: Path, log: Any
+) -> None:
+    """However long ago that was."""
+    async with connect() as client:
+        assert ["hero"] == await names(client)
+    age(cache, 10**7)
+    upstream.sandbox.faults.add(Drop(), times=-1)
+    async with connect() as client:
+        assert ["hero"] == await names(client)
+
+    assert [] == log()
+
+
+@pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\x00{", b"[" * 10_000, b'{"app_ref": "sandbox/echo", "app": 7}', b"x" * 5_000_000]
+)
+async def test_garbage_on_disk_is_as_good_as_nothing(connect: Connect, cache: Path, content: bytes) -> None:
+    async with connect() as client:
+        assert ["hero"] == await names(client)
+    (kept,) = cache.iterdir()
+    kept.write_bytes(content)
+    async with connect() as client:
+        assert ["hero"] == await names(client)
+
+    assert "sandbox/echo" == json.loads(kept.read_bytes())["app_ref"], "and it is written anew"
+
+
+@pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
+async def test_a_disk_that_takes_nothing_is_no_obstacle(connect: Connect, cache: Path, log: Any) -> None:
+    cache.write_text("a file where the folder should be", encoding="utf-8")
+    async with connect() as client:
+        assert ["hero"] == await names(client)
+
+    assert [] == log()
+
+
+@pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
+async def test_the_folder_stays_small(connect: Connect, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest goes, and what a process left that ended in the middle of writing."""
+    monkeypatch.setattr("inferencesh_mcp.flows.keeping.MOST", 3)
+    cache.mkdir()
+    for name in ("left.new", "one.json", "two.json", "three.json", "not-ours.txt"):
+        (cache / name).write_bytes(b"{}")
+    age(cache)
+    async with connect() as client:
+        assert ["hero"] == await names(client)
+
+    assert 3 == len(list(cache.glob("*.json"))) + len(list(cache.glob("*.new")))
+    assert (cache / "not-ours.txt").is_file()
+
+
+@pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
+async def test_what_one_key_may_see_is_no_other_keys_business(
+    connect: Connect, upstream: Upstream, cache: Path
+) -> None:
+    """A private app is kept for the key that showed it (T-3); a public one is anybody's."""
+    answering(upstream, "sandbox/echo", app=PRIVATE)
+    async with connect() as client:
+        assert ["hero"] == await names(client)
+    upstream.sandbox.faults.clear()
+    upstream.sandbox.faults.add(Status(code=404), path="/apps/**", times=-1)
+    async with connect(INFERENCE_API_KEY="inf_somebody_else") as client:
+        assert [] == await names(client)
+    async with connect() as client:
+        assert ["hero"] == await names(client)
+
+    assert KEY not in str(list(cache.iterdir()))
+
+
+@pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
+async def test_the_first_list_waits_not_for_long_and_the_rest_is_told_of(
+    way: Way, environ: dict[str, str], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way.transport == "memory":
+        monkeypatch.setattr(pinning, "PATIENCE", 0.2)
+    gate = upstream.sandbox.faults.hold("GET", "/apps/sandbox/echo")
+    async with listening(way, environ) as (client, changed):
+        assert [] == await names(client)
+        gate.release()
+        with anyio.fail_after(10):
+            await changed.wait()
+        assert ["hero"] == await names(client)
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_a_change_since_the_last_start_is_logged_and_told_of(
+    way: Way, environ: dict[str, str], upstream: Upstream, cache: Path, log: Any
+) -> None:
+    """The list is there at once, as it was; what the app has become replaces it (T-18: a change is seen)."""
+    async with connected(way, environ) as client:
+        assert set() == await hero_takes(client)
+    age(cache)
+    gate = upstream.sandbox.faults.hold("GET", "/apps/sandbox/echo")
+    answering(upstream, "sandbox/echo", input_schema=CHANGED)
+    async with listening(way, environ) as (client, changed):
+        assert set() == await hero_takes(client)
+        gate.release()
+        with anyio.fail_after(10):
+            await changed.wait()
+        assert {"text"} == await hero_takes(client)
+
+    (line,) = log()
+    assert line.startswith("The tool hero changed with sandbox/echo: ")
+
+
+@pytest.mark.parametrize("way", [*MEMORY, HTTP[0]], indirect=True, ids=str)
+async def test_a_change_that_a_run_finds_out_is_told_of_too(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    """The input no longer fits what the app has become: nothing is started, and the host learns the new fields."""
+    answering(upstream, "sandbox/echo", input_schema={"type": "object", "properties": {"n": {"type": "integer"}}})
+    async with listening(way, environ) as (client, changed):
+        assert {"n"} == await hero_takes(client)
+        upstream.sandbox.faults.clear()
+        answering(upstream, "sandbox/echo", input_schema=CHANGED)
+        result = await client.call_tool("hero", {"n": "three"})
+        with anyio.fail_after(10):
+            await changed.wait()
+        assert {"text"} == await hero_takes(client)
+
+    assert "'text' is missing" in text_of(result)
+    assert () == upstream.sandbox.ledger.starts
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_an_app_that_is_gone_takes_its_tool_along(
+    way: Way, environ: dict[str, str], upstream: Upstream, cache: Path, log: Any
+) -> None:
+    async with connected(way, environ) as client:
+        assert ["hero"] == await names(client)
+    age(cache)
+    gate = upstream.sandbox.faults.hold("GET", "/apps/sandbox/echo")
+    upstream.sandbox.faults.add(Status(code=404), path="/apps/sandbox/echo", times=-1)
+    async with listening(way, environ) as (client, changed):
+        assert ["hero"] == await names(client)
+        gate.release()
+        with anyio.fail_after(10):
+            await changed.wait()
+        assert [] == await names(client)
+        called = await client.call_tool("hero", {})
+
+    assert ("unavailable", "not_started") == tuple(told(called)["error"][name] for name in ("code", "outcome"))
+    assert 'app_run(app="sandbox/echo")' in text_of(called)
+    assert 1 == len(log())
+    assert [] == list(cache.iterdir())
+
+
+@pytest.mark.parametrize("way", [*MEMORY, *HTTP], indirect=True, ids=str)
+async def test_an_app_that_cannot_be_read_is_left_out_and_the_others_are_there(connect: Connect, log: Any) -> None:
+    pins = "sandbox/gone, hero=sandbox/echo, sandbox/memory:no_such, sandbox/draw@nosuch"
+    async with connect(INFERENCE_PIN=pins) as client:
+        assert ["hero"] == await names(client)
+        assert ["hero"] == await names(client)
+        assert (
+            "completed" == told(await run(client, "sandbox/draw", {"prompt": "x", "width": 16, "height": 16}))["status"]
+        )
+
+    assert 3 == len(log())
+    assert all(line.endswith("app_run reaches it.") for line in log())
+    assert 1 == len([line for line in log() if line.startswith("No tool gone: sandbox/gone cannot be read (")])
+
+
+@pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
+async def test_no_key_lists_what_is_known_and_leaves_out_the_rest(connect: Connect, cache: Path, log: Any) -> None:
+    async with connect() as client:
+        assert ["hero"] == await names(client)
+    age(cache)
+    async with connect(INFERENCE_API_KEY=None, INFERENCE_PIN="hero=sandbox/echo, sandbox/draw") as client:
+        assert ["hero"] == await names(client)
+        result = await client.call_tool("hero", {})
+
+    assert "key_missing" == told(result)["error"]["code"]
+    assert 1 == len(log())
+
+
+@pytest.mark.parametrize("way", HTTP, indirect=True, ids=str)
+async def test_over_http_only_public_apps_have_tools(
+    connect: Connect, upstream: Upstream, cache: Path, log: Any
+) -> None:
+    """Not even for the one whose app it is: the list is everybody's. And nothing is written to the server's disk."""
+    answering(upstream, "sandbox/echo", app=PRIVATE)
+    async with connect(INFERENCE_PIN="hero=sandbox/echo, sandbox/draw") as client:
+        assert ["draw"] == await names(client)
+        assert {"n": 1} == told(await run(client, "sandbox/echo", {"n": 1}))["output"]
+        assert ["draw"] == await names(client)
+        assert (await client.call_tool("hero", {})).is_error
+
+    assert ["No tool hero: sandbox/echo cannot be read (it is not public). app_run reaches it."] == log()
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("way", HTTP, indirect=True, ids=str)
+async def test_over_http_the_apps_are_read_once_for_all(connect: Connect, upstream: Upstream) -> None:
+    async with connect(INFERENCE_PIN="hero=sandbox/echo, sandbox/draw, other=sandbox/echo:run") as client:
+        lists = [await client.list_tools() for _ in range(3)]
+
+    assert lists[0].tools == lists[1].tools == lists[2].tools
+    assert ["/apps/sandbox/draw", "/apps/sandbox/echo"] == sorted(of_apps(upstream))
