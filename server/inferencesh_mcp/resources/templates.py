@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 from mcp.shared.uri_template import UriTemplate
 from mcp_types import CallToolResult, ResourceTemplate
 
+from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.caller import Ctx, caller
-from inferencesh_mcp.flows import running
 from inferencesh_mcp.tools import agents, apps, sessions, tasks
 from inferencesh_mcp.tools.files import shown_file
-from inferencesh_mcp.tools.showing import outcome
 
 if TYPE_CHECKING:
     from inferencesh_mcp.flows.watching import Kind
@@ -62,14 +61,13 @@ class Template:
 
 
 async def _app(ctx: Ctx, namespace: str, name: str) -> CallToolResult:
-    return cast("CallToolResult", await apps.app_get.function(f"{namespace}/{name}", ctx))
+    path = AppRef(namespace=namespace, name=name).path  # both are names, and nothing else is in them (I-19)
+    return cast("CallToolResult", await apps.app_get.function(path, ctx))
 
 
 async def _task(ctx: Ctx, id: str) -> CallToolResult:  # noqa: A002 - the template's own word, here and below
     who = caller(ctx)
-    task = await who.api.task(id)
-    app = tasks.line_of(who, task).get("app", "")
-    return outcome(task, app=app, session=await running.session_of(who, task))
+    return await tasks.shown_task(who, await who.api.task(id))
 
 
 async def _logs(ctx: Ctx, id: str) -> CallToolResult:  # noqa: A002

@@ -37,7 +37,13 @@ async def task_get(
             task = await running.attend(who, task, report, wait_seconds)
     if part:
         return part_of(task, part)
-    return await shown(ctx, outcome(task, session=await running.session_of(who, task)))
+    return await shown(ctx, await shown_task(who, task))
+
+
+async def shown_task(who: Caller, task: Task) -> CallToolResult:
+    """Show a task that was read by its id: where it stands, of which app it is, and its output."""
+    app = line_of(who, task).get("app", "")
+    return outcome(task, app=app, session=await running.session_of(who, task))
 
 
 @offer("tasks", "List tasks", reads=True)
