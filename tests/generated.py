@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 
 from inferencesh_mcp.app import OFFERS, build
+from inferencesh_mcp.resources.templates import TEMPLATES
 from inferencesh_mcp.settings import PREFIX, Settings
 from tests.manifests import FOLDER, badges, host_table, manifests
 
@@ -32,13 +33,33 @@ def as_file(tool: Any) -> str:
 
 def tables() -> dict[str, str]:
     """The README's tables by the name in their markers."""
-    return {"tools": _tools(), "settings": _settings(), "badges": badges(), "hosts": host_table()}
+    return {
+        "tools": _tools(),
+        "resources": _resources(),
+        "prompts": _prompts(),
+        "settings": _settings(),
+        "badges": badges(),
+        "hosts": host_table(),
+    }
 
 
 def _tools() -> str:
     told = contract()
     rows = [f"| `{offer.function.__name__}` | {told[offer.function.__name__]['description']} |" for offer in OFFERS]
     return "\n".join(["| tool | what it does |", "|---|---|", *rows])
+
+
+def _resources() -> str:
+    rows = [f"| `{template.uri}` | {template.about} |" for template in TEMPLATES]
+    return "\n".join(["| address | what it tells |", "|---|---|", *rows])
+
+
+def _prompts() -> str:
+    rows = []
+    for prompt in anyio.run(build(Settings()).list_prompts):
+        names = ", ".join(f"`{one.name}`" + ("" if one.required else " (optional)") for one in prompt.arguments or [])
+        rows.append(f"| `{prompt.name}` | {prompt.description} | {names} |")
+    return "\n".join(["| prompt | what it asks for | arguments |", "|---|---|---|", *rows])
 
 
 def _settings() -> str:
