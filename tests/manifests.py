@@ -23,7 +23,7 @@ DESCRIPTION = "Run inference.sh apps from any MCP host: seen, safe and never los
 PAGE = "https://inference.sh"
 UVX = Local("uvx", ("inferencesh-mcp",))
 ELSEWHERE = Remote("https://mcp.example.com/mcp")
-FOR_ONE = ("api_key", "allowed_dirs", "save_dir", "toolsets", "read_only", "wait_seconds")
+FOR_ONE = ("api_key", "allowed_dirs", "save_dir", "toolsets", "pin", "read_only", "wait_seconds")
 """The settings that a person who installs it is shown; the rest are for whoever looks them up."""
 
 

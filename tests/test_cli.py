@@ -112,15 +112,19 @@ class TestDoctor:
         """And what programs read has a stable shape."""
         from anyio import to_thread
 
-        told = await to_thread.run_sync(lambda: call("doctor", "--json", HOME=str(tmp_path), **environ))
+        pins = {"INFERENCE_PIN": "sandbox/echo, mine=sandbox/gone"}
+        told = await to_thread.run_sync(lambda: call("doctor", "--json", HOME=str(tmp_path), **environ | pins))
 
         assert 0 == told.returncode, told.stdout
         report = json.loads(told.stdout)
         assert (True, {"ok", "findings"}) == (report["ok"], report.keys())
         assert all({"check", "verdict", "found", "do"} == finding.keys() for finding in report["findings"])
         findings = {finding["check"]: finding["verdict"] for finding in report["findings"]}
-        checks = ("versions", "api", "key", "clock", "save folder", "host")
-        assert dict.fromkeys(checks, "ok") == findings
+        checks = ("versions", "settings", "api", "key", "clock", "save folder", "host")
+        assert dict.fromkeys(checks, "ok") | {"pin": "warning"} == findings
+        pinned = [finding["found"] for finding in report["findings"] if finding["check"] == "pin"]
+        assert "sandbox/echo is the tool echo" == pinned[0]
+        assert pinned[1].startswith("sandbox/gone cannot be the tool mine: ")
         assert KEY not in told.stdout + told.stderr
 
     @pytest.mark.anyio
@@ -141,6 +145,12 @@ class TestDoctor:
         assert 1 == told.returncode
         assert "failure  api: http://127.0.0.1:1" in told.stdout
         assert "Connect call failed" in told.stdout, "what the system said"
+
+    def test_settings_that_do_not_go_together_stop_a_run(self) -> None:
+        told = call("doctor", INFERENCE_SANDBOX="true", INFERENCE_PIN="app_run=sandbox/echo")
+
+        assert 1 == told.returncode
+        assert 'failure  settings: INFERENCE_PIN has a tool called "app_run"' in told.stdout
 
     def test_a_folder_that_is_missing_is_a_warning(self, tmp_path: Path) -> None:
         told = call("doctor", INFERENCE_SANDBOX="true", INFERENCE_ALLOWED_DIRS=str(tmp_path / "gone"))

@@ -41,7 +41,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "stdio": ({"caller"}, {"mcp", "mcp_types", "anyio"}),
     "hosts": ({"settings", "errors"}, {"click"}),
     "demo": ({"api", "errors"}, {"mcp", "mcp_types", "anyio"}),
-    "doctor": ({"api", "hosts", "settings", "errors"}, {"anyio"}),
+    "doctor": ({"app", "api", "hosts", "pins", "tools", "settings", "errors"}, {"anyio"}),
     "cli": (
         {"app", "demo", "doctor", "flows", "hosts", "logs", "sandbox", "settings", "stdio", "web", "errors"},
         {"click", "anyio"},

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import ssl
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from inferencesh_mcp import __version__
 from inferencesh_mcp.api import Api
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.api.words import without_secrets
-from inferencesh_mcp.errors import InferenceError, KeyRefused
+from inferencesh_mcp.errors import InferenceError, KeyRefused, SettingsError
 from inferencesh_mcp.hosts.looking import look
 from inferencesh_mcp.settings import FOREIGN
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inferencesh_mcp.hosts import Machine
+    from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.settings import Settings
 
 MOST_SKEW = timedelta(minutes=5)  # presigned addresses are dated; beyond that they look used up
@@ -50,6 +51,7 @@ def examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool 
     """
     findings = [
         _versions(),
+        _server(settings),
         *_foreign(machine),
         *_trust(settings, machine),
         *anyio.run(_api, settings),
@@ -75,6 +77,17 @@ def _versions() -> Finding:
     if not version("mcp").startswith("2."):
         return Finding("versions", "failure", found, "Install mcp 2, or let uvx choose: uvx inferencesh-mcp doctor.")
     return Finding("versions", "ok", found)
+
+
+def _server(settings: Settings) -> Finding:
+    """Whether these settings go together: a pin may be called as one of the server's own tools."""
+    from inferencesh_mcp.app import build
+
+    try:
+        build(settings)
+    except SettingsError as exc:
+        return Finding("settings", "failure", exc.message, "Mend it: the server does not start like this.")
+    return Finding("settings", "ok", "the server starts with them")
 
 
 def _foreign(machine: Machine) -> Iterator[Finding]:
@@ -128,9 +141,22 @@ async def _api(settings: Settings) -> list[Finding]:
         findings = [Finding("api", "failure", f"{where}: {exc}{because and f' ({because})'}", exc.next_step)]
     else:
         findings = [Finding("api", "ok", f"{where} answers"), Finding("key", "ok", "it is accepted")]
+        findings += [await _pin(Api(transport, key), pin) for pin in settings.pins]
     finally:
         await transport.aclose()
     return [*findings, *([_clock(transport.skew)] if findings[0].verdict == "ok" else [])]
+
+
+async def _pin(api: Api, pin: Pin) -> Finding:
+    """Whether a pinned app can be read, and made a tool."""
+    from inferencesh_mcp.tools.pinned import PinnedTool
+
+    try:
+        PinnedTool.of(pin, await api.app(replace(pin.app, function="")))
+    except InferenceError as exc:
+        do = exc.next_step or "Mend INFERENCE_PIN; app_run reaches the app all the same."
+        return Finding("pin", "warning", f"{pin.app} cannot be the tool {pin.name}: {exc}", do)
+    return Finding("pin", "ok", f"{pin.app} is the tool {pin.name}")
 
 
 def _innermost(exc: BaseException) -> str:

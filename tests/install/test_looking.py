@@ -83,7 +83,7 @@ def test_no_host_is_no_failure(tmp_path: Path) -> None:
 
 
 def test_what_the_official_sdks_read_is_told_to_mean_nothing_here(tmp_path: Path) -> None:
-    [(verdict, found, do)] = findings("settings", tmp_path, INFERENCE_API_BASE_URL="https://x")
+    _, (verdict, found, do) = findings("settings", tmp_path, INFERENCE_API_BASE_URL="https://x")
 
     assert ("warning", "INFERENCE_API_BASE_URL is set, and means nothing here") == (verdict, found)
     assert "INFERENCE_BASE_URL" in do
