@@ -130,3 +130,14 @@ def test_what_the_bundle_is_packed_from_is_there() -> None:
 
     assert Path(ROOT, manifest["server"]["entry_point"]).is_file()
     assert manifest["server"]["mcp_config"]["args"][-1] == "inferencesh-mcp"
+
+
+def test_every_file_that_a_page_names_is_there() -> None:
+    """The README, SECURITY.md and CONTRIBUTING.md."""
+    pages = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md")}
+    linked = {(page, name) for page, text in pages.items() for name in re.findall(r"\]\(([^)#:]+)\)", text)}
+    told = {
+        (page, name) for page, text in pages.items() for name in re.findall(r"`((?:tests|manifests)/[\w./-]*)`", text)
+    }
+
+    assert [] == [where for where in linked | told if not (ROOT / where[1]).exists()]
