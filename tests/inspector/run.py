@@ -10,7 +10,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -24,10 +25,25 @@ sys.path.append(str(HERE.parent / "official"))  # its checks are named and count
 from checks import Checks  # noqa: E402
 from npm import installed, node  # noqa: E402
 
+from inferencesh_mcp.app import OFFERS  # noqa: E402
+
 ERAS = {"2025": "legacy", "2026": "modern"}
-SERVER = [sys.executable, "-m", "inferencesh_mcp", "--sandbox"]
-NEEDED = {"app_list", "app_get", "app_run", "task_get", "task_cancel"}
+PINS = (
+    *(
+        f"sandbox/{name}"
+        for name in ("draw", "picture-info", "slow", "fail", "stream-text", "template", "count", "llm")
+    ),
+    *(f"sandbox/memory:{name}" for name in ("set_value", "get_value", "increment", "get_all")),
+    *("hero=sandbox/echo", "sandbox/outputs", "sandbox/needs-secret", "sandbox/echo", "sketch=sandbox/draw"),
+    *("look=sandbox/picture-info", "sums=sandbox/count@latest", "slowly=sandbox/slow:run"),
+)
+"""Twenty apps with tools of their own: the sandbox has not so many, but functions and aliases of them."""
+SERVER = [sys.executable, "-m", "inferencesh_mcp", "--sandbox", f"--pin={','.join(PINS)}"]
+NEEDED = {"app_list", "app_get", "app_run", "task_get", "task_cancel", "draw", "memory_get_value", "hero", "slowly"}
 """What a host must find, whatever else there is."""
+
+
+OWN = {offer.function.__name__ for offer in OFFERS}
 
 
 def folder() -> Path:
@@ -47,8 +63,8 @@ class Told:
         return json.loads(self.out)
 
 
-async def inspect(era: str, *arguments: str) -> Told:
-    """Have the Inspector start the server, as a host does, and do one thing with it."""
+async def inspect(era: str, *arguments: str, server: Sequence[str] = SERVER) -> Told:
+    """Have the Inspector start the server, as a host does, or find it; and do one thing with it."""
     launcher = (
         folder()
         / "node_modules"
@@ -59,7 +75,7 @@ async def inspect(era: str, *arguments: str) -> Told:
         / "build"
         / "index.js"
     )
-    command = [node(folder()), str(launcher), "--cli", *SERVER, "--protocol-era", era, *arguments]
+    command = [node(folder()), str(launcher), "--cli", *server, "--protocol-era", era, *arguments]
     home = {**os.environ, "HOME": str(folder())}  # it keeps a file of its own there
     done = await anyio.run_process(command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, env=home, check=False)
     return Told(done.returncode, done.stdout.decode(), done.stderr.decode())
@@ -73,12 +89,41 @@ async def call(era: str, tool: str, arguments: dict[str, Any]) -> dict[str, Any]
     return told.json["result"]
 
 
-async def lists_tools_that_every_host_accepts(era: str) -> None:
+async def lists_tools_that_every_host_accepts(era: str, server: Sequence[str] = SERVER) -> None:
     """`--strict` ends with 6 where a schema would not be understood by some host."""
-    told = await inspect(era, "--method", "tools/list", "--strict")
+    told = await inspect(era, "--method", "tools/list", "--strict", server=server)
     assert told.code == 0, told.err
     assert not (found := re.search(r"\b[1-9]\d* errors?\b", told.err)), found
-    assert {tool["name"] for tool in told.json["tools"]} >= NEEDED, told.out
+    names = [tool["name"] for tool in told.json["tools"]]
+    assert set(names) >= NEEDED, told.out
+    assert len([name for name in names if name not in OWN]) == len(PINS), names
+
+
+async def lists_the_same_over_http(era: str) -> None:
+    """In a process of its own, to which every request comes as if it were the first."""
+    async with serving() as url:
+        await lists_tools_that_every_host_accepts(era, ["--server-url", url, "--transport", "http"])
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[str]:
+    """The server over HTTP, at the address that it says once it is ready."""
+    command = [*SERVER, "http", "--port", "0"]
+    async with await anyio.open_process(command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE) as process:
+        assert process.stderr is not None
+        said = ""
+        while not (found := re.search(r"http://\S+", said)):
+            said += (await process.stderr.receive()).decode()
+        try:
+            yield found[0]
+        finally:
+            process.terminate()
+
+
+async def runs_a_pinned_app(era: str) -> None:
+    """Its arguments are the app's own fields, and its answer is that of `app_run`."""
+    outcome = (await call(era, "sums", {"step": 3}))["structuredContent"]
+    assert (outcome["status"], outcome["app"], outcome["output"]["value"]) == ("completed", "sandbox/count", 3), outcome
 
 
 async def runs_an_app(era: str) -> None:
@@ -105,7 +150,9 @@ async def says_what_is_wrong(era: str) -> None:
 
 FLOWS: dict[str, Callable[[str], Awaitable[None]]] = {
     "tools/list --strict finds no error in any schema": lists_tools_that_every_host_accepts,
+    "tools/list --strict finds none over HTTP": lists_the_same_over_http,
     "tools/call app_run runs sandbox/echo": runs_an_app,
+    "tools/call runs a pinned app by its alias": runs_a_pinned_app,
     "tools/call app_list finds sandbox/echo": finds_apps,
     "tools/call with a wrong input says what is wrong": says_what_is_wrong,
 }
