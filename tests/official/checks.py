@@ -39,6 +39,18 @@ class Checks:
         told = "\n".join(f"  # {line}" for line in why.strip().splitlines())
         print(f"not ok - {name}\n{told}", flush=True)  # noqa: T201
 
+    def count(self, of: str, printed: str) -> None:
+        """Count the checks that a program printed, which says so when it ran to its end."""
+        lines = printed.splitlines()
+        for line in lines:
+            if line.startswith("ok - "):
+                self.success(line.removeprefix("ok - "))
+            elif line.startswith("not ok - "):
+                name, _, why = line.removeprefix("not ok - ").partition(" # ")
+                self.failure(name, why)
+        if not lines or lines[-1] != "# all flows ran":
+            self.failure(f"{of}: ran to its end", printed[-2000:])
+
     def close(self) -> int:
         """Print the closing line and return the exit code."""
         print(f"{self.passed} passed, {self.failed} failed", flush=True)  # noqa: T201

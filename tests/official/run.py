@@ -1,4 +1,4 @@
-"""Run the official SDKs, unmodified, against the sandbox: `python tests/official/run.py`."""
+"""Run the official SDKs against the sandbox, and the official MCP client for Node against the server, all unmodified."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from subprocess import PIPE, STDOUT
 
 import anyio
 from checks import Checks
+from mcp_client import judge_client
 from our_builders import judge_ours
 from python_agents import FLOWS as AGENT_FLOWS
 from python_sdk import FLOWS, judge
@@ -47,22 +48,9 @@ async def judge_js(checks: Checks, url: str) -> None:
     env = {**os.environ, "SANDBOX_URL": url, "SDK_FOLDER": str(folder), "SDK_VERSION": JS_VERSION}
     with anyio.move_on_after(NODE_LIMIT) as limit:
         done = await anyio.run_process(command, env=env, stdout=PIPE, stderr=STDOUT, check=False)
-        _count(checks, done.stdout.decode())
+        checks.count("js", done.stdout.decode())
     if limit.cancelled_caught:
         checks.failure("js: ends in time", f"not within {NODE_LIMIT} s")
-
-
-def _count(checks: Checks, printed: str) -> None:
-    lines = printed.splitlines()
-    ended = bool(lines) and lines[-1] == "# all flows ran"
-    for line in lines:
-        if line.startswith("ok - "):
-            checks.success(line.removeprefix("ok - "))
-        elif line.startswith("not ok - "):
-            name, _, why = line.removeprefix("not ok - ").partition(" # ")
-            checks.failure(name, why)
-    if not ended:
-        checks.failure("js: ran to its end", printed[-2000:])
 
 
 async def main() -> int:
@@ -70,6 +58,7 @@ async def main() -> int:
     async with serving(sandbox) as url:
         await judge(checks, sandbox, url, (*FLOWS, *AGENT_FLOWS))
         await judge_js(checks, url)
+        await judge_client(checks, url)
     judge_ours(checks)
     return checks.close()
 

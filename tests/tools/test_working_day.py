@@ -10,11 +10,14 @@ from typing import Any
 import httpx2
 import pytest
 from mcp import Client
+from mcp_types import CallToolResult
 
-from tests.conftest import KEY, Connect, Upstream, Way
+from tests.conftest import KEY, WAYS, Connect, Upstream, Way
 from tests.tools.test_runs import run, told
 
 pytestmark = pytest.mark.anyio
+PINNED = [Way("memory", "2026"), Way("stdio", "2025"), Way("http", "2026")]
+"""Enough to meet each transport and each era; every test of pinned apps adds to it."""
 
 
 @pytest.fixture
@@ -48,16 +51,33 @@ async def uploaded(client: Client, way: Way, path: Path) -> str:
     return str(ticket["uri"])
 
 
-async def test_a_working_day(connect: Connect, upstream: Upstream, way: Way, folder: Path) -> None:
-    """Upload, look at it, count in a session, let it expire, run a batch with failures, save everything, tidy up."""
+async def ran(client: Client, pinned: bool, app: str, given: dict[str, Any]) -> CallToolResult:
+    """Run an app by its own tool, or by `app_run`."""
+    return await (client.call_tool(app, given) if pinned else run(client, f"sandbox/{app}", given))
+
+
+@pytest.mark.parametrize(
+    ("way", "pinned"),
+    [*((way, False) for way in WAYS), *((way, True) for way in PINNED)],
+    ids=str,
+    indirect=["way"],
+)
+async def test_a_working_day(connect: Connect, upstream: Upstream, way: Way, folder: Path, pinned: bool) -> None:
+    """Upload, look at it, count in a session, let it expire, run a batch with failures, save everything, tidy up.
+
+    An app's own tool knows no sessions: those steps go through `app_run` on either way.
+    """
     path = folder / "holiday.png"
     path.write_bytes(picture(120, 80))
     clock: Any = upstream.sandbox.clock
-    async with connect() as client:
+    async with connect(INFERENCE_PIN="sandbox/picture-info, sandbox/count, sandbox/fail") as client:
         uri = await uploaded(client, way, path)
-        seen = told(await run(client, "sandbox/picture-info", {"image": uri}))
+        seen = told(await ran(client, pinned, "picture-info", {"image": uri}))
         assert (120, 80, "png") == tuple(seen["output"][name] for name in ("width", "height", "format"))
 
+        assert 7 == told(await ran(client, pinned, "count", {"step": 7}))["output"]["value"]
+        broken = told(await ran(client, pinned, "fail", {"message": "no colours left"}))
+        assert ("task_failed", "started") == tuple(broken["error"][name] for name in ("code", "outcome"))
         counted = [told(await run(client, "sandbox/count", {"step": 1}, session="new", session_timeout=60))]
         session_id = counted[0]["session_id"]
         counted += [told(await run(client, "sandbox/count", {"step": 1}, session=session_id)) for _ in range(2)]
@@ -88,5 +108,5 @@ async def test_a_working_day(connect: Connect, upstream: Upstream, way: Way, fol
         assert [] == told(await client.call_tool("file_list", {}))["files"]
 
     starts = upstream.sandbox.ledger.starts
-    assert 1 + 3 + 20 == len(starts) == len({start.task_id for start in starts})
+    assert 3 + 3 + 20 == len(starts) == len({start.task_id for start in starts})
     assert not [entry for entry in upstream.sandbox.ledger.requests() if KEY in entry.path]
