@@ -124,7 +124,7 @@ async def respond(
     taken = False
     try:
         async with _states(caller, chat) as states:
-            await _give(caller, chat.id, invocation_id, send)
+            await give(caller, chat.id, invocation_id, send)
             taken = True
             heard = Heard(chat=chat, turn=Turn.under_way(chat))
             return await _followed(caller, heard, states, report, end, known={invocation_id})
@@ -135,7 +135,7 @@ async def respond(
         raise
 
 
-async def _give(caller: Caller, chat_id: str, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
+async def give(caller: Caller, chat_id: str, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
     """Send an answer; where the reply was lost, the chat tells whether it is waited for still. Never sent again (O-7)."""
     try:
         await send(caller.api.chats)
@@ -191,13 +191,14 @@ async def _followed(
     with caller.live.stopping.waiting(end - began):
         async for state in states:
             chat, turn = state, turn.seeing(state)
-            report(_speaking(chat, turn))
+            report(speaking(chat, turn))
             if turn_over(chat, turn) or any(one.id not in known for one in pending(chat)):
                 break
     return Heard(chat=chat, turn=turn, seconds=time.monotonic() - began)
 
 
-def _speaking(chat: Chat, turn: Turn) -> Speaking:
+def speaking(chat: Chat, turn: Turn) -> Speaking:
+    """What the agent is at."""
     said = [message for message in turn.messages(chat) if message.role == "assistant"]
     tools = [
         call for message in said for call in message.tool_invocations if call.status not in {"completed", "failed"}

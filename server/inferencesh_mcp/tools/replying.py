@@ -14,7 +14,7 @@ from inferencesh_mcp.tools.deciding import page
 if TYPE_CHECKING:
     from inferencesh_mcp.api.chats import Chat
     from inferencesh_mcp.caller import Ctx
-    from inferencesh_mcp.tools.deciding import Send
+    from inferencesh_mcp.tools.questioning import Send
 
 
 def reply(
