@@ -13,7 +13,7 @@ import anyio
 
 from inferencesh_mcp.app import OFFERS, build
 from inferencesh_mcp.resources.templates import TEMPLATES
-from inferencesh_mcp.settings import PREFIX, Settings
+from inferencesh_mcp.settings import PREFIX, SECRETS, Settings
 from tests.manifests import FOLDER, badges, host_table, manifests
 
 ROOT = Path(__file__).parent.parent
@@ -66,7 +66,7 @@ def _settings() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         extra: Any = field.json_schema_extra
-        flag = "" if name == "api_key" else f"`--{name.replace('_', '-')}`"
+        flag = "" if name in SECRETS else f"`--{name.replace('_', '-')}`"
         rows.append(
             f"| `{PREFIX}{name.upper()}` | {flag} | {_default(field.default)} | {field.description} | {extra['allowed']} |"
         )

@@ -16,6 +16,10 @@ from inferencesh_mcp import __version__, prompts, resources
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.bridge import Bridge
 from inferencesh_mcp.caller import Shared, principal_of
+from inferencesh_mcp.extensions.runs import Batch, Run
+from inferencesh_mcp.extensions.sealing import Sealer
+from inferencesh_mcp.extensions.tasks import Tasks
+from inferencesh_mcp.extensions.turns import ChatTurn
 from inferencesh_mcp.flows.catalogue import Catalogue
 from inferencesh_mcp.flows.folders import Folders
 from inferencesh_mcp.flows.grouping import ungrouped
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver.tools import Tool
     from mcp.server.subscriptions import SubscriptionBus
 
+    from inferencesh_mcp.extensions.standing import Lasting
     from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.settings import Settings
@@ -57,6 +62,7 @@ def build(settings: Settings, *, network: Connect = Transport, stopping: Stoppin
         SettingsError: a pinned app's tool would be called as one of the server's own.
     """
     live = Live(settings.max_concurrent_runs, settings.max_runs_in_all, stopping=stopping)
+    keys = [key.get_secret_value().encode() for key in settings.state_keys] or [secrets.token_bytes(32)]
     bus = InMemorySubscriptionBus()
     server = Bridge(
         NAME,
@@ -68,13 +74,19 @@ def build(settings: Settings, *, network: Connect = Transport, stopping: Stoppin
         tools=tools(settings),
         lifespan=partial(_living, settings, network, live, bus),
         log_level=settings.log_level,
-        request_state_security=RequestStateSecurity(keys=[secrets.token_bytes(32)], bind_principal=principal_of),
+        extensions=[Tasks(Sealer(keys), _lasting(), poll_interval_ms=settings.poll_interval_ms)],
+        request_state_security=RequestStateSecurity(keys=keys, bind_principal=principal_of),
         cache_hints=resources.CACHED,
         subscriptions=bus,
     )
     resources.offer(server, settings)
     prompts.offer(server, settings)
     return server
+
+
+def _lasting() -> dict[str, Lasting]:
+    """What tools hand over, by its kind."""
+    return {"run": Run(), "batch": Batch(), "turn": ChatTurn()}
 
 
 SANDBOXED = "\nThis is the sandbox: an imitation of inference.sh inside this process. Nothing here costs or is real."

@@ -52,6 +52,8 @@ class Shared:
     """For work that outlives the request that began it; it ends with the server."""
     decided_elsewhere: Remembered[str] = field(default_factory=lambda: Remembered[str](4_096))
     """Principals whose key the platform lets decide nothing: they are sent to the page at once."""
+    hands_over: bool = False
+    """True for one call alone: its client follows what lasts by itself, so the tool starts it and does not wait."""
 
 
 @dataclass(frozen=True, kw_only=True)

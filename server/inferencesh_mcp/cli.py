@@ -11,7 +11,7 @@ import click
 
 from inferencesh_mcp import __version__
 from inferencesh_mcp.errors import InferenceError, SettingsError
-from inferencesh_mcp.settings import PREFIX, Settings
+from inferencesh_mcp.settings import PREFIX, SECRETS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,8 +43,8 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _flags() -> list[click.Parameter]:
-    """A flag for each setting but the key, which must not stand on a command line."""
-    return [_flag(name) for name in Settings.model_fields if name != "api_key"]
+    """A flag for each setting but the secrets, which must not stand on a command line."""
+    return [_flag(name) for name in Settings.model_fields if name not in SECRETS]
 
 
 def _flag(name: str) -> click.Option:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.pins import Pin
 
 PREFIX = "INFERENCE_"
+SECRETS = frozenset({"api_key", "state_keys"})
+"""Never flags, since command lines are visible to others, and never shown."""
 Toolset = Literal["apps", "tasks", "files", "sessions", "agents"]
 TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 
@@ -40,6 +42,7 @@ FOREIGN = frozenset({"INFERENCE_API_BASE_URL", "INFERENCE_SSE_MODE", "INFERENCE_
 
 # What a host passes on when it could not fill in its own reference: Claude Code, Gemini CLI and desktop bundles do.
 _UNFILLED = re.compile(r"\$(?:\w+|\{[^{}]*\})")
+SHORTEST_STATE_KEY = 32  # bytes: what AES-256 takes
 
 # Header-safe and without white space: a key pasted with a line break must not become a second header.
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
@@ -74,7 +77,7 @@ def _setting(default: Any, about: str, *, allowed: str, **limits: Any) -> Any:
 
 
 class Settings(BaseModel):
-    """What the process was started with. Every field is a variable `INFERENCE_<NAME>`; all but the key are flags too."""
+    """What the process was started with. Every field is a variable `INFERENCE_<NAME>`; all but the secrets are flags too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -241,6 +244,13 @@ class Settings(BaseModel):
     drain_seconds: float = _setting(
         10, "How long `http` may take to end once told to.", allowed="a number from 2 to 600", ge=2, le=600
     )
+    state_keys: Annotated[tuple[SecretStr, ...], _listed(",")] = _setting(
+        (),
+        "Seals what clients hand back: questions and MCP tasks. The same for all replicas; the first seals, all open. "
+        "Unset: one of this process alone.",
+        allowed="different secrets of 32 bytes or more, separated by commas",
+        repr=False,
+    )
     sandbox: bool = _setting(
         False,
         "Talk to the embedded sandbox instead of inference.sh: no key, no network, no cost.",
@@ -275,6 +285,14 @@ class Settings(BaseModel):
         if key is not None and not _KEY.fullmatch(key.get_secret_value()):
             raise ValueError
         return key
+
+    @field_validator("state_keys")
+    @classmethod
+    def _long(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        plain = [key.get_secret_value().encode() for key in keys]
+        if any(len(key) < SHORTEST_STATE_KEY for key in plain) or len({*plain}) < len(plain):
+            raise ValueError
+        return keys
 
     @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", "http_tokens", "oauth_scopes")
     @classmethod
@@ -359,9 +377,10 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 
 
 def _sentence(exc: ValidationError, given: Mapping[str, str]) -> str:
-    """Say which variable is wrong, what it holds and what it may hold; a key is never shown."""
+    """Say which variable is wrong, what it holds and what it may hold; a secret is never shown."""
     name = str(exc.errors()[0]["loc"][0])
     extra: Any = Settings.model_fields[name].json_schema_extra
     value = re.sub(r"//[^/@]*@", "//***@", given[name])[:80]
-    shown = "" if name in {"api_key", "http_tokens"} else f' is "{value}", but'
+    shown = "" if name in {*SECRETS, "http_tokens"} else f' is "{value}", but'
+    shown = "" if name in {*SECRETS, "http_tokens"} else f' is "{value}", but'
     return f"{PREFIX}{name.upper()}{shown} must be {extra['allowed']}."

@@ -32,8 +32,12 @@ End = Ran | InferenceError | Skipped
 """How one input ended: it ran (or still runs), it failed, or it was not started."""
 
 
-async def run_many(caller: Caller, wanted: Sequence[Wanted], report: Report, *, most: int, seconds: float) -> list[End]:
+async def run_many(
+    caller: Caller, wanted: Sequence[Wanted], report: Report, *, most: int, seconds: float, follow: bool = True
+) -> list[End]:
     """Check all, then run all, at most `most` at once; past `seconds` start no more and hand over what runs.
+
+    Without `follow` nothing is waited for: each is started and handed over.
 
     A failed one does not stop the rest. When the caller leaves, what runs is cancelled and nothing more is started.
 
@@ -43,7 +47,7 @@ async def run_many(caller: Caller, wanted: Sequence[Wanted], report: Report, *, 
     began = time.monotonic()
     report(Counting(0, len(wanted), None))
     await _check(caller, wanted)
-    batch = _Batch(caller, wanted, report, end=began + seconds)
+    batch = _Batch(caller, wanted, report, end=began + seconds, follow=follow)
     async with anyio.create_task_group() as group:
         for _ in range(min(most, len(wanted))):
             group.start_soon(batch.work)
@@ -72,7 +76,7 @@ async def _check(caller: Caller, wanted: Sequence[Wanted]) -> None:
 class _Batch:
     """What the workers share: the inputs still to come, and how those that came ended."""
 
-    def __init__(self, caller: Caller, wanted: Sequence[Wanted], report: Report, *, end: float) -> None:
+    def __init__(self, caller: Caller, wanted: Sequence[Wanted], report: Report, *, end: float, follow: bool) -> None:
         self.ends: list[End] = [Skipped()] * len(wanted)
         self._caller = caller
         self._coming = iter(enumerate(wanted))
@@ -80,6 +84,7 @@ class _Batch:
         self._total = len(wanted)
         self._done = 0
         self._end = end
+        self._follow = follow
 
     async def work(self) -> None:
         """Run one input after another until none is left or the time is over."""
@@ -91,6 +96,7 @@ class _Batch:
         ):
             number, wanted = following
             try:
+                seconds = seconds if self._follow else 0
                 self.ends[number] = await run(self._caller, wanted, self._heard, seconds=seconds)
             except InferenceError as exc:
                 self.ends[number] = exc

@@ -5,6 +5,7 @@ What chats need is imported when the first of them is called: most starts never 
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp_types import CallToolResult, InputRequiredResult
@@ -16,6 +17,7 @@ from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.errors import InvalidInput, RequirementsNotMet
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.asking import caller_with_roots
+from inferencesh_mcp.tools.lasting import handed_over, hands_over
 from inferencesh_mcp.tools.offering import offer
 from inferencesh_mcp.tools.showing import answer
 from inferencesh_mcp.tools.telling import progress
@@ -58,6 +60,7 @@ async def agent_chat(
     from inferencesh_mcp.tools.deciding import page_opened, resumed_chat
 
     who = await caller_with_roots(ctx, files)
+    lasts = hands_over(ctx)
     going_on = resumed_chat(ctx)
     wanted = None if going_on else _message(message, agent, config, chat_id, files, context, output_schema)
     async with progress(ctx) as report:
@@ -65,11 +68,13 @@ async def agent_chat(
             heard = await chatting.listen(who, going_on or chat_id, report, seconds=0)
         else:
             try:
-                heard = await chatting.say(who, wanted, report, seconds=who.wait_seconds)
+                heard = await chatting.say(who, wanted, report, seconds=0 if lasts else who.wait_seconds)
             except RequirementsNotMet as exc:
                 if asked := await page_opened(ctx, exc.message, DASHBOARD):
                     return asked  # the message was not taken: once the person is done, it is sent anew
                 raise
+            if lasts and not heard.over:  # what it comes to wait for is asked by whoever follows it
+                return handed_over(shown_turn(ctx, heard), "turn", chat=heard.chat.id, turn=asdict(heard.turn))
         return await _settled(ctx, who, heard, report)
 
 
@@ -109,7 +114,7 @@ async def chat_get(
     from inferencesh_mcp.flows import chatting
 
     async with progress(ctx) as report:
-        return _shown(ctx, await chatting.listen(caller(ctx), chat_id, report, seconds=wait_seconds))
+        return shown_turn(ctx, await chatting.listen(caller(ctx), chat_id, report, seconds=wait_seconds))
 
 
 @offer("agents", "Answer an agent")
@@ -159,10 +164,11 @@ async def _settled(ctx: Ctx, who: Caller, heard: Heard, report: Report) -> CallT
     from inferencesh_mcp.tools.deciding import settled
 
     end = await settled(ctx, who, heard, report, seconds=max(who.wait_seconds - heard.seconds, 1))
-    return end if isinstance(end, InputRequiredResult) else _shown(ctx, end)
+    return end if isinstance(end, InputRequiredResult) else shown_turn(ctx, end)
 
 
-def _shown(ctx: Ctx, heard: Heard) -> CallToolResult:
+def shown_turn(ctx: Ctx, heard: Heard) -> CallToolResult:
+    """How a turn stands, as this host is told."""
     from inferencesh_mcp.tools.conversing import conversation
     from inferencesh_mcp.tools.deciding import can_ask, page
 

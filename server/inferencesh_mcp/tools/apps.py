@@ -19,6 +19,7 @@ from inferencesh_mcp.flows.preparing import Wanted, function_of, version_of
 from inferencesh_mcp.tools import describing
 from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.fitting import fitted
+from inferencesh_mcp.tools.lasting import handed_over, hands_over
 from inferencesh_mcp.tools.listing import batch
 from inferencesh_mcp.tools.offering import offer
 from inferencesh_mcp.tools.previewing import shown
@@ -125,8 +126,10 @@ async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = Tru
     async with progress(ctx) as report:
         who = await caller_with_roots(ctx, wanted.input)
         who = replace(who, stream=who.stream and stream)
-        end = await running.run(who, wanted, report, seconds=who.wait_seconds if wait else 0)
-    return await shown(ctx, outcome(end.task, app=end.app, seconds=end.seconds, session=end.session))
+        lasts = wait and hands_over(ctx)
+        end = await running.run(who, wanted, report, seconds=who.wait_seconds if wait and not lasts else 0)
+    told = await shown(ctx, outcome(end.task, app=end.app, seconds=end.seconds, session=end.session))
+    return handed_over(told, "run", task=end.task.id, app=end.app) if lasts and not end.task.ended else told
 
 
 @offer("apps", "Run an app on many inputs")
@@ -147,9 +150,14 @@ async def app_run_many(
         Wanted(app=ref, input=one, setup=setup or None, infra=infra or None, variant=variant or None) for one in inputs
     ]
     who = await caller_with_roots(ctx, inputs)
+    lasts = hands_over(ctx) and len(wanted) <= max_concurrency  # what starts later only this call could start
     async with progress(ctx) as report:
-        ends = await run_many(who, wanted, report, most=max_concurrency, seconds=who.wait_seconds)
-    return batch(str(ref), ends)
+        ends = await run_many(who, wanted, report, most=max_concurrency, seconds=who.wait_seconds, follow=not lasts)
+    told = batch(str(ref), ends)
+    tasks = [end.task for end in ends if isinstance(end, running.Ran)]
+    whole = len(tasks) == len(ends)  # the failure of one that was not started is in this answer alone
+    goes_on = lasts and whole and not all(task.ended for task in tasks)
+    return handed_over(told, "batch", tasks=[task.id for task in tasks], app=str(ref)) if goes_on else told
 
 
 def _with_function(ref: AppRef, function: str) -> AppRef:
