@@ -28,7 +28,7 @@ from inferencesh_mcp.web import face
 from tests.conftest import listening
 from tests.official.npm import installed, node
 
-from . import asking, contents
+from . import asking, contents, jobs
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
@@ -113,8 +113,8 @@ async def judge(revision: str, expected: str, *, sessions: bool = False) -> Judg
     """Have the suite run all that a revision requires, and all that it knows besides, against a server of its own."""
     settings = Settings.from_environ({"INFERENCE_SANDBOX": "true"})
     server = build(settings)
-    contents.register(server)
-    asking.register(server)
+    for room in (contents, asking, jobs):
+        room.register(server)
     suite = folder() / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
     app: Any = WithSessions(server) if sessions else server
     async with listening(face(app, settings)) as url:

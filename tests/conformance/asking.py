@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp import MCPError
 from mcp.server.mcpserver import Context
+from mcp.shared.message import ServerMessageMetadata
 from mcp_types import (
     MISSING_REQUIRED_CLIENT_CAPABILITY,
     CallToolResult,
@@ -58,13 +59,18 @@ ALL: dict[str, InputRequest] = {
 
 async def test_sampling(prompt: str, ctx: Ctx) -> CallToolResult:
     """Asks the client's model."""
-    said = await ctx.session.send_request(sampling(prompt), CreateMessageResult)
-    return text(f"LLM response: {said.content.text if isinstance(said.content, TextContent) else ''}")
+    told = await ctx.session.send_request(sampling(prompt), CreateMessageResult, metadata=_within(ctx))
+    return text(f"LLM response: {told.content.text if isinstance(told.content, TextContent) else ''}")
+
+
+def _within(ctx: Ctx) -> ServerMessageMetadata:
+    """On the stream of this very call: another may not be open yet."""
+    return ServerMessageMetadata(related_request_id=ctx.request_id)
 
 
 async def _elicited(ctx: Ctx, asked: ElicitRequest, head: str) -> CallToolResult:
-    said = await ctx.session.send_request(asked, ElicitResult)
-    return text(f"{head}: action={said.action}, content={json.dumps(said.content)}")
+    told = await ctx.session.send_request(asked, ElicitResult, metadata=_within(ctx))
+    return text(f"{head}: action={told.action}, content={json.dumps(told.content)}")
 
 
 async def test_elicitation(message: str, ctx: Ctx) -> CallToolResult:
@@ -112,7 +118,7 @@ async def test_elicitation_sep1330_enums(ctx: Ctx) -> CallToolResult:
 # The newer protocol.
 
 
-def _missing(ctx: Ctx, asked: dict[str, InputRequest], state: str | None = None) -> InputRequiredResult | None:
+def missing(ctx: Ctx, asked: dict[str, InputRequest], state: str | None = None) -> InputRequiredResult | None:
     """The question, where an answer to any of it is still missing."""
     given = ctx.input_responses or {}
     if all(key in given for key in asked):
@@ -122,18 +128,18 @@ def _missing(ctx: Ctx, asked: dict[str, InputRequest], state: str | None = None)
 
 async def test_input_required_result_elicitation(ctx: Ctx) -> Asked:
     """Asks the person."""
-    return _missing(ctx, {"user_name": NAME}) or text(f"Hello, {_said(ctx, 'user_name').get('name')}!")
+    return missing(ctx, {"user_name": NAME}) or text(f"Hello, {said(ctx, 'user_name').get('name')}!")
 
 
 async def test_input_required_result_sampling(ctx: Ctx) -> Asked:
     """Asks the client's model."""
     asked: dict[str, InputRequest] = {"capital_question": sampling("What is the capital of France?")}
-    return _missing(ctx, asked) or text("Answered.")
+    return missing(ctx, asked) or text("Answered.")
 
 
 async def test_input_required_result_list_roots(ctx: Ctx) -> Asked:
     """Asks for the client's folders."""
-    return _missing(ctx, {"client_roots": ListRootsRequest()}) or text("Roots told: file:///test/root")
+    return missing(ctx, {"client_roots": ListRootsRequest()}) or text("Roots told: file:///test/root")
 
 
 async def test_input_required_result_request_state(ctx: Ctx) -> Asked:
@@ -150,7 +156,7 @@ async def test_input_required_result_tampered_state(ctx: Ctx) -> Asked:
 
 async def test_input_required_result_multiple_inputs(ctx: Ctx) -> Asked:
     """Asks three things at once."""
-    return _missing(ctx, ALL, "all three") or text("All answered.")
+    return missing(ctx, ALL, "all three") or text("All answered.")
 
 
 async def test_input_required_result_multi_round(ctx: Ctx) -> Asked:
@@ -169,25 +175,30 @@ async def test_input_required_result_capabilities(ctx: Ctx) -> Asked:
     can = ctx.client_capabilities or ClientCapabilities()
     able = {"user_name": can.elicitation, "greeting": can.sampling, "client_roots": can.roots}
     asked = {key: request for key, request in ALL.items() if able[key] is not None}
-    return _missing(ctx, asked) or text("Answered.")
+    return missing(ctx, asked) or text("Answered.")
 
 
 async def test_streaming_elicitation(ctx: Ctx) -> Asked:
     """Asks by its answer, and never by a request of its own."""
-    return _missing(ctx, {"confirm": CONFIRM}) or text("Confirmed.")
+    return missing(ctx, {"confirm": CONFIRM}) or text("Confirmed.")
 
 
 async def test_missing_capability() -> CallToolResult:
     """Needs a client that can sample."""
-    needed = MissingRequiredClientCapabilityErrorData.model_validate({"requiredCapabilities": {"sampling": {}}})
-    raise MCPError(
+    raise missing_capability({"sampling": {}})
+
+
+def missing_capability(needed: dict[str, Any]) -> MCPError:
+    """The error for a client that has not declared what is needed."""
+    data = MissingRequiredClientCapabilityErrorData.model_validate({"requiredCapabilities": needed})
+    return MCPError(
         code=MISSING_REQUIRED_CLIENT_CAPABILITY,
-        message="This needs sampling.",
-        data=needed.model_dump(by_alias=True, mode="json", exclude_none=True),
+        message="Missing required client capability",
+        data=data.model_dump(by_alias=True, mode="json", exclude_none=True),
     )
 
 
-def _said(ctx: Ctx, key: str) -> dict[str, Any]:
+def said(ctx: Ctx, key: str) -> dict[str, Any]:
     given = (ctx.input_responses or {}).get(key)
     return dict(given.content or {}) if isinstance(given, ElicitResult) else {}
 
@@ -209,4 +220,4 @@ def register(server: MCPServer[Any]) -> None:
     async def test_input_required_result_prompt(ctx: Ctx) -> Any:
         """A prompt that asks."""
         context = form("What context should the prompt use?", {"context": {"type": "string"}}, "context")
-        return _missing(ctx, {"user_context": context}) or f"Context: {_said(ctx, 'user_context').get('context')}"
+        return missing(ctx, {"user_context": context}) or f"Context: {said(ctx, 'user_context').get('context')}"
