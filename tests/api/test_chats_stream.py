@@ -93,8 +93,8 @@ def texts(told, name="m2"):
     return [chat.message(name).text for chat in told if chat.message(name)]
 
 
-async def test_a_whole_turn_costs_one_stream_and_one_read(api, script):
-    """And the text is heard as it grows; the record has the last word."""
+async def test_a_whole_turn_costs_one_stream(api, script):
+    """And the text is heard as it grows. The stream told all that the record holds: it is not read."""
     script.on(
         *STREAM,
         lines(
@@ -114,8 +114,67 @@ async def test_a_whole_turn_costs_one_stream_and_one_read(api, script):
 
     assert ["", "Hel", "Hel", "Hello", "Hello you", "Hello you"] == texts(told)
     assert ("idle", "completed", False) == (told[-1].status, told[-1].active_run.state, told[-1].busy)
-    assert [STREAM, GET] == [(one.method, one.path) for one in script.seen]
+    assert [STREAM] == [(one.method, one.path) for one in script.seen]
     assert "application/x-ndjson" == script.seen[0].headers["accept"]
+
+
+def run(state):
+    return {"event": "agent_runs", "data": {"id": "r1", "chat_id": "c1", "state": state}}
+
+
+def named(line, *fields):
+    return line | {"fields": list(fields)}
+
+
+CALL = {"id": "t1", "type": "app", "function": {"name": "f"}}
+LATER, EARLIER = ({"updated_at": f"2026-01-02T03:04:{second}Z"} for second in ("06", "05"))
+WHOLE = {
+    "as one line": [ANSWER, IDLE],
+    "after the run's end": [ANSWER, run("completed"), IDLE],
+    "again": [named(ANSWER, "status"), ANSWER, IDLE],
+    "with a tool that has ended": [message("m2", "ready", "Hello you", 2, tool_invocations=[CALL | {"status": "completed"}]), IDLE],
+}  # fmt: skip
+NOT_WHOLE = {
+    "a chat by fields": [ANSWER, named(IDLE, "status", "active_run")],
+    "a run, and no chat": [ANSWER, run("completed")],
+    "a chat that is older": [chats("busy", "working", **LATER), ANSWER, run("completed"), chats("idle", **EARLIER)],
+    "a message by fields": [named(ANSWER, "status", "content", "order"), IDLE],
+    "a message that only its pieces told": [delta("m2", 1, "Hello you"), IDLE],
+    "a message that is not final": [message("m2", "pending", "Hello you", 2), IDLE],
+    "a message too few": [message("m2", "ready", "Hello you", 3), IDLE],
+    "a message without a place": [message("m4", "ready", "Hello you"), ANSWER, IDLE],
+    "a tool still at work": [message("m2", "ready", "Hello you", 2, tool_invocations=[CALL | {"status": "in_progress"}]), IDLE],
+    "a line that cannot be read": [b'{"event": "chat_messa\n', ANSWER, IDLE],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("end", WHOLE.values(), ids=WHOLE)
+@pytest.mark.parametrize("together", [True, False])
+async def test_what_was_told_whole_is_not_read_again(api, script, end, together):
+    """Whether the run's last line and the chat's own arrive as one or apart."""
+    script.on(*STREAM, lines(BUSY, *end, slice_of=None if together else 40, end="hang"))
+
+    told = await turn(api)
+
+    assert ("Hello you", "idle") == (told[-1].message("m2").text, told[-1].status)
+    assert 0 == script.count(*GET)
+
+
+@pytest.mark.parametrize("end", NOT_WHOLE.values(), ids=NOT_WHOLE)
+async def test_what_was_not_told_whole_is_read(api, script, end):
+    """The answer is the record's: where the stream may have left something out, the record is asked."""
+    script.on(*STREAM, lines(BUSY, *end, end="hang"))
+    script.on(
+        *GET,
+        status(
+            200, record("idle", "completed", ASKED, message("m2", "ready", "Hello you, says the record", 2), **LATER)
+        ),
+    )
+
+    told = await turn(api)
+
+    assert "Hello you, says the record" == told[-1].message("m2").text
+    assert 1 == script.count(*GET)
 
 
 async def test_slices_make_no_difference(api, script):
@@ -231,25 +290,26 @@ async def test_a_server_that_answers_only_when_there_is_news_is_not_waited_for(a
 
 
 async def test_a_stream_cannot_end_a_turn_that_goes_on(api, script):
-    """I-4: only the record can."""
+    """I-4: with its answer not final, only the record can."""
     script.on(*STREAM, lines(BUSY, IDLE, BUSY, ANSWER, IDLE, end="hang"))
     script.on(*GET, status(200, record("busy", "working", ASKED)), status(200, DONE))
 
     told = await turn(api)
 
     assert [True, True, False] == [told[0].busy, told[1].busy, told[-1].busy]
-    assert 2 == script.count(*GET)
+    assert "Hello you" == told[-1].message("m2").text
+    assert 1 == script.count(*GET)
 
 
 async def test_the_end_is_confirmed_however_long_that_takes(api, script):
     """While the API is away nothing is said to be over."""
-    script.on(*STREAM, lines(BUSY, ANSWER, IDLE, end="hang"))
+    script.on(*STREAM, lines(BUSY, ANSWER, named(IDLE, "status", "active_run"), end="hang"))
     script.on(*GET, *[problem(503)] * 7, status(200, DONE))
 
     told = await turn(api)
 
     assert [True, True, False] == [chat.busy for chat in told]
-    assert 1 == script.count(*STREAM)
+    assert (1, 8) == (script.count(*STREAM), script.count(*GET))
 
 
 REFUSING = {

@@ -1,6 +1,8 @@
 """A chat's life as it is heard of: reconnect, confirm, fall back. What `following` is for a run, for a chat, which has no end.
 
-The stream is the fast way to news, never the truth: that a chat has become idle is told when a GET says so too.
+The stream is the fast way to news, and not the truth: that a chat has become idle is told when a GET says so too. That
+GET is left out where the stream has told the very same already: the chat and every message as whole values, on the one
+connection that there was, with no line that could not be read.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ OPENING_SECONDS = 2.0
 POLLS_PER_READ = 3
 """While polling, the whole chat is read this often even when its status stays: a tool can wait while the chat is busy."""
 PAGE_OF_MESSAGES = 100
+WORD_FOLLOWS_SECONDS = 0.05
+"""Between a run's last line and the chat's own: they are told together, and may arrive apart."""
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +87,7 @@ class _Attending:
         """Streams in a row that told nothing new, and reads that failed."""
         self._asked_to_wait = 0.0
         self._unknown = list(pace.unknown)
+        self._connections = 0
 
     async def states(self, *, stream: bool) -> AsyncGenerator[Chat]:
         """First what is known already, as soon as the stream is open, then every new state, for as long as it is asked for.
@@ -112,16 +117,25 @@ class _Attending:
         """
         connection = Connection(self._pace.idle, self._transport.clock)
         self._known.connected()
+        self._connections += 1
+        resting = False
         fruitful, opened = False, False
         try:
             async with AsyncExitStack() as stack:
                 chunks = await self._opened(stack, patience)
-                opened = True
+                opened, patience = True, math.inf
                 yield self._told
-                while chunks and (batch := await connection.next_lines(chunks)) is not None:
+                while chunks and (batch := await connection.next_lines(chunks, patience)) is not None:
                     for state in self._heard(batch):
                         fruitful = fruitful or connection.told > 1 or state.status != self._told.status
-                        yield await self._confirmed() if self._comes_to_rest(state) else state
+                        resting = self._comes_to_rest(state)
+                        if resting and not self._known.is_told:
+                            continue  # the run has ended; the chat's own word follows
+                        yield await self._confirmed() if resting and not self._is_sure(connection) else state
+                        resting = False
+                    patience = WORD_FOLLOWS_SECONDS if resting else math.inf
+                if resting:
+                    yield await self._confirmed()
         except InferenceError as error:
             self._asked_to_wait = error.retry_after or 0.0
             logger.info("%s: the stream failed (%s)", self._path, error.code)
@@ -153,6 +167,10 @@ class _Attending:
             return False
         before = {message.id for message in self._told.chat_messages if message.final}
         return self._told.busy or any(one.final and one.id not in before for one in state.chat_messages)
+
+    def _is_sure(self, connection: Connection) -> bool:
+        """Whether a read could tell nothing that the stream has not told."""
+        return self._connections == 1 and not connection.bad and self._known.has_whole_messages
 
     async def _confirmed(self) -> Chat:
         """The chat as the record has it, however long that takes."""

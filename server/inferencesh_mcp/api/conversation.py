@@ -15,6 +15,7 @@ from inferencesh_mcp.api.chats import ENDED_RUN, FINAL_MESSAGE, Chat, ChatMessag
 from inferencesh_mcp.api.merging import Record, merge_delta
 from inferencesh_mcp.api.models import parsed
 from inferencesh_mcp.api.strictjson import is_object, items
+from inferencesh_mcp.api.words import ENDED
 
 _MESSAGES = "chat_messages"
 _RUN = "active_run"
@@ -49,6 +50,10 @@ class Conversation:
         self._is_new = False
         """Whether `_chat` has to be put together again; `_bare` is that without its messages, of `_bare_head`."""
         self._bare_head = self._head
+        self._parts: set[str] = set()
+        """Messages that were told by pieces or by named fields, and not whole since."""
+        self.is_told = False
+        """The chat itself was told whole on this connection, and its run said nothing since."""
         for message in chat.chat_messages:
             self._raw[message.id] = message.model_dump(exclude_unset=True)
             self._messages[message.id] = message
@@ -64,10 +69,24 @@ class Conversation:
             self._chat = self._chat if newest == self._chat else newest
         return self._chat
 
+    @property
+    def has_whole_messages(self) -> bool:
+        """Whether every message was told whole, in its last status, with its tools at their end, and none is missing."""
+        messages = self.chat.chat_messages
+        places = [message.order for message in messages]
+        first = places[0] if places else None
+        return (
+            first is not None
+            and places == list(range(first, first + len(places)))
+            and all(message.final and message.id not in self._parts for message in messages)
+            and all(call.status in ENDED for message in messages for call in message.tool_invocations)
+        )
+
     def connected(self) -> None:
         """A new connection begins: what it tells first may have been told before."""
         self._connection += 1
         self._last_seq = None
+        self.is_told = False
 
     def hear(self, line: Record) -> None:
         """Take a line of the stream. One that makes no sense changes nothing."""
@@ -109,12 +128,17 @@ class Conversation:
         if not fields and news.get("status") is not None:
             # A whole chat leaves out what it has not: no run is at work then, and nothing is waited for.
             head = {_RUN: None, _INTERRUPTS: None, **head}
-        self._set_head({**self._head, **head})
+        if self._set_head({**self._head, **head}):
+            self.is_told = not fields and news.get("status") is not None
 
-    def _set_head(self, head: Record, *, last_word: bool = False) -> None:
+    def _set_head(self, head: Record, *, last_word: bool = False) -> bool:
+        """False where it is older than what is known."""
         head = {**head, "id": self._chat.id}
-        if head != self._head and (last_word or not _is_older(head, self._head)):
+        if not last_word and _is_older(head, self._head):
+            return False
+        if head != self._head:
             self._head, self._is_new = head, True
+        return True
 
     def _run(self, news: Record, fields: list[str]) -> None:
         if self._is_foreign(news.get("chat_id")):
@@ -126,6 +150,7 @@ class Conversation:
         if _is_older(news, run) or (not same and _has_ended(news) and run and not _has_ended(run)):
             return  # the late word of a run that is over
         self._set_head({**self._head, _RUN: {**run, **named} if same else named})
+        self.is_told = False
 
     def _message(self, news: Any, fields: list[str]) -> None:
         if not is_object(news) or not isinstance(news.get("id"), str) or not news["id"]:
@@ -138,6 +163,7 @@ class Conversation:
             _is_final(known) and not _is_final({**known, **named}) and not _is_later(news, known)
         ):
             return
+        self._parts = self._parts | {news["id"]} if fields else self._parts - {news["id"]}
         merged = {**known, **named, "id": news["id"]}
         if merged != known:
             self._keep(merged)
@@ -170,6 +196,7 @@ class Conversation:
         output = merge_delta(so_far.output if so_far else {}, more)
         self._streamed[name] = _Streamed(output=output, seq=number, connection=self._connection)
         if known is None:
+            self._parts |= {name}
             self._keep({"id": name, "role": "assistant", "status": "pending"})
         else:
             self._messages[name] = self._with_pieces(known)

@@ -190,12 +190,18 @@ class Connection:
         self._ended = False
         self._why = "it ended"
 
-    async def next_lines(self, chunks: AsyncIterator[bytes]) -> list[Record] | None:
-        """The lines that the next bytes complete, without heartbeats; None when nothing more is to be expected."""
+    @property
+    def bad(self) -> int:
+        """Lines that could not be read."""
+        return self._lines.bad
+
+    async def next_lines(self, chunks: AsyncIterator[bytes], patience: float = math.inf) -> list[Record] | None:
+        """The lines that the next bytes complete, without heartbeats; None when nothing more is to be expected, or when
+        nothing came for `patience` seconds: then the connection is of no more use."""
         if self._ended:
             return None
         chunk = None
-        with anyio.move_on_after(self._heard + self._idle - self._clock()) as silence:
+        with anyio.move_on_after(min(patience, self._heard + self._idle - self._clock())) as silence:
             chunk = await anext(chunks, None)
         if silence.cancelled_caught:
             self._why = "it fell silent"
