@@ -16,7 +16,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "plaintext": (set(), set()),
     "settings": ({"pins", "errors"}, {"pydantic", "platformdirs"}),
     "schemas": ({"errors", "plaintext"}, set()),
-    "api": ({"errors", "plaintext"}, {"httpx2", "httpcore2", "pydantic", "pydantic_core", "anyio"}),
+    "api": ({"errors", "plaintext"}, {"httpx2", "httpcore2", "pydantic", "pydantic_core", "anyio", "opentelemetry"}),
     "pins": ({"api", "schemas", "errors"}, set()),
     "flows": ({"api", "schemas", "errors"}, {"anyio", "jsonschema"}),
     "caller": ({"api", "flows", "settings", "errors"}, {"mcp", "anyio"}),
@@ -30,10 +30,22 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "pinning": ({"caller", "tools", "flows", "pins", "settings", "api", "errors"}, {"mcp", "anyio"}),
     "bridge": ({"caller", "pinning", "pins", "tools"}, {"mcp", "mcp_types"}),
     "logs": ({"api", "settings"}, set()),
+    "traces": ({"api"}, {"opentelemetry"}),
     "sandbox": (set(), {"anyio", "pydantic", "starlette", "uvicorn", "jsonschema"}),
     "web": (
         {"caller", "flows", "api", "settings", "errors"},
-        {"mcp", "starlette", "uvicorn", "h11", "jwt", "anyio", "pydantic"},
+        {
+            "mcp",
+            "mcp_types",
+            "starlette",
+            "uvicorn",
+            "h11",
+            "jwt",
+            "anyio",
+            "pydantic",
+            "opentelemetry",
+            "prometheus_client",
+        },
     ),
     "app": (
         {
@@ -56,7 +68,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "demo": ({"api", "errors"}, {"mcp", "mcp_types", "anyio"}),
     "doctor": ({"app", "api", "hosts", "pins", "tools", "settings", "errors"}, {"anyio"}),
     "cli": (
-        {"app", "demo", "doctor", "flows", "hosts", "logs", "sandbox", "settings", "stdio", "web", "errors"},
+        {"app", "demo", "doctor", "flows", "hosts", "logs", "sandbox", "settings", "stdio", "traces", "web", "errors"},
         {"click", "anyio"},
     ),
     "__main__": ({"cli"}, set()),

@@ -14,7 +14,7 @@ from inferencesh_mcp.errors import InferenceError, SettingsError
 from inferencesh_mcp.settings import PREFIX, SECRETS, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed")
@@ -70,6 +70,17 @@ def _collect() -> None:
     gc.enable()
 
 
+def _traced(settings: Settings) -> Callable[[], None]:
+    """Begin to trace where the settings want it; what is returned sends the last of it."""
+    if not settings.traces:
+        return lambda: None
+    try:
+        from inferencesh_mcp import traces
+    except ImportError as exc:
+        raise SettingsError(message="INFERENCE_TRACES needs the extra: install inferencesh-mcp[otel].") from exc
+    return traces.configure()
+
+
 @click.group(
     invoke_without_command=True,
     params=_flags(),
@@ -97,9 +108,10 @@ def _group(context: click.Context, /, **flags: Any) -> None:
     from inferencesh_mcp.app import build
 
     logs.configure(settings, sys.stderr)
+    end_traces = _traced(settings)
     server = build(settings)
     _collect()
-    stdio.serve(server)
+    stdio.serve(server, at_end=end_traces)
 
 
 @_group.command()
@@ -116,9 +128,11 @@ def http(settings: Settings, host: str, port: int) -> None:
     from inferencesh_mcp.web.serving import serve
 
     logs.configure(settings, sys.stderr)
+    end_traces = _traced(settings)
     stopping = Stopping()
     serve(build(settings, stopping=stopping), settings, stopping, host=host, port=port,
           ready=lambda url: click.echo(f"serving MCP at {url}", err=True))  # fmt: skip
+    end_traces()
 
 
 @_group.command()

@@ -54,6 +54,7 @@ _ENTRIES = {
     "allowed_hosts": re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"),
     "allowed_origins": re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?|[a-z0-9+.-]+://[a-z0-9._-]+"),
     "http_tokens": TOKEN,
+    "metrics_tokens": TOKEN,
     "oauth_scopes": re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+"),  # RFC 6749 3.3
 }
 
@@ -251,6 +252,14 @@ class Settings(BaseModel):
         allowed="different secrets of 32 bytes or more, separated by commas",
         repr=False,
     )
+    metrics_tokens: Annotated[tuple[str, ...], _listed(",")] = _setting(
+        (),
+        "Who may read `/metrics` of `http`, as `inferencesh-mcp token NAME` writes it; unset, there is none.",
+        allowed="name:sha256 pairs, separated by commas",
+    )
+    traces: bool = _setting(
+        False, "Send OpenTelemetry traces where the `OTEL_` variables say.", allowed="true or false"
+    )
     sandbox: bool = _setting(
         False,
         "Talk to the embedded sandbox instead of inference.sh: no key, no network, no cost.",
@@ -294,7 +303,9 @@ class Settings(BaseModel):
             raise ValueError
         return keys
 
-    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", "http_tokens", "oauth_scopes")
+    @field_validator(
+        "allowed_hosts", "allowed_origins", "trusted_proxies", "http_tokens", "metrics_tokens", "oauth_scopes"
+    )
     @classmethod
     def _well_formed(cls, given: tuple[str, ...], told: ValidationInfo) -> tuple[str, ...]:
         if not all(_fits(str(told.field_name), one) for one in given):
@@ -381,6 +392,5 @@ def _sentence(exc: ValidationError, given: Mapping[str, str]) -> str:
     name = str(exc.errors()[0]["loc"][0])
     extra: Any = Settings.model_fields[name].json_schema_extra
     value = re.sub(r"//[^/@]*@", "//***@", given[name])[:80]
-    shown = "" if name in {*SECRETS, "http_tokens"} else f' is "{value}", but'
-    shown = "" if name in {*SECRETS, "http_tokens"} else f' is "{value}", but'
+    shown = "" if name in {*SECRETS, "http_tokens", "metrics_tokens"} else f' is "{value}", but'
     return f"{PREFIX}{name.upper()}{shown} must be {extra['allowed']}."

@@ -20,7 +20,7 @@ from mcp.server.stdio import stdio_server
 from mcp_types import INVALID_REQUEST
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from mcp.server import MCPServer
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -31,12 +31,13 @@ LONGEST_LINE = 8 * 1024 * 1024  # bytes of one message (limit of reliability 4.6
 DRAIN = 9.0  # seconds from the end of input, or a signal, to the end of the process: I-23 allows ten
 
 
-def serve(server: MCPServer[Shared]) -> None:
-    """Speak MCP on stdin and stdout until either ends or a signal comes; then cancel what runs, and exit.
+def serve(server: MCPServer[Shared], *, at_end: Callable[[], None] = lambda: None) -> None:
+    """Speak MCP on stdin and stdout until either ends or a signal comes; then cancel what runs, do the last, and exit.
 
     Does not return: the thread that reads stdin cannot be interrupted, so the process is ended under it.
     """
     anyio.run(_serve, server)
+    at_end()
     sys.stderr.flush()
     os._exit(0)
 

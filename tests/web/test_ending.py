@@ -2,89 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
-from anyio.abc import Process
-from anyio.streams.text import TextReceiveStream
 
 from inferencesh_mcp.sandbox.faults import Delay
 from tests.conftest import KEY, Upstream
 from tests.web.asking import ERAS, LEGACY, MODERN, envelope, result_of
+from tests.web.process import DRAIN, running, until
 
 pytestmark = pytest.mark.anyio
 
-DRAIN = 6
 LONG = {"seconds": 60, "steps": 60}
-
-
-@dataclass
-class Running:
-    """`inferencesh-mcp http` as a process of its own."""
-
-    process: Process
-    url: str
-    http: httpx2.AsyncClient
-    log: list[str]
-
-    async def ask(self, era: str, tool: str, **arguments: Any) -> httpx2.Response:
-        headers, message = envelope("tools/call", era, name=tool, arguments=arguments, _meta={"progressToken": 1})
-        return await self.http.post(self.url, headers=headers, content=message)
-
-    async def ended(self) -> tuple[int | None, float]:
-        """Tell it to end; its exit code, and how long that took."""
-        began = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        with anyio.fail_after(DRAIN + 5):
-            code = await self.process.wait()
-        return code, time.monotonic() - began
-
-
-@asynccontextmanager
-async def running(upstream: Upstream, **environ: str) -> AsyncIterator[Running]:
-    told = {"INFERENCE_BASE_URL": upstream.url, "INFERENCE_DRAIN_SECONDS": str(DRAIN), "INFERENCE_WAIT_SECONDS": "50"}
-    command = [sys.executable, "-m", "inferencesh_mcp", "http", "--port", "0"]
-    log: list[str] = []
-    async with (
-        await anyio.open_process(command, env={"PATH": "/usr/bin"} | told | environ) as process,
-        httpx2.AsyncClient(headers={"authorization": f"Bearer {KEY}"}, timeout=60, verify=False) as http,
-        anyio.create_task_group() as group,
-    ):
-        heard = anyio.Event()
-
-        async def listen() -> None:
-            assert process.stderr
-            async for text in TextReceiveStream(process.stderr):
-                log.append(text)
-                if "/mcp\n" in "".join(log):
-                    heard.set()
-
-        group.start_soon(listen)
-        with anyio.fail_after(20):
-            await heard.wait()
-        found = re.search(r"http://\S+/mcp", "".join(log))
-        assert found
-        try:
-            yield Running(process, found[0], http, log)
-        finally:
-            if process.returncode is None:
-                process.kill()
-            group.cancel_scope.cancel()
-
-
-async def until(true: Callable[[], Any]) -> None:
-    with anyio.fail_after(15):
-        while not true():
-            await anyio.sleep(0.02)
 
 
 async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstream) -> None:
@@ -100,7 +33,7 @@ async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstrea
         async with server.http.stream("POST", server.url, headers=headers, content=message) as response:
             answers["listen"] = (await response.aread()).decode()
 
-    async with running(upstream) as server, anyio.create_task_group() as group:
+    async with running(upstream.url) as server, anyio.create_task_group() as group:
         first = result_of(await server.ask(MODERN, "app_run", app="sandbox/slow", input=LONG, wait=False))["task_id"]
         for era in ERAS:
             for name, tool, arguments in (
@@ -138,7 +71,7 @@ async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstrea
 @pytest.mark.parametrize("era", ERAS)
 async def test_once_told_to_end_nothing_new_is_taken(upstream: Upstream, era: str) -> None:
     """What comes while the last answers go out is sent away with nothing started, and the balancer is told."""
-    async with running(upstream) as server, anyio.create_task_group() as group:
+    async with running(upstream.url) as server, anyio.create_task_group() as group:
         page = server.url.replace("/mcp", "/readyz")
         before = await server.http.get(page)
         # A body that does not end keeps the server's last request open.
@@ -180,7 +113,7 @@ async def until_stopping(http: httpx2.AsyncClient, page: str) -> None:
 
 async def test_it_ends_in_time_though_a_call_hangs(upstream: Upstream) -> None:
     """A request whose body never ends is not waited for longer than the operator said."""
-    async with running(upstream, INFERENCE_DRAIN_SECONDS="2") as server, anyio.create_task_group() as group:
+    async with running(upstream.url, INFERENCE_DRAIN_SECONDS="2") as server, anyio.create_task_group() as group:
 
         async def held() -> None:
             async def body() -> AsyncIterator[bytes]:
@@ -204,7 +137,7 @@ async def test_a_start_whose_reply_is_awaited_still_tells_its_id(upstream: Upstr
     """The moment in which a run could be lost: sent, begun, and not yet answered."""
     upstream.sandbox.faults.add(Delay(seconds=1.0), method="POST", path="/apps/run")
     answers: list[Any] = []
-    async with running(upstream) as server, anyio.create_task_group() as group:
+    async with running(upstream.url) as server, anyio.create_task_group() as group:
 
         async def run() -> None:
             answers.append(result_of(await server.ask(LEGACY, "app_run", app="sandbox/slow", input=LONG)))

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,6 +43,8 @@ class Attempts:
     ) -> None:
         self._sleep, self._random, self._clock = sleep, random, clock
         self._buckets: OrderedDict[bytes, Bucket] = OrderedDict()
+        self.failures = Counter[str]()
+        """How often an attempt failed, by the code of its error."""
         self._pepper = secrets.token_bytes(32)
 
     async def persist(
@@ -67,6 +69,7 @@ class Attempts:
                 if attempt == 1:
                     bucket.succeeded()
                 return outcome
+            self.failures[outcome.error.code] += 1
             if is_done(operation, outcome.failure, sent_before=sent_before):
                 return None
             wait = min(pause(outcome.failure, attempt, self._random), LONGEST_RETRY_AFTER)

@@ -27,6 +27,7 @@ from inferencesh_mcp.api.answers import Answer, Refusal, final, judged, lost, re
 from inferencesh_mcp.api.attempts import Attempts, GivenUp
 from inferencesh_mcp.api.problems import Unwrapped, problem
 from inferencesh_mcp.api.retry import Failure, Operation
+from inferencesh_mcp.api.tracing import part_of, traced
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput, TimedOut, UpstreamError
 
 if TYPE_CHECKING:
@@ -128,6 +129,11 @@ class Transport:
     def brings_key(self) -> bool:
         """Whether requests go to a proxy that adds a key of its own."""
         return bool(self._proxy)
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """How often a request failed, each attempt for itself, by the code of its error."""
+        return self._attempts.failures
 
     def now(self) -> datetime:
         """The time by the API's clock."""
@@ -275,7 +281,11 @@ class Transport:
     @asynccontextmanager
     async def _opened(self, kind: _Kind, request: httpx2.Request) -> AsyncGenerator[httpx2.Response]:
         """Send a request; its response is closed with the block, there and then, also when that is cancelled."""
-        response = await self._pool(kind).handle_async_request(request)
+        with traced(request.method, request.url.host, None if kind == "files" else request.url.path) as span:
+            if kind != "files":
+                request.headers.update(part_of(span))
+            response = await self._pool(kind).handle_async_request(request)
+            span.set_attribute("http.response.status_code", response.status_code)
         try:
             if kind != "files":
                 self._note_date(response.headers.get("date", ""))

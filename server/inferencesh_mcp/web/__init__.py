@@ -15,6 +15,9 @@ from inferencesh_mcp.flows.stopping import Stopping
 from inferencesh_mcp.web.doors import door
 from inferencesh_mcp.web.gate import Gate, Shares
 from inferencesh_mcp.web.hosts import LOOPBACK, Named
+from inferencesh_mcp.web.joining import Joined
+from inferencesh_mcp.web.metrics import Metrics
+from inferencesh_mcp.web.tokens import Tokens
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
@@ -51,8 +54,11 @@ def face(server: MCPServer[Shared], settings: Settings, stopping: Stopping | Non
         "/readyz": lambda _: PlainTextResponse("stopping", 503) if stopping.begun else PlainTextResponse("ok"),
         **way_in.pages(),
     }
+    shares = Shares(settings.max_streams, MOST_STREAMS)
+    if settings.metrics_tokens:
+        pages["/metrics"] = Metrics(server, Tokens(settings.metrics_tokens), shares).page
     gate = Gate(
-        mcp, way_in, path=PATH, pages=pages, stopping=stopping,
-        shares=Shares(settings.max_streams, MOST_STREAMS), largest_body=settings.max_body_bytes,
+        Joined(mcp) if settings.traces else mcp, way_in, path=PATH, pages=pages, stopping=stopping,
+        shares=shares, largest_body=settings.max_body_bytes,
     )  # fmt: skip
     return Named(gate, hosts=(*LOOPBACK, *settings.allowed_hosts), origins=settings.allowed_origins)

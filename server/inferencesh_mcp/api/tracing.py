@@ -1,0 +1,77 @@
+"""What a trace is told of a request: its method, which endpoint, and how it was answered. Never an id, a query or a key."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from opentelemetry.trace import SpanKind, Status, StatusCode, get_tracer, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from opentelemetry.trace import Span
+
+_tracer = get_tracer("inferencesh-mcp")
+_propagator = TraceContextTextMapPropagator()  # and no baggage: what a host put there is not for others
+
+# What a path is made of but for names and ids.
+_WORDS = frozenset(
+    [
+        "agents",
+        "apps",
+        "run",
+        "estimate",
+        "tasks",
+        "list",
+        "stream",
+        "status",
+        "logs",
+        "cancel",
+        "files",
+        "sessions",
+        "keepalive",
+        "chats",
+        "messages",
+        "stop",
+        "tools",
+        "invoke",
+        "reject",
+        "always-allow",
+        "engine",
+        "store",
+        "public",
+        "templates",
+        "me",
+    ]
+)
+
+
+@contextmanager
+def traced(method: str, host: str, path: str | None) -> Generator[Span]:
+    """A span from the sending of a request until its status is there. Without a path it is one for a file."""
+    name = f"{method} a file" if path is None else f"{method} {_template(path)}"
+    with _tracer.start_as_current_span(
+        name, kind=SpanKind.CLIENT, record_exception=False, set_status_on_exception=False
+    ) as span:
+        span.set_attribute("http.request.method", method)
+        span.set_attribute("server.address", host)
+        try:
+            yield span
+        except BaseException as exc:
+            span.set_attribute("error.type", type(exc).__qualname__)
+            span.set_status(Status(StatusCode.ERROR))
+            raise
+
+
+def part_of(span: Span) -> dict[str, str]:
+    """The header that tells the API whose part a request is. Files go to others, who are told nothing."""
+    carrier: dict[str, str] = {}
+    if span.is_recording():  # else it would be the caller's own span, which we were not asked to hand on
+        _propagator.inject(carrier, set_span_in_context(span))
+    return {name: value for name, value in carrier.items() if name == "traceparent"}
+
+
+def _template(path: str) -> str:
+    return "/".join(part if part in _WORDS else "{}" for part in path.strip("/").split("/"))
