@@ -18,7 +18,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "schemas": ({"errors", "plaintext"}, set()),
     "api": ({"errors", "plaintext"}, {"httpx2", "httpcore2", "pydantic", "pydantic_core", "anyio", "opentelemetry"}),
     "pins": ({"api", "schemas", "errors"}, set()),
-    "flows": ({"api", "schemas", "errors"}, {"anyio", "jsonschema"}),
+    "flows": ({"api", "schemas", "errors"}, {"anyio", "jsonschema", "referencing"}),
     "caller": ({"api", "flows", "settings", "errors"}, {"mcp", "anyio"}),
     "tools": (
         {"caller", "flows", "pins", "api", "schemas", "errors"},

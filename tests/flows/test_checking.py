@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import time
 from typing import Any
 
 import pytest
 
+from inferencesh_mcp.api.strictjson import parse
 from inferencesh_mcp.flows.checking import expected, problems
+from inferencesh_mcp.flows.repairing import repaired
+from tests.schemas.test_hostile_schemas import HOSTILE
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -102,3 +108,42 @@ def test_a_broken_schema_leaves_the_decision_to_the_app() -> None:
 )
 def test_what_a_field_takes_is_said_in_a_few_words(schema: dict[str, Any], words: str) -> None:
     assert words == expected(schema)
+
+
+@pytest.mark.parametrize("name", sorted(HOSTILE))
+def test_a_schema_made_to_do_harm_does_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An app's author writes it, and every caller's input is held against it: quickly, and without a look elsewhere (T-18)."""
+    try:
+        schema = parse(json.dumps(HOSTILE[name]).encode())
+    except (ValueError, RecursionError):
+        return  # what is no JSON, or nested too deep, is not taken from the API at all
+    reached: list[Any] = []
+    monkeypatch.setattr(socket, "create_connection", lambda *a, **k: reached.append(a))
+    monkeypatch.setattr(socket.socket, "connect", lambda *a: reached.append(a))
+    began = time.process_time()
+
+    for value in ({"a": "a" * 40 + "!"}, {"a": {"a": {"a": [1]}}}, {"a" * 40 + "!": 1}):
+        problems(schema, value)
+        repaired(schema, value)
+
+    assert [] == reached
+    assert time.process_time() - began < 5, "of CPU, on a machine that is busy"
+
+
+def test_what_cannot_be_judged_is_left_to_the_app() -> None:
+    """A reference that leads nowhere, a pattern, a schema that is none: the rest of it counts all the same."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "n": {"type": "integer"},
+            "elsewhere": {"$ref": "https://elsewhere.example/schema"},
+            "nowhere": {"$ref": "#/$defs/nowhere"},
+            "word": {"type": "string", "pattern": "^x"},
+        },
+        "patternProperties": {"^y": {"type": "string"}},
+        "additionalProperties": False,
+    }
+
+    assert [] == problems(schema, {"elsewhere": 1, "nowhere": [], "word": "y", "ya": 1})
+    assert ["'n' must be an integer; got \"x\""] == problems(schema, {"elsewhere": 1, "n": "x"})
+    assert [] == problems({"type": "no such type"}, {"n": 1})

@@ -11,11 +11,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jsonschema.exceptions import ValidationError
 
 Schema = dict[str, Any]
 MOST_PROBLEMS = 8
 MOST_SHOWN = 120  # characters of a value or of a list of names in one message
+MOST_REFERENCES = 20_000  # followed for one value: some 0.3 s, and thousands of times what a real app's schema needs
+MOST_PARTS = 2_000  # objects in a schema; to look through so many takes a second, and real apps have up to a hundred
 DEEPEST = 64  # a schema that nests deeper is cut to "anything"
 
 
@@ -25,38 +29,104 @@ def problems(schema: Schema, value: Any) -> list[str]:
     A field that the schema does not name is a problem unless the schema allows more: apps drop such a field
     in silence, and the run would be paid for all the same.
     """
-    judge = validator(schema)
-    if judge is None:
-        return []  # the app's own mistake: its server decides
-    errors = sorted(judge.iter_errors(value), key=lambda error: [str(step) for step in error.absolute_path])
+    errors = sorted(judge(schema).errors(value), key=lambda error: [str(step) for step in error.absolute_path])
     found = [sentence for error in errors for sentence in _sentences(_nearest(error))]
     return list(dict.fromkeys(found))[:MOST_PROBLEMS]
 
 
-def validator(schema: Schema) -> Any:
-    """What checks against a schema as `problems` does, or None where the schema itself is wrong."""
+def judge(schema: Schema) -> Judge:
+    """What says the errors that `problems` puts into words."""
     return _made(json.dumps(schema), closed=True)
 
 
 def fits(schema: Schema, value: Any) -> bool:
     """Whether a value is as the schema says; fields that it does not name do not matter."""
-    judge = _made(json.dumps(schema), closed=False)
-    return judge is not None and judge.is_valid(value)
+    return not _made(json.dumps(schema), closed=False).errors(value)
 
 
 @lru_cache(maxsize=64)
-def _made(schema_text: str, *, closed: bool) -> Any:
+def _made(schema_text: str, *, closed: bool) -> Judge:
     """Made once: that takes longer than to use it."""
-    # 60 ms at import, needed only when something runs (house rule: nothing slow before the first reply)
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-
     schema = json.loads(schema_text)
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError:
-        return None
-    return Draft202012Validator(schema if not closed or _composed(schema) else _strict(schema))
+    return Judge(schema if not closed or _composed(schema) else _strict(schema))
+
+
+class Judge:
+    """Holds values against a schema that somebody else wrote, who may mean harm (threat T-18).
+
+    Nothing is fetched, no regular expression is tried, and there is an end to it. What cannot be judged is no error: the
+    app's own server decides.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        # 60 ms at import, needed only when something runs (house rule: nothing slow before the first reply)
+        from jsonschema import Draft202012Validator, validators
+        from jsonschema.exceptions import SchemaError
+        from referencing import Registry
+
+        self._left = MOST_REFERENCES
+        own = cast("dict[str, Any]", Draft202012Validator.VALIDATORS)
+        bounded: Any = cast("Any", validators).extend(
+            Draft202012Validator,
+            {
+                "$ref": self._followed(own["$ref"]),
+                "$dynamicRef": self._followed(own["$dynamicRef"]),
+                "additionalProperties": _unless_patterns(own["additionalProperties"]),
+                **dict.fromkeys(
+                    ("pattern", "patternProperties", "unevaluatedProperties", "unevaluatedItems"), _untried
+                ),
+            },
+        )
+        try:
+            if _parts(schema) > MOST_PARTS:
+                schema = {}
+            Draft202012Validator.check_schema(schema)
+        except SchemaError:
+            schema = {}
+        registry: Registry[Any] = Registry()  # of nothing: the library's own would fetch what a reference names
+        self._validator: Any = bounded(schema, registry=registry)
+
+    def errors(self, value: Any) -> list[ValidationError]:
+        """Where the value is not as the schema says."""
+        self._left = MOST_REFERENCES
+        try:
+            return list(self._validator.iter_errors(value))
+        except RecursionError:
+            return []
+
+    def _followed(self, follow: Any) -> Any:
+        from referencing.exceptions import Unresolvable
+
+        def followed(validator: Any, ref: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+            self._left -= 1
+            if self._left < 0:
+                raise RecursionError
+            try:
+                yield from follow(validator, ref, instance, schema)
+            except Unresolvable:
+                return
+
+        return followed
+
+
+def _parts(schema: Any) -> int:
+    if isinstance(schema, dict):
+        return 1 + sum(map(_parts, cast("Schema", schema).values()))
+    return sum(map(_parts, cast("list[Any]", schema))) if isinstance(schema, list) else 0
+
+
+def _untried(*_: Any) -> Iterator[ValidationError]:
+    return iter(())
+
+
+def _unless_patterns(usual: Any) -> Any:
+    """Which fields are additional depends on the regular expressions beside it, where there are some."""
+
+    def judged(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        if "patternProperties" not in schema:
+            yield from usual(validator, rule, instance, schema) or ()
+
+    return judged
 
 
 def _composed(schema: Any, depth: int = 0) -> bool:

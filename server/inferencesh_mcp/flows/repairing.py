@@ -9,7 +9,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.strictjson import NotJson, parse
-from inferencesh_mcp.flows.checking import validator
+from inferencesh_mcp.flows.checking import judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,16 +25,14 @@ def repaired(schema: Schema, value: dict[str, Any]) -> dict[str, Any]:
 
     A text that fits as it is stays one, whatever it looks like: `"5"` is a good prompt (I-15).
     """
-    judge = validator(schema)
-    if judge is None:
-        return value
-    for error in list(judge.iter_errors(value))[:MOST]:
+    judged = judge(schema)
+    for error in judged.errors(value)[:MOST]:
         place = list(error.absolute_path)
         meant = _meant(error.instance) if place else None
         if meant is None:
             continue
         better = _with(value, place, meant)
-        if not any(list(left.absolute_path)[: len(place)] == place for left in judge.iter_errors(better)):
+        if not any(list(left.absolute_path)[: len(place)] == place for left in judged.errors(better)):
             value = better
     return value
 
