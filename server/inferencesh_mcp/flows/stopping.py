@@ -17,12 +17,14 @@ class Stopping:
     """Whether this server is about to end, and the waits that its calls are in now."""
 
     def __init__(self) -> None:
+        self.announced = False
+        """Nobody is let in any more; whoever is in may still start what they came for."""
         self.begun = False
         self._waits: set[anyio.CancelScope] = set()
 
     def begin(self) -> None:
         """End every wait, now and from now on. Runs that were started go on; who waited is told their ids."""
-        self.begun = True
+        self.announced = self.begun = True
         for wait in self._waits:
             wait.cancel()
 

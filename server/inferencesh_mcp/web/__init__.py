@@ -51,7 +51,7 @@ def face(server: MCPServer[Shared], settings: Settings, stopping: Stopping | Non
     way_in = door(settings)
     pages: dict[str, Page] = {
         "/healthz": lambda _: PlainTextResponse("ok"),
-        "/readyz": lambda _: PlainTextResponse("stopping", 503) if stopping.begun else PlainTextResponse("ok"),
+        "/readyz": lambda _: PlainTextResponse("stopping", 503) if stopping.announced else PlainTextResponse("ok"),
         **way_in.pages(),
     }
     shares = Shares(settings.max_streams, MOST_STREAMS)

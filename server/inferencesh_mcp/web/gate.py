@@ -49,7 +49,7 @@ class Gate:
     async def _entered(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             visitor = await self._door.admit(Headers(scope=scope))
-            if self._stopping.begun:
+            if self._stopping.announced:
                 raise _stopping()
             with self._shares.held(visitor.principal):
                 body = await _whole(receive, self._largest_body)

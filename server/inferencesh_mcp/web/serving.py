@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.settings import Settings
 
-LAST_WORDS = 1.5  # seconds of the drain that are kept for closing what is open then
+BRIEFLY = (
+    1.0  # seconds at most for who is about to start a run, and again for requests that are on their way at the end
+)
+LAST_WORDS = 1.2  # seconds of the drain that are kept for closing what is open then
 KEEP_ALIVE = 75  # seconds: longer than the proxies before us keep one, or they would send into a closed connection
 BACKLOG = 2048
 
@@ -70,9 +73,14 @@ async def _serve(
         ready(_url(listening))
         await _signal()
         _limit_what_is_left(drain)
+        briefly = min(BRIEFLY, drain / 5)
+        stopping.announced = True
+        await anyio.sleep(briefly)
         stopping.begin()
-        with anyio.move_on_after(drain - LAST_WORDS):
+        with anyio.move_on_after(drain - 2 * briefly - LAST_WORDS):
             await server.done()
+        with anyio.move_on_after(briefly):
+            await server.shut_the_door(listening)
         server.should_exit = True
 
 
@@ -107,9 +115,31 @@ class _Server(uvicorn.Server):
         self.accepts.set()
 
     async def done(self) -> None:
-        """Wait until no request is open."""
-        while self.server_state.tasks:
-            await asyncio.wait(self.server_state.tasks)
+        """Wait until no request is open that is open now: those that come yet are refused, and may come for ever."""
+        if under_way := set(self.server_state.tasks):
+            await asyncio.wait(under_way)
+
+    async def shut_the_door(self, listening: socket.socket) -> None:
+        """Let in who has knocked, then nobody, and answer those who are in.
+
+        A proxy gives a call to another server where no connection was made, or where this one says that it is stopping. One
+        that is cut is lost, for it may have started a run.
+        """
+        knocked: list[socket.socket] = []
+        with suppress(BlockingIOError):
+            while True:
+                knocked.append(listening.accept()[0])
+        for server in self.servers:
+            server.close()
+        for connection in knocked:
+            connection.setblocking(False)
+            await asyncio.get_running_loop().connect_accepted_socket(self._guarded, connection)
+        while any(cast("Any", one).cycle is None for one in self.server_state.connections):  # noqa: ASYNC110 - nobody tells
+            await anyio.sleep(0.01)  # a request is on its way
+
+    def _guarded(self) -> asyncio.Protocol:
+        kind = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
 def _refuse_wide_open(settings: Settings, host: str) -> None:
