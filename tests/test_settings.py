@@ -130,3 +130,18 @@ def test_variables_of_the_official_sdks_are_let_be() -> None:
     assert Settings() == Settings.from_environ(
         {"INFERENCE_SSE_MODE": "x", "INFERENCE_API_BASE_URL": "https://x.example"}
     )
+
+
+@pytest.mark.parametrize("keys", ["short", "k" * 32 + ",short", "k" * 32 + "," + "k" * 32])
+def test_a_key_that_seals_is_long_and_never_shown(keys: str) -> None:
+    """One that is short, or there twice, stops the start with a sentence that does not show any."""
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environ({"INFERENCE_STATE_KEYS": keys})
+    two = Settings.from_environ({"INFERENCE_STATE_KEYS": f" {'a' * 32} , {'b' * 40}"})
+
+    assert (
+        "INFERENCE_STATE_KEYS must be different secrets of 32 bytes or more, separated by commas."
+        == str(refused.value)
+    )  # fmt: skip
+    assert ["a" * 32, "b" * 40] == [key.get_secret_value() for key in two.state_keys]
+    assert "aaa" not in repr(two)

@@ -19,6 +19,18 @@ pytestmark = pytest.mark.anyio
 
 PERSON = "inf_person_CANARY_7c1f"
 CAN_ASK = [way for way in WAYS if str(way) != "http-2025"]  # without a session there is no way back to that host
+WEATHER: dict[str, Any] = {
+    "core_app": {"ref": "sandbox/llm"},
+    "system_prompt": "You are helpful.",
+    "tools": [
+        {
+            "name": "get_weather",
+            "description": "Get the weather of a city",
+            "type": "client",
+            "client": {"input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}},
+        }
+    ],
+}  # fmt: skip
 Asked = Callable[[ElicitRequestFormParams], Awaitable[ElicitResult]]
 
 
@@ -73,20 +85,8 @@ async def test_a_growing_answer_is_told_by_its_end(connect: Connect) -> None:
 
 
 async def test_a_client_tool_is_handed_out_once_and_its_result_used(connect: Connect, upstream: Upstream) -> None:
-    config = {
-        "core_app": {"ref": "sandbox/llm"},
-        "system_prompt": "You are helpful.",
-        "tools": [
-            {
-                "name": "get_weather",
-                "description": "Get the weather of a city",
-                "type": "client",
-                "client": {"input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}},
-            }
-        ],
-    }  # fmt: skip
     async with connect() as client:
-        first = told(await chat(client, "What is the weather in Paris?", config=config))
+        first = told(await chat(client, "What is the weather in Paris?", config=WEATHER))
         (waits,) = first["pending"]
         answered = await client.call_tool(
             "chat_respond", {"chat_id": first["chat_id"], "invocation_id": waits["id"], "result": "hail and thunder"}

@@ -88,9 +88,9 @@ class PinnedTool(BridgeTool):
         return Wanted(app=self.app, input=self.restored(arguments))
 
     async def answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
-        return self._promised(await apps.ran(context, self.wanted(arguments)))
+        return self.promised(await apps.ran(context, self.wanted(arguments), tool=self.name))
 
-    def _promised(self, result: CallToolResult) -> CallToolResult:
+    def promised(self, result: CallToolResult) -> CallToolResult:
         """An output that is not what the app says it returns, or was cut to fit, as the text of its JSON.
 
         Hosts hold an answer against the tool's schema and would show their own complaint instead of what was paid for.
@@ -113,7 +113,7 @@ def _about(pin: Pin, app: App) -> str:
 
 
 def _output(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of an output, or of a text: what does not fit is given as one (see `_promised`)."""
+    """The schema of an output, or of a text: what does not fit is given as one (see `promised`)."""
     try:
         loose = {name: part for name, part in compiled_output(schema).items() if name != "type"}
     except SchemaUnusable:
