@@ -87,6 +87,22 @@ async def test_logs_are_told_as_they_grow(way: Way, environ: dict[str, str]) -> 
     assert {f"{uri}/logs"} == set(one.heard)
 
 
+@over(Way("memory", "2025"))
+async def test_text_that_grows_is_told_of_now_and_then(way: Way, environ: dict[str, str]) -> None:
+    """A host is not called upon for every word: about once a second, and at once when the status is another."""
+    async with subscriber(way, environ) as one:
+        given = {"text": "word " * 60, "chunk_ms": 10}
+        run = await one.client.call_tool("app_run", {"app": "sandbox/stream-text", "input": given, "wait": False})
+        assert run.structured_content
+        uri = f"inference://tasks/{run.structured_content['task_id']}"
+        async with listening_to(one, uri):
+            while "completed" != await one.status(uri):
+                known = len(one.heard)
+                await one.until(lambda known=known: len(one.heard) > known)
+
+    assert 2 <= len(one.heard) <= 12
+
+
 @over(Way("memory", "2025"), Way("stdio", "2026"), Way("http", "2026"))
 async def test_a_chat_of_another_client_is_followed(way: Way, environ: dict[str, str]) -> None:
     """A turn that another client begins is heard of, and can be read when it is over."""
@@ -204,6 +220,19 @@ async def test_one_caller_holds_so_many_subscriptions_and_no_more(environ: dict[
                 pass
         await until_listened(one, uri)
         await one.client.call_tool("task_cancel", {"task_id": uri.rpartition("/")[2]})
+
+
+async def test_all_callers_together_hold_so_many_and_no_more(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit of the process holds for whoever comes last, however few they have."""
+    monkeypatch.setattr("inferencesh_mcp.flows.watching.ALL", 2)
+    async with AsyncExitStack() as stack:
+        one, other = await stack.enter_async_context(over_one_server(environ, KEY, STRANGER))
+        for host in (one, other):
+            await stack.enter_async_context(listening_to(host, tools=True))
+        with pytest.raises(MCPError, match="2 in all"):
+            await stack.enter_async_context(other.client.listen(tools_list_changed=True))
 
 
 async def until_listened(one: Subscriber, uri: str) -> None:

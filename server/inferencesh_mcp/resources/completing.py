@@ -39,7 +39,8 @@ async def completed(caller: Caller, params: CompleteRequestParams) -> Completion
     if ask is not None:
         with anyio.move_on_after(PATIENCE):
             try:
-                values = list(dict.fromkeys(await ask(caller, written)))
+                found = await ask(caller, written)
+                values = [value for value in dict.fromkeys(found) if value.isprintable()]  # nothing that hides (T-17)
             except InferenceError as exc:
                 logger.info("nothing to complete %s with: %s", name, exc.code)
     return Completion(values=values[:MOST], total=len(values), has_more=len(values) > MOST)

@@ -115,7 +115,7 @@ SECTIONS: dict[str, Callable[[Caller, str], Awaitable[tuple[list[Resource], str]
 def _entry(template: Template, thing: str, title: str, about: str, at: datetime | None) -> Resource:
     return Resource(
         uri=template.address(id=thing),
-        name=f"{template.name} {thing}",
+        name=f"{template.name} {clean(thing, 128)}",
         title=f"{template.title}: {title}",
         description=about or None,
         mime_type="text/plain",
