@@ -81,10 +81,10 @@ async def inspect(era: str, *arguments: str, server: Sequence[str] = SERVER) -> 
     return Told(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-async def call(era: str, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+async def call(era: str, tool: str, arguments: dict[str, Any], server: Sequence[str] = SERVER) -> dict[str, Any]:
     """Call a tool; returns its whole result."""
     given = ["--tool-name", tool, "--tool-args-json", json.dumps(arguments), "--format", "json"]
-    told = await inspect(era, "--method", "tools/call", *given)
+    told = await inspect(era, "--method", "tools/call", *given, server=server)
     assert told.code == 0, told.err + told.out
     return told.json["result"]
 
@@ -134,6 +134,18 @@ async def runs_an_app(era: str) -> None:
     assert outcome["task_id"] in result["content"][0]["text"], result
 
 
+async def follows_an_mcp_task(era: str) -> None:
+    """A call waits for one second here: only as an MCP task is a longer run followed to its end, else it is handed over."""
+    impatient = [*SERVER, "--wait-seconds", "1"]
+    result = await call(era, "app_run", {"app": "sandbox/slow", "input": {"seconds": 2}}, server=impatient)
+    outcome = result["structuredContent"]
+    if era == "modern":
+        assert (outcome["status"], outcome["output"]["steps"]) == ("completed", 5), result
+    else:
+        assert outcome["status"] != "completed", result
+        assert "task_get" in outcome["next"], result
+
+
 async def finds_apps(era: str) -> None:
     result = await call(era, "app_list", {"query": "echo"})
     assert "sandbox/echo" in [app["app"] for app in result["structuredContent"]["apps"]], result
@@ -153,6 +165,7 @@ FLOWS: dict[str, Callable[[str], Awaitable[None]]] = {
     "tools/list --strict finds none over HTTP": lists_the_same_over_http,
     "tools/call app_run runs sandbox/echo": runs_an_app,
     "tools/call runs a pinned app by its alias": runs_a_pinned_app,
+    "tools/call of what lasts is an MCP task in the newer era, and handed over in the older": follows_an_mcp_task,
     "tools/call app_list finds sandbox/echo": finds_apps,
     "tools/call with a wrong input says what is wrong": says_what_is_wrong,
 }
