@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
     from mcp.server.mcpserver.tools import Tool
     from mcp.server.subscriptions import SubscriptionBus
-    from mcp_types import CallToolResult
 
-    from inferencesh_mcp.extensions.runs import Promised
     from inferencesh_mcp.extensions.standing import Lasting
     from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.pins import Pin
@@ -66,10 +64,6 @@ def build(settings: Settings, *, network: Connect = Transport, stopping: Stoppin
     live = Live(settings.max_concurrent_runs, settings.max_runs_in_all, stopping=stopping)
     keys = [key.get_secret_value().encode() for key in settings.state_keys] or [secrets.token_bytes(32)]
     bus = InMemorySubscriptionBus()
-
-    def promised(tool: str, answer: CallToolResult) -> CallToolResult:
-        return server.promised(tool, answer)
-
     server = Bridge(
         NAME,
         pins=_pins(settings),
@@ -80,7 +74,7 @@ def build(settings: Settings, *, network: Connect = Transport, stopping: Stoppin
         tools=tools(settings),
         lifespan=partial(_living, settings, network, live, bus),
         log_level=settings.log_level,
-        extensions=[Tasks(Sealer(keys), _lasting(promised), poll_interval_ms=settings.poll_interval_ms)],
+        extensions=[Tasks(Sealer(keys), _lasting(), poll_interval_ms=settings.poll_interval_ms)],
         request_state_security=RequestStateSecurity(keys=keys, bind_principal=principal_of),
         cache_hints=resources.CACHED,
         subscriptions=bus,
@@ -90,9 +84,9 @@ def build(settings: Settings, *, network: Connect = Transport, stopping: Stoppin
     return server
 
 
-def _lasting(promised: Promised) -> dict[str, Lasting]:
+def _lasting() -> dict[str, Lasting]:
     """What tools hand over, by its kind."""
-    return {"run": Run(promised), "batch": Batch(), "turn": ChatTurn()}
+    return {"run": Run(), "batch": Batch(), "turn": ChatTurn()}
 
 
 SANDBOXED = "\nThis is the sandbox: an imitation of inference.sh inside this process. Nothing here costs or is real."

@@ -42,11 +42,6 @@ class Bridge(MCPServer[Shared]):
             return cast("CallToolResult | InputRequiredResult", await tool.run(arguments, context))
         return failure(self.pinned.why_not(name))
 
-    def promised(self, name: str, result: CallToolResult) -> CallToolResult:
-        """An answer as the tool of this name shows it; one that is not known here has nothing to say."""
-        tool = self.pinned.tool(name)
-        return tool.promised(result) if tool else result
-
     async def _see_to_the_pinned(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Have the apps read by the time that a message needs them."""
         needed = ctx.method == "tools/list" or (ctx.method == "tools/call" and self._is_missing(ctx.params))

@@ -1,4 +1,4 @@
-"""Measure everything: `python -m tests.benchmarks [--json]`, about a minute and a half."""
+"""Measure everything: `python -m tests.benchmarks [--json]`, about two minutes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import anyio
 
-from tests.benchmarks import chatting, compiling, counting, holding, moving, running, starting
+from tests.benchmarks import chatting, compiling, counting, holding, moving, running, serving, starting
 from tests.benchmarks.figures import Figure, as_json, as_table
 
 
@@ -26,6 +26,7 @@ async def _others() -> list[Figure]:
         *await holding.figures(),
         *await moving.figures(),
         *await chatting.figures(),
+        *await serving.figures(),
         *await counting.figures(),
     ]
 

@@ -34,8 +34,8 @@ ASSISTANT = "sandbox/assistant"
 
 
 @asynccontextmanager
-async def talking(way: Way, environ: dict[str, str]) -> AsyncIterator[Client]:
-    """A host whose person may decide by their key; in memory the server's pauses pass quickly."""
+async def talking(way: Way, environ: dict[str, str], sleep: Any = None) -> AsyncIterator[Client]:
+    """A host whose person may decide by their key; in memory the server's pauses pass quickly, or are `sleep`."""
     settings = environ | {"INFERENCE_API_KEY": PERSON, "INFERENCE_APPROVALS": "host"}
     if way.transport != "memory":
         async with connected(way, settings) as client:
@@ -45,7 +45,7 @@ async def talking(way: Way, environ: dict[str, str]) -> AsyncIterator[Client]:
     async def hurry(seconds: float) -> None:
         await anyio.sleep(seconds / HURRY)
 
-    network = functools.partial(Transport, sleep=hurry)
+    network = functools.partial(Transport, sleep=sleep or hurry)
     with anyio.fail_after(40):
         async with Client(
             in_memory(build(Settings.from_environ(settings), network=network)), mode=MODES[way.era]

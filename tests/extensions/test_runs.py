@@ -218,7 +218,7 @@ async def test_a_client_that_leaves_while_it_starts_leaves_nothing_running(
 
 @over(MEMORY)
 async def test_a_pinned_app_is_followed_as_any_run(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
-    """And answers as its own tool would: what it promised of its output holds."""
+    """And answers as its own tool would."""
     pinned = environ | {"INFERENCE_PIN": "wait_a_little=sandbox/slow"}
     async with following(way, pinned) as mine:
         await mine.client.list_tools()

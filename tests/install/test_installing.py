@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Callable
-from difflib import SequenceMatcher
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 
 from inferencesh_mcp.errors import HostFileRefused, InvalidInput
-from inferencesh_mcp.hosts import HOSTS, KEY, Host, Local, Machine, Remote, documents, installing
+from inferencesh_mcp.hosts import HOSTS, KEY, Host, Local, Machine, Remote, documents, files, installing
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SERVER = Local("/opt/inference/bin/inferencesh-mcp", (), (("INFERENCE_SAVE_DIR", "/home/you/pictures"),))
@@ -76,8 +75,8 @@ def test_what_is_put_in_is_taken_out_to_the_byte(host: Host, form: Callable[[str
 
 def only_added(before: bytes, now: bytes) -> bool:
     """Whether everything is still there, in its order."""
-    changes = SequenceMatcher(None, before, now, autojunk=False).get_opcodes()
-    return {"equal", "insert"} >= {change[0] for change in changes}
+    rest = iter(now)
+    return all(byte in rest for byte in before)
 
 
 @each_host
@@ -148,11 +147,12 @@ def test_other_settings_take_the_place_of_the_old_ones(host: Host, machine: Mach
     installing.install(host, NAME, SERVER, machine=machine)
     moved = Local("/new/inferencesh-mcp")
 
-    assert "updated" == installing.install(host, NAME, moved, machine=machine).what
+    done = installing.install(host, NAME, moved, machine=machine)
 
+    assert ("updated", before) == (done.what, done.backup.read_bytes() if done.backup else b"")
     assert host.entry(moved) == installing.found(host, NAME, machine)
     installing.uninstall(host, NAME, machine=machine)
-    assert before == path.read_bytes(), "the backup is still what was there before the first time"
+    assert before == path.read_bytes()
 
 
 @each_host
@@ -191,6 +191,27 @@ def test_the_key_is_in_the_file_only_where_the_host_has_no_other_way(host: Host,
     assert (host.name in literal) is (SECRET in done.path.read_text("utf-8"))
     assert SECRET not in installing.shown(host, NAME, SERVER)
     assert (SECRET if host.name in literal else "") == installing.key_in(installing.found(host, NAME, machine))
+
+
+def test_a_local_server_is_written_as_each_host_wants_it() -> None:
+    def started(key: str, **more: str) -> dict[str, object]:
+        env = {KEY: key, "INFERENCE_SAVE_DIR": "/home/you/pictures"}
+        return {**more, "command": SERVER.command, "args": [], "env": env}
+
+    assert {
+        "claude-desktop": started(SECRET),
+        "claude-code": started("${INFERENCE_API_KEY:-}", type="stdio"),
+        "cursor": started("${env:INFERENCE_API_KEY}"),
+        "vscode": started("${input:inference-api-key}", type="stdio"),
+        "codex": {
+            "command": SERVER.command, "args": [], "env_vars": [KEY], "env": {"INFERENCE_SAVE_DIR": "/home/you/pictures"},
+        },
+        "gemini": started("${INFERENCE_API_KEY}"),
+        "windsurf": started("${env:INFERENCE_API_KEY}"),
+        "zed": started(SECRET),
+    } == {host.name: host.entry(SERVER, SECRET) for host in HOSTS}  # fmt: skip
+    sandbox = Local("inferencesh-mcp", (), (("INFERENCE_SANDBOX", "true"),))
+    assert not [host for host in HOSTS if KEY in str(host.entry(sandbox))], "the sandbox needs none"
 
 
 @pytest.mark.parametrize("host", [host for host in HOSTS if host.address], ids=lambda host: host.name)
@@ -357,6 +378,16 @@ def test_a_link_is_followed_and_stays_and_so_does_the_mode(machine: Machine, tmp
     assert (0o640, {"zed.json"}) == (stat.S_IMODE(real.stat().st_mode), folder_of(real))
     installing.uninstall(host, NAME, machine=machine)
     assert fixture(host) == real.read_text("utf-8")
+
+
+def test_what_somebody_else_wrote_in_between_is_not_written_over(machine: Machine) -> None:
+    path = placed(BY_NAME["cursor"], machine, b"{}")
+    kept = files.read(path)
+    path.write_bytes(b'{"theirs": 1}')
+
+    with pytest.raises(HostFileRefused, match="changed by somebody else"):
+        files.replace(kept, b"ours")
+    assert (b'{"theirs": 1}', {path.name}) == (path.read_bytes(), folder_of(path))
 
 
 def test_what_is_on_one_line_or_has_the_name_twice_is_understood(machine: Machine) -> None:

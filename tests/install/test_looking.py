@@ -78,6 +78,14 @@ def test_a_remote_one_is_told_without_what_may_be_a_secret(tmp_path: Path) -> No
     assert [("ok", "Cursor: inference reaches https://mcp.example.com/mcp", "")] == findings("host", tmp_path)
 
 
+def test_a_remote_one_that_waits_for_its_key_is_told(tmp_path: Path) -> None:
+    host = BY_NAME["zed"]
+    server = installing.remote("https://mcp.example.com/mcp", host)
+    installing.install(host, "inference", server, machine=Machine("linux", tmp_path, {}))
+
+    assert [("warning", "Zed: inference has no key")] == [found[:2] for found in findings("host", tmp_path)]
+
+
 def test_no_host_is_no_failure(tmp_path: Path) -> None:
     assert "ok" == findings("host", tmp_path)[0][0]
 

@@ -130,7 +130,7 @@ async def test_it_ends_in_time_though_a_call_hangs(upstream: Upstream) -> None:
         _, took = await server.ended()
         group.cancel_scope.cancel()
 
-    assert took < 2.8
+    assert took < 4
 
 
 async def test_a_start_whose_reply_is_awaited_still_tells_its_id(upstream: Upstream) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-from mcp_types import CallToolResult
 
 from inferencesh_mcp.caller import caller
 from inferencesh_mcp.errors import Conflict, InferenceError, NotFound
@@ -21,7 +19,7 @@ from inferencesh_mcp.tools.showing import outcome
 from inferencesh_mcp.tools.telling import told
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from inferencesh_mcp.api.models import Task
     from inferencesh_mcp.caller import Ctx
@@ -32,15 +30,8 @@ T = TypeVar("T")
 AT_ONCE = 8  # tasks of a batch that are read at the same time
 
 
-Promised = Callable[[str, CallToolResult], CallToolResult]
-"""Makes of an answer what the tool of this name has promised its hosts."""
-
-
 class Run:
     """One run of an app."""
-
-    def __init__(self, promised: Promised) -> None:
-        self._promised = promised
 
     async def look(self, ctx: Ctx, held: Held) -> Standing:
         who = caller(ctx)
@@ -53,8 +44,7 @@ class Run:
         answer = outcome(task, app=held.of["app"], seconds=seconds, session=session)
         if task.status == "cancelled":
             return replace(now, status="cancelled", message=headline(answer))
-        result = self._promised(held.of["tool"], await shown(ctx, answer))
-        return replace(now, status="completed", message=headline(answer), result=result)
+        return replace(now, status="completed", message=headline(answer), result=await shown(ctx, answer))
 
     async def answer(self, ctx: Ctx, held: Held, responses: Mapping[str, Any]) -> None:
         """A run asks nothing."""

@@ -36,19 +36,14 @@ def problems(schema: Schema, value: Any) -> list[str]:
 
 def judge(schema: Schema) -> Judge:
     """What says the errors that `problems` puts into words."""
-    return _made(json.dumps(schema), closed=True)
-
-
-def fits(schema: Schema, value: Any) -> bool:
-    """Whether a value is as the schema says; fields that it does not name do not matter."""
-    return not _made(json.dumps(schema), closed=False).errors(value)
+    return _made(json.dumps(schema))
 
 
 @lru_cache(maxsize=64)
-def _made(schema_text: str, *, closed: bool) -> Judge:
+def _made(schema_text: str) -> Judge:
     """Made once: that takes longer than to use it."""
     schema = json.loads(schema_text)
-    return Judge(schema if not closed or _composed(schema) else _strict(schema))
+    return Judge(schema if _composed(schema) else _strict(schema))
 
 
 class Judge:

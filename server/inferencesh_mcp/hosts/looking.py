@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.errors import HostFileRefused
-from inferencesh_mcp.hosts import HOSTS, KEY, documents, files, installing, table
+from inferencesh_mcp.hosts import HOSTS, KEY, PLACEHOLDER, documents, files, installing, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +50,8 @@ def _judged(host: Host, machine: Machine, name: str, entry: dict[str, Any], text
     again = f"inferencesh-mcp install {host.name}" + (f" --name {name}" if name != "inference" else "")
     command = str(entry.get("command", ""))
     if not command:
+        if PLACEHOLDER in str(entry):
+            return Seen(host.title, f"{name} has no key", f"Put your key in: {installing.place(host, machine)}.")
         return Seen(host.title, f"{name} reaches {entry.get(host.address) or 'no address'}")
     there = Path(command).is_file() if Path(command).is_absolute() else shutil.which(command, path=_path(machine))
     if not there:

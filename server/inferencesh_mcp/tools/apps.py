@@ -121,18 +121,15 @@ async def app_run(
     return await ran(ctx, wanted, wait=wait, stream=stream)
 
 
-async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = True, tool: str = "") -> CallToolResult:
-    """Run an app for a host and answer, or hand over: the one way, whichever tool was called.
-
-    `tool` has a word in how the answer looks (see `PinnedTool.promised`), also in one that comes later.
-    """
+async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = True) -> CallToolResult:
+    """Run an app for a host and answer, or hand over: the one way, whichever tool was called."""
     async with progress(ctx) as report:
         who = await caller_with_roots(ctx, wanted.input)
         who = replace(who, stream=who.stream and stream)
         lasts = wait and hands_over(ctx)
         end = await running.run(who, wanted, report, seconds=who.wait_seconds if wait and not lasts else 0)
     told = await shown(ctx, outcome(end.task, app=end.app, seconds=end.seconds, session=end.session))
-    return handed_over(told, "run", task=end.task.id, app=end.app, tool=tool) if lasts and not end.task.ended else told
+    return handed_over(told, "run", task=end.task.id, app=end.app) if lasts and not end.task.ended else told
 
 
 @offer("apps", "Run an app on many inputs")

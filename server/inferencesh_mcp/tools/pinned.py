@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from mcp_types import CallToolResult
 from mcp_types import Tool as Listed
@@ -15,12 +15,10 @@ from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.caller import Ctx
 from inferencesh_mcp.errors import SchemaUnusable
-from inferencesh_mcp.flows.checking import fits
 from inferencesh_mcp.flows.preparing import Wanted, function_of
 from inferencesh_mcp.pins import Pin
 from inferencesh_mcp.schemas import compiled_input, compiled_output
 from inferencesh_mcp.tools import apps
-from inferencesh_mcp.tools.fitting import as_json
 from inferencesh_mcp.tools.offering import BridgeTool
 
 if TYPE_CHECKING:
@@ -46,8 +44,6 @@ class PinnedTool(BridgeTool):
     app: AppRef
     restored: Callable[[dict[str, Any]], dict[str, Any]] = Field(exclude=True)
     """Arguments under the app's own names: hosts would mangle some of them."""
-    output: dict[str, Any]
-    """The schema of what the app returns, as hosts are shown it."""
 
     @classmethod
     def of(cls, pin: Pin, app: App) -> PinnedTool:
@@ -58,12 +54,12 @@ class PinnedTool(BridgeTool):
             SchemaUnusable: no host could be told its schema.
         """
         function = function_of(app, pin.app)
-        compiled, output = compiled_input(function.input_schema), _output(function.output_schema)
+        compiled = compiled_input(function.input_schema)
         title, hints = clean(app.title, 60) or None, apps.app_run.hints
         made = BridgeTool.from_function(_nothing, pin.name, title, _about(pin, app), annotations=hints)
-        made.fn_metadata.output_schema = {"type": "object", "properties": {**OUTCOME, "output": output}}
+        made.fn_metadata.output_schema = _outcome(function.output_schema)
         given: dict[str, Any] = {name: getattr(made, name) for name in type(made).model_fields}
-        own = {"parameters": compiled.schema, "app": pin.app, "restored": compiled.restored, "output": output}
+        own = {"parameters": compiled.schema, "app": pin.app, "restored": compiled.restored}
         return cls.model_validate(given | own)
 
     @property
@@ -88,17 +84,7 @@ class PinnedTool(BridgeTool):
         return Wanted(app=self.app, input=self.restored(arguments))
 
     async def answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
-        return self.promised(await apps.ran(context, self.wanted(arguments), tool=self.name))
-
-    def promised(self, result: CallToolResult) -> CallToolResult:
-        """An output that is not what the app says it returns, or was cut to fit, as the text of its JSON.
-
-        Hosts hold an answer against the tool's schema and would show their own complaint instead of what was paid for.
-        """
-        told = cast("dict[str, Any]", result.structured_content or {})
-        if "output" not in told or fits(self.output, told["output"]):
-            return result
-        return result.model_copy(update={"structured_content": {**told, "output": as_json(told["output"])}})
+        return await apps.ran(context, self.wanted(arguments))
 
 
 async def _nothing(ctx: Ctx) -> None:
@@ -112,10 +98,16 @@ def _about(pin: Pin, app: App) -> str:
     return f"{about} (Runs {pin.app} on inference.sh; may cost credits.)".strip()
 
 
+def _outcome(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": {**OUTCOME, "output": _output(schema)}}
+
+
 def _output(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of an output, or of a text: what does not fit is given as one (see `promised`)."""
+    """What to expect of an output, which may be anything all the same: cut to fit, or not what the app says it returns.
+
+    Hosts hold an answer against its schema, and would show their own complaint instead of what was paid for.
+    """
     try:
-        loose = {name: part for name, part in compiled_output(schema).items() if name != "type"}
+        return {"anyOf": [compiled_output(schema), {}]}
     except SchemaUnusable:
         return {}
-    return loose if fits(loose, "") else {}
