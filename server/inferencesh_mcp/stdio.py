@@ -10,20 +10,28 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 import anyio
 from anyio import to_thread
-from mcp import MCPError
 from mcp.server.lowlevel import NotificationOptions
 from mcp.server.stdio import stdio_server
-from mcp_types import INVALID_REQUEST
+from mcp.shared.dispatcher import coerce_request_id
+from mcp.shared.message import SessionMessage
+from mcp_types import (
+    INVALID_REQUEST,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    RequestId,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from mcp.server import MCPServer
-    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
     from inferencesh_mcp.caller import Shared
 
@@ -43,12 +51,12 @@ def serve(server: MCPServer[Shared], *, at_end: Callable[[], None] = lambda: Non
 
 
 async def _serve(server: MCPServer[Shared]) -> None:
-    server.middleware.append(_OnceOnly())
     async with anyio.create_task_group() as group:
         group.start_soon(_end_on_signal, group.cancel_scope)
         lines = cast("anyio.AsyncFile[str]", _Lines(sys.stdin.buffer))
         async with stdio_server(stdin=lines) as (incoming, outgoing):
-            await speak(server, incoming, outgoing)
+            live: set[RequestId] = set()
+            await speak(server, _Heard(incoming, live, outgoing), _Said(outgoing, live))
         group.cancel_scope.cancel()
 
 
@@ -97,19 +105,62 @@ class _Lines:
         return "too long\n"  # not JSON: the SDK answers or skips it as it does any other such line
 
 
-class _OnceOnly:
-    """Refuses a request whose id is still being worked on: run twice, it would be paid twice."""
+class _End:
+    """One end of the pipe, as the SDK uses it, and the ids of the requests that are being worked on."""
 
-    def __init__(self) -> None:
-        self._live: set[Any] = set()
+    def __init__(self, stream: Any, live: set[RequestId]) -> None:
+        self._stream, self._live = stream, live
 
-    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        if ctx.request_id is None:
-            return await call_next(ctx)
-        if ctx.request_id in self._live:
-            raise MCPError(code=INVALID_REQUEST, message=f"Request id {ctx.request_id!r} is in use.")
-        self._live.add(ctx.request_id)
-        try:
-            return await call_next(ctx)
-        finally:
-            self._live.discard(ctx.request_id)
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class _Heard(_End):
+    """What a host sends, but for a request whose id is still being worked on: run twice, it would be paid twice.
+
+    It is refused before the SDK hears of it, which would put it in the first one's place: that one could not be cancelled
+    any more.
+    """
+
+    def __init__(self, stream: Any, live: set[RequestId], outgoing: Any) -> None:
+        super().__init__(stream, live)
+        self._outgoing = outgoing
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        while True:
+            item: SessionMessage | Exception = await anext(self._stream)
+            match getattr(item, "message", None):
+                case JSONRPCRequest(id=number) if coerce_request_id(number) in self._live:
+                    error = ErrorData(code=INVALID_REQUEST, message=f"Request id {number!r} is in use.")
+                    await self._outgoing.send(SessionMessage(JSONRPCError(jsonrpc="2.0", id=number, error=error)))
+                    continue
+                case JSONRPCRequest(id=number):
+                    self._live.add(coerce_request_id(number))
+                case JSONRPCNotification(
+                    method="notifications/cancelled", params={"requestId": str() | int() as number}
+                ):
+                    self._live.discard(coerce_request_id(number))  # it is not answered any more
+                case _:
+                    pass
+            return item
+
+
+class _Said(_End):
+    """What is answered: with its answer, an id is free again."""
+
+    async def send(self, item: SessionMessage) -> None:
+        match item.message:
+            case JSONRPCResponse(id=number) | JSONRPCError(id=str() | int() as number):
+                self._live.discard(coerce_request_id(number))
+            case _:
+                pass
+        await self._stream.send(item)

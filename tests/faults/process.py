@@ -40,9 +40,9 @@ class Piped:
             raw = message if isinstance(message, bytes) else json.dumps({"jsonrpc": "2.0", **message}).encode()
             await self.process.stdin.send(raw + b"\n")
 
-    async def run(self, number: Any, app: str, **given: Any) -> None:
+    async def run(self, number: Any, app: str, *, meta: dict[str, Any] | None = None, **given: Any) -> None:
         arguments = {"app": f"sandbox/{app}", "input": given}
-        meta = {"progressToken": f"p{number}"}
+        meta = {"progressToken": f"p{number}", **(meta or {})}
         await self.send(
             {
                 "id": number,

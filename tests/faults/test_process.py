@@ -135,17 +135,43 @@ async def test_f7_a_line_that_is_too_long_does_not_end_the_server(server: Starte
         assert 0 == await pipe.over()
 
 
-async def test_f7_an_id_that_is_in_use_is_refused(server: Started, upstream: Upstream) -> None:
-    """Two requests with one id would both be paid, and their answers could not be told apart."""
+ERAS = {
+    "2025": {},
+    "2026": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "plain", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    },
+}
+
+
+@pytest.mark.parametrize("again", [0, "0"], ids=["same", "as text"])
+@pytest.mark.parametrize("era", ERAS)
+async def test_f7_an_id_that_is_in_use_is_refused(
+    server: Started, upstream: Upstream, era: str, again: int | str
+) -> None:
+    """Two requests with one id would both be paid, and their answers could not be told apart. The first can still be
+    cancelled by it, and then it is free."""
     async with server() as pipe:
-        await running(pipe, upstream, 1)
-        await pipe.run(0, "slow", **LONG)
-        refused = await pipe.answered(0)
+        if era == "2025":
+            await pipe.greet()
+        await pipe.run(0, "slow", **LONG, meta=ERAS[era])
+        await pipe.run(again, "slow", **LONG, meta=ERAS[era])  # before the first has begun
+        refused = await pipe.answered(again)
+        await until(lambda: upstream.sandbox.ledger.requests("GET", "/tasks/*/stream"))
+        await pipe.run(again, "slow", **LONG, meta=ERAS[era])
+        await until(lambda: len(pipe.answers(again)) == 2)
+        assert not upstream.sandbox.ledger.cancels
+
+        await pipe.send({"method": "notifications/cancelled", "params": {"requestId": 0}})
+        await until(lambda: upstream.sandbox.ledger.cancels)
+        await pipe.run(0, "echo", n=1, meta=ERAS[era])
+        await until(lambda: [one for one in pipe.answers(0) if "result" in one])
 
         assert "in use" in refused["error"]["message"]
         await pipe.close()
         assert 0 == await pipe.over()
-    judge(upstream, pipe, starts=1, cancels=1)
+    judge(upstream, pipe, starts=2, cancels=1)
 
 
 GARBAGE = [
