@@ -152,6 +152,15 @@ async def finds_apps(era: str) -> None:
     assert "sandbox/echo" in result["content"][0]["text"], result
 
 
+async def reads_about_an_app(era: str) -> None:
+    """By its address: what `app_get` tells, first to read and then as JSON."""
+    told = await inspect(era, "--method", "resources/read", "--uri", "inference://apps/sandbox/echo")
+    assert told.code == 0, told.err
+    text, data = (part["text"] for part in told.json["contents"])
+    assert text.startswith("sandbox/echo: "), text
+    assert json.loads(data)["app"] == "sandbox/echo", data
+
+
 async def says_what_is_wrong(era: str) -> None:
     """A failure is an answer that names what to correct, and not an error of the protocol; the Inspector ends with 5."""
     given = json.dumps({"app": "sandbox/draw", "input": {"promt": "a kite"}})
@@ -167,6 +176,7 @@ FLOWS: dict[str, Callable[[str], Awaitable[None]]] = {
     "tools/call runs a pinned app by its alias": runs_a_pinned_app,
     "tools/call of what lasts is an MCP task in the newer era, and handed over in the older": follows_an_mcp_task,
     "tools/call app_list finds sandbox/echo": finds_apps,
+    "resources/read tells of sandbox/echo": reads_about_an_app,
     "tools/call with a wrong input says what is wrong": says_what_is_wrong,
 }
 

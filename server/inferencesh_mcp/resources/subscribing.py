@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     Request = ServerRequestContext[Shared, Any]
 
 PATIENCE = 10.0  # seconds for reading what is to be watched
+MOST_ASKED = 100  # addresses of one request that are looked at: many more than anybody is granted
 SUBSCRIBABLE = "Only tasks, their logs and chats can be subscribed to"
 _EAR = "inferencesh.ear"
 
@@ -80,7 +81,7 @@ class Subscriptions:
     async def listen(self, ctx: Request, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
         """2026-07-28: one request is one stream. What the caller cannot read, or may not have more of, is left out."""
         shared = ctx.lifespan_context
-        asked = list(dict.fromkeys(params.notifications.resource_subscriptions or ()))
+        asked = list(dict.fromkeys(params.notifications.resource_subscriptions or ()))[:MOST_ASKED]
         public = await self._public()
         watchable = {uri: subject for uri in asked if (subject := self._subject(uri))}
         with told_to_host("subscriptions/listen"):
