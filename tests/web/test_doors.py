@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
+import httpx2
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
@@ -12,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from inferencesh_mcp.sandbox.naming import fingerprint
 from inferencesh_mcp.web import tokens
 from tests.modes import RESOURCE, TOKEN, LocalIssuer
-from tests.web.asking import ERAS, LEGACY, MODERN, Face
+from tests.web.asking import ERAS, LEGACY, MODERN, Face, envelope
 from tests.web.conftest import OPERATOR, THEIRS
 
 pytestmark = pytest.mark.anyio
@@ -124,6 +126,48 @@ async def test_without_credentials_every_method_of_mcp_is_refused(face: Face) ->
     assert [] == face.asked()[before:]
 
 
+async def test_there_is_no_websocket(face: Face) -> None:
+    """A-6: an upgrade is not heard; what is left is a request as any other, with a door before it."""
+    upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13",
+               "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==", "sec-websocket-protocol": "mcp"}  # fmt: skip
+    for path in ("/mcp", "/ws", "/"):
+        nobody = await face.http.get(f"{face.url}{path}", headers=upgrade)
+        somebody = await face.http.get(f"{face.url}{path}", headers=upgrade | face.headers)
+
+        assert ((401, 405) if path == "/mcp" else (404, 404)) == (nobody.status_code, somebody.status_code)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_messages_are_sent_by_post_alone(face: Face, era: str) -> None:
+    """Without sessions nothing would ever come on a stream of the older protocol's: none is held open."""
+    headers, _ = envelope("tools/list", era)
+    for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        response = await face.http.request(method, f"{face.url}/mcp", headers=headers | face.headers)
+
+        assert (method, 405, "POST") == (method, response.status_code, response.headers["allow"])
+
+
+async def test_no_credential_is_written_down_anywhere(
+    face: Face, mode: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """T-2: at the lowest level, by any logger, unredacted: neither whom we let in nor whom we do not, nor the operator's."""
+    caplog.set_level("DEBUG")
+    credential = face.headers["authorization"].removeprefix("Bearer ")
+    ghost = "inf_ghost_CANARY_1f"
+    async with httpx2.AsyncClient(timeout=30) as http:
+        face = replace(face, http=http)
+        for era in ERAS:
+            await face.call("app_run", era, app="sandbox/echo", input={})
+            await face.call("app_run", era, app="sandbox/fail", input={"message": "no"})
+            await face.ask("tools/call", era, name="none", arguments={}, headers=face.headers)
+            await face.ask(
+                "tools/list", era, headers=[("authorization", f"Bearer {ghost}"), ("x-inference-api-key", THEIRS)]
+            )
+
+    out, err = capfd.readouterr()
+    assert not any(secret in caplog.text + out + err for secret in (credential, ghost, THEIRS, OPERATOR))
+
+
 @pytest.mark.parametrize("page", ["/healthz", "/readyz"])
 async def test_a_page_of_health_tells_nothing_and_can_only_be_read(face: Face, page: str) -> None:
     read = await face.http.get(f"{face.url}{page}")
@@ -159,7 +203,20 @@ async def test_the_metadata_is_where_oauth_is_and_nowhere_else(face: Face, mode:
         {"headers": {"kid": "shared"}},
         {"headers": {"kid": "of nobody", "jku": "http://127.0.0.1:9/jwks"}},
     ],
-    ids=str,
+    ids=[
+        "aud",
+        "aud that begins alike",
+        "aud in a list",
+        "iss",
+        "over",
+        "not yet",
+        "no exp",
+        "no aud",
+        "no sub",
+        "no such key",
+        "a shared secret",
+        "a key elsewhere",
+    ],
 )
 async def test_a_token_must_be_made_by_the_issuer_for_this_server_and_now(
     faces: dict[str, Face], issuer: LocalIssuer, changed: dict[str, Any]

@@ -173,6 +173,55 @@ async def test_a_caller_at_the_cap_is_told_so_and_delays_nobody(narrow: Face) ->
     assert statistics.median(busy) < max(0.25, 10 * statistics.median(idle))
 
 
+async def test_calls_that_hang_upstream_take_nothing_from_others(faces: dict[str, Face]) -> None:
+    """X-40, X-39: two callers with all their requests open and unanswered, and a third one who notices nothing."""
+    face = faces["caller"]
+    task = (await face.call("app_run", app="sandbox/echo", input={}, headers=BOB))["task_id"]
+    gate = face.sandbox.faults.hold("GET", "/tasks/hang*", times=1000)
+    codes: list[int] = []
+
+    async def hang(headers: dict[str, str]) -> None:
+        response = await face.ask(
+            "tools/call", name="task_get", arguments={"task_id": "hang" + "0" * 22}, headers=headers
+        )
+        codes.append(response.status_code)
+
+    async with anyio.create_task_group() as group:
+        for number in range(140):
+            group.start_soon(hang, ADA if number % 2 else {"authorization": "Bearer inf_carol"})
+        with anyio.fail_after(15):
+            while len(face.sandbox.ledger.requests("GET", "/tasks/hang*")) < 128:
+                await anyio.sleep(0.02)
+        began = time.monotonic()
+        found = await face.call("task_get", task_id=task, headers=BOB)
+        took = time.monotonic() - began
+        gate.release()
+
+    assert ("completed", True) == (found["status"], took < 2)
+    assert (12, 128) == (codes.count(429), codes.count(200))
+
+
+async def test_a_server_that_is_full_takes_no_more_runs_from_anybody() -> None:
+    """4.6: so many in one process, however many callers share them."""
+    sandbox = Sandbox()
+    async with (
+        serving(sandbox) as url,
+        facing({"INFERENCE_BASE_URL": url, "INFERENCE_MAX_RUNS_IN_ALL": "2"}, sandbox, ADA) as face,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(lambda: face.call("app_run", headers=ADA, **SLOW))
+        group.start_soon(lambda: face.call("app_run", headers=BOB, **SLOW))
+        with anyio.fail_after(10):
+            while len(sandbox.ledger.starts) < 2:
+                await anyio.sleep(0.02)
+        error = (
+            await face.call("app_run", app="sandbox/echo", input={}, headers={"authorization": "Bearer inf_carol"})
+        )["error"]
+        group.cancel_scope.cancel()
+
+    assert ("unavailable", "not_started", True, 5) == (error["code"], error["outcome"], error["retry_safe"], error["retry_after_seconds"])  # fmt: skip
+
+
 async def test_places_are_given_back(narrow: Face) -> None:
     """I-22: whoever was at the cap can go on when what they had is over, or was given up."""
     with anyio.fail_after(10):

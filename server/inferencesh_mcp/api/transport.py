@@ -63,9 +63,10 @@ _NEVER_SENT = (
     httpx2.UnsupportedProtocol,
 )
 _LIMITS: dict[_Kind, httpx2.Limits] = {
-    "calls": httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0),
+    # As many as there may be: a caller whose calls hang must not take the connection that another's needs (T-22).
+    "calls": httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=30.0),
     # A connection idle for longer may be closed at the other end: a run sent on it would be lost without a trace.
-    "runs": httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0),
+    "runs": httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=5.0),
     "streams": httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=5.0),  # F-1, F-2
     # Connections are to addresses, not names: one that was made for a name must never serve another name there.
     "files": httpx2.Limits(max_connections=100, max_keepalive_connections=0),

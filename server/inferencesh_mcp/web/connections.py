@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -46,7 +46,9 @@ class Manners:
             del self._open[address]
 
     def _is_proxy(self, address: str) -> bool:
-        return any(ip_address(address) in network for network in self._proxies)
+        ip = ip_address(address)
+        plain = ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip  # IPv4, on a socket that takes both
+        return any(plain in network for network in self._proxies)
 
 
 class Guarded(H11Protocol):
@@ -84,6 +86,9 @@ class Guarded(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._look()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Not a word: anybody can ask for an upgrade, and that there is none is meant (A-6)."""
 
     def _look(self) -> None:
         """See whose turn it is. Between two requests nobody owes anything: uvicorn ends what stays idle."""

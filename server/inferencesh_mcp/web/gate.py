@@ -48,9 +48,9 @@ class Gate:
 
     async def _entered(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            visitor = await self._door.admit(Headers(scope=scope))
-            if self._stopping.announced:
-                raise _stopping()
+            headers = Headers(scope=scope)
+            visitor = await self._door.admit(headers)
+            self._check(scope, headers)
             with self._shares.held(visitor.principal):
                 body = await _whole(receive, self._largest_body)
                 if body is not None:
@@ -59,9 +59,18 @@ class Gate:
             logger.info("refused %s from %s: %s", scope["method"], _address(scope), refused.code)
             await refused.response()(scope, receive, send)
 
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        # A GET would be held open for ever: outside a session nothing ever comes on it.
+        if scope["method"] != "POST" and "mcp-session-id" not in headers:
+            message = "Messages are sent by POST."
+            raise Refused(status=405, code="invalid_call", message=message, headers={"Allow": "POST"})
+        if self._stopping.announced:
+            message = "This server is stopping. Nothing was started; send the same again, and another takes it."
+            raise Refused(status=503, code="stopping", message=message, retry_after=1, headers={"Connection": "close"})
+
     async def _told(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand a request to MCP. One that listens for ever is let go when this server ends; the others end by themselves."""
-        if Headers(scope=scope).get("mcp-method") != _LISTENS:
+        if scope["method"] != "GET" and Headers(scope=scope).get("mcp-method") != _LISTENS:
             await self._mcp(scope, receive, send)
             return
         last: Message = {}
@@ -113,11 +122,6 @@ class Shares:
             self._open[principal] -= 1
             if not self._open[principal]:
                 del self._open[principal]
-
-
-def _stopping() -> Refused:
-    message = "This server is stopping. Nothing was started; send the same again, and another takes it."
-    return Refused(status=503, code="stopping", message=message, retry_after=1, headers={"Connection": "close"})
 
 
 async def _whole(receive: Receive, largest: int) -> bytes | None:
