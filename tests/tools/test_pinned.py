@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -12,11 +11,11 @@ from mcp_types import ToolAnnotations
 
 from inferencesh_mcp.app import OFFERS
 from tests.conftest import WAYS, Connect, Upstream
+from tests.tools.pinned import MEMORY, answering
 from tests.tools.test_runs import run, text_of, told
 
 pytestmark = pytest.mark.anyio
 
-MEMORY = [way for way in WAYS if way.transport == "memory"]
 PIN = "sandbox/draw, hero=sandbox/echo, sandbox/memory:get_value, ticks=sandbox/slow@latest, sandbox/outputs"
 
 
@@ -181,24 +180,6 @@ async def test_what_may_not_be_run_has_no_tool(connect: Connect, changed: dict[s
 
     assert "draw" not in names
     assert "task_get" in names
-
-
-def answering(upstream: Upstream, named: str, *, app: dict[str, Any] | None = None, **version: Any) -> None:
-    """Have the API tell of an app as if its author had changed it."""
-    from inferencesh_mcp.sandbox import catalogue
-    from inferencesh_mcp.sandbox.faults import Status
-
-    card = catalogue.told(known := catalogue.app_named(named), version_id=known.version_ids[0]) | (app or {})
-    changed = card["version"] | version
-    changed["functions"] = {
-        name: function | {key: part for key, part in version.items() if key in function}
-        for name, function in changed["functions"].items()
-    }
-    body = json.dumps(card | {"version": changed})
-    upstream.sandbox.faults.add(
-        Status(code=200, headers={"content-type": "application/json"}, body=body),
-        method="GET", path=f"/apps/{named}", times=-1,
-    )  # fmt: skip
 
 
 CATALOGUE = Path(__file__).parents[3] / "shared" / "catalogue"

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,17 @@ from mcp import Client
 from mcp_types import ToolListChangedNotification
 
 from inferencesh_mcp import pinning
+from inferencesh_mcp.api.transport import Transport
+from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox.faults import Drop, Status
-from tests.conftest import KEY, WAYS, Connect, Upstream, Way, connected
-from tests.tools.test_pinned import answering
+from inferencesh_mcp.settings import Settings
+from tests.conftest import KEY, WAYS, Connect, Upstream, Way, connected, in_memory
+from tests.tools.pinned import CHANGED, HTTP, MEMORY, PRIVATE, answering, hero_takes, names
 from tests.tools.test_runs import run, text_of, told
 
 pytestmark = pytest.mark.anyio
 
-MEMORY = [way for way in WAYS if way.transport == "memory"]
-HTTP = [way for way in WAYS if way.transport == "http"]
 LOCAL = [*MEMORY, next(way for way in WAYS if way.transport == "stdio")]
-PRIVATE = {"visibility": "private"}
-CHANGED = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 
 
 @pytest.fixture
@@ -40,30 +40,9 @@ def cache(environ: dict[str, str]) -> Path:
     return Path(environ["INFERENCE_CACHE_DIR"])
 
 
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Any:
-    """What the operator was told of, at the level that is shown unless another is asked for."""
-    caplog.set_level("WARNING", "inferencesh_mcp")
-    return lambda: [record.getMessage() for record in caplog.records if record.name == "inferencesh_mcp.pinning"]
-
-
-async def names(client: Client) -> list[str]:
-    """The tools that are not the server's own: `app_list` and all the others have two words."""
-    return [tool.name for tool in (await client.list_tools()).tools if "_" not in tool.name]
-
-
-async def hero_takes(client: Client) -> set[str]:
-    (hero,) = [tool for tool in (await client.list_tools()).tools if tool.name == "hero"]
-    return set(hero.input_schema["properties"])
-
-
 def age(cache: Path, seconds: float = 2 * pinning.REFRESH) -> None:
     for path in cache.iterdir():
         os.utime(path, (time.time() - seconds,) * 2)
-
-
-def of_apps(upstream: Upstream) -> list[str]:
-    return [entry.path for entry in upstream.sandbox.ledger.requests(path="/apps/**")]
 
 
 @asynccontextmanager
@@ -287,26 +266,45 @@ async def test_no_key_lists_what_is_known_and_leaves_out_the_rest(connect: Conne
     assert 1 == len(log())
 
 
-@pytest.mark.parametrize("way", HTTP, indirect=True, ids=str)
-async def test_over_http_only_public_apps_have_tools(
-    connect: Connect, upstream: Upstream, cache: Path, log: Any
-) -> None:
-    """Not even for the one whose app it is: the list is everybody's. And nothing is written to the server's disk."""
-    answering(upstream, "sandbox/echo", app=PRIVATE)
+async def test_apps_are_looked_at_again_while_the_server_runs(environ: dict[str, str], upstream: Upstream) -> None:
+    """Soon where one could not be read, every hour where all are known."""
+    slept: list[float] = []
+    send, turned = anyio.create_memory_object_stream[None](10)
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await turned.receive()
+
+    upstream.sandbox.faults.add(Status(code=404), path="/apps/sandbox/echo", times=1)
+    server = in_memory(build(Settings.from_environ(environ), network=partial(Transport, sleep=sleep)))
+    with anyio.fail_after(20), send, turned:
+        async with Client(server, mode="auto") as client, client.listen(tools_list_changed=True) as changes:
+            assert [] == await names(client)
+            send.send_nowait(None)
+            await anext(changes)
+            assert set() == await hero_takes(client)
+            answering(upstream, "sandbox/echo", input_schema=CHANGED)
+            send.send_nowait(None)
+            await anext(changes)
+            assert {"text"} == await hero_takes(client)
+
+    assert [2 * pinning.RETRY, pinning.REFRESH] == slept[:2]
+
+
+@pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
+async def test_an_app_that_means_harm_harms_no_other(connect: Connect, upstream: Upstream) -> None:
+    """Its schema refers to itself, to elsewhere, and repeats a pattern for ever; it is listed, and called, all the same (T-18)."""
+    fields = {
+        "self": {"$ref": "#/properties/self"},
+        "elsewhere": {"$ref": f"{upstream.url}/elsewhere"},
+        "slow": {"type": "string", "pattern": "(a+)+$"},
+        "many": {"anyOf": [{"type": "integer", "minimum": at} for at in range(1_500)]},
+    }
+    answering(upstream, "sandbox/echo", input_schema={"type": "object", "properties": fields})
     async with connect(INFERENCE_PIN="hero=sandbox/echo, sandbox/draw") as client:
-        assert ["draw"] == await names(client)
-        assert {"n": 1} == told(await run(client, "sandbox/echo", {"n": 1}))["output"]
-        assert ["draw"] == await names(client)
-        assert (await client.call_tool("hero", {})).is_error
+        with anyio.fail_after(10):
+            assert ["hero", "draw"] == await names(client)
+            result = await client.call_tool("hero", {"slow": "a" * 60 + "!", "elsewhere": 1, "many": 3})
 
-    assert ["No tool hero: sandbox/echo cannot be read (it is not public). app_run reaches it."] == log()
-    assert not cache.exists()
-
-
-@pytest.mark.parametrize("way", HTTP, indirect=True, ids=str)
-async def test_over_http_the_apps_are_read_once_for_all(connect: Connect, upstream: Upstream) -> None:
-    async with connect(INFERENCE_PIN="hero=sandbox/echo, sandbox/draw, other=sandbox/echo:run") as client:
-        lists = [await client.list_tools() for _ in range(3)]
-
-    assert lists[0].tools == lists[1].tools == lists[2].tools
-    assert ["/apps/sandbox/draw", "/apps/sandbox/echo"] == sorted(of_apps(upstream))
+    assert "completed" == told(result)["status"]
+    assert () == upstream.sandbox.ledger.requests(path="/elsewhere")
