@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import resource
@@ -540,6 +541,31 @@ async def test_x28_leaving_amid_a_download_leaves_nothing(
             await until(lambda: list(folder.iterdir()))
             group.cancel_scope.cancel()
         await until(lambda: not list(folder.iterdir()), within=2)
+
+
+@over(*MEMORY)
+async def test_x28_on_a_disk_without_hard_links_nothing_is_written_over_either(
+    host: Hosted, large: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAT and some shares have none: the place is taken by an empty file first, and given back where that fails."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    first, second, third, fourth = (Path(large).stem + more + Path(large).suffix for more in ("", "-2", "-3", "-4"))
+    (folder / first).write_bytes(b"old")
+    (folder / second).symlink_to(folder / "nowhere")
+    async with host() as my:
+        saved = [Path(told(await my.call("file_save", uri=large))["files"][0]["path"]) for _ in range(2)]
+        monkeypatch.setattr(os, "replace", refused)
+        failed = await my.call("file_save", uri=large)
+
+    assert [folder / third, folder / fourth] == saved
+    assert saved[0].read_bytes() == saved[1].read_bytes() != b""
+    assert "file_refused" == error(failed)["code"]
+    assert {first, second, third, fourth} == {path.name for path in folder.iterdir()}
+    assert b"old" == (folder / first).read_bytes()
 
 
 NAMES = {

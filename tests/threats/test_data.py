@@ -42,6 +42,7 @@ REFUSED = [
     "data:image/png;base64,ÄÄÄÄ", "data:image/png;base64,data:image/png;base64,AAAA", "data:image/png;base64,<html>", "data:image/pn g;base64,AAAA",
     "data:image/png\r\nx-y: z;base64,AAAA", "data:ímage/png;base64,AAAA", 'data:image/png;charset="a,b";base64,AAAA', "data:text/html/x,y",
     "data:" + ";a=b" * 500 + ",x", "data:" + "a" * 2000 + "/b,x", "data:image/png;base64;base64,AAAA", "data:/,x", "data:image/,x",
+    "data:message/rfc822,From:%20a", "data:multipart/form-data;boundary=x;base64,AAAA", "data:Multipart/Mixed,x", "data:x-any/thing,x",
 ]  # fmt: skip
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MOST_BESIDE_FILES = 4_000  # bytes of JSON that are hardly more than the files' addresses
 LONGEST_NAME = 120  # characters; every file system takes that many
 MOST_NAMESAKES = 1000
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 _UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
 # Device names of Windows: a file of that name cannot be opened there.
 _DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
@@ -121,12 +122,12 @@ class _Draft:
     descriptor: int
 
     def publish(self) -> Path:
-        """Give the file its name, or the first free `name-2`, `name-3`…: a link fails where something is already."""
+        """Give the file its name, or the first free `name-2`, `name-3`…"""
         base, _, ending = self.name.rpartition(".")
         for number in range(1, MOST_NAMESAKES):
             path = self.folder / (self.name if number == 1 else f"{base}-{number}.{ending}")
             try:
-                os.link(self.hidden, path)
+                self._become(path)
             except FileExistsError:
                 continue
             return path
@@ -134,13 +135,27 @@ class _Draft:
             message=f"{self.folder} holds {MOST_NAMESAKES} files named like {self.name}.", next_step="Tidy it up."
         )
 
+    def _become(self, path: Path) -> None:
+        """Stand under a name that is free, whole from the first moment; FileExistsError where something is already."""
+        try:
+            os.link(self.hidden, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a disk without hard links (FAT, some shares): the place is taken first, by an empty file
+            os.close(os.open(path, _NEW, 0o644))
+            try:
+                self.hidden.replace(path)
+            except OSError:
+                path.unlink()
+                raise
+
 
 @contextmanager
 def _written(folder: Path, name: str) -> Generator[_Draft]:
     hidden = folder / f".{secrets.token_hex(8)}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        descriptor = os.open(hidden, _NEW, 0o644)
         try:
             yield _Draft(folder, name, hidden, descriptor)
         finally:

@@ -29,6 +29,8 @@ LARGEST_FILE = 512 * 1024 * 1024
 _DATA = re.compile(
     r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w.+-]+=[\w.+-]+)*)(?P<base64>;base64)?,", re.ASCII
 )
+# What a data URI may hold: the kinds of RFC 6838 but those that are messages with parts of their own.
+_KINDS = frozenset({"application", "audio", "font", "image", "model", "text", "video"})
 _REMOTE = frozenset({"http", "https", "inf"})
 
 # First bytes that settle what a file is, for names that do not (WHATWG MIME Sniffing, section 6).
@@ -132,13 +134,19 @@ def _from_data_uri(reference: str) -> Bytes:
         raise InvalidInput(
             message="That data URI cannot be read.", next_step="Write it as data:image/png;base64,… (RFC 2397)."
         )
+    kind = head["type"] or ""
+    if kind and kind.partition("/")[0].lower() not in _KINDS:
+        raise InvalidInput(
+            message=f"A data URI may not be of type {kind[:80]}.",
+            next_step=f"These can be: {', '.join(sorted(_KINDS))}.",
+        )
     body = reference[head.end() :]
     if head["base64"]:
-        return from_base64(unquote(body), head["type"] or "")
+        return from_base64(unquote(body), kind)
     _small(len(body) / 3)  # at least, should every byte of it be percent-encoded
     content = unquote_to_bytes(body)
     _small(len(content))
-    return _named(content, head["type"] or "text/plain")
+    return _named(content, kind or "text/plain")
 
 
 def from_base64(encoded: str, content_type: str) -> Bytes:
