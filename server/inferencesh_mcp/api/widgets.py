@@ -16,6 +16,7 @@ from inferencesh_mcp.api.strictjson import is_array, is_object, items
 FieldKind = Literal["text", "number", "boolean", "choice", "choices", "date"]
 DEPTH_LIMIT = 32
 FIELDS_LIMIT = 50
+ACTIONS_LIMIT = 50
 
 Node = dict[str, Any]
 
@@ -85,7 +86,8 @@ class _Found:
 
     def form(self, title: str) -> WidgetForm | None:
         names = [one.name for one in self.fields]
-        if not (names or self.actions) or len(names) > FIELDS_LIMIT or len(set(names)) < len(names):
+        too_many = len(names) > FIELDS_LIMIT or len(self.actions) > ACTIONS_LIMIT
+        if not (names or self.actions) or too_many or len(set(names)) < len(names):
             return None
         fields = tuple(replace(one, label=one.label or self.labels.get(one.name) or one.name) for one in self.fields)
         return WidgetForm(title=title, text="\n".join(self.texts), fields=fields, actions=_each_once(self.actions))
@@ -210,7 +212,7 @@ def _surface(widget: Node) -> WidgetForm | None:
     roots = ["root"] if "root" in components else [name for name in components if name not in inside]
     surface, found = _Surface(components, widget.get("dataModel")), _Found()
     for root in roots:
-        surface.walk(root, None, found)
+        surface.walk(root, None, found, 0)
     return found.form("")
 
 
@@ -237,8 +239,10 @@ class _Surface:
         self._components, self._model = components, unpacked(model)
         self._seen: set[str] = set()
 
-    def walk(self, name: str, submit: Any, found: _Found) -> None:
+    def walk(self, name: str, submit: Any, found: _Found, depth: int) -> None:
         """Read a component and what is in it, each once."""
+        if depth > DEPTH_LIMIT:  # they are nested by name: what the reader of JSON allows says nothing
+            raise _NoForm
         one = self._components.get(name)
         if one is None or name in self._seen:
             return
@@ -257,7 +261,7 @@ class _Surface:
         presses = len(found.actions)
         inside = one.get("onSubmitAction") or submit
         for child in _children(one):
-            self.walk(child, inside, found)
+            self.walk(child, inside, found, depth + 1)
         if one.get("onSubmitAction") and not any(press.submits for press in found.actions[presses:]):
             _press(found, one["onSubmitAction"], "Submit", submits=True)
 

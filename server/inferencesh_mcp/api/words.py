@@ -34,8 +34,9 @@ LOG_TYPES = ("build", "run", "serve", "setup", "task")
 clean = plaintext.clean
 
 # Keys of inference.sh, tokens of our gateway, signed tokens (JWT), and whatever stands behind the word that says so.
-_KEY = re.compile(r"\b(?:inf|igw)_[\w-]+|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*|(?i:\bbearer\s+\S+)")
-_URL_TAIL = re.compile(r"(https?://[^\s?#\"'<>]+)[?#][^\s\"'<>]*", re.IGNORECASE)
+_KEY = re.compile(r"\b(?:inf|igw)_[\w-]+|(?<![\w-])eyJ[\w-]{8,}\.[\w-]+\.[\w-]*|(?i:\bbearer\s+\S+)")
+# What is behind `?` or `#` may be missing: a pattern that has to find it reads on from every address, to no avail.
+_URL_TAIL = re.compile(r"(https?://[^\s?#\"'<>]+)(?:[?#][^\s\"'<>]*)?", re.IGNORECASE)
 # RFC 9110 8.3.1, without quoted values: it becomes a header, and part of a command line.
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(?:; ?[\w.+-]{1,80}=[\w.+-]{1,80}){0,8}", re.ASCII)
 

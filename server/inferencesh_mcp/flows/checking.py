@@ -21,6 +21,7 @@ MOST_SHOWN = 120  # characters of a value or of a list of names in one message
 MOST_REFERENCES = 20_000  # followed for one value: some 0.3 s, and thousands of times what a real app's schema needs
 MOST_PARTS = 2_000  # objects in a schema; to look through so many takes a second, and real apps have up to a hundred
 DEEPEST = 64  # a schema that nests deeper is cut to "anything"
+_VALUES = frozenset({"enum", "const", "default", "examples"})  # what is in them is no schema
 
 
 def problems(schema: Schema, value: Any) -> list[str]:
@@ -68,13 +69,16 @@ class Judge:
                 "$dynamicRef": self._followed(own["$dynamicRef"]),
                 "additionalProperties": _unless_patterns(own["additionalProperties"]),
                 **dict.fromkeys(
-                    ("pattern", "patternProperties", "unevaluatedProperties", "unevaluatedItems"), _untried
+                    # of items that cannot be put in order, each is compared with each other one
+                    ("pattern", "patternProperties", "unevaluatedProperties", "unevaluatedItems", "uniqueItems"),
+                    _untried,
                 ),
             },
         )
         try:
             if _parts(schema) > MOST_PARTS:
                 schema = {}
+            schema = _one_dialect(schema)
             Draft202012Validator.check_schema(schema)
         except SchemaError:
             schema = {}
@@ -102,6 +106,20 @@ class Judge:
                 return
 
         return followed
+
+
+def _one_dialect(schema: Any) -> Any:
+    """The same schema; a part of it that names a dialect of its own would be handed to that one's rules, patterns and all."""
+    if isinstance(schema, list):
+        return [_one_dialect(part) for part in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    node = cast("Schema", schema)
+    return {
+        key: part if key in _VALUES else _one_dialect(part)
+        for key, part in node.items()
+        if key not in {"$schema", "$id"} or not isinstance(part, str)
+    }
 
 
 def _parts(schema: Any) -> int:
@@ -143,10 +161,7 @@ def _strict(schema: Any, depth: int = 0) -> Any:
     if not isinstance(schema, dict):
         return schema
     node = cast("Schema", schema)
-    closed = {
-        key: part if key in {"enum", "const", "default", "examples"} else _strict(part, depth + 1)
-        for key, part in node.items()
-    }
+    closed = {key: part if key in _VALUES else _strict(part, depth + 1) for key, part in node.items()}
     if isinstance(node.get("properties"), dict) and node.get("type") == "object":
         closed.setdefault("additionalProperties", False)
     return closed

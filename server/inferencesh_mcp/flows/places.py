@@ -26,7 +26,7 @@ def file_places(schema: Schema, value: Any) -> list[Place]:
 
 
 def _walk(node: Any, root: Schema, value: Any, at: Place, depth: int) -> Iterator[Place]:
-    branches = list(_branches(node, root, depth)) if depth < DEEPEST else []
+    branches = list(_branches(node, root, depth, set())) if depth < DEEPEST else []
     if isinstance(value, str):
         texts = [branch for branch in branches if _takes(branch, "string")]
         if texts and (any(map(_is_file_object, branches)) or all(branch.get("format") == "file" for branch in texts)):
@@ -66,16 +66,17 @@ def _takes(branch: Schema, kind: str) -> bool:
     return kind == declared or (isinstance(declared, list) and kind in declared)
 
 
-def _branches(node: Any, root: Schema, depth: int) -> Iterator[Schema]:
-    """Every reading of a schema: references followed, unions opened."""
+def _branches(node: Any, root: Schema, depth: int, seen: set[str]) -> Iterator[Schema]:
+    """Every reading of a schema: references followed, unions opened; what is referred to again is not read again."""
     if not isinstance(node, dict) or depth > DEEPEST:
         return
     schema = cast("Schema", node)
-    if isinstance(ref := schema.get("$ref"), str):
-        yield from _branches(_resolve(ref, root), root, depth + 1)
+    if isinstance(ref := schema.get("$ref"), str) and ref not in seen:
+        seen.add(ref)  # else a reference that doubles, and doubles again, has more readings than there is time for
+        yield from _branches(_resolve(ref, root), root, depth + 1, seen)
     for union in ("anyOf", "oneOf", "allOf"):
         for part in cast("list[Any]", schema.get(union) or []):
-            yield from _branches(part, root, depth + 1)
+            yield from _branches(part, root, depth + 1, seen)
     if not {"$ref", "anyOf", "oneOf"} & schema.keys():
         yield schema
 

@@ -28,8 +28,10 @@ def parse(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text.replace("\r\n", "\n"))
     except tomllib.TOMLDecodeError as exc:
-        why = re.sub(r" \(at (.*)\)$", r" at \1", str(exc))
+        why = re.sub(r" \(at ([^()]*)\)$", r" at \1", str(exc))
         raise HostFileRefused(message=f"is not valid TOML: {why}.") from exc
+    except RecursionError as exc:
+        raise HostFileRefused(message="is not valid TOML: it is nested too deeply.") from exc
 
 
 def put(text: str, path: tuple[str, str], value: dict[str, Any]) -> str:
@@ -74,7 +76,7 @@ def _spans(lines: list[str], path: tuple[str, str]) -> list[tuple[int, int]]:
 def _path(header: str) -> tuple[str, ...]:
     try:
         level = tomllib.loads(header.replace("\r\n", "\n"))
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return ()
     keys: list[str] = []
     while level:

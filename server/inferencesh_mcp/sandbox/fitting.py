@@ -59,7 +59,7 @@ class _Maker:
     _names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._numbers = re.findall(r"-?\d+(?:\.\d+)?", self.text)
+        self._numbers = re.findall(r"-?\d{1,15}(?:\.\d{1,15})?", self.text)
         self._names = _names(self.text)
 
     def value(self, schema: Json, name: str, depth: int) -> Any:
@@ -109,7 +109,7 @@ class _Maker:
             if depth > _DEEPEST or (optional and not self._speaks_of(name)):
                 continue
             value = self.value(one, name, depth + 1)
-            if not optional or _fits({**self.root, **one}, value):
+            if not optional or _fits(self._resolved(one), value):
                 made[name] = value
         return made
 
@@ -140,8 +140,12 @@ class _Maker:
         return text[: int(schema.get("maxLength") or 2000)].ljust(int(schema.get("minLength") or 0))
 
 
+_PLAIN_RULES = ("type", "enum", "const", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems")
+"""Not its patterns, which may never end, and not its references, which would be fetched: the schema is anybody's."""
+
+
 def _fits(schema: Json, value: Any) -> bool:
-    validator: Any = Draft202012Validator(schema)
+    validator: Any = Draft202012Validator({rule: schema[rule] for rule in _PLAIN_RULES if rule in schema})
     return bool(validator.is_valid(value))
 
 
@@ -154,6 +158,6 @@ def _type_of(schema: Json) -> str:
 
 def _names(text: str) -> list[str]:
     """What is quoted, then what is written like a name: Paris, New York."""
-    quoted = re.findall(r"[\"“«]([^\"”»]+)[\"”»]", text)
+    quoted = re.findall(r"[\"“«]([^\"“”«»]+)[\"”»]", text)
     written = re.findall(r"\b[A-Z][\w'-]*(?:\s[A-Z][\w'-]*)*", text)
     return quoted + [name for name in written if name.lower() not in _NOT_NAMES and name not in quoted]

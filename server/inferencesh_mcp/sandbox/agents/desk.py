@@ -34,8 +34,10 @@ async def plan(turn: Turn) -> None:
 
 async def remember(turn: Turn) -> None:
     """Keep `key is value` in the chat's memory."""
-    found = re.search(r"remember(?: that)?\s+(.+?)\s+is\s+(.+?)[.!]?$", turn.text, re.IGNORECASE | re.DOTALL)
-    key, value = (found[1], found[2]) if found else ("note", turn.text)
+    _, *told = re.split(r"remember (?:that )?", " ".join(turn.text.split()), maxsplit=1, flags=re.IGNORECASE)
+    key, _, value = "".join(told).partition(" is ")
+    value = value[:-1] if value.endswith((".", "!")) else value
+    key, value = (key, value) if key and value else ("note", turn.text)
     turn.chat.memory[key] = value
     await turn.internal("memory_set", {"key": key, "value": value}, "ok")
     await turn.say(f"I will remember that {key} is {value}.")

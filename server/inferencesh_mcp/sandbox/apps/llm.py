@@ -39,7 +39,7 @@ class LLMMade(Made):
 async def _answer(work: Work, given: LLMInput) -> dict[str, Any]:
     earlier = [str(one.get("text") or "") for one in given.context]
     answer = reply(given.text, earlier)
-    for word in re.findall(r"\s*\S+", answer.text):
+    for word in re.findall(r"\s*\S+", answer.text.rstrip()):
         await work.clock.sleep(answer.pace if answer.pace is not None else _PACE)
         work.delta(response=word)
     heard, said = len(given.text.split()), len(answer.text.split())
