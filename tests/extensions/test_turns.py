@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp import MCPError
+from mcp_types import InputRequiredResult
 
 from tests.conftest import Upstream, Way
 from tests.conversations.legs import MODERN, chats, over, sent_once
@@ -89,6 +90,7 @@ async def test_an_answer_to_anything_else_is_ignored(way: Way, environ: dict[str
         task_id = await mine.begin("agent_chat", **DRAW)
         (key,) = await asked(mine, task_id)
         invocation, _, digest = key.partition(".")
+        assert 32 == len(digest), "of what was shown"
         await mine.update(task_id, {f"{invocation}.{digest[::-1]}": APPROVE, f"other.{digest}": APPROVE, "": APPROVE})
         with pytest.raises(MCPError) as refused:
             await mine.update(task_id, {key: {"action": "perhaps"}})
@@ -157,6 +159,34 @@ async def test_where_only_a_sign_in_may_decide_the_page_is_asked_for(
     (chat,) = chats(upstream)
     assert ("url", f"https://app.inference.sh/chats/{chat.id}") == (page["params"]["mode"], page["params"]["url"])
     assert [] == decided(upstream)
+
+
+@over(MEMORY)
+async def test_cancelling_a_turn_that_is_over_does_not_stop_the_next(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    async with following(way, environ, elicitation_callback=ask) as mine:
+        first_id = await mine.begin("agent_chat", **DRAW)
+        (key,) = await asked(mine, first_id)
+        await mine.update(first_id, {key: APPROVE})
+        first = (await mine.until(first_id))["result"]["structuredContent"]
+        second_id = await mine.begin("agent_chat", **DRAW, chat_id=first["chat_id"])
+        await asked(mine, second_id)
+        await mine.cancel(first_id)
+        before = len(upstream.sandbox.ledger.stops)
+        await mine.cancel(second_id)
+
+    assert (0, 1) == (before, len(upstream.sandbox.ledger.stops))
+
+
+@over(MEMORY)
+async def test_a_message_that_was_not_taken_is_no_task(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+    """A secret is missing: the person is sent to the page first, as in any call."""
+    async with following(way, environ, elicitation_callback=ask) as mine:
+        answer = await mine.call("agent_chat", message="Open up", agent="sandbox/locked")
+
+    assert isinstance(answer, InputRequiredResult)
+    assert not upstream.sandbox.ledger.messages
 
 
 @over(MEMORY)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     Request = ServerRequestContext[Shared, Any]
 
+NO_SUCH = "There is no such MCP task."
 SOONEST = 250  # milliseconds to the first look; it grows by as much with each second
 
 DONE: dict[str, Any] = {"resultType": "complete"}
@@ -128,7 +129,9 @@ class Tasks(Extension):
         except Expired as exc:
             raise MCPError(code=INVALID_PARAMS, message=f"The MCP task has expired. {_by_tool(exc.held)}") from exc
         except NotOurs as exc:
-            raise MCPError(code=INVALID_PARAMS, message="There is no such MCP task.") from exc
+            raise MCPError(code=INVALID_PARAMS, message=NO_SUCH) from exc
+        if held.kind not in self.kinds:  # a newer replica's
+            raise MCPError(code=INVALID_PARAMS, message=NO_SUCH)
         return held, self.kinds[held.kind]
 
     def _told(self, task_id: str, held: Held, standing: Standing) -> dict[str, Any]:
