@@ -61,7 +61,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
             "settings",
             "sandbox",
         },
-        {"mcp", "mcp_types", "anyio"},
+        {"mcp", "anyio"},
     ),
     "stdio": ({"caller"}, {"mcp", "mcp_types", "anyio"}),
     "hosts": ({"settings", "errors"}, {"click"}),

@@ -8,19 +8,21 @@ from typing import Any
 import anyio
 import pytest
 from mcp import MCPError
+from mcp.client.extension import advertise
 from mcp_types import CallToolResult
 
 from inferencesh_mcp.extensions.sealing import LASTS, Held, Sealer
+from inferencesh_mcp.extensions.tasks import Tasks
 from inferencesh_mcp.sandbox.faults import Status, Swallow
 from tests.conftest import Upstream, Way, connected
 from tests.conversations.legs import MODERN, over
-from tests.extensions.following import UNKNOWN, Declaring, Follower, following
+from tests.extensions.following import UNKNOWN, Follower, following
 from tests.tools.test_runs import text_of, told
 
 pytestmark = pytest.mark.anyio
 
 MEMORY = MODERN[0]
-LONG = {"app": "sandbox/slow", "input": {"seconds": 60}}
+LONG: dict[str, Any] = {"app": "sandbox/slow", "input": {"seconds": 60}}
 SHORT: dict[str, Any] = {"app": "sandbox/slow", "input": {"seconds": 0.1, "steps": 2}}
 METHOD_NOT_FOUND, NOT_DECLARED = -32601, -32021
 
@@ -107,7 +109,7 @@ async def test_what_is_no_task_is_an_answer(way: Way, environ: dict[str, str], c
 @over(MEMORY, Way("memory", "2025"), Way("http", "2025"))
 async def test_for_a_client_that_does_not_know_them_nothing_changes(way: Way, environ: dict[str, str]) -> None:
     """Of the older protocol, even one that declares them; they wait for their answer, and have no such methods."""
-    extensions = [Declaring()] if way.era == "2025" else []
+    extensions = [advertise(Tasks.identifier)] if way.era == "2025" else []
     async with connected(way, environ, extensions=extensions) as client:
         mine = Follower(client)
         answer = await mine.call("app_run", **SHORT)
@@ -163,12 +165,14 @@ async def test_a_run_that_is_gone_upstream_is_unknown(way: Way, environ: dict[st
 
 
 @over(MEMORY)
+@pytest.mark.parametrize("tool", ["app_run", "app_run_many"])
 async def test_a_platform_that_does_not_answer_leaves_it_as_it_is(
-    way: Way, environ: dict[str, str], upstream: Upstream
+    way: Way, environ: dict[str, str], upstream: Upstream, tool: str
 ) -> None:
     """A look that fails is an error of that look, and not the end of the task."""
+    call = LONG if tool == "app_run" else {"app": LONG["app"], "inputs": [LONG["input"]] * 2}
     async with following(way, environ) as mine:
-        task_id = await mine.begin("app_run", **LONG)
+        task_id = await mine.begin(tool, **call)
         upstream.sandbox.faults.add(Status(code=503), method="GET", path="/tasks/*", times=-1)
         with pytest.raises(MCPError) as failed:
             await mine.get(task_id)

@@ -55,6 +55,23 @@ async def test_an_approval_is_asked_and_carried_out_once(way: Way, environ: dict
 
 
 @over(MEMORY)
+async def test_two_who_approve_at_once_invoke_it_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+    """The platform takes one of them; the other finds it settled."""
+    async with following(way, environ, elicitation_callback=ask) as mine:
+        task_id = await mine.begin("agent_chat", **DRAW)
+        (key,) = await asked(mine, task_id)
+        first = upstream.sandbox.faults.hold("POST", "/tools/*/invoke")
+        async with anyio.create_task_group() as group:
+            group.start_soon(mine.update, task_id, {key: APPROVE})
+            await first.reached.wait()
+            await mine.update(task_id, {key: APPROVE})
+            first.release()
+        end = await mine.until(task_id)
+
+    assert ("completed", ["invoke"], 1) == (end["status"], decided(upstream), drawn(upstream))
+
+
+@over(MEMORY)
 async def test_a_no_is_carried_out_with_its_reason(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     async with following(way, environ, elicitation_callback=ask) as mine:
         task_id = await mine.begin("agent_chat", **DRAW)
