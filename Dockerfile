@@ -26,7 +26,7 @@ COPY server server
 ENV PIP_NO_INDEX=1 PIP_FIND_LINKS="/build/locked /build/own"
 RUN python3 -m pip wheel --no-deps -w own . \
  && python3 -m venv --without-pip /opt/inferencesh \
- && python3 -m pip --python /opt/inferencesh/bin/python install --no-compile "inferencesh-mcp[metrics,otel,images]" \
+ && python3 -m pip --python /opt/inferencesh/bin/python install --no-compile "inferencesh-mcp[metrics,otel,redis,images]" \
  && python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/inferencesh/lib
 
 # hadolint ignore=DL3006

@@ -86,6 +86,11 @@ def test_every_variable_is_read() -> None:
             'INFERENCE_OAUTH_ISSUER is "http://login.example.com", but must be an https:// address, or http:// on this machine.',
         ),
         ("DRAIN_SECONDS", "1", 'INFERENCE_DRAIN_SECONDS is "1", but must be a number from 2 to 600.'),
+        (
+            "REDIS_URL",
+            "http://:password@redis.example",
+            "INFERENCE_REDIS_URL must be a redis://, rediss:// or unix:// address.",
+        ),
         ("LOG_FORMAT", "xml", 'INFERENCE_LOG_FORMAT is "xml", but must be text or json.'),
         (
             "BASE_URL",

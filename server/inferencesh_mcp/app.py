@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.extensions.standing import Lasting
     from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.pins import Pin
+    from inferencesh_mcp.replicas import Replicas
     from inferencesh_mcp.settings import Settings
 
 NAME = "inference"  # no underscore: Gemini CLI takes none; short: hosts put it before every tool's name
@@ -59,11 +60,12 @@ def build(settings: Settings, *, network: Connect = Transport, stopping: Stoppin
     `stopping` is how whoever runs it announces its end.
 
     Raises:
-        SettingsError: a pinned app's tool would be called as one of the server's own.
+        SettingsError: a pinned app's tool would be called as one of the server's own, or an extra is not installed.
     """
-    live = Live(settings.max_concurrent_runs, settings.max_runs_in_all, stopping=stopping)
+    replicas = _replicas(settings)
+    live = Live(settings.max_concurrent_runs, settings.max_runs_in_all, stopping=stopping, everywhere=replicas)
     keys = [key.get_secret_value().encode() for key in settings.state_keys] or [secrets.token_bytes(32)]
-    bus = InMemorySubscriptionBus()
+    bus = replicas.bus if replicas else InMemorySubscriptionBus()
     server = Bridge(
         NAME,
         pins=_pins(settings),
@@ -72,7 +74,7 @@ def build(settings: Settings, *, network: Connect = Transport, stopping: Stoppin
         instructions=INSTRUCTIONS + (SANDBOXED if settings.sandbox else ""),
         website_url="https://inference.sh",
         tools=tools(settings),
-        lifespan=partial(_living, settings, network, live, bus),
+        lifespan=partial(_living, settings, network, live, bus, replicas),
         log_level=settings.log_level,
         extensions=[Tasks(Sealer(keys), _lasting(), poll_interval_ms=settings.poll_interval_ms)],
         request_state_security=RequestStateSecurity(keys=keys, bind_principal=principal_of),
@@ -109,9 +111,22 @@ def _pins(settings: Settings) -> tuple[Pin, ...]:
     return settings.pins
 
 
+def _replicas(settings: Settings) -> Replicas | None:
+    if settings.redis_url is None:
+        return None
+    from inferencesh_mcp.replicas import Replicas
+
+    return Replicas(settings.redis_url)
+
+
 @asynccontextmanager
 async def _living(
-    settings: Settings, network: Connect, live: Live, bus: SubscriptionBus, server: MCPServer[Shared]
+    settings: Settings,
+    network: Connect,
+    live: Live,
+    bus: SubscriptionBus,
+    replicas: Replicas | None,
+    server: MCPServer[Shared],
 ) -> AsyncGenerator[Shared]:
     async with _upstream(settings) as base_url:
         transport = network(base_url, proxy_url=settings.proxy_url, client=f"inferencesh-mcp/{__version__}")
@@ -128,6 +143,8 @@ async def _living(
                         watching=Watching(group, resources.telling(bus)),
                         group=group,
                     )
+                    if replicas:
+                        group.start_soon(replicas.run)
                     cast("Bridge", server).pinned.live(shared)
                     yield shared
                     group.cancel_scope.cancel()

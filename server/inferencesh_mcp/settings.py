@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.pins import Pin
 
 PREFIX = "INFERENCE_"
-SECRETS = frozenset({"api_key", "state_keys"})
+SECRETS = frozenset({"api_key", "state_keys", "redis_url"})
 """Never flags, since command lines are visible to others, and never shown."""
 Toolset = Literal["apps", "tasks", "files", "sessions", "agents"]
 TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
@@ -260,6 +260,13 @@ class Settings(BaseModel):
     traces: bool = _setting(
         False, "Send OpenTelemetry traces where the `OTEL_` variables say.", allowed="true or false"
     )
+    redis_url: SecretStr | None = _setting(
+        None,
+        "Where replicas tell each other what each caller has live, so that limits hold for all together (extra `[redis]`). "
+        "Unset: for each by itself.",
+        allowed="a redis://, rediss:// or unix:// address",
+        repr=False,
+    )
     sandbox: bool = _setting(
         False,
         "Talk to the embedded sandbox instead of inference.sh: no key, no network, no cost.",
@@ -311,6 +318,13 @@ class Settings(BaseModel):
         if not all(_fits(str(told.field_name), one) for one in given):
             raise ValueError
         return tuple(one.lower() for one in given) if told.field_name == "allowed_hosts" else given
+
+    @field_validator("redis_url")
+    @classmethod
+    def _of_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not re.match(r"(rediss?://[^/\s]+|unix:///)\S*$", url.get_secret_value()):
+            raise ValueError
+        return url
 
     @field_validator("base_url", "proxy_url", "oauth_issuer", "oauth_resource", "oauth_jwks_url")
     @classmethod

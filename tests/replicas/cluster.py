@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ def free_port() -> int:
     with socket.socket() as asked:
         asked.bind(("127.0.0.1", 0))
         return int(asked.getsockname()[1])
+
+
+def listened_on(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Replica:
@@ -91,6 +97,7 @@ async def running(folder: Path, *, replicas: int, **settings: str) -> AsyncItera
         clock = TurnedClock()
         sandbox = Sandbox(clock)
         upstream = await stack.enter_async_context(serving(sandbox))
+        redis = stack.enter_context(Redis(folder).running())
         environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -98,6 +105,7 @@ async def running(folder: Path, *, replicas: int, **settings: str) -> AsyncItera
             "INFERENCE_LOG_LEVEL": "INFO",
             "INFERENCE_TRUSTED_PROXIES": "127.0.0.1",
             "INFERENCE_STATE_KEYS": secrets.token_hex(32),
+            "INFERENCE_REDIS_URL": redis,
             **settings,
         }
         started = []
@@ -113,12 +121,21 @@ async def running(folder: Path, *, replicas: int, **settings: str) -> AsyncItera
         yield Cluster(url, started, sandbox, clock, upstream, folder)
 
 
-@contextmanager
-def _redis(folder: Path) -> Iterator[str]:
-    port = free_port()
-    command = [program("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]  # fmt: skip
-    with _process(command, folder / "redis.log"):
-        yield f"redis://127.0.0.1:{port}/0"
+class Redis:
+    """A real one, always on the same port, that keeps nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, free_port()
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        found = program("redis-server", "redis-server")
+        options = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
+        with _process([found, *options], self._folder / "redis.log"):
+            while not listened_on(self._port):
+                time.sleep(0.01)
+            yield self.url
 
 
 @contextmanager

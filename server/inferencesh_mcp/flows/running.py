@@ -42,7 +42,7 @@ async def run(caller: Caller, wanted: Wanted, report: Report, *, seconds: float)
         InferenceError: what else went wrong, with `outcome`, and `task_id` where there is one.
     """
     began = time.monotonic()
-    with caller.live.place(caller.principal):
+    async with caller.live.place(caller.principal):
         try:
             app, request = await _prepared(caller, wanted, report)
         except InferenceError as exc:

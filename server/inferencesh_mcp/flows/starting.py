@@ -10,9 +10,9 @@ import json
 import logging
 import math
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
@@ -22,7 +22,7 @@ from inferencesh_mcp.flows.remembering import Remembered
 from inferencesh_mcp.flows.stopping import Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncGenerator, Generator
 
     from inferencesh_mcp.api.models import RunRequest, Task
     from inferencesh_mcp.flows import Caller
@@ -37,11 +37,24 @@ LAST_LOOK = 3.0  # seconds; with the cancel after it, within what a process has 
 logger = logging.getLogger(__name__)
 
 
+class Everywhere(Protocol):
+    """The places of all replicas together."""
+
+    async def take(self, principal: str, most: int) -> str | None:
+        """The name of a place; None where all of the principal's are taken."""
+        ...
+
+    def give_back(self, principal: str, place: str) -> None: ...
+
+
 class Live:
     """The runs that this process is following now: how many each principal has, and which tasks are spoken for."""
 
-    def __init__(self, most: int, most_in_all: int = MOST_IN_ALL, *, stopping: Stopping | None = None) -> None:
-        """`most` is for one principal, `most_in_all` for this process."""
+    def __init__(
+        self, most: int, most_in_all: int = MOST_IN_ALL, *, stopping: Stopping | None = None, everywhere: Everywhere | None = None
+    ) -> None:  # fmt: skip
+        """`most` is for one principal, here and `everywhere`; `most_in_all` is for this process."""
+        self._everywhere = everywhere
         self._most, self._most_in_all = most, most_in_all
         self.stopping = stopping or Stopping()
         self._running: Counter[str] = Counter()
@@ -63,8 +76,8 @@ class Live:
     def asked(self, principal: str, what: str) -> bool:
         return (principal, what) in self._asked
 
-    @contextmanager
-    def place(self, principal: str) -> Generator[None]:
+    @asynccontextmanager
+    async def place(self, principal: str) -> AsyncGenerator[None]:
         """Hold one of a principal's places.
 
         Raises:
@@ -73,13 +86,7 @@ class Live:
         """
         self.stopping.check()
         if self._running[principal] >= self._most:
-            raise RateLimited(
-                message=f"{self._most} {'run is' if self._most == 1 else 'runs are'} live already, the most this server allows one caller.",
-                next_step="Wait for one of them (`task_list` names them), or cancel one, then call again.",
-                outcome="not_started",
-                retry_safe=True,
-                retry_after=RETRY_AFTER,
-            )
+            raise self._all_taken()
         if self.running >= self._most_in_all:
             raise Unavailable(
                 message=f"{self.running} runs are live already, the most this server takes.",
@@ -90,10 +97,33 @@ class Live:
             )
         self._running[principal] += 1
         try:
-            yield
+            async with self._one_of_all(principal):
+                yield
         finally:
             self._running[principal] -= 1
             self._running += Counter()  # drops the zeros
+
+    @asynccontextmanager
+    async def _one_of_all(self, principal: str) -> AsyncGenerator[None]:
+        if self._everywhere is None:
+            yield
+            return
+        place = await self._everywhere.take(principal, self._most)
+        if place is None:
+            raise self._all_taken()
+        try:
+            yield
+        finally:
+            self._everywhere.give_back(principal, place)
+
+    def _all_taken(self) -> RateLimited:
+        return RateLimited(
+            message=f"{self._most} {'run is' if self._most == 1 else 'runs are'} live already, the most this server allows one caller.",
+            next_step="Wait for one of them (`task_list` names them), or cancel one, then call again.",
+            outcome="not_started",
+            retry_safe=True,
+            retry_after=RETRY_AFTER,
+        )
 
     @property
     def running(self) -> int:
