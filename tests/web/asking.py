@@ -34,6 +34,11 @@ class Face:
     http: httpx2.AsyncClient
     headers: dict[str, str]
     stopping: Stopping
+    server: Guest
+
+    def open(self) -> int:
+        """How many requests are being worked on."""
+        return len(self.server.server_state.tasks)
 
     @property
     def port(self) -> int:
@@ -101,7 +106,7 @@ async def facing(environ: dict[str, str], sandbox: Sandbox, headers: dict[str, s
         limits = httpx2.Limits(max_connections=None)
         try:
             async with httpx2.AsyncClient(timeout=30, limits=limits, verify=False) as http:
-                yield Face(url, sandbox, http, headers, stopping)
+                yield Face(url, sandbox, http, headers, stopping, server)
         finally:
             server.leave()
             with anyio.CancelScope(shield=True):

@@ -12,7 +12,7 @@ import pytest
 
 from inferencesh_mcp.sandbox.faults import Delay
 from tests.conftest import KEY, Upstream
-from tests.web.asking import ERAS, LEGACY, MODERN, envelope, result_of
+from tests.web.asking import ERAS, LEGACY, MODERN, envelope, facing, result_of
 from tests.web.process import DRAIN, running, until
 
 pytestmark = pytest.mark.anyio
@@ -148,4 +148,21 @@ async def test_a_start_whose_reply_is_awaited_still_tells_its_id(upstream: Upstr
 
     assert 0 == code
     assert [one.task_id for one in upstream.sandbox.ledger.starts] == [answers[0]["task_id"]]
+    assert () == upstream.sandbox.ledger.cancels
+
+
+async def test_who_leaves_a_server_that_is_ending_leaves_the_run(upstream: Upstream) -> None:
+    """The connection is cut because the server goes, not because nobody wants the result."""
+    gate = upstream.sandbox.faults.hold("POST", "/apps/run")
+    headers = {"authorization": f"Bearer {KEY}"}
+    async with facing({"INFERENCE_BASE_URL": upstream.url}, upstream.sandbox, headers) as face:
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: face.call("app_run", app="sandbox/slow", input=LONG))
+            await until(lambda: upstream.sandbox.ledger.requests("POST", "/apps/run"))
+            face.stopping.begin()
+            group.cancel_scope.cancel()
+        gate.release()
+        await until(lambda: upstream.sandbox.ledger.starts)
+        await until(lambda: not face.open())
+
     assert () == upstream.sandbox.ledger.cancels
