@@ -104,7 +104,9 @@ async def test_a_call_is_part_of_the_callers_trace_and_tells_no_secret() -> None
 
 async def test_without_tracing_a_callers_trace_is_nobody_elses_business() -> None:
     async with elsewhere() as (there, url), running(url) as server:
-        told, message = envelope("tools/call", MODERN, name="app_list", arguments={})
+        told, message = envelope(
+            "tools/call", MODERN, name="app_list", arguments={}, _meta={"traceparent": traceparent(1)}
+        )
         await server.http.post(server.url, headers=told | {"traceparent": traceparent(1)}, content=message)
 
     assert there.asked
