@@ -129,7 +129,12 @@ async def _heard(who: Caller, held: Held) -> Heard:
     from inferencesh_mcp.flows.chatting import Heard
 
     chat = await who.api.chats.chat(held.of["chat"])
-    return Heard(chat=chat, turn=Turn(**held.of["turn"]).seeing(chat), seconds=held.age)
+    heard = Heard(chat=chat, turn=Turn(**held.of["turn"]).seeing(chat), seconds=held.age)
+    changes = [one.updated_at or one.created_at for one in heard.said]
+    ends = [change.timestamp() - held.began for change in changes if change]
+    return (
+        replace(heard, seconds=max(0.0, *ends)) if heard.over and ends else heard
+    )  # the same whenever it is looked at
 
 
 def _key(asked: Question) -> str:
