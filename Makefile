@@ -31,7 +31,7 @@ format: $(READY) ## Put the code in its usual form
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-official: $(READY) ## Let the official SDKs and the MCP Inspector judge, unmodified (needs Node 20 or newer)
+official: $(READY) ## Let the official SDKs, the official MCP client for Node and the MCP Inspector judge, unmodified (needs Node 20 or newer)
 	@$(BIN)/python tests/official/run.py
 	@$(BIN)/python tests/inspector/run.py
 

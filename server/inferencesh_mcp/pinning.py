@@ -79,7 +79,7 @@ class Pinned:
     def live(self, shared: Shared) -> None:
         """From now on, while the server lives: whatever is heard of the apps reaches the tools, and changes reach the hosts."""
         if self._pins:
-            self._shared = shared
+            self._shared, self._begun = shared, False
             shared.catalogue.watch(self._apps, self._hear, None)
             shared.group.start_soon(self._tell_of_changes, shared.bus)
 
@@ -101,10 +101,15 @@ class Pinned:
         """Over HTTP, before the tools are listed: read with this caller's key what is not known, or not lately."""
         self._remote = True
         with anyio.move_on_after(PATIENCE):
-            async with self._reading:
-                now = time.monotonic()
-                await self._read(who, [app for app in self._apps if self._next_try.get(app, now) <= now], fresh=False)
+            if self._due(who):
+                async with self._reading:
+                    await self._read(who, self._due(who), fresh=False)
         self._listed = True
+
+    def _due(self, who: Caller) -> list[AppRef]:
+        now = time.monotonic()
+        known = who.catalogue.knows
+        return [app for app in self._apps if not known(who.principal, app) and self._next_try.get(app, now) <= now]
 
     async def _keep_up(self, who: Caller) -> None:
         due = [app for app in self._apps if not await self._recalled(who, app)]

@@ -37,8 +37,8 @@ class Catalogue:
 
     async def app(self, api: Api, principal: str, ref: AppRef, *, fresh: bool = False) -> App:
         """Return the app `ref` names, from memory unless `fresh` is asked for."""
-        known = None if fresh else self._known(principal, _named(ref))
-        if known and self._clock() - known[0] < FRESH:
+        known = self._known(principal, _named(ref))
+        if known and not fresh and self.knows(principal, ref):
             return known[1]
         try:
             found = await api.app(ref)
@@ -51,6 +51,11 @@ class Catalogue:
             if self._kept:
                 await self._kept.write(_named(ref), found)
         return found
+
+    def knows(self, principal: str, ref: AppRef) -> bool:
+        """Whether the app is remembered, and well enough for a run."""
+        known = self._known(principal, _named(ref))
+        return known is not None and self._clock() - known[0] < FRESH
 
     async def recall(self, principal: str, ref: AppRef) -> tuple[float, App] | None:
         """The app as it was told of last, and how many seconds ago; None where the API would have to be asked."""

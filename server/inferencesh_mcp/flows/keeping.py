@@ -71,16 +71,21 @@ class Kept:
         content = json.dumps({"app_ref": named, "app": app.model_dump(mode="json")}).encode()
         if len(content) > LARGEST:
             return
+        new: Path | None = None
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Readable by nobody else, and complete from the first moment that it has its name.
             with NamedTemporaryFile(dir=self._folder, suffix=".new", delete=False) as file:
+                new = Path(file.name)
                 file.write(content)
-            Path(file.name).replace(self._path(named, public=public))
+            new.replace(self._path(named, public=public))
             self._path(named, public=not public).unlink(missing_ok=True)
             self._tidy()
         except OSError as exc:
             logger.info("%s is not kept on disk: %s", named, type(exc).__name__)
+            if new:
+                with suppress(OSError):
+                    new.unlink(missing_ok=True)
 
     def _forget(self, named: str) -> None:
         for public in (True, False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from inferencesh_mcp.tools.offering import BridgeTool
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
+
+logger = logging.getLogger(__name__)
 
 MOST_ABOUT = 280  # characters of what the app says of itself: everyone pays for them on every request
 
@@ -55,6 +58,7 @@ class PinnedTool(BridgeTool):
         """
         function = function_of(app, pin.app)
         compiled = compiled_input(function.input_schema)
+        logger.info("%s: %s", pin.app, " ".join(compiled.notes) or "Its schema is told whole.")
         title, hints = clean(app.title, 60) or None, apps.app_run.hints
         made = BridgeTool.from_function(_nothing, pin.name, title, _about(pin, app), annotations=hints)
         made.fn_metadata.output_schema = _outcome(function.output_schema)
