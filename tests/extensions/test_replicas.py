@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
-import pytest
-from mcp import MCPError
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
-from tests.conftest import Upstream, Way
+import httpx2
+import pytest
+from mcp import Client, MCPError
+from mcp.client.streamable_http import streamable_http_client
+
+from inferencesh_mcp.app import build
+from inferencesh_mcp.settings import Settings
+from inferencesh_mcp.web import face, tokens
+from tests.conftest import Upstream, Way, listening, over_http
 from tests.conversations.legs import OTHER
-from tests.extensions.following import UNKNOWN, answer, following
+from tests.extensions.following import UNKNOWN, Declaring, Follower, answer, following
 from tests.extensions.test_runs import LONG, SHORT, started
+from tests.tools.test_chats import PERSON
 
 pytestmark = pytest.mark.anyio
 
-HTTP, MEMORY = Way("http", "2026"), Way("memory", "2026")
+MEMORY, HTTP = Way("memory", "2026"), Way("http", "2026")
 OLD, NEW = "old-" * 8, "new-" * 8
 NO_SUCH = {(UNKNOWN, "There is no such MCP task.")}
+
+
+@asynccontextmanager
+async def replica(environ: dict[str, str], key: str = PERSON, **client: Any) -> AsyncIterator[Follower]:
+    """A server over HTTP for callers who bring their own key, and one of them in front of it."""
+    async with (
+        over_http(environ | {"INFERENCE_API_KEY": key}, "caller") as server,
+        Client(server, mode="auto", extensions=[Declaring()], **client) as connection,
+    ):
+        yield Follower(connection)
+
+
+@asynccontextmanager
+async def holder(url: str, token: str) -> AsyncIterator[Follower]:
+    """Somebody whom an operator's token lets in."""
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=60) as http,
+        Client(streamable_http_client(f"{url}/mcp", http_client=http), mode="auto", extensions=[Declaring()]) as mine,
+    ):
+        yield Follower(mine)
 
 
 def sealed_with(environ: dict[str, str], *keys: str) -> dict[str, str]:
@@ -23,7 +53,7 @@ def sealed_with(environ: dict[str, str], *keys: str) -> dict[str, str]:
 
 async def test_another_replica_follows_and_cancels_it(environ: dict[str, str], upstream: Upstream) -> None:
     keys = sealed_with(environ, OLD)
-    async with following(HTTP, keys) as here, following(HTTP, keys) as there:
+    async with replica(keys) as here, replica(keys) as there:
         ended = await there.until(await here.begin("app_run", **SHORT))
         task_id = await here.begin("app_run", **LONG)
         await there.cancel(task_id)
@@ -38,7 +68,7 @@ async def test_to_another_key_it_is_unknown_and_costs_nothing_upstream(
 ) -> None:
     """As if nobody had made it: looking, answering and cancelling (A-5)."""
     keys = sealed_with(environ, OLD)
-    async with following(HTTP, keys) as mine, following(HTTP, keys, key=OTHER) as theirs:
+    async with replica(keys) as mine, replica(keys, OTHER) as theirs:
         task_id = await mine.begin("app_run", **LONG)
         before = len(upstream.sandbox.ledger.requests())
         refused = await theirs.refused(task_id)
@@ -47,6 +77,29 @@ async def test_to_another_key_it_is_unknown_and_costs_nothing_upstream(
         await mine.cancel(task_id)
 
     assert (NO_SUCH, before, "working") == (refused, after, now["status"])
+
+
+async def test_among_those_who_share_the_operators_key_each_has_their_own(
+    environ: dict[str, str], upstream: Upstream
+) -> None:
+    """Upstream they are one; here whoever was let in as somebody else knows nothing of it."""
+    ada, bob = tokens.mint(), tokens.mint()
+    known = {
+        "INFERENCE_HTTP_AUTH": "tokens",
+        "INFERENCE_HTTP_TOKENS": f"{tokens.line('ada', ada)},{tokens.line('bob', bob)}",
+    }
+    settings = Settings.from_environ(environ | known)
+    async with (
+        listening(face(build(settings), settings)) as url,
+        holder(url, ada) as mine,
+        holder(url, bob) as theirs,
+    ):
+        task_id = await mine.begin("app_run", **LONG)
+        refused = await theirs.refused(task_id)
+        await mine.cancel(task_id)
+
+    assert NO_SUCH == refused
+    assert 1 == len(upstream.sandbox.ledger.cancels)
 
 
 async def test_keys_can_be_changed_while_tasks_run(environ: dict[str, str]) -> None:
@@ -83,8 +136,8 @@ async def test_a_question_that_one_replica_asks_is_answered_through_another(
         raise AssertionError("it is asked through the MCP task")
 
     async with (
-        following(HTTP, keys, elicitation_callback=ask) as here,
-        following(HTTP, keys, elicitation_callback=ask) as there,
+        replica(keys, elicitation_callback=ask) as here,
+        replica(keys, elicitation_callback=ask) as there,
     ):
         task_id = await here.begin("agent_chat", message="Draw a cat", agent="sandbox/approver")
         asks = (await here.until(task_id, "input_required"))["inputRequests"]
