@@ -20,14 +20,14 @@ DRAIN = Settings().drain_seconds
 TOOLS = ROOT / ".venv" / "package" / "bin"
 MANIFESTS = ROOT / "manifests"
 KUBERNETES = sorted((MANIFESTS / "kubernetes").glob("*.yaml"))
-TO_JSON = "import json, sys, yaml; print(json.dumps([list(yaml.safe_load_all(open(p, 'rb'))) for p in sys.argv[1:]]))"
+TO_JSON = Path(__file__).parent / "to_json.py"
 IMAGE = f"inferencesh-mcp:{__version__}"
 USER = int(re.findall(r"^USER (\d+)", DOCKERFILE.read_text("utf-8"), re.MULTILINE)[0])
 
 
 def judge(check: Callable[[str, Callable[[], object]], None], done: Callable[..., str]) -> None:
     """Every check of the manifests; `done` runs a command and returns what it wrote."""
-    read = json.loads(done(TOOLS / "python", "-c", TO_JSON, *KUBERNETES, MANIFESTS / "compose.yaml"))
+    read = json.loads(done(TOOLS / "python", TO_JSON, *KUBERNETES, MANIFESTS / "compose.yaml"))
     objects = {item["kind"]: item for documents in read[:-1] for item in documents}
     compose = read[-1][0]
     check("kubernetes: the schemas", lambda: done(TOOLS / "kubernetes-validate", "--strict", *KUBERNETES))
@@ -74,6 +74,8 @@ def true_to_the_code(deployment: dict[str, Any]) -> None:
     [container] = pod["containers"]
     pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     given = {env["name"]: env.get("value") for env in container["env"]}
+    names = [env["name"] for env in container["env"]]
+    assert len(names) == len(given), "the last of two with one name would count"
     secret = {name for name, value in given.items() if value is None}
 
     assert IMAGE == container["image"]
