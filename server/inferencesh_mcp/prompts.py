@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mcp import MCPError
@@ -12,6 +13,8 @@ from pydantic import Field
 from inferencesh_mcp.api.words import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mcp.server import MCPServer
     from mcp.server.context import ServerRequestContext
 
@@ -88,12 +91,17 @@ PROMPTS: tuple[tuple[Any, str, frozenset[Toolset]], ...] = (
 """Each with its title, and the toolsets whose tools it names."""
 
 
+@cache
+def _built(function: Callable[..., Any], title: str) -> Prompt:
+    """Built once, as tools are: no server changes it."""
+    return Prompt.from_function(function, title=title, description=" ".join((function.__doc__ or "").split()))
+
+
 def offer(server: MCPServer[Shared], settings: Settings) -> None:
     """Give the server the prompts whose tools it offers. All of them start something: `read_only` takes them away."""
     for function, title, needs in PROMPTS:
         if needs <= set(settings.toolsets) and not settings.read_only:
-            about = " ".join((function.__doc__ or "").split())
-            server.add_prompt(Prompt.from_function(function, title=title, description=about))
+            server.add_prompt(_built(function, title))
     low = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
     stock = low.get_request_handler("prompts/get")
     assert stock  # noqa: S101 - MCPServer always serves it

@@ -47,7 +47,7 @@ def _told(ours: list[tuple[float, float]], official: list[tuple[float, float]]) 
         ),
         Figure(
             name="a whole turn", value=whole, unit="ms", base=sdk_whole, base_name="official SDK", aim=1, by_ratio=True,
-            note=f"{whole - sdk_whole:.1f} ms longer, of any turn: the hop over stdio, and the read that confirms the end",
+            note=f"{whole - sdk_whole:.1f} ms longer, of any turn: the hop over stdio",
         ),
     ]  # fmt: skip
 
