@@ -30,12 +30,13 @@ def server(environ: dict[str, str], tmp_path: Path) -> Started:
     return started
 
 
-async def running(pipe: Piped, upstream: Upstream, count: int) -> None:
-    """Have so many runs under way, whose ids are known here and there."""
+async def running(pipe: Piped, upstream: Upstream, count: int, before: int = 0) -> None:
+    """Have so many runs under way, whose ids are known here and there; `before` it there were others."""
     await pipe.greet()
     for number in range(count):
         await pipe.run(number, "slow", **LONG)
-    await until(lambda: len(upstream.sandbox.ledger.requests("GET", "/tasks/*/stream")) == count, within=20)
+    streams = before + count
+    await until(lambda: len(upstream.sandbox.ledger.requests("GET", "/tasks/*/stream")) == streams, within=20)
 
 
 def judge(upstream: Upstream, pipe: Piped, *, starts: int, cancels: int) -> None:
@@ -69,6 +70,28 @@ async def test_x33_a_host_that_goes_in_mid_run(server: Started, upstream: Upstre
 
         assert 0 == await pipe.over()
     judge(upstream, pipe, starts=1, cancels=cancels)
+
+
+async def test_x35_a_run_of_a_process_that_was_killed_is_found_in_the_list_and_not_adopted(
+    server: Started, upstream: Upstream
+) -> None:
+    """Nobody is left to cancel it, or to know of it: the same call is a second start, and the first task is there to see."""
+    async with server() as pipe:
+        await running(pipe, upstream, 1)
+        pipe.process.kill()
+        await pipe.over()
+    (first,) = upstream.sandbox.ledger.starts
+
+    async with server() as pipe:
+        await running(pipe, upstream, 1, before=1)
+        await pipe.send({"id": "list", "method": "tools/call", "params": {"name": "task_list", "arguments": {}}})
+        listed = (await pipe.answered("list"))["result"]["structuredContent"]["tasks"]
+        await pipe.close()
+        assert 0 == await pipe.over()
+
+    _, second = upstream.sandbox.ledger.starts
+    assert {first.task_id, second.task_id} == {task["task_id"] for task in listed}
+    assert [second.task_id] == [cancel.task_id for cancel in upstream.sandbox.ledger.cancels]
 
 
 @pytest.mark.parametrize("lost", [False, True])
