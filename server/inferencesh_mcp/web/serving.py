@@ -75,7 +75,8 @@ async def _serve(
         _limit_what_is_left(drain)
         briefly = min(BRIEFLY, drain / 5)
         stopping.announced = True
-        await anyio.sleep(briefly)
+        with anyio.move_on_after(briefly):
+            await server.done()
         stopping.begin()
         with anyio.move_on_after(drain - 2 * briefly - LAST_WORDS):
             await server.done()
