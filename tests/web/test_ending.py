@@ -151,6 +151,27 @@ async def test_a_start_whose_reply_is_awaited_still_tells_its_id(upstream: Upstr
     assert () == upstream.sandbox.ledger.cancels
 
 
+async def test_a_call_that_was_let_in_may_start_what_it_came_for(upstream: Upstream) -> None:
+    """When replicas are replaced in turn, nobody is refused for having called a moment too early."""
+    gate = upstream.sandbox.faults.hold("GET", "/apps/**")
+    answers: list[Any] = []
+    async with running(upstream.url) as server, anyio.create_task_group() as group:
+
+        async def run() -> None:
+            answers.append(result_of(await server.ask(LEGACY, "app_run", app="sandbox/slow", input=LONG)))
+
+        group.start_soon(run)
+        await gate.reached.wait()
+        server.process.send_signal(signal.SIGTERM)
+        await until_stopping(server.http, server.url.replace("/mcp", "/readyz"))
+        gate.release()
+        with anyio.fail_after(DRAIN + 5):
+            code = await server.process.wait()
+
+    assert 0 == code
+    assert [answers[0]["task_id"]] == [one.task_id for one in upstream.sandbox.ledger.starts]
+
+
 async def test_who_leaves_a_server_that_is_ending_leaves_the_run(upstream: Upstream) -> None:
     """The connection is cut because the server goes, not because nobody wants the result."""
     gate = upstream.sandbox.faults.hold("POST", "/apps/run")
