@@ -79,6 +79,19 @@ async def test_what_is_live_and_what_fails_upstream_is_seen(counted: Face) -> No
     assert 1 == after['inferencesh_calls_total{outcome="cancelled",tool="app_run"}']
 
 
+async def test_a_pinned_app_is_counted_by_the_name_of_its_tool() -> None:
+    sandbox = Sandbox()
+    environ = {"INFERENCE_METRICS_TOKENS": tokens.line("prometheus", READER), "INFERENCE_PIN": "echo=sandbox/echo"}
+    async with (
+        serving(sandbox) as url,
+        facing(environ | {"INFERENCE_BASE_URL": url}, sandbox, {"authorization": f"Bearer {THEIRS}"}) as face,
+    ):
+        await face.call("app_list")
+        await face.call("echo")
+
+        assert 1 == (await read(face))['inferencesh_calls_total{outcome="ok",tool="echo"}']
+
+
 @pytest.mark.parametrize("headers", [{}, {"authorization": f"Bearer {THEIRS}"}, {"authorization": f"Basic {READER}"},
                                      {"authorization": f"Bearer {READER}x"}], ids=["none", "a caller's", "basic", "nearly"])  # fmt: skip
 async def test_nobody_else_reads_them(counted: Face, headers: dict[str, str]) -> None:

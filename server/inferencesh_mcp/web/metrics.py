@@ -49,7 +49,7 @@ class Metrics:
             "inferencesh_call_seconds", "How long they took.", ["tool"], buckets=BUCKETS, registry=self._registry
         )
         self._registry.register(_Now(self, shares))
-        self._tools: set[str] | None = None
+        self._tools: set[str] = set()
         self.shared: Shared | None = None
         """What lives in the server, once a first request has come."""
         server.middleware.append(self)
@@ -85,9 +85,9 @@ class Metrics:
 
     async def _known(self, params: Any) -> str:
         """The tool's name; `other` where there is none of that name, since callers can make up any number."""
-        if self._tools is None:
-            self._tools = {tool.name for tool in await self._server.list_tools()}
         name = params.get("name") if params else None
+        if name not in self._tools:  # pinned ones may have come since
+            self._tools = {tool.name for tool in await self._server.list_tools()}
         return name if name in self._tools else "other"
 
 
