@@ -74,6 +74,13 @@ def test_an_unknown_command_is_answered_with_what_there_is() -> None:
     assert "demmo" in told.stderr
 
 
+def test_the_demo_refuses_a_folder_that_the_server_may_not_write_to() -> None:
+    told = call("demo", "--to", "/")
+
+    assert (2, "") == (told.returncode, told.stdout)
+    assert 'is "/", but must be the absolute path of a folder' in told.stderr
+
+
 def test_the_demo_ends_with_a_picture(tmp_path: Path) -> None:
     """Progress is told in plain lines where there is no terminal, and the last line is the path of a PNG."""
     told = call("demo", "--to", str(tmp_path))

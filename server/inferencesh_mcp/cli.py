@@ -181,6 +181,8 @@ def demo(to: str | None) -> int:
     """Show it all, with no key and no network: a real host, this server, a picture in and a picture out."""
     from inferencesh_mcp.demo import show
 
+    if to:  # the server would refuse it too, but without a person to say so to
+        Settings.from_environ({f"{PREFIX}SAVE_DIR": os.path.abspath(to)})  # noqa: PTH100 - links stay as they are
     return show(to, sys.stdout, width=os.get_terminal_size().columns if sys.stdout.isatty() else None)
 
 
