@@ -19,7 +19,6 @@ from urllib.parse import quote
 
 import anyio
 import anyio.lowlevel
-import httpcore2
 import httpx2
 
 from inferencesh_mcp.api import addresses
@@ -33,6 +32,8 @@ from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput, Ti
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+
+    import httpcore2
 
     from inferencesh_mcp.api.keys import Key
 
@@ -478,6 +479,8 @@ async def _whole(response: httpx2.Response) -> AsyncGenerator[bytes]:
 
 async def _read(connection: httpcore2.AsyncNetworkStream, left: int) -> bytes:
     """The next bytes of a body that has some `left`; fails as the library's client does."""
+    import httpcore2  # not paid for at the start: the library too imports it with its first connection
+
     try:
         chunk = await connection.read(min(READ_BYTES, left), timeout=_TIMEOUT["read"])
     except httpcore2.TimeoutException as exc:
