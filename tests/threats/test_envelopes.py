@@ -1,0 +1,280 @@
+"""Ten thousand messages that are not quite messages: each is answered or passed over, and the next one is served (A-1, X-43)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any, cast
+
+import anyio
+import httpx2
+import pytest
+from mcp.server.stdio import stdio_server
+
+from inferencesh_mcp.app import build
+from inferencesh_mcp.sandbox import Sandbox, serving
+from inferencesh_mcp.settings import Settings
+from inferencesh_mcp.stdio import speak
+from tests.faults.process import HELLO
+from tests.threats.fuzzing import mutated, spoilt
+from tests.web.asking import ERAS, Face, envelope, facing
+
+pytestmark = pytest.mark.anyio
+SEED = 20261125
+MODERN_META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+CALLS: list[tuple[str, dict[str, Any]]] = [
+    ("tools/list", {}),
+    ("tools/call", {"name": "task_get", "arguments": {"task_id": "abc", "wait_seconds": 0}}),
+    ("tools/call", {"name": "app_list", "arguments": {"limit": 1}, "_meta": {"progressToken": 7}}),
+    ("resources/list", {}),
+    ("resources/templates/list", {}),
+    ("resources/read", {"uri": "inference://tasks/abc"}),
+    ("prompts/list", {}),
+    ("prompts/get", {"name": "run_app", "arguments": {"goal": "a cat"}}),
+    ("completion/complete", {"ref": {"type": "ref/prompt", "name": "run_app"}, "argument": {"name": "app", "value": "d"}}),
+    ("ping", {}),
+    ("logging/setLevel", {"level": "debug"}),
+    ("tasks/get", {"taskId": "abc"}),
+    ("tasks/cancel", {"taskId": "abc"}),
+    ("server/discover", {}),
+    ("initialize", HELLO),
+    ("resources/subscribe", {"uri": "inference://tasks/abc"}),
+    ("resources/unsubscribe", {"uri": "inference://tasks/abc"}),
+]  # fmt: skip
+NEWS = [
+    ("notifications/initialized", {}),
+    ("notifications/cancelled", {"requestId": 1, "reason": "x"}),
+    ("notifications/progress", {"progressToken": 1, "progress": 0.5}),
+    ("notifications/roots/list_changed", {}),
+]
+
+
+def message(random: Random, number: int) -> dict[str, Any]:
+    """A good one, in either era: a request, or now and then a notification."""
+    if random.random() < 0.1:
+        method, params = random.choice(NEWS)
+        return {"jsonrpc": "2.0", "method": method, "params": params}
+    method, params = random.choice(CALLS)
+    meta = {"_meta": MODERN_META | params.get("_meta", {})} if random.random() < 0.5 else {}
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": {**params, **meta}}
+
+
+def line(random: Random, number: int) -> bytes:
+    """Wrong as a value, or as bytes, or as both."""
+    value = message(random, number)
+    kind = random.randrange(3)
+    raw = json.dumps(mutated(random, value) if kind else value).encode()
+    return raw if kind == 1 else spoilt(random, raw)
+
+
+def judged(raw: bytes | str) -> Any:
+    """One strict JSON-RPC message, whose error, if it is one, is the caller's fault and nobody's inside."""
+    told = json.loads(raw, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert "2.0" == told["jsonrpc"]
+    if error := told.get("error"):
+        assert isinstance(error["code"], int)
+        assert error["code"] != -32603, error
+        assert "Traceback" not in error["message"]
+    return told
+
+
+class Pipe:
+    """stdin and stdout of a server in this process: what a host writes and reads, byte for byte."""
+
+    def __init__(self) -> None:
+        self._send, self._lines = anyio.create_memory_object_stream[str](10_000)
+        self.said: list[str] = []
+        self._heard = anyio.Event()
+
+    def close(self) -> None:
+        self._send.close()
+
+    async def write(self, raw: bytes) -> None:
+        await self._send.send(raw.decode(errors="replace") + "\n")  # as `_Lines` reads it
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        async with self._lines:
+            async for one in self._lines:
+                yield one
+
+    async def until(self, number: Any) -> Any:
+        with anyio.fail_after(20):
+            while True:
+                self._heard = anyio.Event()
+                for raw in self.said:
+                    told = judged(raw)
+                    if told.get("id") == number:
+                        self.said.clear()
+                        return told
+                await self._heard.wait()
+
+
+class Out:
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+
+    async def write(self, text: str) -> None:
+        self._pipe.said.append(text)
+        self._pipe._heard.set()
+
+    async def flush(self) -> None: ...
+
+
+@asynccontextmanager
+async def on_a_pipe(environ: dict[str, str]) -> AsyncIterator[Pipe]:
+    pipe = Pipe()
+    server = build(Settings.from_environ(environ))
+    async with (
+        stdio_server(cast("Any", pipe), cast("Any", Out(pipe))) as (incoming, outgoing),
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(speak, server, incoming, outgoing)
+        yield pipe
+        pipe.close()
+        group.cancel_scope.cancel()
+
+
+async def test_a1_seven_thousand_on_a_pipe(caplog: pytest.LogCaptureFixture) -> None:
+    """After each hundred, and in their midst, a request in either era is answered; nothing was thrown, started or printed."""
+    random, sandbox = Random(SEED), Sandbox()
+    async with serving(sandbox) as url:
+        async with on_a_pipe({"INFERENCE_API_KEY": "inf_a", "INFERENCE_BASE_URL": url}) as pipe:
+            await pipe.write(
+                json.dumps({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": HELLO}).encode()
+            )
+            await pipe.until("hello")
+            for hundred in range(70):
+                for number in range(100):
+                    await pipe.write(line(random, 100 * hundred + number))
+                good = {"jsonrpc": "2.0", "id": f"good {hundred}", "method": "tools/list", "params": {}}
+                await pipe.write(json.dumps(good).encode())
+                assert "tools" in (await pipe.until(good["id"]))["result"]
+
+    assert () == sandbox.ledger.starts
+    assert [] == [record.getMessage() for record in caplog.records if record.levelname in {"ERROR", "CRITICAL"}]
+
+
+@pytest.fixture(scope="module")
+async def face() -> AsyncIterator[Face]:
+    sandbox = Sandbox()
+    async with serving(sandbox) as url:
+        async with facing({"INFERENCE_BASE_URL": url}, sandbox, {"authorization": "Bearer inf_a"}) as one:
+            yield one
+
+
+async def answer_of(face: Face, headers: dict[str, str], body: bytes) -> httpx2.Response:
+    """What is said to this: never that something inside went wrong."""
+    response = await face.http.post(f"{face.url}/mcp", headers=headers | face.headers, content=body)
+    assert response.status_code < 500, (body[:300], response.text[:300])
+    kind = response.headers.get("content-type", "")
+    if kind.startswith("application/json") and response.content:
+        judged(response.content)
+    for told in response.text.splitlines() if kind.startswith("text/event-stream") else ():
+        if told.startswith("data: {"):
+            judged(told[6:])
+    return response
+
+
+async def test_a1_three_thousand_over_http(face: Face, caplog: pytest.LogCaptureFixture) -> None:
+    """In both eras, ten at a time; the headers say what the message said before it was spoilt."""
+    random = Random(SEED + 1)
+
+    async def one(number: int) -> None:
+        era = random.choice(ERAS)
+        method, params = random.choice(CALLS)
+        headers, body = envelope(method, era, number=number, **params)
+        if random.random() < 0.2:
+            headers[random.choice(list(headers))] = random.choice(("", "x", "\x7f", "a" * 5000, "tools/list", "*/*"))
+        kind = random.randrange(3)
+        body = json.dumps(mutated(random, json.loads(body))).encode() if kind else body
+        await answer_of(face, headers, body if kind == 1 else spoilt(random, body))
+
+    for hundred in range(30):
+        for ten in range(10):
+            async with anyio.create_task_group() as group:
+                for number in range(10):
+                    group.start_soon(one, 100 * hundred + 10 * ten + number)
+        good = await face.ask("tools/list", ERAS[hundred % 2])
+        assert (
+            "tools" in judged(good.content if good.text.startswith("{") else good.text.partition("data: ")[2])["result"]
+        )
+
+    assert () == face.sandbox.ledger.starts
+    assert [] == [record.getMessage() for record in caplog.records if record.levelname in {"ERROR", "CRITICAL"}]
+
+
+MALFORMED: dict[str, bytes] = {
+    "nothing": b"",
+    "no JSON": b"not JSON",
+    "half": b"{",
+    "null": b"null",
+    "a number": b"17",
+    "a text": b'"tools/list"',
+    "an empty batch": b"[]",
+    "a batch": b'[{"jsonrpc": "2.0", "id": 9, "method": "ping"}]',
+    "no id and no method": b'{"jsonrpc": "2.0"}',
+    "another version": b'{"jsonrpc": "1.0", "id": 9, "method": "tools/list"}',
+    "no version": b'{"id": 9, "method": "tools/list"}',
+    "NaN": b'{"jsonrpc": "2.0", "id": NaN, "method": "tools/list"}',
+    "Infinity": b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "app_list", "arguments": {"limit": Infinity}}}',
+    "an object for an id": b'{"jsonrpc": "2.0", "id": {"a": 1}, "method": "tools/list"}',
+    "null for an id": b'{"jsonrpc": "2.0", "id": null, "method": "tools/list"}',
+    "half a number": b'{"jsonrpc": "2.0", "id": 1.5, "method": "tools/list"}',
+    "a number for a method": b'{"jsonrpc": "2.0", "id": 9, "method": 5}',
+    "a list of params": b'{"jsonrpc": "2.0", "id": 9, "method": "tools/list", "params": [1]}',
+    "a text of params": b'{"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": "app_list"}',
+    "an answer": b'{"jsonrpc": "2.0", "id": "nobody", "result": {}}',
+    "an error": b'{"jsonrpc": "2.0", "id": 9, "error": {"code": -1, "message": "x"}}',
+    "100,000 deep": b"[" * 100_000,
+    "50,000 objects deep": b'{"a": ' * 50_000,
+    "5,000 digits": b'{"jsonrpc": "2.0", "id": ' + b"9" * 5000 + b', "method": "tools/list"}',
+    "5,000 digits inside": b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "app_list", "arguments": {"limit": ' + b"9" * 5000 + b"}}}",
+    "no UTF-8": b'{"jsonrpc": "2.0", "id": 9, "method": "\xff\xfe"}',
+    "UTF-16": '{"jsonrpc": "2.0", "id": 9, "method": "tools/list"}'.encode("utf-16"),
+    "NUL": b'{"jsonrpc": "2.0", "id": 9, "method": "tools/list"}\0',
+    "lone surrogates": b'{"jsonrpc": "2.0", "id": "\\ud800", "method": "tools/call", "params": {"name": "\\udfff", "arguments": {}}}',
+    "a method that is not there": b'{"jsonrpc": "2.0", "id": 9, "method": "tools/none"}',
+    "a tool that is not there": b'{"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "none", "arguments": {}}}',
+    "two messages": b'{"jsonrpc": "2.0", "id": 9, "method": "ping"}\n{"jsonrpc": "2.0", "id": 10, "method": "ping"}',
+    "five mebibytes": b'{"jsonrpc": "2.0", "id": 9, "method": "tools/list", "params": {"x": "' + b"x" * (5 << 20) + b'"}}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("name", MALFORMED)
+async def test_x43_what_is_malformed_is_refused_over_http(face: Face, era: str, name: str) -> None:
+    """With a status of the caller's fault, or an error of the protocol's; nothing is asked of the platform."""
+    headers, _ = envelope("tools/list", era)
+    before = len(face.asked())
+    response = await answer_of(face, headers, MALFORMED[name])
+
+    is_passed_over = response.status_code == 202  # the older era: without an id that counts, nobody waits for an answer
+    assert (
+        is_passed_over
+        or response.status_code >= 400
+        or any(word in response.text for word in ('"error"', '"isError":true'))
+    )
+    assert [] == face.asked()[before:]
+    assert 200 == (await face.ask("tools/list", era)).status_code
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize(
+    "changed",
+    [{"content-type": "text/plain"}, {"content-type": "multipart/form-data; boundary=x"}, {"accept": "text/html"},
+     {"mcp-protocol-version": "1999-01-01"}, {"mcp-protocol-version": "\x01"}, {"mcp-method": "prompts/list"}, {"mcp-name": "app_run"}],
+)  # fmt: skip
+async def test_x43_a_header_that_says_otherwise_is_refused(face: Face, era: str, changed: dict[str, str]) -> None:
+    """A method or a name in a header counts in the newer era alone, and must be the message's there."""
+    headers, body = envelope("tools/call", era, name="app_list", arguments={})
+    before = len(face.asked())
+    response = await answer_of(face, headers | changed, body)
+
+    counts = era == ERAS[0] or not {"mcp-method", "mcp-name"} & changed.keys()
+    assert (response.status_code >= 400) == counts, response.text[:300]
+    assert counts == ([] == face.asked()[before:])
