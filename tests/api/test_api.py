@@ -379,10 +379,10 @@ async def test_what_is_no_task_is_told(api, script, value):
 
 async def test_an_odd_task_is_read_as_far_as_it_goes(api, script):
     """Nothing but its id is needed."""
-    script.on("GET", "/tasks/t", status(200, {"id": 7, "status": {}, "logs": "x", "events": [None, 3, {"status": 7}], "error": {"a": 1},
+    script.on("GET", "/tasks/7", status(200, {"id": 7, "status": {}, "logs": "x", "events": [None, 3, {"status": 7}], "error": {"a": 1},
         "created_at": "yesterday", "updated_at": "0001-01-01T00:00:00Z", "session_timeout": "x", "usage_events": [{"quantity": "many"}], "app": 3}))  # fmt: skip
 
-    task = await api.task("t")
+    task = await api.task("7")
 
     assert ("7", "unknown", '{"a": 1}', None, None) == (
         task.id,
@@ -392,3 +392,13 @@ async def test_an_odd_task_is_read_as_far_as_it_goes(api, script):
         task.updated_at,
     )
     assert (1, (), None, None) == (len(task.events), task.logs, task.session_timeout, task.app)
+
+
+async def test_a_task_that_is_another_one_is_an_error(api, script):
+    """What is told of the wrong task would hide the id of a paid one. A short id is a name of the same task."""
+    script.on("GET", "/tasks/t", status(200, {"id": "u", "status": 10}))
+    script.on("GET", "/tasks/s", status(200, {"id": "long", "short_id": "s", "status": 10}))
+
+    with pytest.raises(UpstreamError, match="another task"):
+        await api.task("t")
+    assert "long" == (await api.task("s")).id

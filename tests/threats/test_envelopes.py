@@ -142,18 +142,20 @@ async def on_a_pipe(environ: dict[str, str]) -> AsyncIterator[Pipe]:
 async def test_a1_seven_thousand_on_a_pipe(caplog: pytest.LogCaptureFixture) -> None:
     """After each hundred, and in their midst, a request in either era is answered; nothing was thrown, started or printed."""
     random, sandbox = Random(SEED), Sandbox()
-    async with serving(sandbox) as url:
-        async with on_a_pipe({"INFERENCE_API_KEY": "inf_a", "INFERENCE_BASE_URL": url}) as pipe:
-            await pipe.write(
-                json.dumps({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": HELLO}).encode()
-            )
-            await pipe.until("hello")
-            for hundred in range(70):
-                for number in range(100):
-                    await pipe.write(line(random, 100 * hundred + number))
-                good = {"jsonrpc": "2.0", "id": f"good {hundred}", "method": "tools/list", "params": {}}
-                await pipe.write(json.dumps(good).encode())
-                assert "tools" in (await pipe.until(good["id"]))["result"]
+    async with (
+        serving(sandbox) as url,
+        on_a_pipe({"INFERENCE_API_KEY": "inf_a", "INFERENCE_BASE_URL": url}) as pipe,
+    ):
+        await pipe.write(
+            json.dumps({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": HELLO}).encode()
+        )
+        await pipe.until("hello")
+        for hundred in range(70):
+            for number in range(100):
+                await pipe.write(line(random, 100 * hundred + number))
+            good = {"jsonrpc": "2.0", "id": f"good {hundred}", "method": "tools/list", "params": {}}
+            await pipe.write(json.dumps(good).encode())
+            assert "tools" in (await pipe.until(good["id"]))["result"]
 
     assert () == sandbox.ledger.starts
     assert [] == [record.getMessage() for record in caplog.records if record.levelname in {"ERROR", "CRITICAL"}]
@@ -162,9 +164,11 @@ async def test_a1_seven_thousand_on_a_pipe(caplog: pytest.LogCaptureFixture) -> 
 @pytest.fixture(scope="module")
 async def face() -> AsyncIterator[Face]:
     sandbox = Sandbox()
-    async with serving(sandbox) as url:
-        async with facing({"INFERENCE_BASE_URL": url}, sandbox, {"authorization": "Bearer inf_a"}) as one:
-            yield one
+    async with (
+        serving(sandbox) as url,
+        facing({"INFERENCE_BASE_URL": url}, sandbox, {"authorization": "Bearer inf_a"}) as one,
+    ):
+        yield one
 
 
 async def answer_of(face: Face, headers: dict[str, str], body: bytes) -> httpx2.Response:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inferencesh_mcp.api.answers import outcome_unknown
 from inferencesh_mcp.api.following import Pace, follow
 from inferencesh_mcp.api.models import (
+    PAGE_LIMIT,
     App,
     AppFunction,
     AppVariant,
@@ -25,10 +26,11 @@ from inferencesh_mcp.api.models import (
     TaskStatus,
     UsageEvent,
     parsed,
+    the_one,
 )
 from inferencesh_mcp.api.refs import AppRef, segment
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.api.sending import PAGE_LIMIT, Sender, listing, searching
+from inferencesh_mcp.api.sending import Sender, listing, searching
 from inferencesh_mcp.api.strictjson import is_array
 from inferencesh_mcp.api.transport import Call, Download, Transport
 from inferencesh_mcp.api.words import ENDED, STATUSES, is_media_type
@@ -161,8 +163,8 @@ class Api:
             raise
 
     async def task(self, task_id: str) -> Task:
-        """A task as it is now."""
-        return parsed(Task, await self._sender.get(_task_path(task_id)))
+        """A task as it is now; UpstreamError where the answer is about another one."""
+        return the_one(task_id, parsed(Task, await self._sender.get(_task_path(task_id))))
 
     async def task_status(self, task_id: str) -> TaskStatus:
         """A task's status alone, which is cheaper."""

@@ -12,10 +12,10 @@ from inferencesh_mcp.api.answers import outcome_unknown
 from inferencesh_mcp.api.attending import attend, chat_path, read_chat
 from inferencesh_mcp.api.chats import Agent, AgentVersion, Chat, ChatMessage, ChatStatus, Interrupt, Sent
 from inferencesh_mcp.api.following import Pace
-from inferencesh_mcp.api.models import File, One, Page, Wire, parsed
+from inferencesh_mcp.api.models import PAGE_LIMIT, File, One, Page, Wire, parsed
 from inferencesh_mcp.api.refs import AgentRef, segment
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.api.sending import PAGE_LIMIT, Sender, listing, searching
+from inferencesh_mcp.api.sending import Sender, listing, searching
 from inferencesh_mcp.api.toolbox import AgentConfigInput  # noqa: TC001 - a model reads its annotations
 from inferencesh_mcp.api.transport import Call
 from inferencesh_mcp.errors import CallError, InvalidInput, NotFound, OutcomeUnknown, UpstreamError

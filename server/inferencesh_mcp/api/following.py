@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from inferencesh_mcp.api.merging import STREAMED, Record, has_ended, is_heartbeat, merge
-from inferencesh_mcp.api.models import Task, TaskStatus, parsed
+from inferencesh_mcp.api.models import Task, TaskStatus, parsed, the_one
 from inferencesh_mcp.api.ndjson import Lines
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.retry import LONGEST_RETRY_AFTER, backoff
@@ -151,7 +151,7 @@ class _Following:
         while True:
             try:
                 value = (await self._transport.call(Call(method="GET", path=self._path), self._key)).value
-                parsed(Task, value)
+                the_one(self._task.id, parsed(Task, value))
                 return {**value, STREAMED: self._record.get(STREAMED, "")}
             except NotFound:
                 if not self._unknown:

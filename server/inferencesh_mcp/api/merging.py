@@ -54,7 +54,7 @@ def _with_news(record: Record, news: Record) -> Record:
 
 def _another_id(record: Record, news: Record) -> bool:
     """Whether the news are of something else: some events carry an object of their own, with an id."""
-    mine = {record.get("id"), record.get("short_id")}
+    mine = (record.get("id"), record.get("short_id"))
     return news.get("id") is not None and record.get("id") is not None and news["id"] not in mine
 
 

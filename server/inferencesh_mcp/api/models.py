@@ -25,18 +25,20 @@ def _text(value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
+    """What 64 bits hold; more is no size and no count."""
     try:
-        return int(value)
+        number = int(value)
     except (TypeError, ValueError, OverflowError):
         return None
+    return number if abs(number) < 2**63 else None
 
 
 def _number(value: Any) -> Any:
-    return value if isinstance(value, int | float) else 0.0
+    return value if isinstance(value, int | float) and abs(value) < 1e300 else 0.0
 
 
 def _flag(value: Any) -> bool:
-    return value in {1, "true"}  # True is 1
+    return value in (1, "true")  # True is 1; not a set, in which a list cannot be looked for
 
 
 def _moment(value: Any) -> Any:
@@ -321,6 +323,10 @@ class Estimate(Wire):
     pricing_description: Text = ""
 
 
+PAGE_LIMIT = 100
+"""Most items of one page."""
+
+
 class Page(Wire, Generic[T]):
     """One page of a list; `next_cursor` asks for the next."""
 
@@ -332,7 +338,11 @@ class Page(Wire, Generic[T]):
     @model_validator(mode="before")
     @classmethod
     def _from_array(cls, data: Any) -> Any:
-        return {"items": data} if is_array(data) else data
+        """A bare array is a page too. However much is sent, a page is what one request may ask for."""
+        found = data if is_array(data) else data.get("items") if is_object(data) else None
+        if not is_array(found):
+            return data
+        return {**(data if is_object(data) else {}), "items": found[:PAGE_LIMIT]}
 
 
 class RequirementCheck(Wire):
@@ -359,6 +369,13 @@ class RunRequest(BaseModel):
     """`new`, or the id of one."""
     session_timeout: int | None = None
     """Seconds; counts with a new session alone."""
+
+
+def the_one(task_id: str, task: Task) -> Task:
+    """The task, which must be the one that was asked for: its id is what a paid run is found again by."""
+    if task.id and task_id not in {task.id, task.short_id}:
+        raise UpstreamError(message="inference.sh answered with another task than the one that was asked for")
+    return task
 
 
 M = TypeVar("M", bound=Wire)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.keys import Key
+from inferencesh_mcp.api.models import PAGE_LIMIT
 from inferencesh_mcp.api.problems import DASHBOARD
 from inferencesh_mcp.api.transport import Call, Transport
 from inferencesh_mcp.errors import KeyMissing
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.retry import Operation
-
-PAGE_LIMIT = 100
-"""The most that one page may hold."""
 
 
 class Sender:

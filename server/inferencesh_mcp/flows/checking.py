@@ -212,14 +212,17 @@ def _close(value: Any, allowed: list[Any]) -> str:
     return f". Did you mean {_short(near[0])}?" if near else ""
 
 
-def expected(schema: Schema) -> str:
+def expected(schema: Any) -> str:
     """What a field takes, in a few words: `an integer from 1 to 8`, `one of ["png", "jpeg"]`, `a file`."""
+    if not isinstance(schema, dict):
+        return "anything"
+    schema = cast("Schema", schema)
     if "enum" in schema:
         return f"one of {_short(schema['enum'])}"
     if "const" in schema:
         return _short(schema["const"])
     for union in ("anyOf", "oneOf"):
-        if union in schema:
+        if isinstance(schema.get(union), list):
             return " or ".join(dict.fromkeys(expected(part) for part in schema[union]))
     kind = schema.get("type")
     if isinstance(kind, list):

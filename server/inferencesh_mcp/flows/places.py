@@ -51,14 +51,17 @@ def _object(branches: list[Schema], root: Schema, value: dict[str, Any], at: Pla
 
 
 def _field(branch: Schema, key: str) -> Schema | None:
-    named: Schema = branch["properties"] if isinstance(branch.get("properties"), dict) else {}
-    part = named.get(key, branch.get("additionalProperties"))
+    part = _named(branch).get(key, branch.get("additionalProperties"))
     return cast("Schema", part) if isinstance(part, dict) else None
+
+
+def _named(branch: Schema) -> Schema:
+    return branch["properties"] if isinstance(branch.get("properties"), dict) else {}
 
 
 def _is_file_object(branch: Schema) -> bool:
     """The older way to say file: an object `{uri, path, content_type, size, filename}`."""
-    return {"uri", "content_type", "filename"} <= set(branch.get("properties", {}))
+    return {"uri", "content_type", "filename"} <= _named(branch).keys()
 
 
 def _takes(branch: Schema, kind: str) -> bool:
@@ -75,7 +78,8 @@ def _branches(node: Any, root: Schema, depth: int, seen: set[str]) -> Iterator[S
         seen.add(ref)  # else a reference that doubles, and doubles again, has more readings than there is time for
         yield from _branches(_resolve(ref, root), root, depth + 1, seen)
     for union in ("anyOf", "oneOf", "allOf"):
-        for part in cast("list[Any]", schema.get(union) or []):
+        parts: Any = schema.get(union)
+        for part in cast("list[Any]", parts) if isinstance(parts, list) else []:
             yield from _branches(part, root, depth + 1, seen)
     if not {"$ref", "anyOf", "oneOf"} & schema.keys():
         yield schema

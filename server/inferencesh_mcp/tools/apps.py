@@ -64,7 +64,7 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
     told = {
         "app": str(ref),
         "description": clean(found.agent_description or found.description, 2000),
-        "status": found.status if found.status not in {"", "active"} else None,
+        "status": clean(found.status, 40) if found.status not in {"", "active"} else None,
         "input_schema": fitted(schema, most=12_000).value,
         "setup_schema": fitted(setup, most=3_000).value if setup.get("properties") else None,
         "functions": sorted(version.functions) or None,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from inferencesh_mcp.api.strictjson import is_array, is_object, items
 from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.flows.checking import expected
 
@@ -16,8 +17,8 @@ MOST_ABOUT = 160  # characters of a field's description
 
 def fields(schema: dict[str, Any]) -> list[str]:
     """Say each field in a line: name, `*` where it is required, what it takes, its default, what it is for."""
-    required = set(schema.get("required") or [])
-    named = cast("dict[str, dict[str, Any]]", schema.get("properties") or {})
+    required = set(map(str, items(schema.get("required"))))
+    named = _object(schema.get("properties"))
     return [_field(name, _resolved(part, schema), name in required) for name, part in named.items()]
 
 
@@ -28,27 +29,30 @@ def _field(name: str, part: dict[str, Any], required: bool) -> str:
     return f"{clean(name, 80)}{'*' if required else ''}: {expected(part)}{given}" + (f". {about}" if about else "")
 
 
-def _resolved(part: dict[str, Any], root: dict[str, Any], depth: int = 0) -> dict[str, Any]:
+def _object(value: Any) -> dict[str, Any]:
+    return value if is_object(value) else {}
+
+
+def _resolved(given: Any, root: dict[str, Any], depth: int = 0) -> dict[str, Any]:
     """The field with its references followed, two levels deep: enough to say what it takes."""
+    part = _object(given)  # `true` is a schema too, and anything may stand where one should
     if isinstance(ref := part.get("$ref"), str) and depth < 4:
         name = ref.rpartition("/")[2]
-        target = cast("dict[str, dict[str, Any]]", root.get("$defs") or {}).get(name, {})
+        target = _object(root.get("$defs")).get(name)
         part = {**_resolved(target, root, depth + 1), **{key: value for key, value in part.items() if key != "$ref"}}
     unions = {
         key: [
-            _resolved(branch, root, depth + 1)
-            for branch in cast("list[dict[str, Any]]", part[key])
-            if branch.get("type") != "null"
+            _resolved(branch, root, depth + 1) for branch in items(part[key]) if _object(branch).get("type") != "null"
         ]
         for key in ("anyOf", "oneOf")
-        if isinstance(part.get(key), list)
+        if is_array(part.get(key))
     }
-    items = (
+    inner = (
         {"items": _resolved(part["items"], root, depth + 1)}
         if isinstance(part.get("items"), dict) and depth < 4
         else {}
     )
-    return {**part, **unions, **items}
+    return {**part, **unions, **inner}
 
 
 def needs(version: AppVersion) -> list[str]:

@@ -60,9 +60,10 @@ async def task_list(
     page = await who.api.list_tasks(status=status, app=app_id, limit=limit, cursor=cursor)
     tasks = [line_of(who, task) for task in page.items]
     more = {"next_cursor": page.next_cursor} if page.has_next and page.next_cursor else {}
-    lines = [f"{task['task_id']} {task['status']} {task.get('app', '')} {task['created_at']}" for task in tasks] or [
-        "No tasks."
-    ]
+    lines = [
+        f"{task['task_id']} {task['status']} {task.get('app', '')} {task.get('created_at', '')}".rstrip()
+        for task in tasks
+    ] or ["No tasks."]
     lines += [f'More: task_list(cursor="{page.next_cursor}")'] if more else []
     return answer("\n".join(lines), {"tasks": tasks, **more})
 
