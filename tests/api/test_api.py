@@ -9,7 +9,7 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, AppRef, File, Session, Transport
-from inferencesh_mcp.errors import Requirement
+from inferencesh_mcp.errors import Requirement, UpstreamError
 from tests.api.conftest import fin, problem, rst, status
 
 pytestmark = pytest.mark.anyio

@@ -56,6 +56,11 @@ def fitted(value: Any, most: int = MOST_TOKENS) -> Fitted:
     return Fitted({"cut": f"{len(whole)} characters of JSON"}, len(whole))
 
 
+def cleaned(value: Any) -> Any:
+    """The same JSON value, in strings that can be shown and numbers that can be written."""
+    return _shorter(value, None, None)
+
+
 def as_json(value: Any, indent: int | None = None) -> str:
     """Write a JSON value as text for a model: every script as it is."""
     return json.dumps(value, ensure_ascii=False, default=str, indent=indent)

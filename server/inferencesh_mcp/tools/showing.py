@@ -13,7 +13,7 @@ from inferencesh_mcp.api.addresses import path_of
 from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.errors import InferenceError, InvalidInput, PaymentRequired
 from inferencesh_mcp.flows.outputs import output_files
-from inferencesh_mcp.tools.fitting import Fitted, as_json, fitted, parts, tokens, visible
+from inferencesh_mcp.tools.fitting import Fitted, as_json, cleaned, fitted, parts, tokens, visible
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import Session, Task
@@ -55,10 +55,10 @@ class RunOutcome(BaseModel):
 def answer(
     text: str, structured: dict[str, Any], links: list[FileLink] | None = None, *, failed: bool = False
 ) -> CallToolResult:
-    """Put an answer together: the text first, then a link for each file."""
-    content: list[ContentBlock] = [TextContent(text=text)]
+    """Put an answer together: the text first, then a link for each file. Nothing in it hides, reorders or breaks (I-13)."""
+    content: list[ContentBlock] = [TextContent(text=visible(text))]
     content += [_link(file) for file in (links or [])[:MOST_LINKS]]
-    return CallToolResult(content=content, structured_content=structured, is_error=failed)
+    return CallToolResult(content=content, structured_content=cleaned(structured), is_error=failed)
 
 
 def outcome(
