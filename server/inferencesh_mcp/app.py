@@ -14,7 +14,6 @@ from mcp.server.subscriptions import InMemorySubscriptionBus
 
 from inferencesh_mcp import __version__, prompts, resources
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.bridge import Bridge
 from inferencesh_mcp.caller import Shared, principal_of
 from inferencesh_mcp.extensions.runs import Batch, Run
 from inferencesh_mcp.extensions.sealing import Sealer
@@ -26,6 +25,7 @@ from inferencesh_mcp.flows.grouping import ungrouped
 from inferencesh_mcp.flows.starting import Live
 from inferencesh_mcp.flows.watching import Watching
 from inferencesh_mcp.tools import agents, apps, files, sessions, tasks
+from inferencesh_mcp.tools.pinning import Bridge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver.tools import Tool
     from mcp.server.subscriptions import SubscriptionBus
 
-    from inferencesh_mcp.extensions.standing import Lasting
+    from inferencesh_mcp.extensions.kinds import Lasting
     from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.replicas import Replicas

@@ -11,8 +11,8 @@ import anyio
 from mcp import Client, StdioServerParameters
 from mcp_types import ElicitResult
 
-from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.errors import UpstreamError
+from inferencesh_mcp.plaintext import clean
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult, ElicitRequestParams

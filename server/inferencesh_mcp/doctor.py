@@ -17,9 +17,9 @@ import anyio
 from inferencesh_mcp import __version__
 from inferencesh_mcp.api import Api
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.api.words import without_secrets
 from inferencesh_mcp.errors import InferenceError, KeyRefused, SettingsError
 from inferencesh_mcp.hosts.looking import look
+from inferencesh_mcp.plaintext import without_secrets
 from inferencesh_mcp.settings import FOREIGN
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from inferencesh_mcp.api.words import without_secrets
+from inferencesh_mcp.plaintext import without_secrets
 
 if TYPE_CHECKING:
     from typing import TextIO

@@ -6,6 +6,10 @@ import re
 import unicodedata
 
 _SPACE = re.compile(r"\s+")
+# Keys of inference.sh, tokens of our gateway, signed tokens (JWT), and whatever stands behind the word that says so.
+_KEY = re.compile(r"\b(?:inf|igw)_[\w-]+|(?<![\w-])eyJ[\w-]{8,}\.[\w-]+\.[\w-]*|(?i:\bbearer\s+\S+)")
+# What is behind `?` or `#` may be missing: a pattern that has to find it reads on from every address, to no avail (A-19).
+_URL_TAIL = re.compile(r"(https?://[^\s?#\"'<>]+)(?:[?#][^\s\"'<>]*)?", re.IGNORECASE)
 
 
 def clean(text: str, limit: int) -> str:
@@ -13,3 +17,8 @@ def clean(text: str, limit: int) -> str:
     shown = "".join(char for char in text if char in "\n\t\r" or unicodedata.category(char)[0] != "C")
     line = _SPACE.sub(" ", shown).strip()
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def without_secrets(text: str) -> str:
+    """The text without anything that looks like a key, or like the signature in an address."""
+    return _KEY.sub("[key]", _URL_TAIL.sub(r"\1", text))

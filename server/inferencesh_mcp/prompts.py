@@ -10,7 +10,7 @@ from mcp.server.mcpserver.prompts import Prompt
 from mcp_types import INVALID_PARAMS, GetPromptRequestParams
 from pydantic import Field
 
-from inferencesh_mcp.api.words import clean
+from inferencesh_mcp.plaintext import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import Status, set_tracer_provider
 
 from inferencesh_mcp import __version__
-from inferencesh_mcp.api.words import without_secrets
+from inferencesh_mcp.plaintext import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

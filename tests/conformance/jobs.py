@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from mcp_types import INTERNAL_ERROR, CallToolResult, ErrorData, InputRequest, TextContent
 
-from inferencesh_mcp.extensions.standing import Standing
+from inferencesh_mcp.extensions.kinds import Standing
 from inferencesh_mcp.extensions.tasks import Tasks
 from inferencesh_mcp.tools.lasting import handed_over, hands_over
 

@@ -36,7 +36,7 @@ from inferencesh_mcp.sandbox.apps import png
 from inferencesh_mcp.schemas import EVERY_HOST, compiled_input, compiled_output, tool_name
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import describing, fitting
-from inferencesh_mcp.web.doors import door
+from inferencesh_mcp.web.auth import door
 from inferencesh_mcp.web.replies import Refused
 from tests.threats.source import calls, module_of, trees
 
@@ -204,7 +204,7 @@ def opened(text: str) -> None:
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "one line": lambda text: plaintext.clean(text, 100),
-    "without secrets": words.without_secrets,
+    "without secrets": plaintext.without_secrets,
     "status": words.status_word,
     "media type": words.is_media_type,
     "key": keys.Key,

@@ -13,10 +13,10 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from inferencesh_mcp import pinning
 from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox.faults import Status
 from inferencesh_mcp.settings import Settings
+from inferencesh_mcp.tools import pinning
 from inferencesh_mcp.web import face
 from tests.conftest import KEY, Connect, Upstream, listening
 from tests.tools.pinned import CHANGED, HTTP, PRIVATE, answering, names

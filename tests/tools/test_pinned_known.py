@@ -16,11 +16,11 @@ import pytest
 from mcp import Client
 from mcp_types import ToolListChangedNotification
 
-from inferencesh_mcp import pinning
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox.faults import Drop, Status
 from inferencesh_mcp.settings import Settings
+from inferencesh_mcp.tools import pinning
 from tests.conftest import KEY, WAYS, Connect, Upstream, Way, connected, in_memory
 from tests.tools.pinned import CHANGED, HTTP, MEMORY, PRIVATE, answering, hero_takes, names
 from tests.tools.test_runs import run, text_of, told

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model
 
 from inferencesh_mcp.api.models import Many, Moment, Object, One, Text, Whole, Wire, Words
 from inferencesh_mcp.api.strictjson import NotJson, is_array, is_object, items, parse
-from inferencesh_mcp.api.words import clean
+from inferencesh_mcp.plaintext import clean
 
 ENDED_RUN = frozenset({"completed", "failed", "canceled", "cancelled", "rejected"})
 """The states after which an agent's run never goes on."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.retry import retry_after
 from inferencesh_mcp.api.strictjson import NotJson, is_array, is_object, items, parse
-from inferencesh_mcp.api.words import clean, without_secrets
 from inferencesh_mcp.errors import (
     Conflict,
     Forbidden,
@@ -33,6 +32,7 @@ from inferencesh_mcp.errors import (
     UpstreamError,
     WorkerLost,
 )
+from inferencesh_mcp.plaintext import clean, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

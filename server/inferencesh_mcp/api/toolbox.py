@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from inferencesh_mcp.api.vocabulary import InternalToolName, ToolParamType
-from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.errors import InvalidInput
+from inferencesh_mcp.plaintext import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

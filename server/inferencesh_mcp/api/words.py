@@ -1,11 +1,11 @@
-"""The API's numbers as words, and its words made safe to show. Pure: no I/O."""
+"""The API's numbers as words. Pure: no I/O."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from inferencesh_mcp import plaintext
+from inferencesh_mcp.plaintext import clean
 
 STATUSES = (
     "unknown",
@@ -31,12 +31,6 @@ ENDED = frozenset({"completed", "failed", "cancelled", "rejected"})
 LOG_TYPES = ("build", "run", "serve", "setup", "task")
 """The kinds of log; the position is the number on the wire."""
 
-clean = plaintext.clean
-
-# Keys of inference.sh, tokens of our gateway, signed tokens (JWT), and whatever stands behind the word that says so.
-_KEY = re.compile(r"\b(?:inf|igw)_[\w-]+|(?<![\w-])eyJ[\w-]{8,}\.[\w-]+\.[\w-]*|(?i:\bbearer\s+\S+)")
-# What is behind `?` or `#` may be missing: a pattern that has to find it reads on from every address, to no avail (A-19).
-_URL_TAIL = re.compile(r"(https?://[^\s?#\"'<>]+)(?:[?#][^\s\"'<>]*)?", re.IGNORECASE)
 # RFC 9110 8.3.1, without quoted values: it becomes a header, and part of a command line.
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(?:; ?[\w.+-]{1,80}=[\w.+-]{1,80}){0,8}", re.ASCII)
 
@@ -54,11 +48,6 @@ def log_type_word(value: Any) -> str:
 def is_media_type(text: str) -> bool:
     """Whether a text is a content type such as `image/png` or `text/plain; charset=utf-8`."""
     return _MEDIA_TYPE.fullmatch(text) is not None
-
-
-def without_secrets(text: str) -> str:
-    """The text without anything that looks like a key, or like the signature in an address."""
-    return _KEY.sub("[key]", _URL_TAIL.sub(r"\1", text))
 
 
 def _word(value: Any, words: tuple[str, ...], name: str) -> str:

@@ -11,7 +11,7 @@ import anyio
 
 from inferencesh_mcp.caller import caller
 from inferencesh_mcp.errors import Conflict, InferenceError, NotFound
-from inferencesh_mcp.extensions.standing import Standing, headline
+from inferencesh_mcp.extensions.kinds import Standing, headline
 from inferencesh_mcp.flows import Counting, running
 from inferencesh_mcp.tools.listing import batch
 from inferencesh_mcp.tools.previewing import shown

@@ -1,7 +1,7 @@
 """MCP tasks: a client that declares them follows what lasts by itself, by polling, instead of waiting for the answer.
 
 Optional always: nothing needs it, and for any other client nothing changes. Nothing is kept here either: the id of an
-MCP task is all there is to know of it (`sealing`), and how it stands is read upstream each time (`standing`).
+MCP task is all there is to know of it (`sealing`), and how it stands is read upstream each time (`kinds`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pydantic import Field
 
 from inferencesh_mcp.caller import principal_of
 from inferencesh_mcp.errors import InferenceError, InvalidInput, NotFound
+from inferencesh_mcp.extensions.kinds import Standing, headline
 from inferencesh_mcp.extensions.sealing import LASTS, Expired, Held, NotOurs, Sealer
-from inferencesh_mcp.extensions.standing import Standing, headline
 from inferencesh_mcp.tools.lasting import HandedOver
 from inferencesh_mcp.tools.showing import error_of
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mcp_types import CallToolRequestParams
 
     from inferencesh_mcp.caller import Ctx, Shared
-    from inferencesh_mcp.extensions.standing import Lasting
+    from inferencesh_mcp.extensions.kinds import Lasting
 
     Request = ServerRequestContext[Shared, Any]
 

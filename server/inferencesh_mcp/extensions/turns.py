@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from inferencesh_mcp.caller import caller
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput
-from inferencesh_mcp.extensions.standing import Standing, headline
+from inferencesh_mcp.extensions.kinds import Standing, headline
 from inferencesh_mcp.tools.telling import told
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import anyio
 from mcp import MCPError
 from mcp_types import INVALID_PARAMS, Annotations, ListResourcesResult, Resource
 
-from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.errors import InferenceError
+from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.resources.templates import CHAT, FILE, SESSION, TASK, Template
 from inferencesh_mcp.tools.tasks import line_of
 

@@ -12,9 +12,9 @@ from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
 from inferencesh_mcp.api.problems import DASHBOARD
-from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.errors import InvalidInput, RequirementsNotMet
+from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.lasting import handed_over, hands_over

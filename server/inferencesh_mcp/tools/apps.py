@@ -10,12 +10,12 @@ from pydantic import Field
 
 from inferencesh_mcp.api.models import App, Estimate, RunRequest
 from inferencesh_mcp.api.refs import AppRef
-from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.flows import running
 from inferencesh_mcp.flows.batching import run_many
 from inferencesh_mcp.flows.preparing import Wanted, function_of, version_of
+from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools import describing
 from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.fitting import fitted

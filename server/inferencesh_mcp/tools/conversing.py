@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.turns import Approval, ClientTool, Form, SignIn
 from inferencesh_mcp.api.widgets import widget_form, widget_text
-from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.flows.outputs import OutputFile
+from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools.fitting import fitted
 from inferencesh_mcp.tools.showing import FileLink, answer
 

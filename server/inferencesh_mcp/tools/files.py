@@ -9,11 +9,11 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from inferencesh_mcp.api.models import File
-from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.errors import InvalidInput, NotFound
 from inferencesh_mcp.flows import saving, uploading
 from inferencesh_mcp.flows.sources import from_base64
+from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.offering import offer

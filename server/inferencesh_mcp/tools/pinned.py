@@ -13,11 +13,11 @@ from pydantic import Field
 
 from inferencesh_mcp.api.models import App
 from inferencesh_mcp.api.refs import AppRef
-from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.caller import Ctx
 from inferencesh_mcp.errors import SchemaUnusable
 from inferencesh_mcp.flows.preparing import Wanted, function_of
 from inferencesh_mcp.pins import Pin
+from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.schemas import compiled_input, compiled_output
 from inferencesh_mcp.tools import apps
 from inferencesh_mcp.tools.offering import BridgeTool

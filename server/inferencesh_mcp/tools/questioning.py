@@ -13,7 +13,7 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult
 from inferencesh_mcp.api.agents import Chats, WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.turns import Approval, Form, Pending
 from inferencesh_mcp.api.widgets import FormField, WidgetForm, widget_form
-from inferencesh_mcp.api.words import clean
+from inferencesh_mcp.plaintext import clean
 
 FASTEST = 0.3  # seconds: a host that declines sooner asked nobody
 ALWAYS = "always allow in this chat"

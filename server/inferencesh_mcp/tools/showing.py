@@ -10,9 +10,9 @@ from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
 from pydantic import BaseModel
 
 from inferencesh_mcp.api.addresses import path_of
-from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.errors import InferenceError, InvalidInput, PaymentRequired
 from inferencesh_mcp.flows.outputs import output_files
+from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools.fitting import Fitted, as_json, cleaned, fitted, parts, tokens, visible
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.api.refs import AppRef
-from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.flows import Caller, running
+from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.fitting import fitted
 from inferencesh_mcp.tools.offering import offer

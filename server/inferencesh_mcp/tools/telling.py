@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 from inferencesh_mcp.api.models import Task
-from inferencesh_mcp.api.words import clean
 from inferencesh_mcp.flows import Counting, Moving, Speaking
 from inferencesh_mcp.flows.grouping import ungrouped
+from inferencesh_mcp.plaintext import clean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -1,6 +1,6 @@
 """The HTTP face: MCP on /mcp, stateless, for any number of callers and replicas.
 
-`doors` says who may come in, `hosts` by which name, `gate` how many at once; `connections` cuts off who is too slow, and
+`auth` says who may come in, `hosts` by which name, `gate` how many at once; `connections` cuts off who is too slow, and
 `serving` starts and ends it all.
 """
 
@@ -12,12 +12,12 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.responses import PlainTextResponse
 
 from inferencesh_mcp.flows.stopping import Stopping
-from inferencesh_mcp.web.doors import door
+from inferencesh_mcp.web.auth import door
 from inferencesh_mcp.web.gate import Gate, Shares
 from inferencesh_mcp.web.hosts import LOOPBACK, Named
-from inferencesh_mcp.web.joining import Joined
 from inferencesh_mcp.web.metrics import Metrics
 from inferencesh_mcp.web.tokens import Tokens
+from inferencesh_mcp.web.tracing import Joined
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer

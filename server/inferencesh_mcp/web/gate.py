@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from inferencesh_mcp.flows.stopping import Stopping
-    from inferencesh_mcp.web.doors import Door
+    from inferencesh_mcp.web.auth import Door
     from inferencesh_mcp.web.replies import Page
 
 _LISTENS = "subscriptions/listen"

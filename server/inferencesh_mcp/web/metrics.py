@@ -10,7 +10,7 @@ from mcp import MCPError
 from starlette.responses import PlainTextResponse, Response
 
 from inferencesh_mcp.errors import InferenceError, SettingsError
-from inferencesh_mcp.web.doors import bearer
+from inferencesh_mcp.web.bearers import bearer
 from inferencesh_mcp.web.replies import Refused
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 
 from inferencesh_mcp.caller import Visitor
 from inferencesh_mcp.errors import InferenceError, SettingsError
-from inferencesh_mcp.web.doors import operators_bearer
+from inferencesh_mcp.web.bearers import operators_bearer
 from inferencesh_mcp.web.issuer import Issuer
 from inferencesh_mcp.web.replies import Refused
 

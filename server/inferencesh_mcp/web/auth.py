@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from inferencesh_mcp.caller import SANDBOX_KEY, Visitor
 from inferencesh_mcp.errors import SettingsError
 from inferencesh_mcp.web import tokens
-from inferencesh_mcp.web.replies import Refused
+from inferencesh_mcp.web.bearers import OWN_KEY, bearer, operators_bearer, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.settings import Settings
     from inferencesh_mcp.web.replies import Page
 
-OWN_KEY = "x-inference-api-key"
+_HOW = "Send yours as Authorization: Bearer or X-Inference-Api-Key."
 
 # A gateway's tokens, those of other services, and signed ones (JWT): plainly no keys of inference.sh (D-1).
 _FOREIGN = re.compile(tokens.PREFIX + r"|gh[a-z]_|github_pat_|glpat-|sk-|xox|ya29\.|AKIA|[\w-]+\.[\w-]+\.[\w-]*$")
@@ -94,12 +94,12 @@ class CallersKey:
     async def admit(self, headers: Headers) -> Visitor:
         given = {key for key in (bearer(headers), *headers.getlist(OWN_KEY)) if key}
         if len(given) > 1:
-            raise _unknown("key_refused", "The request carries two keys that differ.", _HOW)
+            raise unknown("key_refused", "The request carries two keys that differ.", _HOW)
         key = given.pop() if given else self._nobody
         if key is None:
-            raise _unknown("key_missing", "No inference.sh key was sent.", _HOW)
+            raise unknown("key_missing", "No inference.sh key was sent.", _HOW)
         if _FOREIGN.match(key) or not _WORD.fullmatch(key) or not key.startswith(self._prefixes or ""):
-            raise _unknown("key_refused", "That is not a key of inference.sh.", _HOW)
+            raise unknown("key_refused", "That is not a key of inference.sh.", _HOW)
         return Visitor(name=f"key:{hashlib.sha256(key.encode()).hexdigest()}", key=key)
 
     def pages(self) -> dict[str, Page]:
@@ -115,46 +115,8 @@ class GatewayTokens:
     async def admit(self, headers: Headers) -> Visitor:
         name = self._known.name(operators_bearer(headers))
         if name is None:
-            raise _unknown("token_refused", "That is not a token of this server.", "Ask its operator for one.")
+            raise unknown("token_refused", "That is not a token of this server.", "Ask its operator for one.")
         return Visitor(name=f"token:{name}", key=self._key)
 
     def pages(self) -> dict[str, Page]:
         return {}
-
-
-def bearer(headers: Headers) -> str | None:
-    """The one bearer token of a request; None where there is none.
-
-    Raises:
-        Refused: two that differ, or another scheme.
-    """
-    found: set[str] = set()
-    for value in headers.getlist("authorization"):
-        scheme, _, token = value.strip().partition(" ")
-        if scheme and scheme.lower() != "bearer":
-            raise _unknown("key_refused", "Authorization must be a Bearer.", "")
-        found |= {token.strip()} - {""}
-    if len(found) > 1:
-        raise _unknown("key_refused", "The request carries two tokens that differ.", "")
-    return found.pop() if found else None
-
-
-def operators_bearer(headers: Headers) -> str:
-    """The token of a caller who has no say in which key inference.sh is called with.
-
-    Raises:
-        Refused: none, or a key of their own beside it, which would have to be ignored.
-    """
-    if OWN_KEY in headers:
-        raise _unknown("key_refused", "This server calls inference.sh with its operator's key, and takes no other.", "")
-    token = bearer(headers)
-    if token is None:
-        raise _unknown("token_missing", "No token was sent.", "Send it as Authorization: Bearer.")
-    return token
-
-
-_HOW = "Send yours as Authorization: Bearer or X-Inference-Api-Key."
-
-
-def _unknown(code: str, message: str, how: str) -> Refused:
-    return Refused(status=401, code=code, message=f"{message} {how}".strip(), headers={"WWW-Authenticate": "Bearer"})

@@ -1,4 +1,4 @@
-"""The pinned apps as tools: made from what the API or the disk tells of the apps, and kept up with it.
+"""The pinned apps as tools: made from what the API or the disk tells of the apps, kept up with it, and listed with the others.
 
 Whose key reads the apps? On stdio the person's own, in the background, from the first message on. Over HTTP nobody's but
 each caller's: within the request that lists the tools, and only apps that are public become tools, so that the list
@@ -10,28 +10,33 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 from mcp.server.subscriptions import ToolsListChanged
 
-from inferencesh_mcp.api.words import clean
+from inferencesh_mcp.caller import Shared, caller
 from inferencesh_mcp.errors import InferenceError, KeyMissing, KeyRefused, NotFound, Unavailable
 from inferencesh_mcp.flows.grouping import ungrouped
 from inferencesh_mcp.flows.keeping import Kept
+from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.tools.showing import failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from anyio.abc import TaskGroup
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.subscriptions import SubscriptionBus
+    from mcp_types import CallToolResult, InputRequiredResult
+    from mcp_types import Tool as Listed
 
     from inferencesh_mcp.api.models import App
     from inferencesh_mcp.api.refs import AppRef
-    from inferencesh_mcp.caller import Shared
     from inferencesh_mcp.flows import Caller
     from inferencesh_mcp.pins import Pin
-    from inferencesh_mcp.settings import Settings
     from inferencesh_mcp.tools.pinned import PinnedTool
 
 PATIENCE = 3.0  # seconds that a list waits for apps; hosts give a start 30 s, and this is not all of it
@@ -88,7 +93,7 @@ class Pinned:
         if self._begun or self._shared is None:
             return
         self._begun = True
-        who.catalogue.watch(self._apps, self._hear, _disk(self._shared.settings))
+        who.catalogue.watch(self._apps, self._hear, _disk(self._shared))
         self._shared.group.start_soon(self._keep_up, who)
 
     async def wait(self) -> None:
@@ -208,8 +213,46 @@ class Pinned:
             await bus.publish(ToolsListChanged())
 
 
-def _disk(settings: Settings) -> Kept | None:
+class Bridge(MCPServer[Shared]):
+    """The SDK's server, with tools that come and go."""
+
+    def __init__(self, name: str, *, pins: Sequence[Pin], **given: Any) -> None:
+        super().__init__(name, **given)
+        self.pinned = Pinned(pins)
+        if pins:
+            self.middleware.append(self._see_to_the_pinned)
+
+    async def list_tools(self) -> list[Listed]:
+        return [*await super().list_tools(), *(tool.listed for tool in self.pinned.tools)]
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Shared, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        if context is None or name not in self.pinned.names:
+            return await super().call_tool(name, arguments, context)
+        if tool := self.pinned.tool(name):
+            return cast("CallToolResult | InputRequiredResult", await tool.run(arguments, context))
+        return failure(self.pinned.why_not(name))
+
+    async def _see_to_the_pinned(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Have the apps read by the time that a message needs them."""
+        needed = ctx.method == "tools/list" or (ctx.method == "tools/call" and self._is_missing(ctx.params))
+        who = caller(Context(request_context=ctx, mcp_server=self)) if needed or ctx.request is None else None
+        if who and ctx.request is None:
+            self.pinned.begin(who)
+        if who and needed:
+            await (self.pinned.wait() if ctx.request is None else self.pinned.read_for(who))
+        return await call_next(ctx)
+
+    def _is_missing(self, params: Any) -> bool:
+        """Whether a call is for a pinned app that is not known yet: another replica may have listed it."""
+        name = params.get("name") if params else None
+        return name in self.pinned.names and not self.pinned.tool(name)
+
+
+def _disk(shared: Shared) -> Kept | None:
     """Where apps are kept; nowhere for the sandbox inside this process, which has another address at every start."""
+    settings = shared.settings
     if settings.sandbox:
         return None
     key = settings.api_key.get_secret_value() if settings.api_key else ""
