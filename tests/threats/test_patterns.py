@@ -318,6 +318,6 @@ PINNING = {
 def test_a19_a_schema_of_an_app_cannot_make_its_check_slow(name: str) -> None:
     """Whoever publishes an app chooses its schema: a pattern in it is not ours to try on everybody's time (T-18)."""
     given = {"a": "a" * 40 + "!", "a" * 40 + "!": "a", "b": [{"n": at % 977} for at in range(1_500)]}
-    for check in (checking.problems, checking.fits, repairing.repaired):
+    for check in (checking.problems, repairing.repaired):
         with quickly(name, 2 * MOST):
             check(PINNING[name], given)
