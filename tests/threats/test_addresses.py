@@ -272,3 +272,31 @@ async def test_t10_a_file_is_moved_without_the_key(connect: Connect, upstream: U
     assert 2 + 2 + 1 <= len(moved)
     assert {""} == {asked.caller for asked in moved}
     assert KEY not in drawn.model_dump_json()
+
+
+@pytest.mark.parametrize("way", [Way("memory", "2026")], ids=str)
+async def test_x48_a_name_that_changes_its_address_is_connected_to_where_it_was_checked(
+    connect: Connect, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name's first answer is public, every later one leads here: the connection goes to the first, by its number."""
+    answers = iter(["93.184.216.34"])
+    asked: list[str] = []
+    reached: list[str] = []
+
+    async def resolve(host: str, port: int, **_: Any) -> list[Any]:
+        asked.append(host)
+        return [(2, 1, 6, "", (next(answers, "127.0.0.1"), port))]
+
+    async def reach(remote_host: str, **_: Any) -> Any:
+        reached.append(str(remote_host))
+        raise OSError("nobody leaves this machine")
+
+    monkeypatch.setattr(anyio, "getaddrinfo", resolve)
+    async with connect() as client:
+        monkeypatch.setattr(anyio, "connect_tcp", reach)
+        result = await client.call_tool("file_upload", {"source": f"https://turns.example:{tripwire.port}/x"})
+
+    assert error(result)["code"]
+    assert ["turns.example"] == asked[:1]
+    assert {"93.184.216.34"} == set(reached)
+    assert [] == tripwire.touched

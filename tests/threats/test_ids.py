@@ -6,10 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from mcp import MCPError
+from mcp_types import PromptReference, ResourceTemplateReference
 
 from inferencesh_mcp.flows import starting
 from inferencesh_mcp.sandbox.faults import Status
 from tests.conftest import Connect, Upstream, Way
+from tests.extensions.following import following
 from tests.faults.hosts import error, over, told
 
 pytestmark = pytest.mark.anyio
@@ -121,3 +124,44 @@ async def test_t11_an_id_that_the_platform_made_up_is_no_better(
     assert error(result)["outcome"] == ("started" if hostile else "unknown")
     assert error(result)["retry_safe"] is False
     assert "error" in told(result)
+
+
+@over(Way("memory", "2026"))
+async def test_t11_nor_by_the_ways_around_the_tools(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+    """Completion, prompts and MCP tasks: what is typed there is searched for in a body, or is nothing at all."""
+    ledger = upstream.sandbox.ledger
+    async with following(way, environ) as follower:
+        client = follower.client
+        for hostile in HOSTILE:
+            if hostile == "\ud800":
+                continue  # it is no UTF-8: it cannot leave the client
+            for template in (
+                "inference://tasks/{id}",
+                "inference://apps/{namespace}/{name}",
+                f"inference://{hostile[:80]}",
+            ):
+                for name in ("id", "name"):
+                    await client.complete(ResourceTemplateReference(uri=template), {"name": name, "value": hostile})
+            await client.complete(PromptReference(name="run_app"), {"name": "app", "value": hostile})
+            await client.get_prompt("run_app", {"goal": "x", "app": hostile})
+            for method in ("tasks/get", "tasks/cancel"):
+                with pytest.raises(MCPError):
+                    await follower.ask(method, hostile)
+
+    assert {"/apps/list", "/tasks/list"} == {asked.path for asked in ledger.requests()}
+    assert () == ledger.starts == ledger.cancels
+
+
+@over(Way("memory", "2026"))
+async def test_t11_what_a_pinned_app_is_given_is_its_input(connect: Connect, upstream: Upstream) -> None:
+    """Whatever it looks like, it goes into the body of the one run, as it is."""
+    async with connect(INFERENCE_PIN="draw=sandbox/draw", INFERENCE_INLINE_MEDIA="never") as client:
+        for hostile in sendable(Way("http", "2026"))[::9]:
+            result = await client.call_tool("draw", {"prompt": hostile[:4000], "width": 16, "height": 16})
+            assert told(result), hostile
+
+    paths = {asked.path for asked in upstream.sandbox.ledger.requests()}
+    tasks = {f"/tasks/{start.task_id}" for start in upstream.sandbox.ledger.starts}
+    assert {path for path in paths if not any(path.startswith(task) for task in tasks)} <= {
+        "/apps/run", "/apps/sandbox/echo", "/apps/sandbox/draw"
+    }  # fmt: skip
