@@ -130,6 +130,18 @@ def test_a_schema_made_to_do_harm_does_none(name: str, monkeypatch: pytest.Monke
     assert time.process_time() - began < 5, "of CPU, on a machine that is busy"
 
 
+def test_what_is_never_taken_is_told() -> None:
+    """A schema may be `false`: of a field that must not be there, or of a whole branch."""
+    for schema in (
+        {"properties": {"a": False}},
+        {"properties": {"a": {"anyOf": [False, False]}}},
+        {"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": False}},
+    ):
+        assert ["the app's schema takes no value where you gave 1"] == problems(schema, {"a": 1})
+    whole = problems({"if": {"required": ["a"]}, "then": False}, {"a": 1})
+    assert ['the app\'s schema takes no value where you gave {"a": 1}'] == whole
+
+
 def test_what_cannot_be_judged_is_left_to_the_app() -> None:
     """A reference that leads nowhere, a pattern, a schema that is none: the rest of it counts all the same."""
     schema = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 
 import pytest
@@ -77,8 +78,15 @@ async def test_the_list_ends(environ: dict[str, str], monkeypatch: pytest.Monkey
     assert MOST_PAGES == pages
 
 
+def encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
 @over(*MEMORY)
-@pytest.mark.parametrize("cursor", ["nonsense", "e30=", "WzEsIDJd", "é", "x" * 20_000])
+@pytest.mark.parametrize(
+    "cursor",
+    ["nonsense", "e30=", "WzEsIDJd", "é", "x" * 20_000, *map(encoded, ("[" * 5_000, "[1e400, {}]", "[Infinity, {}]"))],
+)
 async def test_a_cursor_of_nobodys_is_refused(connect: Connect, cursor: str) -> None:
     """With a sentence, and nothing is asked of the platform for it."""
     async with connect() as client:

@@ -310,6 +310,14 @@ PINNING = {
         "$defs": {f"L{at}": {"allOf": [{"$ref": f"#/$defs/L{at + 1}"}] * 2} for at in range(24)} | {"L24": {"type": "object"}},
     },
     "a reference to itself": {"$ref": "#"},
+    "a union of itself": {
+        "properties": {"a": {"$ref": "#/$defs/A"}},
+        "$defs": {"A": {"anyOf": [{"$ref": "#/$defs/A"}] * 1_000, "items": {"$ref": "#/$defs/A"}}},
+    },
+    "many fields of many kinds": {
+        "properties": {f"f{at}": {"$ref": "#/$defs/A"} for at in range(300)},
+        "$defs": {"A": {"oneOf": [{"$ref": "#/$defs/B"}] * 300}, "B": {"enum": [str(at) for at in range(300)]}},
+    },
     "unique values": {"type": "object", "properties": {"b": {"type": "array", "uniqueItems": True}}},
 }  # fmt: skip
 
@@ -318,6 +326,6 @@ PINNING = {
 def test_a19_a_schema_of_an_app_cannot_make_its_check_slow(name: str) -> None:
     """Whoever publishes an app chooses its schema: a pattern in it is not ours to try on everybody's time (T-18)."""
     given = {"a": "a" * 40 + "!", "a" * 40 + "!": "a", "b": [{"n": at % 977} for at in range(1_500)]}
-    for check in (checking.problems, repairing.repaired):
+    for check in (checking.problems, repairing.repaired, lambda schema, _: describing.fields(schema)):
         with quickly(name, 2 * MOST):
             check(PINNING[name], given)

@@ -179,7 +179,9 @@ def _nearest(error: ValidationError) -> ValidationError:
 
 def _sentences(error: ValidationError) -> list[str]:
     where = ".".join(str(step) for step in error.absolute_path) or "input"
-    schema = cast("Schema", error.schema)  # a bare true or false breaks none of the rules below
+    if error.schema is False:  # the library does not say where
+        return [f"the app's schema takes no value where you gave {_short(error.instance)}"]
+    schema = cast("Schema", error.schema)  # a bare true breaks no rule
     fields = cast("dict[str, Schema]", schema.get("properties") or {})
     rule: Any = error.validator_value
     match error.validator:

@@ -15,6 +15,7 @@ import anyio
 from mcp import MCPError
 from mcp_types import INVALID_PARAMS, Annotations, ListResourcesResult, Resource
 
+from inferencesh_mcp.api.strictjson import parse
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.resources.templates import CHAT, FILE, SESSION, TASK, Template
@@ -136,7 +137,7 @@ def _position(cursor: str | None, offered: set[str]) -> tuple[int, dict[str, str
     if not cursor:
         return 1, {name: "" for name in SECTIONS if name in offered}
     try:
-        page, after = json.loads(base64.urlsafe_b64decode(cursor[:10_000]))
+        page, after = parse(base64.urlsafe_b64decode(cursor[:10_000]))
         known = {str(name): str(text) for name, text in after.items() if name in SECTIONS and name in offered}
         return min(max(int(page), 1), MOST_PAGES), known
     except (ValueError, TypeError, AttributeError) as exc:

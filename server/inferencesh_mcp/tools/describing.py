@@ -10,16 +10,20 @@ from inferencesh_mcp.flows.checking import expected
 from inferencesh_mcp.plaintext import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from inferencesh_mcp.api.models import AppVersion, Estimate
 
 MOST_ABOUT = 160  # characters of a field's description
+MOST_PARTS = 2_000  # of a schema that are looked at: where references have more and more in them there is no other end
 
 
 def fields(schema: dict[str, Any]) -> list[str]:
     """Say each field in a line: name, `*` where it is required, what it takes, its default, what it is for."""
     required = set(map(str, items(schema.get("required"))))
     named = _object(schema.get("properties"))
-    return [_field(name, _resolved(part, schema), name in required) for name, part in named.items()]
+    left = iter(range(MOST_PARTS))
+    return [_field(name, _resolved(part, schema, left), name in required) for name, part in named.items()]
 
 
 def _field(name: str, part: dict[str, Any], required: bool) -> str:
@@ -33,22 +37,29 @@ def _object(value: Any) -> dict[str, Any]:
     return value if is_object(value) else {}
 
 
-def _resolved(given: Any, root: dict[str, Any], depth: int = 0) -> dict[str, Any]:
-    """The field with its references followed, two levels deep: enough to say what it takes."""
+def _resolved(given: Any, root: dict[str, Any], left: Iterator[int], depth: int = 0) -> dict[str, Any]:
+    """The field with its references followed, two levels deep: enough to say what it takes. Nothing where no part is left."""
+    if next(left, None) is None:
+        return {}
     part = _object(given)  # `true` is a schema too, and anything may stand where one should
     if isinstance(ref := part.get("$ref"), str) and depth < 4:
         name = ref.rpartition("/")[2]
         target = _object(root.get("$defs")).get(name)
-        part = {**_resolved(target, root, depth + 1), **{key: value for key, value in part.items() if key != "$ref"}}
+        part = {
+            **_resolved(target, root, left, depth + 1),
+            **{key: value for key, value in part.items() if key != "$ref"},
+        }
     unions = {
         key: [
-            _resolved(branch, root, depth + 1) for branch in items(part[key]) if _object(branch).get("type") != "null"
+            _resolved(branch, root, left, depth + 1)
+            for branch in items(part[key])
+            if _object(branch).get("type") != "null"
         ]
         for key in ("anyOf", "oneOf")
         if is_array(part.get(key))
     }
     inner = (
-        {"items": _resolved(part["items"], root, depth + 1)}
+        {"items": _resolved(part["items"], root, left, depth + 1)}
         if isinstance(part.get("items"), dict) and depth < 4
         else {}
     )
