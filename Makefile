@@ -49,7 +49,7 @@ bundle: manifests ## Pack the desktop bundle: dist/inferencesh-mcp-*.mcpb
 bench: $(READY) ## Measure, each figure as a ratio in one run
 	@$(BIN)/python -m tests.benchmarks
 
-generate: $(READY) ## Write the tools' contract and the README's tables anew
+generate: $(READY) ## Write the tools' contract, the pages' tables and the manifests anew
 	@$(BIN)/python -m tests.generated
 
 lock: $(READY) ## Choose versions anew

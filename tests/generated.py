@@ -1,4 +1,4 @@
-"""What is written by the code about itself: the tools' contract, the tables of the README, and `manifests/`.
+"""What is written by the code about itself: the tools' contract, the tables of the README and of `docs/`, and `manifests/`.
 
 `make generate` writes it anew; the tests fail where it is stale, so that every change of a contract is seen in a diff.
 """
@@ -14,11 +14,14 @@ import anyio
 from inferencesh_mcp.app import OFFERS, build
 from inferencesh_mcp.resources.templates import TEMPLATES
 from inferencesh_mcp.settings import PREFIX, SECRETS, Settings
+from inferencesh_mcp.settings.kinds import allowed
 from tests.manifests import FOLDER, badges, host_table, manifests
 
 ROOT = Path(__file__).parent.parent
 CONTRACT = ROOT / "tests" / "contract"
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs" / "http.md")
+"""What is written for people, with tables that the code writes."""
 
 
 def contract() -> dict[str, Any]:
@@ -32,12 +35,13 @@ def as_file(tool: Any) -> str:
 
 
 def tables() -> dict[str, str]:
-    """The README's tables by the name in their markers."""
+    """The tables of the pages by the name in their markers."""
     return {
         "tools": _tools(),
         "resources": _resources(),
         "prompts": _prompts(),
-        "settings": _settings(),
+        "settings": _settings(http=False),
+        "http-settings": _settings(http=True),
         "badges": badges(),
         "hosts": host_table(),
     }
@@ -62,13 +66,16 @@ def _prompts() -> str:
     return "\n".join(["| prompt | what it asks for | arguments |", "|---|---|---|", *rows])
 
 
-def _settings() -> str:
+def _settings(*, http: bool) -> str:
+    """Those of `http` alone, or all others."""
     rows = []
     for name, field in Settings.model_fields.items():
         extra: Any = field.json_schema_extra
+        if extra["http"] is not http:
+            continue
         flag = "" if name in SECRETS else f"`--{name.replace('_', '-')}`"
         rows.append(
-            f"| `{PREFIX}{name.upper()}` | {flag} | {_default(field.default)} | {field.description} | {extra['allowed']} |"
+            f"| `{PREFIX}{name.upper()}` | {flag} | {_default(field.default)} | {field.description} | {allowed(field)} |"
         )
     return "\n".join(["| variable | flag | default | what it does | allowed |", "|---|---|---|---|---|", *rows])
 
@@ -89,6 +96,8 @@ def with_tables(text: str) -> str:
     """The text with what stands between each pair of markers written anew."""
     for name, table in tables().items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if start not in text:
+            continue
         before, _, rest = text.partition(start)
         _, _, after = rest.partition(end)
         text = f"{before}{start}\n{table}\n{end}{after}"
@@ -104,7 +113,8 @@ def write() -> None:
     for path, text in manifests(contract()).items():
         (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
         (FOLDER / path).write_text(text, encoding="utf-8")
-    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

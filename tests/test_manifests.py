@@ -16,7 +16,7 @@ from inferencesh_mcp import __version__
 from inferencesh_mcp.cli import HOSTS as NAMES
 from inferencesh_mcp.hosts import HOSTS, KEY, Host, documents
 from inferencesh_mcp.settings import PREFIX, Settings
-from tests.generated import README, ROOT, contract
+from tests.generated import PAGES, README, ROOT, contract
 from tests.manifests import DESCRIPTION, FOLDER, REGISTERED, UVX, manifests
 
 VARIABLES = {PREFIX + name.upper() for name in Settings.model_fields}
@@ -52,8 +52,11 @@ def test_the_version_is_this_one_wherever_there_is_one(name: str) -> None:
 
 
 def test_every_variable_that_is_named_anywhere_is_a_setting() -> None:
-    """In all of `manifests/`, and in the README."""
-    texts = [README.read_text("utf-8"), *(path.read_text("utf-8") for path in FOLDER.rglob("*") if path.is_file())]
+    """In all of `manifests/`, and on every page."""
+    texts = [
+        *(page.read_text("utf-8") for page in PAGES),
+        *(path.read_text("utf-8") for path in FOLDER.rglob("*") if path.is_file()),
+    ]
 
     assert set() == {name for text in texts for name in re.findall(r"\bINFERENCE_[A-Z_]+\b", text)} - VARIABLES
 
@@ -61,10 +64,11 @@ def test_every_variable_that_is_named_anywhere_is_a_setting() -> None:
 def test_every_tool_that_is_named_anywhere_is_a_tool() -> None:
     tools = contract()
     named = {tool["name"]: tool["description"] for tool in read("mcpb/manifest.json")["tools"]}
-    in_readme = set(re.findall(r"`((?:app|task|file|session|agent|chat)_\w+)[`(]", README.read_text("utf-8")))
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    on_pages = set(re.findall(r"`((?:app|task|file|session|agent|chat)_\w+)[`(]", text))
 
     assert {name: tool["description"] for name, tool in tools.items()} == named
-    assert set() == in_readme - set(tools) - {"task_id", "chat_id", "session_id", "file_id"}
+    assert set() == on_pages - set(tools) - {"task_id", "chat_id", "session_id", "file_id"}
 
 
 @pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
@@ -111,7 +115,7 @@ def test_a_secret_is_marked_as_one_wherever_it_can_be() -> None:
 def test_the_readme_names_every_host_and_only_commands_that_there_are() -> None:
     from inferencesh_mcp.cli import _group
 
-    text = README.read_text("utf-8")
+    text = "".join(page.read_text("utf-8") for page in PAGES)
     named = re.findall(r"inferencesh-mcp install ([a-z-]+)", _between("hosts"))
     commands = {
         name for name in re.findall(r"inferencesh-mcp ([a-z]+)\b", text) if name not in {"install", "uninstall"}
@@ -133,11 +137,11 @@ def test_what_the_bundle_is_packed_from_is_there() -> None:
 
 
 def test_every_file_that_a_page_names_is_there() -> None:
-    """The README, SECURITY.md and CONTRIBUTING.md."""
-    pages = {name: (ROOT / name).read_text("utf-8") for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md")}
-    linked = {(page, name) for page, text in pages.items() for name in re.findall(r"\]\(([^)#:]+)\)", text)}
-    told = {
-        (page, name) for page, text in pages.items() for name in re.findall(r"`((?:tests|manifests)/[\w./-]*)`", text)
+    """The README, those of `docs/`, SECURITY.md and CONTRIBUTING.md. Links go from the page, all other names from the root."""
+    pages = {page: page.read_text("utf-8") for page in (*PAGES, ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md")}
+    linked = {
+        page.parent / name for page, text in pages.items() for name in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
     }
+    told = {ROOT / name for text in pages.values() for name in re.findall(r"`((?:tests|manifests)/[\w./-]*)`", text)}
 
-    assert [] == [where for where in linked | told if not (ROOT / where[1]).exists()]
+    assert [] == [path for path in linked | told if not path.exists()]

@@ -139,7 +139,7 @@ def http(settings: Settings, host: str, port: int) -> None:
 @click.argument("name")
 def token(name: str) -> None:
     """Make a token for a caller of `http`: shown once, and kept by the server as a hash."""
-    from inferencesh_mcp.settings import TOKEN
+    from inferencesh_mcp.settings.kinds import TOKEN
     from inferencesh_mcp.web import tokens
 
     made = tokens.mint()

@@ -58,7 +58,7 @@ def read(given: Sequence[str], file: Path | None) -> Tokens:
 
 
 def _lines(file: Path) -> list[str]:
-    from inferencesh_mcp.settings import TOKEN
+    from inferencesh_mcp.settings.kinds import TOKEN
 
     try:
         text = file.read_text(encoding="utf-8")

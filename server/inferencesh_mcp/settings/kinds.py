@@ -1,0 +1,118 @@
+"""What a setting may hold: each kind is read from text, held to its rule, and can say in words what is allowed."""
+
+from __future__ import annotations
+
+import os
+import re
+from ipaddress import ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic.fields import FieldInfo
+
+SHORTEST_STATE_KEY = 32  # bytes: what AES-256 takes
+
+# A gateway's token by its holder's name and its own SHA-256 (see `web.tokens`).
+TOKEN = re.compile(r"[\w.@-]{1,64}:[0-9a-fA-F]{64}", re.ASCII)
+
+
+def setting(default: Any, about: str, *, allowed: str = "", http: bool = False, **limits: Any) -> Any:
+    """A field of `Settings`. `allowed` is said where its type and limits do not say it; `http` is for those of `http` alone."""
+    return Field(default=default, description=about, json_schema_extra={"allowed": allowed, "http": http}, **limits)
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a setting may hold, in words."""
+    extra: Any = field.json_schema_extra
+    if extra["allowed"]:
+        return str(extra["allowed"])
+    if field.annotation is bool:
+        return "true or false"
+    if get_origin(field.annotation) is Literal:
+        *others, last = get_args(field.annotation)
+        return f"{', '.join(others)} or {last}"
+    limits = {name: getattr(one, name) for one in field.metadata for name in ("ge", "le") if hasattr(one, name)}
+    return f"a {'whole ' if field.annotation is int else ''}number from {limits['ge']} to {limits['le']}"
+
+
+def _split(separator: str) -> BeforeValidator:
+    def split(value: Any) -> Any:
+        return [part.strip() for part in value.split(separator) if part.strip()] if isinstance(value, str) else value
+
+    return BeforeValidator(split)
+
+
+LISTED = _split(",")
+LISTED_AS_PATHS = _split(os.pathsep)
+
+
+def _must(rule: Callable[[Any], Any]) -> AfterValidator:
+    def held(value: Any) -> Any:
+        if not rule(value):
+            raise ValueError
+        return value
+
+    return AfterValidator(held)
+
+
+def _secure(url: str) -> bool:
+    """The key goes there (threat T-27): https, or plain http to this machine only."""
+    parts = urlsplit(url)
+    local = parts.hostname in {"127.0.0.1", "::1", "localhost"}
+    return (
+        parts.scheme in ({"https", "http"} if local else {"https"}) and bool(parts.hostname) and "@" not in parts.netloc
+    )
+
+
+def _narrow(folder: Path) -> bool:
+    """A root or a whole home folder is no limit at all (threat T-12)."""
+    too_wide = {Path(os.path.realpath(Path.home())), Path(folder.anchor)}
+    return folder.is_absolute() and Path(os.path.realpath(folder)) not in too_wide
+
+
+def _network(text: str) -> bool:
+    """No network stands for everything."""
+    try:
+        return ip_network(text, strict=False).prefixlen > 0
+    except ValueError:
+        return False
+
+
+def _safe_state_keys(keys: tuple[SecretStr, ...]) -> bool:
+    plain = [key.get_secret_value().encode() for key in keys]
+    return all(len(key) >= SHORTEST_STATE_KEY for key in plain) and len({*plain}) == len(plain)
+
+
+def _secretly(pattern: str) -> AfterValidator:
+    return _must(lambda secret: re.fullmatch(pattern, secret.get_secret_value()))
+
+
+Address = Annotated[str, _must(_secure)]
+ADDRESS = "an https:// address, or http:// on this machine"
+
+File = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser() if isinstance(value, str) else value)]
+Folder = Annotated[File, _must(_narrow)]
+FOLDER = "the absolute path of a folder, neither / nor your home folder itself"
+
+# Header-safe and without white space: a key pasted with a line break must not become a second header.
+Key = Annotated[SecretStr, _secretly(r"[\x21-\x7e]{1,512}")]
+StateKeys = Annotated[tuple[SecretStr, ...], LISTED, _must(_safe_state_keys)]
+RedisUrl = Annotated[SecretStr, _secretly(r"(rediss?://[^/\s]+|unix:///)\S*")]
+
+# No entry of these stands for everything: an empty list lets nobody in (I-21).
+HostName = Annotated[
+    str, _must(re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?").fullmatch), AfterValidator(str.lower)
+]
+Origin = Annotated[
+    str,
+    _must(re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?|[a-z0-9+.-]+://[a-z0-9._-]+").fullmatch),
+]
+Network = Annotated[str, _must(_network)]
+TokenHash = Annotated[str, _must(TOKEN.fullmatch)]
+Scope = Annotated[str, _must(re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+").fullmatch)]  # RFC 6749 3.3
