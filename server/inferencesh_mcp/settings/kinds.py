@@ -89,8 +89,8 @@ def _safe_state_keys(keys: tuple[SecretStr, ...]) -> bool:
     return all(len(key) >= SHORTEST_STATE_KEY for key in plain) and len({*plain}) == len(plain)
 
 
-def _secretly(pattern: str) -> AfterValidator:
-    return _must(lambda secret: re.fullmatch(pattern, secret.get_secret_value()))
+def _secretly(pattern: re.Pattern[str]) -> AfterValidator:
+    return _must(lambda secret: pattern.fullmatch(secret.get_secret_value()))
 
 
 Address = Annotated[str, _must(_secure)]
@@ -101,18 +101,16 @@ Folder = Annotated[File, _must(_narrow)]
 FOLDER = "the absolute path of a folder, neither / nor your home folder itself"
 
 # Header-safe and without white space: a key pasted with a line break must not become a second header.
-Key = Annotated[SecretStr, _secretly(r"[\x21-\x7e]{1,512}")]
+Key = Annotated[SecretStr, _secretly(re.compile(r"[\x21-\x7e]{1,512}"))]
 StateKeys = Annotated[tuple[SecretStr, ...], LISTED, _must(_safe_state_keys)]
-RedisUrl = Annotated[SecretStr, _secretly(r"(rediss?://[^/\s]+|unix:///)\S*")]
+RedisUrl = Annotated[SecretStr, _secretly(re.compile(r"(rediss?://[^/\s]+|unix:///)\S*"))]
 
 # No entry of these stands for everything: an empty list lets nobody in (I-21).
-HostName = Annotated[
-    str, _must(re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?").fullmatch), AfterValidator(str.lower)
-]
-Origin = Annotated[
-    str,
-    _must(re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?|[a-z0-9+.-]+://[a-z0-9._-]+").fullmatch),
-]
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?|[a-z0-9+.-]+://[a-z0-9._-]+")
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 3.3
+HostName = Annotated[str, _must(_HOST.fullmatch), AfterValidator(str.lower)]
+Origin = Annotated[str, _must(_ORIGIN.fullmatch)]
 Network = Annotated[str, _must(_network)]
 TokenHash = Annotated[str, _must(TOKEN.fullmatch)]
-Scope = Annotated[str, _must(re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+").fullmatch)]  # RFC 6749 3.3
+Scope = Annotated[str, _must(_SCOPE.fullmatch)]
