@@ -13,6 +13,7 @@ from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult
 
 from inferencesh_mcp.sandbox.faults import FinAfter, RstAfter, Swallow
 from tests.conftest import WAYS, Connect, Upstream, Way, connected
+from tests.faults.hosts import MEMORY
 from tests.tools.test_runs import text_of, told
 
 pytestmark = pytest.mark.anyio
@@ -237,6 +238,49 @@ async def test_the_operator_may_let_the_model_decide(connect: Connect, upstream:
 
     assert "answered" == told(decided)["status"]
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_a_model_whose_decision_the_platform_does_not_take_is_given_the_page(
+    connect: Connect, upstream: Upstream
+) -> None:
+    """And is not told to decide again."""
+    async with connect(INFERENCE_APPROVALS="host") as client:
+        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        decision = {"chat_id": result["chat_id"], "invocation_id": result["pending"][0]["id"], "decision": "accept"}
+        decided = await client.call_tool("chat_respond", decision)
+        again = await client.call_tool("chat_respond", decision)
+        now = told(await client.call_tool("chat_get", {"chat_id": result["chat_id"]}))
+
+    assert ("waiting", False) == (told(decided)["status"], decided.is_error)
+    assert result["pending"][0]["page"] in told(decided)["next"]
+    assert result["pending"][0]["page"] in text_of(again)
+    assert "decision=" not in told(decided)["next"] + now["next"]
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_what_keeps_a_message_from_being_sent_says_so(connect: Connect, upstream: Upstream) -> None:
+    async with connect() as client:
+        unread = await chat(client, "hello", agent="sandbox/assistant", files=["/etc/passwd"])
+        unknown = await chat(client, "hello", agent="sandbox/assistant", chat_id="nowhere")
+        odd = {"core_app": {"ref": "sandbox/llm"}, "internal_tools": ["plan"]}
+        strange = await chat(client, "hello", config=odd, output_schema={"type": "object"})
+
+    assert ["file_refused", "not_found", "invalid_input"] == [
+        told(one)["error"]["code"] for one in (unread, unknown, strange)
+    ]
+    for result in (unread, unknown, strange):
+        assert "Nothing was started or charged." in text_of(result)
+    assert not upstream.sandbox.ledger.requests("POST", "/agents/run")
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_why_an_agent_failed_is_told_once(connect: Connect) -> None:
+    async with connect() as client:
+        error = told(await chat(client, "hello", agent="sandbox/failing"))["error"]["message"]
+
+    assert 1 == error.count("the agent failed")
 
 
 async def test_a_turn_that_outlasts_the_wait_is_handed_over(connect: Connect, upstream: Upstream) -> None:

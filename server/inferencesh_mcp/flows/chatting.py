@@ -78,18 +78,23 @@ async def say(caller: Caller, message: Message, report: Report, *, seconds: floa
         OutcomeUnknown: the reply was lost, and the message is not to be found (yet).
     """
     end = time.monotonic() + seconds
+    try:
+        files = await _files(caller, message.files, report)
+        before = await caller.api.chats.chat(message.chat_id) if message.chat_id else None
+    except InferenceError as exc:
+        exc.outcome, exc.retry_safe = "not_started", True
+        raise
     request = AgentRunRequest(
         chat_id=message.chat_id,
         agent=message.agent,
         agent_config=message.config,
         context=message.context,
-        input=MessageInput.of(message.text, await _files(caller, message.files, report)),
+        input=MessageInput.of(message.text, files),
     )
-    if message.chat_id is None:
+    if before is None:
         sent = await _sent(caller, request, None)
         async with _heeded(caller, sent), _states(caller, sent.chat) as states:
             return await _followed(caller, Heard(chat=sent.chat, turn=Turn.of(sent)), states, report, end)
-    before = await caller.api.chats.chat(message.chat_id)
     async with _states(caller, before) as states:
         sent = await _sent(caller, request, before)
         async with _heeded(caller, sent):

@@ -6,14 +6,14 @@ What chats need is imported when the first of them is called: most starts never 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
 from inferencesh_mcp.api.problems import DASHBOARD
 from inferencesh_mcp.caller import Ctx, caller
-from inferencesh_mcp.errors import InvalidInput, RequirementsNotMet
+from inferencesh_mcp.errors import Forbidden, InvalidInput, RequirementsNotMet
 from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.asking import caller_with_roots
@@ -92,7 +92,7 @@ def _message(
         config = {
             **config,
             "output_schema": schema,
-            "internal_tools": {**config.get("internal_tools", {}), "finish": True},
+            "internal_tools": _with_finish(config.get("internal_tools")),
         }
     return Message(
         text=text,
@@ -102,6 +102,13 @@ def _message(
         files=files,
         context=context or None,
     )
+
+
+def _with_finish(given: Any) -> Any:
+    """The internal tools with the one that gives an output; what is none of the kind is refused with the rest."""
+    if given is None or isinstance(given, dict):
+        return {**cast("dict[str, Any]", given or {}), "finish": True}
+    return given
 
 
 @offer("agents", "Get a chat", reads=True)
@@ -131,7 +138,7 @@ async def chat_respond(
     """Give an agent what it waits for: a client tool's result or a form's data. Each is taken once. With neither, the
     person is asked, where the host can."""
     from inferencesh_mcp.flows import chatting
-    from inferencesh_mcp.tools.deciding import can_ask, resumed_chat
+    from inferencesh_mcp.tools.deciding import can_ask, decided_elsewhere, resumed_chat
     from inferencesh_mcp.tools.replying import reply
 
     who = caller(ctx)
@@ -149,7 +156,11 @@ async def chat_respond(
             decision=decision,
             reason=reason,
         )
-        heard = await chatting.respond(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
+        try:
+            heard = await chatting.respond(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
+        except Forbidden as exc:
+            decided_elsewhere(ctx, exc)
+            return await _settled(ctx, who, await chatting.listen(who, chat_id, report, seconds=0), report)
         return await _settled(ctx, who, heard, report)
 
 
@@ -170,10 +181,9 @@ async def _settled(ctx: Ctx, who: Caller, heard: Heard, report: Report) -> CallT
 def shown_turn(ctx: Ctx, heard: Heard) -> CallToolResult:
     """How a turn stands, as this host is told."""
     from inferencesh_mcp.tools.conversing import conversation
-    from inferencesh_mcp.tools.deciding import can_ask, page
+    from inferencesh_mcp.tools.deciding import can_ask, may_decide, page
 
-    may_decide = ctx.request_context.lifespan_context.settings.approvals == "host"
-    return conversation(heard, page=page(ctx, heard.chat.id), may_decide=may_decide, can_ask=can_ask(ctx))
+    return conversation(heard, page=page(ctx, heard.chat.id), may_decide=may_decide(ctx), can_ask=can_ask(ctx))
 
 
 OFFERS = (agent_list, agent_chat, chat_get, chat_respond, chat_stop)

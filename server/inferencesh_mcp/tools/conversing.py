@@ -50,7 +50,10 @@ def conversation(heard: Heard, *, page: str, may_decide: bool, can_ask: bool) ->
         "plan": [f"{step.status}: {clean(step.title, 200)}" for step in heard.chat.agent_data.plan_steps[:20]] or None,
         "output": fitted(heard.chat.output, 4_000).value if heard.over else None,
         "pending": waits or None,
-        "error": {"code": "agent_failed", "message": clean("; ".join(errors) or "The agent gave no reason.", 1000)}
+        "error": {
+            "code": "agent_failed",
+            "message": clean("; ".join(dict.fromkeys(errors)) or "The agent gave no reason.", 1000),
+        }
         if failed
         else None,
         "elapsed_seconds": round(heard.seconds, 1),

@@ -139,6 +139,12 @@ def can_ask(ctx: Ctx) -> bool:
     return asking and capabilities is not None and capabilities.elicitation is not None
 
 
+def may_decide(ctx: Ctx) -> bool:
+    """Whether the operator lets the model decide, and the platform takes its decisions."""
+    shared = ctx.request_context.lifespan_context
+    return shared.settings.approvals == "host" and _principal(ctx) not in shared.decided_elsewhere
+
+
 def askable(ctx: Ctx, heard: Heard) -> list[Question]:
     """The questions of a chat that can be put to the person through this host, oldest first."""
     shared = ctx.request_context.lifespan_context

@@ -9,7 +9,7 @@ from inferencesh_mcp.api.turns import Approval, ClientTool, Form, pending
 from inferencesh_mcp.api.widgets import WidgetForm, widget_form
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound
 from inferencesh_mcp.plaintext import clean
-from inferencesh_mcp.tools.deciding import page
+from inferencesh_mcp.tools.deciding import may_decide, page
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.chats import Chat
@@ -95,7 +95,7 @@ def _action(form: WidgetForm | None, wanted: str) -> WidgetAction:
 
 
 def _decision(ctx: Ctx, chat: Chat, invocation_id: str, decision: str, reason: str) -> Send:
-    if ctx.request_context.lifespan_context.settings.approvals != "host":
+    if not may_decide(ctx):
         raise Forbidden(
             message="Approvals are the person's: a model cannot decide them.",
             next_step=f"The person can decide at {page(ctx, chat.id)}.",
