@@ -245,6 +245,8 @@ FILES = [
             "file_refused: {outside}/plan.png is outside the folders this server may read ({folder}).", NEVER, MOVE),
     picture("a path that climbs out", "{folder}/../plan.png",
             "file_refused: {folder}/../plan.png is outside the folders this server may read ({folder}).", NEVER, MOVE),
+    picture("no path at all", " ", "file_refused: The path is empty.", NEVER,
+            "Next: Readable folders are {folder}."),
     picture("a path that begins nowhere", "cat.png", "file_refused: cat.png is not an absolute path.", NEVER,
             "Next: Give the whole path; readable folders are {folder}."),
     picture("a folder", "{folder}/pictures", "file_refused: {folder}/pictures is a folder.", NEVER,

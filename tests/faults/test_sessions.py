@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,9 +11,9 @@ import httpx2
 import pytest
 
 from inferencesh_mcp.sandbox import Sandbox, TurnedClock, serving
-from inferencesh_mcp.sandbox.faults import LoseWorker, Status
+from inferencesh_mcp.sandbox.faults import LoseWorker, Stall, Status
 from tests.conftest import KEY, Upstream
-from tests.faults.hosts import Host, Hosted, error, judge, text, told
+from tests.faults.hosts import MEMORY, Host, Hosted, error, judge, text, told
 
 pytestmark = pytest.mark.anyio
 
@@ -65,6 +66,22 @@ async def test_x21_a_session_lives_as_long_as_it_works(host: Hosted, upstream: U
     assert "completed" == told(result)["status"]
     assert told(result)["session_expires_at"]
     judge(my, upstream.sandbox, starts=1)
+
+
+@pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
+async def test_what_is_said_of_a_session_is_not_waited_for(
+    host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that loses patience meanwhile would have the run cancelled that was paid for."""
+    async with host() as my:
+        upstream.sandbox.faults.add(Stall(), method="GET", path="/sessions/*", times=-1)
+        monkeypatch.setattr("inferencesh_mcp.flows.running.PATIENCE", 0.1)
+        began = time.monotonic()
+        result = await my.run("count", {"step": 1}, session="new")
+
+    assert "completed" == told(result)["status"]
+    assert told(result)["session_id"]
+    assert time.monotonic() - began < 10
 
 
 async def test_x21_a_session_that_expires_as_the_platform_says_starts_nothing(host: Hosted, upstream: Upstream) -> None:

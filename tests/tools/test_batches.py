@@ -11,7 +11,9 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 from inferencesh_mcp.tools.fitting import tokens
+from inferencesh_mcp.tools.showing import DATA
 from tests.conftest import WAYS, Connect, Upstream
+from tests.faults.hosts import MEMORY
 from tests.tools.test_runs import text_of, told
 
 pytestmark = pytest.mark.anyio
@@ -39,6 +41,33 @@ async def test_all_inputs_are_checked_before_the_first_starts(connect: Connect, 
     assert "did you mean 'prompt'" in text_of(result)
     assert "inputs.2: " in text_of(result)
     assert () == upstream.sandbox.ledger.starts
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_what_keeps_all_from_starting_says_that_nothing_was_started(connect: Connect) -> None:
+    """An app that is not there, a file that may not be read: told as for one run."""
+    async with connect() as client:
+        unknown = await many(client, "sandbox/nowhere", [{}, {}])
+        unread = await many(client, "sandbox/picture-info", [{"image": "/etc/passwd"}])
+        nobodys = await many(client, "sandbox/needs-secret", [{}])
+
+    for result in (unknown, unread):
+        assert ("not_started", True) == (told(result)["error"]["outcome"], told(result)["error"]["retry_safe"])
+        assert "Nothing was started or charged." in text_of(result)
+    assert "0. error (not started): requirements_not_met" in text_of(nobodys)
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_what_the_apps_gave_stands_behind_the_fence(connect: Connect) -> None:
+    """And what is to be done next in front of it, where it is seen first and cannot be forged."""
+    async with connect(INFERENCE_WAIT_SECONDS="1") as client:
+        inputs = [{"seconds": 0.01, "steps": 1}, {"seconds": 9, "steps": 1}]
+        result = await many(client, "sandbox/slow", inputs)
+
+    before, fence, after = text_of(result).partition(DATA)
+    assert "Next: Still running: 1." in before
+    assert "completed" in after.splitlines()[1]
+    assert fence
 
 
 async def test_one_failure_does_not_stop_the_rest(connect: Connect) -> None:

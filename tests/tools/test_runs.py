@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream
+from tests.faults.hosts import MEMORY
 
 pytestmark = pytest.mark.anyio
 
@@ -95,9 +97,21 @@ async def test_a_call_that_does_not_wait_answers_with_the_task(connect: Connect)
         result = await run(client, "sandbox/slow", {"seconds": 5, "steps": 1}, wait=False)
         stopped = await client.call_tool("task_cancel", {"task_id": told(result)["task_id"]})
 
-    assert not result.is_error
+    assert (False, False) == (result.is_error, stopped.is_error)
     assert told(result)["status"] not in {"completed", "failed"}
     assert told(stopped)["status"] in {"cancelling", "cancelled"}
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_an_output_that_is_not_there_yet_has_no_parts(connect: Connect) -> None:
+    """It is not told as one that is null, and ended."""
+    async with connect() as client:
+        task_id = told(await run(client, "sandbox/slow", {"seconds": 5, "steps": 1}, wait=False))["task_id"]
+        early = await client.call_tool("task_get", {"task_id": task_id, "part": 1})
+
+    assert early.is_error
+    assert "has no output" in text_of(early)
+    assert f'task_get(task_id="{task_id}", wait_seconds=45)' in text_of(early)
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if str(way) != "http-2025"], indirect=True, ids=str)
@@ -191,6 +205,7 @@ async def test_a_dry_run_starts_nothing_and_names_the_price(connect: Connect, up
         result = await run(client, "sandbox/draw", {"prompt": "x"}, dry_run=True)
 
     assert "Price:" in text_of(result)
+    assert {"prompt": "x"} == json.loads(text_of(result).partition("Would send: ")[2])["input"]
     assert {"prompt": "x"} == told(result)["output"]["request"]["input"]
     assert () == upstream.sandbox.ledger.starts
 

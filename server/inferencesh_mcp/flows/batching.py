@@ -61,6 +61,7 @@ async def _check(caller: Caller, wanted: Sequence[Wanted]) -> None:
             await checked(caller, one)
         except InferenceError as exc:
             if not isinstance(exc, InvalidInput):
+                exc.outcome, exc.retry_safe = "not_started", True
                 raise
             wrong.append(f"inputs.{number}: {exc.message}")
     if wrong:

@@ -98,6 +98,8 @@ class Folders:
 
     def _outside(self, path: str, *, absolute: bool) -> FileRefused:
         folders = ", ".join(str(folder) for folder in (*self.allowed, self.saving))
+        if not path.strip():
+            return FileRefused(message="The path is empty.", next_step=f"Readable folders are {folders}.")
         if not absolute:
             return FileRefused(
                 message=f"{path} is not an absolute path.",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.preparing import Wanted
 
+PATIENCE = 3.0  # seconds for what an answer says beside the run itself
+
 logger = logging.getLogger(__name__)
 
 
@@ -84,10 +86,11 @@ async def session_of(caller: Caller, task: Task) -> Session | None:
     if not task.session_id:
         return None
     try:
-        return await caller.api.session(task.session_id)
+        with anyio.move_on_after(PATIENCE):  # a host that waits longer than it likes would have the run cancelled
+            return await caller.api.session(task.session_id)
     except InferenceError as exc:  # the run's own answer must not be lost over this
         logger.info("session %s could not be read: %s", task.session_id, exc.code)
-        return None
+    return None
 
 
 async def attend(caller: Caller, task: Task, report: Report, seconds: float) -> Task:

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from anyio import to_thread
 
 from inferencesh_mcp.api.addresses import path_of
+from inferencesh_mcp.api.words import is_media_type
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
 from inferencesh_mcp.flows import Moving
 from inferencesh_mcp.flows.outputs import output_files
@@ -83,7 +84,9 @@ async def keep(caller: Caller, report: Report, *, uri: str = "", task_id: str = 
 async def save(api: Api, folder: Path, uri: str, report: Report, *, stem: str = "") -> Saved:
     """Write what `uri` holds into a folder, under a name made from `stem` or from the URI, and say where."""
     async with api.download(uri) as download:
-        name = safe_name(stem, uri, download.content_type)
+        kind = download.content_type.partition(";")[0].strip()
+        kind = kind if is_media_type(kind) else "application/octet-stream"
+        name = safe_name(stem, uri, kind)
         size = 0
         with _written(folder, name) as draft:
             async for chunk in download.chunks:
@@ -92,7 +95,7 @@ async def save(api: Api, folder: Path, uri: str, report: Report, *, stem: str = 
                 size += len(chunk)
                 report(Moving("saving", name, size, download.size))
             path = await to_thread.run_sync(draft.publish)
-    return Saved(uri, path, size, download.content_type)
+    return Saved(uri, path, size, kind)
 
 
 async def _save_bytes(folder: Path, name: str, content: bytes) -> Saved:

@@ -18,7 +18,7 @@ from inferencesh_mcp.flows.preparing import Wanted, function_of, version_of
 from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools import describing
 from inferencesh_mcp.tools.asking import caller_with_roots
-from inferencesh_mcp.tools.fitting import fitted
+from inferencesh_mcp.tools.fitting import as_json, fitted
 from inferencesh_mcp.tools.lasting import handed_over, hands_over
 from inferencesh_mcp.tools.listing import batch
 from inferencesh_mcp.tools.offering import offer
@@ -170,7 +170,7 @@ def _with_function(ref: AppRef, function: str) -> AppRef:
 def _rehearsed(request: RunRequest, estimate: Estimate | None) -> CallToolResult:
     price = describing.price(estimate)
     sent = request.model_dump(exclude_none=True)
-    text = f"Dry run: nothing was started. The input fits.\nPrice: {price}\nWould send: {fitted(sent).value}"
+    text = f"Dry run: nothing was started. The input fits.\nPrice: {price}\nWould send: {as_json(fitted(sent).value)}"
     priced = estimate.model_dump(exclude_none=True) if estimate else None
     return answer(
         text,

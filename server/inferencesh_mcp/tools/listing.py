@@ -9,7 +9,7 @@ from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows.batching import Skipped
 from inferencesh_mcp.flows.outputs import output_files
 from inferencesh_mcp.tools.fitting import MOST_TOKENS, as_json, fitted, tokens
-from inferencesh_mcp.tools.showing import FileLink, answer, error_of, why
+from inferencesh_mcp.tools.showing import DATA, FileLink, answer, error_of, why
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.batching import End
 
 Row = dict[str, Any]
+
+BEGAN = {"not_started": "(not started) ", "started": "(started) ", "unknown": "(may have started) "}
 
 
 def batch(app: str, ends: list[End]) -> CallToolResult:
@@ -28,7 +30,7 @@ def batch(app: str, ends: list[End]) -> CallToolResult:
     told = {"app": app, "counts": dict(counts), "results": rows}
     following = _next(rows)
     head = f"{app} on {len(rows)} inputs: " + ", ".join(f"{count} {status}" for status, count in counts.items())
-    lines = [head, *map(_line, rows), *(f"Next: {step}" for step in following)]
+    lines = [head, *(f"Next: {step}" for step in following), DATA, *map(_line, rows)]
     links = [FileLink.of(file) for end in ends for file in output_files(_output(end))]
     if following:
         told["next"] = " ".join(following)
@@ -89,4 +91,5 @@ def _next(rows: list[Row]) -> list[str]:
 def _line(row: Row) -> str:
     error = f": {row['error']['code']}: {row['error'].get('message', '')}" if "error" in row else ""
     output = f": {as_json(row['output'])}" if "output" in row else ""
-    return f"{row['index']}. {row['status']} {row.get('task_id', '')}".rstrip() + error + output
+    began = BEGAN.get(row["error"].get("outcome", ""), "") if row["status"] == "error" else ""
+    return f"{row['index']}. {row['status']} {began}{row.get('task_id', '')}".rstrip() + error + output

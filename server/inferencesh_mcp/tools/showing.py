@@ -88,8 +88,13 @@ def part_of(task: Task, number: int) -> CallToolResult:
     """Show one part of an output that is too large for one answer, as the text of its JSON.
 
     Raises:
-        InvalidInput: there is no such part.
+        InvalidInput: there is no such part, or no output yet.
     """
+    if task.output is None:
+        raise InvalidInput(
+            message=f"Task {task.id} is {task.status} and has no output.",
+            next_step="" if task.ended else f'Wait for it with task_get(task_id="{task.id}", wait_seconds=45).',
+        )
     found = parts(as_json(task.output))
     if not 1 <= number <= len(found):
         raise InvalidInput(message=f"The output of task {task.id} has {len(found)} parts; there is no part {number}.")
@@ -127,6 +132,8 @@ def why(task: Task) -> dict[str, Any] | None:
 
 def _next(task: Task, output: Fitted) -> str | None:
     call = f'task_get(task_id="{task.id}"'
+    if task.status == "cancelling":
+        return f"It is being cancelled. {call}, wait_seconds=45) tells when it has ended."
     if not task.ended:
         return f"It goes on. Call {call}, wait_seconds=45) for the result; do not run the app again."
     if task.status == "completed":

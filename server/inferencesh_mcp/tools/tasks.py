@@ -96,7 +96,13 @@ async def task_cancel(task_id: TaskId, ctx: Ctx) -> Annotated[CallToolResult, Ru
     """Stop a task. What ran until then may be charged."""
     api = caller(ctx).api
     await api.cancel(task_id)
-    return outcome(await api.task(task_id))
+    told = outcome(await api.task(task_id))
+    # That it was cancelled is no failure here: it is what was asked for.
+    return (
+        told.model_copy(update={"is_error": False})
+        if (told.structured_content or {})["status"] == "cancelled"
+        else told
+    )
 
 
 OFFERS = (task_get, task_list, task_logs, task_cancel)
