@@ -131,11 +131,24 @@ async def over_http(environ: dict[str, str], mode: str = "") -> AsyncIterator[An
             yield streamable_http_client(f"{url}/mcp", http_client=http)
 
 
+async def until(true: Callable[[], Any], *, within: float = 10.0) -> None:
+    """Wait for a state of the world, at most so many seconds."""
+    with anyio.fail_after(within):
+        while not true():
+            await anyio.sleep(0.005)
+
+
 @asynccontextmanager
 async def listening(app: Any) -> AsyncIterator[str]:
     """An ASGI application behind a real socket, for as long as the block."""
     config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1)
-    server = Guest(config)
+    async with guest(Guest(config)) as url:
+        yield url
+
+
+@asynccontextmanager
+async def guest(server: Guest) -> AsyncIterator[str]:
+    """A server of uvicorn's on a loopback port, for as long as the block; its URL."""
     # asyncio turns Nagle's delay off only for sockets that name TCP; with it, an answer in two pieces comes 40 ms late.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))

@@ -10,7 +10,7 @@ import pytest
 from mcp import Client
 
 from inferencesh_mcp.tools.fitting import tokens
-from tests.conftest import Connect, Upstream, Way
+from tests.conftest import Connect, Upstream, Way, until
 from tests.conversations.legs import HERE, MEMORY, THREE, chats, over
 from tests.tools.test_chats import chat
 from tests.tools.test_runs import text_of, told
@@ -41,10 +41,8 @@ async def test_an_agent_is_stopped_in_mid_answer(connect: Connect, upstream: Ups
     async with connect() as client, anyio.create_task_group() as group:
         group.start_soon(talk, client)
         chat_id = (await begun(upstream)).id
-        with anyio.fail_after(10):
-            stopping = told(await client.call_tool("chat_stop", {"chat_id": chat_id}))
-            while not results:
-                await anyio.sleep(0.01)
+        stopping = told(await client.call_tool("chat_stop", {"chat_id": chat_id}))
+        await until(lambda: results)
         later = told(await client.call_tool("chat_get", {"chat_id": chat_id}))
         again = await client.call_tool("chat_stop", {"chat_id": chat_id})
 

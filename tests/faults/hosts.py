@@ -17,7 +17,7 @@ from mcp import Client, StdioServerParameters
 from mcp_types import CallToolResult
 
 from inferencesh_mcp.sandbox import Sandbox
-from tests.conftest import Way
+from tests.conftest import Way, until
 
 LIMIT = 45.0
 """Seconds after which a test has failed, whatever it waits for."""
@@ -105,13 +105,6 @@ class Host:
     async def until_told(self, text: str) -> None:
         """Wait until some progress says this."""
         await until(lambda: any(text in frame.params.get("message", "") for frame in self.frames if not frame.sent))
-
-
-async def until(true: Callable[[], Any], *, within: float = 10.0) -> None:
-    """Wait for a state of the world, at most so many seconds."""
-    with anyio.fail_after(within):
-        while not true():
-            await anyio.sleep(0.005)
 
 
 Hosted = Callable[..., AbstractAsyncContextManager[Host]]

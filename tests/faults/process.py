@@ -13,7 +13,8 @@ from typing import Any
 import anyio
 from anyio.abc import Process
 
-from tests.faults.hosts import command, until
+from tests.conftest import until
+from tests.faults.hosts import command
 
 HELLO = {
     "protocolVersion": "2025-11-25",

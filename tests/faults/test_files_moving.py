@@ -25,9 +25,9 @@ from inferencesh_mcp.sandbox.apps import png
 from inferencesh_mcp.sandbox.faults import Drip, FinAfter, Intake, RstAfter, Stall, Status
 from inferencesh_mcp.sandbox.tenants import Tenant
 from inferencesh_mcp.settings import Settings
-from tests.conftest import MODES, Connect, Upstream, Way, in_memory
+from tests.conftest import MODES, Connect, Upstream, Way, in_memory, until
 from tests.faults.front import Front, Visit, fronting
-from tests.faults.hosts import MEMORY, STDIO, Host, Hosted, error, judge, over, text, told, until
+from tests.faults.hosts import MEMORY, STDIO, Host, Hosted, error, judge, over, text, told
 from tests.faults.weighing import linux, open_files, server_of_mine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")]

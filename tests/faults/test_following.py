@@ -13,8 +13,8 @@ import pytest
 from mcp_types import CallToolResult
 
 from inferencesh_mcp.sandbox.faults import Drop, FinAfter, Garble, RstAfter, Status
-from tests.conftest import Upstream
-from tests.faults.hosts import MEMORY, STDIO, Host, Hosted, judge, over, peak_memory, told, until
+from tests.conftest import Upstream, until
+from tests.faults.hosts import MEMORY, STDIO, Host, Hosted, judge, over, peak_memory, told
 
 pytestmark = pytest.mark.anyio
 STREAM = "/tasks/*/stream"

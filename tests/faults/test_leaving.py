@@ -10,8 +10,8 @@ import pytest
 
 from inferencesh_mcp.flows import leaving
 from inferencesh_mcp.sandbox.faults import Delay, Drop, HideTasks, Stall, Status, StayQueued, Swallow
-from tests.conftest import Upstream
-from tests.faults.hosts import MEMORY, STDIO, Host, Hosted, judge, over, until
+from tests.conftest import Upstream, until
+from tests.faults.hosts import MEMORY, STDIO, Host, Hosted, judge, over
 
 pytestmark = pytest.mark.anyio
 RUN, LIST, CANCEL = "/apps/run", "/tasks/list", "/tasks/*/cancel"

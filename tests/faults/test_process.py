@@ -11,8 +11,7 @@ import anyio
 import pytest
 
 from inferencesh_mcp.sandbox.faults import Stall, Status, Swallow
-from tests.conftest import Upstream
-from tests.faults.hosts import until
+from tests.conftest import Upstream, until
 from tests.faults.process import HELLO, Piped, piped
 
 pytestmark = pytest.mark.anyio

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
 
-from inferencesh_mcp.sandbox import Sandbox, TurnedClock, serving
 from inferencesh_mcp.sandbox.faults import LoseWorker, Stall, Status
 from tests.conftest import KEY, Upstream
 from tests.faults.hosts import MEMORY, Host, Hosted, error, judge, text, told
@@ -19,14 +17,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
+def upstream(turned_upstream: Upstream) -> Upstream:
     """An inference.sh whose idle time passes only when a test says so; its work takes none."""
-    clock = TurnedClock()
-    sandbox = Sandbox(clock)
-    async with serving(sandbox) as url, anyio.create_task_group() as group:
-        group.start_soon(clock.hurry)
-        yield Upstream(sandbox, url)
-        group.cancel_scope.cancel()
+    return turned_upstream
 
 
 async def begun(my: Host, **more: Any) -> str:

@@ -12,8 +12,8 @@ import pytest
 
 from inferencesh_mcp.api import transport
 from inferencesh_mcp.sandbox.faults import Drop, EndAtOnce, HideTasks, Stall, Status, Swallow, Twice
-from tests.conftest import Upstream, Way
-from tests.faults.hosts import MEMORY, STDIO, Hosted, error, judge, over, text, told, until
+from tests.conftest import Upstream, Way, until
+from tests.faults.hosts import MEMORY, STDIO, Hosted, error, judge, over, text, told
 from tests.faults.proxy import Act, Proxy
 
 pytestmark = pytest.mark.anyio

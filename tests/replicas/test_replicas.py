@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from inferencesh_mcp.api import Api
 from inferencesh_mcp.api.transport import Transport
-from tests.conftest import MODES
+from tests.conftest import MODES, until
 from tests.replicas.cluster import Cluster, running
 
 CALLERS, EACH = 30, 10
@@ -127,9 +127,9 @@ async def one_dies(cluster: Cluster) -> None:
     async with anyio.create_task_group() as group:
         for one in callers:
             group.start_soon(one.works)
-        await until(lambda: live(callers) == CALLERS * EACH or any(one.refused for one in callers))
+        await until(lambda: live(callers) == CALLERS * EACH or any(one.refused for one in callers), within=60)
         await cluster.replicas[0].end(signal.SIGKILL)
-        await until(lambda: sum(len(one.broken) for one in callers) >= CALLERS * EACH / 6)
+        await until(lambda: sum(len(one.broken) for one in callers) >= CALLERS * EACH / 6, within=60)
         cluster.clock.advance(2 * LONG)
     for one in callers:
         await one.looks_for_what_is_missing()
@@ -145,16 +145,16 @@ async def each_is_replaced(cluster: Cluster) -> None:
     async with anyio.create_task_group() as passing, anyio.create_task_group() as group:
         for one in callers:
             group.start_soon(one.works)
-        await until(lambda: live(callers) == CALLERS * EACH)
+        await until(lambda: live(callers) == CALLERS * EACH, within=60)
         passing.start_soon(time_passes, cluster, LONG / 100)
         for replica in cluster.replicas:
-            await until(lambda: live(callers) >= CALLERS * EACH * 2 / 3)
+            await until(lambda: live(callers) >= CALLERS * EACH * 2 / 3, within=60)
             assert await replica.end(signal.SIGTERM) == 0
             await replica.start()
         for one in callers:
             one.going_on = False
         passing.start_soon(time_passes, cluster, LONG)
-        await until(lambda: all(one.done for one in callers))
+        await until(lambda: all(one.done for one in callers), within=60)
         passing.cancel_scope.cancel()
 
     assert [] == [refusal for one in callers for refusal in one.refused]
@@ -184,9 +184,3 @@ def caller(cluster: Cluster, number: int, *, going_on: bool) -> Caller:
 
 def live(callers: list[Caller]) -> int:
     return sum(len(one.live) for one in callers)
-
-
-async def until(true: Callable[[], bool]) -> None:
-    with anyio.fail_after(60):
-        while not true():
-            await anyio.sleep(0.02)

@@ -19,8 +19,8 @@ from inferencesh_mcp.resources.subscribing import OwnUpdated
 from inferencesh_mcp.sandbox.faults import Status, StayQueued
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.web import face
-from tests.conftest import KEY, MODES, Connect, Upstream, Way, connected, in_memory, listening
-from tests.faults.hosts import MEMORY, over, until
+from tests.conftest import KEY, MODES, Connect, Upstream, Way, connected, in_memory, listening, until
+from tests.faults.hosts import MEMORY, over
 from tests.resources.hosts import (
     FOLLOWING,
     Subscriber,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import anyio
 import pytest
 from mcp_types import ToolAnnotations
 
 from inferencesh_mcp.app import OFFERS
-from tests.conftest import WAYS, Connect, Upstream
+from tests.conftest import WAYS, Connect, Upstream, until
 from tests.tools.pinned import MEMORY, answering
-from tests.tools.test_runs import run, text_of, told
+from tests.tools.test_runs import left_at, run, text_of, told
 
 pytestmark = pytest.mark.anyio
 
@@ -77,17 +76,8 @@ async def test_a_run_that_outlasts_the_wait_is_handed_over(connect: Connect, ups
 @pytest.mark.parametrize("way", [way for way in WAYS if str(way) != "http-2025"], indirect=True, ids=str)
 async def test_cancelling_the_call_cancels_the_task(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
-        with anyio.move_on_after(20) as call:
-
-            async def hear(_progress: float, _total: float | None, message: str | None) -> None:
-                if message and "task" in message:
-                    call.cancel()
-
-            await client.call_tool("ticks", {"seconds": 30, "steps": 60}, progress_callback=hear)
-        assert call.cancelled_caught
-        with anyio.fail_after(5):
-            while not upstream.sandbox.ledger.cancels:
-                await anyio.sleep(0.01)
+        await left_at("task", client, "ticks", seconds=30, steps=60)
+        await until(lambda: upstream.sandbox.ledger.cancels)
 
     assert 1 == len(upstream.sandbox.ledger.starts) == len(upstream.sandbox.ledger.cancels)
 

@@ -21,7 +21,7 @@ from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox.faults import Drop, Status
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import pinning
-from tests.conftest import KEY, WAYS, Connect, Upstream, Way, connected, in_memory
+from tests.conftest import KEY, WAYS, Connect, Upstream, Way, connected, in_memory, until
 from tests.tools.pinned import CHANGED, HTTP, MEMORY, PRIVATE, answering, hero_takes, names
 from tests.tools.test_runs import run, text_of, told
 
@@ -74,9 +74,7 @@ async def test_a_second_start_asks_nothing_of_the_api(connect: Connect, upstream
     """What was told the first time is on disk, for this person alone, and without the key."""
     async with connect() as client:
         first = (await client.list_tools()).tools
-        with anyio.fail_after(5):
-            while not cache.is_dir() or not list(cache.glob("*.json")):
-                await anyio.sleep(0.01)
+        await until(lambda: cache.is_dir() and list(cache.glob("*.json")))
     before = len(upstream.sandbox.ledger.requests())
     async with connect() as client:
         second = (await client.list_tools()).tools

@@ -12,7 +12,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream
+from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream, until
 from tests.faults.hosts import MEMORY
 
 pytestmark = pytest.mark.anyio
@@ -28,6 +28,18 @@ def told(result: CallToolResult) -> Any:
 
 async def run(client: Client, app: str, given: dict[str, Any], **arguments: Any) -> CallToolResult:
     return await client.call_tool("app_run", {"app": app, "input": given, **arguments})
+
+
+async def left_at(said: str, client: Client, tool: str, **arguments: Any) -> None:
+    """Call a tool, and leave as soon as its progress says this."""
+    with anyio.fail_after(20), anyio.CancelScope() as call:
+
+        async def hear(_progress: float, _total: float | None, message: str | None) -> None:
+            if message and said in message:
+                call.cancel()
+
+        await client.call_tool(tool, arguments, progress_callback=hear)
+    assert call.cancelled_caught
 
 
 async def test_a_run_answers_with_its_output(connect: Connect) -> None:
@@ -121,19 +133,8 @@ async def test_cancelling_the_call_cancels_the_task(connect: Connect, upstream: 
     The older protocol without sessions has no way to say so over HTTP; there only a closed connection tells.
     """
     async with connect() as client:
-        with anyio.move_on_after(20) as call:
-
-            async def hear(_progress: float, _total: float | None, message: str | None) -> None:
-                if message and "step" in message:
-                    call.cancel()
-
-            await client.call_tool(
-                "app_run", {"app": "sandbox/slow", "input": {"seconds": 30, "steps": 60}}, progress_callback=hear
-            )
-        assert call.cancelled_caught
-        with anyio.fail_after(5):
-            while not upstream.sandbox.ledger.cancels:
-                await anyio.sleep(0.01)
+        await left_at("step", client, "app_run", app="sandbox/slow", input={"seconds": 30, "steps": 60})
+        await until(lambda: upstream.sandbox.ledger.cancels)
 
     assert 1 == len(upstream.sandbox.ledger.starts) == len(upstream.sandbox.ledger.cancels)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import anyio
 import httpx2
 
 from inferencesh_mcp.app import build
@@ -20,6 +17,7 @@ from inferencesh_mcp.sandbox.serving import Guest
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.web import face
 from inferencesh_mcp.web.serving import configured
+from tests.conftest import guest
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 ERAS = (MODERN, LEGACY)
@@ -98,16 +96,6 @@ async def facing(environ: dict[str, str], sandbox: Sandbox, headers: dict[str, s
     settings = Settings.from_environ(environ)
     stopping = Stopping()
     server = Guest(configured(face(build(settings, stopping=stopping), settings, stopping), settings))
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        task = asyncio.create_task(server.serve([listener]))
-        await server.accepts.wait()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        limits = httpx2.Limits(max_connections=None)
-        try:
-            async with httpx2.AsyncClient(timeout=30, limits=limits, verify=False) as http:
-                yield Face(url, sandbox, http, headers, stopping, server)
-        finally:
-            server.leave()
-            with anyio.CancelScope(shield=True):
-                await task
+    limits = httpx2.Limits(max_connections=None)
+    async with guest(server) as url, httpx2.AsyncClient(timeout=30, limits=limits, verify=False) as http:
+        yield Face(url, sandbox, http, headers, stopping, server)

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -72,9 +72,3 @@ async def running(base_url: str, **environ: str) -> AsyncIterator[Running]:
             if process.returncode is None:
                 process.kill()
             group.cancel_scope.cancel()
-
-
-async def until(true: Callable[[], Any]) -> None:
-    with anyio.fail_after(15):
-        while not true():
-            await anyio.sleep(0.02)

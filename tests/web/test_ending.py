@@ -11,9 +11,9 @@ import httpx2
 import pytest
 
 from inferencesh_mcp.sandbox.faults import Delay
-from tests.conftest import KEY, Upstream
+from tests.conftest import KEY, Upstream, until
 from tests.web.asking import ERAS, LEGACY, MODERN, envelope, facing, result_of
-from tests.web.process import DRAIN, running, until
+from tests.web.process import DRAIN, running
 
 pytestmark = pytest.mark.anyio
 

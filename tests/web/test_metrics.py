@@ -12,6 +12,7 @@ from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.sandbox import Sandbox, serving
 from inferencesh_mcp.sandbox.faults import Status
 from inferencesh_mcp.web import tokens
+from tests.conftest import until
 from tests.web.asking import ERAS, Face, facing
 from tests.web.conftest import THEIRS
 
@@ -64,9 +65,7 @@ async def test_what_is_live_and_what_fails_upstream_is_seen(counted: Face) -> No
     counted.sandbox.faults.add(Status(code=503), path="/apps/**", times=1)
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: counted.call("app_run", app="sandbox/slow", input={"seconds": 30, "steps": 2}))
-        with anyio.fail_after(10):
-            while not counted.sandbox.ledger.starts:
-                await anyio.sleep(0.02)
+        await until(lambda: counted.sandbox.ledger.starts)
         during = await read(counted)
         group.cancel_scope.cancel()
     with anyio.fail_after(10):

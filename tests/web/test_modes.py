@@ -11,7 +11,7 @@ import pytest
 from mcp import Client
 
 from inferencesh_mcp.sandbox.naming import fingerprint
-from tests.conftest import KEY, MODES, Upstream, over_http
+from tests.conftest import KEY, MODES, Upstream, over_http, until
 
 pytestmark = pytest.mark.anyio
 
@@ -63,11 +63,8 @@ async def test_who_leaves_leaves_nothing_running(
 ) -> None:
     async with host(environ, mode, era) as client, anyio.create_task_group() as group:
         group.start_soon(client.call_tool, "app_run", {"app": "sandbox/slow", "input": {"seconds": 30, "steps": 3}})
-        while not upstream.sandbox.ledger.starts:
-            await anyio.sleep(0.02)
+        await until(lambda: upstream.sandbox.ledger.starts)
         group.cancel_scope.cancel()
-    with anyio.fail_after(10):
-        while not upstream.sandbox.ledger.cancels:
-            await anyio.sleep(0.02)
+    await until(lambda: upstream.sandbox.ledger.cancels)
 
     assert 1 == len(upstream.sandbox.ledger.cancels)

@@ -14,6 +14,7 @@ import pytest
 from inferencesh_mcp.sandbox import Sandbox, serving
 from inferencesh_mcp.sandbox.naming import fingerprint
 from inferencesh_mcp.web import tokens
+from tests.conftest import until
 from tests.web.asking import ERAS, LEGACY, MODERN, Face, envelope, facing, message_of, result_of
 from tests.web.conftest import OPERATOR, THEIRS
 
@@ -257,9 +258,7 @@ async def test_tokens_are_told_apart_by_name_though_the_key_is_one(caplog: pytes
     async with serving(sandbox) as url, facing(environ | {"INFERENCE_BASE_URL": url}, sandbox, {}) as face:  # noqa: SIM117
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: face.call("app_run", headers={"authorization": f"Bearer {ada}"}, **SLOW))
-            with anyio.fail_after(10):
-                while not sandbox.ledger.starts:
-                    await anyio.sleep(0.02)
+            await until(lambda: sandbox.ledger.starts)
             run = {"app": "sandbox/echo", "input": {}}
             hers = await face.call("app_run", headers={"authorization": f"Bearer {ada}"}, **run)
             his = await face.call("app_run", headers={"authorization": f"Bearer {bob}"}, **run)
