@@ -10,8 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -24,6 +23,7 @@ sys.path.append(str(HERE.parent / "official"))  # its checks are named and count
 
 from checks import Checks  # noqa: E402
 from npm import installed, node  # noqa: E402
+from serving import serving  # noqa: E402
 
 from inferencesh_mcp.app import OFFERS  # noqa: E402
 
@@ -101,23 +101,8 @@ async def lists_tools_that_every_host_accepts(era: str, server: Sequence[str] = 
 
 async def lists_the_same_over_http(era: str) -> None:
     """In a process of its own, to which every request comes as if it were the first."""
-    async with serving() as url:
+    async with serving(SERVER) as url:
         await lists_tools_that_every_host_accepts(era, ["--server-url", url, "--transport", "http"])
-
-
-@asynccontextmanager
-async def serving() -> AsyncIterator[str]:
-    """The server over HTTP, at the address that it says once it is ready."""
-    command = [*SERVER, "http", "--port", "0"]
-    async with await anyio.open_process(command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE) as process:
-        assert process.stderr is not None
-        said = ""
-        while not (found := re.search(r"http://\S+", said)):
-            said += (await process.stderr.receive()).decode()
-        try:
-            yield found[0]
-        finally:
-            process.terminate()
 
 
 async def runs_a_pinned_app(era: str) -> None:

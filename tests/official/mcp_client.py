@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import struct
 import sys
 import tempfile
 import zlib
-from contextlib import asynccontextmanager
 from pathlib import Path
-from subprocess import DEVNULL, PIPE, STDOUT
+from subprocess import PIPE, STDOUT
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from npm import installed
+from serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from checks import Checks
 
 HERE = Path(__file__).parent
@@ -47,7 +44,7 @@ async def judge_client(checks: Checks, url: str) -> None:
             "INFERENCE_WAIT_SECONDS": "1",
             "INFERENCE_PIN": "sandbox/picture-info, sandbox/count, sandbox/slow",
         }
-        async with _serving(settings) as served:
+        async with serving(COMMAND, settings) as served:
             ways = [
                 _way(kind, era, picture, settings, served) for kind in ("stdio", "http") for era in ("2025", "2026")
             ]
@@ -69,21 +66,6 @@ def _way(kind: str, era: str, picture: Path, settings: dict[str, str], served: s
     own = {"INFERENCE_API_KEY": key, "INFERENCE_SAVE_DIR": str(picture.parent)}
     kept = {"INFERENCE_CACHE_DIR": str(picture.parent / "cache" / name)}
     return {**way, "server": {"command": COMMAND[0], "args": COMMAND[1:], "env": settings | own | kept}}
-
-
-@asynccontextmanager
-async def _serving(settings: dict[str, str]) -> AsyncIterator[str]:
-    """The server over HTTP, at the address that it says once it is ready."""
-    command = [*COMMAND, "http", "--port", "0"]
-    async with await anyio.open_process(command, env=settings, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE) as process:
-        assert process.stderr is not None
-        said = ""
-        while not (found := re.search(r"http://\S+", said)):
-            said += (await process.stderr.receive()).decode()
-        try:
-            yield found[0]
-        finally:
-            process.terminate()
 
 
 def _picture(width: int, height: int) -> bytes:

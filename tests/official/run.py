@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 from subprocess import PIPE, STDOUT
@@ -11,6 +10,7 @@ from subprocess import PIPE, STDOUT
 import anyio
 from checks import Checks
 from mcp_client import judge_client
+from npm import installed
 from our_builders import judge_ours
 from python_agents import FLOWS as AGENT_FLOWS
 from python_sdk import FLOWS, judge
@@ -27,21 +27,10 @@ def node_folder() -> Path:
     return Path(os.environ.get("OFFICIAL_NODE_DIR") or HERE.parent.parent / ".venv" / "official-node")
 
 
-async def installed(folder: Path) -> str:
-    """Install the JS SDK where it is not yet; returns why it could not be, or nothing."""
-    if (folder / "node_modules" / "@inferencesh" / "sdk").is_dir():
-        return ""
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(HERE / "js" / "package.json", folder)
-    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--omit-lockfile-registry-resolved"]
-    done = await anyio.run_process(command, cwd=folder, stderr=STDOUT, check=False)
-    return done.stdout.decode() if done.returncode else ""
-
-
 async def judge_js(checks: Checks, url: str) -> None:
     """Run the flows of the JS SDK in Node, and count what they print."""
     folder = node_folder() / JS_VERSION
-    if why_not := await installed(folder):
+    if why_not := await installed(HERE / "js" / "package.json", folder):
         checks.failure("js: can be installed", why_not)
         return
     command = [str(folder / "node_modules" / ".bin" / "tsx"), str(HERE / "js" / "sdk.mjs")]
