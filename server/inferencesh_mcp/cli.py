@@ -81,6 +81,14 @@ def _traced(settings: Settings) -> Callable[[], None]:
     return traces.configure()
 
 
+def _listens_on(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options of a command that serves."""
+    host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+    kind = click.IntRange(0, 65535)
+    chosen = click.option("--port", default=port, show_default=True, type=kind, help="Port; 0 picks a free one.")
+    return lambda command: host(chosen(command))
+
+
 @click.group(
     invoke_without_command=True,
     params=_flags(),
@@ -115,10 +123,7 @@ def _group(context: click.Context, /, **flags: Any) -> None:
 
 
 @_group.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 picks a free one."
-)
+@_listens_on(8000)
 @click.pass_obj
 def http(settings: Settings, host: str, port: int) -> None:
     """Serve MCP on /mcp for many. They bring keys of their own, unless INFERENCE_HTTP_AUTH says otherwise."""
@@ -152,10 +157,7 @@ def token(name: str) -> None:
 
 
 @_group.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", default=8787, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 picks a free one."
-)
+@_listens_on(8787)
 @click.pass_obj
 def sandbox(settings: Settings, host: str, port: int) -> None:
     """Serve the embedded inference.sh alone. Any key that begins with inf_ works."""

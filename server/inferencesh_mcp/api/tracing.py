@@ -17,35 +17,11 @@ _tracer = get_tracer("inferencesh-mcp")
 _propagator = TraceContextTextMapPropagator()  # and no baggage: what a host put there is not for others
 
 # What a path is made of but for names and ids.
-_WORDS = frozenset(
-    [
-        "agents",
-        "apps",
-        "run",
-        "estimate",
-        "tasks",
-        "list",
-        "stream",
-        "status",
-        "logs",
-        "cancel",
-        "files",
-        "sessions",
-        "keepalive",
-        "chats",
-        "messages",
-        "stop",
-        "tools",
-        "invoke",
-        "reject",
-        "always-allow",
-        "engine",
-        "store",
-        "public",
-        "templates",
-        "me",
-    ]
-)
+_WORDS = frozenset((
+    "agents", "always-allow", "apps", "cancel", "chats", "engine", "estimate", "files", "invoke", "keepalive", "list",
+    "logs", "me", "messages", "public", "reject", "run", "sessions", "status", "stop", "store", "stream", "tasks",
+    "templates", "tools",
+))  # fmt: skip
 
 
 @contextmanager

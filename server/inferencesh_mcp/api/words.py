@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_args
 
+from inferencesh_mcp.api.vocabulary import TaskLogTypeName, TaskStatusName
 from inferencesh_mcp.plaintext import clean
 
-STATUSES = (
-    "unknown",
-    "received",
-    "queued",
-    "dispatched",
-    "preparing",
-    "serving",
-    "setting_up",
-    "running",
-    "cancelling",
-    "uploading",
-    "completed",
-    "failed",
-    "cancelled",
-    "rejected",
-)
+STATUSES: tuple[str, ...] = get_args(TaskStatusName)
 """A task's statuses; the position is the number on the wire. 13 is known to the newest Python SDK alone."""
 
 ENDED = frozenset({"completed", "failed", "cancelled", "rejected"})
 """The statuses after which a task never changes."""
 
-LOG_TYPES = ("build", "run", "serve", "setup", "task")
+LOG_TYPES: tuple[str, ...] = get_args(TaskLogTypeName)
 """The kinds of log; the position is the number on the wire."""
 
 # RFC 9110 8.3.1, without quoted values: it becomes a header, and part of a command line.

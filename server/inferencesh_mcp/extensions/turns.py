@@ -132,9 +132,8 @@ async def _heard(who: Caller, held: Held) -> Heard:
     heard = Heard(chat=chat, turn=Turn(**held.of["turn"]).seeing(chat), seconds=held.age)
     changes = [one.updated_at or one.created_at for one in heard.said]
     ends = [change.timestamp() - held.began for change in changes if change]
-    return (
-        replace(heard, seconds=max(0.0, *ends)) if heard.over and ends else heard
-    )  # the same whenever it is looked at
+    # What a turn took is the same whenever it is looked at.
+    return replace(heard, seconds=max(0.0, *ends)) if heard.over and ends else heard
 
 
 def _key(asked: Question) -> str:

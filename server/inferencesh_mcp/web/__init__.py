@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from inferencesh_mcp.web.replies import Page
 
 PATH = "/mcp"
-
-
 MOST_STREAMS = 4_096  # open requests of everybody: more than a process has runs, and few enough for its memory
 
 
@@ -44,9 +42,8 @@ def face(server: MCPServer[Shared], settings: Settings, stopping: Stopping | Non
         streamable_http_path=PATH,
         stateless_http=True,  # no session: any replica answers any request
         max_request_body_size=settings.max_body_bytes,
-        transport_security=TransportSecuritySettings(
-            enable_dns_rebinding_protection=False
-        ),  # `Named` does it, everywhere
+        # `Named` does this, on every route.
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
     way_in = door(settings)
     pages: dict[str, Page] = {

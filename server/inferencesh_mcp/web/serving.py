@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.settings import Settings
 
-BRIEFLY = (
-    1.0  # seconds at most for who is about to start a run, and again for requests that are on their way at the end
-)
+BRIEFLY = 1.0  # seconds at most for who is about to start a run, and again for who is on their way at the end
 LAST_WORDS = 1.2  # seconds of the drain that are kept for closing what is open then
 KEEP_ALIVE = 75  # seconds: longer than the proxies before us keep one, or they would send into a closed connection
 BACKLOG = 2048
