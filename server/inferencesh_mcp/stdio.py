@@ -6,10 +6,13 @@ be of any length, and two requests with one id both run.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 import anyio
@@ -28,6 +31,8 @@ from mcp_types import (
     RequestId,
 )
 
+from inferencesh_mcp.api.strictjson import encodable
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.caller import Shared
 
 LONGEST_LINE = 8 * 1024 * 1024  # bytes of one message (limit of reliability 4.6)
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # of a UTF-16 pair; its other half may follow
 DRAIN = 9.0  # seconds from the end of input, or a signal, to the end of the process: I-23 allows ten
 
 
@@ -99,10 +105,21 @@ class _Lines:
     def _read(self) -> str:
         line = self._stdin.readline(LONGEST_LINE + 1)
         if len(line) <= LONGEST_LINE:
-            return line.decode(errors="replace")
+            return _mended(line)
         while line and not line.endswith(b"\n"):
             line = self._stdin.readline(LONGEST_LINE)
         return "too long\n"  # not JSON: the SDK answers or skips it as it does any other such line
+
+
+def _mended(line: bytes) -> str:
+    """A line with half a character in it, made whole: JavaScript writes such a half as it is, where a text was cut.
+
+    The SDK would drop the line without a word, and the host wait for its answer for ever.
+    """
+    if _HALF.search(line):
+        with suppress(ValueError, RecursionError):  # what is no JSON is for the SDK to say
+            return json.dumps(encodable(json.loads(line))) + "\n"
+    return line.decode(errors="replace")
 
 
 class _End:

@@ -236,6 +236,19 @@ async def test_f7_garbage_on_stdin_is_survived(server: Started, upstream: Upstre
     assert {"2.0"} == {message["jsonrpc"] for message in pipe.messages}
 
 
+async def test_half_a_character_does_not_keep_a_call_from_being_answered(server: Started) -> None:
+    """Hosts cut texts in the middle of an emoji, and JavaScript writes the half as it is."""
+    async with server() as pipe:
+        await pipe.greet()
+        await pipe.run("cut", "echo", text="whole \U0001f600, half \ud83d")
+        with anyio.fail_after(10):
+            answer = await pipe.answered("cut")
+        await pipe.close()
+        assert 0 == await pipe.over()
+
+    assert {"text": "whole \U0001f600, half ?"} == answer["result"]["structuredContent"]["output"]
+
+
 ODD = r"a\nb\r\nc\u2028d\u2029e\u0085f\u000bg\u0000h\u001b[31mi\ud800j\u202ek"
 ODD_TASK = (
     f'{{"id": "t1", "status": 10, "output": {{"text": "{ODD}", "{ODD}": [1e400, -1e400, {"9" * 400}], "frame": '
