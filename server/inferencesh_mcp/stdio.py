@@ -31,8 +31,6 @@ from mcp_types import (
     RequestId,
 )
 
-from inferencesh_mcp.api.strictjson import encodable
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -118,7 +116,7 @@ def _mended(line: bytes) -> str:
     """
     if _HALF.search(line):
         with suppress(ValueError, RecursionError):  # what is no JSON is for the SDK to say
-            return json.dumps(encodable(json.loads(line))) + "\n"
+            return json.dumps(json.loads(line), ensure_ascii=False).encode(errors="replace").decode() + "\n"
     return line.decode(errors="replace")
 
 
