@@ -70,7 +70,7 @@ MAY_OPEN = {
     "flows/folders.py": "files of the person's folders, by descriptors",
     "flows/saving.py": "what is saved into them",
     "flows/sources.py": "descriptors that `folders` opened",
-    "flows/keeping.py": "the cache of pinned apps",
+    "flows/cache.py": "the cache of pinned apps",
     "hosts/files.py": "configurations of hosts, by `install` alone",
     "hosts/looking.py": "the same",
     "hosts/installing.py": "the same",

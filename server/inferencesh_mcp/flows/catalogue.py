@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api import Api
     from inferencesh_mcp.api.models import App
     from inferencesh_mcp.api.refs import AppRef
-    from inferencesh_mcp.flows.keeping import Kept
+    from inferencesh_mcp.flows.cache import Kept
 
 FRESH = 300.0  # seconds: an app's new version is noticed after that, or at once when an input no longer fits
 MOST = 256  # apps; a schema is a few tens of kB at the most

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App
     from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.flows import Caller
-    from inferencesh_mcp.flows.keeping import Kept
+    from inferencesh_mcp.flows.cache import Kept
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.tools.pinned import PinnedTool
 
@@ -255,7 +255,7 @@ def _disk(shared: Shared) -> Kept | None:
     settings = shared.settings
     if settings.sandbox:
         return None
-    from inferencesh_mcp.flows.keeping import Kept
+    from inferencesh_mcp.flows.cache import Kept
 
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     return Kept(settings.caching_in, origin=settings.proxy_url or settings.base_url, key=key)
