@@ -14,9 +14,13 @@ _URL_TAIL = re.compile(r"(https?://[^\s?#\"'<>]+)(?:[?#][^\s\"'<>]*)?", re.IGNOR
 
 def clean(text: str, limit: int) -> str:
     """One line of at most `limit` characters, without control, bidirectional, zero-width or tag characters."""
-    shown = "".join(char for char in text if char in "\n\t\r" or unicodedata.category(char)[0] != "C")
+    shown = text if text.isprintable() else "".join(filter(_is_shown, text))
     line = _SPACE.sub(" ", shown).strip()
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _is_shown(char: str) -> bool:
+    return char in "\n\t\r" or unicodedata.category(char)[0] != "C"
 
 
 def without_secrets(text: str) -> str:

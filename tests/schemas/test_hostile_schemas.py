@@ -14,7 +14,8 @@ from inferencesh_mcp.schemas import HOSTS, compiled_input, compiled_output
 from tests.schemas.hosts import nodes, refusals
 
 LONG = 64 * 1024
-QUICKLY = 0.25  # seconds of CPU for both, on a machine that is busy: on an idle one it is a tenth of that
+FRIENDLY = {"type": "object", "properties": {f"f{at}": {"type": "string", "title": f"Field {at}"} for at in range(480)}}
+QUICKLY = 25  # times what a harmless schema of as many fields takes: the worst of them takes a quarter of that
 
 
 def _field(schema: Any, **more: Any) -> dict[str, Any]:
@@ -84,20 +85,29 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refused)
 
 
+def _work(schema: dict[str, Any]) -> float:
+    """Seconds of CPU that both of its compilations take; the better of two, for what else the machine does."""
+    taken: list[float] = []
+    for _ in range(2):
+        began = time.process_time()
+        compiled_input(schema)
+        compiled_output(schema)
+        taken.append(time.process_time() - began)
+    return min(taken)
+
+
 @pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_schema_is_harmless(name: str) -> None:
     """It compiles in bounded time to a schema that every host takes, looser than it was, and says so."""
-    began = time.process_time()
     compiled = compiled_input(HOSTILE[name])
     told = compiled_output(HOSTILE[name])
-    took = time.process_time() - began
 
     text = json.dumps(compiled.schema, ensure_ascii=False)
     assert {} == {host: found for host in HOSTS if (found := refusals(compiled.schema, host))}
     assert {} == {host: found for host in HOSTS if (found := refusals(told, host))}
     assert text.isprintable()
-    assert took < QUICKLY
+    assert _work(HOSTILE[name]) < QUICKLY * _work(FRIENDLY)
 
 
 LOOSENED = sorted(

@@ -107,13 +107,16 @@ class Reader:
 
     def _rules(self, schema: Schema, depth: int, trail: tuple[str, ...]) -> Iterator[Rule]:
         values = self._values(schema)
+        by_kind: dict[str, list[Any]] = {}
+        for value in values or ():
+            by_kind.setdefault(_kind_of(value), []).append(value)
         kinds = _kinds(schema)
         for kind in KINDS:
             if kind not in kinds:
                 continue
             own = None
             if values is not None:
-                own = tuple(value for value in values if _kind_of(value) == kind)
+                own = tuple(by_kind.get(kind, ()))
                 if not own:
                     continue
                 if kind == "null" or (kind == "boolean" and len({*own}) > 1):

@@ -217,7 +217,9 @@ def _meet(one: Shape | None, other: Shape | None, work: Work) -> Shape | None:
 def settled(rule: Rule) -> Rule | None:
     """The rule without what can never be; None where nothing at all fits it."""
     if rule.values is not None and rule.kind in {"string", "number"}:
-        values = tuple(value for value in rule.values if _inside(value, rule))
+        values = rule.values
+        if rule.bounds or rule.whole:
+            values = tuple(value for value in values if _inside(value, rule))
         bounds = {name: value for name, value in rule.bounds.items() if name == "multipleOf"}
         return replace(rule, values=values, bounds=bounds) if values else None
     if rule.kind == "object":
