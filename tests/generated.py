@@ -1,4 +1,4 @@
-"""What is written by the code about itself: the tools' contract, the tables of the README and of `docs/`, and `manifests/`.
+"""What is written by the code about itself: the tools' contract, the tables of the README, and `manifests/`.
 
 `make generate` writes it anew; the tests fail where it is stale, so that every change of a contract is seen in a diff.
 """
@@ -20,8 +20,6 @@ from tests.manifests import FOLDER, badges, host_table, manifests
 ROOT = Path(__file__).parent.parent
 CONTRACT = ROOT / "tests" / "contract"
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "docs" / "http.md")
-"""What is written for people, with tables that the code writes."""
 
 
 def contract() -> dict[str, Any]:
@@ -35,7 +33,7 @@ def as_file(tool: Any) -> str:
 
 
 def tables() -> dict[str, str]:
-    """The tables of the pages by the name in their markers."""
+    """The README's tables by the name in their markers."""
     return {
         "tools": _tools(),
         "resources": _resources(),
@@ -96,8 +94,6 @@ def with_tables(text: str) -> str:
     """The text with what stands between each pair of markers written anew."""
     for name, table in tables().items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        if start not in text:
-            continue
         before, _, rest = text.partition(start)
         _, _, after = rest.partition(end)
         text = f"{before}{start}\n{table}\n{end}{after}"
@@ -113,8 +109,7 @@ def write() -> None:
     for path, text in manifests(contract()).items():
         (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
         (FOLDER / path).write_text(text, encoding="utf-8")
-    for page in PAGES:
-        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

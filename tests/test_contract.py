@@ -14,7 +14,7 @@ from inferencesh_mcp.app import NAME, OFFERS, build, tools
 from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools.showing import failure
-from tests.generated import CONTRACT, PAGES, ROOT, as_file, contract, tables, with_tables
+from tests.generated import CONTRACT, README, ROOT, as_file, contract, tables, with_tables
 
 MOST_BYTES = 18_000  # of tools/list: every host pays for them on every request
 
@@ -26,19 +26,11 @@ def test_every_change_of_a_tool_is_seen_in_a_diff() -> None:
     assert {name: as_file(tool) for name, tool in contract().items()} == written
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_tables_of_a_page_are_those_of_the_code(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
+def test_the_tables_of_the_readme_are_those_of_the_code() -> None:
+    text = README.read_text(encoding="utf-8")
 
     assert with_tables(text) == text
-
-
-def test_every_table_stands_on_one_page() -> None:
-    pages = [page.read_text(encoding="utf-8") for page in PAGES]
-
-    assert dict.fromkeys(tables(), 1) == {
-        name: sum(text.count(f"<!-- {name} -->") for text in pages) for name in tables()
-    }
+    assert dict.fromkeys(tables(), 1) == {name: text.count(f"<!-- {name} -->") for name in tables()}
 
 
 def test_all_tools_together_stay_small() -> None:
@@ -102,7 +94,7 @@ def test_no_file_names_a_package_registry() -> None:
     hosts = re.compile(r"(?:files\.python|pypi|registry\.npmjs)[a-z-]*\.org")
     listed = [
         ROOT / name
-        for name in ("requirements.lock", "pyproject.toml", "Makefile", "README.md", "docs/http.md", ".ci/run")
+        for name in ("requirements.lock", "pyproject.toml", "Makefile", "README.md", "manifests/README.md", ".ci/run")
     ]
     listed += [path for path in (ROOT / "tests").rglob("*.json") if "node_modules" not in path.parts]
 

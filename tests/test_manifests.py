@@ -16,9 +16,10 @@ from inferencesh_mcp import __version__
 from inferencesh_mcp.cli import HOSTS as NAMES
 from inferencesh_mcp.hosts import HOSTS, KEY, Host, documents
 from inferencesh_mcp.settings import PREFIX, Settings
-from tests.generated import PAGES, README, ROOT, contract
+from tests.generated import README, ROOT, contract
 from tests.manifests import DESCRIPTION, FOLDER, REGISTERED, UVX, manifests
 
+PAGES = (README, FOLDER / "README.md")
 VARIABLES = {PREFIX + name.upper() for name in Settings.model_fields}
 
 
@@ -52,11 +53,8 @@ def test_the_version_is_this_one_wherever_there_is_one(name: str) -> None:
 
 
 def test_every_variable_that_is_named_anywhere_is_a_setting() -> None:
-    """In all of `manifests/`, and on every page."""
-    texts = [
-        *(page.read_text("utf-8") for page in PAGES),
-        *(path.read_text("utf-8") for path in FOLDER.rglob("*") if path.is_file()),
-    ]
+    """In the README and in all of `manifests/`."""
+    texts = [path.read_text("utf-8") for path in (README, *FOLDER.rglob("*")) if path.is_file()]
 
     assert set() == {name for text in texts for name in re.findall(r"\bINFERENCE_[A-Z_]+\b", text)} - VARIABLES
 
@@ -137,7 +135,7 @@ def test_what_the_bundle_is_packed_from_is_there() -> None:
 
 
 def test_every_file_that_a_page_names_is_there() -> None:
-    """The README, those of `docs/`, SECURITY.md and CONTRIBUTING.md. Links go from the page, all other names from the root."""
+    """Links go from the page, all other names from the root."""
     pages = {page: page.read_text("utf-8") for page in (*PAGES, ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md")}
     linked = {
         page.parent / name for page, text in pages.items() for name in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
