@@ -131,7 +131,7 @@ async def over_http(environ: dict[str, str], mode: str = "") -> AsyncIterator[An
             yield streamable_http_client(f"{url}/mcp", http_client=http)
 
 
-async def until(true: Callable[[], Any], *, within: float = 10.0) -> None:
+async def until(true: Callable[[], Any], *, within: float = 30.0) -> None:
     """Wait for a state of the world, at most so many seconds."""
     with anyio.fail_after(within):
         while not true():

@@ -35,7 +35,7 @@ async def running(pipe: Piped, upstream: Upstream, count: int, before: int = 0) 
     for number in range(count):
         await pipe.run(number, "slow", **LONG)
     streams = before + count
-    await until(lambda: len(upstream.sandbox.ledger.requests("GET", "/tasks/*/stream")) == streams, within=20)
+    await until(lambda: len(upstream.sandbox.ledger.requests("GET", "/tasks/*/stream")) == streams)
 
 
 def judge(upstream: Upstream, pipe: Piped, *, starts: int, cancels: int) -> None:
