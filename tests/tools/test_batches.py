@@ -12,7 +12,7 @@ from mcp_types import CallToolResult
 
 from inferencesh_mcp.tools.fitting import tokens
 from inferencesh_mcp.tools.showing import DATA
-from tests.conftest import WAYS, Connect, Upstream
+from tests.conftest import WAYS, Connect, Upstream, until
 from tests.faults.hosts import MEMORY
 from tests.tools.test_runs import text_of, told
 
@@ -91,6 +91,24 @@ async def test_no_more_run_at_once_than_was_said(connect: Connect, upstream: Ups
         (live.discard if change.status >= 10 else live.add)(change.task_id)
         most = max(most, len(live))
     assert 2 == most
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_a_batch_is_content_with_the_places_that_are_left(connect: Connect, upstream: Upstream) -> None:
+    """It waits for its own runs instead of failing on them; without a place for even one, nothing is started."""
+    async with connect(INFERENCE_MAX_CONCURRENT_RUNS="2") as client, anyio.create_task_group() as group:
+        alone = await many(client, "sandbox/slow", [{"seconds": 0.05, "steps": 1}] * 6)
+        for _ in range(2):
+            arguments = {"app": "sandbox/slow", "input": {"seconds": 30, "steps": 1}}
+            group.start_soon(client.call_tool, "app_run", arguments)
+        await until(lambda: len(upstream.sandbox.ledger.starts) == 8)
+        refused = await many(client, "sandbox/slow", [{"seconds": 0.05, "steps": 1}] * 6)
+        group.cancel_scope.cancel()
+
+    assert {"completed": 6} == told(alone)["counts"]
+    assert refused.is_error
+    assert ("rate_limited", "not_started") == (told(refused)["error"]["code"], told(refused)["error"]["outcome"])
+    assert 8 == len(upstream.sandbox.ledger.starts)
 
 
 async def test_progress_counts_what_is_done_of_a_real_total(connect: Connect) -> None:

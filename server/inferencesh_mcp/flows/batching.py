@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
 from inferencesh_mcp.api.models import Task
-from inferencesh_mcp.errors import InferenceError, InvalidInput
+from inferencesh_mcp.errors import InferenceError, InvalidInput, WaitError
 from inferencesh_mcp.flows import Counting, Moving
 from inferencesh_mcp.flows.preparing import checked
-from inferencesh_mcp.flows.running import Ran, run
+from inferencesh_mcp.flows.running import Ran, run_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ End = Ran | InferenceError | Skipped
 async def run_many(
     caller: Caller, wanted: Sequence[Wanted], report: Report, *, most: int, seconds: float, follow: bool = True
 ) -> list[End]:
-    """Check all, then run all, at most `most` at once; past `seconds` start no more and hand over what runs.
+    """Check all, then run all, at most `most` at once, or as many as the caller has places for; past `seconds` start no more and hand over what runs.
 
     Without `follow` nothing is waited for: each is started and handed over.
 
@@ -43,14 +44,17 @@ async def run_many(
 
     Raises:
         InvalidInput: inputs that do not fit, by their number; nothing was started.
+        RateLimited, Unavailable: there is no place for even one of them; nothing was started.
     """
     began = time.monotonic()
     report(Counting(0, len(wanted), None))
-    await _check(caller, wanted)
-    batch = _Batch(caller, wanted, report, end=began + seconds, follow=follow)
-    async with anyio.create_task_group() as group:
-        for _ in range(min(most, len(wanted))):
+    async with caller.live.place(caller.principal):
+        await _check(caller, wanted)
+        batch = _Batch(caller, wanted, report, end=began + seconds, follow=follow)
+        async with anyio.create_task_group() as group:
             group.start_soon(batch.work)
+            for _ in range(min(most, len(wanted)) - 1):
+                group.start_soon(batch.help)
     return batch.ends
 
 
@@ -98,11 +102,17 @@ class _Batch:
             number, wanted = following
             try:
                 seconds = seconds if self._follow else 0
-                self.ends[number] = await run(self._caller, wanted, self._heard, seconds=seconds)
+                self.ends[number] = await run_in_place(self._caller, wanted, self._heard, seconds=seconds)
             except InferenceError as exc:
                 self.ends[number] = exc
             self._done += 1
             self._heard(None)
+
+    async def help(self) -> None:
+        """Work along, where there is a place for it; without one the others do it all."""
+        with suppress(WaitError):
+            async with self._caller.live.place(self._caller.principal):
+                await self.work()
 
     def _heard(self, state: State | None) -> None:
         latest = state if isinstance(state, Task | Moving) else None

@@ -43,16 +43,21 @@ async def run(caller: Caller, wanted: Wanted, report: Report, *, seconds: float)
         InvalidInput: the input does not fit; nothing was uploaded or started.
         InferenceError: what else went wrong, with `outcome`, and `task_id` where there is one.
     """
-    began = time.monotonic()
     async with caller.live.place(caller.principal):
-        try:
-            app, request = await _prepared(caller, wanted, report)
-        except InferenceError as exc:
-            exc.outcome, exc.retry_safe = "not_started", True
-            raise
-        task = await start(caller, request, app.id)
-        caller.live.own(caller.principal, task.id)
-        task, session = await _seen_off(caller, task, report, seconds - (time.monotonic() - began))
+        return await run_in_place(caller, wanted, report, seconds=seconds)
+
+
+async def run_in_place(caller: Caller, wanted: Wanted, report: Report, *, seconds: float) -> Ran:
+    """The same, for who holds one of the caller's places already."""
+    began = time.monotonic()
+    try:
+        app, request = await _prepared(caller, wanted, report)
+    except InferenceError as exc:
+        exc.outcome, exc.retry_safe = "not_started", True
+        raise
+    task = await start(caller, request, app.id)
+    caller.live.own(caller.principal, task.id)
+    task, session = await _seen_off(caller, task, report, seconds - (time.monotonic() - began))
     return Ran(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
 
 
