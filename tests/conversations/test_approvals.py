@@ -14,7 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 
 from inferencesh_mcp.app import build
-from inferencesh_mcp.sandbox.faults import Drop, Fault, Status, Swallow
+from inferencesh_mcp.sandbox.faults import Drop, Fault, Stall, Status, Swallow
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.web import face
 from tests.conftest import Upstream, Way, listening
@@ -310,6 +310,28 @@ async def test_what_the_person_is_shown_of_long_arguments_is_cut_with_their_dige
     assert "sha256" in question
     assert f"https://app.inference.sh/chats/{result['chat_id']}" in question
     assert (["reject"], 0) == (decided(upstream), drawn(upstream))
+
+
+@over(*MEMORY)
+async def test_what_was_approved_is_not_asked_again_where_the_chat_falls_silent(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    """The stream tells nothing more of it, and the call has to answer: it goes on, as far as anybody knows."""
+    shown: list[str] = []
+
+    async def approve(params: ElicitRequestFormParams) -> ElicitResult:
+        shown.append(params.message)
+        upstream.sandbox.faults.add(Stall(lines=1), method="GET", path="/chats/*/stream", times=-1)
+        await anyio.sleep(0.4)
+        return ElicitResult(action="accept", content={"decision": "approve"})
+
+    async with asking(way, environ, approve, INFERENCE_WAIT_SECONDS="1") as client:
+        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+
+    assert "working" == result["status"]
+    assert "pending" not in result
+    assert 1 == len(shown)
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 
 from inferencesh_mcp.api import transport
 from inferencesh_mcp.sandbox.faults import Drop, FinAfter, Garble, RstAfter, Status, Swallow
-from tests.conftest import Upstream, Way
+from tests.conftest import Upstream, Way, until
 from tests.conversations.legs import MEMORY, chats, over
 from tests.conversations.test_faults import ASKS, ASSISTANT, html, judge, talking
 from tests.conversations.test_odd_lines import line
@@ -136,6 +136,52 @@ async def test_x05_of_two_chats_that_fit_neither_is_taken(
     assert ("unknown", False) == (result["error"]["outcome"], result["error"].get("retry_safe", False))
     assert 2 == posts(upstream)
     judge(upstream, messages=2)
+
+
+@pytest.mark.parametrize(("fault", "taken"), [(Swallow(), 2), (Drop(), 1)], ids=["taken", "not taken"])
+@over(MEMORY[0])
+async def test_x05_another_live_calls_chat_is_not_adopted(
+    way: Way, environ: dict[str, str], upstream: Upstream, fault: Any, taken: int
+) -> None:
+    """The same caller said the same meanwhile, and knows which chat that is: the lost message began another, or none."""
+    upstream.sandbox.faults.add(fault, method="POST", path=RUN)
+    async with talking(way, environ) as client, anyio.create_task_group() as group:
+        results: list[Any] = []
+
+        async def lost() -> None:
+            results.append(told(await chat(client, "Count to 3", agent=ASSISTANT)))
+
+        gate = upstream.sandbox.faults.hold("POST", "/chats/list")  # it looks when both are there
+        group.start_soon(lost)
+        await gate.reached.wait()
+        results.append(told(await chat(client, "Count to 3", agent=ASSISTANT)))
+        gate.release()
+
+    answered, lost_one = results
+    assert "answered" == answered["status"]
+    assert answered["chat_id"] != lost_one.get("chat_id")
+    assert ("chat_id" in lost_one) == (taken == 2), "what was not taken is no chat's"
+    judge(upstream, messages=taken)
+
+
+@over(*MEMORY)
+async def test_x30_an_agent_whose_host_leaves_while_its_chat_is_looked_for_is_stopped(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    upstream.sandbox.faults.add(Swallow(), method="POST", path=RUN)
+    gate = upstream.sandbox.faults.hold("POST", "/chats/list")
+    async with talking(way, environ) as client:
+        with anyio.move_on_after(20) as call:
+            async with anyio.create_task_group() as group:
+                arguments = {"message": "Count to 60 slowly", "agent": ASSISTANT}
+                group.start_soon(client.call_tool, "agent_chat", arguments)
+                await gate.reached.wait()
+                call.cancel()
+        await until(lambda: upstream.sandbox.ledger.stops)
+        gate.release()
+
+    assert [one.id for one in chats(upstream)] == [stop.chat_id for stop in upstream.sandbox.ledger.stops]
+    judge(upstream, messages=1)
 
 
 @over(*MEMORY)

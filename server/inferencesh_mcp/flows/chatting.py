@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from inferencesh_mcp.errors import InferenceError, OutcomeUnknown
 from inferencesh_mcp.flows import Speaking
 from inferencesh_mcp.flows.leaving import leave_chat
 from inferencesh_mcp.flows.sources import is_remote
+from inferencesh_mcp.flows.starting import LAST_LOOK
 from inferencesh_mcp.flows.uploading import store
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class Heard:
     chat: Chat
     turn: Turn
     seconds: float = 0.0
+    given: frozenset[str] = frozenset()
+    """What the chat waited for and was given by this call: it waits for that no more, also where nothing was heard since."""
 
     @property
     def over(self) -> bool:
@@ -61,7 +65,7 @@ class Heard:
 
     @property
     def waits_for(self) -> list[Pending]:
-        return [] if self.over else pending(self.chat)
+        return [] if self.over else [one for one in pending(self.chat) if one.id not in self.given]
 
     @property
     def said(self) -> tuple[ChatMessage, ...]:
@@ -131,7 +135,7 @@ async def respond(
         async with _states(caller, chat) as states:
             await give(caller, chat.id, invocation_id, send)
             taken = True
-            heard = Heard(chat=chat, turn=Turn.under_way(chat))
+            heard = Heard(chat=chat, turn=Turn.under_way(chat), given=frozenset({invocation_id}))
             return await _followed(caller, heard, states, report, end, known={invocation_id})
     except InferenceError as exc:
         # The message before it was taken: whatever failed, the way on is to read the chat, and not to say it again.
@@ -199,7 +203,7 @@ async def _followed(
             report(speaking(chat, turn))
             if turn_over(chat, turn) or any(one.id not in known for one in pending(chat)):
                 break
-    return Heard(chat=chat, turn=turn, seconds=time.monotonic() - began)
+    return replace(heard, chat=chat, turn=turn, seconds=time.monotonic() - began)
 
 
 def speaking(chat: Chat, turn: Turn) -> Speaking:
@@ -229,20 +233,45 @@ async def _file(caller: Caller, reference: str, report: Report) -> File:
 async def _sent(caller: Caller, request: AgentRunRequest, before: Chat | None) -> Sent:
     """Send a message, and look for it where the reply was lost; it is never sent again (O-4)."""
     try:
-        return await caller.api.chats.send_message(request)
+        with caller.live.asking(caller.principal, _what(request)):
+            sent = await caller.api.chats.send_message(request)
     except OutcomeUnknown as lost:
         logger.warning("the reply to a message was lost; looking for it")
-        for pause in LOOKS:
-            with caller.live.stopping.waiting(math.inf):
-                await caller.api.sleep(pause)
-            found = await _found(caller, request, before, (lost.sent_at or datetime.now(UTC)) - ALLOWANCE)
-            if len(found) == 1:
-                return found[0]
-        raise
+        try:
+            sent = await _looked_for(caller, request, before, lost)
+        except anyio.get_cancelled_exc_class():
+            await _left(caller, request, before, lost)
+            raise
+    caller.live.own(caller.principal, _mark(sent, before))
+    return sent
 
 
-async def _found(caller: Caller, request: AgentRunRequest, before: Chat | None, since: datetime) -> list[Sent]:
-    """The messages that may be the lost one: the same words, from the person's side, and newer than the sending."""
+async def _looked_for(caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown) -> Sent:
+    for pause in LOOKS:
+        with caller.live.stopping.waiting(math.inf):
+            await caller.api.sleep(pause)
+        found = await _found(caller, request, before, lost)
+        if len(found) == 1 and not caller.live.asked(caller.principal, _what(request)):
+            return found[0]
+    raise lost
+
+
+async def _left(caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown) -> None:
+    """The caller went while their message was looked for: look once more, so that no agent works for nobody."""
+    found: list[Sent] = []
+    with anyio.move_on_after(LAST_LOOK, shield=True):
+        found = await _found(caller, request, before, lost)
+    if len(found) == 1 and not caller.live.asked(caller.principal, _what(request)):
+        await leave_chat(caller, found[0].chat_id)
+        return
+    told = ", ".join(one.chat_id for one in found) or "none that is listed yet"
+    logger.error("an agent may be at work without its caller; its chat may be: %s", told)
+
+
+async def _found(caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown) -> list[Sent]:
+    """The messages that may be the lost one: the same words, from the person's side, newer than the sending, and no
+    other call's own."""
+    since = (lost.sent_at or datetime.now(UTC)) - ALLOWANCE
     try:
         if before is not None:
             chats = [await caller.api.chats.chat(before.id)]
@@ -255,9 +284,20 @@ async def _found(caller: Caller, request: AgentRunRequest, before: Chat | None, 
         logger.info("the chats could not be read: %s", exc.code)
         return []
     known = {message.id for message in before.chat_messages} if before else set[str]()
-    return [
+    found = [
         Sent(chat_id=chat.id, user_message=message, assistant_message=None)
         for chat in chats
         for message in chat.chat_messages
         if message.role == "user" and message.id not in known and message.text.strip() == request.input.text.strip()
     ]
+    return [one for one in found if not caller.live.owned(caller.principal, _mark(one, before))]
+
+
+def _what(request: AgentRunRequest) -> str:
+    """Messages of the same, as far as they would tell."""
+    return json.dumps([request.chat_id, request.input.text.strip()])
+
+
+def _mark(sent: Sent, before: Chat | None) -> str:
+    """What makes a message its call's own: the chat that it began, or its own id."""
+    return sent.user_message.id if before and sent.user_message else sent.chat_id

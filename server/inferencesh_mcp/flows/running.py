@@ -57,6 +57,7 @@ async def run_in_place(caller: Caller, wanted: Wanted, report: Report, *, second
         raise
     task = await start(caller, request, app.id)
     caller.live.own(caller.principal, task.id)
+    caller.live.started += 1
     task, session = await _seen_off(caller, task, report, seconds - (time.monotonic() - began))
     return Ran(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
 

@@ -31,7 +31,7 @@ LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between the looks at the recent tas
 ALLOWANCE = timedelta(seconds=2)  # on top of the known skew: `Date` has whole seconds, and replies take a while
 MOST_IN_ALL = 1_000  # live runs of one process: what its memory and its sockets are measured for (4.6)
 RETRY_AFTER = 5.0  # seconds: a run that is over makes room, and most take longer than a moment
-REMEMBERED = 4_096  # tasks: those of the last minutes are enough, a lost reply is looked for in seconds
+REMEMBERED = 4_096  # tasks and messages: those of the last minutes are enough, a lost reply is looked for in seconds
 LAST_LOOK = 3.0  # seconds; with the cancel after it, within what a process has for its end
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Everywhere(Protocol):
 
 
 class Live:
-    """The runs that this process is following now: how many each principal has, and which tasks are spoken for."""
+    """The runs that this process is following now: how many each principal has, and which tasks and messages are spoken for."""
 
     def __init__(
         self, most: int, most_in_all: int = MOST_IN_ALL, *, stopping: Stopping | None = None, everywhere: Everywhere | None = None
@@ -130,13 +130,12 @@ class Live:
         """The runs of everybody."""
         return self._running.total()
 
-    def own(self, principal: str, task_id: str) -> None:
-        """Mark a task as some call's own, so that no other call adopts it, not even after that one has ended."""
-        self.started += 1
-        self._owned.add((principal, task_id))
+    def own(self, principal: str, made: str) -> None:
+        """Mark a task, a chat or a message as some call's own, so that no other adopts it, not even after that one ended."""
+        self._owned.add((principal, made))
 
-    def owned(self, principal: str, task_id: str) -> bool:
-        return (principal, task_id) in self._owned
+    def owned(self, principal: str, made: str) -> bool:
+        return (principal, made) in self._owned
 
 
 async def start(caller: Caller, request: RunRequest, app_id: str) -> Task:

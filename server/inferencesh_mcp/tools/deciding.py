@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -52,12 +52,13 @@ async def settled(
         if send is None:
             return heard
         try:
-            heard = await chatting.respond(
+            after = await chatting.respond(
                 who, heard.chat, asked.id, send, report, seconds=max(end - time.monotonic(), 1)
             )
         except Forbidden as exc:
             decided_elsewhere(ctx, exc)
             return await _at_page(ctx, heard)
+        heard = replace(after, given=heard.given | after.given)
     return heard
 
 
