@@ -116,12 +116,15 @@ async def test_a_call_that_does_not_wait_answers_with_the_task(connect: Connect)
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
 async def test_an_output_that_is_not_there_yet_has_no_parts(connect: Connect) -> None:
-    """It is not told as one that is null, and ended."""
+    """It is not told as one that is null, and ended; and nobody is told to wait for what will never come."""
     async with connect() as client:
         task_id = told(await run(client, "sandbox/slow", {"seconds": 5, "steps": 1}, wait=False))["task_id"]
         early = await client.call_tool("task_get", {"task_id": task_id, "part": 1})
+        await client.call_tool("task_cancel", {"task_id": task_id})
+        never = await client.call_tool("file_save", {"task_id": task_id})
 
-    assert early.is_error
+    assert (True, True) == (early.is_error, never.is_error)
+    assert "task_get" not in text_of(never)
     assert "has no output" in text_of(early)
     assert f'task_get(task_id="{task_id}", wait_seconds=45)' in text_of(early)
 

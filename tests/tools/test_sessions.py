@@ -9,6 +9,7 @@ from mcp import Client
 
 from inferencesh_mcp.sandbox.faults import LoseWorker, Status
 from tests.conftest import Connect, Upstream
+from tests.faults.hosts import MEMORY
 from tests.tools.test_runs import run, text_of, told
 
 pytestmark = pytest.mark.anyio
@@ -89,6 +90,23 @@ async def test_four_failures_are_four_answers(connect: Connect, upstream: Upstre
     assert all('session="new"' in text_of(answer) for answer in answers.values())
     assert ("task_failed", "started") == tuple(told(during)["error"][name] for name in ("code", "outcome"))
     assert not [one for one in sessions if one["status"] == "active"]
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_nobody_is_told_to_go_on_with_a_session_that_is_over(connect: Connect, upstream: Upstream) -> None:
+    """Whether the platform still shows it or not: nor when it would have expired."""
+    async with connect() as client:
+        task_id, session_id = ((first := await count(client, session="new"))["task_id"], first["session_id"])
+        await client.call_tool("session_end", {"session_id": session_id})
+        shown = await client.call_tool("session_get", {"session_id": session_id})
+        ended = await client.call_tool("task_get", {"task_id": task_id})
+        upstream.sandbox.faults.add(Status(code=410, error="gone"), method="GET", path="/sessions/*")
+        gone = await client.call_tool("task_get", {"task_id": task_id})
+
+    for answer in (shown, ended, gone):
+        assert "ended" in text_of(answer)
+        assert "continue with app_run" not in text_of(answer)
+        assert "session_expires_at" not in told(answer)
 
 
 async def test_a_session_of_another_app_is_refused(connect: Connect) -> None:

@@ -309,6 +309,11 @@ class Session(Wire):
     last_call_at: Moment = None
     created_at: Moment = None
 
+    @property
+    def over(self) -> bool:
+        """Whether no run can use it any more."""
+        return self.status in {"ended", "expired"}
+
 
 class Estimate(Wire):
     """What a run may cost, in microcents: 100,000,000 are one US dollar."""

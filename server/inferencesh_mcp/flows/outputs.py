@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from inferencesh_mcp.api.addresses import path_of
+from inferencesh_mcp.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from inferencesh_mcp.api.models import Task
 
 DEEPEST = 32  # levels of an output that are searched
 _ADDRESS = re.compile(r"(?:https?|inf)://\S{1,2000}")
@@ -23,6 +26,20 @@ class OutputFile:
     """Where it stands in the output: `image`, `images-2`, `result-preview`."""
     mime_type: str | None = None
     bytes: int | None = None
+
+
+def output_of(task: Task) -> Any:
+    """What a task gave back.
+
+    Raises:
+        InvalidInput: it gave nothing, or nothing yet.
+    """
+    if task.output is None:
+        raise InvalidInput(
+            message=f"Task {task.id} is {task.status} and has no output.",
+            next_step="" if task.ended else f'Wait for it with task_get(task_id="{task.id}", wait_seconds=45).',
+        )
+    return task.output
 
 
 def output_files(value: Any) -> list[OutputFile]:

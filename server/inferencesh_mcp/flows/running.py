@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from inferencesh_mcp.errors import InferenceError
+from inferencesh_mcp.api.models import Session
+from inferencesh_mcp.errors import Gone, InferenceError
 from inferencesh_mcp.flows.leaving import leave_task
 from inferencesh_mcp.flows.preparing import checked, ready
 from inferencesh_mcp.flows.starting import start
 
 if TYPE_CHECKING:
-    from inferencesh_mcp.api.models import App, Estimate, RunRequest, Session, Task
+    from inferencesh_mcp.api.models import App, Estimate, RunRequest, Task
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.preparing import Wanted
 
@@ -56,8 +57,8 @@ async def run_in_place(caller: Caller, wanted: Wanted, report: Report, *, second
         exc.outcome, exc.retry_safe = "not_started", True
         raise
     task = await start(caller, request, app.id)
-    caller.live.own(caller.principal, task.id)
     caller.live.started += 1
+    caller.live.own(caller.principal, task.id)
     task, session = await _seen_off(caller, task, report, seconds - (time.monotonic() - began))
     return Ran(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
 
@@ -94,6 +95,8 @@ async def session_of(caller: Caller, task: Task) -> Session | None:
     try:
         with anyio.move_on_after(PATIENCE):  # a host that waits longer than it likes would have the run cancelled
             return await caller.api.session(task.session_id)
+    except Gone:
+        return Session(id=task.session_id, status="ended")
     except InferenceError as exc:  # the run's own answer must not be lost over this
         logger.info("session %s could not be read: %s", task.session_id, exc.code)
     return None

@@ -20,7 +20,7 @@ from inferencesh_mcp.api.addresses import path_of
 from inferencesh_mcp.api.words import is_media_type
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
 from inferencesh_mcp.flows import Moving
-from inferencesh_mcp.flows.outputs import output_files
+from inferencesh_mcp.flows.outputs import output_files, output_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -61,11 +61,8 @@ async def keep(caller: Caller, report: Report, *, uri: str = "", task_id: str = 
     if uri:
         return [await save(caller.api, folder, uri, report)]
     task = await caller.api.task(task_id)
-    if task.output is None:
-        raise InvalidInput(
-            message=f"Task {task_id} is {task.status} and has no output.", next_step="Wait for it with `task_get`."
-        )
-    files = output_files(task.output)
+    output = output_of(task)
+    files = output_files(output)
     saved: list[Saved] = []
     for file in files:
         try:
@@ -75,7 +72,7 @@ async def keep(caller: Caller, report: Report, *, uri: str = "", task_id: str = 
                 done = ", ".join(str(one.path) for one in saved)
                 exc.next_step = f"Saved before that: {done}. {exc.next_step}".strip()
             raise
-    whole = json.dumps(task.output, ensure_ascii=False, indent=1).encode(errors="replace")
+    whole = json.dumps(output, ensure_ascii=False, indent=1).encode(errors="replace")
     if not files or len(whole) > MOST_BESIDE_FILES:
         saved.append(await _save_bytes(folder, f"{task.id}-output.json", whole))
     return saved

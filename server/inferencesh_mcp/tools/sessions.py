@@ -51,7 +51,7 @@ def _shown(session: Session) -> CallToolResult:
 def _line(session: Session) -> str:
     until = (
         f", expires {session.expires_at:%Y-%m-%d %H:%M:%S %Z} if idle"
-        if session.status == "active" and session.expires_at
+        if session.expires_at and not session.over
         else ""
     )
     return f"Session {session.id}: {session.status}{until}, {session.call_count} runs"
@@ -61,7 +61,7 @@ def _told(session: Session) -> dict[str, Any]:
     told = {
         "session_id": session.id,
         "status": session.status,
-        "session_expires_at": session.expires_at.isoformat() if session.expires_at else None,
+        "session_expires_at": session.expires_at.isoformat() if session.expires_at and not session.over else None,
         "idle_timeout_seconds": session.idle_timeout,
         "runs": session.call_count,
         "last_task_id": session.task_id,

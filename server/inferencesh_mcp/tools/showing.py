@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from inferencesh_mcp.api.addresses import path_of
 from inferencesh_mcp.errors import InferenceError, InvalidInput, PaymentRequired
-from inferencesh_mcp.flows.outputs import output_files
+from inferencesh_mcp.flows.outputs import output_files, output_of
 from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools.fitting import Fitted, as_json, cleaned, fitted, parts, tokens, visible
 
@@ -75,13 +75,17 @@ def outcome(
         output=output.value,
         files=files or None,
         session_id=task.session_id or None,
-        session_expires_at=session.expires_at.isoformat() if session and session.expires_at else None,
+        session_expires_at=session.expires_at.isoformat()
+        if session and session.expires_at and not session.over
+        else None,
         error=error,
         usage=[event.model_dump(exclude_none=True) for event in task.usage_events[:MOST_LINKS]] or None,
         elapsed_seconds=None if seconds is None else round(seconds, 1),
         next=_next(task, output),
     )
-    return answer(_text(task, told, output), told.model_dump(exclude_none=True), files, failed=error is not None)
+    return answer(
+        _text(task, told, output, session), told.model_dump(exclude_none=True), files, failed=error is not None
+    )
 
 
 def part_of(task: Task, number: int) -> CallToolResult:
@@ -90,12 +94,7 @@ def part_of(task: Task, number: int) -> CallToolResult:
     Raises:
         InvalidInput: there is no such part, or no output yet.
     """
-    if task.output is None:
-        raise InvalidInput(
-            message=f"Task {task.id} is {task.status} and has no output.",
-            next_step="" if task.ended else f'Wait for it with task_get(task_id="{task.id}", wait_seconds=45).',
-        )
-    found = parts(as_json(task.output))
+    found = parts(as_json(output_of(task)))
     if not 1 <= number <= len(found):
         raise InvalidInput(message=f"The output of task {task.id} has {len(found)} parts; there is no part {number}.")
     more = f'task_get(task_id="{task.id}", part={number + 1}) is the next.' if number < len(found) else None
@@ -142,7 +141,7 @@ def _next(task: Task, output: Fitted) -> str | None:
     return f'task_logs(task_id="{task.id}") shows what the app did.'
 
 
-def _text(task: Task, told: RunOutcome, output: Fitted) -> str:
+def _text(task: Task, told: RunOutcome, output: Fitted, session: Session | None) -> str:
     """What matters first: some hosts show only the beginning of a long text."""
     took = f" after {told.elapsed_seconds} s" if told.elapsed_seconds is not None else ""
     lines = [f"{told.app or 'Task'}: {task.status}{took} (task {task.id})"]
@@ -152,7 +151,9 @@ def _text(task: Task, told: RunOutcome, output: Fitted) -> str:
         )
     if told.next:
         lines.append(f"Next: {told.next}")
-    if told.session_id:
+    if session and session.over:
+        lines.append(f"Session: {told.session_id}, {session.status}; what it held is gone")
+    elif told.session_id:
         until = f", expires {told.session_expires_at} if idle" if told.session_expires_at else ""
         lines.append(f'Session: {told.session_id}{until}; continue with app_run(session="{told.session_id}")')
     if task.output is not None:
