@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferencesh_mcp.tools.fitting import MOST_TOKENS, fitted, parts, tokens, visible
+from inferencesh_mcp.tools.fitting import MOST_TOKENS, as_json, fitted, parts, tokens, visible
+from tests.threats.test_patterns import quickly
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -73,3 +75,12 @@ def test_the_parts_of_a_text_are_all_of_it(text: str) -> None:
 
     assert text == "".join(found)
     assert all(tokens(part) <= MOST_TOKENS for part in found)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no timer of CPU time")
+@pytest.mark.parametrize("value", ["word " * 1_000_000, ["a1é"] * 600_000], ids=["one long text", "many short ones"])
+def test_as_much_as_the_platform_may_send_holds_nobody_up(value: object) -> None:
+    """Everybody else waits while an answer is cut: what is left out is not looked at closely."""
+    with quickly("an output"):
+        fitted(value)
+        parts(as_json(value))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import string
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ MOST_TOKENS = 16_000  # for an output; the rest of the answer around it is small
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
 )
-_LIGHT = re.compile(r"[A-Za-z ]")
+_LIGHT = (string.ascii_letters + " ").encode()
 
 
 def visible(text: str) -> str:
@@ -30,8 +31,9 @@ def tokens(text: str) -> int:
 
     Letters and spaces seldom stand alone; every other character may be a token of its own, or one for each byte.
     """
-    light = len(_LIGHT.findall(text))
-    return light // 2 + len(text.encode(errors="replace")) - light
+    whole = text.encode(errors="replace")
+    heavy = len(whole.translate(None, _LIGHT))
+    return (len(whole) - heavy) // 2 + heavy
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,8 @@ class Fitted:
 def fitted(value: Any, most: int = MOST_TOKENS) -> Fitted:
     """Return a JSON value small enough, cleaned; the longest texts and lists give way first, and say how long they were."""
     whole = as_json(value)
-    value = _shorter(value, None, None)
     if tokens(whole) <= most:
-        return Fitted(value, 0)
+        return Fitted(cleaned(value), 0)
     texts, items = 16_000, 1_000
     while texts > 40:
         smaller = _shorter(value, texts, items)
@@ -68,13 +69,13 @@ def as_json(value: Any, indent: int | None = None) -> str:
 
 def parts(text: str, most: int = MOST_TOKENS) -> list[str]:
     """Split a text into parts that each fit one answer."""
-    rest, found = visible(text), list[str]()
-    while rest:
-        length = min(len(rest), 2 * most)  # two letters a token is the best there is
-        while tokens(rest[:length]) > most:
+    whole, found, start = visible(text), list[str](), 0
+    while start < len(whole):
+        length = min(len(whole) - start, 2 * most)  # two letters a token is the best there is
+        while tokens(whole[start : start + length]) > most:
             length = max(1, length * 3 // 4)
-        found.append(rest[:length])
-        rest = rest[length:]
+        found.append(whole[start : start + length])
+        start += length
     return found
 
 
