@@ -12,7 +12,7 @@ from mcp import Client
 from inferencesh_mcp.tools.fitting import tokens
 from tests.conftest import Connect, Upstream, Way, until
 from tests.conversations.legs import HERE, MEMORY, THREE, chats, over
-from tests.tools.test_chats import chat
+from tests.tools.test_chats import asking, chat, said
 from tests.tools.test_runs import text_of, told
 
 pytestmark = pytest.mark.anyio
@@ -100,6 +100,23 @@ async def test_a_message_into_a_chat_that_is_busy_waits_its_turn(connect: Connec
     assert "answered" == later["status"]
     assert "3 4" not in later["text"]
     assert 2 == len(upstream.sandbox.ledger.messages)
+
+
+@over(*MEMORY)
+async def test_a_host_that_leaves_after_its_person_approved_stops_the_agent(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    """What the approval set to work is worked on for nobody."""
+    async with asking(way, environ, said("accept", decision="approve")) as client:
+        with anyio.move_on_after(20) as call:
+            async with anyio.create_task_group() as group:
+                arguments = {"message": "Draw a cat", "agent": "sandbox/approver"}
+                group.start_soon(client.call_tool, "agent_chat", arguments)
+                await until(lambda: upstream.sandbox.ledger.invocations)
+                call.cancel()
+        await until(lambda: upstream.sandbox.ledger.requests("POST", "/chats/*/stop"))
+
+    assert ["invoke"] == [one.decision for one in upstream.sandbox.ledger.decisions]
 
 
 @over(*THREE)

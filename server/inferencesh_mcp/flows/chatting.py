@@ -97,11 +97,11 @@ async def say(caller: Caller, message: Message, report: Report, *, seconds: floa
     )
     if before is None:
         sent = await _sent(caller, request, None)
-        async with _heeded(caller, sent), _states(caller, sent.chat) as states:
+        async with _heeded(caller, sent.chat_id), _states(caller, sent.chat) as states:
             return await _followed(caller, Heard(chat=sent.chat, turn=Turn.of(sent)), states, report, end)
     async with _states(caller, before) as states:
         sent = await _sent(caller, request, before)
-        async with _heeded(caller, sent):
+        async with _heeded(caller, sent.chat_id):
             return await _followed(caller, Heard(chat=before, turn=Turn.of(sent, before)), states, report, end)
 
 
@@ -124,22 +124,22 @@ async def respond(
     caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]], report: Report, *, seconds: float
 ) -> Heard:  # fmt: skip
     """Answer what a chat waits for, once, with the stream open before, and follow the turn on.
+    Whoever leaves then leaves the agent, as one who has sent it a message.
 
     Raises:
         Conflict: it was answered already, or is not waited for any more; the platform's state decides.
         Forbidden: the platform takes this decision only from the person's own sign-in (`requires_sign_in`).
     """
     end = time.monotonic() + seconds
-    taken = False
     try:
         async with _states(caller, chat) as states:
             await give(caller, chat.id, invocation_id, send)
-            taken = True
             heard = Heard(chat=chat, turn=Turn.under_way(chat), given=frozenset({invocation_id}))
-            return await _followed(caller, heard, states, report, end, known={invocation_id})
+            async with _heeded(caller, chat.id):
+                return await _followed(caller, heard, states, report, end, known={invocation_id})
     except InferenceError as exc:
         # The message before it was taken: whatever failed, the way on is to read the chat, and not to say it again.
-        exc.outcome, exc.retry_safe = "started" if taken else exc.outcome, False
+        exc.retry_safe = False
         exc.next_step = f'Read the chat with chat_get(chat_id="{chat.id}"): it tells what was taken.'
         raise
 
@@ -161,14 +161,14 @@ async def give(caller: Caller, chat_id: str, invocation_id: str, send: Callable[
 
 
 class _heeded:  # noqa: N801 - it is used as a function
-    """A block after which the agent stops when its listener has gone, and errors tell that the message was taken."""
+    """A block after which the agent stops when its listener has gone, and errors tell that what was said was taken."""
 
-    def __init__(self, caller: Caller, sent: Sent) -> None:
-        self._caller, self._chat_id = caller, sent.chat_id
+    def __init__(self, caller: Caller, chat_id: str) -> None:
+        self._caller, self._chat_id = caller, chat_id
 
     async def __aenter__(self) -> None:
         try:
-            await anyio.lowlevel.checkpoint()  # a cancellation that came while the message was under way
+            await anyio.lowlevel.checkpoint()  # a cancellation that came while it was under way
         except anyio.get_cancelled_exc_class():
             await leave_chat(self._caller, self._chat_id)
             raise
