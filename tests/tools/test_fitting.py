@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inferencesh_mcp.api.problems import problem
 from inferencesh_mcp.tools.fitting import MOST_TOKENS, as_json, fitted, parts, tokens, visible
+from inferencesh_mcp.tools.showing import FileLink, answer, failure
 from tests.threats.test_patterns import quickly
 
 JSON = st.recursive(
@@ -84,3 +86,27 @@ def test_as_much_as_the_platform_may_send_holds_nobody_up(value: object) -> None
     with quickly("an output"):
         fitted(value)
         parts(as_json(value))
+
+
+@pytest.mark.parametrize(
+    "value", ['"' * 100_000, "\n\t" * 50_000, ["a1é"] * 50_000], ids=["quotes", "controls", "list"]
+)
+def test_a_part_fits_as_the_text_of_a_json_value_too(value: object) -> None:
+    found = parts(as_json(value))
+
+    assert visible(as_json(value)) == "".join(found)
+    assert all(tokens(as_json(part)) <= MOST_TOKENS for part in found)
+
+
+def test_no_answer_is_more_than_a_host_takes() -> None:
+    """However much there is of whatever: texts, fields, addresses, or what an app still needs."""
+    links = [FileLink(url=f"https://example.com/{'1' * 1900}{n}.png") for n in range(30)]
+    needs = [{"type": "secret", "key": f"KEY_{n}", "action": {"type": "add_secret"}} for n in range(600)]
+    large = answer("a line of many\n" * 50_000, {"names": ["app"] * 50_000, "id": "kept"}, links)
+    refused = failure(problem(412, {}, json.dumps({"errors": needs}).encode()))
+
+    for result in (large, refused):
+        assert tokens(as_json([part.model_dump() for part in result.content])) <= 25_000
+        assert tokens(as_json(result.structured_content)) <= 20_000
+    assert "kept" == (large.structured_content or {})["id"]
+    assert "Next: A person has to do this" in as_json(refused.content[0].model_dump())

@@ -37,6 +37,7 @@ from inferencesh_mcp.plaintext import clean, without_secrets
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MOST_REQUIREMENTS = 20
 MESSAGE_LIMIT = 500
 """Longest message, in characters."""
 DASHBOARD = "https://inference.sh"
@@ -124,7 +125,7 @@ def is_api_error(body: bytes) -> bool:
 
 def requirements(errors: Any) -> tuple[Requirement, ...]:
     """Each `{type, key, message, action}` as a Requirement whose action is a sentence."""
-    return tuple(found for error in items(errors) if (found := _requirement(error)) is not None)
+    return tuple(found for error in items(errors)[:MOST_REQUIREMENTS] if (found := _requirement(error)) is not None)
 
 
 def safe(text: str) -> str:

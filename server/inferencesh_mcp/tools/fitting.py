@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 MOST_TOKENS = 16_000  # for an output; the rest of the answer around it is small
+MOST_OF_AN_ANSWER = 20_000  # tokens of its text, and of its structured content
 # Control characters, lone surrogates, and what hides or reorders text: bidi controls, zero-width, tags (threat T-17).
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
@@ -47,7 +48,7 @@ def fitted(value: Any, most: int = MOST_TOKENS) -> Fitted:
     """Return a JSON value small enough, cleaned; the longest texts and lists give way first, and say how long they were."""
     whole = as_json(value)
     if tokens(whole) <= most:
-        return Fitted(cleaned(value), 0)
+        return Fitted(_shorter(value, None, None), 0)
     texts, items = 16_000, 1_000
     while texts > 40:
         smaller = _shorter(value, texts, items)
@@ -57,23 +58,18 @@ def fitted(value: Any, most: int = MOST_TOKENS) -> Fitted:
     return Fitted({"cut": f"{len(whole)} characters of JSON"}, len(whole))
 
 
-def cleaned(value: Any) -> Any:
-    """The same JSON value, in strings that can be shown and numbers that can be written."""
-    return _shorter(value, None, None)
-
-
 def as_json(value: Any, indent: int | None = None) -> str:
     """Write a JSON value as text for a model: every script as it is."""
     return json.dumps(value, ensure_ascii=False, default=str, indent=indent)
 
 
 def parts(text: str, most: int = MOST_TOKENS) -> list[str]:
-    """Split a text into parts that each fit one answer."""
+    """Split a text into parts that each fit one answer, as they are and as JSON."""
     whole, found, start = visible(text), list[str](), 0
     while start < len(whole):
         length = min(len(whole) - start, 2 * most)  # two letters a token is the best there is
-        while tokens(whole[start : start + length]) > most:
-            length = max(1, length * 3 // 4)
+        while (much := tokens(as_json(whole[start : start + length]))) > most:
+            length = max(1, length * most // much)
         found.append(whole[start : start + length])
         start += length
     return found

@@ -13,7 +13,7 @@ from inferencesh_mcp.api.addresses import path_of
 from inferencesh_mcp.errors import InferenceError, InvalidInput, PaymentRequired
 from inferencesh_mcp.flows.outputs import output_files, output_of
 from inferencesh_mcp.plaintext import clean
-from inferencesh_mcp.tools.fitting import Fitted, as_json, cleaned, fitted, parts, tokens, visible
+from inferencesh_mcp.tools.fitting import MOST_OF_AN_ANSWER, Fitted, as_json, fitted, parts, tokens, visible
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import Session, Task
@@ -55,10 +55,12 @@ class RunOutcome(BaseModel):
 def answer(
     text: str, structured: dict[str, Any], links: list[FileLink] | None = None, *, failed: bool = False
 ) -> CallToolResult:
-    """Put an answer together: the text first, then a link for each file. Nothing in it hides, reorders or breaks (I-13)."""
-    content: list[ContentBlock] = [TextContent(text=visible(text))]
-    content += [_link(file) for file in (links or [])[:MOST_LINKS]]
-    return CallToolResult(content=content, structured_content=cleaned(structured), is_error=failed)
+    """Put an answer together: the text first, then a link for each file. Nothing in it hides, reorders or breaks (I-13),
+    and no host is told more than it takes (promise 6)."""
+    content: list[ContentBlock] = [TextContent(text=str(fitted(text, MOST_OF_AN_ANSWER).value))]
+    content += [_link(file) for file in _room_for(links or [])]
+    told = fitted(structured, MOST_OF_AN_ANSWER).value
+    return CallToolResult(content=content, structured_content=told, is_error=failed)
 
 
 def outcome(
