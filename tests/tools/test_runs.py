@@ -12,6 +12,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
+from inferencesh_mcp.sandbox.faults import Status
 from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream, until
 from tests.faults.hosts import MEMORY
 
@@ -112,6 +113,20 @@ async def test_a_call_that_does_not_wait_answers_with_the_task(connect: Connect)
     assert (False, False) == (result.is_error, stopped.is_error)
     assert told(result)["status"] not in {"completed", "failed"}
     assert told(stopped)["status"] in {"cancelling", "cancelled"}
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_a_cancel_that_was_taken_is_told_as_one_also_when_the_task_cannot_be_read(
+    connect: Connect, upstream: Upstream
+) -> None:
+    async with connect() as client:
+        task_id = told(await run(client, "sandbox/slow", {"seconds": 30, "steps": 1}, wait=False))["task_id"]
+        upstream.sandbox.faults.add(Status(code=503), method="GET", path="/tasks/*", times=-1)
+        result = await client.call_tool("task_cancel", {"task_id": task_id})
+
+    assert not result.is_error
+    assert ("cancelling", task_id) == (told(result)["status"], told(result)["task_id"])
+    assert 1 == len(upstream.sandbox.ledger.cancels)
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)

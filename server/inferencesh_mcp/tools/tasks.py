@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from mcp_types import CallToolResult
@@ -10,6 +11,7 @@ from pydantic import Field
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.caller import Ctx, caller
+from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows import Caller, running
 from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools.apps import Cursor, Limit
@@ -96,7 +98,10 @@ async def task_cancel(task_id: TaskId, ctx: Ctx) -> Annotated[CallToolResult, Ru
     """Stop a task. What ran until then may be charged."""
     api = caller(ctx).api
     await api.cancel(task_id)
-    told = outcome(await api.task(task_id))
+    task = Task(id=task_id, status="cancelling")
+    with suppress(InferenceError):  # it was told to stop, whether or not anybody hears how that goes
+        task = await api.task(task_id)
+    told = outcome(task if task.ended else task.model_copy(update={"status": "cancelling"}))
     # That it was cancelled is no failure here: it is what was asked for.
     return (
         told.model_copy(update={"is_error": False})
