@@ -361,6 +361,23 @@ async def test_a_stream_that_ends_leaves_its_connection_to_the_next(transport, s
     assert connections == script.connections
 
 
+async def test_no_run_is_sent_on_a_connection_that_a_stream_was_on(api, transport, script):
+    """The other end may have given that one up meanwhile, after an hour of it: nobody could tell what became of the run."""
+
+    async def given_up(stream):
+        await lines({"id": "t", "status": "completed"}, end="eof")(stream)
+        await stream.receive()
+
+    script.on(*POST, status(200, TASK))
+    script.on("GET", "/tasks/t/stream", given_up)
+
+    await api.run(RUN)
+    async with transport.stream("/tasks/t/stream", None) as chunks:
+        await anext(chunks)
+
+    assert "t1" == (await api.run(RUN)).id
+
+
 async def test_a_call_ends_at_its_deadline(upstream, script, time):
     """X-18: also when bytes keep dripping. The clock says that no time is left."""
 

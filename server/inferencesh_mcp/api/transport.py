@@ -55,7 +55,7 @@ CLOSE_SECONDS = 2.0
 END_SECONDS = 0.05
 """Wait for a stream's end when its last line was read."""
 
-_Kind = Literal["calls", "runs", "files"]
+_Kind = Literal["calls", "runs", "streams", "files"]
 _NEVER_SENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -66,9 +66,10 @@ _NEVER_SENT = (
 _LIMITS: dict[_Kind, httpx2.Limits] = {
     # As many as there may be: a caller whose calls hang must not take the connection that another's needs (T-22).
     "calls": httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=30.0),
-    # A connection idle for longer may be closed at the other end: a run sent on it would be lost without a trace. A run's
-    # stream follows on the connection that the run was started on (F-1, F-2).
+    # A connection idle for longer may be closed at the other end: a run sent on it would be lost without a trace. So may one
+    # that a stream was on, which may have stood for an hour: no run follows on it.
     "runs": httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=5.0),
+    "streams": httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=5.0),  # F-1, F-2
     # Connections are to addresses, not names: one that was made for a name must never serve another name there.
     "files": httpx2.Limits(max_connections=100, max_keepalive_connections=0),
 }
@@ -170,7 +171,7 @@ class Transport:
     async def stream(self, path: str, key: Key | None) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Open a stream of lines, once, and give its bytes as they come; opening and reading raise what `call` does."""
         request = self._stream_request(path, key)
-        async with self._stream_slots(), self._opened_in_time("runs", request) as response:
+        async with self._stream_slots(), self._opened_in_time("streams", request) as response:
             if not 200 <= response.status_code < 300:
                 raise problem(response.status_code, response.headers, await _error_body(response))
             async with aclosing(_chunks(response)) as chunks:
@@ -275,7 +276,7 @@ class Transport:
                 with anyio.fail_after(OPEN_SECONDS):
                     response = await stack.enter_async_context(self._opened(kind, request))
             except (TimeoutError, httpx2.HTTPError) as exc:
-                if kind == "runs":
+                if kind == "streams":
                     raise _lost(exc).error from exc
                 raise
             yield response
