@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from inferencesh_mcp.api.strictjson import parse
-from inferencesh_mcp.flows.checking import expected, problems
+from inferencesh_mcp.flows.checking import problems
+from inferencesh_mcp.flows.expecting import expected
 from inferencesh_mcp.flows.repairing import repaired
 from tests.schemas.test_hostile_schemas import HOSTILE
 

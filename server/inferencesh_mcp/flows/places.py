@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Schema = dict[str, Any]
+    from inferencesh_mcp.flows.expecting import Schema
+
 Place = tuple[str | int, ...]
 """The way to a value: keys and indexes from the top of the input."""
 DEEPEST = 64  # steps through schema and value together: both come from elsewhere, and a `$ref` may go round

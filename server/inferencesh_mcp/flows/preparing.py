@@ -1,4 +1,7 @@
-"""A run before it costs anything: what is asked for, whether it fits the app, and its files on their way."""
+"""A run before it costs anything: what is asked for, whether it fits the app, and its files on their way.
+
+What judges and uploads is imported when the first run is asked for: most starts wait for none.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from inferencesh_mcp.api.models import AppFunction, AppVersion, RunRequest
 from inferencesh_mcp.errors import InvalidInput
-from inferencesh_mcp.flows.checking import problems
-from inferencesh_mcp.flows.repairing import repaired
-from inferencesh_mcp.flows.uploading import refuse_unreadable, upload_all
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App
@@ -38,13 +38,13 @@ async def checked(caller: Caller, wanted: Wanted) -> tuple[App, Wanted]:
         InvalidInput: each field that is wrong, and what it should be.
         FileRefused: a file that may not or cannot be read.
     """
+    from inferencesh_mcp.flows.uploading import refuse_unreadable
+
     app = await caller.catalogue.app(caller.api, caller.principal, wanted.app)
-    wanted = _repaired(app, wanted)
-    wrong = _wrong(app, wanted)
+    wanted, wrong = _judged(app, wanted)
     if wrong:  # perhaps with an older schema than the one in force
         app = await caller.catalogue.app(caller.api, caller.principal, wanted.app, fresh=True)
-        wanted = _repaired(app, wanted)
-        wrong = _wrong(app, wanted)
+        wanted, wrong = _judged(app, wanted)
     if wrong:
         raise InvalidInput(
             message=f"The input does not fit {wanted.app}: {'; '.join(wrong)}",
@@ -56,6 +56,8 @@ async def checked(caller: Caller, wanted: Wanted) -> tuple[App, Wanted]:
 
 async def ready(caller: Caller, app: App, wanted: Wanted, report: Report) -> RunRequest:
     """Upload the files that the input names and return what is sent off."""
+    from inferencesh_mcp.flows.uploading import upload_all
+
     schema = function_of(app, wanted.app).input_schema
     return RunRequest(
         app=str(replace(wanted.app, function="")),
@@ -91,18 +93,18 @@ def version_of(app: App) -> AppVersion:
     return app.version or AppVersion()
 
 
-def _repaired(app: App, wanted: Wanted) -> Wanted:
-    """With what a host could only send as a string made what the app takes: the one place, for all that runs an app."""
-    return replace(wanted, input=repaired(function_of(app, wanted.app).input_schema, wanted.input))
+def _judged(app: App, wanted: Wanted) -> tuple[Wanted, list[str]]:
+    """What is wanted, with what a host could only send as a string made what the app takes; and what is wrong with it."""
+    from inferencesh_mcp.flows.checking import problems
+    from inferencesh_mcp.flows.repairing import repaired
 
-
-def _wrong(app: App, wanted: Wanted) -> list[str]:
-    version = version_of(app)
-    found = problems(function_of(app, wanted.app).input_schema, wanted.input)
+    version, schema = version_of(app), function_of(app, wanted.app).input_schema
+    wanted = replace(wanted, input=repaired(schema, wanted.input))
+    found = problems(schema, wanted.input)
     if wanted.setup is not None:
         found += [f"setup: {problem}" for problem in problems(version.setup_schema, wanted.setup)]
     if wanted.variant and version.variants and wanted.variant not in version.variants:
         found.append(f"variant must be one of {', '.join(version.variants)}; got {wanted.variant}")
     if wanted.session_timeout is not None and (wanted.session != "new" or not 1 <= wanted.session_timeout <= 3600):
         found.append('session_timeout is 1 to 3600 seconds and goes with session="new" only')
-    return found
+    return wanted, found

@@ -9,12 +9,12 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.strictjson import NotJson, parse
-from inferencesh_mcp.flows.checking import judge
+from inferencesh_mcp.flows.judging import judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferencesh_mcp.flows.checking import Schema
+    from inferencesh_mcp.flows.expecting import Schema
 
 MOST = 64  # texts that are looked at in one input
 LONGEST = 1_000_000  # characters of one of them

@@ -13,7 +13,7 @@ from inferencesh_mcp.api.words import is_media_type
 from inferencesh_mcp.errors import Forbidden, InvalidInput, UpstreamError
 from inferencesh_mcp.flows import Moving
 from inferencesh_mcp.flows.fetching import remote
-from inferencesh_mcp.flows.places import Place, Schema, file_places
+from inferencesh_mcp.flows.places import Place, file_places
 from inferencesh_mcp.flows.sources import Source, is_remote, opened
 
 # What single quotes hold safely in every shell; and what begins otherwise curl would take for an option, or for a file.
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api import Api
     from inferencesh_mcp.api.models import File
     from inferencesh_mcp.flows import Caller, Report
+    from inferencesh_mcp.flows.expecting import Schema
     from inferencesh_mcp.flows.folders import Folders
 
 

@@ -6,7 +6,6 @@ is in `kinds`.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from pathlib import Path
@@ -255,6 +254,8 @@ class Settings(BaseModel):
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"{name} is not a setting." + (f" Did you mean {near[0]}?" if near else "")
 

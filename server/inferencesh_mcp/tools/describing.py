@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.strictjson import is_array, is_object, items
-from inferencesh_mcp.flows.checking import expected
+from inferencesh_mcp.flows.expecting import expected
 from inferencesh_mcp.plaintext import clean
 
 if TYPE_CHECKING:

@@ -1,9 +1,12 @@
-"""Files, in and out: bytes go between disk and platform, never through the model."""
+"""Files, in and out: bytes go between disk and platform, never through the model.
+
+What moves them is imported when the first is moved: most starts never do.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from mcp_types import CallToolResult
 from pydantic import Field
@@ -11,14 +14,15 @@ from pydantic import Field
 from inferencesh_mcp.api.models import File
 from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.errors import InvalidInput, NotFound
-from inferencesh_mcp.flows import saving, uploading
-from inferencesh_mcp.flows.sources import from_base64
 from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.offering import offer
 from inferencesh_mcp.tools.showing import FileLink, answer
 from inferencesh_mcp.tools.telling import progress, size
+
+if TYPE_CHECKING:
+    from inferencesh_mcp.flows.uploading import Ticket
 
 _FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -34,6 +38,9 @@ async def file_upload(
 ) -> CallToolResult:
     """Upload a file and get the uri to put into an input (app_run uploads files by itself). Without source or base64:
     an upload ticket, with a curl line that sends the bytes straight to the platform."""
+    from inferencesh_mcp.flows import uploading
+    from inferencesh_mcp.flows.sources import from_base64
+
     if source and base64:
         raise InvalidInput(message="Give `source` or `base64`, not both.", outcome="not_started")
     who = await caller_with_roots(ctx) if source else caller(ctx)
@@ -48,7 +55,7 @@ async def file_upload(
     return shown_file(file, "Uploaded ")
 
 
-def _ticket(ticket: uploading.Ticket) -> CallToolResult:
+def _ticket(ticket: Ticket) -> CallToolResult:
     until = f"{ticket.expires_at:%Y-%m-%d %H:%M:%S %Z}" if ticket.expires_at else "soon"
     text = (
         f"Upload ticket. Send the bytes (replace FILE):\n{ticket.curl}\n"
@@ -102,6 +109,8 @@ async def file_save(
     to: Annotated[str, Field(description="folder below the save folder")] = "",
 ) -> CallToolResult:
     """Write a file, or everything a task made, to the save folder. Never overwrites."""
+    from inferencesh_mcp.flows import saving
+
     async with progress(ctx, in_bytes=True) as report:
         saved = await saving.keep(caller(ctx), report, uri=uri, task_id=task_id, to=to)
     lines = [f"{file.path} ({file.content_type}, {size(file.size)})" for file in saved]

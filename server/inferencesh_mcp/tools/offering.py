@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -88,6 +87,8 @@ class BridgeTool(Tool):
         known = list(self.parameters.get("properties", {}))
         for name in arguments:
             if name not in known:
+                import difflib
+
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"Did you mean '{near[0]}'?" if near else f"It takes {', '.join(known) or 'none'}."
                 raise InvalidInput(

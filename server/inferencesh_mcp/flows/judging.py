@@ -1,0 +1,160 @@
+"""A schema that somebody else wrote, made what holds values to it and can do no harm. Pure.
+
+It brings `jsonschema` along, 60 ms: whoever is there before the first reply imports it where it is used.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+from jsonschema import Draft202012Validator, validators
+from jsonschema.exceptions import SchemaError, best_match  # pyright: ignore[reportUnknownVariableType]
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jsonschema.exceptions import ValidationError
+
+    from inferencesh_mcp.flows.expecting import Schema
+
+MOST_REFERENCES = 20_000  # followed for one value: some 0.3 s, and thousands of times what a real app's schema needs
+MOST_PARTS = 2_000  # objects in a schema; to look through so many takes a second, and real apps have up to a hundred
+DEEPEST = 64  # a schema that nests deeper is cut to "anything"
+_VALUES = frozenset({"enum", "const", "default", "examples"})  # what is in them is no schema
+
+
+def judge(schema: Schema) -> Judge:
+    """What says where a value is not as the schema wants it."""
+    return _made(json.dumps(schema))
+
+
+@lru_cache(maxsize=64)
+def _made(schema_text: str) -> Judge:
+    """Made once: that takes longer than to use it."""
+    schema = json.loads(schema_text)
+    return Judge(schema if _composed(schema) else _strict(schema))
+
+
+class Judge:
+    """Holds values against a schema that somebody else wrote, who may mean harm (threat T-18).
+
+    Nothing is fetched, no regular expression is tried, and there is an end to it. What cannot be judged is no error: the
+    app's own server decides.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._left = MOST_REFERENCES
+        own = cast("dict[str, Any]", Draft202012Validator.VALIDATORS)
+        bounded: Any = cast("Any", validators).extend(
+            Draft202012Validator,
+            {
+                "$ref": self._followed(own["$ref"]),
+                "$dynamicRef": self._followed(own["$dynamicRef"]),
+                "additionalProperties": _unless_patterns(own["additionalProperties"]),
+                **dict.fromkeys(
+                    # of items that cannot be put in order, each is compared with each other one
+                    ("pattern", "patternProperties", "unevaluatedProperties", "unevaluatedItems", "uniqueItems"),
+                    _untried,
+                ),
+            },
+        )
+        try:
+            if _parts(schema) > MOST_PARTS:
+                schema = {}
+            schema = _one_dialect(schema)
+            Draft202012Validator.check_schema(schema)
+        except SchemaError:
+            schema = {}
+        registry: Registry[Any] = Registry()  # of nothing: the library's own would fetch what a reference names
+        self._validator: Any = bounded(schema, registry=registry)
+
+    def errors(self, value: Any) -> list[ValidationError]:
+        """Where the value is not as the schema says."""
+        self._left = MOST_REFERENCES
+        try:
+            return list(self._validator.iter_errors(value))
+        except RecursionError:
+            return []
+
+    def _followed(self, follow: Any) -> Any:
+        def followed(validator: Any, ref: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+            self._left -= 1
+            if self._left < 0:
+                raise RecursionError
+            try:
+                yield from follow(validator, ref, instance, schema)
+            except Unresolvable:
+                return
+
+        return followed
+
+
+def nearest(error: ValidationError) -> ValidationError:
+    """Of a failed union, the branch that came closest: `null` is seldom what was meant."""
+    while error.validator in {"anyOf", "oneOf"} and error.context:
+        meant = [part for part in error.context if part.schema != {"type": "null"}] or error.context
+        error = cast("ValidationError", best_match(meant))
+    return error
+
+
+def _one_dialect(schema: Any) -> Any:
+    """The same schema; a part of it that names a dialect of its own would be handed to that one's rules, patterns and all."""
+    if isinstance(schema, list):
+        return [_one_dialect(part) for part in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    node = cast("Schema", schema)
+    return {
+        key: part if key in _VALUES else _one_dialect(part)
+        for key, part in node.items()
+        if key not in {"$schema", "$id"} or not isinstance(part, str)
+    }
+
+
+def _parts(schema: Any) -> int:
+    if isinstance(schema, dict):
+        return 1 + sum(map(_parts, cast("Schema", schema).values()))
+    return sum(map(_parts, cast("list[Any]", schema))) if isinstance(schema, list) else 0
+
+
+def _untried(*_: Any) -> Iterator[ValidationError]:
+    return iter(())
+
+
+def _unless_patterns(usual: Any) -> Any:
+    """Which fields are additional depends on the regular expressions beside it, where there are some."""
+
+    def judged(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        if "patternProperties" not in schema:
+            yield from usual(validator, rule, instance, schema) or ()
+
+    return judged
+
+
+def _composed(schema: Any, depth: int = 0) -> bool:
+    """Whether an object is put together from several parts (`allOf`): closing one part would refuse the others'."""
+    if isinstance(schema, dict):
+        node = cast("Schema", schema)
+        parts: Any = node.get("allOf")
+        several = isinstance(parts, list) and len(cast("list[Any]", parts)) > 1
+        return several or (depth < DEEPEST and any(_composed(part, depth + 1) for part in node.values()))
+    return isinstance(schema, list) and any(_composed(part, depth + 1) for part in cast("list[Any]", schema))
+
+
+def _strict(schema: Any, depth: int = 0) -> Any:
+    """The same schema, closed: objects with named fields take no others."""
+    if depth > DEEPEST:
+        return True
+    if isinstance(schema, list):
+        return [_strict(part, depth + 1) for part in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    node = cast("Schema", schema)
+    closed = {key: part if key in _VALUES else _strict(part, depth + 1) for key, part in node.items()}
+    if isinstance(node.get("properties"), dict) and node.get("type") == "object":
+        closed.setdefault("additionalProperties", False)
+    return closed
