@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from jsonschema import Draft202012Validator
-
 if TYPE_CHECKING:
     from inferencesh_mcp.sandbox.agents.kinds import Tool
     from inferencesh_mcp.sandbox.wire import Json
@@ -145,6 +143,8 @@ _PLAIN_RULES = ("type", "enum", "const", "minimum", "maximum", "minLength", "max
 
 
 def _fits(schema: Json, value: Any) -> bool:
+    from jsonschema import Draft202012Validator  # 50 ms, and most chats never come here
+
     validator: Any = Draft202012Validator({rule: schema[rule] for rule in _PLAIN_RULES if rule in schema})
     return bool(validator.is_valid(value))
 
