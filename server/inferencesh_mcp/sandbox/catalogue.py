@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from inferencesh_mcp.sandbox.apps import APPS
+from inferencesh_mcp.sandbox.finding import named
 from inferencesh_mcp.sandbox.naming import short
-from inferencesh_mcp.sandbox.wire import Json, Problem, missing
+from inferencesh_mcp.sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
     from inferencesh_mcp.sandbox.apps.kinds import App, Function
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _MADE = "2026-01-02T03:04:05Z"
 _OWNER = {"user_id": "sandbox", "team_id": "sandbox", "visibility": "public"}
 _RESOURCES = {"gpu": {"count": 0, "vram": 0, "type": "none"}, "ram": 0}
-_SAID_LATEST = frozenset({"", "latest"})
 
 
 @dataclass(frozen=True)
@@ -38,21 +37,7 @@ class Ref:
 
 def app_named(name: str) -> App:
     """Find an app by its id or `namespace/name`; or say which ones are like it."""
-    for app in APPS:
-        if name in {app.ref, app.id, short(app.id)}:
-            return app
-    alike = get_close_matches(name, [app.ref for app in APPS], 3, 0.5)
-    raise missing("app", name, suggestions=alike)
-
-
-def version_of(app: App, version: str) -> str:
-    """Find a version by its id or short id; none said is the current one."""
-    if version in _SAID_LATEST:
-        return app.version_ids[0]
-    for known in app.version_ids:
-        if version in {known, short(known)}:
-            return known
-    raise Problem(404, "not_found", f"{app.ref} has no version {version!r}", more={"suggestions": _versioned(app)})
+    return named("app", APPS, name)
 
 
 def function_of(app: App, name: str) -> Function:
@@ -127,7 +112,3 @@ def _required(app: App, kind: str) -> list[Json]:
         for one in app.requirements
         if one["type"] == kind
     ]
-
-
-def _versioned(app: App) -> list[str]:
-    return [f"{app.ref}@{short(version)}" for version in app.version_ids]

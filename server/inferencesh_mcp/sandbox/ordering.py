@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel, ValidationError
 
 from inferencesh_mcp.sandbox import sessions
-from inferencesh_mcp.sandbox.catalogue import Ref, app_named, function_of, version_of
+from inferencesh_mcp.sandbox.catalogue import Ref, app_named, function_of
+from inferencesh_mcp.sandbox.finding import version_of
 from inferencesh_mcp.sandbox.tasks import Order
 from inferencesh_mcp.sandbox.wire import Json, Problem
 

@@ -9,7 +9,8 @@ from inferencesh_mcp.sandbox.agents import desk, forms
 from inferencesh_mcp.sandbox.agents.kinds import AgentFailed
 from inferencesh_mcp.sandbox.agents.looking import told_files
 from inferencesh_mcp.sandbox.apps.llm import LLM
-from inferencesh_mcp.sandbox.catalogue import Ref, app_named, version_of
+from inferencesh_mcp.sandbox.catalogue import Ref, app_named
+from inferencesh_mcp.sandbox.finding import version_of
 from inferencesh_mcp.sandbox.fitting import asks_for, fitted
 from inferencesh_mcp.sandbox.smalltalk import reply
 from inferencesh_mcp.sandbox.tooling import parameters

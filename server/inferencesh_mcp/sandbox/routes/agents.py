@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from inferencesh_mcp.sandbox import roster
 from inferencesh_mcp.sandbox.agents import AGENTS
+from inferencesh_mcp.sandbox.finding import named, version_of
 from inferencesh_mcp.sandbox.listing import page
 from inferencesh_mcp.sandbox.wire import Json, answer, body_of
 
@@ -44,13 +45,13 @@ def agents(room: Room) -> list[Route]:
 
     async def version(request: Request) -> Response:
         room.tenants.of(request)
-        agent = roster.named(AGENTS, _named(request))
-        found = roster.version_of(agent, request.path_params["version"])
+        agent = named("agent", AGENTS, _named(request))
+        found = version_of(agent, request.path_params["version"])
         return answer(request, roster.told(agent, version_id=found))
 
     async def versions(request: Request) -> Response:
         room.tenants.of(request)
-        agent = roster.named(AGENTS, _named(request))
+        agent = named("agent", AGENTS, _named(request))
         known = [roster.version_told(agent, version_id) for version_id in agent.version_ids]
         return answer(request, page(known, await body_of(request), searched=("id",)))
 

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from inferencesh_mcp.sandbox import catalogue
 from inferencesh_mcp.sandbox.apps import APPS
+from inferencesh_mcp.sandbox.finding import version_of
 from inferencesh_mcp.sandbox.listing import page
 from inferencesh_mcp.sandbox.ordering import checked
 from inferencesh_mcp.sandbox.wire import Json, answer, body_of
@@ -35,7 +36,7 @@ def apps(room: Room) -> list[Route]:
     async def version(request: Request) -> Response:
         room.tenants.of(request)
         app = catalogue.app_named(_named(request))
-        found = catalogue.version_of(app, request.path_params["version"])
+        found = version_of(app, request.path_params["version"])
         return answer(request, catalogue.told(app, version_id=found))
 
     async def versions(request: Request) -> Response:
