@@ -11,7 +11,7 @@ import anyio
 import httpx2
 import pytest
 
-from inferencesh_mcp.sandbox import Sandbox, serve_forever, serving
+from inferencesh_mcp.sandbox import Sandbox, serving
 from inferencesh_mcp.sandbox.tenants import Shelf
 from inferencesh_mcp.sandbox.wire import Problem
 
@@ -69,8 +69,9 @@ async def test_it_leaves_signals_alone():
 
 async def test_a_port_that_is_taken_is_an_error_at_once():
     async with serving(Sandbox()) as url:
+        taken = int(url.rsplit(":", 1)[1])
         with pytest.raises(OSError, match="in use"):
-            await serve_forever("127.0.0.1", int(url.rsplit(":", 1)[1]))
+            await serving(Sandbox(), port=taken).__aenter__()
 
 
 async def test_an_error_inside_comes_out_as_it_is():

@@ -7,8 +7,8 @@ from inferencesh_mcp.sandbox.app import Sandbox
 from inferencesh_mcp.sandbox.clock import Clock, TurnedClock
 from inferencesh_mcp.sandbox.faults import Fault, Faults, Gate
 from inferencesh_mcp.sandbox.ledger import Ledger
-from inferencesh_mcp.sandbox.serving import serve_forever, serving
+from inferencesh_mcp.sandbox.serving import serving
 
 __all__ = [
-    "Clock", "Fault", "Faults", "Gate", "Ledger", "Sandbox", "TurnedClock", "serve_forever", "serving",
+    "Clock", "Fault", "Faults", "Gate", "Ledger", "Sandbox", "TurnedClock", "serving",
 ]  # fmt: skip

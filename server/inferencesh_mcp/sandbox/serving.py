@@ -11,10 +11,10 @@ import anyio
 import anyio.lowlevel
 import uvicorn
 
-from inferencesh_mcp.sandbox.app import Sandbox
-
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
+
+    from inferencesh_mcp.sandbox.app import Sandbox
 
 _GRACE = 2
 """Seconds that uvicorn may take to stop; everyone has been let go by then."""
@@ -37,12 +37,6 @@ async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -
                     await anyio.lowlevel.checkpoint()
                     sandbox.app.close()
                     server.leave()
-
-
-async def serve_forever(host: str, port: int) -> None:
-    """Serve a sandbox until cancelled."""
-    async with serving(Sandbox(), host=host, port=port):
-        await anyio.sleep_forever()
 
 
 @contextmanager
