@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,22 @@ async def over_http(environ: dict[str, str], mode: str = "") -> AsyncIterator[An
             httpx2.AsyncClient(headers=headers, timeout=60, verify=False) as http,
         ):
             yield streamable_http_client(f"{url}/mcp", http_client=http)
+
+
+@asynccontextmanager
+async def callers(environ: dict[str, str], *keys: str, **client: Any) -> AsyncIterator[list[Client]]:
+    """Clients of one server over HTTP, each with a key of its own."""
+    settings = Settings.from_environ({name: value for name, value in environ.items() if name != "INFERENCE_API_KEY"})
+    async with AsyncExitStack() as stack:
+        stack.enter_context(anyio.fail_after(50))
+        url = await stack.enter_async_context(listening(face(build(settings), settings)))
+        clients: list[Client] = []
+        for key in keys:
+            headers = {"Authorization": f"Bearer {key}"}
+            http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=60))
+            way_in = streamable_http_client(f"{url}/mcp", http_client=http)
+            clients.append(await stack.enter_async_context(Client(way_in, **client)))
+        yield clients
 
 
 async def until(true: Callable[[], Any], *, within: float = 30.0) -> None:

@@ -10,14 +10,10 @@ import anyio
 import httpx2
 import pytest
 from mcp import Client, MCPError
-from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 
-from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox.faults import Drop, Fault, Stall, Status, Swallow
-from inferencesh_mcp.settings import Settings
-from inferencesh_mcp.web import face
-from tests.conftest import Upstream, Way, listening
+from tests.conftest import Upstream, Way, callers
 from tests.conversations.legs import HERE, MEMORY, MODERN, OTHER, chats, leg, over, sent_once, waiting_in
 from tests.tools.test_chats import PERSON, asking, chat, said
 from tests.tools.test_runs import told
@@ -202,20 +198,12 @@ async def test_an_agent_that_was_stopped_while_it_waited_takes_no_approval(
 @asynccontextmanager
 async def two_callers(environ: dict[str, str]) -> AsyncIterator[tuple[Client, Client]]:
     """Two people with a key each, at one server; their hosts can ask."""
-    settings = Settings.from_environ({name: value for name, value in environ.items() if name != "INFERENCE_API_KEY"})
 
     async def never(_context: Any, _params: Any) -> ElicitResult:
         raise AssertionError("the legs are sent by hand")
 
-    with anyio.fail_after(50):
-        async with (
-            listening(face(build(settings), settings)) as url,
-            httpx2.AsyncClient(headers={"Authorization": f"Bearer {PERSON}"}, timeout=30) as one,
-            httpx2.AsyncClient(headers={"Authorization": f"Bearer {OTHER}"}, timeout=30) as other,
-            Client(streamable_http_client(f"{url}/mcp", http_client=one), elicitation_callback=never) as first,
-            Client(streamable_http_client(f"{url}/mcp", http_client=other), elicitation_callback=never) as second,
-        ):
-            yield first, second
+    async with callers(environ, PERSON, OTHER, elicitation_callback=never) as (first, second):
+        yield first, second
 
 
 async def test_another_caller_cannot_answer_with_somebody_elses_state(

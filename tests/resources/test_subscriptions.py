@@ -7,10 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio
-import httpx2
 import pytest
 from mcp import Client, MCPError
-from mcp.client.streamable_http import streamable_http_client
 from mcp.server.subscriptions import ToolsListChanged
 
 from inferencesh_mcp.app import build
@@ -18,8 +16,7 @@ from inferencesh_mcp.flows.watching import EACH
 from inferencesh_mcp.resources.subscribing import OwnUpdated
 from inferencesh_mcp.sandbox.faults import Status, StayQueued
 from inferencesh_mcp.settings import Settings
-from inferencesh_mcp.web import face
-from tests.conftest import KEY, MODES, Connect, Upstream, Way, connected, in_memory, listening, until
+from tests.conftest import KEY, MODES, Connect, Upstream, Way, callers, connected, in_memory, until
 from tests.faults.hosts import MEMORY, over
 from tests.resources.hosts import (
     FOLLOWING,
@@ -41,19 +38,10 @@ STRANGER = "inf_stranger_CANARY_9"
 @asynccontextmanager
 async def over_one_server(environ: dict[str, str], *keys: str) -> AsyncIterator[list[Subscriber]]:
     """Several hosts of 2026 at one server over HTTP, each with a key of their own."""
-    settings = Settings.from_environ({name: value for name, value in environ.items() if name != "INFERENCE_API_KEY"})
-    async with AsyncExitStack() as stack:
-        stack.enter_context(anyio.fail_after(50))
-        url = await stack.enter_async_context(listening(face(build(settings), settings)))
-        hosts = []
-        for key in keys:
-            headers = {"Authorization": f"Bearer {key}"}
-            http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=60))
-            one = Subscriber(Way("http", "2026"))
-            one.client = await stack.enter_async_context(
-                Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=MODES["2026"])
-            )
-            hosts.append(one)
+    async with callers(environ, *keys) as clients:
+        hosts = [Subscriber(Way("http", "2026")) for _ in clients]
+        for host, client in zip(hosts, clients, strict=True):
+            host.client = client
         yield hosts
 
 

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
-import httpx2
 import pytest
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 
-from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox.faults import Status
-from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import pinning
-from inferencesh_mcp.web import face
-from tests.conftest import KEY, Connect, Upstream, listening
+from tests.conftest import KEY, Connect, Upstream, callers
 from tests.tools.pinned import CHANGED, HTTP, PRIVATE, answering, names
 from tests.tools.test_runs import run, told
 
@@ -37,23 +29,6 @@ def cache(environ: dict[str, str]) -> Path:
 
 def of_apps(upstream: Upstream) -> list[str]:
     return [entry.path for entry in upstream.sandbox.ledger.requests(path="/apps/**")]
-
-
-@asynccontextmanager
-async def of_one_server(environ: dict[str, str], *keys: str) -> AsyncIterator[list[Client]]:
-    """Clients of one server over HTTP, each with a key of their own."""
-    settings = Settings.from_environ({name: value for name, value in environ.items() if name != "INFERENCE_API_KEY"})
-    async with AsyncExitStack() as stack:
-        stack.enter_context(anyio.fail_after(50))
-        url = await stack.enter_async_context(listening(face(build(settings), settings)))
-        clients: list[Client] = []
-        for key in keys:
-            http = await stack.enter_async_context(
-                httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=60)
-            )
-            way_in = streamable_http_client(f"{url}/mcp", http_client=http)
-            clients.append(await stack.enter_async_context(Client(way_in)))
-        yield clients
 
 
 @pytest.mark.parametrize("way", HTTP, indirect=True, ids=str)
@@ -83,7 +58,7 @@ async def test_a_key_that_is_refused_says_nothing_about_the_apps(
     environ: dict[str, str], upstream: Upstream, log: Any
 ) -> None:
     """Whoever asks first: the next caller is not kept waiting for what the first could not read."""
-    async with of_one_server(environ, "refused_CANARY", KEY) as (refused, caller):
+    async with callers(environ, "refused_CANARY", KEY) as (refused, caller):
         assert [] == await names(refused)
         assert ["hero"] == await names(caller) == await names(refused)
 
@@ -93,9 +68,7 @@ async def test_a_key_that_is_refused_says_nothing_about_the_apps(
 async def test_no_list_depends_on_who_asks(environ: dict[str, str], upstream: Upstream) -> None:
     """One may see the app and the other may not: neither has a tool of it, and its schema is told to nobody else (T-3)."""
     answering(upstream, "sandbox/echo", app=PRIVATE, input_schema=CHANGED)
-    async with of_one_server(
-        environ | {"INFERENCE_PIN": "hero=sandbox/echo, sandbox/draw"}, KEY, "inf_stranger"
-    ) as clients:
+    async with callers(environ | {"INFERENCE_PIN": "hero=sandbox/echo, sandbox/draw"}, KEY, "inf_stranger") as clients:
         owner, stranger = clients
         lists = [(await client.list_tools()).tools for client in (owner, stranger, owner)]
         await run(owner, "sandbox/echo", {"text": "x"})
@@ -117,7 +90,7 @@ async def test_the_list_waits_not_for_long_either(
     monkeypatch.setattr(pinning, "PATIENCE", 0.3)
     gate = upstream.sandbox.faults.hold("GET", "/apps/sandbox/echo")
     pins = environ | {"INFERENCE_PIN": "hero=sandbox/echo, sandbox/draw"}
-    async with of_one_server(pins, KEY) as (client,):
+    async with callers(pins, KEY) as (client,):
         assert ["draw"] == await names(client)
         gate.release()
         with anyio.fail_after(10):
