@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import Api, Transport
+from inferencesh_mcp.api import Api, Transport, building
 from inferencesh_mcp.api import toolbox as tb
 from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput, WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.refs import AgentRef
@@ -112,7 +112,7 @@ async def test_an_answer_is_stopped(api):
     assert "500" not in turn.messages(chat)[0].text
 
 
-WEATHER = tb.client_tool("get_weather", "Get the weather of a city", {"city": tb.string("City")})
+WEATHER = building.client_tool("get_weather", "Get the weather of a city", {"city": building.string("City")})
 
 
 def config(**more):

@@ -5,7 +5,7 @@ import json
 import inferencesh.tools as python
 import pytest
 
-from inferencesh_mcp.api import toolbox
+from inferencesh_mcp.api import building, toolbox
 from inferencesh_mcp.api.toolbox import AgentConfigInput, parse_tool
 from inferencesh_mcp.api.vocabulary import INTEGRATION_PROVIDERS, TOOL_TYPES
 from inferencesh_mcp.errors import InvalidInput
@@ -16,55 +16,55 @@ def printed(value):
 
 
 WEATHER = {
-    "city": toolbox.string("City"),
-    "days": toolbox.integer("How many", optional=True),
-    "unit": toolbox.enum_of("c", "f", description="Unit"),
-    "where": toolbox.object_of({"lat": toolbox.number("Lat"), "lon": toolbox.number(optional=True)}, "Place"),
-    "tags": toolbox.array_of(toolbox.string("Tag"), "Tags"),
-    "exact": toolbox.boolean(),
+    "city": building.string("City"),
+    "days": building.integer("How many", optional=True),
+    "unit": building.enum_of("c", "f", description="Unit"),
+    "where": building.object_of({"lat": building.number("Lat"), "lon": building.number(optional=True)}, "Place"),
+    "tags": building.array_of(building.string("Tag"), "Tags"),
+    "exact": building.boolean(),
 }
-TO = {"to": toolbox.string()}
+TO = {"to": building.string()}
 GMAIL = '{"name":"gmail","display_name":"gmail","description":"","type":"http","http":{"url":"https://x.example/send"%s,"input_schema":{"type":"object","properties":{"to":{"type":"string"}},"required":["to"]}}}'
 SEND = "https://x.example/send"
 
 # What the JavaScript builders of 0.6.10 and 0.6.54 print.
 MADE = {
     "client": (
-        toolbox.client_tool("get_weather", "Get weather", WEATHER, display_name="Weather", approval=True),
+        building.client_tool("get_weather", "Get weather", WEATHER, display_name="Weather", approval=True),
         '{"name":"get_weather","display_name":"Weather","description":"Get weather","type":"client","require_approval":true,"client":{"input_schema":{"type":"object","properties":{"city":{"type":"string","description":"City"},"days":{"type":"integer","description":"How many"},"unit":{"type":"string","description":"Unit","enum":["c","f"]},"where":{"type":"object","description":"Place","properties":{"lat":{"type":"number","description":"Lat"},"lon":{"type":"number"}},"required":["lat"]},"tags":{"type":"array","description":"Tags","items":{"type":"string","description":"Tag"}},"exact":{"type":"boolean"}},"required":["city","unit","where","tags","exact"]}}}',
     ),
     "app": (
-        toolbox.app_tool("img", "infsh/flux@abc", "d", function="run", session_enabled=True, setup={"model": "s"}, input={"steps": 4}),
+        building.app_tool("img", "infsh/flux@abc", "d", function="run", session_enabled=True, setup={"model": "s"}, input={"steps": 4}),
         '{"name":"img","display_name":"img","description":"d","type":"app","app":{"ref":"infsh/flux@abc","function":"run","session_enabled":true,"setup":{"model":"s"},"input":{"steps":4}}}',
     ),
     "agent": (
-        toolbox.agent_tool("expert", "my/expert@latest", "d"),
+        building.agent_tool("expert", "my/expert@latest", "d"),
         '{"name":"expert","display_name":"expert","description":"d","type":"agent","agent":{"ref":"my/expert@latest"}}',
     ),
     "http, integration": (
-        toolbox.http_tool("gmail", SEND, params=TO, auth=toolbox.IntegrationAuth(provider="google", integration_id="i1")),
+        building.http_tool("gmail", SEND, params=TO, auth=toolbox.IntegrationAuth(provider="google", integration_id="i1")),
         GMAIL % ',"auth":{"type":"integration","provider":"google","integration_id":"i1"}',
     ),
     "http, key": (
-        toolbox.http_tool("gmail", SEND, params=TO, method="GET", auth=toolbox.ApiKeyAuth(secret="K"), headers={"Accept": "application/json"}),
+        building.http_tool("gmail", SEND, params=TO, method="GET", auth=toolbox.ApiKeyAuth(secret="K"), headers={"Accept": "application/json"}),
         GMAIL % ',"method":"GET","auth":{"type":"api_key","secret":"K","header":"X-API-Key"},"headers":{"Accept":"application/json"}',
     ),
-    "http, bearer": (toolbox.http_tool("gmail", SEND, params=TO, auth=toolbox.BearerAuth(secret="T")), GMAIL % ',"auth":{"type":"bearer","secret":"T"}'),
+    "http, bearer": (building.http_tool("gmail", SEND, params=TO, auth=toolbox.BearerAuth(secret="T")), GMAIL % ',"auth":{"type":"bearer","secret":"T"}'),
     "http, credential": (
-        toolbox.http_tool("gmail", SEND, params=TO, auth=toolbox.CredentialAuth(provider="google")),
+        building.http_tool("gmail", SEND, params=TO, auth=toolbox.CredentialAuth(provider="google")),
         GMAIL % ',"auth":{"type":"credential","provider":"google"}',
     ),
-    "http, nothing": (toolbox.http_tool("gmail", SEND, params=TO, headers={}), GMAIL % ""),
+    "http, nothing": (building.http_tool("gmail", SEND, params=TO, headers={}), GMAIL % ""),
     "webhook": (
-        toolbox.webhook_tool("w", "https://x.example", params={"a": toolbox.string("A")}, secret="S"),
+        building.webhook_tool("w", "https://x.example", params={"a": building.string("A")}, secret="S"),
         '{"name":"w","display_name":"w","description":"","type":"hook","hook":{"url":"https://x.example","secret":"S","input_schema":{"type":"object","properties":{"a":{"type":"string","description":"A"}},"required":["a"]}}}',
     ),
     "mcp": (
-        toolbox.mcp_tool("n", "search", "d", integration_id="int1"),
+        building.mcp_tool("n", "search", "d", integration_id="int1"),
         '{"name":"n","display_name":"n","description":"d","type":"mcp","mcp":{"integration_id":"int1","tool_name":"search"}}',
     ),
     "mcp, newest": (
-        toolbox.mcp_tool("n", "search", "d", server="exa"),
+        building.mcp_tool("n", "search", "d", server="exa"),
         '{"name":"n","display_name":"n","description":"d","type":"mcp","mcp":{"server":"exa","tool_name":"search"}}',
     ),
 }  # fmt: skip
@@ -145,8 +145,8 @@ def test_what_says_the_kind_is_sent_though_it_was_not_given():
 
 def test_parameters_may_have_defaults_and_any_type():
     assert {"type": "object", "properties": {"a": {"type": "number", "default": 0.5}, "b": {"type": "null"}, "c": {"type": "object", "properties": {}}},
-            "required": ["b", "c"]} == toolbox.input_schema({
-        "a": toolbox.number(default=0.5, optional=True), "b": toolbox.Param(type="null"), "c": toolbox.object_of({})})  # fmt: skip
+            "required": ["b", "c"]} == building.input_schema({
+        "a": building.number(default=0.5, optional=True), "b": building.Param(type="null"), "c": building.object_of({})})  # fmt: skip
 
 
 WRONG = [
@@ -185,9 +185,9 @@ def test_one_wrong_tool_is_told_of():
 
 
 def test_secrets_are_in_no_repr():
-    tool = toolbox.http_tool("x", SEND, auth=toolbox.BearerAuth(secret="SECRET"), headers={"x": "SECRET"})
+    tool = building.http_tool("x", SEND, auth=toolbox.BearerAuth(secret="SECRET"), headers={"x": "SECRET"})
 
-    assert "SECRET" not in repr(tool) + repr(toolbox.webhook_tool("x", SEND, secret="SECRET"))
+    assert "SECRET" not in repr(tool) + repr(building.webhook_tool("x", SEND, secret="SECRET"))
 
 
 def test_the_seeds_words_exist():

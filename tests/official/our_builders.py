@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from python_builders import EXPECTED
 
+from inferencesh_mcp.api import building
 from inferencesh_mcp.api import toolbox as tb
 
 if TYPE_CHECKING:
@@ -17,40 +18,42 @@ URL = "https://x.example"
 
 def built() -> dict[str, Any]:
     """Each case that is a tool, as ours makes it."""
-    where = tb.object_of({"lat": tb.number("Lat"), "lon": tb.number(optional=True)}, "Place")
+    where = building.object_of({"lat": building.number("Lat"), "lon": building.number(optional=True)}, "Place")
     weather = {
-        "city": tb.string("City"),
-        "days": tb.integer("How many", optional=True),
-        "unit": tb.enum_of("c", "f", description="Unit"),
+        "city": building.string("City"),
+        "days": building.integer("How many", optional=True),
+        "unit": building.enum_of("c", "f", description="Unit"),
         "where": where,
-        "tags": tb.array_of(tb.string("Tag"), "Tags"),
-        "exact": tb.boolean(),
+        "tags": building.array_of(building.string("Tag"), "Tags"),
+        "exact": building.boolean(),
     }
-    row = tb.object_of({"n": tb.integer(), "s": tb.string(optional=True)})
+    row = building.object_of({"n": building.integer(), "s": building.string(optional=True)})
     image = {"function": "run", "session_enabled": True, "setup": {"model": "s"}, "input": {"steps": 4}}
     google = tb.IntegrationAuth(provider="google", integration_id="i1")
     return {
-        "client": tb.client_tool("get_weather", "Get weather", weather, display_name="Weather", approval=True),
-        "client, bare": tb.client_tool("now"),
-        "client, all optional inside": tb.client_tool(
-            "find", params={"by": tb.object_of({"name": tb.string(optional=True)})}
+        "client": building.client_tool("get_weather", "Get weather", weather, display_name="Weather", approval=True),
+        "client, bare": building.client_tool("now"),
+        "client, all optional inside": building.client_tool(
+            "find", params={"by": building.object_of({"name": building.string(optional=True)})}
         ),
-        "client, array of objects": tb.client_tool("add", params={"rows": tb.array_of(row)}),
-        "client, with its handler": tb.client_tool("echo", params={"text": tb.string()}),
-        "app": tb.app_tool("img", "infsh/flux@abc", "d", **image),
-        "app, param has no effect": tb.app_tool("img", "infsh/flux", approval=True),
-        "agent": tb.agent_tool("expert", "my/expert@latest", "d"),
-        "http, connection": tb.http_tool("gmail", f"{URL}/send", params={"to": tb.string()}, auth=google),
-        "http, key": tb.http_tool(
+        "client, array of objects": building.client_tool("add", params={"rows": building.array_of(row)}),
+        "client, with its handler": building.client_tool("echo", params={"text": building.string()}),
+        "app": building.app_tool("img", "infsh/flux@abc", "d", **image),
+        "app, param has no effect": building.app_tool("img", "infsh/flux", approval=True),
+        "agent": building.agent_tool("expert", "my/expert@latest", "d"),
+        "http, connection": building.http_tool("gmail", f"{URL}/send", params={"to": building.string()}, auth=google),
+        "http, key": building.http_tool(
             "fetch", URL, method="GET", auth=tb.ApiKeyAuth(secret="K"), headers={"Accept": "application/json"}
         ),
-        "http, key in a header of its own": tb.http_tool("fetch", URL, auth=tb.ApiKeyAuth(secret="K", header="X-Mine")),
-        "http, bearer": tb.http_tool("fetch", URL, auth=tb.BearerAuth(secret="T")),
-        "http, bare": tb.http_tool("fetch", URL),
-        "call": tb.http_tool("fetch", URL, method="DELETE"),
-        "webhook": tb.webhook_tool("w", URL, params={"a": tb.string("A")}, secret="S"),
-        "webhook, bare": tb.webhook_tool("w", URL),
-        "mcp": tb.mcp_tool("n", "search", "d", integration_id="int1"),
+        "http, key in a header of its own": building.http_tool(
+            "fetch", URL, auth=tb.ApiKeyAuth(secret="K", header="X-Mine")
+        ),
+        "http, bearer": building.http_tool("fetch", URL, auth=tb.BearerAuth(secret="T")),
+        "http, bare": building.http_tool("fetch", URL),
+        "call": building.http_tool("fetch", URL, method="DELETE"),
+        "webhook": building.webhook_tool("w", URL, params={"a": building.string("A")}, secret="S"),
+        "webhook, bare": building.webhook_tool("w", URL),
+        "mcp": building.mcp_tool("n", "search", "d", integration_id="int1"),
     }
 
 
