@@ -2,7 +2,8 @@
 
 import pytest
 
-from inferencesh_mcp.api.widgets import Choice, FormAction, FormField, WidgetForm, widget_form, widget_text
+from inferencesh_mcp.api.forms import Choice, FormAction, FormField, WidgetForm
+from inferencesh_mcp.api.widgets import widget_form, widget_text
 
 SIZES = [{"label": "Small", "value": "s"}, {"label": "Large", "value": "l"}]
 CHOICES = (Choice(value="s", label="Small"), Choice(value="l", label="Large"))

@@ -11,8 +11,9 @@ from typing import Any, cast
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult
 
 from inferencesh_mcp.api.agents import Chats, WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.forms import FormField, WidgetForm
 from inferencesh_mcp.api.turns import Approval, Form, Pending
-from inferencesh_mcp.api.widgets import FormField, WidgetForm, widget_form
+from inferencesh_mcp.api.widgets import widget_form
 from inferencesh_mcp.plaintext import clean
 
 FASTEST = 0.3  # seconds: a host that declines sooner asked nobody

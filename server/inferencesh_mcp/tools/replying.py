@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.agents import WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.forms import WidgetForm
 from inferencesh_mcp.api.turns import Approval, ClientTool, Form, pending
-from inferencesh_mcp.api.widgets import WidgetForm, widget_form
+from inferencesh_mcp.api.widgets import widget_form
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound
 from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools.deciding import may_decide, page
