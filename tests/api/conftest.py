@@ -15,11 +15,6 @@ from inferencesh_mcp.api import Api, Transport
 KEY = "inf_CANARY_5ecret"
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 @dataclass
 class Seen:
     method: str

@@ -41,14 +41,6 @@ def endless(code: int, piece: bytes, every: float = 0.0) -> Any:
     return play
 
 
-def saying(raw: bytes) -> Any:
-    async def play(visit: Visit) -> None:
-        await visit.say(raw)
-        await visit.reader.read()  # until the other side is gone
-
-    return play
-
-
 async def test_x18_a_body_that_drips_is_given_up_in_time(
     host: Hosted, front: Front, monkeypatch: pytest.MonkeyPatch, way: Way
 ) -> None:

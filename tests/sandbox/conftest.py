@@ -19,11 +19,6 @@ LIMIT = 10.0
 """Seconds of real time after which whatever a test waits for has failed."""
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class Caller:
     """One key's view of the sandbox."""
