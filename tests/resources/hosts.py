@@ -60,6 +60,14 @@ class Subscriber:
                 await self._news.wait()
                 self._news = anyio.Event()
 
+    async def read_until(self, uri: str, true: Callable[[Any], bool]) -> Any:
+        """Read an address, and again whenever something is heard, until what it tells makes this true."""
+        while True:
+            known = len(self.heard)  # before it is read: what changes meanwhile is heard, and read again
+            if true(now := told(await self.client.read_resource(uri))):
+                return now
+            await self.until(lambda known=known: len(self.heard) > known)
+
     async def status(self, uri: str) -> str:
         return told(await self.client.read_resource(uri))["status"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -26,7 +27,6 @@ from tests.resources.hosts import (
     started,
     subscribe,
     subscriber,
-    told,
     unsubscribe,
 )
 
@@ -45,22 +45,20 @@ async def over_one_server(environ: dict[str, str], *keys: str) -> AsyncIterator[
         yield hosts
 
 
+def completed(now: Any) -> bool:
+    return bool("completed" == now["status"])
+
+
 @over(*FOLLOWING)
 async def test_a_task_of_another_client_is_followed_to_its_end(way: Way, environ: dict[str, str]) -> None:
     """Every change is told; reading when it is told shows how far the task has come, and at last its output."""
-    seen = []
     async with connected(Way("memory", "2026"), environ) as other, subscriber(way, environ) as one:
         uri = await started(other)
         async with listening_to(one, uri):
-            while "completed" not in seen:
-                known = len(one.heard)
-                await one.until(lambda known=known: len(one.heard) > known)
-                seen.append(await one.status(uri))
-        whole = told(await one.client.read_resource(uri))
+            whole = await one.read_until(uri, completed)
 
     assert {uri} == set(one.heard)
     assert len(one.heard) >= 2
-    assert "completed" == seen[-1]
     assert 3 == whole["output"]["steps"]
 
 
@@ -84,9 +82,7 @@ async def test_text_that_grows_is_told_of_now_and_then(way: Way, environ: dict[s
         assert run.structured_content
         uri = f"inference://tasks/{run.structured_content['task_id']}"
         async with listening_to(one, uri):
-            while "completed" != await one.status(uri):
-                known = len(one.heard)
-                await one.until(lambda known=known: len(one.heard) > known)
+            await one.read_until(uri, completed)
 
     assert 2 <= len(one.heard) <= 12
 
@@ -103,9 +99,7 @@ async def test_a_chat_of_another_client_is_followed(way: Way, environ: dict[str,
             say = {"agent": "sandbox/assistant", "message": "What is my name?", "chat_id": chat}
             await other.call_tool("agent_chat", say)
             await one.until(lambda: one.heard)
-            while "Ada" not in (answer := told(await one.client.read_resource(uri)))["text"]:
-                known = len(one.heard)
-                await one.until(lambda known=known: len(one.heard) > known)
+            answer = await one.read_until(uri, lambda now: "Ada" in now["text"])
 
     assert {uri} == set(one.heard)
     assert "answered" == answer["status"]
@@ -131,9 +125,7 @@ async def test_nothing_is_heard_of_a_strangers_task(environ: dict[str, str], ups
         async with listening_to(stranger, own, theirs), listening_to(owner, own):
             await owner.until(lambda: len(owner.heard) >= 2)
             await stranger.until(lambda: stranger.heard)
-            while "completed" != await owner.status(own):
-                known = len(owner.heard)
-                await owner.until(lambda known=known: len(owner.heard) > known)
+            await owner.read_until(own, completed)
 
     assert [theirs] == stranger.honoured
     assert {theirs} == set(stranger.heard)

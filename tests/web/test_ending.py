@@ -12,7 +12,7 @@ import pytest
 
 from inferencesh_mcp.sandbox.faults import Delay
 from tests.conftest import KEY, Upstream, until
-from tests.web.asking import ERAS, LEGACY, MODERN, envelope, facing, result_of
+from tests.web.asking import ERAS, LEGACY, MODERN, envelope, facing, message_of, result_of
 from tests.web.process import DRAIN, running
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +21,7 @@ LONG = {"seconds": 60, "steps": 60}
 
 
 async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstream) -> None:
-    """In both eras: what was run, run many times, followed and said; and what listens is let go."""
+    """In both eras: what was run, run many times, followed and said; and who listens is told that it is over."""
     answers: dict[str, Any] = {}
     ledger = upstream.sandbox.ledger
 
@@ -29,9 +29,13 @@ async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstrea
         answers[name] = result_of(await asked)
 
     async def listen() -> None:
-        headers, message = envelope("subscriptions/listen", MODERN, notifications={"toolsListChanged": True})
-        async with server.http.stream("POST", server.url, headers=headers, content=message) as response:
-            answers["listen"] = (await response.aread()).decode()
+        asked = {"toolsListChanged": True}
+        headers, message = envelope("subscriptions/listen", MODERN, number="ours", notifications=asked)
+        answers["listen"] = message_of(await server.http.post(server.url, headers=headers, content=message))
+
+    async def listen_as_before() -> None:
+        headers, _ = envelope("", LEGACY)
+        answers["stream"] = await server.http.get(server.url, headers=headers | {"mcp-session-id": "gone"})
 
     async with running(upstream.url) as server, anyio.create_task_group() as group:
         first = result_of(await server.ask(MODERN, "app_run", app="sandbox/slow", input=LONG, wait=False))["task_id"]
@@ -44,6 +48,7 @@ async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstrea
             ):
                 group.start_soon(note, f"{name} {era}", server.ask(era, tool, **arguments))
         group.start_soon(listen)
+        group.start_soon(listen_as_before)
         await until(lambda: len(ledger.starts) == 1 + 2 * 3 and len(ledger.messages) == 2)
         await until(lambda: len(ledger.requests("GET", "/tasks/*/stream")) >= 1 + 2 * 3)
 
@@ -58,7 +63,9 @@ async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstrea
         assert ["not_started"] * 2 == [row["status"] for row in rows[2:]]
         assert (first, "running") == (answers[f"get {era}"]["task_id"], answers[f"get {era}"]["status"])
         assert answers[f"chat {era}"]["chat_id"] in {one.chat_id for one in ledger.messages}
-    assert "acknowledged" in answers["listen"]
+    told = answers["listen"]["result"]
+    assert ("complete", "ours") == (told["resultType"], told["_meta"]["io.modelcontextprotocol/subscriptionId"])
+    assert 200 == answers["stream"].status_code
     assert (7, (), ()) == (len(ledger.starts), ledger.cancels, ledger.stops), "paid work is not killed by a deploy"
     for started in ledger.starts:
         assert started.task_id in str(answers) + first
@@ -66,6 +73,7 @@ async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstrea
     assert all(answers[f"run {era}"]["task_id"] in log for era in ERAS), "and the operator can read which go on"
     assert KEY not in log
     assert "Traceback" not in log
+    assert "ERROR" not in log
 
 
 @pytest.mark.parametrize("era", ERAS)

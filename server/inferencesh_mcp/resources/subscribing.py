@@ -7,6 +7,7 @@ nobody else is handed them (threat T-5). The older era needs a channel to its cl
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from mcp import MCPError
 from mcp.server.mcpserver import Context
-from mcp.server.subscriptions import ListenHandler, ResourceUpdated, ToolsListChanged
+from mcp.server.subscriptions import SUBSCRIPTION_ID_META_KEY, ListenHandler, ResourceUpdated, ToolsListChanged
 from mcp.shared.subscriptions import event_to_notification
-from mcp_types import INVALID_PARAMS, INVALID_REQUEST, EmptyResult
+from mcp_types import INVALID_PARAMS, INVALID_REQUEST, EmptyResult, SubscriptionsListenResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from inferencesh_mcp.caller import caller
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
         NotificationParams,
         SubscribeRequestParams,
         SubscriptionsListenRequestParams,
-        SubscriptionsListenResult,
         UnsubscribeRequestParams,
     )
 
@@ -93,7 +93,10 @@ class Subscriptions:
                     update={"resource_subscriptions": [uri for uri in asked if uri in watched or uri in public]}
                 )
                 heard = ListenHandler(_Own(shared.bus, who.principal))
-                return await heard(ctx, params.model_copy(update={"notifications": honoured}))
+                with shared.live.stopping.waiting(math.inf):
+                    return await heard(ctx, params.model_copy(update={"notifications": honoured}))
+        # The server ends, and says so: a stream that is cut is one that a client takes for lost.
+        return SubscriptionsListenResult(_meta={SUBSCRIPTION_ID_META_KEY: ctx.request_id})
 
     async def subscribe(self, ctx: Request, params: SubscribeRequestParams) -> EmptyResult:
         """2025-11-25: one more address for this connection."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from inferencesh_mcp.web.auth import Door
     from inferencesh_mcp.web.replies import Page
 
-_LISTENS = "subscriptions/listen"
-
 logger = logging.getLogger(__name__)
 
 
@@ -69,19 +67,20 @@ class Gate:
             raise Refused(status=503, code="stopping", message=message, retry_after=1, headers={"Connection": "close"})
 
     async def _told(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request to MCP. One that listens for ever is let go when this server ends; the others end by themselves."""
-        if scope["method"] != "GET" and Headers(scope=scope).get("mcp-method") != _LISTENS:
+        """Hand a request to MCP. A GET, which would be open for ever, is let go when this server ends; others end by themselves."""
+        if scope["method"] != "GET":
             await self._mcp(scope, receive, send)
             return
-        last: Message = {}
+        unfinished = False
 
         async def noted(message: Message) -> None:
-            last.update(message)
+            nonlocal unfinished
+            unfinished = message["type"] == "http.response.start" or message.get("more_body", False)
             await send(message)
 
         with self._stopping.waiting(math.inf):
             await self._mcp(scope, receive, noted)
-        if last.get("more_body"):
+        if unfinished:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _page(self, scope: Scope) -> Response:
