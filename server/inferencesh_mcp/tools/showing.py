@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from inferencesh_mcp.api.addresses import path_of
 from inferencesh_mcp.errors import InferenceError, InvalidInput, PaymentRequired
 from inferencesh_mcp.flows.outputs import output_files, output_of
-from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.plaintext import clean, without_secrets
 from inferencesh_mcp.tools.fitting import MOST_OF_AN_ANSWER, Fitted, as_json, fitted, parts, tokens, visible
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def why(task: Task) -> dict[str, Any] | None:
     reason = task.error or ("It was cancelled." if task.status == "cancelled" else "The app gave no reason.")
     return {
         "code": f"task_{task.status}",
-        "message": clean(reason, 2000),
+        "message": clean(without_secrets(reason), 2000),
         "outcome": "started",
         "task_id": task.id,
         "retry_safe": False,
