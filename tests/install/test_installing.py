@@ -319,10 +319,11 @@ class TestAFileThatIsNotWhatItShouldBe:
         told = self.refused(host, machine, path=placed(host, machine, b"model = 'x'\nmodel = 'y'\n"))
         assert "at line 2, column" in told.message
 
-    def test_toml_in_which_a_table_cannot_be_added(self, machine: Machine) -> None:
+    @pytest.mark.parametrize("text", [b'mcp_servers = { a = { command = "x" } }\n', b"[[mcp_servers]]\na = 1\n"])
+    def test_toml_in_which_a_table_cannot_be_added(self, machine: Machine, text: bytes) -> None:
         host = BY_NAME["codex"]
 
-        told = self.refused(host, machine, path=placed(host, machine, b'mcp_servers = { a = { command = "x" } }\n'))
+        told = self.refused(host, machine, path=placed(host, machine, text))
         assert "--print" in told.next_step
 
     def test_no_text(self, machine: Machine) -> None:

@@ -71,7 +71,9 @@ def changes_only(host: Host, old: str, new: str, name: str) -> bool:
 
 
 def _without(host: Host, told: dict[str, Any], name: str) -> dict[str, Any]:
-    rest = {key: value for key, value in table(told.get(host.section)).items() if key != name}
+    rest: Any = told.get(host.section, {})
+    if isinstance(rest, dict):
+        rest = {key: value for key, value in table(rest).items() if key != name}
     inputs = [item for item in array(told.get("inputs")) if table(item).get("id") != INPUT]
     return {**told, host.section: rest} | ({"inputs": inputs} if host.section == "servers" else {})
 
