@@ -51,6 +51,23 @@ def test_a_wrong_setting_stops_the_start() -> None:
     assert (2, "", expected) == (told.returncode, told.stdout, told.stderr)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("sandbox", "--host", "192.0.2.1"), "Port 8787 of 192.0.2.1 cannot be listened on: "),
+        (("install", "cursor", "--name", "Mine"), '--name is "Mine", but must be up to 24 of a-z, 0-9 and -'),
+        (("install", "cursor", "--sign-in"), "--sign-in goes with --http"),
+        (("install", "cursor", "--http", "ftp://mcp.example.com"), "--http must be an https:// address"),
+        (("install", "claude-desktop", "--http", "https://mcp.example.com"), "Claude Desktop takes no remote server"),
+    ],
+)
+def test_wrong_use_is_one_sentence(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    told = call(*arguments, HOME=str(tmp_path))
+
+    assert (2, "", 1) == (told.returncode, told.stdout, told.stderr.count("\n"))
+    assert told.stderr.startswith(f"inferencesh-mcp: {sentence}")
+
+
 def test_a_flag_stands_in_for_its_variable() -> None:
     told = call("--wait-seconds", "9", "doctor", INFERENCE_WAIT_SECONDS="soon", INFERENCE_SANDBOX="true")
 
@@ -158,6 +175,12 @@ class TestDoctor:
 
         assert 1 == told.returncode
         assert 'failure  settings: INFERENCE_PIN has a tool called "app_run"' in told.stdout
+
+    def test_settings_that_http_does_not_start_with_are_told(self) -> None:
+        told = call("doctor", INFERENCE_SANDBOX="true", INFERENCE_HTTP_AUTH="tokens")
+
+        assert 0 == told.returncode, "what a host starts runs all the same"
+        assert "warning  http settings: INFERENCE_HTTP_TOKENS or" in told.stdout
 
     def test_a_folder_that_is_missing_is_a_warning(self, tmp_path: Path) -> None:
         told = call("doctor", INFERENCE_SANDBOX="true", INFERENCE_ALLOWED_DIRS=str(tmp_path / "gone"))

@@ -67,7 +67,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "stdio": ({"caller"}, {"mcp", "mcp_types", "anyio"}),
     "hosts": ({"settings", "errors"}, {"click"}),
     "demo": ({"errors", "plaintext"}, {"mcp", "mcp_types", "anyio"}),
-    "doctor": ({"app", "api", "hosts", "pins", "tools", "settings", "errors", "plaintext"}, {"anyio"}),
+    "doctor": ({"app", "api", "hosts", "pins", "tools", "settings", "web", "errors", "plaintext"}, {"anyio"}),
     "cli": (
         {"app", "demo", "doctor", "flows", "hosts", "logs", "sandbox", "settings", "stdio", "traces", "web", "errors"},
         {"click", "anyio"},

@@ -123,8 +123,24 @@ def test_a_wrong_value_is_told_in_one_sentence(name: str, value: str, sentence: 
     assert sentence == str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BASE_URL", "https://api.example.com:99999"),
+        ("OAUTH_RESOURCE", "https://mcp example.com/mcp"),
+        ("OAUTH_ISSUER", "https://login^example.com"),
+        ("REDIS_URL", "redis://user:word:more"),
+    ],
+)
+def test_an_address_that_can_be_none_is_refused_before_it_is_used(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"INFERENCE_{name} .*must be"):
+        Settings.from_environ({f"INFERENCE_{name}": value})
+
+
 def test_a_setting_nobody_knows_stops_the_start() -> None:
-    """A misspelled limit must not be no limit (I-21)."""
+    """A misspelled limit must not be no limit (I-21); a name that is like none is not guessed at."""
+    with pytest.raises(SettingsError, match=r"INFERENCE_NOPE is not a setting\.$"):
+        Settings.from_environ({"INFERENCE_NOPE": "1"})
     with pytest.raises(
         SettingsError, match=r"INFERENCE_WAIT_SECOND is not a setting. Did you mean INFERENCE_WAIT_SECONDS\?"
     ):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inferencesh_mcp import __version__
-from inferencesh_mcp.errors import InferenceError, SettingsError
+from inferencesh_mcp.errors import CallError, InferenceError, SettingsError
 from inferencesh_mcp.settings import PREFIX, SECRETS, Settings
 
 if TYPE_CHECKING:
@@ -31,12 +31,9 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except click.ClickException as exc:
         exc.show(file=sys.stderr)
         return 2
-    except SettingsError as exc:
-        click.echo(f"inferencesh-mcp: {exc}", err=True)
-        return 2
     except InferenceError as exc:
         click.echo(f"inferencesh-mcp: {exc} {exc.next_step}".rstrip(), err=True)
-        return 1
+        return 2 if isinstance(exc, (SettingsError, CallError)) else 1
     except (click.Abort, KeyboardInterrupt):
         return 130
     return code or 0
@@ -165,6 +162,7 @@ def sandbox(settings: Settings, host: str, port: int) -> None:
 
     from inferencesh_mcp import logs
     from inferencesh_mcp.sandbox import Sandbox, serving
+    from inferencesh_mcp.web.serving import cannot_listen
 
     async def serve() -> None:
         async with serving(Sandbox(), host=host, port=port) as url:
@@ -172,7 +170,10 @@ def sandbox(settings: Settings, host: str, port: int) -> None:
             await anyio.sleep_forever()
 
     logs.configure(settings, sys.stderr)
-    anyio.run(serve)
+    try:
+        anyio.run(serve)
+    except OSError as exc:
+        raise cannot_listen(host, port, exc) from exc
 
 
 @_group.command()

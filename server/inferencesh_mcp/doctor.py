@@ -51,7 +51,7 @@ def examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool 
     """
     findings = [
         _versions(),
-        _server(settings),
+        *_server(settings),
         *_foreign(machine),
         *_trust(settings, machine),
         *anyio.run(_api, settings),
@@ -79,15 +79,21 @@ def _versions() -> Finding:
     return Finding("versions", "ok", found)
 
 
-def _server(settings: Settings) -> Finding:
-    """Whether these settings go together: a pin may be called as one of the server's own tools."""
+def _server(settings: Settings) -> Iterator[Finding]:
+    """Whether these settings go together: a pin may be called as one of the server's own tools, `http` lack its tokens."""
     from inferencesh_mcp.app import build
+    from inferencesh_mcp.web import face
 
     try:
-        build(settings)
+        server = build(settings)
     except SettingsError as exc:
-        return Finding("settings", "failure", exc.message, "Mend it: the server does not start like this.")
-    return Finding("settings", "ok", "the server starts with them")
+        yield Finding("settings", "failure", exc.message, "Mend it: the server does not start like this.")
+        return
+    yield Finding("settings", "ok", "the server starts with them")
+    try:
+        face(server, settings)
+    except SettingsError as exc:
+        yield Finding("http settings", "warning", exc.message, "Mend it: http does not start like this.")
 
 
 def _foreign(machine: Machine) -> Iterator[Finding]:

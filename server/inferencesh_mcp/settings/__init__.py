@@ -219,7 +219,7 @@ class Settings(BaseModel):
         names = [name for name in environ if name.startswith(PREFIX) and name not in FOREIGN]
         given = {name.removeprefix(PREFIX).lower(): environ[name].strip() for name in names}
         for name in given.keys() - cls.model_fields.keys():
-            raise SettingsError(message=_unknown(PREFIX + name.upper(), (PREFIX + f.upper() for f in cls.model_fields)))
+            raise SettingsError(message=_unknown(name, cls.model_fields))
         try:
             told = {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
             return cls.model_validate(told)
@@ -257,7 +257,8 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, list(known), n=1)
-    return f"{name} is not a setting." + (f" Did you mean {near[0]}?" if near else "")
+    hint = f" Did you mean {PREFIX}{near[0].upper()}?" if near else ""
+    return f"{PREFIX}{name.upper()} is not a setting.{hint}"
 
 
 def _sentence(exc: ValidationError, given: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, SecretStr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,9 +65,13 @@ def _secure(url: str) -> bool:
     """The key goes there (threat T-27): https, or plain http to this machine only."""
     parts = urlsplit(url)
     local = parts.hostname in {"127.0.0.1", "::1", "localhost"}
-    return (
-        parts.scheme in ({"https", "http"} if local else {"https"}) and bool(parts.hostname) and "@" not in parts.netloc
-    )
+    secure = parts.scheme in ({"https", "http"} if local else {"https"})
+    return secure and bool(parts.hostname) and "@" not in parts.netloc and bool(AnyHttpUrl(url))
+
+
+def _has_port(url: SecretStr) -> bool:
+    """Whether the port is one, where there is one: reading it fails otherwise."""
+    return urlsplit(url.get_secret_value()).port != 0
 
 
 def _narrow(folder: Path) -> bool:
@@ -103,7 +107,7 @@ FOLDER = "the absolute path of a folder, neither / nor your home folder itself"
 # Header-safe and without white space: a key pasted with a line break must not become a second header.
 Key = Annotated[SecretStr, _secretly(re.compile(r"[\x21-\x7e]{1,512}"))]
 StateKeys = Annotated[tuple[SecretStr, ...], LISTED, _must(_safe_state_keys)]
-RedisUrl = Annotated[SecretStr, _secretly(re.compile(r"(rediss?://[^/\s]+|unix:///)\S*"))]
+RedisUrl = Annotated[SecretStr, _secretly(re.compile(r"(rediss?://[^/\s]+|unix:///)\S*")), _must(_has_port)]
 
 # No entry of these stands for everything: an empty list lets nobody in (I-21).
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")

@@ -154,6 +154,10 @@ def _refuse_wide_open(settings: Settings, host: str) -> None:
         )
 
 
+def cannot_listen(host: str, port: int, exc: OSError) -> SettingsError:
+    return SettingsError(message=f"Port {port} of {host} cannot be listened on: {exc.strerror}.")
+
+
 @contextmanager
 def _bound(host: str, port: int) -> Generator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -165,7 +169,7 @@ def _bound(host: str, port: int) -> Generator[socket.socket]:
             listening.bind((host, port))
             listening.listen(BACKLOG)
         except OSError as exc:
-            raise SettingsError(message=f"Port {port} of {host} cannot be listened on: {exc.strerror}.") from exc
+            raise cannot_listen(host, port, exc) from exc
         yield listening
 
 
