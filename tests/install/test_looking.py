@@ -69,6 +69,29 @@ def test_a_host_without_it_and_one_without_a_key_and_one_that_cannot_be_read(tmp
     assert KEY in zed[2]
 
 
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [
+        ("cursor", '{"mcpServers": {"inference": {"command": "inferencesh-mcp", "args": 5, "env": "none"}, "b": 7}}'),
+        (
+            "codex",
+            '[mcp_servers.inference]\ncommand = "inferencesh-mcp"\nadded = 2026-11-01\n[mcp_servers.b]\nat = 07:00:00\n',
+        ),
+    ],
+)
+def test_an_entry_of_odd_kinds_is_told_like_any_other(host: str, text: str, tmp_path: Path) -> None:
+    """It may be a person's own, or another program's; and it can be taken out."""
+    machine = Machine("linux", tmp_path, {})
+    path = installing.place(BY_NAME[host], machine)
+    path.parent.mkdir()
+    path.write_text(text)
+    (tmp_path / "inferencesh-mcp").touch(0o755)
+
+    told = ("ok", f"{BY_NAME[host].title}: inference starts inferencesh-mcp", "")
+    assert [told] == findings("host", tmp_path, PATH=str(tmp_path))
+    assert "removed" == installing.uninstall(BY_NAME[host], "inference", machine=machine).what
+
+
 def test_a_remote_one_is_told_without_what_may_be_a_secret(tmp_path: Path) -> None:
     path = installing.place(BY_NAME["cursor"], Machine("linux", tmp_path, {}))
     path.parent.mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -102,7 +101,7 @@ def key_in(entry: Any) -> str:
 
 def is_ours(entry: Any) -> bool:
     """Whether an entry starts this server, or reaches one with a key of inference.sh."""
-    told = json.dumps(entry)
+    told = str(entry)  # of TOML it may hold a date, which JSON has not
     return any(mark in told for mark in ("inferencesh", KEY, PLACEHOLDER))
 
 
@@ -122,7 +121,7 @@ def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, 
     kept, servers = _read(host, path)
     entry = host.entry(server, key)
     old = servers.get(name)
-    if old is not None and not is_ours(old) and not (isinstance(server, Remote) and server.url in json.dumps(old)):
+    if old is not None and not is_ours(old) and not (isinstance(server, Remote) and server.url in str(old)):
         raise HostFileRefused(
             message=f"{path} has another server named {name}.", next_step="Choose another name with --name."
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.errors import HostFileRefused
-from inferencesh_mcp.hosts import HOSTS, KEY, PLACEHOLDER, documents, files, installing, table
+from inferencesh_mcp.hosts import HOSTS, KEY, PLACEHOLDER, array, documents, files, installing, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ def _judged(host: Host, machine: Machine, name: str, entry: dict[str, Any], text
         return Seen(host.title, f"{name} asks for a key that nothing in the file asks for", again)
     if KEY in settings and not settings[KEY] and settings.get("INFERENCE_SANDBOX") != "true":
         return Seen(host.title, f"{name} has no key", f"Put your key in: {KEY} in {installing.place(host, machine)}.")
-    return Seen(host.title, f"{name} starts {' '.join([command, *map(str, entry.get('args') or [])])}")
+    return Seen(host.title, f"{name} starts {' '.join([command, *map(str, array(entry.get('args')))])}")
 
 
 def _path(machine: Machine) -> str:

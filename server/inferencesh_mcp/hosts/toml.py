@@ -92,4 +92,4 @@ def _written(value: Any) -> str:
         return f"{{ {', '.join(f'{key} = {_written(item)}' for key, item in pairs.items())} }}"
     if isinstance(value, list):
         return f"[{', '.join(map(_written, array(value)))}]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
