@@ -395,6 +395,23 @@ async def test_a_call_ends_at_its_deadline(upstream, script, time):
     await transport.aclose()
 
 
+async def test_an_upload_ends_at_its_deadline_too(upstream, time):
+    """However slowly its bytes are taken."""
+
+    async def drip():
+        while True:
+            yield b"x"
+            await anyio.sleep(0.01)
+
+    ticks = iter([0.0, 3599.9])
+    transport = Transport(upstream, sleep=time.sleep, clock=lambda: next(ticks, 3600.0))
+
+    with anyio.fail_after(10):
+        sending = transport.put(f"{upstream}/up", drip, size=10**6, content_type="text/plain", key=None)
+        await refused(sending, errors.TimedOut)
+    await transport.aclose()
+
+
 async def test_nothing_is_opened_before_the_first_call():
     """Making one is free."""
     trusting = transporting._tls.cache_info()

@@ -190,9 +190,9 @@ class Transport:
         """
         headers = {"content-type": content_type, "content-length": str(size)}
 
-        async def once(_: float) -> bool | Refusal:
+        async def once(seconds: float) -> bool | Refusal:
             counted = _Counted(content(), size)
-            return await self._put(await self._file_request("PUT", url, headers, counted), counted)
+            return await self._put(await self._file_request("PUT", url, headers, counted), counted, seconds)
 
         try:
             await self._attempts.persist(Operation.PUT, key, "PUT of a file", once, seconds=UPLOAD_SECONDS)
@@ -243,11 +243,12 @@ class Transport:
             return _lost(exc)
         return judged(Answer(status=response.status_code, headers=response.headers, body=body))
 
-    async def _put(self, request: httpx2.Request, content: _Counted) -> bool | Refusal:
+    async def _put(self, request: httpx2.Request, content: _Counted, seconds: float) -> bool | Refusal:
         try:
-            async with self._opened("files", request) as response:
-                body = await _error_body(response)
-        except httpx2.HTTPError as exc:
+            with anyio.fail_after(seconds):
+                async with self._opened("files", request) as response:
+                    body = await _error_body(response)
+        except (TimeoutError, httpx2.HTTPError) as exc:
             return _lost(exc)
         if not 200 <= response.status_code < 300:
             return refused(Answer(status=response.status_code, headers=response.headers, body=body))
