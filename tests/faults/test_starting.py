@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import product
+from typing import Any
 
 import anyio
 import pytest
@@ -114,6 +116,27 @@ async def test_x03_a_swallowed_reply_is_adopted(host: Hosted, upstream: Upstream
 
     assert ("completed", 2) == (told(result)["status"], told(result)["output"]["steps"])
     assert 1 == posts(upstream)
+    judge(my, upstream.sandbox, starts=1)
+
+
+@over(MEMORY[0])
+async def test_x03_a_number_may_be_told_as_another_language_writes_it(host: Hosted, upstream: Upstream) -> None:
+    """What was sent as 7.0 is 7 to a platform in Go, and still the same run."""
+    upstream.sandbox.faults.add(Swallow(), path=RUN)
+    gate = upstream.sandbox.faults.hold("POST", LIST)
+    results: list[Any] = []
+    async with host() as my, anyio.create_task_group() as group:
+
+        async def run() -> None:
+            results.append(await my.run("echo", {"scale": 7.0, "on": True}))
+
+        group.start_soon(run)
+        await gate.reached.wait()
+        (task,) = [task for tenant in upstream.sandbox.tenants for task in tenant.tasks]
+        task.order = replace(task.order, input={"scale": 7, "on": True})
+        gate.release()
+
+    assert "completed" == told(results[0])["status"]
     judge(my, upstream.sandbox, starts=1)
 
 

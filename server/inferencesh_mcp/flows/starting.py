@@ -217,7 +217,8 @@ def _what(request: RunRequest, app_id: str) -> str:
 
 
 def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    """The value as everybody writes it: what was sent as 7.0 may be told again as 7."""
+    return json.dumps(json.loads(json.dumps(value), parse_int=float), sort_keys=True)
 
 
 def _unknown(request: RunRequest, lost: OutcomeUnknown, found: list[Task]) -> OutcomeUnknown:
