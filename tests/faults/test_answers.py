@@ -124,7 +124,7 @@ THE_PLATFORM_REFUSES = [
         "not_found: inference.sh answered 404: app not found.",
         "Close to it: sandbox/echo",
         NEVER,
-        "Next: Check the name or id: app_list, task_list and session_list show what there is.",
+        "Next: Check the name or id: app_list, task_list, file_list, session_list and agent_list show what there is.",
         suggestions=["sandbox/echo"],
     ),
     refused(
@@ -202,7 +202,7 @@ INPUTS = [
     run("an app that is not there", "sandbox/drow", {},
         "not_found: inference.sh answered 404: app 'sandbox/drow' not found.",
         "Close to it: sandbox/draw, sandbox/slow, sandbox/echo", NEVER,
-        "Next: Check the name or id: app_list, task_list and session_list show what there is."),
+        "Next: Check the name or id: app_list, task_list, file_list, session_list and agent_list show what there is."),
     run("no name of an app", "draw", {},
         "invalid_input: 'draw' is not an app: write namespace/name, namespace/name@version or namespace/name:function, "
         "for example infsh/flux-schnell.", NEVER, "Next: Find the app's name with app_list."),
@@ -279,7 +279,7 @@ FILES = [
 TASKS = [
     Case("a task that is not there", "task_get", {"task_id": "nobody"},
          ("not_found: inference.sh answered 404: task 'nobody' not found.",
-          "Next: Check the name or id: app_list, task_list and session_list show what there is.")),
+          "Next: Check the name or id: app_list, task_list, file_list, session_list and agent_list show what there is.")),
     Case("no id of a task", "task_get", {"task_id": "../apps"},
          ("invalid_input: Task id '../apps' is not valid: letters, digits, '_' and '-' only, at most 128 characters.",
           "Next: Use the id exactly as an earlier answer gave it.")),

@@ -58,7 +58,7 @@ _CLASSES: dict[int, type[InferenceError]] = {
 }
 _NEXT_STEPS: dict[type[InferenceError], str] = {
     InvalidInput: "Correct this and call again; app_get shows what an app takes.",
-    NotFound: "Check the name or id: app_list, task_list and session_list show what there is.",
+    NotFound: "Check the name or id: app_list, task_list, file_list, session_list and agent_list show what there is.",
     Conflict: "Look at how things stand before you call again.",
     Gone: "It will not come back: choose another.",
     Forbidden: f"Use a key that may do this, or ask whoever owns it; keys are made in the dashboard at {DASHBOARD}.",
