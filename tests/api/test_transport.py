@@ -334,16 +334,19 @@ async def test_without_a_key_it_is_told_where_to_get_one(transport, script):
 
 async def test_cancelling_a_call_closes_its_connection(api, script):
     """There and then (I-22)."""
-    gone = anyio.Event()
+    asked, gone = anyio.Event(), anyio.Event()
 
     async def hang(stream):
+        asked.set()
         with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
             await stream.receive()
         gone.set()
 
     script.on(*GET, hang)
-    with anyio.move_on_after(0.2):
-        await api.task("t1")
+    async with anyio.create_task_group() as calls:
+        calls.start_soon(api.task, "t1")
+        await asked.wait()
+        calls.cancel_scope.cancel()
 
     with anyio.fail_after(2):
         await gone.wait()
