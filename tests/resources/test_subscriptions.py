@@ -53,7 +53,7 @@ def completed(now: Any) -> bool:
 async def test_a_task_of_another_client_is_followed_to_its_end(way: Way, environ: dict[str, str]) -> None:
     """Every change is told; reading when it is told shows how far the task has come, and at last its output."""
     async with connected(Way("memory", "2026"), environ) as other, subscriber(way, environ) as one:
-        uri = await started(other)
+        uri = await started(other, seconds=1.5)  # long enough to be listened to on a busy machine
         async with listening_to(one, uri):
             whole = await one.read_until(uri, completed)
 
@@ -121,7 +121,7 @@ async def test_any_number_of_subscribers_of_one_caller_are_one_stream(
 async def test_nothing_is_heard_of_a_strangers_task(environ: dict[str, str], upstream: Upstream) -> None:
     """T-5: who cannot read a task is not told of it, though they name its very address."""
     async with over_one_server(environ, KEY, STRANGER) as (owner, stranger):
-        theirs, own = await started(stranger.client), await started(owner.client, seconds=0.6)
+        theirs, own = await started(stranger.client, seconds=1.5), await started(owner.client, seconds=1.5)
         async with listening_to(stranger, own, theirs), listening_to(owner, own):
             await owner.until(lambda: len(owner.heard) >= 2)
             await stranger.until(lambda: stranger.heard)
