@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format generate lock official conformance package manifests bundle bench clean
+.PHONY: help demo test check lint format generate lock official conformance package manifests bundle bench faults clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -48,6 +48,9 @@ bundle: manifests ## Pack the desktop bundle: dist/inferencesh-mcp-*.mcpb
 
 bench: $(READY) ## Measure, each figure as a ratio in one run
 	@$(BIN)/python -m tests.benchmarks
+
+faults: $(READY) ## Try the fifty faults on every wire in full, and say what came of each
+	@$(BIN)/python -m tests.faults
 
 generate: $(READY) ## Write the tools' contract, the pages' tables and the manifests anew
 	@$(BIN)/python -m tests.generated

@@ -30,9 +30,15 @@ from inferencesh_mcp.sandbox.serving import Guest
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.stdio import speak
 from inferencesh_mcp.web import face
+from tests.faults.rows import rows_of
 
 KEY = "inf_test_CANARY_7c1f"
 Connect = Callable[..., AbstractAsyncContextManager[Client]]
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if rows_of(item.nodeid):
+        item.add_marker("fault")
 
 
 @pytest.fixture(scope="session")
@@ -118,14 +124,14 @@ async def in_memory(server: MCPServer[Any]) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def over_http(environ: dict[str, str], mode: str = "") -> AsyncIterator[Any]:
-    """The server on a loopback port, and the client's end of a connection to it by somebody whom it lets in."""
+async def over_http(environ: dict[str, str], mode: str = "", **built: Any) -> AsyncIterator[Any]:
+    """The server, `built` so, on a loopback port, and the client's end of a connection by somebody whom it lets in."""
     from tests.modes import CHOSEN, let_in
 
     async with let_in(mode or CHOSEN, environ) as (started_with, headers):
         settings = Settings.from_environ(started_with)
         async with (
-            listening(face(build(settings), settings)) as url,
+            listening(face(build(settings, **built), settings)) as url,
             httpx2.AsyncClient(headers=headers, timeout=60, verify=False) as http,
         ):
             yield streamable_http_client(f"{url}/mcp", http_client=http)

@@ -94,7 +94,9 @@ async def test_two_people_who_approve_at_once_invoke_it_once(
 
 
 @over(*MODERN)
-async def test_an_answer_that_is_sent_twice_acts_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_x49_an_answer_that_is_sent_twice_acts_once(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     """The sealed state and the answer again, word for word: the second finds it settled."""
     async with asking(way, environ, said("cancel")) as client:
         question = await leg(client, "agent_chat", DRAW)
@@ -110,7 +112,9 @@ async def test_an_answer_that_is_sent_twice_acts_once(way: Way, environ: dict[st
 
 
 @over(*MODERN)
-async def test_two_copies_of_an_answer_at_once_act_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_x49_two_copies_of_an_answer_at_once_act_once(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     results: list[Any] = []
     async with asking(way, environ, said("cancel")) as client:
         question = await leg(client, "agent_chat", DRAW)
@@ -172,10 +176,10 @@ async def test_what_changed_after_it_was_shown_is_asked_again_and_not_carried_ou
 
 
 @over(*HERE)
-async def test_an_agent_that_was_stopped_while_it_waited_takes_no_approval(
+async def test_x49_an_agent_that_was_stopped_while_it_waited_takes_no_approval(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
-    """X-49: the chat is stopped while the person still thinks; their late yes does nothing."""
+    """The chat is stopped while the person still thinks; their late yes does nothing."""
 
     async def answer(_params: ElicitRequestFormParams) -> ElicitResult:
         (asking_chat,) = chats(upstream)

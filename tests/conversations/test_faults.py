@@ -311,10 +311,10 @@ async def test_so_does_it_on_every_way_in(
 
 @pytest.mark.parametrize("asks", ASKS)
 @over(MEMORY[0])
-async def test_the_same_answer_twice_at_once_is_taken_once(
+async def test_x49_the_same_answer_twice_at_once_is_taken_once(
     way: Way, environ: dict[str, str], upstream: Upstream, asks: str
 ) -> None:
-    """X-49: both requests stand before the platform together."""
+    """Both requests stand before the platform together."""
     message, answer, path = ASKS[asks]
     results: list[Any] = []
     async with talking(way, environ) as client:
@@ -339,10 +339,10 @@ async def test_the_same_answer_twice_at_once_is_taken_once(
 
 
 @over(MEMORY[0])
-async def test_an_answer_after_the_agent_was_stopped_is_refused(
+async def test_x49_an_answer_after_the_agent_was_stopped_is_refused(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
-    """X-49: the chat is stopped while it waits; nothing is sent for what comes too late."""
+    """The chat is stopped while it waits; nothing is sent for what comes too late."""
     async with talking(way, environ) as client:
         first = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
         await client.call_tool("chat_stop", {"chat_id": first["chat_id"]})

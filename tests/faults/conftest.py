@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,15 @@ from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.app import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import telling
-from tests.conftest import MODES, Upstream, Way, in_memory
-from tests.faults.hosts import LIMIT, MEMORY, STDIO, Frame, Host, Hosted, command, overheard
+from tests.conftest import MODES, Upstream, Way, in_memory, over_http
+from tests.faults.hosts import LIMIT, NEAR, STDIO, Frame, Host, Hosted, command, overheard
 from tests.faults.proxy import Proxy, proxying
 
 HURRY = 50
-"""How many times faster the pauses of a server in memory pass."""
+"""How many times faster the pauses of a server that is near pass."""
 
 
-@pytest.fixture(params=(*MEMORY, STDIO[0]), ids=str)
+@pytest.fixture(params=(*NEAR, STDIO[1]), ids=str)
 def way(request: pytest.FixtureRequest) -> Way:
     return request.param
 
@@ -38,9 +38,9 @@ def host(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Hosted:
-    """`async with host(INFERENCE_ON_CANCEL="keep") as my:`; `sleep` replaces the pauses of a server in memory."""
+    """`async with host(INFERENCE_ON_CANCEL="keep") as my:`; `sleep` replaces the pauses of a server that is near."""
     caplog.set_level("DEBUG", logger="inferencesh_mcp")
-    if way.transport == "memory":
+    if way.transport != "stdio":
         monkeypatch.setattr(telling, "SPAN", telling.SPAN / HURRY)
 
     @asynccontextmanager
@@ -53,16 +53,20 @@ def host(
             slept.append(seconds)
             await anyio.sleep(seconds / HURRY)
 
-        with anyio.fail_after(LIMIT), (tmp_path / "stderr").open("a+", encoding="utf-8") as log:
-            if way.transport == "memory":
-                network = functools.partial(Transport, sleep=sleep or hurry)
-                server: Any = in_memory(build(Settings.from_environ(wanted), network=network))
+        async with AsyncExitStack() as stack:
+            stack.enter_context(anyio.fail_after(LIMIT))
+            log = stack.enter_context((tmp_path / "stderr").open("a+", encoding="utf-8"))
+            network = functools.partial(Transport, sleep=sleep or hurry)
+            if way.transport == "http":
+                server: Any = await stack.enter_async_context(over_http(wanted, network=network))
+            elif way.transport == "memory":
+                server = in_memory(build(Settings.from_environ(wanted), network=network))
             else:
                 server = stdio_client(command(wanted), errlog=log)
             async with Client(overheard(server, frames), mode=MODES[way.era]) as client:
                 yield Host(
                     client,
-                    way.transport == "memory",
+                    way.transport != "stdio",
                     frames,
                     slept,
                     lambda: caplog.text + (tmp_path / "stderr").read_text("utf-8"),

@@ -22,11 +22,13 @@ from tests.conftest import Way, until
 LIMIT = 45.0
 """Seconds after which a test has failed, whatever it waits for."""
 MEMORY = (Way("memory", "2025"), Way("memory", "2026"))
+PIPE, HTTP = NEAR = (Way("memory", "2025"), Way("http", "2026"))
+"""Servers in this process, a pipe's and one that listens: their limits can be shortened, and their pauses are."""
 STDIO = (Way("stdio", "2025"), Way("stdio", "2026"))
 
 
 def over(*ways: Way) -> pytest.MarkDecorator:
-    """Run a test over these ways in, instead of memory in both eras and one process."""
+    """Run a test over these ways in, instead of both that are near and one process."""
     return pytest.mark.parametrize("way", ways, ids=str)
 
 
@@ -57,17 +59,17 @@ class Host:
 
     client: Client
     hurries: bool
-    """A server in memory: its pauses are short, and so can its runs be."""
+    """A server that is near: its pauses are short, and so can its runs be."""
     frames: list[Frame]
     slept: list[float]
-    """The pauses that a server in memory made."""
+    """The pauses that a server that is near made."""
     read_log: Callable[[], str]
 
     async def run(self, app: str, given: dict[str, Any], **arguments: Any) -> CallToolResult:
         return await self.call("app_run", app=f"sandbox/{app}", input=given, **arguments)
 
     def slow(self, seconds: float, steps: int) -> dict[str, Any]:
-        """What the app `slow` is given to take so long, or a fifth of it in memory."""
+        """What the app `slow` is given to take so long, or a fifth of it nearby."""
         return {"seconds": seconds / 5 if self.hurries else seconds, "steps": steps}
 
     async def call(self, tool: str, **arguments: Any) -> CallToolResult:

@@ -56,7 +56,7 @@ class Piped:
         return [message for message in self.messages if message.get("id") == number]
 
     async def answered(self, number: Any) -> dict[str, Any]:
-        await until(lambda: self.answers(number))
+        await until(lambda: self.answers(number), within=30)
         return self.answers(number)[0]
 
     async def greet(self) -> None:
@@ -84,12 +84,18 @@ class Piped:
 
 
 @asynccontextmanager
-async def piped(environ: dict[str, str], log: Path, *, reading: bool = True) -> AsyncIterator[Piped]:
-    """Start a server; it is killed with the block if it has not ended."""
+async def piped(
+    environ: dict[str, str], log: Path, *, reading: bool = True, arguments: tuple[str, ...] = ()
+) -> AsyncIterator[Piped]:
+    """Start a server, or Python with these arguments; it is killed with the block if it has not ended."""
     wanted = command(environ)
     with log.open("wb") as stderr:
         process = await anyio.open_process(
-            [wanted.command, *wanted.args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=wanted.env
+            [wanted.command, *(arguments or wanted.args)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=wanted.env,
         )
     async with process, anyio.create_task_group() as group:
         pipe = Piped(process, log)

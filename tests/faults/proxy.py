@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import struct
 from collections import deque
@@ -37,6 +38,8 @@ class Act:
     """Said once the sandbox has answered, in place of its answer."""
     silent: bool = False
     """Accept, and never say a word."""
+    date: bytes = b""
+    """What stands in the answer for the date: as long as what stood there."""
 
 
 class Proxy:
@@ -115,7 +118,7 @@ async def _pass(source: asyncio.StreamReader, target: asyncio.StreamWriter, act:
     """Pass bytes on until the source ends or the act's limit is reached."""
     left = act.told
     while left != 0 and (piece := await source.read(act.piece if left is None else min(act.piece, left))):
-        target.write(piece)
+        target.write(re.sub(rb"(?<=\r\ndate: )[^\r]+", act.date, piece) if act.date else piece)
         await target.drain()
         left = None if left is None else left - len(piece)
         await asyncio.sleep(act.every)

@@ -18,7 +18,7 @@ import pytest
 
 from inferencesh_mcp.sandbox.faults import Status
 from tests.conftest import KEY, Upstream, Way
-from tests.faults.hosts import MEMORY, STDIO, Hosted, error, over, text
+from tests.faults.hosts import HTTP, MEMORY, PIPE, STDIO, Hosted, error, over, text
 
 pytestmark = pytest.mark.anyio
 
@@ -330,8 +330,13 @@ async def check(case: Case, host: Hosted, upstream: Upstream, places: dict[str, 
         assert case.outcome == (told["outcome"], told["retry_safe"])
 
 
-@over(MEMORY[1])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    ("way", "case"),
+    [
+        (MEMORY[1] if case in KEYS + FILES else HTTP, case) for case in CASES
+    ],  # over HTTP a caller has a key, and no disk
+    ids=lambda value: value.name if isinstance(value, Case) else str(value),
+)
 async def test_x17_a_refusal_says_what_failed_and_what_to_do(
     host: Hosted, upstream: Upstream, places: dict[str, str], case: Case
 ) -> None:
@@ -339,7 +344,7 @@ async def test_x17_a_refusal_says_what_failed_and_what_to_do(
     await check(case, host, upstream, places)
 
 
-@over(MEMORY[0], STDIO[0])
+@over(PIPE, STDIO[0])
 async def test_x17_the_answers_are_the_same_everywhere(
     host: Hosted, upstream: Upstream, places: dict[str, str], way: Way
 ) -> None:

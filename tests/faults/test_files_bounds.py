@@ -12,10 +12,11 @@ import anyio
 import pytest
 
 from inferencesh_mcp.api import attempts, transport
-from inferencesh_mcp.sandbox.faults import Status
+from inferencesh_mcp.sandbox.faults import Stall, Status
 from tests.conftest import Upstream, Way
 from tests.faults.front import Front, Visit, fronting
-from tests.faults.hosts import MEMORY, STDIO, Host, Hosted, error, over, told
+from tests.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, error, over, told
+from tests.faults.rows import many
 from tests.faults.weighing import growth, linux, server_of_mine
 
 pytestmark = pytest.mark.anyio
@@ -39,6 +40,12 @@ def endless(code: int, piece: bytes, every: float = 0.0) -> Any:
             await anyio.sleep(every)
 
     return play
+
+
+async def fetched(my: Host, way: Way, platform: str) -> Any:
+    """Have a file read: to be kept, or by a server that listens, which has no disk, to be sent on."""
+    address = f"{platform}/app/files/u/a/b.txt"
+    return await (my.call("file_upload", source=address) if way == HTTP else my.call("file_save", uri=address))
 
 
 async def test_x18_a_body_that_drips_is_given_up_in_time(
@@ -70,8 +77,10 @@ async def test_x18_an_error_without_an_end_is_an_error(host: Hosted, front: Fron
     assert time.monotonic() - began < 5
 
 
-@over(*MEMORY)
-async def test_x18_an_error_that_drips_is_an_error(host: Hosted, front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+@over(*NEAR)
+async def test_x18_an_error_that_drips_is_an_error(
+    host: Hosted, front: Front, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And is not listened to for longer than five seconds; of a file's address no more than of a call."""
     monkeypatch.setattr(transport, "ERROR_BODY_SECONDS", 0.2)
     front.on("GET /tasks/", endless(404, b"x", 0.01))
@@ -80,11 +89,38 @@ async def test_x18_an_error_that_drips_is_an_error(host: Hosted, front: Front, m
     async with host(INFERENCE_BASE_URL=front.url) as my:
         results = [
             await my.call("task_get", task_id="abc"),
-            await my.call("file_save", uri=f"{front.url}/app/files/u/a/b.txt"),
+            await fetched(my, way, front.url),
             await my.call("file_upload", source="data:,x"),
         ]
 
-    assert ["not_found"] * 3 == [error(result)["code"] for result in results]
+    assert ["not_found", "file_refused" if way == HTTP else "not_found", "not_found"] == [
+        error(result)["code"] for result in results
+    ]
+
+
+@over(*NEAR)
+async def test_x40_a_platform_that_never_answers_is_given_up_by_every_call(
+    host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of calls at once: each ends in time, and what they held is let go of."""
+    calls = many(500, 100)
+    monkeypatch.setattr(attempts, "CALL_SECONDS", 1.0)
+    async with host(INFERENCE_MAX_STREAMS=str(calls + 1)) as my:
+        upstream.sandbox.faults.add(Stall(), path="/tasks/*", times=-1)
+        results: list[Any] = []
+
+        async def ask() -> None:
+            results.append(await my.call("task_get", task_id="abc"))
+
+        began = time.monotonic()
+        async with anyio.create_task_group() as group:
+            for _ in range(calls):
+                group.start_soon(ask)
+        assert time.monotonic() - began < 20
+        upstream.sandbox.faults.clear()
+        await _works(my)
+
+    assert [calls, {"timed_out"}] == [len(results), {error(result)["code"] for result in results}]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +137,7 @@ def packed(bomb: bytes, **more: str) -> Status:
 @linux
 @pytest.mark.parametrize(
     ("way", "encoding"),
-    [*product((MEMORY[0], STDIO[0]), ("gzip", "identity, gzip")), (MEMORY[1], "GZip"), (MEMORY[1], "br")],
+    [*product((PIPE, STDIO[0]), ("gzip", "identity, gzip")), (HTTP, "GZip"), (HTTP, "br")],
     ids=str,
 )
 async def test_x19_a_packed_answer_is_refused(
@@ -117,13 +153,16 @@ async def test_x19_a_packed_answer_is_refused(
             faults.add(packed(bomb, **{"content-encoding": encoding}), path="/tasks/*/stream")
             ran = await my.run("echo", {"n": 1})
             faults.add(packed(bomb, **{"content-encoding": encoding}), path="/app/files/**")
-            saved = await my.call("file_save", uri=f"{upstream.url}/app/files/u/a/b.txt")
+            saved = await fetched(my, way, upstream.url)
             faults.add(packed(bomb, **{"content-encoding": encoding}), path="/app/files/**", times=-1)
             sent = await my.call("file_upload", source=f"{upstream.url}/app/files/u/a/b.txt")
 
     assert "upstream_error" == error(call)["code"]
     assert {"n": 1} == told(ran)["output"], "the stream fails, and the task is read instead"
-    assert ["upstream_error", "file_refused"] == [error(saved)["code"], error(sent)["code"]]
+    assert ["file_refused" if way == HTTP else "upstream_error", "file_refused"] == [
+        error(saved)["code"],
+        error(sent)["code"],
+    ]
     assert [] == list(folder.iterdir())
     assert not upstream.sandbox.ledger.requests("PUT")
     assert grown.bytes < 32 * MIB
@@ -135,7 +174,7 @@ INTERIM = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * 1000
 
 
 @linux
-@over(*MEMORY, STDIO[1])
+@over(*NEAR, STDIO[1])
 @pytest.mark.parametrize("raw", [HEADERS, ONE_LINE, INTERIM], ids=["2000 headers", "2 MB header", "1000 interim"])
 async def test_x20_a_head_that_does_not_end_is_cut_off(
     host: Hosted, front: Front, way: Way, raw: bytes, monkeypatch: pytest.MonkeyPatch
@@ -160,8 +199,8 @@ async def test_x20_a_head_that_does_not_end_is_cut_off(
         with growth(server_of_mine() if way.transport == "stdio" else None) as grown:
             result = await my.call("task_get", task_id="abc")
             if raw is not INTERIM:
-                saved = await my.call("file_save", uri=f"{front.url}/app/files/u/a/b.txt")
-                assert "unavailable" == error(saved)["code"]
+                saved = await fetched(my, way, front.url)
+                assert ("file_refused" if way == HTTP else "unavailable") == error(saved)["code"]
         with anyio.fail_after(5):
             while len(gone) < len(front.visits):
                 await anyio.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,9 +13,10 @@ import anyio
 import pytest
 from mcp_types import CallToolResult
 
-from inferencesh_mcp.sandbox.faults import Drop, FinAfter, Garble, RstAfter, Status
+from inferencesh_mcp import api
+from inferencesh_mcp.sandbox.faults import Drop, FinAfter, Garble, RstAfter, Stall, Status, StayQueued
 from tests.conftest import Upstream, until
-from tests.faults.hosts import MEMORY, STDIO, Host, Hosted, judge, over, peak_memory, told
+from tests.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, judge, over, peak_memory, told
 
 pytestmark = pytest.mark.anyio
 STREAM = "/tasks/*/stream"
@@ -60,7 +62,7 @@ async def test_x06_a_stream_that_is_reset_is_taken_up_again(host: Hosted, upstre
     judge(my, upstream.sandbox, starts=1)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x06_a_stream_that_is_reset_every_time_is_replaced_by_polling(host: Hosted, upstream: Upstream) -> None:
     """After so many connections without news the status is asked for."""
     upstream.sandbox.faults.add(Drop(), path=STREAM, times=-1)
@@ -75,8 +77,8 @@ async def test_x06_a_stream_that_is_reset_every_time_is_replaced_by_polling(host
 @pytest.mark.parametrize(
     ("way", "lines", "cut"),
     [
-        *product(MEMORY[1:], (BEFORE, BETWEEN, AT_THE_END), (False, True)),
-        *product((MEMORY[0], STDIO[0]), (BETWEEN,), (False, True)),
+        *product((HTTP,), (BEFORE, BETWEEN, AT_THE_END), (False, True)),
+        *product((PIPE, STDIO[0]), (BETWEEN,), (False, True)),
     ],
     ids=str,
 )
@@ -111,7 +113,7 @@ SPOILED = [
 
 @pytest.mark.parametrize(
     ("way", "fault"),
-    [*product(MEMORY[:1], SPOILED), *product((MEMORY[1], STDIO[0]), SPOILED[:2] + SPOILED[7:8])],
+    [*product((PIPE,), SPOILED), *product((HTTP, STDIO[0]), SPOILED[:2] + SPOILED[7:8])],
     ids=lambda value: f"{value.form}{value.at}{value.text[:8]}" if isinstance(value, Garble) else str(value),
 )
 async def test_x08_x11_an_odd_line_is_left_out_and_the_rest_is_used(
@@ -141,7 +143,7 @@ async def test_x08_a_line_cut_by_the_end_of_the_stream_is_no_news(host: Hosted, 
     judge(my, upstream.sandbox, starts=1)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 @pytest.mark.parametrize("form", ["giant", "endless"])
 async def test_x09_a_line_without_measure_ends_the_stream_and_not_the_run(
     host: Hosted, upstream: Upstream, form: Any
@@ -178,7 +180,7 @@ def news(*fields: str, **data: Any) -> str:
 @pytest.mark.parametrize(
     ("way", "line", "shown"),
     [
-        (*((MEMORY[0], line, shown)),)
+        (*((PIPE, line, shown)),)
         for line, shown in [
             (news("status", status="pondering\u202e\u0007 <b>deeply</b>"), "pondering <b>deeply</b> ·"),
             (news("status", status=42), "status 42 ·"),
@@ -187,7 +189,7 @@ def news(*fields: str, **data: Any) -> str:
             (news("status", "mood", status=7, mood={"deep": [1, None]}, other="x" * 999), "running ·"),
         ]
     ]
-    + [(way, news("status", status=42), "status 42 ·") for way in (MEMORY[1], STDIO[0])],
+    + [(way, news("status", status=42), "status 42 ·") for way in (HTTP, STDIO[0])],
     ids=str,
 )
 async def test_x10_a_status_that_nobody_knows_is_shown_and_the_run_goes_on(
@@ -201,6 +203,35 @@ async def test_x10_a_status_that_nobody_knows_is_shown_and_the_run_goes_on(
     messages = [params["message"] for params in my.progress_of(my.runs[0])]
     assert [message for message in messages if shown in message], messages
     assert "completed" == told(result)["status"]
+    judge(my, upstream.sandbox, starts=1)
+
+
+@over(*NEAR)
+async def test_x37_a_stream_that_falls_silent_is_given_up(
+    host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record is read, and the stream opened anew."""
+    monkeypatch.setattr(api, "Pace", functools.partial(api.Pace, idle=0.2))  # a minute, else
+    upstream.sandbox.faults.add(Stall(lines=BETWEEN), path=STREAM)
+    async with host() as my:
+        result = await followed(my, upstream)
+
+    assert ("completed", 3) == (told(result)["status"], told(result)["output"]["steps"])
+    assert "it fell silent" in my.read_log()
+    judge(my, upstream.sandbox, starts=1)
+
+
+@pytest.mark.parametrize("fault", [Stall(lines=1), StayQueued()], ids=lambda fault: fault.kind)
+async def test_x37_a_run_of_which_nothing_is_heard_is_handed_over(host: Hosted, upstream: Upstream, fault: Any) -> None:
+    """Silence, or heartbeats for ever: the call ends in time, with the id of a task that goes on."""
+    upstream.sandbox.faults.add(fault, path=STREAM if isinstance(fault, Stall) else "/apps/run")
+    async with host(INFERENCE_WAIT_SECONDS="1") as my:
+        result = await my.run("slow", {"seconds": 60, "steps": 3})
+
+    assert not result.is_error
+    assert [told(result)["task_id"]] == [start.task_id for start in upstream.sandbox.ledger.starts]
+    assert told(result)["status"] in {"queued", "running"}
+    assert "task_get" in told(result)["next"]
     judge(my, upstream.sandbox, starts=1)
 
 

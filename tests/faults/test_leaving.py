@@ -11,13 +11,13 @@ import pytest
 from inferencesh_mcp.flows import leaving
 from inferencesh_mcp.sandbox.faults import Delay, Drop, HideTasks, Stall, Status, StayQueued, Swallow
 from tests.conftest import Upstream, until
-from tests.faults.hosts import MEMORY, STDIO, Host, Hosted, judge, over
+from tests.faults.hosts import NEAR, STDIO, Host, Hosted, judge, over
 
 pytestmark = pytest.mark.anyio
 RUN, LIST, CANCEL = "/apps/run", "/tasks/list", "/tasks/*/cancel"
 LONG = {"seconds": 30, "steps": 60}
 CANCELLED, COMPLETED = 12, 10
-EVERY_WAY = (*MEMORY, *STDIO)
+EVERY_WAY = (*NEAR, *STDIO)
 
 
 async def ended(upstream: Upstream, status: int = CANCELLED) -> None:
@@ -117,7 +117,7 @@ async def test_x30_a_call_cancelled_while_its_lost_reply_is_looked_for_looks_onc
     judge(my, upstream.sandbox, starts=1, cancels=1)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x30_a_task_that_cannot_be_found_is_logged(host: Hosted, upstream: Upstream) -> None:
     """Nothing more can be done for a call that was cancelled, whose reply was lost and whose task is in no list."""
     upstream.sandbox.faults.add(Drop(), path=RUN)
@@ -130,7 +130,7 @@ async def test_x30_a_task_that_cannot_be_found_is_logged(host: Hosted, upstream:
     judge(my, upstream.sandbox, starts=0)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x30_a_call_cancelled_between_two_attempts_starts_nothing_later(host: Hosted, upstream: Upstream) -> None:
     """Turned away with 429, cancelled in the pause: there is no second attempt."""
     pausing = anyio.Event()
@@ -147,7 +147,7 @@ async def test_x30_a_call_cancelled_between_two_attempts_starts_nothing_later(ho
     judge(my, upstream.sandbox, starts=0)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x30_a_call_cancelled_before_its_start_starts_nothing(host: Hosted, upstream: Upstream) -> None:
     """While the app is read, and while a file is sent."""
     gate = upstream.sandbox.faults.hold("GET", "/apps/**")
@@ -168,7 +168,7 @@ async def test_x30_a_call_cancelled_before_its_start_starts_nothing(host: Hosted
 UNANSWERED = [Status(code=500), Drop(), Stall()]
 
 
-@over(*MEMORY)
+@over(*NEAR)
 @pytest.mark.parametrize("fault", UNANSWERED, ids=lambda fault: fault.kind)
 async def test_x31_a_cancel_that_fails_is_given_up_and_logged(
     host: Hosted, upstream: Upstream, fault: Any, monkeypatch: pytest.MonkeyPatch
@@ -201,7 +201,7 @@ async def test_x31_a_cancel_that_is_not_answered_is_given_up_after_five_seconds(
     judge(my, upstream.sandbox, starts=1)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x31_a_cancel_whose_reply_was_lost_is_sent_again_and_done(host: Hosted, upstream: Upstream) -> None:
     """The first had its effect, so the second is answered that there is nothing to cancel: that is no failure."""
     upstream.sandbox.faults.add(Swallow(), path=CANCEL)
@@ -210,6 +210,30 @@ async def test_x31_a_cancel_whose_reply_was_lost_is_sent_again_and_done(host: Ho
         await until(lambda: "because its caller left" in my.read_log())
     assert "may still run" not in my.read_log()
     judge(my, upstream.sandbox, starts=1, cancels=1)
+
+
+@pytest.mark.parametrize("moment", ["amid its start", "amid its run"])
+async def test_x36_a_call_that_is_made_again_leaves_one_run(host: Hosted, upstream: Upstream, moment: str) -> None:
+    """The answer was lost with its connection, so the host asks anew: the first run is cancelled, the second is whole.
+
+    There is no key that would join the two: the bridge keeps nothing that it would have to remember for that.
+    """
+    ledger = upstream.sandbox.ledger
+    gate = upstream.sandbox.faults.hold("POST", RUN) if moment == "amid its start" else None
+    async with host() as my:
+        await my.cancelled_at(gate.reached.wait if gate else lambda: my.until_told("running"), "slow", LONG)
+        async with anyio.create_task_group() as group:
+            group.start_soon(my.run, "slow", LONG)
+            await until(lambda: len(ledger.starts) == (1 if gate else 2))
+            if gate:
+                gate.release()
+            await ended(upstream)
+            await until(lambda: len(ledger.starts) == 2)
+            (left,) = {start.task_id for start in ledger.starts} - {cancel.task_id for cancel in ledger.cancels}
+            await until(lambda: left in str(my.heard_of(my.runs[1])))  # the second call has a task of its own
+            group.cancel_scope.cancel()
+        await until(lambda: len(ledger.cancels) == 2)
+    judge(my, upstream.sandbox, starts=2, cancels=2)
 
 
 async def test_x32_a_cancel_that_comes_too_late_is_no_error(host: Hosted, upstream: Upstream) -> None:
@@ -239,7 +263,7 @@ async def test_x32_a_call_cancelled_before_its_end_is_confirmed_is_not_answered(
     judge(my, upstream.sandbox, starts=1)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x32_a_task_that_is_cancelled_while_it_is_followed_is_told_as_that(
     host: Hosted, upstream: Upstream
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from inferencesh_mcp.sandbox.faults import LoseWorker, Stall, Status
 from tests.conftest import KEY, Upstream
-from tests.faults.hosts import MEMORY, Host, Hosted, error, judge, text, told
+from tests.faults.hosts import PIPE, Host, Hosted, error, judge, text, told
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +61,7 @@ async def test_x21_a_session_lives_as_long_as_it_works(host: Hosted, upstream: U
     judge(my, upstream.sandbox, starts=1)
 
 
-@pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
+@pytest.mark.parametrize("way", [PIPE], indirect=True, ids=str)
 async def test_what_is_said_of_a_session_is_not_waited_for(
     host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,10 +13,12 @@ import anyio
 import pytest
 
 from inferencesh_mcp.api import transport
+from inferencesh_mcp.sandbox import Sandbox, serving
+from inferencesh_mcp.sandbox.clock import Clock
 from inferencesh_mcp.sandbox.faults import Drop, EndAtOnce, HideTasks, Stall, Status, Swallow, Twice
-from tests.conftest import Upstream, Way, until
-from tests.faults.hosts import MEMORY, STDIO, Hosted, error, judge, over, text, told
-from tests.faults.proxy import Act, Proxy
+from tests.conftest import Upstream, until
+from tests.faults.hosts import NEAR, PIPE, STDIO, Hosted, error, judge, over, text, told
+from tests.faults.proxy import Act, Proxy, proxying
 
 pytestmark = pytest.mark.anyio
 RUN, LIST = "/apps/run", "/tasks/list"
@@ -27,7 +29,7 @@ def posts(upstream: Upstream) -> int:
     return len(upstream.sandbox.ledger.requests("POST", RUN))
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x01_a_refused_connection_is_tried_again(
     host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str]
 ) -> None:
@@ -67,7 +69,7 @@ async def test_x01_a_connection_refused_for_good_starts_nothing_and_the_call_can
     judge(my, upstream.sandbox, starts=1)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x02_a_connect_that_hangs_starts_nothing(
     host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,7 +86,7 @@ async def test_x02_a_connect_that_hangs_starts_nothing(
     judge(my, upstream.sandbox, starts=0)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x02_a_tls_handshake_that_hangs_starts_nothing(
     host: Hosted, upstream: Upstream, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +121,7 @@ async def test_x03_a_swallowed_reply_is_adopted(host: Hosted, upstream: Upstream
     judge(my, upstream.sandbox, starts=1)
 
 
-@over(MEMORY[0])
+@over(PIPE)
 async def test_x03_a_number_may_be_told_as_another_language_writes_it(host: Hosted, upstream: Upstream) -> None:
     """What was sent as 7.0 is 7 to a platform in Go, and still the same run."""
     upstream.sandbox.faults.add(Swallow(), path=RUN)
@@ -140,7 +142,7 @@ async def test_x03_a_number_may_be_told_as_another_language_writes_it(host: Host
     judge(my, upstream.sandbox, starts=1)
 
 
-@over(MEMORY[0])
+@over(PIPE)
 @pytest.mark.parametrize(
     "act",
     [Act(told=0), Act(told=60), Act(told=200), Act(told=200, resets=False)],
@@ -160,7 +162,7 @@ async def test_x03_a_reply_cut_at_any_byte_is_adopted(
     judge(my, upstream.sandbox, starts=1)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x03_a_request_cut_half_way_is_looked_for_and_not_sent_again(
     host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str]
 ) -> None:
@@ -176,7 +178,7 @@ async def test_x03_a_request_cut_half_way_is_looked_for_and_not_sent_again(
 
 
 # In a process the search takes its 15 seconds, so it is done once.
-@pytest.mark.parametrize(("way", "started"), [*product(MEMORY, (True, False)), (STDIO[0], False)], ids=str)
+@pytest.mark.parametrize(("way", "started"), [*product(NEAR, (True, False)), (STDIO[0], False)], ids=str)
 async def test_x04_a_lost_reply_without_a_trace_is_unknown(host: Hosted, upstream: Upstream, started: bool) -> None:
     """Whether it was started or not cannot be told, so nothing is sent again and nothing is promised."""
     upstream.sandbox.faults.add(Swallow() if started else Drop(), path=RUN)
@@ -195,6 +197,34 @@ async def test_x04_a_lost_reply_without_a_trace_is_unknown(host: Hosted, upstrea
     judge(my, upstream.sandbox, starts=int(started))
 
 
+class Elsewhen(Clock):
+    """A clock that is wrong by so much."""
+
+    def __init__(self, wrong: timedelta) -> None:
+        self._wrong = wrong
+
+    def now(self) -> datetime:
+        return super().now() + self._wrong
+
+
+@pytest.mark.parametrize("minutes", [-60, 10, 60])
+@over(*NEAR)
+async def test_x42_a_clock_that_is_wrong_hides_no_task(host: Hosted, minutes: int) -> None:
+    """Theirs or ours: what was lost is looked for by their time, and nobody waits longer."""
+    sandbox = Sandbox(Elsewhen(wrong := timedelta(minutes=minutes)))
+    async with serving(sandbox) as url, proxying(url) as proxy:
+        date = format_datetime(datetime.now(UTC) + wrong, usegmt=True).encode()
+        proxy.script.extend([Act(date=date)] * 100)
+        async with host(INFERENCE_BASE_URL=f"http://127.0.0.1:{proxy.port}") as my:
+            await my.call("app_get", app="sandbox/echo")
+            sandbox.faults.add(Swallow(), path=RUN)
+            result = await my.run("echo", {"n": 1})
+
+    assert {"n": 1} == told(result)["output"]
+    assert sum(my.slept) < 15
+    judge(my, sandbox, starts=1)
+
+
 async def test_x05_two_tasks_that_fit_are_both_named_and_neither_is_taken(host: Hosted, upstream: Upstream) -> None:
     upstream.sandbox.faults.add(Swallow(), path=RUN)
     upstream.sandbox.faults.add(Twice(), path=RUN)
@@ -208,7 +238,7 @@ async def test_x05_two_tasks_that_fit_are_both_named_and_neither_is_taken(host: 
     judge(my, upstream.sandbox, starts=2, twice=True)
 
 
-@pytest.mark.parametrize(("way", "started"), [*product(MEMORY, (True, False)), (STDIO[0], True)], ids=str)
+@pytest.mark.parametrize(("way", "started"), [*product(NEAR, (True, False)), (STDIO[0], True)], ids=str)
 async def test_x05_the_task_of_another_live_call_is_not_taken(host: Hosted, upstream: Upstream, started: bool) -> None:
     """Two calls of the same: one is followed, the other's reply is lost. Each ends with its own task, or with none."""
     faults, results = upstream.sandbox.faults, []
@@ -231,7 +261,7 @@ async def test_x05_the_task_of_another_live_call_is_not_taken(host: Hosted, upst
     judge(my, upstream.sandbox, starts=1 + started)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x05_a_task_that_another_call_may_be_told_of_is_not_taken(
     host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,7 +298,7 @@ async def test_x12_a_task_that_is_over_in_the_reply_is_answered_at_once(host: Ho
     judge(my, upstream.sandbox, starts=1)
 
 
-async def test_x13_a_wait_that_is_asked_for_is_kept(host: Hosted, upstream: Upstream, way: Way) -> None:
+async def test_x13_a_wait_that_is_asked_for_is_kept(host: Hosted, upstream: Upstream) -> None:
     """429 with `Retry-After` in seconds: one start, after that time and not much later."""
     async with host() as my:
         await my.call("app_get", app="sandbox/echo")
@@ -278,12 +308,12 @@ async def test_x13_a_wait_that_is_asked_for_is_kept(host: Hosted, upstream: Upst
         took = time.monotonic() - began
 
     assert {"n": 1} == told(result)["output"]
-    assert [2.0] == my.slept if way.transport == "memory" else 2 <= took < 4
+    assert [2.0] == my.slept if my.hurries else 2 <= took < 4
     assert 2 == posts(upstream)
     judge(my, upstream.sandbox, starts=1)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x13_a_wait_until_a_date_is_kept(host: Hosted, upstream: Upstream) -> None:
     """`Retry-After` as an HTTP date, whose seconds are whole."""
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
@@ -333,7 +363,7 @@ async def test_x15_a_page_from_something_in_between_is_never_shown(host: Hosted,
     judge(my, upstream.sandbox, starts=1)
 
 
-@over(MEMORY[1])
+@over(*NEAR)
 @pytest.mark.parametrize("body", [PAGE, None], ids=["page", "problem"])
 @pytest.mark.parametrize("code", [500, 502, 503, 504])
 async def test_x15_x16_a_start_that_fails_over_there_is_not_sent_again(
@@ -376,7 +406,7 @@ async def test_x16_a_start_that_was_turned_away_is_sent_again(host: Hosted, upst
     judge(my, upstream.sandbox, starts=1)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x16_a_page_that_asks_to_come_back_is_no_promise(host: Hosted, upstream: Upstream) -> None:
     """503 with `Retry-After`, but from something in between: the start may be under way behind it."""
     upstream.sandbox.faults.add(Status(code=503, headers={"Retry-After": "1"}, body=PAGE), path=RUN)
@@ -388,7 +418,7 @@ async def test_x16_a_page_that_asks_to_come_back_is_no_promise(host: Hosted, ups
     judge(my, upstream.sandbox, starts=0)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 @pytest.mark.parametrize("given", [{"n": 1}, {"n": 2}], ids=["same", "other"])
 async def test_x05_the_task_of_a_call_that_has_ended_is_not_taken(
     host: Hosted, upstream: Upstream, given: dict[str, int]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from typing import Any
 
 import pytest
 from mcp import MCPError
 
 from inferencesh_mcp.sandbox.faults import Status
-from tests.conftest import Upstream, Way
-from tests.faults.hosts import Host, Hosted, error, over, text, told
+from tests.conftest import Upstream
+from tests.faults.hosts import HTTP, NEAR, PIPE, Host, Hosted, error, over, text, told
+from tests.faults.rows import many
 
-pytestmark = [pytest.mark.anyio, over(Way("memory", "2026"))]
+pytestmark = pytest.mark.anyio
 
 READS: dict[str, dict[str, Any]] = {
     "app_list": {}, "app_get": {"app": "sandbox/draw"}, "task_get": {"task_id": "t1"}, "task_list": {}, "task_logs": {"task_id": "t1"},
@@ -56,6 +58,9 @@ STRANGE: dict[str, str] = {
 }  # fmt: skip
 
 
+TRIED = [*product((PIPE,), STRANGE), *product((HTTP,), list(STRANGE)[:: many(1, 5)])]
+
+
 def _is_clean(found: str) -> None:
     json.loads(found, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert "\\u0000" not in found
@@ -73,7 +78,7 @@ async def answered(my: Host, tool: str, arguments: dict[str, Any]) -> Any:
     return result
 
 
-@pytest.mark.parametrize("name", STRANGE)
+@pytest.mark.parametrize(("way", "name"), TRIED, ids=str)
 async def test_x46_whatever_the_platform_says_the_answer_is_ours(host: Hosted, upstream: Upstream, name: str) -> None:
     """To every tool and of every resource: a value that can be used, or an error that says whose fault it is."""
     answer = Status(code=200, body=STRANGE[name], headers={"content-type": "application/json"})
@@ -94,7 +99,7 @@ async def test_x46_whatever_the_platform_says_the_answer_is_ours(host: Hosted, u
     assert 1 >= len(upstream.sandbox.ledger.requests("POST", "/agents/run"))
 
 
-@pytest.mark.parametrize("name", STRANGE)
+@pytest.mark.parametrize(("way", "name"), TRIED, ids=str)
 async def test_x46_a_run_that_was_begun_is_told_of_whatever_its_task_says(
     host: Hosted, upstream: Upstream, name: str
 ) -> None:
@@ -121,6 +126,7 @@ ENVELOPES: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
+@over(*NEAR)
 @pytest.mark.parametrize("name", ENVELOPES)
 async def test_x47_an_envelope_is_opened_or_is_an_error(host: Hosted, upstream: Upstream, name: str) -> None:
     """Never half of a task: what is told has the id that was asked for, or a code."""
@@ -147,6 +153,7 @@ PAGES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@over(*NEAR)
 @pytest.mark.parametrize("name", PAGES)
 async def test_x50_a_list_without_end_is_one_page(host: Hosted, upstream: Upstream, name: str) -> None:
     """Ten thousand items, and always more of them: a few requests, and an answer that a host can take."""

@@ -274,7 +274,7 @@ async def test_t10_a_file_is_moved_without_the_key(connect: Connect, upstream: U
     assert KEY not in drawn.model_dump_json()
 
 
-@pytest.mark.parametrize("way", [Way("memory", "2026")], ids=str)
+@over(Way("memory", "2026"), Way("http", "2026"))
 async def test_x48_a_name_that_changes_its_address_is_connected_to_where_it_was_checked(
     connect: Connect, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests.faults.rows import ROWS, rows_of
+
 TESTS = Path(__file__).parents[1]
 PAGE = (Path(__file__).parent / "README.md").read_text("utf-8")
-IDS = {
-    f"{kind}-{number}" for kind, last in (("T", 27), ("A", 19), ("I", 24), ("X", 50)) for number in range(1, last + 1)
-}
-LINES = dict(re.findall(r"^\| ([TAIX]-\d+) \| (.+) \|$", PAGE, re.MULTILINE))
+IDS = {f"{kind}-{number}" for kind, last in (("T", 27), ("A", 19), ("I", 24)) for number in range(1, last + 1)}
+LINES = dict(re.findall(r"^\| ([TAI]-\d+) \| (.+) \|$", PAGE, re.MULTILINE))
 
 
 def test_every_id_has_a_line() -> None:
@@ -31,15 +31,8 @@ def test_what_is_named_is_there() -> None:
     assert [] == missing
 
 
-def test_a_row_of_a_file_is_cited_by_it() -> None:
-    """Faults are told by name in the tests that inject them, so that a row can be found from either side."""
-    silent = []
-    for one in (name for name in LINES if name.startswith("X")):
-        number = int(one[2:])
-        files = [TESTS / file for file in re.findall(r"`([\w/]+\.py)", LINES[one])]
-        spellings = (rf"\b{one}\b", rf"x{number:02}_", r"X-(\d+) to X-(\d+)")
-        found = [match for file in files for way in spellings for match in re.finditer(way, file.read_text("utf-8"))]
-        if not any(not match.groups() or int(match[1]) <= number <= int(match[2]) for match in found):
-            silent.append(one)
-
-    assert silent == [one for one in silent if "; " in LINES[one]], silent
+def test_every_fault_is_some_tests_name() -> None:
+    """By text, which is quick: `make faults` looks at what is run."""
+    written = "".join(path.read_text("utf-8") for path in TESTS.rglob("test_*.py"))
+    names = re.findall(r"def (test_\w+)", written)
+    assert ROWS.keys() - {row for name in names for row in rows_of(f"::{name}")} <= {"X-38"}

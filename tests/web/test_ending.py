@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 LONG = {"seconds": 60, "steps": 60}
 
 
-async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstream) -> None:
+async def test_x34_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstream) -> None:
     """In both eras: what was run, run many times, followed and said; and who listens is told that it is over."""
     answers: dict[str, Any] = {}
     ledger = upstream.sandbox.ledger
@@ -74,6 +74,43 @@ async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstrea
     assert KEY not in log
     assert "Traceback" not in log
     assert "ERROR" not in log
+
+
+@pytest.mark.parametrize("runs", [0, 50])
+async def test_x34_however_many_run_each_id_is_told(upstream: Upstream, runs: int) -> None:
+    """In the caller's answer; and nothing is cancelled."""
+    told: list[str] = []
+
+    async def run() -> None:
+        told.append(result_of(await server.ask(MODERN, "app_run", app="sandbox/slow", input=LONG))["task_id"])
+
+    async with (
+        running(upstream.url, INFERENCE_MAX_CONCURRENT_RUNS="60") as server,
+        anyio.create_task_group() as group,
+    ):
+        for _ in range(runs):
+            group.start_soon(run)
+        await until(lambda: len(upstream.sandbox.ledger.requests("GET", "/tasks/*/stream")) == runs, within=30)
+        await server.ask(MODERN, "task_list")
+        code, took = await server.ended()
+
+    ledger = upstream.sandbox.ledger
+    assert (0, True, ()) == (code, took < 10, ledger.cancels)
+    assert (runs, {one.task_id for one in ledger.starts}) == (len(told), set(told))
+
+
+async def test_x35_a_run_of_a_server_that_was_killed_is_found_in_the_list(upstream: Upstream) -> None:
+    """The same call is a second start, for nobody knows of the first any more; both are there to see."""
+    for _ in range(2):
+        async with running(upstream.url) as server:
+            begun = await server.ask(MODERN, "app_run", app="sandbox/slow", input=LONG, wait=False)
+            listed = result_of(await server.ask(MODERN, "task_list"))["tasks"]
+            server.process.kill()
+
+    ledger = upstream.sandbox.ledger
+    assert ledger.starts[1].task_id == result_of(begun)["task_id"]
+    assert {one.task_id for one in ledger.starts} == {one["task_id"] for one in listed}
+    assert () == ledger.cancels
 
 
 @pytest.mark.parametrize("era", ERAS)

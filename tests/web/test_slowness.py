@@ -12,12 +12,14 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from inferencesh_mcp.sandbox import Sandbox, serving
-from tests.web.asking import MODERN, Face, envelope, facing
+from tests.conftest import until
+from tests.faults.rows import many
+from tests.web.asking import ERAS, MODERN, Face, envelope, facing
 from tests.web.conftest import THEIRS
 
 pytestmark = pytest.mark.anyio
 
-HEADER, BODY, MOST = 0.3, 0.6, 40
+HEADER, BODY, MOST = 0.3, 0.6, many(500, 40)
 HEAD = b"POST /mcp HTTP/1.1\r\nhost: localhost\r\n"
 LENGTH = b"content-length: 1000\r\n\r\n"
 
@@ -67,7 +69,7 @@ async def dripped(stream: SocketStream, drops: bytes) -> None:
      (HEAD + LENGTH, b"", BODY), (HEAD + LENGTH, b"{" * 500, BODY)],
     ids=["says nothing", "half a line", "drips headers", "no body and no key", "drips a body and no key"],
 )  # fmt: skip
-async def test_who_does_not_come_to_the_point_is_cut_off(
+async def test_x41_who_does_not_come_to_the_point_is_cut_off(
     patient: Face, begun: bytes, drops: bytes, limit: float
 ) -> None:
     """The time is for all of it: a drop now and then buys none."""
@@ -111,8 +113,8 @@ async def test_a_long_answer_is_not_a_slow_request(patient: Face) -> None:
     assert "completed" == answer["status"]
 
 
-async def test_while_hundreds_dawdle_others_are_served_at_once(patient: Face) -> None:
-    """X-41, from another address than the one that has its fill."""
+async def test_x41_while_hundreds_dawdle_others_are_served_at_once(patient: Face) -> None:
+    """From another address than the one that has its fill."""
     stuck: list[SocketStream] = []
     try:
         for _ in range(MOST):
@@ -162,10 +164,14 @@ async def test_a_head_has_a_longest(patient: Face) -> None:
     assert b"" == heard or heard.startswith((b"HTTP/1.1 400", b"HTTP/1.1 431"))
 
 
-@pytest.mark.parametrize("at", ["head", "body", "answer"])
-async def test_who_breaks_off_does_no_harm(patient: Face, at: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A-2: nothing is thrown, and the next one is served."""
-    headers, message = envelope("tools/call", MODERN, name="app_run", _meta={"progressToken": 1},
+@pytest.mark.parametrize(("at", "era"), [("head", MODERN), ("body", MODERN), *(("answer", era) for era in ERAS)])
+async def test_x29_who_breaks_off_does_no_harm(
+    patient: Face, at: str, era: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A-2: nothing is thrown, what they had begun is cancelled, and the next one is served."""
+    ledger = patient.sandbox.ledger
+    started, cancelled = len(ledger.starts), len(ledger.cancels)
+    headers, message = envelope("tools/call", era, name="app_run", _meta={"progressToken": 1},
                                 arguments={"app": "sandbox/slow", "input": {"seconds": 5, "steps": 9}})  # fmt: skip
     told = "".join(f"{name}: {value}\r\n" for name, value in (headers | patient.headers).items()).encode()
     whole = HEAD + told + f"content-length: {len(message)}\r\n\r\n".encode() + message
@@ -178,5 +184,6 @@ async def test_who_breaks_off_does_no_harm(patient: Face, at: str, caplog: pytes
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
         await stream.aclose()
 
+    await until(lambda: len(ledger.starts) - started == len(ledger.cancels) - cancelled == (8 if at == "answer" else 0))
     assert (await patient.call("app_list"))["apps"]
     assert [] == [record.getMessage() for record in caplog.records if record.levelname in {"ERROR", "CRITICAL"}]
