@@ -41,12 +41,13 @@ def read(pieces):
 
 
 @pytest.mark.parametrize(("raw", "found", "bad"), CASES.values(), ids=CASES)
-def test_a_case_reads_the_same_whole_and_byte_by_byte(raw, found, bad):
-    """Where the network cuts is no news."""
-    pieces = [raw[i : i + 1] for i in range(len(raw))] if len(raw) < 10_000 else [raw[:7], raw[7:]]
+def test_x08_a_case_reads_the_same_wherever_it_is_cut(raw, found, bad):
+    """Where the network cuts is no news: nowhere, at each byte, and at all of them."""
+    cuts = range(len(raw)) if len(raw) < 10_000 else [7]
 
     assert (found, bad) == read([raw])
-    assert (found, bad) == read(pieces)
+    assert [] == [cut for cut in cuts if (found, bad) != read([raw[:cut], raw[cut:]])]
+    assert (found, bad) == read([raw[cut : cut + 1] for cut in range(len(raw))])
 
 
 @pytest.mark.parametrize(("raw", "found", "bad"), CASES.values(), ids=CASES)

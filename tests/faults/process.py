@@ -56,7 +56,7 @@ class Piped:
         return [message for message in self.messages if message.get("id") == number]
 
     async def answered(self, number: Any) -> dict[str, Any]:
-        await until(lambda: self.answers(number), within=30)
+        await until(lambda: self.answers(number))
         return self.answers(number)[0]
 
     async def greet(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 from inferencesh_mcp.sandbox.faults import Stall, Status, Swallow
 from tests.conftest import Upstream, until
 from tests.faults.process import HELLO, Piped, piped
+from tests.threats.fuzzing import MALFORMED
 
 pytestmark = pytest.mark.anyio
 LONG = {"seconds": 60, "steps": 1000}
@@ -23,8 +24,8 @@ Started = Callable[..., AbstractAsyncContextManager[Piped]]
 def server(environ: dict[str, str], tmp_path: Path) -> Started:
     """`async with server(INFERENCE_ON_CANCEL="keep") as pipe:`."""
 
-    def started(*, reading: bool = True, **changed: str) -> AbstractAsyncContextManager[Piped]:
-        return piped(environ | changed, tmp_path / "stderr", reading=reading)
+    def started(*arguments: str, reading: bool = True, **changed: str) -> AbstractAsyncContextManager[Piped]:
+        return piped(environ | changed, tmp_path / "stderr", reading=reading, arguments=arguments)
 
     return started
 
@@ -196,35 +197,11 @@ async def test_f7_an_id_that_is_in_use_is_refused(
     judge(upstream, pipe, starts=2, cancels=1)
 
 
-GARBAGE = [
-    b"",
-    b"not JSON",
-    b"{",
-    b"[]",
-    b"null",
-    b"17",
-    b"\x00\x01\x02",
-    b"\xff\xfe\xfd{}",
-    b'{"jsonrpc": "2.0"}',
-    b'{"jsonrpc": "1.0", "id": 9, "method": "tools/list"}',
-    b'{"jsonrpc": "2.0", "id": NaN, "method": "tools/list"}',
-    b'{"jsonrpc": "2.0", "id": {"a": 1}, "method": "tools/list"}',
-    b'[{"jsonrpc": "2.0", "id": 9, "method": "ping"}]',
-    b'{"jsonrpc": "2.0", "id": 9, "method": 5}',
-    b'{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "nobody"}}',
-    b'{"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": [], "progress": "x"}}',
-    b'{"jsonrpc": "2.0", "id": "nobody", "result": {}}',
-    b"[" * 100_000,
-    b'{"jsonrpc": "2.0", "id": ' + b"9" * 5000 + b', "method": "tools/list"}',
-    b'{"a": ' * 50_000,
-]
-
-
-async def test_f7_garbage_on_stdin_is_survived(server: Started, upstream: Upstream) -> None:
+async def test_x43_garbage_on_stdin_is_survived(server: Started, upstream: Upstream) -> None:
     """After each line that is no message, and after all of them, a request is answered; stdout holds JSON alone."""
     async with server() as pipe:
         await pipe.greet()
-        for number, line in enumerate(GARBAGE):
+        for number, line in enumerate(MALFORMED.values()):
             await pipe.send(line)
             await pipe.run(f"after-{number}", "echo", n=number)
             answer = await pipe.answered(f"after-{number}")
@@ -232,7 +209,7 @@ async def test_f7_garbage_on_stdin_is_survived(server: Started, upstream: Upstre
             assert {"n": number} == answer["result"]["structuredContent"]["output"], line[:80]
         await pipe.close()
         assert 0 == await pipe.over()
-    judge(upstream, pipe, starts=len(GARBAGE), cancels=0)
+    judge(upstream, pipe, starts=len(MALFORMED), cancels=0)
     assert {"2.0"} == {message["jsonrpc"] for message in pipe.messages}
 
 
@@ -273,6 +250,35 @@ async def test_f7_what_an_app_says_cannot_break_the_frames(server: Started, upst
     assert [1, 1] == [len(pipe.answers(1)), len(pipe.answers(2))]
     assert all("result" in message for message in pipe.messages)
     assert not [line for line in pipe.lines if b"\x1b" in line or b"\\u001b" in line]
+
+
+NOISY = """
+import os, subprocess, sys
+
+def speak(event, _):
+    if event == "socket.connect":
+        print("a library prints", flush=True)
+        os.write(1, b"somebody writes to descriptor 1\\n")
+        subprocess.run(["echo", "a child speaks"], check=True)
+
+sys.addaudithook(speak)
+from inferencesh_mcp.__main__ import main
+sys.exit(main())
+"""
+
+
+async def test_x44_what_others_print_is_no_frame(server: Started, upstream: Upstream) -> None:
+    """A library, a bare write and a child, each time that a connection is made: what comes out is frames alone."""
+    async with server("-c", NOISY) as pipe:
+        await pipe.greet()
+        await pipe.run(1, "echo", n=1)
+        assert {"n": 1} == (await pipe.answered(1))["result"]["structuredContent"]["output"]
+        await pipe.close()
+        assert 0 == await pipe.over()
+    judge(upstream, pipe, starts=1, cancels=0)
+    assert {"2.0"} == {message["jsonrpc"] for message in pipe.messages}
+    log = pipe.log.read_text(encoding="utf-8")
+    assert all(noise in log for noise in ("a library prints", "somebody writes", "a child speaks"))
 
 
 async def test_f6_the_end_of_input_before_a_word_is_an_end(server: Started) -> None:

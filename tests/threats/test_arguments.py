@@ -14,11 +14,12 @@ from inferencesh_mcp import errors
 from inferencesh_mcp.errors import InferenceError
 from tests.conftest import Connect, Upstream, Way
 from tests.faults.hosts import over, text, told
+from tests.faults.rows import many
 from tests.threats.fuzzing import mutated, odd
 
 pytestmark = pytest.mark.anyio
 SEED = 20261125
-EACH = 60  # calls of each tool
+EACH = many(60, 20)  # calls of each tool
 CODES = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, InferenceError)}
 OF_TASKS = {"task_failed", "task_cancelled", "task_rejected", "agent_failed"}
 GOOD: dict[str, dict[str, Any]] = {
@@ -107,7 +108,7 @@ async def judged(client: Client, name: str, arguments: dict[str, Any]) -> CallTo
     return result
 
 
-@over(Way("memory", "2026"))
+@over(Way("memory", "2026"), Way("http", "2026"))
 async def test_x45_nearly_right_arguments_are_answered(connect: Connect, upstream: Upstream) -> None:
     """Valid ones and spoilt ones, for every tool: an answer or a typed error; no run is sent that the app would refuse."""
     random, ledger = Random(SEED), upstream.sandbox.ledger

@@ -90,7 +90,7 @@ async def test_x34_however_many_run_each_id_is_told(upstream: Upstream, runs: in
     ):
         for _ in range(runs):
             group.start_soon(run)
-        await until(lambda: len(upstream.sandbox.ledger.requests("GET", "/tasks/*/stream")) == runs, within=30)
+        await until(lambda: len(upstream.sandbox.ledger.requests("GET", "/tasks/*/stream")) == runs)
         await server.ask(MODERN, "task_list")
         code, took = await server.ended()
 
