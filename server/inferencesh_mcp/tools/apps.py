@@ -128,8 +128,11 @@ async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = Tru
         who = replace(who, stream=who.stream and stream)
         lasts = wait and hands_over(ctx)
         end = await running.run(who, wanted, report, seconds=who.wait_seconds if wait and not lasts else 0)
-    told = await shown(ctx, outcome(end.task, app=end.app, seconds=end.seconds, session=end.session))
-    return handed_over(told, "run", task=end.task.id, app=end.app) if lasts and not end.task.ended else told
+    told = outcome(end.task, app=end.app, seconds=end.seconds, session=end.session)
+    if end.task.ended:
+        return await shown(ctx, told)
+    # Nothing is waited for between a run that goes on and the answer that tells its id: not even a picture of it so far.
+    return handed_over(told, "run", task=end.task.id, app=end.app) if lasts else told
 
 
 @offer("apps", "Run an app on many inputs")

@@ -159,7 +159,8 @@ def _next(heard: Heard, page: str, *, may_decide: bool, can_ask: bool) -> str | 
 
 
 def _text(told: dict[str, Any]) -> str:
-    lines = [f"Chat {told['chat_id']}: {told['status']} after {told['elapsed_seconds']} s"]
+    waited = f" after {told['elapsed_seconds']} s" if told["elapsed_seconds"] else ""
+    lines = [f"Chat {told['chat_id']}: {told['status']}{waited}"]
     if "error" in told:
         lines.append(f"{told['error']['code']}: {told['error']['message']}")
     lines += [

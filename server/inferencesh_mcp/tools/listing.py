@@ -29,7 +29,9 @@ def batch(app: str, ends: list[End]) -> CallToolResult:
     counts = Counter(row["status"] for row in rows)
     told = {"app": app, "counts": dict(counts), "results": rows}
     following = _next(rows)
-    head = f"{app} on {len(rows)} inputs: " + ", ".join(f"{count} {status}" for status, count in counts.items())
+    head = f"{app} on {len(rows)} input{'' if len(rows) == 1 else 's'}: " + ", ".join(
+        f"{count} {status}" for status, count in counts.items()
+    )
     lines = [head, *(f"Next: {step}" for step in following), DATA, *map(_line, rows)]
     links = [FileLink.of(file) for end in ends for file in output_files(_output(end))]
     if following:
