@@ -10,6 +10,9 @@ import pytest
 
 from tests.faults.rows import ROWS, rows_of, wire_of
 
+LONGEST = "600"
+"""Seconds for one test: ten thousand messages take their minutes."""
+
 
 class Table:
     """What became of the tests of each row."""
@@ -49,7 +52,7 @@ class Table:
 def main() -> int:
     os.environ["TEST_FAULTS"] = "all"
     table = Table()
-    pytest.main(["-q", "-m", "fault", *sys.argv[1:]], plugins=[table])
+    pytest.main(["-q", "-m", "fault", "--timeout", LONGEST, *sys.argv[1:]], plugins=[table])
     print("\n".join(table.lines()))  # noqa: T201 - the report is the product
     return 0 if table.held == len(ROWS) else 1
 

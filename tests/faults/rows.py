@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from typing import TypeVar
 
+_Number = TypeVar("_Number", int, float)
 ALL = os.environ.get("TEST_FAULTS") == "all"
 """What is done by the thousand is done in full, as `make faults` does, and not in part, as the tests do every time."""
 
 
-def many(whole: int, part: int) -> int:
+def many(whole: _Number, part: _Number) -> _Number:
     return whole if ALL else part
 
 

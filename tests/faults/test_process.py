@@ -16,7 +16,7 @@ from tests.faults.process import HELLO, Piped, piped
 from tests.threats.fuzzing import MALFORMED
 
 pytestmark = pytest.mark.anyio
-LONG = {"seconds": 60, "steps": 1000}
+LONG = {"seconds": 60, "steps": 60}
 Started = Callable[..., AbstractAsyncContextManager[Piped]]
 
 

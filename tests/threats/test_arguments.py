@@ -112,12 +112,12 @@ async def judged(client: Client, name: str, arguments: dict[str, Any]) -> CallTo
 async def test_x45_nearly_right_arguments_are_answered(connect: Connect, upstream: Upstream) -> None:
     """Valid ones and spoilt ones, for every tool: an answer or a typed error; no run is sent that the app would refuse."""
     random, ledger = Random(SEED), upstream.sandbox.ledger
-    async with connect(
-        INFERENCE_WAIT_SECONDS="1", INFERENCE_PIN="pinned=sandbox/draw", INFERENCE_APPROVALS="host"
-    ) as client:
-        tools = (await client.list_tools()).tools
-        assert GOOD.keys() == {tool.name for tool in tools}
-        for tool in tools:
+    settings = {"WAIT_SECONDS": "1", "PIN": "pinned=sandbox/draw", "APPROVALS": "host"}
+    for name in GOOD:
+        async with connect(**{f"INFERENCE_{setting}": value for setting, value in settings.items()}) as client:
+            tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+            assert GOOD.keys() == tools.keys()
+            tool = tools[name]
             await judged(client, tool.name, GOOD[tool.name])
             for number in range(EACH):
                 good = GOOD[tool.name] if number % 3 else written_for(random, tool.input_schema)
