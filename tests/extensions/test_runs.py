@@ -14,7 +14,7 @@ from mcp_types import CallToolResult
 from inferencesh_mcp.extensions.sealing import LASTS, Held, Sealer
 from inferencesh_mcp.extensions.tasks import Tasks
 from inferencesh_mcp.sandbox.faults import Status, Swallow
-from tests.conftest import Upstream, Way, connected
+from tests.conftest import Upstream, Way, connected, until
 from tests.conversations.legs import MODERN, over
 from tests.extensions.following import UNKNOWN, Follower, following
 from tests.tools.test_runs import text_of, told
@@ -261,6 +261,24 @@ async def test_a_batch_is_cancelled_as_a_whole(way: Way, environ: dict[str, str]
 
     assert {"cancelled": 1, "completed": 1} == end["result"]["structuredContent"]["counts"]
     assert 1 == len(upstream.sandbox.ledger.cancels)
+
+
+@over(MEMORY)
+async def test_a_client_that_leaves_while_a_batch_starts_leaves_nothing_running(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    """Those that were handed over already are nobody's either, when another's lost reply is still looked for."""
+    upstream.sandbox.faults.add(Swallow(), path="/apps/run")
+    looked_for = upstream.sandbox.faults.hold("POST", "/tasks/list")
+    inputs = [{"seconds": 60}, {"seconds": 70}, {"seconds": 80}]
+    async with following(way, environ) as mine:
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: mine.call("app_run_many", app="sandbox/slow", inputs=inputs))
+            await looked_for.reached.wait()
+            group.cancel_scope.cancel()
+        await until(lambda: len(upstream.sandbox.ledger.cancels) == 3)
+
+    assert 3 == len(started(upstream))
 
 
 @over(MEMORY)

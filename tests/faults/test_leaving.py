@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from inferencesh_mcp.flows import leaving
-from inferencesh_mcp.sandbox.faults import Delay, Drop, HideTasks, Stall, Status, StayQueued, Swallow
+from inferencesh_mcp.sandbox.faults import Delay, Drop, EndAtOnce, HideTasks, Stall, Status, StayQueued, Swallow
 from tests.conftest import Upstream, until
 from tests.faults.hosts import NEAR, STDIO, Host, Hosted, judge, over
 
@@ -90,6 +90,18 @@ async def test_x30_a_start_under_way_is_waited_for_and_then_cancelled(host: Host
         gate.release()
         await ended(upstream)
     judge(my, upstream.sandbox, starts=1, cancels=1)
+
+
+@over(*MEMORY)
+async def test_x30_a_start_that_is_over_when_its_reply_comes_is_in_the_log(host: Hosted, upstream: Upstream) -> None:
+    """Nothing is left to cancel; it was paid for all the same, and nobody else was told its id (I-2)."""
+    gate = upstream.sandbox.faults.hold("POST", RUN)
+    upstream.sandbox.faults.add(EndAtOnce(), path=RUN)
+    async with host() as my:
+        await my.cancelled_at(gate.reached.wait, "echo", {"n": 1})
+        gate.release()
+        await until(lambda: "had ended when its caller left" in my.read_log())
+    judge(my, upstream.sandbox, starts=1)
 
 
 async def test_x30_a_start_under_way_whose_reply_is_lost_is_found_and_cancelled(

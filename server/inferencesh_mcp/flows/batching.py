@@ -12,6 +12,7 @@ import anyio
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.errors import InferenceError, InvalidInput, WaitError
 from inferencesh_mcp.flows import Counting, Moving
+from inferencesh_mcp.flows.leaving import leave_task
 from inferencesh_mcp.flows.preparing import checked
 from inferencesh_mcp.flows.running import Ran, run_in_place
 
@@ -51,10 +52,14 @@ async def run_many(
     async with caller.live.place(caller.principal):
         await _check(caller, wanted)
         batch = _Batch(caller, wanted, report, end=began + seconds, follow=follow)
-        async with anyio.create_task_group() as group:
-            group.start_soon(batch.work)
-            for _ in range(min(most, len(wanted)) - 1):
-                group.start_soon(batch.help)
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(batch.work)
+                for _ in range(min(most, len(wanted)) - 1):
+                    group.start_soon(batch.help)
+        except anyio.get_cancelled_exc_class():
+            await batch.leave()
+            raise
     return batch.ends
 
 
@@ -113,6 +118,14 @@ class _Batch:
         with suppress(WaitError):
             async with self._caller.live.place(self._caller.principal):
                 await self.work()
+
+    async def leave(self) -> None:
+        """The caller left before they were told: those that were handed over run for nobody either."""
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as group:
+                for end in self.ends:
+                    if isinstance(end, Ran):
+                        group.start_soon(leave_task, self._caller, end.task)
 
     def _heard(self, state: State | None) -> None:
         latest = state if isinstance(state, Task | Moving) else None

@@ -12,6 +12,7 @@ from inferencesh_mcp.errors import Conflict, InferenceError
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from inferencesh_mcp.api.models import Task
     from inferencesh_mcp.flows import Caller
 
 CANCEL_GRACE = 5.0  # seconds for telling the platform that nobody waits any more
@@ -19,10 +20,13 @@ CANCEL_GRACE = 5.0  # seconds for telling the platform that nobody waits any mor
 logger = logging.getLogger(__name__)
 
 
-async def leave_task(caller: Caller, task_id: str) -> None:
+async def leave_task(caller: Caller, task: Task) -> None:
     """Cancel a task, or let it go on where the operator wants that."""
-    if _stops(caller, f"task {task_id}"):
-        await _stopped(f"task {task_id}", "cancelled", caller.api.cancel(task_id))
+    what = f"task {task.id}"
+    if task.ended:
+        logger.info("%s had ended when its caller left", what)
+    elif _stops(caller, what):
+        await _stopped(what, "cancelled", caller.api.cancel(task.id))
 
 
 async def leave_chat(caller: Caller, chat_id: str) -> None:

@@ -123,8 +123,7 @@ async def _seen_off(caller: Caller, task: Task, report: Report, budget: float) -
             task = await attend(caller, task, report, budget)
         return task, await session_of(caller, task)
     except anyio.get_cancelled_exc_class():
-        if not task.ended:
-            await leave_task(caller, task.id)
+        await leave_task(caller, task)
         raise
     except InferenceError as exc:
         exc.outcome, exc.task_id, exc.retry_safe = "started", task.id, False

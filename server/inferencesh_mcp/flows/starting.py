@@ -183,7 +183,7 @@ async def _left(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeU
     with anyio.move_on_after(LAST_LOOK, shield=True), suppress(InferenceError):
         found = await _candidates(caller, request, app_id, lost)
     if len(found) == 1 and not caller.live.asked(caller.principal, _what(request, app_id)):
-        await leave_task(caller, found[0].id)
+        await leave_task(caller, found[0])
         return
     told = ", ".join(task.id for task in found) or "none that is listed yet"
     logger.error("a run of %s may go on without its caller; it may be: %s", request.app, told)
