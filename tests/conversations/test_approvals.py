@@ -331,7 +331,7 @@ async def test_what_was_approved_is_not_asked_again_where_the_chat_falls_silent(
     [
         (Drop(), "unknown", 0),
         (Status(code=500), "unknown", 0),
-        (Status(code=404), "not_started", 0),
+        (Status(code=404), "started", 0),
         (Swallow(), "", 1),
     ],
     ids=["dropped", "500", "404", "swallowed"],

@@ -5,6 +5,7 @@ What chats need is imported when the first of them is called: most starts never 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from inferencesh_mcp.api.problems import DASHBOARD
 from inferencesh_mcp.caller import Ctx, caller
-from inferencesh_mcp.errors import Forbidden, InvalidInput, RequirementsNotMet
+from inferencesh_mcp.errors import Forbidden, InferenceError, InvalidInput, RequirementsNotMet
 from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.asking import caller_with_roots
@@ -23,6 +24,8 @@ from inferencesh_mcp.tools.showing import answer
 from inferencesh_mcp.tools.telling import progress
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.chatting import Heard, Message
 
@@ -65,7 +68,8 @@ async def agent_chat(
     wanted = None if going_on else _message(message, agent, config, chat_id, files, context, output_schema)
     async with progress(ctx) as report:
         if wanted is None:
-            heard = await chatting.listen(who, going_on or chat_id, report, seconds=0)
+            with _taken():
+                heard = await chatting.listen(who, going_on or chat_id, report, seconds=0)
         else:
             try:
                 heard = await chatting.say(who, wanted, report, seconds=0 if lasts else who.wait_seconds)
@@ -75,7 +79,18 @@ async def agent_chat(
                 raise
             if lasts and not heard.over:  # what it comes to wait for is asked by whoever follows it
                 return handed_over(shown_turn(ctx, heard), "turn", chat=heard.chat.id, turn=asdict(heard.turn))
-        return await _settled(ctx, who, heard, report)
+        with _taken():
+            return await _settled(ctx, who, heard, report)
+
+
+@contextmanager
+def _taken() -> Generator[None]:
+    """What fails in here fails after the message was taken: to say it again would be to say it twice (I-3)."""
+    try:
+        yield
+    except InferenceError as exc:
+        exc.outcome, exc.retry_safe = "unknown" if exc.outcome == "unknown" else "started", False
+        raise
 
 
 def _message(
