@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format generate lock official conformance package manifests bundle bench faults clean
+.PHONY: help demo test check lint format generate lock official conformance package manifests bundle bench faults soak clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -51,6 +51,9 @@ bench: $(READY) ## Measure, each figure as a ratio in one run
 
 faults: $(READY) ## Try the fifty faults on every wire in full, and say what came of each
 	@$(BIN)/python -m tests.faults
+
+soak: $(READY) ## Ten thousand operations on a bad network: none doubled, none lost, nothing left behind
+	@$(BIN)/python -m tests.histories soak
 
 generate: $(READY) ## Write the tools' contract, the pages' tables and the manifests anew
 	@$(BIN)/python -m tests.generated

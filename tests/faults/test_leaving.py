@@ -92,7 +92,7 @@ async def test_x30_a_start_under_way_is_waited_for_and_then_cancelled(host: Host
     judge(my, upstream.sandbox, starts=1, cancels=1)
 
 
-@over(*MEMORY)
+@over(*NEAR)
 async def test_x30_a_start_that_is_over_when_its_reply_comes_is_in_the_log(host: Hosted, upstream: Upstream) -> None:
     """Nothing is left to cancel; it was paid for all the same, and nobody else was told its id (I-2)."""
     gate = upstream.sandbox.faults.hold("POST", RUN)

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 class Sandbox:
     """A small inference.sh: apps that do visible work, tasks, streams, files, sessions, agents, chats, all in memory."""
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, faults: Faults | None = None) -> None:
         self.clock = clock or Clock()
-        self.faults = Faults()
+        self.faults = faults or Faults()
         self.ledger = Ledger()
         self.tenants = Tenants()
         self.store = Store(self.clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -82,7 +83,8 @@ async def _reset(scope: Scope, receive: Receive) -> None:
     """Break the connection as a crashing machine does, with RST."""
     transport = _transport_under(scope)
     wire: socket.socket = transport.get_extra_info("socket")
-    wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    with suppress(OSError):  # the other side was faster
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
     transport.abort()
     await _gone(receive)
 
