@@ -233,9 +233,9 @@ async def test_a_giant_answer_is_cut_off(api, script):
     """At 16 MiB, without asking again."""
     script.on(*GET, status(200, b'"' + b"x" * (16 * 1024 * 1024) + b'"'))
 
-    await refused(api.task("t1"), errors.UpstreamError)
+    error = await refused(api.task("t1"), errors.UpstreamError)
 
-    assert 1 == len(script.seen)
+    assert ("inference.sh's answer is larger than 16 MiB", 1) == (error.message, len(script.seen))
 
 
 async def test_a_giant_error_is_read_in_part(api, script):

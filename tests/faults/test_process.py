@@ -228,7 +228,7 @@ async def test_half_a_character_does_not_keep_a_call_from_being_answered(server:
 
 ODD = r"a\nb\r\nc\u2028d\u2029e\u0085f\u000bg\u0000h\u001b[31mi\ud800j\u202ek"
 ODD_TASK = (
-    f'{{"id": "t1", "status": 10, "output": {{"text": "{ODD}", "{ODD}": [1e400, -1e400, {"9" * 400}], "frame": '
+    f'{{"id": "t1", "status": 10, "output": {{"text": "{ODD}", "{ODD}": [{"9" * 400}], "frame": '
     r'"\n{\"jsonrpc\": \"2.0\", \"id\": 1, \"result\": {}}\n"}, "error": "' + ODD + '"}'
 )
 
@@ -239,16 +239,19 @@ async def test_f7_what_an_app_says_cannot_break_the_frames(server: Started, upst
     upstream.sandbox.faults.add(
         Status(code=200, body=ODD_TASK.replace('10, "out', '11, "out')), path="/tasks/t2", times=-1
     )
+    upstream.sandbox.faults.add(Status(code=200, body=ODD_TASK.replace("[9", "[1e400, -1e400, 9")), path="/tasks/t3")
     async with server() as pipe:
         await pipe.greet()
-        for number in (1, 2):
+        for number in (1, 2, 3):
             arguments = {"name": "task_get", "arguments": {"task_id": f"t{number}"}}
             await pipe.send({"id": number, "method": "tools/call", "params": arguments})
             await pipe.answered(number)
         await pipe.close()
         assert 0 == await pipe.over()
-    assert [1, 1] == [len(pipe.answers(1)), len(pipe.answers(2))]
+    assert [1, 1, 1] == [len(pipe.answers(number)) for number in (1, 2, 3)]
     assert all("result" in message for message in pipe.messages)
+    told, _, refused = (pipe.answers(number)[0]["result"]["structuredContent"] for number in (1, 2, 3))
+    assert ("h[31mi?j", "upstream_error") == (told["output"]["text"][-9:-1], refused["error"]["code"])
     assert not [line for line in pipe.lines if b"\x1b" in line or b"\\u001b" in line]
 
 
