@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +260,17 @@ async def test_the_key_is_in_no_answer(connect: Connect) -> None:
         results = [await run(client, "sandbox/fail", {"message": "x"}), await client.call_tool("app_list", {})]
 
     assert not [result for result in results if KEY in result.model_dump_json()]
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_a_clock_that_is_set_meanwhile_changes_nothing(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I-24: each look at the time of day is a day later; nothing that takes a while is given up for that, or takes longer."""
+    days = count(time.time(), 86_400.0)
+    async with connect() as client:
+        monkeypatch.setattr(time, "time", lambda: next(days))
+        ran = told(await run(client, "sandbox/slow", {"seconds": 0.1, "steps": 2}))
+        many = told(await client.call_tool("app_run_many", {"app": "sandbox/echo", "inputs": [{"n": 1}, {"n": 2}]}))
+        chat = told(await client.call_tool("agent_chat", {"agent": "sandbox/assistant", "message": "Hello."}))
+
+    assert ("completed", {"completed": 2}, "answered") == (ran.get("status"), many.get("counts"), chat.get("status"))
+    assert ran["elapsed_seconds"] + chat["elapsed_seconds"] < 60

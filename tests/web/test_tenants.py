@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
-from inferencesh_mcp.sandbox import Sandbox, serving
+from inferencesh_mcp.sandbox import Sandbox, catalogue, serving
+from inferencesh_mcp.sandbox.faults import Status
 from inferencesh_mcp.sandbox.naming import fingerprint
 from inferencesh_mcp.web import tokens
 from tests.conftest import until
@@ -57,6 +58,20 @@ async def test_two_keys_that_take_turns_never_see_each_other(faces: dict[str, Fa
         assert f"{other} " not in json.dumps(seen[name])  # an id of the platform may hold the letters
     ids = {name: {one["task_id"] for one in seen[name] if "task_id" in one} for name in seen}
     assert (15, 15, set()) == (len(ids["ada"]), len(ids["bob"]), ids["ada"] & ids["bob"])
+
+
+async def test_an_app_that_one_key_may_see_is_asked_for_with_each_key() -> None:
+    """I-8: it is kept for whom it was shown to; the next, whom the platform does not show it, is told what the platform says."""
+    sandbox = Sandbox()
+    named = catalogue.app_named("sandbox/echo")
+    shown = catalogue.told(named, version_id=named.version_ids[0]) | {"visibility": "private"}
+    sandbox.faults.add(Status(code=200, body=json.dumps(shown)), path="/apps/sandbox/echo")
+    async with serving(sandbox) as url, facing({"INFERENCE_BASE_URL": url}, sandbox, ADA) as face:
+        mine = await face.call("app_run", app="sandbox/echo", input={})
+        sandbox.faults.add(Status(code=404), path="/apps/sandbox/echo")
+        theirs = await face.call("app_run", app="sandbox/echo", input={}, headers=BOB)
+
+    assert ("completed", "not_found") == (mine["status"], theirs.get("error", {}).get("code"))
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -229,7 +244,8 @@ async def test_places_are_given_back(narrow: Face) -> None:
         while "error" in await narrow.call("app_run", app="sandbox/echo", input={}, headers=ADA):
             await anyio.sleep(0.05)
         for _ in range(3 * MOST_STREAMS):
-            assert "completed" == (await narrow.call("app_run", app="sandbox/echo", input={}, headers=ADA))["status"]
+            told = await narrow.call("app_run", app="sandbox/echo", input={}, headers=ADA)
+            assert "completed" == told.get("status"), told
 
 
 @pytest.mark.parametrize(
