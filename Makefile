@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format generate lock official conformance package manifests bundle bench faults soak clean
+.PHONY: help demo test check lint format generate lock official conformance package manifests bundle bench faults soak mutants clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -45,6 +45,9 @@ manifests: $(READY) $(PACKAGING) ## Let their own tools judge what registries an
 	@$(BIN)/python tests/install/judge.py
 
 bundle: manifests ## Pack the desktop bundle: dist/inferencesh-mcp-*.mcpb
+
+mutants: $(READY) ## Break each invariant in a copy, one at a time, and see a test go red (some minutes)
+	@$(BIN)/python -m tests.mutations
 
 bench: $(READY) ## Measure, each figure as a ratio in one run
 	@$(BIN)/python -m tests.benchmarks

@@ -1,0 +1,25 @@
+"""The mutations fit the code and the tests as they are; that the tests see them is what `make mutants` shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.mutations.table import PACKAGE, TESTS, Mutation, mutations
+from tests.threats.test_proofs import LINES
+
+ALL = mutations()
+
+
+def test_every_invariant_has_one() -> None:
+    assert {one for one in LINES if one.startswith("I-")} == {mutation.invariant for mutation in ALL}
+
+
+@pytest.mark.parametrize("mutation", ALL, ids=lambda mutation: f"{mutation.invariant} {mutation.file}")
+def test_it_fits_the_code_and_its_test_is_a_proof(mutation: Mutation) -> None:
+    """The one place it changes is there, what comes of it is Python, and its test is where the page of proofs says."""
+    code = (TESTS.parent / PACKAGE / mutation.file).read_text("utf-8")
+    file, _, name = mutation.test.partition("[")[0].partition("::")
+
+    compile(mutation.applied(code), mutation.file, "exec")
+    assert f"def {name}(" in (TESTS / file).read_text("utf-8")
+    assert f"`{file}" in LINES[mutation.invariant]
