@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,26 +29,35 @@ def told(seed: int, folder: Path) -> list[str]:
     return turned(lambda: _history(seed, folder))
 
 
-def stormed(seed: int, folder: Path, *, runs: int) -> list[str]:
-    """The same of so many runs of one host at once."""
-    return turned(lambda: _storm(seed, folder, runs))
+def stormed(seed: int, folder: Path, *, runs: int, over: str) -> list[str]:
+    """The same of so many runs of one host at once, over `memory` or `http`."""
+    return turned(lambda: _storm(seed, folder, runs, over))
 
 
 async def _history(seed: int, folder: Path) -> list[str]:
     chance = Random(seed)
-    async with world(Weather(Random(chance.random())), folder, LoopClock()) as made:
-        if chance.random() < 0.5:
-            return await _lived(made, InMemory(made), chance)
-        replicas = Replicas(made, chance)
-        async with replicas.running():
-            return await _lived(made, replicas, chance)
+    async with (
+        world(Weather(Random(chance.random())), folder, LoopClock()) as made,
+        _way("memory" if chance.random() < 0.5 else "http", made, chance) as way,
+    ):
+        return await _lived(made, way, chance)
 
 
-async def _storm(seed: int, folder: Path, runs: int) -> list[str]:
+async def _storm(seed: int, folder: Path, runs: int, over: str) -> list[str]:
     chance = Random(seed)
-    async with world(Weather(Random(chance.random())), folder, LoopClock()) as made:
-        caller = Caller("ada", KEYS["ada"], InMemory(made), chance, made.sandbox.clock)
+    async with world(Weather(Random(chance.random())), folder, LoopClock()) as made, _way(over, made, chance) as way:
+        caller = Caller("ada", KEYS["ada"], way, chance, made.sandbox.clock)
         return await _judged(made, [caller], caller.all_at_once(runs))
+
+
+@asynccontextmanager
+async def _way(over: str, made: World, chance: Random) -> AsyncIterator[Way]:
+    if over == "memory":
+        yield InMemory(made)
+        return
+    replicas = Replicas(made, chance)
+    async with replicas.running():
+        yield replicas
 
 
 async def _lived(made: World, way: Way, chance: Random) -> list[str]:

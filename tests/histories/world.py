@@ -26,6 +26,7 @@ from inferencesh_mcp.web.serving import configured
 from tests.conftest import guest, in_memory
 from tests.histories.weather import Weather, blowing
 
+ANY_NUMBER = httpx2.Limits(max_connections=None)
 LONGEST = 900.0
 """Seconds by the history's clock within which every call is answered, whatever hangs."""
 
@@ -50,6 +51,8 @@ class World:
             "INFERENCE_SAVE_DIR": str(self.folder),
             "INFERENCE_CACHE_DIR": str(self.folder / "cache"),
             "INFERENCE_MAX_CONCURRENT_RUNS": "1000",
+            "INFERENCE_MAX_STREAMS": "1000",
+            "INFERENCE_MAX_CONNECTIONS": "1000",
             "INFERENCE_STATE_KEYS": "known to every replica and to nobody else",
             **more,
         }
@@ -128,7 +131,7 @@ class Replicas:
         url = self._chance.choice(self._live).url + PATH
         headers = {"Authorization": f"Bearer {key}"}
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=LONGEST, verify=False) as http,
+            httpx2.AsyncClient(headers=headers, timeout=LONGEST, limits=ANY_NUMBER, verify=False) as http,
             streamable_http_client(url, http_client=http) as wire,
         ):
             yield wire

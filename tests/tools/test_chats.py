@@ -136,7 +136,7 @@ async def test_without_a_host_that_can_ask_an_approval_stays_the_persons(connect
 
 
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
-async def test_a_person_approves(way: Way, environ: dict[str, str], upstream: Upstream, nothing_told: None) -> None:
+async def test_a_person_approves(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """They see the tool and its arguments; it is invoked once."""
     shown: list[str] = []
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.settings import Settings
 
-BRIEFLY = 1.0  # seconds at most for who is about to start a run, and again for who is on their way at the end
+BRIEFLY = 1.0  # seconds at most for who is about to start a run, and at least for who is on their way at the end
+AT_THE_DOOR = 3.0  # seconds at most for these, where the drain has as many left
 LAST_WORDS = 1.2  # seconds of the drain that are kept for closing what is open then
 KEEP_ALIVE = 75  # seconds: longer than the proxies before us keep one, or they would send into a closed connection
 BACKLOG = 2048
@@ -71,14 +72,14 @@ async def _serve(
         ready(_url(listening))
         await _signal()
         _limit_what_is_left(drain)
-        briefly = min(BRIEFLY, drain / 5)
+        ends, briefly = anyio.current_time() + drain - LAST_WORDS, min(BRIEFLY, drain / 5)
         stopping.announced = True
         with anyio.move_on_after(briefly):
             await server.done()
         stopping.begin()
-        with anyio.move_on_after(drain - 2 * briefly - LAST_WORDS):
+        with anyio.CancelScope(deadline=ends - briefly):
             await server.done()
-        with anyio.move_on_after(briefly):
+        with anyio.CancelScope(deadline=min(ends, anyio.current_time() + AT_THE_DOOR)):
             await server.shut_the_door(listening)
         server.should_exit = True
 
