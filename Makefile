@@ -49,7 +49,7 @@ bundle: manifests ## Pack the desktop bundle: dist/inferencesh-mcp-*.mcpb
 mutants: $(READY) ## Break each invariant in a copy, one at a time, and see a test go red (some minutes)
 	@$(BIN)/python -m tests.mutations
 
-bench: $(READY) ## Measure, each figure as a ratio in one run
+bench: $(READY) ## Measure, each figure as a ratio in one run; `make generate` puts them into the README
 	@$(BIN)/python -m tests.benchmarks
 
 faults: $(READY) ## Try the fifty faults on every wire in full, and say what came of each
@@ -78,6 +78,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv --without-pip .venv
 	@$(PIP) install -q --require-hashes -r requirements.lock
 	@$(PIP) install -q --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q server  # what pip does for all but editable code: tests start hundreds of servers
 	@touch $@
 
 # Tools that only judge: apart, so that what they bring along changes nothing that is tested.

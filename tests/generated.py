@@ -15,6 +15,7 @@ from inferencesh_mcp.app import OFFERS, build
 from inferencesh_mcp.resources.templates import TEMPLATES
 from inferencesh_mcp.settings import PREFIX, SECRETS, Settings
 from inferencesh_mcp.settings.kinds import allowed
+from tests.benchmarks.figures import LATEST, as_markdown
 from tests.manifests import FOLDER, badges, host_table, manifests
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +43,7 @@ def tables() -> dict[str, str]:
         "http-settings": _settings(http=True),
         "badges": badges(),
         "hosts": host_table(),
+        "figures": as_markdown(json.loads(LATEST.read_text("utf-8"))),
     }
 
 

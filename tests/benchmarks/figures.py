@@ -1,9 +1,16 @@
-"""A figure, what it is held against, and the table of them all. Pure."""
+"""A figure, what it is held against, and the tables of them all."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+LATEST = Path(__file__).with_name("figures.json")
+_HEAD = ("figure", "value", "base", "ratio", "aim", "verdict")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +44,7 @@ class Figure:
 
 def as_table(figures: list[Figure]) -> str:
     """The figures as lines for people; the notes follow."""
-    rows = [("figure", "value", "base", "ratio", "aim", "verdict"), *(_row(figure) for figure in figures)]
+    rows = [_HEAD, *(_row(figure) for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = [f"{figure.name}: {figure.note}" for figure in figures if figure.note]
@@ -46,7 +53,19 @@ def as_table(figures: list[Figure]) -> str:
 
 def as_json(figures: list[Figure]) -> str:
     told = [asdict(figure) | {"ratio": round(figure.ratio, 4), "met": figure.met} for figure in figures]
-    return json.dumps({"figures": told}, indent=1, ensure_ascii=False)
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    taken = {"day": f"{datetime.now(UTC):%Y-%m-%d}", "cores": os.cpu_count(), "memory_gib": round(gib)}
+    return json.dumps({**taken, "figures": told}, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_markdown(told: dict[str, Any]) -> str:
+    """The table of the README, of what `as_json` wrote."""
+    known = {field.name for field in fields(Figure)}
+    figures = [Figure(**{name: value for name, value in one.items() if name in known}) for one in told["figures"]]
+    rows = [f"| {' | '.join(_row(figure))} |" for figure in figures]
+    when = f"On {told['day']}, with {told['cores']} cores and {told['memory_gib']} GiB:"
+    head = f"| {' | '.join(_HEAD)} |"
+    return "\n".join([when, "", head, "|---" * len(_HEAD) + "|", *rows])
 
 
 def _row(figure: Figure) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Two hundred live runs at once in one bridge: what each holds, and what an event costs on its way to the host."""
+"""Two hundred live runs at once in one bridge, then a thousand: what each holds, and what an event costs on its way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -17,9 +18,9 @@ from mcp import Client, StdioServerParameters
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import KEY, children, cpu_seconds, environ, resident, sandbox
 
-RUNS = 200
+FEW, MANY = 200, 1000
 WARM = 20  # runs that end before: what a first run loads once is not what each run holds
-EVERY = 1.0  # seconds between two steps of a run
+STEPS = 200  # a second, of all runs together: as many events of few runs as of many
 WINDOW = 10  # seconds in which CPU and events are counted
 LONG = 600  # seconds of a run that is still live when all has been measured
 
@@ -34,17 +35,31 @@ async def figures() -> list[Figure]:
         server = StdioServerParameters(command=sys.executable, args=["-m", "inferencesh_mcp"], env=settings)
         async with Client(server, mode="legacy") as client:
             (pid,) = children() - before
-            return await _held(client, pid, url)
+            async with _live(client, WARM, seconds=0.1):
+                pass
+            few, many = await _held(client, pid, url, FEW), await _held(client, pid, url, MANY)
+            return [*_told(few, FEW), *_told(many, MANY), *_together(few, many)]
 
 
-async def _held(client: Client, pid: int, url: str) -> list[Figure]:
-    async with _live(client, WARM, seconds=0.1):
-        pass
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What some live runs cost: bytes of each and in all, and milliseconds of CPU an event; the same of bare streams."""
+
+    each: float
+    in_all: int
+    event: float
+    bare_each: float
+    bare_event: float
+    events: float
+    """A second."""
+
+
+async def _held(client: Client, pid: int, url: str, runs: int) -> Held:
     idle = resident(pid)
-    async with _live(client, RUNS, seconds=LONG) as tasks:
-        while len(tasks) < RUNS:
+    async with _live(client, runs, seconds=LONG) as tasks:
+        while len(tasks) < runs:
             await anyio.sleep(0.1)
-        held = resident(pid) - idle
+        in_all = resident(pid)
         async with _following(url, list(tasks.values())) as (follower, bare, lines):
             before, bare_before, lines_before = cpu_seconds(pid), cpu_seconds(follower), lines()
             await anyio.sleep(WINDOW)
@@ -53,15 +68,35 @@ async def _held(client: Client, pid: int, url: str) -> list[Figure]:
                 cpu_seconds(follower) - bare_before,
                 lines() - lines_before,
             )
+    return Held(
+        each=(in_all - idle) / runs, in_all=in_all, event=used / events * 1000,
+        bare_each=bare / runs, bare_event=bare_used / events * 1000, events=events / WINDOW,
+    )  # fmt: skip
+
+
+def _told(held: Held, runs: int) -> list[Figure]:
     return [
         Figure(
-            name=f"memory of one of {RUNS} live runs", value=held / RUNS / 1024, unit="KiB",
-            base=bare / RUNS / 1024, base_name="a bare httpx2 stream", aim=128,
+            name=f"memory of one of {runs} live runs", value=held.each / 1024, unit="KiB",
+            base=held.bare_each / 1024, base_name="a bare httpx2 stream", aim=128,
         ),
         Figure(
-            name=f"CPU of one event at {RUNS} runs", value=used / events * 1000, unit="ms",
-            base=bare_used / events * 1000, base_name="a bare httpx2 stream", aim=0.5,
-            note=f"{events / WINDOW:.0f} events a second, each run with a progress token",
+            name=f"CPU of one event at {runs} runs", value=held.event, unit="ms",
+            base=held.bare_event, base_name="a bare httpx2 stream", aim=0.5 if runs == FEW else 1,
+            note=f"{held.events:.0f} events a second, each run with a progress token",
+        ),
+    ]  # fmt: skip
+
+
+def _together(few: Held, many: Held) -> list[Figure]:
+    return [
+        Figure(
+            name=f"CPU of one event, {MANY}", value=many.event, unit="ms", base=few.event, base_name=f"at {FEW} runs",
+            aim=2.5, by_ratio=True,
+        ),
+        Figure(
+            name=f"memory in all at {MANY} runs", value=many.in_all / 2**20, unit="MiB", base=few.in_all / 2**20,
+            base_name=f"at {FEW} runs", aim=256,
         ),
     ]  # fmt: skip
 
@@ -76,7 +111,7 @@ async def _live(client: Client, runs: int, *, seconds: float) -> AsyncIterator[d
             if found := re.search(r"task (\w+) · step", message or ""):
                 tasks[number] = found[1]
 
-        given = {"seconds": seconds, "steps": max(1, int(seconds / EVERY))}
+        given = {"seconds": seconds, "steps": max(1, int(seconds * STEPS / runs))}
         await client.call_tool("app_run", {"app": "sandbox/slow", "input": given}, progress_callback=hear)
 
     async with anyio.create_task_group() as group:
