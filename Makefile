@@ -16,7 +16,8 @@ demo: $(READY) ## See it work: a picture in, a picture out, no key and no networ
 	@$(BIN)/inferencesh-mcp demo
 
 test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --ignore=tests/replicas
+	@$(BIN)/python -m pytest -q -n 0 tests/replicas  # replicas, a proxy and a load: they have the machine to themselves
 
 check: lint test package manifests official conformance ## All that CI runs
 
