@@ -53,7 +53,7 @@ def test_what_once_went_wrong_holds(seed: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("over", ["memory", "http"], ids=["on_a_pipe", "over_http"])
 def test_x38_many_runs_at_once_in_bad_weather(over: str, tmp_path: Path) -> None:
     """Each is started once at most, none is lost, all are told the truth; and server, host and sandbox together stay small."""
-    runs = many(1000, 100)
+    runs = many(1000, 50)
     with growth() as grown:
         wrong = stormed(38, tmp_path, runs=runs, over=over)
     assert not wrong, "\n".join(wrong[:40])

@@ -151,7 +151,7 @@ async def test_x43_ten_thousand_on_a_pipe(caplog: pytest.LogCaptureFixture) -> N
             json.dumps({"jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": HELLO}).encode()
         )
         await pipe.until("hello")
-        for hundred in range(many(100, 20)):
+        for hundred in range(many(100, 12)):
             for number in range(100):
                 await pipe.write(line(random, 100 * hundred + number))
             good = {"jsonrpc": "2.0", "id": f"good {hundred}", "method": "tools/list", "params": {}}
@@ -199,7 +199,7 @@ async def test_x43_ten_thousand_over_http(face: Face, caplog: pytest.LogCaptureF
         body = json.dumps(mutated(random, json.loads(body))).encode() if kind else body
         await answer_of(face, headers, body if kind == 1 else spoilt(random, body))
 
-    for hundred in range(many(100, 15)):
+    for hundred in range(many(100, 8)):
         for ten in range(10):
             async with anyio.create_task_group() as group:
                 for number in range(10):
