@@ -158,6 +158,8 @@ def token(name: str) -> None:
 @click.pass_obj
 def sandbox(settings: Settings, host: str, port: int) -> None:
     """Serve the embedded inference.sh alone. Any key that begins with inf_ works."""
+    from contextlib import AsyncExitStack
+
     import anyio
 
     from inferencesh_mcp import logs
@@ -165,15 +167,16 @@ def sandbox(settings: Settings, host: str, port: int) -> None:
     from inferencesh_mcp.web.serving import cannot_listen
 
     async def serve() -> None:
-        async with serving(Sandbox(), host=host, port=port) as url:
+        async with AsyncExitStack() as stack:
+            try:
+                url = await stack.enter_async_context(serving(Sandbox(), host=host, port=port))
+            except OSError as exc:
+                raise cannot_listen(host, port, exc) from exc
             click.echo(f"sandbox ready at {url}", err=True)
             await anyio.sleep_forever()
 
     logs.configure(settings, sys.stderr)
-    try:
-        anyio.run(serve)
-    except OSError as exc:
-        raise cannot_listen(host, port, exc) from exc
+    anyio.run(serve)
 
 
 @_group.command()

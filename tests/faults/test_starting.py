@@ -17,7 +17,7 @@ from inferencesh_mcp.sandbox import Sandbox, serving
 from inferencesh_mcp.sandbox.clock import Clock
 from inferencesh_mcp.sandbox.faults import Drop, EndAtOnce, HideTasks, Stall, Status, Swallow, Twice
 from tests.conftest import Upstream, until
-from tests.faults.hosts import NEAR, PIPE, STDIO, Hosted, error, judge, over, text, told
+from tests.faults.hosts import NEAR, PIPE, STDIO, Host, Hosted, error, judge, over, text, told
 from tests.faults.proxy import Act, Proxy, proxying
 
 pytestmark = pytest.mark.anyio
@@ -121,25 +121,41 @@ async def test_x03_a_swallowed_reply_is_adopted(host: Hosted, upstream: Upstream
     judge(my, upstream.sandbox, starts=1)
 
 
-@over(PIPE)
-async def test_x03_a_number_may_be_told_as_another_language_writes_it(host: Hosted, upstream: Upstream) -> None:
-    """What was sent as 7.0 is 7 to a platform in Go, and still the same run."""
+async def lost_and_kept(my: Host, upstream: Upstream, sent: float, kept: int) -> Any:
+    """What is told of a run whose reply was lost, and whose number the platform's list has as `kept`."""
     upstream.sandbox.faults.add(Swallow(), path=RUN)
     gate = upstream.sandbox.faults.hold("POST", LIST)
     results: list[Any] = []
-    async with host() as my, anyio.create_task_group() as group:
+    async with anyio.create_task_group() as group:
 
         async def run() -> None:
-            results.append(await my.run("echo", {"scale": 7.0, "on": True}))
+            results.append(await my.run("echo", {"scale": sent, "on": True}))
 
         group.start_soon(run)
         await gate.reached.wait()
         (task,) = [task for tenant in upstream.sandbox.tenants for task in tenant.tasks]
-        task.order = replace(task.order, input={"scale": 7, "on": True})
+        task.order = replace(task.order, input={"scale": kept, "on": True})
         gate.release()
+    return results[0]
 
-    assert "completed" == told(results[0])["status"]
+
+@over(PIPE)
+async def test_x03_a_number_may_be_told_as_another_language_writes_it(host: Hosted, upstream: Upstream) -> None:
+    """What was sent as 7.0 is 7 to a platform in Go, and still the same run."""
+    async with host() as my:
+        result = await lost_and_kept(my, upstream, 7.0, 7)
+
+    assert "completed" == told(result)["status"]
     judge(my, upstream.sandbox, starts=1)
+
+
+@over(PIPE)
+async def test_x05_the_next_seed_is_another_run_however_large(host: Hosted, upstream: Upstream) -> None:
+    """Beyond 2^53 the two are one and the same to whoever takes them for floating-point numbers."""
+    async with host() as my:
+        result = await lost_and_kept(my, upstream, 2**60, 2**60 + 1)
+
+    assert ("unknown", 1) == (error(result)["outcome"], posts(upstream))
 
 
 @over(PIPE)

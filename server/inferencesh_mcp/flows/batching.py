@@ -37,9 +37,10 @@ End = Ran | InferenceError | Skipped
 async def run_many(
     caller: Caller, wanted: Sequence[Wanted], report: Report, *, most: int, seconds: float, follow: bool = True
 ) -> list[End]:
-    """Check all, then run all, at most `most` at once, or as many as the caller has places for; past `seconds` start no more and hand over what runs.
+    """Check all, then run all, at most `most` at once, or as many as the caller has places for.
 
-    Without `follow` nothing is waited for: each is started and handed over.
+    Past `seconds` no more are started, and what runs is handed over. Without `follow` nothing is waited for: each is
+    started and handed over.
 
     A failed one does not stop the rest. When the caller leaves, what runs is cancelled and nothing more is started.
 

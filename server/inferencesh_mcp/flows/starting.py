@@ -217,8 +217,13 @@ def _what(request: RunRequest, app_id: str) -> str:
 
 
 def _canonical(value: Any) -> str:
-    """The value as everybody writes it: what was sent as 7.0 may be told again as 7."""
-    return json.dumps(json.loads(json.dumps(value), parse_int=float), sort_keys=True)
+    """The value as everybody writes it: what was sent as 7.0 may be told again as 7. Seeds stay exact, however large."""
+    return json.dumps(json.loads(json.dumps(value), parse_float=_number), sort_keys=True)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _unknown(request: RunRequest, lost: OutcomeUnknown, found: list[Task]) -> OutcomeUnknown:
