@@ -16,7 +16,10 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "plaintext": (set(), set()),
     "settings": ({"pins", "errors"}, {"pydantic", "platformdirs"}),
     "schemas": ({"errors", "plaintext"}, set()),
-    "api": ({"errors", "plaintext"}, {"httpx2", "httpcore2", "pydantic", "pydantic_core", "anyio", "opentelemetry"}),
+    "api": (
+        {"errors", "plaintext"},
+        {"aiohttp", "yarl", "httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
+    ),
     "pins": ({"api", "schemas", "errors"}, set()),
     "flows": ({"api", "errors"}, {"anyio", "jsonschema", "referencing"}),
     "caller": ({"api", "flows", "settings", "errors"}, {"mcp", "anyio"}),
@@ -121,10 +124,10 @@ def test_the_table_allows_a_room_nothing_that_it_does_not_import(room: str) -> N
     assert set() == (ours | outside) - used
 
 
-def test_only_the_transport_names_the_http_library() -> None:
-    naming = [path for path in files() if {"httpx2", "httpcore2"} & set(imports(path))]
+def test_only_one_module_names_the_http_library() -> None:
+    naming = [path for path in files() if {"aiohttp", "httpx2"} & set(imports(path))]
 
-    assert [PACKAGE / "api" / "transport.py"] == [path for path in naming if room_of(path) == "api"]
+    assert [PACKAGE / "api" / "http.py"] == [path for path in naming if room_of(path) == "api"]
 
 
 def test_only_main_reads_the_environment_and_the_arguments() -> None:

@@ -119,6 +119,8 @@ class Scripted:
         self.scripts = {}
         self.seen = []
         self.connections = 0
+        self.hasty = False
+        """Whether it answers before it has read a body."""
 
     def on(self, method, path, *plays):
         self.scripts[method, path] = list(plays)
@@ -137,7 +139,7 @@ class Scripted:
                     head, _, buffer = buffer.partition(b"\r\n\r\n")
                     seen = _request(head.decode())
                     size = int(seen.headers.get("content-length", 0))
-                    while len(buffer) < size:
+                    while len(buffer) < size and not self.hasty:
                         buffer += await stream.receive()
                     seen.body, buffer = buffer[:size], buffer[size:]
                     self.seen.append(seen)

@@ -1,14 +1,13 @@
 """One short method for each endpoint."""
 
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import anyio
-import httpx2
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import Api, AppRef, File, Session, Transport
+from inferencesh_mcp.api import AppRef, File, Session
 from inferencesh_mcp.errors import Requirement, UpstreamError
 from tests.api.conftest import fin, problem, rst, status
 
@@ -193,27 +192,18 @@ async def test_bytes_are_read_again_for_another_attempt(api, upstream, script):
     assert 4 == len(script.seen)
 
 
-class Hasty(httpx2.AsyncBaseTransport):
-    """A store that answers after the first bytes, and reads no more."""
-
-    def __init__(self):
-        self.asked = 0
-
-    async def handle_async_request(self, request):
-        self.asked += 1
-        async with aclosing(aiter(request.stream)) as chunks:
-            await anext(chunks)
-        return httpx2.Response(200, stream=httpx2.ByteStream(b""))
-
-
-async def test_an_early_success_is_none(time):
+async def test_an_early_success_is_none(api, upstream, script):
     """X-25: what was not sent is not stored."""
-    store = Hasty()
-    transport = Transport("https://api.inference.sh", network=store, sleep=time.sleep, clock=time.clock)
+    script.hasty = True
+    script.on("PUT", "/up", status(200))
+
+    async def read():
+        yield b"ab"
+        await anyio.sleep_forever()
 
     with pytest.raises(errors.Unavailable):
-        await Api(transport, "inf_x").put_file(File(upload_url="https://store.example/up"), content(b"ab", b"cd"), 4)
-    assert 3 == store.asked
+        await api.put_file(File(upload_url=f"{upstream}/up"), read, 4)
+    assert 3 == script.count("PUT", "/up")
 
 
 @pytest.mark.parametrize("chunks", [(b"abc",), (b"abc", b"de"), ()])

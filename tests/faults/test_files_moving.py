@@ -20,7 +20,7 @@ import anyio
 import pytest
 from mcp import Client
 
-from inferencesh_mcp.api import transport
+from inferencesh_mcp.api import http, transport
 from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox.apps import png
 from inferencesh_mcp.sandbox.faults import Drip, FinAfter, Intake, RstAfter, Stall, Status
@@ -150,8 +150,8 @@ async def test_x24_a_slow_upload_shows_how_far_it_is(host: Hosted, front: Front,
 
 def hurried(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Shorten what a write may take, and the answer: where the system takes on much, it is that which is waited for."""
-    for name in ("write", "read"):
-        monkeypatch.setitem(transport._TIMEOUT, name, seconds)
+    monkeypatch.setattr(transport, "STALL_SECONDS", seconds)
+    monkeypatch.setattr(http, "READ_SECONDS", seconds)
 
 
 @over(*NEAR)
@@ -545,7 +545,7 @@ async def test_x28_a_download_that_breaks_leaves_nothing(
 async def test_x28_a_download_that_falls_silent_is_given_up(
     host: Hosted, upstream: Upstream, large: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(transport._TIMEOUT, "read", 0.2)
+    monkeypatch.setattr(http, "READ_SECONDS", 0.2)
     upstream.sandbox.faults.add(Stall(lines=1), path="/app/files/**", times=-1)
     async with host() as my:
         result = await my.call("file_save", uri=large)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -287,13 +288,18 @@ async def test_x48_a_name_that_changes_its_address_is_connected_to_where_it_was_
         asked.append(host)
         return [(2, 1, 6, "", (next(answers, "127.0.0.1"), port))]
 
-    async def reach(remote_host: str, **_: Any) -> Any:
-        reached.append(str(remote_host))
+    loop = type(asyncio.get_running_loop())
+    connects = loop.sock_connect
+
+    async def reach(self: Any, sock: Any, address: Any) -> Any:
+        if address[0] == "127.0.0.1":
+            return await connects(self, sock, address)
+        reached.append(address[0])
         raise OSError("nobody leaves this machine")
 
     monkeypatch.setattr(anyio, "getaddrinfo", resolve)
     async with connect() as client:
-        monkeypatch.setattr(anyio, "connect_tcp", reach)
+        monkeypatch.setattr(loop, "sock_connect", reach)
         result = await client.call_tool("file_upload", {"source": f"https://turns.example:{tripwire.port}/x"})
 
     assert error(result)["code"]

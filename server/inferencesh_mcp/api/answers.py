@@ -32,6 +32,15 @@ class Refusal:
     error: InferenceError
 
 
+class Lost(Exception):
+    """No whole answer came."""
+
+    def __init__(self, *, sent: bool, in_time: bool) -> None:
+        """`sent` unless no byte of the request can have left; `in_time` unless it was waited for in vain."""
+        super().__init__()
+        self.sent, self.in_time = sent, in_time
+
+
 def judged(answer: Answer) -> Unwrapped | Refusal:
     """The value in an answer of the API, or why there is none."""
     if not 200 <= answer.status < 300:

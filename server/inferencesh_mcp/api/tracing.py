@@ -50,4 +50,4 @@ def part_of(span: Span) -> dict[str, str]:
 
 
 def _template(path: str) -> str:
-    return "/".join(part if part in _WORDS else "{}" for part in path.strip("/").split("/"))
+    return "/".join(part if part in _WORDS else "{}" for part in path.partition("?")[0].strip("/").split("/"))

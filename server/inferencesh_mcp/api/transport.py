@@ -1,28 +1,24 @@
-"""inference.sh over HTTP: the one place that names the HTTP library, and the one shared pool.
-
-It holds no key: a key is an argument of each call. Requests go straight to the library's transports, below its client: so
-there are no cookies that could mix callers up, no redirects, no environment, and no log line with a URL in it.
-"""
+"""inference.sh over HTTP: what is sent, how often, and what its answers come to. It holds no key: a key is an argument of each call."""
 
 from __future__ import annotations
 
 import json
+import math
 import random as chance
+import re
 import time
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import anyio
 import anyio.lowlevel
-import httpx2
 
 from inferencesh_mcp.api import addresses
-from inferencesh_mcp.api.answers import Answer, Refusal, final, judged, lost, refused
+from inferencesh_mcp.api.answers import Answer, Lost, Refusal, final, judged, lost, refused
 from inferencesh_mcp.api.attempts import Attempts, GivenUp
 from inferencesh_mcp.api.problems import Unwrapped, problem
 from inferencesh_mcp.api.retry import Failure, Operation
@@ -30,11 +26,9 @@ from inferencesh_mcp.api.tracing import part_of, traced
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput, TimedOut, UpstreamError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 
-    import httpcore2
-
+    from inferencesh_mcp.api.http import Pools, Response
     from inferencesh_mcp.api.keys import Key
 
 BODY_LIMIT = 16 * 1024 * 1024
@@ -49,32 +43,15 @@ DOWNLOAD_SECONDS = 3600.0
 """One download in all, however slowly its bytes drip (T-16)."""
 STREAMS_LIMIT = 1000
 """Streams open at a time; more wait. Our own count, because the library's pool fails the one too many (F-1)."""
-READ_BYTES = 256 * 1024
-"""What a file's connection is read by at a time, as asyncio itself does."""
-CLOSE_SECONDS = 2.0
+RESOLVE_SECONDS = 10.0
+STALL_SECONDS = 30.0
+"""Until the other side takes the next piece of a file."""
 END_SECONDS = 0.05
 """Wait for a stream's end when its last line was read."""
 
-_Kind = Literal["calls", "runs", "streams", "files"]
-_NEVER_SENT = (
-    httpx2.ConnectError,
-    httpx2.ConnectTimeout,
-    httpx2.PoolTimeout,
-    httpx2.ProxyError,
-    httpx2.UnsupportedProtocol,
-)
-_LIMITS: dict[_Kind, httpx2.Limits] = {
-    # As many as there may be: a caller whose calls hang must not take the connection that another's needs (T-22).
-    "calls": httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=30.0),
-    # A connection idle for longer may be closed at the other end: a run sent on it would be lost without a trace. So may one
-    # that a stream was on, which may have stood for an hour: no run follows on it.
-    "runs": httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=5.0),
-    "streams": httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=5.0),  # F-1, F-2
-    # Connections are to addresses, not names: one that was made for a name must never serve another name there.
-    "files": httpx2.Limits(max_connections=100, max_keepalive_connections=0),
-}
-_TIMEOUT = {"connect": 10.0, "write": 30.0, "read": 30.0, "pool": 30.0}
-_STREAM_TIMEOUT = {"connect": 10.0, "write": 30.0, "read": None, "pool": None}
+Kind = Literal["calls", "runs", "streams", "files"]
+"""What a connection is for: each kind has its own."""
+_PATH = re.compile(r"/[!-~]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +62,17 @@ class Call:
     path: str
     operation: Operation = Operation.READ
     body: Any = None
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A `Call`, or a stream, as it goes out: to the API, or to a proxy before it."""
+
+    method: str
+    path: str
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    content: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +88,7 @@ class Download:
 class Transport:
     """The pool. Nothing is opened before the first call; `aclose` closes all.
 
-    `network` is the whole outside world, and replaces it in tests; `sleep`, `random` and `clock` (monotonic) are time.
+    `sleep`, `random` and `clock` (monotonic) are time and chance; tests turn them.
     """
 
     def __init__(
@@ -109,7 +97,6 @@ class Transport:
         *,
         proxy_url: str | None = None,
         client: str = "inferencesh-mcp",
-        network: httpx2.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         random: Callable[[], float] = chance.random,
         clock: Callable[[], float] = time.monotonic,
@@ -119,12 +106,12 @@ class Transport:
         self.skew = timedelta()
         """How far the API's clock is ahead of this machine's, by the `Date` of its last answer (to a second)."""
         self._base = addresses.base_url(base_url, "INFERENCE_BASE_URL")
-        self._root = httpx2.URL(self._base)
         self._proxy = addresses.base_url(proxy_url, "INFERENCE_PROXY_URL") if proxy_url else ""
+        self._host = urlsplit(self._proxy or self._base).hostname or ""
         self._home = addresses.loopback_port(self._base)
         self._client = client
-        self._network = network
-        self._pools: dict[_Kind, httpx2.AsyncBaseTransport] = {}
+        self._pools: Pools | None = None
+        self._dated: str = ""
         self._streams: anyio.Semaphore | None = None
         self._attempts = Attempts(sleep, random, clock)
 
@@ -144,9 +131,9 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        pools, self._pools = self._pools, {}
-        for pool in pools.values():
-            await pool.aclose()
+        pools, self._pools = self._pools, None
+        if pools is not None:
+            await pools.aclose()
 
     async def call(self, call: Call, key: Key | None) -> Unwrapped:
         """Send a request, again where that is safe, and read the JSON it is answered with.
@@ -172,8 +159,8 @@ class Transport:
         """Open a stream of lines, once, and give its bytes as they come; opening and reading raise what `call` does."""
         request = self._stream_request(path, key)
         async with self._stream_slots(), self._opened_in_time("streams", request) as response:
-            if not 200 <= response.status_code < 300:
-                raise problem(response.status_code, response.headers, await _error_body(response))
+            if not 200 <= response.status < 300:
+                raise problem(response.status, response.headers, await _error_body(response))
             async with aclosing(_chunks(response)) as chunks:
                 yield chunks
                 # After the last line the end follows at once: a connection that was read to it can be used again.
@@ -191,8 +178,7 @@ class Transport:
         headers = {"content-type": content_type, "content-length": str(size)}
 
         async def once(seconds: float) -> bool | Refusal:
-            counted = _Counted(content(), size)
-            return await self._put(await self._file_request("PUT", url, headers, counted), counted, seconds)
+            return await self._put(url, headers, _Counted(content(), size), seconds)
 
         try:
             await self._attempts.persist(Operation.PUT, key, "PUT of a file", once, seconds=UPLOAD_SECONDS)
@@ -205,15 +191,15 @@ class Transport:
         until = self.clock() + DOWNLOAD_SECONDS
         async with AsyncExitStack() as stack:
 
-            async def once(_: float) -> httpx2.Response | Refusal:
-                return await self._open_download(await self._file_request("GET", url, {}), stack)
+            async def once(_: float) -> Response | Refusal:
+                return await self._open_download(url, stack)
 
             try:
                 response = await self._attempts.persist(Operation.READ, key, "GET of a file", once)
             except GivenUp as given_up:
                 raise given_up.refusal.error from given_up.__cause__
             assert response is not None  # noqa: S101 - only a STOP ends without an answer
-            chunks = await stack.enter_async_context(aclosing(self._bounded(_chunks(response, _whole), until)))
+            chunks = await stack.enter_async_context(aclosing(self._bounded(_chunks(response), until)))
             yield Download(size=_length(response), content_type=response.headers.get("content-type", ""), chunks=chunks)
 
     async def _bounded(self, chunks: AsyncGenerator[bytes], until: float) -> AsyncGenerator[bytes]:
@@ -227,114 +213,118 @@ class Transport:
                     raise TimedOut(message=f"the file did not arrive within {DOWNLOAD_SECONDS / 60:.0f} minutes")
                 yield chunk
 
-    async def _attempt(self, call: Call, request: httpx2.Request, seconds: float) -> Unwrapped | Refusal:
-        kind: _Kind = "runs" if call.operation is Operation.START else "calls"
+    async def _attempt(self, call: Call, request: _Request, seconds: float) -> Unwrapped | Refusal:
+        kind: Kind = "runs" if call.operation is Operation.START else "calls"
         await anyio.lowlevel.checkpoint_if_cancelled()
         # The answer to a START is always read: cancelled in between, nobody would know what to cancel (D-5). The pauses
         # between attempts are not shielded, so that a call which was cancelled starts nothing later.
         try:
             with anyio.fail_after(seconds, shield=call.operation is Operation.START):
                 async with self._opened(kind, request) as response:
-                    well = 200 <= response.status_code < 300
+                    well = 200 <= response.status < 300
                     body = await _body(response) if well else await _error_body(response)
         except UpstreamError as exc:
             return Refusal(failure=Failure(sent=True, status=exc.status), error=exc)
-        except (TimeoutError, httpx2.HTTPError) as exc:
+        except (TimeoutError, Lost) as exc:
             return _lost(exc)
-        return judged(Answer(status=response.status_code, headers=response.headers, body=body))
+        return judged(Answer(status=response.status, headers=response.headers, body=body))
 
-    async def _put(self, request: httpx2.Request, content: _Counted, seconds: float) -> bool | Refusal:
+    async def _put(self, url: str, headers: Mapping[str, str], content: _Counted, seconds: float) -> bool | Refusal:
         try:
-            with anyio.fail_after(seconds):
-                async with self._opened("files", request) as response:
+            with anyio.fail_after(seconds), anyio.fail_after(STALL_SECONDS) as taking:
+                content.taking = taking
+                async with self._file_opened("PUT", url, headers, content) as response:
+                    taking.deadline = math.inf
                     body = await _error_body(response)
-        except (TimeoutError, httpx2.HTTPError) as exc:
+        except (TimeoutError, Lost) as exc:
+            if content.failed:
+                raise content.failed from exc
             return _lost(exc)
-        if not 200 <= response.status_code < 300:
-            return refused(Answer(status=response.status_code, headers=response.headers, body=body))
+        if content.failed:
+            raise content.failed
+        if not 200 <= response.status < 300:
+            return refused(Answer(status=response.status, headers=response.headers, body=body))
         # A server that answers before it has read all of it has stored half a file, or none.
         return content.is_complete or lost(sent=True, in_time=True)
 
-    async def _open_download(self, request: httpx2.Request, stack: AsyncExitStack) -> httpx2.Response | Refusal:
+    async def _open_download(self, url: str, stack: AsyncExitStack) -> Response | Refusal:
         """The response, which `stack` will close; one that is of no use is closed here."""
         try:
             async with AsyncExitStack() as attempt:
-                response = await attempt.enter_async_context(self._opened_in_time("files", request))
-                if response.status_code == 200:
+                with anyio.fail_after(OPEN_SECONDS):
+                    response = await attempt.enter_async_context(self._file_opened("GET", url, {}))
+                if response.status == 200:
                     _refuse_encoding(response)  # before anything is begun with what it may hold
                     stack.push_async_exit(attempt.pop_all())
                     return response
                 body = await _error_body(response)
-        except (TimeoutError, httpx2.HTTPError) as exc:
+        except (TimeoutError, Lost) as exc:
             return _lost(exc)
-        return refused(Answer(status=response.status_code, headers=response.headers, body=body))
+        return refused(Answer(status=response.status, headers=response.headers, body=body))
 
     @asynccontextmanager
-    async def _opened_in_time(self, kind: _Kind, request: httpx2.Request) -> AsyncGenerator[httpx2.Response]:
+    async def _opened_in_time(self, kind: Kind, request: _Request) -> AsyncGenerator[Response]:
         """As `_opened`, with a limit on the wait for the status."""
         async with AsyncExitStack() as stack:
             try:
                 with anyio.fail_after(OPEN_SECONDS):
                     response = await stack.enter_async_context(self._opened(kind, request))
-            except (TimeoutError, httpx2.HTTPError) as exc:
-                if kind == "streams":
-                    raise _lost(exc).error from exc
-                raise
+            except (TimeoutError, Lost) as exc:
+                raise _lost(exc).error from exc
             yield response
 
     @asynccontextmanager
-    async def _opened(self, kind: _Kind, request: httpx2.Request) -> AsyncGenerator[httpx2.Response]:
-        """Send a request; its response is closed with the block, there and then, also when that is cancelled."""
-        with traced(request.method, request.url.host, None if kind == "files" else request.url.path) as span:
-            if kind != "files":
-                request.headers.update(part_of(span))
-            response = await self._pool(kind).handle_async_request(request)
-            span.set_attribute("http.response.status_code", response.status_code)
-        try:
-            if kind != "files":
-                self._note_date(response.headers.get("date", ""))
+    async def _opened(self, kind: Kind, request: _Request) -> AsyncGenerator[Response]:
+        """Send a request to the API; its response is closed with the block."""
+        async with AsyncExitStack() as stack:
+            with traced(request.method, self._host, request.path) as span:
+                headers = request.headers | part_of(span)
+                opened = self._http().opened(kind, request.method, request.url, headers, request.content)
+                response = await stack.enter_async_context(opened)
+                span.set_attribute("http.response.status_code", response.status)
+            self._note_date(response.headers.get("date", ""))
             yield response
-        finally:
-            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
-                await response.aclose()
 
-    def _request(self, call: Call, content: bytes | None, key: Key | None) -> httpx2.Request:
+    @asynccontextmanager
+    async def _file_opened(
+        self, method: str, url: str, headers: Mapping[str, str], content: AsyncIterable[bytes] | None = None
+    ) -> AsyncGenerator[Response]:
+        """Send a request to the very address that was checked (I-16), with nothing of ours in it."""
+        # A sandbox keeps its files on this machine: at its own port, and nothing else here is anybody's file (T-8).
+        at_home = self._home is not None and addresses.loopback_port(url) == self._home
+        host, port = addresses.file_host(url, loopback=at_home)
+        address = await self._checked_address(host, port, loopback=at_home)
+        sent = {"user-agent": self._client, "accept": "*/*", "accept-encoding": "identity", **headers}
+        opened = self._http().opened("files", method, url, sent, content, address=address)
+        async with AsyncExitStack() as stack:
+            with traced(method, host, None) as span:
+                try:
+                    response = await stack.enter_async_context(opened)
+                except ValueError as exc:
+                    raise FileRefused(message="the file's address is not a URL that can be fetched") from exc
+                span.set_attribute("http.response.status_code", response.status)
+            yield response
+
+    def _request(self, call: Call, content: bytes | None, key: Key | None) -> _Request:
         headers = self._headers(key, "application/json")
         if content is not None:
             headers["content-type"] = "application/json"
         url = self._url(call.path)
         if self._proxy:
-            headers["x-inf-target-url"], url = str(url), httpx2.URL(self._proxy)
-        return httpx2.Request(call.method, url, headers=headers, content=content, extensions={"timeout": _TIMEOUT})
+            headers["x-inf-target-url"], url = url, self._proxy
+        return _Request(call.method, call.path, url, headers, content)
 
-    def _stream_request(self, path: str, key: Key | None) -> httpx2.Request:
+    def _stream_request(self, path: str, key: Key | None) -> _Request:
         headers = self._headers(key, "application/x-ndjson")
         url = self._url(path)
         if self._proxy:
-            headers["x-inf-target-url"] = target = str(url)
-            url = httpx2.URL(f"{self._proxy}?__inf_target={quote(target, safe='')}")
-        return httpx2.Request("GET", url, headers=headers, extensions={"timeout": _STREAM_TIMEOUT})
-
-    async def _file_request(
-        self, method: str, url: str, headers: Mapping[str, str], content: AsyncIterable[bytes] | None = None
-    ) -> httpx2.Request:
-        """A request that goes to the very address that was checked (I-16), and carries nothing of ours."""
-        # A sandbox keeps its files on this machine: at its own port, and nothing else here is anybody's file (T-8).
-        at_home = self._home is not None and addresses.loopback_port(url) == self._home
-        host, port = addresses.file_host(url, loopback=at_home)
-        extensions: dict[str, Any] = {"timeout": _TIMEOUT, "sni_hostname": host}
-        sent = {"user-agent": self._client, "accept": "*/*", "accept-encoding": "identity", **headers}
-        try:
-            request = httpx2.Request(method, url, headers=sent, content=content, extensions=extensions)
-        except httpx2.InvalidURL as exc:
-            raise FileRefused(message="the file's address is not a URL that can be fetched") from exc
-        if self._network is None:
-            request.url = request.url.copy_with(host=await self._checked_address(host, port, loopback=at_home))
-        return request
+            headers["x-inf-target-url"] = url
+            url = f"{self._proxy}?__inf_target={quote(url, safe='')}"
+        return _Request("GET", path, url, headers)
 
     async def _checked_address(self, host: str, port: int, *, loopback: bool) -> str:
         try:
-            with anyio.fail_after(_TIMEOUT["connect"]):
+            with anyio.fail_after(RESOLVE_SECONDS):
                 found = await anyio.getaddrinfo(host, port)
         except (OSError, UnicodeError) as exc:
             raise FileRefused(message=f"the file's host {host!a} was not found") from exc
@@ -353,53 +343,64 @@ class Transport:
         }
         return headers | {"authorization": key.authorization} if key else headers
 
-    def _url(self, path: str) -> httpx2.URL:
+    def _url(self, path: str) -> str:
         """The base URL and the path; InvalidInput should the two together ever leave the base (I-19)."""
-        url, base = httpx2.URL(self._base + path), self._root
-        at_home = (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port)
-        below = url.raw_path.startswith(base.raw_path.rstrip(b"/") + b"/")
-        if not (at_home and below) or {b"..", b"."} & set(url.raw_path.split(b"/")):
+        if not _PATH.fullmatch(path) or {"..", "."} & set(path.partition("?")[0].split("/")):
             raise InvalidInput(message="the request would have left the API's own address")
-        return url
+        return self._base + path
 
-    def _pool(self, kind: _Kind) -> httpx2.AsyncBaseTransport:
-        if self._network is not None:
-            return self._network
-        if kind not in self._pools:
-            self._pools[kind] = httpx2.AsyncHTTPTransport(verify=_tls(), http2=False, limits=_LIMITS[kind])
-        return self._pools[kind]
+    def _http(self) -> Pools:
+        if self._pools is None:
+            from inferencesh_mcp.api.http import Pools
+
+            self._pools = Pools()
+        return self._pools
 
     def _stream_slots(self) -> anyio.Semaphore:
         self._streams = self._streams or anyio.Semaphore(STREAMS_LIMIT)
         return self._streams
 
     def _note_date(self, header: str) -> None:
+        if header == self._dated:
+            return  # the first answer of a second tells it best
         with suppress(ValueError):
             self.skew = parsedate_to_datetime(header).astimezone(UTC) - datetime.now(UTC)
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Whom to trust, read from disk once: it takes longer than a call to the API."""
-    return httpx2.create_ssl_context()
+        self._dated = header
 
 
 class _Counted:
-    """A file's bytes on their way out, held to the size that was announced."""
+    """A file's bytes on their way out, held to the size that was announced.
+
+    The library asks for them in a task of its own and shows its own error for ours: so what failed is kept here.
+    """
 
     def __init__(self, content: AsyncIterable[bytes], size: int) -> None:
         self._content, self._left = content, size
+        self.failed: Exception | None = None
+        self.taking = anyio.CancelScope()
+        """Its deadline moves on with every piece that is taken."""
 
     @property
     def is_complete(self) -> bool:
         return self._left == 0
 
     async def __aiter__(self) -> AsyncGenerator[bytes]:
+        try:
+            async with aclosing(self._pieces()) as pieces:
+                async for piece in pieces:
+                    self.taking.deadline = anyio.current_time() + STALL_SECONDS
+                    yield piece
+        except Exception as exc:
+            self.failed = exc
+            raise
+        self.taking.deadline = math.inf  # from here on the answer is waited for
+
+    async def _pieces(self) -> AsyncGenerator[bytes]:
         async for chunk in self._content:
-            if len(chunk) > self._left:
+            self._left -= len(chunk)
+            if self._left < 0:
                 raise _changed()
             yield chunk
-            self._left -= len(chunk)
         if not self.is_complete:
             raise _changed()
 
@@ -417,35 +418,33 @@ def _encoded(body: Any) -> bytes | None:
         raise InvalidInput(message="the input is not plain JSON: NaN, Infinity and the like cannot be sent") from exc
 
 
-def _lost(exc: TimeoutError | httpx2.HTTPError) -> Refusal:
-    """The library's exceptions as ours. "Never sent" is what happens before the first byte of a request leaves."""
-    in_time = not isinstance(exc, TimeoutError | httpx2.TimeoutException)
-    refusal = lost(sent=not isinstance(exc, _NEVER_SENT), in_time=in_time)
-    refusal.error.__cause__ = exc
+def _lost(exc: TimeoutError | Lost) -> Refusal:
+    refusal = lost(sent=exc.sent, in_time=exc.in_time) if isinstance(exc, Lost) else lost(sent=True, in_time=False)
+    refusal.error.__cause__ = exc.__cause__ or exc
     return refusal
 
 
-def _refuse_encoding(response: httpx2.Response) -> None:
+def _refuse_encoding(response: Response) -> None:
     """A compressed body was not asked for, and a small one can hold gigabytes (T-15)."""
     if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
         message = "inference.sh compressed its answer although that was not asked for"
-        raise UpstreamError(message=message, status=response.status_code)
+        raise UpstreamError(message=message, status=response.status)
 
 
-async def _body(response: httpx2.Response) -> bytes:
+async def _body(response: Response) -> bytes:
     body = bytearray()
     async with aclosing(_raw(response)) as chunks:
         async for chunk in chunks:
             body += chunk
             if len(body) > BODY_LIMIT:
-                raise UpstreamError(message="inference.sh's answer is larger than 16 MiB", status=response.status_code)
+                raise UpstreamError(message="inference.sh's answer is larger than 16 MiB", status=response.status)
     return bytes(body)
 
 
-async def _error_body(response: httpx2.Response) -> bytes:
+async def _error_body(response: Response) -> bytes:
     """As much of an error's body as comes in time: the status alone is an answer too."""
     body = bytearray()
-    with suppress(httpx2.HTTPError, UpstreamError), anyio.move_on_after(ERROR_BODY_SECONDS):
+    with suppress(Lost, UpstreamError), anyio.move_on_after(ERROR_BODY_SECONDS):
         async with aclosing(_raw(response)) as chunks:
             async for chunk in chunks:
                 body += chunk
@@ -454,58 +453,22 @@ async def _error_body(response: httpx2.Response) -> bytes:
     return bytes(body[:ERROR_BODY_LIMIT])
 
 
-async def _raw(response: httpx2.Response) -> AsyncGenerator[bytes]:
-    """The bytes as they came, undecoded. The generators are closed by hand: the collector would do it too late."""
+def _raw(response: Response) -> AsyncGenerator[bytes]:
+    """The bytes as they came, undecoded. Whoever reads them closes the generator: the collector would do it too late."""
     _refuse_encoding(response)
-    async with aclosing(response.aiter_raw()) as chunks:
-        async for chunk in chunks:
-            yield chunk
+    return response.chunks()
 
 
-async def _whole(response: httpx2.Response) -> AsyncGenerator[bytes]:
-    """The same, of a file. Where its length was told, only the first bytes go through the library's parser, which copies
-    each of them three times; the rest is read from the connection as it comes, in half the time."""
-    connection: httpcore2.AsyncNetworkStream | None = response.extensions.get("network_stream")
-    async with aclosing(_raw(response)) as parsed:
-        left = _length(response)
-        if connection is None or left is None or "transfer-encoding" in response.headers:
-            async for chunk in parsed:
-                yield chunk
-            return
-        chunk = await anext(parsed, b"")  # all that the parser held
-        while chunk:
-            yield chunk
-            left -= len(chunk)
-            chunk = await _read(connection, left) if left else b""
-
-
-async def _read(connection: httpcore2.AsyncNetworkStream, left: int) -> bytes:
-    """The next bytes of a body that has some `left`; fails as the library's client does."""
-    import httpcore2  # not paid for at the start: the library too imports it with its first connection
-
+async def _chunks(response: Response) -> AsyncGenerator[bytes]:
+    """The same, failing in our words."""
     try:
-        chunk = await connection.read(min(READ_BYTES, left), timeout=_TIMEOUT["read"])
-    except httpcore2.TimeoutException as exc:
-        raise httpx2.ReadTimeout(str(exc)) from exc
-    except httpcore2.NetworkError as exc:
-        raise httpx2.ReadError(str(exc)) from exc
-    if not chunk:
-        raise httpx2.RemoteProtocolError(f"the connection ended {left} bytes too early")
-    return chunk
-
-
-async def _chunks(
-    response: httpx2.Response, read: Callable[[httpx2.Response], AsyncGenerator[bytes]] = _raw
-) -> AsyncGenerator[bytes]:
-    """What `read` gives, failing in our words."""
-    try:
-        async with aclosing(read(response)) as chunks:
+        async with aclosing(_raw(response)) as chunks:
             async for chunk in chunks:
                 yield chunk
-    except httpx2.HTTPError as exc:
-        raise _lost(exc).error from exc
+    except Lost as exc:
+        raise _lost(exc).error from exc.__cause__
 
 
-def _length(response: httpx2.Response) -> int | None:
+def _length(response: Response) -> int | None:
     text = response.headers.get("content-length", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None

@@ -55,7 +55,7 @@ def broken(what: Fault | Gate, app: ASGIApp, clock: Clock) -> ASGIApp:
                 await clock.sleep(what.seconds)
                 await app(scope, receive, send)
             case Status():
-                await _instead(what)(scope, receive, send)
+                await _instead(what)(scope, receive, _lingering(receive, send))
             case Drop():
                 await _reset(scope, receive)
             case Swallow():
@@ -99,6 +99,21 @@ def _instead(fault: Status) -> Response:
     if fault.body is not None:
         return Response(fault.body, fault.code, fault.headers)
     return telling(Problem(fault.code, fault.error, f"a fault of the sandbox: {fault.code}", headers=fault.headers))
+
+
+def _lingering(receive: Receive, send: Send) -> Send:
+    """Answer at once, and take in what is still sent, as storages and the proxies before them do (nginx: lingering_close):
+    a connection that is closed on unread bytes is reset, and the answer may be lost with it."""
+
+    async def until_taken(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await send({**message, "more_body": True})
+            while (await receive()).get("more_body"):
+                pass
+            message = {"type": "http.response.body", "body": b""}
+        await send(message)
+
+    return until_taken
 
 
 async def _nowhere(_message: Message) -> None:
