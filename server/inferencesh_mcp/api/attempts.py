@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import logging
 import secrets
 from collections import Counter, OrderedDict
@@ -85,7 +84,7 @@ class Attempts:
     def _bucket(self, key: Key | None) -> Bucket:
         """The retries left to this principal, who is known by a keyed hash and never by the key (I-9)."""
         secret = key.authorization.encode() if key else b""
-        principal = hmac.digest(self._pepper, secret, hashlib.sha256)
+        principal = hashlib.blake2b(secret, key=self._pepper, digest_size=16).digest()
         bucket = self._buckets.setdefault(principal, Bucket())
         self._buckets.move_to_end(principal)
         if len(self._buckets) > BUCKETS_LIMIT:

@@ -10,7 +10,6 @@ retries, and no decoding of bodies (T-15).
 from __future__ import annotations
 
 import re
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -51,16 +50,27 @@ _CONNECTIONS: dict[Kind, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Response:
-    """An answer whose body has not been read. `headers` are found by their names in any case."""
+    """An answer whose body has not been read; whoever asked for it closes it."""
 
-    status: int
-    headers: Mapping[str, str]
-    _body: aiohttp.StreamReader
+    _response: aiohttp.ClientResponse
+
+    @property
+    def status(self) -> int:
+        return self._response.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Found by their names in any case."""
+        return self._response.headers
+
+    def close(self) -> None:
+        """Close the connection, there and then; where the body was read to its end, it serves again instead."""
+        self._response.close()
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it comes. Raises Lost where it ends too early, or nothing comes for too long."""
         try:
-            async for chunk in self._body.iter_any():
+            async for chunk in self._response.content.iter_any():
                 yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise _lost(exc) from exc
@@ -79,15 +89,13 @@ class Pools:
             for session in sessions.values():
                 await session.close()
 
-    @asynccontextmanager
-    async def opened(
+    async def open(
         self, kind: Kind, method: str, url: str, headers: Mapping[str, str], content: bytes | AsyncIterable[bytes] | None = None,
         *, address: str | None = None,
-    ) -> AsyncGenerator[Response]:  # fmt: skip
+    ) -> Response:  # fmt: skip
         """Send a request to its URL, or to its URL at this IP address, and give the answer as soon as there is a status.
 
-        It is closed with the block, there and then, also when that is cancelled; where the body was read to its end, the
-        connection serves again. Raises Lost without an answer; ValueError for what is no URL.
+        Raises Lost without an answer; ValueError for what is no URL.
         """
         # As it stands, since a signature may be of it; what cannot stand in a request is encoded.
         target, named = URL(url, encoded=_PLAIN.fullmatch(url) is not None), None
@@ -96,16 +104,12 @@ class Pools:
             target = target.with_host(address)
         trusted = _trusted() if target.scheme == "https" else True
         try:
-            response = await self._session(kind).request(
+            return Response(await self._session(kind).request(
                 method, target, headers=headers, data=content, allow_redirects=False, ssl=trusted, server_hostname=named,
                 timeout=_timeout(kind),
-            )  # fmt: skip
+            ))  # fmt: skip
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise _lost(exc) from exc
-        try:
-            yield Response(response.status, response.headers, response.content)
-        finally:
-            response.close()
 
     def _session(self, kind: Kind) -> aiohttp.ClientSession:
         if kind not in self._sessions:

@@ -7,7 +7,7 @@ import math
 import random as chance
 import re
 import time
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -275,13 +275,12 @@ class Transport:
 
     @asynccontextmanager
     async def _opened(self, kind: Kind, request: _Request) -> AsyncGenerator[Response]:
-        """Send a request to the API; its response is closed with the block."""
-        async with AsyncExitStack() as stack:
-            with traced(request.method, self._host, request.path) as span:
-                headers = request.headers | part_of(span)
-                opened = self._http().opened(kind, request.method, request.url, headers, request.content)
-                response = await stack.enter_async_context(opened)
-                span.set_attribute("http.response.status_code", response.status)
+        """Send a request to the API; its response is closed with the block, there and then, also when that is cancelled."""
+        with traced(request.method, self._host, request.path) as span:
+            headers = request.headers | part_of(span)
+            response = await self._http().open(kind, request.method, request.url, headers, request.content)
+            span.set_attribute("http.response.status_code", response.status)
+        with closing(response):
             self._note_date(response.headers.get("date", ""))
             yield response
 
@@ -295,14 +294,13 @@ class Transport:
         host, port = addresses.file_host(url, loopback=at_home)
         address = await self._checked_address(host, port, loopback=at_home)
         sent = {"user-agent": self._client, "accept": "*/*", "accept-encoding": "identity", **headers}
-        opened = self._http().opened("files", method, url, sent, content, address=address)
-        async with AsyncExitStack() as stack:
-            with traced(method, host, None) as span:
-                try:
-                    response = await stack.enter_async_context(opened)
-                except ValueError as exc:
-                    raise FileRefused(message="the file's address is not a URL that can be fetched") from exc
-                span.set_attribute("http.response.status_code", response.status)
+        with traced(method, host, None) as span:
+            try:
+                response = await self._http().open("files", method, url, sent, content, address=address)
+            except ValueError as exc:
+                raise FileRefused(message="the file's address is not a URL that can be fetched") from exc
+            span.set_attribute("http.response.status_code", response.status)
+        with closing(response):
             yield response
 
     def _request(self, call: Call, content: bytes | None, key: Key | None) -> _Request:
