@@ -25,7 +25,7 @@ class NotJson(ValueError):
 def parse(raw: bytes) -> Any:
     """The value that one JSON document holds; NotJson when there is none, or one that is not safe to pass on."""
     try:
-        value = json.loads(raw.removeprefix(_BYTE_ORDER_MARK), parse_constant=_constant, parse_float=_finite)
+        value = _DECODER.decode(raw.removeprefix(_BYTE_ORDER_MARK).decode())
     except (ValueError, RecursionError) as exc:  # bad UTF-8, bad JSON and integers of over 4300 digits are ValueErrors
         raise NotJson("not JSON") from exc
     # Counting brackets is a fast upper bound: hardly any document needs the walk.
@@ -69,6 +69,9 @@ def _finite(text: str) -> float:
     if math.isinf(number):  # 1e999
         raise ValueError(text)
     return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_constant, parse_float=_finite)  # `json.loads` would make one for each text
 
 
 def _deeper_than(value: Any, limit: int) -> bool:
