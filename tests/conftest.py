@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from inferencesh_mcp.sandbox.serving import Guest
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.stdio import speak
 from inferencesh_mcp.web import face
+from tests import forking
 from tests.faults.rows import rows_of
 
 KEY = "inf_test_CANARY_7c1f"
@@ -45,8 +45,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("fault")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     logging.getLogger("inferencesh_mcp").setLevel("DEBUG")
+    config.add_cleanup(forking.ended.close)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -90,6 +91,12 @@ async def turned_upstream() -> AsyncIterator[Upstream]:
         group.start_soon(clock.hurry)
         yield Upstream(sandbox, url)
         group.cancel_scope.cancel()
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test starts on stdio is started as a host starts it (see `forking`)."""
+    monkeypatch.setenv("TEST_STDIO_START", "fresh")
 
 
 @pytest.fixture
@@ -204,6 +211,13 @@ async def guest(server: Guest) -> AsyncIterator[str]:
                 await serving_it
 
 
+def on_stdio(environ: dict[str, str]) -> StdioServerParameters:
+    """How the SDK's client starts a server."""
+    command, *arguments = forking.command()
+    path = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+    return StdioServerParameters(command=command, args=arguments, env=path | environ)
+
+
 @asynccontextmanager
 async def connected(way: Way, environ: dict[str, str], **client: Any) -> AsyncIterator[Client]:
     """A client of a server of its own; the server ends with the block."""
@@ -215,8 +229,7 @@ async def connected(way: Way, environ: dict[str, str], **client: Any) -> AsyncIt
         if way.transport == "memory":
             server: Any = in_memory(build(Settings.from_environ(environ)))
         else:
-            path = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
-            server = StdioServerParameters(command=sys.executable, args=["-m", "inferencesh_mcp"], env=path | environ)
+            server = on_stdio(environ)
         async with Client(server, mode=MODES[way.era], **client) as connection:
             yield connection
 

@@ -11,7 +11,7 @@ from inferencesh_mcp.sandbox.faults import Garble, Status
 from tests.conftest import Upstream, Way
 from tests.conversations.legs import MEMORY, over
 from tests.conversations.test_faults import ASSISTANT, counted, judge, talking
-from tests.faults.hosts import peak_memory
+from tests.faults.weighing import peak_memory
 from tests.tools.test_chats import chat
 from tests.tools.test_runs import text_of, told
 
@@ -107,6 +107,7 @@ async def test_x09_a_line_without_measure_ends_the_stream_and_not_the_turn(
 
 @pytest.mark.parametrize("form", ["giant", "endless"])
 @over(Way("stdio", "2025"))
+@pytest.mark.usefixtures("fresh")
 async def test_x09_it_takes_no_memory(way: Way, environ: dict[str, str], upstream: Upstream, form: Any) -> None:
     """The process grows by less than three times the longest line that is read."""
     async with talking(way, environ) as client:

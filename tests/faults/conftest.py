@@ -17,8 +17,8 @@ from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.app import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import telling
-from tests.conftest import MODES, Upstream, Way, in_memory, over_http
-from tests.faults.hosts import LIMIT, NEAR, STDIO, Frame, Host, Hosted, command, overheard
+from tests.conftest import MODES, Upstream, Way, in_memory, on_stdio, over_http
+from tests.faults.hosts import LIMIT, NEAR, STDIO, Frame, Host, Hosted, overheard
 from tests.faults.proxy import Proxy, proxying
 
 HURRY = 50
@@ -62,7 +62,7 @@ def host(
             elif way.transport == "memory":
                 server = in_memory(build(Settings.from_environ(wanted), network=network))
             else:
-                server = stdio_client(command(wanted), errlog=log)
+                server = stdio_client(on_stdio(wanted), errlog=log)
             async with Client(overheard(server, frames), mode=MODES[way.era]) as client:
                 yield Host(
                     client,

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import functools
-import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client
 from mcp_types import CallToolResult
 
 from inferencesh_mcp.sandbox import Sandbox
@@ -112,11 +109,6 @@ class Host:
 Hosted = Callable[..., AbstractAsyncContextManager[Host]]
 
 
-def command(environ: dict[str, str]) -> StdioServerParameters:
-    path = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
-    return StdioServerParameters(command=sys.executable, args=["-m", "inferencesh_mcp"], env=path | environ)
-
-
 @asynccontextmanager
 async def overheard(transport: Any, frames: list[Frame]) -> AsyncIterator[Any]:
     """The same streams, with every message written down as it passes."""
@@ -206,10 +198,3 @@ def _equals_the_record(outcome: dict[str, Any], sandbox: Sandbox) -> None:
     assert 1 == len(tasks)
     if outcome["status"] == "completed":
         assert (tasks[0].status.name.lower(), tasks[0].output) == (outcome["status"], outcome.get("output")), "I-4"
-
-
-def peak_memory() -> int:
-    """Bytes that the server process in front of this test held at most."""
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text(encoding="ascii").split()
-    status = [Path(f"/proc/{pid}/status").read_text(encoding="utf-8") for pid in children]
-    return max(int(line.split()[1]) * 1024 for text in status for line in text.splitlines() if "VmHWM" in line)

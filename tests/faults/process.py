@@ -13,8 +13,7 @@ from typing import Any
 import anyio
 from anyio.abc import Process
 
-from tests.conftest import until
-from tests.faults.hosts import command
+from tests.conftest import on_stdio, until
 
 HELLO = {
     "protocolVersion": "2025-11-25",
@@ -88,7 +87,7 @@ async def piped(
     environ: dict[str, str], log: Path, *, reading: bool = True, arguments: tuple[str, ...] = ()
 ) -> AsyncIterator[Piped]:
     """Start a server, or Python with these arguments; it is killed with the block if it has not ended."""
-    wanted = command(environ)
+    wanted = on_stdio(environ)
     with log.open("wb") as stderr:
         process = await anyio.open_process(
             [wanted.command, *(arguments or wanted.args)],

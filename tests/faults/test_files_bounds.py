@@ -133,6 +133,7 @@ def packed(bomb: bytes, **more: str) -> Status:
 
 
 @linux
+@pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(
     ("way", "encoding"),
     [*product((PIPE, STDIO[0]), ("gzip", "identity, gzip")), (HTTP, "GZip"), (HTTP, "br")],
@@ -172,6 +173,7 @@ INTERIM = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * 1000
 
 
 @linux
+@pytest.mark.usefixtures("fresh")
 @over(*NEAR, STDIO[1])
 @pytest.mark.parametrize("raw", [HEADERS, ONE_LINE, INTERIM], ids=["2000 headers", "2 MB header", "1000 interim"])
 async def test_x20_a_head_that_does_not_end_is_cut_off(

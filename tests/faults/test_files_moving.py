@@ -315,6 +315,7 @@ async def test_x26_a_file_that_changes_on_its_way_is_not_used(
 
 
 @linux
+@pytest.mark.usefixtures("fresh")
 @over(*DISKS)
 @pytest.mark.parametrize("tool", ["file_upload", "app_run"])
 async def test_x27_leaving_amid_an_upload_ends_it(

@@ -16,7 +16,8 @@ from mcp_types import CallToolResult
 from inferencesh_mcp import api
 from inferencesh_mcp.sandbox.faults import Drop, FinAfter, Garble, RstAfter, Stall, Status, StayQueued
 from tests.conftest import Upstream, until
-from tests.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, judge, over, peak_memory, told
+from tests.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, judge, over, told
+from tests.faults.weighing import peak_memory
 
 pytestmark = pytest.mark.anyio
 STREAM = "/tasks/*/stream"
@@ -158,6 +159,7 @@ async def test_x09_a_line_without_measure_ends_the_stream_and_not_the_run(
 
 
 @over(STDIO[0])
+@pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize("form", ["giant", "endless"])
 async def test_x09_a_line_without_measure_takes_no_memory(host: Hosted, upstream: Upstream, form: Any) -> None:
     """The process grows by less than three times the longest line that is read (4 MiB)."""

@@ -15,7 +15,7 @@ from tests.conftest import Upstream, until
 from tests.faults.process import HELLO, Piped, piped
 from tests.threats.fuzzing import MALFORMED
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fresh")]
 LONG = {"seconds": 60, "steps": 60}
 Started = Callable[..., AbstractAsyncContextManager[Piped]]
 

@@ -35,8 +35,14 @@ def _told(process: Path, name: str) -> int:
 
 def server_of_mine() -> int:
     """The process that this one started last: the server of a test on stdio."""
+    assert os.environ.get("TEST_STDIO_START") == "fresh", "else it is a launcher: such a test uses the fixture `fresh`"
     children = (Path("/proc/self/task") / str(os.getpid()) / "children").read_text("utf-8").split()
     return int(children[-1])
+
+
+def peak_memory() -> int:
+    """Bytes that the same process held at most."""
+    return _told(Path(f"/proc/{server_of_mine()}"), "VmHWM")
 
 
 def open_files(pid: int | None = None) -> list[str]:

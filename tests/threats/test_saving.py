@@ -178,6 +178,7 @@ async def test_a_save_that_fails_half_way_says_what_it_saved(
 
 
 @linux
+@pytest.mark.usefixtures("fresh")
 async def test_a_large_file_streams_to_disk(connect: Connect, upstream: Upstream, folder: Path, way: Way) -> None:
     """Ninety-six mebibytes, and the server grows by a fraction of that."""
     pieces = [bytes([number]) * MIB for number in range(96)]

@@ -15,7 +15,7 @@ from mcp_types import CallToolResult
 from tests.conftest import KEY, WAYS, Connect, Upstream, Way
 from tests.tools.test_runs import run, told
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fresh")]
 PINNED = [Way("memory", "2026"), Way("stdio", "2025"), Way("http", "2026")]
 """Enough to meet each transport and each era; every test of pinned apps adds to it."""
 
