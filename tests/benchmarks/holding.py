@@ -1,16 +1,21 @@
-"""Two hundred live runs at once in one bridge, then a thousand: what each holds, and what an event costs on its way."""
+"""Two hundred live runs at once in one bridge, then a thousand: what each holds, what its start and its events cost; and what
+becomes of five hundred whose caller leaves."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import anyio
+import httpx2
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp import Client, StdioServerParameters
@@ -19,13 +24,28 @@ from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import KEY, children, cpu_seconds, environ, resident, sandbox
 
 FEW, MANY = 200, 1000
+STARTS = 100  # of them, at once
+STORM = 500  # runs that are left at once
 WARM = 20  # runs that end before: what a first run loads once is not what each run holds
 STEPS = 200  # a second, of all runs together: as many events of few runs as of many
 WINDOW = 10  # seconds in which CPU and events are counted
 LONG = 600  # seconds of a run that is still live when all has been measured
+PATIENCE = 30  # seconds after which a run that was left and still runs is lost
+CANCELLED = 12
 
 
 async def figures() -> list[Figure]:
+    async with _bridge() as (client, pid, http):
+        few, many = await _held(client, pid, http, FEW), await _held(client, pid, http, MANY)
+    async with _bridge() as (client, _, http):
+        return [*_told(few, FEW), *_told(many, MANY), *_together(few, many), *await _storm(client, http)]
+
+
+@asynccontextmanager
+async def _bridge() -> AsyncIterator[tuple[Client, int, httpx2.AsyncClient]]:
+    """A client of a warm bridge, its process, and the sandbox that it runs apps on."""
+    headers = {"authorization": f"Bearer {KEY}", "x-api-version": "2"}
+    limits = httpx2.Limits(max_connections=None)
     with sandbox() as url:
         before = children()
         settings = environ(
@@ -33,17 +53,20 @@ async def figures() -> list[Figure]:
             INFERENCE_MAX_CONCURRENT_RUNS="1000", INFERENCE_WAIT_SECONDS="300",
         )  # fmt: skip
         server = StdioServerParameters(command=sys.executable, args=["-m", "inferencesh_mcp"], env=settings)
-        async with Client(server, mode="legacy") as client:
+        async with (
+            Client(server, mode="legacy") as client,
+            httpx2.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=PATIENCE) as http,
+        ):
             (pid,) = children() - before
             async with _live(client, WARM, seconds=0.1):
                 pass
-            few, many = await _held(client, pid, url, FEW), await _held(client, pid, url, MANY)
-            return [*_told(few, FEW), *_told(many, MANY), *_together(few, many)]
+            yield client, pid, http
 
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """What some live runs cost: bytes of each and in all, and milliseconds of CPU an event; the same of bare streams."""
+    """What some live runs cost: bytes of each and in all, and milliseconds of CPU of an event, the same of bare streams; and
+    of a start, when none was live and when nearly all were."""
 
     each: float
     in_all: int
@@ -52,15 +75,34 @@ class Held:
     bare_event: float
     events: float
     """A second."""
+    first_start: float
+    last_start: float
 
 
-async def _held(client: Client, pid: int, url: str, runs: int) -> Held:
-    idle = resident(pid)
-    async with _live(client, runs, seconds=LONG) as tasks:
-        while len(tasks) < runs:
+@dataclass
+class Live:
+    """Runs, as their host is told of them: by its own number of each, the task ids of those that run."""
+
+    tasks: dict[int, str] = field(default_factory=dict[int, str])
+    stepped: set[int] = field(default_factory=set[int])
+    """Those that have told of a step."""
+
+
+async def _held(client: Client, pid: int, http: httpx2.AsyncClient, runs: int) -> Held:
+    idle, parts, starts = resident(pid), list[Live](), list[float]()
+    async with AsyncExitStack() as stack:
+        for _ in range(runs // STARTS):
+            used = cpu_seconds(pid)
+            live = await stack.enter_async_context(_live(client, STARTS, seconds=LONG, of=runs))
+            while len(live.tasks) < STARTS:
+                await anyio.sleep(0.02)
+            starts.append(cpu_seconds(pid) - used)
+            parts.append(live)
+        while sum(len(live.stepped) for live in parts) < runs:
             await anyio.sleep(0.1)
         in_all = resident(pid)
-        async with _following(url, list(tasks.values())) as (follower, bare, lines):
+        tasks = [task for live in parts for task in live.tasks.values()]
+        async with _following(str(http.base_url), tasks) as (follower, bare, lines):
             before, bare_before, lines_before = cpu_seconds(pid), cpu_seconds(follower), lines()
             await anyio.sleep(WINDOW)
             used, bare_used, events = (
@@ -68,9 +110,11 @@ async def _held(client: Client, pid: int, url: str, runs: int) -> Held:
                 cpu_seconds(follower) - bare_before,
                 lines() - lines_before,
             )
+    await _cancelled(http, tasks)  # what is measured next begins with none
     return Held(
         each=(in_all - idle) / runs, in_all=in_all, event=used / events * 1000,
         bare_each=bare / runs, bare_event=bare_used / events * 1000, events=events / WINDOW,
+        first_start=starts[0] / STARTS * 1000, last_start=starts[-1] / STARTS * 1000,
     )  # fmt: skip
 
 
@@ -98,28 +142,84 @@ def _together(few: Held, many: Held) -> list[Figure]:
             name=f"memory in all at {MANY} runs", value=many.in_all / 2**20, unit="MiB", base=few.in_all / 2**20,
             base_name=f"at {FEW} runs", aim=256,
         ),
+        Figure(
+            name=f"CPU of a start at {MANY} runs", value=many.last_start, unit="ms", base=many.first_start,
+            base_name=f"of the first {STARTS}", aim=10,
+            note=f"of the last {STARTS}, with what the events of the others cost in the meantime",
+        ),
     ]  # fmt: skip
 
 
+async def _storm(client: Client, http: httpx2.AsyncClient) -> list[Figure]:
+    """Leave many runs at once, as a host does that is told to stop; and cancel as many by hand."""
+    async with _live(client, STORM, seconds=LONG) as live:
+        while len(live.tasks) < STORM:
+            await anyio.sleep(0.1)
+        began = time.time()
+    ours = await _cancelled(http, live.tasks.values(), began)
+    tasks = [await _started(http) for _ in range(STORM)]
+    began = time.time()
+    async with anyio.create_task_group() as group:
+        for task in tasks:
+            group.start_soon(http.post, f"/tasks/{task}/cancel")
+    by_hand = await _cancelled(http, tasks, began)
+    return [
+        Figure(
+            name=f"{STORM} runs left at once", value=max(ours), unit="s", base=max(by_hand),
+            base_name="cancelled by httpx2", aim=5, note="until the API has cancelled the last of them",
+        ),
+        Figure(
+            name="of them not cancelled", value=STORM - len(ours), unit="", base=STORM, base_name="left", aim=0, exact=True,
+        ),
+    ]  # fmt: skip
+
+
+async def _started(http: httpx2.AsyncClient) -> str:
+    answer = await http.post("/apps/run", json={"app": "sandbox/slow", "input": _slow(STORM, LONG)})
+    return str(answer.raise_for_status().json()["id"])
+
+
+async def _cancelled(http: httpx2.AsyncClient, tasks: Iterable[str], began: float = 0.0) -> list[float]:
+    """Seconds after which each was cancelled, as the API tells the time of it; a lost one has none."""
+    took: dict[str, float] = {}
+    open_ones, end = set(tasks), time.time() + PATIENCE
+    while open_ones and time.time() < end:
+        await anyio.sleep(1)  # to ask is work for the API, which has enough of it
+        for task in list(open_ones):
+            told = (await http.get(f"/tasks/{task}/status")).raise_for_status().json()
+            if told["status"] == CANCELLED:
+                took[task] = datetime.fromisoformat(told["updated_at"]).timestamp() - began
+                open_ones.remove(task)
+    return list(took.values())
+
+
 @asynccontextmanager
-async def _live(client: Client, runs: int, *, seconds: float) -> AsyncIterator[dict[int, str]]:
-    """Start runs, all at once; yields the task ids of those that told of a step. Long ones are cancelled in the end."""
-    tasks: dict[int, str] = {}
+async def _live(client: Client, runs: int, *, seconds: float, of: int = 0) -> AsyncIterator[Live]:
+    """Start runs, all at once, which step as `of` so many are to; long ones are left in the end."""
+    live = Live()
 
     async def run(number: int) -> None:
         async def hear(_progress: float, _total: float | None, message: str | None) -> None:
-            if found := re.search(r"task (\w+) · step", message or ""):
-                tasks[number] = found[1]
+            if found := re.search(r"running .* task (\w+)(?: · (step))?", message or ""):
+                live.tasks[number] = found[1]
+                if found[2]:
+                    live.stepped.add(number)
 
-        given = {"seconds": seconds, "steps": max(1, int(seconds * STEPS / runs))}
-        await client.call_tool("app_run", {"app": "sandbox/slow", "input": given}, progress_callback=hear)
+        told = {"app": "sandbox/slow", "input": _slow(of or runs, seconds)}
+        result = await client.call_tool("app_run", told, progress_callback=hear)
+        assert not result.is_error, result
 
     async with anyio.create_task_group() as group:
         for number in range(runs):
             group.start_soon(run, number)
-        yield tasks
+        yield live
         if seconds >= LONG:
             group.cancel_scope.cancel()
+
+
+def _slow(runs: int, seconds: float) -> dict[str, Any]:
+    """What a run is given that is one of so many."""
+    return {"seconds": seconds, "steps": max(1, int(seconds * STEPS / runs))}
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,15 +10,34 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 KEY = "inf_benchmark"
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+# How most hosts still begin.
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "benchmark", "version": "0"},
+    },
+}
+INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
 
 def environ(**settings: str) -> dict[str, str]:
     """What a host hands to a server: little of its own environment, and our settings."""
     kept = ("PATH", "HOME", "SYSTEMROOT", "PYTHONPATH")
     return {name: os.environ[name] for name in kept if name in os.environ} | settings
+
+
+def lines(*messages: Any) -> bytes:
+    """Messages as they go over a pipe."""
+    return b"".join(json.dumps(message).encode() + b"\n" for message in messages)
 
 
 @contextmanager

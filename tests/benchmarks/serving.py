@@ -1,4 +1,5 @@
-"""The HTTP face under load: the same call, of the same thing, as a bare server of one tool; and what a caller leaves behind."""
+"""The HTTP face under load: the same call, of the same thing, as a bare server of one tool; what a caller leaves behind; and what
+one caller's thousand live runs are to another."""
 
 from __future__ import annotations
 
@@ -8,13 +9,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import anyio
 import httpx2
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import KEY, cpu_seconds, environ, resident, sandbox
@@ -24,6 +27,9 @@ AT_ONCE = 8
 CALLS = 400  # of each round
 ROUNDS = 5  # of each server, in turns
 CALLERS = 300  # each with a key and a connection of its own
+CROWD = 1000  # live runs of one caller
+LONG = 600  # seconds that each of them takes
+STEPS = 120  # of each, in that time: together 400 events a second
 
 
 @dataclass
@@ -47,6 +53,7 @@ async def figures() -> list[Figure]:
             for server in (ours, bare):
                 await _round(server, task)
         memory = {server.url: await _memory(server, task) for server in (ours, bare)}
+        beside = await _beside(url, task)
     return [
         Figure(
             name=f"time of a call, {AT_ONCE} at once", value=1000 / _rate(ours), unit="ms", base=1000 / _rate(bare),
@@ -60,6 +67,7 @@ async def figures() -> list[Figure]:
                base_name="a bare tool", aim=1.3, by_ratio=True),
         Figure(name=f"memory of one of {CALLERS} callers", value=memory[ours.url], unit="KiB", base=memory[bare.url],
                base_name="a bare tool", aim=64, note="each with a key and an open connection of its own"),
+        *beside,
     ]  # fmt: skip
 
 
@@ -96,18 +104,22 @@ def _server(command: list[str], **settings: str) -> Iterator[Server]:
             process.terminate()
 
 
-def _request(task: str, key: str) -> tuple[dict[str, str], bytes]:
+def _request(tool: str, key: str, progress: str = "", **arguments: Any) -> tuple[dict[str, str], bytes]:
     headers = {
         "accept": "application/json, text/event-stream", "content-type": "application/json",
-        "mcp-protocol-version": VERSION, "mcp-method": "tools/call", "mcp-name": "task_get", "authorization": f"Bearer {key}",
+        "mcp-protocol-version": VERSION, "mcp-method": "tools/call", "mcp-name": tool, "authorization": f"Bearer {key}",
     }  # fmt: skip
-    meta = {"io.modelcontextprotocol/protocolVersion": VERSION, "io.modelcontextprotocol/clientCapabilities": {}}
-    params = {"name": "task_get", "arguments": {"task_id": task}, "_meta": meta}
+    meta: dict[str, Any] = {
+        "io.modelcontextprotocol/protocolVersion": VERSION, "io.modelcontextprotocol/clientCapabilities": {},
+    }  # fmt: skip
+    if progress:
+        meta["progressToken"] = progress
+    params = {"name": tool, "arguments": arguments, "_meta": meta}
     return headers, json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
 
 
 async def _round(server: Server, task: str) -> None:
-    headers, message = _request(task, KEY)
+    headers, message = _request("task_get", KEY, task_id=task)
     left = iter(range(CALLS))
 
     async def caller() -> None:
@@ -126,6 +138,79 @@ async def _round(server: Server, task: str) -> None:
     server.cpu.append((cpu_seconds(server.pid) - used) / CALLS)
 
 
+async def _beside(url: str, task: str) -> list[Figure]:
+    """What a caller notices of another one who has all the runs that a server takes."""
+    settings = {
+        "INFERENCE_BASE_URL": url, "INFERENCE_LOG_LEVEL": "ERROR", "INFERENCE_WAIT_SECONDS": str(LONG),
+        "INFERENCE_MAX_CONCURRENT_RUNS": str(CROWD), "INFERENCE_MAX_STREAMS": str(CROWD),
+        "INFERENCE_MAX_CONNECTIONS": str(CROWD + 10),
+    }  # fmt: skip
+    with _server(["-m", "inferencesh_mcp", "http", "--port", "0"], **settings) as server:
+        await _one_by_one(server, url, task)  # not counted
+        idle = await _one_by_one(server, url, task)
+        async with _crowd(server):
+            await _one_by_one(server, url, task)  # nor this
+            busy = await _one_by_one(server, url, task)
+    at_idle, p95, api = (_p95(times) * 1000 for times in (idle.waits, busy.waits, busy.bare))
+    return [
+        Figure(
+            name=f"p95 beside {CROWD} runs of another", value=p95, unit="ms", base=at_idle,
+            base_name="beside none", aim=max(50, 10 * at_idle),
+            note=f"one call after the other; what it reads of the API took {api:.0f} ms itself meanwhile",
+        ),
+        Figure(
+            name="of these calls refused", value=idle.refused + busy.refused, unit="", base=len(busy.waits), base_name="calls",
+            aim=0, exact=True,
+        ),
+    ]  # fmt: skip
+
+
+@dataclass
+class Turns:
+    """Calls of one caller, one by one, and as many reads of the same by `httpx2`, in turns: seconds of each."""
+
+    waits: list[float] = field(default_factory=list[float])
+    bare: list[float] = field(default_factory=list[float])
+    refused: int = 0
+
+
+async def _one_by_one(server: Server, url: str, task: str) -> Turns:
+    headers, message = _request("task_get", KEY, task_id=task)
+    turns = Turns()
+    async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
+        for _ in range(CALLS):
+            began = time.perf_counter()
+            answer = await http.post(server.url, content=message)
+            answered = time.perf_counter()
+            await http.get(f"{url}/tasks/{task}")
+            turns.waits.append(answered - began)
+            turns.bare.append(time.perf_counter() - answered)
+            turns.refused += answer.status_code != 200 or answer.json()["result"].get("isError") is True
+    return turns
+
+
+@asynccontextmanager
+async def _crowd(server: Server) -> AsyncIterator[None]:
+    """Another caller, in a process of its own, whose runs are all live."""
+    run = {"app": "sandbox/slow", "input": {"seconds": LONG, "steps": STEPS}}
+    headers, message = _request("app_run", f"{KEY}_crowd", "crowd", **run)
+    told = {"url": server.url, "headers": headers, "message": message.decode(), "runs": CROWD}
+    command = [sys.executable, str(Path(__file__).with_name("crowd.py"))]
+    async with await anyio.open_process(command, stderr=None, env=environ()) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        await process.stdin.send(json.dumps(told).encode() + b"\n")
+        said = BufferedByteReceiveStream(process.stdout)
+        for _ in range(CROWD):
+            await said.receive_until(b"\n", 100)
+        yield
+        process.terminate()
+
+
+def _p95(waits: list[float]) -> float:
+    return statistics.quantiles(waits, n=100)[94]
+
+
 async def _memory(server: Server, task: str) -> float:
     """KiB that one more caller costs while connected: most is the connection, the rest is what is kept about a caller."""
     idle = resident(server.pid)
@@ -133,7 +218,7 @@ async def _memory(server: Server, task: str) -> float:
     clients = [httpx2.AsyncClient(limits=limits, verify=False) for _ in range(CALLERS)]
     try:
         for number, http in enumerate(clients):
-            headers, message = _request(task, f"{KEY}_{number}")
+            headers, message = _request("task_get", f"{KEY}_{number}", task_id=task)
             await http.post(server.url, headers=headers, content=message)
         return (resident(server.pid) - idle) / CALLERS / 1024
     finally:

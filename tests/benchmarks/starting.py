@@ -14,7 +14,7 @@ from typing import Any
 
 import inferencesh_mcp
 from tests.benchmarks.figures import Figure
-from tests.benchmarks.processes import environ
+from tests.benchmarks.processes import INITIALIZE, INITIALIZED, environ, lines
 from tests.test_contract import MOST_BYTES
 
 PACKAGE = Path(inferencesh_mcp.__file__).parent
@@ -22,17 +22,6 @@ PAIRS = 16
 BARE = [sys.executable, str(Path(__file__).with_name("bare.py"))]
 BRIDGE = [sys.executable, "-m", "inferencesh_mcp"]
 
-_INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "benchmark", "version": "0"},
-    },
-}
-_INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 _LIST = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
 
 # What a start does after its imports, without the rest of the process.
@@ -88,19 +77,15 @@ def _started(command: list[str]) -> tuple[float, Any]:
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(_lines(_INITIALIZE))
+        process.stdin.write(lines(INITIALIZE))
         process.stdin.flush()
         process.stdout.readline()
-        process.stdin.write(_lines(_INITIALIZED, _LIST))
+        process.stdin.write(lines(INITIALIZED, _LIST))
         process.stdin.flush()
         answer = json.loads(process.stdout.readline())
         took = time.perf_counter() - began
         process.stdin.close()
     return took, answer["result"]["tools"]
-
-
-def _lines(*messages: Any) -> bytes:
-    return b"".join(json.dumps(message).encode() + b"\n" for message in messages)
 
 
 def _spent() -> str:
