@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
+from inferencesh_mcp.sandbox.faults import RstAfter, Status, Swallow, Twice
 from inferencesh_mcp.tools.fitting import tokens
 from inferencesh_mcp.tools.showing import DATA
 from tests.conftest import WAYS, Connect, Upstream, until
@@ -162,6 +164,46 @@ async def test_cancelling_stops_what_runs_and_starts_no_more(connect: Connect, u
                 await anyio.sleep(0.01)
 
     assert 2 == len(upstream.sandbox.ledger.starts) == len(upstream.sandbox.ledger.cancels)
+
+
+async def left(client: Client, upstream: Upstream, tasks: int) -> list[str]:
+    """Ask for two runs, one after the other, and leave once so many tasks were made: their ids."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(functools.partial(many, client, "sandbox/slow", [{"seconds": 30}] * 2, max_concurrency=1))
+        await until(lambda: len(upstream.sandbox.ledger.starts) == tasks)
+        group.cancel_scope.cancel()
+    return [start.task_id for start in upstream.sandbox.ledger.starts]
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_a_run_that_could_not_be_followed_is_cancelled_with_its_batch(
+    connect: Connect, upstream: Upstream
+) -> None:
+    """It still runs, and the host leaves before it is told of the failure, and of the task."""
+    upstream.sandbox.faults.add(RstAfter(lines=1), path="/tasks/*/stream")
+    upstream.sandbox.faults.add(Status(code=401, error="unauthorized"), method="GET", path="/tasks/*")
+    async with connect() as client:
+        made = await left(client, upstream, 2)
+        await until(lambda: len(upstream.sandbox.ledger.cancels) == 2)
+
+    assert set(made) == {cancel.task_id for cancel in upstream.sandbox.ledger.cancels}
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_a_run_that_may_be_either_of_two_is_in_the_log_when_its_batch_is_left(
+    connect: Connect, upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The host leaves before it is told of the two, and nobody can tell which to cancel (I-2)."""
+    upstream.sandbox.faults.add(Swallow(), path="/apps/run")
+    upstream.sandbox.faults.add(Twice(), path="/apps/run")
+    async with connect() as client:
+        first, second, third = await left(client, upstream, 3)
+        await until(lambda: "a run of sandbox/slow may go on without its caller" in caplog.text)
+
+    (told,) = [line for line in caplog.messages if "may go on without its caller" in line]
+    assert first in told
+    assert second in told
+    assert [third] == [cancel.task_id for cancel in upstream.sandbox.ledger.cancels]
 
 
 async def test_two_hundred_outcomes_fit_one_answer(connect: Connect) -> None:

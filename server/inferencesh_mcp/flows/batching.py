@@ -12,7 +12,7 @@ import anyio
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.errors import InferenceError, InvalidInput, WaitError
 from inferencesh_mcp.flows import Counting, Moving
-from inferencesh_mcp.flows.leaving import leave_task
+from inferencesh_mcp.flows.leaving import leave_run, leave_task, leave_unknown
 from inferencesh_mcp.flows.preparing import checked
 from inferencesh_mcp.flows.running import Ran, run_in_place
 
@@ -90,6 +90,7 @@ class _Batch:
     def __init__(self, caller: Caller, wanted: Sequence[Wanted], report: Report, *, end: float, follow: bool) -> None:
         self.ends: list[End] = [Skipped()] * len(wanted)
         self._caller = caller
+        self._app = str(wanted[0].app)
         self._coming = iter(enumerate(wanted))
         self._report = report
         self._total = len(wanted)
@@ -121,12 +122,19 @@ class _Batch:
                 await self.work()
 
     async def leave(self) -> None:
-        """The caller left before they were told: those that were handed over run for nobody either."""
+        """The caller left before they were told: what was to be handed over, or could not be followed, runs for nobody."""
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as group:
                 for end in self.ends:
-                    if isinstance(end, Ran):
-                        group.start_soon(leave_task, self._caller, end.task)
+                    match end:
+                        case Ran():
+                            group.start_soon(leave_task, self._caller, end.task)
+                        case InferenceError(task_id=str() as task_id):
+                            group.start_soon(leave_run, self._caller, task_id)
+                        case InferenceError(outcome="unknown"):
+                            leave_unknown(self._app, end.candidates)
+                        case _:
+                            pass
 
     def _heard(self, state: State | None) -> None:
         latest = state if isinstance(state, Task | Moving) else None

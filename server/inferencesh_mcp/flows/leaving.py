@@ -10,7 +10,7 @@ import anyio
 from inferencesh_mcp.errors import Conflict, InferenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterable
 
     from inferencesh_mcp.api.models import Task
     from inferencesh_mcp.flows import Caller
@@ -22,11 +22,22 @@ logger = logging.getLogger(__name__)
 
 async def leave_task(caller: Caller, task: Task) -> None:
     """Cancel a task, or let it go on where the operator wants that."""
-    what = f"task {task.id}"
     if task.ended:
-        logger.info("%s had ended when its caller left", what)
-    elif _stops(caller, what):
-        await _stopped(what, "cancelled", caller.api.cancel(task.id))
+        logger.info("task %s had ended when its caller left", task.id)
+    else:
+        await leave_run(caller, task.id)
+
+
+async def leave_run(caller: Caller, task_id: str) -> None:
+    """The same of a task of which no more is known than its id."""
+    if _stops(caller, f"task {task_id}"):
+        await _stopped(f"task {task_id}", "cancelled", caller.api.cancel(task_id))
+
+
+def leave_unknown(app: str, candidates: Iterable[str]) -> None:
+    """Name the tasks that a run may be: which of them to cancel, nobody can tell."""
+    told = ", ".join(candidates) or "none that is listed yet"
+    logger.error("a run of %s may go on without its caller; it may be: %s", app, told)
 
 
 async def leave_chat(caller: Caller, chat_id: str) -> None:

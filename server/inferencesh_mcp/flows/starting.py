@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from inferencesh_mcp.errors import InferenceError, OutcomeUnknown, RateLimited, Unavailable
-from inferencesh_mcp.flows.leaving import leave_task
+from inferencesh_mcp.flows.leaving import leave_task, leave_unknown
 from inferencesh_mcp.flows.remembering import Remembered
 from inferencesh_mcp.flows.stopping import Stopping
 
@@ -185,8 +185,7 @@ async def _left(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeU
     if len(found) == 1 and not caller.live.asked(caller.principal, _what(request, app_id)):
         await leave_task(caller, found[0])
         return
-    told = ", ".join(task.id for task in found) or "none that is listed yet"
-    logger.error("a run of %s may go on without its caller; it may be: %s", request.app, told)
+    leave_unknown(request.app, [task.id for task in found])
 
 
 async def _candidates(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeUnknown) -> list[Task]:
