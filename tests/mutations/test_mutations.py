@@ -15,11 +15,14 @@ def test_every_invariant_has_one() -> None:
 
 
 @pytest.mark.parametrize("mutation", ALL, ids=lambda mutation: f"{mutation.invariant} {mutation.file}")
-def test_it_fits_the_code_and_its_test_is_a_proof(mutation: Mutation) -> None:
-    """The one place it changes is there, what comes of it is Python, and its test is where the page of proofs says."""
+def test_it_fits_the_code_and_its_test_is_a_proof(mutation: Mutation, request: pytest.FixtureRequest) -> None:
+    """The one place it changes is there, what comes of it is Python, and its test is there, in the way that is
+    named, and where the page of proofs says."""
     code = (TESTS.parent / PACKAGE / mutation.file).read_text("utf-8")
     file, _, name = mutation.test.partition("[")[0].partition("::")
 
     compile(mutation.applied(code), mutation.file, "exec")
     assert f"def {name}(" in (TESTS / file).read_text("utf-8")
     assert f"`{file}" in LINES[mutation.invariant]
+    known = [item.nodeid for item in request.session.items if item.nodeid.startswith(f"tests/{file}::{name}")]
+    assert not known or f"tests/{mutation.test}" in known, "it is not tried in this way"
