@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from inferencesh_mcp.sandbox.apps import APPS
@@ -11,6 +12,8 @@ from inferencesh_mcp.sandbox.naming import short
 from inferencesh_mcp.sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from inferencesh_mcp.sandbox.apps.kinds import App, Function
 
 _MADE = "2026-01-02T03:04:05Z"
@@ -81,9 +84,9 @@ def version_told(app: App, version_id: str) -> Json:
         "updated_at": _MADE,
         "metadata": {},
         "repository": "",
-        "setup_schema": app.setup.model_json_schema() if app.setup else None,
-        "input_schema": default.given.model_json_schema(),
-        "output_schema": default.made.model_json_schema(),
+        "setup_schema": _schema(app.setup) if app.setup else None,
+        "input_schema": _schema(default.given),
+        "output_schema": _schema(default.made),
         "functions": {one.name: _function_told(one) for one in app.functions},
         "default_function": app.default_function,
         "variants": {"default": {"name": "default", "order": 0, "resources": _RESOURCES, "env": {}, "python": "3.11"}},
@@ -99,11 +102,17 @@ def _function_told(function: Function) -> Json:
     return {
         "name": function.name,
         "description": function.description,
-        "input_schema": function.given.model_json_schema(),
-        "output_schema": function.made.model_json_schema(),
+        "input_schema": _schema(function.given),
+        "output_schema": _schema(function.made),
         "capabilities": [],
         "kind": "stream" if function.streams else "run",
     }
+
+
+@cache
+def _schema(model: type[BaseModel]) -> Json:
+    """Written once: every run of an app begins with a look at it."""
+    return model.model_json_schema()
 
 
 def _required(app: App, kind: str) -> list[Json]:

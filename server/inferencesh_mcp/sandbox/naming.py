@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def fresh_id(now: datetime) -> str:
     return _spelled(int(now.timestamp() * 1000) << 80 | secrets.randbits(80), _ID_LENGTH)
 
 
+@lru_cache(maxsize=4096)  # the same few names, in everything that is told
 def lasting_id(name: str) -> str:
     """Make the id that belongs to a name: the same in every sandbox."""
     return _spelled(int.from_bytes(hashlib.sha256(name.encode()).digest()[:16]), _ID_LENGTH)
