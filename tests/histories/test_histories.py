@@ -18,7 +18,7 @@ CHUNKS, EACH = 40, 5
 """Histories are told a few to a test, so that the workers share them evenly."""
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def lean() -> Iterator[None]:
     """What is loaded stays: to look it through for garbage again and again takes a tenth of the time."""
     gc.collect()
