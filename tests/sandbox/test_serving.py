@@ -60,6 +60,18 @@ async def test_it_stops_soon_though_a_stream_is_open_and_a_request_is_held(caplo
     assert caplog.messages == []  # uvicorn says so when it has to cancel what would not end
 
 
+def test_it_ends_in_silence_when_it_is_cancelled(caplog):
+    async def cancelled():
+        with anyio.CancelScope() as scope:
+            async with serving(Sandbox()):
+                scope.cancel()
+                await anyio.sleep_forever()
+
+    anyio.run(cancelled)  # a task that is left then is cancelled with the loop, and says so
+
+    assert caplog.messages == []
+
+
 async def test_it_leaves_signals_alone():
     before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
 

@@ -27,7 +27,7 @@ async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -
     server = Guest(_config(sandbox))
     with _ungrouped():
         async with anyio.create_task_group() as group:
-            group.start_soon(server.serve, [listening])
+            group.start_soon(_served, server, listening)
             await server.accepts.wait()
             try:
                 yield _url(host, listening)
@@ -37,6 +37,12 @@ async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -
                     await anyio.lowlevel.checkpoint()
                     sandbox.app.close()
                     server.leave()
+
+
+async def _served(server: Guest, listening: socket.socket) -> None:
+    """Serve until the guest is told to leave: who is cancelled with the block leaves uvicorn's own task to die with a traceback."""
+    with anyio.CancelScope(shield=True):
+        await server.serve([listening])
 
 
 @contextmanager
