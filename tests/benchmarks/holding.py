@@ -1,5 +1,6 @@
-"""Two hundred live runs at once in one bridge, then a thousand: what each holds, what its start and its events cost; and what
-becomes of five hundred whose caller leaves."""
+"""Two hundred live runs at once in one bridge, then a thousand: what each holds, and what an event costs on its way. In another
+bridge a thousand that say nothing: what a start costs, and what becomes of five hundred that are left in one moment.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import anyio
 import httpx2
-from anyio.abc import Process
+from anyio.abc import Process, TaskGroup
 from anyio.streams.buffered import BufferedByteReceiveStream
 from mcp import Client, StdioServerParameters
 
@@ -24,7 +25,7 @@ from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import KEY, children, cpu_seconds, environ, resident, sandbox
 
 FEW, MANY = 200, 1000
-STARTS = 100  # of them, at once
+STARTS = 100  # runs whose start is measured, together: the first, and the last of many
 STORM = 500  # runs that are left at once
 WARM = 20  # runs that end before: what a first run loads once is not what each run holds
 STEPS = 200  # a second, of all runs together: as many events of few runs as of many
@@ -37,8 +38,8 @@ CANCELLED = 12
 async def figures() -> list[Figure]:
     async with _bridge() as (client, pid, http):
         few, many = await _held(client, pid, http, FEW), await _held(client, pid, http, MANY)
-    async with _bridge() as (client, _, http):
-        return [*_told(few, FEW), *_told(many, MANY), *_together(few, many), *await _storm(client, http)]
+    async with _bridge() as (client, pid, http):
+        return [*_told(few, FEW), *_told(many, MANY), *_together(few, many), *await _begun_and_left(client, pid, http)]
 
 
 @asynccontextmanager
@@ -58,15 +59,14 @@ async def _bridge() -> AsyncIterator[tuple[Client, int, httpx2.AsyncClient]]:
             httpx2.AsyncClient(base_url=url, headers=headers, limits=limits, timeout=PATIENCE) as http,
         ):
             (pid,) = children() - before
-            async with _live(client, WARM, seconds=0.1):
-                pass
+            async with _live(client, seconds=0.1, steps=1) as live:
+                live.start(WARM)
             yield client, pid, http
 
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """What some live runs cost: bytes of each and in all, and milliseconds of CPU of an event, the same of bare streams; and
-    of a start, when none was live and when nearly all were."""
+    """What some live runs cost: bytes of each and in all, and milliseconds of CPU an event; the same of bare streams."""
 
     each: float
     in_all: int
@@ -75,34 +75,62 @@ class Held:
     bare_event: float
     events: float
     """A second."""
-    first_start: float
-    last_start: float
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Live:
-    """Runs, as their host is told of them: by its own number of each, the task ids of those that run."""
+    """Runs of one client, as it is told of them."""
 
+    client: Client
+    group: TaskGroup
+    given: dict[str, Any]
+    started: int = 0
     tasks: dict[int, str] = field(default_factory=dict[int, str])
+    """Of those that run, by their number: the id."""
     stepped: set[int] = field(default_factory=set[int])
     """Those that have told of a step."""
 
+    def start(self, runs: int) -> None:
+        """Start so many more, all at once."""
+        for number in range(self.started, self.started + runs):
+            self.group.start_soon(self._run, number)
+        self.started += runs
+
+    async def running(self) -> None:
+        """Wait until all of them run."""
+        while len(self.tasks) < self.started:
+            await anyio.sleep(0.02)
+
+    async def _run(self, number: int) -> None:
+        async def hear(_progress: float, _total: float | None, message: str | None) -> None:
+            if found := re.search(r"running .* task (\w+)(?: · (step))?", message or ""):
+                self.tasks[number] = found[1]
+                if found[2]:
+                    self.stepped.add(number)
+
+        told = {"app": "sandbox/slow", "input": self.given}
+        result = await self.client.call_tool("app_run", told, progress_callback=hear)
+        assert not result.is_error, result
+
+
+@asynccontextmanager
+async def _live(client: Client, *, seconds: float, steps: int) -> AsyncIterator[Live]:
+    """Runs that are started in this block, and take so long. Long ones are left at its end, all at once."""
+    async with anyio.create_task_group() as group:
+        yield Live(client=client, group=group, given={"seconds": seconds, "steps": steps})
+        if seconds >= LONG:
+            group.cancel_scope.cancel()
+
 
 async def _held(client: Client, pid: int, http: httpx2.AsyncClient, runs: int) -> Held:
-    idle, parts, starts = resident(pid), list[Live](), list[float]()
-    async with AsyncExitStack() as stack:
-        for _ in range(runs // STARTS):
-            used = cpu_seconds(pid)
-            live = await stack.enter_async_context(_live(client, STARTS, seconds=LONG, of=runs))
-            while len(live.tasks) < STARTS:
-                await anyio.sleep(0.02)
-            starts.append(cpu_seconds(pid) - used)
-            parts.append(live)
-        while sum(len(live.stepped) for live in parts) < runs:
+    idle = resident(pid)
+    async with _live(client, seconds=LONG, steps=LONG * STEPS // runs) as live:
+        live.start(runs)
+        await live.running()
+        while len(live.stepped) < runs:
             await anyio.sleep(0.1)
         in_all = resident(pid)
-        tasks = [task for live in parts for task in live.tasks.values()]
-        async with _following(str(http.base_url), tasks) as (follower, bare, lines):
+        async with _following(str(http.base_url), list(live.tasks.values())) as (follower, bare, lines):
             before, bare_before, lines_before = cpu_seconds(pid), cpu_seconds(follower), lines()
             await anyio.sleep(WINDOW)
             used, bare_used, events = (
@@ -110,11 +138,10 @@ async def _held(client: Client, pid: int, http: httpx2.AsyncClient, runs: int) -
                 cpu_seconds(follower) - bare_before,
                 lines() - lines_before,
             )
-    await _cancelled(http, tasks)  # what is measured next begins with none
+    await _cancelled(http, live.tasks.values())  # what is measured next begins with none
     return Held(
         each=(in_all - idle) / runs, in_all=in_all, event=used / events * 1000,
         bare_each=bare / runs, bare_event=bare_used / events * 1000, events=events / WINDOW,
-        first_start=starts[0] / STARTS * 1000, last_start=starts[-1] / STARTS * 1000,
     )  # fmt: skip
 
 
@@ -142,28 +169,33 @@ def _together(few: Held, many: Held) -> list[Figure]:
             name=f"memory in all at {MANY} runs", value=many.in_all / 2**20, unit="MiB", base=few.in_all / 2**20,
             base_name=f"at {FEW} runs", aim=256,
         ),
-        Figure(
-            name=f"CPU of a start at {MANY} runs", value=many.last_start, unit="ms", base=many.first_start,
-            base_name=f"of the first {STARTS}", aim=10,
-            note=f"of the last {STARTS}, with what the events of the others cost in the meantime",
-        ),
     ]  # fmt: skip
 
 
-async def _storm(client: Client, http: httpx2.AsyncClient) -> list[Figure]:
-    """Leave many runs at once, as a host does that is told to stop; and cancel as many by hand."""
-    async with _live(client, STORM, seconds=LONG) as live:
-        while len(live.tasks) < STORM:
-            await anyio.sleep(0.1)
+async def _begun_and_left(client: Client, pid: int, http: httpx2.AsyncClient) -> list[Figure]:
+    """What a start costs when nothing is live and when nearly all is; then leave many at once, as a host does that is told
+    to stop, and cancel as many by hand."""
+    async with _live(client, seconds=LONG, steps=1) as others:
+        first = await _cpu_of_starts(others, pid)
+        others.start(MANY - STORM - STARTS)
+        await others.running()
+        async with _live(client, seconds=LONG, steps=1) as live:
+            live.start(STORM - STARTS)
+            await live.running()
+            last = await _cpu_of_starts(live, pid)
+            began = time.time()
+        ours = await _cancelled(http, live.tasks.values(), began)
+        tasks = [await _started(http) for _ in range(STORM)]
         began = time.time()
-    ours = await _cancelled(http, live.tasks.values(), began)
-    tasks = [await _started(http) for _ in range(STORM)]
-    began = time.time()
-    async with anyio.create_task_group() as group:
-        for task in tasks:
-            group.start_soon(http.post, f"/tasks/{task}/cancel")
-    by_hand = await _cancelled(http, tasks, began)
+        async with anyio.create_task_group() as group:
+            for task in tasks:
+                group.start_soon(http.post, f"/tasks/{task}/cancel")
+        by_hand = await _cancelled(http, tasks, began)
     return [
+        Figure(
+            name=f"CPU of a start at {MANY} runs", value=last, unit="ms", base=first, base_name=f"of the first {STARTS}",
+            aim=10, note=f"of the last {STARTS}, until the host is told that they run",
+        ),
         Figure(
             name=f"{STORM} runs left at once", value=max(ours), unit="s", base=max(by_hand),
             base_name="cancelled by httpx2", aim=5, note="until the API has cancelled the last of them",
@@ -174,8 +206,16 @@ async def _storm(client: Client, http: httpx2.AsyncClient) -> list[Figure]:
     ]  # fmt: skip
 
 
+async def _cpu_of_starts(live: Live, pid: int) -> float:
+    """Milliseconds of each."""
+    used = cpu_seconds(pid)
+    live.start(STARTS)
+    await live.running()
+    return (cpu_seconds(pid) - used) / STARTS * 1000
+
+
 async def _started(http: httpx2.AsyncClient) -> str:
-    answer = await http.post("/apps/run", json={"app": "sandbox/slow", "input": _slow(STORM, LONG)})
+    answer = await http.post("/apps/run", json={"app": "sandbox/slow", "input": {"seconds": LONG, "steps": 1}})
     return str(answer.raise_for_status().json()["id"])
 
 
@@ -191,35 +231,6 @@ async def _cancelled(http: httpx2.AsyncClient, tasks: Iterable[str], began: floa
                 took[task] = datetime.fromisoformat(told["updated_at"]).timestamp() - began
                 open_ones.remove(task)
     return list(took.values())
-
-
-@asynccontextmanager
-async def _live(client: Client, runs: int, *, seconds: float, of: int = 0) -> AsyncIterator[Live]:
-    """Start runs, all at once, which step as `of` so many are to; long ones are left in the end."""
-    live = Live()
-
-    async def run(number: int) -> None:
-        async def hear(_progress: float, _total: float | None, message: str | None) -> None:
-            if found := re.search(r"running .* task (\w+)(?: · (step))?", message or ""):
-                live.tasks[number] = found[1]
-                if found[2]:
-                    live.stepped.add(number)
-
-        told = {"app": "sandbox/slow", "input": _slow(of or runs, seconds)}
-        result = await client.call_tool("app_run", told, progress_callback=hear)
-        assert not result.is_error, result
-
-    async with anyio.create_task_group() as group:
-        for number in range(runs):
-            group.start_soon(run, number)
-        yield live
-        if seconds >= LONG:
-            group.cancel_scope.cancel()
-
-
-def _slow(runs: int, seconds: float) -> dict[str, Any]:
-    """What a run is given that is one of so many."""
-    return {"seconds": seconds, "steps": max(1, int(seconds * STEPS / runs))}
 
 
 @asynccontextmanager
