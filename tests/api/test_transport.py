@@ -1,5 +1,6 @@
 """Calls over a real loopback connection, with everything going wrong."""
 
+import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 
@@ -8,6 +9,7 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, RunRequest, Transport
+from inferencesh_mcp.api.http import Pools
 from inferencesh_mcp.api.keys import Key
 from tests.api.conftest import KEY, fin, lines, problem, rst, status
 
@@ -419,3 +421,64 @@ async def test_nothing_is_opened_before_the_first_call():
     transport = Transport("https://api.inference.sh")
 
     assert (None, None) == (transport._pools, transport._streams)
+
+
+BROKEN = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nZZ\r\n"
+"""A chunk of no size: the library closes the connection on it, and tells nobody."""
+
+
+async def test_an_answer_in_broken_chunks_is_none(api, script):
+    """Told at once, and not when the call's time is over."""
+    script.on("POST", "/apps/run", fin(BROKEN))
+
+    with anyio.fail_after(5):
+        await refused(api.run(RUN), errors.OutcomeUnknown)
+    assert 1 == script.count("POST", "/apps/run")
+
+
+@pytest.mark.parametrize("end", [fin(BROKEN), rst(b"HTTP/1.1 200 OK\r\n\r\n{}")], ids=["a broken chunk", "a reset"])
+async def test_a_file_that_ends_in_an_error_is_not_whole(transport, upstream, script, end):
+    """Whether or not its length was told (X-28)."""
+    script.on("GET", "/file", end)
+
+    with anyio.fail_after(5), pytest.raises(errors.Unavailable):
+        async with transport.download(f"{upstream}/file", None) as download:
+            _ = [chunk async for chunk in download.chunks]
+
+
+async def test_an_answer_may_say_much_in_its_head(api, script):
+    """A run that began is not lost for it."""
+    script.on("POST", "/apps/run", status(200, {"id": "t1", "status": 1}, [("content-security-policy", "x" * 40_000)]))
+
+    assert "t1" == (await api.run(RUN)).id
+
+
+async def test_what_was_said_before_a_run_was_sent_is_not_its_answer(api, script):
+    """A proxy that is tired of waiting says 408 on an idle connection: read as the answer, the run would be sent again."""
+
+    async def tired(stream):
+        await status(200, {"id": f"t{len(script.seen)}", "status": 1})(stream)
+        await status(408)(stream)
+        return True
+
+    script.on("POST", "/apps/run", tired)
+
+    assert ["t1", "t2"] == [(await api.run(RUN)).id for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("host", "told"), [("files.example", "files.example"), ("[2606:4700::1]", "[2606:4700::1]"), ("bücher.example", "xn--bcher-kva.example")]
+)  # fmt: skip
+async def test_a_host_is_named_as_its_signature_has_it(script, upstream, monkeypatch, host, told):
+    """Without the port that goes without saying (RFC 9110 7.2), whatever address is connected to."""
+    loop, port = type(asyncio.get_running_loop()), int(upstream.rsplit(":", 1)[1])
+    connect = loop.sock_connect
+    monkeypatch.setattr(loop, "sock_connect", lambda self, sock, _: connect(self, sock, ("127.0.0.1", port)))
+    script.on("GET", "/x", status(200))
+    pools = Pools()
+
+    response = await pools.open("files", "GET", f"http://{host}/x", {}, address="93.184.216.34")
+    response.close()
+    await pools.aclose()
+
+    assert told == script.seen[0].headers["host"]

@@ -23,7 +23,7 @@ from inferencesh_mcp.api.attempts import Attempts, GivenUp
 from inferencesh_mcp.api.problems import Unwrapped, problem
 from inferencesh_mcp.api.retry import Failure, Operation
 from inferencesh_mcp.api.tracing import part_of, traced
-from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput, TimedOut, UpstreamError
+from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput, SettingsError, TimedOut, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
@@ -42,7 +42,7 @@ UPLOAD_SECONDS = 3600.0
 DOWNLOAD_SECONDS = 3600.0
 """One download in all, however slowly its bytes drip (T-16)."""
 STREAMS_LIMIT = 1000
-"""Streams open at a time; more wait. Our own count, because the library's pool fails the one too many (F-1)."""
+"""Streams open at a time; more wait."""
 RESOLVE_SECONDS = 10.0
 STALL_SECONDS = 30.0
 """Until the other side takes the next piece of a file."""
@@ -231,10 +231,9 @@ class Transport:
 
     async def _put(self, url: str, headers: Mapping[str, str], content: _Counted, seconds: float) -> bool | Refusal:
         try:
-            with anyio.fail_after(seconds), anyio.fail_after(STALL_SECONDS) as taking:
-                content.taking = taking
-                async with self._file_opened("PUT", url, headers, content) as response:
-                    taking.deadline = math.inf
+            with anyio.fail_after(seconds), anyio.fail_after(STALL_SECONDS) as content.taking:
+                async with aclosing(content), self._file_opened("PUT", url, headers, content) as response:
+                    content.taking.deadline = math.inf
                     body = await _error_body(response)
         except (TimeoutError, Lost) as exc:
             if content.failed:
@@ -278,7 +277,10 @@ class Transport:
         """Send a request to the API; its response is closed with the block, there and then, also when that is cancelled."""
         with traced(request.method, self._host, request.path) as span:
             headers = request.headers | part_of(span)
-            response = await self._http().open(kind, request.method, request.url, headers, request.content)
+            try:
+                response = await self._http().open(kind, request.method, request.url, headers, request.content)
+            except ValueError as exc:
+                raise SettingsError(message="INFERENCE_BASE_URL is not an address that can be asked") from exc
             span.set_attribute("http.response.status_code", response.status)
         with closing(response):
             self._note_date(response.headers.get("date", ""))
@@ -374,6 +376,7 @@ class _Counted:
 
     def __init__(self, content: AsyncIterable[bytes], size: int) -> None:
         self._content, self._left = content, size
+        self._sending: AsyncGenerator[bytes] | None = None
         self.failed: Exception | None = None
         self.taking = anyio.CancelScope()
         """Its deadline moves on with every piece that is taken."""
@@ -382,7 +385,17 @@ class _Counted:
     def is_complete(self) -> bool:
         return self._left == 0
 
-    async def __aiter__(self) -> AsyncGenerator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._sending = self._taken()
+        return self._sending
+
+    async def aclose(self) -> None:
+        """Close what was being read: the library cancels whom it let read it, and does not wait."""
+        await anyio.lowlevel.cancel_shielded_checkpoint()
+        if self._sending:
+            await self._sending.aclose()
+
+    async def _taken(self) -> AsyncGenerator[bytes]:
         try:
             async with aclosing(self._pieces()) as pieces:
                 async for piece in pieces:
@@ -395,10 +408,10 @@ class _Counted:
 
     async def _pieces(self) -> AsyncGenerator[bytes]:
         async for chunk in self._content:
-            self._left -= len(chunk)
-            if self._left < 0:
+            if len(chunk) > self._left:
                 raise _changed()
             yield chunk
+            self._left -= len(chunk)
         if not self.is_complete:
             raise _changed()
 
