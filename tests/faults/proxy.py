@@ -88,7 +88,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             await self._play(act, reader, writer)
         if act.resets and (act.asked is not None or act.told is not None):
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+            with contextlib.suppress(OSError):  # whoever asked may have gone first
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
         ends_at_once = act.resets and act.replaces is None and act.instead is None
         writer.transport.abort() if ends_at_once else writer.close()
 
@@ -121,7 +122,8 @@ async def _pass(source: asyncio.StreamReader, target: asyncio.StreamWriter, act:
         target.write(re.sub(rb"(?<=\r\ndate: )[^\r]+", act.date, piece) if act.date else piece)
         await target.drain()
         left = None if left is None else left - len(piece)
-        await asyncio.sleep(act.every)
+        if act.every:
+            await asyncio.sleep(act.every)
 
 
 async def _replaced(source: asyncio.StreamReader, target: asyncio.StreamWriter, act: Act) -> None:

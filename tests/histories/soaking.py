@@ -107,9 +107,8 @@ async def _soaked() -> tuple[list[Figure], list[str]]:
 
 def _caller(number: int, server: Served, made: World, chance: Random) -> Caller:
     name = "".join(chr(97 + number // 26**place % 26) for place in range(3))
-    return Caller(
-        name, f"inf_person_CANARY_{name}", server, Random(chance.random()), made.sandbox.clock, pace=1 / FASTER
-    )
+    key, clock = f"inf_person_CANARY_{name}", made.sandbox.clock
+    return Caller(name, key, server, Random(chance.random()), clock, made.weather, pace=1 / FASTER)
 
 
 async def _figures(made: World, server: Served, callers: list[Caller]) -> tuple[list[Figure], list[str]]:

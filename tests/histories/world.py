@@ -43,6 +43,8 @@ class World:
     """What the servers logged, down to the smallest."""
     ways_out: list[Transport] = field(default_factory=list)
     """A server that has ended may use its own for what it does last: with a process, that ends too."""
+    rolled_over: int = 0
+    """Servers that have begun to end while others go on."""
 
     def environ(self, **more: str) -> dict[str, str]:
         return {
@@ -140,6 +142,7 @@ class Replicas:
         """The next one is there before it goes. Whoever is with it may find themselves cut off by their own doing."""
         with anyio.CancelScope(shield=True):
             await self._start()
+            self._world.rolled_over += 1
             await self._live.pop(0).end()
 
     async def _start(self) -> None:
