@@ -68,6 +68,8 @@ class Call:
     """When it was answered, or left, by the platform's clock."""
     left: bool = False
     """By whoever made it."""
+    unheard: bool = False
+    """Left by a word that no server hears: over HTTP, the older era's belongs to no session here."""
 
 
 @dataclass
@@ -86,6 +88,7 @@ class Caller:
     """What passed, by connection."""
     approved: Counter[str] = field(default_factory=Counter)
     """How often they said yes, by the tag of what they were asked about."""
+    _hears_of_leaving: bool = True
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     async def live(self, operations: int, done: Callable[[], None] = lambda: None) -> None:
@@ -113,9 +116,11 @@ class Caller:
     def _connected(self) -> Client:
         frames: list[Frame] = []
         self.frames.append(frames)
+        era = self.chance.choice(list(MODES))
+        self._hears_of_leaving = self.way.local or era != "2025"
         return Client(
             overheard(self.way.server(self.key), frames),
-            mode=MODES[self.chance.choice(list(MODES))],
+            mode=MODES[era],
             elicitation_callback=self._decide,
         )
 
@@ -172,6 +177,7 @@ class Caller:
         call = self._that_is_left()
         with anyio.move_on_after(self._moment()):
             await self._call(call)
+        call.unheard = call.left and not self._hears_of_leaving
         if self.chance.random() < 0.5:
             await self._call(Call(call.tool, call.arguments, call.tags))
 

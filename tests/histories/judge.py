@@ -57,6 +57,7 @@ class _Judge:
         chats = [chat for tenant in world.sandbox.tenants for chat in tenant.chats]
         self._turns = {turn.user_message.id: turn for chat in chats for turn in (*chat.runs, *chat.queue)}
         self._heard = {caller.name: _heard(caller) for caller in callers}
+        self._unheard = {tag for call in self._calls if call.unheard for tag in call.tags}
         self._unknown = {tag for call in self._calls for tag in _unknown(call)}
         self._ran: dict[str, list[Task]] = defaultdict(list)
         """The tasks of each tag, those of agents' tools with those of calls."""
@@ -116,7 +117,11 @@ class _Judge:
             for task in self._ran[tag]:
                 if task.id not in known:
                     lost.append(f"J-2: {task.id} of {tag} ({task.status.name}) is lost")
-                elif task.id not in expected and not (task.ended and task.updated_at <= self._over[tag] + SOON):
+                elif (
+                    tag not in self._unheard
+                    and task.id not in expected
+                    and not (task.ended and task.updated_at <= self._over[tag] + SOON)
+                ):
                     yield f"J-2: {task.id} of {tag} ({task.status.name}) ran on for nobody"
         yield from lost[nameless:]
         if not self._world.rolled_over:
@@ -125,7 +130,7 @@ class _Judge:
     def left_at_work(self) -> Iterator[str]:
         """J-2 of agents: none works on for somebody who left, unless it waits for them."""
         expected = self._expected()
-        left = {tag for call in self._calls if call.left for tag in call.tags} - self._unknown
+        left = {tag for call in self._calls if call.left for tag in call.tags} - self._unknown - self._unheard
         for turn in self._turns.values():
             tag, chat = tag_in(turn.asked.text), turn.chat
             if tag not in left or chat.id in expected or turn.state == "input_required":
