@@ -7,8 +7,10 @@ be of any length, and two requests with one id both run.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
+import select
 import signal
 import sys
 import threading
@@ -31,12 +33,16 @@ from mcp_types import (
     RequestId,
 )
 
+from inferencesh_mcp.errors import SettingsError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from mcp.server import MCPServer
 
     from inferencesh_mcp.caller import Shared
+
+logger = logging.getLogger(__name__)
 
 LONGEST_LINE = 8 * 1024 * 1024  # bytes of one message (limit of reliability 4.6)
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # of a UTF-16 pair; its other half may follow
@@ -47,7 +53,12 @@ def serve(server: MCPServer[Shared], *, at_end: Callable[[], None] = lambda: Non
     """Speak MCP on stdin and stdout until either ends or a signal comes; then cancel what runs, do the last, and exit.
 
     Does not return: the thread that reads stdin cannot be interrupted, so the process is ended under it.
+
+    Raises:
+        SettingsError: there is no stdin, or no stdout.
     """
+    if None in {sys.stdin, sys.stdout}:
+        raise SettingsError(message="MCP over stdio needs stdin and stdout, and one of them is closed.")
     anyio.run(_serve, server)
     at_end()
     sys.stderr.flush()
@@ -57,10 +68,12 @@ def serve(server: MCPServer[Shared], *, at_end: Callable[[], None] = lambda: Non
 async def _serve(server: MCPServer[Shared]) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(_end_on_signal, group.cancel_scope)
-        lines = cast("anyio.AsyncFile[str]", _Lines(sys.stdin.buffer))
-        async with stdio_server(stdin=lines) as (incoming, outgoing):
+        lines, wire = _Lines(sys.stdin.buffer), None if sys.platform == "win32" else _Wire(group.cancel_scope)
+        files = cast("tuple[anyio.AsyncFile[str], anyio.AsyncFile[str] | None]", (lines, wire))
+        async with stdio_server(*files) as (incoming, outgoing):
             live: set[RequestId] = set()
-            await speak(server, _Heard(incoming, live, outgoing), _Said(outgoing, live))
+            said = _Said(outgoing, live, wire)
+            await speak(server, _Heard(incoming, live, said), said)
         group.cancel_scope.cancel()
 
 
@@ -120,6 +133,47 @@ def _mended(line: bytes) -> str:
     return line.decode(errors="replace")
 
 
+class _Wire:
+    """stdout, for nobody else to write to: what is printed goes to stderr.
+
+    The SDK gives each line to a thread, twice, which is a fifth of what a live run costs. A short one can be written at once,
+    where the host keeps up with reading.
+    """
+
+    def __init__(self, ends: anyio.CancelScope) -> None:
+        self._ends = ends
+        self._fd = os.dup(1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else 2, 1)
+        self._ready = select.poll()
+        self._ready.register(self._fd, select.POLLOUT)
+        self.behind = 0
+        """Messages that are on the SDK's way out: a later one must not overtake them."""
+
+    def takes(self, line: bytes) -> bool:
+        """Write the line, unless that could block (see `select.PIPE_BUF`) or the host is gone."""
+        if self.behind or len(line) > select.PIPE_BUF or self._ready.poll(0) != [(self._fd, select.POLLOUT)]:
+            return False
+        with suppress(OSError):
+            self._write(line)
+            return True
+        return False
+
+    async def write(self, text: str) -> None:
+        try:
+            await to_thread.run_sync(self._write, text.encode())
+        except OSError as exc:
+            logger.info("stdout cannot be written to any more: %s", exc.strerror)
+            _limit_what_is_left()
+            self._ends.cancel()
+
+    async def flush(self) -> None:
+        self.behind -= 1
+
+    def _write(self, line: bytes) -> None:
+        while line:
+            line = line[os.write(self._fd, line) :]
+
+
 class _End:
     """One end of the pipe, as the SDK uses it, and the ids of the requests that are being worked on."""
 
@@ -143,9 +197,9 @@ class _Heard(_End):
     any more.
     """
 
-    def __init__(self, stream: Any, live: set[RequestId], outgoing: Any) -> None:
+    def __init__(self, stream: Any, live: set[RequestId], said: _Said) -> None:
         super().__init__(stream, live)
-        self._outgoing = outgoing
+        self._said = said
 
     def __aiter__(self) -> Self:
         return self
@@ -156,7 +210,7 @@ class _Heard(_End):
             match getattr(item, "message", None):
                 case JSONRPCRequest(id=number) if coerce_request_id(number) in self._live:
                     error = ErrorData(code=INVALID_REQUEST, message=f"Request id {number!r} is in use.")
-                    await self._outgoing.send(SessionMessage(JSONRPCError(jsonrpc="2.0", id=number, error=error)))
+                    await self._said.say(SessionMessage(JSONRPCError(jsonrpc="2.0", id=number, error=error)))
                     continue
                 case JSONRPCRequest(id=number):
                     self._live.add(coerce_request_id(number))
@@ -172,10 +226,27 @@ class _Heard(_End):
 class _Said(_End):
     """What is answered: with its answer, an id is free again."""
 
+    def __init__(self, stream: Any, live: set[RequestId], wire: _Wire | None) -> None:
+        super().__init__(stream, live)
+        self._wire = wire
+
     async def send(self, item: SessionMessage) -> None:
         match item.message:
             case JSONRPCResponse(id=number) | JSONRPCError(id=str() | int() as number):
                 self._live.discard(coerce_request_id(number))
             case _:
                 pass
-        await self._stream.send(item)
+        await self.say(item)
+
+    async def say(self, item: SessionMessage) -> None:
+        """Write it, whatever it means."""
+        wire = self._wire
+        if wire is None:
+            await self._stream.send(item)
+        elif not wire.takes(f"{item.message.model_dump_json(by_alias=True, exclude_unset=True)}\n".encode()):
+            wire.behind += 1
+            try:
+                await self._stream.send(item)
+            except BaseException:
+                wire.behind -= 1
+                raise

@@ -32,13 +32,9 @@ async def told(following):
 
 
 async def test_a_whole_run_costs_one_stream_and_one_read(api, script):
-    """And every change is told, the end last and as the API has it on record."""
-    script.on(
-        *STREAM,
-        lines(
-            RUNNING, BEAT, step(1), {"data": {"status": 9}, "fields": ["status"]}, DONE | {"output": "stale"}, end="eof"
-        ),
-    )
+    """And every change is told that did not come with the next, the end last and as the API has it on record."""
+    news = RUNNING, BEAT, step(1), {"data": {"status": 9}, "fields": ["status"]}, DONE | {"output": "stale"}
+    script.on(*STREAM, lines(*news, end="eof", slice_of=3))
     script.on(*GET, status(200, DONE))
 
     states = await told(api.follow(STARTED))
@@ -56,6 +52,15 @@ async def test_slices_make_no_difference(api, script):
     script.on(*GET, status(200, DONE))
 
     assert ["running", "running", "completed"] == [state.status for state in await told(api.follow(STARTED))]
+
+
+async def test_of_what_comes_at_once_the_newest_is_told(api, script):
+    script.on(*STREAM, lines(RUNNING, step(1), step(2), end="eof"))
+    script.on(*GET, status(200, DONE))
+
+    running, completed = await told(api.follow(STARTED))
+
+    assert ("running", "xx", "completed") == (running.status, running.logs[0].content, completed.status)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +130,7 @@ async def test_a_stream_cannot_end_a_run_that_goes_on(api, script):
 
 async def test_the_record_has_the_last_word(api, script):
     """What the stream said and the record does not is not in the result."""
-    script.on(*STREAM, lines(RUNNING | {"error": "a slip"}, DONE))
+    script.on(*STREAM, lines(RUNNING | {"error": "a slip"}, DONE, slice_of=3))
     script.on(*GET, status(200, DONE))
 
     assert ["a slip", ""] == [state.error for state in await told(api.follow(STARTED))]
@@ -260,6 +265,7 @@ async def test_odd_lines_are_survived(api, script, caplog):
             {"event": "x"},
             DONE,
             RUNNING,
+            slice_of=3,
         ),
     )
     script.on(*GET, status(200, DONE))
@@ -278,6 +284,7 @@ async def test_deltas_are_text_so_far(api, script):
             RUNNING,
             *({"event": "delta", "data": {"delta": {"response": text}, "seq": 1}} for text in ("Hel", "lo")),
             DONE,
+            slice_of=3,
         ),
     )
     script.on(*GET, status(200, DONE))

@@ -17,7 +17,7 @@ from mcp import Client, StdioServerParameters
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import KEY, environ, sandbox
 
-ROUNDS = 150
+ROUNDS = 300
 WARM = 5  # runs that do not count: connections, the app's schema, late imports
 RUN = {"app": "sandbox/echo", "input": {"n": 1}}
 NDJSON = {"accept": "application/x-ndjson"}

@@ -30,6 +30,7 @@ CALLERS = 300  # each with a key and a connection of its own
 CROWD = 1000  # live runs of one caller
 LONG = 600  # seconds that each of them takes
 STEPS = 120  # of each, in that time: together 400 events a second
+SOON = 30  # seconds at most until the next of them runs
 PACE = 0.05  # seconds from one call of another caller to the next, answered or not
 FEW, MANY = 100, 400  # such calls: with no crowd, and beside one
 
@@ -145,7 +146,7 @@ async def _beside(url: str, task: str) -> list[Figure]:
     settings = {
         "INFERENCE_BASE_URL": url, "INFERENCE_LOG_LEVEL": "ERROR", "INFERENCE_WAIT_SECONDS": str(LONG),
         "INFERENCE_MAX_CONCURRENT_RUNS": str(CROWD), "INFERENCE_MAX_STREAMS": str(CROWD),
-        "INFERENCE_MAX_CONNECTIONS": str(CROWD + 10),
+        "INFERENCE_MAX_CONNECTIONS": str(2 * CROWD),  # both callers are of one address here
     }  # fmt: skip
     with _server(["-m", "inferencesh_mcp", "http", "--port", "0"], **settings) as server:
         await _paced(server, url, task, FEW)  # not counted
@@ -210,10 +211,13 @@ async def _crowd(server: Server) -> AsyncIterator[None]:
         assert process.stdout is not None
         await process.stdin.send(json.dumps(told).encode() + b"\n")
         said = BufferedByteReceiveStream(process.stdout)
-        for _ in range(CROWD):
-            await said.receive_until(b"\n", 100)
-        yield
-        process.terminate()
+        try:
+            for _ in range(CROWD):
+                with anyio.fail_after(SOON):
+                    await said.receive_until(b"\n", 100)
+            yield
+        finally:
+            process.terminate()
 
 
 def _p95(waits: list[float]) -> float:

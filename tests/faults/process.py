@@ -84,7 +84,12 @@ class Piped:
 
 @asynccontextmanager
 async def piped(
-    environ: dict[str, str], log: Path, *, reading: bool = True, arguments: tuple[str, ...] = ()
+    environ: dict[str, str],
+    log: Path,
+    *,
+    reading: bool = True,
+    arguments: tuple[str, ...] = (),
+    stdout: int = subprocess.PIPE,
 ) -> AsyncIterator[Piped]:
     """Start a server, or Python with these arguments; it is killed with the block if it has not ended."""
     wanted = on_stdio(environ)
@@ -92,7 +97,7 @@ async def piped(
         process = await anyio.open_process(
             [wanted.command, *(arguments or wanted.args)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
             env=wanted.env,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -11,7 +13,7 @@ import anyio
 import pytest
 
 from inferencesh_mcp.sandbox.faults import Stall, Status, Swallow
-from tests.conftest import Upstream, until
+from tests.conftest import Upstream, on_stdio, until
 from tests.faults.process import HELLO, Piped, piped
 from tests.threats.fuzzing import MALFORMED
 
@@ -24,8 +26,10 @@ Started = Callable[..., AbstractAsyncContextManager[Piped]]
 def server(environ: dict[str, str], tmp_path: Path) -> Started:
     """`async with server(INFERENCE_ON_CANCEL="keep") as pipe:`."""
 
-    def started(*arguments: str, reading: bool = True, **changed: str) -> AbstractAsyncContextManager[Piped]:
-        return piped(environ | changed, tmp_path / "stderr", reading=reading, arguments=arguments)
+    def started(
+        *arguments: str, reading: bool = True, stdout: int = subprocess.PIPE, **changed: str
+    ) -> AbstractAsyncContextManager[Piped]:
+        return piped(environ | changed, tmp_path / "stderr", reading=reading, arguments=arguments, stdout=stdout)
 
     return started
 
@@ -70,6 +74,21 @@ async def test_x33_a_host_that_goes_in_mid_run(server: Started, upstream: Upstre
 
         assert 0 == await pipe.over()
     judge(upstream, pipe, starts=1, cancels=cancels)
+
+
+async def test_x33_a_host_that_listens_no_more_is_one_that_goes(server: Started, upstream: Upstream) -> None:
+    """With the next word that cannot be said, its run is cancelled, and the process ends without a traceback."""
+    mine, its = os.pipe()
+    async with server(reading=False, stdout=its) as pipe:
+        os.close(its)
+        await pipe.send({"id": 0, "method": "initialize", "params": HELLO}, {"method": "notifications/initialized"})
+        await pipe.run(1, "slow", **LONG)
+        await until(lambda: upstream.sandbox.ledger.requests("GET", "/tasks/*/stream"))
+        os.close(mine)
+
+        assert 0 == await pipe.over()
+    judge(upstream, pipe, starts=1, cancels=1)
+    assert "Traceback" not in pipe.log.read_text(encoding="utf-8")
 
 
 async def test_x35_a_run_of_a_process_that_was_killed_is_found_in_the_list_and_not_adopted(
@@ -282,6 +301,25 @@ async def test_x44_what_others_print_is_no_frame(server: Started, upstream: Upst
     assert {"2.0"} == {message["jsonrpc"] for message in pipe.messages}
     log = pipe.log.read_text(encoding="utf-8")
     assert all(noise in log for noise in ("a library prints", "somebody writes", "a child speaks"))
+
+
+async def test_what_is_short_does_not_overtake_what_is_long(server: Started) -> None:
+    """Two answers, the first too long to be written while everything waits, come as they were given."""
+    async with server() as pipe:
+        await pipe.greet()
+        await pipe.send({"id": "x" * 9000, "method": "ping"}, {"id": "short", "method": "ping"})
+        await pipe.answered("short")
+        await pipe.close()
+        assert 0 == await pipe.over()
+    assert ["x" * 9000, "short"] == [message["id"] for message in pipe.messages][-2:]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+async def test_without_stdin_or_stdout_there_is_no_server(environ: dict[str, str], closed: str) -> None:
+    wanted = on_stdio(environ)
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", wanted.command, *wanted.args]
+    process = await anyio.run_process(shell, env=wanted.env, check=False)
+    assert (2, b"needs stdin and stdout" in process.stderr) == (process.returncode, True)
 
 
 async def test_f6_the_end_of_input_before_a_word_is_an_end(server: Started) -> None:

@@ -6,6 +6,7 @@ The stream is the fast way to news, never the truth: its end is no result, whate
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from contextlib import aclosing, asynccontextmanager
@@ -71,10 +72,10 @@ class _Following:
         self._unknown = list(pace.unknown)
 
     async def states(self, *, stream: bool) -> AsyncGenerator[Task]:
-        """Every new state; the last one has ended, and was read by a GET. It does not end otherwise.
+        """Each new state, or the newest of several that came at once; the last one has ended, and was read by a GET.
 
-        Raises what a GET raises and no patience can cure (KeyRefused, Forbidden, NotFound, UpstreamError), with the
-        task's id. A stream that breaks is never an error, and an API that is away is waited for.
+        It does not end otherwise, and raises what a GET raises and no patience can cure (KeyRefused, Forbidden, NotFound,
+        UpstreamError), with the task's id. A stream that breaks is never an error, and an API that is away is waited for.
         """
         while True:
             if not has_ended(self._record) and not await self._changed_while_polling(stream=stream):
@@ -94,14 +95,13 @@ class _Following:
         try:
             async with self._transport.stream(f"{self._path}/stream", self._key) as chunks:
                 while (batch := await connection.next_lines(chunks)) is not None:
-                    for line in batch:
-                        before, self._record = self._record, merge(self._record, line)
-                        if has_ended(self._record):
-                            return
-                        if self._record is not before:
-                            # A connection's first line repeats what is known: only a new status makes it an event.
-                            fruitful = fruitful or connection.told > 1 or _status(before) != _status(self._record)
-                            yield self._state()
+                    before, self._record = self._record, functools.reduce(merge, batch, self._record)
+                    if has_ended(self._record):
+                        return
+                    if self._record is not before:
+                        # A connection's first line repeats what is known: only a new status makes it an event.
+                        fruitful = fruitful or connection.told > 1 or _status(before) != _status(self._record)
+                        yield self._state()
         except InferenceError as error:
             self._asked_to_wait = error.retry_after or 0.0
             logger.info("task %s: the stream failed (%s)", self._task.id, error.code)
@@ -162,7 +162,7 @@ class _Following:
         """The record as a Task; long lists that did not change are not read again."""
         known = {
             name: getattr(self._task, name)
-            for name in ("events", "logs", "usage_events")
+            for name in ("logs", "usage_events")
             if name in self._shown and self._record.get(name) == self._shown[name]
         }
         self._task, self._shown = parsed(Task, {**self._record, **known}), self._record

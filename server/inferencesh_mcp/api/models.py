@@ -103,14 +103,6 @@ class Wire(BaseModel):
         return {name: value for name, value in data.items() if value is not None} if is_object(data) else data
 
 
-class TaskEvent(Wire):
-    """One change of a task's status."""
-
-    status: Status = "unknown"
-    event_time: Moment = None
-    created_at: Moment = None
-
-
 class TaskLog(Wire):
     """One log of a task: all of its text so far."""
 
@@ -231,7 +223,6 @@ class Task(Wire):
     setup: Any = None
     output: Any = None
     error: Text = ""
-    events: Many[TaskEvent] = ()
     logs: Many[TaskLog] = ()
     usage_events: Many[UsageEvent] = ()
     session_id: Text = ""
@@ -266,11 +257,10 @@ class TaskStatus(Wire):
 
 
 class TaskLogs(Wire):
-    """A task's logs and events without its input and output."""
+    """A task's logs without its input and output."""
 
     task_id: Text = Field(default="", validation_alias=AliasChoices("task_id", "id"))
     status: Status = "unknown"
-    events: Many[TaskEvent] = ()
     logs: Many[TaskLog] = ()
 
 

@@ -28,9 +28,7 @@ _WORDS = frozenset((
 def traced(method: str, host: str, path: str | None) -> Generator[Span]:
     """A span from the sending of a request until its status is there. Without a path it is one for a file."""
     name = f"{method} a file" if path is None else f"{method} {_template(path)}"
-    with _tracer.start_as_current_span(
-        name, kind=SpanKind.CLIENT, record_exception=False, set_status_on_exception=False
-    ) as span:
+    with _tracer.start_span(name, kind=SpanKind.CLIENT, record_exception=False, set_status_on_exception=False) as span:
         span.set_attribute("http.request.method", method)
         span.set_attribute("server.address", host)
         try:

@@ -43,7 +43,8 @@ async def progress(ctx: Ctx, *, in_bytes: bool = False) -> AsyncGenerator[Report
         async with anyio.create_task_group() as group:
             group.start_soon(teller.speak)
             yield teller.hear
-            group.cancel_scope.cancel()  # nothing is said after the answer (I-5)
+            if not teller.fall_silent():
+                group.cancel_scope.cancel()
 
 
 class _Teller:
@@ -56,6 +57,8 @@ class _Teller:
         self._said = -1.0
         self._state: State | None = None
         self._news = anyio.Event()
+        self._over = anyio.Event()
+        self._saying = False
 
     def hear(self, state: State) -> None:
         before = self._state
@@ -65,21 +68,33 @@ class _Teller:
         if not (isinstance(state, Speaking) and not state.tail and not state.tool):
             self._news.set()  # an agent that has not said anything yet is no news: its first word is
 
+    def fall_silent(self) -> bool:
+        """Say nothing more, for the answer is next (I-5). False while a message is still being written: it is to be broken off.
+
+        A cancelled task would hold all of its call, in a cycle of its traceback, until garbage is looked for.
+        """
+        self._over.set()
+        self._news.set()
+        return not self._saying
+
     async def speak(self) -> None:
         recent: deque[float] = deque(maxlen=AT_MOST)
-        while True:
+        while not self._over.is_set():
             self._news = anyio.Event()
             recent.append(time.monotonic())
             await self._say()
-            if len(recent) == AT_MOST:
-                await anyio.sleep(max(0, recent[0] + SPAN - time.monotonic()))
+            if len(recent) == AT_MOST and (early := recent[0] + SPAN - time.monotonic()) > 0:
+                with anyio.move_on_after(early):
+                    await self._over.wait()
             with anyio.move_on_after(LATEST - SPAN):
                 await self._news.wait()
 
     async def _say(self) -> None:
         elapsed = time.monotonic() - self._began
         self._said, total = self._next(elapsed)
+        self._saying = True
         await self._ctx.report_progress(self._said, total, told(self._state, elapsed))
+        self._saying = False
 
     def _next(self, elapsed: float) -> tuple[float, float | None]:
         """The next number, which strictly increases (I-6), and of how many.
