@@ -25,7 +25,7 @@ from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import KEY, children, cpu_seconds, environ, resident, sandbox
 
 FEW, MANY = 200, 1000
-STARTS = 100  # runs whose start is measured, together: the first, and the last of many
+STARTS = 200  # runs whose start is measured, together: the first, and the last of many
 STORM = 500  # runs that are left at once
 WARM = 20  # runs that end before: what a first run loads once is not what each run holds
 STEPS = 200  # a second, of all runs together: as many events of few runs as of many

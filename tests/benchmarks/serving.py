@@ -32,7 +32,7 @@ LONG = 600  # seconds that each of them takes
 STEPS = 120  # of each, in that time: together 400 events a second
 SOON = 30  # seconds at most until the next of them runs
 PACE = 0.05  # seconds from one call of another caller to the next, answered or not
-FEW, MANY = 100, 400  # such calls: with no crowd, and beside one
+FEW, MANY = 100, 1200  # such calls: with no crowd, and beside one
 
 
 @dataclass

@@ -78,6 +78,7 @@ MAY_OPEN = {
     "demo.py": "the picture that it sends",
     "web/tokens.py": "the operator's file of tokens",
     "cli.py": "what the operator names",
+    "stdio.py": "the null device, for what is printed where there is no stderr",
 }
 
 
