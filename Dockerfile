@@ -1,11 +1,11 @@
 # One image for both ways: MCP on stdio as it is, MCP over HTTP with `http --host 0.0.0.0`.
 #
 #   docker build -t inferencesh-mcp .
-#   docker run -i --rm --read-only --cap-drop ALL -e INFERENCE_API_KEY inferencesh-mcp
+#   docker run -i --rm --read-only --tmpfs /tmp --cap-drop ALL -e INFERENCE_API_KEY inferencesh-mcp
 #   docker run --rm --read-only --tmpfs /tmp --cap-drop ALL -p 8000:8000 \
 #     -e INFERENCE_ALLOWED_HOSTS=mcp.example.com inferencesh-mcp http --host 0.0.0.0
 #
-# Nothing in it is ever written to. `/tmp` is wanted by the sandbox alone, for what it is sent.
+# Nothing in it is ever written to but `/tmp`, its home: what the sandbox is sent, and on stdio what is saved and known of pins.
 
 # The tag is for people, the digest decides. To move on: `docker buildx imagetools inspect python:TAG`, change both.
 # It is the Python of `.python-version`, which the tests ran on.

@@ -1,6 +1,6 @@
 """What the tests stand on: the sandbox on a loopback port as upstream, and a real MCP client in front of the server.
 
-`connect` runs a test over each way in: in memory and as a subprocess on stdio, in both eras of the protocol.
+`connect` runs a test over each way in: in memory, on stdio and over HTTP, in both eras of the protocol.
 """
 
 from __future__ import annotations

@@ -113,7 +113,8 @@ def _group(context: click.Context, /, **flags: Any) -> None:
         )
     if context.invoked_subcommand:
         context.obj, context.meta[TOLD] = settings, told
-        _collect()
+        if context.invoked_subcommand != http.name:
+            _collect()
         return
     from inferencesh_mcp import logs, stdio
     from inferencesh_mcp.app import build
@@ -138,9 +139,19 @@ def http(settings: Settings, host: str, port: int) -> None:
     logs.configure(settings, sys.stderr)
     end_traces = _traced(settings)
     stopping = Stopping()
-    serve(build(settings, stopping=stopping), settings, stopping, host=host, port=port,
-          ready=lambda url: click.echo(f"serving MCP at {url}", err=True))  # fmt: skip
-    end_traces()
+    server = build(settings, stopping=stopping)
+    _collect()
+    try:
+        serve(
+            server,
+            settings,
+            stopping,
+            host=host,
+            port=port,
+            ready=lambda url: click.echo(f"serving MCP at {url}", err=True),
+        )
+    finally:
+        end_traces()
 
 
 @_group.command()

@@ -38,6 +38,7 @@ from inferencesh_mcp.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from anyio.abc import TaskGroup
     from mcp.server import MCPServer
 
     from inferencesh_mcp.caller import Shared
@@ -68,9 +69,8 @@ def serve(server: MCPServer[Shared], *, at_end: Callable[[], None] = lambda: Non
 async def _serve(server: MCPServer[Shared]) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(_end_on_signal, group.cancel_scope)
-        lines, wire = _Lines(sys.stdin.buffer), None if sys.platform == "win32" else _Wire(group.cancel_scope)
-        files = cast("tuple[anyio.AsyncFile[str], anyio.AsyncFile[str] | None]", (lines, wire))
-        async with stdio_server(*files) as (incoming, outgoing):
+        lines, wire = cast("anyio.AsyncFile[str]", _Lines(sys.stdin.buffer)), _Wire(group)
+        async with stdio_server(stdin=lines) as (incoming, outgoing):
             live: set[RequestId] = set()
             said = _Said(outgoing, live, wire)
             await speak(server, _Heard(incoming, live, said), said)
@@ -134,44 +134,63 @@ def _mended(line: bytes) -> str:
 
 
 class _Wire:
-    """stdout, for nobody else to write to: what is printed goes to stderr.
+    """stdout for messages alone: the SDK leads what is printed elsewhere.
 
-    The SDK gives each line to a thread, twice, which is a fifth of what a live run costs. A short one can be written at once,
-    where the host keeps up with reading.
+    It would give each line to a thread, twice, which was half of what a live run cost. Most can be written at once.
     """
 
-    def __init__(self, ends: anyio.CancelScope) -> None:
-        self._ends = ends
-        self._fd = os.dup(1)
-        os.dup2(os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else 2, 1)
-        self._ready = select.poll()
-        self._ready.register(self._fd, select.POLLOUT)
-        self.behind = 0
-        """Messages that are on the SDK's way out: a later one must not overtake them."""
+    def __init__(self, group: TaskGroup) -> None:
+        self._group, self._fd = group, _above_standard(1)
+        self._busy: anyio.Event | None = None
+        """Set when the thread has written what it was given."""
+        self._poll = None
+        if sys.platform != "win32":  # where nothing tells whether a pipe has room
+            self._poll = select.poll()
+            self._poll.register(self._fd, select.POLLOUT)
 
-    def takes(self, line: bytes) -> bool:
-        """Write the line, unless that could block (see `select.PIPE_BUF`) or the host is gone."""
-        if self.behind or len(line) > select.PIPE_BUF or self._ready.poll(0) != [(self._fd, select.POLLOUT)]:
+    async def say(self, line: bytes) -> None:
+        """Write a line, or have it written: a host that reads slowly is waited for before the next, and can be left then."""
+        await self.free()
+        if not self._written(line):
+            self._busy = anyio.Event()
+            self._group.start_soon(self._write_in_thread, line, self._busy)
+
+    async def free(self) -> None:
+        """Wait until all is written."""
+        while self._busy and not self._busy.is_set():
+            await self._busy.wait()
+
+    def _written(self, line: bytes) -> bool:
+        """Write it, unless that could block (see `select.PIPE_BUF`) or the host is gone."""
+        if self._poll is None or len(line) > select.PIPE_BUF or self._poll.poll(0) != [(self._fd, select.POLLOUT)]:
             return False
         with suppress(OSError):
             self._write(line)
             return True
         return False
 
-    async def write(self, text: str) -> None:
+    async def _write_in_thread(self, line: bytes, written: anyio.Event) -> None:
         try:
-            await to_thread.run_sync(self._write, text.encode())
+            await to_thread.run_sync(self._write, line)
         except OSError as exc:
             logger.info("stdout cannot be written to any more: %s", exc.strerror)
             _limit_what_is_left()
-            self._ends.cancel()
-
-    async def flush(self) -> None:
-        self.behind -= 1
+            self._group.cancel_scope.cancel()
+        finally:
+            written.set()
 
     def _write(self, line: bytes) -> None:
         while line:
             line = line[os.write(self._fd, line) :]
+
+
+def _above_standard(fd: int) -> int:
+    """A copy that is none of the standard three, where others would write to it."""
+    if sys.platform == "win32":
+        return os.dup(fd)
+    import fcntl
+
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 class _End:
@@ -226,7 +245,7 @@ class _Heard(_End):
 class _Said(_End):
     """What is answered: with its answer, an id is free again."""
 
-    def __init__(self, stream: Any, live: set[RequestId], wire: _Wire | None) -> None:
+    def __init__(self, stream: Any, live: set[RequestId], wire: _Wire) -> None:
         super().__init__(stream, live)
         self._wire = wire
 
@@ -240,13 +259,8 @@ class _Said(_End):
 
     async def say(self, item: SessionMessage) -> None:
         """Write it, whatever it means."""
-        wire = self._wire
-        if wire is None:
-            await self._stream.send(item)
-        elif not wire.takes(f"{item.message.model_dump_json(by_alias=True, exclude_unset=True)}\n".encode()):
-            wire.behind += 1
-            try:
-                await self._stream.send(item)
-            except BaseException:
-                wire.behind -= 1
-                raise
+        await self._wire.say(f"{item.message.model_dump_json(by_alias=True, exclude_unset=True)}\n".encode())
+
+    async def aclose(self) -> None:
+        await self._wire.free()
+        await super().aclose()

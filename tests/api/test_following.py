@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import Task
+from inferencesh_mcp.api import Task, transport
 from inferencesh_mcp.api.following import Pace, follow
 from inferencesh_mcp.api.keys import Key
 from tests.api.conftest import KEY, fin, lines, problem, rst, status
@@ -290,6 +290,18 @@ async def test_deltas_are_text_so_far(api, script):
     script.on(*GET, status(200, DONE))
 
     assert ["", "Hel", "Hello", "Hello"] == [state.streamed for state in await told(api.follow(STARTED))]
+
+
+async def test_without_a_place_among_the_streams_it_polls(api, script, time, monkeypatch):
+    """Past the most that may be open at once, nobody waits in silence."""
+    monkeypatch.setattr(transport, "STREAMS_LIMIT", 0)
+    monkeypatch.setattr(transport, "OPEN_SECONDS", 0.01)
+    script.on(*GET, *[status(200, RUNNING)] * 3, status(200, DONE))
+    script.on(*STATUS, status(200, {"status": 10}))
+
+    with anyio.fail_after(10):
+        assert "completed" == (await told(api.follow(STARTED)))[-1].status
+    assert STREAM not in [(one.method, one.path) for one in script.seen]
 
 
 async def test_a_stream_that_repeats_itself_does_not_hurry(api, script, time):

@@ -197,7 +197,7 @@ async def _begun_and_left(client: Client, pid: int, http: httpx2.AsyncClient) ->
             aim=10, note=f"of the last {STARTS}, until the host is told that they run",
         ),
         Figure(
-            name=f"{STORM} runs left at once", value=max(ours), unit="s", base=max(by_hand),
+            name=f"{STORM} runs left at once", value=max(ours, default=PATIENCE), unit="s", base=max(by_hand, default=PATIENCE),
             base_name="cancelled by httpx2", aim=5, note="until the API has cancelled the last of them",
         ),
         Figure(

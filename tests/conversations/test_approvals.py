@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,8 +14,9 @@ from mcp import Client, MCPError
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 
 from inferencesh_mcp.sandbox.faults import Drop, Fault, Stall, Status, Swallow
-from tests.conftest import Upstream, Way, callers
+from tests.conftest import Upstream, Way, callers, until
 from tests.conversations.legs import HERE, MEMORY, MODERN, OTHER, chats, leg, over, sent_once, waiting_in
+from tests.faults.process import HELLO, piped
 from tests.tools.test_chats import PERSON, asking, chat, said
 from tests.tools.test_runs import told
 
@@ -56,6 +58,28 @@ async def test_a_dismissed_question_can_be_asked_again_and_is_answered_once(
     assert "answered" == second["status"]
     assert (["invoke"], 1, []) == (decided(upstream), drawn(upstream), answers)
     assert "waiting" != told(third).get("status")
+
+
+async def test_an_answer_that_is_none_decides_nothing_and_the_message_was_taken(
+    environ: dict[str, str], upstream: Upstream, tmp_path: Path
+) -> None:
+    """A host of the older era that answers in a shape of its own: the model must not hear that nothing was started."""
+    capable = HELLO | {"capabilities": {"elicitation": {}}}
+    async with piped(environ | {"INFERENCE_API_KEY": PERSON}, tmp_path / "stderr") as pipe:
+        await pipe.send(
+            {"id": "hello", "method": "initialize", "params": capable}, {"method": "notifications/initialized"}
+        )
+        await pipe.send({"id": "chat", "method": "tools/call", "params": {"name": "agent_chat", "arguments": DRAW}})
+
+        def asked() -> list[Any]:
+            return [message["id"] for message in pipe.messages if message.get("method") == "elicitation/create"]
+
+        await until(asked)
+        await pipe.send({"id": asked()[0], "result": {"action": "approve"}})
+        result = (await pipe.answered("chat"))["result"]
+
+    assert ("waiting", False) == (result["structuredContent"].get("status"), result["isError"])
+    assert ([], True) == (decided(upstream), sent_once(upstream))
 
 
 @over(*HERE)

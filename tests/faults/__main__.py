@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 
 import pytest
 
+os.environ["TEST_FAULTS"] = "all"  # which the tests read when they are imported
+
 from tests.faults.rows import ROWS, rows_of, wire_of
 
 LONGEST = "600"
@@ -50,7 +52,6 @@ class Table:
 
 
 def main() -> int:
-    os.environ["TEST_FAULTS"] = "all"
     table = Table()
     pytest.main(["-q", "-m", "fault", "--timeout", LONGEST, *sys.argv[1:]], plugins=[table])
     print("\n".join(table.lines()))  # noqa: T201 - the report is the product

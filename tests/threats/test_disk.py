@@ -145,12 +145,16 @@ async def test_t12_a_root_that_is_everything_opens_nothing(
     assert ("file_refused", True) == (error(result)["code"], "outside the folders" in text(result))
 
 
-@over(Way("memory", "2025"))
+@over(Way("memory", "2025"), Way("stdio", "2025"))
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # of the client, which knows better
+@pytest.mark.parametrize("root", ["none", "https://elsewhere.example/roots"])
 async def test_t12_a_host_that_fails_to_tell_its_roots_opens_nothing(
-    way: Way, environ: dict[str, str], world: Path
+    way: Way, environ: dict[str, str], world: Path, root: str
 ) -> None:
     async def fails(_context: Any) -> ListRootsResult:
-        raise RuntimeError("no roots today")
+        if root == "none":
+            raise RuntimeError("no roots today")
+        return ListRootsResult(roots=[Root.model_construct(uri=root)])
 
     async with connected(way, environ, list_roots_callback=fails) as client:
         outside = await client.call_tool("file_upload", {"source": str(world / "beside.txt")})

@@ -78,7 +78,6 @@ MAY_OPEN = {
     "demo.py": "the picture that it sends",
     "web/tokens.py": "the operator's file of tokens",
     "cli.py": "what the operator names",
-    "stdio.py": "the null device, for what is printed where there is no stderr",
 }
 
 
@@ -128,7 +127,7 @@ def names(requirements: list[str]) -> list[str]:
 
 
 def test_a18_what_is_installed_is_what_is_argued(project: Any) -> None:
-    """Each direct dependency has its reason beside it, is locked, and is really imported; and nothing else of the outside is."""
+    """Each direct dependency has its reason beside it, and is locked. What is imported of them, `test_layers` says."""
     lines = (ROOT / "pyproject.toml").read_text("utf-8").splitlines()
     direct = project["project"]["dependencies"]
     extras = [one for group in project["project"].get("optional-dependencies", {}).values() for one in group]

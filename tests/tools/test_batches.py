@@ -131,7 +131,7 @@ async def test_progress_counts_what_is_done_of_a_real_total(connect: Connect) ->
 
 async def test_past_the_wait_every_id_is_handed_over(connect: Connect, upstream: Upstream) -> None:
     """What runs is named by its task, what was not started by its number, and nothing is started afterwards."""
-    async with connect(INFERENCE_WAIT_SECONDS="1") as client:
+    async with connect(INFERENCE_WAIT_SECONDS="3") as client:
         inputs = [{"seconds": 0.1 if n == 0 else 30, "steps": 1} for n in range(6)]
         result = await many(client, "sandbox/slow", inputs, max_concurrency=3)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +109,21 @@ async def test_a_large_picture_is_scaled(connect: Connect) -> None:
     (shown,) = [part for part in result.content if part.type == "image"]
     assert len(written.getvalue()) > 100_000 >= len(shown.data) * 3 / 4
     assert max(Image.open(io.BytesIO(base64.b64decode(shown.data))).size) <= 768
+
+
+async def test_a_picture_of_more_pixels_than_any_has_is_not_decoded_and_costs_no_answer(connect: Connect) -> None:
+    """Pillow's own refusal of it is none of the errors that unreadable pictures make."""
+    head, pixels = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0), b"IDAT" + bytes(200_000)
+    chunks = [struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in (head, pixels)]
+    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    async with connect() as client:
+        file = await client.call_tool(
+            "file_upload", {"base64": base64.b64encode(bomb).decode(), "filename": "bomb.png"}
+        )
+        result = await run(client, "sandbox/echo", {"image": told(file)["uri"]})
+
+    assert ["text", "resource_link"] == [part.type for part in result.content]
+    assert "completed" == told(result)["status"]
 
 
 async def test_what_was_cut_can_be_had_in_parts(connect: Connect) -> None:

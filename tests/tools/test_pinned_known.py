@@ -286,7 +286,7 @@ async def test_apps_are_looked_at_again_while_the_server_runs(environ: dict[str,
             await anext(changes)
             assert {"text"} == await hero_takes(client)
 
-    assert [2 * pinning.RETRY, pinning.REFRESH] == slept[:2]
+    assert [pinning.RETRY, pinning.REFRESH] == slept[:2]
 
 
 @pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)

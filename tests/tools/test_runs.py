@@ -78,17 +78,19 @@ async def test_progress_begins_at_once_and_strictly_increases(connect: Connect) 
     async def hear(progress: float, total: float | None, message: str | None) -> None:
         heard.append((progress, total, message or ""))
 
+    began = time.monotonic()
     async with connect() as client:
         result = await client.call_tool(
             "app_run", {"app": "sandbox/slow", "input": {"seconds": 1.4, "steps": 4}}, progress_callback=hear
         )
+    took = time.monotonic() - began
 
     numbers = [progress for progress, _, _ in heard]
     assert sorted(set(numbers)) == numbers
     assert "starting" == heard[0][2]
     assert any(told(result)["task_id"] in message for _, _, message in heard)
     assert {None} == {total for _, total, _ in heard}
-    assert len(heard) <= 5, "at most two a second"
+    assert len(heard) <= 2 * (int(took) + 1), "at most two a second"
 
 
 async def test_a_run_that_outlasts_the_wait_is_handed_over_and_taken_up_again(

@@ -19,7 +19,7 @@ from tests.web.conftest import THEIRS
 
 pytestmark = pytest.mark.anyio
 
-HEADER, BODY, MOST = many(4.0, 0.3), many(5.0, 0.6), many(500, 40)  # all are opened before the first is closed
+HEADER, BODY, MOST = many(4.0, 1.0), many(5.0, 1.5), many(500, 20)  # all are opened before the first is closed
 HEAD = b"POST /mcp HTTP/1.1\r\nhost: localhost\r\n"
 LENGTH = b"content-length: 1000\r\n\r\n"
 

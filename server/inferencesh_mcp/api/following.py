@@ -22,7 +22,7 @@ from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.retry import LONGEST_RETRY_AFTER, backoff
 from inferencesh_mcp.api.transport import Call, Transport
 from inferencesh_mcp.api.words import status_word
-from inferencesh_mcp.errors import InferenceError, NotFound, UpstreamError, WaitError
+from inferencesh_mcp.errors import InferenceError, NotFound, WaitError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -128,8 +128,10 @@ class _Following:
         except WaitError as error:
             await self._transport.sleep(min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
             return False
-        except (NotFound, UpstreamError):
-            return True  # not every server has this call: the whole task is read instead
+        except InferenceError:
+            return (
+                True  # not every server has this call, and what else is wrong the task itself tells: it is read instead
+            )
 
     async def _refreshed(self) -> bool:
         """Read the task itself; True when that is news. An API that is away is no news."""

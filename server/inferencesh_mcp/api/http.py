@@ -3,8 +3,8 @@
 aiohttp, because it was measured: a run through the bridge takes a tenth less time than on httpx2, whose share of it was half,
 and an event of a stream less as well (a sixth to a third). The official Python SDK's async client runs on it too.
 
-A connection serves one kind of request. There are no cookies that could mix callers up, no redirects, no environment, no
-retries, and no decoding of bodies (T-15).
+A connection serves one kind of request. There are no cookies that could mix callers up, no redirects, no
+retries, nothing of the environment but where certificates are, and no decoding of bodies (T-15).
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class Transport:
     async def stream(self, path: str, key: Key | None) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Open a stream of lines, once, and give its bytes as they come; opening and reading raise what `call` does."""
         request = self._stream_request(path, key)
-        async with self._stream_slots(), self._stream_opened(request) as response:
+        async with self._stream_opened(request) as response:
             if not 200 <= response.status < 300:
                 raise problem(response.status, response.headers, await _error_body(response))
             async with aclosing(_chunks(response)) as chunks:
@@ -263,10 +263,11 @@ class Transport:
 
     @asynccontextmanager
     async def _stream_opened(self, request: _Request) -> AsyncGenerator[Response]:
-        """As `_opened`, with a limit on the wait for the status."""
+        """As `_opened`, with a limit on the wait for a place among the streams and for the status."""
         async with AsyncExitStack() as stack:
             try:
                 with anyio.fail_after(OPEN_SECONDS):
+                    await stack.enter_async_context(self._stream_slots())
                     response = await stack.enter_async_context(self._opened("streams", request))
             except (TimeoutError, Lost) as exc:
                 raise _lost(exc).error from exc

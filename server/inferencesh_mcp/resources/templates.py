@@ -11,6 +11,7 @@ from mcp.shared.uri_template import UriTemplate
 from mcp_types import CallToolResult, ResourceTemplate
 
 from inferencesh_mcp.api.refs import AppRef
+from inferencesh_mcp.api.words import ENDED
 from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.tools import agents, apps, sessions, tasks
 from inferencesh_mcp.tools.files import shown_file
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 SCHEME = "inference://"
 FRESH = 300_000  # ms that a host may keep what does not change by itself (threat T-3: at most five minutes)
-ENDED = frozenset({"completed", "failed", "cancelled", "rejected"})
 
 Tell = Callable[..., Awaitable[CallToolResult]]
 

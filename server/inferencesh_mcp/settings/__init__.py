@@ -20,6 +20,7 @@ from inferencesh_mcp.settings.kinds import (
     LISTED,
     LISTED_AS_PATHS,
     Address,
+    Base,
     File,
     Folder,
     HostName,
@@ -69,8 +70,8 @@ class Settings(BaseModel):
     api_key: Key | None = setting(
         None, "Your inference.sh key. Not a flag: command lines are visible to others.", allowed="a key without spaces"
     )
-    base_url: Address = setting("https://api.inference.sh", "Where the API is.", allowed=ADDRESS)
-    proxy_url: Address | None = setting(
+    base_url: Base = setting("https://api.inference.sh", "Where the API is.", allowed=ADDRESS)
+    proxy_url: Base | None = setting(
         None,
         "Send every call to this address instead, as the official SDKs' proxy mode does; the proxy adds the key.",
         allowed=ADDRESS,

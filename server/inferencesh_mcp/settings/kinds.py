@@ -98,6 +98,7 @@ def _secretly(pattern: re.Pattern[str]) -> AfterValidator:
 
 
 Address = Annotated[str, _must(_secure)]
+Base = Annotated[str, _must(lambda url: _secure(url) and not {"?", "#"} & set(url))]
 ADDRESS = "an https:// address, or http:// on this machine"
 
 File = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser() if isinstance(value, str) else value)]

@@ -11,6 +11,7 @@ import anyio
 from mcp import MCPError
 from mcp_types import ListRootsRequest, ListRootsResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from inferencesh_mcp.caller import caller
 
@@ -44,7 +45,7 @@ async def _roots(ctx: Ctx) -> list[Path]:
     with anyio.move_on_after(PATIENCE):
         try:
             told = await ctx.session.send_request(ListRootsRequest(), ListRootsResult)
-        except MCPError:
+        except (MCPError, ValidationError):
             return []
         return [Path(unquote(urlsplit(str(root.uri)).path)) for root in told.roots]
     return []

@@ -18,6 +18,7 @@ import anyio
 from mcp import MCPError
 from mcp_types import ElicitRequest, ElicitRequestURLParams, ElicitResult, InputRequiredResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from inferencesh_mcp.api.turns import Approval, SignIn
 from inferencesh_mcp.errors import Forbidden
@@ -182,8 +183,8 @@ async def _put(ctx: Ctx, request: ElicitRequest, seconds: float) -> ElicitResult
     with anyio.move_on_after(seconds):
         try:
             result: ElicitResult = await ctx.session.send_request(request, ElicitResult)
-        except MCPError as exc:
-            logger.info("the host could not ask: %s", exc)
+        except (MCPError, ValidationError) as exc:  # or what it said is no answer
+            logger.info("the host could not ask: %s", type(exc).__name__)
         else:
             return result
     return ElicitResult(action="cancel")

@@ -65,12 +65,6 @@ class BridgeTool(Tool):
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ARG002
         try:
             return await self.answered(arguments, context)
-        except ValidationError as exc:
-            return failure(
-                InvalidInput(
-                    message=_told(exc), next_step="Correct this and call again.", outcome="not_started", retry_safe=True
-                )
-            )
         except InferenceError as exc:
             logger.info("%s: %s", self.name, exc.code)
             return failure(exc)
@@ -78,9 +72,17 @@ class BridgeTool(Tool):
     async def answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:
         """What the tool's function answers; it may raise, and what it raises becomes the answer."""
         self._refuse_strangers(arguments)
-        validated = self.fn_metadata.validate_arguments(arguments)
+        validated = self._validated(arguments)
         passed = {self.context_kwarg: context} if self.context_kwarg else {}
         return await self.fn_metadata.call_fn(self.fn, self.is_async, validated, passed)
+
+    def _validated(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self.fn_metadata.validate_arguments(arguments)
+        except ValidationError as exc:
+            raise InvalidInput(
+                message=_told(exc), next_step="Correct this and call again.", outcome="not_started", retry_safe=True
+            ) from None
 
     def _refuse_strangers(self, arguments: dict[str, Any]) -> None:
         """The SDK drops arguments it does not know; a dropped `session` would cost a second warm worker."""

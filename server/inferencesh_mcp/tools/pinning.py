@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 PATIENCE = 3.0  # seconds that a list waits for apps; hosts give a start 30 s, and this is not all of it
 AT_ONCE = 8  # apps that are read at a time
 REFRESH = 3600.0  # seconds after which a known app is looked at again
-RETRY = 60.0  # seconds after which an app that could not be read is tried again
+RETRY = 60.0  # seconds after which an app that could not be read is tried again; each time twice as many
 
 logger = logging.getLogger(__name__)
 
@@ -124,9 +124,9 @@ class Pinned:
         while True:
             await self._read(who, due, fresh=True)
             self._settled.set()
-            pause = min(2 * pause, REFRESH) if self._left_out else REFRESH
-            await who.api.sleep(pause)
-            due = self._apps if pause == REFRESH else list(self._next_try)
+            wait, pause = (pause, min(2 * pause, REFRESH)) if self._left_out else (REFRESH, RETRY)
+            await who.api.sleep(wait)
+            due = self._apps if wait == REFRESH else list(self._next_try)
 
     async def _recalled(self, who: Caller, app: AppRef) -> bool:
         """Whether the app is known from before, and well enough not to be looked at again at once."""

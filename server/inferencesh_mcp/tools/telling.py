@@ -43,6 +43,8 @@ async def progress(ctx: Ctx, *, in_bytes: bool = False) -> AsyncGenerator[Report
         async with anyio.create_task_group() as group:
             group.start_soon(teller.speak)
             yield teller.hear
+            # A cancellation that came now would find nobody who leaves a run that is about to be handed over.
+            group.cancel_scope.shield = True
             if not teller.fall_silent():
                 group.cancel_scope.cancel()
 
