@@ -20,7 +20,7 @@ from tests.faults.front import Visit, fronting
 from tests.faults.weighing import growth
 
 EVENTS = 1_000_000
-WARM = 10_000  # of them, which do not count: what the first ones load once is not what is kept for a host
+WARM = 100_000  # of them, which do not count: what the first ones load once is not what is kept for a host
 AT_ONCE = 1_000
 PIPE = 4096  # bytes, the least that Linux takes: 64 KiB would hold minutes of progress, and nobody would ever wait
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n"
