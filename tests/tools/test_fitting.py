@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from inferencesh_mcp.api.problems import problem
 from inferencesh_mcp.tools.fitting import MOST_TOKENS, as_json, fitted, parts, tokens, visible
 from inferencesh_mcp.tools.showing import FileLink, answer, failure
-from tests.threats.test_patterns import quickly
+from tests.threats.test_patterns import MOST, quickly
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -83,7 +83,7 @@ def test_the_parts_of_a_text_are_all_of_it(text: str) -> None:
 @pytest.mark.parametrize("value", ["word " * 1_000_000, ["a1é"] * 600_000], ids=["one long text", "many short ones"])
 def test_as_much_as_the_platform_may_send_holds_nobody_up(value: object) -> None:
     """Everybody else waits while an answer is cut: what is left out is not looked at closely."""
-    with quickly("an output"):
+    with quickly("an output", 4 * MOST):
         fitted(value)
         parts(as_json(value))
 
