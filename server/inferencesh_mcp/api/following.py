@@ -129,9 +129,8 @@ class _Following:
             await self._transport.sleep(min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
             return False
         except InferenceError:
-            return (
-                True  # not every server has this call, and what else is wrong the task itself tells: it is read instead
-            )
+            # Not every server has this call, and what else is wrong the task tells, which is read instead.
+            return True
 
     async def _refreshed(self) -> bool:
         """Read the task itself; True when that is news. An API that is away is no news."""
