@@ -13,7 +13,7 @@ import anyio
 
 from inferencesh_mcp.app import OFFERS, build
 from inferencesh_mcp.resources.templates import TEMPLATES
-from inferencesh_mcp.settings import PREFIX, SECRETS, Settings
+from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
 from inferencesh_mcp.settings.kinds import allowed
 from tests.benchmarks.figures import LATEST, as_markdown
 from tests.manifests import FOLDER, badges, host_table, manifests
@@ -69,13 +69,12 @@ def _prompts() -> str:
 def _settings(*, http: bool) -> str:
     """Those of `http` alone, or all others."""
     rows = []
-    for name, field in Settings.model_fields.items():
-        extra: Any = field.json_schema_extra
-        if extra["http"] is not http:
+    for name, field in FIELDS.items():
+        if field.metadata["http"] is not http:
             continue
         flag = "" if name in SECRETS else f"`--{name.replace('_', '-')}`"
         rows.append(
-            f"| `{PREFIX}{name.upper()}` | {flag} | {_default(field.default)} | {field.description} | {allowed(field)} |"
+            f"| `{PREFIX}{name.upper()}` | {flag} | {_default(field.default)} | {field.metadata['about']} | {allowed(field)} |"
         )
     return "\n".join(["| variable | flag | default | what it does | allowed |", "|---|---|---|---|---|", *rows])
 

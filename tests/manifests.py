@@ -15,7 +15,7 @@ from urllib.parse import quote
 from inferencesh_mcp import __version__
 from inferencesh_mcp.app import NAME
 from inferencesh_mcp.hosts import HOSTS, KEY, Host, Local, Machine, Remote, documents, installing
-from inferencesh_mcp.settings import PREFIX, Settings
+from inferencesh_mcp.settings import FIELDS, PREFIX
 
 FOLDER = Path(__file__).parent.parent / "manifests"
 REGISTERED = "sh.inference/inferencesh-mcp"
@@ -119,12 +119,12 @@ def _registry() -> dict[str, Any]:
 
 
 def _variable(name: str) -> dict[str, Any]:
-    field = Settings.model_fields[name]
-    told: dict[str, Any] = {"name": PREFIX + name.upper(), "description": field.description}
+    field = FIELDS[name]
+    told: dict[str, Any] = {"name": PREFIX + name.upper(), "description": field.metadata["about"]}
     if name == "api_key":
         told["description"] = "Your inference.sh key."
         return told | {"isRequired": True, "isSecret": True}
-    if field.annotation is bool:
+    if field.type is bool:
         told["format"] = "boolean"
     if isinstance(field.default, bool):
         told["default"] = str(field.default).lower()

@@ -15,12 +15,12 @@ import pytest
 from inferencesh_mcp import __version__
 from inferencesh_mcp.cli import HOSTS as NAMES
 from inferencesh_mcp.hosts import HOSTS, KEY, Host, documents
-from inferencesh_mcp.settings import PREFIX, Settings
+from inferencesh_mcp.settings import FIELDS, PREFIX
 from tests.generated import README, ROOT, contract
 from tests.manifests import DESCRIPTION, FOLDER, REGISTERED, UVX, manifests
 
 PAGES = (README, FOLDER / "README.md")
-VARIABLES = {PREFIX + name.upper() for name in Settings.model_fields}
+VARIABLES = {PREFIX + name.upper() for name in FIELDS}
 
 
 def read(name: str) -> Any:

@@ -11,7 +11,7 @@ import click
 
 from inferencesh_mcp import __version__
 from inferencesh_mcp.errors import CallError, InferenceError, SettingsError
-from inferencesh_mcp.settings import PREFIX, SECRETS, Settings
+from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,16 +42,16 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _flags() -> list[click.Parameter]:
     """A flag for each setting but the secrets, which must not stand on a command line."""
-    return [_flag(name) for name in Settings.model_fields if name not in SECRETS]
+    return [_flag(name) for name in FIELDS if name not in SECRETS]
 
 
 def _flag(name: str) -> click.Option:
-    field = Settings.model_fields[name]
+    field = FIELDS[name]
     words = name.replace("_", "-")
-    switch = field.annotation is bool
+    switch = field.type is bool
     return click.Option(
         [f"--{words}/--no-{words}" if switch else f"--{words}"], default=None, metavar=None if switch else "…",
-        help=f"{field.description}  [{PREFIX}{name.upper()}]",
+        help=f"{field.metadata['about']}  [{PREFIX}{name.upper()}]",
     )  # fmt: skip
 
 

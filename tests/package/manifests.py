@@ -13,7 +13,7 @@ from typing import Any
 from dockerfile import DOCKERFILE, ROOT
 
 from inferencesh_mcp import __version__
-from inferencesh_mcp.settings import PREFIX, Settings
+from inferencesh_mcp.settings import FIELDS, PREFIX, Settings
 from inferencesh_mcp.web import PATH
 
 DRAIN = Settings().drain_seconds
@@ -82,7 +82,7 @@ def true_to_the_code(deployment: dict[str, Any]) -> None:
     assert "http" == container["args"][0]
     assert pod["terminationGracePeriodSeconds"] >= pause + DRAIN + 5, "it would be killed in its drain"
     Settings.from_environ({name: value for name, value in given.items() if value})
-    assert not secret - {PREFIX + name.upper() for name in Settings.model_fields}
+    assert not secret - {PREFIX + name.upper() for name in FIELDS}
     assert not [name for name in given.keys() - secret if name.endswith(("KEY", "KEYS", "URL"))], "secrets by reference"
     probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     assert {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"} == {

@@ -5,7 +5,6 @@ The schemas are those of real apps (JSON Schema as pydantic writes it): `$defs`,
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any, cast
 
 from inferencesh_mcp.flows.expecting import Schema, expected, short
@@ -54,12 +53,18 @@ def _join(where: str, name: str) -> str:
 
 
 def _stray(where: str, name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"the fields are {short(known)}"
+    near = _nearest(name, known)
+    hint = f"did you mean '{near}'?" if near else f"the fields are {short(known)}"
     return f"'{_join(where, name)}' is not a field of this app: {hint}"
 
 
 def _close(value: Any, allowed: list[Any]) -> str:
-    names = [name for name in allowed if isinstance(name, str)]
-    near = difflib.get_close_matches(value, names, n=1, cutoff=0.7) if isinstance(value, str) else []
-    return f". Did you mean {short(near[0])}?" if near else ""
+    near = _nearest(value, [name for name in allowed if isinstance(name, str)], 0.7)
+    return f". Did you mean {short(near)}?" if near else ""
+
+
+def _nearest(value: Any, names: list[str], likeness: float = 0.6) -> str:
+    import difflib  # for whoever spelt something wrong: a start does not need it
+
+    near = difflib.get_close_matches(value, names, n=1, cutoff=likeness) if isinstance(value, str) else []
+    return next(iter(near), "")

@@ -4,14 +4,14 @@
 is in `kinds`.
 """
 
-from __future__ import annotations
-
 import os
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ValidationError
 
 from inferencesh_mcp.errors import SettingsError
 from inferencesh_mcp.settings.kinds import (
@@ -32,12 +32,11 @@ from inferencesh_mcp.settings.kinds import (
     StateKeys,
     TokenHash,
     allowed,
+    read,
     setting,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from inferencesh_mcp.pins import Pin
 
 PREFIX = "INFERENCE_"
@@ -62,10 +61,12 @@ def _readable(text: str) -> str:
     return text
 
 
-class Settings(BaseModel):
-    """What the process was started with. Every field is a variable `INFERENCE_<NAME>`; all but the secrets are flags too."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the process was started with. Every field is a variable `INFERENCE_<NAME>`; all but the secrets are flags too.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    No pydantic model: to make one of so many fields takes a fortieth of a start, and hardly any of them is ever told.
+    """
 
     api_key: Key | None = setting(
         None, "Your inference.sh key. Not a flag: command lines are visible to others.", allowed="a key without spaces"
@@ -199,7 +200,6 @@ class Settings(BaseModel):
         "Unset: one of this process alone.",
         allowed="different secrets of 32 bytes or more, separated by commas",
         http=True,
-        repr=False,
     )
     redis_url: RedisUrl | None = setting(
         None,
@@ -207,11 +207,10 @@ class Settings(BaseModel):
         "Unset: for each by itself.",
         allowed="a redis://, rediss:// or unix:// address",
         http=True,
-        repr=False,
     )
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+    def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
         """Read the variables that begin with `INFERENCE_`; empty ones, and those a host left as `${…}`, count as unset.
 
         Raises:
@@ -219,16 +218,13 @@ class Settings(BaseModel):
         """
         names = [name for name in environ if name.startswith(PREFIX) and name not in FOREIGN]
         given = {name.removeprefix(PREFIX).lower(): environ[name].strip() for name in names}
-        for name in given.keys() - cls.model_fields.keys():
-            raise SettingsError(message=_unknown(name, cls.model_fields))
-        try:
-            told = {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
-            return cls.model_validate(told)
-        except ValidationError as exc:
-            raise SettingsError(message=_sentence(exc, given)) from None  # its text would quote the value, key included
+        for name in given.keys() - FIELDS.keys():
+            raise SettingsError(message=_unknown(name, FIELDS))
+        told = {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
+        return cls(**{name: _read(name, value) for name, value in told.items()})
 
     @property
-    def pins(self) -> tuple[Pin, ...]:
+    def pins(self) -> "tuple[Pin, ...]":
         """The apps that have a tool of their own; none where what runs them is not offered."""
         if not self.pin or self.read_only or "apps" not in self.toolsets:
             return ()
@@ -254,6 +250,17 @@ class Settings(BaseModel):
         return (downloads if downloads.is_dir() else Path.home()) / "inference"
 
 
+FIELDS = {field.name: field for field in fields(Settings)}
+"""Every setting by its name."""
+
+
+def _read(name: str, value: str) -> Any:
+    try:
+        return read(FIELDS[name], value)
+    except ValidationError:  # its text would quote the value, key included
+        raise SettingsError(message=_sentence(name, value)) from None
+
+
 def _unknown(name: str, known: Iterable[str]) -> str:
     import difflib
 
@@ -262,9 +269,8 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"{PREFIX}{name.upper()} is not a setting.{hint}"
 
 
-def _sentence(exc: ValidationError, given: Mapping[str, str]) -> str:
+def _sentence(name: str, value: str) -> str:
     """Say which variable is wrong, what it holds and what it may hold; a secret is never shown."""
-    name = str(exc.errors()[0]["loc"][0])
-    value = re.sub(r"//[^/@]*@", "//***@", given[name])[:80]
-    shown = "" if name in {*SECRETS, "http_tokens", "metrics_tokens"} else f' is "{value}", but'
-    return f"{PREFIX}{name.upper()}{shown} must be {allowed(Settings.model_fields[name])}."
+    without_password = re.sub(r"//[^/@]*@", "//***@", value)[:80]
+    shown = "" if name in {*SECRETS, "http_tokens", "metrics_tokens"} else f' is "{without_password}", but'
+    return f"{PREFIX}{name.upper()}{shown} must be {allowed(FIELDS[name])}."

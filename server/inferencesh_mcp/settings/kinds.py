@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from ipaddress import ip_network
@@ -9,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, SecretStr
+import pydantic
+from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, SecretStr, TypeAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from pydantic.fields import FieldInfo
+    from dataclasses import Field
 
 SHORTEST_STATE_KEY = 32  # bytes: what AES-256 takes
 
@@ -24,21 +25,32 @@ TOKEN = re.compile(r"[\w.@-]{1,64}:[0-9a-fA-F]{64}", re.ASCII)
 
 def setting(default: Any, about: str, *, allowed: str = "", http: bool = False, **limits: Any) -> Any:
     """A field of `Settings`. `allowed` is said where its type and limits do not say it; `http` is for those of `http` alone."""
-    return Field(default=default, description=about, json_schema_extra={"allowed": allowed, "http": http}, **limits)
+    told = {"about": about, "allowed": allowed, "http": http, "limits": limits}
+    return dataclasses.field(default=default, metadata=told)
 
 
-def allowed(field: FieldInfo) -> str:
+def read(field: Field[Any], value: str) -> Any:
+    """The value that a text stands for.
+
+    Raises:
+        ValidationError: it is none that the setting may hold.
+    """
+    kind: Any = Annotated[field.type, pydantic.Field(**field.metadata["limits"])]
+    return TypeAdapter[Any](kind).validate_python(value)
+
+
+def allowed(field: Field[Any]) -> str:
     """What a setting may hold, in words."""
-    extra: Any = field.json_schema_extra
-    if extra["allowed"]:
-        return str(extra["allowed"])
-    if field.annotation is bool:
+    if field.metadata["allowed"]:
+        return str(field.metadata["allowed"])
+    kind = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
+    if kind is bool:
         return "true or false"
-    if get_origin(field.annotation) is Literal:
-        *others, last = get_args(field.annotation)
+    if get_origin(kind) is Literal:
+        *others, last = get_args(kind)
         return f"{', '.join(others)} or {last}"
-    limits = {name: getattr(one, name) for one in field.metadata for name in ("ge", "le") if hasattr(one, name)}
-    return f"a {'whole ' if field.annotation is int else ''}number from {limits['ge']} to {limits['le']}"
+    limits = field.metadata["limits"]
+    return f"a {'whole ' if kind is int else ''}number from {limits['ge']} to {limits['le']}"
 
 
 def _split(separator: str) -> BeforeValidator:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import get_annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from mcp.server.mcpserver.tools import Tool
@@ -35,6 +36,8 @@ class Offer:
     @cached_property
     def tool(self) -> Tool:
         """Built once: it takes a millisecond, and no server changes it."""
+        # The SDK reads the signature four times; out of text, each time took as long as all else that it does.
+        self.function.__annotations__ = get_annotations(self.function, eval_str=True)
         tool = BridgeTool.from_function(self.function, title=self.title, annotations=self.hints)
         tool.description = " ".join(tool.description.split())  # its lines are for readers of the source
         tool.parameters = _lean(tool.parameters)
