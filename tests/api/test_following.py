@@ -63,6 +63,23 @@ async def test_of_what_comes_at_once_the_newest_is_told(api, script):
     assert ("running", "xx", "completed") == (running.status, running.logs[0].content, completed.status)
 
 
+async def test_a_list_is_told_as_it_is_now(api, script):
+    """Whatever of it was told before: logs are longer, replaced, odd, fewer, and gone."""
+    told_logs = [["a"], ["a", "b"], ["a", "c", "b"], [3, "a", "c"], ["a", "c"], ["c"], []]
+    news = [
+        {"data": {"logs": [log if log == 3 else {"log_type": 1, "content": log} for log in logs]}, "fields": ["logs"]}
+        for logs in told_logs
+    ]
+    script.on(*STREAM, lines(*news, DONE, slice_of=3))
+    script.on(*GET, status(200, DONE))
+
+    *states, _ = await told(api.follow(STARTED))
+
+    assert [[log for log in logs if log != 3] for logs in told_logs] == [
+        [log.content for log in state.logs] for state in states
+    ]
+
+
 @pytest.mark.parametrize(
     "form",
     [

@@ -11,15 +11,16 @@ import logging
 import math
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from inferencesh_mcp.api.merging import STREAMED, Record, has_ended, is_heartbeat, merge
-from inferencesh_mcp.api.models import Task, TaskStatus, parsed, the_one
+from inferencesh_mcp.api.models import Task, TaskStatus, Wire, parsed, the_one
 from inferencesh_mcp.api.ndjson import Lines
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.retry import LONGEST_RETRY_AFTER, backoff
+from inferencesh_mcp.api.strictjson import is_array
 from inferencesh_mcp.api.transport import Call, Transport
 from inferencesh_mcp.api.words import status_word
 from inferencesh_mcp.errors import InferenceError, NotFound, WaitError
@@ -160,14 +161,20 @@ class _Following:
                 await self._transport.sleep(self._unknown.pop(0))
 
     def _state(self) -> Task:
-        """The record as a Task; long lists that did not change are not read again."""
-        known = {
-            name: getattr(self._task, name)
-            for name in ("logs", "usage_events")
-            if name in self._shown and self._record.get(name) == self._shown[name]
-        }
+        """The record as a Task; of long lists, which are told anew with every entry, what did not change is not read again."""
+        known = {name: self._known(name, getattr(self._task, name)) for name in ("logs", "usage_events")}
         self._task, self._shown = parsed(Task, {**self._record, **known}), self._record
         return self._task
+
+    def _known(self, name: str, read: tuple[Wire, ...]) -> Any:
+        told, shown = self._record.get(name), self._shown.get(name)
+        if not (is_array(told) and is_array(shown) and len(shown) == len(read)):
+            return told
+        if told == shown:
+            return read
+        return [now if now != before else known for now, before, known in zip(told, shown, read, strict=False)] + told[
+            len(read) :
+        ]
 
     def _pause(self) -> float:
         asked, self._asked_to_wait = self._asked_to_wait, 0.0

@@ -57,8 +57,10 @@ def _object(value: Any) -> Any:
 
 
 def _objects(value: Any) -> Any:
-    """The objects in an array. A tuple was read before, and stays."""
-    return [item for item in items(value) if is_object(item)] if not _was_read(value) else value
+    """The objects in an array. A tuple was read before, and stays; so does one of its values."""
+    if _was_read(value):
+        return value
+    return [item for item in items(value) if is_object(item) or isinstance(item, BaseModel)]
 
 
 def _named_objects(value: Any) -> Any:

@@ -85,11 +85,11 @@ class _Teller:
             self._news = anyio.Event()
             recent.append(time.monotonic())
             await self._say()
+            with anyio.move_on_after(LATEST - SPAN):
+                await self._news.wait()
             if len(recent) == AT_MOST and (early := recent[0] + SPAN - time.monotonic()) > 0:
                 with anyio.move_on_after(early):
                     await self._over.wait()
-            with anyio.move_on_after(LATEST - SPAN):
-                await self._news.wait()
 
     async def _say(self) -> None:
         elapsed = time.monotonic() - self._began
