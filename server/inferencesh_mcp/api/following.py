@@ -172,9 +172,8 @@ class _Following:
             return told
         if told == shown:
             return read
-        return [now if now != before else known for now, before, known in zip(told, shown, read, strict=False)] + told[
-            len(read) :
-        ]
+        beside = zip(told, shown, read, strict=False)
+        return [known if now == before else now for now, before, known in beside] + told[len(read) :]
 
     def _pause(self) -> float:
         asked, self._asked_to_wait = self._asked_to_wait, 0.0
