@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from anyio import CapacityLimiter
 from mcp.server.mcpserver import Context
 
 from inferencesh_mcp.api import Api
@@ -52,6 +53,8 @@ class Shared:
     """For work that outlives the request that began it; it ends with the server."""
     decided_elsewhere: Remembered[str] = field(default_factory=lambda: Remembered[str](4_096))
     """Principals whose key the platform lets decide nothing: they are sent to the page at once."""
+    scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
+    """Of threads that make pictures smaller: each takes the memory of all its pixels, and stdin and stdout need one too."""
     hands_over: bool = False
     """True for one call alone: its client follows what lasts by itself, so the tool starts it and does not wait."""
 

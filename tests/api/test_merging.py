@@ -2,7 +2,7 @@
 
 import pytest
 
-from inferencesh_mcp.api.merging import merge, merge_delta
+from inferencesh_mcp.api.merging import LONGEST, MOST_CALLS, merge, merge_delta
 
 RECORD = {"id": "t", "short_id": "s", "status": 7, "input": {"a": 1}, "output": None}
 TABLE = {
@@ -94,3 +94,15 @@ def test_deltas_add_up_as_in_the_official_accumulators(deltas, made):
         so_far = merge_delta(so_far, delta)
 
     assert made == so_far
+
+
+def test_deltas_without_end_take_no_memory_without_end():
+    """However much is told: what is said last is what a person sees, and the record has all of it in the end."""
+    so_far = {}
+    for number in range(3):
+        calls = [{"index": 1_000 * number + at, "id": "a"} for at in range(1_000)]
+        so_far = merge_delta(so_far, {"response": str(number) * (LONGEST - 1), "tool_calls": calls})
+
+    assert LONGEST == len(so_far["response"])
+    assert so_far["response"].endswith("2")
+    assert MOST_CALLS == len(so_far["tool_calls"])

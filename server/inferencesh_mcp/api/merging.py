@@ -16,6 +16,9 @@ Record = dict[str, Any]
 STREAMED = "streamed"
 """Where the record keeps what deltas made so far: the shape of an LLM's output (response, reasoning, tool_calls)."""
 
+LONGEST = 4 * 1024 * 1024  # characters of one text that deltas make: of a longer one, the newest are kept
+MOST_CALLS = 1_000  # tool calls that deltas make: the first are kept
+
 
 def is_heartbeat(line: Record) -> bool:
     return line.get("type") == "heartbeat"
@@ -83,7 +86,7 @@ def merge_delta(so_far: Record, delta: Record) -> Record:
 
 
 def _joined(so_far: Any, more: Any) -> str:
-    return (so_far if isinstance(so_far, str) else "") + (more if isinstance(more, str) else "")
+    return ((so_far if isinstance(so_far, str) else "") + (more if isinstance(more, str) else ""))[-LONGEST:]
 
 
 def _merge_calls(so_far: Any, more: Any) -> list[Record]:
@@ -91,7 +94,7 @@ def _merge_calls(so_far: Any, more: Any) -> list[Record]:
     for call in _objects(more):
         index = _index(call)
         calls[index] = _merge_call(calls.get(index, {}), call)
-    return [calls[index] for index in sorted(calls)]
+    return [calls[index] for index in sorted(calls)[:MOST_CALLS]]
 
 
 def _merge_call(so_far: Record, more: Record) -> Record:

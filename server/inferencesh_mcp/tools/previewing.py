@@ -18,12 +18,15 @@ from inferencesh_mcp.caller import caller
 from inferencesh_mcp.errors import InferenceError
 
 if TYPE_CHECKING:
+    from anyio import CapacityLimiter
+
     from inferencesh_mcp.api import Api
     from inferencesh_mcp.caller import Ctx
 
 MOST_SHOWN = 100_000  # bytes: base64 of it and all the rest stay far below what Claude Desktop refuses
 MOST_FETCHED = 8 * 1024 * 1024  # bytes of a picture that is scaled
 PATIENCE = 3.0  # seconds: the answer is more than its picture
+MOST_PIXELS = 20_000_000  # of a picture that is scaled: a thread holds three bytes of each for as long as that takes
 SIDE = 768  # pixels, the longer one
 TYPES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
 
@@ -33,18 +36,19 @@ logger = logging.getLogger(__name__)
 async def shown(ctx: Ctx, result: CallToolResult) -> CallToolResult:
     """Return the answer with a preview of its first picture, or as it is: a preview is never worth an error."""
     pictures = [part for part in result.content if isinstance(part, ResourceLink) and part.mime_type in TYPES]
-    if not pictures or ctx.request_context.lifespan_context.settings.inline_media == "never":
+    shared = ctx.request_context.lifespan_context
+    if not pictures or shared.settings.inline_media == "never":
         return result
     preview: ImageContent | None = None
     with anyio.move_on_after(PATIENCE):
         try:
-            preview = await _small(caller(ctx).api, pictures[0].uri)
+            preview = await _small(caller(ctx).api, pictures[0].uri, shared.scaling)
         except InferenceError as exc:
             logger.info("no preview: %s", exc.code)
     return result.model_copy(update={"content": [*result.content, preview]}) if preview else result
 
 
-async def _small(api: Api, url: str) -> ImageContent | None:
+async def _small(api: Api, url: str, scaling: CapacityLimiter) -> ImageContent | None:
     most = MOST_FETCHED if _can_scale() else MOST_SHOWN
     content = b""
     async with api.download(url) as found:
@@ -57,7 +61,7 @@ async def _small(api: Api, url: str) -> ImageContent | None:
     kind = next((kind for kind, name in TYPES.items() if _is(name, content)), None)
     if kind and len(content) <= MOST_SHOWN:
         return _block(content, kind)
-    scaled = await to_thread.run_sync(_scaled, content) if kind and _can_scale() else None
+    scaled = await to_thread.run_sync(_scaled, content, limiter=scaling) if kind and _can_scale() else None
     return _block(scaled, "image/jpeg") if scaled else None
 
 
@@ -83,7 +87,7 @@ def _scaled(content: bytes) -> bytes | None:
 
     try:
         with Image.open(io.BytesIO(content), formats=list(TYPES.values())) as picture:
-            if picture.width * picture.height > 50_000_000:
+            if picture.width * picture.height > MOST_PIXELS:
                 return None
             picture.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded no larger than needed
             small = picture.convert("RGB")
