@@ -16,10 +16,11 @@ from subprocess import DEVNULL, PIPE, STDOUT, run
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-sys.path.append(str(HERE.parent / "official"))  # its checks are named and counted the same way
+sys.path.append(str(HERE.parent / "official"))  # its checks are counted the same way, and its npm does the same
 
 import anyio  # noqa: E402
 from checks import Checks  # noqa: E402
+from npm import installed  # noqa: E402
 
 from inferencesh_mcp import __version__  # noqa: E402
 
@@ -32,18 +33,6 @@ INSIDE = ("pyproject.toml", "README.md", "LICENSE", "server")
 
 def tools() -> Path:
     return Path(os.environ.get("MCPB_DIR") or ROOT / ".venv" / "mcpb-node").absolute()
-
-
-def installed() -> None:
-    """Install what is pinned where it is not yet."""
-    pinned, done = HERE / "package.json", tools() / "installed.json"
-    if done.is_file() and done.read_bytes() == pinned.read_bytes():
-        return
-    shutil.rmtree(tools() / "node_modules", ignore_errors=True)
-    tools().mkdir(parents=True, exist_ok=True)
-    shutil.copy(pinned, tools())
-    told("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-package-lock", cwd=tools())
-    shutil.copy(pinned, done)  # only now: an install that broke off is begun anew
 
 
 def told(*command: str | Path, cwd: Path = ROOT, code: int = 0, environ: dict[str, str] | None = None) -> str:
@@ -97,7 +86,9 @@ async def what_is_packed_starts() -> None:
 
 async def main() -> int:
     checks = Checks()
-    installed()
+    if why_not := await installed(HERE / "package.json", tools()):
+        checks.failure("mcpb: can be installed", why_not)
+        return checks.close()
     await checks.check("skillsaw: the registry's entry is valid", the_registry_takes_the_entry)
     await checks.check("mcpb: the bundle is valid, and packed", the_bundle_is_packed)
     await checks.check("mcpb: what is packed starts", what_is_packed_starts)
