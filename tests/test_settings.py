@@ -127,6 +127,7 @@ def test_a_wrong_value_is_told_in_one_sentence(name: str, value: str, sentence: 
     ("name", "value"),
     [
         ("BASE_URL", "https://api.example.com:99999"),
+        ("BASE_URL", "https://api.example.com:0"),
         ("BASE_URL", "https://api.example.com/?v=2"),
         ("PROXY_URL", "https://proxy.example.com/#here"),
         ("OAUTH_RESOURCE", "https://mcp example.com/mcp"),

@@ -78,7 +78,7 @@ def _secure(url: str) -> bool:
     parts = urlsplit(url)
     local = parts.hostname in {"127.0.0.1", "::1", "localhost"}
     secure = parts.scheme in ({"https", "http"} if local else {"https"})
-    return secure and bool(parts.hostname) and "@" not in parts.netloc and bool(AnyHttpUrl(url))
+    return secure and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc and bool(AnyHttpUrl(url))
 
 
 def _has_port(url: SecretStr) -> bool:
