@@ -24,6 +24,7 @@ from inferencesh_mcp.sandbox import Sandbox, TurnedClock, serving
 
 CONFIG = Path(__file__).parent.parent.parent / "manifests" / "nginx.conf"
 PROGRAMS = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/opt/homebrew/bin"
+PATIENCE = 10.0  # seconds until a program that was started listens
 
 
 def program(name: str, package: str) -> str:
@@ -133,7 +134,9 @@ class Redis:
         found = program("redis-server", "redis-server")
         options = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
         with _process([found, *options], self._folder / "redis.log"):
+            end = time.monotonic() + PATIENCE
             while not listened_on(self._port):
+                assert time.monotonic() < end, "redis-server does not listen"
                 time.sleep(0.01)
             yield self.url
 

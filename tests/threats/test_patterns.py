@@ -57,9 +57,9 @@ def _pace() -> float:
 
 
 PACE = _pace()
-MOST = 50 * PACE
-"""Half a second on a usual machine. What pins the processor takes minutes on any."""
-MOST_OF_A_FILE = 6 * MOST
+MOST = 100 * PACE
+"""A second on a usual machine, three times what the worst takes. What pins the processor takes minutes on any."""
+MOST_OF_A_FILE = 3 * MOST
 """The same for what a person gives their own server or host, which nobody else can write, and which is read once."""
 
 

@@ -120,18 +120,19 @@ async def test_once_told_to_end_nothing_new_is_taken(upstream: Upstream, era: st
         page = server.url.replace("/mcp", "/readyz")
         before = await server.http.get(page)
         # A body that does not end keeps the server's last request open.
-        slow = anyio.Event()
+        begun, slow = anyio.Event(), anyio.Event()
 
         async def held() -> None:
             async def body() -> AsyncIterator[bytes]:
                 yield b"{"
+                begun.set()
                 await slow.wait()
                 yield b"}"
 
             await server.http.post(server.url, content=body())
 
         group.start_soon(held)
-        await anyio.sleep(0.2)
+        await begun.wait()
         idle = httpx2.AsyncClient(headers=server.http.headers, timeout=20, verify=False)
         async with idle:
             await idle.get(page)
@@ -159,10 +160,12 @@ async def until_stopping(http: httpx2.AsyncClient, page: str) -> None:
 async def test_it_ends_in_time_though_a_call_hangs(upstream: Upstream) -> None:
     """A request whose body never ends is not waited for longer than the operator said."""
     async with running(upstream.url, INFERENCE_DRAIN_SECONDS="2") as server, anyio.create_task_group() as group:
+        begun = anyio.Event()
 
         async def held() -> None:
             async def body() -> AsyncIterator[bytes]:
                 yield b"{"
+                begun.set()
                 await anyio.sleep_forever()
 
             try:
@@ -171,7 +174,8 @@ async def test_it_ends_in_time_though_a_call_hangs(upstream: Upstream) -> None:
                 return
 
         group.start_soon(held)
-        await anyio.sleep(0.3)
+        await begun.wait()
+        await server.http.get(server.url.replace("/mcp", "/readyz"))  # by its answer, what came before is known too
         _, took = await server.ended()
         group.cancel_scope.cancel()
 

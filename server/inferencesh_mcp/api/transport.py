@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import anyio
 import anyio.lowlevel
 
-from inferencesh_mcp.api import addresses
+from inferencesh_mcp.api import addresses, counting
 from inferencesh_mcp.api.answers import Answer, Lost, Refusal, final, judged, lost, refused
 from inferencesh_mcp.api.attempts import Attempts, GivenUp
 from inferencesh_mcp.api.problems import Unwrapped, problem
@@ -44,8 +44,6 @@ DOWNLOAD_SECONDS = 3600.0
 STREAMS_LIMIT = 1000
 """Streams open at a time; more wait."""
 RESOLVE_SECONDS = 10.0
-STALL_SECONDS = 30.0
-"""Until the other side takes the next piece of a file."""
 END_SECONDS = 0.05
 """Wait for a stream's end when its last line was read."""
 
@@ -178,7 +176,7 @@ class Transport:
         headers = {"content-type": content_type, "content-length": str(size)}
 
         async def once(seconds: float) -> bool | Refusal:
-            return await self._put(url, headers, _Counted(content(), size), seconds)
+            return await self._put(url, headers, counting.Counted(content(), size), seconds)
 
         try:
             await self._attempts.persist(Operation.PUT, key, "PUT of a file", once, seconds=UPLOAD_SECONDS)
@@ -229,9 +227,11 @@ class Transport:
             return _lost(exc)
         return judged(Answer(status=response.status, headers=response.headers, body=body))
 
-    async def _put(self, url: str, headers: Mapping[str, str], content: _Counted, seconds: float) -> bool | Refusal:
+    async def _put(
+        self, url: str, headers: Mapping[str, str], content: counting.Counted, seconds: float
+    ) -> bool | Refusal:
         try:
-            with anyio.fail_after(seconds), anyio.fail_after(STALL_SECONDS) as content.taking:
+            with anyio.fail_after(seconds), anyio.fail_after(counting.STALL_SECONDS) as content.taking:
                 async with aclosing(content), self._file_opened("PUT", url, headers, content) as response:
                     content.taking.deadline = math.inf
                     body = await _error_body(response)
@@ -367,58 +367,6 @@ class Transport:
         with suppress(ValueError):
             self.skew = parsedate_to_datetime(header).astimezone(UTC) - datetime.now(UTC)
         self._dated = header
-
-
-class _Counted:
-    """A file's bytes on their way out, held to the size that was announced.
-
-    The library asks for them in a task of its own and shows its own error for ours: so what failed is kept here.
-    """
-
-    def __init__(self, content: AsyncIterable[bytes], size: int) -> None:
-        self._content, self._left = content, size
-        self._sending: AsyncGenerator[bytes] | None = None
-        self.failed: Exception | None = None
-        self.taking = anyio.CancelScope()
-        """Its deadline moves on with every piece that is taken."""
-
-    @property
-    def is_complete(self) -> bool:
-        return self._left == 0
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        self._sending = self._taken()
-        return self._sending
-
-    async def aclose(self) -> None:
-        """Close what was being read: the library cancels whom it let read it, and does not wait."""
-        await anyio.lowlevel.cancel_shielded_checkpoint()
-        if self._sending:
-            await self._sending.aclose()
-
-    async def _taken(self) -> AsyncGenerator[bytes]:
-        try:
-            async with aclosing(self._pieces()) as pieces:
-                async for piece in pieces:
-                    self.taking.deadline = anyio.current_time() + STALL_SECONDS
-                    yield piece
-        except Exception as exc:
-            self.failed = exc
-            raise
-        self.taking.deadline = math.inf  # from here on the answer is waited for
-
-    async def _pieces(self) -> AsyncGenerator[bytes]:
-        async for chunk in self._content:
-            if len(chunk) > self._left:
-                raise _changed()
-            yield chunk
-            self._left -= len(chunk)
-        if not self.is_complete:
-            raise _changed()
-
-
-def _changed() -> FileRefused:
-    return FileRefused(message="the file changed while it was being sent", next_step="Call again when it is complete.")
 
 
 def _encoded(body: Any) -> bytes | None:

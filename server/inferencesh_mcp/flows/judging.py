@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.expecting import Schema
 
 MOST_REFERENCES = 5_000  # followed for one value: some 0.1 s, and hundreds of times what a real app's schema needs
-MOST_PARTS = (
-    1_000  # objects in a schema; to look through so many takes half a second, and real apps have up to a hundred
-)
+MOST_PARTS = 1_000  # objects in a schema: to look through so many takes half a second, and real apps have a hundred
 DEEPEST = 64  # a schema that nests deeper is cut to "anything"
 _VALUES = frozenset({"enum", "const", "default", "examples"})  # what is in them is no schema
 

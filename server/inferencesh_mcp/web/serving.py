@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import os
 import signal
 import socket
+import struct
 import sys
 import threading
 from contextlib import contextmanager, suppress
@@ -30,11 +32,12 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.settings import Settings
 
-BRIEFLY = 1.0  # seconds at most for who is about to start a run, and at least for who is on their way at the end
-AT_THE_DOOR = 3.0  # seconds at most for these, where the drain has as many left
+AT_THE_DOOR = 3.0  # seconds at most for who has connected and not asked yet
+BRIEFLY = 1.0  # seconds at most for who is about to start a run
 LAST_WORDS = 1.2  # seconds of the drain that are kept for closing what is open then
 KEEP_ALIVE = 75  # seconds: longer than the proxies before us keep one, or they would send into a closed connection
 BACKLOG = 2048
+_SO_ATTACH_FILTER, _BPF_RET = 26, 6  # <asm-generic/socket.h>, <linux/bpf_common.h>
 
 logger = logging.getLogger(__name__)
 
@@ -72,15 +75,15 @@ async def _serve(
         ready(_url(listening))
         await _signal()
         _limit_what_is_left(drain)
-        ends, briefly = anyio.current_time() + drain - LAST_WORDS, min(BRIEFLY, drain / 5)
+        ends = anyio.current_time() + drain - LAST_WORDS
+        with anyio.move_on_after(min(AT_THE_DOOR, drain / 3)):
+            await server.shut_the_door(listening)
         stopping.announced = True
-        with anyio.move_on_after(briefly):
+        with anyio.move_on_after(min(BRIEFLY, drain / 5)):
             await server.done()
         stopping.begin()
-        with anyio.CancelScope(deadline=ends - briefly):
+        with anyio.CancelScope(deadline=ends):
             await server.done()
-        with anyio.CancelScope(deadline=min(ends, anyio.current_time() + AT_THE_DOOR)):
-            await server.shut_the_door(listening)
         server.should_exit = True
 
 
@@ -120,12 +123,13 @@ class _Server(uvicorn.Server):
             await asyncio.wait(under_way)
 
     async def shut_the_door(self, listening: socket.socket) -> None:
-        """Let in who has knocked, then nobody, and answer those who are in.
+        """Let in who has knocked, then nobody, and hear what those who are in have come for.
 
-        A proxy gives a call to another server where no connection was made, or where this one says that it is stopping. One
-        that is cut is lost, for it may have started a run.
+        Before anybody is sent away: a proxy gives a call to another server where no connection was made, and loses one that
+        is cut, or that comes here again after it was sent away, and finds the door shut by then.
         """
         knocked: list[socket.socket] = []
+        _let_none_knock(listening)
         with suppress(BlockingIOError):
             while True:
                 knocked.append(listening.accept()[0])
@@ -140,6 +144,19 @@ class _Server(uvicorn.Server):
     def _guarded(self) -> asyncio.Protocol:
         kind = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
         return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+
+def _let_none_knock(listening: socket.socket) -> None:
+    """Have the kernel drop what comes to this port: a connection that it made between the last accept and the close would be cut.
+
+    Whoever is dropped comes again after a second, is refused by then, and goes to another server. Linux can do that, by a
+    filter (socket(7)) of one instruction, "take nothing"; elsewhere the moment in between is left open.
+    """
+    if sys.platform == "linux":
+        take_nothing = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RET, 0, 0, 0))
+        with suppress(OSError):  # what imitates Linux may not have it
+            program = struct.pack("@HP", 1, ctypes.addressof(take_nothing))
+            listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _refuse_wide_open(settings: Settings, host: str) -> None:
