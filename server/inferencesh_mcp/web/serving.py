@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
 import signal
@@ -11,6 +10,7 @@ import socket
 import struct
 import sys
 import threading
+from array import array
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -153,9 +153,9 @@ def _let_none_knock(listening: socket.socket) -> None:
     filter (socket(7)) of one instruction, "take nothing"; elsewhere the moment in between is left open.
     """
     if sys.platform == "linux":
-        take_nothing = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RET, 0, 0, 0))
+        take_nothing = array("B", struct.pack("HBBI", _BPF_RET, 0, 0, 0))
         with suppress(OSError):  # what imitates Linux may not have it
-            program = struct.pack("@HP", 1, ctypes.addressof(take_nothing))
+            program = struct.pack("@HP", 1, take_nothing.buffer_info()[0])
             listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
