@@ -182,6 +182,25 @@ async def test_it_ends_in_time_though_a_call_hangs(upstream: Upstream) -> None:
     assert took < 4
 
 
+@pytest.mark.parametrize("era", ERAS)
+async def test_who_connects_and_says_nothing_takes_nobodys_last_word(upstream: Upstream, era: str) -> None:
+    """Not even in the shortest time that an operator can give it to end."""
+    answers: list[Any] = []
+    async with running(upstream.url, INFERENCE_DRAIN_SECONDS="2") as server, anyio.create_task_group() as group:
+
+        async def run() -> None:
+            answers.append(result_of(await server.ask(era, "app_run", app="sandbox/slow", input=LONG)))
+
+        address = httpx2.URL(server.url)
+        async with await anyio.connect_tcp(address.host, address.port or 80):
+            group.start_soon(run)
+            await until(lambda: upstream.sandbox.ledger.requests("GET", "/tasks/*/stream"))
+            code, _ = await server.ended()
+
+    assert 0 == code
+    assert [one.task_id for one in upstream.sandbox.ledger.starts] == [answers[0]["task_id"]]
+
+
 async def test_a_start_whose_reply_is_awaited_still_tells_its_id(upstream: Upstream) -> None:
     """The moment in which a run could be lost: sent, begun, and not yet answered."""
     upstream.sandbox.faults.add(Delay(seconds=1.0), method="POST", path="/apps/run")

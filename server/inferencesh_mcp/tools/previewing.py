@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MOST_SHOWN = 100_000  # bytes: base64 of it and all the rest stay far below what Claude Desktop refuses
 MOST_FETCHED = 8 * 1024 * 1024  # bytes of a picture that is scaled
 PATIENCE = 3.0  # seconds: the answer is more than its picture
-MOST_PIXELS = 20_000_000  # of a picture that is scaled: a thread holds three bytes of each for as long as that takes
+MOST_PIXELS = 20_000_000  # of a picture that is scaled: for as long, a thread holds some seven bytes of each
 SIDE = 768  # pixels, the longer one
 TYPES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
 

@@ -76,7 +76,7 @@ async def _serve(
         await _signal()
         _limit_what_is_left(drain)
         ends = anyio.current_time() + drain - LAST_WORDS
-        with anyio.move_on_after(min(AT_THE_DOOR, drain / 3)):
+        with anyio.move_on_after(min(AT_THE_DOOR, (drain - LAST_WORDS) / 2)):
             await server.shut_the_door(listening)
         stopping.announced = True
         with anyio.move_on_after(min(BRIEFLY, drain / 5)):
