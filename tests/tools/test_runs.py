@@ -93,6 +93,24 @@ async def test_progress_begins_at_once_and_strictly_increases(connect: Connect) 
     assert len(heard) <= 2 * (int(took) + 1), "at most two a second"
 
 
+async def test_progress_says_nothing_twice(connect: Connect, upstream: Upstream) -> None:
+    """What an app has made so far changes with each step, and nobody reads that in a line of progress."""
+    heard: list[str] = []
+
+    async def hear(_progress: float, _total: float | None, message: str | None) -> None:
+        heard.append(message or "")
+        if len(heard) < 9 and "step 1/2" in heard[-1]:
+            (task,) = [task for tenant in upstream.sandbox.tenants for task in tenant.tasks]
+            task.output = {"steps": len(heard)}
+            task.tell("output")
+
+    async with connect() as client:
+        given = {"app": "sandbox/slow", "input": {"seconds": 3, "steps": 2}}
+        await client.call_tool("app_run", given, progress_callback=hear)
+
+    assert 1 == len([message for message in heard if "step 1/2" in message])
+
+
 async def test_a_run_that_outlasts_the_wait_is_handed_over_and_taken_up_again(
     connect: Connect, upstream: Upstream
 ) -> None:

@@ -67,8 +67,8 @@ class _Teller:
         if isinstance(before, Moving) and isinstance(state, Moving) and before.name != state.name:
             self._moved += before.done
         self._state = state
-        if not (isinstance(state, Speaking) and not state.tail and not state.tool):
-            self._news.set()  # an agent that has not said anything yet is no news: its first word is
+        if _is_news(before, state):
+            self._news.set()
 
     def fall_silent(self) -> bool:
         """Say nothing more, for the answer is next (I-5). False while a message is still being written: it is to be broken off.
@@ -115,6 +115,16 @@ class _Teller:
         return max(round(elapsed, 1), round(self._said + 0.1, 1)), None
 
 
+def _is_news(before: State | None, state: State) -> bool:
+    match state:
+        case Speaking():
+            return bool(state.tail or state.tool)  # an agent that has not said anything yet is none: its first word is
+        case Task() if isinstance(before, Task):
+            return (state.status, _last(state)) != (before.status, _last(before))  # what else is new, nobody would read
+        case _:
+            return True
+
+
 def told(state: State | None, elapsed: float) -> str:
     """Say in one line where things stand: status, seconds, the task's id, and the last log line or text."""
     match state:
@@ -132,9 +142,13 @@ def told(state: State | None, elapsed: float) -> str:
                 f"{doing} · {elapsed:.0f} s · chat {state.chat_id} · {state.tail}".removesuffix(" · "), LONGEST
             )
         case Task():
-            last = state.streamed[-80:] or (state.logs[-1].content.strip() if state.logs else "")
             where = f"{state.status} · {elapsed:.0f} s · task {state.id}"
-            return clean(f"{where} · {last}" if last else where, LONGEST)
+            return clean(f"{where} · {last}" if (last := _last(state)) else where, LONGEST)
+
+
+def _last(task: Task) -> str:
+    """The end of what it streams, or else what it logged last."""
+    return task.streamed[-80:] or (task.logs[-1].content.strip() if task.logs else "")
 
 
 def size(count: int) -> str:
