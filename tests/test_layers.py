@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "server" / "inferencesh_mcp"
 # room: (rooms of ours that it may import, packages from outside that only some rooms may)
 TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
+    "ending": (set(), set()),
     "plaintext": (set(), set()),
     "settings": ({"pins", "errors"}, {"pydantic", "platformdirs"}),
     "schemas": ({"errors", "plaintext"}, set()),
@@ -38,7 +39,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "traces": ({"plaintext"}, {"opentelemetry"}),
     "sandbox": (set(), {"anyio", "pydantic", "starlette", "uvicorn", "jsonschema"}),
     "web": (
-        {"caller", "flows", "api", "settings", "errors"},
+        {"caller", "flows", "api", "settings", "ending", "errors"},
         {
             "mcp",
             "starlette",
@@ -67,7 +68,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         },
         {"mcp", "anyio"},
     ),
-    "stdio": ({"caller", "errors"}, {"mcp", "mcp_types", "anyio"}),
+    "stdio": ({"caller", "ending", "errors"}, {"mcp", "mcp_types", "anyio"}),
     "hosts": ({"settings", "errors"}, {"click"}),
     "demo": ({"errors", "plaintext"}, {"mcp", "mcp_types", "anyio"}),
     "doctor": ({"app", "api", "hosts", "pins", "tools", "settings", "web", "errors", "plaintext"}, {"anyio"}),

@@ -13,7 +13,6 @@ import re
 import select
 import signal
 import sys
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
@@ -33,6 +32,7 @@ from mcp_types import (
     RequestId,
 )
 
+from inferencesh_mcp.ending import exit_within
 from inferencesh_mcp.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -90,16 +90,9 @@ async def _end_on_signal(scope: anyio.CancelScope) -> None:
         return  # no signal to wait for: the host closes stdin
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
-            _limit_what_is_left()
+            exit_within(DRAIN)
             scope.cancel()
             return
-
-
-def _limit_what_is_left() -> None:
-    """End the process in time even if stdout is blocked or the platform is silent."""
-    timer = threading.Timer(DRAIN, os._exit, (1,))
-    timer.daemon = True
-    timer.start()
 
 
 class _Lines:
@@ -111,7 +104,7 @@ class _Lines:
     async def __aiter__(self) -> AsyncIterator[str]:
         while line := await to_thread.run_sync(self._read, abandon_on_cancel=True):
             yield line
-        _limit_what_is_left()
+        exit_within(DRAIN)
 
     def _read(self) -> str:
         line = self._stdin.readline(LONGEST_LINE + 1)
@@ -174,7 +167,7 @@ class _Wire:
             await to_thread.run_sync(self._write, line)
         except OSError as exc:
             logger.info("stdout cannot be written to any more: %s", exc.strerror)
-            _limit_what_is_left()
+            exit_within(DRAIN)
             self._group.cancel_scope.cancel()
         finally:
             written.set()

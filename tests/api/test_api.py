@@ -347,7 +347,7 @@ async def test_hostile_ids_send_nothing(api, script):
     assert [] == script.seen
 
 
-async def test_what_the_api_warns_of_is_kept(api, script):
+async def test_what_the_api_warns_of_is_in_the_log(api, script, caplog):
     """Once each."""
     message = {"level": "warning", "code": "c", "message": "this version is old"}
     script.on("GET", "/tasks/t", status(200, {"data": {"id": "t"}, "messages": [message, message]}))
@@ -355,7 +355,9 @@ async def test_what_the_api_warns_of_is_kept(api, script):
     await api.task("t")
     await api.task("t")
 
-    assert ["this version is old"] == api.warnings
+    assert ["inference.sh warns: this version is old"] == [
+        record.getMessage() for record in caplog.records if record.levelname == "WARNING"
+    ]
 
 
 @pytest.mark.parametrize("value", [None, [], 3, "x", {}, {"id": None}])

@@ -6,23 +6,21 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 
 from inferencesh_mcp.schemas import compiled_input, compiled_output
 from tests.benchmarks.figures import Figure
+from tests.schemas.real import real_apps
 from tests.schemas.written import WRITTEN
 
-CATALOGUE = Path(__file__).parent.parent.parent.parent / "shared" / "catalogue"
 ROUNDS = 5
 
 
 def figures() -> list[Figure]:
-    apps = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(CATALOGUE.glob("*.json"))]
-    inputs = [app["input_schema"] for app in apps] or list(WRITTEN.values())
-    outputs = [app["output_schema"] for app in apps] or list(WRITTEN.values())
+    inputs = [app["input_schema"] for app in real_apps().values()] or list(WRITTEN.values())
+    outputs = [app["output_schema"] for app in real_apps().values()] or list(WRITTEN.values())
     took, checked = [], []
     for _ in range(ROUNDS):
         took.append(_seconds(compiled_input, inputs) + _seconds(compiled_output, outputs))

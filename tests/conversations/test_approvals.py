@@ -14,11 +14,11 @@ from mcp import Client, MCPError
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 
 from inferencesh_mcp.sandbox.faults import Drop, Fault, Stall, Status, Swallow
+from tests.calls import told
 from tests.conftest import Upstream, Way, callers, until
 from tests.conversations.legs import HERE, MEMORY, MODERN, OTHER, chats, leg, over, sent_once, waiting_in
 from tests.faults.process import HELLO, piped
 from tests.tools.test_chats import PERSON, asking, chat, said
-from tests.tools.test_runs import told
 
 pytestmark = pytest.mark.anyio
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from tests.calls import told
 from tests.conftest import Connect, Upstream
 from tests.conversations.legs import THREE, over
 from tests.tools.test_chats import chat
-from tests.tools.test_runs import told
 
 pytestmark = pytest.mark.anyio
 

@@ -19,10 +19,10 @@ from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox.faults import Drop, EndAtOnce, Fault, FinAfter, Garble, RstAfter, Stall, Status, Swallow
 from inferencesh_mcp.settings import Settings
+from tests.calls import text_of, told
 from tests.conftest import MODES, Upstream, Way, connected, in_memory
 from tests.conversations.legs import MEMORY, chats, over
 from tests.tools.test_chats import PERSON, chat
-from tests.tools.test_runs import text_of, told
 
 pytestmark = pytest.mark.anyio
 

@@ -9,10 +9,10 @@ import anyio
 import pytest
 from mcp_types import ElicitRequestFormParams, ElicitResult
 
+from tests.calls import told
 from tests.conftest import Connect, Upstream, Way
 from tests.conversations.legs import HERE, over
 from tests.tools.test_chats import asking, chat, said
-from tests.tools.test_runs import told
 
 pytestmark = pytest.mark.anyio
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from inferencesh_mcp.sandbox.faults import Garble, Status
+from tests.calls import text_of, told
 from tests.conftest import Upstream, Way
 from tests.conversations.legs import MEMORY, over
 from tests.conversations.test_faults import ASSISTANT, counted, judge, talking
 from tests.faults.weighing import peak_memory
 from tests.tools.test_chats import chat
-from tests.tools.test_runs import text_of, told
 
 pytestmark = pytest.mark.anyio
 

@@ -10,10 +10,10 @@ import pytest
 from mcp import Client
 
 from inferencesh_mcp.tools.fitting import tokens
+from tests.calls import text_of, told
 from tests.conftest import Connect, Upstream, Way, until
 from tests.conversations.legs import HERE, MEMORY, THREE, chats, over
 from tests.tools.test_chats import asking, chat, said
-from tests.tools.test_runs import text_of, told
 
 pytestmark = pytest.mark.anyio
 

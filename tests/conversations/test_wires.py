@@ -15,13 +15,13 @@ import pytest
 
 from inferencesh_mcp.api import http
 from inferencesh_mcp.sandbox.faults import Drop, FinAfter, Garble, RstAfter, Status, Swallow
+from tests.calls import told
 from tests.conftest import Upstream, Way, until
 from tests.conversations.legs import MEMORY, chats, over
 from tests.conversations.test_faults import ASKS, ASSISTANT, html, judge, talking
 from tests.conversations.test_odd_lines import line
 from tests.faults.proxy import Act, Proxy, proxying
 from tests.tools.test_chats import chat
-from tests.tools.test_runs import told
 
 pytestmark = pytest.mark.anyio
 

@@ -14,10 +14,10 @@ from mcp_types import CallToolResult
 from inferencesh_mcp.extensions.sealing import LASTS, Held, Sealer
 from inferencesh_mcp.extensions.tasks import Tasks
 from inferencesh_mcp.sandbox.faults import Status, Swallow
+from tests.calls import text_of, told
 from tests.conftest import Upstream, Way, connected, until
 from tests.conversations.legs import MODERN, over
 from tests.extensions.following import UNKNOWN, Follower, following
-from tests.tools.test_runs import text_of, told
 
 pytestmark = pytest.mark.anyio
 

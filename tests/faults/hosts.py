@@ -129,19 +129,6 @@ async def overheard(transport: Any, frames: list[Frame]) -> AsyncIterator[Any]:
         group.cancel_scope.cancel()
 
 
-def told(result: CallToolResult) -> Any:
-    return result.structured_content
-
-
-def error(result: CallToolResult) -> dict[str, Any]:
-    assert result.is_error
-    return told(result)["error"]
-
-
-def text(result: CallToolResult) -> str:
-    return "\n".join(block.text for block in result.content if block.type == "text")
-
-
 def judge(host: Host, sandbox: Sandbox, *, starts: int, cancels: int = 0, twice: bool = False) -> None:
     """Compare what the host was told with the ledger: invariants I-1 to I-7, as far as one host can see them.
 

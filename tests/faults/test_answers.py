@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from inferencesh_mcp.sandbox.faults import Status
+from tests.calls import error, text_of
 from tests.conftest import KEY, Upstream, Way
-from tests.faults.hosts import HTTP, MEMORY, PIPE, STDIO, Hosted, error, over, text
+from tests.faults.hosts import HTTP, MEMORY, PIPE, STDIO, Hosted, over
 
 pytestmark = pytest.mark.anyio
 
@@ -321,7 +322,7 @@ async def check(case: Case, host: Hosted, upstream: Upstream, places: dict[str, 
         result = await my.call(case.tool, **placed(case.given, places))
     faults.clear()
 
-    assert [placed(line, places) for line in case.answer] == text(result).split("\n")
+    assert [placed(line, places) for line in case.answer] == text_of(result).split("\n")
     told = error(result)
     assert case.about == {name: told.get(name) for name in case.about}
     assert case.posts == len(ledger.requests("POST", "/apps/run")) - before
@@ -382,7 +383,7 @@ async def test_x17_a_file_that_permissions_protect_is_refused(
     async with host() as my:
         result = await my.run("picture-info", {"image": str(secret)})
 
-    assert text(result).split("\n") == [
+    assert text_of(result).split("\n") == [
         f"file_refused: {secret} cannot be read: permission denied.",
         NEVER,
         "Next: Have its owner make it readable, or copy it.",

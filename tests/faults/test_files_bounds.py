@@ -13,9 +13,10 @@ import pytest
 
 from inferencesh_mcp.api import attempts, transport
 from inferencesh_mcp.sandbox.faults import Stall, Status
+from tests.calls import error, told
 from tests.conftest import Upstream, Way
 from tests.faults.front import Front, Visit, fronting
-from tests.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, error, over, told
+from tests.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, over
 from tests.faults.rows import many
 from tests.faults.weighing import growth, linux, server_of_mine
 

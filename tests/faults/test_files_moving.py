@@ -26,9 +26,10 @@ from inferencesh_mcp.sandbox.apps import png
 from inferencesh_mcp.sandbox.faults import Drip, FinAfter, Intake, RstAfter, Stall, Status
 from inferencesh_mcp.sandbox.tenants import Tenant
 from inferencesh_mcp.settings import Settings
+from tests.calls import error, text_of, told
 from tests.conftest import MODES, Connect, Upstream, Way, in_memory, until
 from tests.faults.front import Front, Visit, fronting
-from tests.faults.hosts import MEMORY, NEAR, STDIO, Host, Hosted, error, judge, over, text, told
+from tests.faults.hosts import MEMORY, NEAR, STDIO, Host, Hosted, judge, over
 from tests.faults.weighing import linux, open_files, server_of_mine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")]
@@ -117,7 +118,7 @@ async def test_x23_an_address_that_is_never_accepted_is_told(host: Hosted, upstr
         error(result)[name] for name in ("code", "outcome", "retry_safe")
     )
     assert "forbidden" == error(alone)["code"]
-    assert "4442587FB7D0A2F9" not in text(result) + text(alone)
+    assert "4442587FB7D0A2F9" not in text_of(result) + text_of(alone)
     assert (4, 4) == (records(upstream), puts(upstream))
     judge(my, upstream.sandbox, starts=0)
 
@@ -307,7 +308,7 @@ async def test_x26_a_file_that_changes_on_its_way_is_not_used(
             result = await my.call("file_upload", source=str(picture))
         await until(front.visits[0].writer.is_closing)
 
-    assert ("file_refused", True) == (error(result)["code"], "changed while it was being sent" in text(result))
+    assert ("file_refused", True) == (error(result)["code"], "changed while it was being sent" in text_of(result))
     assert [SIZE] == [visit.length for visit in front.visits]
     assert front.visits[0].taken < SIZE
     assert 0 == puts(upstream), "it is not tried again with what it has become"
@@ -426,7 +427,7 @@ async def refused_and_clean(my: Host, folder: Path, why: str, **arguments: str) 
 
     result = await my.call("file_save", **arguments)
 
-    assert ("file_refused", True) == (error(result)["code"], why in text(result)), text(result)
+    assert ("file_refused", True) == (error(result)["code"], why in text_of(result)), text_of(result)
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -519,7 +520,7 @@ async def test_x28_a_folder_that_is_lost_meanwhile_is_told(
         with nobody() if loss == "permission" else files_of_at_most(resource.RLIM_INFINITY):
             result = await my.call("file_save", uri=f"{front.url}/app/files/u/a/b.txt")
 
-    assert ("file_refused", True) == (error(result)["code"], "cannot be written" in text(result))
+    assert ("file_refused", True) == (error(result)["code"], "cannot be written" in text_of(result))
     assert not common.exists() or not [path for path in common.iterdir() if not path.name.startswith(".")]
 
 

@@ -15,8 +15,9 @@ from mcp_types import CallToolResult
 
 from inferencesh_mcp import api
 from inferencesh_mcp.sandbox.faults import Drop, FinAfter, Garble, RstAfter, Stall, Status, StayQueued
+from tests.calls import told
 from tests.conftest import Upstream, until
-from tests.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, judge, over, told
+from tests.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, judge, over
 from tests.faults.weighing import peak_memory
 
 pytestmark = pytest.mark.anyio

@@ -10,8 +10,9 @@ import httpx2
 import pytest
 
 from inferencesh_mcp.sandbox.faults import LoseWorker, Stall, Status
+from tests.calls import error, text_of, told
 from tests.conftest import KEY, Upstream
-from tests.faults.hosts import PIPE, Host, Hosted, error, judge, text, told
+from tests.faults.hosts import PIPE, Host, Hosted, judge
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +31,7 @@ def refused(code: str, result: Any, upstream: Upstream, starts: int) -> None:
     """A typed refusal with its advice; nothing was started for it, least of all in a session that nobody asked for."""
     told_of = error(result)
     assert (code, "not_started", True) == tuple(told_of[name] for name in ("code", "outcome", "retry_safe"))
-    assert 'session="new"' in text(result)
+    assert 'session="new"' in text_of(result)
     assert starts == len(upstream.sandbox.ledger.starts)
 
 
@@ -149,9 +150,9 @@ async def test_x22_a_worker_lost_amid_a_run_is_a_failed_task(host: Hosted, upstr
         assert ("task_failed", "started", False) == tuple(
             error(result)[name] for name in ("code", "outcome", "retry_safe")
         )
-    assert "worker lost" in text(during)
+    assert "worker lost" in text_of(during)
     assert ("worker_lost", False) == (error(after)["code"], error(after)["retry_safe"])
-    assert 'session="new"' in text(after)
+    assert 'session="new"' in text_of(after)
     assert (2, 3) == (len(upstream.sandbox.ledger.starts), len(upstream.sandbox.ledger.requests("POST", "/apps/run")))
     assert 1 == sessions(upstream)
 

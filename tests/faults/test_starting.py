@@ -16,8 +16,9 @@ from inferencesh_mcp.api import http
 from inferencesh_mcp.sandbox import Sandbox, serving
 from inferencesh_mcp.sandbox.clock import Clock
 from inferencesh_mcp.sandbox.faults import Drop, EndAtOnce, HideTasks, Stall, Status, Swallow, Twice
+from tests.calls import error, text_of, told
 from tests.conftest import Upstream, until
-from tests.faults.hosts import NEAR, PIPE, STDIO, Host, Hosted, error, judge, over, text, told
+from tests.faults.hosts import NEAR, PIPE, STDIO, Host, Hosted, judge, over
 from tests.faults.proxy import Act, Proxy, proxying
 
 pytestmark = pytest.mark.anyio
@@ -249,7 +250,7 @@ async def test_x05_two_tasks_that_fit_are_both_named_and_neither_is_taken(host: 
 
     made = {start.task_id for start in upstream.sandbox.ledger.starts}
     assert ("unknown", made) == (error(result)["outcome"], set(error(result)["candidates"]))
-    assert all(task_id in text(result) for task_id in made)
+    assert all(task_id in text_of(result) for task_id in made)
     assert 1 == posts(upstream)
     judge(my, upstream.sandbox, starts=2, twice=True)
 
@@ -391,8 +392,8 @@ async def test_x15_x16_a_start_that_fails_over_there_is_not_sent_again(
         result = await my.run("echo", {"n": 1})
 
     assert ("unknown", False) == (error(result)["outcome"], error(result)["retry_safe"])
-    assert "html" not in text(result)
-    assert str(code) in text(result)
+    assert "html" not in text_of(result)
+    assert str(code) in text_of(result)
     assert (1, 5) == (posts(upstream), len(upstream.sandbox.ledger.requests("POST", LIST)))
     judge(my, upstream.sandbox, starts=0)
 

@@ -10,8 +10,9 @@ import pytest
 from mcp import MCPError
 
 from inferencesh_mcp.sandbox.faults import Status
+from tests.calls import error, text_of, told
 from tests.conftest import Upstream
-from tests.faults.hosts import HTTP, NEAR, PIPE, Host, Hosted, error, over, text, told
+from tests.faults.hosts import HTTP, NEAR, PIPE, Host, Hosted, over
 from tests.faults.rows import many
 
 pytestmark = pytest.mark.anyio
@@ -70,7 +71,7 @@ def _is_clean(found: str) -> None:
 
 async def answered(my: Host, tool: str, arguments: dict[str, Any]) -> Any:
     result = await my.client.call_tool(tool, arguments)
-    assert result.structured_content, (tool, text(result)[:500])
+    assert result.structured_content, (tool, text_of(result)[:500])
     _is_clean(result.model_dump_json())
     if result.is_error:
         assert "error" in told(result), tool

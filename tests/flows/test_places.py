@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inferencesh_mcp.flows.places import file_places
+from tests.schemas.real import real_apps
 
 FILE = {"type": "string", "format": "file"}
 NULL = {"type": "null"}
@@ -58,9 +57,6 @@ def test_references_are_followed_and_rounds_are_cut() -> None:
     assert len(places) < 200
 
 
-CATALOGUE = Path(__file__).parents[3] / "shared" / "catalogue"
-
-
 def every_file(schema: Any, root: dict[str, Any], depth: int = 0) -> Any:
     """A value that fits a schema, with a file reference at each place that is one, and a path at each that is not."""
     if depth > 12 or not isinstance(schema, dict):
@@ -95,11 +91,10 @@ def leaves(value: Any) -> list[Any]:
     return [leaf for part in value for leaf in leaves(part)] if isinstance(value, list) else [value]
 
 
-@pytest.mark.skipif(not CATALOGUE.is_dir(), reason="the schemas of real apps are not part of the project")
-@pytest.mark.parametrize("path", sorted(CATALOGUE.glob("*.json")), ids=lambda path: path.stem)
-def test_in_every_real_app_exactly_the_files_are_found(path: Path) -> None:
+@pytest.mark.parametrize("name", real_apps())
+def test_in_every_real_app_exactly_the_files_are_found(name: str) -> None:
     """Strings that happen to be paths stay strings."""
-    schema = json.loads(path.read_bytes())["input_schema"]
+    schema = real_apps()[name]["input_schema"]
     value = every_file(schema, schema)
 
     found = file_places(schema, value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from inferencesh_mcp.flows.folders import Folders
 from inferencesh_mcp.flows.places import file_places
 from inferencesh_mcp.flows.uploading import upload_all
 from inferencesh_mcp.sandbox import Sandbox, serving
-from tests.flows.test_places import CATALOGUE, at, every_file
+from tests.flows.test_places import at, every_file
+from tests.schemas.real import real_apps
 
 pytestmark = pytest.mark.anyio
 DATA_URI = "data:text/plain;base64,aGVsbG8="
@@ -39,7 +39,7 @@ def placed(value: Any, place: tuple[Any, ...], reference: str) -> Any:
     return copy
 
 
-@pytest.mark.skipif(not CATALOGUE.is_dir(), reason="the schemas of real apps are not part of the project")
+@pytest.mark.skipif(not real_apps(), reason="the schemas of real apps are not part of the project")
 async def test_in_every_real_app_each_form_of_file_is_taken_and_nothing_else(
     upstream: tuple[Sandbox, Api], tmp_path: Path
 ) -> None:
@@ -49,8 +49,8 @@ async def test_in_every_real_app_each_form_of_file_is_taken_and_nothing_else(
     local.write_text("hello")
     folders = Folders(allowed=(tmp_path,), saving=tmp_path)
     apps = 0
-    for path in sorted(CATALOGUE.glob("*.json")):
-        schema = json.loads(path.read_bytes())["input_schema"]
+    for name, app in real_apps().items():
+        schema = app["input_schema"]
         template = every_file(schema, schema)
         places = file_places(schema, template)
         apps += bool(places)
@@ -65,14 +65,14 @@ async def test_in_every_real_app_each_form_of_file_is_taken_and_nothing_else(
             taken = {at(sent, place) for place in places}
             uploads = len(sandbox.ledger.requests("POST", "/files")) - before
             if form == URL:
-                assert (0, {URL} if places else set()) == (uploads, taken), path.name
+                assert (0, {URL} if places else set()) == (uploads, taken), name
             else:
-                assert (bool(places), len(taken)) == (uploads == 1, int(bool(places))), path.name
-                assert all(uri.startswith("http://127.0.0.1:") for uri in taken), path.name
+                assert (bool(places), len(taken)) == (uploads == 1, int(bool(places))), name
+                assert all(uri.startswith("http://127.0.0.1:") for uri in taken), name
             untouched = sent
             for place in places:
                 untouched = placed(untouched, place, "FILE")
-            assert template == untouched, path.name
+            assert template == untouched, name
     assert apps > 50
 
 

@@ -24,8 +24,9 @@ from mcp_types import CallToolResult, ElicitResult
 
 from inferencesh_mcp.sandbox import Clock
 from inferencesh_mcp.sandbox.faults import Delay, Drop, Fault, Swallow
+from tests.calls import text_of
 from tests.conftest import MODES
-from tests.faults.hosts import Frame, overheard, text
+from tests.faults.hosts import Frame, overheard
 from tests.histories.weather import Weather
 from tests.histories.world import LONGEST, Way
 
@@ -221,7 +222,7 @@ class Caller:
         finally:
             call.over_at = self.clock.now()
         assert isinstance(answer, CallToolResult)
-        call.result, call.text = answer.structured_content or {}, text(answer)
+        call.result, call.text = answer.structured_content or {}, text_of(answer)
         return call.result
 
     async def _decide(self, _context: Any, params: Any) -> ElicitResult:

@@ -11,10 +11,10 @@ from mcp_types import PromptReference, ResourceTemplateReference
 
 from inferencesh_mcp.resources.listing import EACH, MOST_PAGES
 from inferencesh_mcp.sandbox.faults import Delay, Status
+from tests.calls import run
 from tests.conftest import Connect, Upstream, Way, connected
 from tests.faults.hosts import MEMORY, over
 from tests.resources.hosts import refused
-from tests.tools.test_runs import run
 
 pytestmark = pytest.mark.anyio
 

@@ -11,11 +11,11 @@ from mcp import Client
 from inferencesh_mcp.app import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools.fitting import tokens
+from tests.calls import run, text_of
 from tests.conftest import Connect, Upstream, Way, connected
 from tests.faults.hosts import MEMORY, over
 from tests.resources.hosts import refused, started, texts, told
 from tests.threats.test_ids import HOSTILE
-from tests.tools.test_runs import run, text_of
 
 pytestmark = pytest.mark.anyio
 

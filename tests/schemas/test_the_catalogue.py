@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,17 +11,13 @@ import pytest
 from inferencesh_mcp.schemas import HOSTS, compiled_input, compiled_output
 from tests.schemas.hosts import refusals
 from tests.schemas.inputs import inputs
+from tests.schemas.real import real_apps
 from tests.schemas.written import WRITTEN
-
-CATALOGUE = Path(__file__).parent.parent.parent.parent / "shared" / "catalogue"
 
 
 def schemas(key: str) -> list[Any]:
     """Those of real apps, where they lie beside the checkout; those written for the purpose always."""
-    real = [
-        pytest.param(json.loads(path.read_text(encoding="utf-8"))[key], id=path.stem)
-        for path in sorted(CATALOGUE.glob("*.json"))
-    ]
+    real = [pytest.param(app[key], id=name) for name, app in real_apps().items()]
     return real + [pytest.param(schema, id=name) for name, schema in WRITTEN.items()]
 
 

@@ -14,8 +14,9 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 from inferencesh_mcp.sandbox.faults import Status
+from tests.calls import error, text_of, told
 from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream, Way
-from tests.faults.hosts import error, over, text, told
+from tests.faults.hosts import over
 from tests.threats.conftest import Tripwire
 
 pytestmark = pytest.mark.anyio
@@ -160,7 +161,7 @@ async def test_t09_a_ticket_holds_nothing_but_a_web_address(connect: Connect, up
             codes[url] = error(await client.call_tool("file_upload", {"filename": "a.txt"}))["code"]
 
     assert {"upstream_error"} == set(codes.values()), codes
-    assert "The address expires soon" in text(no_address)
+    assert "The address expires soon" in text_of(no_address)
 
 
 HOSTILE_OUTPUTS = [
@@ -232,7 +233,7 @@ async def test_t10_no_call_follows_a_redirect(
                 result = await client.call_tool(tool, arguments)
                 assert "upstream_error" == error(result)["code"], (code, path)
                 assert 1 == len(upstream.sandbox.ledger.requests(path=path)) - before
-                assert str(tripwire.port) not in text(result)
+                assert str(tripwire.port) not in text_of(result)
 
     assert () == upstream.sandbox.ledger.requests(path="/me") == upstream.sandbox.ledger.starts
     assert [] == tripwire.touched

@@ -12,8 +12,9 @@ from mcp_types import CallToolResult
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.errors import InferenceError
+from tests.calls import text_of, told
 from tests.conftest import Connect, Upstream, Way
-from tests.faults.hosts import over, text, told
+from tests.faults.hosts import over
 from tests.faults.rows import many
 from tests.threats.fuzzing import mutated, odd
 
@@ -98,13 +99,13 @@ def sendable(value: Any) -> Any:
 
 async def judged(client: Client, name: str, arguments: dict[str, Any]) -> CallToolResult:
     result = await client.call_tool(name, arguments)
-    assert result.structured_content is not None, (name, arguments, text(result)[:300])
+    assert result.structured_content is not None, (name, arguments, text_of(result)[:300])
     if result.is_error:
         found = told(result).get("error") or {"code": "task_failed", "message": ""}
         assert found["code"] in CODES | OF_TASKS, (name, arguments, found)
         assert len(found["message"]) < 3_000
-        assert "Traceback" not in text(result)
-        assert "nternal error" not in text(result)
+        assert "Traceback" not in text_of(result)
+        assert "nternal error" not in text_of(result)
     return result
 
 

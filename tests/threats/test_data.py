@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from inferencesh_mcp.flows import sources
+from tests.calls import error, told
 from tests.conftest import Connect, Upstream, Way
-from tests.faults.hosts import error, over, told
+from tests.faults.hosts import over
 
 pytestmark = pytest.mark.anyio
 PNG = b"\x89PNG\r\n\x1a\n" + b"." * 20

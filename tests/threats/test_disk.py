@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from mcp_types import ListRootsResult, Root
 
+from tests.calls import error, text_of, told
 from tests.conftest import LOCAL, Connect, Upstream, Way, connected
-from tests.faults.hosts import error, over, text, told
+from tests.faults.hosts import over
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="POSIX paths")]
 SECRET = "CANARY-of-the-disk"
@@ -64,7 +65,10 @@ async def test_t12_only_plain_files_of_the_folder_are_sent(
             path = f"{folder}/{name}"
             for source in (path, f"file://{path}", f"file://localhost{path}"):
                 result = await client.call_tool("file_upload", {"source": source})
-                assert ("file_refused", True) == (error(result)["code"], why in text(result)), (name, text(result))
+                assert ("file_refused", True) == (error(result)["code"], why in text_of(result)), (
+                    name,
+                    text_of(result),
+                )
             ran = await client.call_tool("app_run", {"app": "sandbox/picture-info", "input": {"image": path}})
             assert ("file_refused", "not_started") == (error(ran)["code"], error(ran)["outcome"]), name
         for source in ("/etc/hostname", "~root/.profile", "~nobody-of-that-name/x", "a.txt", "file://elsewhere/a.txt",
@@ -142,7 +146,7 @@ async def test_t12_a_root_that_is_everything_opens_nothing(
     async with connected(way, environ, list_roots_callback=opening(*named)) as client:
         result = await client.call_tool("file_upload", {"source": str(home / "note.txt")})
 
-    assert ("file_refused", True) == (error(result)["code"], "outside the folders" in text(result))
+    assert ("file_refused", True) == (error(result)["code"], "outside the folders" in text_of(result))
 
 
 @over(Way("memory", "2025"), Way("stdio", "2025"))

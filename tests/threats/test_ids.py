@@ -11,9 +11,10 @@ from mcp_types import PromptReference, ResourceTemplateReference
 
 from inferencesh_mcp.flows import starting
 from inferencesh_mcp.sandbox.faults import Status
+from tests.calls import error, told
 from tests.conftest import Connect, Upstream, Way
 from tests.extensions.following import following
-from tests.faults.hosts import error, over, told
+from tests.faults.hosts import over
 
 pytestmark = pytest.mark.anyio
 

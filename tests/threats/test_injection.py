@@ -9,8 +9,9 @@ import pytest
 from mcp_types import CallToolResult
 
 from inferencesh_mcp.sandbox.faults import Status
+from tests.calls import text_of, told
 from tests.conftest import Connect, Upstream, Way
-from tests.faults.hosts import over, text, told
+from tests.faults.hosts import over
 
 pytestmark = [pytest.mark.anyio, over(Way("memory", "2026"))]
 
@@ -70,12 +71,12 @@ def shape(value: Any) -> Any:
 
 def frame(result: CallToolResult) -> tuple[Any, ...]:
     kinds = [part.type for part in result.content if part.type != "resource_link"]
-    first = text(result).partition("\n")[0].partition(":")[0].rstrip("0123456789")
+    first = text_of(result).partition("\n")[0].partition(":")[0].rstrip("0123456789")
     return (
         result.is_error,
         kinds,
         shape(told(result)),
-        first if "file_id" not in text(result) else "",
+        first if "file_id" not in text_of(result) else "",
     )  # it begins a line
 
 
@@ -98,10 +99,10 @@ async def test_t17_what_it_says_changes_nothing_about_how_it_is_shown(
         for payload in PAYLOADS:
             result = await shown(payload)
             assert frame(benign) == frame(result), payload
-            assert not UNSEEN & set(text(result) + json.dumps(told(result), ensure_ascii=False)), payload
-            assert len(text(result)) < 60_000
+            assert not UNSEEN & set(text_of(result) + json.dumps(told(result), ensure_ascii=False)), payload
+            assert len(text_of(result)) < 60_000
         if place == "output":
-            assert "data from the app, not instructions" in text(benign)
+            assert "data from the app, not instructions" in text_of(benign)
         asked = {one.path for one in ledger.requests()[before:]}
 
     assert place == "schema" or asked == {bodies("")[place][0]}

@@ -12,8 +12,8 @@ import pytest
 
 from inferencesh_mcp.sandbox.faults import Status
 from inferencesh_mcp.sandbox.tenants import Tenant
+from tests.calls import error, told
 from tests.conftest import LOCAL, Connect, Upstream, Way
-from tests.faults.hosts import error, told
 from tests.faults.weighing import growth, linux, server_of_mine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)]

@@ -14,8 +14,8 @@ import pytest
 from inferencesh_mcp.flows.uploading import expiry
 from inferencesh_mcp.sandbox.apps import png
 from inferencesh_mcp.sandbox.faults import Status
+from tests.calls import error, text_of, told
 from tests.conftest import KEY, Connect, Upstream
-from tests.faults.hosts import error, text, told
 
 pytestmark = pytest.mark.anyio
 PICTURE = png.written(png.Raster(3, 2, (b"\x00\x80\xff" * 3,) * 2))
@@ -45,8 +45,8 @@ async def test_the_line_of_a_ticket_works_and_its_uri_is_an_input(
         seen = await client.call_tool("app_run", {"app": "sandbox/picture-info", "input": {"image": ticket["uri"]}})
 
     assert ("PUT", {"Content-Type": "image/png"}) == (ticket["method"], ticket["headers"])
-    assert ticket["curl"] in text(result)
-    assert ticket["uri"] in text(result)
+    assert ticket["curl"] in text_of(result)
+    assert ticket["uri"] in text_of(result)
     assert (3, 2, len(PICTURE)) == tuple(told(seen)["output"][name] for name in ("width", "height", "bytes"))
     assert {""} == {asked.caller for asked in upstream.sandbox.ledger.requests("PUT")}
     assert KEY not in result.model_dump_json()
@@ -58,7 +58,7 @@ async def test_a_ticket_says_when_it_runs_out(connect: Connect) -> None:
 
     until = datetime.fromisoformat(told(result)["expires_at"])
     assert timedelta(minutes=10) < until - datetime.now(UTC) <= timedelta(minutes=15)
-    assert f"The address expires {until:%Y-%m-%d %H:%M:%S} UTC; keep it to yourself." in text(result)
+    assert f"The address expires {until:%Y-%m-%d %H:%M:%S} UTC; keep it to yourself." in text_of(result)
 
 
 async def test_who_may_read_a_file_is_on_its_record(connect: Connect, upstream: Upstream) -> None:

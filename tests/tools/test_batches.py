@@ -14,9 +14,9 @@ from mcp_types import CallToolResult
 from inferencesh_mcp.sandbox.faults import RstAfter, Status, Swallow, Twice
 from inferencesh_mcp.tools.fitting import tokens
 from inferencesh_mcp.tools.showing import DATA
+from tests.calls import text_of, told
 from tests.conftest import WAYS, Connect, Upstream, until
 from tests.faults.hosts import MEMORY
-from tests.tools.test_runs import text_of, told
 
 pytestmark = pytest.mark.anyio
 

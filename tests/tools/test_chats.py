@@ -12,9 +12,9 @@ from mcp import Client
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult
 
 from inferencesh_mcp.sandbox.faults import FinAfter, RstAfter, Swallow
+from tests.calls import left_at, text_of, told
 from tests.conftest import WAYS, Connect, Upstream, Way, connected, until
 from tests.faults.hosts import MEMORY
-from tests.tools.test_runs import left_at, text_of, told
 
 pytestmark = pytest.mark.anyio
 

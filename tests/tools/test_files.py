@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from inferencesh_mcp.sandbox.faults import Drip
+from tests.calls import run, text_of, told
 from tests.conftest import LOCAL, Connect, Upstream
-from tests.tools.test_runs import run, text_of, told
 
 pytestmark = pytest.mark.anyio
 

@@ -19,8 +19,8 @@ from mcp_types import CallToolResult
 from PIL import Image
 
 from inferencesh_mcp.tools.fitting import tokens
+from tests.calls import run, text_of, told
 from tests.conftest import WAYS, Connect
-from tests.tools.test_runs import run, text_of, told
 
 pytestmark = pytest.mark.anyio
 

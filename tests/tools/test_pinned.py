@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from mcp_types import ToolAnnotations
 
 from inferencesh_mcp.app import OFFERS
+from tests.calls import left_at, run, text_of, told
 from tests.conftest import WAYS, Connect, Upstream, until
+from tests.schemas.real import real_apps
 from tests.tools.pinned import MEMORY, answering
-from tests.tools.test_runs import left_at, run, text_of, told
 
 pytestmark = pytest.mark.anyio
 
@@ -172,10 +172,7 @@ async def test_what_may_not_be_run_has_no_tool(connect: Connect, changed: dict[s
     assert "task_get" in names
 
 
-CATALOGUE = Path(__file__).parents[3] / "shared" / "catalogue"
-
-
-@pytest.mark.skipif(not CATALOGUE.is_dir(), reason="the schemas of real apps are not part of the project")
+@pytest.mark.skipif(not real_apps(), reason="the schemas of real apps are not part of the project")
 def test_the_tool_of_a_real_app_is_small() -> None:
     """Everyone pays for it on every request."""
     from inferencesh_mcp.api.models import App
@@ -183,8 +180,7 @@ def test_the_tool_of_a_real_app_is_small() -> None:
     from inferencesh_mcp.tools.pinned import PinnedTool
 
     sizes: list[int] = []
-    for path in sorted(CATALOGUE.glob("*.json")):
-        card = json.loads(path.read_text(encoding="utf-8"))
+    for card in real_apps().values():
         version = {name: card[name] for name in ("input_schema", "output_schema", "functions")}
         app = App.model_validate({**card, "description": "x" * 600, "version": version})
         listed = PinnedTool.of(Pin.parse(app.ref), app).listed

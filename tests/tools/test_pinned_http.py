@@ -10,9 +10,9 @@ import pytest
 
 from inferencesh_mcp.sandbox.faults import Status
 from inferencesh_mcp.tools import pinning
+from tests.calls import run, told
 from tests.conftest import KEY, Connect, Upstream, callers
 from tests.tools.pinned import CHANGED, HTTP, PRIVATE, answering, names
-from tests.tools.test_runs import run, told
 
 pytestmark = pytest.mark.anyio
 

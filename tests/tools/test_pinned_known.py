@@ -21,9 +21,9 @@ from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox.faults import Drop, Status
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import pinning
+from tests.calls import run, text_of, told
 from tests.conftest import KEY, WAYS, Connect, Upstream, Way, connected, in_memory, until
 from tests.tools.pinned import CHANGED, HTTP, MEMORY, PRIVATE, answering, hero_takes, names
-from tests.tools.test_runs import run, text_of, told
 
 pytestmark = pytest.mark.anyio
 

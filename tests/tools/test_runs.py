@@ -7,42 +7,15 @@ import struct
 import time
 from itertools import count
 from pathlib import Path
-from typing import Any
 
-import anyio
 import pytest
-from mcp import Client
-from mcp_types import CallToolResult
 
 from inferencesh_mcp.sandbox.faults import Status
+from tests.calls import left_at, run, text_of, told
 from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream, until
 from tests.faults.hosts import MEMORY
 
 pytestmark = pytest.mark.anyio
-
-
-def text_of(result: CallToolResult) -> str:
-    return "\n".join(block.text for block in result.content if block.type == "text")
-
-
-def told(result: CallToolResult) -> Any:
-    return result.structured_content
-
-
-async def run(client: Client, app: str, given: dict[str, Any], **arguments: Any) -> CallToolResult:
-    return await client.call_tool("app_run", {"app": app, "input": given, **arguments})
-
-
-async def left_at(said: str, client: Client, tool: str, **arguments: Any) -> None:
-    """Call a tool, and leave as soon as its progress says this."""
-    with anyio.fail_after(20), anyio.CancelScope() as call:
-
-        async def hear(_progress: float, _total: float | None, message: str | None) -> None:
-            if message and said in message:
-                call.cancel()
-
-        await client.call_tool(tool, arguments, progress_callback=hear)
-    assert call.cancelled_caught
 
 
 async def test_a_run_answers_with_its_output(connect: Connect) -> None:

@@ -8,9 +8,9 @@ import pytest
 from mcp import Client
 
 from inferencesh_mcp.sandbox.faults import LoseWorker, Status
+from tests.calls import run, text_of, told
 from tests.conftest import Connect, Upstream
 from tests.faults.hosts import MEMORY
-from tests.tools.test_runs import run, text_of, told
 
 pytestmark = pytest.mark.anyio
 

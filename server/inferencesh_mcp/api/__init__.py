@@ -87,11 +87,6 @@ class Api:
         self._transport = transport
 
     @property
-    def warnings(self) -> list[str]:
-        """What the API warned of in answers to this caller, oldest first, each once."""
-        return self._sender.warnings
-
-    @property
     def agents(self) -> Agents:
         """The agents of the workspace."""
         from inferencesh_mcp.api.agents import Agents

@@ -1,7 +1,9 @@
-"""One caller's requests: a key, the shared transport, and what the API warned of."""
+"""One caller's requests: a key, and the shared transport. What the API warns of goes into the log."""
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.keys import Key
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.retry import Operation
 
 
+logger = logging.getLogger(__name__)
+
+WARNED = 100  # of a caller's warnings are remembered, so that none is said with every call
+
+
 class Sender:
     """Sends with one caller's key; every method raises KeyMissing when there is none, and what `Transport.call` raises."""
 
@@ -21,8 +28,7 @@ class Sender:
         """KeyRefused for text that can be no key."""
         self.transport = transport
         self.key = Key(key) if key else None
-        self.warnings: list[str] = []
-        """What the API warned of in answers to this caller, oldest first, each once."""
+        self._warned: deque[str] = deque(maxlen=WARNED)
 
     async def get(self, path: str) -> Any:
         """Read."""
@@ -40,7 +46,10 @@ class Sender:
         """The value that a call is answered with."""
         self.check_key()
         answer = await self.transport.call(call, self.key)
-        self.warnings += [warning for warning in dict.fromkeys(answer.warnings) if warning not in self.warnings]
+        for warning in answer.warnings:
+            if warning not in self._warned:
+                self._warned.append(warning)
+                logger.warning("inference.sh warns: %s", warning)
         return answer.value
 
     def check_key(self) -> None:

@@ -7,10 +7,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from inferencesh_mcp.errors import HostFileRefused, InvalidInput
 from inferencesh_mcp.hosts import HOSTS, KEY, PLACEHOLDER, Local, Remote, documents, files, table
+from inferencesh_mcp.settings.kinds import ADDRESS, is_secure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,10 +47,8 @@ def remote(url: str, host: Host, *, sign_in: bool = False) -> Remote:
     Raises:
         InvalidInput: a key must not be sent there, or the host's file takes no address.
     """
-    parts = urlsplit(url)
-    secure = {"https", "http"} if parts.hostname in {"127.0.0.1", "::1", "localhost"} else {"https"}
-    if parts.scheme not in secure or not parts.hostname or "@" in parts.netloc:
-        raise InvalidInput(message="--http must be an https:// address, or http:// on this machine.")
+    if not is_secure(url):
+        raise InvalidInput(message=f"--http must be {ADDRESS}.")
     if not host.address:
         raise InvalidInput(
             message=f"{host.title} takes no remote server from its file.",

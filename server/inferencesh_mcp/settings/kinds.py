@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
@@ -16,6 +17,8 @@ from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, SecretStr, Typ
 if TYPE_CHECKING:
     from collections.abc import Callable
     from dataclasses import Field
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")  # what can only mean this machine
 
 SHORTEST_STATE_KEY = 32  # bytes: what AES-256 takes
 
@@ -73,12 +76,13 @@ def _must(rule: Callable[[Any], Any]) -> AfterValidator:
     return AfterValidator(held)
 
 
-def _secure(url: str) -> bool:
-    """The key goes there (threat T-27): https, or plain http to this machine only."""
-    parts = urlsplit(url)
-    local = parts.hostname in {"127.0.0.1", "::1", "localhost"}
-    secure = parts.scheme in ({"https", "http"} if local else {"https"})
-    return secure and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc and bool(AnyHttpUrl(url))
+def is_secure(url: str) -> bool:
+    """Whether a key may go there (threat T-27): https, or plain http to this machine only."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+        return secure and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc and bool(AnyHttpUrl(url))
+    return False
 
 
 def _has_port(url: SecretStr) -> bool:
@@ -109,8 +113,8 @@ def _secretly(pattern: re.Pattern[str]) -> AfterValidator:
     return _must(lambda secret: pattern.fullmatch(secret.get_secret_value()))
 
 
-Address = Annotated[str, _must(_secure)]
-Base = Annotated[str, _must(lambda url: _secure(url) and not {"?", "#"} & set(url))]
+Address = Annotated[str, _must(is_secure)]
+Base = Annotated[str, _must(lambda url: is_secure(url) and not {"?", "#"} & set(url))]
 ADDRESS = "an https:// address, or http:// on this machine"
 
 File = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser() if isinstance(value, str) else value)]

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from inferencesh_mcp.flows.stopping import Stopping
 from inferencesh_mcp.web.auth import door
 from inferencesh_mcp.web.gate import Gate, Shares
-from inferencesh_mcp.web.hosts import LOOPBACK, Named
+from inferencesh_mcp.web.hosts import AT_HOME, Named
 from inferencesh_mcp.web.metrics import Metrics
 from inferencesh_mcp.web.tokens import Tokens
 from inferencesh_mcp.web.tracing import Joined
@@ -58,4 +58,4 @@ def face(server: MCPServer[Shared], settings: Settings, stopping: Stopping | Non
         Joined(mcp) if settings.traces else mcp, way_in, path=PATH, pages=pages, stopping=stopping,
         shares=shares, largest_body=settings.max_body_bytes,
     )  # fmt: skip
-    return Named(gate, hosts=(*LOOPBACK, *settings.allowed_hosts), origins=settings.allowed_origins)
+    return Named(gate, hosts=(*AT_HOME, *settings.allowed_hosts), origins=settings.allowed_origins)

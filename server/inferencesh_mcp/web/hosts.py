@@ -12,12 +12,14 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 
+from inferencesh_mcp.settings.kinds import LOOPBACK
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+AT_HOME = tuple(f"[{host}]" if ":" in host else host for host in LOOPBACK)
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 
@@ -69,4 +71,4 @@ class Named:
 
 def _is_loopback(host: str) -> bool:
     found = _HOST.fullmatch(host.lower())
-    return found is not None and found[1] in LOOPBACK
+    return found is not None and found[1] in AT_HOME

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 import struct
 import sys
-import threading
 from array import array
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -18,7 +16,9 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import uvicorn
 
+from inferencesh_mcp.ending import exit_within
 from inferencesh_mcp.errors import SettingsError
+from inferencesh_mcp.settings.kinds import LOOPBACK
 from inferencesh_mcp.web import PATH, face
 from inferencesh_mcp.web.connections import Guarded, Manners
 
@@ -74,7 +74,7 @@ async def _serve(
         await server.accepts.wait()
         ready(_url(listening))
         await _signal()
-        _limit_what_is_left(drain)
+        exit_within(drain)
         ends = anyio.current_time() + drain - LAST_WORDS
         with anyio.move_on_after(min(AT_THE_DOOR, (drain - LAST_WORDS) / 2)):
             await server.shut_the_door(listening)
@@ -93,13 +93,6 @@ async def _signal() -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
             return
-
-
-def _limit_what_is_left(seconds: float) -> None:
-    """End the process in time, whatever hangs."""
-    timer = threading.Timer(seconds, os._exit, (1,))
-    timer.daemon = True
-    timer.start()
 
 
 class _Server(uvicorn.Server):
@@ -160,7 +153,7 @@ def _let_none_knock(listening: socket.socket) -> None:
 
 
 def _refuse_wide_open(settings: Settings, host: str) -> None:
-    if host in {"127.0.0.1", "::1", "localhost"}:
+    if host in LOOPBACK:
         return
     if not settings.allowed_hosts:
         raise SettingsError(
