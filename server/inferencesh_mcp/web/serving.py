@@ -122,7 +122,7 @@ class _Server(uvicorn.Server):
         is cut, or that comes here again after it was sent away, and finds the door shut by then.
         """
         knocked: list[socket.socket] = []
-        _let_none_knock(listening)
+        let_none_knock(listening)
         with suppress(BlockingIOError):
             while True:
                 knocked.append(listening.accept()[0])
@@ -139,7 +139,7 @@ class _Server(uvicorn.Server):
         return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
-def _let_none_knock(listening: socket.socket) -> None:
+def let_none_knock(listening: socket.socket) -> None:
     """Have the kernel drop what comes to this port: a connection that it made between the last accept and the close would be cut.
 
     Whoever is dropped comes again after a second, is refused by then, and goes to another server. Linux can do that, by a
