@@ -85,6 +85,13 @@ def lost(*, sent: bool, in_time: bool) -> Refusal:
     return Refusal(failure=Failure(sent=sent), error=error)
 
 
+def unanswered(exc: TimeoutError | Lost) -> Refusal:
+    """The same, of what was raised instead of an answer."""
+    refusal = lost(sent=exc.sent, in_time=exc.in_time) if isinstance(exc, Lost) else lost(sent=True, in_time=False)
+    refusal.error.__cause__ = exc.__cause__ or exc
+    return refusal
+
+
 def final(operation: Operation, refusal: Refusal, sent_at: datetime) -> InferenceError:
     """The error of a call that is given up; when it was to START or ANSWER something, with what became of that."""
     error = refusal.error

@@ -17,8 +17,8 @@ from urllib.parse import quote, urlsplit
 import anyio
 import anyio.lowlevel
 
-from inferencesh_mcp.api import addresses, counting
-from inferencesh_mcp.api.answers import Answer, Lost, Refusal, final, judged, lost, refused
+from inferencesh_mcp.api import addresses, bodies, counting
+from inferencesh_mcp.api.answers import Answer, Lost, Refusal, final, judged, lost, refused, unanswered
 from inferencesh_mcp.api.attempts import Attempts, GivenUp
 from inferencesh_mcp.api.problems import Unwrapped, problem
 from inferencesh_mcp.api.retry import Failure, Operation
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.http import Pools, Response
     from inferencesh_mcp.api.keys import Key
 
-BODY_LIMIT = 16 * 1024 * 1024
-ERROR_BODY_LIMIT = 64 * 1024
-ERROR_BODY_SECONDS = 5.0
 OPEN_SECONDS = 30.0
 """Until a stream or a download has been answered with a status."""
 DOWNLOAD_LIMIT = 512 * 1024 * 1024
@@ -158,8 +155,8 @@ class Transport:
         request = self._stream_request(path, key)
         async with self._stream_opened(request) as response:
             if not 200 <= response.status < 300:
-                raise problem(response.status, response.headers, await _error_body(response))
-            async with aclosing(_chunks(response)) as chunks:
+                raise problem(response.status, response.headers, await bodies.of_error(response))
+            async with aclosing(bodies.chunks(response)) as chunks:
                 yield chunks
                 # After the last line the end follows at once: a connection that was read to it can be used again.
                 with suppress(InferenceError), anyio.move_on_after(END_SECONDS):
@@ -197,8 +194,10 @@ class Transport:
             except GivenUp as given_up:
                 raise given_up.refusal.error from given_up.__cause__
             assert response is not None  # noqa: S101 - only a STOP ends without an answer
-            chunks = await stack.enter_async_context(aclosing(self._bounded(_chunks(response), until)))
-            yield Download(size=_length(response), content_type=response.headers.get("content-type", ""), chunks=chunks)
+            chunks = await stack.enter_async_context(aclosing(self._bounded(bodies.chunks(response), until)))
+            yield Download(
+                size=bodies.length(response), content_type=response.headers.get("content-type", ""), chunks=chunks
+            )
 
     async def _bounded(self, chunks: AsyncGenerator[bytes], until: float) -> AsyncGenerator[bytes]:
         size = 0
@@ -220,11 +219,11 @@ class Transport:
             with anyio.fail_after(seconds, shield=call.operation is Operation.START):
                 async with self._opened(kind, request) as response:
                     well = 200 <= response.status < 300
-                    body = await _body(response) if well else await _error_body(response)
+                    body = await bodies.whole(response) if well else await bodies.of_error(response)
         except UpstreamError as exc:
             return Refusal(failure=Failure(sent=True, status=exc.status), error=exc)
         except (TimeoutError, Lost) as exc:
-            return _lost(exc)
+            return unanswered(exc)
         return judged(Answer(status=response.status, headers=response.headers, body=body))
 
     async def _put(
@@ -234,11 +233,11 @@ class Transport:
             with anyio.fail_after(seconds), anyio.fail_after(counting.STALL_SECONDS) as content.taking:
                 async with aclosing(content), self._file_opened("PUT", url, headers, content) as response:
                     content.taking.deadline = math.inf
-                    body = await _error_body(response)
+                    body = await bodies.of_error(response)
         except (TimeoutError, Lost) as exc:
             if content.failed:
                 raise content.failed from exc
-            return _lost(exc)
+            return unanswered(exc)
         if content.failed:
             raise content.failed
         if not 200 <= response.status < 300:
@@ -253,12 +252,12 @@ class Transport:
                 with anyio.fail_after(OPEN_SECONDS):
                     response = await attempt.enter_async_context(self._file_opened("GET", url, {}))
                 if response.status == 200:
-                    _refuse_encoding(response)  # before anything is begun with what it may hold
+                    bodies.refuse_encoding(response)  # before anything is begun with what it may hold
                     stack.push_async_exit(attempt.pop_all())
                     return response
-                body = await _error_body(response)
+                body = await bodies.of_error(response)
         except (TimeoutError, Lost) as exc:
-            return _lost(exc)
+            return unanswered(exc)
         return refused(Answer(status=response.status, headers=response.headers, body=body))
 
     @asynccontextmanager
@@ -270,7 +269,7 @@ class Transport:
                     await stack.enter_async_context(self._stream_slots())
                     response = await stack.enter_async_context(self._opened("streams", request))
             except (TimeoutError, Lost) as exc:
-                raise _lost(exc).error from exc
+                raise unanswered(exc).error from exc
             yield response
 
     @asynccontextmanager
@@ -376,59 +375,3 @@ def _encoded(body: Any) -> bytes | None:
         return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidInput(message="the input is not plain JSON: NaN, Infinity and the like cannot be sent") from exc
-
-
-def _lost(exc: TimeoutError | Lost) -> Refusal:
-    refusal = lost(sent=exc.sent, in_time=exc.in_time) if isinstance(exc, Lost) else lost(sent=True, in_time=False)
-    refusal.error.__cause__ = exc.__cause__ or exc
-    return refusal
-
-
-def _refuse_encoding(response: Response) -> None:
-    """A compressed body was not asked for, and a small one can hold gigabytes (T-15)."""
-    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        message = "inference.sh compressed its answer although that was not asked for"
-        raise UpstreamError(message=message, status=response.status)
-
-
-async def _body(response: Response) -> bytes:
-    body = bytearray()
-    async with aclosing(_raw(response)) as chunks:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > BODY_LIMIT:
-                raise UpstreamError(message="inference.sh's answer is larger than 16 MiB", status=response.status)
-    return bytes(body)
-
-
-async def _error_body(response: Response) -> bytes:
-    """As much of an error's body as comes in time: the status alone is an answer too."""
-    body = bytearray()
-    with suppress(Lost, UpstreamError), anyio.move_on_after(ERROR_BODY_SECONDS):
-        async with aclosing(_raw(response)) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > ERROR_BODY_LIMIT:
-                    break
-    return bytes(body[:ERROR_BODY_LIMIT])
-
-
-def _raw(response: Response) -> AsyncGenerator[bytes]:
-    """The bytes as they came, undecoded. Whoever reads them closes the generator: the collector would do it too late."""
-    _refuse_encoding(response)
-    return response.chunks()
-
-
-async def _chunks(response: Response) -> AsyncGenerator[bytes]:
-    """The same, failing in our words."""
-    try:
-        async with aclosing(_raw(response)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-    except Lost as exc:
-        raise _lost(exc).error from exc.__cause__
-
-
-def _length(response: Response) -> int | None:
-    text = response.headers.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
