@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from inferencesh_mcp.sandbox import roster
 from inferencesh_mcp.sandbox.agents import AGENTS
 from inferencesh_mcp.sandbox.agents.kinds import AgentFailed
-from inferencesh_mcp.sandbox.chats import Asked, Chat
+from inferencesh_mcp.sandbox.chats import Chat
+from inferencesh_mcp.sandbox.messages import Asked
 from inferencesh_mcp.sandbox.turns import Turn
 
 if TYPE_CHECKING:
-    from inferencesh_mcp.sandbox.chats import Run
     from inferencesh_mcp.sandbox.files import Store
     from inferencesh_mcp.sandbox.ledger import Ledger
+    from inferencesh_mcp.sandbox.messages import Run
     from inferencesh_mcp.sandbox.running import Workers
 
 

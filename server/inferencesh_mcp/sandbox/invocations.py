@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from inferencesh_mcp.sandbox.agents.kinds import Tool
-    from inferencesh_mcp.sandbox.chats import Chat, Message
+    from inferencesh_mcp.sandbox.chats import Chat
+    from inferencesh_mcp.sandbox.messages import Message
 
 _OVER = frozenset({"completed", "failed", "cancelled"})
 

@@ -8,7 +8,8 @@ from inferencesh_mcp.sandbox import roster
 from inferencesh_mcp.sandbox.agents import AGENTS
 from inferencesh_mcp.sandbox.agents.kinds import Agent, Config
 from inferencesh_mcp.sandbox.agents.llm import think
-from inferencesh_mcp.sandbox.chats import Asked, Attached, Chat
+from inferencesh_mcp.sandbox.chats import Chat
+from inferencesh_mcp.sandbox.messages import Asked, Attached
 from inferencesh_mcp.sandbox.naming import short
 from inferencesh_mcp.sandbox.ordering import checked
 from inferencesh_mcp.sandbox.wire import Json, Problem, missing, objects_in

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 
 from inferencesh_mcp.sandbox.agents.kinds import AgentFailed, Tool
-from inferencesh_mcp.sandbox.chats import FINAL, Attached, Message
+from inferencesh_mcp.sandbox.chats import FINAL
 from inferencesh_mcp.sandbox.invocations import Invocation
 from inferencesh_mcp.sandbox.tooling import carry_out
 from inferencesh_mcp.sandbox.wire import Json, Problem
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferencesh_mcp.sandbox.agents.kinds import Config
-    from inferencesh_mcp.sandbox.chats import Chat, Run
+    from inferencesh_mcp.sandbox.chats import Chat
     from inferencesh_mcp.sandbox.clock import Clock
     from inferencesh_mcp.sandbox.conversing import Conversations
+    from inferencesh_mcp.sandbox.messages import Attached, Message, Run
 
 _PACE = 0.02
 """Seconds between two words."""

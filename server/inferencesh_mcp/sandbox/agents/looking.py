@@ -8,7 +8,7 @@ from inferencesh_mcp.sandbox.apps.kinds import AppFailed
 from inferencesh_mcp.sandbox.apps.picture_info import measured
 
 if TYPE_CHECKING:
-    from inferencesh_mcp.sandbox.chats import Attached
+    from inferencesh_mcp.sandbox.messages import Attached
     from inferencesh_mcp.sandbox.turns import Turn
 
 _READ = 16 * 1024 * 1024

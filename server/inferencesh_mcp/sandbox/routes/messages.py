@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_mcp.sandbox.chats import Chat, Run
+    from inferencesh_mcp.sandbox.chats import Chat
     from inferencesh_mcp.sandbox.faults import Fault
+    from inferencesh_mcp.sandbox.messages import Run
     from inferencesh_mcp.sandbox.routes.room import Room
 
 
