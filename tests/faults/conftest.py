@@ -18,6 +18,7 @@ from inferencesh_mcp.app import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import telling
 from tests.conftest import MODES, Upstream, Way, in_memory, on_stdio, over_http
+from tests.faults.front import Front, fronting
 from tests.faults.hosts import LIMIT, NEAR, STDIO, Frame, Host, Hosted, overheard
 from tests.faults.proxy import Proxy, proxying
 
@@ -85,3 +86,10 @@ async def proxy(upstream: Upstream) -> AsyncIterator[Proxy]:
 def behind(proxy: Proxy) -> dict[str, str]:
     """The setting that sends a server through the proxy."""
     return {"INFERENCE_BASE_URL": f"http://127.0.0.1:{proxy.port}"}
+
+
+@pytest.fixture
+async def front(upstream: Upstream) -> AsyncIterator[Front]:
+    """A server before the sandbox that can be told to answer in its place."""
+    async with fronting(upstream.url) as front:
+        yield front

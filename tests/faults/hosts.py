@@ -22,6 +22,8 @@ MEMORY = (Way("memory", "2025"), Way("memory", "2026"))
 PIPE, HTTP = NEAR = (Way("memory", "2025"), Way("http", "2026"))
 """Servers in this process, a pipe's and one that listens: their limits can be shortened, and their pauses are."""
 STDIO = (Way("stdio", "2025"), Way("stdio", "2026"))
+DISKS = (*MEMORY, STDIO[0])
+"""A server that listens has no disk for its callers, so what is on a disk goes wrong on pipes alone."""
 
 
 def over(*ways: Way) -> pytest.MarkDecorator:

@@ -15,7 +15,7 @@ from inferencesh_mcp.api import attempts, bodies
 from inferencesh_mcp.sandbox.faults import Stall, Status
 from tests.calls import error, told
 from tests.conftest import Upstream, Way
-from tests.faults.front import Front, Visit, fronting
+from tests.faults.front import Front, Visit
 from tests.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, over
 from tests.faults.rows import many
 from tests.faults.weighing import growth, linux, server_of_mine
@@ -23,12 +23,6 @@ from tests.faults.weighing import growth, linux, server_of_mine
 pytestmark = pytest.mark.anyio
 CHUNKED = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-async def front(upstream: Upstream) -> Any:
-    async with fronting(upstream.url) as front:
-        yield front
 
 
 def endless(code: int, piece: bytes, every: float = 0.0) -> Any:
