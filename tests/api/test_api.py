@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import AppRef, File, Session
+from inferencesh_mcp.api import Api, AppRef, File, Session
 from inferencesh_mcp.errors import Requirement, UpstreamError
 from tests.api.conftest import fin, problem, rst, status
 
@@ -347,13 +347,13 @@ async def test_hostile_ids_send_nothing(api, script):
     assert [] == script.seen
 
 
-async def test_what_the_api_warns_of_is_in_the_log(api, script, caplog):
+async def test_what_the_api_warns_of_is_in_the_log(api, transport, script, caplog):
     """Once each."""
     message = {"level": "warning", "code": "c", "message": "this version is old"}
     script.on("GET", "/tasks/t", status(200, {"data": {"id": "t"}, "messages": [message, message]}))
 
     await api.task("t")
-    await api.task("t")
+    await Api(transport, "inf_another").task("t")
 
     assert ["inference.sh warns: this version is old"] == [
         record.getMessage() for record in caplog.records if record.levelname == "WARNING"

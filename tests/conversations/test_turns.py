@@ -119,6 +119,29 @@ async def test_a_host_that_leaves_after_its_person_approved_stops_the_agent(
     assert ["invoke"] == [one.decision for one in upstream.sandbox.ledger.decisions]
 
 
+@over(*MEMORY)
+async def test_a_host_that_leaves_while_its_answer_is_on_its_way_stops_the_agent(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    """The answer may have arrived, and what it sets to work is worked on for nobody."""
+    async with asking(way, environ, said("cancel"), INFERENCE_APPROVALS="host") as client:
+        waiting = told(await client.call_tool("agent_chat", {"message": "Draw a cat", "agent": "sandbox/approver"}))
+        (asked,) = waiting["pending"]
+        gate = upstream.sandbox.faults.hold("POST", "/tools/*/invoke")
+        with anyio.move_on_after(20) as call:
+            async with anyio.create_task_group() as group:
+                arguments = {
+                    "chat_id": waiting["chat_id"],
+                    "invocation_id": asked["id"],
+                    "decision": "accept",
+                }
+                group.start_soon(client.call_tool, "chat_respond", arguments)
+                await gate.reached.wait()
+                call.cancel()
+        await until(lambda: upstream.sandbox.ledger.requests("POST", "/chats/*/stop"))
+        gate.release()
+
+
 @over(*THREE)
 async def test_a_host_that_leaves_may_leave_the_agent_at_work(connect: Connect, upstream: Upstream) -> None:
     """With ON_CANCEL=keep the turn goes on, and is there for whoever asks later."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from inferencesh_mcp.flows.judging import Judge
 from inferencesh_mcp.flows.repairing import repaired
 
 SCHEMA: dict[str, Any] = {
@@ -41,3 +42,16 @@ def test_a_text_becomes_what_the_schema_asks_for_where_it_says_so(given: dict[st
 
     assert meant == repaired(SCHEMA, given)
     assert before == repr(given), "what was given is left alone"
+
+
+def test_however_many_there_are_the_value_is_judged_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each judging of it may follow thousands of references: a host that sends all as text must not hold the others up."""
+    schema = {"type": "object", "$defs": SCHEMA["$defs"], "properties": {"sizes": {"items": {"$ref": "#/$defs/Size"}}}}
+    judged: list[Any] = []
+    errors = Judge.errors
+    monkeypatch.setattr(Judge, "errors", lambda self, value: judged.append(value) or errors(self, value))
+
+    found = repaired(schema, {"sizes": ['{"width": "3"}', *['{"width": 3}'] * 300]})
+
+    assert {"sizes": ['{"width": "3"}', *[{"width": 3}] * 300]} == found
+    assert 2 == len(judged)

@@ -46,6 +46,16 @@ async def test_all_inputs_are_checked_before_the_first_starts(connect: Connect, 
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_an_app_is_read_again_once_however_many_inputs_do_not_fit(connect: Connect, upstream: Upstream) -> None:
+    """Its schema may be a newer one; after that it is not."""
+    async with connect() as client:
+        given = {"app": "sandbox/draw", "inputs": [{"promt": "x"}] * 50}
+        result = await client.call_tool("app_run_many", given)
+
+    assert "and 45 more" in text_of(result)
+    assert 2 == len(upstream.sandbox.ledger.requests("GET", "/apps/sandbox/draw"))
+
+
 async def test_what_keeps_all_from_starting_says_that_nothing_was_started(connect: Connect) -> None:
     """An app that is not there, a file that may not be read: told as for one run."""
     async with connect() as client:

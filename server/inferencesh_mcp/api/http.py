@@ -167,7 +167,7 @@ class Pools:
                 skip_auto_headers=("accept", "accept-encoding", "user-agent"),
                 max_line_size=HEAD_BYTES, max_field_size=HEAD_BYTES,
             )  # fmt: skip
-            # It would send again by itself what the table of retries (reliability 4.2) may not want sent, and nobody counted.
+            # It would send again by itself what the table of retries (`api/retry.py`) may not want sent, and nobody counted.
             session._retry_connection = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public switch
         return self._sessions[kind]
 

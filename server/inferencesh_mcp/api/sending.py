@@ -1,9 +1,7 @@
-"""One caller's requests: a key, and the shared transport. What the API warns of goes into the log."""
+"""One caller's requests: a key, and the shared transport."""
 
 from __future__ import annotations
 
-import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.keys import Key
@@ -16,11 +14,6 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.retry import Operation
 
 
-logger = logging.getLogger(__name__)
-
-WARNED = 100  # of a caller's warnings are remembered, so that none is said with every call
-
-
 class Sender:
     """Sends with one caller's key; every method raises KeyMissing when there is none, and what `Transport.call` raises."""
 
@@ -28,7 +21,6 @@ class Sender:
         """KeyRefused for text that can be no key."""
         self.transport = transport
         self.key = Key(key) if key else None
-        self._warned: deque[str] = deque(maxlen=WARNED)
 
     async def get(self, path: str) -> Any:
         """Read."""
@@ -45,12 +37,7 @@ class Sender:
     async def send(self, call: Call) -> Any:
         """The value that a call is answered with."""
         self.check_key()
-        answer = await self.transport.call(call, self.key)
-        for warning in answer.warnings:
-            if warning not in self._warned:
-                self._warned.append(warning)
-                logger.warning("inference.sh warns: %s", warning)
-        return answer.value
+        return (await self.transport.call(call, self.key)).value
 
     def check_key(self) -> None:
         """KeyMissing when there is no key to send."""

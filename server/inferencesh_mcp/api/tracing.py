@@ -18,9 +18,9 @@ _propagator = TraceContextTextMapPropagator()  # and no baggage: what a host put
 
 # What a path is made of but for names and ids.
 _WORDS = frozenset((
-    "agents", "always-allow", "apps", "cancel", "chats", "engine", "estimate", "files", "invoke", "keepalive", "list",
-    "logs", "me", "messages", "public", "reject", "run", "sessions", "status", "stop", "store", "stream", "tasks",
-    "templates", "tools",
+    "agent-runs", "agents", "always-allow", "apps", "cancel", "chats", "check", "credentials", "engine", "estimate", "files", "internal-tools",
+    "interrupts", "invoke", "keepalive", "list", "logs", "me", "messages", "public", "reject", "resolve", "run", "sessions",
+    "status", "stop", "store", "stream", "tasks", "templates", "tools", "versions",
 ))  # fmt: skip
 
 

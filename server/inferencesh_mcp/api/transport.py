@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import random as chance
 import re
 import time
+from collections import deque
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.http import Pools, Response
     from inferencesh_mcp.api.keys import Key
 
+WARNED = 100  # of the API's warnings are remembered, so that none is said with every call
 OPEN_SECONDS = 30.0
 """Until a stream or a download has been answered with a status."""
 DOWNLOAD_LIMIT = 512 * 1024 * 1024
@@ -43,6 +46,8 @@ STREAMS_LIMIT = 1000
 RESOLVE_SECONDS = 10.0
 END_SECONDS = 0.05
 """Wait for a stream's end when its last line was read."""
+
+logger = logging.getLogger(__name__)
 
 Kind = Literal["calls", "runs", "streams", "files"]
 """What a connection is for: each kind has its own."""
@@ -109,6 +114,7 @@ class Transport:
         self._dated: str = ""
         self._streams: anyio.Semaphore | None = None
         self._attempts = Attempts(sleep, random, clock)
+        self._warned: deque[str] = deque(maxlen=WARNED)
 
     @property
     def brings_key(self) -> bool:
@@ -147,6 +153,10 @@ class Transport:
             found = await self._attempts.persist(call.operation, key, f"{call.method} {call.path}", once)
         except GivenUp as given_up:
             raise final(call.operation, given_up.refusal, sent_at) from given_up.__cause__
+        for warning in found.warnings if found else ():
+            if warning not in self._warned:
+                self._warned.append(warning)
+                logger.warning("inference.sh warns: %s", warning)
         return found or Unwrapped(value=None)
 
     @asynccontextmanager

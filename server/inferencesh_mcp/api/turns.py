@@ -107,7 +107,6 @@ class Approval:
     arguments: dict[str, Any]
     unread: str = ""
     """Arguments that could not be read as an object."""
-    interrupt_id: str = ""
     chat_id: str = ""
     expires_at: datetime | None = None
 
@@ -188,7 +187,6 @@ def _approval(call: ToolInvocation, interrupt: Interrupt | None, chat: Chat) -> 
         tool_name=call.name,
         arguments=call.arguments,
         unread=call.function.unread,
-        interrupt_id=interrupt.id if interrupt else "",
         chat_id=(interrupt.chat_id if interrupt else "") or chat.id,
         expires_at=interrupt.expires_at if interrupt else None,
     )
@@ -215,7 +213,6 @@ def _by_meta(interrupt: Interrupt) -> Pending:
             tool_name=call.name,
             arguments=call.arguments,
             unread=call.function.unread,
-            interrupt_id=interrupt.id,
             chat_id=interrupt.chat_id,
             expires_at=interrupt.expires_at,
         )

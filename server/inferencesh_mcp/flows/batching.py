@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.errors import InferenceError, InvalidInput, WaitError
@@ -67,8 +68,9 @@ async def run_many(
 async def _check(caller: Caller, wanted: Sequence[Wanted]) -> None:
     wrong: list[str] = []
     for number, one in enumerate(wanted):
+        await anyio.lowlevel.checkpoint()  # others' turn, and a cancellation's: an app that is known is not waited for
         try:
-            await checked(caller, one)
+            await checked(caller, one, reread=not wrong)
         except InferenceError as exc:
             if not isinstance(exc, InvalidInput):
                 exc.outcome, exc.retry_safe = "not_started", True

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,7 +20,7 @@ from inferencesh_mcp.errors import InferenceError, OutcomeUnknown
 from inferencesh_mcp.flows import Speaking
 from inferencesh_mcp.flows.leaving import leave_chat
 from inferencesh_mcp.flows.sources import is_remote
-from inferencesh_mcp.flows.starting import LAST_LOOK
+from inferencesh_mcp.flows.starting import ALLOWANCE, LAST_LOOK
 from inferencesh_mcp.flows.uploading import store
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller, Report
 
 LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds between the looks for a message whose reply was lost
-ALLOWANCE = timedelta(seconds=2)  # `Date` has whole seconds
 TAIL = 120  # characters of a growing answer that are told on the way
 
 logger = logging.getLogger(__name__)
@@ -124,7 +123,8 @@ async def respond(
     caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]], report: Report, *, seconds: float
 ) -> Heard:  # fmt: skip
     """Answer what a chat waits for, once, with the stream open before, and follow the turn on.
-    Whoever leaves then leaves the agent, as one who has sent it a message.
+    Whoever leaves leaves the agent, as one who has sent it a message: also while the answer is on its way, and may have
+    arrived.
 
     Raises:
         Conflict: it was answered already, or is not waited for any more; the platform's state decides.
@@ -133,7 +133,11 @@ async def respond(
     end = time.monotonic() + seconds
     try:
         async with _states(caller, chat) as states:
-            await give(caller, chat.id, invocation_id, send)
+            try:
+                await give(caller, chat.id, invocation_id, send)
+            except anyio.get_cancelled_exc_class():
+                await leave_chat(caller, chat.id)
+                raise
             heard = Heard(chat=chat, turn=Turn.under_way(chat), given=frozenset({invocation_id}))
             async with _heeded(caller, chat.id):
                 return await _followed(caller, heard, states, report, end, known={invocation_id})
@@ -269,8 +273,8 @@ async def _left(caller: Caller, request: AgentRunRequest, before: Chat | None, l
 
 
 async def _found(caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown) -> list[Sent]:
-    """The messages that may be the lost one: the same words, from the person's side, newer than the sending, and no
-    other call's own."""
+    """The messages that may be the lost one: the same words, from the person's side, and no other call's own; in a chat
+    that was there `before`, one that was not in it, and else in a chat that is newer than the sending."""
     since = (lost.sent_at or datetime.now(UTC)) - ALLOWANCE
     try:
         if before is not None:

@@ -30,9 +30,9 @@ class Wanted:
     session_timeout: int | None = None
 
 
-async def checked(caller: Caller, wanted: Wanted) -> tuple[App, Wanted]:
+async def checked(caller: Caller, wanted: Wanted, *, reread: bool = True) -> tuple[App, Wanted]:
     """Return the app, and what is wanted of it as its schema writes that, when all fits and every file that the input
-    names can be read. Sends no bytes.
+    names can be read. Sends no bytes. `reread`: an app whose schema the input does not fit may have another one by now.
 
     Raises:
         InvalidInput: each field that is wrong, and what it should be.
@@ -42,7 +42,7 @@ async def checked(caller: Caller, wanted: Wanted) -> tuple[App, Wanted]:
 
     app = await caller.catalogue.app(caller.api, caller.principal, wanted.app)
     wanted, wrong = _judged(app, wanted)
-    if wrong:  # perhaps with an older schema than the one in force
+    if wrong and reread:
         app = await caller.catalogue.app(caller.api, caller.principal, wanted.app, fresh=True)
         wanted, wrong = _judged(app, wanted)
     if wrong:

@@ -12,12 +12,13 @@ from inferencesh_mcp.api.strictjson import NotJson, parse
 from inferencesh_mcp.flows.judging import judge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from inferencesh_mcp.flows.expecting import Schema
+    from inferencesh_mcp.flows.judging import Judge
 
-MOST = 64  # texts that are looked at in one input
+MOST = 1_000  # texts that are looked at in one input
 LONGEST = 1_000_000  # characters of one of them
+
+Place = tuple[str | int, ...]
 
 
 def repaired(schema: Schema, value: dict[str, Any]) -> dict[str, Any]:
@@ -26,15 +27,21 @@ def repaired(schema: Schema, value: dict[str, Any]) -> dict[str, Any]:
     A text that fits as it is stays one, whatever it looks like: `"5"` is a good prompt (I-15).
     """
     judged = judge(schema)
+    meant: dict[Place, Any] = {}
     for error in judged.errors(value)[:MOST]:
-        place = list(error.absolute_path)
-        meant = _meant(error.instance) if place else None
-        if meant is None:
-            continue
-        better = _with(value, place, meant)
-        if not any(list(left.absolute_path)[: len(place)] == place for left in judged.errors(better)):
-            value = better
-    return value
+        place = tuple(error.absolute_path)
+        said = _meant(error.instance) if place else None
+        if said is not None:
+            meant[place] = said
+    if not meant:
+        return value
+    # All at once, then without those that do not fit that way either: a value is judged twice, however much of it is text.
+    wrong = {place[:length] for place in _places(judged, _with(value, meant)) for length in range(len(place) + 1)}
+    return _with(value, {place: said for place, said in meant.items() if place not in wrong})
+
+
+def _places(judged: Judge, value: Any) -> list[Place]:
+    return [tuple(error.absolute_path) for error in judged.errors(value)]
 
 
 def _meant(given: Any) -> Any:
@@ -48,10 +55,11 @@ def _meant(given: Any) -> Any:
     return None if isinstance(said, str) else said
 
 
-def _with(value: dict[str, Any], place: Sequence[str | int], part: Any) -> dict[str, Any]:
+def _with(value: dict[str, Any], parts: dict[Place, Any]) -> dict[str, Any]:
     changed = copy.deepcopy(value)
-    inner: Any = changed
-    for step in place[:-1]:
-        inner = inner[step]
-    inner[place[-1]] = part
+    for place, part in parts.items():
+        inner: Any = changed
+        for step in place[:-1]:
+            inner = inner[step]
+        inner[place[-1]] = part
     return changed

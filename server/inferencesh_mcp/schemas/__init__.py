@@ -55,13 +55,13 @@ def compiled_input(schema: dict[str, Any], profile: Profile = EVERY_HOST) -> Com
     return _compiled(schema, profile, lambda shape: shape)
 
 
-def compiled_output(schema: dict[str, Any], profile: Profile = EVERY_HOST) -> dict[str, Any]:
+def compiled_output(schema: dict[str, Any]) -> dict[str, Any]:
     """Compile an app's output schema: what to expect, loose enough that no real output fails it. Nothing is required.
 
     Raises:
         SchemaUnusable: no object fits it, or it is too large even without its details.
     """
-    shallow = replace(profile, depth=min(_OUTPUT_DEPTH, profile.depth))
+    shallow = replace(EVERY_HOST, depth=min(_OUTPUT_DEPTH, EVERY_HOST.depth))
     return _compiled(schema, shallow, loosened).schema
 
 

@@ -20,7 +20,7 @@ from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.lasting import handed_over, hands_over
 from inferencesh_mcp.tools.offering import offer
-from inferencesh_mcp.tools.showing import answer
+from inferencesh_mcp.tools.showing import answer, listed
 from inferencesh_mcp.tools.telling import progress
 
 if TYPE_CHECKING:
@@ -38,10 +38,8 @@ async def agent_list(ctx: Ctx, query: str = "", limit: Limit = 20, cursor: Curso
     """Agents of the workspace, to hand a job to with agent_chat."""
     page = await caller(ctx).api.agents.list_agents(query=query, limit=limit, cursor=cursor)
     agents = [{"agent": one.ref, "about": clean(one.description or one.title, 160)} for one in page.items]
-    more = {"next_cursor": page.next_cursor} if page.has_next and page.next_cursor else {}
     lines = [f"{one['agent']}: {one['about']}" for one in agents] or ["No agent fits."]
-    lines += [f'More: agent_list(cursor="{page.next_cursor}")'] if more else []
-    return answer("\n".join(lines), {"agents": agents, **more})
+    return listed("agent_list", page, lines, {"agents": agents})
 
 
 @offer("agents", "Chat with an agent")

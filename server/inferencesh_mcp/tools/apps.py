@@ -23,7 +23,7 @@ from inferencesh_mcp.tools.lasting import handed_over, hands_over
 from inferencesh_mcp.tools.listing import batch
 from inferencesh_mcp.tools.offering import offer
 from inferencesh_mcp.tools.previewing import shown
-from inferencesh_mcp.tools.showing import RunOutcome, answer, outcome
+from inferencesh_mcp.tools.showing import RunOutcome, answer, listed, outcome
 from inferencesh_mcp.tools.telling import progress
 
 AppName = Annotated[str, Field(description="namespace/name, with @version or :function if wanted")]
@@ -43,10 +43,8 @@ async def app_list(
     """Find apps on inference.sh (image, video, audio, LLM, tools) by words or category."""
     page = await caller(ctx).api.list_apps(query=query, category=category, limit=limit, cursor=cursor)
     apps = [_line(app) for app in page.items]
-    more = {"next_cursor": page.next_cursor} if page.has_next and page.next_cursor else {}
     lines = [f"{app['app']} ({app['category']}): {app['about']}" for app in apps] or ["No app fits. Try other words."]
-    lines += [f'More: app_list(cursor="{page.next_cursor}")'] if more else []
-    return answer("\n".join(lines), {"apps": apps, **more})
+    return listed("app_list", page, lines, {"apps": apps})
 
 
 def _line(app: App) -> dict[str, str]:

@@ -38,7 +38,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _resolved(given: Any, root: dict[str, Any], left: Iterator[int], depth: int = 0) -> dict[str, Any]:
-    """The field with its references followed, two levels deep: enough to say what it takes. Nothing where no part is left."""
+    """The field with its references followed, a few levels deep: enough to say what it takes. Nothing where no part is left."""
     if next(left, None) is None:
         return {}
     part = _object(given)  # `true` is a schema too, and anything may stand where one should

@@ -18,7 +18,7 @@ from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.offering import offer
-from inferencesh_mcp.tools.showing import FileLink, answer
+from inferencesh_mcp.tools.showing import FileLink, answer, listed
 from inferencesh_mcp.tools.telling import progress, size
 
 if TYPE_CHECKING:
@@ -77,10 +77,8 @@ def _ticket(ticket: Ticket) -> CallToolResult:
 async def file_list(ctx: Ctx, limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
     """Your files on the platform, with uri and id."""
     page = await caller(ctx).api.list_files(limit=limit, cursor=cursor)
-    more = {"next_cursor": page.next_cursor} if page.has_next and page.next_cursor else {}
     lines = [_line(file) for file in page.items] or ["No files."]
-    lines += [f'More: file_list(cursor="{page.next_cursor}")'] if more else []
-    return answer("\n".join(lines), {"files": [_told(file) for file in page.items], **more})
+    return listed("file_list", page, lines, {"files": [_told(file) for file in page.items]})
 
 
 @offer("files", "Delete a file", destroys=True, repeatable=True)

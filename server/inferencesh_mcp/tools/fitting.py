@@ -63,13 +63,13 @@ def as_json(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, default=str, indent=indent)
 
 
-def parts(text: str, most: int = MOST_TOKENS) -> list[str]:
+def parts(text: str) -> list[str]:
     """Split a text into parts that each fit one answer, as they are and as JSON."""
     whole, found, start = visible(text), list[str](), 0
     while start < len(whole):
-        length = min(len(whole) - start, 2 * most)  # two letters a token is the best there is
-        while (much := tokens(as_json(whole[start : start + length]))) > most:
-            length = max(1, length * most // much)
+        length = min(len(whole) - start, 2 * MOST_TOKENS)  # two letters a token is the best there is
+        while (much := tokens(as_json(whole[start : start + length]))) > MOST_TOKENS:
+            length = max(1, length * MOST_TOKENS // much)
         found.append(whole[start : start + length])
         start += length
     return found

@@ -53,11 +53,10 @@ def offer(
     reads: bool = False,
     destroys: bool = False,
     repeatable: bool = False,
-    outside: bool = True,
 ) -> Callable[[Function], Offer]:
-    """Describe a function as a tool. `reads`: it neither spends, changes nor writes; `outside`: it calls the platform."""
+    """Describe a function as a tool. `reads`: it neither spends, changes nor writes. Each calls the platform."""
     hints = ToolAnnotations(
-        read_only_hint=reads, destructive_hint=destroys, idempotent_hint=reads or repeatable, open_world_hint=outside
+        read_only_hint=reads, destructive_hint=destroys, idempotent_hint=reads or repeatable, open_world_hint=True
     )
     return lambda function: Offer(function=function, toolset=toolset, title=title, hints=hints)
 

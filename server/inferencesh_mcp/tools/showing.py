@@ -16,7 +16,7 @@ from inferencesh_mcp.plaintext import clean, without_secrets
 from inferencesh_mcp.tools.fitting import MOST_OF_AN_ANSWER, Fitted, as_json, fitted, parts, tokens, visible
 
 if TYPE_CHECKING:
-    from inferencesh_mcp.api.models import Session, Task
+    from inferencesh_mcp.api.models import Page, Session, Task
     from inferencesh_mcp.flows.outputs import OutputFile
 
 MOST_LINKS = 20
@@ -61,6 +61,14 @@ def answer(
     content += [_link(file) for file in _room_for(links or [])]
     told = fitted(structured, MOST_OF_AN_ANSWER).value
     return CallToolResult(content=content, structured_content=told, is_error=failed)
+
+
+def listed(tool: str, page: Page[Any], lines: list[str], structured: dict[str, Any]) -> CallToolResult:
+    """Show a page of a list, and how to ask for the next where there is one."""
+    if page.has_next and page.next_cursor:
+        lines = [*lines, f'More: {tool}(cursor="{page.next_cursor}")']
+        structured = {**structured, "next_cursor": page.next_cursor}
+    return answer("\n".join(lines), structured)
 
 
 def outcome(

@@ -18,7 +18,7 @@ from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.fitting import fitted
 from inferencesh_mcp.tools.offering import offer
 from inferencesh_mcp.tools.previewing import shown
-from inferencesh_mcp.tools.showing import RunOutcome, answer, outcome, part_of
+from inferencesh_mcp.tools.showing import RunOutcome, answer, listed, outcome, part_of
 from inferencesh_mcp.tools.telling import progress
 
 TaskId = Annotated[str, Field(description="from app_run or task_list")]
@@ -61,13 +61,11 @@ async def task_list(
     app_id = (await who.catalogue.app(who.api, who.principal, AppRef.parse(app))).id if app else ""
     page = await who.api.list_tasks(status=status, app=app_id, limit=limit, cursor=cursor)
     tasks = [line_of(who, task) for task in page.items]
-    more = {"next_cursor": page.next_cursor} if page.has_next and page.next_cursor else {}
     lines = [
         f"{task['task_id']} {task['status']} {task.get('app', '')} {task.get('created_at', '')}".rstrip()
         for task in tasks
     ] or ["No tasks."]
-    lines += [f'More: task_list(cursor="{page.next_cursor}")'] if more else []
-    return answer("\n".join(lines), {"tasks": tasks, **more})
+    return listed("task_list", page, lines, {"tasks": tasks})
 
 
 def line_of(who: Caller, task: Task) -> dict[str, str]:

@@ -123,7 +123,7 @@ class _Server(uvicorn.Server):
         """
         knocked: list[socket.socket] = []
         let_none_knock(listening)
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # there is nobody left; or no room for anybody, and the rest are cut
             while True:
                 knocked.append(listening.accept()[0])
         for server in self.servers:
