@@ -9,7 +9,7 @@ from inferencesh_mcp.errors import SettingsError
 from inferencesh_mcp.pins import LONGEST, MOST, parsed
 from inferencesh_mcp.settings import Settings
 
-SHAPE = "namespace/name, namespace/name@version or namespace/name:function, each with alias= before it if wanted"
+SHAPE = "[alias=]namespace/name[@version][:function]"
 
 
 @pytest.mark.parametrize(

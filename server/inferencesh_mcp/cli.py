@@ -166,7 +166,11 @@ def token(name: str) -> None:
     if not TOKEN.fullmatch(line):
         raise SettingsError(message="NAME must be 1 to 64 letters, digits, or any of . _ @ -")
     click.echo(made)
-    click.echo(f"Give this token to {name}, and the server this line, in INFERENCE_HTTP_TOKENS or its file:", err=True)
+    click.echo(
+        f"Give this token to {name}, and the server this line: in INFERENCE_HTTP_TOKENS or its file for one who calls tools,",
+        err=True,
+    )
+    click.echo("or in INFERENCE_METRICS_TOKENS for one who reads /metrics alone:", err=True)
     click.echo(line, err=True)
 
 

@@ -141,7 +141,10 @@ async def _api(settings: Settings) -> list[Finding]:
         shape = (
             "" if key is None or key.startswith("inf_") else " It does not begin with inf_, as keys of inference.sh do."
         )
-        findings = [Finding("api", "ok", f"{where} answers"), Finding("key", "failure", f"{exc}{shape}", exc.next_step)]
+        findings = [
+            Finding("api", "ok", f"{where} answers"),
+            Finding("key", "failure", f"{str(exc).rstrip('.')}.{shape}" if shape else str(exc), exc.next_step),
+        ]
     except InferenceError as exc:
         because = _innermost(exc)
         findings = [Finding("api", "failure", f"{where}: {exc}{because and f' ({because})'}", exc.next_step)]

@@ -23,7 +23,7 @@ LONGEST = 40
 VARIABLE = "INFERENCE_PIN"
 
 _ALIAS = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{LONGEST - 1}}}", re.ASCII)
-_SHAPE = "namespace/name, namespace/name@version or namespace/name:function, each with alias= before it if wanted"
+_SHAPE = "[alias=]namespace/name[@version][:function]"
 
 
 @dataclass(frozen=True, kw_only=True)

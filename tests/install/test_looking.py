@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from inferencesh_mcp.api import http
 from inferencesh_mcp.doctor import examine
 from inferencesh_mcp.hosts import HOSTS, KEY, Local, Machine, installing
 from inferencesh_mcp.settings import Settings
@@ -19,7 +20,10 @@ SECRET = "inf_test_CANARY_33ef"
 
 def findings(check: str, home: Path, sandbox: str = "true", **variables: str) -> list[tuple[str, str, str]]:
     out = io.StringIO()
-    settings = Settings.from_environ({"INFERENCE_SANDBOX": sandbox, "INFERENCE_SAVE_DIR": str(home / "saved")})
+    settings = Settings.from_environ({
+        "INFERENCE_SANDBOX": sandbox, "INFERENCE_SAVE_DIR": str(home / "saved"), KEY: SECRET,
+        "INFERENCE_BASE_URL": "https://127.0.0.1:1",
+    })  # fmt: skip
     examine(settings, Machine("linux", home, variables), out, as_json=True)
     assert SECRET not in out.getvalue()
     found: list[Any] = json.loads(out.getvalue())["findings"]
@@ -92,6 +96,30 @@ def test_an_entry_of_odd_kinds_is_told_like_any_other(host: str, text: str, tmp_
     assert "removed" == installing.uninstall(BY_NAME[host], "inference", machine=machine).what
 
 
+@pytest.mark.parametrize(
+    ("variables", "wrong"),
+    [
+        ({"INFERENCE_WAIT_SECONDS": "soon"}, 'INFERENCE_WAIT_SECONDS is "soon", but must be'),
+        ({"INFERENCE_WAIT_SECOND": "9"}, "INFERENCE_WAIT_SECOND is not a setting"),
+        ({"INFERENCE_ALLOWED_DIRS": "${workspaceFolder}", KEY: "${env:MY_KEY}"}, ""),  # the host puts those in
+    ],
+)
+def test_settings_of_an_entry_with_which_the_server_does_not_start_are_told(
+    variables: dict[str, str], wrong: str, tmp_path: Path
+) -> None:
+    path = installing.place(BY_NAME["cursor"], Machine("linux", tmp_path, {}))
+    path.parent.mkdir()
+    entry = {"command": "inferencesh-mcp", "env": variables}
+    path.write_text(json.dumps({"mcpServers": {"inference": entry}}))
+    (tmp_path / "inferencesh-mcp").touch(0o755)
+
+    [(verdict, found, do)] = findings("host", tmp_path, PATH=str(tmp_path))
+
+    assert ("warning" if wrong else "ok") == verdict
+    assert wrong in found
+    assert (str(path) in do) == bool(wrong)
+
+
 def test_a_remote_one_is_told_without_what_may_be_a_secret(tmp_path: Path) -> None:
     path = installing.place(BY_NAME["cursor"], Machine("linux", tmp_path, {}))
     path.parent.mkdir()
@@ -127,3 +155,15 @@ def test_certificates_that_are_named_and_not_there_stop_a_run(tmp_path: Path) ->
     assert ("failure", f"SSL_CERT_FILE is {gone}, which is not there") == (verdict, found)
     assert do
     assert "ok" == findings("trust store", tmp_path, "false")[0][0]
+
+
+def test_certificates_that_cannot_be_read_are_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library reads the variable by itself, when the first address with https is asked."""
+    (tmp_path / "no.pem").write_text("no certificate")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "no.pem"))
+    http._trusted.cache_clear()
+
+    [(verdict, found, do)] = findings("api", tmp_path, "false")
+
+    assert ("failure", True) == (verdict, "the certificates to trust cannot be read" in found)
+    assert "SSL_CERT_FILE" in do

@@ -19,6 +19,7 @@ import httpx2  # how mcp itself finds out whom to trust, and no more
 from yarl import URL
 
 from inferencesh_mcp.api.answers import Lost
+from inferencesh_mcp.errors import SettingsError
 
 if TYPE_CHECKING:
     import asyncio
@@ -141,7 +142,7 @@ class Pools:
     ) -> Response:  # fmt: skip
         """Send a request to its URL, or to its URL at this IP address, and give the answer as soon as there is a status.
 
-        Raises Lost without an answer; ValueError for what is no URL.
+        Raises Lost without an answer; ValueError for what is no URL; SettingsError where there is nobody to trust.
         """
         # As it stands, since a signature may be of it; what cannot stand in a request is encoded.
         target, named = URL(url, encoded=_PLAIN.fullmatch(url) is not None), None
@@ -175,7 +176,13 @@ class Pools:
 @cache
 def _trusted() -> ssl.SSLContext:
     """Whom to trust, read from disk once: it takes longer than a call to the API."""
-    return httpx2.create_ssl_context()
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as exc:  # ssl.SSLError is one
+        raise SettingsError(
+            message="the certificates to trust cannot be read",
+            next_step="Mend SSL_CERT_FILE or SSL_CERT_DIR, or unset it.",
+        ) from exc
 
 
 def _timeout(kind: Kind) -> aiohttp.ClientTimeout:

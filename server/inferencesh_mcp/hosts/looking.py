@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.errors import HostFileRefused
+from inferencesh_mcp.errors import HostFileRefused, SettingsError
 from inferencesh_mcp.hosts import HOSTS, KEY, PLACEHOLDER, array, documents, files, installing, table
+from inferencesh_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,18 @@ def _judged(host: Host, machine: Machine, name: str, entry: dict[str, Any], text
         return Seen(host.title, f"{name} asks for a key that nothing in the file asks for", again)
     if KEY in settings and not settings[KEY] and settings.get("INFERENCE_SANDBOX") != "true":
         return Seen(host.title, f"{name} has no key", f"Put your key in: {KEY} in {installing.place(host, machine)}.")
+    if wrong := _wrong(settings):
+        return Seen(host.title, f"{name} does not start: {wrong}", f"Mend it in: {installing.place(host, machine)}.")
     return Seen(host.title, f"{name} starts {' '.join([command, *map(str, array(entry.get('args')))])}")
+
+
+def _wrong(settings: dict[str, Any]) -> str:
+    """What the server would say of these variables; not of the key, nor of what the host fills in."""
+    try:
+        Settings.from_environ({k: v for k, v in settings.items() if k != KEY and isinstance(v, str) and "${" not in v})
+    except SettingsError as exc:
+        return exc.message
+    return ""
 
 
 def _path(machine: Machine) -> str:

@@ -126,7 +126,7 @@ class Settings:
         "WARNING", "What goes to stderr."
     )
     log_format: Literal["text", "json"] = setting("text", "How it is written, a line each.")
-    traces: bool = setting(False, "Send OpenTelemetry traces where the `OTEL_` variables say.")
+    traces: bool = setting(False, "Send OpenTelemetry traces where the `OTEL_` variables say (extra `[otel]`).")
     refuse_root: bool = setting(False, "Whether to refuse to start as root. The image sets it.")
 
     # Of `http` alone: where it is reached and by whom, how much of it each may have, and what its replicas share.
@@ -190,7 +190,7 @@ class Settings:
     drain_seconds: float = setting(10, "How long `http` may take to end once told to.", http=True, ge=2, le=600)
     metrics_tokens: Annotated[tuple[TokenHash, ...], LISTED] = setting(
         (),
-        "Who may read `/metrics` of `http`, as `inferencesh-mcp token NAME` writes it; unset, there is none.",
+        "Who may read `/metrics` of `http`, as `inferencesh-mcp token NAME` writes it (extra `[metrics]`); unset, there is none.",
         allowed="name:sha256 pairs, separated by commas",
         http=True,
     )
