@@ -10,11 +10,20 @@ from tests.faults.rows import ROWS, rows_of
 TESTS = Path(__file__).parents[1]
 PAGE = (Path(__file__).parent / "README.md").read_text("utf-8")
 IDS = {f"{kind}-{number}" for kind, last in (("T", 27), ("A", 19), ("I", 24)) for number in range(1, last + 1)}
-LINES = dict(re.findall(r"^\| ([TAI]-\d+) \| (.+) \|$", PAGE, re.MULTILINE))
+LINES = dict(re.findall(r"^\| ([TAI]-\d+) \| [^|]+ \| (.+) \|$", PAGE, re.MULTILINE))
 
 
 def test_every_id_has_a_line() -> None:
     assert IDS == LINES.keys()
+
+
+def test_every_id_that_the_code_names_is_explained() -> None:
+    """To whoever has nothing but the repository."""
+    code = "".join(path.read_text("utf-8") for path in (TESTS.parent / "server").rglob("*.py"))
+    explained = PAGE + (TESTS.parent / "CONTRIBUTING.md").read_text("utf-8")
+    named = {*re.findall(r"\b[A-Z]-\d+\b", code), *re.findall(r"promise \d+|reliability \d\.\d", code)}
+
+    assert set() == {one for one in named if not re.search(rf"\b{one}\b", explained) and one not in ROWS}
 
 
 def test_what_is_named_is_there() -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between the looks at the recent tasks
 ALLOWANCE = timedelta(seconds=2)  # on top of the known skew: `Date` has whole seconds, and replies take a while
-MOST_IN_ALL = 1_000  # live runs of one process: what its memory and its sockets are measured for (4.6)
+MOST_IN_ALL = 1_000  # live runs of one process: what its memory and its sockets are measured for (reliability 4.6)
 RETRY_AFTER = 5.0  # seconds: a run that is over makes room, and most take longer than a moment
 REMEMBERED = 4_096  # tasks and messages: those of the last minutes are enough, a lost reply is looked for in seconds
 LAST_LOOK = 3.0  # seconds; with the cancel after it, within what a process has for its end

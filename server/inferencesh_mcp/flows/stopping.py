@@ -1,4 +1,4 @@
-"""The end of this server, announced once: every wait ends as if its time were over, and nothing new is started (4.4)."""
+"""The end of this server, announced once: every wait ends as if its time were over, and nothing new is started (reliability 4.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP server's life: it starts only where it is not wide open, and ends in time without losing a run (4.4)."""
+"""The HTTP server's life: it starts only where it is not wide open, and ends in time without losing a run (reliability 4.4)."""
 
 from __future__ import annotations
 
