@@ -167,10 +167,9 @@ def token(name: str) -> None:
         raise SettingsError(message="NAME must be 1 to 64 letters, digits, or any of . _ @ -")
     click.echo(made)
     click.echo(
-        f"Give this token to {name}, and the server this line: in INFERENCE_HTTP_TOKENS or its file for one who calls tools,",
-        err=True,
+        f"Give this token to {name}, and the server the line below: who calls tools, in INFERENCE_HTTP_TOKENS", err=True
     )
-    click.echo("or in INFERENCE_METRICS_TOKENS for one who reads /metrics alone:", err=True)
+    click.echo("or its file; who reads /metrics alone, in INFERENCE_METRICS_TOKENS.", err=True)
     click.echo(line, err=True)
 
 

@@ -129,9 +129,8 @@ class Replicas:
             for principal, places in list(self._held.items()):
                 held = list(places)
                 await self._ask(lambda: self._redis.eval(RENEW, 1, _key(principal), LEASE, *held))  # noqa: B023 - the same
-                if over := set(held) - self._held.get(
-                    principal, set()
-                ):  # given back meanwhile, and perhaps renewed after it
+                # What was given back meanwhile may have been renewed after it was taken out.
+                if over := set(held) - self._held.get(principal, set()):
                     self._over.setdefault(principal, set()).update(over)
                     self._news.set()
 

@@ -101,9 +101,8 @@ def final(operation: Operation, refusal: Refusal, sent_at: datetime) -> Inferenc
         error.outcome = "not_started" if error.retry_safe else "unknown"
     if operation is not Operation.START:
         return error
-    if isinstance(
-        error, WorkerLost
-    ):  # the API's own word that the session is gone, maybe with a run in it (reliability 4.5)
+    # The API's own word that the session is gone, maybe with a run in it (reliability 4.5).
+    if isinstance(error, WorkerLost):
         error.outcome, error.retry_safe = "started", False
         return error
     if not nothing_began(refusal.failure):

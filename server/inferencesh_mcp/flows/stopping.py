@@ -1,4 +1,4 @@
-"""The end of this server, announced once: every wait ends as if its time were over, and nothing new is started (reliability 4.4)."""
+"""The end of this server, announced once (reliability 4.4): waits end as if their time were over, nothing new is started."""
 
 from __future__ import annotations
 
