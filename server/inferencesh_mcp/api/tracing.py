@@ -18,9 +18,10 @@ _propagator = TraceContextTextMapPropagator()  # and no baggage: what a host put
 
 # What a path is made of but for names and ids.
 _WORDS = frozenset((
-    "agent-runs", "agents", "always-allow", "apps", "cancel", "chats", "check", "credentials", "engine",
-    "estimate", "files", "internal-tools", "interrupts", "invoke", "keepalive", "list", "logs", "me", "messages", "public", "reject", "resolve", "run", "sessions",
-    "status", "stop", "store", "stream", "tasks", "templates", "tools", "versions",
+    "agent-runs", "agents", "always-allow", "apps", "cancel", "chats", "check", "credentials", "engine", "estimate",
+    "files", "internal-tools", "interrupts", "invoke", "keepalive", "list", "logs", "me", "messages", "public",
+    "reject", "resolve", "run", "sessions", "status", "stop", "store", "stream", "tasks", "templates", "tools",
+    "versions",
 ))  # fmt: skip
 
 
