@@ -232,10 +232,8 @@ def test_an_approval_tells_what_it_is_about():
     [alone] = pending(waits(None, ASKS | {"meta": json.dumps(ASKS["meta"])}))
 
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    assert (
-        Approval(id="t1", tool_name="f", arguments=ARGUMENTS, interrupt_id="i1", chat_id="c1", expires_at=moment) == own
-    )
-    assert Approval(id="t1", tool_name="g", arguments={"a": 1}, interrupt_id="i1", chat_id="c1") == alone
+    assert Approval(id="t1", tool_name="f", arguments=ARGUMENTS, chat_id="c1", expires_at=moment) == own
+    assert Approval(id="t1", tool_name="g", arguments={"a": 1}, chat_id="c1") == alone
 
 
 def heard(*told, chat=None):

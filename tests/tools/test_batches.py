@@ -72,8 +72,8 @@ async def test_what_keeps_all_from_starting_says_that_nothing_was_started(connec
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
 async def test_what_the_apps_gave_stands_behind_the_fence(connect: Connect) -> None:
     """And what is to be done next in front of it, where it is seen first and cannot be forged."""
-    async with connect(INFERENCE_WAIT_SECONDS="1") as client:
-        inputs = [{"seconds": 0.01, "steps": 1}, {"seconds": 9, "steps": 1}]
+    async with connect(INFERENCE_WAIT_SECONDS="3") as client:
+        inputs = [{"seconds": 0.01, "steps": 1}, {"seconds": 60, "steps": 1}]
         result = await many(client, "sandbox/slow", inputs)
 
     before, fence, after = text_of(result).partition(DATA)
