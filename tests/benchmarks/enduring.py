@@ -24,10 +24,10 @@ WARM = 100_000  # of them, which do not count: what the first ones load once is 
 AT_ONCE = 1_000
 PIPE = 4096  # bytes, the least that Linux takes: 64 KiB would hold minutes of progress, and nobody would ever wait
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n"
-# What `sandbox/slow` has made so far, each time with another number.
+# What `sandbox/slow` logs, each time another line: what a host is told of.
 EVENT = (
-    b'{"data":{"id":"%s","output":{"steps":%d,"seconds":%d.5},"updated_at":"2026-11-26T09:00:00.000000Z"},'
-    b'"fields":["output","updated_at"]}\n'
+    b'{"data":{"id":"%s","logs":[{"log_type":4,"content":"step %d/1000000"}],"updated_at":"2026-11-26T09:00:00.000000Z"},'
+    b'"fields":["logs","updated_at"]}\n'
 )
 RUN = {
     "jsonrpc": "2.0",
@@ -86,7 +86,7 @@ class Flood:
 
 
 def _events(task: bytes, first: int, count: int) -> bytes:
-    return b"".join(EVENT % (task, step, step) for step in range(first, first + count))
+    return b"".join(EVENT % (task, step) for step in range(first, first + count))
 
 
 @contextmanager
