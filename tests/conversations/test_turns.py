@@ -119,7 +119,7 @@ async def test_a_host_that_leaves_after_its_person_approved_stops_the_agent(
     assert ["invoke"] == [one.decision for one in upstream.sandbox.ledger.decisions]
 
 
-@over(*MEMORY)
+@over(*THREE)
 async def test_a_host_that_leaves_while_its_answer_is_on_its_way_stops_the_agent(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:

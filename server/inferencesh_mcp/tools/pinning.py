@@ -42,9 +42,7 @@ if TYPE_CHECKING:
 PATIENCE = 3.0  # seconds that a list waits for apps; hosts give a start 30 s, and this is not all of it
 AT_ONCE = 8  # apps that are read at a time
 REFRESH = 3600.0  # seconds after which a known app is looked at again
-RETRY = (
-    60.0  # seconds after which an app that could not be read is tried again; without a caller, each time twice as many
-)
+RETRY = 60.0  # seconds until an app that could not be read is tried again; where nobody calls, each time twice as many
 
 logger = logging.getLogger(__name__)
 
