@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format generate lock official conformance package manifests bundle bench faults soak mutants clean
+.PHONY: help demo test check lint format generate lock official conformance package manifests bundle bench faults soak mutants clean thorough
 .PHONY: handed-out judged
 
 PYTHON ?= python3
@@ -16,11 +16,15 @@ help: ## Say what can be made
 demo: $(READY) ## See it work: a picture in, a picture out, no key and no network
 	@$(BIN)/inferencesh-mcp demo
 
-test: $(READY) ## Run the tests
-	@$(BIN)/python -m pytest -q --ignore=tests/replicas
-	@$(BIN)/python -m pytest -q -n 0 tests/replicas  # replicas, a proxy and a load: they have the machine to themselves
+test: $(READY) ## Run the tests (Python alone, five minutes on two cores)
+	@$(BIN)/python -m pytest -q -m "not thorough and not timing and not programs"
 
-check: lint test ## All that CI runs
+thorough: $(READY) ## Run the tests that `make test` leaves out: each transport with each protocol version, random histories, the sandbox's own
+	@$(BIN)/python -m pytest -q -m "thorough and not timing and not programs"
+	@$(BIN)/python -m tests.programs nginx redis-server
+	@$(BIN)/python -m pytest -q -n 0 -m "programs and not timing"  # replicas, a proxy and a load: they have the machine to themselves
+
+check: lint test thorough ## All that CI runs (README: Contributing says which programs it needs)
 	@$(MAKE) --no-print-directory -j 2 handed-out judged  # each waits, for the network or for the other side
 
 handed-out: $(READY)
@@ -59,6 +63,7 @@ mutants: $(READY) ## Break each invariant in a copy, one at a time, and see a te
 	@$(BIN)/python -m tests.mutations
 
 bench: $(READY) ## Measure, each figure as a ratio in one run; `make generate` puts them into the README
+	@$(BIN)/python -m pytest -q -n 0 -m timing
 	@$(BIN)/python -m tests.benchmarks
 
 faults: $(READY) ## Try the fifty faults on every wire in full, and say what came of each

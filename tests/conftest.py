@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import socket
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -40,9 +41,39 @@ CANARY = re.compile(r"inf_\w*CANARY\w*")
 Connect = Callable[..., AbstractAsyncContextManager[Client]]
 
 
+QUICK_WAYS = {"memory-2026", "stdio-2025", "http-2026"}
+"""`make test` runs a test that is multiplied over these: each transport and each protocol version is among them. The other
+combinations run in `make check`."""
+THOROUGH = ("histories", "sandbox")
+"""Folders whose tests run in `make check` alone: random histories, and the tests of our own imitation of the platform."""
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     if rows_of(item.nodeid):
         item.add_marker("fault")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test` leaves to `make check`."""
+    ways = defaultdict[str, set[str]](set)
+    for item in items:
+        ways[_function(item)].add(_way(item))
+    for item in items:
+        multiplied = len(ways[_function(item)]) > 2 and _way(item) not in QUICK_WAYS
+        if multiplied or item.path.parent.name in THOROUGH:
+            item.add_marker("thorough")
+
+
+def _function(item: pytest.Item) -> str:
+    return item.nodeid.partition("[")[0]
+
+
+def _way(item: pytest.Item) -> str:
+    return (
+        str(item.callspec.params.get("way", ""))
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        else ""
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

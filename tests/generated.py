@@ -16,6 +16,7 @@ from inferencesh_mcp.resources.templates import TEMPLATES
 from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
 from inferencesh_mcp.settings.kinds import allowed
 from tests.benchmarks.figures import LATEST, as_markdown
+from tests.findings import rows as findings
 from tests.manifests import FOLDER, badges, host_table, manifests
 
 ROOT = Path(__file__).parent.parent
@@ -110,6 +111,7 @@ def write() -> None:
     for path, text in manifests(contract()).items():
         (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
         (FOLDER / path).write_text(text, encoding="utf-8")
+    (ROOT / "tests" / "findings" / "README.md").write_text(findings.table(), encoding="utf-8")
     README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -85,11 +84,8 @@ async def test_x01_x02_a_message_to_a_platform_that_is_away_was_not_started(
     monkeypatch.setattr(http, "CONNECT_SECONDS", 0.2)  # ten seconds, else
     async with talking(way, behind) as client:
         proxy.shut() if away == "refused" else proxy.fill()
-        began = time.monotonic()
         error = told(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
-        took = time.monotonic() - began
         assert ("unavailable", "not_started", True) == (error["code"], error["outcome"], error["retry_safe"])
-        assert took < 5
         assert 0 == posts(upstream)
 
         await proxy.open()

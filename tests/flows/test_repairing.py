@@ -46,6 +46,7 @@ def test_a_text_becomes_what_the_schema_asks_for_where_it_says_so(given: dict[st
     assert before == repr(given), "what was given is left alone"
 
 
+@pytest.mark.timing
 def test_however_many_there_are_it_takes_as_long_as_to_judge_the_value_a_few_times() -> None:
     """Each judging may follow thousands of references: a host that sends all as text must not hold the others up."""
     schema = {"type": "object", "$defs": SCHEMA["$defs"], "properties": {"sizes": {"items": {"$ref": "#/$defs/Size"}}}}

@@ -24,6 +24,7 @@ from tests.replicas.cluster import Cluster, running
 CALLERS, EACH = 30, 10
 LONG = 600  # seconds of the sandbox's clock, which only the test turns: a run is live until it says
 TASK = re.compile(r"\btask (\w+)")
+pytestmark = pytest.mark.programs
 
 
 @dataclass

@@ -24,7 +24,7 @@ from inferencesh_mcp.settings import Settings
 from tests.conftest import KEY, in_memory
 from tests.replicas.cluster import Redis
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.programs]
 
 LONG = {"app": "sandbox/slow", "input": {"seconds": 600, "steps": 1}}
 

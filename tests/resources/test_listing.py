@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import time
 
 import pytest
 from mcp import Client, MCPError
 from mcp_types import PromptReference, ResourceTemplateReference
 
 from inferencesh_mcp.resources.listing import EACH, MOST_PAGES
-from inferencesh_mcp.sandbox.faults import Delay, Status
+from inferencesh_mcp.sandbox.faults import Stall, Status
 from tests.calls import run
 from tests.conftest import Connect, Upstream, Way, connected
 from tests.faults.hosts import MEMORY, over
@@ -157,10 +156,8 @@ async def test_a_completion_is_quick_or_nothing_and_never_an_error(
     async with connect() as client:
         upstream.sandbox.faults.add(Status(code=403, error="forbidden"), method="POST", path="/apps/list")
         assert [] == await values(client, APP, "name", "ec")
-        upstream.sandbox.faults.add(Delay(seconds=20), method="POST", path="/apps/list")
-        began = time.monotonic()
+        upstream.sandbox.faults.add(Stall(), method="POST", path="/apps/list")
         assert [] == await values(client, APP, "name", "ec")
-        assert time.monotonic() - began < 5
 
 
 async def test_a_start_asks_nothing_of_the_platform(connect: Connect, upstream: Upstream) -> None:

@@ -107,6 +107,11 @@ def test_a_hostile_schema_is_harmless(name: str) -> None:
     assert {} == {host: found for host in HOSTS if (found := refusals(compiled.schema, host))}
     assert {} == {host: found for host in HOSTS if (found := refusals(told, host))}
     assert text.isprintable()
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_schema_compiles_in_bounded_time(name: str) -> None:
     assert _work(HOSTILE[name]) < QUICKLY * _work(FRIENDLY)
 
 

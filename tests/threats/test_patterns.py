@@ -41,7 +41,7 @@ from inferencesh_mcp.web.auth import door
 from inferencesh_mcp.web.replies import Refused
 from tests.threats.source import calls, module_of, trees
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no timer of CPU time")
+pytestmark = [pytest.mark.timing, pytest.mark.skipif(sys.platform == "win32", reason="no timer of CPU time")]
 LONG = 64 * 1024
 
 
