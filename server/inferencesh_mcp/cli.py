@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,16 +12,17 @@ import click
 
 from inferencesh_mcp import __version__
 from inferencesh_mcp.errors import CallError, InferenceError, SettingsError
-from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
+from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings, unknown_variables
+from inferencesh_mcp.settings.kinds import choices_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed")
 SELDOM = 50  # collections of the middle generation to one of the oldest; Python's own is 10
-TOLD = "inferencesh_mcp.told"
-"""Where a command finds the environment, flags included."""
+STDIO_ONLY = frozenset({"allowed_dirs", "save_dir", "cache_dir"})
+"""Settings that mean nothing to `http`, which never touches this machine's disk."""
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -40,26 +42,71 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     return code or 0
 
 
-def _flags() -> list[click.Parameter]:
-    """A flag for each setting but the secrets, which must not stand on a command line."""
-    return [_flag(name) for name in FIELDS if name not in SECRETS]
-
-
-def _flag(name: str) -> click.Option:
+def _setting_option(name: str, *, hidden: bool = False) -> click.Option:
+    """The option of one setting, with its choices. Its value is read by `Settings`, which words what is wrong with it."""
     field = FIELDS[name]
     words = name.replace("_", "-")
     switch = field.type is bool
     return click.Option(
-        [f"--{words}/--no-{words}" if switch else f"--{words}"], default=None, metavar=None if switch else "…",
+        [f"--{words}/--no-{words}" if switch else f"--{words}"],
+        default=None,
+        metavar=None if switch else _metavar(name),
+        hidden=hidden,
         help=f"{field.metadata['about']}  [{PREFIX}{name.upper()}]",
-    )  # fmt: skip
+    )
 
 
-def _told(environ: Mapping[str, str], flags: Mapping[str, Any]) -> dict[str, str]:
-    """One way in for both: a flag that was given stands in for its variable."""
-    given = {f"{PREFIX}{name.upper()}": str(value).lower() if isinstance(value, bool) else value
-             for name, value in flags.items() if value is not None}  # fmt: skip
+def _metavar(name: str) -> str:
+    choices = choices_of(FIELDS[name])
+    return f"[{'|'.join(choices)}]" if choices else "VALUE"
+
+
+def _settings_options(names: Iterable[str]) -> Callable[[click.Command], click.Command]:
+    """Give a command the options of these settings. The secrets have none: a command line is visible to others."""
+
+    def add(command: click.Command) -> click.Command:
+        command.params.extend(_setting_option(name) for name in names if name not in SECRETS)
+        return command
+
+    return add
+
+
+STDIO_SETTINGS = tuple(name for name, field in FIELDS.items() if not field.metadata["http"])
+HTTP_SETTINGS = tuple(name for name in FIELDS if name not in STDIO_ONLY)
+LOG_SETTINGS = ("log_level", "log_format")
+
+
+def _environ(environ: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, str]:
+    """The environment with the options that were given: an option stands in for its variable."""
+    given = {
+        f"{PREFIX}{name.upper()}": str(value).lower() if isinstance(value, bool) else value
+        for name, value in options.items()
+        if value is not None
+    }
     return {**environ, **given}
+
+
+def _settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings of a command that serves.
+
+    Raises:
+        SettingsError: one is wrong, or this runs as root where it must not.
+    """
+    settings = Settings.from_environ(environ)
+    if settings.refuse_root and os.name == "posix" and os.geteuid() == 0:
+        raise SettingsError(
+            message=f"This must not run as root, since {PREFIX}REFUSE_ROOT is set. Give it another user."
+        )
+    return settings
+
+
+def _start_logging(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Log to stderr, and say once which variables are ignored."""
+    from inferencesh_mcp import logs
+
+    logs.configure(settings, sys.stderr)
+    if ignored := unknown_variables(environ):
+        logging.getLogger(__name__).warning("Ignored, since they are no settings: %s", ", ".join(ignored))
 
 
 def _collect() -> None:
@@ -94,52 +141,61 @@ def _listens_on(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]
 
 @click.group(
     invoke_without_command=True,
-    params=_flags(),
+    params=[_setting_option(name, hidden=True) for name in FIELDS if name not in SECRETS],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=f"Every option is a variable too. The key is a variable only: {PREFIX}API_KEY.",
+    epilog=f"Each command has its own options: inferencesh-mcp COMMAND --help. Every option is a variable too. "
+    f"The key is a variable only: {PREFIX}API_KEY.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
-def _group(context: click.Context, /, **flags: Any) -> None:
+def _group(context: click.Context, /, **options: Any) -> None:
     """Run inference.sh apps from any MCP host.
 
-    Without a command it speaks MCP on stdin and stdout, as hosts launch it. To try it with no key: inferencesh-mcp demo
+    Without a command it speaks MCP on stdin and stdout, as hosts start it. To try it without a key: inferencesh-mcp demo
     """
-    told = _told(context.obj, flags)
-    settings = Settings.from_environ(told)
-    if settings.refuse_root and os.name == "posix" and os.geteuid() == 0:
-        raise SettingsError(
-            message=f"This must not run as root, since {PREFIX}REFUSE_ROOT is set. Give it another user."
-        )
-    if context.invoked_subcommand:
-        context.obj, context.meta[TOLD] = settings, told
-        if context.invoked_subcommand != http.name:
-            _collect()
-        return
-    from inferencesh_mcp import logs, stdio
+    context.obj = _environ(context.obj, options)
+    if not context.invoked_subcommand:
+        _serve_stdio(context.obj)
+    elif context.invoked_subcommand != http.name:
+        _collect()
+
+
+@_settings_options(STDIO_SETTINGS)
+@_group.command()
+@click.pass_obj
+def stdio(environ: dict[str, str], /, **options: Any) -> None:
+    """Speak MCP on stdin and stdout. The same as no command at all."""
+    _serve_stdio(_environ(environ, options))
+
+
+def _serve_stdio(environ: dict[str, str]) -> None:
+    from inferencesh_mcp import stdio
     from inferencesh_mcp.app import build
 
-    logs.configure(settings, sys.stderr)
+    settings = _settings(environ)
+    _start_logging(settings, environ)
     end_traces = _traced(settings)
     server = build(settings)
     _collect()
     stdio.serve(server, at_end=end_traces)
 
 
+@_settings_options(HTTP_SETTINGS)
 @_group.command()
 @_listens_on(8000)
 @click.pass_obj
-def http(settings: Settings, host: str, port: int) -> None:
+def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
     """Serve MCP on /mcp for many. They bring keys of their own, unless INFERENCE_HTTP_AUTH says otherwise."""
-    from inferencesh_mcp import logs
     from inferencesh_mcp.app import build
     from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.web.serving import serve
 
-    logs.configure(settings, sys.stderr)
+    environ = _environ(environ, options)
+    settings = _settings(environ)
+    _start_logging(settings, environ)
     end_traces = _traced(settings)
     stopping = Stopping()
-    server = build(settings, stopping=stopping)
+    server = build(settings, remote=True, stopping=stopping)
     _collect()
     try:
         serve(
@@ -173,16 +229,16 @@ def token(name: str) -> None:
     click.echo(line, err=True)
 
 
+@_settings_options(LOG_SETTINGS)
 @_group.command()
 @_listens_on(8787)
 @click.pass_obj
-def sandbox(settings: Settings, host: str, port: int) -> None:
+def sandbox(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
     """Serve the embedded inference.sh alone. Any key that begins with inf_ works."""
     from contextlib import AsyncExitStack
 
     import anyio
 
-    from inferencesh_mcp import logs
     from inferencesh_mcp.sandbox import Sandbox, serving
     from inferencesh_mcp.web.serving import cannot_listen
 
@@ -195,7 +251,8 @@ def sandbox(settings: Settings, host: str, port: int) -> None:
             click.echo(f"sandbox ready at {url}", err=True)
             await anyio.sleep_forever()
 
-    logs.configure(settings, sys.stderr)
+    environ = _environ(environ, options)
+    _start_logging(_settings(environ), environ)
     anyio.run(serve)
 
 
@@ -212,14 +269,17 @@ def demo(to: str | None) -> int:
     return show(to, sys.stdout, width=os.get_terminal_size().columns if sys.stdout.isatty() else None)
 
 
+@_settings_options(STDIO_SETTINGS)
 @_group.command()
 @click.argument("host", type=click.Choice(HOSTS))
 @click.option("--http", "url", default=None, metavar="URL", help="A server that runs elsewhere, instead of this one.")
 @click.option("--sign-in", is_flag=True, help="With --http: no key goes in, you sign in there (OAuth).")
 @click.option("--name", default="inference", show_default=True, help="What the host shall call it.")
 @click.option("--print", "only_show", is_flag=True, help="Only show what would be written, and where.")
-@click.pass_context
-def install(context: click.Context, host: str, url: str | None, sign_in: bool, name: str, only_show: bool) -> None:
+@click.pass_obj
+def install(
+    environ: dict[str, str], /, host: str, url: str | None, sign_in: bool, name: str, only_show: bool, **options: Any
+) -> None:
     """Write this server into a host's configuration, with the settings given here.
 
     Everything else in the file stays, and a backup beside it. Your key goes in by the host's own means for secrets,
@@ -227,28 +287,32 @@ def install(context: click.Context, host: str, url: str | None, sign_in: bool, n
     """
     from inferencesh_mcp.hosts.commanding import install, show
 
+    environ = _environ(environ, options)
+    Settings.from_environ(environ)  # a wrong setting must not be written into a host's file
     do = show if only_show else install
-    do(host, name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=context.meta[TOLD])
+    do(host, name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=environ)
 
 
 @_group.command()
 @click.argument("host", type=click.Choice(HOSTS))
 @click.option("--name", default="inference", show_default=True, help="What the host calls it.")
-@click.pass_context
-def uninstall(context: click.Context, host: str, name: str) -> None:
+@click.pass_obj
+def uninstall(environ: dict[str, str], /, host: str, name: str) -> None:
     """Take this server out of a host's configuration again."""
     from inferencesh_mcp.hosts.commanding import uninstall
 
-    uninstall(host, name, platform=sys.platform, environ=context.meta[TOLD])
+    uninstall(host, name, platform=sys.platform, environ=environ)
 
 
+@_settings_options(FIELDS)
 @_group.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
-@click.pass_context
-def doctor(context: click.Context, as_json: bool) -> int:
+@click.pass_obj
+def doctor(environ: dict[str, str], /, as_json: bool, **options: Any) -> int:
     """Check what stands between here and a first run, and say what to do about it."""
     from inferencesh_mcp.doctor import examine
     from inferencesh_mcp.hosts import Machine
 
-    machine = Machine.this(sys.platform, context.meta[TOLD])
-    return examine(context.obj, machine, sys.stdout, as_json=as_json)
+    environ = _environ(environ, options)
+    machine = Machine.this(sys.platform, environ)
+    return examine(Settings.from_environ(environ), machine, sys.stdout, as_json=as_json)

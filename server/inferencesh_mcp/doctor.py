@@ -17,21 +17,27 @@ import anyio
 from inferencesh_mcp import __version__
 from inferencesh_mcp.api import Api
 from inferencesh_mcp.api.transport import Transport
+from inferencesh_mcp.caller import SANDBOX_KEY
 from inferencesh_mcp.errors import InferenceError, KeyRefused, SettingsError
+from inferencesh_mcp.flows.grouping import ungrouped
 from inferencesh_mcp.hosts.looking import look
 from inferencesh_mcp.plaintext import without_secrets
-from inferencesh_mcp.settings import FOREIGN
+from inferencesh_mcp.settings import FOREIGN, unknown_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inferencesh_mcp.hosts import Machine
+    from inferencesh_mcp.hosts import Local, Machine
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.settings import Settings
 
 MOST_SKEW = timedelta(minutes=5)  # presigned addresses are dated; beyond that they look used up
 
 
+START_SECONDS = 20.0
+"""For a host's own entry to start and list its tools; hosts themselves wait 10 to 60 s."""
+INHERITED = ("PATH", "HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "SYSTEMROOT", "TEMP", "TMP", "LANG")
+"""What hosts leave a server of the environment."""
 STORES = ("/etc/ssl/cert.pem", "/etc/pki/tls/cert.pem", "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/ca-bundle.pem")
 Verdict = Literal["ok", "warning", "failure"]
 
@@ -56,8 +62,12 @@ def examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool 
         *_trust(settings, machine),
         *anyio.run(_api, settings),
         *_folders(settings),
-        *_hosts(machine),
     ]
+    hosts = anyio.run(_hosts, machine)
+    # A host brings a key and settings of its own: what is missing here stops nobody if an entry of a host works.
+    if any(host.check == "host starts" and host.verdict == "ok" for host in hosts):
+        findings = [replace(one, verdict="warning") if one.verdict == "failure" else one for one in findings]
+    findings += hosts
     failed = any(finding.verdict == "failure" for finding in findings)
     if as_json:
         out.write(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}) + "\n")
@@ -85,19 +95,23 @@ def _server(settings: Settings) -> Iterator[Finding]:
     from inferencesh_mcp.web import face
 
     try:
-        server = build(settings)
+        build(settings)
     except SettingsError as exc:
         yield Finding("settings", "failure", exc.message, "Mend it: the server does not start like this.")
         return
     yield Finding("settings", "ok", "the server starts with them")
     try:
-        face(server, settings)
+        face(build(settings, remote=True), settings)
     except SettingsError as exc:
         yield Finding("http settings", "warning", exc.message, "Mend it: http does not start like this.")
 
 
 def _foreign(machine: Machine) -> Iterator[Finding]:
-    """What the official SDKs read looks as if it counted here too."""
+    """Variables with our prefix that are no settings: another program's, the official SDKs', or Kubernetes'."""
+    for name in unknown_variables(machine.variables):
+        yield Finding(
+            "settings", "warning", f"{name} is not a setting and is ignored", "Unset it if it is a typing error."
+        )
     for name in sorted(FOREIGN & machine.variables.keys()):
         ours = " This server reads INFERENCE_BASE_URL." if name == "INFERENCE_API_BASE_URL" else ""
         yield Finding("settings", "warning", f"{name} is set, and means nothing here", f"Leave it, or unset it.{ours}")
@@ -109,7 +123,7 @@ def _trust(settings: Settings, machine: Machine) -> Iterator[Finding]:
         return
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         given = machine.variables.get(name)
-        if given and not Path(given).exists():
+        if given and not os.path.exists(given):
             yield Finding("trust store", "failure", f"{name} is {given}, which is not there", f"Mend or unset {name}.")
             return
     found = ssl.get_default_verify_paths()
@@ -121,13 +135,24 @@ def _trust(settings: Settings, machine: Machine) -> Iterator[Finding]:
 
 
 def _holds_something(path: Path) -> bool:
-    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+    try:
+        return path.is_file() or (path.is_dir() and any(path.iterdir()))
+    except OSError:  # it may not be entered
+        return False
 
 
 async def _api(settings: Settings) -> list[Finding]:
     """One look at the API tells of the key, the way there, and the clock."""
     if settings.sandbox:
-        return [Finding("api", "ok", "the sandbox inside the server; no key is needed")]
+        from inferencesh_mcp.app import upstream
+
+        async with upstream(settings) as url:
+            transport = Transport(url)
+            try:
+                pins = [await _pin(Api(transport, SANDBOX_KEY), pin) for pin in settings.pins]
+            finally:
+                await transport.aclose()
+        return [Finding("api", "ok", "the sandbox inside the server; no key is needed"), *pins]
     key = settings.api_key.get_secret_value() if settings.api_key else None
     where = settings.proxy_url or settings.base_url
     if key is None and settings.proxy_url is None:
@@ -187,15 +212,15 @@ def _clock(skew: timedelta) -> Finding:
 
 def _folders(settings: Settings) -> Iterator[Finding]:
     for folder in settings.allowed_dirs:
-        if folder.is_dir() and os.access(folder, os.R_OK | os.X_OK):
+        if os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK):
             yield Finding("allowed folder", "ok", str(folder))
         else:
             yield Finding(
                 "allowed folder", "warning", f"{folder} cannot be read", "Create it, or mend INFERENCE_ALLOWED_DIRS."
             )
     folder = settings.saving_to
-    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+    nearest = next((parent for parent in (folder, *folder.parents) if os.path.exists(parent)), folder)
+    if os.path.isdir(nearest) and os.access(nearest, os.W_OK | os.X_OK):
         yield Finding("save folder", "ok", str(folder) if folder == nearest else f"{folder} (made when needed)")
     else:
         yield Finding(
@@ -206,12 +231,62 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _hosts(machine: Machine) -> Iterator[Finding]:
+async def _hosts(machine: Machine) -> list[Finding]:
+    """What each host on this machine has of this server, and whether it starts."""
     seen = list(look(machine))
+    if not seen:
+        return [
+            Finding("host", "ok", "no host that is known here was found", "inferencesh-mcp install --help names them.")
+        ]
+    findings: list[Finding] = []
     for host in seen:
         verdict: Verdict = "warning" if host.do and host.is_in else "ok"
-        yield Finding("host", verdict, without_secrets(f"{host.title}: {host.what}"), host.do)
-    if not seen:
-        yield Finding(
-            "host", "ok", "no host that is known here was found", "inferencesh-mcp install --help names them."
+        findings.append(Finding("host", verdict, without_secrets(f"{host.title}: {host.what}"), host.do))
+        if host.process is not None:
+            findings.append(await _starts(host.title, host.process, machine))
+    return findings
+
+
+async def _starts(title: str, process: Local, machine: Machine) -> Finding:
+    """Start what a host starts, as hosts do: with few variables besides the entry's own; and list its tools."""
+    from mcp import Client, StdioServerParameters
+
+    kept = {name: machine.variables[name] for name in INHERITED if name in machine.variables}
+    server = StdioServerParameters(
+        command=process.command,
+        args=list(process.args),
+        env={**kept, **dict(process.settings), "INFERENCE_LOG_LEVEL": "ERROR"},
+    )
+    try:
+        with anyio.fail_after(START_SECONDS), ungrouped():
+            async with Client(server) as client:
+                tools = len((await client.list_tools()).tools)
+    except Exception as exc:  # noqa: BLE001 - whatever it is: this process did not come up
+        return Finding("host starts", "failure", f"{title}: it does not start ({type(exc).__name__})",
+                       f"Run it by hand to see why: {without_secrets(' '.join([process.command, *process.args]))}")  # fmt: skip
+    settings = _settings_of(process)
+    if settings is None or (settings.api_key is None and not settings.sandbox and settings.proxy_url is None):
+        return Finding(
+            "host starts",
+            "warning",
+            f"{title}: it starts with {tools} tools, and without a key",
+            "Give the host a key.",
         )
+    wrong = [one for one in await _api(settings) if one.verdict != "ok"]
+    if wrong:
+        return Finding(
+            "host starts",
+            wrong[0].verdict,
+            f"{title}: it starts with {tools} tools; {wrong[0].check}: {wrong[0].found}",
+            wrong[0].do,
+        )
+    return Finding("host starts", "ok", f"{title}: it starts with {tools} tools, and its key and pins work")
+
+
+def _settings_of(process: Local) -> Settings | None:
+    from inferencesh_mcp.settings import Settings
+
+    try:
+        return Settings.from_environ(dict(process.settings))
+    except SettingsError:
+        return None

@@ -90,7 +90,7 @@ async def test_among_those_who_share_the_operators_key_each_has_their_own(
     }
     settings = Settings.from_environ(environ | known)
     async with (
-        listening(face(build(settings), settings)) as url,
+        listening(face(build(settings, remote=True), settings)) as url,
         holder(url, ada) as mine,
         holder(url, bob) as theirs,
     ):

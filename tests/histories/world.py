@@ -147,7 +147,7 @@ class Replicas:
 
     async def _start(self) -> None:
         settings, stopping = Settings.from_environ(self._world.environ()), Stopping()
-        app = face(build(settings, network=self._world.network(), stopping=stopping), settings, stopping)
+        app = face(build(settings, remote=True, network=self._world.network(), stopping=stopping), settings, stopping)
         server = Guest(configured(app, settings))
         url = await self._stack.enter_async_context(guest(server))
         self._live.append(_Replica(url, server, stopping))

@@ -95,7 +95,7 @@ async def facing(environ: dict[str, str], sandbox: Sandbox, headers: dict[str, s
     """The HTTP face with these settings, on a loopback port, as `http` serves it but for the signals."""
     settings = Settings.from_environ(environ)
     stopping = Stopping()
-    server = Guest(configured(face(build(settings, stopping=stopping), settings, stopping), settings))
+    server = Guest(configured(face(build(settings, remote=True, stopping=stopping), settings, stopping), settings))
     limits = httpx2.Limits(max_connections=None)
     async with guest(server) as url, httpx2.AsyncClient(timeout=30, limits=limits, verify=False) as http:
         yield Face(url, sandbox, http, headers, stopping, server)

@@ -229,7 +229,7 @@ HOSTS = (
         format="jsonc",
         refers=f"${{{KEY}}}",
         address="httpUrl",
-        then="Start Gemini CLI anew; /mcp lists the server.",
+        then="Start Gemini CLI anew; /mcp lists the server. In a folder that is not trusted it is Disabled: /permissions trusts it.",
         key_from=FROM_ENVIRONMENT,
     ),
     # docs.windsurf.com/windsurf/cascade/mcp: ~/.codeium/windsurf/mcp_config.json; ${env:NAME} is filled in in command,

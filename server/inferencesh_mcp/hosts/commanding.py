@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ GOES_ALONG = frozenset({
     "max_concurrent_runs", "log_level", "log_format", "sandbox",
 })  # fmt: skip
 """Settings that mean something to a server a host starts. They are named, so that no secret of a gateway goes along."""
+NETWORK = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"})
+"""Variables that every program reads, in either case for the proxies."""
 WHERE_TO_GET_ONE = "Get a key at https://inference.sh."
 
 
@@ -50,7 +53,7 @@ def install(
     server = _server(host, url, program, environ, sign_in=sign_in)
     in_file = server.needs_key and host.refers is None and host.format != "toml"
     old = installing.found(host, installing.checked_name(name), machine)
-    key = _key(host, installing.key_in(old), environ) if in_file else ""
+    key = _key(host, installing.key_in(old), environ, remote=isinstance(server, Remote)) if in_file else ""
     done = installing.install(host, name, server, machine=machine, key=key)
     click.echo(_done(host, name, done))
     for line in _left_to_do(host, server, done, key=key, key_is_set=bool(environ.get(KEY))):
@@ -69,19 +72,28 @@ def _server(host: Host, url: str | None, program: str, environ: Mapping[str, str
         return installing.remote(url, host, sign_in=sign_in)
     if sign_in:
         raise InvalidInput(message="--sign-in goes with --http: it is a server elsewhere that you sign in to.")
-    settings = {
-        name: value
-        for name, value in environ.items()
-        if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() in GOES_ALONG and value.strip()
-    }
+    settings = {name: value for name, value in environ.items() if _goes_along(name, value)}
     return installing.local(Path(program), environ, settings)
 
 
-def _key(host: Host, old: str, environ: Mapping[str, str]) -> str:
-    """The key that shall stand in the file: the one that does, else the one that is set, else what the person types."""
-    key = old or environ.get(KEY, "")
+def _goes_along(name: str, value: str) -> bool:
+    """Hosts clear the environment: without its proxy and certificates the server would reach nothing (codex issue 29124)."""
+    if not value.strip():
+        return False
+    if name.upper() in NETWORK:
+        return "@" not in value  # a proxy's password must not be written into a file
+    return name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() in GOES_ALONG
+
+
+def _key(host: Host, old: str, environ: Mapping[str, str], *, remote: bool) -> str:
+    """The key that shall stand in the file: the one that is set now, else the one that stands there, else what the person types.
+
+    For a server elsewhere the variable is not taken: that server may belong to somebody who must not see a personal key.
+    """
+    key = ("" if remote else environ.get(KEY, "")) or old
     if not key and sys.stdin.isatty():
-        question = f"Your inference.sh key, which {host.title} keeps in its file (Enter: put it in later)"
+        which = "What that server lets you in with, a token or your key" if remote else "Your inference.sh key"
+        question = f"{which}. {host.title} keeps it in its file (Enter: put it in later)"
         key = str(click.prompt(question, default="", hide_input=True, show_default=False, err=True)).strip()
     Settings.from_environ({KEY: key})  # refuses what can be no key, without showing it
     return key
@@ -116,7 +128,7 @@ def _left_to_do(host: Host, server: Local | Remote, done: Done, *, key: str, key
             yield f"{KEY} is not set here. {WHERE_TO_GET_ONE}"
     elif key:
         yield f"Your key is in the file: {host.title} has no other place for it."
-        if done.path.anchor == "/" and done.path.stat().st_mode & 0o077:
+        if os.name == "posix" and done.path.stat().st_mode & 0o077:
             yield f"Others on this machine can read it: chmod 600 '{done.path}'"
     else:
         yield f"Put your key in: {'Authorization' if isinstance(server, Remote) else KEY} in {done.path}. {WHERE_TO_GET_ONE}"

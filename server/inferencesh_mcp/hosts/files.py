@@ -83,7 +83,7 @@ def replace(kept: Kept, raw: bytes | None, *, backup: Path | None = None) -> Non
                     next_step="Make it writable, then try again.",
                 )
         if backup and kept.raw is not None:
-            _write(backup, kept.raw, kept.mode)
+            _write(backup, kept.raw, PRIVATE)
         if (path.read_bytes() if path.exists() else None) != kept.raw:
             raise HostFileRefused(message=f"{path} was changed by somebody else just now.", next_step="Try again.")
         if raw is None:

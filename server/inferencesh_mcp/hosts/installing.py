@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def local(program: Path, environ: Mapping[str, str], settings: Mapping[str, str]
     if any(part.startswith(("archive-v", "environments-v")) for part in program.parts):  # of uv's cache
         return Local(shutil.which("uvx", path=environ.get("PATH")) or "uvx", ("inferencesh-mcp",), told)
     for name in ("inferencesh-mcp", "inferencesh-mcp.exe"):
-        if (command := program.parent / name).is_file():
+        if os.path.isfile(command := program.parent / name):
             return Local(str(command), (), told)
     return Local(str(program), ("-m", "inferencesh_mcp"), told)
 
@@ -75,7 +76,7 @@ def local(program: Path, environ: Mapping[str, str], settings: Mapping[str, str]
 def place(host: Host, machine: Machine) -> Path:
     """The file of this host on this machine."""
     places = [Path(path) for path in host.places(machine)]
-    return next((path for path in reversed(places) if path.exists()), places[0])
+    return next((path for path in reversed(places) if os.path.exists(path)), places[0])
 
 
 def shown(host: Host, name: str, server: Local | Remote) -> str:
@@ -110,7 +111,7 @@ def is_foreign(entry: Any) -> bool:
 
 
 def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, key: str = "") -> Done:
-    """Write the entry. What was there before is kept in a backup beside the file.
+    """Write the entry. What the file was before the first entry of ours is kept in a backup beside it, once.
 
     Raises:
         HostFileRefused: the file is not what it should be, or has a server of somebody else's under that name.
@@ -131,9 +132,9 @@ def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, 
     if text == kept.text and kept.raw is not None:
         return Done("unchanged", path)
     backup = _backup(path, name)
-    before = _before(host, name, kept, backup)
-    keep = kept.raw is not None and before is None  # else the backup is what was there before the first time
-    files.replace(kept, kept.written(text), backup=backup if keep else None)
+    # Not of a file that already holds an entry of ours: such a copy would keep a key after `uninstall`.
+    first = kept.raw is not None and old is None and not backup.exists()
+    files.replace(kept, kept.written(text), backup=backup if first else None)
     what: Literal["created", "added", "updated"]
     what = "created" if kept.raw is None else "added" if old is None else "updated"
     return Done(what, path, backup if backup.exists() else None)
@@ -141,6 +142,8 @@ def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, 
 
 def uninstall(host: Host, name: str, *, machine: Machine) -> Done:
     """Take the entry out: to the byte what was there before, where nobody else has changed the file since.
+
+    No copy that holds a key of ours is left beside the file.
 
     Raises:
         HostFileRefused: the file is not what it should be, or the server of that name is somebody else's.
@@ -166,12 +169,22 @@ def uninstall(host: Host, name: str, *, machine: Machine) -> Done:
         return Done("removed", path)
     text = documents.take(host, kept.text, name, before=_content(host, backup))
     text = _edited(host, path, name, kept.text, text)
-    files.replace(kept, kept.written(text), backup=backup)
-    return Done("removed", path, backup)
+    files.replace(kept, kept.written(text))
+    if _holds_ours(host, backup):
+        backup.unlink()
+    return Done("removed", path, backup if backup.exists() else None)
 
 
 def _backup(path: Path, name: str) -> Path:
     return Path(f"{path}.before-{name}")
+
+
+def _holds_ours(host: Host, backup: Path) -> bool:
+    """Whether a backup holds an entry of ours, and so perhaps a key. One that cannot be read is left alone."""
+    try:
+        return any(is_ours(entry) for entry in documents.servers(host, files.read(backup).text).values())
+    except HostFileRefused:
+        return False
 
 
 def _before(host: Host, name: str, kept: files.Kept, backup: Path) -> bytes | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.errors import HostFileRefused, SettingsError
-from inferencesh_mcp.hosts import HOSTS, KEY, PLACEHOLDER, array, documents, files, installing, table
+from inferencesh_mcp.hosts import HOSTS, KEY, PLACEHOLDER, Local, array, documents, files, installing, table
 from inferencesh_mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,13 +27,15 @@ class Seen:
     do: str = ""
     is_in: bool = True
     """Whether the host has this server."""
+    process: Local | None = None
+    """What the host starts, with the key filled in where this machine has it."""
 
 
 def look(machine: Machine) -> Iterator[Seen]:
     """What each host that is found here has of this server; nothing of a key."""
     for host in HOSTS:
         path = installing.place(host, machine)
-        if not path.exists():
+        if not os.path.exists(path):
             continue
         try:
             text = files.read(path).text
@@ -54,7 +57,7 @@ def _judged(host: Host, machine: Machine, name: str, entry: dict[str, Any], text
         if PLACEHOLDER in str(entry):
             return Seen(host.title, f"{name} has no key", f"Put your key in: {installing.place(host, machine)}.")
         return Seen(host.title, f"{name} reaches {entry.get(host.address) or 'no address'}")
-    there = Path(command).is_file() if Path(command).is_absolute() else shutil.which(command, path=_path(machine))
+    there = os.path.isfile(command) if Path(command).is_absolute() else shutil.which(command, path=_path(machine))
     if not there:
         return Seen(host.title, f"{name} starts {command}, which is not there", again)
     settings = table(entry.get("env"))
@@ -64,7 +67,13 @@ def _judged(host: Host, machine: Machine, name: str, entry: dict[str, Any], text
         return Seen(host.title, f"{name} has no key", f"Put your key in: {KEY} in {installing.place(host, machine)}.")
     if wrong := _wrong(settings):
         return Seen(host.title, f"{name} does not start: {wrong}", f"Mend it in: {installing.place(host, machine)}.")
-    return Seen(host.title, f"{name} starts {' '.join([command, *map(str, array(entry.get('args')))])}")
+    arguments = [str(argument) for argument in array(entry.get("args"))]
+    environ = {variable: str(value) for variable, value in settings.items()}
+    passed_on = [str(variable) for variable in array(entry.get("env_vars"))]
+    if KEY in passed_on or "$" in environ.get(KEY, ""):
+        environ[KEY] = machine.variables.get(KEY, "")
+    process = Local(command, tuple(arguments), tuple(environ.items()))
+    return Seen(host.title, f"{name} starts {' '.join([command, *arguments])}", process=process)
 
 
 def _wrong(settings: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@ is in `kinds`.
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -47,6 +48,9 @@ TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 
 # Variables with our prefix that belong to the official SDKs: not ours to refuse.
 FOREIGN = frozenset({"INFERENCE_API_BASE_URL", "INFERENCE_SSE_MODE", "INFERENCE_SSE_READ_BYTES"})
+
+NEAR_MISS = 0.85
+"""How alike two names are (difflib's ratio) for one to be a typing error of the other: API_KYE, TOOLSET, APIKEY."""
 
 # What a host passes on when it could not fill in its own reference: Claude Code, Gemini CLI and desktop bundles do.
 _UNFILLED = re.compile(r"\$(?:\w+|\{[^{}]*\})")
@@ -214,14 +218,15 @@ class Settings:
         """Read the variables that begin with `INFERENCE_`; empty ones, and those a host left as `${…}`, count as unset.
 
         Raises:
-            SettingsError: one sentence that names the variable, its value and what is allowed.
+            SettingsError: one sentence that names the variable, its value and what is allowed. A variable that is no
+                setting is an error only where its name is nearly one; others may belong to other programs.
         """
-        names = [name for name in environ if name.startswith(PREFIX) and name not in FOREIGN]
-        given = {name.removeprefix(PREFIX).lower(): environ[name].strip() for name in names}
-        for name in given.keys() - FIELDS.keys():
-            raise SettingsError(message=_unknown(name, FIELDS))
-        told = {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
-        return cls(**{name: _read(name, value) for name, value in told.items()})
+        given = {name: environ[_variable(name)].strip() for name in FIELDS if _variable(name) in environ}
+        for name in unknown_variables(environ):
+            if near := _near_miss(name):
+                raise SettingsError(message=f"{name} is not a setting. Did you mean {near}?")
+        values = {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
+        return cls(**{name: _read(name, value) for name, value in values.items()})
 
     @property
     def pins(self) -> "tuple[Pin, ...]":
@@ -246,8 +251,11 @@ class Settings:
         """The folder that `file_save` writes into; it need not exist yet."""
         if self.save_dir is not None:
             return self.save_dir
-        downloads = Path.home() / "Downloads"
-        return (downloads if downloads.is_dir() else Path.home()) / "inference"
+        home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where HOME is not known
+        if not home.is_absolute():
+            home = Path(tempfile.gettempdir())
+        downloads = home / "Downloads"
+        return (downloads if os.path.isdir(downloads) else home) / "inference"
 
 
 FIELDS = {field.name: field for field in fields(Settings)}
@@ -261,12 +269,26 @@ def _read(name: str, value: str) -> Any:
         raise SettingsError(message=_sentence(name, value)) from None
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """The variables with our prefix that are no setting. They may belong to another program, or to Kubernetes."""
+    return sorted(
+        name
+        for name in environ
+        if name.startswith(PREFIX) and name not in FOREIGN and name.removeprefix(PREFIX).lower() not in FIELDS
+    )
+
+
+def _variable(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
+
+
+def _near_miss(variable: str) -> str:
+    """The setting whose name somebody mistyped; empty where the name is not close to any."""
     import difflib
 
-    near = difflib.get_close_matches(name, list(known), n=1)
-    hint = f" Did you mean {PREFIX}{near[0].upper()}?" if near else ""
-    return f"{PREFIX}{name.upper()} is not a setting.{hint}"
+    name = variable.removeprefix(PREFIX).lower()[:40]
+    near = difflib.get_close_matches(name, list(FIELDS), n=1, cutoff=NEAR_MISS)
+    return _variable(near[0]) if near else ""
 
 
 def _sentence(name: str, value: str) -> str:

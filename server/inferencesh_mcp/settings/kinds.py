@@ -42,6 +42,12 @@ def read(field: Field[Any], value: str) -> Any:
     return TypeAdapter[Any](kind).validate_python(value)
 
 
+def choices_of(field: Field[Any]) -> tuple[str, ...]:
+    """The words that a setting may be; empty where it is not a choice of words."""
+    kind = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
 def allowed(field: Field[Any]) -> str:
     """What a setting may hold, in words."""
     if field.metadata["allowed"]:
