@@ -39,9 +39,57 @@ def test_help_can_be_read() -> None:
     assert {"sandbox", "demo", "doctor", "install", "uninstall"} <= set(
         re.findall(r"^  (\w+)  ", told.stdout, re.MULTILINE)
     )
-    assert "--wait-seconds" in told.stdout
-    assert "INFERENCE_WAIT_SECONDS" in told.stdout
-    assert "--api-key" not in told.stdout
+    assert told.stdout.count("\n") <= 30, "it fits a screen"
+
+
+@pytest.mark.finding("B13")
+@pytest.mark.parametrize(
+    ("command", "own", "others"),
+    [
+        ("stdio", ("--wait-seconds", "--allowed-dirs", "--on-cancel [cancel|keep]"), ("--http-auth", "--port")),
+        ("http", ("--wait-seconds", "--http-auth [caller|tokens|oauth]", "--port"), ("--allowed-dirs",)),
+        ("install", ("--wait-seconds", "--sandbox", "--name"), ("--http-auth",)),
+        ("doctor", ("--wait-seconds", "--http-auth", "--json"), ("--port",)),
+        ("sandbox", ("--log-level", "--port"), ("--wait-seconds",)),
+    ],
+)
+def test_the_help_of_a_command_has_the_options_that_work_on_it(
+    command: str, own: tuple[str, ...], others: tuple[str, ...]
+) -> None:
+    page = call(command, "--help").stdout
+
+    assert [] == [option for option in own if option not in page]
+    assert [] == [option for option in (*others, "--api-key") if option in page]
+
+
+@pytest.mark.finding("B13", "F36")
+def test_an_option_stands_before_or_after_its_command() -> None:
+    assert 0 == call("doctor", "--sandbox").returncode
+    assert 0 == call("--sandbox", "doctor").returncode
+    assert "No such option" not in call("http", "--sandbox", "--http-auth", "nobody").stderr
+
+
+@pytest.mark.finding("B12", "F26")
+def test_a_variable_that_is_no_setting_is_warned_of_once() -> None:
+    """And the start goes on: it may belong to another program."""
+    page = call(INFERENCE_MODEL="llama", INFERENCE_SANDBOX="true")
+
+    assert 0 == page.returncode
+    assert 1 == page.stderr.count("INFERENCE_MODEL")
+
+
+@pytest.mark.finding("B3")
+@pytest.mark.parametrize("home", [None, "/root/" + "a" * 300], ids=["unset", "cannot be looked at"])
+def test_the_server_starts_where_home_is_unset_or_closed(home: str | None) -> None:
+    """A service without HOME, or with the home of another user: a name too long is refused by the system likewise."""
+    environ = {"PATH": os.environ["PATH"], "INFERENCE_SANDBOX": "true"} | ({"HOME": home} if home else {})
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}  # fmt: skip
+    page = subprocess.run([sys.executable, "-m", "inferencesh_mcp"], env=environ, input=json.dumps(hello) + "\n",
+                          capture_output=True, text=True, timeout=50, check=False)  # fmt: skip
+
+    assert "Traceback" not in page.stderr
+    assert json.loads(page.stdout.splitlines()[0])["result"]["serverInfo"]["name"] == "inference"
 
 
 def test_a_wrong_setting_stops_the_start() -> None:

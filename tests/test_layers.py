@@ -71,7 +71,10 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "stdio": ({"caller", "ending", "errors"}, {"mcp", "mcp_types", "anyio"}),
     "hosts": ({"settings", "errors"}, {"click"}),
     "demo": ({"errors", "plaintext"}, {"mcp", "mcp_types", "anyio"}),
-    "doctor": ({"app", "api", "hosts", "pins", "tools", "settings", "web", "errors", "plaintext"}, {"anyio"}),
+    "doctor": (
+        {"app", "api", "caller", "flows", "hosts", "pins", "tools", "settings", "web", "errors", "plaintext"},
+        {"anyio", "mcp"},
+    ),
     "cli": (
         {"app", "demo", "doctor", "flows", "hosts", "logs", "sandbox", "settings", "stdio", "traces", "web", "errors"},
         {"click", "anyio"},

@@ -288,7 +288,7 @@ def install(
     from inferencesh_mcp.hosts.commanding import install, show
 
     environ = _environ(environ, options)
-    Settings.from_environ(environ)  # a wrong setting must not be written into a host's file
+    _settings(environ)  # a wrong setting must not be written into a host's file
     do = show if only_show else install
     do(host, name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=environ)
 
@@ -315,4 +315,4 @@ def doctor(environ: dict[str, str], /, as_json: bool, **options: Any) -> int:
 
     environ = _environ(environ, options)
     machine = Machine.this(sys.platform, environ)
-    return examine(Settings.from_environ(environ), machine, sys.stdout, as_json=as_json)
+    return examine(_settings(environ), machine, sys.stdout, as_json=as_json)

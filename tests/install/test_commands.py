@@ -13,7 +13,7 @@ import pytest
 
 from inferencesh_mcp.cli import HOSTS as NAMES
 from inferencesh_mcp.hosts import HOSTS, KEY
-from inferencesh_mcp.hosts.commanding import GOES_ALONG
+from inferencesh_mcp.hosts.commanding import GOES_ALONG, NETWORK
 from inferencesh_mcp.settings import FIELDS
 from tests.test_cli import call
 
@@ -28,14 +28,15 @@ def test_every_host_of_the_table_can_be_named() -> None:
 def test_in_and_out(tmp_path: Path) -> None:
     """It says what it did and what is left to do; a flag of this start is a variable of the server's."""
     path = tmp_path / CURSOR
-    put_in = call("--wait-seconds", "50", "install", "cursor", HOME=str(tmp_path), INFERENCE_API_KEY=SECRET,
+    put_in = call("install", "cursor", "--wait-seconds", "50", HOME=str(tmp_path), INFERENCE_API_KEY=SECRET,
                   INFERENCE_HTTP_TOKENS="ada:" + "0" * 64)  # fmt: skip
 
     assert (0, "") == (put_in.returncode, put_in.stderr)
     assert f"Cursor: created inference in {path}." in put_in.stdout
     assert f"takes it from the variable {KEY}" in put_in.stdout
     entry = json.loads(path.read_text("utf-8"))["mcpServers"]["inference"]
-    assert {KEY: "${env:INFERENCE_API_KEY}", "INFERENCE_WAIT_SECONDS": "50"} == entry["env"]
+    carried = {name: value for name, value in entry["env"].items() if name.upper() not in NETWORK}
+    assert {KEY: "${env:INFERENCE_API_KEY}", "INFERENCE_WAIT_SECONDS": "50"} == carried
     assert SECRET not in put_in.stdout + path.read_text("utf-8")
     version = subprocess.run(
         [entry["command"], *entry["args"], "--version"], capture_output=True, text=True, check=True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from inferencesh_mcp.api import http
 from inferencesh_mcp.doctor import examine
 from inferencesh_mcp.hosts import HOSTS, KEY, Local, Machine, installing
 from inferencesh_mcp.settings import Settings
+from tests.test_cli import call
 
 BY_NAME = {host.name: host for host in HOSTS}
 SECRET = "inf_test_CANARY_33ef"
@@ -167,3 +170,47 @@ def test_certificates_that_cannot_be_read_are_a_finding(tmp_path: Path, monkeypa
 
     assert ("failure", True) == (verdict, "the certificates to trust cannot be read" in found)
     assert "SSL_CERT_FILE" in do
+
+
+@pytest.mark.finding("F33")
+def test_the_entry_of_a_host_is_started_and_judged_by_its_own_settings(tmp_path: Path) -> None:
+    """What is missing in this shell stops nobody whose host has it."""
+    home = {"HOME": str(tmp_path)}
+    assert 1 == call("doctor", **home).returncode, "no key here, and no host"
+    call("install", "cursor", "--sandbox", **home)
+
+    page = call("doctor", **home)
+
+    assert 0 == page.returncode
+    assert re.search(r"host starts: Cursor: it starts with \d+ tools", page.stdout)
+
+
+@pytest.mark.finding("F33")
+def test_an_entry_that_does_not_start_is_a_failure(tmp_path: Path) -> None:
+    path = tmp_path / ".cursor" / "mcp.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"mcpServers": {"inference": {
+        "command": sys.executable, "args": ["-c", "exit(3)", "inferencesh"], "env": {"INFERENCE_SANDBOX": "true"}}}}))  # fmt: skip
+
+    page = call("doctor", HOME=str(tmp_path))
+
+    assert (1, True) == (page.returncode, "Cursor: it does not start" in page.stdout)
+
+
+@pytest.mark.finding("F34")
+def test_wrong_pins_are_named_with_the_sandbox_too(tmp_path: Path) -> None:
+    page = call("doctor", "--sandbox", "--pin", "sandbox/memory:get,sandbox/nope", HOME=str(tmp_path))
+
+    assert 2 == page.stdout.count("warning  pin: ")
+
+
+@pytest.mark.finding("B4")
+def test_doctor_names_a_folder_that_the_system_does_not_let_it_look_at(tmp_path: Path) -> None:
+    """As below a folder of another user; a name too long is refused by the system likewise."""
+    closed = tmp_path / ("a" * 300)
+    page = call(
+        "doctor", "--sandbox", "--save-dir", str(closed / "b"), "--allowed-dirs", str(closed), HOME=str(tmp_path)
+    )
+
+    assert "" == page.stderr
+    assert "allowed folder" in page.stdout

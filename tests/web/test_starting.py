@@ -27,7 +27,14 @@ OUTSIDE = {"INFERENCE_ALLOWED_HOSTS": "mcp.example.com"}
 def refused(environ: dict[str, str], host: str = "127.0.0.1") -> str:
     settings = Settings.from_environ(environ)
     with pytest.raises(SettingsError) as error:
-        serve(build(settings, remote=True), settings, Stopping(), host=host, port=0, ready=lambda url: pytest.fail(f"open at {url}"))
+        serve(
+            build(settings, remote=True),
+            settings,
+            Stopping(),
+            host=host,
+            port=0,
+            ready=lambda url: pytest.fail(f"open at {url}"),
+        )
     return str(error.value)
 
 
