@@ -10,7 +10,7 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, RunRequest, Transport
-from inferencesh_mcp.api.http import Pools
+from inferencesh_mcp.api.http_client import Pools
 from inferencesh_mcp.api.keys import Key
 from tests.api.conftest import KEY, fin, lines, problem, rst, status
 
@@ -488,7 +488,7 @@ async def test_a_host_is_named_as_its_signature_has_it(script, upstream, monkeyp
     pools = Pools()
 
     response = await pools.open("files", "GET", f"http://{host}/x", {}, address="93.184.216.34")
-    response.close()
+    await response.aclose()
     await pools.aclose()
 
     assert told == script.seen[0].headers["host"]

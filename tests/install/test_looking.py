@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.api import http
+from inferencesh_mcp.api import http_client
 from inferencesh_mcp.doctor import examine
 from inferencesh_mcp.hosts import HOSTS, KEY, Local, Machine, installing
 from inferencesh_mcp.settings import Settings
@@ -161,7 +161,7 @@ def test_certificates_that_cannot_be_read_are_a_finding(tmp_path: Path, monkeypa
     """The library reads the variable by itself, when the first address with https is asked."""
     (tmp_path / "no.pem").write_text("no certificate")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "no.pem"))
-    http._trusted.cache_clear()
+    http_client._trusted.cache_clear()
 
     [(verdict, found, do)] = findings("api", tmp_path, "false")
 
