@@ -454,6 +454,15 @@ async def test_an_answer_may_say_much_in_its_head(api, script):
     assert "t1" == (await api.run(RUN)).id
 
 
+async def test_a_run_whose_answer_has_too_long_a_head_is_looked_for_and_not_sent_again(api, script):
+    """The library reads 100 KiB of a head. What it cannot read may have been the answer to a run that began."""
+    task = status(200, {"id": "t1", "status": 1}, [("content-security-policy", "x" * 1_000_000)])
+    script.on("POST", "/apps/run", task)
+
+    await refused(api.run(RUN), errors.OutcomeUnknown)
+    assert 1 == script.count("POST", "/apps/run")
+
+
 async def test_what_was_said_before_a_run_was_sent_is_not_its_answer(api, script):
     """A proxy that is tired of waiting says 408 on an idle connection: read as the answer, the run would be sent again."""
 

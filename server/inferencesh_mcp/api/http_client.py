@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import ssl
 from contextlib import aclosing
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -34,8 +34,7 @@ READ_SECONDS = 30.0
 """Between two pieces of an answer, its beginning included. A stream is as silent as it likes."""
 WRITE_SECONDS = 30.0
 """Until the other side takes the next piece of a file."""
-_TARGET = re.compile(r"[^:/?#]+://[^/?#]+([!\"$-~]*)(?:#[!-~]*)?")
-"""A URL of plain ASCII, with its path and query as the group."""
+_PLAIN_URL = re.compile(r"(?P<origin>[A-Za-z]+://[^/?#\\]+)(?P<path>[!\"$-~]*)(?:#[!-~]*)?")
 _NEVER_SENT = (
     httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol,
 )  # fmt: skip
@@ -101,13 +100,14 @@ class Pools:
         `address` is an IP address, or the name that a proxy is told. Raises Lost without an answer; ValueError for what is no
         URL; SettingsError where there is nobody to trust.
         """
+        extensions: dict[str, Any] = {"timeout": _timeouts(kind)}
         try:
-            target = httpx2.URL(url)
-            extensions: dict[str, Any] = {"timeout": _timeouts(kind)}
-            # As it stands, since a signature may be of it; what cannot stand in a request is encoded by the library.
-            if plain := _TARGET.fullmatch(url):
-                path = plain[1]
+            if plain := _PLAIN_URL.fullmatch(url):
+                # Its path goes out as it stands, since a signature may be of it.
+                target, path = _origin(plain["origin"]), plain["path"]
                 extensions["target"] = (path if path.startswith("/") else f"/{path}").encode("ascii")
+            else:
+                target = httpx2.URL(url)  # encodes what cannot stand in a request
             host = target.raw_host.decode("ascii")
             if address is not None:
                 headers = {"host": target.netloc.decode("ascii"), **headers}
@@ -131,6 +131,12 @@ class Pools:
                 verify=trusted, http2=False, limits=_LIMITS[kind], proxy=_named(proxy) if proxy else None
             )
         return self._transports[key]
+
+
+@lru_cache(maxsize=64)
+def _origin(url: str) -> httpx2.URL:
+    """Parsed once: a transport asks one API, and few places for files."""
+    return httpx2.URL(url)
 
 
 @cache
@@ -193,7 +199,10 @@ def _distrusted(exc: ssl.SSLCertVerificationError, host: str) -> tuple[str, str]
     """What is wrong with a certificate, and what to do."""
     if exc.verify_code in {_EXPIRED, _NOT_YET_VALID}:
         when = "has expired" if exc.verify_code == _EXPIRED else "is not valid yet"
-        return f"the certificate of {host} {when}", "Check this machine's clock. If it is right, the server is at fault."
+        return (
+            f"the certificate of {host} {when}",
+            "Check this machine's clock. If it is right, the server is at fault.",
+        )
     if exc.verify_code in {_OTHER_HOST, _OTHER_ADDRESS}:
         return f"the certificate of {host} is for another name", "Check the address, and any proxy on the way."
     return (

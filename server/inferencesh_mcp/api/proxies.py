@@ -41,7 +41,9 @@ class Proxies:
             return None
         parts = urlsplit(url)
         host = (parts.hostname or "").rstrip(".")
-        variable = next((name for name in (f"{parts.scheme.upper()}_PROXY", "ALL_PROXY") if name in self._variables), "")
+        variable = next(
+            (name for name in (f"{parts.scheme.upper()}_PROXY", "ALL_PROXY") if name in self._variables), ""
+        )
         if not variable or is_loopback_host(host) or self._is_exception(host, parts.port):
             return None
         return _usable(variable, self._variables[variable])

@@ -314,9 +314,7 @@ class Transport:
         sent = {"user-agent": self._client, "accept": "*/*", "accept-encoding": "identity", **headers}
         with traced(method, host, None) as span:
             try:
-                response = await self._http().open(
-                    "files", method, url, sent, content, address=address, proxy=proxy
-                )
+                response = await self._http().open("files", method, url, sent, content, address=address, proxy=proxy)
             except ValueError as exc:
                 raise FileRefused(message="the file's address is not a URL that can be fetched") from exc
             span.set_attribute("http.response.status_code", response.status)

@@ -7,7 +7,7 @@ is in `kinds`.
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -48,6 +48,9 @@ TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 # Variables with our prefix that belong to the official SDKs: not ours to refuse.
 FOREIGN = frozenset({"INFERENCE_API_BASE_URL", "INFERENCE_SSE_MODE", "INFERENCE_SSE_READ_BYTES"})
 
+PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+"""Not ours, but everybody's; those in lower case come first, as curl and Python have it."""
+
 # What a host passes on when it could not fill in its own reference: Claude Code, Gemini CLI and desktop bundles do.
 _UNFILLED = re.compile(r"\$(?:\w+|\{[^{}]*\})")
 
@@ -63,7 +66,8 @@ def _readable(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the process was started with. Every field is a variable `INFERENCE_<NAME>`; all but the secrets are flags too.
+    """What the process was started with. Every field but `proxies` is a variable `INFERENCE_<NAME>`; all but the secrets are
+    flags too.
 
     No pydantic model: to make one of so many fields takes a fortieth of a start, and hardly any of them is ever told.
     """
@@ -209,9 +213,13 @@ class Settings:
         http=True,
     )
 
+    proxies: Mapping[str, str] = field(default_factory=dict[str, str], repr=False, hash=False)
+    """`PROXY_VARIABLES`, those that are set. They may hold passwords."""
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
-        """Read the variables that begin with `INFERENCE_`; empty ones, and those a host left as `${…}`, count as unset.
+        """Read the variables that begin with `INFERENCE_`, and those of proxies; empty ones, and those a host left as `${…}`,
+        count as unset.
 
         Raises:
             SettingsError: one sentence that names the variable, its value and what is allowed.
@@ -221,7 +229,7 @@ class Settings:
         for name in given.keys() - FIELDS.keys():
             raise SettingsError(message=_unknown(name, FIELDS))
         told = {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
-        return cls(**{name: _read(name, value) for name, value in told.items()})
+        return cls(**{name: _read(name, value) for name, value in told.items()}, proxies=_proxies(environ))
 
     @property
     def pins(self) -> "tuple[Pin, ...]":
@@ -250,8 +258,13 @@ class Settings:
         return (downloads if downloads.is_dir() else Path.home()) / "inference"
 
 
-FIELDS = {field.name: field for field in fields(Settings)}
+FIELDS = {setting.name: setting for setting in fields(Settings) if setting.metadata}
 """Every setting by its name."""
+
+
+def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    given = {name: environ.get(name.lower(), environ.get(name, "")).strip() for name in PROXY_VARIABLES}
+    return {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
 
 
 def _read(name: str, value: str) -> Any:
