@@ -1,5 +1,6 @@
 """A certificate that is not accepted is told in words, by a call and for a file."""
 
+import asyncio
 import shutil
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, RunRequest, Transport, http_client
+from inferencesh_mcp.api.answers import Lost
 from tests.api.conftest import KEY, status
 from tests.tls import Authority, in_front_of
 
@@ -64,3 +66,36 @@ async def test_an_authority_of_ones_own_is_trusted_by_its_variable(upstream, scr
         transport = Transport(f"https://localhost:{port}")
         assert "t1" == (await Api(transport, KEY).task("t1")).id
         await transport.aclose()
+
+
+@pytest.mark.parametrize(("shown", "accepted"), [("files.example.test", True), ("other.example.test", False)])
+async def test_at_a_checked_address_the_certificate_must_be_of_the_name(
+    upstream, script, authority, monkeypatch, shown, accepted
+):
+    """The connection is to the address; the name is what the server is asked for, and what its certificate is held to."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    context, asked = authority.context(shown), []
+    context.sni_callback = lambda _, name, __: asked.append(name)
+    script.on("GET", "/x", status(200, b"bytes"))
+    loop = type(asyncio.get_running_loop())
+    connect = loop.sock_connect
+
+    async with in_front_of(urlsplit(upstream).port, context) as port:
+        monkeypatch.setattr(
+            loop,
+            "sock_connect",
+            lambda self, sock, to: connect(self, sock, ("127.0.0.1", port) if to[0] == "93.184.216.34" else to),
+        )
+        pools = http_client.Pools()
+        opening = pools.open("files", "GET", "https://files.example.test/x", {}, address="93.184.216.34")
+        if accepted:
+            response = await opening
+            assert [b"bytes"] == [chunk async for chunk in response.chunks()]
+        else:
+            with pytest.raises(Lost) as caught:
+                await opening
+            assert "the certificate of files.example.test is for another name" == caught.value.reason
+        await pools.aclose()
+
+    assert ["files.example.test"] == asked
+    assert ["files.example.test"] * accepted == [seen.headers["host"] for seen in script.seen]

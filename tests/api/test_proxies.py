@@ -181,7 +181,9 @@ def test_no_proxy_names_hosts_with_all_below_them(exceptions, exempt):
 def test_no_proxy_names_addresses_and_networks():
     proxies = Proxies({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "93.184.216.34,203.0.113.0/24,[2606:4700::1]"})
 
-    direct = [proxies.for_url(f"https://{host}/") is None for host in ("93.184.216.34", "203.0.113.9", "[2606:4700::1]")]
+    direct = [
+        proxies.for_url(f"https://{host}/") is None for host in ("93.184.216.34", "203.0.113.9", "[2606:4700::1]")
+    ]
     assert [True] * 3 == direct
     assert proxies.for_url("https://93.184.216.35/") is not None
 

@@ -501,3 +501,22 @@ async def test_a_host_is_named_as_its_signature_has_it(script, upstream, monkeyp
     await pools.aclose()
 
     assert told == script.seen[0].headers["host"]
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("/a/../b%2f%7e/~?x=[1]&y='+%20*&z={}|", "/a/../b%2f%7e/~?x=[1]&y='+%20*&z={}|"),
+        ("/a?#part", "/a?"), ("?x=1", "/?x=1"), ("", "/"), ("/bücher?q=é", "/b%C3%BCcher?q=%C3%A9"),
+    ],
+)  # fmt: skip
+async def test_a_signed_address_goes_out_as_it_is_written(upstream, script, written, sent):
+    """A signature may be of every byte; what cannot stand in a request is encoded."""
+    script.on("GET", sent, status(200))
+    pools = Pools()
+
+    response = await pools.open("files", "GET", f"{upstream}{written}", {}, address="127.0.0.1")
+    await response.aclose()
+    await pools.aclose()
+
+    assert [sent] == [seen.path for seen in script.seen]

@@ -195,7 +195,9 @@ def test_the_proxy_on_the_way_is_told_without_its_password(
     examine(Settings.from_environ(environ), Machine("linux", tmp_path, environ), out)
 
     assert "CANARY" not in out.getvalue() + repr(Settings.from_environ(environ))
-    assert [f"ok       proxy: {told}"] * (told is not None) == re.findall("^.* proxy: .*$", out.getvalue(), re.MULTILINE)
+    assert [f"ok       proxy: {told}"] * (told is not None) == re.findall(
+        "^.* proxy: .*$", out.getvalue(), re.MULTILINE
+    )
 
 
 @pytest.mark.finding("F23")
