@@ -30,9 +30,9 @@ from typing import BinaryIO
 
 IMPORTED = (
     "inferencesh_mcp.cli", "inferencesh_mcp.logs", "inferencesh_mcp.stdio", "inferencesh_mcp.app",
-    "anyio._backends._asyncio", "inferencesh_mcp.api.http", "inferencesh_mcp.flows.uploading", "inferencesh_mcp.flows.repairing",
+    "anyio._backends._asyncio", "inferencesh_mcp.api.http_client", "httpcore2", "inferencesh_mcp.flows.uploading", "inferencesh_mcp.flows.repairing",
 )  # fmt: skip
-"""By every start on stdio; the last three, by nearly every first call."""
+"""By every start on stdio; the last four, by nearly every first call."""
 LAUNCHER = """
 import marshal, os, signal, socket, sys
 zygote = socket.socket(socket.AF_UNIX)

@@ -19,7 +19,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "schemas": ({"errors", "plaintext"}, set()),
     "api": (
         {"errors", "plaintext"},
-        {"aiohttp", "yarl", "httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
+        {"httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
     ),
     "pins": ({"api", "schemas", "errors"}, set()),
     "flows": ({"api", "errors"}, {"anyio", "jsonschema", "referencing"}),
@@ -129,9 +129,9 @@ def test_the_table_allows_a_room_nothing_that_it_does_not_import(room: str) -> N
 
 
 def test_only_one_module_names_the_http_library() -> None:
-    naming = [path for path in files() if {"aiohttp", "httpx2"} & set(imports(path))]
+    naming = [path for path in files() if {"httpx2"} & set(imports(path))]
 
-    assert [PACKAGE / "api" / "http.py"] == [path for path in naming if room_of(path) == "api"]
+    assert [PACKAGE / "api" / "http_client.py"] == [path for path in naming if room_of(path) == "api"]
 
 
 def test_only_main_reads_the_environment_and_the_arguments() -> None:

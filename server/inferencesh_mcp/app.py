@@ -153,7 +153,9 @@ async def _living(
     server: MCPServer[Shared],
 ) -> AsyncGenerator[Shared]:
     async with upstream(settings) as base_url:
-        transport = network(base_url, proxy_url=settings.proxy_url, client=f"inferencesh-mcp/{__version__}")
+        transport = network(
+            base_url, proxy_url=settings.proxy_url, proxies=settings.proxies, client=f"inferencesh-mcp/{__version__}"
+        )
         try:
             with ungrouped():
                 async with anyio.create_task_group() as group:

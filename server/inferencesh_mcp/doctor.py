@@ -16,6 +16,7 @@ import anyio
 
 from inferencesh_mcp import __version__
 from inferencesh_mcp.api import Api
+from inferencesh_mcp.api.proxies import Proxies
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.caller import SANDBOX_KEY
 from inferencesh_mcp.errors import InferenceError, KeyRefused, SettingsError
@@ -60,6 +61,7 @@ def examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool 
         *_server(settings),
         *_foreign(machine),
         *_trust(settings, machine),
+        *_proxy(settings),
         *anyio.run(_api, settings),
         *_folders(settings),
     ]
@@ -134,6 +136,23 @@ def _trust(settings: Settings, machine: Machine) -> Iterator[Finding]:
         yield Finding("trust store", "ok", stores[0] if machine.platform == "linux" else "the system's")
 
 
+def _proxy(settings: Settings) -> Iterator[Finding]:
+    """The way that the proxy variables choose; a password in them is not shown."""
+    where = settings.proxy_url or settings.base_url
+    if settings.sandbox or not settings.proxies:
+        return
+    try:
+        proxy = Proxies(settings.proxies).for_url(where)
+    except SettingsError as exc:
+        yield Finding("proxy", "failure", exc.message, exc.next_step)
+        return
+    if proxy is None:
+        names = ", ".join(settings.proxies)
+        yield Finding("proxy", "ok", f"none on the way to {where}, by {names}")
+    else:
+        yield Finding("proxy", "ok", f"{proxy.address} on the way to {where}, by {proxy.variable}")
+
+
 def _holds_something(path: Path) -> bool:
     try:
         return path.is_file() or (path.is_dir() and any(path.iterdir()))
@@ -158,7 +177,12 @@ async def _api(settings: Settings) -> list[Finding]:
     if key is None and settings.proxy_url is None:
         return [Finding("key", "failure", "INFERENCE_API_KEY is not set",
                         "Get a key at https://inference.sh and set it, or try --sandbox.")]  # fmt: skip
-    transport = Transport(settings.base_url, proxy_url=settings.proxy_url, client=f"inferencesh-mcp/{__version__}")
+    transport = Transport(
+        settings.base_url,
+        proxy_url=settings.proxy_url,
+        proxies=settings.proxies,
+        client=f"inferencesh-mcp/{__version__}",
+    )
     findings: list[Finding] = []
     try:
         await Api(transport, key).list_apps(limit=1)

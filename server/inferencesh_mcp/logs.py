@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LONGEST = 4096  # characters of one line
 # They write whole URLs at INFO, signatures included.
-TALKATIVE = ("aiohttp", "httpx2", "httpcore2", "uvicorn.access", "asyncio")
+TALKATIVE = ("httpx2", "httpcore2", "uvicorn.access", "asyncio")
 
 
 def configure(settings: Settings, stream: TextIO) -> None:

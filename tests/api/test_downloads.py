@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import http
+from inferencesh_mcp.api import http_client
 from tests.api.conftest import rst
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +69,7 @@ async def test_a_file_that_breaks_off_is_none(api, upstream, script, pieces, end
 
 async def test_a_file_that_stalls_is_given_up(api, upstream, script, monkeypatch):
     """X-18: a connection that says nothing, after the first bytes came."""
-    monkeypatch.setattr(http, "READ_SECONDS", 0.1)
+    monkeypatch.setattr(http_client, "READ_SECONDS", 0.1)
     script.on("GET", "/f", sent(HEAD + BYTES[:9], end=lambda _: anyio.sleep(5)))
 
     with pytest.raises(errors.TimedOut):

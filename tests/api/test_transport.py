@@ -10,7 +10,7 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, RunRequest, Transport
-from inferencesh_mcp.api.http import Pools
+from inferencesh_mcp.api.http_client import Pools
 from inferencesh_mcp.api.keys import Key
 from tests.api.conftest import KEY, fin, lines, problem, rst, status
 
@@ -454,6 +454,15 @@ async def test_an_answer_may_say_much_in_its_head(api, script):
     assert "t1" == (await api.run(RUN)).id
 
 
+async def test_a_run_whose_answer_has_too_long_a_head_is_looked_for_and_not_sent_again(api, script):
+    """The library reads 100 KiB of a head. What it cannot read may have been the answer to a run that began."""
+    task = status(200, {"id": "t1", "status": 1}, [("content-security-policy", "x" * 1_000_000)])
+    script.on("POST", "/apps/run", task)
+
+    await refused(api.run(RUN), errors.OutcomeUnknown)
+    assert 1 == script.count("POST", "/apps/run")
+
+
 async def test_what_was_said_before_a_run_was_sent_is_not_its_answer(api, script):
     """A proxy that is tired of waiting says 408 on an idle connection: read as the answer, the run would be sent again."""
 
@@ -488,7 +497,26 @@ async def test_a_host_is_named_as_its_signature_has_it(script, upstream, monkeyp
     pools = Pools()
 
     response = await pools.open("files", "GET", f"http://{host}/x", {}, address="93.184.216.34")
-    response.close()
+    await response.aclose()
     await pools.aclose()
 
     assert told == script.seen[0].headers["host"]
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("/a/../b%2f%7e/~?x=[1]&y='+%20*&z={}|", "/a/../b%2f%7e/~?x=[1]&y='+%20*&z={}|"),
+        ("/a?#part", "/a?"), ("?x=1", "/?x=1"), ("", "/"), ("/bücher?q=é", "/b%C3%BCcher?q=%C3%A9"),
+    ],
+)  # fmt: skip
+async def test_a_signed_address_goes_out_as_it_is_written(upstream, script, written, sent):
+    """A signature may be of every byte; what cannot stand in a request is encoded."""
+    script.on("GET", sent, status(200))
+    pools = Pools()
+
+    response = await pools.open("files", "GET", f"{upstream}{written}", {}, address="127.0.0.1")
+    await response.aclose()
+    await pools.aclose()
+
+    assert [sent] == [seen.path for seen in script.seen]

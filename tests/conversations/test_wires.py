@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from inferencesh_mcp.api import http
+from inferencesh_mcp.api import http_client
 from inferencesh_mcp.sandbox.faults import Drop, FinAfter, Garble, RstAfter, Status, Swallow
 from tests.calls import told
 from tests.conftest import Upstream, Way, until
@@ -81,7 +81,7 @@ async def test_x01_x02_a_message_to_a_platform_that_is_away_was_not_started(
     way: Way, behind: dict[str, str], upstream: Upstream, proxy: Proxy, away: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says so within its attempts, and the same call can be made again."""
-    monkeypatch.setattr(http, "CONNECT_SECONDS", 0.2)  # ten seconds, else
+    monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.2)  # ten seconds, else
     async with talking(way, behind) as client:
         proxy.shut() if away == "refused" else proxy.fill()
         error = told(await chat(client, "Count to 3", agent=ASSISTANT))["error"]

@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 import pytest
 
-from inferencesh_mcp.api import http
+from inferencesh_mcp.api import http_client
 from inferencesh_mcp.sandbox.faults import Drip, FinAfter, RstAfter, Stall, Status
 from inferencesh_mcp.sandbox.tenants import Tenant
 from tests.calls import error, text_of, told
@@ -177,7 +177,7 @@ async def test_x28_a_download_that_breaks_leaves_nothing(
 async def test_x28_a_download_that_falls_silent_is_given_up(
     host: Hosted, upstream: Upstream, large: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(http_client, "READ_SECONDS", 0.2)
     upstream.sandbox.faults.add(Stall(lines=1), path="/app/files/**", times=-1)
     async with host() as my:
         result = await my.call("file_save", uri=large)

@@ -15,7 +15,7 @@ import anyio
 import pytest
 from mcp import Client
 
-from inferencesh_mcp.api import counting, http, transport
+from inferencesh_mcp.api import http_client, transport
 from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox.apps import png
 from inferencesh_mcp.sandbox.faults import Intake, Status
@@ -137,8 +137,8 @@ async def test_x24_a_slow_upload_shows_how_far_it_is(host: Hosted, front: Front,
 
 def hurried(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Shorten what a write may take, and the answer: where the system takes on much, it is that which is waited for."""
-    monkeypatch.setattr(counting, "STALL_SECONDS", seconds)
-    monkeypatch.setattr(http, "READ_SECONDS", seconds)
+    monkeypatch.setattr(http_client, "WRITE_SECONDS", seconds)
+    monkeypatch.setattr(http_client, "READ_SECONDS", seconds)
 
 
 @over(*NEAR)

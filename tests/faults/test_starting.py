@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from inferencesh_mcp.api import http
+from inferencesh_mcp.api import http_client
 from inferencesh_mcp.sandbox import Sandbox, serving
 from inferencesh_mcp.sandbox.clock import Clock
 from inferencesh_mcp.sandbox.faults import Drop, EndAtOnce, HideTasks, Stall, Status, Swallow, Twice
@@ -75,7 +75,7 @@ async def test_x02_a_connect_that_hangs_starts_nothing(
     host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The handshake is never answered; given up after the connect limit times the attempts."""
-    monkeypatch.setattr(http, "CONNECT_SECONDS", 0.2)  # ten seconds, else
+    monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.2)  # ten seconds, else
     async with host(**behind) as my:
         await my.call("app_get", app="sandbox/echo")
         proxy.fill()
@@ -91,7 +91,7 @@ async def test_x02_a_connect_that_hangs_starts_nothing(
 async def test_x02_a_tls_handshake_that_hangs_starts_nothing(
     host: Hosted, upstream: Upstream, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.2)
     proxy.script.extend([Act(silent=True)] * 20)
     async with host(INFERENCE_BASE_URL=f"https://127.0.0.1:{proxy.port}") as my:
         result = await my.run("echo", {})
@@ -283,7 +283,7 @@ async def test_x05_a_task_that_another_call_may_be_told_of_is_not_taken(
     host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One start is made and its reply is slow, an identical one is dropped: the dropped one does not take the other's."""
-    monkeypatch.setattr(http, "READ_SECONDS", 1.0)  # of the slow reply; the dropped call looks for 0.3 s
+    monkeypatch.setattr(http_client, "READ_SECONDS", 1.0)  # of the slow reply; the dropped call looks for 0.3 s
     faults, results = upstream.sandbox.faults, {}
     async with host() as my, anyio.create_task_group() as group:
 

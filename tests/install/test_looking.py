@@ -6,16 +6,19 @@ import io
 import json
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import to_thread
 
-from inferencesh_mcp.api import http
+from inferencesh_mcp.api import http_client
 from inferencesh_mcp.doctor import examine
 from inferencesh_mcp.hosts import HOSTS, KEY, Local, Machine, installing
 from inferencesh_mcp.settings import Settings
 from tests.test_cli import call
+from tests.tls import Authority, in_front_of
 
 BY_NAME = {host.name: host for host in HOSTS}
 SECRET = "inf_test_CANARY_33ef"
@@ -164,7 +167,7 @@ def test_certificates_that_cannot_be_read_are_a_finding(tmp_path: Path, monkeypa
     """The library reads the variable by itself, when the first address with https is asked."""
     (tmp_path / "no.pem").write_text("no certificate")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "no.pem"))
-    http._trusted.cache_clear()
+    http_client._trusted.cache_clear()
 
     [(verdict, found, do)] = findings("api", tmp_path, "false")
 
@@ -214,3 +217,55 @@ def test_doctor_names_a_folder_that_the_system_does_not_let_it_look_at(tmp_path:
 
     assert "" == page.stderr
     assert "allowed folder" in page.stdout
+
+
+@pytest.mark.finding("F23")
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"HTTPS_PROXY": "http://me:CANARY@proxy.example:3128"}, "proxy.example:3128 on the way to https://api.example, by HTTPS_PROXY"),
+        ({"all_proxy": "proxy.example:3128"}, "proxy.example:3128 on the way to https://api.example, by ALL_PROXY"),
+        ({"HTTPS_PROXY": "http://p:1", "no_proxy": ".example"}, "none on the way to https://api.example, by HTTPS_PROXY, NO_PROXY"),
+        ({"https_proxy": "http://first:1", "HTTPS_PROXY": "http://p:1"}, "first:1 on the way to https://api.example, by HTTPS_PROXY"),
+        ({"https_proxy": "", "HTTPS_PROXY": "http://p:1"}, None),
+        ({"HTTPS_PROXY": "${HTTPS_PROXY}"}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_the_proxy_on_the_way_is_told_without_its_password(
+    variables: dict[str, str], told: str | None, tmp_path: Path
+) -> None:
+    environ = {"INFERENCE_BASE_URL": "https://api.example", "INFERENCE_SAVE_DIR": str(tmp_path), **variables}
+    out = io.StringIO()
+
+    examine(Settings.from_environ(environ), Machine("linux", tmp_path, environ), out)
+
+    assert "CANARY" not in out.getvalue() + repr(Settings.from_environ(environ))
+    assert [f"ok       proxy: {told}"] * (told is not None) == re.findall(
+        "^.* proxy: .*$", out.getvalue(), re.MULTILINE
+    )
+
+
+@pytest.mark.finding("F23")
+def test_a_proxy_that_cannot_be_used_stops_a_run(tmp_path: Path) -> None:
+    environ = {"INFERENCE_BASE_URL": "https://api.example", "INFERENCE_SAVE_DIR": str(tmp_path)}
+    settings = Settings.from_environ(environ | {"ALL_PROXY": "socks5://127.0.0.1:1"})
+    out = io.StringIO()
+
+    assert examine(settings, Machine("linux", tmp_path, environ), out) == 1
+    assert "failure  proxy: ALL_PROXY is not the address of an HTTP proxy" in out.getvalue()
+    assert "Write ALL_PROXY as http://host:port, or unset it." in out.getvalue()
+
+
+@pytest.mark.anyio
+@pytest.mark.finding("F24")
+async def test_a_certificate_that_is_not_trusted_is_told_as_such(tmp_path: Path) -> None:
+    http_client._trusted.cache_clear()
+    async with in_front_of(1, Authority(tmp_path).context("localhost")) as port:
+        environ = {"INFERENCE_BASE_URL": f"https://localhost:{port}", "INFERENCE_SAVE_DIR": str(tmp_path), KEY: SECRET}
+        out, machine = io.StringIO(), Machine("linux", tmp_path, environ)
+        await to_thread.run_sync(partial(examine, Settings.from_environ(environ), machine, out))
+
+    assert "the certificate of localhost is not trusted: set SSL_CERT_FILE" in out.getvalue()
+    assert "Let it name a file with your network's certificates" in out.getvalue()
+    assert "Check the network" not in out.getvalue()

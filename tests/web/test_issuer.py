@@ -9,6 +9,7 @@ import pytest
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.web.issuer import FRESH, PAUSE, Issuer
 from tests.modes import LocalIssuer, issuing
+from tests.tls import connect_proxy
 
 pytestmark = pytest.mark.anyio
 
@@ -87,3 +88,13 @@ async def test_a_given_address_of_the_keys_needs_no_metadata(issuer: LocalIssuer
 
 async def test_keys_that_whoever_checks_could_sign_with_are_none(issuer: LocalIssuer) -> None:
     assert await Issuer(issuer.url).key("shared") is None
+
+
+@pytest.mark.finding("F23")
+async def test_an_issuer_is_asked_through_the_proxy_that_the_environment_names() -> None:
+    async with connect_proxy() as proxy:
+        keys = Issuer("https://issuer.example.test", proxies={"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"})
+        with pytest.raises(InferenceError):  # this proxy knows nobody
+            await keys.key("first")
+
+    assert {"issuer.example.test:443"} == set(proxy.asked)

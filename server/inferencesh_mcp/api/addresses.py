@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from urllib.parse import SplitResult, urlsplit
 
 from inferencesh_mcp.errors import FileRefused, SettingsError
@@ -10,6 +11,8 @@ from inferencesh_mcp.errors import FileRefused, SettingsError
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_INSIDE = (".localhost", ".local", ".internal", ".home.arpa")
+"""What names of inner networks end in (RFC 6761, 6762, 8375, and ICANN's choice for private use)."""
 _UNICAST = ipaddress.ip_network("2000::/3")  # all that IPv6 has given out; old forms of IPv4 inside IPv6 are beyond it
 
 
@@ -60,6 +63,24 @@ def is_allowed(address: str, *, loopback: bool) -> bool:
     return ip.is_global and not ip.is_multicast and (ip.version == 4 or ip in _UNICAST)
 
 
+def outside_name(host: str) -> str:
+    """A file's host as a proxy may be asked for it; FileRefused for what can only mean a place inside.
+
+    What a name leads to is known to the proxy alone, so the rule is of names: no address but a public one, however it is
+    written; no name without a dot, and none of those kept for inner networks. What lies behind other names is the proxy's to
+    judge, which is there to decide who may reach what.
+    """
+    try:
+        name = host.encode("idna").decode("ascii").lower().rstrip(".")
+    except UnicodeError as exc:
+        raise FileRefused(message=f"the file's host {host!a} was not found") from exc
+    literal = _literal(name)
+    is_outside = is_allowed(literal, loopback=False) if literal else "." in name and not name.endswith(_INSIDE)
+    if not is_outside:
+        raise FileRefused(message=f"the file's host {host!a} is not a public address")
+    return literal or name
+
+
 def path_of(url: str) -> str:
     """The path of a URL as it is written; empty for what is no URL, since apps return anything as an address."""
     try:
@@ -75,6 +96,14 @@ def _plain(ip: Address) -> Address:
     if ip in _NAT64:
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour or ip
+
+
+def _literal(name: str) -> str:
+    """The IP address that a host is; empty for a name. IPv4 in all forms that systems read: 127.1, 0x7f.1, 2130706433."""
+    try:
+        return str(ipaddress.ip_address(name)) if ":" in name else socket.inet_ntoa(socket.inet_aton(name))
+    except (OSError, ValueError):
+        return ""
 
 
 def _split(url: str) -> SplitResult | None:

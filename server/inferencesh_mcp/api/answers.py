@@ -39,6 +39,8 @@ class Lost(Exception):
         """`sent` unless no byte of the request can have left; `in_time` unless it was waited for in vain."""
         super().__init__()
         self.sent, self.in_time = sent, in_time
+        self.reason = self.next_step = ""
+        """What is known of why it was never sent, and what to do then: a certificate, or a proxy."""
 
 
 def judged(answer: Answer) -> Unwrapped | Refusal:
@@ -88,6 +90,8 @@ def lost(*, sent: bool, in_time: bool) -> Refusal:
 def unanswered(exc: TimeoutError | Lost) -> Refusal:
     """The same, of what was raised instead of an answer."""
     refusal = lost(sent=exc.sent, in_time=exc.in_time) if isinstance(exc, Lost) else lost(sent=True, in_time=False)
+    if isinstance(exc, Lost) and exc.reason:
+        refusal.error.message, refusal.error.next_step = exc.reason, exc.next_step
     refusal.error.__cause__ = exc.__cause__ or exc
     return refusal
 

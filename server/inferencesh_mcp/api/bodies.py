@@ -13,7 +13,7 @@ from inferencesh_mcp.errors import UpstreamError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from inferencesh_mcp.api.http import Response
+    from inferencesh_mcp.api.http_client import Response
 
 LIMIT = 16 * 1024 * 1024
 ERROR_LIMIT = 64 * 1024

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import random as chance
 import re
 import time
 from collections import deque
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -19,18 +18,20 @@ from urllib.parse import quote, urlsplit
 import anyio
 import anyio.lowlevel
 
-from inferencesh_mcp.api import addresses, bodies, counting
+from inferencesh_mcp.api import addresses, bodies
 from inferencesh_mcp.api.answers import Answer, Lost, Refusal, final, judged, lost, refused, unanswered
 from inferencesh_mcp.api.attempts import Attempts, GivenUp
 from inferencesh_mcp.api.problems import Unwrapped, problem
+from inferencesh_mcp.api.proxies import Proxies
 from inferencesh_mcp.api.retry import Failure, Operation
 from inferencesh_mcp.api.tracing import part_of, traced
+from inferencesh_mcp.api.upload_body import UploadBody
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput, SettingsError, TimedOut, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 
-    from inferencesh_mcp.api.http import Pools, Response
+    from inferencesh_mcp.api.http_client import Pools, Response
     from inferencesh_mcp.api.keys import Key
 
 WARNED = 100  # of the API's warnings are remembered, so that none is said with every call
@@ -96,12 +97,16 @@ class Transport:
         base_url: str,
         *,
         proxy_url: str | None = None,
+        proxies: Mapping[str, str] | None = None,
         client: str = "inferencesh-mcp",
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         random: Callable[[], float] = chance.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`client` is `name/version`, as the API is told it. SettingsError for a URL that may not be used."""
+        """`client` is `name/version`, as the API is told it. SettingsError for a URL that may not be used.
+
+        `proxy_url` stands in for the API; `proxies` are the variables HTTPS_PROXY and its like, for the way to any address.
+        """
         self.sleep, self.random, self.clock = sleep, random, clock
         self.skew = timedelta()
         """How far the API's clock is ahead of this machine's, by the `Date` of its last answer (to a second)."""
@@ -110,6 +115,7 @@ class Transport:
         self._host = urlsplit(self._proxy or self._base).hostname or ""
         self._home = addresses.loopback_port(self._base)
         self._client = client
+        self._proxies = Proxies(proxies or {})
         self._pools: Pools | None = None
         self._dated: str = ""
         self._streams: anyio.Semaphore | None = None
@@ -183,7 +189,7 @@ class Transport:
         headers = {"content-type": content_type, "content-length": str(size)}
 
         async def once(seconds: float) -> bool | Refusal:
-            return await self._put(url, headers, counting.Counted(content(), size), seconds)
+            return await self._put(url, headers, UploadBody(content(), size), seconds)
 
         try:
             await self._attempts.persist(Operation.PUT, key, "PUT of a file", once, seconds=UPLOAD_SECONDS)
@@ -236,20 +242,13 @@ class Transport:
             return unanswered(exc)
         return judged(Answer(status=response.status, headers=response.headers, body=body))
 
-    async def _put(
-        self, url: str, headers: Mapping[str, str], content: counting.Counted, seconds: float
-    ) -> bool | Refusal:
+    async def _put(self, url: str, headers: Mapping[str, str], content: UploadBody, seconds: float) -> bool | Refusal:
         try:
-            with anyio.fail_after(seconds), anyio.fail_after(counting.STALL_SECONDS) as content.taking:
-                async with aclosing(content), self._file_opened("PUT", url, headers, content) as response:
-                    content.taking.deadline = math.inf
+            with anyio.fail_after(seconds):
+                async with self._file_opened("PUT", url, headers, content) as response:
                     body = await bodies.of_error(response)
         except (TimeoutError, Lost) as exc:
-            if content.failed:
-                raise content.failed from exc
             return unanswered(exc)
-        if content.failed:
-            raise content.failed
         if not 200 <= response.status < 300:
             return refused(Answer(status=response.status, headers=response.headers, body=body))
         # A server that answers before it has read all of it has stored half a file, or none.
@@ -286,13 +285,15 @@ class Transport:
     async def _opened(self, kind: Kind, request: _Request) -> AsyncGenerator[Response]:
         """Send a request to the API; its response is closed with the block, there and then, also when that is cancelled."""
         with traced(request.method, self._host, request.path) as span:
-            headers = request.headers | part_of(span)
+            headers, proxy = request.headers | part_of(span), self._proxies.for_url(request.url)
             try:
-                response = await self._http().open(kind, request.method, request.url, headers, request.content)
+                response = await self._http().open(
+                    kind, request.method, request.url, headers, request.content, proxy=proxy
+                )
             except ValueError as exc:
                 raise SettingsError(message="INFERENCE_BASE_URL is not an address that can be asked") from exc
             span.set_attribute("http.response.status_code", response.status)
-        with closing(response):
+        async with aclosing(response):
             self._note_date(response.headers.get("date", ""))
             yield response
 
@@ -304,15 +305,20 @@ class Transport:
         # A sandbox keeps its files on this machine: at its own port, and nothing else here is anybody's file (T-8).
         at_home = self._home is not None and addresses.loopback_port(url) == self._home
         host, port = addresses.file_host(url, loopback=at_home)
-        address = await self._checked_address(host, port, loopback=at_home)
+        proxy = self._proxies.for_url(url)
+        if proxy is None:
+            address = await self._checked_address(host, port, loopback=at_home)
+        else:
+            # The proxy looks the name up, since this machine may not be able to: it is told the very name that was checked.
+            address = addresses.outside_name(host)
         sent = {"user-agent": self._client, "accept": "*/*", "accept-encoding": "identity", **headers}
         with traced(method, host, None) as span:
             try:
-                response = await self._http().open("files", method, url, sent, content, address=address)
+                response = await self._http().open("files", method, url, sent, content, address=address, proxy=proxy)
             except ValueError as exc:
                 raise FileRefused(message="the file's address is not a URL that can be fetched") from exc
             span.set_attribute("http.response.status_code", response.status)
-        with closing(response):
+        async with aclosing(response):
             yield response
 
     def _request(self, call: Call, content: bytes | None, key: Key | None) -> _Request:
@@ -361,7 +367,7 @@ class Transport:
 
     def _http(self) -> Pools:
         if self._pools is None:
-            from inferencesh_mcp.api.http import Pools
+            from inferencesh_mcp.api.http_client import Pools
 
             self._pools = Pools()
         return self._pools

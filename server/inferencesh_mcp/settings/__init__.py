@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -51,6 +51,8 @@ FOREIGN = frozenset({"INFERENCE_API_BASE_URL", "INFERENCE_SSE_MODE", "INFERENCE_
 
 NEAR_MISS = 0.85
 """How alike two names are (difflib's ratio) for one to be a typing error of the other: API_KYE, TOOLSET, APIKEY."""
+PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+"""Not ours, but everybody's; those in lower case come first, as curl and Python have it."""
 
 # What a host passes on when it could not fill in its own reference: Claude Code, Gemini CLI and desktop bundles do.
 _UNFILLED = re.compile(r"\$(?:\w+|\{[^{}]*\})")
@@ -67,7 +69,8 @@ def _readable(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the process was started with. Every field is a variable `INFERENCE_<NAME>`; all but the secrets are flags too.
+    """What the process was started with. Every field but `proxies` is a variable `INFERENCE_<NAME>`; all but the secrets are
+    flags too.
 
     No pydantic model: to make one of so many fields takes a fortieth of a start, and hardly any of them is ever told.
     """
@@ -213,9 +216,13 @@ class Settings:
         http=True,
     )
 
+    proxies: Mapping[str, str] = field(default_factory=dict[str, str], repr=False, hash=False)
+    """`PROXY_VARIABLES`, those that are set. They may hold passwords."""
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
-        """Read the variables that begin with `INFERENCE_`; empty ones, and those a host left as `${…}`, count as unset.
+        """Read the variables that begin with `INFERENCE_`, and those of proxies; empty ones, and those a host left as `${…}`,
+        count as unset.
 
         Raises:
             SettingsError: one sentence that names the variable, its value and what is allowed. A variable that is no
@@ -226,7 +233,7 @@ class Settings:
             if near := _near_miss(name):
                 raise SettingsError(message=f"{name} is not a setting. Did you mean {near}?")
         values = {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
-        return cls(**{name: _read(name, value) for name, value in values.items()})
+        return cls(**{name: _read(name, value) for name, value in values.items()}, proxies=_proxies(environ))
 
     @property
     def pins(self) -> "tuple[Pin, ...]":
@@ -258,8 +265,13 @@ class Settings:
         return (downloads if os.path.isdir(downloads) else home) / "inference"
 
 
-FIELDS = {field.name: field for field in fields(Settings)}
+FIELDS = {setting.name: setting for setting in fields(Settings) if setting.metadata}
 """Every setting by its name."""
+
+
+def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    given = {name: environ.get(name.lower(), environ.get(name, "")).strip() for name in PROXY_VARIABLES}
+    return {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
 
 
 def _read(name: str, value: str) -> Any:

@@ -13,7 +13,7 @@ from inferencesh_mcp.api.transport import Call, Transport
 from inferencesh_mcp.errors import AccountError, CallError, InferenceError, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 FRESH = 3600.0  # seconds: a key that the issuer withdrew is believed no longer
 PAUSE = 10.0  # seconds between two questions: unknown names, which anybody can make up, cause no more
@@ -25,9 +25,15 @@ class Issuer:
     """One issuer's keys, by name. It is asked through the same guarded client as the API: capped, in time, no redirects."""
 
     def __init__(
-        self, issuer: str, jwks_url: str | None = None, *, clock: Callable[[], float] = time.monotonic
+        self,
+        issuer: str,
+        jwks_url: str | None = None,
+        *,
+        proxies: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._issuer, self._jwks_url = issuer, jwks_url
+        """`proxies` are the variables HTTPS_PROXY and its like."""
+        self._issuer, self._jwks_url, self._proxies = issuer, jwks_url, proxies
         self._clock = clock
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._asked_at = self._read_at = float("-inf")
@@ -56,7 +62,7 @@ class Issuer:
         try:
             with anyio.fail_after(PATIENCE):
                 self._jwks_url = self._jwks_url or await self._found()
-                self._keys = _keys(await _read(self._jwks_url))
+                self._keys = _keys(await _read(self._jwks_url, self._proxies))
             self._read_at = self._clock()
         except (TimeoutError, InferenceError):
             if self._clock() - self._read_at >= FRESH:  # else what is known still counts
@@ -74,7 +80,7 @@ class Issuer:
         )
         for place in places:
             try:
-                told = await _read(place)
+                told = await _read(place, self._proxies)
             except (CallError, AccountError):  # some refuse what they do not have
                 continue
             # What is written there must be about this issuer, or another one's keys would be believed.
@@ -83,9 +89,9 @@ class Issuer:
         raise UpstreamError(message="the issuer does not say where its keys are")
 
 
-async def _read(url: str) -> dict[str, Any]:
+async def _read(url: str, proxies: Mapping[str, str] | None) -> dict[str, Any]:
     parts = urlsplit(url)
-    transport = Transport(f"{parts.scheme}://{parts.netloc}")
+    transport = Transport(f"{parts.scheme}://{parts.netloc}", proxies=proxies)
     try:
         query = f"?{parts.query}" if parts.query else ""
         found = (await transport.call(Call(method="GET", path=f"{parts.path}{query}"), None)).value

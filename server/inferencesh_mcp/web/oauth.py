@@ -69,7 +69,8 @@ class OAuthTokens:
         protection = Protection(
             issuer=settings.oauth_issuer, resource=settings.oauth_resource, scopes=settings.oauth_scopes
         )
-        return cls(protection, Issuer(settings.oauth_issuer, settings.oauth_jwks_url), key)
+        keys = Issuer(settings.oauth_issuer, settings.oauth_jwks_url, proxies=settings.proxies)
+        return cls(protection, keys, key)
 
     async def admit(self, headers: Headers) -> Visitor:
         try:

@@ -1,0 +1,211 @@
+"""HTTP, and the one module that names its library: httpx2, which `mcp` runs on too.
+
+Only the library's transports are used, not its client: a transport opens connections and speaks HTTP, no more. So there are
+no cookies that could mix callers up, no redirects, no `.netrc`, no decoding of bodies (T-15), no retries, no log lines with
+addresses in them, and nothing of the environment but where certificates are.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from contextlib import aclosing
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx2
+
+from inferencesh_mcp.api.answers import Lost
+from inferencesh_mcp.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+
+    from inferencesh_mcp.api.proxies import Proxy
+    from inferencesh_mcp.api.transport import Kind
+
+CLOSE_SECONDS = 2.0
+CONNECT_SECONDS = 10.0
+"""For a connection, the look for its address included."""
+POOL_SECONDS = 20.0
+"""For a place among the connections for files."""
+READ_SECONDS = 30.0
+"""Between two pieces of an answer, its beginning included. A stream is as silent as it likes."""
+WRITE_SECONDS = 30.0
+"""Until the other side takes the next piece of a file."""
+_PLAIN_URL = re.compile(r"(?P<origin>[A-Za-z]+://[^/?#\\]+)(?P<path>[!\"$-~]*)(?:#[!-~]*)?")
+_NEVER_SENT = (
+    httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol,
+)  # fmt: skip
+"""What happens before the first byte of a request leaves."""
+_IDLE = 20
+"""Connections kept for the next request: each request looks at all of them, and a crowd's would stay open for nothing."""
+_LIMITS: dict[Kind, httpx2.Limits] = {
+    # As many as there may be: a caller whose calls hang must not take the connection that another's needs (T-22).
+    "calls": httpx2.Limits(max_keepalive_connections=_IDLE, keepalive_expiry=10.0),
+    # A connection that was idle may have been closed at the other end, and a run sent on it would be lost without a trace. Or
+    # something was said on it meanwhile, and would be taken for the answer: that a run was refused, say, so that it is sent again.
+    "runs": httpx2.Limits(max_keepalive_connections=0),
+    "streams": httpx2.Limits(max_keepalive_connections=_IDLE, keepalive_expiry=5.0),
+    # Connections are to addresses, not names: one that was made for a name must never serve another name there.
+    "files": httpx2.Limits(max_connections=100, max_keepalive_connections=0),
+}
+_EXPIRED, _NOT_YET_VALID, _OTHER_HOST, _OTHER_ADDRESS = 10, 9, 62, 64
+"""Of OpenSSL's results of a verification, those that more certificates to trust would not mend."""
+
+
+class Response:
+    """An answer whose body has not been read; whoever asked for it closes it."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        """Found by their names in any case."""
+
+    async def aclose(self) -> None:
+        """Close the connection, also when cancelled; where the body was read to its end, it serves again instead."""
+        await self._response.aclose()
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """The body as it comes. Raises Lost where it ends too early, or nothing comes for too long."""
+        try:
+            async with aclosing(self._response.aiter_raw()) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except (httpx2.TransportError, httpx2.StreamError, ssl.SSLError) as exc:  # StreamError: it was closed before
+            raise Lost(sent=True, in_time=not isinstance(exc, httpx2.TimeoutException)) from exc
+
+
+class Pools:
+    """The connections. Nothing is opened before the first request; `aclose` closes all."""
+
+    def __init__(self) -> None:
+        self._transports: dict[tuple[Kind, str, Proxy | None], httpx2.AsyncHTTPTransport] = {}
+
+    async def aclose(self) -> None:
+        """Close every connection, also where the server that had them is being cancelled."""
+        transports, self._transports = self._transports, {}
+        with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+            for transport in transports.values():
+                await transport.aclose()
+
+    async def open(
+        self, kind: Kind, method: str, url: str, headers: Mapping[str, str], content: bytes | AsyncIterable[bytes] | None = None,
+        *, address: str | None = None, proxy: Proxy | None = None,
+    ) -> Response:  # fmt: skip
+        """Send a request to its URL, or to its URL at this address, and give the answer as soon as there is a status.
+
+        `address` is an IP address, or the name that a proxy is told. Raises Lost without an answer; ValueError for what is no
+        URL; SettingsError where there is nobody to trust.
+        """
+        extensions: dict[str, Any] = {"timeout": _timeouts(kind)}
+        try:
+            if plain := _PLAIN_URL.fullmatch(url):
+                # Its path goes out as it stands, since a signature may be of it.
+                target, path = _origin(plain["origin"]), plain["path"]
+                extensions["target"] = (path if path.startswith("/") else f"/{path}").encode("ascii")
+            else:
+                target = httpx2.URL(url)  # encodes what cannot stand in a request
+            host = target.raw_host.decode("ascii")
+            if address is not None:
+                headers = {"host": target.netloc.decode("ascii"), **headers}
+                extensions["sni_hostname"] = host
+                target = target.copy_with(host=address)
+        except httpx2.InvalidURL as exc:
+            raise ValueError(str(exc)) from exc
+        if _LIMITS[kind].max_keepalive_connections == 0:
+            headers = {**headers, "connection": "close"}
+        request = httpx2.Request(method, target, headers=headers, content=content, extensions=extensions)
+        try:
+            return Response(await self._transport(kind, target.scheme, proxy).handle_async_request(request))
+        except (httpx2.TransportError, ssl.SSLError) as exc:
+            raise _lost(exc, host, proxy) from exc
+
+    def _transport(self, kind: Kind, scheme: str, proxy: Proxy | None) -> httpx2.AsyncHTTPTransport:
+        key = (kind, scheme, proxy)
+        if key not in self._transports:
+            trusted = _trusted() if scheme == "https" else _nobody()
+            self._transports[key] = httpx2.AsyncHTTPTransport(
+                verify=trusted, http2=False, limits=_LIMITS[kind], proxy=_named(proxy) if proxy else None
+            )
+        return self._transports[key]
+
+
+@lru_cache(maxsize=64)
+def _origin(url: str) -> httpx2.URL:
+    """Parsed once: a transport asks one API, and few places for files."""
+    return httpx2.URL(url)
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whom to trust, read from disk once: it takes longer than a call to the API. SSL_CERT_FILE and SSL_CERT_DIR count."""
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as exc:  # ssl.SSLError is one
+        raise SettingsError(
+            message="the certificates to trust cannot be read",
+            next_step="Mend SSL_CERT_FILE or SSL_CERT_DIR, or unset it.",
+        ) from exc
+
+
+def _nobody() -> ssl.SSLContext:
+    """For http:// alone, where nothing is read from disk."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _named(proxy: Proxy) -> httpx2.Proxy:
+    return httpx2.Proxy(proxy.url, ssl_context=_trusted() if proxy.url.startswith("https:") else None)
+
+
+def _timeouts(kind: Kind) -> dict[str, float | None]:
+    return {
+        "connect": CONNECT_SECONDS, "pool": POOL_SECONDS, "write": WRITE_SECONDS,
+        "read": None if kind == "streams" else READ_SECONDS,
+    }  # fmt: skip
+
+
+def _lost(exc: Exception, host: str, proxy: Proxy | None) -> Lost:
+    in_time = not isinstance(exc, httpx2.TimeoutException)
+    if not isinstance(exc, _NEVER_SENT):
+        return Lost(sent=True, in_time=in_time)
+    lost = Lost(sent=False, in_time=in_time)
+    if (refused := _certificate_error(exc)) is not None:
+        lost.reason, lost.next_step = _distrusted(refused, host)
+    elif isinstance(exc, httpx2.ProxyError) and proxy is not None:
+        status = str(exc)[:3]  # the rest is the proxy's own words
+        lost.reason = f"the proxy {proxy.address} refused to connect to {host}: {status}"
+        lost.next_step = (
+            f"Put a user and a password into {proxy.variable}."
+            if status == "407"
+            else f"Check {proxy.variable}, or add {host} to NO_PROXY."
+        )
+    elif proxy is not None:
+        lost.reason = f"{host} could not be reached through the proxy {proxy.address}"
+        lost.next_step = f"Check the network and {proxy.variable}, then call again."
+    return lost
+
+
+def _certificate_error(exc: BaseException) -> ssl.SSLCertVerificationError | None:
+    inner: BaseException | None = exc
+    while inner is not None and not isinstance(inner, ssl.SSLCertVerificationError):
+        inner = inner.__cause__ or inner.__context__
+    return inner
+
+
+def _distrusted(exc: ssl.SSLCertVerificationError, host: str) -> tuple[str, str]:
+    """What is wrong with a certificate, and what to do."""
+    if exc.verify_code in {_EXPIRED, _NOT_YET_VALID}:
+        when = "has expired" if exc.verify_code == _EXPIRED else "is not valid yet"
+        return (
+            f"the certificate of {host} {when}",
+            "Check this machine's clock. If it is right, the server is at fault.",
+        )
+    if exc.verify_code in {_OTHER_HOST, _OTHER_ADDRESS}:
+        return f"the certificate of {host} is for another name", "Check the address, and any proxy on the way."
+    return (
+        f"the certificate of {host} is not trusted: set SSL_CERT_FILE",
+        "Let it name a file with your network's certificates, then restart.",
+    )
