@@ -37,7 +37,8 @@ def apps(room: Room) -> list[Route]:
         room.tenants.of(request)
         app = catalogue.app_named(_named(request))
         found = version_of(app, request.path_params["version"])
-        return answer(request, catalogue.told(app, version_id=found))
+        whole = catalogue.told if room.facts.app_version_as_app else catalogue.version_told
+        return answer(request, whole(app, version_id=found))
 
     async def versions(request: Request) -> Response:
         room.tenants.of(request)
