@@ -196,7 +196,7 @@ KEYS = [
     run("no key", "sandbox/echo", {}, "key_missing: No inference.sh key was given.", NEVER,
         "Next: Make one in the dashboard at https://inference.sh and set it as INFERENCE_API_KEY.", key=None),
     run("a wrong key", "sandbox/echo", {},
-        "key_refused: inference.sh answered 401: the key must begin with inf_.", NEVER, MAKE_A_KEY, key="sk_of_another"),
+        "key_refused: inference.sh answered 401: the key must begin with inf_ or 1nfsh-.", NEVER, MAKE_A_KEY, key="sk_of_another"),
 ]  # fmt: skip
 
 INPUTS = [

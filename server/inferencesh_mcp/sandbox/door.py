@@ -90,7 +90,7 @@ async def _read(receive: Receive) -> bytes:
         message = await receive()
         body += message.get("body", b"")
         if len(body) > _LARGEST_BODY:
-            raise Problem(413, "limit_exceeded", f"a body may have {_LARGEST_BODY} bytes")
+            raise Problem(413, "invalid_request", f"a body may have {_LARGEST_BODY} bytes")
         if not message.get("more_body"):
             return bytes(body)
 

@@ -18,4 +18,4 @@ class Facts:
     slim_run_answers: bool = True
     """Newest: `POST /apps/run` answers a TaskResultDTO. Older: the whole TaskDTO."""
     named_integrations: bool = False
-    """Older: apps list `required_integrations` by `key`. Newest: `required_credentials` by `slug`."""
+    """Older: apps list `required_integrations` by `key`, and the check takes those. Newest: credentials, by `slug`."""
