@@ -234,9 +234,10 @@ INPUTS = [
         "requirements_not_met: inference.sh answered 412: secret SANDBOX_API_KEY is missing; connect google; "
         "google needs more scopes: sheets.readonly.",
         "- secret SANDBOX_API_KEY is missing → Add the secret SANDBOX_API_KEY at https://inference.sh.",
-        "- connect google → Connect Google at https://inference.sh.",
+        "  The provider's instructions: Open **Settings**, then 1. make a key, 2. copy it.",
+        "  The provider's website: https://keys.example", "- connect google → Connect Google at https://inference.sh.",
         "- google needs more scopes: sheets.readonly → Connect Google again at https://inference.sh and grant "
-        "sheets.readonly.", NEVER, "Next: A person has to do this; then call again.", posts=1),
+        "sheets.readonly.", "  Scope sheets.readonly: Read your spreadsheets", NEVER, "Next: A person has to do this; then call again.", posts=1),
 ]  # fmt: skip
 
 FILES = [

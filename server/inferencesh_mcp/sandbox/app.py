@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from inferencesh_mcp.sandbox.clock import Clock
 from inferencesh_mcp.sandbox.conversing import Conversations
 from inferencesh_mcp.sandbox.door import Door
-from inferencesh_mcp.sandbox.facts import Facts
+from inferencesh_mcp.sandbox.facts import NEWEST, Facts
 from inferencesh_mcp.sandbox.faults import Faults
 from inferencesh_mcp.sandbox.files import Store
 from inferencesh_mcp.sandbox.ledger import Ledger
@@ -44,7 +44,7 @@ class Sandbox:
 
     def __init__(self, clock: Clock | None = None, faults: Faults | None = None, facts: Facts | None = None) -> None:
         self.clock = clock or Clock()
-        self.facts = facts or Facts()
+        self.facts = facts or NEWEST
         self.faults = faults or Faults()
         self.ledger = Ledger()
         self.tenants = Tenants()

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from inferencesh_mcp.sandbox.apps import APPS
+from inferencesh_mcp.sandbox.facts import NEWEST, Facts
 from inferencesh_mcp.sandbox.finding import named
 from inferencesh_mcp.sandbox.naming import short
 from inferencesh_mcp.sandbox.wire import Json, Problem
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from inferencesh_mcp.sandbox.apps.kinds import App, Function
-    from inferencesh_mcp.sandbox.facts import Facts
 
 _MADE = "2026-01-02T03:04:05Z"
 _OWNER = {"user_id": "sandbox", "team_id": "sandbox", "visibility": "public"}
@@ -53,7 +53,7 @@ def function_of(app: App, name: str) -> Function:
     return function
 
 
-def told(app: App, facts: Facts, *, version_id: str = "") -> Json:
+def told(app: App, *, version_id: str = "", facts: Facts = NEWEST) -> Json:
     """An app, as an AppDTO; naming a version adds it, with the schemas."""
     card: Json = {
         "id": app.id,
@@ -72,10 +72,10 @@ def told(app: App, facts: Facts, *, version_id: str = "") -> Json:
         "status": "active",
         "version_id": version_id or app.version_ids[0],
     }
-    return {**card, "version": version_told(app, facts, version_id=version_id)} if version_id else card
+    return {**card, "version": version_told(app, version_id, facts)} if version_id else card
 
 
-def version_told(app: App, facts: Facts, *, version_id: str) -> Json:
+def version_told(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
     """A version, as an AppVersionDTO."""
     default = function_of(app, "")
     return {

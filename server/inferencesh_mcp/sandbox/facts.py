@@ -19,3 +19,6 @@ class Facts:
     """Newest: `POST /apps/run` answers a TaskResultDTO. Older: the whole TaskDTO."""
     named_integrations: bool = False
     """Older: apps list `required_integrations` by `key`, and the check takes those. Newest: credentials, by `slug`."""
+
+
+NEWEST = Facts()

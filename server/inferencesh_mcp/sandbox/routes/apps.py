@@ -25,25 +25,26 @@ _SEARCHED = ("namespace", "name", "title", "description", "category")
 def apps(room: Room) -> list[Route]:
     async def listed(request: Request) -> Response:
         room.tenants.of(request)
-        cards = [catalogue.told(app, room.facts) for app in APPS]
+        cards = [catalogue.told(app) for app in APPS]
         return answer(request, page(cards, await body_of(request), searched=_SEARCHED))
 
     async def one(request: Request) -> Response:
         room.tenants.of(request)
         app = catalogue.app_named(_named(request))
-        return answer(request, catalogue.told(app, room.facts, version_id=app.version_ids[0]))
+        return answer(request, catalogue.told(app, version_id=app.version_ids[0], facts=room.facts))
 
     async def version(request: Request) -> Response:
         room.tenants.of(request)
         app = catalogue.app_named(_named(request))
         found = version_of(app, request.path_params["version"])
-        whole = catalogue.told if room.facts.app_version_as_app else catalogue.version_told
-        return answer(request, whole(app, room.facts, version_id=found))
+        if room.facts.app_version_as_app:
+            return answer(request, catalogue.told(app, version_id=found, facts=room.facts))
+        return answer(request, catalogue.version_told(app, found, room.facts))
 
     async def versions(request: Request) -> Response:
         room.tenants.of(request)
         app = catalogue.app_named(_named(request))
-        known = [catalogue.version_told(app, room.facts, version_id=version) for version in app.version_ids]
+        known = [catalogue.version_told(app, version, room.facts) for version in app.version_ids]
         return answer(request, page(known, await body_of(request), searched=("id",)))
 
     async def estimate(request: Request) -> Response:
