@@ -124,7 +124,7 @@ def _connections(app: App, facts: Facts) -> Json:
 
 def _required(app: App, kind: str, name: str) -> list[Json]:
     return [
-        {name: one["key"], "description": one["message"], "optional": False}
+        {name: one["key"], "description": f"What {app.name} signs in with", "optional": False}
         for one in app.requirements
         if one["type"] == kind
     ]
