@@ -10,7 +10,10 @@ class Facts:
     """One switch for each form that changed over time; the default of each is the newest."""
 
     versioned_answers: bool = False
-    """Older: `X-API-Version: 2` is answered bare, all else in the `success` envelope; problems also carry `error`."""
+    """Older: `X-API-Version: 2` is answered bare, all else in the `success` envelope; problems also carry `error`.
+
+    The agents of the Python SDK 0.36.0 still read this form alone.
+    """
     app_version_as_app: bool = True
     """Newest: `GET /apps/{id}/versions/{version}` answers the app with that version inside. Older: the version itself."""
     agent_version_as_agent: bool = False
