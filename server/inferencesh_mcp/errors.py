@@ -50,6 +50,8 @@ class Requirement:
     message: str
     action: str = ""
     """What to do about it, as a sentence; empty where the API named no action."""
+    details: tuple[str, ...] = ()
+    """What the provider adds, in a line each: instructions, a website, what scopes mean. Foreign text."""
 
 
 @dataclass(eq=False, kw_only=True)

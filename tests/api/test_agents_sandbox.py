@@ -11,7 +11,7 @@ from inferencesh_mcp.api.refs import AgentRef
 from inferencesh_mcp.api.toolbox import AgentConfigInput
 from inferencesh_mcp.api.turns import Approval, ClientTool, Form, Turn, pending, turn_over
 from inferencesh_mcp.api.widgets import widget_form
-from inferencesh_mcp.sandbox import Sandbox, serving
+from inferencesh_mcp.sandbox import Facts, Sandbox, serving
 from inferencesh_mcp.sandbox.faults import FinAfter, RstAfter, SayAwaiting, Stall, Swallow
 
 pytestmark = pytest.mark.anyio
@@ -71,6 +71,26 @@ async def test_templates_are_found(api):
     assert agent.version.id in [version.id for version in (await api.agents.agent_versions(agent.id)).items]
     with pytest.raises(errors.NotFound):
         await api.agents.agent(AgentRef.parse("sandbox/nobody"))
+
+
+@pytest.mark.finding("D2")
+@pytest.mark.parametrize("as_agent", [False, True], ids=["the version itself", "the agent that holds it"])
+async def test_a_pinned_agent_version_keeps_its_prompt_and_tools(as_agent):
+    """Whether the platform answers with the version or with its agent."""
+    sandbox = Sandbox(facts=Facts(agent_version_as_agent=as_agent))
+    async with serving(sandbox) as url:
+        agents = Api(transport := Transport(url), "inf_tests").agents
+        current = await agents.agent(AgentRef.parse("sandbox/desk"))
+        assistant = await agents.agent(AgentRef.parse("sandbox/assistant"))
+        older = (await agents.agent_versions(assistant.id)).items[1]
+        pinned = await agents.agent(AgentRef.parse(f"sandbox/assistant@{older.short_id}"))
+        again = await agents.agent(AgentRef.parse(f"sandbox/desk@{current.version.id}"))
+        await transport.aclose()
+
+    assert (older.id, older.system_prompt) == (pinned.version.id, pinned.version.system_prompt)
+    assert pinned.version.system_prompt
+    assert current.version.tools
+    assert current.version == again.version
 
 
 @pytest.mark.parametrize("stream", [True, False])

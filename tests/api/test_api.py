@@ -8,6 +8,7 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, AppRef, File, Session
+from inferencesh_mcp.api.models import ConnectionRequirement, SecretRequirement
 from inferencesh_mcp.errors import Requirement, UpstreamError
 from tests.api.conftest import fin, problem, rst, status
 
@@ -64,21 +65,28 @@ async def test_an_app_without_its_version_is_completed(api, script):
     assert ({"type": "object"}, ["run"], "google") == (
         version.input_schema,
         list(version.functions),
-        version.required_integrations[0].key,
+        version.required_credentials[0].key,
     )
 
 
+@pytest.mark.finding("D4")
 async def test_requirements_are_checked(api, script):
-    """As an answer or as a 412."""
+    """As an answer or as a 412; with objects, and each connection by the name that its version had for it."""
+    secret, google = SecretRequirement(key="K", description="for k"), ConnectionRequirement(key="google", scopes=["x"])
     missing = [{"type": "secret", "key": "K", "message": "m"}]
     script.on("POST", "/credentials/check", status(200, {"satisfied": True}), status(200, {"satisfied": False, "errors": missing}),
               status(412, {"satisfied": False, "errors": missing}))  # fmt: skip
 
-    assert (await api.check_requirements(["K"], ["google"])).satisfied
+    assert (await api.check_requirements([secret], [google], [google])).satisfied
     for _ in range(2):
-        check = await api.check_requirements(["K"], [])
+        check = await api.check_requirements([secret])
         assert (False, (Requirement(kind="secret", key="K", message="m"),)) == (check.satisfied, check.missing)
-    assert {"secrets": ["K"], "integrations": ["google"]} == script.seen[0].json
+    assert {
+        "secrets": [{"key": "K", "description": "for k"}],
+        "credentials": [{"slug": "google", "scopes": ["x"]}],
+        "integrations": [{"key": "google", "scopes": ["x"]}],
+    } == script.seen[0].json
+    assert {"secrets": [{"key": "K", "description": "for k"}]} == script.seen[1].json
 
 
 async def test_the_price_is_estimated(api, script):

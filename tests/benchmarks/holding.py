@@ -216,7 +216,7 @@ async def _cpu_of_starts(live: Live, pid: int) -> float:
 
 async def _started(http: httpx2.AsyncClient) -> str:
     answer = await http.post("/apps/run", json={"app": "sandbox/slow", "input": {"seconds": LONG, "steps": 1}})
-    return str(answer.raise_for_status().json()["id"])
+    return str(answer.raise_for_status().json()["data"]["id"])
 
 
 async def _cancelled(http: httpx2.AsyncClient, tasks: Iterable[str], began: float = 0.0) -> list[float]:
@@ -226,7 +226,7 @@ async def _cancelled(http: httpx2.AsyncClient, tasks: Iterable[str], began: floa
     while open_ones and time.time() < end:
         await anyio.sleep(1)  # to ask is work for the API, which has enough of it
         for task in list(open_ones):
-            told = (await http.get(f"/tasks/{task}/status")).raise_for_status().json()
+            told = (await http.get(f"/tasks/{task}/status")).raise_for_status().json()["data"]
             if told["status"] == CANCELLED:
                 took[task] = datetime.fromisoformat(told["updated_at"]).timestamp() - began
                 open_ones.remove(task)

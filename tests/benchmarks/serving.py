@@ -92,7 +92,7 @@ async def _task(url: str) -> str:
         base_url=url, headers={"authorization": f"Bearer {KEY}", "x-api-version": "2"}
     ) as http:
         made = await http.post("/apps/run", json={"app": "sandbox/echo", "input": {"n": 1}, "wait": True})
-        return str(made.json()["id"])
+        return str(made.json()["data"]["id"])
 
 
 @contextmanager

@@ -196,7 +196,7 @@ KEYS = [
     run("no key", "sandbox/echo", {}, "key_missing: No inference.sh key was given.", NEVER,
         "Next: Make one in the dashboard at https://inference.sh and set it as INFERENCE_API_KEY.", key=None),
     run("a wrong key", "sandbox/echo", {},
-        "key_refused: inference.sh answered 401: the key must begin with inf_.", NEVER, MAKE_A_KEY, key="sk_of_another"),
+        "key_refused: inference.sh answered 401: the key must begin with inf_ or 1nfsh-.", NEVER, MAKE_A_KEY, key="sk_of_another"),
 ]  # fmt: skip
 
 INPUTS = [
@@ -234,9 +234,10 @@ INPUTS = [
         "requirements_not_met: inference.sh answered 412: secret SANDBOX_API_KEY is missing; connect google; "
         "google needs more scopes: sheets.readonly.",
         "- secret SANDBOX_API_KEY is missing → Add the secret SANDBOX_API_KEY at https://inference.sh.",
-        "- connect google → Connect Google at https://inference.sh.",
+        "  The provider's instructions: Open **Settings**, then 1. make a key, 2. copy it.",
+        "  The provider's website: https://keys.example", "- connect google → Connect Google at https://inference.sh.",
         "- google needs more scopes: sheets.readonly → Connect Google again at https://inference.sh and grant "
-        "sheets.readonly.", NEVER, "Next: A person has to do this; then call again.", posts=1),
+        "sheets.readonly.", "  Scope sheets.readonly: Read your spreadsheets", NEVER, "Next: A person has to do this; then call again.", posts=1),
 ]  # fmt: skip
 
 FILES = [

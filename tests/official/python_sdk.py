@@ -171,7 +171,7 @@ async def wrong_key(sdk: Sdk) -> None:
 async def needs(sdk: Sdk) -> None:
     error = await sdk.failure(sdk.run("sandbox/needs-secret", {}))
     assert isinstance(error, inferencesh.RequirementsNotMetError)
-    assert [one.type for one in error.errors] == ["secret", "integration", "scope"]
+    assert [one.type for one in error.errors] == ["secret", "credential", "scope"]
     assert [one.action.type for one in error.errors] == ["add_secret", "connect", "add_scopes"]
 
 

@@ -15,7 +15,7 @@ from our_builders import judge_ours
 from python_agents import FLOWS as AGENT_FLOWS
 from python_sdk import FLOWS, judge
 
-from inferencesh_mcp.sandbox import Sandbox, serving
+from inferencesh_mcp.sandbox import Facts, Sandbox, serving
 
 HERE = Path(__file__).parent
 JS_VERSION = "0.6.54"  # pinned in js/package.json
@@ -43,7 +43,8 @@ async def judge_js(checks: Checks, url: str) -> None:
 
 
 async def main() -> int:
-    checks, sandbox = Checks(), Sandbox()
+    # The agents of the Python SDK 0.36.0 read nothing but the envelope with `success`, and errors under `error`.
+    checks, sandbox = Checks(), Sandbox(facts=Facts(versioned_answers=True))
     async with serving(sandbox) as url:
         await judge(checks, sandbox, url, (*FLOWS, *AGENT_FLOWS))
         await judge_js(checks, url)

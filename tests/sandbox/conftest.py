@@ -12,7 +12,7 @@ import anyio
 import httpx2
 import pytest
 
-from inferencesh_mcp.sandbox import Sandbox, TurnedClock, serving
+from inferencesh_mcp.sandbox import Facts, Sandbox, TurnedClock, serving
 
 ENDED = {10, 11, 12}
 LIMIT = 10.0
@@ -66,7 +66,7 @@ def clock() -> TurnedClock:
 
 @pytest.fixture
 def sandbox(clock: TurnedClock) -> Sandbox:
-    return Sandbox(clock)
+    return Sandbox(clock, facts=Facts(versioned_answers=True))
 
 
 @pytest.fixture

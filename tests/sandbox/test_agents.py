@@ -44,7 +44,7 @@ async def test_an_agent_is_found_by_name_id_and_version(me):
     older = (await me.get(f"/agents/{agent['id']}/versions/{versions[1]['short_id']}")).json()
 
     assert (await me.get(f"/agents/{agent['id']}")).json() == agent
-    assert (agent["version"], older["version"]) == (versions[0], versions[1])
+    assert (agent["version"], older) == (versions[0], versions[1])
     assert (await me.get("/agents/sandbox/approver")).json()["version"]["tools"][0]["require_approval"]
 
 

@@ -225,7 +225,7 @@ async def test_an_app_that_needs_something_is_refused_with_every_requirement(me)
     assert answer.status_code == 412
     told = answer.json()
     assert told["satisfied"] is False
-    assert [one["type"] for one in told["errors"]] == ["secret", "integration", "scope"]
+    assert [one["type"] for one in told["errors"]] == ["secret", "credential", "scope"]
     assert told["errors"][2]["action"]["scopes"] == ["sheets.readonly"]
 
 

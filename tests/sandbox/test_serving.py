@@ -41,7 +41,7 @@ async def test_it_serves_the_newer_address_family_too():
 async def test_it_stops_soon_though_a_stream_is_open_and_a_request_is_held(caplog):
     sandbox = Sandbox()
     gate = sandbox.faults.hold("GET", "/me")
-    headers = {"authorization": "Bearer inf_me", "x-api-version": "2"}
+    headers = {"authorization": "Bearer inf_me"}
 
     async with httpx2.AsyncClient(headers=headers, timeout=10) as http, anyio.create_task_group() as group:
 
@@ -52,7 +52,7 @@ async def test_it_stops_soon_though_a_stream_is_open_and_a_request_is_held(caplo
         with anyio.fail_after(5):
             async with serving(sandbox) as url:
                 body = {"app": "sandbox/slow", "input": {"seconds": 3600}}
-                task = (await http.post(f"{url}/apps/run", json=body)).json()
+                task = (await http.post(f"{url}/apps/run", json=body)).json()["data"]
                 group.start_soon(hang, f"{url}/tasks/{task['id']}/stream")
                 group.start_soon(hang, f"{url}/me")
                 await gate.reached.wait()

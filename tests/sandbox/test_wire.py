@@ -79,10 +79,12 @@ async def test_health_needs_no_key(url):
 
 
 async def test_what_is_required_and_not_connected_is_told(me):
-    asked = {"secrets": [{"key": "K"}, {"key": "L", "optional": True}], "integrations": [{"key": "google"}]}
+    asked = {"secrets": [{"key": "K"}, {"key": "L", "optional": True}], "credentials": [{"slug": "google"}]}
 
     told = (await me.post("/integrations/check", asked)).json()
 
     assert told["satisfied"] is False
-    assert [(one["type"], one["key"]) for one in told["errors"]] == [("secret", "K"), ("integration", "google")]
+    assert [(one["type"], one["key"]) for one in told["errors"]] == [("secret", "K"), ("credential", "google")]
+    assert (await me.post("/credentials/check", {"integrations": [{"key": "google"}]})).json() == {"satisfied": True}
+    assert (await me.post("/credentials/check", {"secrets": ["K"]})).status_code == 400
     assert (await me.post("/credentials/check", {})).json() == {"satisfied": True}

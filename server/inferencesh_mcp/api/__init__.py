@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,13 @@ from inferencesh_mcp.api.models import (
     AppFunction,
     AppVariant,
     AppVersion,
+    ConnectionRequirement,
     Estimate,
     File,
     Page,
     RequirementCheck,
     RunRequest,
+    SecretRequirement,
     Session,
     Task,
     TaskLog,
@@ -26,6 +29,7 @@ from inferencesh_mcp.api.models import (
     UsageEvent,
     parsed,
     the_one,
+    version_in,
 )
 from inferencesh_mcp.api.refs import AppRef, segment
 from inferencesh_mcp.api.retry import Operation
@@ -115,7 +119,7 @@ class Api:
         if ref.version and not (app.version and ref.version in {app.version.id, app.version.short_id}):
             return app.model_copy(update={"version": await self._version(app.id, ref)})
         if app.version is None and app.version_id:
-            return app.model_copy(update={"version": await self._version_by_id(app.id, app.version_id)})
+            return app.model_copy(update={"version": await self._version(app.id, replace(ref, version=app.version_id))})
         return app
 
     async def app_versions(self, app_id: str, limit: int = 20, cursor: str = "") -> Page[AppVersion]:
@@ -123,11 +127,21 @@ class Api:
         path = f"/apps/{segment(app_id, 'app id')}/versions/list"
         return parsed(Page[AppVersion], await self._sender.list(path, listing(limit, cursor)))
 
-    async def check_requirements(self, secrets: Sequence[str], integrations: Sequence[str]) -> RequirementCheck:
-        """Whether these secrets and connections are there."""
-        body = {"secrets": list(secrets), "integrations": list(integrations)}
+    async def check_requirements(
+        self,
+        secrets: Sequence[SecretRequirement],
+        credentials: Sequence[ConnectionRequirement] = (),
+        integrations: Sequence[ConnectionRequirement] = (),
+    ) -> RequirementCheck:
+        """Whether these are there: the newest API reads `credentials`, an older one `integrations`."""
+        body = {
+            "secrets": [_plain(one) for one in secrets],
+            "credentials": [_plain(one, key="slug") for one in credentials],
+            "integrations": [_plain(one) for one in integrations],
+        }
+        asked = {name: listed for name, listed in body.items() if listed}
         try:
-            return parsed(RequirementCheck, await self._sender.list("/credentials/check", body))
+            return parsed(RequirementCheck, await self._sender.list("/credentials/check", asked))
         except RequirementsNotMet as error:
             return RequirementCheck.model_construct(satisfied=False, missing=error.requirements)
 
@@ -274,7 +288,7 @@ class Api:
 
     async def _version_by_id(self, app_id: str, version_id: str) -> AppVersion:
         path = f"/apps/{segment(app_id, 'app id')}/versions/{segment(version_id, 'version')}"
-        return parsed(AppVersion, await self._sender.get(path))
+        return parsed(AppVersion, version_in(await self._sender.get(path)))
 
 
 def _identified(task: Task) -> Task:
@@ -289,6 +303,12 @@ def _task_path(task_id: str) -> str:
 
 def _session_path(session_id: str) -> str:
     return f"/sessions/{segment(session_id, 'session id')}"
+
+
+def _plain(needed: SecretRequirement | ConnectionRequirement, key: str = "key") -> dict[str, Any]:
+    """A requirement as the check takes it."""
+    told = needed.model_dump(exclude={"key", "instructions"}, exclude_defaults=True)
+    return {key: needed.key, **told}
 
 
 def _filters(**wanted: Any) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from inferencesh_mcp.api.answers import outcome_unknown
 from inferencesh_mcp.api.attending import attend, chat_path, read_chat
 from inferencesh_mcp.api.chats import Agent, AgentVersion, Chat, ChatMessage, ChatStatus, Interrupt, Sent
 from inferencesh_mcp.api.following import Pace
-from inferencesh_mcp.api.models import PAGE_LIMIT, File, One, Page, Wire, parsed
+from inferencesh_mcp.api.models import PAGE_LIMIT, File, One, Page, Wire, parsed, version_in
 from inferencesh_mcp.api.refs import AgentRef, segment
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sending import Sender, listing, searching
@@ -108,7 +109,9 @@ class Agents:
         if ref.version and not (agent.version and ref.version in {agent.version.id, agent.version.short_id}):
             return agent.model_copy(update={"version": await self._version(agent.id, ref)})
         if agent.version is None and agent.version_id:
-            return agent.model_copy(update={"version": await self._version_by_id(agent.id, agent.version_id)})
+            return agent.model_copy(
+                update={"version": await self._version(agent.id, replace(ref, version=agent.version_id))}
+            )
         return agent
 
     async def agent_versions(self, agent_id: str, limit: int = 20, cursor: str = "") -> Page[AgentVersion]:
@@ -133,7 +136,7 @@ class Agents:
 
     async def _version_by_id(self, agent_id: str, version_id: str) -> AgentVersion:
         path = f"/agents/{segment(agent_id, 'agent id')}/versions/{segment(version_id, 'version')}"
-        return parsed(AgentVersion, await self._sender.get(path))
+        return parsed(AgentVersion, version_in(await self._sender.get(path)))
 
 
 class Chats:

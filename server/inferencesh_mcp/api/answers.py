@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inferencesh_mcp.api.problems import Unwrapped, is_api_error, problem, unwrap
+from inferencesh_mcp.api.problems import LASTING, Unwrapped, is_api_error, problem, unwrap
 from inferencesh_mcp.api.retry import Failure, Operation, nothing_began
 from inferencesh_mcp.api.strictjson import NotJson, parse
 from inferencesh_mcp.errors import InferenceError, OutcomeUnknown, TimedOut, Unavailable, UpstreamError, WorkerLost
@@ -55,15 +55,18 @@ def judged(answer: Answer) -> Unwrapped | Refusal:
         return unreadable(answer.status, str(exc))
     if isinstance(found, Unwrapped):
         return found
-    failure = Failure(sent=True, status=found.status, retry_after=found.retry_after, refused=True)
-    return Refusal(failure=failure, error=found)
+    return _refusal(found, refused=True)
 
 
 def refused(answer: Answer) -> Refusal:
     """An answer with the status of an error."""
     error = problem(answer.status, answer.headers, answer.body)
-    shaped = is_api_error(answer.body)
-    failure = Failure(sent=True, status=answer.status, retry_after=error.retry_after, refused=shaped)
+    return _refusal(error, refused=is_api_error(answer.body))
+
+
+def _refusal(error: InferenceError, *, refused: bool) -> Refusal:
+    lasting = refused and error.upstream_code in LASTING
+    failure = Failure(sent=True, status=error.status, retry_after=error.retry_after, refused=refused, lasting=lasting)
     return Refusal(failure=failure, error=error)
 
 

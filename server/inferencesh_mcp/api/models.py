@@ -15,7 +15,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from inferencesh_mcp.api.problems import requirements
 from inferencesh_mcp.api.strictjson import encodable, is_array, is_object, items
 from inferencesh_mcp.api.words import ENDED, log_type_word, status_word
-from inferencesh_mcp.errors import Requirement, UpstreamError
+from inferencesh_mcp.errors import NotFound, Requirement, UpstreamError
 
 
 def _text(value: Any) -> Any:
@@ -125,25 +125,6 @@ class UsageEvent(Wire):
     unit: Text = ""
 
 
-class AppFunction(Wire):
-    """One of the functions that an app offers."""
-
-    name: Text = ""
-    description: Text = ""
-    input_schema: Object = {}
-    output_schema: Object = {}
-    capabilities: Words = ()
-    kind: Text = "run"
-
-
-class AppVariant(Wire):
-    """One of the sizes that an app comes in."""
-
-    name: Text = ""
-    order: Whole = 0
-    resources: Object = {}
-
-
 class SecretRequirement(Wire):
     """A secret that an app needs."""
 
@@ -152,14 +133,38 @@ class SecretRequirement(Wire):
     optional: Flag = False
 
 
-class IntegrationRequirement(Wire):
-    """A connection that an app needs; the newest API calls it a credential and its key a slug."""
+class ConnectionRequirement(Wire):
+    """A connection that an app needs. The newest API calls it a credential and its name a slug; the older, an integration."""
 
-    key: Text = Field(default="", validation_alias=AliasChoices("key", "slug"))
+    key: Text = Field(default="", validation_alias=AliasChoices("slug", "key"))
     description: Text = ""
     optional: Flag = False
     secrets: Words = ()
     scopes: Words = ()
+    instructions: Text = ""
+    """How to get it, in Markdown."""
+
+
+class AppFunction(Wire):
+    """One of the functions that an app offers."""
+
+    name: Text = ""
+    description: Text = ""
+    input_schema: Object = {}
+    output_schema: Object = {}
+    capabilities: Words = ()
+    credentials: Many[ConnectionRequirement] = ()
+    """What this function needs on top of its version's."""
+    kind: Text = "run"
+    """`run`, or `stream`: a live exchange over a WebSocket."""
+
+
+class AppVariant(Wire):
+    """One of the sizes that an app comes in."""
+
+    name: Text = ""
+    order: Whole = 0
+    resources: Object = {}
 
 
 class AppVersion(Wire):
@@ -176,9 +181,10 @@ class AppVersion(Wire):
     default_function: Text = ""
     variants: Named[AppVariant] = {}
     required_secrets: Many[SecretRequirement] = ()
-    required_integrations: Many[IntegrationRequirement] = Field(
-        default=(), validation_alias=AliasChoices("required_integrations", "required_credentials")
-    )
+    required_credentials: Many[ConnectionRequirement] = ()
+    """What the newest API tells."""
+    required_integrations: Many[ConnectionRequirement] = ()
+    """What an older API tells instead."""
     resources: Object = {}
 
 
@@ -373,6 +379,21 @@ def the_one(task_id: str, task: Task) -> Task:
     if task.id and task_id not in {task.id, task.short_id}:
         raise UpstreamError(message="inference.sh answered with another task than the one that was asked for")
     return task
+
+
+def version_in(value: Any) -> Any:
+    """The version in an answer: what the app or agent that was answered holds under `version`, else the answer itself.
+
+    Raises:
+        NotFound: the answer is an app or an agent without the version that was asked for.
+    """
+    if not is_object(value):
+        return value
+    if is_object(value.get("version")):
+        return value["version"]
+    if "version_id" in value:  # only an app or an agent has that
+        raise NotFound(message="inference.sh answered without the version that was asked for")
+    return value
 
 
 M = TypeVar("M", bound=Wire)

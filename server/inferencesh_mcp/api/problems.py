@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MOST_REQUIREMENTS = 20
+MOST_DETAILS = 12
+"""Lines that one requirement's provider may add: what scopes mean, its instructions, its website."""
 MESSAGE_LIMIT = 500
 """Longest message, in characters."""
 DASHBOARD = "https://inference.sh"
@@ -76,10 +78,37 @@ _CLASSES_BY_CODE: dict[str, type[InferenceError]] = {
     "SESSION_ENDED": SessionEnded,
     "WORKER_LOST": WorkerLost,
 }
+_SIGN_IN = f"A person has to do this, signed in at {DASHBOARD}."
+_WRITE_TO_SUPPORT = f"Only inference.sh can lift this: the account's owner writes to its support at {DASHBOARD}."
 _STEPS_BY_CODE = {
-    "invalid_transition": "It has ended, or changed, meanwhile: task_get shows how.",
-    "requires_sign_in": f"A person has to do this, signed in at {DASHBOARD}.",
+    "account_banned": _WRITE_TO_SUPPORT,
+    "account_deactivated": _WRITE_TO_SUPPORT,
+    "admin_required": "Ask an administrator of the workspace to do this.",
+    "agents_disabled": "Agents are switched off in this workspace; ask its owner to allow them.",
+    "already_exists": "Choose another name, or use what is there.",
+    "app_maintenance": "The app is being repaired: call again later, or choose another app with app_list.",
+    "app_retired": "The app will not come back: find another with app_list.",
+    "blocked_by_usage_policy": "Ask for something else, or ask the workspace's owner to change its usage policy.",
+    "browser_session_required": _SIGN_IN,
+    "cli_session_required": _SIGN_IN,
+    "entitlement_unavailable": "What the plan allows could not be checked: call again in a minute.",
+    "feature_not_available": f"The plan does not include this: a person can change it at {DASHBOARD}.",
+    "harness_not_drivable": "Choose another agent: nothing can send messages to this one.",
+    "harness_too_old": "A person has to update that agent's program on its machine.",
     "insufficient_scope": f"Use a key with that scope; keys are made in the dashboard at {DASHBOARD}.",
+    "invalid_transition": "It has ended, or changed, meanwhile: task_get shows how.",
+    "limit_exceeded": f"Free some of it, or wait; a person can raise the limit at {DASHBOARD}.",
+    "mcp_auth_expired": f"A person has to connect that MCP server again at {DASHBOARD}.",
+    "name_conflict": "Choose another name, or use what is there.",
+    "not_configured": f"A person has to set this up at {DASHBOARD}; then call again.",
+    "otp_required": _SIGN_IN,
+    "payment_method_required": f"A person has to add a way to pay at {DASHBOARD}; then call again.",
+    "payment_required": f"Add credit at {DASHBOARD}, then call again.",
+    "person_required": _SIGN_IN,
+    "remote_offline": "Start the remote machine and its program, or run this elsewhere.",
+    "remote_timeout": "The remote machine did not answer: check that it runs before you call again.",
+    "requires_sign_in": _SIGN_IN,
+    "team_role_required": "Ask somebody with that role in the workspace, or ask for the role.",
     "SESSION_NOT_FOUND": 'Check the id with `session_list`, or start anew with session="new".',
     "SESSION_EXPIRED": 'What it held is gone. Start anew with session="new", and a longer session_timeout if you need it.',
     "SESSION_ENDED": 'What it held is gone. Start anew with session="new".',
@@ -88,6 +117,8 @@ _STEPS_BY_CODE = {
     "APP_MISMATCH": 'A session belongs to one app: use the app it was started with, or session="new".',
     "VERSION_MISMATCH": 'A session belongs to one version of its app: use that version, or session="new".',
 }
+LASTING = frozenset({"app_maintenance"})
+"""Codes of states that outlast a call: an answer with one is final, whatever its status allows."""
 _ENVELOPE = frozenset({"data", "messages", "success", "status", "error"})
 
 
@@ -137,15 +168,48 @@ def _problem(status: int, headers: Mapping[str, str], told: dict[str, Any]) -> I
     code = _code(told)
     kind = _CLASSES_BY_CODE.get(code) or _class(status, told)
     missing = requirements(_listed_errors(told)) if kind is RequirementsNotMet else ()
+    wait = retry_after(headers.get("retry-after"))
     return kind(
         message=_message(status, told, missing),
-        next_step=_STEPS_BY_CODE.get(code) or _NEXT_STEPS.get(kind, ""),
+        next_step=_next_step(code, told, wait) or _NEXT_STEPS.get(kind, ""),
         status=status,
         upstream_code=code,
-        retry_after=retry_after(headers.get("retry-after")),
+        retry_after=wait,
         suggestions=_suggestions(told),
         requirements=missing,
     )
+
+
+def _next_step(code: str, told: dict[str, Any], wait: float | None) -> str:
+    """The step that belongs to a code, with what the error's `meta` and headers know of it."""
+    step = _STEPS_BY_CODE.get(code, "")
+    meta: dict[str, Any] = next((place["meta"] for place in _places(told) if is_object(place.get("meta"))), told)
+    asked = f"It asks to wait {wait:.0f} s." if wait and code in LASTING else ""
+    return " ".join(filter(None, (step, asked, _known_of(code, meta)))) if step else ""
+
+
+def _known_of(code: str, meta: dict[str, Any]) -> str:
+    if code in {"insufficient_scope", "requires_sign_in"}:
+        return _labelled("Scope", meta.get("required_scope"))
+    if code == "team_role_required":
+        return _labelled("Role", meta.get("required_role"))
+    if code in {"limit_exceeded", "feature_not_available"}:
+        return _entitlement(meta)
+    return ""
+
+
+def _labelled(label: str, value: Any) -> str:
+    text = _short(value)
+    return f"{label}: {text}." if text else ""
+
+
+def _entitlement(meta: dict[str, Any]) -> str:
+    """What a plan allows, and how far that is used up, as far as it is told."""
+    what = _short(meta.get("resource_label")) or _short(meta.get("resource"))
+    counts = [count for name in ("current", "limit") if isinstance(count := meta.get(name), int)]
+    used = f", {counts[0]} of {counts[1]} used" if len(counts) == 2 else ""
+    addon = _short(meta.get("addon_plan_name")) if meta.get("upgrade_available") is True else ""
+    return " ".join(filter(None, (f"Limit: {what}{used}." if what else "", _labelled("Offered plan", addon))))
 
 
 def _class(status: int, told: dict[str, Any]) -> type[InferenceError]:
@@ -237,19 +301,37 @@ def _requirement(error: Any) -> Requirement | None:
         key=key,
         message=message or f"{kind or 'requirement'} {key} is missing".replace("  ", " "),
         action=_action(action, key) if is_object(action) else "",
+        details=_details(action) if is_object(action) else (),
     )
 
 
 def _action(action: dict[str, Any], key: str) -> str:
     provider = _short(action.get("provider_name")) or _short(action.get("provider")) or key
-    named = ", ".join(_short(scope) for scope in items(action.get("scopes"))[:10])
+    named = ", ".join(_several(action.get("scopes")))
+    secrets = _several(action.get("secrets")) or [key]
     sentences = {
-        "add_secret": f"Add the secret {key} at {DASHBOARD}.",
+        "add_secret": f"Add the secret{'s' if len(secrets) > 1 else ''} {', '.join(secrets)} at {DASHBOARD}.",
         "connect": f"Connect {provider} at {DASHBOARD}.",
         "add_scopes": f"Connect {provider} again at {DASHBOARD} and grant {named or 'the missing scopes'}.",
     }
     kind = _short(action.get("type"))
     return sentences.get(kind, f"Do this at {DASHBOARD}: {kind.replace('_', ' ')}." if kind else "")
+
+
+def _details(action: dict[str, Any]) -> tuple[str, ...]:
+    """What the provider says of an action, a line each: it is text from elsewhere, and is shown as such."""
+    meanings = action.get("scope_descriptions")
+    scopes = list(meanings.items())[:10] if is_object(meanings) else []
+    lines = [f"Scope {_short(name)}: {_short(text)}" for name, text in scopes if _short(text)]
+    if instructions := _short(action.get("instructions")):
+        lines.append(f"The provider's instructions: {instructions}")
+    if (website := _short(action.get("provider_website"))).startswith("https://"):
+        lines.append(f"The provider's website: {website}")
+    return tuple(lines[:MOST_DETAILS])
+
+
+def _several(value: Any) -> list[str]:
+    return [text for one in items(value)[:10] if (text := _short(one))]
 
 
 def _warnings(messages: Any) -> tuple[str, ...]:

@@ -56,11 +56,13 @@ class Failure:
     """Seconds the API asked to wait."""
     refused: bool = False
     """The answer had the shape of the API's own error: it was the API that spoke, not something before it."""
+    lasting: bool = False
+    """The API named a state that lasts: nothing was started, and sending again at once would not help."""
 
 
 def may_repeat(operation: Operation, failure: Failure, attempt: int) -> bool:
     """Whether the request may be sent again after attempt number `attempt` (from 1) failed like this."""
-    if attempt >= ATTEMPTS:
+    if attempt >= ATTEMPTS or failure.lasting:
         return False
     if not failure.sent:
         return True
@@ -75,7 +77,7 @@ def may_repeat(operation: Operation, failure: Failure, attempt: int) -> bool:
 
 def nothing_began(failure: Failure) -> bool:
     """Whether a START that failed like this has certainly started nothing."""
-    if not failure.sent or _was_turned_away(failure):
+    if not failure.sent or failure.lasting or _was_turned_away(failure):
         return True
     return failure.status is not None and 300 <= failure.status < 500
 

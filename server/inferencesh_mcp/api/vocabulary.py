@@ -16,7 +16,7 @@ TaskLogTypeName = Literal["build", "run", "serve", "setup", "task"]
 Infra = Literal["cloud", "private", "private_first", "remote"]
 AppSessionStatus = Literal["active", "ended", "expired"]
 Visibility = Literal["private", "team", "org", "public", "unlisted"]
-AppCategory = Literal["image", "video", "audio", "text", "chat", "3d", "other", "flow"]
+AppCategory = Literal["image", "video", "audio", "text", "chat", "3d", "other", "flow", "decision"]
 AppStatus = Literal["active", "maintenance", "deprecated", "retired"]
 FunctionKind = Literal["run", "stream"]
 ContentRating = Literal[
@@ -41,7 +41,7 @@ AgentRunState = Literal[
 InterruptReason = Literal["tool_approval", "client_tool", "widget", "auth", "confirmation", "hook_gate", "wait"]
 InterruptStatus = Literal["pending", "resolved", "expired", "cancelled"]
 InterruptResolution = Literal["allow", "deny"]
-InterruptResourceType = Literal["tool_invocation", "hook_event"]
+InterruptResourceType = Literal["tool_invocation", "hook_event", "turn"]
 PlanStepStatus = Literal["pending", "in_progress", "completed", "cancelled"]
 InternalToolName = Literal[
     "plan", "memory", "widget", "finish", "skills", "host_context", "meta", "artifact", "spawn",
@@ -52,7 +52,7 @@ IntegrationProvider = Literal[
     "google", "slack", "notion", "github", "x", "microsoft", "salesforce", "discord", "gcp", "mcp", "reddit"
 ]
 IntegrationAuthType = Literal["service_account", "oauth", "api_key", "wif", "mcp"]
-IntegrationStatus = Literal["connected", "disconnected", "expired", "error"]
+CredentialStatus = Literal["pending", "connected", "disconnected", "expired", "error"]
 IntegrationType = Literal["slack", "discord", "teams", "telegram"]
 
 InstanceStatus = Literal["creating", "pending_provider", "pending", "active", "error", "deleting", "deleted"]
@@ -73,7 +73,7 @@ WidgetNodeType = Literal[
 ]  # fmt: skip
 A2UIComponentType = Literal[
     "Row", "Column", "List", "Text", "Image", "Icon", "Divider", "Button", "TextField", "CheckBox", "Slider",
-    "DateTimeInput", "ChoicePicker", "Card", "Modal", "Tabs", "Badge", "Spacer", "Chart", "Form", "Artifact",
+    "DateTimeInput", "ChoicePicker", "Card", "Modal", "Tabs", "Badge", "Spacer", "Chart", "Form", "Artifact", "McpApp",
 ]  # fmt: skip
 
 INTEGRATION_PROVIDERS: tuple[IntegrationProvider, ...] = get_args(IntegrationProvider)

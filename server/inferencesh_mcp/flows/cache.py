@@ -21,7 +21,7 @@ from inferencesh_mcp.api.models import App, parsed
 from inferencesh_mcp.api.strictjson import NotJson, is_object, parse
 from inferencesh_mcp.errors import UpstreamError
 
-FORMAT = "1"  # part of every name: a later version that keeps something else does not read these
+FORMAT = "2"  # part of every name: a later version that keeps something else does not read these
 LARGEST = 4 * 1024 * 1024  # bytes of a file; a schema is a few tens of kB
 MOST = 256  # files; the oldest go
 

@@ -35,12 +35,13 @@ async def checked(caller: Caller, wanted: Wanted, *, reread: bool = True) -> tup
     names can be read. Sends no bytes. `reread`: an app whose schema the input does not fit may have another one by now.
 
     Raises:
-        InvalidInput: each field that is wrong, and what it should be.
+        InvalidInput: each field that is wrong, and what it should be; or a function that no tool can run.
         FileRefused: a file that may not or cannot be read.
     """
     from inferencesh_mcp.flows.uploading import refuse_unreadable
 
     app = await caller.catalogue.app(caller.api, caller.principal, wanted.app)
+    refuse_live(app, wanted.app)
     wanted, wrong = _judged(app, wanted)
     if wrong and reread:
         app = await caller.catalogue.app(caller.api, caller.principal, wanted.app, fresh=True)
@@ -86,6 +87,27 @@ def function_of(app: App, ref: AppRef) -> AppFunction:
         known = ", ".join(version.functions) or "run"
         raise InvalidInput(message=f"{app.ref} has no function '{name}'.", next_step=f"Its functions: {known}.")
     return found
+
+
+def refuse_live(app: App, ref: AppRef) -> None:
+    """Refuse a function of kind `stream`: its task would wait, and cost, for a WebSocket that nobody opens.
+
+    Raises:
+        InvalidInput: says which functions can be run instead.
+    """
+    function = function_of(app, ref)
+    if not is_live(function):
+        return
+    others = ", ".join(sorted(name for name, one in version_of(app).functions.items() if not is_live(one)))
+    raise InvalidInput(
+        message=f"{app.ref}: '{function.name}' is a live stream over a WebSocket, which no tool can follow.",
+        next_step=f"Functions that can be run: {others}." if others else "Choose another app with app_list.",
+    )
+
+
+def is_live(function: AppFunction) -> bool:
+    """Whether a function talks over a WebSocket instead of returning an output."""
+    return function.kind == "stream"
 
 
 def version_of(app: App) -> AppVersion:

@@ -13,11 +13,13 @@ import anyio
 from inferencesh_mcp.api.models import Session
 from inferencesh_mcp.errors import Gone, InferenceError
 from inferencesh_mcp.flows.leaving import leave_task
-from inferencesh_mcp.flows.preparing import checked, ready
+from inferencesh_mcp.flows.preparing import checked, function_of, ready, version_of
+from inferencesh_mcp.flows.requirements import missing_requirements
 from inferencesh_mcp.flows.starting import start
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, Estimate, RunRequest, Task
+    from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.preparing import Wanted
 
@@ -72,11 +74,14 @@ async def _prepared(caller: Caller, wanted: Wanted, report: Report) -> tuple[App
     return app, request
 
 
-async def rehearse(caller: Caller, wanted: Wanted, report: Report) -> tuple[RunRequest, Estimate | None]:
-    """Do everything short of the run: return what would be sent and what the platform thinks it would cost."""
+async def rehearse(
+    caller: Caller, wanted: Wanted, report: Report
+) -> tuple[RunRequest, Estimate | None, tuple[Requirement, ...] | None]:
+    """Do everything short of the run: return what would be sent, what the platform thinks it would cost, and what is missing."""
     app, wanted = await checked(caller, wanted)
     request = await ready(caller, app, wanted, report)
-    return request, await estimate(caller, app, request.input, request.function)
+    missing = await missing_requirements(caller, app, version_of(app), function_of(app, wanted.app))
+    return request, await estimate(caller, app, request.input, request.function), missing
 
 
 async def estimate(caller: Caller, app: App, given: Any, function: str | None) -> Estimate | None:

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from inferencesh_mcp.sandbox.clock import Clock
 from inferencesh_mcp.sandbox.conversing import Conversations
 from inferencesh_mcp.sandbox.door import Door
+from inferencesh_mcp.sandbox.facts import NEWEST, Facts
 from inferencesh_mcp.sandbox.faults import Faults
 from inferencesh_mcp.sandbox.files import Store
 from inferencesh_mcp.sandbox.ledger import Ledger
@@ -41,18 +42,20 @@ if TYPE_CHECKING:
 class Sandbox:
     """A small inference.sh: apps that do visible work, tasks, streams, files, sessions, agents, chats, all in memory."""
 
-    def __init__(self, clock: Clock | None = None, faults: Faults | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, faults: Faults | None = None, facts: Facts | None = None) -> None:
         self.clock = clock or Clock()
+        self.facts = facts or NEWEST
         self.faults = faults or Faults()
         self.ledger = Ledger()
         self.tenants = Tenants()
         self.store = Store(self.clock)
         self._workers = Workers(self.clock, self.store)
-        self.app = Door(self._asgi(), faults=self.faults, ledger=self.ledger, clock=self.clock)
+        self.app = Door(self._asgi(), facts=self.facts, faults=self.faults, ledger=self.ledger, clock=self.clock)
         """The ASGI application. It answers while its lifespan runs, as under `serving`."""
 
     def _asgi(self) -> Starlette:
         room = Room(
+            facts=self.facts,
             clock=self.clock,
             ledger=self.ledger,
             tenants=self.tenants,
@@ -81,12 +84,14 @@ _FOR_BROWSERS = Middleware(
 """The SDKs run in browsers too, and one of them sends credentials. There is nothing here that a page could steal."""
 
 
-async def _problem(_request: Request, exc: Exception) -> Response:
+async def _problem(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, Problem)  # noqa: S101 - Starlette's handlers are typed for any exception
-    return telling(exc)
+    return telling(exc, request.scope)
 
 
 async def _not_routed(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)  # noqa: S101 - as above
     code = "method_not_allowed" if exc.status_code == 405 else "not_found"
-    return telling(Problem(exc.status_code, code, f"the sandbox has no {request.method} {request.url.path}"))
+    return telling(
+        Problem(exc.status_code, code, f"the sandbox has no {request.method} {request.url.path}"), request.scope
+    )

@@ -55,7 +55,7 @@ def broken(what: Fault | Gate, app: ASGIApp, clock: Clock) -> ASGIApp:
                 await clock.sleep(what.seconds)
                 await app(scope, receive, send)
             case Status():
-                await _instead(what)(scope, receive, _lingering(receive, send))
+                await _instead(what, scope)(scope, receive, _lingering(receive, send))
             case Drop():
                 await _reset(scope, receive)
             case Swallow():
@@ -95,10 +95,11 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def _instead(fault: Status) -> Response:
+def _instead(fault: Status, scope: Scope) -> Response:
     if fault.body is not None:
         return Response(fault.body, fault.code, fault.headers)
-    return telling(Problem(fault.code, fault.error, f"a fault of the sandbox: {fault.code}", headers=fault.headers))
+    problem = Problem(fault.code, fault.error, f"a fault of the sandbox: {fault.code}", headers=fault.headers)
+    return telling(problem, scope)
 
 
 def _lingering(receive: Receive, send: Send) -> Send:

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from inferencesh_mcp.sandbox.apps import APPS
+from inferencesh_mcp.sandbox.facts import NEWEST, Facts
 from inferencesh_mcp.sandbox.finding import named
 from inferencesh_mcp.sandbox.naming import short
 from inferencesh_mcp.sandbox.wire import Json, Problem
@@ -52,7 +53,7 @@ def function_of(app: App, name: str) -> Function:
     return function
 
 
-def told(app: App, *, version_id: str = "") -> Json:
+def told(app: App, *, version_id: str = "", facts: Facts = NEWEST) -> Json:
     """An app, as an AppDTO; naming a version adds it, with the schemas."""
     card: Json = {
         "id": app.id,
@@ -71,10 +72,10 @@ def told(app: App, *, version_id: str = "") -> Json:
         "status": "active",
         "version_id": version_id or app.version_ids[0],
     }
-    return {**card, "version": version_told(app, version_id)} if version_id else card
+    return {**card, "version": version_told(app, version_id, facts)} if version_id else card
 
 
-def version_told(app: App, version_id: str) -> Json:
+def version_told(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
     """A version, as an AppVersionDTO."""
     default = function_of(app, "")
     return {
@@ -92,8 +93,8 @@ def version_told(app: App, version_id: str) -> Json:
         "variants": {"default": {"name": "default", "order": 0, "resources": _RESOURCES, "env": {}, "python": "3.11"}},
         "env": {},
         "kernel": "python-3.11",
-        "required_secrets": _required(app, "secret"),
-        "required_integrations": _required(app, "integration"),
+        "required_secrets": _required(app, "secret", "key"),
+        **_connections(app, facts),
         "resources": _RESOURCES,
     }
 
@@ -105,7 +106,7 @@ def _function_told(function: Function) -> Json:
         "input_schema": _schema(function.given),
         "output_schema": _schema(function.made),
         "capabilities": [],
-        "kind": "stream" if function.streams else "run",
+        "kind": function.kind,
     }
 
 
@@ -115,9 +116,15 @@ def _schema(model: type[BaseModel]) -> Json:
     return model.model_json_schema()
 
 
-def _required(app: App, kind: str) -> list[Json]:
+def _connections(app: App, facts: Facts) -> Json:
+    if facts.named_integrations:
+        return {"required_integrations": _required(app, "credential", "key")}
+    return {"required_credentials": _required(app, "credential", "slug")}
+
+
+def _required(app: App, kind: str, name: str) -> list[Json]:
     return [
-        {"key": one["key"], "description": one["message"], "optional": False}
+        {name: one["key"], "description": f"What {app.name} signs in with", "optional": False}
         for one in app.requirements
         if one["type"] == kind
     ]

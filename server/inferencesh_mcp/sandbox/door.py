@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from inferencesh_mcp.sandbox.clock import Clock
+    from inferencesh_mcp.sandbox.facts import Facts
     from inferencesh_mcp.sandbox.faults import Faults
     from inferencesh_mcp.sandbox.ledger import Ledger
 
@@ -29,8 +30,9 @@ _LARGEST_BODY = 32 * 1024 * 1024
 class Door:
     """The outermost ASGI layer."""
 
-    def __init__(self, app: ASGIApp, *, faults: Faults, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, *, facts: Facts, faults: Faults, ledger: Ledger, clock: Clock) -> None:
         self._app = app
+        self._facts = facts
         self._faults = faults
         self._ledger = ledger
         self._clock = clock
@@ -40,12 +42,13 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["sandbox.facts"] = self._facts
         with anyio.CancelScope() as visit:
             self._inside.add(visit)
             try:
                 await self._let_in(scope, receive, send)
             except Problem as problem:
-                await telling(problem)(scope, receive, send)
+                await telling(problem, scope)(scope, receive, send)
             finally:
                 self._inside.discard(visit)
 
@@ -87,7 +90,7 @@ async def _read(receive: Receive) -> bytes:
         message = await receive()
         body += message.get("body", b"")
         if len(body) > _LARGEST_BODY:
-            raise Problem(413, "limit_exceeded", f"a body may have {_LARGEST_BODY} bytes")
+            raise Problem(413, "invalid_request", f"a body may have {_LARGEST_BODY} bytes")
         if not message.get("more_body"):
             return bytes(body)
 

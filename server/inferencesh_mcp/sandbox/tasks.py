@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.sandbox.wire import Json
 
 _LOG_OF_TASK = 4
+_RUN_ANSWER = ("id", "short_id", "status", "output", "error", "session_id", "created_at", "updated_at", "run_at")
+"""What a TaskResultDTO has of a TaskDTO."""
 
 
 class Status(IntEnum):
@@ -172,6 +174,11 @@ class Task:
             "rating": "safe",
             **order.plain,
         }
+
+    def run_told(self) -> Json:
+        """What a run is answered with, as a TaskResultDTO."""
+        whole = self.told()
+        return {name: whole[name] for name in _RUN_ANSWER} | {"status_text": self.status.name.lower()}
 
     def used(self, kind: str, quantity: float, unit: str) -> None:
         now = self.clock.now()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Thing = TypeVar("Thing")
 
 _KEY_PREFIX = "inf_"
+_KEY_PREFIXES = (_KEY_PREFIX, "1nfsh-")
+"""Documentation writes the first; the second is what newer keys begin with."""
 _PERSON_PREFIX = "inf_person_"
 _TENANTS = 10_000
 _TASKS = _SESSIONS = _CHATS = 5_000
@@ -93,13 +95,13 @@ class Tenants:
         return iter(self._by_key)
 
     def of(self, request: Request) -> Tenant:
-        """Find who asks by their bearer key; any key that begins with `inf_` will do.
+        """Find who asks by their bearer key; any key that begins as keys do will do.
 
         `inf_person_x` stands for the own sign-in of the person whose key is `inf_x`: they share one world.
         """
         key = key_in(request.headers.get("authorization", ""))
-        if not key.startswith(_KEY_PREFIX):
-            raise Problem(401, "unauthorized", "the key must begin with inf_")
+        if not key.startswith(_KEY_PREFIXES):
+            raise Problem(401, "unauthorized", "the key must begin with inf_ or 1nfsh-")
         key = _KEY_PREFIX + key.removeprefix(_PERSON_PREFIX) if key.startswith(_PERSON_PREFIX) else key
         return self._by_key.get(key) or self._by_key.put(key, Tenant(key))
 

@@ -1,4 +1,4 @@
-"""What every answer looks like: the envelope by header, and the problem."""
+"""What every answer looks like: the envelope, and the problem."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from starlette.background import BackgroundTask
     from starlette.requests import Request
+    from starlette.types import Scope
+
+    from inferencesh_mcp.sandbox.facts import Facts
 
 Json = dict[str, Any]
 """A JSON object on its way in or out."""
@@ -40,34 +43,40 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def body(self) -> Json:
-        """Tell it in both forms: as a problem, and with the `error` member that the oldest clients read."""
+        """Tell it as RFC 9457 has it. The code is the last part of `type`."""
         return {
             "type": f"https://api.inference.sh/errors/{self.code}",
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
             **self.more,
-            "error": {"code": self.code, "message": self.detail, **self.more},
         }
 
 
 def answer(request: Request, told: object, *, status: int = 200, after: BackgroundTask | None = None) -> Response:
-    """Answer bare to a client that names version 2, and in the envelope to every other.
-
-    `after` runs once the answer has been sent.
-    """
-    bare = request.headers.get("x-api-version") == "2"
-    body: object = told if bare else {"success": True, "status": status, "data": told, "messages": []}
+    """Answer in the envelope. `after` runs once the answer has been sent."""
+    body: object = {"data": told, "messages": []}
+    if _facts(request.scope).versioned_answers:
+        bare = request.headers.get("x-api-version") == "2"
+        body = told if bare else {"success": True, "status": status, "data": told, "messages": []}
     return JSONResponse(body, status_code=status, background=after)
 
 
-def telling(problem: Problem) -> Response:
+def telling(problem: Problem, scope: Scope) -> Response:
+    body = problem.body()
+    if _facts(scope).versioned_answers:
+        body["error"] = {"code": problem.code, "message": problem.detail, **problem.more}
     return JSONResponse(
-        problem.body(),
+        body,
         status_code=problem.status,
         headers=problem.headers,
         media_type="application/problem+json",
     )
+
+
+def _facts(scope: Scope) -> Facts:
+    facts: Facts = scope["sandbox.facts"]
+    return facts
 
 
 def base_of(request: Request) -> str:

@@ -10,11 +10,13 @@ from pydantic import Field
 
 from inferencesh_mcp.api.models import App, Estimate, RunRequest
 from inferencesh_mcp.api.refs import AppRef
+from inferencesh_mcp.api.vocabulary import AppCategory
 from inferencesh_mcp.caller import Ctx, caller
-from inferencesh_mcp.errors import InvalidInput
+from inferencesh_mcp.errors import InvalidInput, Requirement
 from inferencesh_mcp.flows import running
 from inferencesh_mcp.flows.batching import run_many
-from inferencesh_mcp.flows.preparing import Wanted, function_of, version_of
+from inferencesh_mcp.flows.preparing import Wanted, function_of, is_live, version_of
+from inferencesh_mcp.flows.requirements import missing_requirements
 from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools import describing
 from inferencesh_mcp.tools.asking import caller_with_roots
@@ -23,7 +25,7 @@ from inferencesh_mcp.tools.lasting import handed_over, hands_over
 from inferencesh_mcp.tools.listing import batch
 from inferencesh_mcp.tools.offering import offer
 from inferencesh_mcp.tools.previewing import shown
-from inferencesh_mcp.tools.showing import RunOutcome, answer, listed, outcome
+from inferencesh_mcp.tools.showing import RunOutcome, answer, listed, needed, needed_lines, outcome
 from inferencesh_mcp.tools.telling import progress
 
 AppName = Annotated[str, Field(description="namespace/name, with @version or :function if wanted")]
@@ -36,7 +38,7 @@ Cursor = Annotated[str, Field(description="next_cursor of the last answer")]
 async def app_list(
     ctx: Ctx,
     query: Annotated[str, Field(description="words to search for")] = "",
-    category: Literal["", "image", "video", "audio", "text", "chat", "3d", "other", "flow"] = "",
+    category: Literal["", AppCategory] = "",
     limit: Limit = 20,
     cursor: Cursor = "",
 ) -> CallToolResult:
@@ -59,6 +61,7 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
     found = await who.catalogue.app(who.api, who.principal, ref)
     function, version = function_of(found, ref), version_of(found)
     schema, setup = function.input_schema, version.setup_schema
+    missing = await missing_requirements(who, found, version, function)
     told = {
         "app": str(ref),
         "description": clean(found.agent_description or found.description, 2000),
@@ -66,25 +69,42 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
         "input_schema": fitted(schema, most=12_000).value,
         "setup_schema": fitted(setup, most=3_000).value if setup.get("properties") else None,
         "functions": sorted(version.functions) or None,
+        "live_functions": sorted(name for name, one in version.functions.items() if is_live(one)) or None,
         "variants": sorted(version.variants) or None,
-        "needs": describing.needs(version) or None,
+        "needs": describing.needs(version, function) or None,
+        "missing": [needed(need) for need in missing] if missing else None,
         "price": describing.price(await running.estimate(who, found, {}, ref.function or None)),
     }
-    return answer(_about(told, schema, setup), {name: value for name, value in told.items() if value is not None})
+    return answer(
+        _about(told, schema, setup, missing), {name: value for name, value in told.items() if value is not None}
+    )
 
 
-def _about(told: dict[str, Any], schema: dict[str, Any], setup: dict[str, Any]) -> str:
+def _about(
+    told: dict[str, Any], schema: dict[str, Any], setup: dict[str, Any], missing: tuple[Requirement, ...] | None
+) -> str:
     lines = [f"{told['app']}: {told['description']}"]
     if told["status"]:
         lines.append(f"Status: {told['status']}")
+    if told["needs"]:
+        lines += ["Needs:", *(f"- {need}" for need in told["needs"])]
+    lines += _said_of(missing) if told["needs"] else []
     lines += ["Input (* is required):", *(f"  {line}" for line in describing.fields(schema))]
     if told["setup_schema"]:
         lines += ["Setup:", *(f"  {line}" for line in describing.fields(setup))]
-    for name in ("functions", "variants", "needs"):
+    for name in ("functions", "variants"):
         if told[name]:
             lines.append(f"{name.capitalize()}: {', '.join(told[name])}")
+    if told["live_functions"]:
+        lines.append(f"Live over a WebSocket, so no tool can run them: {', '.join(told['live_functions'])}")
     lines.append(f"Price: {told['price']}")
     return str(fitted("\n".join(lines), most=12_000).value)
+
+
+def _said_of(missing: tuple[Requirement, ...] | None) -> list[str]:
+    if missing is None:
+        return ["Whether this account has all of that could not be checked."]
+    return ["Missing in this account:", *needed_lines(missing)] if missing else ["This account has all of that."]
 
 
 @offer("apps", "Run an app")
@@ -168,19 +188,20 @@ def _with_function(ref: AppRef, function: str) -> AppRef:
     return AppRef(namespace=ref.namespace, name=ref.name, version=ref.version, function=function or ref.function)
 
 
-def _rehearsed(request: RunRequest, estimate: Estimate | None) -> CallToolResult:
+def _rehearsed(
+    request: RunRequest, estimate: Estimate | None, missing: tuple[Requirement, ...] | None
+) -> CallToolResult:
     price = describing.price(estimate)
     sent = request.model_dump(exclude_none=True)
-    text = f"Dry run: nothing was started. The input fits.\nPrice: {price}\nWould send: {as_json(fitted(sent).value)}"
+    lines = ["Dry run: nothing was started. The input fits."]
+    if missing:
+        lines += ["A run would be refused, because this account lacks:", *needed_lines(missing)]
+    lines += [f"Price: {price}", f"Would send: {as_json(fitted(sent).value)}"]
     priced = estimate.model_dump(exclude_none=True) if estimate else None
-    return answer(
-        text,
-        {
-            "status": "dry_run",
-            "task_id": "",
-            "output": {"request": fitted(sent).value, "estimate": priced, "price": price},
-        },
-    )
+    output = {"request": fitted(sent).value, "estimate": priced, "price": price}
+    if missing:
+        output["missing"] = [needed(need) for need in missing]
+    return answer("\n".join(lines), {"status": "dry_run", "task_id": "", "output": output})
 
 
 OFFERS = (app_list, app_get, app_run, app_run_many)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.strictjson import is_array, is_object, items
 from inferencesh_mcp.flows.expecting import expected
-from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.flows.requirements import connections_of
+from inferencesh_mcp.plaintext import clean, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inferencesh_mcp.api.models import AppVersion, Estimate
+    from inferencesh_mcp.api.models import AppFunction, AppVersion, Estimate
 
 MOST_ABOUT = 160  # characters of a field's description
 MOST_PARTS = 2_000  # of a schema that are looked at: where references have more and more in them there is no other end
@@ -66,12 +67,18 @@ def _resolved(given: Any, root: dict[str, Any], left: Iterator[int], depth: int 
     return {**part, **unions, **inner}
 
 
-def needs(version: AppVersion) -> list[str]:
-    """Say what a person has to supply before the app runs."""
-    told = [f"secret {need.key}{' (optional)' if need.optional else ''}" for need in version.required_secrets]
-    return told + [
-        f"connection {need.key}{' (optional)' if need.optional else ''}" for need in version.required_integrations
+def needs(version: AppVersion, function: AppFunction) -> list[str]:
+    """Say what a person has to supply before the app runs, and how to get it as far as that is told."""
+    secrets = [_need("secret", one.key, one.optional, one.description) for one in version.required_secrets]
+    return secrets + [
+        _need("connection", one.key, one.optional, one.instructions or one.description)
+        for one in connections_of(version, function)
     ]
+
+
+def _need(kind: str, key: str, optional: bool, how: str) -> str:
+    about = clean(without_secrets(how[: MOST_ABOUT * 10]), MOST_ABOUT)
+    return f"{kind} {clean(key, 80)}{' (optional)' if optional else ''}" + (f": {about}" if about else "")
 
 
 def price(estimate: Estimate | None) -> str:

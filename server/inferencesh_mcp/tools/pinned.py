@@ -15,7 +15,7 @@ from inferencesh_mcp.api.models import App
 from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.caller import Ctx
 from inferencesh_mcp.errors import SchemaUnusable
-from inferencesh_mcp.flows.preparing import Wanted, function_of
+from inferencesh_mcp.flows.preparing import Wanted, function_of, refuse_live
 from inferencesh_mcp.pins import Pin
 from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.schemas import compiled_input, compiled_output
@@ -53,10 +53,11 @@ class PinnedTool(BridgeTool):
         """The tool of a pin, from what the API told of its app.
 
         Raises:
-            InvalidInput: the app has no such function.
+            InvalidInput: the app has no such function, or one that no tool can run.
             SchemaUnusable: no host could be told its schema.
         """
         function = function_of(app, pin.app)
+        refuse_live(app, pin.app)
         compiled = compiled_input(function.input_schema)
         logger.info("%s: %s", pin.app, " ".join(compiled.notes) or "Its schema is told whole.")
         title, hints = clean(app.title, 60) or None, apps.app_run.hints

@@ -16,7 +16,10 @@ from inferencesh_mcp.plaintext import clean, without_secrets
 from inferencesh_mcp.tools.fitting import MOST_OF_AN_ANSWER, Fitted, as_json, fitted, parts, tokens, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from inferencesh_mcp.api.models import Page, Session, Task
+    from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows.outputs import OutputFile
 
 MOST_LINKS = 20
@@ -211,14 +214,25 @@ def error_of(exc: InferenceError) -> dict[str, Any]:
         "retry_after_seconds": exc.retry_after,
         "candidates": list(exc.candidates) or None,
         "suggestions": list(exc.suggestions) or None,
-        "requirements": [
-            {"type": need.kind, "key": need.key, "message": need.message, "action": need.action}
-            for need in exc.requirements
-        ]
-        or None,
+        "requirements": [needed(need) for need in exc.requirements] or None,
         "next": exc.next_step or None,
     }
     return {name: value for name, value in told.items() if value is not None}
+
+
+def needed(need: Requirement) -> dict[str, Any]:
+    """What is missing as a value."""
+    told = {"type": need.kind, "key": need.key, "message": need.message, "action": need.action}
+    return told | ({"details": list(need.details)} if need.details else {})
+
+
+def needed_lines(needs: Sequence[Requirement]) -> list[str]:
+    """What is missing, a line each, and under it what the provider says of it."""
+    lines: list[str] = []
+    for need in needs:
+        lines.append(f"- {need.message}{f' → {need.action}' if need.action else ''}")
+        lines += [f"  {detail}" for detail in need.details]
+    return lines
 
 
 def _sentence(text: str) -> str:
@@ -245,7 +259,7 @@ def _consequence(exc: InferenceError) -> str:
 def failure_text(exc: InferenceError) -> str:
     """A failure in words: the code, what failed, what was started, and what to do next."""
     lines = [f"{exc.code}: {_sentence(exc.message)}"]
-    lines += [f"- {need.message}{f' → {need.action}' if need.action else ''}" for need in exc.requirements]
+    lines += needed_lines(exc.requirements)
     if exc.suggestions:
         lines.append(f"Close to it: {', '.join(exc.suggestions)}")
     if exc.outcome:

@@ -65,7 +65,7 @@ export const agentFlows = ({ sdk, client, url, folder, version, got, failure, co
       assert.equal(got(await client.agents.getByName('sandbox', 'assistant')).id, agent.id);
       const versions = got(await client.agents.listVersions(agent.id)).items;
       assert.equal(versions[0].id, agent.version_id);
-      assert.equal(got(await client.agents.getVersion(agent.id, versions[1].id)).version.id, versions[1].id);
+      assert.equal(got(await client.agents.getVersion(agent.id, versions[1].id)).id, versions[1].id);
       assert.ok(got(await client.agents.getInternalTools()).some((one) => one.name === 'finish'));
     },
     async 'agent: template, several turns'() {

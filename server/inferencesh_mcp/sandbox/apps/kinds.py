@@ -89,8 +89,8 @@ class Function:
     given: type[Given]
     made: type[Made]
     run: Callable[[Work, Any], Awaitable[Mapping[str, Any]]]
-    streams: bool = False
-    """Whether its output grows by deltas."""
+    kind: str = "run"
+    """`run`, or `stream`: a live exchange over a WebSocket."""
 
 
 @dataclass(frozen=True)

@@ -55,5 +55,5 @@ LLM = App(
         "yourself. An app of the sandbox: there is no model in it."
     ),
     category="chat",
-    functions=(Function("run", "Answer a message.", LLMInput, LLMMade, _answer, streams=True),),
+    functions=(Function("run", "Answer a message.", LLMInput, LLMMade, _answer),),
 )

@@ -105,5 +105,6 @@ PICTURE_INFO = App(
     description="Tells a picture's size and format and makes a thumbnail. An app of the sandbox.",
     category="image",
     functions=(Function("run", "Look at a picture.", PictureInput, PictureOutput, _look),),
+    versions=2,
     price=_price,
 )

@@ -35,10 +35,15 @@ NEEDS_SECRET = App(
             "type": "secret",
             "key": "SANDBOX_API_KEY",
             "message": "secret SANDBOX_API_KEY is missing",
-            "action": {"type": "add_secret", "secrets": ["SANDBOX_API_KEY"]},
+            "action": {
+                "type": "add_secret",
+                "secrets": ["SANDBOX_API_KEY"],
+                "provider_website": "https://keys.example",
+                "instructions": "Open **Settings**, then\n1. make a key,\n2. copy it.",
+            },
         },
         {
-            "type": "integration",
+            "type": "credential",
             "key": "google",
             "message": "connect google",
             "action": {"type": "connect", "provider": "google", "provider_name": "Google"},

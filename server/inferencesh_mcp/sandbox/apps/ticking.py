@@ -74,6 +74,11 @@ async def _stream(work: Work, given: StreamInput) -> dict[str, Any]:
     return {"response": given.text}
 
 
+async def _nobody_came(_work: Work, _given: StreamInput) -> dict[str, Any]:
+    detail = "nobody connected to the socket of this run; the sandbox has none"
+    raise AppFailed(detail)
+
+
 SLOW = App(
     name="slow",
     title="Slow (sandbox)",
@@ -94,5 +99,8 @@ STREAM_TEXT = App(
     title="Stream text (sandbox)",
     description="Streams the text it is given in deltas, as a language model would. An app of the sandbox.",
     category="chat",
-    functions=(Function("run", "Stream a text.", StreamInput, StreamOutput, _stream, streams=True),),
+    functions=(
+        Function("run", "Stream a text.", StreamInput, StreamOutput, _stream),
+        Function("live", "Stream a text over a WebSocket.", StreamInput, StreamOutput, _nobody_came, kind="stream"),
+    ),
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from inferencesh_mcp.sandbox.apps import APPS
 from inferencesh_mcp.sandbox.naming import short
 from inferencesh_mcp.sandbox.wire import Json, answer, body_of, objects_in
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from inferencesh_mcp.sandbox.routes.room import Room
+
+
+_CONNECTIONS = {False: ("credential", "slug", "credentials"), True: ("integration", "key", "integrations")}
+"""How a connection is called, by whether the older names hold: its type, its name's field, the list of them."""
 
 
 def account(room: Room) -> list[Route]:
@@ -26,7 +31,11 @@ def account(room: Room) -> list[Route]:
 
     async def check(request: Request) -> Response:
         room.tenants.of(request)
-        return answer(request, _checked(await body_of(request)))
+        kind, name, listed = _CONNECTIONS[room.facts.named_integrations]
+        asked = await body_of(request)
+        errors = [_missing("secret", str(one.get("key") or "")) for one in objects_in(asked, "secrets") if _needed(one)]
+        errors += [_missing(kind, str(one.get(name) or "")) for one in objects_in(asked, listed) if _needed(one)]
+        return answer(request, {"satisfied": False, "errors": errors} if errors else {"satisfied": True})
 
     async def healthz(_request: Request) -> Response:
         return JSONResponse({"ok": True, "name": "inferencesh-mcp sandbox"})
@@ -39,18 +48,14 @@ def account(room: Room) -> list[Route]:
     ]
 
 
-def _checked(asked: Json) -> Json:
-    """Nothing is ever connected in the sandbox: what is required is missing, unless it is optional."""
-    errors = [_missing("secret", one, "add_secret") for one in objects_in(asked, "secrets") if _needed(one)]
-    errors += [_missing("integration", one, "connect") for one in objects_in(asked, "integrations") if _needed(one)]
-    return {"satisfied": False, "errors": errors} if errors else {"satisfied": True}
-
-
 def _needed(one: Json) -> bool:
     return not one.get("optional")
 
 
-def _missing(kind: str, one: Json, action: str) -> Json:
-    key = str(one.get("key") or "")
-    provider = {"provider": key} if kind == "integration" else {}
-    return {"type": kind, "key": key, "message": f"{kind} {key} is missing", "action": {"type": action, **provider}}
+def _missing(kind: str, key: str) -> Json:
+    """Nothing is ever connected in the sandbox: what is required is missing, unless it is optional."""
+    known = next((one for app in APPS for one in app.requirements if one["key"] == key), None)
+    if known is not None:
+        return {**known, "type": kind}
+    action = {"type": "add_secret", "secrets": [key]} if kind == "secret" else {"type": "connect", "provider": key}
+    return {"type": kind, "key": key, "message": f"{kind} {key} is missing", "action": action}

@@ -47,7 +47,9 @@ def agents(room: Room) -> list[Route]:
         room.tenants.of(request)
         agent = named("agent", AGENTS, _named(request))
         found = version_of(agent, request.path_params["version"])
-        return answer(request, roster.told(agent, version_id=found))
+        if room.facts.agent_version_as_agent:
+            return answer(request, roster.told(agent, version_id=found))
+        return answer(request, roster.version_told(agent, found))
 
     async def versions(request: Request) -> Response:
         room.tenants.of(request)

@@ -31,18 +31,20 @@ def apps(room: Room) -> list[Route]:
     async def one(request: Request) -> Response:
         room.tenants.of(request)
         app = catalogue.app_named(_named(request))
-        return answer(request, catalogue.told(app, version_id=app.version_ids[0]))
+        return answer(request, catalogue.told(app, version_id=app.version_ids[0], facts=room.facts))
 
     async def version(request: Request) -> Response:
         room.tenants.of(request)
         app = catalogue.app_named(_named(request))
         found = version_of(app, request.path_params["version"])
-        return answer(request, catalogue.told(app, version_id=found))
+        if room.facts.app_version_as_app:
+            return answer(request, catalogue.told(app, version_id=found, facts=room.facts))
+        return answer(request, catalogue.version_told(app, found, room.facts))
 
     async def versions(request: Request) -> Response:
         room.tenants.of(request)
         app = catalogue.app_named(_named(request))
-        known = [catalogue.version_told(app, version) for version in app.version_ids]
+        known = [catalogue.version_told(app, version, room.facts) for version in app.version_ids]
         return answer(request, page(known, await body_of(request), searched=("id",)))
 
     async def estimate(request: Request) -> Response:

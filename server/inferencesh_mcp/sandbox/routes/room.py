@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from inferencesh_mcp.sandbox.clock import Clock
     from inferencesh_mcp.sandbox.conversing import Conversations
+    from inferencesh_mcp.sandbox.facts import Facts
     from inferencesh_mcp.sandbox.files import Store
     from inferencesh_mcp.sandbox.ledger import Ledger
     from inferencesh_mcp.sandbox.running import Workers
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 class Room:
     """The sandbox's parts, as its endpoints see them."""
 
+    facts: Facts
     clock: Clock
     ledger: Ledger
     tenants: Tenants

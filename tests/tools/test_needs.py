@@ -1,0 +1,92 @@
+"""What an app needs before it runs: told by `app_get` and by a dry run, before anything is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from inferencesh_mcp.flows import requirements
+from inferencesh_mcp.sandbox import Facts, Sandbox, serving
+from inferencesh_mcp.sandbox.faults import Fault, Stall, Status
+from tests.calls import run, text_of, told
+from tests.conftest import Connect, Upstream
+from tests.faults.hosts import MEMORY
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.finding("D4"),
+    pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str),
+]
+
+FORMS = {"newest": Facts(), "older": Facts(named_integrations=True, versioned_answers=True)}
+APP = "sandbox/needs-secret"
+SECRET = "- secret SANDBOX_API_KEY is missing → Add the secret SANDBOX_API_KEY at https://inference.sh."
+
+
+@pytest.fixture(params=FORMS.values(), ids=FORMS)
+async def upstream(request: pytest.FixtureRequest) -> AsyncIterator[Upstream]:
+    sandbox = Sandbox(facts=request.param)
+    async with serving(sandbox) as url:
+        yield Upstream(sandbox, url)
+
+
+async def test_what_an_app_needs_and_what_is_missing_is_told_with_the_app(connect: Connect, upstream: Upstream) -> None:
+    async with connect() as client:
+        found = await client.call_tool("app_get", {"app": APP})
+
+    assert ["SANDBOX_API_KEY", "google"] == [one["key"] for one in told(found)["missing"]]
+    assert "secret SANDBOX_API_KEY: What needs-secret signs in with" in told(found)["needs"]
+    text = text_of(found).split("\n")
+    assert {"Needs:", "Missing in this account:", SECRET} <= set(text)
+    assert "- connect google → Connect Google at https://inference.sh." in text
+    assert "  The provider's instructions: Open **Settings**, then 1. make a key, 2. copy it." in text
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/credentials/check"))
+
+
+async def test_a_dry_run_says_what_is_missing_and_starts_nothing(connect: Connect, upstream: Upstream) -> None:
+    async with connect() as client:
+        rehearsed = await run(client, APP, {"prompt": "x"}, dry_run=True)
+
+    assert not rehearsed.is_error
+    assert ["SANDBOX_API_KEY", "google"] == [one["key"] for one in told(rehearsed)["output"]["missing"]]
+    assert "A run would be refused, because this account lacks:" in text_of(rehearsed)
+    assert SECRET in text_of(rehearsed)
+    assert not upstream.sandbox.ledger.requests("POST", "/apps/run")
+
+
+async def test_an_account_that_has_everything_is_told_so(connect: Connect, upstream: Upstream) -> None:
+    json_ = {"content-type": "application/json"}
+    satisfied = Status(code=200, headers=json_, body=json.dumps({"satisfied": True}))
+    upstream.sandbox.faults.add(satisfied, path="/credentials/check", times=-1)
+    async with connect() as client:
+        found = await client.call_tool("app_get", {"app": APP})
+        rehearsed = await run(client, APP, {}, dry_run=True)
+
+    assert "This account has all of that." in text_of(found)
+    assert "missing" not in told(found)
+    assert "lacks" not in text_of(rehearsed)
+
+
+@pytest.mark.parametrize("fault", [Stall(), Status(code=403, error="insufficient_scope"), Status(code=200, body="?")])
+async def test_a_check_that_hangs_or_fails_neither_delays_nor_fails_the_answer(
+    connect: Connect, upstream: Upstream, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requirements, "CHECK_SECONDS", 0.2)
+    upstream.sandbox.faults.add(fault, path="/credentials/check", times=-1)
+    async with connect() as client:
+        found = await client.call_tool("app_get", {"app": APP})
+        rehearsed = await run(client, APP, {}, dry_run=True)
+
+    assert "input_schema" in told(found)
+    assert "Whether this account has all of that could not be checked." in text_of(found)
+    assert "The input fits." in text_of(rehearsed)
+
+
+async def test_an_app_that_needs_nothing_is_not_checked(connect: Connect, upstream: Upstream) -> None:
+    async with connect() as client:
+        await client.call_tool("app_get", {"app": "sandbox/echo"})
+        await run(client, "sandbox/echo", {"a": 1}, dry_run=True)
+
+    assert not upstream.sandbox.ledger.requests("POST", "/credentials/check")

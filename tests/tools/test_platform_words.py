@@ -1,0 +1,76 @@
+"""Words of the platform that are newer than the server: kinds of functions, categories, states."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from inferencesh_mcp.api.chats import Chat
+from inferencesh_mcp.api.models import App, Session, Task, parsed
+from inferencesh_mcp.sandbox.faults import Status
+from tests.calls import error, run, text_of, told
+from tests.conftest import Connect, Upstream
+from tests.faults.hosts import MEMORY
+
+pytestmark = pytest.mark.anyio
+LIVE = "sandbox/stream-text:live"
+near = pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+
+
+@near
+async def test_a_live_function_is_refused_before_anything_starts(connect: Connect, upstream: Upstream) -> None:
+    """Its task would wait, and cost, for a WebSocket that no tool opens."""
+    given = {"text": "a b"}
+    async with connect(INFERENCE_PIN=f"talk={LIVE}, words=sandbox/stream-text") as client:
+        names = [tool.name for tool in (await client.list_tools()).tools]
+        found = await client.call_tool("app_get", {"app": "sandbox/stream-text"})
+        refused = await run(client, LIVE, given)
+        rehearsed = await run(client, "sandbox/stream-text", given, function="live", dry_run=True)
+        batch = await client.call_tool("app_run_many", {"app": LIVE, "inputs": [given]})
+        usual = await run(client, "sandbox/stream-text", given)
+
+    assert ("words" in names, "talk" in names) == (True, False)
+    assert ["live"] == told(found)["live_functions"]
+    assert "Live over a WebSocket, so no tool can run them: live" in text_of(found)
+    assert ("invalid_input", "not_started") == (error(refused)["code"], error(refused)["outcome"])
+    assert "Functions that can be run: run." == error(refused)["next"]
+    for one in (refused, rehearsed, batch):
+        assert "'live' is a live stream over a WebSocket" in text_of(one)
+    assert told(usual)["status"] == "completed"
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/apps/run"))
+
+
+@near
+@pytest.mark.finding("D10")
+async def test_an_app_of_a_category_that_nobody_knows_yet_is_shown(connect: Connect, upstream: Upstream) -> None:
+    item = {"namespace": "a", "name": "b", "category": "hologram", "status": "resting", "description": "x"}
+    upstream.sandbox.faults.add(
+        Status(code=200, headers={"content-type": "application/json"}, body=json.dumps({"items": [item]})),
+        path="/apps/list",
+    )
+    async with connect() as client:
+        listed = await client.call_tool("app_list", {})
+        decisions = await client.call_tool("app_list", {"category": "decision"})
+
+    assert [{"app": "a/b", "category": "hologram", "about": "x"}] == told(listed)["apps"]
+    assert "a/b (hologram): x" in text_of(listed)
+    assert not decisions.is_error
+
+
+@pytest.mark.finding("D10")
+@pytest.mark.parametrize(
+    ("model", "record"),
+    [
+        (App, {"category": "new", "status": "new", "visibility": "new", "version": {"functions": {"f": {"kind": "new"}}}}),
+        (Task, {"id": "t", "status": "new", "infra": "new", "rating": "new", "logs": [{"log_type": "new"}]}),
+        (Session, {"status": "new"}),
+        (Chat, {"id": "c", "status": "new", "active_run": {"id": "r", "state": "new"}, "pending_interrupts": [
+            {"id": "i", "status": "new", "reason": "new", "resource_type": "new"}], "chat_messages": [
+            {"id": "m", "role": "new", "status": "new", "content": [{"type": "new"}], "tool_invocations": [
+                {"id": "v", "type": "new", "status": "new"}]}]}),
+    ],
+)  # fmt: skip
+def test_a_word_that_nobody_knows_yet_never_loses_a_record(model: Any, record: dict[str, Any]) -> None:
+    assert parsed(model, record)
