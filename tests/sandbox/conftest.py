@@ -12,7 +12,7 @@ import anyio
 import httpx2
 import pytest
 
-from inferencesh_mcp.sandbox import Sandbox, TurnedClock, serving
+from inferencesh_mcp.sandbox import Facts, Sandbox, TurnedClock, serving
 
 ENDED = {10, 11, 12}
 LIMIT = 10.0
@@ -65,8 +65,14 @@ def clock() -> TurnedClock:
 
 
 @pytest.fixture
-def sandbox(clock: TurnedClock) -> Sandbox:
-    return Sandbox(clock)
+def facts() -> Facts:
+    """The newest platform; a test that is about an older one is parametrized with its own."""
+    return Facts()
+
+
+@pytest.fixture
+def sandbox(clock: TurnedClock, facts: Facts) -> Sandbox:
+    return Sandbox(clock, facts=facts)
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ It imports nothing from the rest of the package.
 
 from inferencesh_mcp.sandbox.app import Sandbox
 from inferencesh_mcp.sandbox.clock import Clock, TurnedClock
+from inferencesh_mcp.sandbox.facts import Facts
 from inferencesh_mcp.sandbox.faults import Fault, Faults, Gate
 from inferencesh_mcp.sandbox.ledger import Ledger
 from inferencesh_mcp.sandbox.serving import serving
 
 __all__ = [
-    "Clock", "Fault", "Faults", "Gate", "Ledger", "Sandbox", "TurnedClock", "serving",
+    "Clock", "Facts", "Fault", "Faults", "Gate", "Ledger", "Sandbox", "TurnedClock", "serving",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from inferencesh_mcp.sandbox.clock import Clock
 from inferencesh_mcp.sandbox.conversing import Conversations
 from inferencesh_mcp.sandbox.door import Door
+from inferencesh_mcp.sandbox.facts import Facts
 from inferencesh_mcp.sandbox.faults import Faults
 from inferencesh_mcp.sandbox.files import Store
 from inferencesh_mcp.sandbox.ledger import Ledger
@@ -41,11 +42,14 @@ if TYPE_CHECKING:
 class Sandbox:
     """A small inference.sh: apps that do visible work, tasks, streams, files, sessions, agents, chats, all in memory."""
 
-    def __init__(self, clock: Clock | None = None, faults: Faults | None = None) -> None:
+    def __init__(
+        self, clock: Clock | None = None, faults: Faults | None = None, *, facts: Facts | None = None
+    ) -> None:
         self.clock = clock or Clock()
         self.faults = faults or Faults()
+        self.facts = facts or Facts()
         self.ledger = Ledger()
-        self.tenants = Tenants()
+        self.tenants = Tenants(self.facts)
         self.store = Store(self.clock)
         self._workers = Workers(self.clock, self.store)
         self.app = Door(self._asgi(), faults=self.faults, ledger=self.ledger, clock=self.clock)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
+from inferencesh_mcp.sandbox import always_allow as allowing
+from inferencesh_mcp.sandbox import mcp_servers
 from inferencesh_mcp.sandbox.ledger import Decided, ResultGiven
 from inferencesh_mcp.sandbox.messaging import found
 from inferencesh_mcp.sandbox.tenants import caller_of, is_person
@@ -31,21 +33,22 @@ def tools(room: Room) -> list[Route]:
                 return chat.invocations[name]
         raise missing("tool invocation", name)
 
-    def decided(request: Request, invocation: Invocation, decision: str, reason: str = "") -> None:
-        """Take a decision, from a person alone."""
+    def insist_on_person(request: Request, invocation: Invocation) -> None:
         if not is_person(request):
             detail = (
                 "approvals need the person's own sign-in; the sandbox takes it from keys that begin with inf_person_"
             )
             raise Problem(403, "requires_sign_in", detail, more={"meta": {"chat_id": invocation.chat.id}})
+
+    def decided(request: Request, invocation: Invocation, decision: str, reason: str = "", option: str = "") -> None:
+        """Take a decision, from a person alone."""
+        insist_on_person(request, invocation)
         allow = decision != "reject"
         # First the interrupt, so that the chat that is told of the decision no longer shows it as pending.
         waiting = [one for one in invocation.chat.pending_interrupts if one.invocation is invocation]
         if invocation.status == "awaiting_approval":
             for interrupt in waiting:
                 interrupt.resolve("allow" if allow else "deny", reason)
-            if decision == "always_allow":
-                invocation.chat.always_allowed.append(invocation.tool.name)
         invocation.decide(allow=allow, reason=reason)
         room.ledger.note(
             Decided(
@@ -54,12 +57,15 @@ def tools(room: Room) -> list[Route]:
                 invocation_id=invocation.id,
                 decision=decision,
                 reason=reason,
+                option=option,
                 caller=caller_of(request),
             )
         )
 
     async def give(request: Request) -> Response:
         invocation, asked = asked_for(request), await body_of(request)
+        if (invocation.widget or invocation.input_requests) and not room.tenants.facts.keys_answer_questions:
+            insist_on_person(request, invocation)
         result = _result(invocation, asked)
         files = objects_in(asked, "attachments")
         if len(files) > _FILES:
@@ -86,15 +92,42 @@ def tools(room: Room) -> list[Route]:
         decided(request, invocation, "reject", str(asked.get("reason") or ""))
         return answer(request, invocation.told())
 
+    def in_chat(request: Request) -> Invocation:
+        chat, name = found(room.tenants.of(request), request.path_params["chat"]), request.path_params["tool"]
+        if name not in chat.invocations:
+            raise missing("tool invocation", name)
+        return chat.invocations[name]
+
+    async def options(request: Request) -> Response:
+        return answer(request, allowing.options(waiting_for_approval(request)))
+
+    def waiting_for_approval(request: Request) -> Invocation:
+        invocation = in_chat(request)
+        if invocation.status != "awaiting_approval":
+            raise Problem(409, "invalid_transition", f"tool invocation {invocation.id} is {invocation.status}")
+        return invocation
+
+    async def explain(request: Request) -> Response:
+        invocation = waiting_for_approval(request)
+        told = {
+            "risk_level": "low",
+            "explanation": f"It uses {invocation.tool.name}, which makes something and changes nothing.",
+            "reasoning": "The person asked for it.",
+            "risk": "It costs a little.",
+        }
+        return answer(request, told)
+
     async def always_allow(request: Request) -> Response:
-        chat, asked = found(room.tenants.of(request), request.path_params["chat"]), await body_of(request)
-        invocation = chat.invocations.get(request.path_params["tool"])
-        if invocation is None:
-            raise missing("tool invocation", request.path_params["tool"])
-        if asked.get("tool_name") != invocation.tool.name:
+        invocation, asked = in_chat(request), await body_of(request)
+        insist_on_person(request, invocation)
+        newest = room.tenants.facts.always_allow_options
+        if not newest and asked.get("tool_name") != invocation.tool.name:
             raise Problem(400, "validation_error", f"tool_name: the invocation is of {invocation.tool.name!r}")
-        decided(request, invocation, "always_allow")
-        return answer(request, invocation.told())
+        option = allowing.chosen(waiting_for_approval(request), str(asked.get("option") or "")) if newest else None
+        saved = option["rules"] if option else [allowing.rule(invocation, "", invocation.tool.name)]
+        decided(request, invocation, "always_allow", option=option["key"] if option else "")
+        invocation.chat.rules += saved
+        return answer(request, {"option": option, "rules": saved} if newest else invocation.told())
 
     async def resolve(request: Request) -> Response:
         interrupt, asked = _interrupt(room, request), await body_of(request)
@@ -111,11 +144,14 @@ def tools(room: Room) -> list[Route]:
                 return answer(request, [one.told() for one in chat.interrupts.values() if one.run_id == name])
         raise missing("agent run", name)
 
+    facts = room.tenants.facts
     return [
         Route("/tools/{tool}", give, methods=["POST"]),
         Route("/tools/{tool}/invoke", invoke, methods=["POST"]),
         Route("/tools/{tool}/reject", reject, methods=["POST"]),
         Route("/chats/{chat}/tools/{tool}/always-allow", always_allow, methods=["POST"]),
+        *([Route("/chats/{chat}/tools/{tool}/always-allow/options", options)] if facts.always_allow_options else ()),
+        *([Route("/chats/{chat}/tools/{tool}/explain", explain, methods=["POST"])] if facts.explanations else ()),
         Route("/interrupts/{interrupt}/resolve", resolve, methods=["POST"]),
         Route("/agent-runs/{run}/interrupts", of_run),
     ]
@@ -136,4 +172,6 @@ def _result(invocation: Invocation, asked: Json) -> str:
         result = json.dumps({name: asked[name] for name in ("action", "form_data") if name in asked})
     if not isinstance(result, str):
         raise Problem(400, "validation_error", "result: must be a string", more={"meta": {"field": "result"}})
+    if invocation.input_requests is not None:
+        mcp_servers.checked(result, invocation.input_requests)
     return widget_result(result) if invocation.widget else result
