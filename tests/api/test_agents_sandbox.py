@@ -191,7 +191,7 @@ async def test_a_mere_key_decides_nothing(sandbox):
         for decision in (
             api.chats.invoke(waiting.id),
             api.chats.reject(waiting.id),
-            api.chats.always_allow(sent.chat_id, waiting.id, "draw"),
+            api.chats.always_allow(sent.chat_id, waiting.id, option="tool:any"),
         ):
             with pytest.raises(errors.Forbidden) as caught:
                 await decision

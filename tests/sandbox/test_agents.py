@@ -233,7 +233,9 @@ async def test_an_mcp_server_asks_in_two_rounds_and_is_answered(talk, person, sa
     assert "decline" in said(await talk.chat(chat))[-1]
 
 
-@pytest.mark.parametrize(("text", "reason"), [("talk until you are cut off", "output_limit"), ("say nothing", "no_reply")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [("talk until you are cut off", "output_limit"), ("say nothing", "no_reply")]
+)
 async def test_how_a_run_ended_stands_in_an_event(talk, text, reason):
     (event,) = (await talk.turn(text))["events"]
 

@@ -35,7 +35,7 @@ def chosen(invocation: Invocation, key: str) -> Json | None:
     """
     if not key:
         return None
-    found = next((one for one in options(invocation)["options"] if one["key"] == key), None)
+    found: Json | None = next((one for one in options(invocation)["options"] if one["key"] == key), None)
     if found is None:
         raise Problem(409, "conflict", f"option {key!r} is no longer offered for this call")
     return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
-from inferencesh_mcp.sandbox.catalogue import Ref, app_named, function_of
 from inferencesh_mcp.sandbox import mcp_servers
+from inferencesh_mcp.sandbox.catalogue import Ref, app_named, function_of
 from inferencesh_mcp.sandbox.invocations import Interrupt
 from inferencesh_mcp.sandbox.ledger import Invoked
 from inferencesh_mcp.sandbox.ordering import ordered

@@ -59,7 +59,12 @@ async def _delegate(turn: Turn) -> None:
 
 async def _book(turn: Turn) -> None:
     """Use the tool of the MCP server that the message is about; it asks the person for input."""
-    words = (("account", "connect_account"), ("evening", "plan_evening"), ("meal", "order_meal"), ("model", "ask_model"))
+    words = (
+        ("account", "connect_account"),
+        ("evening", "plan_evening"),
+        ("meal", "order_meal"),
+        ("model", "ask_model"),
+    )
     name = next((tool for word, tool in words if word in turn.text.lower()), "book_table")
     used = await turn.use(turn.config.tool(name))
     await turn.say(f"The bookings server was told: {used.result}")

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from inferencesh_mcp.sandbox import always_allow as allowing
 from inferencesh_mcp.sandbox import mcp_servers
 from inferencesh_mcp.sandbox.ledger import Decided, ResultGiven
-from inferencesh_mcp.sandbox.messaging import found
 from inferencesh_mcp.sandbox.tenants import caller_of, is_person
 from inferencesh_mcp.sandbox.turns import widget_result
 from inferencesh_mcp.sandbox.wire import Json, Problem, answer, body_of, missing, objects_in
@@ -32,35 +30,6 @@ def tools(room: Room) -> list[Route]:
             if name in chat.invocations:
                 return chat.invocations[name]
         raise missing("tool invocation", name)
-
-    def insist_on_person(request: Request, invocation: Invocation) -> None:
-        if not is_person(request):
-            detail = (
-                "approvals need the person's own sign-in; the sandbox takes it from keys that begin with inf_person_"
-            )
-            raise Problem(403, "requires_sign_in", detail, more={"meta": {"chat_id": invocation.chat.id}})
-
-    def decided(request: Request, invocation: Invocation, decision: str, reason: str = "", option: str = "") -> None:
-        """Take a decision, from a person alone."""
-        insist_on_person(request, invocation)
-        allow = decision != "reject"
-        # First the interrupt, so that the chat that is told of the decision no longer shows it as pending.
-        waiting = [one for one in invocation.chat.pending_interrupts if one.invocation is invocation]
-        if invocation.status == "awaiting_approval":
-            for interrupt in waiting:
-                interrupt.resolve("allow" if allow else "deny", reason)
-        invocation.decide(allow=allow, reason=reason)
-        room.ledger.note(
-            Decided(
-                at=room.clock.now(),
-                chat_id=invocation.chat.id,
-                invocation_id=invocation.id,
-                decision=decision,
-                reason=reason,
-                option=option,
-                caller=caller_of(request),
-            )
-        )
 
     async def give(request: Request) -> Response:
         invocation, asked = asked_for(request), await body_of(request)
@@ -84,57 +53,20 @@ def tools(room: Room) -> list[Route]:
 
     async def invoke(request: Request) -> Response:
         invocation = asked_for(request)
-        decided(request, invocation, "invoke")
+        decided(room, request, invocation, "invoke")
         return answer(request, invocation.told())
 
     async def reject(request: Request) -> Response:
         invocation, asked = asked_for(request), await body_of(request)
-        decided(request, invocation, "reject", str(asked.get("reason") or ""))
+        decided(room, request, invocation, "reject", str(asked.get("reason") or ""))
         return answer(request, invocation.told())
-
-    def in_chat(request: Request) -> Invocation:
-        chat, name = found(room.tenants.of(request), request.path_params["chat"]), request.path_params["tool"]
-        if name not in chat.invocations:
-            raise missing("tool invocation", name)
-        return chat.invocations[name]
-
-    async def options(request: Request) -> Response:
-        return answer(request, allowing.options(waiting_for_approval(request)))
-
-    def waiting_for_approval(request: Request) -> Invocation:
-        invocation = in_chat(request)
-        if invocation.status != "awaiting_approval":
-            raise Problem(409, "invalid_transition", f"tool invocation {invocation.id} is {invocation.status}")
-        return invocation
-
-    async def explain(request: Request) -> Response:
-        invocation = waiting_for_approval(request)
-        told = {
-            "risk_level": "low",
-            "explanation": f"It uses {invocation.tool.name}, which makes something and changes nothing.",
-            "reasoning": "The person asked for it.",
-            "risk": "It costs a little.",
-        }
-        return answer(request, told)
-
-    async def always_allow(request: Request) -> Response:
-        invocation, asked = in_chat(request), await body_of(request)
-        insist_on_person(request, invocation)
-        newest = room.tenants.facts.always_allow_options
-        if not newest and asked.get("tool_name") != invocation.tool.name:
-            raise Problem(400, "validation_error", f"tool_name: the invocation is of {invocation.tool.name!r}")
-        option = allowing.chosen(waiting_for_approval(request), str(asked.get("option") or "")) if newest else None
-        saved = option["rules"] if option else [allowing.rule(invocation, "", invocation.tool.name)]
-        decided(request, invocation, "always_allow", option=option["key"] if option else "")
-        invocation.chat.rules += saved
-        return answer(request, {"option": option, "rules": saved} if newest else invocation.told())
 
     async def resolve(request: Request) -> Response:
         interrupt, asked = _interrupt(room, request), await body_of(request)
         decision = asked.get("decision")
         if decision not in {"allow", "deny"}:
             raise Problem(400, "validation_error", "decision: must be allow or deny")
-        decided(request, interrupt.invocation, "invoke" if decision == "allow" else "reject")
+        decided(room, request, interrupt.invocation, "invoke" if decision == "allow" else "reject")
         return answer(request, interrupt.told())
 
     async def of_run(request: Request) -> Response:
@@ -144,17 +76,45 @@ def tools(room: Room) -> list[Route]:
                 return answer(request, [one.told() for one in chat.interrupts.values() if one.run_id == name])
         raise missing("agent run", name)
 
-    facts = room.tenants.facts
     return [
         Route("/tools/{tool}", give, methods=["POST"]),
         Route("/tools/{tool}/invoke", invoke, methods=["POST"]),
         Route("/tools/{tool}/reject", reject, methods=["POST"]),
-        Route("/chats/{chat}/tools/{tool}/always-allow", always_allow, methods=["POST"]),
-        *([Route("/chats/{chat}/tools/{tool}/always-allow/options", options)] if facts.always_allow_options else ()),
-        *([Route("/chats/{chat}/tools/{tool}/explain", explain, methods=["POST"])] if facts.explanations else ()),
         Route("/interrupts/{interrupt}/resolve", resolve, methods=["POST"]),
         Route("/agent-runs/{run}/interrupts", of_run),
     ]
+
+
+def insist_on_person(request: Request, invocation: Invocation) -> None:
+    """Let nobody through but a person with their own sign-in."""
+    if not is_person(request):
+        detail = "approvals need the person's own sign-in; the sandbox takes it from keys that begin with inf_person_"
+        raise Problem(403, "requires_sign_in", detail, more={"meta": {"chat_id": invocation.chat.id}})
+
+
+def decided(
+    room: Room, request: Request, invocation: Invocation, decision: str, reason: str = "", option: str = ""
+) -> None:
+    """Take a decision, from a person alone."""
+    insist_on_person(request, invocation)
+    allow = decision != "reject"
+    # First the interrupt, so that the chat that is told of the decision no longer shows it as pending.
+    waiting = [one for one in invocation.chat.pending_interrupts if one.invocation is invocation]
+    if invocation.status == "awaiting_approval":
+        for interrupt in waiting:
+            interrupt.resolve("allow" if allow else "deny", reason)
+    invocation.decide(allow=allow, reason=reason)
+    room.ledger.note(
+        Decided(
+            at=room.clock.now(),
+            chat_id=invocation.chat.id,
+            invocation_id=invocation.id,
+            decision=decision,
+            reason=reason,
+            option=option,
+            caller=caller_of(request),
+        )
+    )
 
 
 def _interrupt(room: Room, request: Request) -> Interrupt:
