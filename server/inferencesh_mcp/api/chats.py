@@ -400,6 +400,14 @@ class Chat(Wire):
         return data
 
 
+class SecretSend(Wire):
+    """Which of the person's own secrets a call would send, and where: told of agents that are somebody else's."""
+
+    secrets: Words = ()
+    """Their names."""
+    host: Text = ""
+
+
 class AlwaysAllowOption(Wire):
     """One thing that a person may allow for the rest of a chat."""
 
@@ -416,6 +424,7 @@ class AlwaysAllowOptions(Wire):
     options: Many[AlwaysAllowOption] = ()
     unavailable: Text = ""
     """Why there are none."""
+    secret_send: One[SecretSend] = None
 
 
 class ToolExplanation(Wire):

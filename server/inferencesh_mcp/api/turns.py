@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.chats import AgentRun, Chat, ChatMessage, Interrupt, RunEnd, Sent, ToolInvocation
+from inferencesh_mcp.api.chats import AgentRun, Chat, ChatMessage, Interrupt, RunEnd, SecretSend, Sent, ToolInvocation
 from inferencesh_mcp.api.mcp_input import InputRequest, input_requests, input_round
-from inferencesh_mcp.api.strictjson import is_object, items
+from inferencesh_mcp.api.models import parsed
+from inferencesh_mcp.api.strictjson import is_object
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -118,10 +119,7 @@ class Approval:
     arguments: dict[str, Any]
     unread: str = ""
     """Arguments that could not be read as an object."""
-    secrets: tuple[str, ...] = ()
-    """Names of the person's own secrets that the call would send, by an agent of somebody else."""
-    secrets_host: str = ""
-    """Where it would send them."""
+    secret_send: SecretSend | None = None
     chat_id: str = ""
     expires_at: datetime | None = None
 
@@ -230,18 +228,13 @@ def _approval(call: ToolInvocation, interrupt: Interrupt | None, chat: Chat) -> 
         unread=call.function.unread,
         chat_id=(interrupt.chat_id if interrupt else "") or chat.id,
         expires_at=interrupt.expires_at if interrupt else None,
-        **(_secret_send(interrupt) if interrupt else {}),
+        secret_send=_secret_send(interrupt),
     )
 
 
-def _secret_send(interrupt: Interrupt) -> dict[str, Any]:
-    """What a call would send of the person's secrets, by their names, and where."""
-    told = interrupt.meta.get("secret_send")
-    if not is_object(told):
-        return {}
-    names = tuple(name for name in items(told.get("secrets")) if isinstance(name, str))
-    host = told.get("host")
-    return {"secrets": names, "secrets_host": host if isinstance(host, str) else ""}
+def _secret_send(interrupt: Interrupt | None) -> SecretSend | None:
+    told = interrupt.meta.get("secret_send") if interrupt else None
+    return parsed(SecretSend, told) if is_object(told) else None
 
 
 def _interrupted(interrupt: Interrupt, call: ToolInvocation | None) -> Pending | None:
@@ -267,7 +260,7 @@ def _by_meta(interrupt: Interrupt) -> Pending:
             unread=call.function.unread,
             chat_id=interrupt.chat_id,
             expires_at=interrupt.expires_at,
-            **_secret_send(interrupt),
+            secret_send=_secret_send(interrupt),
         )
     return ClientTool(invocation=call) if interrupt.reason == "client_tool" else Form(invocation=call)
 

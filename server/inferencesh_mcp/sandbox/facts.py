@@ -23,5 +23,7 @@ class Facts:
     """A call that waits for approval can be explained in plain words."""
     keys_answer_questions: bool = False
     """A mere key answers widgets and MCP input requests. Newest: that too needs the person's own sign-in."""
+    attachments_read: bool = True
+    """A message's `attachments` are read. Older: its `images` and `files`, which are addresses alone."""
     mcp_data_as_text: bool = False
     """What an MCP server asks for is told as JSON text and not as an object."""

@@ -149,7 +149,11 @@ def _waiting(one: Pending, page: str) -> dict[str, Any]:
                 "id": one.id,
                 "tool": clean(one.tool_name, 120),
                 "arguments": fitted(arguments, 2_000).value,
-                **({"sends_secrets": [clean(name, 120) for name in one.secrets[:20]]} if one.secrets else {}),
+                **(
+                    {"sends_secrets": [clean(name, 120) for name in one.secret_send.secrets[:20]]}
+                    if one.secret_send
+                    else {}
+                ),
                 "page": page,
             }
         case Form():

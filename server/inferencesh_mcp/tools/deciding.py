@@ -11,7 +11,7 @@ import json
 import logging
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.chatting import Heard
 
 PATIENCE = 20.0  # seconds a person has at the least, however long the agent took before it asked
+NOT_TAKEN = "not taken: what was chosen is no longer offered"
 BY_PERSON = "the person, asked by this host"
 BY_NOBODY = "nobody: the host gave no decision"
 AT_PAGE = "The agent waits for you on this page."
@@ -48,11 +49,12 @@ async def settled(
     """Put what the chat waits for to the person, carry out what they say, and follow on; until nothing is left to ask."""
     end = time.monotonic() + seconds
     answered = _Answered.of(ctx)
-    refused: set[str] = set()
+    if answered:
+        heard = replace(heard, decisions=answered.decisions)
     if needs_page(ctx, heard):
         return await _at_page(ctx, heard)
     while asked := next(iter(await askable(ctx, who, heard, only_first=True)), None):
-        given = await _answer_to(ctx, asked, answered, heard.chat.id, end)
+        given = await _answer_to(ctx, asked, answered, heard, end)
         if isinstance(given, InputRequiredResult):
             return given
         if given is None:
@@ -68,10 +70,11 @@ async def settled(
             # Settled elsewhere; or the option that was chosen is none any more, and then it is asked about anew, once.
             details_of(ctx).forget(who, asked.id)
             now = await _standing(who, heard, report)
+            refused = {one.id for one in heard.decisions if one.decision == NOT_TAKEN}
             if asked.id in refused or now is None or asked.id not in {one.id for one in now.waits_for}:
                 raise
-            refused.add(asked.id)
-            heard, answered = replace(now, decisions=heard.decisions), None
+            not_taken = Decision(id=asked.id, about=asked.about, decision=NOT_TAKEN, by=BY_PERSON)
+            heard, answered = _with(replace(now, decisions=heard.decisions), not_taken), None
             continue
         done = Decision(id=asked.id, about=asked.about, decision=given.decision, by=BY_PERSON)
         heard = _with(replace(after, given=heard.given | after.given, decisions=heard.decisions), done)
@@ -79,16 +82,16 @@ async def settled(
 
 
 async def _answer_to(
-    ctx: Ctx, asked: Question, answered: _Answered | None, chat_id: str, end: float
+    ctx: Ctx, asked: Question, answered: _Answered | None, heard: Heard, end: float
 ) -> Answer | InputRequiredResult | None:
     """What the person answers, or has answered on this leg; a form that comes back empty is put once more, plainly."""
     taken = answered.take(asked) if answered else None
-    shown, replies = taken or (asked, await _ask(ctx, asked, chat_id, end))
+    shown, replies = taken or (asked, await _ask(ctx, asked, heard, end))
     if isinstance(replies, InputRequiredResult):
         return replies
     given = shown.answered(replies)
     if given is None and shown.plain and shown.came_empty(replies):
-        again = await _ask(ctx, shown.plain, chat_id, end)
+        again = await _ask(ctx, shown.plain, heard, end)
         return again if isinstance(again, InputRequiredResult) else shown.plain.answered(again)
     return given
 
@@ -171,6 +174,8 @@ class _Answered:
     digest: str
     asked_at: float
     results: Mapping[str, ElicitResult]
+    decisions: tuple[Decision, ...] = ()
+    """What was decided on the legs before."""
 
     @classmethod
     def of(cls, ctx: Ctx) -> _Answered | None:
@@ -178,7 +183,9 @@ class _Answered:
             return None
         told = json.loads(ctx.request_state)  # sealed: nobody but this server wrote it
         responses = ctx.input_responses or {}
-        return cls(**told, results={key: one for key, one in responses.items() if isinstance(one, ElicitResult)})
+        results = {key: one for key, one in responses.items() if isinstance(one, ElicitResult)}
+        decisions = tuple(Decision(**one) for one in told.pop("decisions", ()))
+        return cls(**told, results=results, decisions=decisions)
 
     def take(self, asked: Question) -> tuple[Question, Mapping[str, Reply]] | None:
         """The answers to this very question, or to its plain form; None where they were about something else, or the
@@ -253,10 +260,16 @@ def page(ctx: Ctx, chat_id: str) -> str:
     return ctx.request_context.lifespan_context.settings.chat_url.replace("{chat_id}", chat_id)
 
 
-async def _ask(ctx: Ctx, asked: Question, chat_id: str, end: float) -> Mapping[str, Reply] | InputRequiredResult:
+async def _ask(ctx: Ctx, asked: Question, heard: Heard, end: float) -> Mapping[str, Reply] | InputRequiredResult:
     """Put all requests of a question: at once where the protocol answers with them, else one after another."""
     if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
-        state: dict[str, Any] = {"chat_id": chat_id, "id": asked.id, "digest": asked.digest, "asked_at": time.time()}
+        state: dict[str, Any] = {
+            "chat_id": heard.chat.id,
+            "id": asked.id,
+            "digest": asked.digest,
+            "asked_at": time.time(),
+            "decisions": [asdict(one) for one in heard.decisions],
+        }
         return InputRequiredResult(input_requests=dict(asked.requests), request_state=json.dumps(state))
     replies: dict[str, Reply] = {}
     for key, request in asked.requests.items():

@@ -20,7 +20,7 @@ from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.tools.fitting import fitted, visible
 
 if TYPE_CHECKING:
-    from inferencesh_mcp.api.chats import AlwaysAllowOption, ToolExplanation
+    from inferencesh_mcp.api.chats import AlwaysAllowOption, SecretSend, ToolExplanation
 
 FASTEST = 0.3  # seconds: a host that answers a yes-or-no question sooner asked nobody
 KEY = "decision"
@@ -118,14 +118,13 @@ def _approval(pending: Approval, page: str, details: ApprovalDetails) -> Questio
     shown = pending.unread or json.dumps(pending.arguments, ensure_ascii=False, indent=1)
     tool = clean(pending.tool_name, 120)
     always = _choices(details)
-    about = [pending.id, pending.tool_name, shown, pending.secrets, pending.secrets_host]
+    secrets = _secrets(pending.secret_send or details.secret_send)
+    about = [pending.id, pending.tool_name, shown, secrets]
     digest = _digest(
         *about, [(word, one.key, one.scope, one.description) for word, one in always.items()], details.by_name
     )
     whole = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…\n(cut; sha256 {digest}; all of it: {page})"
-    message = "\n".join(
-        [f"The agent asks to use {tool} with:\n{whole}", *_secrets(pending), *_explained(details.explanation)]
-    )
+    message = "\n".join([f"The agent asks to use {tool} with:\n{whole}", *secrets, *_explained(details.explanation)])
     rejected = Answer(send=lambda chats: chats.reject(pending.id, "rejected by the person"), decision="rejected")
     approved = Answer(send=lambda chats: chats.invoke(pending.id), decision="approved")
 
@@ -218,11 +217,11 @@ def _described(tool: str, details: ApprovalDetails, always: Mapping[str, AlwaysA
     return {"description": " ".join(lines)} if lines else {}
 
 
-def _secrets(pending: Approval) -> list[str]:
-    if not pending.secrets:
+def _secrets(told: SecretSend | None) -> list[str]:
+    if told is None or not told.secrets:
         return []
-    names = clean(", ".join(pending.secrets), 300)
-    return [f"It sends your secrets {names} to {clean(pending.secrets_host, 200) or 'a place that is not told'}."]
+    names = clean(", ".join(told.secrets), 300)
+    return [f"It sends your secrets {names} to {clean(told.host, 200) or 'a place that is not told'}."]
 
 
 def _explained(told: ToolExplanation | None) -> list[str]:
