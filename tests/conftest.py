@@ -27,7 +27,7 @@ from mcp.server import MCPServer
 from mcp.shared.memory import create_client_server_memory_streams
 
 from inferencesh_mcp.app import build
-from inferencesh_mcp.sandbox import Sandbox, TurnedClock, serving
+from inferencesh_mcp.sandbox import Facts, Sandbox, TurnedClock, serving
 from inferencesh_mcp.sandbox.serving import Guest
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.stdio import speak
@@ -107,8 +107,14 @@ class Upstream:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    sandbox = Sandbox()
+def facts() -> Facts:
+    """The newest platform; a test that is about an older one is parametrized with its own."""
+    return Facts()
+
+
+@pytest.fixture
+async def upstream(facts: Facts) -> AsyncIterator[Upstream]:
+    sandbox = Sandbox(facts=facts)
     async with serving(sandbox) as url:
         yield Upstream(sandbox, url)
 

@@ -12,6 +12,7 @@ from mcp.server.mcpserver import Context
 from inferencesh_mcp.api import Api
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
+from inferencesh_mcp.flows.approval_details import DetailsMemory
 from inferencesh_mcp.flows.remembering import Remembered
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Shared:
     group: TaskGroup
     """For work that outlives the request that began it; it ends with the server."""
     decided_elsewhere: Remembered[str] = field(default_factory=lambda: Remembered[str](4_096))
-    """Principals whose key the platform lets decide nothing: they are sent to the page at once."""
+    """Callers whose key the platform lets answer nothing of a kind: they are sent to the page at once."""
+    approval_details: DetailsMemory = field(default_factory=DetailsMemory)
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Of threads that make pictures smaller: each takes the memory of all its pixels, and stdin and stdout need one too."""
     hands_over: bool = False

@@ -253,7 +253,7 @@ async def test_tool_calls_are_answered_and_decided(api, script):
     await chats.tool_result("t1", WidgetAnswer(action=WidgetAction(type="ok")))
     await chats.invoke("t1")
     await chats.reject("t1", "too dear")
-    await chats.always_allow("c1", "t1", "img")
+    await chats.always_allow("c1", "t1", tool_name="img")
     await chats.resolve_interrupt("i1", "deny")
 
     assert [

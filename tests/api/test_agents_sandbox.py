@@ -188,14 +188,15 @@ async def test_an_approval_is_decided(api, decide, said):
         elif decide == "reject":
             await api.chats.reject(waiting.id, "too dear")
         else:
-            await api.chats.always_allow(waiting.chat_id, waiting.id, waiting.tool_name)
+            offered = (await api.chats.always_allow_options(waiting.chat_id, waiting.id)).options
+            (every_use,) = [one.key for one in offered if one.scope == "tool"]
+            await api.chats.always_allow(waiting.chat_id, waiting.id, option=every_use)
 
     told, text = await talk(api, request("Draw a lake", "sandbox/approver"), answer)
 
     assert said in text
     assert [("draw", "Draw a lake")] == [(one.tool_name, one.arguments["prompt"]) for one in seen]
     if decide == "always":
-        assert ("draw",) == told[-1].agent_data.always_allowed_tools
         _, more = await talk(api, request("Draw a wood", "sandbox/approver", chat_id=told[-1].id))
         assert "Here is the picture" in more
 
@@ -211,7 +212,7 @@ async def test_a_mere_key_decides_nothing(sandbox):
         for decision in (
             api.chats.invoke(waiting.id),
             api.chats.reject(waiting.id),
-            api.chats.always_allow(sent.chat_id, waiting.id, "draw"),
+            api.chats.always_allow(sent.chat_id, waiting.id, option="tool:any"),
         ):
             with pytest.raises(errors.Forbidden) as caught:
                 await decision

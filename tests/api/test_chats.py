@@ -89,13 +89,12 @@ def test_a_chat_keeps_what_the_agent_keeps():
         agent_data={
             "plan_steps": [{"index": 1, "title": "t", "status": "in_progress"}],
             "memory": '{"k":"v"}',
-            "always_allowed_tools": ["x"],
         },
         output={"a": 1},
     )
 
-    assert ("t", "in_progress", {"k": "v"}, ("x",), {"a": 1}) == (
-        chat.agent_data.plan_steps[0].title, chat.agent_data.plan_steps[0].status, chat.agent_data.memory, chat.agent_data.always_allowed_tools, chat.output)  # fmt: skip
+    assert ("t", "in_progress", {"k": "v"}, {"a": 1}) == (
+        chat.agent_data.plan_steps[0].title, chat.agent_data.plan_steps[0].status, chat.agent_data.memory, chat.output)  # fmt: skip
 
 
 BUSYNESS = [

@@ -12,7 +12,7 @@ from mcp_types import ElicitRequestFormParams, ElicitResult
 from tests.calls import told
 from tests.conftest import Connect, Upstream, Way
 from tests.conversations.legs import HERE, over
-from tests.tools.test_chats import asking, chat, said
+from tests.tools.test_chats import PERSON, asking, chat, said
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +79,7 @@ async def test_its_fields_are_asked_of_the_person(
 async def test_where_nobody_can_be_asked_it_is_told_with_its_fields_and_filled_in_once(
     connect: Connect, upstream: Upstream, spelling: str
 ) -> None:
-    async with connect() as client:
+    async with connect(INFERENCE_API_KEY=PERSON) as client:
         first = told(await chat(client, f"Show me a {spelling}", agent="sandbox/desk"))
         (form,) = first["pending"]
         where = {"chat_id": first["chat_id"], "invocation_id": form["id"]}
@@ -102,7 +102,7 @@ async def test_where_nobody_can_be_asked_it_is_told_with_its_fields_and_filled_i
 @over(*HERE)
 async def test_its_other_actions_can_be_chosen_and_a_wrong_one_is_refused(connect: Connect, upstream: Upstream) -> None:
     """What the form does not have sends nothing, and the answer names what it has."""
-    async with connect() as client:
+    async with connect(INFERENCE_API_KEY=PERSON) as client:
         first = told(await chat(client, "Show me a form", agent="sandbox/desk"))
         where = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
         wrong = await client.call_tool("chat_respond", {**where, "action": "explode"})

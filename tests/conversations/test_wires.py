@@ -28,12 +28,13 @@ WIRES = [Way(transport, era) for transport in ("stdio", "http") for era in ("202
 RUN = "/agents/run"
 # Amid the answer, since a stream begins with what was said before.
 STREAM = [
-    RstAfter(lines=6),  # X-6
-    FinAfter(lines=9, cut=True),  # X-7
-    Garble(form="truncated", at=12),  # X-8
-    Garble(form="giant", at=14),  # X-9
-    Garble(form="text", at=16, text=line("agent_runs", "state", state="dreaming")),  # X-10
-    Garble(form="stale", at=18),  # X-11
+    # Each in its own turn: a stream begins with three lines for each turn before it, and two for the chat.
+    RstAfter(lines=7),  # X-6
+    FinAfter(lines=12, cut=True),  # X-7
+    Garble(form="truncated", at=15),  # X-8
+    Garble(form="giant", at=18),  # X-9
+    Garble(form="text", at=21, text=line("agent_runs", "state", state="dreaming")),  # X-10
+    Garble(form="stale", at=24),  # X-11
 ]
 
 

@@ -58,7 +58,20 @@ class Talker:
         return lines
 
     async def chat(self, chat: str) -> Json:
-        return (await self.me.get(f"/chats/{chat}")).json()
+        """The chat with its messages, which have pages of their own; those that only tell of an event are kept apart."""
+        told = (await self.me.get(f"/chats/{chat}")).json()
+        newest_first: list[Json] = []
+        cursor, more = "", True
+        while more:
+            page = (await self.me.get(f"/chats/{chat}/messages?limit=100&cursor={cursor}")).json()
+            newest_first += page["items"]
+            cursor, more = page["next_cursor"], page["has_next"]
+        messages = newest_first[::-1]
+        return {
+            **told,
+            "chat_messages": [one for one in messages if one["role"] != "event"],
+            "events": [one["content"][0] for one in messages if one["role"] == "event"],
+        }
 
     async def turn(
         self, text: str, agent: str | Json = "sandbox/assistant", chat: str | None = None, **more: Any

@@ -8,11 +8,12 @@ import httpx2
 import pytest
 from jsonschema import validate
 
+from inferencesh_mcp.sandbox import Facts
 from inferencesh_mcp.sandbox.agents.kinds import Tool
 from inferencesh_mcp.sandbox.faults import EndAtOnce
 from inferencesh_mcp.sandbox.fitting import asks_for, fitted
 from inferencesh_mcp.sandbox.turns import split
-from tests.sandbox.talking import WEATHER, Talker, ad_hoc, said, tools
+from tests.sandbox.talking import WEATHER, Talker, ad_hoc, idle, said, tools, waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -149,12 +150,55 @@ async def test_the_approver_obeys_a_rejection_and_its_reason(talk, person, sandb
     assert sandbox.ledger.starts == ()
 
 
-async def test_always_allowed_is_not_asked_again_in_this_chat(talk, person, sandbox):
+@pytest.mark.parametrize(("scope", "next_one"), [("exact", "awaiting_approval"), ("tool", "completed")])
+async def test_what_is_always_allowed_is_what_its_option_says(talk, person, sandbox, scope, next_one):
     chat, tool = await talk.blocked("a lake", "sandbox/approver")
     path = f"/chats/{chat}/tools/{tool['id']}/always-allow"
+    offered = (await talk.me.get(f"{path}/options")).json()
+    (key,) = [one["key"] for one in offered["options"] if one["scope"] == scope]
 
-    assert (await person.me.post(path, {"tool_name": "other"})).status_code == 400
-    assert (await person.me.post(path, {"tool_name": "draw"})).status_code == 200
+    assert (await talk.me.post(path, {"option": key})).status_code == 403
+    assert (await person.me.post(path, {"option": "exact:gone"})).status_code == 409
+    assert (await person.me.post(path, {"option": key})).json()["option"]["key"] == key
+    assert (await talk.me.get(f"{path}/options")).status_code == 409
+    await talk.lines(chat)
+    await talk.send("a lake", "sandbox/approver", chat)
+    await talk.lines(chat)
+    await talk.send("a wood", "sandbox/approver", chat)
+    await talk.lines(chat, lambda line: idle(line) or waiting(line))
+    same, other = tools(await talk.chat(chat))[1:]
+
+    assert offered["default"].startswith("exact")
+    assert (same["status"], other["status"]) == ("completed", next_one)
+    assert [(one.decision, one.option) for one in sandbox.ledger.decisions] == [("always_allow", key)]
+
+
+async def test_no_option_allows_what_the_callers_side_carries_out(talk):
+    chat, tool = await talk.blocked("weather in Rome", ad_hoc(WEATHER | {"require_approval": True}))
+
+    offered = (await talk.me.get(f"/chats/{chat}/tools/{tool['id']}/always-allow/options")).json()
+
+    assert (offered["options"], bool(offered["unavailable"])) == ([], True)
+
+
+async def test_a_call_that_waits_for_approval_is_explained(talk):
+    chat, tool = await talk.blocked("a lake", "sandbox/approver")
+
+    told = (await talk.me.post(f"/chats/{chat}/tools/{tool['id']}/explain")).json()
+
+    assert told["risk_level"] == "low"
+    assert "draw" in told["explanation"]
+
+
+@pytest.mark.parametrize("facts", [Facts(always_allow_options=False, explanations=False)])
+async def test_an_older_platform_takes_a_tools_name_and_offers_no_options(talk, person):
+    chat, tool = await talk.blocked("a lake", "sandbox/approver")
+    path = f"/chats/{chat}/tools/{tool['id']}"
+
+    assert (await talk.me.get(f"{path}/always-allow/options")).status_code == 404
+    assert (await talk.me.post(f"{path}/explain")).status_code == 404
+    assert (await person.me.post(f"{path}/always-allow", {"tool_name": "other"})).status_code == 400
+    assert (await person.me.post(f"{path}/always-allow", {"tool_name": "draw"})).status_code == 200
     await talk.lines(chat)
     again = await talk.turn("another lake", "sandbox/approver", chat)
     _, elsewhere = await talk.blocked("a lake", "sandbox/approver")
@@ -162,7 +206,54 @@ async def test_always_allowed_is_not_asked_again_in_this_chat(talk, person, sand
     assert [tool["status"] for tool in tools(again)] == ["completed", "completed"]
     assert again["agent_data"]["always_allowed_tools"] == ["draw"]
     assert elsewhere["status"] == "awaiting_approval"
-    assert [one.decision for one in sandbox.ledger.decisions] == ["always_allow"]
+
+
+@pytest.mark.parametrize("facts", [Facts(), Facts(mcp_data_as_text=True)], ids=["object", "text"])
+async def test_an_mcp_server_asks_in_two_rounds_and_is_answered(talk, person, sandbox, facts):
+    chat, tool = await talk.blocked("book a meal", "sandbox/desk")
+    path = f"/tools/{tool['id']}"
+    data = json.loads(tool["data"]) if facts.mcp_data_as_text else tool["data"]
+    first = json.dumps({"table": {"action": "accept", "content": {"people": 2}}})
+    second = json.dumps({"consent": {"action": "decline"}})
+
+    refused = [
+        await talk.me.post(path, {"result": first}),
+        await person.me.post(path, {"result": second}),
+        await person.me.post(path, {"result": json.dumps({"table": {"action": "perhaps"}})}),
+    ]
+    assert [one.status_code for one in refused] == [403, 400, 400]
+    assert (await person.me.post(path, {"result": first})).status_code == 200
+    await talk.lines(chat, lambda line: waiting(line) and '"consent"' in json.dumps(line).replace("\\", ""))
+    assert (await person.me.post(path, {"result": second})).status_code == 200
+    await talk.lines(chat)
+
+    assert (tool["type"], tool["status"], data["input_required"], data["round"]) == ("mcp", "awaiting_input", True, 1)
+    assert data["input_requests"]["table"]["method"] == "elicitation/create"
+    assert [json.loads(one.result) for one in sandbox.ledger.results] == [json.loads(first), json.loads(second)]
+    assert "decline" in said(await talk.chat(chat))[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("talk until you are cut off", "output_limit"), ("say nothing", "no_reply")]
+)
+async def test_how_a_run_ended_stands_in_an_event(talk, text, reason):
+    (event,) = (await talk.turn(text))["events"]
+
+    assert (event["event"]["type"], event["event"]["run"]["reason"]) == ("run_ended", reason)
+
+
+@pytest.mark.parametrize("facts", [Facts(messages_preloaded=True, run_end_events=False, errors_in_messages=True)])
+async def test_an_older_platform_tells_all_with_the_chat(talk):
+    chat = await talk.turn("try", "sandbox/failing")
+    told = (await talk.me.get(f"/chats/{chat['id']}")).json()
+
+    assert [message["role"] for message in told["chat_messages"]] == ["user", "assistant"]
+    assert "the agent failed" in told["chat_messages"][-1]["content"][-1]["error"]
+
+
+@pytest.mark.parametrize("facts", [Facts(ended_run_kept=False)])
+async def test_a_platform_may_tell_no_run_once_it_has_ended(talk):
+    assert (await talk.turn("hello"))["active_run"] is None
 
 
 @pytest.mark.parametrize(("decision", "status"), [("allow", "completed"), ("deny", "cancelled")])
@@ -231,21 +322,23 @@ FILLED = {"action": {"type": "submit"}, "form_data": {"name": "Ada", "count": 3}
     ("text", "field", "value"),
     [("show a form", "type", "ui"), ("show a surface", "surfaceId", "order"), ("show a page", "type", "html")],
 )
-async def test_the_desk_shows_a_form_and_takes_what_is_filled_in(talk, sandbox, text, field, value):
+async def test_the_desk_shows_a_form_and_takes_what_is_filled_in(talk, person, sandbox, text, field, value):
     chat, tool = await talk.blocked(text, "sandbox/desk")
     told = await talk.chat(chat)
 
     assert (tool["type"], tool["widget"][field]) == ("internal", value)
     assert (told["status"], told["active_run"]["interrupt_reason"]) == ("awaiting_input", "widget")
-    assert (await talk.me.post(f"/tools/{tool['id']}", {"result": "yes"})).status_code == 400
+    assert (await talk.me.post(f"/tools/{tool['id']}", {"result": json.dumps(FILLED)})).status_code == 403
+    assert (await person.me.post(f"/tools/{tool['id']}", {"result": "yes"})).status_code == 400
 
-    assert (await talk.me.post(f"/tools/{tool['id']}", {"result": json.dumps(FILLED)})).status_code == 200
+    assert (await person.me.post(f"/tools/{tool['id']}", {"result": json.dumps(FILLED)})).status_code == 200
     await talk.lines(chat)
 
     assert said(await talk.chat(chat))[-1] == "You chose submit with count = 3, name = Ada."
     assert [json.loads(one.result) for one in sandbox.ledger.results] == [FILLED]
 
 
+@pytest.mark.parametrize("facts", [Facts(keys_answer_questions=True)])
 async def test_a_widget_takes_its_action_bare_too(talk):
     chat, tool = await talk.blocked("a form", "sandbox/desk")
 
@@ -316,7 +409,8 @@ async def test_a_turn_that_fails_says_why_and_the_chat_goes_on(talk, agent, erro
     assert chat["active_run"]["state"] == "failed"
     assert error in chat["active_run"]["error"]
     assert chat["chat_messages"][-1]["status"] == "failed"
-    assert error in chat["chat_messages"][-1]["content"][-1]["error"]
+    assert (chat["events"][0]["event"]["type"], error in chat["events"][0]["text"]) == ("run_failed", True)
+    assert again["events"][1]["event"]["run"]["state"] == "completed"
     assert again["active_run"]["state"] == "completed"
 
 

@@ -157,14 +157,14 @@ async def test_a_person_approves(way: Way, environ: dict[str, str], upstream: Up
 
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
 async def test_always_is_offered_only_by_the_operator(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
-    """Then it counts for the rest of the chat: the next call of that tool asks nobody."""
+    """Then it counts for the rest of the chat, as the platform's option says: the next call of that tool asks nobody."""
     offered: list[list[str]] = []
 
     async def always(params: ElicitRequestFormParams) -> ElicitResult:
         schema: Any = params.requested_schema
         offered.append(schema["properties"]["decision"]["enum"])
         await anyio.sleep(0.4)
-        return ElicitResult(action="accept", content={"decision": "always allow in this chat"})
+        return ElicitResult(action="accept", content={"decision": schema["properties"]["decision"]["enum"][-1]})
 
     async with asking(way, environ, always) as client:
         await chat(client, "Draw a cat", agent="sandbox/approver")
@@ -172,10 +172,13 @@ async def test_always_is_offered_only_by_the_operator(way: Way, environ: dict[st
         first = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
         second = told(await chat(client, "Draw a dog", agent="sandbox/approver", chat_id=first["chat_id"]))
 
-    assert [["approve", "reject"], ["approve", "reject", "always allow in this chat"]] == offered
+    always_allow = ["always allow: draw with exactly these inputs", "always allow: every use of draw"]
+    assert [["approve", "reject"], ["approve", "reject", *always_allow]] == offered
     assert ("answered", "answered") == (first["status"], second["status"])
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/chats/*/tools/*/always-allow"))
-    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/reject")), "what was not offered is no approval"
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/reject")), (
+        "reject is the last that is offered without"
+    )
 
 
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)

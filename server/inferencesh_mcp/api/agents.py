@@ -11,7 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inferencesh_mcp.api.answers import outcome_unknown
 from inferencesh_mcp.api.attending import attend, chat_path, read_chat
-from inferencesh_mcp.api.chats import Agent, AgentVersion, Chat, ChatMessage, ChatStatus, Interrupt, Sent
+from inferencesh_mcp.api.chats import (
+    Agent,
+    AgentVersion,
+    AlwaysAllowOptions,
+    Chat,
+    ChatMessage,
+    ChatStatus,
+    Interrupt,
+    Sent,
+    ToolExplanation,
+)
 from inferencesh_mcp.api.following import Pace
 from inferencesh_mcp.api.models import PAGE_LIMIT, File, One, Page, Wire, parsed, version_in
 from inferencesh_mcp.api.refs import AgentRef, segment
@@ -219,7 +229,7 @@ class Chats:
     async def tool_result(
         self, invocation_id: str, result: str | WidgetAnswer, attachments: Sequence[FileRef] = ()
     ) -> None:
-        """Answer a client tool with text, or a widget with what was done with it."""
+        """Answer a client tool with text, a widget with what was done with it, MCP input with `input_result`."""
         body: dict[str, Any] = {"result": result if isinstance(result, str) else _packed(result)}
         if attachments:
             body["attachments"] = [one.model_dump(exclude_none=True) for one in attachments]
@@ -233,10 +243,24 @@ class Chats:
         """Refuse a call of a tool; the agent is told why."""
         await self._sender.post(Operation.ANSWER, f"{_tool_path(invocation_id)}/reject", {"reason": reason})
 
-    async def always_allow(self, chat_id: str, invocation_id: str, tool_name: str) -> None:
-        """Approve a call of a tool, and every further call of that tool in this chat."""
+    async def always_allow_options(self, chat_id: str, invocation_id: str) -> AlwaysAllowOptions:
+        """What may be allowed for the rest of the chat. Older servers have no such call (404)."""
+        path = f"{chat_path(chat_id)}{_tool_path(invocation_id)}/always-allow/options"
+        return parsed(AlwaysAllowOptions, await self._sender.get(path))
+
+    async def always_allow(self, chat_id: str, invocation_id: str, *, option: str = "", tool_name: str = "") -> None:
+        """Approve a call of a tool, and further calls as the option says; by the tool's name on servers without options.
+
+        Raises:
+            Conflict: it was decided already, or the option is no longer one.
+        """
         path = f"{chat_path(chat_id)}{_tool_path(invocation_id)}/always-allow"
-        await self._sender.post(Operation.ANSWER, path, {"tool_name": tool_name})
+        await self._sender.post(Operation.ANSWER, path, {"option": option} if option else {"tool_name": tool_name})
+
+    async def explain(self, chat_id: str, invocation_id: str) -> ToolExplanation:
+        """What a call that waits for approval does, in plain words; the server makes that once and keeps it."""
+        path = f"{chat_path(chat_id)}{_tool_path(invocation_id)}/explain"
+        return parsed(ToolExplanation, await self._sender.post(Operation.ANSWER, path))
 
     async def resolve_interrupt(self, interrupt_id: str, decision: Literal["allow", "deny"]) -> None:
         """Decide about something that a run waits for."""

@@ -169,6 +169,35 @@ class ToolInvocation(Wire):
         return data
 
 
+class RunEvent(Wire):
+    """How a run ended."""
+
+    run_id: Text = ""
+    state: Word = ""
+    reason: Word = ""
+
+
+class ChatEvent(Wire):
+    """Something that happened to a chat, beside what was said."""
+
+    type: Word = ""
+    run: One[RunEvent] = None
+    """Only of `run_failed` and `run_ended`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunEnd:
+    """How a run ended, as its event tells."""
+
+    run_id: str
+    state: str
+    """As in `AgentRun.state`; empty where the event does not say."""
+    reason: str
+    """`output_limit`, `no_reply`, empty, or a word that this version does not know."""
+    text: str
+    """Why, in the platform's words; of a run that failed, its error."""
+
+
 class ContentPart(Wire):
     """One part of a message. What a part of this type says is in the field of its name; unknown types say their name."""
 
@@ -178,7 +207,7 @@ class ContentPart(Wire):
     file: Uri = ""
     error: Text = ""
     tool_calls: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_parts)] = ()
-    event: Object = {}
+    event: One[ChatEvent] = None
 
     @property
     def shown(self) -> str:
@@ -230,6 +259,21 @@ class ChatMessage(Wire):
     def errors(self) -> tuple[str, ...]:
         """What its parts say went wrong."""
         return tuple(part.error for part in self.content if part.error)
+
+    @property
+    def run_end(self) -> RunEnd | None:
+        """How a run ended, where this message is about that."""
+        for part in self.content:
+            event = part.event
+            if event is not None and event.type in {"run_failed", "run_ended"}:
+                run = event.run or RunEvent()
+                return RunEnd(
+                    run_id=run.run_id or self.agent_run_id,
+                    state=run.state or ("failed" if event.type == "run_failed" else ""),
+                    reason=run.reason,
+                    text=part.text or part.error,
+                )
+        return None
 
     def _newest(self, kind: str, streamed: str) -> str:
         written = "\n\n".join(part.text for part in self.content if part.type == kind and part.text)
@@ -309,7 +353,6 @@ class ChatData(Wire):
 
     plan_steps: Many[PlanStep] = ()
     memory: PackedObject = {}
-    always_allowed_tools: Words = ()
 
 
 class Chat(Wire):
@@ -355,6 +398,41 @@ class Chat(Wire):
         if is_object(data) and not isinstance(data.get("agent_data"), dict | ChatData | None):
             return {name: value for name, value in data.items() if name != "agent_data"}
         return data
+
+
+class SecretSend(Wire):
+    """Which of the person's own secrets a call would send, and where: told of agents that are somebody else's."""
+
+    secrets: Words = ()
+    """Their names."""
+    host: Text = ""
+
+
+class AlwaysAllowOption(Wire):
+    """One thing that a person may allow for the rest of a chat."""
+
+    key: Text = ""
+    scope: Word = ""
+    """`exact`, `prefix`, `folder`, `remote` or `tool`: how far it goes."""
+    label: Text = ""
+    description: Text = ""
+
+
+class AlwaysAllowOptions(Wire):
+    """What a person may allow about one call that waits for approval, the narrowest first."""
+
+    options: Many[AlwaysAllowOption] = ()
+    unavailable: Text = ""
+    """Why there are none."""
+    secret_send: One[SecretSend] = None
+
+
+class ToolExplanation(Wire):
+    """A model's reading, in plain words, of a call that waits for approval."""
+
+    risk_level: Word = ""
+    explanation: Text = ""
+    risk: Text = ""
 
 
 class ChatStatus(Wire):

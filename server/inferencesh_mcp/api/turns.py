@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.chats import AgentRun, Chat, ChatMessage, Interrupt, Sent, ToolInvocation
+from inferencesh_mcp.api.chats import AgentRun, Chat, ChatMessage, Interrupt, RunEnd, SecretSend, Sent, ToolInvocation
+from inferencesh_mcp.api.mcp_input import InputRequest, input_requests, input_round
+from inferencesh_mcp.api.models import parsed
+from inferencesh_mcp.api.strictjson import is_object
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -71,6 +74,15 @@ class Turn:
         nexts = (place for place, one in enumerate(said) if one.role == "user" and not _is_queued(one))
         return tuple(one for one in said[: next(nexts, None)] if not _is_queued(one))
 
+    def end(self, chat: Chat) -> RunEnd | None:
+        """How this turn's run ended, where an event of the chat tells."""
+        asked = chat.message(self.user_message_id)
+        if asked is None:
+            return None
+        told = (message.run_end for message in reversed(self.messages(chat)))
+        mine = {"", asked.agent_run_id}
+        return next((end for end in told if end and (not asked.agent_run_id or end.run_id in mine)), None)
+
 
 def turn_over(chat: Chat, turn: Turn) -> bool:
     """Whether this turn is over, and not only the one before it."""
@@ -82,7 +94,7 @@ def turn_over(chat: Chat, turn: Turn) -> bool:
     answer = chat.message(turn.assistant_message_id)
     if chat.busy:
         return asked is not None and (answer is None or answer.final) and _is_behind(chat.active_run, turn)
-    return turn.was_busy or (answer is not None and answer.final) or _has_run(chat, turn)
+    return turn.was_busy or (answer is not None and answer.final) or _has_run(chat, turn) or turn.end(chat) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +119,7 @@ class Approval:
     arguments: dict[str, Any]
     unread: str = ""
     """Arguments that could not be read as an object."""
+    secret_send: SecretSend | None = None
     chat_id: str = ""
     expires_at: datetime | None = None
 
@@ -116,6 +129,22 @@ class Form:
     """A widget that waits for a person; answered by `tool_result` with an action and form data."""
 
     invocation: ToolInvocation
+
+    @property
+    def id(self) -> str:
+        """What the answer goes to."""
+        return self.invocation.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class McpInput:
+    """An MCP server that the agent uses asks the person for input; answered by `tool_result` with `input_result`."""
+
+    invocation: ToolInvocation
+    requests: tuple[InputRequest, ...]
+    """All of them are answered together."""
+    round: str
+    """What tells these requests from earlier ones of the same call."""
 
     @property
     def id(self) -> str:
@@ -142,7 +171,12 @@ class Gate:
     meta: dict[str, Any]
 
 
-Pending = ClientTool | Approval | Form | SignIn | Gate
+Pending = ClientTool | Approval | Form | McpInput | SignIn | Gate
+
+
+def mark(waits: Pending) -> str:
+    """What tells one thing that is waited for from every other: an MCP server asks again in the name of the same call."""
+    return f"{waits.id} {waits.round}" if isinstance(waits, McpInput) else waits.id
 
 
 def pending(chat: Chat) -> list[Pending]:
@@ -154,10 +188,10 @@ def pending(chat: Chat) -> list[Pending]:
     for call in calls.values():
         waits = _waiting(call, approvals.get(call.id), chat)
         found += [waits] if waits else []
-    known = {one.id for one in found}
+    known = {one.id for one in found if one.id}
     for interrupt in interrupts:
         waits = _interrupted(interrupt, chat.invocation(interrupt.invocation_id))
-        found += [waits] if waits and waits.id not in known else []
+        found += [waits] if waits and not {waits.id, interrupt.invocation_id} & known else []
     run = chat.active_run
     if run and run.state == "auth_required" and not any(isinstance(one, SignIn) for one in found):
         found.append(SignIn(id="", meta=run.interrupt_meta))
@@ -175,7 +209,12 @@ def _waiting(call: ToolInvocation, interrupt: Interrupt | None, chat: Chat) -> P
     if call.status == "awaiting_input":
         if call.type == "client":
             return ClientTool(invocation=call)
-        return Form(invocation=call) if call.widget else Gate(id=call.id, reason=call.type, meta=call.arguments)
+        if call.widget:
+            return Form(invocation=call)
+        requests = input_requests(call)
+        if requests:
+            return McpInput(invocation=call, requests=requests, round=input_round(call))
+        return Gate(id=call.id, reason=call.type, meta=call.arguments)
     if call.status == "in_progress" and call.type == "client" and chat.busy:
         return ClientTool(invocation=call)
     return None
@@ -189,7 +228,13 @@ def _approval(call: ToolInvocation, interrupt: Interrupt | None, chat: Chat) -> 
         unread=call.function.unread,
         chat_id=(interrupt.chat_id if interrupt else "") or chat.id,
         expires_at=interrupt.expires_at if interrupt else None,
+        secret_send=_secret_send(interrupt),
     )
+
+
+def _secret_send(interrupt: Interrupt | None) -> SecretSend | None:
+    told = interrupt.meta.get("secret_send") if interrupt else None
+    return parsed(SecretSend, told) if is_object(told) else None
 
 
 def _interrupted(interrupt: Interrupt, call: ToolInvocation | None) -> Pending | None:
@@ -215,6 +260,7 @@ def _by_meta(interrupt: Interrupt) -> Pending:
             unread=call.function.unread,
             chat_id=interrupt.chat_id,
             expires_at=interrupt.expires_at,
+            secret_send=_secret_send(interrupt),
         )
     return ClientTool(invocation=call) if interrupt.reason == "client_tool" else Form(invocation=call)
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from inferencesh_mcp.caller import caller
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput
 from inferencesh_mcp.extensions.kinds import Standing, headline
+from inferencesh_mcp.flows.remembering import Remembered
 from inferencesh_mcp.tools.telling import told
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.extensions.sealing import Held
     from inferencesh_mcp.flows import Caller
     from inferencesh_mcp.flows.chatting import Heard
-    from inferencesh_mcp.tools.questioning import Question
+    from inferencesh_mcp.tools.questioning import Question, Reply
 
 REMEMBERED = 4_096  # questions
 
@@ -43,6 +44,7 @@ class ChatTurn:
 
     def __init__(self) -> None:
         self._first_shown: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._plainly: Remembered[tuple[str, str]] = Remembered(REMEMBERED)
 
     async def look(self, ctx: Ctx, held: Held) -> Standing:
         from inferencesh_mcp.flows.chatting import speaking
@@ -61,7 +63,7 @@ class ChatTurn:
             return now
         if status == "stopped":
             return replace(now, status="cancelled", message=headline(answer))
-        asks = self._asks(ctx, who, heard) if status == "waiting" else None
+        asks = await self._asks(ctx, who, heard) if status == "waiting" else None
         if asks:
             return replace(now, status="input_required", message=f"waits for you · chat {heard.chat.id}", asks=asks)
         # Over; or waiting for what cannot be asked here, as the answer says.
@@ -69,24 +71,27 @@ class ChatTurn:
 
     async def answer(self, ctx: Ctx, held: Held, responses: Mapping[str, Any]) -> None:
         from inferencesh_mcp.flows import chatting
-        from inferencesh_mcp.tools.deciding import askable, decided_elsewhere
-        from inferencesh_mcp.tools.questioning import Reply, carried_out
+        from inferencesh_mcp.tools.deciding import askable, decided_elsewhere, details_of
 
         who = caller(ctx)
         heard = await _heard(who, held)
-        for asked in askable(ctx, heard):
-            given = responses.get(_key(asked))
-            if given is None:
+        for found in await askable(ctx, who, heard):
+            asked = self._as_shown(who, found)
+            replies = self._replies(who, asked, heard.chat, responses)
+            if replies is None:
                 continue
-            send = carried_out(asked, Reply(_read(given), self._since_shown(who, asked, heard.chat)))
-            if send is None:
+            given = asked.answered(replies)
+            if given is None:
+                if asked.came_empty(replies):
+                    self._plainly.add((who.principal, asked.id))
                 continue
             try:
-                await chatting.give(who, heard.chat.id, asked.id, send)
-            except Conflict:
-                logger.info("%s was settled elsewhere", asked.id)
+                await chatting.give(who, heard.chat, asked.id, given.send)
+            except Conflict:  # settled elsewhere; or what was chosen is offered no more, and the next look asks anew
+                logger.info("%s was not taken", asked.id)
+                details_of(ctx).forget(who, asked.id)
             except Forbidden as exc:
-                decided_elsewhere(ctx, exc)
+                decided_elsewhere(ctx, exc, heard.waits_for, asked.id)
 
     async def cancel(self, ctx: Ctx, held: Held) -> None:
         who = caller(ctx)
@@ -95,13 +100,14 @@ class ChatTurn:
             with suppress(Conflict):
                 await who.api.chats.stop_chat(heard.chat.id)
 
-    def _asks(self, ctx: Ctx, who: Caller, heard: Heard) -> dict[str, InputRequest]:
+    async def _asks(self, ctx: Ctx, who: Caller, heard: Heard) -> dict[str, InputRequest]:
         """All that the person is asked, each under the key of its question."""
         from inferencesh_mcp.tools.deciding import AT_PAGE, askable, needs_page, page, page_request
 
         asks: dict[str, InputRequest] = {}
-        for asked in askable(ctx, heard):
-            asks[_key(asked)] = asked.request
+        for found in await askable(ctx, who, heard):
+            asked = self._as_shown(who, found)
+            asks |= {_name(asked, key): request for key, request in asked.requests.items()}
             self._first_shown.setdefault((who.principal, _key(asked)), time.monotonic())
         while len(self._first_shown) > REMEMBERED:
             self._first_shown.popitem(last=False)
@@ -110,6 +116,22 @@ class ChatTurn:
             request = page_request(ctx, AT_PAGE, page(ctx, heard.chat.id), name)
             asks |= {name: request} if request else {}
         return asks
+
+    def _as_shown(self, who: Caller, asked: Question) -> Question:
+        """A question as it is put: with nothing to fill in, where this host sent its form empty."""
+        return asked.plain if asked.plain and (who.principal, asked.id) in self._plainly else asked
+
+    def _replies(
+        self, who: Caller, asked: Question, chat: Chat, responses: Mapping[str, Any]
+    ) -> Mapping[str, Reply] | None:
+        """What came back on all requests of a question; None where nothing did."""
+        from inferencesh_mcp.tools.questioning import Reply
+
+        told = {key: responses.get(_name(asked, key)) for key in asked.requests}
+        if all(one is None for one in told.values()):
+            return None
+        seconds = self._since_shown(who, asked, chat)
+        return {key: Reply(None if one is None else _read(one), seconds) for key, one in told.items()}
 
     def _since_shown(self, who: Caller, asked: Question, chat: Chat) -> float:
         """How long the person had for an answer.
@@ -138,6 +160,11 @@ async def _heard(who: Caller, held: Held) -> Heard:
 
 def _key(asked: Question) -> str:
     return f"{asked.id}.{asked.digest[:32]}"
+
+
+def _name(asked: Question, key: str) -> str:
+    """What one request of a question is called; a question of one is called by itself."""
+    return _key(asked) if len(asked.requests) == 1 else f"{_key(asked)}.{key}"
 
 
 def _read(given: Any) -> ElicitResult:

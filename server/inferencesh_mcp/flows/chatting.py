@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import logging
 import math
+import mimetypes
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import anyio
 
+from inferencesh_mcp.api.addresses import path_of
 from inferencesh_mcp.api.agents import AgentRunRequest, Chats, MessageInput
 from inferencesh_mcp.api.chats import Chat, ChatMessage, Sent
 from inferencesh_mcp.api.models import File
-from inferencesh_mcp.api.turns import ClientTool, Pending, Turn, pending, turn_over
+from inferencesh_mcp.api.turns import ClientTool, Pending, Turn, mark, pending, turn_over
 from inferencesh_mcp.errors import InferenceError, OutcomeUnknown
 from inferencesh_mcp.flows import Speaking
 from inferencesh_mcp.flows.leaving import leave_chat
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller, Report
 
 LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds between the looks for a message whose reply was lost
+LONGEST_NAME = 200  # characters of a file's name that an address gives; more is no name that anybody gave
 TAIL = 120  # characters of a growing answer that are told on the way
 
 logger = logging.getLogger(__name__)
@@ -49,6 +53,19 @@ class Message:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What came of a question that this call put to somebody."""
+
+    id: str
+    """The invocation's."""
+    about: str
+    """The tool, or what asked."""
+    decision: str
+    """`approved`, `rejected`, `always allowed …`, `answered`, or `not decided`."""
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Heard:
     """How a call ended: the turn is over, waits for somebody, or goes on without the call."""
 
@@ -56,7 +73,9 @@ class Heard:
     turn: Turn
     seconds: float = 0.0
     given: frozenset[str] = frozenset()
-    """What the chat waited for and was given by this call: it waits for that no more, also where nothing was heard since."""
+    """Marks of what the chat waited for and was given by this call: it waits for that no more, also where nothing was
+    heard since."""
+    decisions: tuple[Decision, ...] = ()
 
     @property
     def over(self) -> bool:
@@ -64,7 +83,7 @@ class Heard:
 
     @property
     def waits_for(self) -> list[Pending]:
-        return [] if self.over else [one for one in pending(self.chat) if one.id not in self.given]
+        return [] if self.over else [one for one in pending(self.chat) if mark(one) not in self.given]
 
     @property
     def said(self) -> tuple[ChatMessage, ...]:
@@ -116,7 +135,7 @@ async def listen(caller: Caller, chat_id: str, report: Report, *, seconds: float
     if seconds <= 0 or heard.over or any(isinstance(one, ClientTool) for one in heard.waits_for):
         return heard
     async with _states(caller, chat) as states:
-        return await _followed(caller, heard, states, report, end, known={one.id for one in heard.waits_for})
+        return await _followed(caller, heard, states, report, end, known={mark(one) for one in heard.waits_for})
 
 
 async def respond(
@@ -131,16 +150,17 @@ async def respond(
         Forbidden: the platform takes this decision only from the person's own sign-in (`requires_sign_in`).
     """
     end = time.monotonic() + seconds
+    given = _marks(chat, invocation_id)
     try:
         async with _states(caller, chat) as states:
             try:
-                await give(caller, chat.id, invocation_id, send)
+                await give(caller, chat, invocation_id, send)
             except anyio.get_cancelled_exc_class():
                 await leave_chat(caller, chat.id)
                 raise
-            heard = Heard(chat=chat, turn=Turn.under_way(chat), given=frozenset({invocation_id}))
+            heard = Heard(chat=chat, turn=Turn.under_way(chat), given=given)
             async with _heeded(caller, chat.id):
-                return await _followed(caller, heard, states, report, end, known={invocation_id})
+                return await _followed(caller, heard, states, report, end, known=given)
     except InferenceError as exc:
         # The message before it was taken: whatever failed, the way on is to read the chat, and not to say it again.
         exc.retry_safe = False
@@ -148,20 +168,25 @@ async def respond(
         raise
 
 
-async def give(caller: Caller, chat_id: str, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
-    """Send an answer; where the reply was lost, the chat tells whether it is waited for still. Never sent again (O-7)."""
+async def give(caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
+    """Send an answer to what `chat` waits for; where the reply was lost, the chat as it is now tells whether it is waited
+    for still. Never sent again (O-7)."""
     try:
         await send(caller.api.chats)
     except InferenceError as lost:
         if lost.outcome != "unknown":
             raise
         try:
-            waits = pending(await caller.api.chats.chat(chat_id))
+            waits = _marks(await caller.api.chats.chat(chat.id), invocation_id)
         except InferenceError:
             raise lost from None
-        if any(one.id == invocation_id for one in waits):
+        if waits & _marks(chat, invocation_id):
             raise
         logger.warning("the reply to an answer was lost, and it is not waited for any more")
+
+
+def _marks(chat: Chat, invocation_id: str) -> frozenset[str]:
+    return frozenset(mark(one) for one in pending(chat) if one.id == invocation_id)
 
 
 class _heeded:  # noqa: N801 - it is used as a function
@@ -205,7 +230,7 @@ async def _followed(
         async for state in states:
             chat, turn = state, turn.seeing(state)
             report(speaking(chat, turn))
-            if turn_over(chat, turn) or any(one.id not in known for one in pending(chat)):
+            if turn_over(chat, turn) or any(mark(one) not in known for one in pending(chat)):
                 break
     return replace(heard, chat=chat, turn=turn, seconds=time.monotonic() - began)
 
@@ -231,7 +256,14 @@ async def _files(caller: Caller, references: Sequence[str], report: Report) -> l
 
 async def _file(caller: Caller, reference: str, report: Report) -> File:
     """A file for a message: uploaded, or taken as it is where the platform can read its address."""
-    return File(uri=reference) if is_remote(reference) else await store(caller, reference, report)
+    return _elsewhere(reference) if is_remote(reference) else await store(caller, reference, report)
+
+
+def _elsewhere(address: str) -> File:
+    """A file at an address: its name and its type are what the address says, since nobody here has read it."""
+    name = unquote(path_of(address)).rpartition("/")[2]
+    shown = "".join(filter(str.isprintable, name))[-LONGEST_NAME:]  # its end tells what it is
+    return File(uri=address, filename=shown, content_type=mimetypes.guess_type(name)[0] or "")
 
 
 async def _sent(caller: Caller, request: AgentRunRequest, before: Chat | None) -> Sent:

@@ -19,6 +19,7 @@ from inferencesh_mcp.sandbox.files import Store
 from inferencesh_mcp.sandbox.ledger import Ledger
 from inferencesh_mcp.sandbox.routes.account import account
 from inferencesh_mcp.sandbox.routes.agents import agents
+from inferencesh_mcp.sandbox.routes.approvals import approvals
 from inferencesh_mcp.sandbox.routes.apps import apps
 from inferencesh_mcp.sandbox.routes.chats import chats
 from inferencesh_mcp.sandbox.routes.files import files
@@ -42,12 +43,13 @@ if TYPE_CHECKING:
 class Sandbox:
     """A small inference.sh: apps that do visible work, tasks, streams, files, sessions, agents, chats, all in memory."""
 
-    def __init__(self, clock: Clock | None = None, faults: Faults | None = None, facts: Facts | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, faults: Faults | None = None, *, facts: Facts | None = None) -> None:
         self.clock = clock or Clock()
         self.facts = facts or NEWEST
         self.faults = faults or Faults()
+        self.facts = facts or Facts()
         self.ledger = Ledger()
-        self.tenants = Tenants()
+        self.tenants = Tenants(self.facts)
         self.store = Store(self.clock)
         self._workers = Workers(self.clock, self.store)
         self.app = Door(self._asgi(), facts=self.facts, faults=self.faults, ledger=self.ledger, clock=self.clock)
@@ -63,7 +65,7 @@ class Sandbox:
             workers=self._workers,
             conversations=Conversations(self.store, self.ledger, self._workers),
         )
-        nouns = (runs, apps, tasks, files, sessions, agents, messages, chats, tools, account)
+        nouns = (runs, apps, tasks, files, sessions, agents, messages, chats, tools, approvals, account)
         return Starlette(
             routes=[route for noun in nouns for route in noun(room)],
             middleware=[_FOR_BROWSERS],

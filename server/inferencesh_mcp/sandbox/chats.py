@@ -71,7 +71,8 @@ class Chat:
     children: list[Chat] = field(default_factory=list["Chat"])
     plan_steps: list[Json] = field(default_factory=list["Json"])
     memory: dict[str, str] = field(default_factory=dict[str, str])
-    always_allowed: list[str] = field(default_factory=list[str])
+    rules: list[Json] = field(default_factory=list["Json"])
+    """What the person always allows in this chat, as PolicyRuleDTOs."""
     says_awaiting: bool = False
     """Whether this chat says that it awaits input while a client tool waits; a fault sets it."""
 
@@ -194,14 +195,32 @@ class Chat:
         last = {"completed": "ready", "failed": "failed"}.get(state, "cancelled")
         for message in self.messages:
             if message.run_id == run.id and message.status not in FINAL:
-                message.error = error or ""
+                message.error = (error or "") if self.owner.facts.errors_in_messages else ""
                 self.settle(message, last)
         run.state, run.error, run.output = state, error, self.output if state == "completed" else None
+        if self.owner.facts.run_end_events:
+            self._tell_end(run)
         # With the next message waiting, the chat is not said to be idle: the SDK that waits for its answer would leave.
         if self.queue:
             self.tell_run(run)
         else:
             self.reflect()
+
+    def _tell_end(self, run: Run) -> None:
+        """Say in a message of its own how a run ended, and why."""
+        failed = run.state == "failed"
+        ended = {"run_id": run.id, "state": run.state, "duration_ms": 1}
+        event = {"type": "run_failed" if failed else "run_ended", "run": ended}
+        if run.end_reason and not failed:
+            ended["reason"] = run.end_reason
+        message = self.add("event", "ready", run)
+        message.parts = [{"type": "event", "text": run.error or "", "event": event}]
+        self.tell_message(message)
+
+    def always_allows(self, invocation: Invocation) -> bool:
+        """Whether a rule of this chat allows a call."""
+        mine = (invocation.tool.name, invocation.exactly)
+        return any(rule["selector"] == mine[0] and rule["specifier"] in {"", mine[1]} for rule in self.rules)
 
     @property
     def pending_interrupts(self) -> list[Interrupt]:
@@ -280,7 +299,7 @@ class Chat:
         return [*lines, {"event": "chats", "data": self.told()}]
 
     def told(self, *, whole: bool = False) -> Json:
-        """The chat, as a ChatDTO; in a stream and in lists without its messages, which have lines of their own."""
+        """The chat, as a ChatDTO; its messages have lines and a page of their own, and are in a `whole` one of old alone."""
         told: Json = {
             "id": self.id,
             "short_id": short(self.id),
@@ -300,12 +319,19 @@ class Chat:
             "agent_data": {
                 "plan_steps": list(self.plan_steps),
                 "memory": dict(self.memory),
-                "always_allowed_tools": list(self.always_allowed),
+                **self._allowed(),
             },
-            "active_run": self.run.told() if self.run else None,
+            "active_run": self.run.told() if self.run and (self.busy or self.owner.facts.ended_run_kept) else None,
             "pending_interrupts": [one.told() for one in self.pending_interrupts],
         }
-        return told | ({"chat_messages": [one.told() for one in self.messages]} if whole else {})
+        messages = {"chat_messages": [one.told() for one in self.messages]}
+        return told | (messages if whole and self.owner.facts.messages_preloaded else {})
+
+    def _allowed(self) -> Json:
+        """What is allowed without asking, in the chat's data."""
+        if self.owner.facts.always_allow_options:
+            return {"allow_all_tools": False, "disable_hooks": False}
+        return {"always_allowed_tools": [rule["selector"] for rule in self.rules]}
 
     def status_told(self) -> Json:
         """The chat's status alone, which is what pollers compare.

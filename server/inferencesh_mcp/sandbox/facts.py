@@ -23,5 +23,24 @@ class Facts:
     named_integrations: bool = False
     """Older: apps list `required_integrations` by `key`, and the check takes those. Newest: credentials, by `slug`."""
 
+    messages_preloaded: bool = False
+    """`GET /chats/{id}` holds the chat's messages. Newest: they are read from `GET /chats/{id}/messages`."""
+    run_end_events: bool = True
+    """How a run ended stands in a message of role `event`. Older: only the run and the last message tell."""
+    errors_in_messages: bool = False
+    """Why a run failed stands in its last message too, as before there were events."""
+    ended_run_kept: bool = True
+    """A run that has ended is still told as the chat's `active_run`."""
+    always_allow_options: bool = True
+    """`always-allow` takes one of the options that the platform offers for the call. Older: it needs the tool's name."""
+    explanations: bool = True
+    """A call that waits for approval can be explained in plain words."""
+    keys_answer_questions: bool = False
+    """A mere key answers widgets and MCP input requests. Newest: that too needs the person's own sign-in."""
+    attachments_read: bool = True
+    """A message's `attachments` are read. Older: its `images` and `files`, which are addresses alone."""
+    mcp_data_as_text: bool = False
+    """What an MCP server asks for is told as JSON text and not as an object."""
+
 
 NEWEST = Facts()

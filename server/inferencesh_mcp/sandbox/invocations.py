@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -34,6 +35,12 @@ class Invocation:
     execution_id: str | None = None
     """The task or the chat that it became."""
     allowed: bool = False
+    input_requests: Json | None = None
+    """What an MCP server asks for, by key, while this waits for it."""
+    inputs: Json = field(default_factory=dict[str, Any])
+    """What it was given last."""
+    secret_send: Json | None = None
+    """Which secrets the call would send, and where."""
 
     def __post_init__(self) -> None:
         self.created_at = self.updated_at = self.chat.clock.now()
@@ -47,6 +54,11 @@ class Invocation:
     @property
     def over(self) -> bool:
         return self.status in _OVER
+
+    @property
+    def exactly(self) -> str:
+        """The inputs as one text, by which a rule names this very call."""
+        return json.dumps(self.arguments, sort_keys=True, ensure_ascii=False)
 
     @property
     def blocks(self) -> bool:
@@ -80,7 +92,11 @@ class Invocation:
     def answer(self, result: str, data: Any = None) -> None:
         """Take the result of a tool that someone else carries out."""
         self._insist("awaiting_input", "result")
-        self.end("completed", result, data)
+        if self.input_requests is None:
+            self.end("completed", result, data)
+        else:  # the MCP server goes on, and may ask again
+            self.inputs, self.input_requests, self.data = json.loads(result), None, None
+            self.move("in_progress")
         self._answered.set()
 
     def decide(self, *, allow: bool, reason: str = "") -> None:
@@ -161,5 +177,6 @@ class Interrupt:
                 "tool_name": invocation.tool.name,
                 "arguments": invocation.arguments,
                 "tool_invocation_id": invocation.id,
+                **({"secret_send": invocation.secret_send} if invocation.secret_send else {}),
             },
         }

@@ -110,6 +110,8 @@ class Decided:
     invocation_id: str
     decision: str
     reason: str
+    option: str = ""
+    """Of `always_allow`: the key of the option that was chosen."""
     caller: str
 
 

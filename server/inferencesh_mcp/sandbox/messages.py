@@ -101,6 +101,8 @@ class Run:
     state: str = "submitted"
     error: str | None = None
     output: Any = None
+    end_reason: str = ""
+    """Why it ended as it did, in the platform's word, where that is worth one."""
     begun: bool = False
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Around the script: cancelled when the chat is stopped."""

@@ -16,13 +16,14 @@ from inferencesh_mcp.sandbox.wire import Json, Problem, missing, objects_in
 
 if TYPE_CHECKING:
     from inferencesh_mcp.sandbox.clock import Clock
+    from inferencesh_mcp.sandbox.facts import Facts
     from inferencesh_mcp.sandbox.tenants import Tenant
 
 _LONGEST = 200_000
 _FILES = 20
 
 
-def asked_in(asked: Json, chat: Chat | None, *, base: str) -> Asked:
+def asked_in(asked: Json, chat: Chat | None, *, base: str, facts: Facts) -> Asked:
     """Check a message, in the order in which the platform would notice: agent, its needs, input."""
     agent, version_id = _agent(asked, chat)
     _need_nothing(agent)
@@ -30,7 +31,7 @@ def asked_in(asked: Json, chat: Chat | None, *, base: str) -> Asked:
     if not isinstance(told, dict):
         raise _wrong("input", "must be an object")
     given = cast("Json", told)
-    text, files = given.get("text") or "", _files(given)
+    text, files = given.get("text") or "", _files(given, facts)
     if not isinstance(text, str) or len(text) > _LONGEST:
         raise _wrong("input.text", f"must be a string of at most {_LONGEST} characters")
     if not text and not files:
@@ -104,9 +105,9 @@ def _context(config: Config, asked: Json) -> dict[str, str]:
     return context
 
 
-def _files(given: Json) -> tuple[Attached, ...]:
+def _files(given: Json, facts: Facts) -> tuple[Attached, ...]:
     """Attachments are the newer form, and win over images and files."""
-    if given.get("attachments"):
+    if given.get("attachments") and facts.attachments_read:
         files = [_attached(one, place) for place, one in enumerate(objects_in(given, "attachments"))]
     else:
         files = [Attached(uri=uri, content_type="image/*") for uri in _uris(given, "images")]

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from inferencesh_mcp.sandbox.facts import Facts
 from inferencesh_mcp.sandbox.naming import fingerprint, lasting_id
 from inferencesh_mcp.sandbox.wire import Json, Problem
 
@@ -64,6 +65,7 @@ class Tenant:
     """What belongs to one key."""
 
     key: str = field(repr=False)
+    facts: Facts = field(default_factory=Facts)
     tasks: Shelf[Task] = field(default_factory=lambda: Shelf(_TASKS, lambda task: task.ended))
     sessions: Shelf[Session] = field(default_factory=lambda: Shelf(_SESSIONS, lambda one: one.status != "active"))
     chats: Shelf[Chat] = field(default_factory=lambda: Shelf(_CHATS, lambda chat: not chat.busy))
@@ -88,7 +90,8 @@ class Tenant:
 class Tenants:
     """All of them, each made by its first request."""
 
-    def __init__(self) -> None:
+    def __init__(self, facts: Facts | None = None) -> None:
+        self.facts = facts or Facts()
         self._by_key: Shelf[Tenant] = Shelf(_TENANTS)
 
     def __iter__(self) -> Iterator[Tenant]:
@@ -103,7 +106,7 @@ class Tenants:
         if not key.startswith(_KEY_PREFIXES):
             raise Problem(401, "unauthorized", "the key must begin with inf_ or 1nfsh-")
         key = _KEY_PREFIX + key.removeprefix(_PERSON_PREFIX) if key.startswith(_PERSON_PREFIX) else key
-        return self._by_key.get(key) or self._by_key.put(key, Tenant(key))
+        return self._by_key.get(key) or self._by_key.put(key, Tenant(key, self.facts))
 
 
 def is_person(request: Request) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
+from inferencesh_mcp.sandbox import mcp_servers
 from inferencesh_mcp.sandbox.catalogue import Ref, app_named, function_of
 from inferencesh_mcp.sandbox.invocations import Interrupt
 from inferencesh_mcp.sandbox.ledger import Invoked
@@ -40,7 +41,7 @@ async def carry_out(turn: Turn, invocation: Invocation) -> None:
 async def _approved(turn: Turn, invocation: Invocation) -> bool:
     """Wait for the person, where the tool needs approval and is not always allowed in this chat."""
     chat = turn.chat
-    if not invocation.tool.require_approval or invocation.tool.name in chat.always_allowed:
+    if not invocation.tool.require_approval or chat.always_allows(invocation):
         return True
     interrupt = Interrupt(run_id=turn.run.id, invocation=invocation)
     chat.interrupts[interrupt.id] = interrupt
@@ -127,13 +128,29 @@ async def _pretended(_turn: Turn, invocation: Invocation) -> None:
     invocation.end("completed", json.dumps(told, ensure_ascii=False), told)
 
 
+async def _mcp(turn: Turn, invocation: Invocation) -> None:
+    """Call a tool of the pretended MCP server, which asks for input first; of any other server, pretend."""
+    how, name = invocation.tool.how, str(invocation.tool.how.get("tool_name"))
+    if how.get("server") != mcp_servers.SERVER or name not in mcp_servers.TOOLS:
+        await _pretended(turn, invocation)
+        return
+    answers: list[Json] = []
+    for number, requests in enumerate(mcp_servers.TOOLS[name], start=1):
+        invocation.input_requests = requests
+        data = mcp_servers.asked_in(requests, state=f"{invocation.id}-{number}", number=number)
+        invocation.data = json.dumps(data) if turn.chat.owner.facts.mcp_data_as_text else data
+        await invocation.wait_as("awaiting_input")
+        answers.append(invocation.inputs)
+    invocation.end("completed", json.dumps(answers, ensure_ascii=False), {"answers": answers})
+
+
 async def _unknown(_turn: Turn, invocation: Invocation) -> None:
     invocation.end("failed", f"the sandbox knows no tools of type {invocation.tool.type!r}")
 
 
 _KINDS: dict[str, Callable[[Turn, Invocation], Awaitable[None]]] = {
     "client": _client, "internal": _internal, "app": _app, "agent": _agent,
-    "http": _pretended, "call": _pretended, "hook": _pretended, "mcp": _pretended,
+    "http": _pretended, "call": _pretended, "hook": _pretended, "mcp": _mcp,
 }  # fmt: skip
 
 

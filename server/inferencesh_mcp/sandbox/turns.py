@@ -36,6 +36,7 @@ class Use:
 
     tool: Tool
     arguments: Json
+    secret_send: Json | None = None
 
 
 @dataclass(eq=False)
@@ -95,7 +96,10 @@ class Turn:
     async def use_all(self, uses: Sequence[Use]) -> list[Invocation]:
         """Use several tools at once; the message that asked for them is complete when all have ended."""
         message = self._writing()
-        made = [Invocation(message=message, tool=use.tool, arguments=use.arguments) for use in uses]
+        made = [
+            Invocation(message=message, tool=use.tool, arguments=use.arguments, secret_send=use.secret_send)
+            for use in uses
+        ]
         for invocation in made:
             self.chat.use(invocation)
         async with anyio.create_task_group() as group:

@@ -6,7 +6,7 @@ What chats need is imported when the first of them is called: most starts never 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from mcp_types import CallToolResult, InputRequiredResult
@@ -143,20 +143,21 @@ async def chat_respond(
     invocation_id: Annotated[str, Field(description="id of what is pending")],
     ctx: Ctx,
     result: Annotated[str, Field(description="of a client tool")] = "",
-    form_data: Annotated[dict[str, Any], Field(description="of a form")] = {},  # noqa: B006
+    form_data: Annotated[dict[str, Any], Field(description="of a form, or {key: {action, content}} of MCP input")] = {},  # noqa: B006
     action: Annotated[str, Field(description="which of the form's actions")] = "",
     decision: Annotated[Literal["", "accept", "reject"], Field(description="only where the operator lets you")] = "",
     reason: str = "",
 ) -> CallToolResult | InputRequiredResult:
     """Give an agent what it waits for: a client tool's result or a form's data. Each is taken once. With neither, the
     person is asked, where the host can."""
+    from inferencesh_mcp.api.turns import pending
     from inferencesh_mcp.flows import chatting
-    from inferencesh_mcp.tools.deciding import can_ask, decided_elsewhere, resumed_chat
-    from inferencesh_mcp.tools.replying import reply
+    from inferencesh_mcp.tools.deciding import decided_elsewhere, is_asked, resumed_chat
+    from inferencesh_mcp.tools.replying import decisions, reply
 
     who = caller(ctx)
     async with progress(ctx) as report:
-        if resumed_chat(ctx) or (can_ask(ctx) and not (result or form_data or action or decision)):
+        if resumed_chat(ctx) or (is_asked(ctx) and not (result or form_data or action or decision)):
             return await _settled(ctx, who, await chatting.listen(who, chat_id, report, seconds=0), report)
         chat = await who.api.chats.chat(chat_id)
         send = reply(
@@ -172,9 +173,9 @@ async def chat_respond(
         try:
             heard = await chatting.respond(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
         except Forbidden as exc:
-            decided_elsewhere(ctx, exc)
+            decided_elsewhere(ctx, exc, pending(chat), invocation_id)
             return await _settled(ctx, who, await chatting.listen(who, chat_id, report, seconds=0), report)
-        return await _settled(ctx, who, heard, report)
+        return await _settled(ctx, who, replace(heard, decisions=decisions(chat, invocation_id, decision)), report)
 
 
 @offer("agents", "Stop an agent", destroys=True, repeatable=True)
@@ -196,7 +197,12 @@ def shown_turn(ctx: Ctx, heard: Heard) -> CallToolResult:
     from inferencesh_mcp.tools.conversing import conversation
     from inferencesh_mcp.tools.deciding import can_ask, may_decide, page
 
-    return conversation(heard, page=page(ctx, heard.chat.id), may_decide=may_decide(ctx), can_ask=can_ask(ctx))
+    return conversation(
+        heard,
+        page=page(ctx, heard.chat.id),
+        may_decide=lambda waits: may_decide(ctx, waits),
+        can_ask=lambda waits: can_ask(ctx, waits),
+    )
 
 
 OFFERS = (agent_list, agent_chat, chat_get, chat_respond, chat_stop)

@@ -12,13 +12,19 @@ if TYPE_CHECKING:
     from inferencesh_mcp.sandbox.turns import Turn
 
 
+_SECRETS = {"agent": "sandbox/approver", "host": "painter.example", "secrets": ["PAINTER_KEY"]}
+"""What it says that it would send, where the message is about a secret. It sends nothing."""
+
+
 async def _ask_and_draw(turn: Turn) -> None:
     await turn.say("I would like to draw that, if you approve.")
     prompts = (
         [f"{turn.text[:3000]} ({number})" for number in (1, 2)] if "two" in turn.text.lower() else [turn.text[:4000]]
     )
     tool = turn.config.tool("draw")
-    used = await turn.use_all([Use(tool, {"prompt": prompt, "width": 64, "height": 64}) for prompt in prompts])
+    sends = _SECRETS if "secret" in turn.text.lower() else None
+    uses = [Use(tool, {"prompt": prompt, "width": 64, "height": 64}, sends) for prompt in prompts]
+    used = await turn.use_all(uses)
     for one in used:
         if one.status == "completed":
             turn.show(one.data["image"])
@@ -40,7 +46,7 @@ APPROVER = Agent(
     config=Config(
         description=(
             "Asks for approval before it draws with sandbox/draw, and obeys: accepted, rejected with a reason, or always "
-            "allowed. Say two, and it asks twice at once. A scripted agent of the sandbox: there is no model."
+            "allowed. Say two, and it asks twice at once; say secret, and it would send one. A scripted agent of the sandbox: there is no model."
         ),
         example_prompts=["Draw a lake", "Draw two lakes"],
         tools=[

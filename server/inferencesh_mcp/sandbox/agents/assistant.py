@@ -18,6 +18,13 @@ async def _talk(turn: Turn) -> None:
     if turn.files:
         await turn.say(told_files(turn))
         return
+    if "until you are cut off" in turn.text.lower():
+        await turn.say("This goes on and on and")
+        turn.run.end_reason = "output_limit"
+        return
+    if "say nothing" in turn.text.lower():
+        turn.run.end_reason = "no_reply"
+        return
     answer = reply(turn.text, turn.earlier, turn.chat.context)
     await turn.say(answer.text, pace=answer.pace)
 
@@ -28,7 +35,7 @@ ASSISTANT = Agent(
     config=Config(
         description=(
             "Answers by plain rules, word by word, and remembers the chat. Try: count to 20 slowly; write 500 words; "
-            "my name is Ada; think; or attach a picture. A scripted agent of the sandbox: there is no model."
+            "my name is Ada; think; talk until you are cut off; say nothing; or attach a picture. A scripted agent of the sandbox: there is no model."
         ),
         system_prompt="None: this agent is a script of the sandbox.",
         example_prompts=["My name is Ada", "What is my name?", "Count to 20 slowly", "Write 500 words"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from inferencesh_mcp.sandbox import mcp_servers
 from inferencesh_mcp.sandbox.agents import forms
 from inferencesh_mcp.sandbox.agents.kinds import Agent, Config, Tool
 
@@ -56,6 +57,19 @@ async def _delegate(turn: Turn) -> None:
     await turn.say(f"My colleague says: {used.result}" if used.status == "completed" else f"It failed: {used.result}")
 
 
+async def _book(turn: Turn) -> None:
+    """Use the tool of the MCP server that the message is about; it asks the person for input."""
+    words = (
+        ("account", "connect_account"),
+        ("evening", "plan_evening"),
+        ("meal", "order_meal"),
+        ("model", "ask_model"),
+    )
+    name = next((tool for word, tool in words if word in turn.text.lower()), "book_table")
+    used = await turn.use(turn.config.tool(name))
+    await turn.say(f"The bookings server was told: {used.result}")
+
+
 async def _fetch(turn: Turn) -> None:
     used = await turn.use(turn.config.tool("fetch_page"), path="/status")
     await turn.say(f"The sandbox has no network, so this was only pretended: {used.result}")
@@ -77,6 +91,7 @@ _DOES: tuple[tuple[str, Callable[[Turn], Awaitable[None]]], ...] = (
     (r"recall|memory", recall),
     (r"delegate|colleague|sub-?agent", _delegate),
     (r"http|fetch", _fetch),
+    (r"book", _book),
     (r"draw|picture|image", _draw),
 )
 
@@ -88,9 +103,16 @@ async def _serve(turn: Turn) -> None:
         await do(turn)
     if not wanted:
         await turn.say(
-            "Name what I shall do: a form, a surface, a page, a plan, remember X is Y, recall, delegate, http, draw."
+            "Name what I shall do: a form, a surface, a page, a plan, remember X is Y, recall, delegate, http, draw, "
+            "or book a table, a meal, an evening or with an account, which an MCP server asks about."
         )
 
+
+_BOOKING = [
+    Tool(name=name, display_name="Bookings", description="A tool of an MCP server", type="mcp",
+         mcp={"server": mcp_servers.SERVER, "tool_name": name})
+    for name in mcp_servers.TOOLS
+]  # fmt: skip
 
 DESK = Agent(
     name="desk",
@@ -98,7 +120,7 @@ DESK = Agent(
     config=Config(
         description=(
             "Shows what an agent can do: a form (or an A2UI surface, or a page), a plan, remember X is Y, recall, delegate "
-            "to another agent, a pretended http call, a picture really drawn. A scripted agent of the sandbox."
+            "to another agent, a pretended http call, a booking that an MCP server asks about, a picture really drawn. A scripted agent of the sandbox."
         ),
         example_prompts=["Show me a form", "Show me a surface", "Make a plan", "Remember that tea is green", "Draw a lake"],
         tools=[
@@ -107,6 +129,7 @@ DESK = Agent(
             Tool(name="fetch_page", display_name="Fetch a page", description="Fetch a page of example.com", type="http",
                  http={"url": "https://example.com", "method": "GET",
                        "input_schema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}),
+            *_BOOKING,
             Tool(name="draw", display_name="Draw", description="Draw a picture", type="app", app={"ref": "sandbox/draw"}),
         ],
         internal_tools={"plan": True, "memory": True, "widget": True},

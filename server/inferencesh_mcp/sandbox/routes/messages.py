@@ -46,7 +46,7 @@ def messages(room: Room) -> list[Route]:
         return await sent(request, chat, asked, plainly=plainly)
 
     async def sent(request: Request, chat: Chat | None, asked: Json, *, plainly: bool = False) -> Response:
-        message = asked_in(asked, chat, base=base_of(request))
+        message = asked_in(asked, chat, base=base_of(request), facts=room.tenants.facts)
         chat = chat or opened(room.tenants.of(request), room.clock, asked)
         faults: list[Fault] = request.scope["sandbox.faults"]
         chat.says_awaiting = chat.says_awaiting or any(isinstance(fault, SayAwaiting) for fault in faults)

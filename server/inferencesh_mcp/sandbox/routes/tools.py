@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
+from inferencesh_mcp.sandbox import mcp_servers
 from inferencesh_mcp.sandbox.ledger import Decided, ResultGiven
-from inferencesh_mcp.sandbox.messaging import found
 from inferencesh_mcp.sandbox.tenants import caller_of, is_person
 from inferencesh_mcp.sandbox.turns import widget_result
 from inferencesh_mcp.sandbox.wire import Json, Problem, answer, body_of, missing, objects_in
@@ -31,35 +31,10 @@ def tools(room: Room) -> list[Route]:
                 return chat.invocations[name]
         raise missing("tool invocation", name)
 
-    def decided(request: Request, invocation: Invocation, decision: str, reason: str = "") -> None:
-        """Take a decision, from a person alone."""
-        if not is_person(request):
-            detail = (
-                "approvals need the person's own sign-in; the sandbox takes it from keys that begin with inf_person_"
-            )
-            raise Problem(403, "requires_sign_in", detail, more={"meta": {"chat_id": invocation.chat.id}})
-        allow = decision != "reject"
-        # First the interrupt, so that the chat that is told of the decision no longer shows it as pending.
-        waiting = [one for one in invocation.chat.pending_interrupts if one.invocation is invocation]
-        if invocation.status == "awaiting_approval":
-            for interrupt in waiting:
-                interrupt.resolve("allow" if allow else "deny", reason)
-            if decision == "always_allow":
-                invocation.chat.always_allowed.append(invocation.tool.name)
-        invocation.decide(allow=allow, reason=reason)
-        room.ledger.note(
-            Decided(
-                at=room.clock.now(),
-                chat_id=invocation.chat.id,
-                invocation_id=invocation.id,
-                decision=decision,
-                reason=reason,
-                caller=caller_of(request),
-            )
-        )
-
     async def give(request: Request) -> Response:
         invocation, asked = asked_for(request), await body_of(request)
+        if (invocation.widget or invocation.input_requests) and not room.tenants.facts.keys_answer_questions:
+            insist_on_person(request, invocation)
         result = _result(invocation, asked)
         files = objects_in(asked, "attachments")
         if len(files) > _FILES:
@@ -78,22 +53,12 @@ def tools(room: Room) -> list[Route]:
 
     async def invoke(request: Request) -> Response:
         invocation = asked_for(request)
-        decided(request, invocation, "invoke")
+        decided(room, request, invocation, "invoke")
         return answer(request, invocation.told())
 
     async def reject(request: Request) -> Response:
         invocation, asked = asked_for(request), await body_of(request)
-        decided(request, invocation, "reject", str(asked.get("reason") or ""))
-        return answer(request, invocation.told())
-
-    async def always_allow(request: Request) -> Response:
-        chat, asked = found(room.tenants.of(request), request.path_params["chat"]), await body_of(request)
-        invocation = chat.invocations.get(request.path_params["tool"])
-        if invocation is None:
-            raise missing("tool invocation", request.path_params["tool"])
-        if asked.get("tool_name") != invocation.tool.name:
-            raise Problem(400, "validation_error", f"tool_name: the invocation is of {invocation.tool.name!r}")
-        decided(request, invocation, "always_allow")
+        decided(room, request, invocation, "reject", str(asked.get("reason") or ""))
         return answer(request, invocation.told())
 
     async def resolve(request: Request) -> Response:
@@ -101,7 +66,7 @@ def tools(room: Room) -> list[Route]:
         decision = asked.get("decision")
         if decision not in {"allow", "deny"}:
             raise Problem(400, "validation_error", "decision: must be allow or deny")
-        decided(request, interrupt.invocation, "invoke" if decision == "allow" else "reject")
+        decided(room, request, interrupt.invocation, "invoke" if decision == "allow" else "reject")
         return answer(request, interrupt.told())
 
     async def of_run(request: Request) -> Response:
@@ -115,10 +80,41 @@ def tools(room: Room) -> list[Route]:
         Route("/tools/{tool}", give, methods=["POST"]),
         Route("/tools/{tool}/invoke", invoke, methods=["POST"]),
         Route("/tools/{tool}/reject", reject, methods=["POST"]),
-        Route("/chats/{chat}/tools/{tool}/always-allow", always_allow, methods=["POST"]),
         Route("/interrupts/{interrupt}/resolve", resolve, methods=["POST"]),
         Route("/agent-runs/{run}/interrupts", of_run),
     ]
+
+
+def insist_on_person(request: Request, invocation: Invocation) -> None:
+    """Let nobody through but a person with their own sign-in."""
+    if not is_person(request):
+        detail = "approvals need the person's own sign-in; the sandbox takes it from keys that begin with inf_person_"
+        raise Problem(403, "requires_sign_in", detail, more={"meta": {"chat_id": invocation.chat.id}})
+
+
+def decided(
+    room: Room, request: Request, invocation: Invocation, decision: str, reason: str = "", option: str = ""
+) -> None:
+    """Take a decision, from a person alone."""
+    insist_on_person(request, invocation)
+    allow = decision != "reject"
+    # First the interrupt, so that the chat that is told of the decision no longer shows it as pending.
+    waiting = [one for one in invocation.chat.pending_interrupts if one.invocation is invocation]
+    if invocation.status == "awaiting_approval":
+        for interrupt in waiting:
+            interrupt.resolve("allow" if allow else "deny", reason)
+    invocation.decide(allow=allow, reason=reason)
+    room.ledger.note(
+        Decided(
+            at=room.clock.now(),
+            chat_id=invocation.chat.id,
+            invocation_id=invocation.id,
+            decision=decision,
+            reason=reason,
+            option=option,
+            caller=caller_of(request),
+        )
+    )
 
 
 def _interrupt(room: Room, request: Request) -> Interrupt:
@@ -136,4 +132,6 @@ def _result(invocation: Invocation, asked: Json) -> str:
         result = json.dumps({name: asked[name] for name in ("action", "form_data") if name in asked})
     if not isinstance(result, str):
         raise Problem(400, "validation_error", "result: must be a string", more={"meta": {"field": "result"}})
+    if invocation.input_requests is not None:
+        mcp_servers.checked(result, invocation.input_requests)
     return widget_result(result) if invocation.widget else result

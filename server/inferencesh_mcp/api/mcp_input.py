@@ -1,0 +1,123 @@
+"""What an MCP server that an agent uses asks the person for, and the answer as the API takes it. Pure: no I/O.
+
+The call of the tool waits in `awaiting_input` and holds the server's own requests, as the protocol spells them, by key. All
+requests of one call are answered together; the server may ask again, in another round of the same call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import urlsplit
+
+from inferencesh_mcp.api.chats import unpacked
+from inferencesh_mcp.api.strictjson import is_object, items
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from inferencesh_mcp.api.chats import ToolInvocation
+
+REQUESTS_LIMIT = 10
+"""Requests of one call; who asks for more is read on the person's page."""
+FIELDS_LIMIT = 50
+"""Fields of one form: more than a person fills in at a prompt."""
+SCHEMA_LIMIT = 20_000
+"""Characters of a form's schema as JSON: what a host is sent stays small."""
+_SCALARS = frozenset({"string", "number", "integer", "boolean"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputRequest:
+    """One request of an MCP server: a form to fill in, or a page to open."""
+
+    key: str
+    """What the answer is called."""
+    mode: Literal["form", "url"]
+    message: str
+    schema: dict[str, Any]
+    """Of a form: a flat object, as MCP has it for elicitation."""
+    url: str
+    """Of a page."""
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The fields that an accepted form must have."""
+        return tuple(name for name in items(self.schema.get("required")) if isinstance(name, str))
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a form, by name."""
+        return cast("dict[str, Any]", self.schema.get("properties") or {})
+
+
+def input_requests(call: ToolInvocation) -> tuple[InputRequest, ...]:
+    """What a call asks the person for; nothing where any of it is no form and no page that can be passed on whole."""
+    told = _data(call).get("input_requests")
+    if not is_object(told) or not 0 < len(told) <= REQUESTS_LIMIT:
+        return ()
+    requests = [_request(key, one) for key, one in told.items()]
+    found = tuple(one for one in requests if one)
+    return found if len(found) == len(requests) else ()
+
+
+def input_round(call: ToolInvocation) -> str:
+    """A digest of what a call asks for now, with the server's own state."""
+    whole = json.dumps(_data(call), sort_keys=True, default=str)
+    return hashlib.sha256(whole.encode(errors="replace")).hexdigest()
+
+
+def input_result(answers: Mapping[str, Mapping[str, Any]]) -> str:
+    """The answers, by key, as the text that the API takes: `{key: {action, content?}}`."""
+    return json.dumps(answers, ensure_ascii=False, separators=(",", ":"))
+
+
+def _data(call: ToolInvocation) -> dict[str, Any]:
+    """What a call of an MCP tool holds while it waits: an object, or one as JSON text."""
+    value = unpacked(call.data)
+    return value if call.type == "mcp" and is_object(value) else {}
+
+
+def _request(key: str, told: Any) -> InputRequest | None:
+    params = told.get("params") if is_object(told) and told.get("method") == "elicitation/create" else None
+    if not is_object(params):
+        return None
+    message = params.get("message")
+    shown = message if isinstance(message, str) else ""
+    if params.get("mode") == "url":
+        url = params.get("url")
+        if not isinstance(url, str) or not _is_page(url):
+            return None
+        return InputRequest(key=key, mode="url", message=shown, schema={}, url=url)
+    schema = params.get("requestedSchema", params.get("requested_schema"))
+    if params.get("mode", "form") != "form" or not is_object(schema) or not _is_flat(schema):
+        return None
+    return InputRequest(key=key, mode="form", message=shown, schema=schema, url="")
+
+
+def _is_page(url: str) -> bool:
+    """Whether it is an address that a person can be sent to: https alone, so that nobody reads what they type there."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return url.isprintable() and parts.scheme == "https" and bool(parts.hostname) and not parts.username
+
+
+def _is_flat(schema: dict[str, Any]) -> bool:
+    """Whether a form's schema is one that every host can show: an object of plain fields."""
+    fields = schema.get("properties", {})
+    if schema.get("type", "object") != "object" or not is_object(fields) or len(fields) > FIELDS_LIMIT:
+        return False
+    if len(json.dumps(schema, default=str)) > SCHEMA_LIMIT:
+        return False
+    return all(is_object(field) and _is_plain(field) for field in fields.values())
+
+
+def _is_plain(field: dict[str, Any]) -> bool:
+    kind = field.get("type")
+    if kind == "array":  # several of a list of texts
+        return is_object(field.get("items"))
+    return (isinstance(kind, str) and kind in _SCALARS) or "enum" in field or "oneOf" in field
