@@ -66,11 +66,14 @@ async def run_many(
 
 
 async def _check(caller: Caller, wanted: Sequence[Wanted]) -> None:
+    from inferencesh_mcp.flows.judging import Work  # brings jsonschema along
+
+    work = Work()
     wrong: list[str] = []
     for number, one in enumerate(wanted):
         await anyio.lowlevel.checkpoint()  # others' turn, and a cancellation's: an app that is known is not waited for
         try:
-            await checked(caller, one, reread=not wrong)
+            await checked(caller, one, reread=not wrong, work=work)
         except InferenceError as exc:
             if not isinstance(exc, InvalidInput):
                 exc.outcome, exc.retry_safe = "not_started", True
