@@ -67,6 +67,8 @@ class Visitor:
     """Who it is to this server, equal on every replica: of a key its hash, else the name that the operator knows."""
     key: str | None = field(repr=False)
     """What inference.sh is called with: theirs or the operator's, as the mode says; None where a proxy adds one."""
+    address: str = ""
+    """Where they called from, if nobody vouches for them: such a caller can make up any number of names."""
 
     @property
     def principal(self) -> str:
@@ -90,6 +92,7 @@ def caller(ctx: Ctx) -> Caller:
     return Caller(
         api=Api(shared.transport, key),
         principal=visitor.principal if visitor else HERE,
+        address=visitor.address if visitor else "",
         folders=None if visitor else shared.folders,
         catalogue=shared.catalogue,
         live=shared.live,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.expecting import Schema
     from inferencesh_mcp.flows.judging import Work
 
-LONGEST = 1_000_000  # characters of one of them
+LONGEST = 1_000_000  # characters of all texts of one input that are read as JSON
 
 Place = tuple[str | int, ...]
 
@@ -27,9 +27,11 @@ def repaired(schema: Schema, value: dict[str, Any], work: Work | None = None) ->
     """
     judged = judge(schema)
     meant: dict[Place, Any] = {}
+    left = LONGEST
     for error in judged.errors(value, work):
         place = tuple(error.absolute_path)
-        said = _meant(error.instance) if place else None
+        left -= len(error.instance) if isinstance(error.instance, str) else 0
+        said = _meant(error.instance) if place and left >= 0 else None
         if said is not None:
             meant[place] = said
     if not meant:
@@ -44,7 +46,7 @@ def repaired(schema: Schema, value: dict[str, Any], work: Work | None = None) ->
 
 def _meant(given: Any) -> Any:
     """What a text says as JSON, where that is something else than a text."""
-    if not isinstance(given, str) or len(given) > LONGEST:
+    if not isinstance(given, str):
         return None
     try:
         said = parse(given.encode())

@@ -264,13 +264,13 @@ def _read(name: str, value: str) -> Any:
 def _unknown(name: str, known: Iterable[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = difflib.get_close_matches(name[:80], list(known), n=1)
     hint = f" Did you mean {PREFIX}{near[0].upper()}?" if near else ""
     return f"{PREFIX}{name.upper()} is not a setting.{hint}"
 
 
 def _sentence(name: str, value: str) -> str:
     """Say which variable is wrong, what it holds and what it may hold; a secret is never shown."""
-    without_password = re.sub(r"//[^/@]*@", "//***@", value)[:80]
-    shown = "" if name in {*SECRETS, "http_tokens", "metrics_tokens"} else f' is "{without_password}", but'
+    without_secrets = re.sub(r"[?#].*", "?***", re.sub(r"//[^/@]*@", "//***@", value))[:80]
+    shown = "" if name in {*SECRETS, "http_tokens", "metrics_tokens"} else f' is "{without_secrets}", but'
     return f"{PREFIX}{name.upper()}{shown} must be {allowed(FIELDS[name])}."
