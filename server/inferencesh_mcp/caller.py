@@ -12,7 +12,7 @@ from mcp.server.mcpserver import Context
 from inferencesh_mcp.api import Api
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
-from inferencesh_mcp.flows.remembering import Remembered
+from inferencesh_mcp.flows.remembering import Recent, Remembered
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.watching import Watching
     from inferencesh_mcp.settings import Settings
 
+
+MOST_PREVIEWS = 64  # that are kept, each of at most 100 kB
 
 VISITOR = "inferencesh_mcp.visitor"
 """Where the ASGI scope of a request that was let in holds its `Visitor`."""
@@ -55,6 +57,8 @@ class Shared:
     """Principals whose key the platform lets decide nothing: they are sent to the page at once."""
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Of threads that make pictures smaller: each takes the memory of all its pixels, and stdin and stdout need one too."""
+    previews: Recent[tuple[str, str], Any] = field(default_factory=lambda: Recent[tuple[str, str], Any](MOST_PREVIEWS))
+    """By principal and address: each would be fetched again at every look at its task."""
     hands_over: bool = False
     """True for one call alone: its client follows what lasts by itself, so the tool starts it and does not wait."""
 

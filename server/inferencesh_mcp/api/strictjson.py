@@ -16,6 +16,8 @@ DEPTH_LIMIT = 64
 """Deepest nesting taken from the API."""
 MOST_VALUES = 200_000
 """Values in one JSON text: many tiny ones take twenty times the text's size, and a second to read; real answers have thousands."""
+MOST_IN_A_MESSAGE = 100_000
+"""The same for what a caller sends, who may be anybody, and whose message is held for as long as it is worked on."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 Place = tuple[str | int, ...]
 """The way to a value: keys and indexes from the top of the input."""
 DEEPEST = 64  # steps through schema and value together: both come from elsewhere, and a `$ref` may go round
-MOST_READ = 100_000  # parts of the schema that are read for one input: some 0.1 s, and thousands of times what real apps need
+MOST_READ = (
+    100_000  # parts of the schema that are read for one input: some 0.1 s, and thousands of times what real apps need
+)
 
 
 def file_places(schema: Schema, value: Any) -> list[Place]:

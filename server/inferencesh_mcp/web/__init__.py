@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from inferencesh_mcp.web.replies import Page
 
 PATH = "/mcp"
-MOST_BODY_BYTES = 32 * 1024 * 1024  # of all requests that are read or worked on; once parsed each takes a few times that
+MOST_BODY_BYTES = (
+    32 * 1024 * 1024
+)  # of all requests that are read or worked on; once parsed each takes a few times that
 MOST_STREAMS = 4_096  # open requests of everybody: more than a process has runs, and few enough for its memory
 
 

@@ -107,8 +107,8 @@ class CallersKey:
 
     async def admit(self, headers: Headers) -> Visitor:
         given = {key for key in (bearer(headers), *headers.getlist(OWN_KEY)) if key}
-        for key in given:
-            refuse_unfilled(key, "key_missing")
+        for one in given:
+            refuse_unfilled(one, "key_missing")
         if len(given) > 1:
             raise unknown("key_refused", "The request carries two keys that differ.", _HOW)
         key = given.pop() if given else self._nobody

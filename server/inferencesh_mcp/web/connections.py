@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+
 def _closing(status: str, code: str, message: str) -> bytes:
     """A whole answer, after which the connection ends: there is no request that an application could answer."""
     body = Refused(status=int(status[:3]), code=code, message=message).response().body

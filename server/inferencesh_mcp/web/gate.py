@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 
-from inferencesh_mcp.api.strictjson import too_many_values
+from inferencesh_mcp.api.strictjson import MOST_IN_A_MESSAGE, too_many_values
 from inferencesh_mcp.caller import VISITOR
 from inferencesh_mcp.web.replies import Refused
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.web.auth import Door
     from inferencesh_mcp.web.replies import Page
-
-MOST_VALUES = 100_000  # of one message: a body of tiny ones takes twenty times its size, and others' time
 
 # Where hosts look for a way to sign in (RFC 8414, RFC 9728, OpenID Connect), or go when they find none.
 _SIGN_IN = ("/.well-known/oauth-", "/.well-known/openid-", "/authorize", "/register", "/token")
@@ -66,12 +64,8 @@ class Gate:
             source = visitor.principal if self._door.vouches else address
             with self._shares.held(visitor.principal), self._bodies.read_by(source) as note:
                 body = await _whole(receive, self._largest_body, note)
-                if body is None:
-                    return
-                if too_many_values(body, MOST_VALUES):
-                    message = f"A message has at most {MOST_VALUES} values in it."
-                    raise Refused(status=413, code="invalid_input", message=message)
-                await self._mcp({**scope, VISITOR: visitor}, _again(body, receive), send)
+                if body is not None:
+                    await self._mcp({**scope, VISITOR: visitor}, _again(body, receive), send)
         except Refused as refused:
             logger.info("refused %s from %s: %s", scope["method"], _address(scope), refused.code)
             await refused.response()(scope, receive, send)
@@ -89,21 +83,21 @@ class Gate:
         headers = Headers(scope=scope)
         try:
             _refuse_two_lengths(headers)
-            page = self._pages.get(scope["path"])
-            if page is None:
-                raise self._nothing(scope["path"])
-            if scope["method"] not in {"GET", "HEAD"}:
-                message = "This can only be read."
-                raise Refused(status=405, code="invalid_call", message=message, headers={"Allow": "GET, HEAD"})
-            return page(headers)
+            return self._found(scope)(headers)
         except Refused as refused:
             return refused.page()
 
-    def _nothing(self, path: str) -> Refused:
-        """The refusal of a path that leads nowhere. A host that looks for a sign-in shows its person what it says."""
-        if path.startswith(_SIGN_IN):
-            return Refused(status=404, code="invalid_request", message=self._door.instead_of_signing_in)
-        return Refused(status=404, code="not_found", message=f"There is nothing here; MCP is at {self._path}.")
+    def _found(self, scope: Scope) -> Page:
+        """The page at a path. Where there is none, a host that looks for a sign-in shows its person what it is told."""
+        page = self._pages.get(scope["path"])
+        if page is None and scope["path"].startswith(_SIGN_IN):
+            raise Refused(status=404, code="invalid_request", message=self._door.instead_of_signing_in)
+        if page is None:
+            raise Refused(status=404, code="not_found", message=f"There is nothing here; MCP is at {self._path}.")
+        if scope["method"] not in {"GET", "HEAD"}:
+            message = "This can only be read."
+            raise Refused(status=405, code="invalid_call", message=message, headers={"Allow": "GET, HEAD"})
+        return page
 
 
 def _refuse_two_lengths(headers: Headers) -> None:
@@ -206,7 +200,12 @@ async def _whole(receive: Receive, largest: int, note: Callable[[int], None]) ->
         note(len(more))
         body += more
         if not message.get("more_body", False):
-            return bytes(body)
+            break
+    if too_many_values(whole := bytes(body), MOST_IN_A_MESSAGE):
+        raise Refused(
+            status=413, code="invalid_input", message=f"A message has at most {MOST_IN_A_MESSAGE} values in it."
+        )
+    return whole
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -116,7 +116,6 @@ class OAuthTokens:
                     options={"require": ["exp", "iss", "aud", "sub"], "strict_aud": False},
             )  # fmt: skip
             _refuse_id_token(claims)
-            return claims
         except jwt.ExpiredSignatureError:
             raise self._unknown("token_expired", "The token is over; get a new one.") from None
         except jwt.InvalidAudienceError:
@@ -126,6 +125,7 @@ class OAuthTokens:
         except InferenceError:
             message = "The issuer of tokens cannot be reached, so that none can be checked."
             raise Refused(status=503, code="issuer_unavailable", message=message, retry_after=5) from None
+        return claims
 
     def _unknown(self, code: str, message: str) -> Refused:
         # RFC 6750 3.1: a request without a token is told no error, only the way.
