@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.flows.expecting import Schema
 
-MOST_STEPS = 10_000  # rules that one value is held to: some 0.1 s, and dozens of times what a real app's input needs
-MOST_STEPS_OF_A_CALL = 200_000  # the same for all values of one call, which others' turns come between
+MOST_STEPS = 5_000  # rules that one value is held to: some 0.05 s, and dozens of times what a real app's input needs
+MOST_STEPS_OF_A_CALL = 100_000  # the same for all values of one call, which others' turns come between
 STEPS_OF_A_REFERENCE = 4  # following one takes about as long as so many rules
 MOST_ERRORS = 1_000  # that are looked for in one value: eight are told
 MOST_SEARCHES = 4  # for the name that a misspelt one was meant to be, in one call

@@ -130,6 +130,7 @@ def why(task: Task) -> dict[str, Any] | None:
     if not task.ended or task.status == "completed":
         return None
     reason = task.error or ("It was cancelled." if task.status == "cancelled" else "The app gave no reason.")
+    reason = reason[:20_000]  # of millions of characters, not all are searched for secrets
     return {
         "code": f"task_{task.status}",
         "message": clean(without_secrets(reason), 2000),
