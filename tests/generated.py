@@ -15,6 +15,7 @@ from inferencesh_mcp.app import OFFERS, build
 from inferencesh_mcp.resources.templates import TEMPLATES
 from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
 from inferencesh_mcp.settings.kinds import allowed
+from tests import limits
 from tests.benchmarks.figures import LATEST, as_markdown
 from tests.manifests import FOLDER, badges, host_table, manifests
 
@@ -110,6 +111,7 @@ def write() -> None:
     for path, text in manifests(contract()).items():
         (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
         (FOLDER / path).write_text(text, encoding="utf-8")
+    limits.SECURITY.write_text(limits.with_table(limits.SECURITY.read_text(encoding="utf-8")), encoding="utf-8")
     README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 

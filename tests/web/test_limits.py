@@ -200,7 +200,11 @@ async def test_who_takes_a_stream_or_anything_is_served(faces: dict[str, Face], 
 @pytest.mark.finding("F20")
 @pytest.mark.parametrize("era", ERAS)
 async def test_who_takes_no_stream_is_told_what_to_send(faces: dict[str, Face], era: str) -> None:
-    response = await faces["caller"].ask(era=era, headers={**faces["caller"].headers, "accept": "application/json"})
+    face = faces["caller"]
+    headers, message = envelope("tools/list", era)
+    sent = headers | face.headers | {"accept": "application/json"}
+
+    response = await face.http.post(f"{face.url}/mcp", headers=sent, content=message)
 
     assert 406 == response.status_code
     assert "text/event-stream" in response.json()["error"]["message"]

@@ -120,7 +120,7 @@ class Judge:
 
     def _counted(self, rule: Any, *, goes_through: bool) -> Any:
         def counted(validator: Any, wanted: Any, instance: Any, schema: Any) -> Any:
-            self._spend(1 + _length(wanted) // 8 + (_length(instance) // 16 if goes_through else 0))
+            self._spend(1 + _length(wanted) // 8 + (_length(instance) // 32 if goes_through else 0))
             return rule(validator, wanted, instance, schema)
 
         return counted
