@@ -15,6 +15,7 @@ from inferencesh_mcp.app import OFFERS, build
 from inferencesh_mcp.resources.templates import TEMPLATES
 from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
 from inferencesh_mcp.settings.kinds import allowed
+from tests import limits
 from tests.benchmarks.figures import LATEST, as_markdown
 from tests.findings import rows as findings
 from tests.manifests import FOLDER, badges, host_table, manifests
@@ -112,6 +113,7 @@ def write() -> None:
         (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
         (FOLDER / path).write_text(text, encoding="utf-8")
     (ROOT / "tests" / "findings" / "README.md").write_text(findings.table(), encoding="utf-8")
+    limits.SECURITY.write_text(limits.with_table(limits.SECURITY.read_text(encoding="utf-8")), encoding="utf-8")
     README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 

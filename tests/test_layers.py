@@ -68,7 +68,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         },
         {"mcp", "anyio"},
     ),
-    "stdio": ({"caller", "ending", "errors"}, {"mcp", "mcp_types", "anyio"}),
+    "stdio": ({"api", "caller", "ending", "errors"}, {"mcp", "mcp_types", "anyio"}),
     "hosts": ({"settings", "errors"}, {"click"}),
     "demo": ({"errors", "plaintext"}, {"mcp", "mcp_types", "anyio"}),
     "doctor": (

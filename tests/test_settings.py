@@ -185,3 +185,13 @@ def test_a_key_that_seals_is_long_and_never_shown(keys: str) -> None:
     )  # fmt: skip
     assert ["a" * 32, "b" * 40] == [key.get_secret_value() for key in two.state_keys]
     assert "aaa" not in repr(two)
+
+
+@pytest.mark.finding("S14")
+@pytest.mark.parametrize("tail", ["?token=inf_CANARY_1", "/v1?a=1&key=inf_CANARY_2#x", "#inf_CANARY_3"])
+def test_a_secret_in_a_wrong_address_is_not_quoted(tail: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({"INFERENCE_BASE_URL": f"https://api.example.com{tail}"})
+
+    assert "CANARY" not in str(caught.value)
+    assert "https://api.example.com" in str(caught.value)

@@ -13,7 +13,7 @@ from inferencesh_mcp.api import Api
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
 from inferencesh_mcp.flows.approval_details import DetailsMemory
-from inferencesh_mcp.flows.remembering import Remembered
+from inferencesh_mcp.flows.remembering import Recent, Remembered
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.watching import Watching
     from inferencesh_mcp.settings import Settings
 
+
+MOST_PREVIEWS = 64  # that are kept, each of at most 100 kB
 
 VISITOR = "inferencesh_mcp.visitor"
 """Where the ASGI scope of a request that was let in holds its `Visitor`."""
@@ -57,6 +59,8 @@ class Shared:
     approval_details: DetailsMemory = field(default_factory=DetailsMemory)
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Of threads that make pictures smaller: each takes the memory of all its pixels, and stdin and stdout need one too."""
+    previews: Recent[tuple[str, str], Any] = field(default_factory=lambda: Recent[tuple[str, str], Any](MOST_PREVIEWS))
+    """By principal and address: each would be fetched again at every look at its task."""
     hands_over: bool = False
     """True for one call alone: its client follows what lasts by itself, so the tool starts it and does not wait."""
 
@@ -69,6 +73,8 @@ class Visitor:
     """Who it is to this server, equal on every replica: of a key its hash, else the name that the operator knows."""
     key: str | None = field(repr=False)
     """What inference.sh is called with: theirs or the operator's, as the mode says; None where a proxy adds one."""
+    address: str = ""
+    """Where they called from, if nobody vouches for them: such a caller can make up any number of names."""
 
     @property
     def principal(self) -> str:
@@ -92,6 +98,7 @@ def caller(ctx: Ctx) -> Caller:
     return Caller(
         api=Api(shared.transport, key),
         principal=visitor.principal if visitor else HERE,
+        address=visitor.address if visitor else "",
         folders=None if visitor else shared.folders,
         catalogue=shared.catalogue,
         live=shared.live,

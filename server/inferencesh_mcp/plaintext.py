@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+LOOKED_AT = 50  # times the characters that are shown: a text from elsewhere may have millions
 _SPACE = re.compile(r"\s+")
 # Keys of inference.sh, tokens of our gateway, signed tokens (JWT), and whatever stands behind the word that says so.
 _KEY = re.compile(r"\b(?:inf|igw)_[\w-]+|(?<![\w-])eyJ[\w-]{8,}\.[\w-]+\.[\w-]*|(?i:\bbearer\s+\S+)")
@@ -14,9 +15,10 @@ _URL_TAIL = re.compile(r"(https?://[^\s?#\"'<>]+)(?:[?#][^\s\"'<>]*)?", re.IGNOR
 
 def clean(text: str, limit: int) -> str:
     """One line of at most `limit` characters, without control, bidirectional, zero-width or tag characters."""
-    shown = text if text.isprintable() else "".join(filter(_is_shown, text))
+    read = text[: LOOKED_AT * limit]
+    shown = read if read.isprintable() else "".join(filter(_is_shown, read))
     line = _SPACE.sub(" ", shown).strip()
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return line if len(line) <= limit and len(read) == len(text) else line[: limit - 1] + "…"
 
 
 def _is_shown(char: str) -> bool:

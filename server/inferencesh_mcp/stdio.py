@@ -32,6 +32,7 @@ from mcp_types import (
     RequestId,
 )
 
+from inferencesh_mcp.api.strictjson import MOST_IN_A_MESSAGE, too_many_values
 from inferencesh_mcp.ending import exit_within
 from inferencesh_mcp.errors import SettingsError
 
@@ -109,7 +110,7 @@ class _Lines:
     def _read(self) -> str:
         line = self._stdin.readline(LONGEST_LINE + 1)
         if len(line) <= LONGEST_LINE:
-            return _mended(line)
+            return "too many values\n" if too_many_values(line, MOST_IN_A_MESSAGE) else _mended(line)
         while line and not line.endswith(b"\n"):
             line = self._stdin.readline(LONGEST_LINE)
         return "too long\n"  # not JSON: the SDK answers or skips it as it does any other such line

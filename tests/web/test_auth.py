@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import anyio
 import httpx2
 import jwt
 import pytest
@@ -105,7 +106,7 @@ async def test_a_key_beside_an_operators_token_is_refused_rather_than_ignored(
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/mcp/", "/MCP", "/mcp/x", "/mcp%2f", "//mcp", "/sse", "/messages", "/authorize", "/token", "/register", "/revoke",
+    ["/", "/MCP", "/mcp/x", "/mcp%2fx", "//mcp", "/sse", "/messages", "/authorize", "/token", "/register", "/revoke",
      "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/oauth-protected-resource",
      "/docs", "/openapi.json", "/metrics", "/readyz/x"],
 )  # fmt: skip
@@ -115,6 +116,7 @@ async def test_there_is_nothing_but_mcp(face: Face, path: str) -> None:
         response = await face.http.request(method, f"{face.url}{path}", headers=face.headers)
 
         assert (method, 404) == (method, response.status_code)
+        assert method == "HEAD" or response.json()["error_description"]
 
 
 async def test_without_credentials_every_method_of_mcp_is_refused(face: Face) -> None:
@@ -145,6 +147,16 @@ async def test_messages_are_sent_by_post_alone(face: Face, era: str) -> None:
         response = await face.http.request(method, f"{face.url}/mcp", headers=headers | face.headers)
 
         assert (method, 405, "POST") == (method, response.status_code, response.headers["allow"])
+
+
+@pytest.mark.finding("S14")
+async def test_a_get_with_the_id_of_a_session_is_not_held_open(face: Face) -> None:
+    """There are no sessions, whatever id it names."""
+    headers, _ = envelope("", LEGACY)
+    with anyio.fail_after(5):
+        response = await face.http.get(f"{face.url}/mcp", headers=headers | face.headers | {"mcp-session-id": "any"})
+
+    assert 405 == response.status_code
 
 
 async def test_no_credential_is_written_down_anywhere(
@@ -187,6 +199,7 @@ async def test_the_metadata_is_where_oauth_is_and_nowhere_else(face: Face, mode:
     assert (RESOURCE, [issuer.url], ["inference"]) == (told["resource"], told["authorization_servers"], told["scopes_supported"])  # fmt: skip
 
 
+@pytest.mark.finding("S14")
 @pytest.mark.parametrize(
     "changed",
     [
@@ -199,6 +212,12 @@ async def test_the_metadata_is_where_oauth_is_and_nowhere_else(face: Face, mode:
         {"lacks": "exp"},
         {"lacks": "aud"},
         {"lacks": "sub"},
+        {"sub": ""},
+        {"headers": {"typ": "id+jwt"}},
+        {"headers": {"typ": "logout+jwt"}},
+        {"nonce": "of a sign-in"},
+        {"typ": "ID"},
+        {"token_use": "id"},
         {"headers": {"kid": "of nobody"}},
         {"headers": {"kid": "shared"}},
         {"headers": {"kid": "of nobody", "jku": "http://127.0.0.1:9/jwks"}},
@@ -213,6 +232,12 @@ async def test_the_metadata_is_where_oauth_is_and_nowhere_else(face: Face, mode:
         "no exp",
         "no aud",
         "no sub",
+        "empty sub",
+        "typ of an ID token",
+        "typ of a logout token",
+        "an ID token's nonce",
+        "Keycloak's ID token",
+        "Cognito's ID token",
         "no such key",
         "a shared secret",
         "a key elsewhere",
@@ -231,6 +256,18 @@ async def test_a_token_must_be_made_by_the_issuer_for_this_server_and_now(
     challenge = response.headers["www-authenticate"]
     assert 'error="invalid_token"' in challenge
     assert 'resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource/mcp"' in challenge
+
+
+@pytest.mark.finding("S14")
+@pytest.mark.parametrize("kind", ["at+jwt", "application/at+jwt", "JWT", None])
+async def test_a_token_of_a_kind_that_opens_doors_is_let_in(
+    faces: dict[str, Face], issuer: LocalIssuer, kind: str | None
+) -> None:
+    token = issuer.token(headers={"typ": kind})
+
+    response = await faces["oauth"].ask(headers={"authorization": f"Bearer {token}"})
+
+    assert 200 == response.status_code
 
 
 async def test_a_token_signed_by_whoever_read_the_public_keys_is_refused(

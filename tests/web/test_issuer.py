@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.web.issuer import FRESH, PAUSE, Issuer
+from tests.conftest import listening
 from tests.modes import LocalIssuer, issuing
 from tests.tls import connect_proxy
 
@@ -98,3 +106,32 @@ async def test_an_issuer_is_asked_through_the_proxy_that_the_environment_names()
             await keys.key("first")
 
     assert {"issuer.example.test:443"} == set(proxy.asked)
+
+
+STRANGE = [
+    {"kty": "RSA", "kid": ["a", "list"], "n": "AQAB", "e": "AQAB"},
+    {"kty": "RSA", "kid": {"an": "object"}, "use": ["sig"], "n": "AQAB", "e": "AQAB"},
+    {"kty": ["RSA"]},
+    {"kty": "EC", "crv": "P-256", "x": 5, "y": None},
+    {"kty": "RSA", "kid": "weak", "n": "", "e": "AQAB"},
+    {"alg": {}},
+    "a text",
+    None,
+    [],
+]
+
+
+@pytest.mark.finding("S14")
+async def test_a_strange_key_hides_none_of_the_others() -> None:
+    weak = json.loads(RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 1024).public_key())) | {"kid": "weak"}
+    strong = json.loads(RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048).public_key())) | {"kid": "strong"}
+
+    async def jwks(_: Request) -> Response:
+        return JSONResponse({"keys": [*STRANGE, weak, strong]})
+
+    async with listening(Starlette(routes=[Route("/jwks", jwks)])) as url:
+        keys = Issuer(url, f"{url}/jwks")
+        found = {kid: await keys.key(kid) for kid in ("strong", "weak")}
+
+    assert found["strong"] is not None
+    assert found["weak"] is None, "a key of 1024 bits can be broken"

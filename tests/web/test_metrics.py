@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -13,7 +14,7 @@ from inferencesh_mcp.sandbox import Sandbox, serving
 from inferencesh_mcp.sandbox.faults import Status
 from inferencesh_mcp.web import tokens
 from tests.conftest import until
-from tests.web.asking import ERAS, Face, facing
+from tests.web.asking import ERAS, Face, envelope, facing, message_of
 from tests.web.conftest import THEIRS
 
 pytestmark = pytest.mark.anyio
@@ -116,3 +117,21 @@ async def test_no_label_can_take_a_value_that_a_caller_makes_up(counted: Face) -
 
 def _codes(kind: type[InferenceError]) -> list[str]:
     return [kind.code, *(code for one in kind.__subclasses__() for code in _codes(one))]
+
+
+@pytest.mark.finding("S14")
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("name", [[], {}, 5, None])
+async def test_a_tool_name_that_is_none_is_an_error_of_the_protocol(
+    counted: Face, era: str, name: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers, message = envelope("tools/call", era, arguments={})
+    told = json.loads(message)
+    told["params"]["name"] = name
+
+    response = await counted.http.post(
+        f"{counted.url}/mcp", headers={**headers, **counted.headers, "mcp-name": "x"}, content=json.dumps(told)
+    )
+
+    assert "error" in message_of(response)
+    assert [] == [record for record in caplog.records if record.exc_info]

@@ -105,4 +105,25 @@ async def test_a_page_of_this_machine_may_speak_to_this_machine_alone(named: Fac
     )
 
     assert (200, 403) == (home.status_code, away.status_code)
-    assert "access-control-allow-origin" not in home.headers
+    assert "INFERENCE_ALLOWED_ORIGINS" in away.json()["error"]["message"]
+
+
+@pytest.mark.finding("F21")
+async def test_the_inspectors_page_works_in_a_browser(named: Face) -> None:
+    """What a browser asks before a request with the headers of MCP, and what it then lets the page read."""
+    page = {"origin": "http://localhost:6274"}
+    names = "authorization,content-type,mcp-method,mcp-name,mcp-param-app,mcp-protocol-version,mcp-session-id"
+    wanted = {"access-control-request-method": "POST", "access-control-request-headers": names}
+
+    preflight = await named.http.options(f"{named.url}/mcp", headers=page | wanted)
+    asked = await named.ask(more=page)
+    refused = await named.ask(headers={}, more=page)
+    elsewhere = await named.http.options(
+        f"{named.url}/mcp", headers={"origin": "http://localhost.evil.example"} | wanted
+    )
+
+    assert (200, 200, 401, 403) == tuple(one.status_code for one in (preflight, asked, refused, elsewhere))
+    assert {page["origin"]} == {one.headers["access-control-allow-origin"] for one in (preflight, asked, refused)}
+    assert set(names.split(",")) <= set(preflight.headers["access-control-allow-headers"].split(","))
+    assert "mcp-session-id" in asked.headers["access-control-expose-headers"]
+    assert "access-control-allow-origin" not in elsewhere.headers

@@ -14,6 +14,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 
 from inferencesh_mcp.api.chats import Chat, ChatMessage, ChatStatus
 from inferencesh_mcp.api.conversation import Conversation
@@ -127,6 +128,7 @@ class _Attending:
                 yield self._told
                 while chunks and (batch := await connection.next_lines(chunks, patience)) is not None:
                     for state in self._heard(batch):
+                        await anyio.lowlevel.checkpoint()  # others' turn: many lines can come at once
                         fruitful = fruitful or connection.told > 1 or state.status != self._told.status
                         resting = self._comes_to_rest(state)
                         if resting and not self._known.is_told:

@@ -11,11 +11,13 @@ from inferencesh_mcp.api.answers import Lost, unanswered
 from inferencesh_mcp.errors import UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from inferencesh_mcp.api.http_client import Response
 
 LIMIT = 16 * 1024 * 1024
+LARGE = 1024 * 1024
+"""Bytes from which on an answer waits for one of a few places: so many large ones are held and parsed at a time."""
 ERROR_LIMIT = 64 * 1024
 ERROR_SECONDS = 5.0
 
@@ -27,14 +29,17 @@ def refuse_encoding(response: Response) -> None:
         raise UpstreamError(message=message, status=response.status)
 
 
-async def whole(response: Response) -> bytes:
-    """All of it, at most 16 MiB."""
-    body = bytearray()
+async def whole(response: Response, place: Callable[[], Awaitable[None]]) -> bytes:
+    """All of it, at most 16 MiB. `place` is awaited once, before a large one is read on."""
+    body, has_place = bytearray(), False
     async with aclosing(_raw(response)) as pieces:
         async for chunk in pieces:
             body += chunk
             if len(body) > LIMIT:
                 raise UpstreamError(message="inference.sh's answer is larger than 16 MiB", status=response.status)
+            if len(body) > LARGE and not has_place:
+                has_place = True
+                await place()
     return bytes(body)
 
 

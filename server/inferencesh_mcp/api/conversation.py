@@ -7,16 +7,19 @@ piece of text is taken twice.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from inferencesh_mcp.api.chats import ENDED_RUN, FINAL_MESSAGE, Chat, ChatMessage, place, word
+from inferencesh_mcp.api.chats import ENDED_RUN, FINAL_MESSAGE, AgentRun, Chat, ChatMessage, place, word
 from inferencesh_mcp.api.merging import Record, merge_delta
-from inferencesh_mcp.api.models import parsed
+from inferencesh_mcp.api.models import Wire, parsed
 from inferencesh_mcp.api.strictjson import is_object, items
 from inferencesh_mcp.api.words import ENDED
 
+MOST_MESSAGES = 1_000  # of one chat that are kept: the newest
+MOST_KEPT = 16 * 1024 * 1024  # characters of them, as much as a read brings at the most: the newest again
 _MESSAGES = "chat_messages"
 _RUN = "active_run"
 _INTERRUPTS = "pending_interrupts"
@@ -54,9 +57,13 @@ class Conversation:
         """Messages that were told by pieces or by named fields, and not whole since."""
         self.is_told = False
         """The chat itself was told whole on this connection, and its run said nothing since."""
+        self._sizes: dict[str, int] = {}
+        """Characters of each message and its pieces, in the order they were first told in."""
+        self._size = 0
         for message in chat.chat_messages:
             self._raw[message.id] = message.model_dump(exclude_unset=True)
             self._messages[message.id] = message
+            self._measure(message.id)
 
     @property
     def chat(self) -> Chat:
@@ -133,7 +140,7 @@ class Conversation:
 
     def _set_head(self, head: Record, *, last_word: bool = False) -> bool:
         """False where it is older than what is known."""
-        head = {**head, "id": self._chat.id}
+        head = _known(Chat, head) | {"id": self._chat.id}
         if not last_word and _is_older(head, self._head):
             return False
         if head != self._head:
@@ -145,7 +152,7 @@ class Conversation:
             return
         known = self._head.get(_RUN)
         run: Record = known if is_object(known) else {}
-        named = {name: news[name] for name in fields if name in news} or news
+        named = _known(AgentRun, {name: news[name] for name in fields if name in news} or news)
         same = news.get("id") in (None, run.get("id"))
         if _is_older(news, run) or (not same and _has_ended(news) and run and not _has_ended(run)):
             return  # the late word of a run that is over
@@ -157,7 +164,7 @@ class Conversation:
             return
         if self._is_foreign(news.get("chat_id")):
             return
-        named = {name: news[name] for name in fields if name in news} or news
+        named = _known(ChatMessage, {name: news[name] for name in fields if name in news} or news)
         known = self._raw.get(news["id"], {})
         if _is_older(news, known) or (
             _is_final(known) and not _is_final({**known, **named}) and not _is_later(news, known)
@@ -176,6 +183,7 @@ class Conversation:
         message = self._with_pieces(message)
         if message != self._messages.get(message.id):
             self._messages[message.id], self._is_new = message, True
+        self._measure(message.id)
 
     def _piece(self, news: Record) -> None:
         """A piece of a message's text. One that names no message could be of any, and waits for the message itself."""
@@ -201,6 +209,25 @@ class Conversation:
         else:
             self._messages[name] = self._with_pieces(known)
             self._is_new = True
+            self._measure(name, grown=sum(len(text) for text in more.values() if isinstance(text, str)))
+
+    def _measure(self, name: str, *, grown: int | None = None) -> None:
+        """Note how long a message is now, and forget the oldest where all are too long, or too many.
+
+        One that has `grown` by a piece of text is not written out again to be measured.
+        """
+        before = self._sizes.get(name, 0)
+        pieces = self._streamed.get(name)
+        size = before + grown if grown is not None else len(_JSON.encode((self._raw[name], pieces and pieces.output)))
+        self._sizes[name] = size
+        self._size += size - before
+        while len(self._sizes) > 1 and (self._size > MOST_KEPT or len(self._sizes) > MOST_MESSAGES):
+            oldest = next(one for one in self._sizes if one != name)
+            self._size -= self._sizes.pop(oldest)
+            for held in (self._raw, self._messages, self._streamed):
+                held.pop(oldest, None)
+            self._parts = self._parts - {oldest}
+            self._is_new = True
 
     def _continues(self, so_far: _Streamed | None, number: int | None) -> bool:
         """Whether a piece follows what is there, so that nothing is repeated and nothing is missing in between.
@@ -225,6 +252,14 @@ class Conversation:
             "streamed_reasoning": streamed.output.get("reasoning", ""),
         }
         return message.model_copy(update=texts)
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
+
+
+def _known(kind: type[Wire], told: Record) -> Record:
+    """What a kind of record has; what else is told would be held for nothing, and there is no end to names."""
+    return {name: value for name, value in told.items() if name in kind.model_fields}
 
 
 def _is_final(record: Record) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.api.strictjson import is_array, is_object
 from inferencesh_mcp.api.words import ENDED, status_word
 
@@ -17,7 +18,8 @@ STREAMED = "streamed"
 """Where the record keeps what deltas made so far: the shape of an LLM's output (response, reasoning, tool_calls)."""
 
 LONGEST = 4 * 1024 * 1024  # characters of one text that deltas make: of a longer one, the newest are kept
-MOST_CALLS = 1_000  # tool calls that deltas make: the first are kept
+FIELDS = frozenset(Task.model_fields) - {STREAMED}
+"""What is kept of a line: what else it names would be held for nothing, and there is no end to names."""
 
 
 def is_heartbeat(line: Record) -> bool:
@@ -50,7 +52,7 @@ def _news(line: Record) -> Record:
 def _with_news(record: Record, news: Record) -> Record:
     if _another_id(record, news):
         return record
-    kept = {name: value for name, value in news.items() if name != STREAMED and (value is not None or name != "status")}
+    kept = {name: news[name] for name in news.keys() & FIELDS if news[name] is not None or name != "status"}
     merged = {**record, **kept}
     return record if merged == record else merged
 
@@ -71,51 +73,10 @@ def _with_delta(record: Record, data: Any) -> Record:
 
 
 def merge_delta(so_far: Record, delta: Record) -> Record:
-    """An LLM's output with one delta more: text is appended, tool calls merged by index, the rest replaced, null is no change."""
-    merged = dict(so_far)
-    for name, value in delta.items():
-        if value is None:
-            continue
-        if name in {"response", "reasoning"}:
-            merged[name] = _joined(merged.get(name), value)
-        elif name == "tool_calls":
-            merged[name] = _merge_calls(merged.get(name), value)
-        else:
-            merged[name] = value
-    return merged
+    """The text of an LLM's output with one delta more, as far as a person sees it grow; the rest comes with the record."""
+    told = {name: delta[name] for name in ("response", "reasoning") if delta.get(name) is not None}
+    return {**so_far, **{name: _joined(so_far.get(name), value) for name, value in told.items()}}
 
 
 def _joined(so_far: Any, more: Any) -> str:
     return ((so_far if isinstance(so_far, str) else "") + (more if isinstance(more, str) else ""))[-LONGEST:]
-
-
-def _merge_calls(so_far: Any, more: Any) -> list[Record]:
-    calls = {_index(call): call for call in _objects(so_far)}
-    for call in _objects(more):
-        index = _index(call)
-        calls[index] = _merge_call(calls.get(index, {}), call)
-    return [calls[index] for index in sorted(calls)[:MOST_CALLS]]
-
-
-def _merge_call(so_far: Record, more: Record) -> Record:
-    merged = {**so_far, **{name: value for name, value in more.items() if value is not None}}
-    if is_object(more.get("function")):
-        merged["function"] = _merge_function(so_far.get("function"), more["function"])
-    return merged
-
-
-def _merge_function(so_far: Any, more: Record) -> Record:
-    before = so_far if is_object(so_far) else {}
-    merged = {**before, **{name: value for name, value in more.items() if value is not None}}
-    if isinstance(more.get("arguments"), str):
-        merged["arguments"] = _joined(before.get("arguments"), more["arguments"])
-    return merged
-
-
-def _objects(value: Any) -> list[Record]:
-    return [item for item in value if is_object(item)] if is_array(value) else []
-
-
-def _index(call: Record) -> int:
-    index = call.get("index")
-    return index if isinstance(index, int) else 0

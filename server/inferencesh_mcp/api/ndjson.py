@@ -12,6 +12,11 @@ from inferencesh_mcp.api.strictjson import NotJson, is_object, parse
 LINE_LIMIT = 4 * 1024 * 1024
 """Longest line, in bytes without its end. A terminal line carries a whole task, logs and output included."""
 
+LARGE_LINE = 64 * 1024
+"""Bytes from which on lines count for `MOST_IN_LARGE_LINES`."""
+MOST_IN_LARGE_LINES = 16 * 1024 * 1024
+"""Bytes of all large lines of one connection: what is kept of them has this end. The record is then read, and a new one opened."""
+
 
 class Lines:
     """Reads one connection's bytes; never raises. `feed` what arrives, then `end` once."""
@@ -20,7 +25,8 @@ class Lines:
         self.bad = 0
         """Lines that were no JSON, or too odd to use, and were left out."""
         self.too_long = False
-        """A line passed the limit: nothing more is read, the connection should be closed."""
+        """A line passed the limit, or all large ones together: nothing more is read, the connection should be closed."""
+        self._in_large_lines = 0
         self._limit = limit
         self._pending = bytearray()
 
@@ -46,6 +52,12 @@ class Lines:
         if self.too_long:
             return []
         line = bytes(self._pending).removeprefix(b"\xef\xbb\xbf").strip()
+        if len(line) >= LARGE_LINE:
+            self._in_large_lines += len(line)
+            if self._in_large_lines > MOST_IN_LARGE_LINES:
+                self.too_long = True
+                self._pending.clear()
+                return []
         if not line:
             return []
         try:

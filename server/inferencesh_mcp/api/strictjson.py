@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 DEPTH_LIMIT = 64
 """Deepest nesting taken from the API."""
+MOST_VALUES = 200_000
+"""Values in one JSON text: many tiny ones take twenty times the text's size, and a second to read; real answers have thousands."""
+MOST_IN_A_MESSAGE = 100_000
+"""The same for what a caller sends, who may be anybody, and whose message is held for as long as it is worked on."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -24,6 +28,8 @@ class NotJson(ValueError):
 
 def parse(raw: bytes) -> Any:
     """The value that one JSON document holds; NotJson when there is none, or one that is not safe to pass on."""
+    if too_many_values(raw):
+        raise NotJson(f"more than {MOST_VALUES} values")
     try:
         value = _DECODER.decode(raw.removeprefix(_BYTE_ORDER_MARK).decode())
     except (ValueError, RecursionError) as exc:  # bad UTF-8, bad JSON and integers of over 4300 digits are ValueErrors
@@ -32,6 +38,20 @@ def parse(raw: bytes) -> Any:
     if raw.count(b"{") + raw.count(b"[") > DEPTH_LIMIT and _deeper_than(value, DEPTH_LIMIT):
         raise NotJson(f"nested more than {DEPTH_LIMIT} deep")
     return encodable(value) if b"\\u" in raw else value
+
+
+def too_many_values(raw: bytes, most: int = MOST_VALUES) -> bool:
+    """Whether a JSON text holds more values than `most`. Nothing is parsed: each value has a comma or a bracket of its own."""
+    if _marks(raw) <= most:
+        return False
+    if b"\0" in raw:
+        return True  # UTF-16 or UTF-32, in which the quotes below could be parts of other characters
+    plain = raw.replace(rb"\\", b"").replace(rb"\"", b"")  # only quotes that begin or end a text are left
+    return plain.count(b'"') > 4 * most or _marks(b"".join(plain.split(b'"')[::2])) > most
+
+
+def _marks(raw: bytes) -> int:
+    return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:

@@ -44,6 +44,8 @@ DOWNLOAD_SECONDS = 3600.0
 """One download in all, however slowly its bytes drip (T-16)."""
 STREAMS_LIMIT = 1000
 """Streams open at a time; more wait."""
+LARGE_ANSWERS = 4
+"""Of more than 1 MiB each that are read and parsed at a time; more wait."""
 RESOLVE_SECONDS = 10.0
 END_SECONDS = 0.05
 """Wait for a stream's end when its last line was read."""
@@ -119,6 +121,7 @@ class Transport:
         self._pools: Pools | None = None
         self._dated: str = ""
         self._streams: anyio.Semaphore | None = None
+        self._large: anyio.Semaphore | None = None
         self._attempts = Attempts(sleep, random, clock)
         self._warned: deque[str] = deque(maxlen=WARNED)
 
@@ -232,15 +235,21 @@ class Transport:
         # The answer to a START is always read: cancelled in between, nobody would know what to cancel (D-5). The pauses
         # between attempts are not shielded, so that a call which was cancelled starts nothing later.
         try:
-            with anyio.fail_after(seconds, shield=call.operation is Operation.START):
-                async with self._opened(kind, request) as response:
-                    well = 200 <= response.status < 300
-                    body = await bodies.whole(response) if well else await bodies.of_error(response)
+            async with AsyncExitStack() as places:
+
+                async def place() -> None:
+                    if call.operation is not Operation.START:  # whose answer must not be lost while it waits
+                        await places.enter_async_context(self._large_answers())
+
+                with anyio.fail_after(seconds, shield=call.operation is Operation.START):
+                    async with self._opened(kind, request) as response:
+                        well = 200 <= response.status < 300
+                        body = await bodies.whole(response, place) if well else await bodies.of_error(response)
+                return judged(Answer(status=response.status, headers=response.headers, body=body))
         except UpstreamError as exc:
             return Refusal(failure=Failure(sent=True, status=exc.status), error=exc)
         except (TimeoutError, Lost) as exc:
             return unanswered(exc)
-        return judged(Answer(status=response.status, headers=response.headers, body=body))
 
     async def _put(self, url: str, headers: Mapping[str, str], content: UploadBody, seconds: float) -> bool | Refusal:
         try:
@@ -375,6 +384,10 @@ class Transport:
     def _stream_slots(self) -> anyio.Semaphore:
         self._streams = self._streams or anyio.Semaphore(STREAMS_LIMIT)
         return self._streams
+
+    def _large_answers(self) -> anyio.Semaphore:
+        self._large = self._large or anyio.Semaphore(LARGE_ANSWERS)
+        return self._large
 
     def _note_date(self, header: str) -> None:
         if header == self._dated:

@@ -13,6 +13,7 @@ from inferencesh_mcp.caller import caller
 from inferencesh_mcp.errors import Conflict, InferenceError, NotFound
 from inferencesh_mcp.extensions.kinds import Standing, headline
 from inferencesh_mcp.flows import Counting, running
+from inferencesh_mcp.flows.batching import Room
 from inferencesh_mcp.tools.listing import batch
 from inferencesh_mcp.tools.previewing import shown
 from inferencesh_mcp.tools.showing import outcome
@@ -58,8 +59,12 @@ class Batch:
     """Many runs of one app, all of which were started."""
 
     async def look(self, ctx: Ctx, held: Held) -> Standing:
-        api = caller(ctx).api
-        found = await _each(held.of["tasks"], api.task)
+        api, room = caller(ctx).api, Room()
+
+        async def read(task_id: str) -> Task:
+            return room.held(await api.task(task_id))
+
+        found = await _each(held.of["tasks"], read)
         tasks = [task for task in found if not isinstance(task, InferenceError)]
         gone = [task for task in found if isinstance(task, NotFound)]
         if unread := next((exc for exc in found if isinstance(exc, InferenceError) and exc not in gone), None):

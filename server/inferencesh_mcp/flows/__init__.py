@@ -33,6 +33,8 @@ class Caller:
     poll_interval: float
     wait_seconds: float
     on_cancel: Literal["cancel", "keep"]
+    address: str = ""
+    """Where a caller called from whom nobody vouches for: one address can have any number of principals."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import anyio
@@ -23,7 +24,24 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller, Report, State
     from inferencesh_mcp.flows.preparing import Wanted
 
+MOST_KEPT = 16 * 1024 * 1024  # characters of all outputs that are held for one answer, which shows a hundredth of that
 MOST_PROBLEMS = 5  # inputs whose mistakes are told at once
+
+
+class Room:
+    """How much is held of what a batch's tasks gave back, however many they are and however much it is."""
+
+    def __init__(self) -> None:
+        self._left = MOST_KEPT
+
+    def held(self, task: Task) -> Task:
+        """The task as an answer needs it. An output that there is no room for stays where it is; the answer says how to get it."""
+        output, size = task.output, len(json.dumps(task.output, default=str))
+        if size > self._left:
+            output = None
+        else:
+            self._left -= size
+        return task.model_copy(update={"output": output, "input": None, "setup": None, "app": None, "logs": ()})
 
 
 @dataclass(frozen=True)
@@ -66,11 +84,14 @@ async def run_many(
 
 
 async def _check(caller: Caller, wanted: Sequence[Wanted]) -> None:
+    from inferencesh_mcp.flows.judging import Work  # brings jsonschema along
+
+    work = Work()
     wrong: list[str] = []
     for number, one in enumerate(wanted):
         await anyio.lowlevel.checkpoint()  # others' turn, and a cancellation's: an app that is known is not waited for
         try:
-            await checked(caller, one, reread=not wrong)
+            await checked(caller, one, reread=not wrong, work=work)
         except InferenceError as exc:
             if not isinstance(exc, InvalidInput):
                 exc.outcome, exc.retry_safe = "not_started", True
@@ -97,6 +118,7 @@ class _Batch:
         self._report = report
         self._total = len(wanted)
         self._done = 0
+        self._room = Room()
         self._end = end
         self._follow = follow
 
@@ -111,7 +133,8 @@ class _Batch:
             number, wanted = following
             try:
                 seconds = seconds if self._follow else 0
-                self.ends[number] = await run_in_place(self._caller, wanted, self._heard, seconds=seconds)
+                ran = await run_in_place(self._caller, wanted, self._heard, seconds=seconds)
+                self.ends[number] = replace(ran, task=self._room.held(ran.task))
             except InferenceError as exc:
                 self.ends[number] = exc
             self._done += 1

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.cache import Kept
 
 FRESH = 300.0  # seconds: an app's new version is noticed after that, or at once when an input no longer fits
-MOST = 256  # apps; a schema is a few tens of kB at the most
+MOST = 256  # apps
+LARGEST = 256 * 1024  # bytes of one as JSON: a schema is a few tens of kB, and a larger app is asked for each time
 
 
 class Catalogue:
@@ -83,6 +84,8 @@ class Catalogue:
     def _remember(self, principal: str, named: str, when: float, app: App) -> None:
         for owner in ("", principal):  # what was public yesterday may be so no longer
             self._apps.pop((owner, named), None)
+        if len(app.model_dump_json()) > LARGEST:
+            return
         self._apps["" if app.visibility == "public" else principal, named] = (when, app)
         while len(self._apps) > MOST:
             self._apps.popitem(last=False)

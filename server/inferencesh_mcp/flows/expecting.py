@@ -65,6 +65,15 @@ def _range(schema: Schema) -> str:
 
 
 def short(value: Any) -> str:
-    """A value as JSON, cut where it is long."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
+    """A value as JSON, cut where it is long; what is cut off is not written first."""
+    if isinstance(value, str):
+        value = value[: MOST_SHOWN + 1]
+    text = ""
+    for piece in _JSON.iterencode(value):
+        text += piece[: MOST_SHOWN + 1]
+        if len(text) > MOST_SHOWN:
+            return text[: MOST_SHOWN - 1] + "…"
+    return text
+
+
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str)

@@ -6,7 +6,9 @@ It brings `jsonschema` along, 60 ms: whoever is there before the first reply imp
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from jsonschema import Draft202012Validator, validators
@@ -21,15 +23,23 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.flows.expecting import Schema
 
-MOST_REFERENCES = 5_000  # followed for one value: some 0.1 s, and hundreds of times what a real app's schema needs
-MOST_PARTS = 1_000  # objects in a schema: to look through so many takes half a second, and real apps have a hundred
+MOST_STEPS = 5_000  # rules that one value is held to: some 0.05 s, and dozens of times what a real app's input needs
+MOST_STEPS_OF_A_CALL = 100_000  # the same for all values of one call, which others' turns come between
+STEPS_OF_A_REFERENCE = 4  # following one takes about as long as so many rules
+MOST_ERRORS = 1_000  # that are looked for in one value: eight are told
+MOST_SEARCHES = 4  # for the name that a misspelt one was meant to be, in one call
+HEAVIEST = 20_000  # of a schema, an item of a list weighing 1: to look it through takes 0.2 s
+WEIGHT_OF_AN_OBJECT = 40  # so a schema has at most 500: real apps' have a hundred
+LONGEST_SCHEMA = 1024 * 1024  # characters of its JSON
 DEEPEST = 64  # a schema that nests deeper is cut to "anything"
+_EACH = frozenset({"items", "prefixItems", "contains", "propertyNames", "additionalProperties"})  # of a value's parts
 _VALUES = frozenset({"enum", "const", "default", "examples"})  # what is in them is no schema
 
 
 def judge(schema: Schema) -> Judge:
     """What says where a value is not as the schema wants it."""
-    return _made(json.dumps(schema))
+    text = json.dumps(schema)
+    return _made(text if len(text) <= LONGEST_SCHEMA else "{}")
 
 
 @lru_cache(maxsize=64)
@@ -37,6 +47,23 @@ def _made(schema_text: str) -> Judge:
     """Made once: that takes longer than to use it."""
     schema = json.loads(schema_text)
     return Judge(schema if _composed(schema) else _strict(schema))
+
+
+class Work:
+    """What one call may still spend on holding its values to their schema. Its inputs may be many, and their schema hostile."""
+
+    def __init__(self) -> None:
+        self.steps = MOST_STEPS_OF_A_CALL
+        self.searches = MOST_SEARCHES
+
+    def may_search(self) -> bool:
+        """Whether one more name may be looked for; it counts as done."""
+        self.searches -= 1
+        return self.searches >= 0
+
+
+class _Spent(Exception):
+    """There are no steps left."""
 
 
 class Judge:
@@ -47,23 +74,22 @@ class Judge:
     """
 
     def __init__(self, schema: Schema) -> None:
-        self._left = MOST_REFERENCES
+        self._left = 0
         own = cast("dict[str, Any]", Draft202012Validator.VALIDATORS)
-        bounded: Any = cast("Any", validators).extend(
-            Draft202012Validator,
-            {
-                "$ref": self._followed(own["$ref"]),
-                "$dynamicRef": self._followed(own["$dynamicRef"]),
-                "additionalProperties": _unless_patterns(own["additionalProperties"]),
-                **dict.fromkeys(
-                    # of items that cannot be put in order, each is compared with each other one
-                    ("pattern", "patternProperties", "unevaluatedProperties", "unevaluatedItems", "uniqueItems"),
-                    _untried,
-                ),
-            },
-        )
+        rules = own | {
+            "$ref": self._followed(own["$ref"]),
+            "$dynamicRef": self._followed(own["$dynamicRef"]),
+            "additionalProperties": _unless_patterns(own["additionalProperties"]),
+            **dict.fromkeys(
+                # of items that cannot be put in order, each is compared with each other one
+                ("pattern", "patternProperties", "unevaluatedProperties", "unevaluatedItems", "uniqueItems"),
+                _untried,
+            ),
+        }
+        counted = {name: self._counted(rule, goes_through=name in _EACH) for name, rule in rules.items()}
+        bounded: Any = cast("Any", validators).extend(Draft202012Validator, counted)
         try:
-            if _parts(schema) > MOST_PARTS:
+            if _weight(schema) > HEAVIEST:
                 schema = {}
             schema = _one_dialect(schema)
             Draft202012Validator.check_schema(schema)
@@ -72,25 +98,46 @@ class Judge:
         registry: Registry[Any] = Registry()  # of nothing: the library's own would fetch what a reference names
         self._validator: Any = bounded(schema, registry=registry)
 
-    def errors(self, value: Any) -> list[ValidationError]:
-        """Where the value is not as the schema says."""
-        self._left = MOST_REFERENCES
-        try:
-            return list(self._validator.iter_errors(value))
-        except RecursionError:
-            return []
+    def errors(self, value: Any, work: Work | None = None) -> list[ValidationError]:
+        """Where the value is not as the schema says, as far as there are steps left to look."""
+        work = work or Work()
+        self._left = given = min(MOST_STEPS, work.steps)
+        found: list[ValidationError] = []
+        with suppress(_Spent, RecursionError):
+            found.extend(islice(self._validator.iter_errors(value), MOST_ERRORS))
+        work.steps -= given - max(self._left, 0)
+        return found
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether the last value was looked at in part only."""
+        return self._left < 0
+
+    def _spend(self, steps: int) -> None:
+        self._left -= steps
+        if self._left < 0:
+            raise _Spent
+
+    def _counted(self, rule: Any, *, goes_through: bool) -> Any:
+        def counted(validator: Any, wanted: Any, instance: Any, schema: Any) -> Any:
+            self._spend(1 + _length(wanted) // 8 + (_length(instance) // 32 if goes_through else 0))
+            return rule(validator, wanted, instance, schema)
+
+        return counted
 
     def _followed(self, follow: Any) -> Any:
         def followed(validator: Any, ref: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-            self._left -= 1
-            if self._left < 0:
-                raise RecursionError
+            self._spend(STEPS_OF_A_REFERENCE)
             try:
                 yield from follow(validator, ref, instance, schema)
             except Unresolvable:
                 return
 
         return followed
+
+
+def _length(value: Any) -> int:
+    return len(cast("list[Any]", value)) if isinstance(value, list | dict) else 0
 
 
 def nearest(error: ValidationError) -> ValidationError:
@@ -115,10 +162,13 @@ def _one_dialect(schema: Any) -> Any:
     }
 
 
-def _parts(schema: Any) -> int:
+def _weight(schema: Any) -> int:
     if isinstance(schema, dict):
-        return 1 + sum(map(_parts, cast("Schema", schema).values()))
-    return sum(map(_parts, cast("list[Any]", schema))) if isinstance(schema, list) else 0
+        return WEIGHT_OF_AN_OBJECT + sum(map(_weight, cast("Schema", schema).values()))
+    if isinstance(schema, list):
+        items = cast("list[Any]", schema)
+        return len(items) + sum(map(_weight, items))
+    return 0
 
 
 def _untried(*_: Any) -> Iterator[ValidationError]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from inferencesh_mcp.api.addresses import path_of
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.models import Task
 
+MOST = 10_000  # files that are looked for in one output: telling the type of so many takes 0.1 s
 DEEPEST = 32  # levels of an output that are searched
 _ADDRESS = re.compile(r"(?:https?|inf)://\S{1,2000}")
 
@@ -42,9 +44,9 @@ def output_of(task: Task) -> Any:
     return task.output
 
 
-def output_files(value: Any) -> list[OutputFile]:
+def output_files(value: Any, most: int = MOST) -> list[OutputFile]:
     """Find the files in an output: addresses whose name tells a type, and objects `{uri, content_type, size}`."""
-    return list({file.url: file for file in _found(value, (), 0)}.values())
+    return list({file.url: file for file in islice(_found(value, (), 0), most)}.values())
 
 
 def _found(value: Any, at: tuple[str, ...], depth: int) -> Iterator[OutputFile]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from inferencesh_mcp.errors import InvalidInput
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 Place = tuple[str | int, ...]
 """The way to a value: keys and indexes from the top of the input."""
 DEEPEST = 64  # steps through schema and value together: both come from elsewhere, and a `$ref` may go round
+MOST_READ = (
+    100_000  # parts of the schema that are read for one input: some 0.1 s, and thousands of times what real apps need
+)
 
 
 def file_places(schema: Schema, value: Any) -> list[Place]:
@@ -22,12 +27,47 @@ def file_places(schema: Schema, value: Any) -> list[Place]:
 
     A place counts where every reading of the schema that takes a string there says `format: file`, or where the
     other reading is a file as an object; where plain text would fit as well, it is text.
+
+    Raises:
+        InvalidInput: there is too much to look through. A file could be missed, and its path be sent as text.
     """
-    return list(_walk(schema, schema, value, (), 0))
+    root = _Root(schema)
+    return list(_walk(root.branches(schema, 0), root, value, (), 0))
 
 
-def _walk(node: Any, root: Schema, value: Any, at: Place, depth: int) -> Iterator[Place]:
-    branches = list(_branches(node, root, depth, set())) if depth < DEEPEST else []
+class _Root:
+    """A whole schema, and how much of it may still be read."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._left = MOST_READ
+
+    def branches(self, node: Any, depth: int) -> list[Schema]:
+        """Every reading of a part of it."""
+        return list(self._branches(node, depth, set())) if depth < DEEPEST else []
+
+    def _branches(self, node: Any, depth: int, seen: set[str]) -> Iterator[Schema]:
+        """References followed, unions opened; what is referred to again is not read again."""
+        self._left -= 1
+        if self._left < 0:
+            raise InvalidInput(
+                message="The input has too many parts to find its files in.", next_step="Send it in several calls."
+            )
+        if not isinstance(node, dict) or depth > DEEPEST:
+            return
+        schema = cast("Schema", node)
+        if isinstance(ref := schema.get("$ref"), str) and ref not in seen:
+            seen.add(ref)  # else a reference that doubles, and doubles again, has more readings than there is time for
+            yield from self._branches(_resolve(ref, self._schema), depth + 1, seen)
+        for union in ("anyOf", "oneOf", "allOf"):
+            parts: Any = schema.get(union)
+            for part in cast("list[Any]", parts) if isinstance(parts, list) else []:
+                yield from self._branches(part, depth + 1, seen)
+        if not {"$ref", "anyOf", "oneOf"} & schema.keys():
+            yield schema
+
+
+def _walk(branches: list[Schema], root: _Root, value: Any, at: Place, depth: int) -> Iterator[Place]:
     if isinstance(value, str):
         texts = [branch for branch in branches if _takes(branch, "string")]
         if texts and (any(map(_is_file_object, branches)) or all(branch.get("format") == "file" for branch in texts)):
@@ -37,18 +77,19 @@ def _walk(node: Any, root: Schema, value: Any, at: Place, depth: int) -> Iterato
     elif isinstance(value, list):
         items = cast("list[Any]", value)
         parts = [branch["items"] for branch in branches if isinstance(branch.get("items"), dict)]
-        for index, item in enumerate(items if parts else []):
-            yield from _walk({"anyOf": parts}, root, item, (*at, index), depth + 1)
+        inner = root.branches({"anyOf": parts}, depth + 1) if items else []  # the same for each item
+        for index, item in enumerate(items if inner else []):
+            yield from _walk(inner, root, item, (*at, index), depth + 1)
 
 
-def _object(branches: list[Schema], root: Schema, value: dict[str, Any], at: Place, depth: int) -> Iterator[Place]:
+def _object(branches: list[Schema], root: _Root, value: dict[str, Any], at: Place, depth: int) -> Iterator[Place]:
     if isinstance(value.get("uri"), str) and any(_is_file_object(branch) for branch in branches):
         yield (*at, "uri")
         return
     for key, item in value.items():
         parts = [part for branch in branches if (part := _field(branch, key)) is not None]
         if parts:
-            yield from _walk({"anyOf": parts}, root, item, (*at, key), depth + 1)
+            yield from _walk(root.branches({"anyOf": parts}, depth + 1), root, item, (*at, key), depth + 1)
 
 
 def _field(branch: Schema, key: str) -> Schema | None:
@@ -68,22 +109,6 @@ def _is_file_object(branch: Schema) -> bool:
 def _takes(branch: Schema, kind: str) -> bool:
     declared = branch.get("type")
     return kind == declared or (isinstance(declared, list) and kind in declared)
-
-
-def _branches(node: Any, root: Schema, depth: int, seen: set[str]) -> Iterator[Schema]:
-    """Every reading of a schema: references followed, unions opened; what is referred to again is not read again."""
-    if not isinstance(node, dict) or depth > DEEPEST:
-        return
-    schema = cast("Schema", node)
-    if isinstance(ref := schema.get("$ref"), str) and ref not in seen:
-        seen.add(ref)  # else a reference that doubles, and doubles again, has more readings than there is time for
-        yield from _branches(_resolve(ref, root), root, depth + 1, seen)
-    for union in ("anyOf", "oneOf", "allOf"):
-        parts: Any = schema.get(union)
-        for part in cast("list[Any]", parts) if isinstance(parts, list) else []:
-            yield from _branches(part, root, depth + 1, seen)
-    if not {"$ref", "anyOf", "oneOf"} & schema.keys():
-        yield schema
 
 
 def _resolve(ref: str, root: Schema) -> Any:

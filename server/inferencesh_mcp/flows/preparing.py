@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App
     from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.flows import Caller, Report
+    from inferencesh_mcp.flows.judging import Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +31,12 @@ class Wanted:
     session_timeout: int | None = None
 
 
-async def checked(caller: Caller, wanted: Wanted, *, reread: bool = True) -> tuple[App, Wanted]:
+async def checked(
+    caller: Caller, wanted: Wanted, *, reread: bool = True, work: Work | None = None
+) -> tuple[App, Wanted]:
     """Return the app, and what is wanted of it as its schema writes that, when all fits and every file that the input
     names can be read. Sends no bytes. `reread`: an app whose schema the input does not fit may have another one by now.
+    `work`: what the call that has several inputs may spend on all of them.
 
     Raises:
         InvalidInput: each field that is wrong, and what it should be; or a function that no tool can run.
@@ -42,10 +46,10 @@ async def checked(caller: Caller, wanted: Wanted, *, reread: bool = True) -> tup
 
     app = await caller.catalogue.app(caller.api, caller.principal, wanted.app)
     refuse_live(app, wanted.app)
-    wanted, wrong = _judged(app, wanted)
+    wanted, wrong = _judged(app, wanted, work)
     if wrong and reread:
         app = await caller.catalogue.app(caller.api, caller.principal, wanted.app, fresh=True)
-        wanted, wrong = _judged(app, wanted)
+        wanted, wrong = _judged(app, wanted, work)
     if wrong:
         raise InvalidInput(
             message=f"The input does not fit {wanted.app}: {'; '.join(wrong)}",
@@ -115,16 +119,16 @@ def version_of(app: App) -> AppVersion:
     return app.version or AppVersion()
 
 
-def _judged(app: App, wanted: Wanted) -> tuple[Wanted, list[str]]:
+def _judged(app: App, wanted: Wanted, work: Work | None) -> tuple[Wanted, list[str]]:
     """What is wanted, with what a host could only send as a string made what the app takes; and what is wrong with it."""
     from inferencesh_mcp.flows.checking import problems
     from inferencesh_mcp.flows.repairing import repaired
 
     version, schema = version_of(app), function_of(app, wanted.app).input_schema
-    wanted = replace(wanted, input=repaired(schema, wanted.input))
-    found = problems(schema, wanted.input)
+    wanted = replace(wanted, input=repaired(schema, wanted.input, work))
+    found = problems(schema, wanted.input, work)
     if wanted.setup is not None:
-        found += [f"setup: {problem}" for problem in problems(version.setup_schema, wanted.setup)]
+        found += [f"setup: {problem}" for problem in problems(version.setup_schema, wanted.setup, work)]
     if wanted.variant and version.variants and wanted.variant not in version.variants:
         found.append(f"variant must be one of {', '.join(version.variants)}; got {wanted.variant}")
     if wanted.session_timeout is not None and (wanted.session != "new" or not 1 <= wanted.session_timeout <= 3600):

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 T = TypeVar("T", bound="Hashable")
+V = TypeVar("V")
 
 
 class Remembered(Generic[T]):
@@ -25,3 +26,20 @@ class Remembered(Generic[T]):
 
     def __contains__(self, one: T) -> bool:
         return one in self._held
+
+
+class Recent(Generic[T, V]):
+    """What was found lately by its name: at most so many, the one that was not asked for longest goes first (I-17)."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: OrderedDict[T, V] = OrderedDict()
+
+    def add(self, name: T, found: V) -> None:
+        self._held[name] = found
+        self._held.move_to_end(name)
+        if len(self._held) > self._most:
+            self._held.popitem(last=False)
+
+    def get(self, name: T) -> V | None:
+        return self._held.get(name)

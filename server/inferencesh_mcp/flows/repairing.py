@@ -13,40 +13,40 @@ from inferencesh_mcp.flows.judging import judge
 
 if TYPE_CHECKING:
     from inferencesh_mcp.flows.expecting import Schema
-    from inferencesh_mcp.flows.judging import Judge
+    from inferencesh_mcp.flows.judging import Work
 
-MOST = 1_000  # texts that are looked at in one input
-LONGEST = 1_000_000  # characters of one of them
+LONGEST = 1_000_000  # characters of all texts of one input that are read as JSON
 
 Place = tuple[str | int, ...]
 
 
-def repaired(schema: Schema, value: dict[str, Any]) -> dict[str, Any]:
+def repaired(schema: Schema, value: dict[str, Any], work: Work | None = None) -> dict[str, Any]:
     """The same value; but a text that does not fit the schema, while what it says as JSON does, is that.
 
     A text that fits as it is stays one, whatever it looks like: `"5"` is a good prompt (I-15).
     """
     judged = judge(schema)
     meant: dict[Place, Any] = {}
-    for error in judged.errors(value)[:MOST]:
+    left = LONGEST
+    for error in judged.errors(value, work):
         place = tuple(error.absolute_path)
-        said = _meant(error.instance) if place else None
+        left -= len(error.instance) if isinstance(error.instance, str) else 0
+        said = _meant(error.instance) if place and left >= 0 else None
         if said is not None:
             meant[place] = said
     if not meant:
         return value
     # All at once, then without those that do not fit that way either: a value is judged twice, however much of it is text.
-    wrong = {place[:length] for place in _places(judged, _with(value, meant)) for length in range(len(place) + 1)}
+    places = [tuple(error.absolute_path) for error in judged.errors(_with(value, meant), work)]
+    if judged.gave_up:
+        return value  # whether they fit that way is not known
+    wrong = {place[:length] for place in places for length in range(len(place) + 1)}
     return _with(value, {place: said for place, said in meant.items() if place not in wrong})
-
-
-def _places(judged: Judge, value: Any) -> list[Place]:
-    return [tuple(error.absolute_path) for error in judged.errors(value)]
 
 
 def _meant(given: Any) -> Any:
     """What a text says as JSON, where that is something else than a text."""
-    if not isinstance(given, str) or len(given) > LONGEST:
+    if not isinstance(given, str):
         return None
     try:
         said = parse(given.encode())

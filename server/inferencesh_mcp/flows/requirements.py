@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-import anyio
-
-from inferencesh_mcp.errors import InferenceError
+from inferencesh_mcp.flows.secondary import in_short
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, AppFunction, AppVersion, ConnectionRequirement
     from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows import Caller
-
-CHECK_SECONDS = 3.0
-"""How long an answer waits for this check: it is a help, and shorter than any host's patience."""
-
-logger = logging.getLogger(__name__)
 
 
 def connections_of(version: AppVersion, function: AppFunction) -> list[ConnectionRequirement]:
@@ -31,13 +23,13 @@ async def missing_requirements(
     """What a run would be refused for; None where that could not be found out in time."""
     if not version.required_secrets and not connections_of(version, function):
         return ()
-    try:
-        with anyio.fail_after(CHECK_SECONDS):
-            check = await caller.api.check_requirements(
-                version.required_secrets, _credentials(version, function), version.required_integrations
-            )
-    except (InferenceError, TimeoutError) as exc:
-        logger.info("what %s needs could not be checked: %s", app.ref, type(exc).__name__)
+    check = await in_short(
+        caller.api.check_requirements(
+            version.required_secrets, _credentials(version, function), version.required_integrations
+        ),
+        f"check of what {app.ref} needs",
+    )
+    if check is None:
         return None
     return check.missing or (() if check.satisfied else None)
 

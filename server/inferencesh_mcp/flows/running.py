@@ -15,6 +15,7 @@ from inferencesh_mcp.errors import Gone, InferenceError
 from inferencesh_mcp.flows.leaving import leave_task
 from inferencesh_mcp.flows.preparing import checked, function_of, ready, version_of
 from inferencesh_mcp.flows.requirements import missing_requirements
+from inferencesh_mcp.flows.secondary import in_short
 from inferencesh_mcp.flows.starting import start
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.preparing import Wanted
-
-PATIENCE = 3.0  # seconds for what an answer says beside the run itself
 
 logger = logging.getLogger(__name__)
 
@@ -85,26 +84,18 @@ async def rehearse(
 
 
 async def estimate(caller: Caller, app: App, given: Any, function: str | None) -> Estimate | None:
-    """What the platform thinks a run would cost; None where it does not say. A price is a help, not a condition."""
-    try:
-        return await caller.api.estimate(app.id, given, function)
-    except InferenceError as exc:
-        logger.info("no estimate for %s: %s", app.ref, exc.code)
-        return None
+    """What the platform thinks a run would cost; None where it does not say, or not soon. A price is a help, not a condition."""
+    return await in_short(caller.api.estimate(app.id, given, function), f"estimate for {app.ref}")
 
 
 async def session_of(caller: Caller, task: Task) -> Session | None:
-    """The session that a task used, which says when it expires."""
+    """The session that a task used, which says when it expires. The run's own answer must not be lost over this."""
     if not task.session_id:
         return None
     try:
-        with anyio.move_on_after(PATIENCE):  # a host that waits longer than it likes would have the run cancelled
-            return await caller.api.session(task.session_id)
+        return await in_short(caller.api.session(task.session_id), f"session {task.session_id}", but=Gone)
     except Gone:
         return Session(id=task.session_id, status="ended")
-    except InferenceError as exc:  # the run's own answer must not be lost over this
-        logger.info("session %s could not be read: %s", task.session_id, exc.code)
-    return None
 
 
 async def attend(caller: Caller, task: Task, report: Report, seconds: float) -> Task:

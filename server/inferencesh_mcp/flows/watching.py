@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller
 
 EACH = 8  # subscriptions of one caller, and of all callers together (reliability 4.6)
+EACH_ADDRESS = 64  # of all who call from one address with keys that nobody has vouched for
 ALL = 512
 SPAN = 1.0  # seconds: text that grows is told of this often; a new status is told at once
 
@@ -57,28 +58,37 @@ class Watching:
         self._group = group
         self._tell = tell
         self._taken: Counter[str] = Counter()
+        self._taken_from: Counter[str] = Counter()
+        """By address, where that is counted."""
         self._watches: dict[Watched, _Watch] = {}
 
     @contextmanager
-    def places(self, principal: str, wanted: int) -> Generator[int]:
-        """Hold as many of a principal's places as are wanted and free; yield how many.
+    def places(self, caller: Caller, wanted: int) -> Generator[int]:
+        """Hold as many of a caller's places as are wanted and free; yield how many.
 
         Raises:
             RateLimited: none is free.
         """
+        principal, address = caller.principal, caller.address
         free = min(EACH - self._taken[principal], ALL - self._taken.total())
+        if address:
+            free = min(free, EACH_ADDRESS - self._taken_from[address])
         if free < 1:
             raise RateLimited(
-                message=f"This server keeps at most {EACH} subscriptions of one caller, and {ALL} in all.",
+                message=f"This server keeps at most {EACH} subscriptions of one caller, {EACH_ADDRESS} from one address, "
+                f"and {ALL} in all.",
                 next_step="End one of them first, or ask with task_get or chat_get and wait_seconds.",
             )
         held = min(free, wanted)
         self._taken[principal] += held
+        self._taken_from[address] += held
         try:
             yield held
         finally:
             self._taken[principal] -= held
+            self._taken_from[address] -= held
             self._taken += Counter()  # drops the zeros
+            self._taken_from += Counter()
 
     @asynccontextmanager
     async def watched(self, caller: Caller, kind: Kind, thing: str) -> AsyncGenerator[None]:

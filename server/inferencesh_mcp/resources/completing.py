@@ -5,13 +5,11 @@ Quick or nothing: a completion is never worth waiting for, and never an error.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-import anyio
 from mcp_types import Completion, ResourceTemplateReference
 
-from inferencesh_mcp.errors import InferenceError
+from inferencesh_mcp.flows.secondary import in_short
 from inferencesh_mcp.resources.templates import APP, CHAT, FILE, LOGS, SESSION, TASK
 
 if TYPE_CHECKING:
@@ -22,10 +20,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller
 
 MOST = 100  # what the protocol allows
-PATIENCE = 3.0  # seconds
 LONGEST = 200  # characters of what was written so far
-
-logger = logging.getLogger(__name__)
 
 
 async def completed(caller: Caller, params: CompleteRequestParams) -> Completion:
@@ -37,12 +32,8 @@ async def completed(caller: Caller, params: CompleteRequestParams) -> Completion
     ask = _of_template(ref.uri, name, known) if isinstance(ref, ResourceTemplateReference) else _OF_PROMPTS.get(name)
     values: list[str] = []
     if ask is not None:
-        with anyio.move_on_after(PATIENCE):
-            try:
-                found = await ask(caller, written)
-                values = [value for value in dict.fromkeys(found) if value.isprintable()]  # nothing that hides (T-17)
-            except InferenceError as exc:
-                logger.info("nothing to complete %s with: %s", name, exc.code)
+        found = await in_short(ask(caller, written), f"values for {name}") or []
+        values = [value for value in dict.fromkeys(found) if value.isprintable()]  # nothing that hides (T-17)
     return Completion(values=values[:MOST], total=len(values), has_more=len(values) > MOST)
 
 

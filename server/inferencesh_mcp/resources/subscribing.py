@@ -87,7 +87,7 @@ class Subscriptions:
         with told_to_host("subscriptions/listen"):
             who = caller(Context(request_context=ctx, mcp_server=self._server))
             async with AsyncExitStack() as stack:
-                held = stack.enter_context(shared.watching.places(who.principal, max(1, len(watchable))))
+                held = stack.enter_context(shared.watching.places(who, max(1, len(watchable))))
                 watched = await _watched(stack, shared, who, dict(list(watchable.items())[:held]))
                 honoured = params.notifications.model_copy(
                     update={"resource_subscriptions": [uri for uri in asked if uri in watched or uri in public]}
@@ -121,7 +121,7 @@ class Subscriptions:
             async with AsyncExitStack() as stack:
                 if uri not in ear.held:
                     watching = ctx.lifespan_context.watching
-                    stack.enter_context(watching.places(who.principal, 1))
+                    stack.enter_context(watching.places(who, 1))
                     await stack.enter_async_context(watching.watched(who, *subject))
                 if uri not in ear.held:  # it may have been asked for twice meanwhile
                     ear.held[uri] = stack.pop_all()

@@ -35,7 +35,7 @@ def named(kind: str, offered: Sequence[T], name: str) -> T:
     for one in offered:
         if name in {one.ref, one.id, short(one.id)}:
             return one
-    raise missing(kind, name, suggestions=get_close_matches(name, [one.ref for one in offered], 3, 0.5))
+    raise missing(kind, name, suggestions=get_close_matches(name[:64], [one.ref for one in offered], 3, 0.5))
 
 
 def version_of(one: Offered, version: str) -> str:

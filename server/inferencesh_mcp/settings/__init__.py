@@ -305,6 +305,6 @@ def _near_miss(variable: str) -> str:
 
 def _sentence(name: str, value: str) -> str:
     """Say which variable is wrong, what it holds and what it may hold; a secret is never shown."""
-    without_password = re.sub(r"//[^/@]*@", "//***@", value)[:80]
-    shown = "" if name in {*SECRETS, "http_tokens", "metrics_tokens"} else f' is "{without_password}", but'
+    without_secrets = re.sub(r"[?#].*", "?***", re.sub(r"//[^/@]*@", "//***@", value))[:80]
+    shown = "" if name in {*SECRETS, "http_tokens", "metrics_tokens"} else f' is "{without_secrets}", but'
     return f"{PREFIX}{name.upper()}{shown} must be {allowed(FIELDS[name])}."

@@ -11,6 +11,7 @@ import math
 import re
 import string
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
 MOST_TOKENS = 16_000  # for an output; the rest of the answer around it is small
@@ -51,9 +52,11 @@ def fitted(value: Any, most: int = MOST_TOKENS) -> Fitted:
         return Fitted(_shorter(value, None, None), 0)
     texts, items = 16_000, 1_000
     while texts > 40:
-        smaller = _shorter(value, texts, items)
-        if tokens(as_json(smaller)) <= most:
-            return Fitted(smaller, len(whole))
+        # One with more values than this does not fit anyway: to look through it each time would take others' time.
+        if _values(value, items, most) <= most:
+            smaller = _shorter(value, texts, items)
+            if tokens(as_json(smaller)) <= most:
+                return Fitted(smaller, len(whole))
         texts, items = texts // 2, max(3, items // 2)
     return Fitted({"cut": f"{len(whole)} characters of JSON"}, len(whole))
 
@@ -75,20 +78,37 @@ def parts(text: str) -> list[str]:
     return found
 
 
+def _values(value: Any, items: int, most: int) -> int:
+    """How many values there are where no list or object has more than `items`; counted no further than to `most`."""
+    count, inside = 1, [value]
+    while inside and count <= most:
+        match inside.pop():
+            case list() as found:
+                parts = cast("list[Any]", found)[:items]
+            case dict() as found:
+                parts = list(islice(cast("dict[str, Any]", found).values(), items))
+            case _:
+                continue
+        count += len(parts)
+        inside += parts
+    return count
+
+
 def _shorter(value: Any, texts: int | None, items: int | None) -> Any:
     match value:
         case str():
-            return _shorter_text(visible(value), texts)
+            return _shorter_text(value, texts)
         case list():
             found = cast("list[Any]", value)
             kept = [_shorter(item, texts, items) for item in found[:items]]
             return kept if len(kept) == len(found) else [*kept, f"… [cut: {len(found)} items in all]"]
         case dict():
-            fields = list(cast("dict[str, Any]", value).items())
-            kept_fields = {visible(str(key))[:200]: _shorter(item, texts, items) for key, item in fields[:items]}
+            fields = cast("dict[str, Any]", value)
+            told = islice(fields.items(), items)
+            kept_fields = {visible(str(key))[:200]: _shorter(item, texts, items) for key, item in told}
             return (
                 kept_fields
-                if len(fields) == len(fields[:items])
+                if items is None or len(fields) <= items
                 else {**kept_fields, "…": f"cut: {len(fields)} fields in all"}
             )
         case float() if not math.isfinite(value):
@@ -99,8 +119,8 @@ def _shorter(value: Any, texts: int | None, items: int | None) -> Any:
 
 def _shorter_text(text: str, most: int | None) -> str:
     if most is None or len(text) <= most:
-        return text
-    kept = text[:most]
+        return visible(text)
+    kept = visible(text[: 2 * most])[:most]  # not all of it, which may be millions, and is looked at several times
     end = max(kept.rfind(mark) for mark in (". ", ".\n", "\n", "! ", "? "))
     kept = kept[: end + 1] if end > most // 2 else kept  # at a sentence or a line, where one ends nearby
     return f"{kept.rstrip()} … [cut: {len(text)} characters in all]"

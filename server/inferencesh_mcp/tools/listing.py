@@ -9,7 +9,7 @@ from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows.batching import Skipped
 from inferencesh_mcp.flows.outputs import output_files
 from inferencesh_mcp.tools.fitting import MOST_TOKENS, as_json, fitted, tokens
-from inferencesh_mcp.tools.showing import DATA, FileLink, answer, error_of, why
+from inferencesh_mcp.tools.showing import DATA, MOST_LINKS, FileLink, answer, error_of, why
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
@@ -33,7 +33,7 @@ def batch(app: str, ends: list[End]) -> CallToolResult:
         f"{count} {status}" for status, count in counts.items()
     )
     lines = [head, *(f"Next: {step}" for step in following), DATA, *map(_line, rows)]
-    links = [FileLink.of(file) for end in ends for file in output_files(_output(end))]
+    links = [FileLink.of(file) for end in ends for file in output_files(_output(end), MOST_LINKS)]
     if following:
         told["next"] = " ".join(following)
     return answer("\n".join(lines), told, links, failed=all("error" in row for row in rows))

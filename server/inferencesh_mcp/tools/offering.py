@@ -14,6 +14,7 @@ from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import ValidationError
 
 from inferencesh_mcp.errors import InferenceError, InvalidInput
+from inferencesh_mcp.flows.near_names import nearest_name
 from inferencesh_mcp.tools.showing import failure
 
 if TYPE_CHECKING:
@@ -91,10 +92,8 @@ class BridgeTool(Tool):
         known = list(self.parameters.get("properties", {}))
         for name in arguments:
             if name not in known:
-                import difflib
-
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"Did you mean '{near[0]}'?" if near else f"It takes {', '.join(known) or 'none'}."
+                near = nearest_name(name, known)
+                hint = f"Did you mean '{near}'?" if near else f"It takes {', '.join(known) or 'none'}."
                 raise InvalidInput(
                     message=f"{self.name} has no argument '{name[:80]}'.",
                     next_step=hint,

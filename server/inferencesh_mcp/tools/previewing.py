@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import base64
 import io
-import logging
 from typing import TYPE_CHECKING
 
-import anyio
 from anyio import to_thread
 from mcp_types import CallToolResult, ImageContent, ResourceLink
 
 from inferencesh_mcp.caller import caller
-from inferencesh_mcp.errors import InferenceError
+from inferencesh_mcp.flows.secondary import in_short
 
 if TYPE_CHECKING:
     from anyio import CapacityLimiter
@@ -25,12 +23,11 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 100_000  # bytes: base64 of it and all the rest stay far below what Claude Desktop refuses
 MOST_FETCHED = 8 * 1024 * 1024  # bytes of a picture that is scaled
-PATIENCE = 3.0  # seconds: the answer is more than its picture
-MOST_PIXELS = 20_000_000  # of a picture that is scaled: for as long, a thread holds some seven bytes of each
+MOST_PIXELS = (
+    9_000_000  # of a picture that is scaled (4K has 8.3): for as long, a thread holds some seven bytes of each
+)
 SIDE = 768  # pixels, the longer one
 TYPES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
-
-logger = logging.getLogger(__name__)
 
 
 async def shown(ctx: Ctx, result: CallToolResult) -> CallToolResult:
@@ -39,12 +36,12 @@ async def shown(ctx: Ctx, result: CallToolResult) -> CallToolResult:
     shared = ctx.request_context.lifespan_context
     if not pictures or shared.settings.inline_media == "never":
         return result
-    preview: ImageContent | None = None
-    with anyio.move_on_after(PATIENCE):
-        try:
-            preview = await _small(caller(ctx).api, pictures[0].uri, shared.scaling)
-        except InferenceError as exc:
-            logger.info("no preview: %s", exc.code)
+    who, url = caller(ctx), str(pictures[0].uri)
+    preview: ImageContent | None = shared.previews.get((who.principal, url))
+    if preview is None:
+        preview = await in_short(_small(who.api, url, shared.scaling), "preview")
+    if preview is not None:
+        shared.previews.add((who.principal, url), preview)  # hosts look at the same task again and again
     return result.model_copy(update={"content": [*result.content, preview]}) if preview else result
 
 
@@ -90,8 +87,10 @@ def _scaled(content: bytes) -> bytes | None:
             if picture.width * picture.height > MOST_PIXELS:
                 return None
             picture.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded no larger than needed
-            small = picture.convert("RGB")
-            small.thumbnail((SIDE, SIDE))
+            # Made small before it is converted, or there are two of its full size; of a palette's numbers none is between two.
+            plain = picture if picture.mode in {"RGB", "RGBA", "L"} else picture.convert("RGB")
+            plain.thumbnail((SIDE, SIDE))
+            small = plain.convert("RGB")
     except Exception:  # noqa: BLE001 - whatever a picture does to its reader, the answer of a run must not be lost over it
         return None
     for quality in (80, 60, 40, 20):

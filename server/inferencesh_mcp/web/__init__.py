@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 
 from inferencesh_mcp.flows.stopping import Stopping
 from inferencesh_mcp.web.auth import door
-from inferencesh_mcp.web.gate import Gate, Shares
+from inferencesh_mcp.web.gate import Bodies, Gate, Shares
 from inferencesh_mcp.web.hosts import AT_HOME, Named
 from inferencesh_mcp.web.metrics import Metrics
 from inferencesh_mcp.web.tokens import Tokens
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from inferencesh_mcp.web.replies import Page
 
 PATH = "/mcp"
+MOST_BODY_BYTES = (
+    32 * 1024 * 1024
+)  # of all requests that are read or worked on; once parsed each takes a few times that
 MOST_STREAMS = 4_096  # open requests of everybody: more than a process has runs, and few enough for its memory
 
 
@@ -56,6 +59,12 @@ def face(server: MCPServer[Shared], settings: Settings, stopping: Stopping | Non
         pages["/metrics"] = Metrics(server, Tokens(settings.metrics_tokens), shares).page
     gate = Gate(
         Joined(mcp) if settings.traces else mcp, way_in, path=PATH, pages=pages, stopping=stopping,
-        shares=shares, largest_body=settings.max_body_bytes,
+        shares=shares, bodies=_bodies(settings), largest_body=settings.max_body_bytes,
     )  # fmt: skip
     return Named(gate, hosts=(*AT_HOME, *settings.allowed_hosts), origins=settings.allowed_origins)
+
+
+def _bodies(settings: Settings) -> Bodies:
+    """Half of all for one source, and room for two of the longest messages."""
+    most = max(MOST_BODY_BYTES // 2, settings.max_body_bytes)
+    return Bodies(most, 2 * most)

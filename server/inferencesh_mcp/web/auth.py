@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from inferencesh_mcp.caller import SANDBOX_KEY, Visitor
 from inferencesh_mcp.errors import SettingsError
 from inferencesh_mcp.web import tokens
-from inferencesh_mcp.web.bearers import OWN_KEY, bearer, operators_bearer, unknown
+from inferencesh_mcp.web.bearers import OWN_KEY, bearer, operators_bearer, refuse_unfilled, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.settings import Settings
     from inferencesh_mcp.web.replies import Page
 
+_NO_KEY = "No inference.sh key was sent."
 _HOW = "Send yours as Authorization: Bearer or X-Inference-Api-Key."
 
 # A gateway's tokens, those of other services, and signed ones (JWT): plainly no keys of inference.sh (D-1).
@@ -31,6 +32,16 @@ _WORD = re.compile(r"[\x21-\x7e]{1,512}")
 
 class Door(Protocol):
     """One mode: what it lets in, and as whom."""
+
+    @property
+    def vouches(self) -> bool:
+        """Whether it knows whom it lets in. Else one visitor may come under any number of names."""
+        ...
+
+    @property
+    def instead_of_signing_in(self) -> str:
+        """What to do for who looks for a sign-in where there is none."""
+        ...
 
     async def admit(self, headers: Headers) -> Visitor:
         """Say who sends this request; Refused when it may not come in."""
@@ -86,6 +97,9 @@ def _operators_key(settings: Settings) -> str | None:
 class CallersKey:
     """Whoever brings a key of inference.sh; whether it is one, inference.sh says. It serves their request and no other."""
 
+    vouches = False
+    instead_of_signing_in = f"{_NO_KEY} {_HOW}"
+
     def __init__(self, prefixes: Sequence[str], *, nobody: str | None) -> None:
         """`nobody` is the key of whoever brings none: the sandbox has one."""
         self._prefixes = tuple(prefixes)
@@ -93,11 +107,13 @@ class CallersKey:
 
     async def admit(self, headers: Headers) -> Visitor:
         given = {key for key in (bearer(headers), *headers.getlist(OWN_KEY)) if key}
+        for one in given:
+            refuse_unfilled(one, "key_missing")
         if len(given) > 1:
             raise unknown("key_refused", "The request carries two keys that differ.", _HOW)
         key = given.pop() if given else self._nobody
         if key is None:
-            raise unknown("key_missing", "No inference.sh key was sent.", _HOW)
+            raise unknown("key_missing", _NO_KEY, _HOW)
         if _FOREIGN.match(key) or not _WORD.fullmatch(key) or not key.startswith(self._prefixes or ""):
             raise unknown("key_refused", "That is not a key of inference.sh.", _HOW)
         return Visitor(name=f"key:{hashlib.sha256(key.encode()).hexdigest()}", key=key)
@@ -108,6 +124,9 @@ class CallersKey:
 
 class GatewayTokens:
     """Whoever holds one of this server's own tokens; inference.sh is called with the operator's key."""
+
+    vouches = True
+    instead_of_signing_in = "No token was sent. Send one of this server's as Authorization: Bearer."
 
     def __init__(self, known: tokens.Tokens, key: str | None) -> None:
         self._known, self._key = known, key

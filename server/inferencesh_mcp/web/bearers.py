@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from inferencesh_mcp.web.replies import Refused
@@ -10,6 +11,12 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers
 
 OWN_KEY = "x-inference-api-key"
+
+# What a host sends that could not fill in a reference, or a person who copied an example.
+_INSIDE = r"[^{}\"\\]{1,80}"
+_UNFILLED = re.compile(
+    rf"\$\w{{1,60}}|\$?\{{{_INSIDE}\}}|\$?\{{\{{{_INSIDE}\}}\}}|%\w{{1,60}}%|<[A-Za-z_ .:-]{{1,60}}>|(?i:(?:inf_)?your[A-Z_ .-]{{1,60}})"
+)
 
 
 def bearer(headers: Headers) -> str | None:
@@ -40,9 +47,21 @@ def operators_bearer(headers: Headers) -> str:
     token = bearer(headers)
     if token is None:
         raise unknown("token_missing", "No token was sent.", "Send it as Authorization: Bearer.")
+    refuse_unfilled(token, "token_missing")
     return token
 
 
 def unknown(code: str, message: str, how: str) -> Refused:
     """What somebody is told whom this server does not know."""
     return Refused(status=401, code=code, message=f"{message} {how}".strip(), headers={"WWW-Authenticate": "Bearer"})
+
+
+def refuse_unfilled(credential: str, code: str) -> None:
+    """Refuse what stands for a credential that nobody filled in.
+
+    Raises:
+        Refused: it names what was sent, unless a real key could be in it: hardly any is without a digit.
+    """
+    if _UNFILLED.fullmatch(credential):
+        shown = "A placeholder" if any(map(str.isdigit, credential)) else f"The placeholder {credential}"
+        raise unknown(code, f"{shown} was sent, which nobody filled in.", "Set its value in your host.")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from inferencesh_mcp.web.replies import Refused
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -21,7 +23,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+def _closing(status: str, code: str, message: str) -> bytes:
+    """A whole answer, after which the connection ends: there is no request that an application could answer."""
+    body = Refused(status=int(status[:3]), code=code, message=message).response().body
+    head = f"HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + bytes(body)
+
+
+_TOO_SLOW = _closing("408 Request Timeout", "timed_out", "The request did not arrive in time.")
+_NO_REQUEST = _closing("400 Bad Request", "invalid_call", "That is not an HTTP request this server can read.")
 
 
 class Manners:
@@ -86,6 +97,10 @@ class Guarded(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._look()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the library's words, as plain text
+        self.transport.write(_NO_REQUEST)
+        self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Not a word: anybody can ask for an upgrade, and that there is none is meant (A-6)."""

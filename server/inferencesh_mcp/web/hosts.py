@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import PlainTextResponse
 
 from inferencesh_mcp.settings.kinds import LOOPBACK
+from inferencesh_mcp.web.replies import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +23,8 @@ AT_HOME = tuple(f"[{host}]" if ":" in host else host for host in LOOPBACK)
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 
-# What a browser may send and read. No cookies: nobody is known here by what their browser adds by itself.
-_SENT = (
-    "authorization", "x-inference-api-key", "content-type", "accept", "mcp-protocol-version", "mcp-method", "mcp-name",
-    "mcp-session-id", "last-event-id", "traceparent", "tracestate",
-)  # fmt: skip
-_READ = ("mcp-session-id", "www-authenticate", "retry-after")
+# What a browser lets a page read. No cookies: nobody is known here by what their browser adds by itself.
+_READ = ("mcp-session-id", "mcp-protocol-version", "www-authenticate", "retry-after")
 _AN_HOUR = 3600
 
 
@@ -37,24 +33,25 @@ class Named:
 
     def __init__(self, app: ASGIApp, *, hosts: Sequence[str], origins: Sequence[str]) -> None:
         self._hosts, self._origins = frozenset(hosts), frozenset(origins)
-        self._app = app
-        if origins:
-            self._app = CORSMiddleware(
-                app, allow_origins=origins, allow_methods=("GET", "POST", "DELETE"), allow_headers=_SENT,
-                expose_headers=_READ, max_age=_AN_HOUR,
-            )  # fmt: skip
+        # Whoever gets to it has an origin that may: `_refusal` has looked. It may send any header: those of MCP have no end.
+        self._app = CORSMiddleware(
+            app, allow_origin_regex=".*", allow_methods=("GET", "POST"), allow_headers=("*",), expose_headers=_READ,
+            max_age=_AN_HOUR,
+        )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))):
-            await refusal(scope, receive, send)
+            await refusal.response()(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> PlainTextResponse | None:
+    def _refusal(self, headers: Headers) -> Refused | None:
         if not self._is_ours(headers.getlist("host")):
-            return PlainTextResponse("This server is not reached by that name.", 421)
+            message = "This server is not reached by that name. INFERENCE_ALLOWED_HOSTS names those it is."
+            return Refused(status=421, code="forbidden", message=message)
         if any(not self._is_allowed(origin, headers["host"]) for origin in headers.getlist("origin")):
-            return PlainTextResponse("Pages of that origin may not use this server.", 403)
+            message = "Pages of that origin may not use this server. INFERENCE_ALLOWED_ORIGINS names those that may."
+            return Refused(status=403, code="forbidden", message=message)
         return None
 
     def _is_allowed(self, origin: str, host: str) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FRESH = 3600.0  # seconds: a key that the issuer withdrew is believed no longer
 PAUSE = 10.0  # seconds between two questions: unknown names, which anybody can make up, cause no more
 MOST = 64  # keys of one issuer
+SHORTEST_RSA = 2048  # bits (RFC 7518 3.3)
 PATIENCE = 10.0  # seconds for an answer: callers wait for it
 
 
@@ -64,7 +65,7 @@ class Issuer:
                 self._jwks_url = self._jwks_url or await self._found()
                 self._keys = _keys(await _read(self._jwks_url, self._proxies))
             self._read_at = self._clock()
-        except (TimeoutError, InferenceError):
+        except (TimeoutError, InferenceError, ValueError):  # ValueError: `jwks_uri` is no address
             if self._clock() - self._read_at >= FRESH:  # else what is known still counts
                 raise UpstreamError(message="the issuer's keys cannot be read") from None
 
@@ -107,12 +108,21 @@ def _keys(told: dict[str, Any]) -> dict[str | None, jwt.PyJWK]:
     listed = told.get("keys")
     found: dict[str | None, jwt.PyJWK] = {}
     for one in cast("list[Any]", listed)[:MOST] if isinstance(listed, list) else []:
-        try:
-            key = jwt.PyJWK(one)
-        except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
-            continue
-        if key.key_type != "oct" and key.public_key_use in {None, "sig"}:
+        if isinstance(one, dict) and (key := _key(cast("dict[str, Any]", one))):
             found[key.key_id] = key
     if len(found) == 1:  # RFC 7515 4.1.4: with one key a token need not say which
         found[None] = next(iter(found.values()))
     return found
+
+
+def _key(told: dict[str, Any]) -> jwt.PyJWK | None:
+    """A key that a signature may be checked with; None for what is none, or too weak."""
+    if not all(isinstance(told.get(name), str | None) for name in ("kid", "use", "kty", "alg")):
+        return None
+    try:
+        key = jwt.PyJWK(told)
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError):
+        return None
+    if key.key_type == "oct" or key.public_key_use not in {None, "sig"}:
+        return None
+    return None if key.key_type == "RSA" and key.key.key_size < SHORTEST_RSA else key

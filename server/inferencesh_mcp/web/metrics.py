@@ -7,10 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from mcp import MCPError
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from inferencesh_mcp.errors import InferenceError, SettingsError
-from inferencesh_mcp.web.bearers import bearer
+from inferencesh_mcp.web.bearers import bearer, unknown
 from inferencesh_mcp.web.replies import Refused
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class Metrics:
         except Refused:
             reader = None
         if reader is None:
-            return PlainTextResponse("A token is needed to read this.", 401, headers={"WWW-Authenticate": "Bearer"})
-        return PlainTextResponse(self._shown(self._registry), media_type="text/plain; version=0.0.4")
+            raise unknown("token_missing", "A token is needed to read this.", "")
+        return Response(self._shown(self._registry), media_type="text/plain; version=0.0.4")
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         self.shared = cast("Shared", ctx.lifespan_context)
@@ -86,6 +86,8 @@ class Metrics:
     async def _known(self, params: Any) -> str:
         """The tool's name; `other` where there is none of that name, since callers can make up any number."""
         name = params.get("name") if params else None
+        if not isinstance(name, str):
+            return "other"  # a list, say: that it is none is for the protocol to tell
         if name not in self._tools:  # pinned ones may have come since
             self._tools = {tool.name for tool in await self._server.list_tools()}
         return name if name in self._tools else "other"

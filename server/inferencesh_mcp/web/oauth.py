@@ -56,6 +56,8 @@ class Keys(Protocol):
 class OAuthTokens:
     """Whoever the issuer vouches for, to this server and with the scopes that it asks for."""
 
+    vouches = True
+
     def __init__(self, protection: Protection, keys: Keys, key: str | None) -> None:
         self.protection = protection
         self._keys, self._key = keys, key
@@ -72,6 +74,10 @@ class OAuthTokens:
         keys = Issuer(settings.oauth_issuer, settings.oauth_jwks_url, proxies=settings.proxies)
         return cls(protection, keys, key)
 
+    @property
+    def instead_of_signing_in(self) -> str:
+        return f"Sign in at {self.protection.issuer}: {self.protection.metadata_url} says so to your host."
+
     async def admit(self, headers: Headers) -> Visitor:
         try:
             token = operators_bearer(headers)
@@ -84,10 +90,11 @@ class OAuthTokens:
 
     def pages(self) -> dict[str, Page]:
         protection = self.protection
+        scopes = {"scopes_supported": list(protection.scopes)} if protection.scopes else {}  # RFC 9728 3.2: never empty
         told = {
             "resource": protection.resource,
             "authorization_servers": [protection.issuer],
-            "scopes_supported": list(protection.scopes),
+            **scopes,
             "bearer_methods_supported": ["header"],
             "resource_name": "inference.sh",
         }
@@ -103,20 +110,23 @@ class OAuthTokens:
             key = await self._keys.key(kid if isinstance(kid, str) else None)
             if key is None or head.get("alg") not in ALGORITHMS:
                 raise jwt.InvalidKeyError
-            return jwt.decode(
+            _refuse_other_kinds(head.get("typ"))
+            claims = jwt.decode(
                     token, key, algorithms=[head["alg"]], issuer=self.protection.issuer,
                     audience=self.protection.resource, leeway=LEEWAY,
                     options={"require": ["exp", "iss", "aud", "sub"], "strict_aud": False},
             )  # fmt: skip
+            _refuse_id_token(claims)
         except jwt.ExpiredSignatureError:
             raise self._unknown("token_expired", "The token is over; get a new one.") from None
         except jwt.InvalidAudienceError:
             raise self._unknown("token_refused", "The token was not made for this server.") from None
-        except (jwt.PyJWTError, ValueError):  # its text may quote the token
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError):  # its text may quote the token
             raise self._unknown("token_refused", "That is not a valid token of this server's issuer.") from None
         except InferenceError:
             message = "The issuer of tokens cannot be reached, so that none can be checked."
             raise Refused(status=503, code="issuer_unavailable", message=message, retry_after=5) from None
+        return claims
 
     def _unknown(self, code: str, message: str) -> Refused:
         # RFC 6750 3.1: a request without a token is told no error, only the way.
@@ -131,6 +141,20 @@ class OAuthTokens:
         scope = [f'scope="{" ".join(self.protection.scopes)}"'] if self.protection.scopes else []
         told = ", ".join([*parts, *scope, f'resource_metadata="{self.protection.metadata_url}"'])
         return Refused(status=status, code=code, message=message, headers={"WWW-Authenticate": f"Bearer {told}"})
+
+
+def _refuse_other_kinds(kind: Any) -> None:
+    """Access tokens say `at+jwt` (RFC 9068 2.1), or what any signed token may: `JWT`, or nothing. Others are for other uses."""
+    if kind is not None and str(kind).lower().removeprefix("application/") not in {"at+jwt", "jwt"}:
+        raise jwt.InvalidTokenError
+
+
+def _refuse_id_token(claims: dict[str, Any]) -> None:
+    """An ID token says who signed in, and opens nothing. It can have the same `typ` and `aud`, but not the same claims."""
+    of_sign_in = {"nonce", "at_hash", "c_hash"} & claims.keys()
+    named = str(claims.get("typ", "")).lower() == "id" or str(claims.get("token_use", "")).lower() == "id"
+    if of_sign_in or named or not claims["sub"]:
+        raise jwt.InvalidTokenError
 
 
 def _scopes(claims: dict[str, Any]) -> set[str]:

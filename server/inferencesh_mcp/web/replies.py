@@ -34,7 +34,13 @@ class Refused(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def page(self) -> JSONResponse:
+        """The same where no MCP is spoken, in the form of an OAuth error (RFC 6749 5.2): hosts look for a sign-in there."""
+        told = {"error": self.code, "error_description": self.message}
+        return JSONResponse(told, status_code=self.status, headers=dict(self.headers))
+
     def response(self) -> JSONResponse:
+        """The answer to a message of MCP."""
         told: dict[str, Any] = {"code": self.code, "outcome": "not_started"}
         headers = dict(self.headers)
         if self.retry_after is not None:

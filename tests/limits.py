@@ -1,0 +1,82 @@
+"""The limits that keep one caller, one app or one answer of the API from stopping the others: the table in SECURITY.md.
+
+`make generate` writes it from the constants below; `test_limits.py` fails where it is stale.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from inferencesh_mcp.settings import FIELDS
+
+SECURITY = Path(__file__).parent.parent / "SECURITY.md"
+_START, _END = "<!-- limits -->", "<!-- /limits -->"
+
+BYTES, PLAIN, SECONDS = "bytes", "", "s"
+ROWS: tuple[tuple[str, str, str], ...] = (
+    ("One message over HTTP", "INFERENCE_MAX_BODY_BYTES", BYTES),
+    ("All messages over HTTP that are read or worked on; half of it from one address or one known caller", "web:MOST_BODY_BYTES", BYTES),
+    ("One message over stdio", "stdio:LONGEST_LINE", BYTES),
+    ("Values in one message", "api.strictjson:MOST_IN_A_MESSAGE", PLAIN),
+    ("Open requests of one caller over HTTP", "INFERENCE_MAX_STREAMS", PLAIN),
+    ("Open requests of all callers", "web:MOST_STREAMS", PLAIN),
+    ("Connections from one address", "INFERENCE_MAX_CONNECTIONS", PLAIN),
+    ("Subscriptions of one caller", "flows.watching:EACH", PLAIN),
+    ("Subscriptions from one address whose callers bring their own keys", "flows.watching:EACH_ADDRESS", PLAIN),
+    ("Subscriptions in all", "flows.watching:ALL", PLAIN),
+    ("Live runs of one caller", "INFERENCE_MAX_CONCURRENT_RUNS", PLAIN),
+    ("Live runs in one process", "INFERENCE_MAX_RUNS_IN_ALL", PLAIN),
+    ("One answer of the API", "api.bodies:LIMIT", BYTES),
+    ("One answer of the API that is an error", "api.bodies:ERROR_LIMIT", BYTES),
+    ("Answers over 1 MiB that are read at a time, starts of runs apart", "api.transport:LARGE_ANSWERS", PLAIN),
+    ("Values in one answer, or one line of a stream", "api.strictjson:MOST_VALUES", PLAIN),
+    ("Depth of one answer, or one line of a stream", "api.strictjson:DEPTH_LIMIT", PLAIN),
+    ("One line of a stream", "api.ndjson:LINE_LIMIT", BYTES),
+    ("All lines over 64 KiB of one stream", "api.ndjson:MOST_IN_LARGE_LINES", BYTES),
+    ("Text that grows piece by piece, of a run or a message", "api.merging:LONGEST", "characters"),
+    ("Streams open at a time", "api.transport:STREAMS_LIMIT", PLAIN),
+    ("Messages of one chat that is followed", "api.conversation:MOST_MESSAGES", PLAIN),
+    ("The same, in characters", "api.conversation:MOST_KEPT", "characters"),
+    ("Outputs that a batch holds for its answer", "flows.batching:MOST_KEPT", "characters"),
+    ("Apps that are remembered", "flows.catalogue:MOST", PLAIN),
+    ("One app that is remembered", "flows.catalogue:LARGEST", BYTES),
+    ("A schema that inputs are held to", "flows.judging:LONGEST_SCHEMA", "characters"),
+    ("Rules that one input is held to; the app's own server judges what is beyond", "flows.judging:MOST_STEPS", PLAIN),
+    ("Rules that all inputs of one call are held to", "flows.judging:MOST_STEPS_OF_A_CALL", PLAIN),
+    ("Mistakes looked for in one input", "flows.judging:MOST_ERRORS", PLAIN),
+    ("Parts of a schema read to find an input's files", "flows.places:MOST_READ", PLAIN),
+    ("Misspelt names of one call that are compared with known ones", "flows.judging:MOST_SEARCHES", PLAIN),
+    ("Names that one is compared with", "flows.near_names:MOST_NAMES", PLAIN),
+    ("A name that is compared", "flows.near_names:LONGEST_NAME", "characters"),
+    ("A picture that is fetched for a preview", "tools.previewing:MOST_FETCHED", BYTES),
+    ("A picture that is made smaller", "tools.previewing:MOST_PIXELS", "pixels"),
+    ("Previews that are kept, each of at most 100 kB", "caller:MOST_PREVIEWS", PLAIN),
+    ("What an answer says beside the matter: prices, sessions, previews", "flows.secondary:PATIENCE", SECONDS),
+    ("Keys of one OAuth issuer", "web.issuer:MOST", PLAIN),
+)  # fmt: skip
+
+
+def table() -> str:
+    rows = [f"| {what} | {_shown(_value(where), unit)} | `{where}` |" for what, where, unit in ROWS]
+    return "\n".join(["| what | the most | where it is set |", "|---|---|---|", *rows])
+
+
+def with_table(text: str) -> str:
+    before, _, rest = text.partition(_START)
+    _, _, after = rest.partition(_END)
+    return f"{before}{_START}\n{table()}\n{_END}{after}"
+
+
+def _value(where: str) -> Any:
+    if where.startswith("INFERENCE_"):
+        return FIELDS[where.removeprefix("INFERENCE_").lower()].default
+    module, _, name = where.partition(":")
+    return getattr(import_module(f"inferencesh_mcp.{module}"), name)
+
+
+def _shown(value: float, unit: str) -> str:
+    if unit == BYTES:
+        return f"{value // 2**20} MiB" if value >= 2**20 else f"{value // 2**10} KiB"
+    return f"{value:,.10g} {unit}".strip()
