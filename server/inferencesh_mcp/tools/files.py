@@ -30,11 +30,11 @@ _FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 @offer("files", "Upload a file")
 async def file_upload(
     ctx: Ctx,
-    source: Annotated[str, Field(description="path in an allowed folder, https URL or data URI")] = "",
-    base64: Annotated[str, Field(description="instead of source: the bytes")] = "",
-    filename: str = "",
-    content_type: str = "",
-    public: Annotated[bool, Field(description="readable by anyone who has the address")] = False,
+    source: Annotated[str, Field(description="file to upload: path in an allowed folder, https URL or data URI")] = "",
+    base64: Annotated[str, Field(description="instead of source: the file's bytes as base64")] = "",
+    filename: Annotated[str, Field(description="name for the file; default: its own")] = "",
+    content_type: Annotated[str, Field(description="media type such as image/png; default: told by the file")] = "",
+    public: Annotated[bool, Field(description="true: readable by anyone who has the address")] = False,
 ) -> CallToolResult:
     """Upload a file and get the uri to put into an input (app_run uploads files by itself). Without source or base64:
     an upload ticket, with a curl line that sends the bytes straight to the platform."""
@@ -83,7 +83,7 @@ async def file_list(ctx: Ctx, limit: Limit = 20, cursor: Cursor = "") -> CallToo
 
 @offer("files", "Delete a file", destroys=True, repeatable=True)
 async def file_delete(
-    file: Annotated[str, Field(description="file_id, or uri of a recent file")], ctx: Ctx
+    file: Annotated[str, Field(description="file to delete: its file_id, or the uri of a recent one")], ctx: Ctx
 ) -> CallToolResult:
     """Delete a file from the platform for good."""
     api = caller(ctx).api
@@ -102,9 +102,9 @@ async def file_delete(
 @offer("files", "Save files to disk")
 async def file_save(
     ctx: Ctx,
-    uri: Annotated[str, Field(description="a file's address")] = "",
-    task_id: Annotated[str, Field(description="or: all that a task made")] = "",
-    to: Annotated[str, Field(description="folder below the save folder")] = "",
+    uri: Annotated[str, Field(description="address of one file to save")] = "",
+    task_id: Annotated[str, Field(description="instead of uri: task whose files to save")] = "",
+    to: Annotated[str, Field(description="folder to save in, below the save folder")] = "",
 ) -> CallToolResult:
     """Write a file, or everything a task made, to the save folder. Never overwrites."""
     from inferencesh_mcp.flows import saving
