@@ -39,19 +39,24 @@ Limit = Annotated[int, Field(ge=1, le=100, description="most entries to list, 1 
 Cursor = Annotated[str, Field(description="next page: next_cursor of the last answer")]
 
 
+def unless_any(choice: str) -> str:
+    """What a filter asks the API for. `any` is a word: a host in strict mode sends every argument, and Gemini no empty one."""
+    return "" if choice == "any" else choice
+
+
 @offer("apps", "Find apps", reads=True)
 async def app_list(
     ctx: Ctx,
     query: Annotated[str, Field(description="words to search for")] = "",
     category: Annotated[
-        Literal["image", "video", "audio", "text", "chat", "3d", "other", "flow"] | None,
-        Field(description="only apps of: image, video, audio, text, chat, 3d, other or flow"),
-    ] = None,
+        Literal["any", "image", "video", "audio", "text", "chat", "3d", "other", "flow"],
+        Field(description="only apps of: any, image, video, audio, text, chat, 3d, other or flow"),
+    ] = "any",
     limit: Limit = 20,
     cursor: Cursor = "",
 ) -> CallToolResult:
     """Find apps on inference.sh (image, video, audio, LLM, tools) by words or category."""
-    page = await caller(ctx).api.list_apps(query=query, category=category or "", limit=limit, cursor=cursor)
+    page = await caller(ctx).api.list_apps(query=query, category=unless_any(category), limit=limit, cursor=cursor)
     apps = [_line(app) for app in page.items]
     lines = [f"{app['app']} ({app['category']}): {app['about']}" for app in apps] or ["No app fits. Try other words."]
     return listed("app_list", page, lines, {"apps": apps})

@@ -14,7 +14,7 @@ from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows import Caller, running
 from inferencesh_mcp.plaintext import clean
-from inferencesh_mcp.tools.apps import Cursor, Limit
+from inferencesh_mcp.tools.apps import Cursor, Limit, unless_any
 from inferencesh_mcp.tools.fitting import fitted
 from inferencesh_mcp.tools.offering import offer
 from inferencesh_mcp.tools.previewing import shown
@@ -52,9 +52,9 @@ async def shown_task(who: Caller, task: Task) -> CallToolResult:
 async def task_list(
     ctx: Ctx,
     status: Annotated[
-        Literal["queued", "running", "completed", "failed", "cancelled"] | None,
-        Field(description="only tasks that are: queued, running, completed, failed or cancelled"),
-    ] = None,
+        Literal["any", "queued", "running", "completed", "failed", "cancelled"],
+        Field(description="only tasks that are: any, queued, running, completed, failed or cancelled"),
+    ] = "any",
     app: Annotated[str, Field(description="only tasks of this app: namespace/name")] = "",
     limit: Limit = 20,
     cursor: Cursor = "",
@@ -62,7 +62,7 @@ async def task_list(
     """Recent tasks, newest first: what runs, what ended, and their ids."""
     who = caller(ctx)
     app_id = (await who.catalogue.app(who.api, who.principal, AppRef.parse(app))).id if app else ""
-    page = await who.api.list_tasks(status=status or "", app=app_id, limit=limit, cursor=cursor)
+    page = await who.api.list_tasks(status=unless_any(status), app=app_id, limit=limit, cursor=cursor)
     tasks = [line_of(who, task) for task in page.items]
     lines = [
         f"{task['task_id']} {task['status']} {task.get('app', '')} {task.get('created_at', '')}".rstrip()
@@ -83,14 +83,14 @@ async def task_logs(
     task_id: TaskId,
     ctx: Ctx,
     log_type: Annotated[
-        Literal["build", "run", "serve", "setup", "task"] | None,
-        Field(description="only logs of: build, run, serve, setup or task"),
-    ] = None,
+        Literal["any", "build", "run", "serve", "setup", "task"],
+        Field(description="only logs of: any, build, run, serve, setup or task"),
+    ] = "any",
     tail: Annotated[int, Field(ge=1, le=5000, description="how many lines from the end, 1 to 5000")] = 100,
 ) -> CallToolResult:
     """What an app wrote while it ran."""
     found = await caller(ctx).api.task_logs(task_id)
-    lines = [line for log in found.logs if log_type in {None, log.log_type} for line in log.content.splitlines()]
+    lines = [line for log in found.logs if log_type in {"any", log.log_type} for line in log.content.splitlines()]
     kept = fitted("\n".join(lines[-tail:]))
     text = str(kept.value) or "No logs."
     return answer(f"Logs of task {task_id} ({found.status}), data from the app:\n{text}",
