@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from inferencesh_mcp.sandbox.faults import Status
 from tests.calls import error, run, text_of, told
 from tests.conftest import Connect, Upstream, Way
 from tests.faults.hosts import over
@@ -135,12 +137,12 @@ async def test_any_filters_nothing(connect: Connect) -> None:
 
 
 @pytest.mark.finding("F5")
-async def test_only_sessions_in_use_can_be_listed(connect: Connect) -> None:
+async def test_only_sessions_in_use_can_be_listed(connect: Connect, upstream: Upstream) -> None:
     """A tool that takes nothing cannot be made strict by openai-agents; what would say so breaks google-genai."""
+    sessions = [{"id": "a", "status": "active"}, {"id": "b", "status": "ended"}, {"id": "c", "status": "expired"}]
+    answer = Status(code=200, headers={"content-type": "application/json"}, body=json.dumps(sessions))
+    upstream.sandbox.faults.add(answer, method="GET", path="/sessions", times=-1)
     async with connect() as client:
-        ids = [told(await run(client, "sandbox/count", {"step": 1}, session="new"))["session_id"] for _ in range(2)]
-        await client.call_tool("session_end", {"session_id": ids[0]})
         listed = [told(await client.call_tool("session_list", {"active": only}))["sessions"] for only in (False, True)]
 
-    assert set(ids) == {session["session_id"] for session in listed[0]}
-    assert [ids[1]] == [session["session_id"] for session in listed[1]]
+    assert [["a", "b", "c"], ["a"]] == [[session["session_id"] for session in part] for part in listed]
