@@ -105,17 +105,21 @@ async def file_save(
     uri: Annotated[str, Field(description="address of one file to save")] = "",
     task_id: Annotated[str, Field(description="instead of uri: task whose files to save")] = "",
     to: Annotated[str, Field(description="folder to save in, below the save folder")] = "",
+    part: Annotated[int, Field(ge=1, description="which 100 of a task's files, from 1")] = 1,
 ) -> CallToolResult:
-    """Write a file, or everything a task made, to the save folder. Never overwrites."""
+    """Write a file, or everything a task made, to the save folder: 100 files a call. Never overwrites."""
     from inferencesh_mcp.flows import saving
 
     async with progress(ctx, in_bytes=True) as report:
-        saved = await saving.keep(caller(ctx), report, uri=uri, task_id=task_id, to=to)
+        saved, left = await saving.keep(caller(ctx), report, uri=uri, task_id=task_id, to=to, part=part)
     lines = [f"{file.path} ({file.content_type}, {size(file.size)})" for file in saved]
     files = [
         {"path": str(file.path), "url": file.uri, "mime_type": file.content_type, "bytes": file.size} for file in saved
     ]
-    return answer("Saved:\n" + "\n".join(lines), {"files": files})
+    if not left:
+        return answer("Saved:\n" + "\n".join(lines), {"files": files})
+    follow = f'{left} files are left. Go on with file_save(task_id="{task_id}", part={part + 1}) and the same `to`.'
+    return answer("Saved:\n" + "\n".join([*lines, f"Next: {follow}"]), {"files": files, "left": left, "next": follow})
 
 
 def shown_file(file: File, what: str = "") -> CallToolResult:
