@@ -186,7 +186,7 @@ class SaveFolder:
         """
         if not _BY_DESCRIPTOR:
             self.path.mkdir(parents=True, exist_ok=True)
-            if Path(os.path.realpath(self.path)) != self.path:
+            if self._has_a_link:
                 raise self._swapped()
             yield WriteFolder(self.path, None)
             return
@@ -195,9 +195,13 @@ class SaveFolder:
             with _descended(self.root, self.steps, make=True) as descriptor:
                 yield WriteFolder(self.path, descriptor)
         except OSError as exc:
-            if exc.errno == errno.ELOOP or (exc.errno == errno.ENOTDIR and self.path.is_dir()):
+            if exc.errno in {errno.ELOOP, errno.ENOTDIR} and self._has_a_link:
                 raise self._swapped() from exc
             raise
+
+    @property
+    def _has_a_link(self) -> bool:
+        return Path(os.path.realpath(self.path)) != self.path
 
     def _swapped(self) -> FileRefused:
         return FileRefused(
