@@ -13,8 +13,8 @@ from jsonschema import Draft202012Validator
 from inferencesh_mcp import __version__
 from inferencesh_mcp.app import NAME, OFFERS, build, tools
 from inferencesh_mcp.errors import InvalidInput
-from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.schemas import HOSTS
+from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools.showing import failure
 from tests.generated import CONTRACT, README, ROOT, as_file, contract, tables, with_tables
 from tests.schemas.hosts import nodes, refusals
@@ -82,11 +82,7 @@ def test_every_tool_can_be_made_strict_but_those_with_a_free_object() -> None:
     def is_free(schema: dict[str, Any]) -> bool:
         return schema.get("type") == "object" and not schema.get("properties")
 
-    free = {
-        name
-        for name, tool in contract().items()
-        if any(is_free(node) for _, node in nodes(tool["inputSchema"]))
-    }
+    free = {name for name, tool in contract().items() if any(is_free(node) for _, node in nodes(tool["inputSchema"]))}
 
     assert {"app_run", "app_run_many", "agent_chat", "chat_respond"} == free
 

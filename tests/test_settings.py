@@ -142,7 +142,9 @@ def test_an_address_that_can_be_none_is_refused_before_it_is_used(name: str, val
 
 @pytest.mark.finding("S10", "B11")
 @pytest.mark.parametrize("setting", ["ALLOWED_DIRS", "SAVE_DIR", "CACHE_DIR"])
-@pytest.mark.parametrize("folder", ["/", "//", "///", "/proc/self/root", "{home}", "{home}/.", "{above}", "{alias}", "/{home}"])
+@pytest.mark.parametrize(
+    "folder", ["/", "//", "///", "/proc/self/root", "{home}", "{home}/.", "{above}", "{alias}", "/{home}"]
+)
 def test_a_folder_that_is_or_holds_the_home_is_refused(
     setting: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

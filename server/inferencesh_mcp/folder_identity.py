@@ -1,7 +1,7 @@
-"""Whether two paths name one folder of this machine.
+r"""Whether two paths name one folder of this machine.
 
 Folders are compared by device and inode. Text is not enough: one folder has many names where a disk ignores case or
-normal form, through links and mounts, and as `//`, `/proc/self/root` or `\\\\?\\C:\\`.
+normal form, through links and mounts, and as `//`, `/proc/self/root` or `\\?\C:\`.
 """
 
 from __future__ import annotations

@@ -239,7 +239,9 @@ def test_a_folder_is_the_same_by_whatever_name(world: Path) -> None:
 
 
 @pytest.mark.finding("S10", "B11")
-@pytest.mark.parametrize("root", ["{home}", "{home}/..", "/", "//", "/proc/self/root", "{world}/alias", "{world}/above"])
+@pytest.mark.parametrize(
+    "root", ["{home}", "{home}/..", "/", "//", "/proc/self/root", "{world}/alias", "{world}/above"]
+)
 def test_a_root_that_is_or_holds_a_home_opens_nothing(
     world: Path, folders: Folders, root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

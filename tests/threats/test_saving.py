@@ -148,7 +148,10 @@ async def test_one_call_saves_a_hundred_files_and_says_what_is_left(
     """An app decides how many files it makes; all can be had, a hundred at a time."""
     urls = [f"{upstream.url}/app/files/u/{number}.png" for number in range(230)]
     upstream.sandbox.faults.add(
-        Status(code=200, body=b"x", headers={"content-type": "image/png"}), method="GET", path="/app/files/u/*", times=-1
+        Status(code=200, body=b"x", headers={"content-type": "image/png"}),
+        method="GET",
+        path="/app/files/u/*",
+        times=-1,
     )
     async with connect() as client:
         ran = told(await client.call_tool("app_run", {"app": "sandbox/echo", "input": {"images": urls}}))

@@ -10,7 +10,6 @@ import pytest
 from inferencesh_mcp.sandbox.faults import Status
 from tests.calls import error, run, text_of, told
 from tests.conftest import Connect, Upstream, Way
-from tests.faults.hosts import over
 from tests.threats.test_arguments import GOOD
 from tests.tools.pinned import answering
 

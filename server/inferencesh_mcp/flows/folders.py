@@ -145,7 +145,7 @@ class Folders:
         folders = ", ".join(str(folder) for folder in (*self.allowed, self.saving))
         if not path.strip():
             return FileRefused(message="The path is empty.", next_step=f"Readable folders are {folders}.")
-        if _HOST_SANDBOX.match(path) and (outside or not os.path.isabs(path)):
+        if _HOST_SANDBOX.match(path) and (outside or not Path(path).is_absolute()):
             return FileRefused(
                 message=f"{path} lies in the host's own sandbox, which this server cannot read.",
                 next_step="Call file_upload without source for an upload ticket, and send the bytes from there. "

@@ -102,6 +102,7 @@ def _judged(app: App, wanted: Wanted) -> tuple[Wanted, list[str]]:
     wanted = replace(wanted, input=repaired(schema, wanted.input))
     found = problems(schema, wanted.input)
     if wanted.setup is not None:
+        wanted = replace(wanted, setup=repaired(version.setup_schema, wanted.setup))
         found += [f"setup: {problem}" for problem in problems(version.setup_schema, wanted.setup)]
     if wanted.variant and version.variants and wanted.variant not in version.variants:
         found.append(f"variant must be one of {', '.join(version.variants)}; got {wanted.variant}")

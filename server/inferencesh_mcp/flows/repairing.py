@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from inferencesh_mcp.api.strictjson import NotJson, parse
 from inferencesh_mcp.flows.judging import judge
@@ -71,8 +71,8 @@ def _places(judged: Judge, value: Any) -> list[Place]:
         place = tuple(error.absolute_path)
         found.append(place)
         if error.validator == "required":
-            required: list[str] = error.validator_value
-            found += [(*place, name) for name in required if name not in error.instance]
+            required, given = cast("list[str]", error.validator_value), cast("dict[str, Any]", error.instance)
+            found += [(*place, name) for name in required if name not in given]
     return found
 
 

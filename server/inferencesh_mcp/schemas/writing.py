@@ -44,9 +44,7 @@ class Writer:
         written = self._flat([self._one_object(rules)], 0, spoken=True)
         return {"type": "object", "properties": written.pop("properties", {}), **written}
 
-    def schema(
-        self, shape: Shape | None, depth: int, *, spoken: bool = True, optional: bool = False
-    ) -> dict[str, Any]:
+    def schema(self, shape: Shape | None, depth: int, *, spoken: bool = True, optional: bool = False) -> dict[str, Any]:
         """The schema of one place: `spoken` if descriptions and defaults are wanted, `optional` if it may be left out."""
         self._written += 1
         if self._written > self._profile.subschemas or depth >= self._profile.depth:

@@ -54,7 +54,9 @@ async def agent_chat(
     chat_id: Annotated[str, Field(description="chat to go on with, with the same agent or config")] = "",
     files: Annotated[list[str], Field(description="files for the agent: paths, URLs or data URIs")] = [],  # noqa: B006
     context: Annotated[dict[str, str], Field(description="names and texts that the agent's tools are given")] = {},  # noqa: B006
-    output_schema: Annotated[dict[str, Any], Field(description="only with config: JSON Schema that the output must fit")] = {},  # noqa: B006
+    output_schema: Annotated[
+        dict[str, Any], Field(description="only with config: JSON Schema that the output must fit")
+    ] = {},  # noqa: B006
 ) -> CallToolResult | InputRequiredResult:
     """Send a message to an agent and wait for its answer. May cost credits. The answer names the chat_id, what the agent
     did, what it waits for and the next call; never send a message twice."""

@@ -34,6 +34,9 @@ Infra = Annotated[
 ]
 Function = Annotated[str, Field(description="function of the app, as app_get lists them; default: its main one")]
 Variant = Annotated[str, Field(description="variant of the app, as app_get lists them")]
+Input = Annotated[
+    dict[str, Any], Field(description="the app's fields, as app_get lists them; a file is a path, URL or data URI")
+]
 Setup = Annotated[dict[str, Any], Field(description="instance parameters, where app_get lists them")]
 Limit = Annotated[int, Field(ge=1, le=100, description="most entries to list, 1 to 100")]
 Cursor = Annotated[str, Field(description="next page: next_cursor of the last answer")]
@@ -105,14 +108,16 @@ def _about(told: dict[str, Any], schema: dict[str, Any], setup: dict[str, Any]) 
 @offer("apps", "Run an app")
 async def app_run(
     app: AppName,
-    input: Annotated[dict[str, Any], Field(description="the app's fields, as app_get lists them; a file is a path, URL or data URI")],  # noqa: A002
+    input: Input,  # noqa: A002
     ctx: Ctx,
     setup: Setup = {},  # noqa: B006 - never changed
     function: Function = "",
     infra: Infra = None,
     variant: Variant = "",
     session: Annotated[str, Field(description='"new" keeps a worker warm; or the session_id of one')] = "",
-    session_timeout: Annotated[int, Field(description='seconds a session may idle, 1 to 3600; only with session="new"')] = 0,
+    session_timeout: Annotated[
+        int, Field(description='seconds a session may idle, 1 to 3600; only with session="new"')
+    ] = 0,
     wait: Annotated[bool, Field(description="wait for the output; false returns at once with the task_id")] = True,
     stream: Annotated[bool, Field(description="follow the run live; false polls")] = True,
     dry_run: Annotated[bool, Field(description="only check the input, upload its files and price the run")] = False,
@@ -153,7 +158,9 @@ async def app_run_many(
     app: AppName,
     inputs: Annotated[
         list[dict[str, Any]],
-        Field(min_length=1, max_length=200, description="one object for each run, 1 to 200; fields as app_get lists them"),
+        Field(
+            min_length=1, max_length=200, description="one object for each run, 1 to 200; fields as app_get lists them"
+        ),
     ],
     ctx: Ctx,
     max_concurrency: Annotated[int, Field(ge=1, le=32, description="runs at the same time, 1 to 32")] = 4,
@@ -165,9 +172,7 @@ async def app_run_many(
     """Run an app once for each input and return every outcome in order. All inputs are checked before the first starts.
     What takes too long is handed over by task_id, and what was not started is named."""
     ref = _with_function(AppRef.parse(app), function)
-    wanted = [
-        Wanted(app=ref, input=one, setup=setup or None, infra=infra, variant=variant or None) for one in inputs
-    ]
+    wanted = [Wanted(app=ref, input=one, setup=setup or None, infra=infra, variant=variant or None) for one in inputs]
     who = await caller_with_roots(ctx, inputs)
     lasts = hands_over(ctx) and len(wanted) <= max_concurrency  # what starts later only this call could start
     async with progress(ctx) as report:
