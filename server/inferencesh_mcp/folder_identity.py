@@ -7,6 +7,7 @@ normal form, through links and mounts, and as `//`, `/proc/self/root` or `\\?\C:
 from __future__ import annotations
 
 import os
+import unicodedata
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,9 +29,27 @@ def is_or_holds_home(folder: Path) -> bool:
 
 
 def steps_below(path: Path, folder: Path) -> tuple[str, ...] | None:
-    """The names that lead from a folder to a path below it; None where the path is not below it."""
-    above = next((parent for parent in path.parents if same_folder(parent, folder)), None)
-    return None if above is None else path.relative_to(above).parts
+    """The names that lead from a folder to a path below it; None where the path is not below it.
+
+    The text says which parent of the path could be the folder, and its identity decides. Nothing else on the way is asked
+    for: it may be a share that does not answer, or one that must not learn of us.
+    """
+    parts = _parts(path)
+    for start in dict.fromkeys((folder, Path(os.path.realpath(folder)))):
+        names = _parts(start)
+        above, below = parts[: len(names)], parts[len(names) :]
+        if below and _folded(above) == _folded(names) and same_folder(Path(*above), start):
+            return below
+    return None
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    """The parts of a path. On POSIX `//` is the root, too, on every system there is."""
+    return (os.sep, *path.parts[1:]) if path.anchor == "//" else path.parts
+
+
+def _folded(names: tuple[str, ...]) -> list[str]:
+    return [unicodedata.normalize("NFC", name).casefold() for name in names]
 
 
 def _home_and_above() -> list[Path]:

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -230,12 +231,48 @@ def test_a_name_that_looks_the_same_is_no_way_to_a_secret_or_a_link(world: Path,
 
 @pytest.mark.finding("S10", "B11")
 def test_a_folder_is_the_same_by_whatever_name(world: Path) -> None:
-    """As on disks that ignore case or normal form: the path that is asked for does not begin with the setting's text."""
-    (world / "other-name").symlink_to(world / "allowed")
-    folders = Folders(allowed=(world / "other-name",), saving=world / "saving")
+    """As on disks that ignore case or normal form; here links stand for the folder's other names."""
+    café = world / "café"
+    café.mkdir()
+    (café / "b.txt").write_text("b")
+    for other, folder in {"other-name": "allowed", "ALLOWED": "allowed", "Café": "café"}.items():
+        (world / other).symlink_to(world / folder)
+    folders = Folders(allowed=(world / "other-name", café), saving=world / "saving")
 
-    assert b"allowed/a.txt" == content(folders, f"{world}/allowed/a.txt")
-    assert b"allowed/a.txt" == content(folders, f"/{world}/allowed/a.txt")
+    for path in ("/allowed/a.txt", "/ALLOWED/a.txt", "/other-name/a.txt"):
+        assert b"allowed/a.txt" == content(folders, f"{world}{path}") == content(folders, f"/{world}{path}")
+    for path in ("/café/b.txt", "/Café/b.txt"):
+        assert b"b" == content(folders, f"{world}{path}")
+
+
+@pytest.mark.finding("S10", "B11")
+def test_a_folder_whose_name_is_alike_is_another_one(world: Path, folders: Folders) -> None:
+    if (world / "ALLOWED").exists():
+        pytest.skip("this disk ignores case")
+    (world / "ALLOWED").mkdir()
+    (world / "ALLOWED/private.txt").write_text("x")
+
+    with pytest.raises(FileRefused, match="outside the folders"):
+        folders.open(f"{world}/ALLOWED/private.txt")
+
+
+def test_a_path_that_is_outside_by_its_text_is_not_looked_for(
+    world: Path, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may lie on a share that does not answer, and then the whole server would wait."""
+    asked: list[str] = []
+    for call in ("stat", "lstat", "open"):
+        kept = getattr(os, call)
+
+        def noted(path: Any, *more: Any, kept: Any = kept, **named: Any) -> Any:
+            asked.append(str(path))
+            return kept(path, *more, **named)
+
+        monkeypatch.setattr(os, call, noted)
+
+    with pytest.raises(FileRefused, match="outside the folders"):
+        folders.open("/net/elsewhere.example/share/x.png")
+    assert [] == [path for path in asked if "/net" in path]
 
 
 @pytest.mark.finding("S10", "B11")

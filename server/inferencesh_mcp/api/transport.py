@@ -194,7 +194,7 @@ class Transport:
 
     @asynccontextmanager
     async def download(self, url: str, key: Key | None) -> AsyncGenerator[Download]:
-        """Fetch a file, at most 512 MiB in an hour. `key` is not sent. FileRefused for an address that may not be fetched."""
+        """Fetch a file, over a few redirects, at most 512 MiB in an hour. `key` is not sent. FileRefused for an address that may not be fetched."""
         until = self.clock() + DOWNLOAD_SECONDS
         async with AsyncExitStack() as stack:
 
