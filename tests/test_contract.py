@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -12,9 +13,11 @@ from jsonschema import Draft202012Validator
 from inferencesh_mcp import __version__
 from inferencesh_mcp.app import NAME, OFFERS, build, tools
 from inferencesh_mcp.errors import InvalidInput
+from inferencesh_mcp.schemas import HOSTS
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools.showing import failure
 from tests.generated import CONTRACT, README, ROOT, as_file, contract, tables, with_tables
+from tests.schemas.hosts import nodes, refusals
 
 MOST_BYTES = 18_000  # of tools/list: every host pays for them on every request
 
@@ -48,6 +51,40 @@ def test_a_tool_suits_every_known_host(name: str) -> None:
     assert "object" == tool["inputSchema"]["type"]
     assert "anyOf" not in json.dumps(tool["inputSchema"])
     assert "$ref" not in json.dumps(tool["inputSchema"])
+
+
+@pytest.mark.finding("F1", "F2", "F3")
+@pytest.mark.parametrize("name", sorted(contract()))
+def test_a_tool_keeps_the_rules_that_pinned_apps_are_held_to(name: str) -> None:
+    """No empty text in an enum, one type for a field, no boolean `additionalProperties`: each ended whole listings."""
+    tool = contract()[name]
+
+    assert {} == {host: found for host in HOSTS if (found := refusals(tool["inputSchema"], host))}
+    assert '"additionalProperties": true' not in json.dumps(tool)
+
+
+@pytest.mark.finding("F4")
+@pytest.mark.parametrize("name", sorted(contract()))
+def test_every_argument_has_a_description_that_stands_alone(name: str) -> None:
+    """Some hosts drop enums and limits (mcpo): the description names the values and the range."""
+    for argument, schema in contract()[name]["inputSchema"]["properties"].items():
+        about = schema.get("description", "")
+        told = [*schema.get("enum", []), *(schema[key] for key in ("minimum", "maximum", "maxItems") if key in schema)]
+
+        assert len(about.split()) > 2, argument
+        assert [] == [value for value in told if not re.search(rf"\b{value}\b", about)], argument
+
+
+@pytest.mark.finding("F5")
+def test_every_tool_can_be_made_strict_but_those_with_a_free_object() -> None:
+    """openai-agents refuses an object without declared properties, since it would have to close it."""
+
+    def is_free(schema: dict[str, Any]) -> bool:
+        return schema.get("type") == "object" and not schema.get("properties")
+
+    free = {name for name, tool in contract().items() if any(is_free(node) for _, node in nodes(tool["inputSchema"]))}
+
+    assert {"app_run", "app_run_many", "agent_chat", "chat_respond"} == free
 
 
 def test_an_answer_that_says_what_went_wrong_fits_its_tools_schema() -> None:

@@ -15,14 +15,15 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "ending": (set(), set()),
     "plaintext": (set(), set()),
-    "settings": ({"pins", "errors"}, {"pydantic", "platformdirs"}),
+    "folder_identity": (set(), set()),
+    "settings": ({"folder_identity", "pins", "errors"}, {"pydantic", "platformdirs"}),
     "schemas": ({"errors", "plaintext"}, set()),
     "api": (
         {"errors", "plaintext"},
         {"httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
     ),
     "pins": ({"api", "schemas", "errors"}, set()),
-    "flows": ({"api", "errors"}, {"anyio", "jsonschema", "referencing"}),
+    "flows": ({"api", "folder_identity", "errors"}, {"anyio", "jsonschema", "referencing"}),
     "caller": ({"api", "flows", "settings", "errors"}, {"mcp", "anyio"}),
     "tools": (
         {"caller", "flows", "pins", "api", "schemas", "errors", "plaintext"},

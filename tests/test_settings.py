@@ -105,12 +105,12 @@ def test_every_variable_is_read() -> None:
         (
             "ALLOWED_DIRS",
             "/",
-            'INFERENCE_ALLOWED_DIRS is "/", but must be absolute paths of folders, neither / nor your home folder itself.',
+            'INFERENCE_ALLOWED_DIRS is "/", but must be absolute paths of folders that neither are nor hold your home folder.',
         ),
         (
             "SAVE_DIR",
             "~",
-            'INFERENCE_SAVE_DIR is "~", but must be the absolute path of a folder, neither / nor your home folder itself.',
+            'INFERENCE_SAVE_DIR is "~", but must be the absolute path of a folder that neither is nor holds your home folder.',
         ),
         ("API_KEY", "inf_a b", "INFERENCE_API_KEY must be a key without spaces."),
     ],
@@ -138,6 +138,26 @@ def test_a_wrong_value_is_told_in_one_sentence(name: str, value: str, sentence: 
 def test_an_address_that_can_be_none_is_refused_before_it_is_used(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"INFERENCE_{name} .*must be"):
         Settings.from_environ({f"INFERENCE_{name}": value})
+
+
+@pytest.mark.finding("S10", "B11")
+@pytest.mark.parametrize("setting", ["ALLOWED_DIRS", "SAVE_DIR", "CACHE_DIR"])
+@pytest.mark.parametrize(
+    "folder", ["/", "//", "///", "/proc/self/root", "{home}", "{home}/.", "{above}", "{alias}", "/{home}"]
+)
+def test_a_folder_that_is_or_holds_the_home_is_refused(
+    setting: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By device and inode: a folder has many names."""
+    home = tmp_path / "homes/ada"
+    home.mkdir(parents=True)
+    (tmp_path / "alias").symlink_to(home)
+    monkeypatch.setenv("HOME", str(home))
+    named = folder.format(home=home, above=home.parent, alias=tmp_path / "alias")
+
+    with pytest.raises(SettingsError, match="home folder"):
+        Settings.from_environ({f"INFERENCE_{setting}": named})
+    assert Settings.from_environ({f"INFERENCE_{setting}": f"{home}/below"})
 
 
 def test_a_mistyped_setting_stops_the_start() -> None:

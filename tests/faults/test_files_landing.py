@@ -206,7 +206,7 @@ async def test_x28_on_a_disk_without_hard_links_nothing_is_written_over_either(
 ) -> None:
     """FAT and some shares have none: the place is taken by an empty file first, and given back where that fails."""
 
-    def refused(*_: object) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refused)

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,10 +41,10 @@ def folders(world: Path) -> Folders:
 
 @pytest.mark.parametrize("name", ["a.txt", "below/b.txt", "below/../a.txt", "./a.txt"])
 def test_what_is_inside_is_opened(world: Path, folders: Folders, name: str) -> None:
-    descriptor = folders.open(f"{world}/allowed/{name}")
+    file = folders.open(f"{world}/allowed/{name}")
 
-    assert os.path.normpath(f"allowed/{name}").encode() == os.read(descriptor, 99)
-    os.close(descriptor)
+    assert os.path.normpath(f"allowed/{name}").encode() == os.read(file.descriptor, 99)
+    os.close(file.descriptor)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_a_folder_that_is_reached_by_a_link_may_itself_be_allowed(world: Path) -
     folders = Folders(allowed=(world / "alias",), saving=world / "saving")
 
     for name in ("alias", "allowed"):
-        os.close(folders.open(f"{world}/{name}/a.txt"))
+        os.close(folders.open(f"{world}/{name}/a.txt").descriptor)
 
 
 def test_no_race_opens_what_lies_behind_a_link(world: Path, folders: Folders) -> None:
@@ -102,11 +103,11 @@ def test_no_race_opens_what_lies_behind_a_link(world: Path, folders: Folders) ->
     try:
         for _ in range(20_000):
             try:
-                descriptor = folders.open(f"{world}/allowed/flip/private.txt")
+                file = folders.open(f"{world}/allowed/flip/private.txt")
             except FileRefused:
                 continue
-            read.add(os.read(descriptor, 99))
-            os.close(descriptor)
+            read.add(os.read(file.descriptor, 99))
+            os.close(file.descriptor)
     finally:
         done.set()
         flipping.join()
@@ -118,3 +119,200 @@ def test_no_race_opens_what_lies_behind_a_link(world: Path, folders: Folders) ->
 def test_nothing_is_saved_elsewhere(folders: Folders, to: str) -> None:
     with pytest.raises(FileRefused, match="Files are saved in"):
         folders.writable(to)
+
+
+def content(folders: Folders, *paths: str) -> bytes:
+    file = folders.open(*paths)
+    try:
+        return os.read(file.descriptor, 99)
+    finally:
+        os.close(file.descriptor)
+
+
+SECRETS = [
+    "id_rsa", "id_ed25519_sk", "ID_ECDSA_SK.bak", "kubeconfig", "kubeconfig.yaml", "prod.kubeconfig", "service-account.json",
+    "service_account_key.json", "my@project.iam.json.pem", "client_secret_1-a.apps.json", "credentials", "credentials.json",
+    "credential.csv", "secrets.yaml", "secret.txt", "secrets.env.bak", "ada_accessKeys.csv", "rootkey.csv", "wallet.dat", "a.kdbx",
+    "application_default_credentials.json", "prod.tfvars", "terraform.tfstate.backup", "putty.ppk", "logins.json", "id_rs\u200ba",
+]  # fmt: skip
+NO_SECRETS = [
+    "secret.png", "secrets.jpeg", "credentials.jpg", "credentials.mp4", "secret garden.pdf", "keys.png", "id_card.png", "monkey.txt",
+    "secretary.json", "my-secret.png", "kubernetes.yaml", "tokens.csv", "pem.txt",
+]  # fmt: skip
+
+
+@pytest.mark.finding("S14")
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_file_with_a_secrets_name_is_refused(world: Path, folders: Folders, name: str) -> None:
+    (world / "allowed" / name).write_text("x")
+
+    with pytest.raises(FileRefused, match="looks like a secret"):
+        folders.open(f"{world}/allowed/{name}")
+
+
+@pytest.mark.finding("B14")
+@pytest.mark.parametrize("name", NO_SECRETS)
+def test_a_name_that_only_sounds_like_a_secret_is_taken(world: Path, folders: Folders, name: str) -> None:
+    (world / "allowed" / name).write_text("x")
+
+    assert b"x" == content(folders, f"{world}/allowed/{name}")
+
+
+@pytest.mark.finding("B14")
+def test_a_key_file_is_a_presentation_or_a_secret_by_its_content(world: Path, folders: Folders) -> None:
+    (world / "allowed/deck.key").write_bytes(b"PK\x03\x04 a presentation")
+    (world / "allowed/server.key").write_bytes(b"\x30\x82 a key in DER")
+    for name in ("notes.txt", "deploy"):
+        (world / "allowed" / name).write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA")
+
+    assert content(folders, f"{world}/allowed/deck.key")
+    for name in ("server.key", "notes.txt", "deploy"):
+        with pytest.raises(FileRefused, match="looks like a secret"):
+            folders.open(f"{world}/allowed/{name}")
+
+
+@pytest.mark.finding("S10")
+def test_a_private_file_with_a_second_name_is_refused(world: Path, folders: Folders) -> None:
+    """What everybody may read gives nothing away by a hard link: packages and backups are full of them."""
+    private, public = world / "allowed-not/private.txt", world / "allowed-not/public.txt"
+    public.write_text("public")
+    private.chmod(0o600)
+    public.chmod(0o644)
+    for file in (private, public):
+        (world / "allowed" / file.name).hardlink_to(file)
+    own = world / "allowed/own.txt"
+    own.write_text("own")
+    own.chmod(0o600)
+
+    with pytest.raises(FileRefused, match="second name"):
+        folders.open(f"{world}/allowed/private.txt")
+    assert b"public" == content(folders, f"{world}/allowed/public.txt")
+    assert b"own" == content(folders, str(own))
+
+
+@pytest.mark.finding("F12")
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [
+        ("Screenshot at 1.30.07\u202fPM.png", "Screenshot at 1.30.07 PM.png"),
+        ("a\u00a0b.png", "a b.png"),
+        ("a b.png", "a\u00a0b.png"),
+        ("cafe\u0301.png", "caf\u00e9.png"),
+        ("caf\u00e9.png", "cafe\u0301.png"),
+        ("M\u202fy/de\u0301ck.png", "M y/d\u00e9ck.png"),
+    ],
+)
+def test_a_name_that_looks_the_same_is_the_file(world: Path, folders: Folders, there: str, asked: str) -> None:
+    path = world / "allowed" / there
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("x")
+
+    assert b"x" == content(folders, f"{world}/allowed/{asked}")
+
+
+@pytest.mark.finding("F12")
+def test_of_several_names_that_look_the_same_none_is_guessed(world: Path, folders: Folders) -> None:
+    for name in ("a\u202fb.png", "a\u00a0b.png"):
+        (world / "allowed" / name).write_text(name)
+
+    with pytest.raises(FileRefused, match=r"Several files fit .*u202f"):
+        folders.open(f"{world}/allowed/a b.png")
+    (world / "allowed/a b.png").write_text("exact")
+    assert b"exact" == content(folders, f"{world}/allowed/a b.png")
+
+
+@pytest.mark.finding("F12")
+def test_a_name_that_looks_the_same_is_no_way_to_a_secret_or_a_link(world: Path, folders: Folders) -> None:
+    (world / "allowed/secrets\u00a0.txt").symlink_to(world / "allowed-not/private.txt")
+
+    with pytest.raises(FileRefused, match="is a link"):
+        folders.open(f"{world}/allowed/secrets .txt")
+
+
+@pytest.mark.finding("S10", "B11")
+def test_a_folder_is_the_same_by_whatever_name(world: Path) -> None:
+    """As on disks that ignore case or normal form; here links stand for the folder's other names."""
+    café = world / "café"
+    café.mkdir()
+    (café / "b.txt").write_text("b")
+    for other, folder in {"other-name": "allowed", "ALLOWED": "allowed", "Café": "café"}.items():
+        (world / other).symlink_to(world / folder)
+    folders = Folders(allowed=(world / "other-name", café), saving=world / "saving")
+
+    for path in ("/allowed/a.txt", "/ALLOWED/a.txt", "/other-name/a.txt"):
+        assert b"allowed/a.txt" == content(folders, f"{world}{path}") == content(folders, f"/{world}{path}")
+    for path in ("/café/b.txt", "/Café/b.txt"):
+        assert b"b" == content(folders, f"{world}{path}")
+
+
+@pytest.mark.finding("S10", "B11")
+def test_a_folder_whose_name_is_alike_is_another_one(world: Path, folders: Folders) -> None:
+    if (world / "ALLOWED").exists():
+        pytest.skip("this disk ignores case")
+    (world / "ALLOWED").mkdir()
+    (world / "ALLOWED/private.txt").write_text("x")
+
+    with pytest.raises(FileRefused, match="outside the folders"):
+        folders.open(f"{world}/ALLOWED/private.txt")
+
+
+def test_a_path_that_is_outside_by_its_text_is_not_looked_for(
+    world: Path, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may lie on a share that does not answer, and then the whole server would wait."""
+    asked: list[str] = []
+    for call in ("stat", "lstat", "open"):
+        kept = getattr(os, call)
+
+        def noted(path: Any, *more: Any, kept: Any = kept, **named: Any) -> Any:
+            asked.append(str(path))
+            return kept(path, *more, **named)
+
+        monkeypatch.setattr(os, call, noted)
+
+    with pytest.raises(FileRefused, match="outside the folders"):
+        folders.open("/net/elsewhere.example/share/x.png")
+    assert [] == [path for path in asked if "/net" in path]
+
+
+@pytest.mark.finding("S10", "B11")
+@pytest.mark.parametrize(
+    "root", ["{home}", "{home}/..", "/", "//", "/proc/self/root", "{world}/alias", "{world}/above"]
+)
+def test_a_root_that_is_or_holds_a_home_opens_nothing(
+    world: Path, folders: Folders, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compared by device and inode, walked upwards from the home."""
+    home = world / "homes/ada"
+    home.mkdir(parents=True)
+    (home / "note.txt").write_text("x")
+    monkeypatch.setenv("HOME", str(home))
+    (world / "alias").symlink_to(home)
+    (world / "above").symlink_to(world / "homes")
+
+    opened = folders.with_roots([Path(root.format(home=home, world=world))])
+
+    assert folders.allowed == opened.allowed
+    assert (*folders.allowed, home / "below") == folders.with_roots([home / "below"]).allowed
+
+
+@pytest.mark.finding("B11")
+def test_a_user_without_a_home_has_none_to_hold(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+
+    assert folders.allowed == folders.with_roots([Path("/"), Path("//")]).allowed
+
+
+@pytest.mark.finding("S10")
+def test_a_folder_that_became_a_link_is_not_written_to(world: Path, folders: Folders) -> None:
+    (world / "saving/out").mkdir()
+    wanted = folders.writable("out/deep")
+    (world / "saving/out").rmdir()
+    (world / "saving/out").symlink_to(world / "allowed-not")
+
+    with pytest.raises(FileRefused, match="became a link"), wanted.opened():
+        pass
+    assert ["private.txt"] == [path.name for path in (world / "allowed-not").iterdir()]

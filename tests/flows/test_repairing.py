@@ -11,9 +11,10 @@ import pytest
 from inferencesh_mcp.flows.judging import judge
 from inferencesh_mcp.flows.repairing import repaired
 
+INTEGER = {"type": "integer"}
 SCHEMA: dict[str, Any] = {
     "type": "object",
-    "$defs": {"Size": {"type": "object", "properties": {"width": {"type": "integer"}}, "required": ["width"]}},
+    "$defs": {"Size": {"type": "object", "properties": {"width": INTEGER, "height": INTEGER}, "required": ["width"]}},
     "properties": {
         "prompt": {"type": "string"},
         "tags": {"type": "array", "items": {"type": "string"}},
@@ -21,6 +22,11 @@ SCHEMA: dict[str, Any] = {
         "steps": {"anyOf": [{"type": "integer", "maximum": 8}, {"type": "null"}]},
         "loud": {"type": "boolean"},
         "either": {"type": ["string", "integer"]},
+        "choice": {"enum": ["a", "b"]},
+        "maybe": {"anyOf": [{"$ref": "#/$defs/Size"}, {"type": "null"}]},
+        "sizes": {"type": "array", "items": {"$ref": "#/$defs/Size"}},
+        "long": {"type": "string", "minLength": 1},
+        "free": {"type": "object"},
     },
 }
 
@@ -37,8 +43,20 @@ SCHEMA: dict[str, Any] = {
         ({"size": '{"width": "x"}'}, {"size": '{"width": "x"}'}),
         ({"tags": "not json", "loud": '"true"'}, {"tags": "not json", "loud": '"true"'}),
         ({"steps": "NaN", "tags": "[" * 500}, {"steps": "NaN", "tags": "[" * 500}),
+        # what an optional field cannot hold, and says nothing, is left out; what is required is said as it was given
+        ({"prompt": None, "tags": None, "size": None, "loud": None}, {}),
+        ({"tags": "", "size": "", "steps": "", "loud": "", "choice": ""}, {}),
+        ({"prompt": "", "either": "", "steps": None}, {"prompt": "", "either": "", "steps": None}),
+        ({"size": {"width": None}}, {"size": {"width": None}}),
+        ({"size": {"width": 3, "height": None}}, {"size": {"width": 3}}),
+        ({"maybe": {"width": "3", "height": None}}, {"maybe": {"width": 3}}),
+        ({"maybe": {"width": "", "height": None}}, {"maybe": {"width": ""}}),
+        ({"sizes": ['{"width": 3}', {"width": 3, "height": ""}]}, {"sizes": [{"width": 3}, {"width": 3}]}),
+        ({"tags": ["a", None]}, {"tags": ["a", None]}),
+        ({"long": "", "free": {"a": None, "b": ""}}, {"long": "", "free": {"a": None, "b": ""}}),
     ],
 )
+@pytest.mark.finding("F6", "F8")
 def test_a_text_becomes_what_the_schema_asks_for_where_it_says_so(given: dict[str, Any], meant: dict[str, Any]) -> None:
     before = repr(given)
 

@@ -112,6 +112,18 @@ def sizes(schema: Node) -> Iterator[str]:
         yield f"{len(every)} schemas, {sent} bytes"
 
 
+def one_type(schema: Node) -> Iterator[str]:
+    """AutoGen 0.7.5, Semantic Kernel 1.45: a type is a word; a list of them ends the listing of every tool."""
+    yield from (f"the types {node['type']}" for _, node in nodes(schema) if isinstance(node.get("type"), list))
+
+
+def booleans(schema: Node) -> Iterator[str]:
+    """google-genai to 3.6.1: a boolean `additionalProperties` ends the listing of every tool."""
+    for _, node in nodes(schema):
+        if isinstance(node.get("additionalProperties"), bool):
+            yield f"additionalProperties is {node['additionalProperties']}"
+
+
 EVERYONE: tuple[Rule, ...] = (top, words, types, names, lists, required, texts, sizes)
 RULES: dict[str, tuple[Rule, ...]] = {
     "Claude": EVERYONE,
@@ -120,6 +132,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "VS Code": EVERYONE,
     "Cursor": EVERYONE,
     "Gemini CLI": (*EVERYONE, choices, values),
+    "google-genai": (*EVERYONE, choices, values, booleans),
+    "AutoGen": (*EVERYONE, one_type),
+    "Semantic Kernel": (*EVERYONE, one_type),
 }
 
 

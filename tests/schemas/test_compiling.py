@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.schemas import EVERY_HOST, ONE_TYPE, Profile, compiled_input, compiled_output, tool_name
+from inferencesh_mcp.schemas import EVERY_HOST, Profile, compiled_input, compiled_output, tool_name
 
 NULL = {"type": "null"}
 FILE = "File: path, URL or data URI"
@@ -24,15 +24,20 @@ ROWS: dict[str, tuple[Any, Any]] = {
         {"type": "string", "x-mcp-header": "X-Admin", "x-order": 3, "examples": ["a"], "$comment": "b", "nullable": True},
         {"type": "string"},
     ),
-    "a nullable union is a list of types": (
+    "a nullable union is its other type": (
         {"anyOf": [{"type": "integer", "minimum": 0}, NULL], "default": None, "description": "Seed."},
-        {"type": ["integer", "null"], "minimum": 0, "description": "Seed"},
+        {"type": "integer", "minimum": 0, "description": "Seed"},
     ),
-    "null comes last": ({"type": ["null", "string"]}, {"type": ["string", "null"]}),
-    "values that may be null are a choice": (
+    "a list of types with null is the other type": ({"type": ["null", "string"]}, {"type": "string"}),
+    "values that may be null are values": (
         {"anyOf": [{"enum": ["a", "b"], "type": "string"}, NULL], "description": "Which", "default": "a"},
-        {"anyOf": [{"type": "string", "enum": ["a", "b"], "description": "Which", "default": "a"}, NULL]},
+        {"type": "string", "enum": ["a", "b"], "description": "Which", "default": "a"},
     ),
+    "items that may be null are a choice": (
+        {"type": "array", "items": {"type": ["string", "null"]}},
+        {"type": "array", "items": {"anyOf": [{"type": "string"}, NULL]}},
+    ),
+    "null alone stays": (NULL, NULL),
     "a constant is the only value": ({"const": "fast"}, {"type": "string", "enum": ["fast"]}),
     "constants together are values": ({"oneOf": [{"const": "a"}, {"const": "b"}]}, {"type": "string", "enum": ["a", "b"]}),
     "integers in a row are a range": ({"enum": [4, 5, 6, 7]}, {"type": "integer", "minimum": 4, "maximum": 7}),
@@ -48,9 +53,13 @@ ROWS: dict[str, tuple[Any, Any]] = {
         {"allOf": [{"type": "integer", "minimum": 1}, {"minimum": 3, "maximum": 9}], "maximum": 12},
         {"type": "integer", "maximum": 9, "minimum": 3},
     ),
-    "types of a union go together": (
+    "types of a union are a choice": (
+        {"anyOf": [{"type": "string", "maxLength": 9}, {"type": "array", "items": {"type": "string"}}, NULL]},
         {"anyOf": [{"type": "string", "maxLength": 9}, {"type": "array", "items": {"type": "string"}}]},
-        {"type": ["string", "array"], "maxLength": 9, "items": {"type": "string"}},
+    ),
+    "a closed object is open": (
+        {"type": "object", "properties": {"b": {"type": "string"}}, "additionalProperties": False},
+        {"type": "object", "properties": {"b": {"type": "string"}}},
     ),
     "a wider branch is enough": ({"anyOf": [{"type": "integer"}, {"type": "number"}]}, {"type": "number"}),
     "a list always has items": ({"type": "array"}, {"type": "array", "items": {}}),
@@ -133,11 +142,12 @@ def test_a_profile_is_data() -> None:
     choice = {"anyOf": [{"type": "string", "enum": ["auto"]}, {"type": "integer", "minimum": 1}]}
     pair = {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "items": False}
 
-    assert {"type": "integer"} == field(nullable, ONE_TYPE)
-    assert {"type": ["string", "number"]} == field(choice, replace(EVERY_HOST, choices=False))
-    assert {} == field(choice, replace(ONE_TYPE, choices=False))
+    lists = replace(EVERY_HOST, type_lists=True, null_fields=True)
+    assert {"type": ["integer", "null"]} == field(nullable, lists)
+    assert {"type": ["string", "number"]} == field(choice, replace(lists, choices=False))
+    assert {} == field(choice, replace(EVERY_HOST, choices=False))
     assert {"type": "array", "maxItems": 2, "items": {"type": ["string", "integer"]}} == field(
-        pair, replace(EVERY_HOST, tuples=False)
+        pair, replace(lists, tuples=False)
     )
     assert {"type": "integer"} == field({"type": "integer", "minimum": 1}, replace(EVERY_HOST, bounds=frozenset()))
     assert {"type": "string"} == field({"type": "string", "description": "x"}, replace(EVERY_HOST, longest_about=0))
@@ -169,7 +179,27 @@ def test_names_come_back_at_any_depth() -> None:
     } == compiled.restored(
         {"the_box": inside, "boxes": [inside, {"max_size": inside}], "plain": "max_size", "the_other": inside}
     )
-    assert {"the box": None} == compiled.restored({"the_box": None})
+    assert {} == compiled.restored({"the_box": None})
+
+
+@pytest.mark.finding("F3")
+def test_a_null_that_the_compiled_schema_does_not_take_is_dropped_at_any_depth() -> None:
+    """Hosts in strict mode send null for every field they leave out. A required null, an item and open data stay."""
+    nullable = {"anyOf": [{"type": "integer"}, NULL], "default": 3}
+    box = {"type": "object", "properties": {"a": nullable, "must": nullable, "free": {}}, "required": ["must"]}
+    schema = {
+        "type": "object",
+        "properties": {"seed": nullable, "box": {"anyOf": [box, NULL]}, "boxes": {"type": "array", "items": box}},
+    }
+    compiled = compiled_input(schema)
+    inside = {"a": None, "must": None, "free": None}
+    left = {"must": None, "free": None}
+
+    assert '["' not in json.dumps(compiled.schema).replace('"required": ["', "")
+    assert {"box": left, "boxes": [left, None], "other": None} == compiled.restored(
+        {"seed": None, "box": inside, "boxes": [inside, None], "other": None}
+    )
+    assert {} == compiled.restored({"box": None})
 
 
 def test_the_same_schema_compiles_to_the_same_bytes() -> None:
@@ -203,9 +233,9 @@ def test_an_output_tells_what_to_expect_and_requires_nothing() -> None:
         "type": "object",
         "properties": {
             "image": {"description": "The picture"},
-            "count": {"type": ["number", "null"]},
-            "tags": {"type": ["array", "null"], "items": {}},
-            "meta": {"type": ["object", "null"]},
+            "count": {"anyOf": [{"type": "number"}, NULL]},
+            "tags": {"anyOf": [{"type": "array", "items": {}}, NULL]},
+            "meta": {"anyOf": [{"type": "object"}, NULL]},
         },
     } == compiled_output(schema)
 

@@ -240,10 +240,10 @@ async def test_t10_no_call_follows_a_redirect(
 
 
 @over(Way("memory", "2026"), Way("stdio", "2025"), Way("http", "2026"))
-async def test_t10_no_file_and_no_stream_follows_a_redirect(
+async def test_t10_no_redirect_leads_a_file_or_a_stream_to_another_machine(
     connect: Connect, upstream: Upstream, tripwire: Tripwire, elsewhere: str
 ) -> None:
-    """Bytes are neither fetched from nor sent to where a redirect points; a stream's is read as a break."""
+    """Bytes are fetched only from where they might be anyway, and sent nowhere; a stream's is read as a break."""
     faults, ledger = upstream.sandbox.faults, upstream.sandbox.ledger
     async with connect() as client:
         stored = told(await client.call_tool("file_upload", {"source": "data:,hello"}))
@@ -259,8 +259,43 @@ async def test_t10_no_file_and_no_stream_follows_a_redirect(
             assert ["file_refused", "upstream_error"] == [error(fetched)["code"], error(sent)["code"]]
             assert {"n": code} == told(ran)["output"]
 
-    assert () == ledger.requests(path="/me")
+    assert {""} >= {asked.caller for asked in ledger.requests(path="/me")}, "a download's redirect takes no key along"
+    assert {"GET"} >= {asked.method for asked in ledger.requests(path="/me")}
     assert [] == tripwire.touched
+
+
+@pytest.mark.finding("B14")
+@over(Way("memory", "2026"))
+async def test_t10_a_file_is_fetched_over_a_few_redirects(
+    connect: Connect, upstream: Upstream, tripwire: Tripwire
+) -> None:
+    """Short links and storage redirect. Each address is held to the same rules as the first, and none sees the key."""
+    faults, ledger = upstream.sandbox.faults, upstream.sandbox.ledger
+
+    def redirect(start: str, target: str, code: int = 302) -> None:
+        away = Status(code=code, headers={"location": target})
+        faults.add(away, method="GET", path=f"/app/files/{start}", times=-1)
+
+    async with connect() as client:
+        stored = told(await client.call_tool("file_upload", {"source": "data:text/plain,hello"}))
+        for number, code in enumerate(REDIRECTS):
+            redirect(f"s/{number}", f"{number + 1}" if number < 4 else stored["uri"], code)
+        redirect("s/again", "0")
+        redirect("s/round", "round")
+        for name, target in {"lan": "https://10.0.0.1/x", "plain": "http://example.com/x", "other": f"http://127.0.0.1:{tripwire.port}/",
+                             "file": "file:///etc/hostname", "odd": "http://[x"}.items():  # fmt: skip
+            redirect(f"s/{name}", target)
+        fetched = await client.call_tool("file_upload", {"source": f"{upstream.url}/app/files/s/0"})
+        refused = {
+            name: await client.call_tool("file_upload", {"source": f"{upstream.url}/app/files/s/{name}"})
+            for name in ("again", "round", "lan", "plain", "other", "file", "odd")
+        }
+
+    assert (False, 5) == (fetched.is_error, told(fetched)["bytes"])
+    assert dict.fromkeys(refused, "file_refused") == {name: error(result)["code"] for name, result in refused.items()}
+    assert "redirects more than 5 times" in text_of(refused["round"])
+    assert [] == tripwire.touched
+    assert {""} == {asked.caller for asked in ledger.requests("GET", "/app/files/**")}
 
 
 async def test_t10_a_file_is_moved_without_the_key(connect: Connect, upstream: Upstream) -> None:

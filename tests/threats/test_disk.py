@@ -111,7 +111,7 @@ async def test_t12_a_root_of_the_host_opens_its_folder(way: Way, environ: dict[s
     for name in ("note.txt", ".env"):
         (root / name).write_text(name)
     async with connected(way, environ, list_roots_callback=opening(root.as_uri())) as client:
-        sent = await client.call_tool("file_upload", {"source": str(root / "note.txt")})
+        sent = await client.call_tool("file_upload", {"source": f"'{root / 'note.txt'}'"})
         hidden = await client.call_tool("file_upload", {"source": str(root / ".env")})
         beside = await client.call_tool("file_upload", {"source": str(world / "beside.txt")})
 

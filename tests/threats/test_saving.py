@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from inferencesh_mcp.sandbox.faults import Status
@@ -111,6 +112,61 @@ async def test_a_folder_below_is_made_and_none_elsewhere(connect: Connect, upstr
     assert ["file_refused"] * len(elsewhere) == [error(result)["code"] for result in refused]
     assert ["file_refused"] * 2 == [error(long)["code"], error(file)["code"]]
     assert {"allowed"} == {path.name for path in folder.parent.iterdir() if not path.name.startswith("stderr")}
+
+
+@pytest.mark.finding("S10")
+async def test_a_folder_that_is_swapped_for_a_link_meanwhile_is_not_followed(
+    connect: Connect, upstream: Upstream, folder: Path
+) -> None:
+    """While the file's headers are awaited there is all the time in the world."""
+    uri = stored(upstream, "a.txt", [b"x"])
+    (folder / "out").mkdir()
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    gate = upstream.sandbox.faults.hold("GET", "/app/files/**")
+    results: list[Any] = []
+    async with connect() as client, anyio.create_task_group() as group:
+
+        async def save() -> None:
+            results.append(await client.call_tool("file_save", {"uri": uri, "to": "out"}))
+
+        group.start_soon(save)
+        await gate.reached.wait()
+        (folder / "out").rmdir()
+        (folder / "out").symlink_to(elsewhere)
+        gate.release()
+
+    assert "file_refused" == error(results[0])["code"]
+    assert "became a link" in error(results[0])["message"]
+    assert [] == list(elsewhere.iterdir())
+
+
+@pytest.mark.finding("S14")
+async def test_one_call_saves_a_hundred_files_and_says_what_is_left(
+    connect: Connect, upstream: Upstream, folder: Path
+) -> None:
+    """An app decides how many files it makes; all can be had, a hundred at a time."""
+    urls = [f"{upstream.url}/app/files/u/{number}.png" for number in range(230)]
+    upstream.sandbox.faults.add(
+        Status(code=200, body=b"x", headers={"content-type": "image/png"}),
+        method="GET",
+        path="/app/files/u/*",
+        times=-1,
+    )
+    async with connect() as client:
+        ran = told(await client.call_tool("app_run", {"app": "sandbox/echo", "input": {"images": urls}}))
+        parts = [
+            told(await client.call_tool("file_save", {"task_id": ran["task_id"], "part": part})) for part in (1, 2, 3)
+        ]
+        beyond = await client.call_tool("file_save", {"task_id": ran["task_id"], "part": 4})
+
+    saved = [file["url"] for part in parts for file in part["files"] if file["url"]]
+    assert [100 + 1, 100, 30] == [len(part["files"]) for part in parts], "with the first, the output as JSON"
+    assert [130, 30, None] == [part.get("left") for part in parts]
+    assert f'file_save(task_id="{ran["task_id"]}", part=2)' in parts[0]["next"]
+    assert urls == saved
+    assert 231 == len(list(folder.iterdir()))
+    assert "no part 4" in error(beyond)["message"]
 
 
 MADE = {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from inferencesh_mcp.sandbox.faults import Drip
-from tests.calls import run, text_of, told
-from tests.conftest import LOCAL, Connect, Upstream
+from tests.calls import error, run, text_of, told
+from tests.conftest import LOCAL, Connect, Upstream, Way
+from tests.faults.hosts import over
 
 pytestmark = pytest.mark.anyio
 
@@ -68,6 +70,124 @@ async def test_a_file_is_deleted_by_its_uri_or_its_id(connect: Connect) -> None:
 
     assert [] == listed["files"]
     assert "not_found" == told(gone)["error"]["code"]
+
+
+CONTENT = bytes(range(256))
+ENCODED = base64.b64encode(CONTENT).decode()
+WRAPPED = base64.encodebytes(CONTENT).decode()
+
+
+@pytest.mark.finding("F9")
+@pytest.mark.parametrize(
+    "form",
+    [
+        WRAPPED,
+        WRAPPED.replace("\n", "\r\n"),
+        WRAPPED.replace("\n", "\\n"),
+        f"  {ENCODED}\n",
+        ENCODED.rstrip("="),
+        base64.urlsafe_b64encode(CONTENT).decode(),
+        base64.urlsafe_b64encode(CONTENT).decode().rstrip("="),
+        f"data:application/x-thing;base64,{ENCODED}",
+        f" data:application/x-thing;base64,{WRAPPED}",
+    ],
+)
+@over(Way("memory", "2026"))
+async def test_every_form_of_base64_that_has_one_meaning_is_taken(connect: Connect, form: str) -> None:
+    """As the bytes, and as a data URI's."""
+    uri = form if form.lstrip().startswith("data:") else f"data:application/x-thing;base64,{form}"
+    async with connect() as client:
+        files = [
+            told(await client.call_tool("file_upload", {"base64": form})),
+            told(await client.call_tool("file_upload", {"source": uri.lstrip()})),
+        ]
+
+    names = {hashlib.sha256(CONTENT).hexdigest()[:12]}
+    assert [256, 256] == [file["bytes"] for file in files]
+    assert names == {file["filename"].partition(".")[0] for file in files}
+    assert "application/x-thing" == files[1]["content_type"]
+
+
+@pytest.mark.finding("F9")
+@pytest.mark.parametrize(
+    "form", ["%%%", "aGVsbG8=aGVsbG8=", "aGVsbG8x-", "aGV", "a", "/proc/self/environ", "/dev/stdin"]
+)
+@over(Way("memory", "2026"))
+async def test_what_is_cut_or_no_base64_is_refused(connect: Connect, form: str) -> None:
+    async with connect() as client:
+        result = await client.call_tool("file_upload", {"base64": form})
+
+    assert "base64 is broken" in text_of(result)
+
+
+@pytest.mark.finding("F13")
+@over(Way("memory", "2026"))
+async def test_a_path_as_people_paste_it_is_taken(
+    connect: Connect, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In quotes, with a shell's backslashes, a leading @, spaces around it, or from the home; as a file of that very name first."""
+    monkeypatch.setenv("HOME", str(folder.parent))
+    (folder / "my picture (1).txt").write_text("hello")
+    (folder / "odd").write_text("without the space")
+    (folder / "odd ").write_text("odd")
+    path, escaped = f"{folder}/my picture (1).txt", f"{folder}/my\\ picture\\ \\(1\\).txt"
+    forms = [f'"{path}"', f"'{path}'", f"`{path}`", f"“{path}”", escaped, f"@{path}", f'@"{path}"', f"  {path}\n", f"'{escaped}'",
+             f"file://{path}", f"'file://{path}'", f'"file://{folder}/my%20picture%20(1).txt"',
+             "~/allowed/my picture (1).txt", "'~/allowed/my picture (1).txt'", "@~/allowed/my\\ picture\\ (1).txt"]  # fmt: skip
+    async with connect() as client:
+        files = {form: await client.call_tool("file_upload", {"source": form}) for form in forms}
+        exact = told(await client.call_tool("file_upload", {"source": f"{folder}/odd "}))
+        gone = await client.call_tool("file_upload", {"source": f"'{folder}/gone.txt'"})
+        ran = await run(client, "sandbox/picture-info", {"image": f'"{folder}/gone.png"'})
+
+    assert [] == [
+        form for form, file in files.items() if file.is_error or told(file)["filename"] != "my picture (1).txt"
+    ]
+    assert 3 == exact["bytes"]
+    assert error(gone)["message"] == f"{folder}/gone.txt does not exist."
+    assert error(ran)["message"] == f"{folder}/gone.png does not exist."
+
+
+@pytest.mark.finding("F13")
+@over(Way("memory", "2026"))
+async def test_a_path_that_may_mean_several_files_is_not_guessed(connect: Connect, folder: Path) -> None:
+    for name in ("a b.txt", "a\\ b.txt"):
+        (folder / name).write_text(name)
+    async with connect() as client:
+        several = await client.call_tool("file_upload", {"source": f"'{folder}/a\\ b.txt'"})
+        exact = told(await client.call_tool("file_upload", {"source": f"{folder}/a\\ b.txt"}))
+
+    assert "Several files fit" in error(several)["message"]
+    assert "a\\ b.txt" == exact["filename"]
+
+
+@pytest.mark.finding("F14")
+@pytest.mark.parametrize(
+    "path", ["/mnt/user-data/uploads/x.png", "sandbox:/mnt/data/x.png", "/mnt/data/x.png", "'sandbox:/mnt/data/x.png'"]
+)
+@over(Way("memory", "2026"))
+async def test_a_path_of_the_hosts_own_sandbox_is_told_as_one(connect: Connect, folder: Path, path: str) -> None:
+    """With both ways in: an upload ticket, and an allowed folder."""
+    async with connect() as client:
+        uploaded = await client.call_tool("file_upload", {"source": path})
+        ran = await run(client, "sandbox/picture-info", {"image": path})
+
+    for result in (uploaded, ran):
+        assert "the host's own sandbox" in error(result)["message"]
+        assert "upload ticket" in error(result)["next"]
+        assert str(folder) in error(result)["next"]
+
+
+@pytest.mark.finding("B14")
+@pytest.mark.parametrize("name", ["http", "inf", "https", "INF"])
+@over(Way("memory", "2026"))
+async def test_a_relative_name_is_no_address(connect: Connect, upstream: Upstream, name: str) -> None:
+    async with connect() as client:
+        uploaded = await client.call_tool("file_upload", {"source": name})
+        ran = await run(client, "sandbox/picture-info", {"image": name})
+
+    assert [True] * 2 == ["not an absolute path" in error(result)["message"] for result in (uploaded, ran)]
+    assert () == upstream.sandbox.ledger.starts
 
 
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)

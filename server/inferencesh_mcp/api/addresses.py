@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urldefrag, urljoin, urlsplit
 
 from inferencesh_mcp.errors import FileRefused, SettingsError
 
@@ -53,6 +53,14 @@ def file_host(url: str, *, loopback: bool) -> tuple[str, int]:
     if parts.scheme != "https" and not (loopback and parts.scheme == "http" and is_loopback_host(host)):
         raise FileRefused(message="the file's address must begin with https://")
     return host, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def redirected(url: str, location: str) -> str:
+    """Where a redirect of a file's URL leads; FileRefused where that is no address."""
+    try:
+        return urldefrag(urljoin(url, location)).url
+    except ValueError as exc:
+        raise FileRefused(message="the file's address redirects to what is no URL") from exc
 
 
 def is_allowed(address: str, *, loopback: bool) -> bool:

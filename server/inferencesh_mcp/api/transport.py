@@ -38,6 +38,8 @@ WARNED = 100  # of the API's warnings are remembered, so that none is said with 
 OPEN_SECONDS = 30.0
 """Until a stream or a download has been answered with a status."""
 DOWNLOAD_LIMIT = 512 * 1024 * 1024
+MOST_REDIRECTS = 5  # of one download: a short link, a host's own name and its storage take three
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 UPLOAD_SECONDS = 3600.0
 """One upload in all: a large file needs its minutes, and may break off in the last of them."""
 DOWNLOAD_SECONDS = 3600.0
@@ -201,7 +203,7 @@ class Transport:
 
     @asynccontextmanager
     async def download(self, url: str, key: Key | None) -> AsyncGenerator[Download]:
-        """Fetch a file, at most 512 MiB in an hour. `key` is not sent. FileRefused for an address that may not be fetched."""
+        """Fetch a file, over a few redirects, at most 512 MiB in an hour. `key` is not sent. FileRefused for an address that may not be fetched."""
         until = self.clock() + DOWNLOAD_SECONDS
         async with AsyncExitStack() as stack:
 
@@ -264,19 +266,27 @@ class Transport:
         return content.is_complete or lost(sent=True, in_time=True)
 
     async def _open_download(self, url: str, stack: AsyncExitStack) -> Response | Refusal:
-        """The response, which `stack` will close; one that is of no use is closed here."""
-        try:
-            async with AsyncExitStack() as attempt:
-                with anyio.fail_after(OPEN_SECONDS):
-                    response = await attempt.enter_async_context(self._file_opened("GET", url, {}))
-                if response.status == 200:
-                    bodies.refuse_encoding(response)  # before anything is begun with what it may hold
-                    stack.push_async_exit(attempt.pop_all())
-                    return response
-                body = await bodies.of_error(response)
-        except (TimeoutError, Lost) as exc:
-            return unanswered(exc)
-        return refused(Answer(status=response.status, headers=response.headers, body=body))
+        """The response, which `stack` will close; one that is of no use is closed here.
+
+        Redirects are followed, each address held to the same rules as the first. Nothing of ours is in any request (T-10).
+        """
+        for _ in range(MOST_REDIRECTS + 1):
+            try:
+                async with AsyncExitStack() as attempt:
+                    with anyio.fail_after(OPEN_SECONDS):
+                        response = await attempt.enter_async_context(self._file_opened("GET", url, {}))
+                    if response.status == 200:
+                        bodies.refuse_encoding(response)  # before anything is begun with what it may hold
+                        stack.push_async_exit(attempt.pop_all())
+                        return response
+                    body = await bodies.of_error(response)
+            except (TimeoutError, Lost) as exc:
+                return unanswered(exc)
+            target = response.headers.get("location", "") if response.status in REDIRECTS else ""
+            if not target:
+                return refused(Answer(status=response.status, headers=response.headers, body=body))
+            url = addresses.redirected(url, target)
+        raise FileRefused(message=f"the file's address redirects more than {MOST_REDIRECTS} times")
 
     @asynccontextmanager
     async def _stream_opened(self, request: _Request) -> AsyncGenerator[Response]:

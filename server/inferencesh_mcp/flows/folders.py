@@ -1,4 +1,4 @@
-"""The folders of this machine that a local caller may reach, and how a file in them is opened.
+"""The folders of this machine that a local caller may reach, and how files in them are opened and made.
 
 A path is walked by descriptors from the allowed folder down, following no link: what was checked is what is
 opened, even while somebody swaps a folder for a link (threat T-12). A remote caller has no `Folders` at all.
@@ -10,23 +10,53 @@ import errno
 import os
 import re
 import stat
-from contextlib import contextmanager
+import unicodedata
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferencesh_mcp.errors import FileRefused
+from inferencesh_mcp.folder_identity import is_or_holds_home, steps_below
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
-# Names that hold secrets wherever they stand; anything that begins with a dot is refused too.
+# Files that hold secrets wherever they stand, by the names and endings that programs give them. Anything that begins
+# with a dot is refused too. `secret.png` is a picture, and `deck.key` may be a presentation: see `_is_private_key`.
+_DATA_FILE = r"(\.(json|ya?ml|toml|ini|txt|csv|env|xml|properties|conf|cfg|db|bak|old|enc|gpg))*"
 _SECRET = re.compile(
-    r"(?i)\.(pem|key|p12|pfx|jks|keystore|kdbx)$|^(id_(rsa|dsa|ecdsa|ed25519)|credentials|secrets?)(\.|$)"
+    r"(?ix)"
+    r"\.(pem|p12|pfx|jks|keystore|kdbx|ppk|p8|ovpn|keychain(-db)?|kubeconfig|tfstate|tfvars)(\.(bak|old|backup))?$"
+    r"|^id_(rsa|dsa|ecdsa|ed25519)(_sk)?(\.|$)"
+    rf"|^(credentials?|secrets?|kube[-_]?config|service[-_]?account([-_]?key)?|application_default_credentials){_DATA_FILE}$"
+    r"|^(client_secret|service[-_]?account)[\w.@-]*\.json$"  # as Google names what it hands out
+    r"|^(\w+_accesskeys|rootkey)\.csv$"  # as AWS does
+    r"|^(wallet\.dat|_netrc|htpasswd|pgpass\.conf|secring\.gpg|logins\.json|key[34]\.db|cookies\.sqlite)$"
 )
+_KEY_ENDING = ".key"  # of private keys, and of Keynote's presentations
+_ZIP = b"PK\x03\x04"  # how a presentation of Keynote begins
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY|PuTTY-User-Key-File")
+_START = 128  # bytes at which a private key is known
+
+MOST_ENTRIES = 20_000  # of a folder that are compared with a name that is not in it; some 20 ms
+
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 # O_NONBLOCK: opening a named pipe must not wait for a writer
 _FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_BY_DESCRIPTOR = {os.open, os.mkdir, os.link, os.unlink, os.rename} <= os.supports_dir_fd
+
+# Where chat hosts keep the files of their own code sandboxes: Claude, ChatGPT.
+_HOST_SANDBOX = re.compile(r"(?i)^(sandbox:|attachment:|/mnt/(user-data|data)/|/home/(claude|oai)/)")
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A file that is open for reading; whoever asked for it closes the descriptor."""
+
+    descriptor: int
+    name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,38 +67,33 @@ class Folders:
     saving: Path
 
     def with_roots(self, roots: list[Path]) -> Folders:
-        """The same with folders that the host opened; one that holds a whole home, as everything does, opens nothing."""
-        home = Path(os.path.realpath(Path.home()))
-        narrow = [
-            root
-            for root in roots
-            if root.is_absolute() and _is_name(str(root)) and not home.is_relative_to(os.path.realpath(root))
-        ]
+        """The same with folders that the host opened; one that is or holds a home opens nothing."""
+        narrow = [root for root in roots if root.is_absolute() and _is_name(str(root)) and not is_or_holds_home(root)]
         return replace(self, allowed=(*self.allowed, *narrow))
 
-    def open(self, path: str) -> int:
-        """Open a regular file for reading and return its descriptor, which the caller closes.
+    def open(self, path: str, *readings: str) -> OpenFile:
+        """Open a regular file for reading.
+
+        `readings` are what else a path may mean: the path without its quotes, say. They count where no file has the
+        path itself as its name and exactly one file fits them.
 
         Raises:
-            FileRefused: outside the allowed folders, hidden or secret, missing, unreadable, a folder, or special.
+            FileRefused: outside the allowed folders, hidden or secret, missing, unreadable, a folder, or special; or
+                several files fit.
         """
-        root, steps = self._inside(path)
-        _refuse_secrets(path, steps)
-        try:
-            with _descended(root, steps[:-1]) as folder:
-                descriptor = os.open(steps[-1], _FILE, dir_fd=folder)
-        except OSError as exc:
-            raise _refusal(path, exc) from exc
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            os.close(descriptor)
-            raise FileRefused(
-                message=f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}.",
-                next_step="Name one file.",
-            )
-        return descriptor
+        if (exact := self._opened(path)) is not None:
+            return exact
+        files = {reading: file for reading in readings if (file := self._opened(reading)) is not None}
+        first, *others = files.values() or (None,)
+        if first and all(os.path.sameopenfile(first.descriptor, other.descriptor) for other in others):
+            _close(others)
+            return first
+        _close(files.values())
+        if files:
+            raise _several(path, list(files))
+        raise self._not_there(next(iter(readings), path))
 
-    def writable(self, to: str) -> Path:
+    def writable(self, to: str) -> SaveFolder:
         """The folder that is meant by `to`: a relative path below `saving`, or `saving` itself.
 
         Raises:
@@ -81,35 +106,132 @@ class Folders:
                 message=f"Files are saved in {self.saving} only.",
                 next_step="Leave `to` out or name a folder below it; INFERENCE_SAVE_DIR sets another place.",
             )
-        return wanted
+        return SaveFolder(root, wanted.relative_to(root).parts)
 
-    def _inside(self, path: str) -> tuple[Path, tuple[str, ...]]:
-        """The allowed folder that a path lies under, and the steps below it."""
+    def _opened(self, path: str) -> OpenFile | None:
+        """The file of that very path; None where there is none, or the path is not absolute."""
         if not _is_name(path):
             raise FileRefused(
                 message="No path has such characters (NUL, or half of a pair).", next_step="Name one file."
             )
         wanted = Path(os.path.normpath(_at_home(path)))
-        for root in (*self.allowed, self.saving):
-            for start in dict.fromkeys((root, Path(os.path.realpath(root)))):
-                if wanted.is_absolute() and wanted != start and wanted.is_relative_to(start):
-                    return Path(os.path.realpath(root)), wanted.relative_to(start).parts
-        raise self._outside(path, absolute=wanted.is_absolute())
+        if not wanted.is_absolute():
+            return None
+        root, steps = self._inside(path, wanted)
+        _refuse_secrets(path, steps)
+        try:
+            with _descended(root, steps[:-1]) as folder:
+                name, descriptor = _open_in(folder, steps[-1], _FILE)
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise _refusal(path, exc) from exc
+        try:
+            _refuse_content(path, name, descriptor)
+        except FileRefused:
+            os.close(descriptor)
+            raise
+        return OpenFile(descriptor, name)
 
-    def _outside(self, path: str, *, absolute: bool) -> FileRefused:
+    def _inside(self, path: str, wanted: Path) -> tuple[Path, tuple[str, ...]]:
+        """The allowed folder that a path lies under, and the steps below it."""
+        for root in (*self.allowed, self.saving):
+            if steps := steps_below(wanted, root):
+                return Path(os.path.realpath(root)), steps
+        raise self._not_there(path, outside=True)
+
+    def _not_there(self, path: str, *, outside: bool = False) -> FileRefused:
+        """Why no file could be opened: the path names none here, or one that is out of reach."""
         folders = ", ".join(str(folder) for folder in (*self.allowed, self.saving))
         if not path.strip():
             return FileRefused(message="The path is empty.", next_step=f"Readable folders are {folders}.")
-        if not absolute:
+        if _HOST_SANDBOX.match(path) and (outside or not Path(path).is_absolute()):
+            return FileRefused(
+                message=f"{path} lies in the host's own sandbox, which this server cannot read.",
+                next_step="Call file_upload without source for an upload ticket, and send the bytes from there. "
+                f"Or have the person copy the file to an allowed folder: {folders}.",
+            )
+        if outside:
+            return FileRefused(
+                message=f"{path} is outside the folders this server may read ({folders}).",
+                next_step="Move the file there, or have the person who runs this server add its folder to "
+                "INFERENCE_ALLOWED_DIRS. Do not look for a way around it.",
+            )
+        if not Path(_at_home(path)).is_absolute():
             return FileRefused(
                 message=f"{path} is not an absolute path.",
                 next_step=f"Give the whole path; readable folders are {folders}.",
             )
+        return _refusal(path, FileNotFoundError())
+
+
+@dataclass(frozen=True)
+class SaveFolder:
+    """A folder to write to: `steps` below the save folder `root`, which holds no link."""
+
+    root: Path
+    steps: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        return self.root.joinpath(*self.steps)
+
+    @contextmanager
+    def opened(self) -> Generator[WriteFolder]:
+        """The folder, made where it is missing, for as long as the block.
+
+        Raises:
+            FileRefused: by now it leads elsewhere.
+            OSError: it cannot be made or opened.
+        """
+        if not _BY_DESCRIPTOR:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if self._has_a_link:
+                raise self._swapped()
+            yield WriteFolder(self.path, None)
+            return
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            with _descended(self.root, self.steps, make=True) as descriptor:
+                yield WriteFolder(self.path, descriptor)
+        except OSError as exc:
+            if exc.errno in {errno.ELOOP, errno.ENOTDIR} and self._has_a_link:
+                raise self._swapped() from exc
+            raise
+
+    @property
+    def _has_a_link(self) -> bool:
+        return Path(os.path.realpath(self.path)) != self.path
+
+    def _swapped(self) -> FileRefused:
         return FileRefused(
-            message=f"{path} is outside the folders this server may read ({folders}).",
-            next_step="Move the file there, or have the person who runs this server add its folder to "
-            "INFERENCE_ALLOWED_DIRS. Do not look for a way around it.",
+            message=f"{self.path} became a link to another place.",
+            next_step="Nothing was written. Name another folder in `to`.",
         )
+
+
+@dataclass(frozen=True)
+class WriteFolder:
+    """An open folder whose entries are made and renamed by its descriptor; by its path where the system has no such way."""
+
+    path: Path
+    descriptor: int | None
+
+    def create(self, name: str, flags: int, mode: int) -> int:
+        return os.open(self._at(name), flags, mode, dir_fd=self.descriptor)
+
+    def link(self, name: str, new: str) -> None:
+        os.link(self._at(name), self._at(new), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
+    def replace(self, name: str, new: str) -> None:
+        os.replace(self._at(name), self._at(new), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
+    def remove(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self._at(name), dir_fd=self.descriptor)
+
+    def _at(self, name: str) -> str:
+        return name if self.descriptor is not None else str(self.path / name)
 
 
 def _is_name(path: str) -> bool:
@@ -128,13 +250,21 @@ def _at_home(path: str) -> Path:
         return Path(path)
 
 
+def _close(files: Iterable[OpenFile]) -> None:
+    for file in files:
+        os.close(file.descriptor)
+
+
 @contextmanager
-def _descended(root: Path, steps: tuple[str, ...]) -> Generator[int]:
-    """A descriptor of the folder `steps` below `root`; every link on the way is refused."""
+def _descended(root: Path, steps: tuple[str, ...], *, make: bool = False) -> Generator[int]:
+    """A descriptor of the folder `steps` below `root`; every link on the way is refused. `make`: make what is missing."""
     descriptor = os.open(root, _FOLDER)
     try:
         for step in steps:
-            below = os.open(step, _FOLDER, dir_fd=descriptor)
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(step, dir_fd=descriptor)
+            _, below = _open_in(descriptor, step, _FOLDER)
             os.close(descriptor)
             descriptor = below
         yield descriptor
@@ -142,12 +272,79 @@ def _descended(root: Path, steps: tuple[str, ...]) -> Generator[int]:
         os.close(descriptor)
 
 
+def _open_in(folder: int, name: str, flags: int) -> tuple[str, int]:
+    """Open an entry of a folder: the one of that name, or the only one whose name looks the same.
+
+    macOS writes U+202F before "PM" in the name of a screenshot, and some disks keep names decomposed (NFD); models write
+    a plain space and composed letters.
+    """
+    try:
+        return name, os.open(name, flags, dir_fd=folder)
+    except FileNotFoundError:
+        alike = _alike(folder, name)
+        if len(alike) > 1:
+            raise _several(name, alike) from None
+        if not alike:
+            raise
+        return alike[0], os.open(alike[0], flags, dir_fd=folder)
+
+
+def _alike(folder: int, name: str) -> list[str]:
+    """The entries of a folder whose names look like this one; none where it may not be listed."""
+    wanted = _looks(name)
+    with suppress(PermissionError), os.scandir(folder) as entries:
+        return [entry.name for entry in islice(entries, MOST_ENTRIES) if _looks(entry.name) == wanted]
+    return []
+
+
+def _looks(name: str) -> str:
+    """A name as it is read: every kind of space is a space, every letter one character."""
+    if name.isascii():
+        return name
+    spaced = "".join(" " if unicodedata.category(letter) == "Zs" else letter for letter in name)
+    return unicodedata.normalize("NFC", spaced)
+
+
+def _several(path: str, names: list[str]) -> FileRefused:
+    return FileRefused(
+        message=f"Several files fit {path}: {', '.join(repr(name) for name in sorted(names)[:5])}.",
+        next_step="Give the exact name of one.",
+    )
+
+
 def _refuse_secrets(path: str, steps: tuple[str, ...]) -> None:
-    if any(step.startswith(".") or _SECRET.search(step) for step in steps):
+    # Some disks take a name with invisible characters in it for the name without them.
+    seen = ["".join(letter for letter in step if unicodedata.category(letter) != "Cf") for step in steps]
+    if any(step.startswith(".") or _SECRET.search(step) for step in (*steps, *seen)):
+        raise _secret(path)
+
+
+def _refuse_content(path: str, name: str, descriptor: int) -> None:
+    """Refuse what is no plain file, holds a private key, or has a second name that may give away a private file."""
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         raise FileRefused(
-            message=f"{path} is hidden or looks like a secret, so it is never uploaded.",
-            next_step="If it really is to be sent, copy it under another name first.",
+            message=f"{path} is {'a folder' if stat.S_ISDIR(found.st_mode) else 'not a regular file'}.",
+            next_step="Name one file.",
         )
+    # Whoever made a hard link here could reach the file elsewhere. If everybody may read it, the link gives nothing away:
+    # packages and backups share such files. If not, the link may be how another user gets at it through this server.
+    if found.st_nlink > 1 and not found.st_mode & stat.S_IROTH:
+        raise FileRefused(
+            message=f"{path} is a private file that has a second name, perhaps outside the allowed folders.",
+            next_step="If it really is to be sent, copy it first.",
+        )
+    _refuse_secrets(path, (name,))
+    start = os.pread(descriptor, _START, 0)
+    if _PRIVATE_KEY.search(start) or (name.lower().endswith(_KEY_ENDING) and not start.startswith(_ZIP)):
+        raise _secret(path)
+
+
+def _secret(path: str) -> FileRefused:
+    return FileRefused(
+        message=f"{path} is hidden or looks like a secret, so it is never uploaded.",
+        next_step="If it really is to be sent, copy it under another name first.",
+    )
 
 
 def _refusal(path: str, exc: OSError) -> FileRefused:

@@ -128,6 +128,7 @@ def _judged(app: App, wanted: Wanted, work: Work | None) -> tuple[Wanted, list[s
     wanted = replace(wanted, input=repaired(schema, wanted.input, work))
     found = problems(schema, wanted.input, work)
     if wanted.setup is not None:
+        wanted = replace(wanted, setup=repaired(version.setup_schema, wanted.setup, work))
         found += [f"setup: {problem}" for problem in problems(version.setup_schema, wanted.setup, work)]
     if wanted.variant and version.variants and wanted.variant not in version.variants:
         found.append(f"variant must be one of {', '.join(version.variants)}; got {wanted.variant}")

@@ -20,17 +20,19 @@ from inferencesh_mcp.api.addresses import path_of
 from inferencesh_mcp.api.words import is_media_type
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
 from inferencesh_mcp.flows import Moving
-from inferencesh_mcp.flows.outputs import output_files, output_of
+from inferencesh_mcp.flows.outputs import OutputFile, output_files, output_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from inferencesh_mcp.api import Api
     from inferencesh_mcp.flows import Caller, Report
+    from inferencesh_mcp.flows.folders import SaveFolder, WriteFolder
 
 MOST_BESIDE_FILES = 4_000  # bytes of JSON that are hardly more than the files' addresses
 LONGEST_NAME = 120  # characters; every file system takes that many
 MOST_NAMESAKES = 1000
+MOST_FILES = 100  # of a task in one call: an app decides how many it makes, and the caller reads every name
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 _UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
 # Device names of Windows: a file of that name cannot be opened there.
@@ -45,11 +47,15 @@ class Saved:
     content_type: str
 
 
-async def keep(caller: Caller, report: Report, *, uri: str = "", task_id: str = "", to: str = "") -> list[Saved]:
-    """Save one file, or everything that a task made: its files, and its output as JSON where files are not all of it.
+async def keep(
+    caller: Caller, report: Report, *, uri: str = "", task_id: str = "", to: str = "", part: int = 1
+) -> tuple[list[Saved], int]:
+    """Save one file, or a part of what a task made; return what was saved and how many files are left after it.
+
+    A part is MOST_FILES files. With the first part goes the output as JSON, where files are not all of it.
 
     Raises:
-        InvalidInput: neither or both of `uri` and `task_id`; a task that made nothing yet.
+        InvalidInput: neither or both of `uri` and `task_id`; a task that made nothing yet, or has no such part.
         FileRefused: this disk is not the caller's, or cannot be written; no part of a file is left behind.
     """
     if bool(uri) == bool(task_id):
@@ -59,10 +65,11 @@ async def keep(caller: Caller, report: Report, *, uri: str = "", task_id: str = 
                           next_step="Download the file from its address.")  # fmt: skip
     folder = caller.folders.writable(to)
     if uri:
-        return [await save(caller.api, folder, uri, report)]
+        return [await save(caller.api, folder, uri, report)], 0
     task = await caller.api.task(task_id)
     output = output_of(task)
-    files = output_files(output)
+    every = output_files(output)
+    files = _part(every, part)
     saved: list[Saved] = []
     for file in files:
         try:
@@ -73,12 +80,21 @@ async def keep(caller: Caller, report: Report, *, uri: str = "", task_id: str = 
                 exc.next_step = f"Saved before that: {done}. {exc.next_step}".strip()
             raise
     whole = json.dumps(output, ensure_ascii=False, indent=1).encode(errors="replace")
-    if not files or len(whole) > MOST_BESIDE_FILES:
+    if not files or (part == 1 and len(whole) > MOST_BESIDE_FILES):
         saved.append(await _save_bytes(folder, f"{task.id}-output.json", whole))
-    return saved
+    return saved, len(every) - (part - 1) * MOST_FILES - len(files)
 
 
-async def save(api: Api, folder: Path, uri: str, report: Report, *, stem: str = "") -> Saved:
+def _part(files: list[OutputFile], part: int) -> list[OutputFile]:
+    first = (part - 1) * MOST_FILES
+    if part > 1 and first >= len(files):
+        parts = max(1, -(-len(files) // MOST_FILES))
+        raise InvalidInput(message=f"The task made {len(files)} files: there is no part {part}.",
+                           next_step=f"Parts go from 1 to {parts}.")  # fmt: skip
+    return files[first : first + MOST_FILES]
+
+
+async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, stem: str = "") -> Saved:
     """Write what `uri` holds into a folder, under a name made from `stem` or from the URI, and say where."""
     async with api.download(uri) as download:
         kind = download.content_type.partition(";")[0].strip()
@@ -95,7 +111,7 @@ async def save(api: Api, folder: Path, uri: str, report: Report, *, stem: str = 
     return Saved(uri, path, size, kind)
 
 
-async def _save_bytes(folder: Path, name: str, content: bytes) -> Saved:
+async def _save_bytes(folder: SaveFolder, name: str, content: bytes) -> Saved:
     with _written(folder, name) as draft:
         await to_thread.run_sync(_write, draft.descriptor, content)
         path = await to_thread.run_sync(draft.publish)
@@ -116,53 +132,53 @@ def safe_name(stem: str, uri: str, content_type: str) -> str:
 class _Draft:
     """A file being written, invisible under its final name until it is whole."""
 
-    folder: Path
+    folder: WriteFolder
     name: str
-    hidden: Path
+    hidden: str
     descriptor: int
 
     def publish(self) -> Path:
         """Give the file its name, or the first free `name-2`, `name-3`…"""
         base, _, ending = self.name.rpartition(".")
         for number in range(1, MOST_NAMESAKES):
-            path = self.folder / (self.name if number == 1 else f"{base}-{number}.{ending}")
+            name = self.name if number == 1 else f"{base}-{number}.{ending}"
             try:
-                self._become(path)
+                self._become(name)
             except FileExistsError:
                 continue
-            return path
+            return self.folder.path / name
         raise FileRefused(
-            message=f"{self.folder} holds {MOST_NAMESAKES} files named like {self.name}.", next_step="Tidy it up."
+            message=f"{self.folder.path} holds {MOST_NAMESAKES} files named like {self.name}.", next_step="Tidy it up."
         )
 
-    def _become(self, path: Path) -> None:
+    def _become(self, name: str) -> None:
         """Stand under a name that is free, whole from the first moment; FileExistsError where something is already."""
         try:
-            os.link(self.hidden, path)
+            self.folder.link(self.hidden, name)
         except FileExistsError:
             raise
         except OSError:  # a disk without hard links (FAT, some shares): the place is taken first, by an empty file
-            os.close(os.open(path, _NEW, 0o644))
+            os.close(self.folder.create(name, _NEW, 0o644))
             try:
-                self.hidden.replace(path)
+                self.folder.replace(self.hidden, name)
             except OSError:
-                path.unlink()
+                self.folder.remove(name)
                 raise
 
 
 @contextmanager
-def _written(folder: Path, name: str) -> Generator[_Draft]:
-    hidden = folder / f".{secrets.token_hex(8)}.part"
+def _written(folder: SaveFolder, name: str) -> Generator[_Draft]:
+    hidden = f".{secrets.token_hex(8)}.part"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(hidden, _NEW, 0o644)
-        try:
-            yield _Draft(folder, name, hidden, descriptor)
-        finally:
-            os.close(descriptor)
-            hidden.unlink(missing_ok=True)
+        with folder.opened() as opened:  # only now: while the headers were awaited it may have become a link (T-12)
+            descriptor = opened.create(hidden, _NEW, 0o644)
+            try:
+                yield _Draft(opened, name, hidden, descriptor)
+            finally:
+                os.close(descriptor)
+                opened.remove(hidden)
     except OSError as exc:
-        raise _cannot_write(folder, exc) from exc
+        raise _cannot_write(folder.path, exc) from exc
 
 
 def _write(descriptor: int, chunk: bytes) -> None:

@@ -10,7 +10,6 @@ import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -29,7 +28,12 @@ _DATA = re.compile(
 )
 # What a data URI may hold: the kinds of RFC 6838 but those that are messages with parts of their own.
 _KINDS = frozenset({"application", "audio", "font", "image", "model", "text", "video"})
-_REMOTE = frozenset({"http", "https", "inf"})
+_REMOTE = re.compile(r"(?i)(https?|inf):")
+LONGEST_PATH = 8192  # characters; twice what a system takes
+_QUOTES = frozenset({'""', "''", "``", "“”", "‘’"})
+_WRAPPING = " \t\r\n@" + "".join(quotes[0] for quotes in _QUOTES)
+# What stands between the characters of base64: line breaks and spaces, also as a model writes them in JSON once too often.
+_BETWEEN = re.compile(r"(?:\s|\\[rnt])+")
 
 # First bytes that settle what a file is, for names that do not (WHATWG MIME Sniffing, section 6).
 _SIGNATURES = (
@@ -59,7 +63,7 @@ class Source(Protocol):
 
 def is_remote(reference: str) -> bool:
     """Whether a reference is an address that the platform reads for itself: passed on, never fetched here."""
-    return reference[:8].partition(":")[0].lower() in _REMOTE
+    return bool(_REMOTE.match(reference))
 
 
 @contextmanager
@@ -78,11 +82,28 @@ def opened(reference: str, folders: Folders | None) -> Generator[Source]:
             message="This server runs elsewhere and cannot read files of your machine.",
             next_step="Give an https URL or a data URI, or ask `file_upload` for an upload ticket.",
         )
-    descriptor = folders.open(_path(reference))
+    file = folders.open(*readings(reference))
     try:
-        yield _LocalFile.of(descriptor, PurePath(_path(reference)).name)
+        yield _LocalFile.of(file.descriptor, file.name)
     finally:
-        os.close(descriptor)
+        os.close(file.descriptor)
+
+
+def readings(reference: str) -> list[str]:
+    """The paths that a reference may mean: as it is; then as people paste it, without quotes, a leading @ or spaces
+    around it; then without the backslashes of a shell."""
+    bare, before = reference, ""
+    while bare != before and len(reference) <= LONGEST_PATH:
+        before, bare = bare, bare.strip()
+        if len(bare) > 1 and bare[0] + bare[-1] in _QUOTES:
+            bare = bare[1:-1]
+        bare = bare.removeprefix("@")
+    return list(dict.fromkeys(_path(path) for path in (reference, bare, re.sub(r"\\(.)", r"\1", bare))))
+
+
+def may_be_path(text: str) -> bool:
+    """Whether a text could be a path of this machine."""
+    return text[:64].lstrip(_WRAPPING).lower().startswith(("/", "~", "file:"))
 
 
 def _path(reference: str) -> str:
@@ -148,19 +169,28 @@ def _from_data_uri(reference: str) -> Bytes:
 
 
 def from_base64(encoded: str, content_type: str) -> Bytes:
-    """Bytes as base64 (RFC 4648); without a content type their first bytes tell it.
+    """Bytes as base64 (RFC 4648), in either alphabet, with or without padding, line breaks or a `data:` prefix.
+
+    Without a content type the prefix or the first bytes tell it.
 
     Raises:
         InvalidInput: it is not base64.
         FileRefused: it is too much to pass through a message.
     """
-    _small(len(encoded) * 3 / 4 - encoded[-2:].count("="))
+    if (head := _DATA.match(encoded[:1024].lstrip())) and head["base64"]:
+        encoded, content_type = encoded.lstrip()[head.end() :], content_type or head["type"] or ""
+    _small(len(encoded) / 4)  # before it is copied; line breaks and spaces are never half of a real one
+    padded = _BETWEEN.sub("", encoded).translate({ord("-"): "+", ord("_"): "/"})
+    plain = padded.rstrip("=")
+    _small(len(plain) * 3 // 4)
     try:
-        content = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError) as exc:
-        raise InvalidInput(
-            message="The base64 is broken.", next_step="Encode the whole file, without line breaks (RFC 4648)."
-        ) from exc
+        content = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        content = None
+    # Without padding, bits that are left over at the end tell a cut text, or one that is no base64 at all (a path).
+    cut = padded == plain and content and base64.b64encode(content).decode().rstrip("=") != plain
+    if content is None or cut:
+        raise InvalidInput(message="The base64 is broken.", next_step="Encode the whole file (RFC 4648).")
     return _named(content, content_type)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from inferencesh_mcp.errors import SchemaUnusable
 from inferencesh_mcp.schemas import naming
 from inferencesh_mcp.schemas.loosening import loosened
-from inferencesh_mcp.schemas.profiles import EVERY_HOST, HOSTS, ONE_TYPE, Profile
+from inferencesh_mcp.schemas.profiles import EVERY_HOST, HOSTS, Profile
 from inferencesh_mcp.schemas.reading import Reader
 from inferencesh_mcp.schemas.shapes import Shape, Work
 from inferencesh_mcp.schemas.writing import TooLarge, Writer, size
@@ -23,7 +23,7 @@ from inferencesh_mcp.schemas.writing import TooLarge, Writer, size
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["EVERY_HOST", "HOSTS", "ONE_TYPE", "Compiled", "Profile", "compiled_input", "compiled_output", "tool_name"]
+__all__ = ["EVERY_HOST", "HOSTS", "Compiled", "Profile", "compiled_input", "compiled_output", "tool_name"]
 
 tool_name = naming.tool_name
 _OUTPUT_DEPTH = 6  # what is further inside is not told anyway
@@ -42,8 +42,9 @@ class Compiled:
     """The fields that have another name here: from it to the app's own."""
 
     def restored(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments under the app's own names, at any depth."""
-        return naming.restored(arguments, [self.schema], self.renamed) if self.renamed else arguments
+        """The arguments under the app's own names, at any depth; a null that this schema does not take is left out."""
+        restored: dict[str, Any] = naming.restored(arguments, [self.schema], self.renamed)
+        return restored
 
 
 def compiled_input(schema: dict[str, Any], profile: Profile = EVERY_HOST) -> Compiled:
@@ -61,7 +62,9 @@ def compiled_output(schema: dict[str, Any]) -> dict[str, Any]:
     Raises:
         SchemaUnusable: no object fits it, or it is too large even without its details.
     """
-    shallow = replace(EVERY_HOST, depth=min(_OUTPUT_DEPTH, EVERY_HOST.depth))
+    subschemas = EVERY_HOST.subschemas // 3  # each is written as a choice of itself and null
+    depth = min(_OUTPUT_DEPTH, EVERY_HOST.depth)
+    shallow = replace(EVERY_HOST, depth=depth, subschemas=subschemas, null_fields=True)
     return _compiled(schema, shallow, loosened).schema
 
 

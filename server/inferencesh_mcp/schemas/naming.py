@@ -37,7 +37,10 @@ def tool_name(wanted: str, taken: Collection[str], profile: Profile, *, before: 
 
 
 def restored(value: Any, schemas: list[dict[str, Any]], names: Mapping[str, str]) -> Any:
-    """A value under the app's own names; `schemas` are the compiled schemas of its place, `names` from hosts' to the app's."""
+    """A value under the app's own names, without nulls where an optional field takes none.
+
+    `schemas` are the compiled schemas of its place, `names` from hosts' to the app's.
+    """
     opened = [branch for schema in schemas for branch in schema.get("anyOf", [schema])]
     if isinstance(value, list):
         return [restored(item, _of_item(opened, at), names) for at, item in enumerate(cast("list[Any]", value))]
@@ -46,9 +49,20 @@ def restored(value: Any, schemas: list[dict[str, Any]], names: Mapping[str, str]
     found: dict[str, Any] = {}
     for name, item in cast("dict[str, Any]", value).items():
         parts = [branch["properties"][name] for branch in opened if name in branch.get("properties", {})]
+        if item is None and parts and not any(_takes_null(part) for part in parts) and _is_optional(name, opened):
+            continue
         own = names.get(name, name) if parts else name
         found[own] = restored(item, parts or _others(opened), names)
     return found
+
+
+def _takes_null(schema: dict[str, Any]) -> bool:
+    """Whether a compiled schema takes null: it says so, or is open."""
+    return any("null" in branch.get("type", "null") for branch in schema.get("anyOf", [schema]))
+
+
+def _is_optional(name: str, schemas: list[dict[str, Any]]) -> bool:
+    return not any(name in schema.get("required", []) for schema in schemas)
 
 
 def _of_item(schemas: list[dict[str, Any]], at: int) -> list[dict[str, Any]]:

@@ -22,7 +22,11 @@ class Profile:
     choices: bool = True
     """Whether `anyOf` may be used below the top, alone in its schema."""
     type_lists: bool = True
-    """Whether `type` may be a list; without it, and where `null` is one of two types, `null` is left out and said to be."""
+    """Whether `type` may be a list; without it several types are a choice."""
+    null_fields: bool = True
+    """Whether an optional field may be null beside its other types; without it null is left out and said to be."""
+    closed: bool = True
+    """Whether `additionalProperties` may be false."""
     listed: frozenset[str] = frozenset({"string", "number"})
     """The types whose values may stand in an `enum`; of the others the description tells them."""
     blank: bool = True
@@ -55,6 +59,10 @@ VS_CODE = CLAUDE
 CURSOR = replace(CLAUDE, longest_tool_name=60)
 # Gemini's API refuses an empty or null value in an `enum`, values that are neither texts nor numbers, and anything beside `anyOf`.
 GEMINI = Profile(blank=False, longest_tool_name=63)
+# google-genai up to 3.6.1 fails on a boolean `additionalProperties`, for every tool of the server.
+GOOGLE_GENAI = replace(GEMINI, closed=False)
+# AutoGen 0.7.5 and Semantic Kernel 1.45 fail on a list of types, for every tool of the server.
+AUTOGEN = SEMANTIC_KERNEL = Profile(type_lists=False, null_fields=False)
 
 HOSTS: dict[str, Profile] = {
     "Claude": CLAUDE,
@@ -63,11 +71,10 @@ HOSTS: dict[str, Profile] = {
     "VS Code": VS_CODE,
     "Cursor": CURSOR,
     "Gemini CLI": GEMINI,
+    "google-genai": GOOGLE_GENAI,
+    "AutoGen": AUTOGEN,
+    "Semantic Kernel": SEMANTIC_KERNEL,
 }
 
-EVERY_HOST = Profile(blank=False, longest_tool_name=60)
-"""The rules of all of them together."""
-
-ONE_TYPE = replace(EVERY_HOST, type_lists=False)
-"""For what takes one type for a property and nothing else, such as Cursor's builds of 2025: not the default, because a
-`null` that the app takes is then no longer in the schema."""
+EVERY_HOST = Profile(blank=False, type_lists=False, null_fields=False, closed=False, longest_tool_name=60)
+"""The rules of all of them together. A null that comes all the same is dropped by `Compiled.restored`."""

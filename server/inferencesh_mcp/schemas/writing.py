@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _ROW = 3  # integers that make a row
 FILE = "File: path, URL or data URI"
+NULL_LEFT_OUT = "Where null would do, the field is left out instead."
+CLOSED_LATER = "Fields that have no name here are refused when the tool is called."
 _FILE_FIELDS = {"uri", "content_type", "filename"}
 
 
@@ -42,14 +44,16 @@ class Writer:
         written = self._flat([self._one_object(rules)], 0, spoken=True)
         return {"type": "object", "properties": written.pop("properties", {}), **written}
 
-    def schema(self, shape: Shape | None, depth: int, *, spoken: bool = True) -> dict[str, Any]:
-        """The schema of one place; `spoken` says whether descriptions and defaults are wanted."""
+    def schema(self, shape: Shape | None, depth: int, *, spoken: bool = True, optional: bool = False) -> dict[str, Any]:
+        """The schema of one place: `spoken` if descriptions and defaults are wanted, `optional` if it may be left out."""
         self._written += 1
         if self._written > self._profile.subschemas or depth >= self._profile.depth:
             raise TooLarge
         if shape is None:
             return {}
         rules, told = self._sayable(shape)
+        if optional and not self._profile.null_fields and not is_open(shape):
+            rules = self._without_null(rules)
         alternatives = [] if is_open(shape) else self._alternatives(rules)
         if len(alternatives) > 1 and not self._profile.choices:
             alternatives = [self._widened(rules)]
@@ -104,20 +108,15 @@ class Writer:
             else:
                 apart.append([rule])
         if len(together) > 1 and not self._profile.type_lists:
-            if self._null_left_out(together, apart):
-                together = [rule for rule in together if rule.kind != "null"]
-            else:
-                return [*apart, *([rule] for rule in together)]
-        elif together and apart and not self._profile.type_lists and self._null_left_out(together, apart):
-            together = [rule for rule in together if rule.kind != "null"]
+            return [*apart, *([rule] for rule in together)]
         return [*apart, together] if together else apart
 
-    def _null_left_out(self, together: list[Rule], apart: list[list[Rule]]) -> bool:
-        kinds = {rule.kind for rule in (*together, *(rule for one in apart for rule in one))}
-        if "null" not in kinds or len(kinds) != 2:
-            return False
-        self._work.note("Where null would do, the field is left out instead.")
-        return True
+    def _without_null(self, rules: list[Rule]) -> list[Rule]:
+        others = [rule for rule in rules if rule.kind != "null"]
+        if not others or len(others) == len(rules):
+            return rules
+        self._work.note(NULL_LEFT_OUT)
+        return others
 
     def _widened(self, rules: list[Rule]) -> list[Rule]:
         """One rule for each type, for hosts that take no choice."""
@@ -180,13 +179,17 @@ class Writer:
             fields = {name: shape for name, shape in fields.items() if name not in never}
         if fields:
             written["properties"] = {
-                self._names[name]: self.schema(shape, depth + 1, spoken=spoken) for name, shape in fields.items()
+                self._names[name]: self.schema(shape, depth + 1, spoken=spoken, optional=name not in rule.required)
+                for name, shape in fields.items()
             }
         if rule.required:
             wanted = set(rule.required)
             written["required"] = [self._names[name] for name in fields if name in wanted]
         if rule.others is not None and not rule.others.rules:
-            written["additionalProperties"] = False
+            if self._profile.closed:
+                written["additionalProperties"] = False
+            else:
+                self._work.note(CLOSED_LATER)
         elif not is_open(rule.others):
             written["additionalProperties"] = self.schema(rule.others, depth + 1, spoken=spoken)
 

@@ -96,7 +96,7 @@ class Settings:
     allowed_dirs: Annotated[tuple[Folder, ...], LISTED_AS_PATHS] = setting(
         (),
         f"Folders whose files may be uploaded, separated by `{os.pathsep}`. `INFERENCE_SAVE_DIR` is always one.",
-        allowed="absolute paths of folders, neither / nor your home folder itself",
+        allowed="absolute paths of folders that neither are nor hold your home folder",
     )
     save_dir: Folder | None = setting(
         None,

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import pydantic
 from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, SecretStr, TypeAdapter
 
+from inferencesh_mcp.folder_identity import is_or_holds_home
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from dataclasses import Field
@@ -97,9 +99,7 @@ def _has_port(url: SecretStr) -> bool:
 
 
 def _narrow(folder: Path) -> bool:
-    """A root or a whole home folder is no limit at all (threat T-12)."""
-    too_wide = {Path(os.path.realpath(Path.home())), Path(folder.anchor)}
-    return folder.is_absolute() and Path(os.path.realpath(folder)) not in too_wide
+    return folder.is_absolute() and not is_or_holds_home(folder)
 
 
 def _network(text: str) -> bool:
@@ -125,7 +125,7 @@ ADDRESS = "an https:// address, or http:// on this machine"
 
 File = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser() if isinstance(value, str) else value)]
 Folder = Annotated[File, _must(_narrow)]
-FOLDER = "the absolute path of a folder, neither / nor your home folder itself"
+FOLDER = "the absolute path of a folder that neither is nor holds your home folder"
 
 # Header-safe and without white space: a key pasted with a line break must not become a second header.
 Key = Annotated[SecretStr, _secretly(re.compile(r"[\x21-\x7e]{1,512}"))]

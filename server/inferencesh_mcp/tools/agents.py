@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.chatting import Heard, Message
 
-ChatId = Annotated[str, Field(description="chat_id of an earlier answer")]
+ChatId = Annotated[str, Field(description="chat_id of an earlier answer of agent_chat")]
 Wait = Annotated[float, Field(ge=0, le=3600)]
+Query = Annotated[str, Field(description="words to search for")]
 
 
 @offer("agents", "Find agents", reads=True)
-async def agent_list(ctx: Ctx, query: str = "", limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
+async def agent_list(ctx: Ctx, query: Query = "", limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
     """Agents of the workspace, to hand a job to with agent_chat."""
     page = await caller(ctx).api.agents.list_agents(query=query, limit=limit, cursor=cursor)
     agents = [{"agent": one.ref, "about": clean(one.description or one.title, 160)} for one in page.items]
@@ -44,16 +45,18 @@ async def agent_list(ctx: Ctx, query: str = "", limit: Limit = 20, cursor: Curso
 
 @offer("agents", "Chat with an agent")
 async def agent_chat(
-    message: str,
+    message: Annotated[str, Field(description="what to say to the agent")],
     ctx: Ctx,
-    agent: Annotated[str, Field(description="namespace/name@version")] = "",
+    agent: Annotated[str, Field(description="agent: namespace/name, with @version if wanted")] = "",
     config: Annotated[
-        dict[str, Any], Field(description="or an ad-hoc agent: core_app.ref, system_prompt, tools, …")
+        dict[str, Any], Field(description="instead of agent, an ad-hoc one: core_app.ref, system_prompt, tools, …")
     ] = {},  # noqa: B006 - never changed
-    chat_id: Annotated[str, Field(description="to go on with a chat, with the same agent or config")] = "",
-    files: Annotated[list[str], Field(description="paths, URLs or data URIs")] = [],  # noqa: B006
-    context: dict[str, str] = {},  # noqa: B006
-    output_schema: Annotated[dict[str, Any], Field(description="with config: what the output must fit")] = {},  # noqa: B006
+    chat_id: Annotated[str, Field(description="chat to go on with, with the same agent or config")] = "",
+    files: Annotated[list[str], Field(description="files for the agent: paths, URLs or data URIs")] = [],  # noqa: B006
+    context: Annotated[dict[str, str], Field(description="names and texts that the agent's tools are given")] = {},  # noqa: B006
+    output_schema: Annotated[
+        dict[str, Any], Field(description="only with config: JSON Schema that the output must fit")
+    ] = {},  # noqa: B006
 ) -> CallToolResult | InputRequiredResult:
     """Send a message to an agent and wait for its answer. May cost credits. The answer names the chat_id, what the agent
     did, what it waits for and the next call; never send a message twice."""
@@ -128,7 +131,7 @@ def _with_finish(given: Any) -> Any:
 async def chat_get(
     chat_id: ChatId,
     ctx: Ctx,
-    wait_seconds: Annotated[Wait, Field(description="wait up to this long for the turn's end")] = 0,
+    wait_seconds: Annotated[Wait, Field(description="seconds to wait for the turn's end, 0 to 3600")] = 0,
 ) -> CallToolResult:
     """Where a chat stands: the last turn's text, what the agent did and what it waits for."""
     from inferencesh_mcp.flows import chatting
@@ -140,13 +143,18 @@ async def chat_get(
 @offer("agents", "Answer an agent")
 async def chat_respond(
     chat_id: ChatId,
-    invocation_id: Annotated[str, Field(description="id of what is pending")],
+    invocation_id: Annotated[str, Field(description="id of what the agent waits for, from pending")],
     ctx: Ctx,
-    result: Annotated[str, Field(description="of a client tool")] = "",
-    form_data: Annotated[dict[str, Any], Field(description="of a form, or {key: {action, content}} of MCP input")] = {},  # noqa: B006
-    action: Annotated[str, Field(description="which of the form's actions")] = "",
-    decision: Annotated[Literal["", "accept", "reject"], Field(description="only where the operator lets you")] = "",
-    reason: str = "",
+    result: Annotated[str, Field(description="result of a client tool, as text")] = "",
+    form_data: Annotated[
+        dict[str, Any], Field(description="values for the fields of a form, or {key: {action, content}} for MCP input")
+    ] = {},  # noqa: B006
+    action: Annotated[str, Field(description="type of the form's action; default: the one that submits")] = "",
+    decision: Annotated[
+        Literal["accept", "reject"] | None,
+        Field(description="accept or reject an approval; only where the operator lets you"),
+    ] = None,
+    reason: Annotated[str, Field(description="why an approval is rejected")] = "",
 ) -> CallToolResult | InputRequiredResult:
     """Give an agent what it waits for: a client tool's result or a form's data. Each is taken once. With neither, the
     person is asked, where the host can."""
@@ -167,7 +175,7 @@ async def chat_respond(
             result=result,
             form_data=form_data,
             action=action,
-            decision=decision,
+            decision=decision or "",
             reason=reason,
         )
         try:
@@ -175,7 +183,7 @@ async def chat_respond(
         except Forbidden as exc:
             decided_elsewhere(ctx, exc, pending(chat), invocation_id)
             return await _settled(ctx, who, await chatting.listen(who, chat_id, report, seconds=0), report)
-        return await _settled(ctx, who, replace(heard, decisions=decisions(chat, invocation_id, decision)), report)
+        return await _settled(ctx, who, replace(heard, decisions=decisions(chat, invocation_id, decision or "")), report)
 
 
 @offer("agents", "Stop an agent", destroys=True, repeatable=True)

@@ -10,7 +10,6 @@ from pydantic import Field
 
 from inferencesh_mcp.api.models import App, Estimate, RunRequest
 from inferencesh_mcp.api.refs import AppRef
-from inferencesh_mcp.api.vocabulary import AppCategory
 from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.errors import InvalidInput, Requirement
 from inferencesh_mcp.flows import running
@@ -28,22 +27,40 @@ from inferencesh_mcp.tools.previewing import shown
 from inferencesh_mcp.tools.showing import RunOutcome, answer, listed, needed, needed_lines, outcome
 from inferencesh_mcp.tools.telling import progress
 
-AppName = Annotated[str, Field(description="namespace/name, with @version or :function if wanted")]
-Infra = Literal["", "cloud", "private", "private_first"]
-Limit = Annotated[int, Field(ge=1, le=100)]
-Cursor = Annotated[str, Field(description="next_cursor of the last answer")]
+# Every description stands alone and names the values of an enum: some hosts drop enums and limits (mcpo).
+AppName = Annotated[str, Field(description="app: namespace/name, with @version or :function if wanted")]
+Infra = Annotated[
+    Literal["cloud", "private", "private_first"] | None,
+    Field(description="where it runs: cloud, private or private_first; default: the app's"),
+]
+Function = Annotated[str, Field(description="function of the app, as app_get lists them; default: its main one")]
+Variant = Annotated[str, Field(description="variant of the app, as app_get lists them")]
+Input = Annotated[
+    dict[str, Any], Field(description="the app's fields, as app_get lists them; a file is a path, URL or data URI")
+]
+Setup = Annotated[dict[str, Any], Field(description="instance parameters, where app_get lists them")]
+Limit = Annotated[int, Field(ge=1, le=100, description="most entries to list, 1 to 100")]
+Cursor = Annotated[str, Field(description="next page: next_cursor of the last answer")]
+
+
+def unless_any(choice: str) -> str:
+    """What a filter asks the API for. `any` is a word: a host in strict mode sends every argument, and Gemini no empty one."""
+    return "" if choice == "any" else choice
 
 
 @offer("apps", "Find apps", reads=True)
 async def app_list(
     ctx: Ctx,
     query: Annotated[str, Field(description="words to search for")] = "",
-    category: Literal["", AppCategory] = "",
+    category: Annotated[
+        Literal["any", "image", "video", "audio", "text", "chat", "3d", "other", "flow", "decision"],
+        Field(description="only apps of: any, image, video, audio, text, chat, 3d, other, flow or decision"),
+    ] = "any",
     limit: Limit = 20,
     cursor: Cursor = "",
 ) -> CallToolResult:
     """Find apps on inference.sh (image, video, audio, LLM, tools) by words or category."""
-    page = await caller(ctx).api.list_apps(query=query, category=category, limit=limit, cursor=cursor)
+    page = await caller(ctx).api.list_apps(query=query, category=unless_any(category), limit=limit, cursor=cursor)
     apps = [_line(app) for app in page.items]
     lines = [f"{app['app']} ({app['category']}): {app['about']}" for app in apps] or ["No app fits. Try other words."]
     return listed("app_list", page, lines, {"apps": apps})
@@ -110,17 +127,19 @@ def _said_of(missing: tuple[Requirement, ...] | None) -> list[str]:
 @offer("apps", "Run an app")
 async def app_run(
     app: AppName,
-    input: Annotated[dict[str, Any], Field(description="fields per app_get; a file is a path, URL or data URI")],  # noqa: A002
+    input: Input,  # noqa: A002
     ctx: Ctx,
-    setup: Annotated[dict[str, Any], Field(description="instance parameters")] = {},  # noqa: B006 - never changed
-    function: str = "",
-    infra: Infra = "",
-    variant: str = "",
-    session: Annotated[str, Field(description='"new", or the id of a warm session')] = "",
-    session_timeout: Annotated[int, Field(description="idle seconds, 1-3600, only with new")] = 0,
-    wait: Annotated[bool, Field(description="false returns at once with the task_id")] = True,
-    stream: Annotated[bool, Field(description="false polls")] = True,
-    dry_run: Annotated[bool, Field(description="check, upload and price only")] = False,
+    setup: Setup = {},  # noqa: B006 - never changed
+    function: Function = "",
+    infra: Infra = None,
+    variant: Variant = "",
+    session: Annotated[str, Field(description='"new" keeps a worker warm; or the session_id of one')] = "",
+    session_timeout: Annotated[
+        int, Field(description='seconds a session may idle, 1 to 3600; only with session="new"')
+    ] = 0,
+    wait: Annotated[bool, Field(description="wait for the output; false returns at once with the task_id")] = True,
+    stream: Annotated[bool, Field(description="follow the run live; false polls")] = True,
+    dry_run: Annotated[bool, Field(description="only check the input, upload its files and price the run")] = False,
 ) -> Annotated[CallToolResult, RunOutcome]:
     """Run an app and return its output. May cost credits. The input is checked first. If it takes long, the answer
     is a task_id to pass to task_get; never run it again to get a result."""
@@ -128,7 +147,7 @@ async def app_run(
         app=_with_function(AppRef.parse(app), function),
         input=input,
         setup=setup or None,
-        infra=infra or None,
+        infra=infra,
         variant=variant or None,
         session=session or None,
         session_timeout=session_timeout or None,
@@ -156,20 +175,23 @@ async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = Tru
 @offer("apps", "Run an app on many inputs")
 async def app_run_many(
     app: AppName,
-    inputs: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=200)],
+    inputs: Annotated[
+        list[dict[str, Any]],
+        Field(
+            min_length=1, max_length=200, description="one object for each run, 1 to 200; fields as app_get lists them"
+        ),
+    ],
     ctx: Ctx,
-    max_concurrency: Annotated[int, Field(ge=1, le=32)] = 4,
-    setup: dict[str, Any] = {},  # noqa: B006 - never changed
-    function: str = "",
-    infra: Infra = "",
-    variant: str = "",
+    max_concurrency: Annotated[int, Field(ge=1, le=32, description="runs at the same time, 1 to 32")] = 4,
+    setup: Setup = {},  # noqa: B006 - never changed
+    function: Function = "",
+    infra: Infra = None,
+    variant: Variant = "",
 ) -> CallToolResult:
     """Run an app once for each input and return every outcome in order. All inputs are checked before the first starts.
     What takes too long is handed over by task_id, and what was not started is named."""
     ref = _with_function(AppRef.parse(app), function)
-    wanted = [
-        Wanted(app=ref, input=one, setup=setup or None, infra=infra or None, variant=variant or None) for one in inputs
-    ]
+    wanted = [Wanted(app=ref, input=one, setup=setup or None, infra=infra, variant=variant or None) for one in inputs]
     who = await caller_with_roots(ctx, inputs)
     lasts = hands_over(ctx) and len(wanted) <= max_concurrency  # what starts later only this call could start
     async with progress(ctx) as report:

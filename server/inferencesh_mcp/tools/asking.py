@@ -34,11 +34,13 @@ async def caller_with_roots(ctx: Ctx, given: Any = "/") -> Caller:
 
 def _names_a_path(value: Any) -> bool:
     """Whether any text in a value could be a path: what is asked of the host costs time."""
+    from inferencesh_mcp.flows.sources import may_be_path
+
     if isinstance(value, dict):
         return any(_names_a_path(part) for part in cast("dict[str, Any]", value).values())
     if isinstance(value, list):
         return any(_names_a_path(part) for part in cast("list[Any]", value))
-    return isinstance(value, str) and value.startswith(("/", "~", "file:"))
+    return isinstance(value, str) and may_be_path(value)
 
 
 async def _roots(ctx: Ctx) -> list[Path]:

@@ -30,11 +30,11 @@ _FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 @offer("files", "Upload a file")
 async def file_upload(
     ctx: Ctx,
-    source: Annotated[str, Field(description="path in an allowed folder, https URL or data URI")] = "",
-    base64: Annotated[str, Field(description="instead of source: the bytes")] = "",
-    filename: str = "",
-    content_type: str = "",
-    public: Annotated[bool, Field(description="readable by anyone who has the address")] = False,
+    source: Annotated[str, Field(description="file to upload: path in an allowed folder, https URL or data URI")] = "",
+    base64: Annotated[str, Field(description="instead of source: the file's bytes as base64")] = "",
+    filename: Annotated[str, Field(description="name for the file; default: its own")] = "",
+    content_type: Annotated[str, Field(description="media type such as image/png; default: told by the file")] = "",
+    public: Annotated[bool, Field(description="true: readable by anyone who has the address")] = False,
 ) -> CallToolResult:
     """Upload a file and get the uri to put into an input (app_run uploads files by itself). Without source or base64:
     an upload ticket, with a curl line that sends the bytes straight to the platform."""
@@ -83,7 +83,7 @@ async def file_list(ctx: Ctx, limit: Limit = 20, cursor: Cursor = "") -> CallToo
 
 @offer("files", "Delete a file", destroys=True, repeatable=True)
 async def file_delete(
-    file: Annotated[str, Field(description="file_id, or uri of a recent file")], ctx: Ctx
+    file: Annotated[str, Field(description="file to delete: its file_id, or the uri of a recent one")], ctx: Ctx
 ) -> CallToolResult:
     """Delete a file from the platform for good."""
     api = caller(ctx).api
@@ -102,20 +102,24 @@ async def file_delete(
 @offer("files", "Save files to disk")
 async def file_save(
     ctx: Ctx,
-    uri: Annotated[str, Field(description="a file's address")] = "",
-    task_id: Annotated[str, Field(description="or: all that a task made")] = "",
-    to: Annotated[str, Field(description="folder below the save folder")] = "",
+    uri: Annotated[str, Field(description="address of one file to save")] = "",
+    task_id: Annotated[str, Field(description="instead of uri: task whose files to save")] = "",
+    to: Annotated[str, Field(description="folder to save in, below the save folder")] = "",
+    part: Annotated[int, Field(ge=1, description="which 100 of a task's files, from 1")] = 1,
 ) -> CallToolResult:
-    """Write a file, or everything a task made, to the save folder. Never overwrites."""
+    """Write a file, or everything a task made, to the save folder: 100 files a call. Never overwrites."""
     from inferencesh_mcp.flows import saving
 
     async with progress(ctx, in_bytes=True) as report:
-        saved = await saving.keep(caller(ctx), report, uri=uri, task_id=task_id, to=to)
+        saved, left = await saving.keep(caller(ctx), report, uri=uri, task_id=task_id, to=to, part=part)
     lines = [f"{file.path} ({file.content_type}, {size(file.size)})" for file in saved]
     files = [
         {"path": str(file.path), "url": file.uri, "mime_type": file.content_type, "bytes": file.size} for file in saved
     ]
-    return answer("Saved:\n" + "\n".join(lines), {"files": files})
+    if not left:
+        return answer("Saved:\n" + "\n".join(lines), {"files": files})
+    follow = f'{left} files are left. Go on with file_save(task_id="{task_id}", part={part + 1}) and the same `to`.'
+    return answer("Saved:\n" + "\n".join([*lines, f"Next: {follow}"]), {"files": files, "left": left, "next": follow})
 
 
 def shown_file(file: File, what: str = "") -> CallToolResult:

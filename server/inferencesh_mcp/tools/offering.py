@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from inferencesh_mcp.errors import InferenceError, InvalidInput
 from inferencesh_mcp.flows.near_names import nearest_name
+from inferencesh_mcp.tools.arguments import accepted
 from inferencesh_mcp.tools.showing import failure
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Offer:
         self.function.__annotations__ = get_annotations(self.function, eval_str=True)
         tool = BridgeTool.from_function(self.function, title=self.title, annotations=self.hints)
         tool.description = " ".join(tool.description.split())  # its lines are for readers of the source
-        tool.parameters = _lean(tool.parameters)
+        tool.parameters = _lean(_without_nulls(tool.parameters))
         if tool.fn_metadata.output_schema is not None:
             tool.fn_metadata.output_schema = _lean(_without_nulls(tool.fn_metadata.output_schema))
         return tool
@@ -74,6 +75,7 @@ class BridgeTool(Tool):
 
     async def answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:
         """What the tool's function answers; it may raise, and what it raises becomes the answer."""
+        arguments = accepted(arguments, self.parameters)
         self._refuse_strangers(arguments)
         validated = self._validated(arguments)
         passed = {self.context_kwarg: context} if self.context_kwarg else {}
@@ -108,7 +110,7 @@ def _told(exc: ValidationError) -> str:
 
 
 def _without_nulls(schema: Any) -> Any:
-    """An output's schema as answers keep it: what is null is left out of them."""
+    """The schema without null as a value: in arguments and answers alike, null is the same as left out."""
     if isinstance(schema, list):
         return [_without_nulls(part) for part in cast("list[Any]", schema)]
     if not isinstance(schema, dict):
@@ -116,7 +118,8 @@ def _without_nulls(schema: Any) -> Any:
     node = cast("dict[str, Any]", schema)
     match node:
         case {"anyOf": [some, {"type": "null"}], "default": None}:
-            return _without_nulls(some)
+            beside = {name: part for name, part in node.items() if name not in {"anyOf", "default"}}
+            return _without_nulls(some) | _without_nulls(beside)
         case {"default": None}:
             return {name: _without_nulls(part) for name, part in node.items() if name != "default"}
         case _:
@@ -124,10 +127,17 @@ def _without_nulls(schema: Any) -> Any:
 
 
 def _lean(schema: Any) -> Any:
-    """The schema without the titles that pydantic makes up from names: every host pays for them on every request."""
+    """The schema without what says nothing: titles that pydantic makes up from names, and `additionalProperties: true`.
+
+    Every host pays for them on every request. google-genai (to 3.6.1) fails on any boolean `additionalProperties`.
+    """
     if isinstance(schema, list):
         return [_lean(part) for part in cast("list[Any]", schema)]
     if not isinstance(schema, dict):
         return schema
     node = cast("dict[str, Any]", schema)
-    return {key: _lean(part) for key, part in node.items() if not (key == "title" and isinstance(part, str))}
+    return {key: _lean(part) for key, part in node.items() if not _says_nothing(key, part)}
+
+
+def _says_nothing(key: str, part: Any) -> bool:
+    return (key == "title" and isinstance(part, str)) or (key == "additionalProperties" and part is True)

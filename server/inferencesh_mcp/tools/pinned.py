@@ -20,6 +20,7 @@ from inferencesh_mcp.pins import Pin
 from inferencesh_mcp.plaintext import clean
 from inferencesh_mcp.schemas import compiled_input, compiled_output
 from inferencesh_mcp.tools import apps
+from inferencesh_mcp.tools.arguments import without_injected
 from inferencesh_mcp.tools.offering import BridgeTool
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ class PinnedTool(BridgeTool):
 
     def wanted(self, arguments: dict[str, Any]) -> Wanted:
         """The run that a call with these arguments asks for."""
-        return Wanted(app=self.app, input=self.restored(arguments))
+        declared = self.parameters["properties"]
+        given = without_injected(arguments, declared) if declared else arguments  # an app without fields takes any
+        return Wanted(app=self.app, input=self.restored(given))
 
     async def answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
         return await apps.ran(context, self.wanted(arguments))

@@ -12,13 +12,16 @@ from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.tools.offering import offer
 from inferencesh_mcp.tools.showing import answer
 
-SessionId = Annotated[str, Field(description="session_id of a run's answer")]
+SessionId = Annotated[str, Field(description="session_id of an answer of app_run or session_list")]
 
 
 @offer("sessions", "List sessions", reads=True)
-async def session_list(ctx: Ctx) -> CallToolResult:
+async def session_list(
+    ctx: Ctx,
+    active: Annotated[bool, Field(description="true: only sessions that a run can still use")] = False,
+) -> CallToolResult:
     """Your sessions and when each expires."""
-    sessions = await caller(ctx).api.sessions()
+    sessions = [session for session in await caller(ctx).api.sessions() if not (active and session.over)]
     lines = [_line(session) for session in sessions] or ['No sessions. app_run(session="new") starts one.']
     return answer("\n".join(lines), {"sessions": [_told(session) for session in sessions]})
 

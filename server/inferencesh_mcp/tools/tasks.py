@@ -14,22 +14,22 @@ from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows import Caller, running
 from inferencesh_mcp.plaintext import clean
-from inferencesh_mcp.tools.apps import Cursor, Limit
+from inferencesh_mcp.tools.apps import Cursor, Limit, unless_any
 from inferencesh_mcp.tools.fitting import fitted
 from inferencesh_mcp.tools.offering import offer
 from inferencesh_mcp.tools.previewing import shown
 from inferencesh_mcp.tools.showing import RunOutcome, answer, listed, outcome, part_of
 from inferencesh_mcp.tools.telling import progress
 
-TaskId = Annotated[str, Field(description="from app_run or task_list")]
+TaskId = Annotated[str, Field(description="task_id of an answer of app_run or task_list")]
 
 
 @offer("tasks", "Get a task", reads=True)
 async def task_get(
     task_id: TaskId,
     ctx: Ctx,
-    wait_seconds: Annotated[float, Field(ge=0, le=3600, description="wait up to this long for the end")] = 0,
-    part: Annotated[int, Field(ge=0, description="of an output that was cut, from 1")] = 0,
+    wait_seconds: Annotated[float, Field(ge=0, le=3600, description="seconds to wait for the end, 0 to 3600")] = 0,
+    part: Annotated[int, Field(ge=0, description="which part of an output that was cut, from 1; 0: its start")] = 0,
 ) -> Annotated[CallToolResult, RunOutcome]:
     """A task's status and output. With wait_seconds it follows the live run and reports progress; 45 suits most hosts."""
     who = caller(ctx)
@@ -51,15 +51,18 @@ async def shown_task(who: Caller, task: Task) -> CallToolResult:
 @offer("tasks", "List tasks", reads=True)
 async def task_list(
     ctx: Ctx,
-    status: Literal["", "queued", "running", "completed", "failed", "cancelled"] = "",
-    app: Annotated[str, Field(description="namespace/name")] = "",
+    status: Annotated[
+        Literal["any", "queued", "running", "completed", "failed", "cancelled"],
+        Field(description="only tasks that are: any, queued, running, completed, failed or cancelled"),
+    ] = "any",
+    app: Annotated[str, Field(description="only tasks of this app: namespace/name")] = "",
     limit: Limit = 20,
     cursor: Cursor = "",
 ) -> CallToolResult:
     """Recent tasks, newest first: what runs, what ended, and their ids."""
     who = caller(ctx)
     app_id = (await who.catalogue.app(who.api, who.principal, AppRef.parse(app))).id if app else ""
-    page = await who.api.list_tasks(status=status, app=app_id, limit=limit, cursor=cursor)
+    page = await who.api.list_tasks(status=unless_any(status), app=app_id, limit=limit, cursor=cursor)
     tasks = [line_of(who, task) for task in page.items]
     lines = [
         f"{task['task_id']} {task['status']} {task.get('app', '')} {task.get('created_at', '')}".rstrip()
@@ -79,12 +82,15 @@ def line_of(who: Caller, task: Task) -> dict[str, str]:
 async def task_logs(
     task_id: TaskId,
     ctx: Ctx,
-    log_type: Literal["", "build", "run", "serve", "setup", "task"] = "",
-    tail: Annotated[int, Field(ge=1, le=5000, description="lines from the end")] = 100,
+    log_type: Annotated[
+        Literal["any", "build", "run", "serve", "setup", "task"],
+        Field(description="only logs of: any, build, run, serve, setup or task"),
+    ] = "any",
+    tail: Annotated[int, Field(ge=1, le=5000, description="how many lines from the end, 1 to 5000")] = 100,
 ) -> CallToolResult:
     """What an app wrote while it ran."""
     found = await caller(ctx).api.task_logs(task_id)
-    lines = [line for log in found.logs if log_type in {"", log.log_type} for line in log.content.splitlines()]
+    lines = [line for log in found.logs if log_type in {"any", log.log_type} for line in log.content.splitlines()]
     kept = fitted("\n".join(lines[-tail:]))
     text = str(kept.value) or "No logs."
     return answer(f"Logs of task {task_id} ({found.status}), data from the app:\n{text}",

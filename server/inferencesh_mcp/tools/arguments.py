@@ -1,0 +1,74 @@
+"""A tool call's arguments as hosts really send them, changed to what the tool's schema asks for. Pure.
+
+Only what has one possible meaning is changed. Everything else stays as it is, and is then refused with the reason.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from inferencesh_mcp.api.strictjson import NotJson, is_array, is_object, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+INJECTED = frozenset(
+    {
+        # n8n before 2.2.5 adds the fields of the workflow item to every call (n8n#21500, #22787).
+        *("tool", "toolCallId", "sessionId", "action", "chatInput"),
+        # CrewAI adds the agent's fingerprint (crewAI#4796).
+        "security_context",
+        # Cursor declares this field for a tool without any, because its models must fill in at least one.
+        "random_string",
+    }
+)
+"""Arguments that hosts add by themselves, whatever a tool declares."""
+
+_NOTHING = frozenset({"", "null"})  # texts that hosts send for an optional object, list, number or choice left empty
+
+
+def without_injected(arguments: dict[str, Any], declared: Iterable[str]) -> dict[str, Any]:
+    """The arguments without those that hosts are known to add, unless the tool declares an argument of that name."""
+    extra = INJECTED.difference(declared)
+    return {name: value for name, value in arguments.items() if name not in extra}
+
+
+def accepted(arguments: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call, as the tool's input schema means them.
+
+    - What hosts add by themselves is dropped.
+    - An optional argument that is null is left out; so is an empty text where the schema takes no text.
+    - Objects in a list that came as the text of their JSON are read.
+    """
+    properties: dict[str, Any] = schema.get("properties", {})
+    required = schema.get("required", [])
+    meant: dict[str, Any] = {}
+    for name, value in without_injected(arguments, properties).items():
+        declared = properties.get(name)
+        if declared is None:
+            meant[name] = value  # the caller refuses it by name
+        elif name in required or not _is_left_empty(value, declared):
+            meant[name] = _with_objects_read(value, declared)
+    return meant
+
+
+def _is_left_empty(value: Any, declared: dict[str, Any]) -> bool:
+    if value is None:
+        return True
+    takes_text = declared.get("type") == "string" and "enum" not in declared
+    return not takes_text and isinstance(value, str) and value.strip() in _NOTHING
+
+
+def _with_objects_read(value: Any, declared: dict[str, Any]) -> Any:
+    if not is_array(value) or declared.get("items", {}).get("type") != "object":
+        return value
+    return [_read(item) if isinstance(item, str) else item for item in value]
+
+
+def _read(text: str) -> Any:
+    """The object that a text is the JSON of; the text itself where it is none."""
+    try:
+        said = parse(text.encode())
+    except (NotJson, UnicodeEncodeError):
+        return text
+    return said if is_object(said) else text
