@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.retry import retry_after
+from inferencesh_mcp.api.headers import rate_limit_reset, retry_after
 from inferencesh_mcp.api.strictjson import NotJson, is_array, is_object, items, parse
 from inferencesh_mcp.errors import (
     Conflict,
@@ -142,10 +142,16 @@ def _problem(status: int, headers: Mapping[str, str], told: dict[str, Any]) -> I
         next_step=_STEPS_BY_CODE.get(code) or _NEXT_STEPS.get(kind, ""),
         status=status,
         upstream_code=code,
-        retry_after=retry_after(headers.get("retry-after")),
+        retry_after=_asked_to_wait(status, headers),
         suggestions=_suggestions(told),
         requirements=missing,
     )
+
+
+def _asked_to_wait(status: int, headers: Mapping[str, str]) -> float | None:
+    """The seconds that the API asks to wait; where it only counts requests, until it counts anew."""
+    asked = retry_after(headers)
+    return rate_limit_reset(headers) if asked is None and status == 429 else asked
 
 
 def _class(status: int, told: dict[str, Any]) -> type[InferenceError]:

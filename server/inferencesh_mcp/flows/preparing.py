@@ -5,10 +5,12 @@ What judges and uploads is imported when the first run is asked for: most starts
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from inferencesh_mcp.api.models import AppFunction, AppVersion, RunRequest
+from inferencesh_mcp.api.strictjson import SENT_LIMIT, NotReadableBack, encoded
 from inferencesh_mcp.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ async def checked(caller: Caller, wanted: Wanted, *, reread: bool = True) -> tup
     """
     from inferencesh_mcp.flows.uploading import refuse_unreadable
 
+    # A file that is sent as text in the input counts only once it is uploaded, so the size is looked at in `ready`.
+    _refuse_unreadable_back("input", wanted.input, math.inf)
+    _refuse_unreadable_back("setup", wanted.setup)
     app = await caller.catalogue.app(caller.api, caller.principal, wanted.app)
     wanted, wrong = _judged(app, wanted)
     if wrong and reread:
@@ -59,9 +64,11 @@ async def ready(caller: Caller, app: App, wanted: Wanted, report: Report) -> Run
     from inferencesh_mcp.flows.uploading import upload_all
 
     schema = function_of(app, wanted.app).input_schema
+    given = await upload_all(caller.api, caller.folders, schema, wanted.input, report)
+    _refuse_unreadable_back("input", given)
     return RunRequest(
         app=str(replace(wanted.app, function="")),
-        input=await upload_all(caller.api, caller.folders, schema, wanted.input, report),
+        input=given,
         setup=wanted.setup,
         function=wanted.app.function or None,
         infra=wanted.infra,
@@ -91,6 +98,14 @@ def function_of(app: App, ref: AppRef) -> AppFunction:
 def version_of(app: App) -> AppVersion:
     """The version that was asked for; an app may come without one, and then its schemas are not known."""
     return app.version or AppVersion()
+
+
+def _refuse_unreadable_back(name: str, value: Any, limit: float = SENT_LIMIT) -> None:
+    """Refuse what a task could not repeat to us: the run would be paid for, and every answer about it unreadable."""
+    try:
+        encoded(value, limit)
+    except NotReadableBack as exc:
+        raise InvalidInput(message=f"The {name} {exc}.", next_step="Change that and call again.") from exc
 
 
 def _judged(app: App, wanted: Wanted) -> tuple[Wanted, list[str]]:
