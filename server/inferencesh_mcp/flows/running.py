@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
 from inferencesh_mcp.api.models import Session
 from inferencesh_mcp.errors import Gone, InferenceError
@@ -58,7 +59,6 @@ async def run_in_place(caller: Caller, wanted: Wanted, report: Report, *, second
         raise
     task = await start(caller, request, app.id)
     caller.live.started += 1
-    caller.live.own(caller.principal, task.id)
     task, session = await _seen_off(caller, task, report, seconds - (time.monotonic() - began))
     return Ran(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
 
