@@ -21,7 +21,9 @@ DEPTH_LIMIT = 64
 """Deepest nesting taken from the API."""
 
 SENT_DEPTH_LIMIT = DEPTH_LIMIT - 16
-"""Deepest nesting sent to the API, whose answers wrap what they repeat in up to a dozen levels of their own."""
+"""Deepest nesting of a value that is sent to the API, whose answers wrap what they repeat in a dozen levels of their own."""
+BODY_DEPTH_LIMIT = SENT_DEPTH_LIMIT + 4
+"""The same of a request's body, which wraps the value too."""
 SENT_LIMIT = 4 * 1024 * 1024
 """Bytes: one line of a stream holds no more. A read holds 16 MiB, and has to repeat it in whatever escapes the API prefers."""
 
@@ -48,8 +50,8 @@ class NotReadableBack(ValueError):
     """A value that can be sent, but not be read again in what the API answers. The text says why, and quotes none of it."""
 
 
-def encoded(value: Any, limit: float = SENT_LIMIT) -> bytes:
-    """A value as JSON of at most `limit` bytes that can be sent, and be read back.
+def encoded(value: Any, limit: float = SENT_LIMIT, depth: int = SENT_DEPTH_LIMIT) -> bytes:
+    """A value as JSON of at most `limit` bytes and so deep that can be sent, and be read back.
 
     Raises:
         NotReadableBack: it is too deep or too large, has numbers that are none, or text that is none.
@@ -57,14 +59,14 @@ def encoded(value: Any, limit: float = SENT_LIMIT) -> bytes:
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     except RecursionError as exc:
-        raise NotReadableBack(f"is nested more than {SENT_DEPTH_LIMIT} deep") from exc
+        raise NotReadableBack(f"is nested more than {depth} deep") from exc
     except (TypeError, ValueError) as exc:  # an integer of over 4300 digits is a ValueError too
         raise NotReadableBack("is not plain JSON: NaN, Infinity and the like cannot be sent") from exc
     if len(text) > limit:
         raise NotReadableBack(f"is larger than {SENT_LIMIT // 1024 // 1024} MiB: send what is large as a file")
     # Each is a fast sign that something may be wrong; hardly any value needs the walk.
-    if text.count("{") + text.count("[") > SENT_DEPTH_LIMIT and _deeper_than(value, SENT_DEPTH_LIMIT):
-        raise NotReadableBack(f"is nested more than {SENT_DEPTH_LIMIT} deep")
+    if text.count("{") + text.count("[") > depth and _deeper_than(value, depth):
+        raise NotReadableBack(f"is nested more than {depth} deep")
     if "\\ud" in text:
         try:
             json.dumps(value, ensure_ascii=False).encode()

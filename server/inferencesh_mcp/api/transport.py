@@ -24,7 +24,7 @@ from inferencesh_mcp.api.headers import clock_skew, content_length
 from inferencesh_mcp.api.polling import Polling
 from inferencesh_mcp.api.problems import Unwrapped, problem
 from inferencesh_mcp.api.retry import Failure, Operation
-from inferencesh_mcp.api.strictjson import NotReadableBack, encoded
+from inferencesh_mcp.api.strictjson import BODY_DEPTH_LIMIT, NotReadableBack, encoded
 from inferencesh_mcp.api.tracing import part_of, traced
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput, SettingsError, TimedOut, UpstreamError
 
@@ -409,6 +409,6 @@ def _encoded(body: Any) -> bytes | None:
     if body is None:
         return None
     try:
-        return encoded(body)
+        return encoded(body, depth=BODY_DEPTH_LIMIT)
     except NotReadableBack as exc:
         raise InvalidInput(message=f"what would be sent {exc}") from exc
