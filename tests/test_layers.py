@@ -16,16 +16,17 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "ending": (set(), set()),
     "plaintext": (set(), set()),
     "settings": ({"pins", "errors"}, {"pydantic", "platformdirs"}),
-    "schemas": ({"errors", "plaintext"}, set()),
+    "json_schema": (set(), set()),
+    "schemas": ({"errors", "json_schema", "plaintext"}, set()),
     "api": (
         {"errors", "plaintext"},
         {"aiohttp", "yarl", "httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
     ),
     "pins": ({"api", "schemas", "errors"}, set()),
-    "flows": ({"api", "errors"}, {"anyio", "jsonschema", "referencing"}),
+    "flows": ({"api", "errors", "json_schema"}, {"anyio", "jsonschema", "referencing"}),
     "caller": ({"api", "flows", "settings", "errors"}, {"mcp", "anyio"}),
     "tools": (
-        {"caller", "flows", "pins", "api", "schemas", "errors", "plaintext"},
+        {"caller", "flows", "pins", "api", "schemas", "json_schema", "errors", "plaintext"},
         {"mcp", "mcp_types", "pydantic", "anyio", "PIL"},
     ),
     "resources": (

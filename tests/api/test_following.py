@@ -3,6 +3,7 @@
 import logging
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from inferencesh_mcp import errors
@@ -364,7 +365,7 @@ async def test_many_runs_that_are_polled_share_the_reads_of_their_key(upstream, 
 
     async def sleep(pause):
         slept.append(pause)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
     network = Transport(upstream, sleep=sleep, random=lambda: 0.5)
     for number in range(runs):

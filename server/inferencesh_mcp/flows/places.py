@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from inferencesh_mcp.json_schema import References, modern
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,10 +25,11 @@ def file_places(schema: Schema, value: Any) -> list[Place]:
     A place counts where every reading of the schema that takes a string there says `format: file`, or where the
     other reading is a file as an object; where plain text would fit as well, it is text.
     """
-    return list(_walk(schema, schema, value, (), 0))
+    schema = modern(schema)
+    return list(_walk(schema, References(schema), value, (), 0))
 
 
-def _walk(node: Any, root: Schema, value: Any, at: Place, depth: int) -> Iterator[Place]:
+def _walk(node: Any, root: References, value: Any, at: Place, depth: int) -> Iterator[Place]:
     branches = list(_branches(node, root, depth, set())) if depth < DEEPEST else []
     if isinstance(value, str):
         texts = [branch for branch in branches if _takes(branch, "string")]
@@ -35,13 +38,13 @@ def _walk(node: Any, root: Schema, value: Any, at: Place, depth: int) -> Iterato
     elif isinstance(value, dict):
         yield from _object(branches, root, cast("dict[str, Any]", value), at, depth)
     elif isinstance(value, list):
-        items = cast("list[Any]", value)
-        parts = [branch["items"] for branch in branches if isinstance(branch.get("items"), dict)]
-        for index, item in enumerate(items if parts else []):
-            yield from _walk({"anyOf": parts}, root, item, (*at, index), depth + 1)
+        for index, item in enumerate(cast("list[Any]", value)):
+            parts = [part for branch in branches if (part := _item(branch, index)) is not None]
+            if parts:
+                yield from _walk({"anyOf": parts}, root, item, (*at, index), depth + 1)
 
 
-def _object(branches: list[Schema], root: Schema, value: dict[str, Any], at: Place, depth: int) -> Iterator[Place]:
+def _object(branches: list[Schema], root: References, value: dict[str, Any], at: Place, depth: int) -> Iterator[Place]:
     if isinstance(value.get("uri"), str) and any(_is_file_object(branch) for branch in branches):
         yield (*at, "uri")
         return
@@ -49,6 +52,13 @@ def _object(branches: list[Schema], root: Schema, value: dict[str, Any], at: Pla
         parts = [part for branch in branches if (part := _field(branch, key)) is not None]
         if parts:
             yield from _walk({"anyOf": parts}, root, item, (*at, key), depth + 1)
+
+
+def _item(branch: Schema, index: int) -> Schema | None:
+    first: Any = branch.get("prefixItems")
+    listed = cast("list[Any]", first) if isinstance(first, list) else []
+    part = listed[index] if index < len(listed) else branch.get("items")
+    return cast("Schema", part) if isinstance(part, dict) else None
 
 
 def _field(branch: Schema, key: str) -> Schema | None:
@@ -70,27 +80,17 @@ def _takes(branch: Schema, kind: str) -> bool:
     return kind == declared or (isinstance(declared, list) and kind in declared)
 
 
-def _branches(node: Any, root: Schema, depth: int, seen: set[str]) -> Iterator[Schema]:
+def _branches(node: Any, root: References, depth: int, seen: set[str]) -> Iterator[Schema]:
     """Every reading of a schema: references followed, unions opened; what is referred to again is not read again."""
     if not isinstance(node, dict) or depth > DEEPEST:
         return
     schema = cast("Schema", node)
     if isinstance(ref := schema.get("$ref"), str) and ref not in seen:
         seen.add(ref)  # else a reference that doubles, and doubles again, has more readings than there is time for
-        yield from _branches(_resolve(ref, root), root, depth + 1, seen)
+        yield from _branches(root.target(ref), root, depth + 1, seen)
     for union in ("anyOf", "oneOf", "allOf"):
         parts: Any = schema.get(union)
         for part in cast("list[Any]", parts) if isinstance(parts, list) else []:
             yield from _branches(part, root, depth + 1, seen)
     if not {"$ref", "anyOf", "oneOf"} & schema.keys():
         yield schema
-
-
-def _resolve(ref: str, root: Schema) -> Any:
-    if not ref.startswith("#/"):
-        return None  # never fetched: threat T-18
-    node: Any = root
-    for step in ref[2:].split("/"):
-        fields: Schema = cast("Schema", node) if isinstance(node, dict) else {}
-        node = fields.get(step.replace("~1", "/").replace("~0", "~"))
-    return node
