@@ -90,6 +90,8 @@ class _Batch:
     """What the workers share: the inputs still to come, and how those that came ended."""
 
     def __init__(self, caller: Caller, wanted: Sequence[Wanted], report: Report, *, end: float, follow: bool) -> None:
+        from inferencesh_mcp.flows.uploading import Uploads
+
         self.ends: list[End] = [Skipped()] * len(wanted)
         self._caller = caller
         self._app = str(wanted[0].app)
@@ -99,6 +101,7 @@ class _Batch:
         self._done = 0
         self._end = end
         self._follow = follow
+        self._uploads = Uploads()
 
     async def work(self) -> None:
         """Run one input after another until none is left or the time is over."""
@@ -111,7 +114,9 @@ class _Batch:
             number, wanted = following
             try:
                 seconds = seconds if self._follow else 0
-                self.ends[number] = await run_in_place(self._caller, wanted, self._heard, seconds=seconds)
+                self.ends[number] = await run_in_place(
+                    self._caller, wanted, self._heard, seconds=seconds, uploads=self._uploads
+                )
             except InferenceError as exc:
                 self.ends[number] = exc
             self._done += 1

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App
     from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.flows import Caller, Report
+    from inferencesh_mcp.flows.uploading import Uploads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +60,14 @@ async def checked(caller: Caller, wanted: Wanted, *, reread: bool = True) -> tup
     return app, wanted
 
 
-async def ready(caller: Caller, app: App, wanted: Wanted, report: Report) -> RunRequest:
-    """Upload the files that the input names and return what is sent off."""
+async def ready(
+    caller: Caller, app: App, wanted: Wanted, report: Report, uploads: Uploads | None = None
+) -> RunRequest:
+    """Upload the files that the input names and return what is sent off. `uploads` are those of a whole batch."""
     from inferencesh_mcp.flows.uploading import upload_all
 
     schema = function_of(app, wanted.app).input_schema
-    given = await upload_all(caller.api, caller.folders, schema, wanted.input, report)
+    given = await upload_all(caller.api, caller.folders, schema, wanted.input, report, uploads)
     _refuse_unreadable_back("input", given)
     return RunRequest(
         app=str(replace(wanted.app, function="")),

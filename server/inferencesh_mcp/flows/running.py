@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, Estimate, RunRequest, Task
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.preparing import Wanted
+    from inferencesh_mcp.flows.uploading import Uploads
 
 PATIENCE = 3.0  # seconds for what an answer says beside the run itself
 
@@ -49,11 +50,13 @@ async def run(caller: Caller, wanted: Wanted, report: Report, *, seconds: float)
         return await run_in_place(caller, wanted, report, seconds=seconds)
 
 
-async def run_in_place(caller: Caller, wanted: Wanted, report: Report, *, seconds: float) -> Ran:
-    """The same, for who holds one of the caller's places already."""
+async def run_in_place(
+    caller: Caller, wanted: Wanted, report: Report, *, seconds: float, uploads: Uploads | None = None
+) -> Ran:
+    """The same, for who holds one of the caller's places already; `uploads` are those of the batch that it belongs to."""
     began = time.monotonic()
     try:
-        app, request = await _prepared(caller, wanted, report)
+        app, request = await _prepared(caller, wanted, report, uploads)
     except InferenceError as exc:
         exc.outcome, exc.retry_safe = "not_started", True
         raise
@@ -63,11 +66,13 @@ async def run_in_place(caller: Caller, wanted: Wanted, report: Report, *, second
     return Ran(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
 
 
-async def _prepared(caller: Caller, wanted: Wanted, report: Report) -> tuple[App, RunRequest]:
+async def _prepared(
+    caller: Caller, wanted: Wanted, report: Report, uploads: Uploads | None
+) -> tuple[App, RunRequest]:
     """Everything that comes before the start; a server that is about to end does not get there."""
     with caller.live.stopping.waiting(math.inf):
         app, wanted = await checked(caller, wanted)
-        request = await ready(caller, app, wanted, report)
+        request = await ready(caller, app, wanted, report, uploads)
     caller.live.stopping.check()
     return app, request
 
