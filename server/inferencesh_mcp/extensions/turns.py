@@ -82,7 +82,7 @@ class ChatTurn:
             if send is None:
                 continue
             try:
-                await chatting.give(who, heard.chat.id, asked.id, send)
+                await chatting.give(who, heard.chat, asked.id, send)
             except Conflict:
                 logger.info("%s was settled elsewhere", asked.id)
             except Forbidden as exc:

@@ -17,8 +17,8 @@ import anyio.lowlevel
 from inferencesh_mcp.api.agents import AgentRunRequest, Chats, MessageInput
 from inferencesh_mcp.api.chats import Chat, ChatMessage, Sent
 from inferencesh_mcp.api.models import File
-from inferencesh_mcp.api.turns import ClientTool, Pending, Turn, pending, turn_over
-from inferencesh_mcp.errors import InferenceError, OutcomeUnknown
+from inferencesh_mcp.api.turns import Approval, ClientTool, Pending, Turn, pending, turn_over
+from inferencesh_mcp.errors import Conflict, InferenceError, OutcomeUnknown
 from inferencesh_mcp.flows import Speaking
 from inferencesh_mcp.flows.leaving import leave_chat
 from inferencesh_mcp.flows.lost import Lost, Sight
@@ -138,7 +138,7 @@ async def respond(
     try:
         async with _states(caller, chat) as states:
             try:
-                await give(caller, chat.id, invocation_id, send)
+                await give(caller, chat, invocation_id, send)
             except anyio.get_cancelled_exc_class():
                 await leave_chat(caller, chat.id)
                 raise
@@ -152,8 +152,44 @@ async def respond(
         raise
 
 
-async def give(caller: Caller, chat_id: str, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
-    """Send an answer; where the reply was lost, the chat tells whether it is waited for still. Never sent again (O-7)."""
+async def give(caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
+    """Send an answer to what a chat waits for, as `chat` tells it, unless it was answered or changed meanwhile. Where the
+    reply was lost, the chat tells whether it is waited for still. Never sent again (O-7).
+
+    Raises:
+        Conflict: nothing was sent, since somebody else has answered.
+    """
+    asked = next((one for one in pending(chat) if one.id == invocation_id), None)
+    question, account, turns = repr(asked), caller.api.account, caller.live.answers
+    async with turns.turn(account, invocation_id):
+        try:
+            now = await caller.api.chats.chat(chat.id)
+        except InferenceError as exc:
+            exc.outcome = "not_started"
+            raise
+        if turns.is_answered(account, invocation_id, question) or not _is_still_asked(asked, invocation_id, now):
+            raise Conflict(
+                message="That was answered already, or is not waited for any more.",
+                next_step="chat_get shows where the chat stands.",
+                outcome="not_started",
+            )
+        await _given(caller, chat.id, invocation_id, send)
+        turns.note(account, invocation_id, question)
+
+
+def _is_still_asked(asked: Pending | None, invocation_id: str, now: Chat) -> bool:
+    """Whether the chat waits for the same; what it does not tell of at all may be in a chat of a sub-agent."""
+    found = next((one for one in pending(now) if one.id == invocation_id), None)
+    if found is None:
+        return now.invocation(invocation_id) is None
+    if isinstance(asked, Approval) and isinstance(found, Approval):  # it counts for what was shown
+        return (asked.tool_name, asked.arguments, asked.unread) == (found.tool_name, found.arguments, found.unread)
+    return type(asked) is type(found)
+
+
+async def _given(
+    caller: Caller, chat_id: str, invocation_id: str, send: Callable[[Chats], Awaitable[None]]
+) -> None:
     try:
         await send(caller.api.chats)
     except InferenceError as lost:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from inferencesh_mcp.api.models import PAGE_LIMIT
 from inferencesh_mcp.errors import OutcomeUnknown, RateLimited, Unavailable
+from inferencesh_mcp.flows.answer_turns import AnswerTurns
 from inferencesh_mcp.flows.leaving import leave_task, leave_unknown
 from inferencesh_mcp.flows.lost import Lost, Sight
 from inferencesh_mcp.flows.ownership import Start, Starts
@@ -65,6 +66,7 @@ class Live:
         self.started = 0
         """Runs since this process began."""
         self.starts = Starts(replicated=replicated)
+        self.answers = AnswerTurns()
         self.background: TaskGroup | None = None
         """For the work that outlives the call it was begun for; set while the server lives."""
         self._in_background = 0
