@@ -88,7 +88,7 @@ def function_of(app: App, ref: AppRef) -> AppFunction:
         InvalidInput: the app has no such function.
     """
     version = version_of(app)
-    name = ref.function or version.default_function or "run"
+    name = ref.function or app.resolved_function or version.default_function or "run"
     found = version.functions.get(name)
     if found is None and not ref.function:  # an app of one function says what it takes on the version itself
         return AppFunction(name=name, input_schema=version.input_schema, output_schema=version.output_schema)

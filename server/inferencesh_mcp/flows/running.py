@@ -87,7 +87,8 @@ async def rehearse(caller: Caller, wanted: Wanted, report: Report) -> tuple[RunR
 async def estimate(caller: Caller, app: App, given: Any, function: str | None) -> Estimate | None:
     """What the platform thinks a run would cost; None where it does not say. A price is a help, not a condition."""
     try:
-        return await caller.api.estimate(app.id, given, function)
+        # By the app's id an alias is not seen, so the function that it pins is named.
+        return await caller.api.estimate(app.id, given, function or app.resolved_function or None)
     except InferenceError as exc:
         logger.info("no estimate for %s: %s", app.ref, exc.code)
         return None
