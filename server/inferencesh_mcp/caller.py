@@ -33,6 +33,9 @@ VISITOR = "inferencesh_mcp.visitor"
 HERE = "here"
 """The principal of whoever started this process: there is one."""
 
+DECIDED_ELSEWHERE_SECONDS = 900.0
+"""For so long a refused decision counts for the next ones: what a key may do can be changed, and nobody tells us."""
+
 # The embedded sandbox takes any such key and must never be handed a real one; whoever tries it out may decide.
 SANDBOX_KEY = "inf_person_sandbox"
 
@@ -51,7 +54,9 @@ class Shared:
     watching: Watching
     group: TaskGroup
     """For work that outlives the request that began it; it ends with the server."""
-    decided_elsewhere: Remembered[str] = field(default_factory=lambda: Remembered[str](4_096))
+    decided_elsewhere: Remembered[str] = field(
+        default_factory=lambda: Remembered[str](4_096, seconds=DECIDED_ELSEWHERE_SECONDS)
+    )
     """Principals whose key the platform lets decide nothing: they are sent to the page at once."""
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Of threads that make pictures smaller: each takes the memory of all its pixels, and stdin and stdout need one too."""

@@ -65,7 +65,9 @@ async def test_an_upload_that_fails_is_told_to_each_input_that_needs_it(
     async with host() as my:
         ends = await batch(my, [str(picture)] * 5 + [DATA], max_concurrency=1)
 
-    assert [("invalid_input", "not_started")] * 5 == [(end["error"]["code"], end["error"]["outcome"]) for end in ends[:5]]
+    assert [("invalid_input", "not_started")] * 5 == [
+        (end["error"]["code"], end["error"]["outcome"]) for end in ends[:5]
+    ]
     assert "completed" == ends[5]["status"]
     assert (2, 1) == sent(upstream)
     assert 1 == len(upstream.sandbox.ledger.starts)

@@ -58,7 +58,9 @@ async def calling(*where: tuple[str, str]) -> AsyncIterator[list[Client]]:
             http = await stack.enter_async_context(
                 httpx2.AsyncClient(headers={"Authorization": f"Bearer {bearer}"}, timeout=60)
             )
-            clients.append(await stack.enter_async_context(Client(streamable_http_client(f"{url}/mcp", http_client=http))))
+            clients.append(
+                await stack.enter_async_context(Client(streamable_http_client(f"{url}/mcp", http_client=http)))
+            )
         yield clients
 
 
@@ -118,7 +120,9 @@ async def test_the_run_of_another_caller_of_the_same_account_is_neither_taken_no
 
     assert ("outcome_unknown", "unknown") == (error(lost)["code"], error(lost)["outcome"])
     candidates = error(lost).get("candidates", [])
-    assert candidates == ([] if how in ONE else [ledger.starts[0].task_id]), "another replica's cannot be told from hers"
+    assert candidates == ([] if how in ONE else [ledger.starts[0].task_id]), (
+        "another replica's cannot be told from hers"
+    )
     assert 1 == len(ledger.starts)
 
 
@@ -221,7 +225,10 @@ async def test_a_task_is_not_taken_where_not_all_recent_ones_were_looked_through
         upstream.sandbox.faults.add(Swallow(), path=RUN)
         result = await my.run("echo", {"n": 2})
 
-    assert ("unknown", [upstream.sandbox.ledger.starts[-1].task_id]) == (error(result)["outcome"], error(result)["candidates"])
+    assert ("unknown", [upstream.sandbox.ledger.starts[-1].task_id]) == (
+        error(result)["outcome"],
+        error(result)["candidates"],
+    )
 
 
 @pytest.mark.finding("S12")

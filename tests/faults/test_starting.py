@@ -251,7 +251,9 @@ def nested(depth: int) -> Any:
 
 @pytest.mark.finding("S12")
 @over(*NEAR)
-async def test_an_input_that_no_answer_could_repeat_is_refused_before_it_costs(host: Hosted, upstream: Upstream) -> None:
+async def test_an_input_that_no_answer_could_repeat_is_refused_before_it_costs(
+    host: Hosted, upstream: Upstream
+) -> None:
     """Too deep, too large, or a number that most readers take for infinite: such a task could never be read."""
     async with host() as my:
         deepest = await my.run("echo", {"n": nested(47)})
@@ -273,7 +275,9 @@ async def test_an_input_that_no_answer_could_repeat_is_refused_before_it_costs(h
 
 
 @pytest.mark.finding("B2")
-@pytest.mark.parametrize("date", [b"Fri, 31 Dec 9999 23:59:59 GMT", b"Mon, 01 Jan 0001 00:00:00 GMT"], ids=["last", "first"])
+@pytest.mark.parametrize(
+    "date", [b"Fri, 31 Dec 9999 23:59:59 GMT", b"Mon, 01 Jan 0001 00:00:00 GMT"], ids=["last", "first"]
+)
 @over(*NEAR)
 async def test_a_date_of_another_age_breaks_neither_this_run_nor_the_next(
     host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str], date: bytes

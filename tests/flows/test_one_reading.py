@@ -49,7 +49,9 @@ def test_a_reference_leads_all_readers_to_the_same(ref: str, more: dict[str, Any
     assert "string" == compiled_input(schema).schema["properties"]["image"]["type"]
 
 
-@pytest.mark.parametrize("ref", ["#/$defs/Nowhere", "https://elsewhere.example/x", "#/x/9", "#/%zz", "#/x/٣", "other.json#/x"])
+@pytest.mark.parametrize(
+    "ref", ["#/$defs/Nowhere", "https://elsewhere.example/x", "#/x/9", "#/%zz", "#/x/٣", "other.json#/x"]
+)
 def test_a_reference_to_nothing_is_open_to_all(ref: str) -> None:
     schema = schema_of({"$ref": ref}, x=[FILE])
 
@@ -97,7 +99,10 @@ def test_a_file_in_a_tuple_is_sent() -> None:
 
 def test_a_field_may_be_called_as_a_rule_is() -> None:
     """What is in `properties` are names."""
-    named = {name: FILE for name in ("items", "required", "exclusiveMinimum", "$ref", "enum", "properties", "additionalItems")}
+    named = {
+        name: FILE
+        for name in ("items", "required", "exclusiveMinimum", "$ref", "enum", "properties", "additionalItems")
+    }
     schema = {"type": "object", "properties": named}
 
     assert sorted((name,) for name in named) == sorted(file_places(schema, dict.fromkeys(named, "/a.png")))

@@ -49,7 +49,6 @@ class MessageInput(_Request):
     """What newer servers read; then the two below are not read."""
     images: tuple[str, ...] | None = None
     files: tuple[str, ...] | None = None
-    role: Literal["user"] = "user"
 
     @classmethod
     def of(cls, text: str, files: Sequence[File] = ()) -> MessageInput:

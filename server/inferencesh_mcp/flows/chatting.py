@@ -187,9 +187,7 @@ def _is_still_asked(asked: Pending | None, invocation_id: str, now: Chat) -> boo
     return type(asked) is type(found)
 
 
-async def _given(
-    caller: Caller, chat_id: str, invocation_id: str, send: Callable[[Chats], Awaitable[None]]
-) -> None:
+async def _given(caller: Caller, chat_id: str, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
     try:
         await send(caller.api.chats)
     except InferenceError as lost:
@@ -292,7 +290,9 @@ async def _sent(caller: Caller, request: AgentRunRequest, before: Chat | None) -
         if isinstance(found, list):
             if found and before is None:
                 lost.candidates = tuple(found)
-                lost.next_step = f"Do not send it again: read {' and '.join(found)} with chat_get, one may be of this message."
+                lost.next_step = (
+                    f"Do not send it again: read {' and '.join(found)} with chat_get, one may be of this message."
+                )
             raise
         return found
     except BaseException:
@@ -308,9 +308,7 @@ def _leave_unknown(chat_id: str | None, candidates: Sequence[str]) -> None:
     logger.error("an agent may be at work without its caller; %s", told)
 
 
-async def _look(
-    caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown
-) -> Sight[Sent]:
+async def _look(caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown) -> Sight[Sent]:
     """The messages that may be the lost one: the same words, from the person's side, and no other call's own; in a chat
     that was there `before`, one that was not in it, and else in a chat that is newer than the sending."""
     since = (lost.sent_at or datetime.now(UTC)) - ALLOWANCE
@@ -319,7 +317,9 @@ async def _look(
         chats = [await caller.api.chats.chat(before.id)]
     else:
         page = await caller.api.chats.list_chats(limit=RECENT_CHATS)
-        complete = len(page.items) < RECENT_CHATS or any(one.updated_at and one.updated_at < since for one in page.items)
+        complete = len(page.items) < RECENT_CHATS or any(
+            one.updated_at and one.updated_at < since for one in page.items
+        )
         recent = [one for one in page.items if one.created_at and one.created_at >= since]
         chats = [await caller.api.chats.chat(one.id) for one in recent]
     known = {message.id for message in before.chat_messages} if before else set[str]()

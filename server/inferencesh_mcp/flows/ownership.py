@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from inferencesh_mcp.flows.remembering import Remembered
@@ -39,9 +39,8 @@ class Starts:
     def __init__(self, *, replicated: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         """`replicated`: other processes may start runs with the same keys."""
         self.replicated = replicated
-        self._clock = clock
         self._open = Counter[str]()
-        self._given_up: OrderedDict[str, float] = OrderedDict()
+        self._given_up = Remembered[str](GIVEN_UP_LIMIT, GIVEN_UP_SECONDS, clock)
         self._owned = Remembered[str](OWNED_LIMIT)
 
     def begin(self, what: str) -> Start:
@@ -56,8 +55,7 @@ class Starts:
 
     def is_only(self, what: str) -> bool:
         """Whether only one start of this process can have made a task of this."""
-        given_up_at = self._given_up.get(what)
-        return self._open[what] == 1 and (given_up_at is None or self._clock() - given_up_at > GIVEN_UP_SECONDS)
+        return self._open[what] == 1 and what not in self._given_up
 
     def end(self, what: str, *, made: str = "", given_up: bool = False) -> None:
         """Take a start from those that are open."""
@@ -67,10 +65,7 @@ class Starts:
         if made:
             self._owned.add(made)
         if given_up:
-            self._given_up[what] = self._clock()
-            self._given_up.move_to_end(what)
-            if len(self._given_up) > GIVEN_UP_LIMIT:
-                self._given_up.popitem(last=False)
+            self._given_up.add(what)
 
 
 class Start:

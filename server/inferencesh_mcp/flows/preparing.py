@@ -60,9 +60,7 @@ async def checked(caller: Caller, wanted: Wanted, *, reread: bool = True) -> tup
     return app, wanted
 
 
-async def ready(
-    caller: Caller, app: App, wanted: Wanted, report: Report, uploads: Uploads | None = None
-) -> RunRequest:
+async def ready(caller: Caller, app: App, wanted: Wanted, report: Report, uploads: Uploads | None = None) -> RunRequest:
     """Upload the files that the input names and return what is sent off. `uploads` are those of a whole batch."""
     from inferencesh_mcp.flows.uploading import upload_all
 
@@ -121,8 +119,11 @@ def _judged(app: App, wanted: Wanted) -> tuple[Wanted, list[str]]:
     found = problems(schema, wanted.input)
     if wanted.setup is not None:
         found += [f"setup: {problem}" for problem in problems(version.setup_schema, wanted.setup)]
-    if wanted.variant and version.variants and wanted.variant not in version.variants:
-        found.append(f"variant must be one of {', '.join(version.variants)}; got {wanted.variant}")
+    if wanted.variant and app.version and wanted.variant not in version.variants:
+        known = f"must be one of {', '.join(version.variants)}; got {wanted.variant}"
+        found.append(
+            f"variant {known if version.variants else 'is for apps that have variants, and this one has none'}"
+        )
     if wanted.session_timeout is not None and (wanted.session != "new" or not 1 <= wanted.session_timeout <= 3600):
         found.append('session_timeout is 1 to 3600 seconds and goes with session="new" only')
     return wanted, found

@@ -66,9 +66,7 @@ async def run_in_place(
     return Ran(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
 
 
-async def _prepared(
-    caller: Caller, wanted: Wanted, report: Report, uploads: Uploads | None
-) -> tuple[App, RunRequest]:
+async def _prepared(caller: Caller, wanted: Wanted, report: Report, uploads: Uploads | None) -> tuple[App, RunRequest]:
     """Everything that comes before the start; a server that is about to end does not get there."""
     with caller.live.stopping.waiting(math.inf):
         app, wanted = await checked(caller, wanted)

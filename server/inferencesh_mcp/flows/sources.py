@@ -52,6 +52,7 @@ class Source(Protocol):
     def state(self) -> tuple[int, ...]:
         """Equal for the same bytes: another one tells that the file was written to, replaced or deleted since."""
         ...
+
     def chunks(self) -> AsyncIterator[bytes]:
         """Read from the first byte.
 
