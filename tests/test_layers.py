@@ -17,16 +17,17 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "plaintext": (set(), set()),
     "folder_identity": (set(), set()),
     "settings": ({"folder_identity", "pins", "errors"}, {"pydantic", "platformdirs"}),
-    "schemas": ({"errors", "plaintext"}, set()),
+    "json_schema": (set(), set()),
+    "schemas": ({"errors", "json_schema", "plaintext"}, set()),
     "api": (
         {"errors", "plaintext"},
         {"httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
     ),
     "pins": ({"api", "schemas", "errors"}, set()),
-    "flows": ({"api", "folder_identity", "errors"}, {"anyio", "jsonschema", "referencing"}),
+    "flows": ({"api", "errors", "folder_identity", "json_schema"}, {"anyio", "jsonschema", "referencing"}),
     "caller": ({"api", "flows", "settings", "errors"}, {"mcp", "anyio"}),
     "tools": (
-        {"caller", "flows", "pins", "api", "schemas", "errors", "plaintext"},
+        {"caller", "flows", "pins", "api", "schemas", "json_schema", "errors", "plaintext"},
         {"mcp", "mcp_types", "pydantic", "anyio", "PIL"},
     ),
     "resources": (

@@ -59,7 +59,13 @@ def build(
         SettingsError: a pinned app's tool would be called as one of the server's own, or an extra is not installed.
     """
     replicas = _replicas(settings)
-    live = Live(settings.max_concurrent_runs, settings.max_runs_in_all, stopping=stopping, everywhere=replicas)
+    live = Live(
+        settings.max_concurrent_runs,
+        settings.max_runs_in_all,
+        stopping=stopping,
+        everywhere=replicas,
+        replicated=bool(settings.state_keys or settings.redis_url),  # only replicas need to share either
+    )
     keys = [key.get_secret_value().encode() for key in settings.state_keys] or [secrets.token_bytes(32)]
     bus = replicas.bus if replicas else InMemorySubscriptionBus()
     server = Bridge(
@@ -159,6 +165,7 @@ async def _living(
         try:
             with ungrouped():
                 async with anyio.create_task_group() as group:
+                    live.background = group
                     shared = Shared(
                         settings=settings,
                         transport=transport,
@@ -173,6 +180,7 @@ async def _living(
                         group.start_soon(replicas.run)
                     cast("Bridge", server).pinned.live(shared)
                     yield shared
+                    live.background = None
                     group.cancel_scope.cancel()
         finally:
             await transport.aclose()

@@ -36,6 +36,9 @@ VISITOR = "inferencesh_mcp.visitor"
 HERE = "here"
 """The principal of whoever started this process: there is one."""
 
+DECIDED_ELSEWHERE_SECONDS = 900.0
+"""For so long a refused decision counts for the next ones: what a key may do can be changed, and nobody tells us."""
+
 # The embedded sandbox takes any such key and must never be handed a real one; whoever tries it out may decide.
 SANDBOX_KEY = "inf_person_sandbox"
 
@@ -54,9 +57,11 @@ class Shared:
     watching: Watching
     group: TaskGroup
     """For work that outlives the request that began it; it ends with the server."""
-    decided_elsewhere: Remembered[str] = field(default_factory=lambda: Remembered[str](4_096))
-    """Callers whose key the platform lets answer nothing of a kind: they are sent to the page at once."""
     approval_details: DetailsMemory = field(default_factory=DetailsMemory)
+    decided_elsewhere: Remembered[str] = field(
+        default_factory=lambda: Remembered[str](4_096, seconds=DECIDED_ELSEWHERE_SECONDS)
+    )
+    """Callers whose key the platform lets answer nothing of a kind: they are sent to the page at once."""
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Of threads that make pictures smaller: each takes the memory of all its pixels, and stdin and stdout need one too."""
     previews: Recent[tuple[str, str], Any] = field(default_factory=lambda: Recent[tuple[str, str], Any](MOST_PREVIEWS))

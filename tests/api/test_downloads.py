@@ -5,7 +5,8 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import http_client
-from tests.api.conftest import rst
+from inferencesh_mcp.api.models import File
+from tests.api.conftest import rst, status
 
 pytestmark = pytest.mark.anyio
 
@@ -95,3 +96,41 @@ async def test_a_file_that_drips_is_given_up_after_an_hour(api, upstream, script
 
         with pytest.raises(errors.TimedOut, match="60 minutes"):
             await anext(download.chunks)
+
+
+@pytest.mark.finding("B14")
+async def test_a_file_that_says_it_is_too_large_is_refused_before_its_first_byte(api, upstream, script):
+    """Not after half a gigabyte of it."""
+    script.on("GET", "/f", sent(b"HTTP/1.1 200 OK\r\ncontent-length: 536870913\r\n\r\n"))
+
+    with pytest.raises(errors.FileRefused, match="larger than 512 MiB"):
+        async with api.download(f"{upstream}/f"):
+            pytest.fail("the file was begun")
+
+
+@pytest.mark.finding("B14")
+async def test_an_address_of_a_files_host_that_is_dead_is_passed_over(api, upstream, script, monkeypatch):
+    """A name with an IPv6 address where nobody listens, and an IPv4 address where somebody does: down, and up."""
+    port = int(upstream.rpartition(":")[2])
+
+    async def resolve(host, _port):
+        assert "localhost" == host
+        return [(10, 1, 6, "", ("::1", port, 0, 0)), (2, 1, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(anyio, "getaddrinfo", resolve)
+    script.on("GET", "/f", sent(HEAD + BYTES))
+    script.on("PUT", "/f", status(200))
+    there = f"http://localhost:{port}/f"
+
+    async with api.download(there) as download:
+        assert BYTES == b"".join([chunk async for chunk in download.chunks])
+    await api.put_file(File(uri="x", upload_url=there), once_of(BYTES), len(BYTES))
+
+    assert [("GET", b""), ("PUT", BYTES)] == [(one.method, one.body) for one in script.seen]
+
+
+def once_of(content):
+    async def chunks():
+        yield content
+
+    return chunks

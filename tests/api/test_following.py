@@ -3,10 +3,11 @@
 import logging
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import Task, transport
+from inferencesh_mcp.api import Api, Task, Transport, transport
 from inferencesh_mcp.api.following import Pace, follow
 from inferencesh_mcp.api.keys import Key
 from tests.api.conftest import KEY, fin, lines, problem, rst, status
@@ -354,3 +355,37 @@ async def test_the_key_is_not_in_the_log(api, script, caplog):
 
     assert "t1" in caplog.text
     assert "CANARY" not in caplog.text
+
+
+@pytest.mark.finding("D12")
+@pytest.mark.parametrize(("runs", "seconds"), [(1, 2.0), (20, 2.0), (32, 3.2), (100, 10.0)])
+async def test_many_runs_that_are_polled_share_the_reads_of_their_key(upstream, script, runs, seconds):
+    """The platform takes a thousand reads a minute: with these pauses there are at most six hundred."""
+    slept = []
+
+    async def sleep(pause):
+        slept.append(pause)
+        await anyio.lowlevel.checkpoint()
+
+    network = Transport(upstream, sleep=sleep, random=lambda: 0.5)
+    for number in range(runs):
+        script.on("GET", f"/tasks/t{number}/status", status(200, {"id": f"t{number}", "status": 7}))
+
+    async def attend(key, number, wanted):
+        task = Task(id=f"t{number}", status="running")
+        async with Api(network, key).follow(task, stream=False, poll_interval=wanted) as states:
+            async for _ in states:
+                pytest.fail("nothing has changed")
+
+    async with anyio.create_task_group() as group:
+        for number in range(runs):
+            group.start_soon(attend, KEY, number, 2.0)
+        group.start_soon(attend, f"{KEY}_other", 0, 1.5)
+        with anyio.fail_after(20):
+            while len(slept) < 5 * runs or slept.count(1.5) < 3:
+                await anyio.sleep(0.001)
+        group.cancel_scope.cancel()
+    await network.aclose()
+
+    # The first pauses are of those who were there by then; another key's polls are counted for themselves.
+    assert {seconds, 1.5} == {round(pause, 6) for pause in slept[runs + 1 :]}

@@ -135,8 +135,9 @@ async def test_x49_an_answer_that_is_sent_twice_acts_once(
     assert sent_once(upstream)
 
 
+@pytest.mark.finding("S8")
 @over(*MODERN)
-async def test_x49_two_copies_of_an_answer_at_once_act_once(
+async def test_x49_four_copies_of_an_answer_at_once_are_sent_once(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     results: list[Any] = []
@@ -151,6 +152,7 @@ async def test_x49_two_copies_of_an_answer_at_once_act_once(
             for _ in range(4):
                 group.start_soon(answer)
 
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
     assert (["invoke"], 1) == (decided(upstream), drawn(upstream))
     assert sent_once(upstream)
     assert any(told(result).get("status") == "answered" for result in results)
@@ -398,3 +400,31 @@ async def test_a_chat_that_cannot_be_followed_after_its_approval_is_told_as_star
         assert chats(upstream)[0].id in result["error"]["next"]
     else:  # the stream is given up, and the chat itself tells how it went on
         assert "answered" == result["status"]
+
+
+@pytest.mark.finding("S8")
+@over(MODERN[0])
+async def test_an_answer_is_not_sent_where_the_chat_tells_that_another_was(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    """Two replicas hold the same question: the second reads the chat once more, right before it would send."""
+    results: list[Any] = []
+    async with asking(way, environ, said("cancel")) as one, asking(way, environ, said("cancel")) as other:
+        question = await leg(one, "agent_chat", DRAW)
+        assert isinstance(question, InputRequiredResult)
+        where = {"chat_id": chats(upstream)[0].id, "invocation_id": waiting_in(upstream).id}
+        theirs = await leg(other, "chat_respond", where)
+        assert isinstance(theirs, InputRequiredResult)
+        gate = upstream.sandbox.faults.hold("GET", "/chats/*/stream")
+
+        async def late() -> None:
+            results.append(await leg(other, "chat_respond", where, theirs, **APPROVE))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(late)
+            await gate.reached.wait()  # it has read the chat, which waits; before it sends, the other does
+            await leg(one, "agent_chat", DRAW, question, **APPROVE)
+            gate.release()
+
+    assert "conflict" == told(results[0])["error"]["code"]
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))

@@ -10,7 +10,7 @@ import pytest
 from mcp import MCPError
 from mcp_types import InputRequiredResult
 
-from tests.conftest import Upstream, Way
+from tests.conftest import Upstream, Way, until
 from tests.conversations.legs import MODERN, chats, over, sent_once
 from tests.conversations.test_approvals import decided, drawn
 from tests.conversations.test_forms import CHOSEN, given
@@ -54,9 +54,10 @@ async def test_an_approval_is_asked_and_carried_out_once(way: Way, environ: dict
     assert sent_once(upstream)
 
 
+@pytest.mark.finding("S8")
 @over(MEMORY)
 async def test_two_who_approve_at_once_invoke_it_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
-    """The platform takes one of them; the other finds it settled."""
+    """One of them is sent; the other finds it settled."""
     async with following(way, environ, elicitation_callback=ask) as mine:
         task_id = await mine.begin("agent_chat", **DRAW)
         (key,) = await asked(mine, task_id)
@@ -64,10 +65,13 @@ async def test_two_who_approve_at_once_invoke_it_once(way: Way, environ: dict[st
         async with anyio.create_task_group() as group:
             group.start_soon(mine.update, task_id, {key: APPROVE})
             await first.reached.wait()
-            await mine.update(task_id, {key: APPROVE})
+            read = len(upstream.sandbox.ledger.requests("GET", "/chats/*"))
+            group.start_soon(mine.update, task_id, {key: APPROVE})
+            await until(lambda: len(upstream.sandbox.ledger.requests("GET", "/chats/*")) > read)
             first.release()
         end = await mine.until(task_id)
 
+    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
     assert ("completed", ["invoke"], 1) == (end["status"], decided(upstream), drawn(upstream))
 
 

@@ -91,6 +91,11 @@ class Api:
         self._transport = transport
 
     @property
+    def account(self) -> str:
+        """Names the upstream account in maps of this process: equal for all callers who share a key, and not the key itself."""
+        return self._sender.key.account if self._sender.key else ""
+
+    @property
     def agents(self) -> Agents:
         """The agents of the workspace."""
         from inferencesh_mcp.api.agents import Agents

@@ -27,6 +27,7 @@ from inferencesh_mcp.api.models import PAGE_LIMIT, File, One, Page, Wire, parsed
 from inferencesh_mcp.api.refs import AgentRef, segment
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sending import Sender, listing, searching
+from inferencesh_mcp.api.strictjson import NotReadableBack, encoded
 from inferencesh_mcp.api.toolbox import AgentConfigInput  # noqa: TC001 - a model reads its annotations
 from inferencesh_mcp.api.transport import Call
 from inferencesh_mcp.errors import CallError, InvalidInput, NotFound, OutcomeUnknown, UpstreamError
@@ -59,7 +60,6 @@ class MessageInput(_Request):
     """What newer servers read; then the two below are not read."""
     images: tuple[str, ...] | None = None
     files: tuple[str, ...] | None = None
-    role: Literal["user"] = "user"
 
     @classmethod
     def of(cls, text: str, files: Sequence[File] = ()) -> MessageInput:
@@ -321,9 +321,10 @@ def _packed(answer: WidgetAnswer) -> str:
     """A widget's answer as the JSON string that the API takes."""
     told = answer.model_dump(exclude_none=True)
     try:
-        return json.dumps(told, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as exc:
-        raise InvalidInput(message="the answer is not plain JSON: NaN, Infinity and the like cannot be sent") from exc
+        encoded(told)
+    except NotReadableBack as exc:
+        raise InvalidInput(message=f"the answer {exc}") from exc
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
 
 def _ref(file: File) -> FileRef:

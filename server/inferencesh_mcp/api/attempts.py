@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import secrets
 from collections import Counter, OrderedDict
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
@@ -41,10 +39,9 @@ class Attempts:
         self, sleep: Callable[[float], Awaitable[None]], random: Callable[[], float], clock: Callable[[], float]
     ) -> None:
         self._sleep, self._random, self._clock = sleep, random, clock
-        self._buckets: OrderedDict[bytes, Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
         self.failures = Counter[str]()
         """How often an attempt failed, by the code of its error."""
-        self._pepper = secrets.token_bytes(32)
 
     async def persist(
         self,
@@ -71,9 +68,9 @@ class Attempts:
             self.failures[outcome.error.code] += 1
             if is_done(operation, outcome.failure, sent_before=sent_before):
                 return None
-            wait = min(pause(outcome.failure, attempt, self._random), LONGEST_RETRY_AFTER)
-            # A pause that outlasts the call could only end in the same error, later.
-            in_time = self._clock() + wait < end
+            wait = pause(outcome.failure, attempt, self._random)
+            # A pause that outlasts the call could only end in the same error, later; and one that was asked for is not cut.
+            in_time = wait <= LONGEST_RETRY_AFTER and self._clock() + wait < end
             if not (in_time and may_repeat(operation, outcome.failure, attempt) and bucket.take(outcome.failure)):
                 raise GivenUp(outcome) from outcome.error.__cause__
             logger.info("%s: attempt %d failed (%s), again in %.2f s", name, attempt, outcome.error.code, wait)
@@ -83,8 +80,7 @@ class Attempts:
 
     def _bucket(self, key: Key | None) -> Bucket:
         """The retries left to this principal, who is known by a keyed hash and never by the key (I-9)."""
-        secret = key.authorization.encode() if key else b""
-        principal = hashlib.blake2b(secret, key=self._pepper, digest_size=16).digest()
+        principal = key.account if key else ""
         bucket = self._buckets.setdefault(principal, Bucket())
         self._buckets.move_to_end(principal)
         if len(self._buckets) > BUCKETS_LIMIT:

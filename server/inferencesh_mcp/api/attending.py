@@ -186,12 +186,14 @@ class _Attending:
             return False
         end = self._transport.clock() + (self._pace.stream_again if stream else math.inf)
         polls = 0
-        while self._transport.clock() < end:
-            # A tenth of jitter either way, so that many chats are not polled in step.
-            await self._transport.sleep(self._pace.poll * (0.9 + 0.2 * self._transport.random()))
-            polls += 1
-            if await self._status_changed() or polls == POLLS_PER_READ:
-                return True
+        with self._transport.polling.by(self._sender.key):
+            while self._transport.clock() < end:
+                # A tenth of jitter either way, so that many chats are not polled in step.
+                interval = self._transport.polling.interval(self._sender.key, self._pace.poll)
+                await self._transport.sleep(interval * (0.9 + 0.2 * self._transport.random()))
+                polls += 1
+                if await self._status_changed() or polls == POLLS_PER_READ:
+                    return True
         return False
 
     async def _status_changed(self) -> bool:

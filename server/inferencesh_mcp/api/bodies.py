@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from inferencesh_mcp.api.answers import Lost, unanswered
+from inferencesh_mcp.api.headers import is_encoded
 from inferencesh_mcp.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ ERROR_SECONDS = 5.0
 
 def refuse_encoding(response: Response) -> None:
     """A compressed body was not asked for, and a small one can hold gigabytes (T-15)."""
-    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+    if is_encoded(response.headers):
         message = "inference.sh compressed its answer although that was not asked for"
         raise UpstreamError(message=message, status=response.status)
 
@@ -69,8 +70,3 @@ async def chunks(response: Response) -> AsyncGenerator[bytes]:
                 yield chunk
     except Lost as exc:
         raise unanswered(exc).error from exc.__cause__
-
-
-def length(response: Response) -> int | None:
-    text = response.headers.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None

@@ -115,11 +115,13 @@ class _Following:
         if stream and self._barren <= self._pace.barren:
             return False
         end = self._transport.clock() + (self._pace.stream_again if stream else math.inf)
-        while self._transport.clock() < end:
-            # A tenth of jitter either way, so that many runs do not poll in step.
-            await self._transport.sleep(self._pace.poll * (0.9 + 0.2 * self._transport.random()))
-            if await self._status_changed():
-                return True
+        with self._transport.polling.by(self._key):
+            while self._transport.clock() < end:
+                # A tenth of jitter either way, so that many runs do not poll in step.
+                interval = self._transport.polling.interval(self._key, self._pace.poll)
+                await self._transport.sleep(interval * (0.9 + 0.2 * self._transport.random()))
+                if await self._status_changed():
+                    return True
         return False
 
     async def _status_changed(self) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import secrets
 
 from inferencesh_mcp.errors import KeyRefused
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,512}")
+_PEPPER = secrets.token_bytes(32)
 
 
 class Key:
@@ -27,6 +30,11 @@ class Key:
     def authorization(self) -> str:
         """The value of the header that carries it."""
         return f"Bearer {self._value}"
+
+    @property
+    def account(self) -> str:
+        """Names the key in maps of this process, and tells nothing of it (I-9): a hash keyed with a secret of the process."""
+        return hashlib.blake2b(self._value.encode(), key=_PEPPER, digest_size=16).hexdigest()
 
     def __repr__(self) -> str:
         return "Key(***)"

@@ -207,6 +207,8 @@ class App(Wire):
     visibility: Text = ""
     version_id: Text = ""
     version: One[AppVersion] = None
+    resolved_function: Text = ""
+    """The function that the name pins which was asked for; empty for a name that is no alias of one."""
 
     @property
     def ref(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.retry import retry_after
+from inferencesh_mcp.api.headers import rate_limit_reset, retry_after
 from inferencesh_mcp.api.strictjson import NotJson, is_array, is_object, items, parse
 from inferencesh_mcp.errors import (
     Conflict,
@@ -168,7 +168,7 @@ def _problem(status: int, headers: Mapping[str, str], told: dict[str, Any]) -> I
     code = _code(told)
     kind = _CLASSES_BY_CODE.get(code) or _class(status, told)
     missing = requirements(_listed_errors(told)) if kind is RequirementsNotMet else ()
-    wait = retry_after(headers.get("retry-after"))
+    wait = _asked_to_wait(status, headers)
     return kind(
         message=_message(status, told, missing),
         next_step=_next_step(code, told, wait) or _NEXT_STEPS.get(kind, ""),
@@ -210,6 +210,12 @@ def _entitlement(meta: dict[str, Any]) -> str:
     used = f", {counts[0]} of {counts[1]} used" if len(counts) == 2 else ""
     addon = _short(meta.get("addon_plan_name")) if meta.get("upgrade_available") is True else ""
     return " ".join(filter(None, (f"Limit: {what}{used}." if what else "", _labelled("Offered plan", addon))))
+
+
+def _asked_to_wait(status: int, headers: Mapping[str, str]) -> float | None:
+    """The seconds that the API asks to wait; where it only counts requests, until it counts anew."""
+    asked = retry_after(headers)
+    return rate_limit_reset(headers) if asked is None and status == 429 else asked
 
 
 def _class(status: int, told: dict[str, Any]) -> type[InferenceError]:

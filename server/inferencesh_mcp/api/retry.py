@@ -6,8 +6,6 @@ The numbers are those of the AWS SDKs' standard mode (botocore 1.44): 3 attempts
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -88,9 +86,12 @@ def is_done(operation: Operation, failure: Failure, *, sent_before: bool) -> boo
 
 
 def pause(failure: Failure, attempt: int, random: Callable[[], float]) -> float:
-    """Seconds to wait after attempt number `attempt` (from 1). `random` gives numbers in [0, 1)."""
+    """Seconds to wait after attempt number `attempt` (from 1). `random` gives numbers in [0, 1).
+
+    What the API asks for is kept, and never less than half a back-off: it may ask for none at all, or for a time that is over.
+    """
     if failure.retry_after is not None:
-        return failure.retry_after
+        return max(failure.retry_after, (THROTTLED_BASE + backoff(attempt - 1, random, THROTTLED_BASE)) / 2)
     base = THROTTLED_BASE if failure.status == _THROTTLED else TRANSIENT_BASE
     return backoff(attempt - 1, random, base)
 
@@ -98,19 +99,6 @@ def pause(failure: Failure, attempt: int, random: Callable[[], float]) -> float:
 def backoff(doublings: int, random: Callable[[], float], base: float = TRANSIENT_BASE) -> float:
     """Seconds: anything between nothing and `base` doubled so often, at most `LONGEST_PAUSE` (full jitter)."""
     return random() * min(base * 2.0 ** min(doublings, 32), LONGEST_PAUSE)
-
-
-def retry_after(header: str | None, now: datetime | None = None) -> float | None:
-    """Seconds that a `Retry-After` header asks for, in either of its forms; None when there is none to be read."""
-    text = (header or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (aware - (now or datetime.now(UTC))).total_seconds())
 
 
 class Bucket:

@@ -1,12 +1,17 @@
 """JSON as the API may send it, and nothing looser. Pure: no I/O.
 
 Python's own reader takes NaN, Infinity and lone surrogates, none of which can be written again as JSON or as UTF-8.
+
+What is sent is held to what can be read back: a task, a chat and every list of them repeat what they were given, and a run
+whose every answer would be refused is paid for and lost.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
+import sys
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 if TYPE_CHECKING:
@@ -18,6 +23,13 @@ MOST_VALUES = 200_000
 """Values in one JSON text: many tiny ones take twenty times the text's size, and a second to read; real answers have thousands."""
 MOST_IN_A_MESSAGE = 100_000
 """The same for what a caller sends, who may be anybody, and whose message is held for as long as it is worked on."""
+
+SENT_DEPTH_LIMIT = DEPTH_LIMIT - 16
+"""Deepest nesting of a value that is sent to the API, whose answers wrap what they repeat in a dozen levels of their own."""
+BODY_DEPTH_LIMIT = SENT_DEPTH_LIMIT + 4
+"""The same of a request's body, which wraps the value too."""
+SENT_LIMIT = 4 * 1024 * 1024
+"""Bytes: one line of a stream holds no more. A read holds 16 MiB, and has to repeat it in whatever escapes the API prefers."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -52,6 +64,37 @@ def too_many_values(raw: bytes, most: int = MOST_VALUES) -> bool:
 
 def _marks(raw: bytes) -> int:
     return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
+
+
+class NotReadableBack(ValueError):
+    """A value that can be sent, but not be read again in what the API answers. The text says why, and quotes none of it."""
+
+
+def encoded(value: Any, limit: float = SENT_LIMIT, depth: int = SENT_DEPTH_LIMIT) -> bytes:
+    """A value as JSON of at most `limit` bytes and so deep that can be sent, and be read back.
+
+    Raises:
+        NotReadableBack: it is too deep or too large, has numbers that are none, or text that is none.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except RecursionError as exc:
+        raise NotReadableBack(f"is nested more than {depth} deep") from exc
+    except (TypeError, ValueError) as exc:  # an integer of over 4300 digits is a ValueError too
+        raise NotReadableBack("is not plain JSON: NaN, Infinity and the like cannot be sent") from exc
+    if len(text) > limit:
+        raise NotReadableBack(f"is larger than {SENT_LIMIT // 1024 // 1024} MiB: send what is large as a file")
+    # Each is a fast sign that something may be wrong; hardly any value needs the walk.
+    if text.count("{") + text.count("[") > depth and _deeper_than(value, depth):
+        raise NotReadableBack(f"is nested more than {depth} deep")
+    if "\\ud" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as exc:
+            raise NotReadableBack("has half a character (a lone surrogate), which is no text") from exc
+    if _LONG_NUMBER.search(text) and _has_huge_integer(value):
+        raise NotReadableBack("has an integer of more than 308 digits, which few can read")
+    return text.encode()
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
@@ -91,7 +134,18 @@ def _finite(text: str) -> float:
     return number
 
 
+_LONG_NUMBER = re.compile(r"[0-9]{309}")
 _DECODER = json.JSONDecoder(parse_constant=_constant, parse_float=_finite)  # `json.loads` would make one for each text
+
+
+def _has_huge_integer(value: Any) -> bool:
+    """Whether a number in it is beyond what a double holds: most readers of JSON make it Infinity, or refuse it."""
+    level = [value]
+    while level:
+        if any(isinstance(item, int) and abs(item) > sys.float_info.max for item in level):
+            return True
+        level = [item for parent in level for item in _children(parent)]
+    return False
 
 
 def _deeper_than(value: Any, limit: int) -> bool:

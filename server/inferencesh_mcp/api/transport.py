@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import random as chance
 import re
@@ -11,7 +10,6 @@ from collections import deque
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlsplit
 
@@ -21,18 +19,22 @@ import anyio.lowlevel
 from inferencesh_mcp.api import addresses, bodies
 from inferencesh_mcp.api.answers import Answer, Lost, Refusal, final, judged, lost, refused, unanswered
 from inferencesh_mcp.api.attempts import Attempts, GivenUp
+from inferencesh_mcp.api.headers import clock_skew, content_length
+from inferencesh_mcp.api.polling import Polling
 from inferencesh_mcp.api.problems import Unwrapped, problem
 from inferencesh_mcp.api.proxies import Proxies
 from inferencesh_mcp.api.retry import Failure, Operation
+from inferencesh_mcp.api.strictjson import BODY_DEPTH_LIMIT, NotReadableBack, encoded
 from inferencesh_mcp.api.tracing import part_of, traced
 from inferencesh_mcp.api.upload_body import UploadBody
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput, SettingsError, TimedOut, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from inferencesh_mcp.api.http_client import Pools, Response
     from inferencesh_mcp.api.keys import Key
+    from inferencesh_mcp.api.proxies import Proxy
 
 WARNED = 100  # of the API's warnings are remembered, so that none is said with every call
 OPEN_SECONDS = 30.0
@@ -44,6 +46,8 @@ UPLOAD_SECONDS = 3600.0
 """One upload in all: a large file needs its minutes, and may break off in the last of them."""
 DOWNLOAD_SECONDS = 3600.0
 """One download in all, however slowly its bytes drip (T-16)."""
+ADDRESSES_LIMIT = 4
+"""Of a file's host are tried: each dead one may take as long as a connection may."""
 STREAMS_LIMIT = 1000
 """Streams open at a time; more wait."""
 LARGE_ANSWERS = 4
@@ -112,6 +116,7 @@ class Transport:
         `proxy_url` stands in for the API; `proxies` are the variables HTTPS_PROXY and its like, for the way to any address.
         """
         self.sleep, self.random, self.clock = sleep, random, clock
+        self.polling = Polling()
         self.skew = timedelta()
         """How far the API's clock is ahead of this machine's, by the `Date` of its last answer (to a second)."""
         self._base = addresses.base_url(base_url, "INFERENCE_BASE_URL")
@@ -215,10 +220,11 @@ class Transport:
             except GivenUp as given_up:
                 raise given_up.refusal.error from given_up.__cause__
             assert response is not None  # noqa: S101 - only a STOP ends without an answer
+            size = content_length(response.headers)
+            if size is not None and size > DOWNLOAD_LIMIT:
+                raise _too_large()
             chunks = await stack.enter_async_context(aclosing(self._bounded(bodies.chunks(response), until)))
-            yield Download(
-                size=bodies.length(response), content_type=response.headers.get("content-type", ""), chunks=chunks
-            )
+            yield Download(size=size, content_type=response.headers.get("content-type", ""), chunks=chunks)
 
     async def _bounded(self, chunks: AsyncGenerator[bytes], until: float) -> AsyncGenerator[bytes]:
         size = 0
@@ -226,7 +232,7 @@ class Transport:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > DOWNLOAD_LIMIT:
-                    raise FileRefused(message=f"the file is larger than {DOWNLOAD_LIMIT // 1024 // 1024} MiB")
+                    raise _too_large()
                 if self.clock() > until:
                     raise TimedOut(message=f"the file did not arrive within {DOWNLOAD_SECONDS / 60:.0f} minutes")
                 yield chunk
@@ -326,19 +332,38 @@ class Transport:
         host, port = addresses.file_host(url, loopback=at_home)
         proxy = self._proxies.for_url(url)
         if proxy is None:
-            address = await self._checked_address(host, port, loopback=at_home)
+            checked: list[str] = await self._checked_addresses(host, port, loopback=at_home)
         else:
             # The proxy looks the name up, since this machine may not be able to: it is told the very name that was checked.
-            address = addresses.outside_name(host)
+            checked = [addresses.outside_name(host)]
         sent = {"user-agent": self._client, "accept": "*/*", "accept-encoding": "identity", **headers}
         with traced(method, host, None) as span:
-            try:
-                response = await self._http().open("files", method, url, sent, content, address=address, proxy=proxy)
-            except ValueError as exc:
-                raise FileRefused(message="the file's address is not a URL that can be fetched") from exc
+            response = await self._open_at(checked, method, url, sent, content, proxy=proxy)
             span.set_attribute("http.response.status_code", response.status)
         async with aclosing(response):
             yield response
+
+    async def _open_at(
+        self,
+        checked: Sequence[str],
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: AsyncIterable[bytes] | None,
+        *,
+        proxy: Proxy | None,
+    ) -> Response:
+        """Send to the first of these addresses that takes the connection: one that is dead is not the host's only one."""
+        for address in checked:
+            try:
+                return await self._http().open("files", method, url, headers, content, address=address, proxy=proxy)
+            except ValueError as exc:
+                raise FileRefused(message="the file's address is not a URL that can be fetched") from exc
+            except Lost as exc:
+                if exc.sent or address == checked[-1]:
+                    raise
+                logger.info("an address of a file's host could not be reached; trying the next")
+        raise AssertionError  # pragma: no cover - a name that was found has an address
 
     def _request(self, call: Call, content: bytes | None, key: Key | None) -> _Request:
         headers = self._headers(key, "application/json")
@@ -357,16 +382,17 @@ class Transport:
             url = f"{self._proxy}?__inf_target={quote(url, safe='')}"
         return _Request("GET", path, url, headers)
 
-    async def _checked_address(self, host: str, port: int, *, loopback: bool) -> str:
+    async def _checked_addresses(self, host: str, port: int, *, loopback: bool) -> list[str]:
+        """All that the host's name stands for, in the system's order, at most `ADDRESSES_LIMIT`; refused where one may not be."""
         try:
             with anyio.fail_after(RESOLVE_SECONDS):
                 found = await anyio.getaddrinfo(host, port)
         except (OSError, UnicodeError) as exc:
             raise FileRefused(message=f"the file's host {host!a} was not found") from exc
-        names = [str(address[4][0]) for address in found]
+        names = list(dict.fromkeys(str(address[4][0]) for address in found))
         if not all(addresses.is_allowed(name, loopback=loopback) for name in names):
             raise FileRefused(message=f"the file's host {host!a} is not a public address")
-        return names[0]
+        return names[:ADDRESSES_LIMIT]
 
     def _headers(self, key: Key | None, accept: str) -> dict[str, str]:
         headers = {
@@ -402,15 +428,19 @@ class Transport:
     def _note_date(self, header: str) -> None:
         if header == self._dated:
             return  # the first answer of a second tells it best
-        with suppress(ValueError):
-            self.skew = parsedate_to_datetime(header).astimezone(UTC) - datetime.now(UTC)
+        skew = clock_skew({"date": header}, datetime.now(UTC))
+        self.skew = self.skew if skew is None else skew
         self._dated = header
+
+
+def _too_large() -> FileRefused:
+    return FileRefused(message=f"the file is larger than {DOWNLOAD_LIMIT // 1024 // 1024} MiB")
 
 
 def _encoded(body: Any) -> bytes | None:
     if body is None:
         return None
     try:
-        return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
-    except (TypeError, ValueError, RecursionError) as exc:
-        raise InvalidInput(message="the input is not plain JSON: NaN, Infinity and the like cannot be sent") from exc
+        return encoded(body, depth=BODY_DEPTH_LIMIT)
+    except NotReadableBack as exc:
+        raise InvalidInput(message=f"what would be sent {exc}") from exc

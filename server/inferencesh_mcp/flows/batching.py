@@ -111,6 +111,8 @@ class _Batch:
     """What the workers share: the inputs still to come, and how those that came ended."""
 
     def __init__(self, caller: Caller, wanted: Sequence[Wanted], report: Report, *, end: float, follow: bool) -> None:
+        from inferencesh_mcp.flows.uploading import Uploads
+
         self.ends: list[End] = [Skipped()] * len(wanted)
         self._caller = caller
         self._app = str(wanted[0].app)
@@ -121,6 +123,7 @@ class _Batch:
         self._room = Room()
         self._end = end
         self._follow = follow
+        self._uploads = Uploads()
 
     async def work(self) -> None:
         """Run one input after another until none is left or the time is over."""
@@ -133,7 +136,7 @@ class _Batch:
             number, wanted = following
             try:
                 seconds = seconds if self._follow else 0
-                ran = await run_in_place(self._caller, wanted, self._heard, seconds=seconds)
+                ran = await run_in_place(self._caller, wanted, self._heard, seconds=seconds, uploads=self._uploads)
                 self.ends[number] = replace(ran, task=self._room.held(ran.task))
             except InferenceError as exc:
                 self.ends[number] = exc

@@ -74,7 +74,8 @@ class Catalogue:
         return next((app.ref for app in known if app.id == app_id), app_id)
 
     async def _forget(self, principal: str, named: str) -> None:
-        self._apps.pop((principal, named), None)
+        for owner in ("", principal):  # what is gone was public for this one too
+            self._apps.pop((owner, named), None)
         if self._kept and named in self._watched:
             await self._kept.forget(named)
 

@@ -9,21 +9,24 @@ import mimetypes
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import anyio
+import anyio.lowlevel
 
 from inferencesh_mcp.api.addresses import path_of
 from inferencesh_mcp.api.agents import AgentRunRequest, Chats, MessageInput
 from inferencesh_mcp.api.chats import Chat, ChatMessage, Sent
 from inferencesh_mcp.api.models import File
-from inferencesh_mcp.api.turns import ClientTool, Pending, Turn, mark, pending, turn_over
-from inferencesh_mcp.errors import InferenceError, OutcomeUnknown
+from inferencesh_mcp.api.turns import Approval, ClientTool, Pending, Turn, mark, pending, turn_over
+from inferencesh_mcp.errors import Conflict, InferenceError, OutcomeUnknown
 from inferencesh_mcp.flows import Speaking
 from inferencesh_mcp.flows.leaving import leave_chat
+from inferencesh_mcp.flows.lost import Lost, Sight
 from inferencesh_mcp.flows.sources import is_remote
-from inferencesh_mcp.flows.starting import ALLOWANCE, LAST_LOOK
+from inferencesh_mcp.flows.starting import ALLOWANCE
 from inferencesh_mcp.flows.uploading import store
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds between the looks for a message whose reply was lost
 LONGEST_NAME = 200  # characters of a file's name that an address gives; more is no name that anybody gave
+RECENT_CHATS = 20  # that are looked through for a message whose reply was lost
 TAIL = 120  # characters of a growing answer that are told on the way
 
 logger = logging.getLogger(__name__)
@@ -169,8 +173,41 @@ async def respond(
 
 
 async def give(caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
-    """Send an answer to what `chat` waits for; where the reply was lost, the chat as it is now tells whether it is waited
-    for still. Never sent again (O-7)."""
+    """Send an answer to what a chat waits for, as `chat` tells it, unless it was answered or changed meanwhile. Where the
+    reply was lost, the chat tells whether it is waited for still. Never sent again (O-7).
+
+    Raises:
+        Conflict: nothing was sent, since somebody else has answered.
+    """
+    asked = next((one for one in pending(chat) if one.id == invocation_id), None)
+    question, account, turns = repr(asked), caller.api.account, caller.live.answers
+    async with turns.turn(account, invocation_id):
+        try:
+            now = await caller.api.chats.chat(chat.id)
+        except InferenceError as exc:
+            exc.outcome = "not_started"
+            raise
+        if turns.is_answered(account, invocation_id, question) or not _is_still_asked(asked, invocation_id, now):
+            raise Conflict(
+                message="That was answered already, or is not waited for any more.",
+                next_step="chat_get shows where the chat stands.",
+                outcome="not_started",
+            )
+        await _given(caller, chat, invocation_id, send)
+        turns.note(account, invocation_id, question)
+
+
+def _is_still_asked(asked: Pending | None, invocation_id: str, now: Chat) -> bool:
+    """Whether the chat waits for the same; what it does not tell of at all may be in a chat of a sub-agent."""
+    found = next((one for one in pending(now) if one.id == invocation_id), None)
+    if found is None:
+        return now.invocation(invocation_id) is None
+    if isinstance(asked, Approval) and isinstance(found, Approval):  # it counts for what was shown
+        return (asked.tool_name, asked.arguments, asked.unread) == (found.tool_name, found.arguments, found.unread)
+    return asked is not None and mark(asked) == mark(found)
+
+
+async def _given(caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
     try:
         await send(caller.api.chats)
     except InferenceError as lost:
@@ -268,57 +305,54 @@ def _elsewhere(address: str) -> File:
 
 async def _sent(caller: Caller, request: AgentRunRequest, before: Chat | None) -> Sent:
     """Send a message, and look for it where the reply was lost; it is never sent again (O-4)."""
+    start = caller.live.starts.begin(_what(request))
     try:
-        with caller.live.asking(caller.principal, _what(request)):
-            sent = await caller.api.chats.send_message(request)
+        sent = await caller.api.chats.send_message(request)
     except OutcomeUnknown as lost:
         logger.warning("the reply to a message was lost; looking for it")
-        try:
-            sent = await _looked_for(caller, request, before, lost)
-        except anyio.get_cancelled_exc_class():
-            await _left(caller, request, before, lost)
+        found = await Lost(
+            caller=caller,
+            start=start,
+            looks=LOOKS,
+            look=partial(_look, caller, request, before, lost),
+            leave=lambda sent: leave_chat(caller, sent.chat_id),
+            leave_unknown=partial(_leave_unknown, request.chat_id),
+        ).find()
+        if isinstance(found, list):
+            if found and before is None:
+                lost.candidates = tuple(found)
+                lost.next_step = (
+                    f"Do not send it again: read {' and '.join(found)} with chat_get, one may be of this message."
+                )
             raise
-    caller.live.own(caller.principal, _mark(sent, before))
+        return found
+    except BaseException:
+        start.refused()
+        raise
+    start.made(_mark(sent, before))
     return sent
 
 
-async def _looked_for(caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown) -> Sent:
-    for pause in LOOKS:
-        with caller.live.stopping.waiting(math.inf):
-            await caller.api.sleep(pause)
-        found = await _found(caller, request, before, lost)
-        if len(found) == 1 and not caller.live.asked(caller.principal, _what(request)):
-            return found[0]
-    raise lost
+def _leave_unknown(chat_id: str | None, candidates: Sequence[str]) -> None:
+    told = chat_id or ", ".join(candidates)
+    told = f"its chat may be: {told}" if told else "its chat could not be found"
+    logger.error("an agent may be at work without its caller; %s", told)
 
 
-async def _left(caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown) -> None:
-    """The caller went while their message was looked for: look once more, so that no agent works for nobody."""
-    found: list[Sent] = []
-    with anyio.move_on_after(LAST_LOOK, shield=True):
-        found = await _found(caller, request, before, lost)
-    if len(found) == 1 and not caller.live.asked(caller.principal, _what(request)):
-        await leave_chat(caller, found[0].chat_id)
-        return
-    told = ", ".join(one.chat_id for one in found) or "none that is listed yet"
-    logger.error("an agent may be at work without its caller; its chat may be: %s", told)
-
-
-async def _found(caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown) -> list[Sent]:
+async def _look(caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown) -> Sight[Sent]:
     """The messages that may be the lost one: the same words, from the person's side, and no other call's own; in a chat
     that was there `before`, one that was not in it, and else in a chat that is newer than the sending."""
     since = (lost.sent_at or datetime.now(UTC)) - ALLOWANCE
-    try:
-        if before is not None:
-            chats = [await caller.api.chats.chat(before.id)]
-        else:
-            recent = (await caller.api.chats.list_chats(limit=20)).items
-            chats = [
-                await caller.api.chats.chat(one.id) for one in recent if one.created_at and one.created_at >= since
-            ]
-    except InferenceError as exc:
-        logger.info("the chats could not be read: %s", exc.code)
-        return []
+    complete = True
+    if before is not None:
+        chats = [await caller.api.chats.chat(before.id)]
+    else:
+        page = await caller.api.chats.list_chats(limit=RECENT_CHATS)
+        complete = len(page.items) < RECENT_CHATS or any(
+            one.updated_at and one.updated_at < since for one in page.items
+        )
+        recent = [one for one in page.items if one.created_at and one.created_at >= since]
+        chats = [await caller.api.chats.chat(one.id) for one in recent]
     known = {message.id for message in before.chat_messages} if before else set[str]()
     found = [
         Sent(chat_id=chat.id, user_message=message, assistant_message=None)
@@ -326,12 +360,13 @@ async def _found(caller: Caller, request: AgentRunRequest, before: Chat | None, 
         for message in chat.chat_messages
         if message.role == "user" and message.id not in known and message.text.strip() == request.input.text.strip()
     ]
-    return [one for one in found if not caller.live.owned(caller.principal, _mark(one, before))]
+    marked = {_mark(one, before): one for one in found}
+    return Sight({mark: one for mark, one in marked.items() if not caller.live.starts.is_owned(mark)}, complete)
 
 
 def _what(request: AgentRunRequest) -> str:
     """Messages of the same, as far as they would tell."""
-    return json.dumps([request.chat_id, request.input.text.strip()])
+    return json.dumps(["message", request.chat_id, request.input.text.strip()])
 
 
 def _mark(sent: Sent, before: Chat | None) -> str:

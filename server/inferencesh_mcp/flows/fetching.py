@@ -74,6 +74,7 @@ class _Remote:
     name: str
     size: int
     content_type: str
+    state: tuple[int, ...] = ()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         async with _fetched(self.api, self.url) as found:

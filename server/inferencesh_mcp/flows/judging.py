@@ -12,9 +12,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from jsonschema import Draft202012Validator, validators
-from jsonschema.exceptions import SchemaError, best_match  # pyright: ignore[reportUnknownVariableType]
+from jsonschema.exceptions import best_match  # pyright: ignore[reportUnknownVariableType]
 from referencing import Registry
 from referencing.exceptions import Unresolvable
+
+from inferencesh_mcp.json_schema import VALUES, References, modern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +34,8 @@ HEAVIEST = 20_000  # of a schema, an item of a list weighing 1: to look it throu
 WEIGHT_OF_AN_OBJECT = 40  # so a schema has at most 500: real apps' have a hundred
 LONGEST_SCHEMA = 1024 * 1024  # characters of its JSON
 DEEPEST = 64  # a schema that nests deeper is cut to "anything"
+MOST_REPAIRS = 3  # looks for what is no schema in a schema: what was wrong may have hidden more
 _EACH = frozenset({"items", "prefixItems", "contains", "propertyNames", "additionalProperties"})  # of a value's parts
-_VALUES = frozenset({"enum", "const", "default", "examples"})  # what is in them is no schema
 
 
 def judge(schema: Schema) -> Judge:
@@ -45,7 +47,7 @@ def judge(schema: Schema) -> Judge:
 @lru_cache(maxsize=64)
 def _made(schema_text: str) -> Judge:
     """Made once: that takes longer than to use it."""
-    schema = json.loads(schema_text)
+    schema = modern(json.loads(schema_text))
     return Judge(schema if _composed(schema) else _strict(schema))
 
 
@@ -77,7 +79,7 @@ class Judge:
         self._left = 0
         own = cast("dict[str, Any]", Draft202012Validator.VALIDATORS)
         rules = own | {
-            "$ref": self._followed(own["$ref"]),
+            "$ref": self._followed(self._at_target),
             "$dynamicRef": self._followed(own["$dynamicRef"]),
             "additionalProperties": _unless_patterns(own["additionalProperties"]),
             **dict.fromkeys(
@@ -88,13 +90,10 @@ class Judge:
         }
         counted = {name: self._counted(rule, goes_through=name in _EACH) for name, rule in rules.items()}
         bounded: Any = cast("Any", validators).extend(Draft202012Validator, counted)
-        try:
-            if _weight(schema) > HEAVIEST:
-                schema = {}
-            schema = _one_dialect(schema)
-            Draft202012Validator.check_schema(schema)
-        except SchemaError:
+        if _weight(schema) > HEAVIEST:
             schema = {}
+        schema = _sound(_one_dialect(schema))
+        self._references = References(schema)
         registry: Registry[Any] = Registry()  # of nothing: the library's own would fetch what a reference names
         self._validator: Any = bounded(schema, registry=registry)
 
@@ -125,6 +124,12 @@ class Judge:
 
         return counted
 
+    def _at_target(self, validator: Any, ref: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
+        """What a reference leads to, by the reading that everybody has of it; one that leads nowhere says nothing."""
+        target = self._references.target(ref)
+        if isinstance(target, (dict, bool)):
+            yield from validator.descend(instance, target)
+
     def _followed(self, follow: Any) -> Any:
         def followed(validator: Any, ref: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
             self._spend(STEPS_OF_A_REFERENCE)
@@ -148,6 +153,32 @@ def nearest(error: ValidationError) -> ValidationError:
     return error
 
 
+def _sound(schema: Any) -> Schema:
+    """The same schema without what is no schema in it: a rule that cannot be held to leaves those beside it standing."""
+    rules = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+    for _ in range(MOST_REPAIRS):
+        wrong = [list(error.absolute_path) for error in rules.iter_errors(schema)]
+        if not wrong:
+            return schema if isinstance(schema, dict) else {}
+        if not all(wrong):
+            break
+        for place in sorted(wrong, key=len, reverse=True):
+            _take_out(schema, place)
+    return {}
+
+
+def _take_out(schema: Any, place: list[str | int]) -> None:
+    for step in place[:-1]:
+        try:
+            schema = schema[step]
+        except (LookupError, TypeError):
+            return  # went with something around it
+    if isinstance(schema, dict):
+        cast("Schema", schema).pop(str(place[-1]), None)
+    elif isinstance(schema, list) and isinstance(place[-1], int) and place[-1] < len(cast("list[Any]", schema)):
+        schema[place[-1]] = {}
+
+
 def _one_dialect(schema: Any) -> Any:
     """The same schema; a part of it that names a dialect of its own would be handed to that one's rules, patterns and all."""
     if isinstance(schema, list):
@@ -156,7 +187,7 @@ def _one_dialect(schema: Any) -> Any:
         return schema
     node = cast("Schema", schema)
     return {
-        key: part if key in _VALUES else _one_dialect(part)
+        key: part if key in VALUES else _one_dialect(part)
         for key, part in node.items()
         if key not in {"$schema", "$id"} or not isinstance(part, str)
     }
@@ -204,7 +235,7 @@ def _strict(schema: Any, depth: int = 0) -> Any:
     if not isinstance(schema, dict):
         return schema
     node = cast("Schema", schema)
-    closed = {key: part if key in _VALUES else _strict(part, depth + 1) for key, part in node.items()}
+    closed = {key: part if key in VALUES else _strict(part, depth + 1) for key, part in node.items()}
     if isinstance(node.get("properties"), dict) and node.get("type") == "object":
         closed.setdefault("additionalProperties", False)
     return closed

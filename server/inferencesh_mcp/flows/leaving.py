@@ -36,8 +36,8 @@ async def leave_run(caller: Caller, task_id: str) -> None:
 
 def leave_unknown(app: str, candidates: Iterable[str]) -> None:
     """Name the tasks that a run may be: which of them to cancel, nobody can tell."""
-    told = ", ".join(candidates) or "none that is listed yet"
-    logger.error("a run of %s may go on without its caller; it may be: %s", app, told)
+    told = f"it may be: {ids}" if (ids := ", ".join(candidates)) else "its task could not be found"
+    logger.error("a run of %s may go on without its caller; %s", app, told)
 
 
 async def leave_chat(caller: Caller, chat_id: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from inferencesh_mcp.errors import InvalidInput
+from inferencesh_mcp.json_schema import References, modern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,7 @@ def file_places(schema: Schema, value: Any) -> list[Place]:
     Raises:
         InvalidInput: there is too much to look through. A file could be missed, and its path be sent as text.
     """
+    schema = modern(schema)
     root = _Root(schema)
     return list(_walk(root.branches(schema, 0), root, value, (), 0))
 
@@ -39,7 +41,7 @@ class _Root:
     """A whole schema, and how much of it may still be read."""
 
     def __init__(self, schema: Schema) -> None:
-        self._schema = schema
+        self._references = References(schema)
         self._left = MOST_READ
 
     def branches(self, node: Any, depth: int) -> list[Schema]:
@@ -58,7 +60,7 @@ class _Root:
         schema = cast("Schema", node)
         if isinstance(ref := schema.get("$ref"), str) and ref not in seen:
             seen.add(ref)  # else a reference that doubles, and doubles again, has more readings than there is time for
-            yield from self._branches(_resolve(ref, self._schema), depth + 1, seen)
+            yield from self._branches(self._references.target(ref), depth + 1, seen)
         for union in ("anyOf", "oneOf", "allOf"):
             parts: Any = schema.get(union)
             for part in cast("list[Any]", parts) if isinstance(parts, list) else []:
@@ -76,10 +78,18 @@ def _walk(branches: list[Schema], root: _Root, value: Any, at: Place, depth: int
         yield from _object(branches, root, cast("dict[str, Any]", value), at, depth)
     elif isinstance(value, list):
         items = cast("list[Any]", value)
-        parts = [branch["items"] for branch in branches if isinstance(branch.get("items"), dict)]
-        inner = root.branches({"anyOf": parts}, depth + 1) if items else []  # the same for each item
-        for index, item in enumerate(items if inner else []):
-            yield from _walk(inner, root, item, (*at, index), depth + 1)
+        first = max(
+            (len(listed) for branch in branches if isinstance(listed := branch.get("prefixItems"), list)), default=0
+        )
+        rest: list[Schema] = []  # the same for each item after those that a tuple names
+        for index, item in enumerate(items):
+            if index <= first:
+                parts = [part for branch in branches if (part := _item(branch, index)) is not None]
+                rest = root.branches({"anyOf": parts}, depth + 1) if parts else []
+            if rest:
+                yield from _walk(rest, root, item, (*at, index), depth + 1)
+            elif index >= first:
+                break
 
 
 def _object(branches: list[Schema], root: _Root, value: dict[str, Any], at: Place, depth: int) -> Iterator[Place]:
@@ -90,6 +100,13 @@ def _object(branches: list[Schema], root: _Root, value: dict[str, Any], at: Plac
         parts = [part for branch in branches if (part := _field(branch, key)) is not None]
         if parts:
             yield from _walk(root.branches({"anyOf": parts}, depth + 1), root, item, (*at, key), depth + 1)
+
+
+def _item(branch: Schema, index: int) -> Schema | None:
+    first: Any = branch.get("prefixItems")
+    listed = cast("list[Any]", first) if isinstance(first, list) else []
+    part = listed[index] if index < len(listed) else branch.get("items")
+    return cast("Schema", part) if isinstance(part, dict) else None
 
 
 def _field(branch: Schema, key: str) -> Schema | None:
@@ -109,13 +126,3 @@ def _is_file_object(branch: Schema) -> bool:
 def _takes(branch: Schema, kind: str) -> bool:
     declared = branch.get("type")
     return kind == declared or (isinstance(declared, list) and kind in declared)
-
-
-def _resolve(ref: str, root: Schema) -> Any:
-    if not ref.startswith("#/"):
-        return None  # never fetched: threat T-18
-    node: Any = root
-    for step in ref[2:].split("/"):
-        fields: Schema = cast("Schema", node) if isinstance(node, dict) else {}
-        node = fields.get(step.replace("~1", "/").replace("~0", "~"))
-    return node

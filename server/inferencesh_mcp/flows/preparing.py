@@ -5,10 +5,12 @@ What judges and uploads is imported when the first run is asked for: most starts
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from inferencesh_mcp.api.models import AppFunction, AppVersion, RunRequest
+from inferencesh_mcp.api.strictjson import SENT_LIMIT, NotReadableBack, encoded
 from inferencesh_mcp.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.judging import Work
+    from inferencesh_mcp.flows.uploading import Uploads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,9 @@ async def checked(
     """
     from inferencesh_mcp.flows.uploading import refuse_unreadable
 
+    # A file that is sent as text in the input counts only once it is uploaded, so the size is looked at in `ready`.
+    _refuse_unreadable_back("input", wanted.input, math.inf)
+    _refuse_unreadable_back("setup", wanted.setup)
     app = await caller.catalogue.app(caller.api, caller.principal, wanted.app)
     refuse_live(app, wanted.app)
     wanted, wrong = _judged(app, wanted, work)
@@ -59,14 +65,16 @@ async def checked(
     return app, wanted
 
 
-async def ready(caller: Caller, app: App, wanted: Wanted, report: Report) -> RunRequest:
-    """Upload the files that the input names and return what is sent off."""
+async def ready(caller: Caller, app: App, wanted: Wanted, report: Report, uploads: Uploads | None = None) -> RunRequest:
+    """Upload the files that the input names and return what is sent off. `uploads` are those of a whole batch."""
     from inferencesh_mcp.flows.uploading import upload_all
 
     schema = function_of(app, wanted.app).input_schema
+    given = await upload_all(caller.api, caller.folders, schema, wanted.input, report, uploads)
+    _refuse_unreadable_back("input", given)
     return RunRequest(
         app=str(replace(wanted.app, function="")),
-        input=await upload_all(caller.api, caller.folders, schema, wanted.input, report),
+        input=given,
         setup=wanted.setup,
         function=wanted.app.function or None,
         infra=wanted.infra,
@@ -83,7 +91,7 @@ def function_of(app: App, ref: AppRef) -> AppFunction:
         InvalidInput: the app has no such function.
     """
     version = version_of(app)
-    name = ref.function or version.default_function or "run"
+    name = ref.function or app.resolved_function or version.default_function or "run"
     found = version.functions.get(name)
     if found is None and not ref.function:  # an app of one function says what it takes on the version itself
         return AppFunction(name=name, input_schema=version.input_schema, output_schema=version.output_schema)
@@ -119,6 +127,14 @@ def version_of(app: App) -> AppVersion:
     return app.version or AppVersion()
 
 
+def _refuse_unreadable_back(name: str, value: Any, limit: float = SENT_LIMIT) -> None:
+    """Refuse what a task could not repeat to us: the run would be paid for, and every answer about it unreadable."""
+    try:
+        encoded(value, limit)
+    except NotReadableBack as exc:
+        raise InvalidInput(message=f"The {name} {exc}.", next_step="Change that and call again.") from exc
+
+
 def _judged(app: App, wanted: Wanted, work: Work | None) -> tuple[Wanted, list[str]]:
     """What is wanted, with what a host could only send as a string made what the app takes; and what is wrong with it."""
     from inferencesh_mcp.flows.checking import problems
@@ -130,8 +146,11 @@ def _judged(app: App, wanted: Wanted, work: Work | None) -> tuple[Wanted, list[s
     if wanted.setup is not None:
         wanted = replace(wanted, setup=repaired(version.setup_schema, wanted.setup, work))
         found += [f"setup: {problem}" for problem in problems(version.setup_schema, wanted.setup, work)]
-    if wanted.variant and version.variants and wanted.variant not in version.variants:
-        found.append(f"variant must be one of {', '.join(version.variants)}; got {wanted.variant}")
+    if wanted.variant and app.version and wanted.variant not in version.variants:
+        known = f"must be one of {', '.join(version.variants)}; got {wanted.variant}"
+        found.append(
+            f"variant {known if version.variants else 'is for apps that have variants, and this one has none'}"
+        )
     if wanted.session_timeout is not None and (wanted.session != "new" or not 1 <= wanted.session_timeout <= 3600):
         found.append('session_timeout is 1 to 3600 seconds and goes with session="new" only')
     return wanted, found

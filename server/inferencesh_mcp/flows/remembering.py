@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
 T = TypeVar("T", bound="Hashable")
 V = TypeVar("V")
 
 
 class Remembered(Generic[T]):
-    """A set of at most so many things that forgets the oldest first (I-17)."""
+    """A set of at most so many things that forgets the oldest first (I-17), and each after so many seconds."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._held: OrderedDict[T, None] = OrderedDict()
+    def __init__(self, most: int, seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._seconds, self._clock = most, seconds, clock
+        self._held: OrderedDict[T, float] = OrderedDict()
 
     def add(self, one: T) -> None:
-        self._held[one] = None
+        self._held[one] = self._clock()
+        self._held.move_to_end(one)
         if len(self._held) > self._most:
             self._held.popitem(last=False)
 
     def __contains__(self, one: T) -> bool:
-        return one in self._held
+        added = self._held.get(one)
+        return added is not None and self._clock() - added < self._seconds
 
 
 class Recent(Generic[T, V]):

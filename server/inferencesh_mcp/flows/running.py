@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 
 from inferencesh_mcp.api.models import Session
 from inferencesh_mcp.errors import Gone, InferenceError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.preparing import Wanted
+    from inferencesh_mcp.flows.uploading import Uploads
 
 logger = logging.getLogger(__name__)
 
@@ -49,26 +51,27 @@ async def run(caller: Caller, wanted: Wanted, report: Report, *, seconds: float)
         return await run_in_place(caller, wanted, report, seconds=seconds)
 
 
-async def run_in_place(caller: Caller, wanted: Wanted, report: Report, *, seconds: float) -> Ran:
-    """The same, for who holds one of the caller's places already."""
+async def run_in_place(
+    caller: Caller, wanted: Wanted, report: Report, *, seconds: float, uploads: Uploads | None = None
+) -> Ran:
+    """The same, for who holds one of the caller's places already; `uploads` are those of the batch that it belongs to."""
     began = time.monotonic()
     try:
-        app, request = await _prepared(caller, wanted, report)
+        app, request = await _prepared(caller, wanted, report, uploads)
     except InferenceError as exc:
         exc.outcome, exc.retry_safe = "not_started", True
         raise
     task = await start(caller, request, app.id)
     caller.live.started += 1
-    caller.live.own(caller.principal, task.id)
     task, session = await _seen_off(caller, task, report, seconds - (time.monotonic() - began))
     return Ran(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
 
 
-async def _prepared(caller: Caller, wanted: Wanted, report: Report) -> tuple[App, RunRequest]:
+async def _prepared(caller: Caller, wanted: Wanted, report: Report, uploads: Uploads | None) -> tuple[App, RunRequest]:
     """Everything that comes before the start; a server that is about to end does not get there."""
     with caller.live.stopping.waiting(math.inf):
         app, wanted = await checked(caller, wanted)
-        request = await ready(caller, app, wanted, report)
+        request = await ready(caller, app, wanted, report, uploads)
     caller.live.stopping.check()
     return app, request
 
@@ -85,6 +88,8 @@ async def rehearse(
 
 async def estimate(caller: Caller, app: App, given: Any, function: str | None) -> Estimate | None:
     """What the platform thinks a run would cost; None where it does not say, or not soon. A price is a help, not a condition."""
+    # By the app's id an alias is not seen, so the function that it pins is named.
+    function = function or app.resolved_function or None
     return await in_short(caller.api.estimate(app.id, given, function), f"estimate for {app.ref}")
 
 

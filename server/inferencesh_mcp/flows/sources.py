@@ -52,6 +52,11 @@ class Source(Protocol):
     def size(self) -> int: ...
     @property
     def content_type(self) -> str: ...
+    @property
+    def state(self) -> tuple[int, ...]:
+        """Equal for the same bytes: another one tells that the file was written to, replaced or deleted since."""
+        ...
+
     def chunks(self) -> AsyncIterator[bytes]:
         """Read from the first byte.
 
@@ -141,6 +146,10 @@ class Bytes:
     def size(self) -> int:
         return len(self.content)
 
+    @property
+    def state(self) -> tuple[int, ...]:
+        return ()
+
     async def chunks(self) -> AsyncIterator[bytes]:
         for start in range(0, len(self.content), CHUNK):
             yield self.content[start : start + CHUNK]
@@ -218,7 +227,6 @@ class _LocalFile:
     size: int
     content_type: str
     state: tuple[int, ...]
-    """What tells whether it was written to, replaced or deleted since."""
 
     @classmethod
     def of(cls, descriptor: int, name: str) -> _LocalFile:

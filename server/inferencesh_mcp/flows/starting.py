@@ -1,28 +1,31 @@
 """A run's first moment: it is started once, and its id is known (promise 1, reliability 4.1).
 
-Nobody knows an idempotency key of this API. So a start is never sent again once it may have arrived, and where
-the reply was lost the task is looked for among the recent ones.
+A start is never sent again once it may have arrived. Where the reply was lost the task is looked for among the recent ones;
+`ownership` says which of them is taken for it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 from collections import Counter
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-import anyio
-
-from inferencesh_mcp.errors import InferenceError, OutcomeUnknown, RateLimited, Unavailable
+from inferencesh_mcp.api.models import PAGE_LIMIT
+from inferencesh_mcp.errors import OutcomeUnknown, RateLimited, Unavailable
+from inferencesh_mcp.flows.answer_turns import AnswerTurns
 from inferencesh_mcp.flows.leaving import leave_task, leave_unknown
-from inferencesh_mcp.flows.remembering import Remembered
+from inferencesh_mcp.flows.lost import Lost, Sight
+from inferencesh_mcp.flows.ownership import Start, Starts
 from inferencesh_mcp.flows.stopping import Stopping
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from anyio.abc import TaskGroup
 
     from inferencesh_mcp.api.models import RunRequest, Task
     from inferencesh_mcp.flows import Caller
@@ -31,8 +34,8 @@ LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between the looks at the recent tas
 ALLOWANCE = timedelta(seconds=2)  # on top of the known skew: `Date` has whole seconds, and replies take a while
 MOST_IN_ALL = 1_000  # live runs of one process: what its memory and its sockets are measured for (reliability 4.6)
 RETRY_AFTER = 5.0  # seconds: a run that is over makes room, and most take longer than a moment
-REMEMBERED = 4_096  # tasks and messages: those of the last minutes are enough, a lost reply is looked for in seconds
-LAST_LOOK = 3.0  # seconds; with the cancel after it, within what a process has for its end
+PAGES = 5  # of recent tasks that are looked through: a lost start is looked for among those of some seconds
+MOST_IN_BACKGROUND = 100  # lost runs that are looked for after their callers left: each costs a list every few seconds
 
 logger = logging.getLogger(__name__)
 
@@ -48,33 +51,41 @@ class Everywhere(Protocol):
 
 
 class Live:
-    """The runs that this process is following now: how many each principal has, and which tasks and messages are spoken for."""
+    """The runs that this process is following now: how many each principal has, and which tasks and messages are whose."""
 
     def __init__(
-        self, most: int, most_in_all: int = MOST_IN_ALL, *, stopping: Stopping | None = None, everywhere: Everywhere | None = None
+        self, most: int, most_in_all: int = MOST_IN_ALL, *,
+        stopping: Stopping | None = None, everywhere: Everywhere | None = None, replicated: bool = False,
     ) -> None:  # fmt: skip
-        """`most` is for one principal, here and `everywhere`; `most_in_all` is for this process."""
+        """`most` is for one principal, here and `everywhere`; `most_in_all` is for this process.
+        `replicated`: other processes may start runs with the same keys."""
         self._everywhere = everywhere
         self._most, self._most_in_all = most, most_in_all
         self.stopping = stopping or Stopping()
         self._running: Counter[str] = Counter()
-        self._asked: Counter[tuple[str, str]] = Counter()
         self.started = 0
         """Runs since this process began."""
-        self._owned = Remembered[tuple[str, str]](REMEMBERED)
+        self.starts = Starts(replicated=replicated)
+        self.answers = AnswerTurns()
+        self.background: TaskGroup | None = None
+        """For the work that outlives the call it was begun for; set while the server lives."""
+        self._in_background = 0
 
-    @contextmanager
-    def asking(self, principal: str, what: str) -> Generator[None]:
-        """Note that the answer to a start of this is awaited: until it is there, whose task is whose cannot be told."""
-        self._asked[principal, what] += 1
+    def in_background(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Go on with this although its call has ended; False where there is no room, or no server, for it."""
+        if self.background is None or self._in_background >= MOST_IN_BACKGROUND:
+            return False
+        self._in_background += 1
+        self.background.start_soon(self._worked, work)
+        return True
+
+    async def _worked(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            yield
+            await work()
+        except Exception:  # one caller's lost run must not take the others' server with it
+            logger.exception("looking after a run whose caller left failed")
         finally:
-            self._asked[principal, what] -= 1
-            self._asked += Counter()
-
-    def asked(self, principal: str, what: str) -> bool:
-        return (principal, what) in self._asked
+            self._in_background -= 1
 
     @asynccontextmanager
     async def place(self, principal: str) -> AsyncGenerator[None]:
@@ -130,78 +141,62 @@ class Live:
         """The runs of everybody."""
         return self._running.total()
 
-    def own(self, principal: str, made: str) -> None:
-        """Mark a task, a chat or a message as some call's own, so that no other adopts it, not even after that one ended."""
-        self._owned.add((principal, made))
-
-    def owned(self, principal: str, made: str) -> bool:
-        return (principal, made) in self._owned
-
 
 async def start(caller: Caller, request: RunRequest, app_id: str) -> Task:
-    """Start a run and return its task, adopting it where the reply was lost.
+    """Start a run and return its task, adopting it where the reply was lost and the task is certainly this run's.
 
     Raises:
         OutcomeUnknown: nobody can tell whether it runs; `candidates` are the tasks it may be.
         InferenceError: it did not start; `outcome` says so.
     """
-    what = _what(request, app_id)
+    sent = caller.live.starts.begin(_what(request, app_id))
     try:
-        with caller.live.asking(caller.principal, what):
-            return await caller.api.run(request)
+        task = await caller.api.run(request)
     except OutcomeUnknown as lost:
         logger.warning("the reply to a run of %s was lost; looking for its task", request.app)
-        try:
-            found = await _looked_for(caller, request, app_id, lost)
-        except anyio.get_cancelled_exc_class():
-            await _left(caller, request, app_id, lost)
-            raise
-        if len(found) == 1 and not caller.live.asked(caller.principal, what):
-            return found[0]
-        raise _unknown(request, lost, found) from lost
+        found = await _lost(caller, request, app_id, lost, sent).find()
+        if isinstance(found, list):
+            raise _unknown(request, lost, found) from lost
+        return found
+    except BaseException:
+        sent.refused()
+        raise
+    sent.made(task.id)
+    return task
 
 
-async def _looked_for(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeUnknown) -> list[Task]:
-    what = _what(request, app_id)
-    found: list[Task] = []
-    for pause in LOOKS:
-        with caller.live.stopping.waiting(math.inf):
-            await caller.api.sleep(pause)
-        try:
-            found = await _candidates(caller, request, app_id, lost)
-        except InferenceError as exc:
-            logger.info("the recent tasks could not be listed: %s", exc.code)
-            continue
-        if found and not caller.live.asked(caller.principal, what):
-            break
-    return found
-
-
-async def _left(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeUnknown) -> None:
-    """The caller went while its task was looked for: look once more, so that it does not run, and cost, for nobody."""
-    found: list[Task] = []
-    with anyio.move_on_after(LAST_LOOK, shield=True), suppress(InferenceError):
-        found = await _candidates(caller, request, app_id, lost)
-    if len(found) == 1 and not caller.live.asked(caller.principal, _what(request, app_id)):
-        await leave_task(caller, found[0])
-        return
-    leave_unknown(request.app, [task.id for task in found])
-
-
-async def _candidates(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeUnknown) -> list[Task]:
-    """Tasks made since the start was sent, for the same thing, that no other live call calls its own."""
+def _lost(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeUnknown, sent: Start) -> Lost[Task]:
     since = (lost.sent_at or datetime.now(UTC)) - ALLOWANCE
-    page = await caller.api.list_tasks(limit=50, since=since)
-    return [
-        task
-        for task in page.items
-        if _same(task, request, app_id)
-        and (task.created_at is None or task.created_at >= since)
-        and not caller.live.owned(caller.principal, task.id)
-    ]
+    return Lost(
+        caller=caller,
+        start=sent,
+        looks=LOOKS,
+        look=lambda: _look(caller, request, app_id, since),
+        leave=partial(leave_task, caller),
+        leave_unknown=partial(leave_unknown, request.app),
+    )
 
 
-def _same(task: Task, request: RunRequest, app_id: str) -> bool:
+async def _look(caller: Caller, request: RunRequest, app_id: str, since: datetime) -> Sight[Task]:
+    """The tasks made since the start was sent, of the same thing, that are no other call's own."""
+    found: dict[str, Task] = {}
+    cursor = ""
+    for _ in range(PAGES):
+        page = await caller.api.list_tasks(limit=PAGE_LIMIT, since=since, cursor=cursor)
+        recent = [task for task in page.items if task.created_at is None or task.created_at >= since]
+        found |= {
+            task.id: task
+            for task in recent
+            if _is_same(task, request, app_id) and not caller.live.starts.is_owned(task.id)
+        }
+        cursor = page.next_cursor
+        if len(recent) < len(page.items) or not (page.has_next and cursor):  # newest first: the rest is older
+            return Sight(found, complete=True)
+    return Sight(found)
+
+
+def _is_same(task: Task, request: RunRequest, app_id: str) -> bool:
+    """Whether a task is of what was asked for, as far as it tells."""
     return (
         task.app_id in {"", app_id}
         and _canonical(task.input) == _canonical(request.input)
@@ -211,8 +206,8 @@ def _same(task: Task, request: RunRequest, app_id: str) -> bool:
 
 
 def _what(request: RunRequest, app_id: str) -> str:
-    """Starts of the same, as far as their tasks would tell."""
-    return _canonical([app_id, request.function, request.session, request.input])
+    """Equal for starts whose tasks `_is_same` might mistake for each other: a function or session that is not named fits any."""
+    return _canonical(["run", app_id, request.input])
 
 
 def _canonical(value: Any) -> str:
@@ -225,10 +220,10 @@ def _number(text: str) -> float:
     return int(value) if value.is_integer() else value
 
 
-def _unknown(request: RunRequest, lost: OutcomeUnknown, found: list[Task]) -> OutcomeUnknown:
-    ids = tuple(task.id for task in found)
+def _unknown(request: RunRequest, lost: OutcomeUnknown, found: list[str]) -> OutcomeUnknown:
+    ids = tuple(found)
     if ids:
-        told = f"it may be any of {', '.join(ids)}"
+        told = f"it may be {' or '.join(ids)}"
         then = "Look at these tasks with `task_get`; do not run the app again before that."
     else:
         told = "it is not among the recent tasks, but may still appear"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
+import anyio
+
 from inferencesh_mcp.api.words import is_media_type
-from inferencesh_mcp.errors import Forbidden, InvalidInput, UpstreamError
+from inferencesh_mcp.errors import FileRefused, Forbidden, InferenceError, InvalidInput, UpstreamError
 from inferencesh_mcp.flows import Moving
 from inferencesh_mcp.flows.fetching import remote
 from inferencesh_mcp.flows.places import Place, file_places
@@ -127,18 +129,66 @@ async def upload(
     return file.model_copy(update={"size": source.size})  # the record was made before there were bytes
 
 
-async def upload_all(api: Api, folders: Folders | None, schema: Schema, value: Any, report: Report) -> Any:
+class Uploads:
+    """The files that one call sends: each is sent once, however many of its inputs name it, and however many at a time."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, anyio.Lock] = {}
+        self._sent: dict[str, _Upload] = {}
+
+    async def uri(self, api: Api, folders: Folders | None, reference: str, report: Report) -> str:
+        """Where the file is that a reference names; sent by whoever asks first, and waited for by everybody else.
+
+        Raises:
+            FileRefused: the file is not the one any more that was sent for an earlier input.
+            InferenceError: why it could not be sent, to each who asks.
+        """
+        async with self._turns.setdefault(reference, anyio.Lock()):
+            with opened(reference, folders) as source:
+                sent = self._sent.get(reference)
+                if sent is None:
+                    sent = self._sent[reference] = await _Upload.of(api, source, report)
+                elif sent.state != source.state:
+                    raise FileRefused(
+                        message=f"{source.name} has changed since it was sent for another input of this call.",
+                        next_step="Send the inputs that are left again when nothing writes to it.",
+                    )
+        return sent.uri
+
+
+@dataclass(frozen=True)
+class _Upload:
+    """What became of a file that was sent."""
+
+    state: tuple[int, ...]
+    stored_at: str
+    failure: InferenceError | None = None
+
+    @classmethod
+    async def of(cls, api: Api, source: Source, report: Report) -> _Upload:
+        try:
+            return cls(source.state, (await upload(api, source, report)).uri)
+        except InferenceError as exc:
+            return cls(source.state, "", exc)
+
+    @property
+    def uri(self) -> str:
+        if self.failure:
+            raise replace(self.failure) from self.failure  # each of them is told what became of its own input
+        return self.stored_at
+
+
+async def upload_all(
+    api: Api, folders: Folders | None, schema: Schema, value: Any, report: Report, uploads: Uploads | None = None
+) -> Any:
     """Return the input with each file it names replaced by the URI of its upload.
 
     Only places that the schema declares as files count; addresses that the platform can read are left as they are.
+    `uploads` are those of the call that this input belongs to.
     """
-    uris: dict[str, str] = {}
+    uploads = uploads or Uploads()
     for place in _to_send(schema, value):
-        reference = _at(value, place)
-        if reference not in uris:
-            with opened(reference, folders) as source:
-                uris[reference] = (await upload(api, source, report)).uri
-        value = _replaced(value, place, uris[reference])
+        value = _replaced(value, place, await uploads.uri(api, folders, _at(value, place), report))
     return value
 
 
@@ -167,6 +217,6 @@ def _replaced(value: Any, place: Place, uri: str) -> Any:
     """The same value with `uri` at `place`; what the caller gave is never changed."""
     if not place:
         return uri
-    copy = value.copy()
-    copy[place[0]] = _replaced(value[place[0]], place[1:], uri)
-    return copy
+    changed = value.copy()
+    changed[place[0]] = _replaced(value[place[0]], place[1:], uri)
+    return changed

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _MADE = "2026-01-02T03:04:05Z"
 _OWNER = {"user_id": "sandbox", "team_id": "sandbox", "visibility": "public"}
+ALIASES = {"sandbox/increment": ("sandbox/memory", "increment")}
+"""Older names of apps; each may pin a function of the app that it leads to."""
 _RESOURCES = {"gpu": {"count": 0, "vram": 0, "type": "none"}, "ram": 0}
 
 
@@ -40,8 +42,13 @@ class Ref:
 
 
 def app_named(name: str) -> App:
-    """Find an app by its id or `namespace/name`; or say which ones are like it."""
-    return named("app", APPS, name)
+    """Find an app by its id, its `namespace/name` or an older name; or say which ones are like it."""
+    return named("app", APPS, ALIASES.get(name, (name, ""))[0])
+
+
+def pinned_function(name: str) -> str:
+    """The function that an older name pins; empty for any other name."""
+    return ALIASES.get(name, ("", ""))[1]
 
 
 def function_of(app: App, name: str) -> Function:

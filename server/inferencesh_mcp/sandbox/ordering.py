@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import BaseModel, ValidationError
 
 from inferencesh_mcp.sandbox import sessions
-from inferencesh_mcp.sandbox.catalogue import Ref, app_named, function_of
+from inferencesh_mcp.sandbox.catalogue import Ref, app_named, function_of, pinned_function
 from inferencesh_mcp.sandbox.finding import version_of
 from inferencesh_mcp.sandbox.tasks import Order
 from inferencesh_mcp.sandbox.wire import Json, Problem
@@ -27,7 +27,7 @@ def ordered(asked: Json, *, tenant: Tenant, clock: Clock, base: str) -> Order:
     app = app_named(ref.name or _text(asked, "app_id"))
     version = ref.version or _text(asked, "version_id")
     version_id = version_of(app, version)
-    function = function_of(app, _text(asked, "function") or ref.function)
+    function = function_of(app, _text(asked, "function") or ref.function or pinned_function(ref.name))
     _need_nothing(app)
     told = _input(asked)
     given = checked(function.given, told, "input")

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.errors import SchemaUnusable
+from inferencesh_mcp.json_schema import modern
 from inferencesh_mcp.schemas import naming
 from inferencesh_mcp.schemas.loosening import loosened
 from inferencesh_mcp.schemas.profiles import EVERY_HOST, HOSTS, Profile
@@ -69,6 +70,7 @@ def compiled_output(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compiled(schema: dict[str, Any], profile: Profile, changed: Callable[[Shape], Shape]) -> Compiled:
+    schema = modern(schema)
     notes: dict[str, None] = {}
     for attempt in _attempts(profile):
         work = Work(_STEPS, attempt.most_branches)

@@ -9,8 +9,8 @@ import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote
 
+from inferencesh_mcp.json_schema import References
 from inferencesh_mcp.schemas.shapes import ANYTHING, KINDS, NOTHING, Rule, Shape, Work, joined, met, settled
 
 if TYPE_CHECKING:
@@ -41,16 +41,14 @@ _UNTOLD = (
 """What no schema for a host says: regular expressions, and what reaches over several fields."""
 _HUGE = 10**30
 _MOST_VALUES = 1000
-_POINTER = re.compile(r"#(/.*)?", re.DOTALL)
 
 
 class Reader:
-    """One schema that is being read. What it had to leave out is in `work.notes`."""
+    """One schema that is being read, as `json_schema.modern` writes it. What it had to leave out is in `work.notes`."""
 
     def __init__(self, root: Schema, profile: Profile, work: Work) -> None:
-        self._root, self._work = root, work
+        self._references, self._work = References(root), work
         self._depth, self._left = profile.depth, profile.subschemas
-        self._named: dict[str, Any] | None = None
 
     def shape(self, node: Any, depth: int = 0, trail: tuple[str, ...] = ()) -> Shape:
         """What a schema takes; `trail` is the references that led to it."""
@@ -166,8 +164,6 @@ class Reader:
     def _list(self, rule: Rule, schema: Schema, depth: int, trail: tuple[str, ...]) -> Rule:
         items: Any = schema.get("items")
         first: Any = schema.get("prefixItems")
-        if isinstance(items, list):  # as it was written before 2020-12
-            first, items = cast("list[Any]", items), schema.get("additionalItems")
         read = tuple(self.shape(part, depth + 1, trail) for part in self._some(first))
         cut = isinstance(first, list) and len(read) < len(cast("list[Any]", first))
         others = None if items is None or items is True or cut else self.shape(items, depth + 1, trail)
@@ -198,7 +194,7 @@ class Reader:
         return [name for name in names if isinstance(name, str)]
 
     def _referred(self, ref: str, depth: int, trail: tuple[str, ...]) -> Shape:
-        target = self._resolved(ref)
+        target = self._references.target(ref)
         if target is None:
             self._work.note("A reference that leads out of the schema, or nowhere, is open: it is never fetched.")
             return replace(ANYTHING, said="Open: defined elsewhere")
@@ -207,28 +203,6 @@ class Reader:
             kinds = _kinds(cast("Schema", target)) if isinstance(target, dict) else dict.fromkeys(KINDS)
             return Shape(rules=tuple(Rule(kind=kind) for kind in KINDS if kind in kinds), said="Open: as further up")
         return self.shape(target, depth, (*trail, ref))
-
-    def _resolved(self, ref: str) -> Any:
-        if not _POINTER.fullmatch(ref):
-            if self._named is None:
-                self._named = dict(_names_in(self._root))
-            return self._named.get(ref)
-        return pointed(self._root, ref)
-
-
-def pointed(root: Any, ref: str) -> Any:
-    """What a pointer such as `#/$defs/File` leads to inside a schema; None where that is nothing."""
-    node = root
-    for step in ref[2:].split("/") if ref not in {"#", "#/"} else ():
-        key = unquote(step).replace("~1", "/").replace("~0", "~")
-        if isinstance(node, dict):
-            node = cast("Schema", node).get(key)
-        elif isinstance(node, list) and key.isascii() and key.isdigit() and len(key) < 6:
-            several = cast("list[Any]", node)
-            node = several[int(key)] if int(key) < len(several) else None
-        else:
-            return None
-    return node
 
 
 def is_plain(value: Any) -> bool:
@@ -252,24 +226,6 @@ def is_plain(value: Any) -> bool:
         elif isinstance(node, list):
             waiting += [(part, depth + 1) for part in cast("list[Any]", node)]
     return True
-
-
-def _names_in(root: Any) -> Iterator[tuple[str, Any]]:
-    """Every part that has a name of its own (`$id`, `$anchor`), by how a reference says it."""
-    waiting, seen = [root], 0
-    while waiting and seen < 20_000:
-        node = waiting.pop()
-        seen += 1
-        if isinstance(node, dict):
-            schema = cast("Schema", node)
-            if isinstance(name := schema.get("$id"), str) and node is not root:
-                yield name, node
-            for key in ("$anchor", "$dynamicAnchor"):
-                if isinstance(name := schema.get(key), str):
-                    yield f"#{name}", node
-            waiting += schema.values()
-        elif isinstance(node, list):
-            waiting += cast("list[Any]", node)
 
 
 def _text(value: Any) -> str:

@@ -183,7 +183,9 @@ async def chat_respond(
         except Forbidden as exc:
             decided_elsewhere(ctx, exc, pending(chat), invocation_id)
             return await _settled(ctx, who, await chatting.listen(who, chat_id, report, seconds=0), report)
-        return await _settled(ctx, who, replace(heard, decisions=decisions(chat, invocation_id, decision or "")), report)
+        return await _settled(
+            ctx, who, replace(heard, decisions=decisions(chat, invocation_id, decision or "")), report
+        )
 
 
 @offer("agents", "Stop an agent", destroys=True, repeatable=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inferencesh_mcp.api.strictjson import is_array, is_object, items
 from inferencesh_mcp.flows.expecting import expected
 from inferencesh_mcp.flows.requirements import connections_of
+from inferencesh_mcp.json_schema import References, modern
 from inferencesh_mcp.plaintext import clean, without_secrets
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ MOST_PARTS = 2_000  # of a schema that are looked at: where references have more
 
 def fields(schema: dict[str, Any]) -> list[str]:
     """Say each field in a line: name, `*` where it is required, what it takes, its default, what it is for."""
+    schema = _object(modern(schema))
+    references = References(schema)
     required = set(map(str, items(schema.get("required"))))
     named = _object(schema.get("properties"))
     left = iter(range(MOST_PARTS))
-    return [_field(name, _resolved(part, schema, left), name in required) for name, part in named.items()]
+    return [_field(name, _resolved(part, references, left), name in required) for name, part in named.items()]
 
 
 def _field(name: str, part: dict[str, Any], required: bool) -> str:
@@ -38,16 +41,14 @@ def _object(value: Any) -> dict[str, Any]:
     return value if is_object(value) else {}
 
 
-def _resolved(given: Any, root: dict[str, Any], left: Iterator[int], depth: int = 0) -> dict[str, Any]:
+def _resolved(given: Any, root: References, left: Iterator[int], depth: int = 0) -> dict[str, Any]:
     """The field with its references followed, a few levels deep: enough to say what it takes. Nothing where no part is left."""
     if next(left, None) is None:
         return {}
     part = _object(given)  # `true` is a schema too, and anything may stand where one should
     if isinstance(ref := part.get("$ref"), str) and depth < 4:
-        name = ref.rpartition("/")[2]
-        target = _object(root.get("$defs")).get(name)
         part = {
-            **_resolved(target, root, left, depth + 1),
+            **_resolved(root.target(ref), root, left, depth + 1),
             **{key: value for key, value in part.items() if key != "$ref"},
         }
     unions = {

@@ -213,7 +213,7 @@ def error_of(exc: InferenceError) -> dict[str, Any]:
         "task_id": exc.task_id,
         "retry_safe": exc.retry_safe,
         "upstream_code": exc.upstream_code or None,
-        "retry_after_seconds": exc.retry_after,
+        "retry_after_seconds": exc.retry_after or None,  # none at all is no advice
         "candidates": list(exc.candidates) or None,
         "suggestions": list(exc.suggestions) or None,
         "requirements": [needed(need) for need in exc.requirements] or None,

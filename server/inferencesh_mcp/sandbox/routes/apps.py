@@ -31,7 +31,9 @@ def apps(room: Room) -> list[Route]:
     async def one(request: Request) -> Response:
         room.tenants.of(request)
         app = catalogue.app_named(_named(request))
-        return answer(request, catalogue.told(app, version_id=app.version_ids[0], facts=room.facts))
+        pinned = catalogue.pinned_function(_named(request))
+        told = catalogue.told(app, version_id=app.version_ids[0], facts=room.facts)
+        return answer(request, told | ({"resolved_function": pinned} if pinned else {}))
 
     async def version(request: Request) -> Response:
         room.tenants.of(request)

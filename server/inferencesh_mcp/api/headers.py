@@ -1,0 +1,89 @@
+"""What an answer's headers say. What cannot be read is as good as absent, and never an error: the request may have had its
+effect already, and its id is in the body. Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LONGEST_DATE = 64
+"""Characters of a date that are looked at: the longest form of RFC 9110 has 36."""
+LARGEST_SKEW = timedelta(days=1)
+"""A clock that seems further off than this is no clock: its answers date nothing."""
+LONGEST_WAIT = 86_400.0
+"""Seconds, a day: whoever asks to wait longer says "later", and nobody plans with a longer time."""
+LONGEST_NUMBER = 15
+"""Digits that are looked at: more than any size or time has."""
+
+
+def date(headers: Mapping[str, str]) -> datetime | None:
+    """The time by the clock of whoever answered."""
+    return _date(headers.get("date", ""))
+
+
+def clock_skew(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """How far the other clock is ahead of `now`; None where it cannot be told."""
+    moment = date(headers)
+    if moment is None or abs(moment - now) > LARGEST_SKEW:
+        return None
+    return moment - now
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds that an answer asks to wait, from 0 to a day; None where it does not ask.
+
+    A date is held against the `Date` of the same answer: both are by one clock, which may be wrong. `now` stands in for it.
+    """
+    text = headers.get("retry-after", "").strip()
+    if _is_number(text):
+        return min(float(text[: LONGEST_NUMBER + 1]), LONGEST_WAIT)
+    moment = _date(text)
+    return None if moment is None else _seconds_until(moment, headers, now)
+
+
+def rate_limit_reset(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Seconds until requests are counted anew, where the answer says that none is left (`X-RateLimit-*`, in unix seconds)."""
+    remaining, reset = (headers.get(f"x-ratelimit-{name}", "").strip() for name in ("remaining", "reset"))
+    if not (_is_number(reset) and len(reset) <= LONGEST_NUMBER) or (_is_number(remaining) and int(remaining[:9]) > 0):
+        return None
+    try:
+        moment = datetime.fromtimestamp(int(reset), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    seconds = _seconds_until(moment, headers, now)
+    return seconds or None  # a time that is over is no hint; nor is a number of seconds, which would be one of 1970
+
+
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """How many bytes the body has, where that is said."""
+    text = headers.get("content-length", "").strip()
+    return int(text) if _is_number(text) and len(text) <= LONGEST_NUMBER else None
+
+
+def is_encoded(headers: Mapping[str, str]) -> bool:
+    """Whether the body is compressed, or anything else than itself."""
+    codings = {coding.strip().lower() for coding in headers.get("content-encoding", "").split(",")}
+    return bool(codings - {"", "identity"})
+
+
+def _seconds_until(moment: datetime, headers: Mapping[str, str], now: datetime | None) -> float:
+    told = date(headers) or now or datetime.now(UTC)
+    return min(max(0.0, (moment - told).total_seconds()), LONGEST_WAIT)
+
+
+def _date(text: str) -> datetime | None:
+    """An HTTP date, in UTC also where it names no zone."""
+    try:
+        moment = parsedate_to_datetime(text[:LONGEST_DATE])
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
