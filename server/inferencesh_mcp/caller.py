@@ -100,6 +100,21 @@ def caller(ctx: Ctx) -> Caller:
     )
 
 
+def credentials_of(ctx: ServerRequestContext[Any, Any]) -> list[str]:
+    """What a request over HTTP was let in with, and what inference.sh is asked with for it; the sandbox's key is no secret."""
+    if ctx.request is None:
+        return []
+    visitor = ctx.request.scope.get(VISITOR)
+    keys = [visitor.key] if isinstance(visitor, Visitor) and visitor.key else []
+    given = [
+        value.strip()
+        for name in ("authorization", "x-inference-api-key")
+        for value in ctx.request.headers.getlist(name)
+    ]
+    keys += [value.partition(" ")[2] or value for value in given]
+    return [key for key in keys if key != SANDBOX_KEY]
+
+
 def principal_of(ctx: ServerRequestContext[Any, Any]) -> str | None:
     """Whom a sealed state belongs to: over HTTP the visitor, so that nobody else can answer with it (T-6)."""
     visitor = _visitor(ctx.request)

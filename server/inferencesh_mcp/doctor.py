@@ -19,7 +19,7 @@ from inferencesh_mcp.api import Api
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.errors import InferenceError, KeyRefused, SettingsError
 from inferencesh_mcp.hosts.looking import look
-from inferencesh_mcp.plaintext import without_secrets
+from inferencesh_mcp.redaction import Redactor, credentials_in_use, without_credentials, without_secrets
 from inferencesh_mcp.settings import FOREIGN
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 MOST_SKEW = timedelta(minutes=5)  # presigned addresses are dated; beyond that they look used up
 
 
+KEY_PREFIXES = ("inf_", "1nfsh-")
 STORES = ("/etc/ssl/cert.pem", "/etc/pki/tls/cert.pem", "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/ca-bundle.pem")
 Verdict = Literal["ok", "warning", "failure"]
 
@@ -49,6 +50,11 @@ def examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool 
 
     As JSON it is `{"ok": bool, "findings": [{"check", "verdict", "found", "do"}]}`; checks are only ever added.
     """
+    with credentials_in_use(Redactor(settings.credentials)):
+        return _examine(settings, machine, out, as_json=as_json)
+
+
+def _examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool) -> int:
     findings = [
         _versions(),
         *_server(settings),
@@ -58,6 +64,7 @@ def examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool 
         *_folders(settings),
         *_hosts(machine),
     ]
+    findings = [Finding(**without_credentials(asdict(finding))) for finding in findings]
     failed = any(finding.verdict == "failure" for finding in findings)
     if as_json:
         out.write(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}) + "\n")
@@ -138,9 +145,8 @@ async def _api(settings: Settings) -> list[Finding]:
     try:
         await Api(transport, key).list_apps(limit=1)
     except KeyRefused as exc:
-        shape = (
-            "" if key is None or key.startswith("inf_") else " It does not begin with inf_, as keys of inference.sh do."
-        )
+        known = key is None or key.startswith(KEY_PREFIXES)
+        shape = "" if known else " It begins with neither inf_ nor 1nfsh-, as keys of inference.sh do."
         findings = [
             Finding("api", "ok", f"{where} answers"),
             Finding("key", "failure", f"{str(exc).rstrip('.')}.{shape}" if shape else str(exc), exc.next_step),

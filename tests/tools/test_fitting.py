@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferencesh_mcp.api.problems import problem
-from inferencesh_mcp.tools.fitting import MOST_TOKENS, as_json, fitted, parts, tokens, visible
+from inferencesh_mcp.tools.fitting import MOST_TOKENS, as_json, fitted, parts, tokens
 from inferencesh_mcp.tools.showing import FileLink, answer, failure
 from tests.threats.test_patterns import MOST, quickly
 

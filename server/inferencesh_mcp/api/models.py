@@ -7,21 +7,62 @@ lists of npm `@inferencesh/sdk` 0.6.10 and 0.6.54 and of PyPI `inferencesh` 0.36
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
+from urllib.parse import quote
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from inferencesh_mcp.api.problems import requirements
 from inferencesh_mcp.api.strictjson import encodable, is_array, is_object, items
-from inferencesh_mcp.api.words import ENDED, log_type_word, status_word
+from inferencesh_mcp.api.words import ENDED, is_media_type, log_type_word, status_word
 from inferencesh_mcp.errors import Requirement, UpstreamError
+from inferencesh_mcp.plaintext import clean, token
+from inferencesh_mcp.plaintext import name as reference_part
+
+LINE_LIMIT = 500
+"""Characters of a label. The longest of the platform's own are file names, of 255."""
+# All that RFC 3986 knows, `%`, since what comes is encoded already, and a few that everybody takes.
+_IN_ADDRESSES = "!#$%&'()*+,/:;=?@[]~-._|^`{}"
+_CURSOR = re.compile(r"[!#-;=?-\[\]-~]{0,4000}")  # printable ASCII but spaces, quotes, backslashes and angle brackets
 
 
 def _text(value: Any) -> Any:
     if isinstance(value, str):
         return encodable(value)
     return json.dumps(value) if is_object(value) or is_array(value) else str(value)
+
+
+def _line(value: Any) -> str:
+    """A label, such as a title or a category: it stands in lines of ours, and so it is one line."""
+    return clean(_text(value), LINE_LIMIT)
+
+
+def _id(value: Any) -> str:
+    """An id: it stands in calls that we tell a model to make, and so it is one word."""
+    return token(_text(value))
+
+
+def _name(value: Any) -> str:
+    """A namespace, or the name of an app or an agent."""
+    return reference_part(_text(value))
+
+
+def _address(value: Any) -> str:
+    """A URL: what may not stand in one is encoded."""
+    return quote(_text(value), safe=_IN_ADDRESSES)
+
+
+def _cursor(value: Any) -> str:
+    """A cursor is handed back as it came; one that would not survive inside a call of ours is none."""
+    text = _text(value)
+    return text if _CURSOR.fullmatch(text) else ""
+
+
+def _media_type(value: Any) -> str:
+    text = _text(value)
+    return text if is_media_type(text) else ""
 
 
 def _whole(value: Any) -> Any:
@@ -64,7 +105,7 @@ def _objects(value: Any) -> Any:
 
 
 def _named_objects(value: Any) -> Any:
-    return {name: item for name, item in _object(value).items() if is_object(item)}
+    return {_line(name): item for name, item in _object(value).items() if is_object(item)}
 
 
 def _object_or_none(value: Any) -> Any:
@@ -72,7 +113,7 @@ def _object_or_none(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    return [encodable(item) for item in items(value) if isinstance(item, str)] if not _was_read(value) else value
+    return [_line(item) for item in items(value) if isinstance(item, str)] if not _was_read(value) else value
 
 
 def _was_read(value: Any) -> bool:
@@ -81,6 +122,12 @@ def _was_read(value: Any) -> bool:
 
 T = TypeVar("T")
 Text = Annotated[str, BeforeValidator(_text)]
+Line = Annotated[str, BeforeValidator(_line)]
+Id = Annotated[str, BeforeValidator(_id)]
+Name = Annotated[str, BeforeValidator(_name)]
+Address = Annotated[str, BeforeValidator(_address)]
+Cursor = Annotated[str, BeforeValidator(_cursor)]
+MediaType = Annotated[str, BeforeValidator(_media_type)]
 Whole = Annotated[int | None, BeforeValidator(_whole)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 Object = Annotated[dict[str, Any], BeforeValidator(_object)]
@@ -108,7 +155,7 @@ class Wire(BaseModel):
 class TaskLog(Wire):
     """One log of a task: all of its text so far."""
 
-    id: Text = ""
+    id: Id = ""
     log_type: LogType = "task"
     content: Text = ""
     """Plain text; some servers may send it base64-encoded."""
@@ -118,28 +165,28 @@ class TaskLog(Wire):
 class UsageEvent(Wire):
     """One thing that was metered."""
 
-    type: Text = ""
-    model: Text = ""
-    tier: Text = ""
+    type: Line = ""
+    model: Line = ""
+    tier: Line = ""
     quantity: Number = 0.0
-    unit: Text = ""
+    unit: Line = ""
 
 
 class AppFunction(Wire):
     """One of the functions that an app offers."""
 
-    name: Text = ""
+    name: Line = ""
     description: Text = ""
     input_schema: Object = {}
     output_schema: Object = {}
     capabilities: Words = ()
-    kind: Text = "run"
+    kind: Line = "run"
 
 
 class AppVariant(Wire):
     """One of the sizes that an app comes in."""
 
-    name: Text = ""
+    name: Line = ""
     order: Whole = 0
     resources: Object = {}
 
@@ -147,7 +194,7 @@ class AppVariant(Wire):
 class SecretRequirement(Wire):
     """A secret that an app needs."""
 
-    key: Text = ""
+    key: Line = ""
     description: Text = ""
     optional: Flag = False
 
@@ -155,7 +202,7 @@ class SecretRequirement(Wire):
 class IntegrationRequirement(Wire):
     """A connection that an app needs; the newest API calls it a credential and its key a slug."""
 
-    key: Text = Field(default="", validation_alias=AliasChoices("key", "slug"))
+    key: Line = Field(default="", validation_alias=AliasChoices("key", "slug"))
     description: Text = ""
     optional: Flag = False
     secrets: Words = ()
@@ -165,15 +212,15 @@ class IntegrationRequirement(Wire):
 class AppVersion(Wire):
     """One version of an app: its schemas and needs."""
 
-    id: Text = ""
-    short_id: Text = ""
+    id: Id = ""
+    short_id: Id = ""
     created_at: Moment = None
     metadata: Object = {}
     input_schema: Object = {}
     output_schema: Object = {}
     setup_schema: Object = {}
     functions: Named[AppFunction] = {}
-    default_function: Text = ""
+    default_function: Line = ""
     variants: Named[AppVariant] = {}
     required_secrets: Many[SecretRequirement] = ()
     required_integrations: Many[IntegrationRequirement] = Field(
@@ -185,21 +232,21 @@ class AppVersion(Wire):
 class App(Wire):
     """An app of the catalogue."""
 
-    id: Text = ""
-    short_id: Text = ""
-    namespace: Text = ""
-    name: Text = ""
-    title: Text = ""
+    id: Id = ""
+    short_id: Id = ""
+    namespace: Name = ""
+    name: Name = ""
+    title: Line = ""
     description: Text = ""
     agent_description: Text = ""
-    category: Text = ""
+    category: Line = ""
     tags: Words = ()
     images: Object = {}
-    status: Text = ""
+    status: Line = ""
     """`active`, `maintenance`, `deprecated`, `retired`, or empty where the API does not say."""
     status_message: Text = ""
-    visibility: Text = ""
-    version_id: Text = ""
+    visibility: Line = ""
+    version_id: Id = ""
     version: One[AppVersion] = None
 
     @property
@@ -211,23 +258,23 @@ class App(Wire):
 class Task(Wire):
     """One run of an app, in the newest state that was heard of."""
 
-    id: Text
-    short_id: Text = ""
+    id: Id
+    short_id: Id = ""
     status: Status = "unknown"
     """One lower-case word; one that this version does not know means that the task goes on."""
-    app_id: Text = ""
-    app_version_id: Text = ""
-    app_variant: Text = ""
+    app_id: Id = ""
+    app_version_id: Id = ""
+    app_variant: Line = ""
     app: One[App] = None
-    function: Text = ""
-    infra: Text = ""
+    function: Line = ""
+    infra: Line = ""
     input: Any = None
     setup: Any = None
     output: Any = None
     error: Text = ""
     logs: Many[TaskLog] = ()
     usage_events: Many[UsageEvent] = ()
-    session_id: Text = ""
+    session_id: Id = ""
     session_timeout: Whole = None
     """Seconds."""
     created_at: Moment = None
@@ -253,7 +300,7 @@ class Task(Wire):
 class TaskStatus(Wire):
     """The cheap answer to a poll."""
 
-    id: Text = ""
+    id: Id = ""
     status: Status = "unknown"
     updated_at: Moment = None
 
@@ -261,7 +308,7 @@ class TaskStatus(Wire):
 class TaskLogs(Wire):
     """A task's logs without its input and output."""
 
-    task_id: Text = Field(default="", validation_alias=AliasChoices("task_id", "id"))
+    task_id: Id = Field(default="", validation_alias=AliasChoices("task_id", "id"))
     status: Status = "unknown"
     logs: Many[TaskLog] = ()
 
@@ -269,16 +316,16 @@ class TaskLogs(Wire):
 class File(Wire):
     """A stored file, or the record of one that is about to be uploaded."""
 
-    id: Text = ""
-    uri: Text = ""
-    upload_url: Text = Field(default="", repr=False)
+    id: Id = ""
+    uri: Address = ""
+    upload_url: Address = Field(default="", repr=False)
     """Where to PUT the bytes: whoever has this address can write the file, so it is never shown in a repr."""
-    filename: Text = ""
-    content_type: Text = ""
+    filename: Line = ""
+    content_type: MediaType = ""
     size: Whole = None
     """Bytes."""
     path: Text = ""
-    visibility: Text = ""
+    visibility: Line = ""
     metadata: Object = {}
     created_at: Moment = None
 
@@ -286,13 +333,13 @@ class File(Wire):
 class Session(Wire):
     """A warm worker that is held between runs."""
 
-    id: Text = ""
-    status: Text = ""
+    id: Id = ""
+    status: Line = ""
     """`active`, `ended` or `expired`."""
-    app_id: Text = ""
-    app_version_id: Text = ""
-    worker_id: Text = ""
-    task_id: Text = ""
+    app_id: Id = ""
+    app_version_id: Id = ""
+    worker_id: Id = ""
+    task_id: Id = ""
     call_count: Whole = 0
     idle_timeout: Whole = None
     """Seconds."""
@@ -310,7 +357,7 @@ class Session(Wire):
 class Estimate(Wire):
     """What a run may cost, in microcents: 100,000,000 are one US dollar."""
 
-    confidence: Text = "unknown"
+    confidence: Line = "unknown"
     """`exact`, `range` or `unknown`."""
     microcents: Whole = None
     min: Whole = None
@@ -328,7 +375,7 @@ class Page(Wire, Generic[T]):
     """One page of a list; `next_cursor` asks for the next."""
 
     items: Many[T] = ()
-    next_cursor: Text = ""
+    next_cursor: Cursor = ""
     has_next: Flag = False
     total_items: Whole = None
 

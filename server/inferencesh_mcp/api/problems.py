@@ -32,7 +32,8 @@ from inferencesh_mcp.errors import (
     UpstreamError,
     WorkerLost,
 )
-from inferencesh_mcp.plaintext import clean, without_secrets
+from inferencesh_mcp.plaintext import clean, token
+from inferencesh_mcp.redaction import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -196,7 +197,7 @@ def _code(told: dict[str, Any]) -> str:
     kind = told.get("type")
     tail = kind.rstrip("/").rpartition("/")[2] if isinstance(kind, str) and kind != "about:blank" else ""
     candidates = (_inner(told).get("code"), told.get("code"), tail)
-    return clean(next((code for code in candidates if isinstance(code, str) and code), ""), 64)
+    return token(next((code for code in candidates if isinstance(code, str) and code), ""), 64)
 
 
 def _places(told: dict[str, Any]) -> list[dict[str, Any]]:
@@ -212,7 +213,7 @@ def _listed_errors(told: dict[str, Any]) -> Any:
 
 def _suggestions(told: dict[str, Any]) -> tuple[str, ...]:
     listed = next((place["suggestions"] for place in _places(told) if is_array(place.get("suggestions"))), None)
-    return tuple(clean(one, 160) for one in items(listed)[:10] if isinstance(one, str))
+    return tuple(token(without_secrets(one), 160) for one in items(listed)[:10] if isinstance(one, str))
 
 
 def _field_errors(told: dict[str, Any]) -> str:

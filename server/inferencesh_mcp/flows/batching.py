@@ -11,11 +11,13 @@ import anyio
 import anyio.lowlevel
 
 from inferencesh_mcp.api.models import Task
-from inferencesh_mcp.errors import InferenceError, InvalidInput, WaitError
+from inferencesh_mcp.errors import InferenceError, InvalidInput, Outcome, WaitError
 from inferencesh_mcp.flows import Counting, Moving
 from inferencesh_mcp.flows.leaving import leave_run, leave_task, leave_unknown
 from inferencesh_mcp.flows.preparing import checked
 from inferencesh_mcp.flows.running import Ran, run_in_place
+from inferencesh_mcp.flows.started import collecting_starts
+from inferencesh_mcp.incidents import internal_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,9 +113,14 @@ class _Batch:
             number, wanted = following
             try:
                 seconds = seconds if self._follow else 0
-                self.ends[number] = await run_in_place(self._caller, wanted, self._heard, seconds=seconds)
+                with collecting_starts() as started:
+                    self.ends[number] = await run_in_place(self._caller, wanted, self._heard, seconds=seconds)
             except InferenceError as exc:
                 self.ends[number] = exc
+            except Exception as exc:  # noqa: BLE001 - the other inputs must not be lost over it
+                known = started.tasks[0] if started.tasks else ""
+                outcome: Outcome = "started" if known else "unknown"
+                self.ends[number] = internal_error(exc, "app_run_many", outcome=outcome, task_id=known)
             self._done += 1
             self._heard(None)
 

@@ -20,6 +20,7 @@ from inferencesh_mcp.errors import InferenceError, OutcomeUnknown
 from inferencesh_mcp.flows import Speaking
 from inferencesh_mcp.flows.leaving import leave_chat
 from inferencesh_mcp.flows.sources import is_remote
+from inferencesh_mcp.flows.started import note_chat
 from inferencesh_mcp.flows.starting import ALLOWANCE, LAST_LOOK
 from inferencesh_mcp.flows.uploading import store
 
@@ -246,6 +247,7 @@ async def _sent(caller: Caller, request: AgentRunRequest, before: Chat | None) -
         except anyio.get_cancelled_exc_class():
             await _left(caller, request, before, lost)
             raise
+    note_chat(sent.chat_id)
     caller.live.own(caller.principal, _mark(sent, before))
     return sent
 

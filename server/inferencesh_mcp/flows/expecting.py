@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
+from inferencesh_mcp.plaintext import neutral, visible
+
 Schema = dict[str, Any]
 MOST_SHOWN = 120  # characters of a value or of a list of names in one message
 
@@ -44,12 +46,12 @@ def _noun(kind: str, schema: Schema) -> str:
         return "a file (path, URL or data URI)"
     if kind == "array" and isinstance(schema.get("items"), dict):
         return f"a list of {expected(schema['items']).removeprefix('a ').removeprefix('an ')}"
-    return _NOUNS.get(kind, kind)
+    return _NOUNS.get(kind, _NOUNS["None"])
 
 
 def _range(schema: Schema) -> str:
-    low = schema.get("minimum", schema.get("exclusiveMinimum"))
-    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    low = _number(schema, "minimum", "exclusiveMinimum")
+    high = _number(schema, "maximum", "exclusiveMaximum")
     below, above = "exclusiveMaximum" in schema, "exclusiveMinimum" in schema
     if low is not None and high is not None:
         return f" {'above' if above else 'from'} {low} {'and below' if below else 'to'} {high}"
@@ -57,14 +59,20 @@ def _range(schema: Schema) -> str:
         return f" {'above' if above else 'of at least'} {low}"
     if high is not None:
         return f" {'below' if below else 'of at most'} {high}"
-    if "minLength" in schema or "maxLength" in schema:
-        return f" of {schema.get('minLength', 0)} to {schema.get('maxLength', 'any number of')} characters"
-    if "minItems" in schema or "maxItems" in schema:
-        return f" of {schema.get('minItems', 0)} to {schema.get('maxItems', 'any number of')} items"
+    for least, most, of in (("minLength", "maxLength", "characters"), ("minItems", "maxItems", "items")):
+        low, high = _number(schema, least), _number(schema, most)
+        if low is not None or high is not None:
+            return f" of {low or 0} to {'any number of' if high is None else high} {of}"
     return ""
+
+
+def _number(schema: Schema, *names: str) -> float | None:
+    """The first of these that is there, if it is a number: whoever wrote the schema may have put words there."""
+    value = next((schema[name] for name in names if name in schema), None)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def short(value: Any) -> str:
     """A value as JSON, cut where it is long."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = neutral(visible(json.dumps(value, ensure_ascii=False, default=str), line_break=" "))
     return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"

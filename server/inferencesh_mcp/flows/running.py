@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from inferencesh_mcp.api.models import Session
-from inferencesh_mcp.errors import Gone, InferenceError
+from inferencesh_mcp.errors import Forbidden, Gone, InferenceError, KeyRefused, NotFound
 from inferencesh_mcp.flows.leaving import leave_task
 from inferencesh_mcp.flows.preparing import checked, ready
+from inferencesh_mcp.flows.started import note_task
 from inferencesh_mcp.flows.starting import start
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, Estimate, RunRequest, Task
+    from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.preparing import Wanted
 
@@ -57,6 +59,7 @@ async def run_in_place(caller: Caller, wanted: Wanted, report: Report, *, second
         exc.outcome, exc.retry_safe = "not_started", True
         raise
     task = await start(caller, request, app.id)
+    note_task(task.id)
     caller.live.started += 1
     caller.live.own(caller.principal, task.id)
     task, session = await _seen_off(caller, task, report, seconds - (time.monotonic() - began))
@@ -73,18 +76,32 @@ async def _prepared(caller: Caller, wanted: Wanted, report: Report) -> tuple[App
 
 
 async def rehearse(caller: Caller, wanted: Wanted, report: Report) -> tuple[RunRequest, Estimate | None]:
-    """Do everything short of the run: return what would be sent and what the platform thinks it would cost."""
-    app, wanted = await checked(caller, wanted)
-    request = await ready(caller, app, wanted, report)
-    return request, await estimate(caller, app, request.input, request.function)
+    """Do everything short of the run: return what would be sent and what the platform thinks it would cost.
+
+    Raises:
+        InferenceError: what a run would have been refused for. Nothing was started.
+    """
+    try:
+        app, wanted = await checked(caller, wanted)
+        request = await ready(caller, app, wanted, report)
+        return request, await estimate(caller, wanted.app, app, request.input, request.function)
+    except InferenceError as exc:
+        exc.outcome, exc.retry_safe = "not_started", True
+        raise
 
 
-async def estimate(caller: Caller, app: App, given: Any, function: str | None) -> Estimate | None:
-    """What the platform thinks a run would cost; None where it does not say. A price is a help, not a condition."""
+async def estimate(caller: Caller, ref: AppRef, app: App, given: Any, function: str | None) -> Estimate | None:
+    """What the platform thinks a run would cost; None where it does not say. A price is a help, not a condition.
+
+    Raises:
+        InferenceError: it was refused, and so is the app, if it is read anew: it must not be shown from memory.
+    """
     try:
         return await caller.api.estimate(app.id, given, function)
     except InferenceError as exc:
         logger.info("no estimate for %s: %s", app.ref, exc.code)
+        if app.visibility != "public" and isinstance(exc, (KeyRefused, Forbidden, NotFound)):
+            await caller.catalogue.app(caller.api, caller.principal, ref, fresh=True)
         return None
 
 

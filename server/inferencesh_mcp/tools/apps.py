@@ -15,7 +15,7 @@ from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.flows import running
 from inferencesh_mcp.flows.batching import run_many
 from inferencesh_mcp.flows.preparing import Wanted, function_of, version_of
-from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.plaintext import clean, label, quoted
 from inferencesh_mcp.tools import describing
 from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.fitting import as_json, fitted
@@ -43,7 +43,9 @@ async def app_list(
     """Find apps on inference.sh (image, video, audio, LLM, tools) by words or category."""
     page = await caller(ctx).api.list_apps(query=query, category=category, limit=limit, cursor=cursor)
     apps = [_line(app) for app in page.items]
-    lines = [f"{app['app']} ({app['category']}): {app['about']}" for app in apps] or ["No app fits. Try other words."]
+    lines = [f"{app['app']} ({label(app['category'])}): {quoted(app['about'], 160)}" for app in apps] or [
+        "No app fits. Try other words."
+    ]
     return listed("app_list", page, lines, {"apps": apps})
 
 
@@ -68,26 +70,28 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
         "functions": sorted(version.functions) or None,
         "variants": sorted(version.variants) or None,
         "needs": describing.needs(version) or None,
-        "price": describing.price(await running.estimate(who, found, {}, ref.function or None)),
+        "price": describing.price(await running.estimate(who, ref, found, {}, ref.function or None)),
     }
     return answer(_about(told, schema, setup), {name: value for name, value in told.items() if value is not None})
 
 
 def _about(told: dict[str, Any], schema: dict[str, Any], setup: dict[str, Any]) -> str:
-    lines = [f"{told['app']}: {told['description']}"]
+    lines = [f"{told['app']}: {quoted(told['description'], 2000)}"]
     if told["status"]:
-        lines.append(f"Status: {told['status']}")
+        lines.append(f"Status: {label(told['status'])}")
     lines += ["Input (* is required):", *(f"  {line}" for line in describing.fields(schema))]
     if told["setup_schema"]:
         lines += ["Setup:", *(f"  {line}" for line in describing.fields(setup))]
-    for name in ("functions", "variants", "needs"):
+    for name in ("functions", "variants"):
         if told[name]:
-            lines.append(f"{name.capitalize()}: {', '.join(told[name])}")
+            lines.append(f"{name.capitalize()}: {', '.join(map(label, told[name]))}")
+    if told["needs"]:
+        lines.append(f"Needs: {', '.join(told['needs'])}")
     lines.append(f"Price: {told['price']}")
     return str(fitted("\n".join(lines), most=12_000).value)
 
 
-@offer("apps", "Run an app")
+@offer("apps", "Run an app", starts=True)
 async def app_run(
     app: AppName,
     input: Annotated[dict[str, Any], Field(description="fields per app_get; a file is a path, URL or data URI")],  # noqa: A002
@@ -133,7 +137,7 @@ async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = Tru
     return handed_over(told, "run", task=end.task.id, app=end.app) if lasts else told
 
 
-@offer("apps", "Run an app on many inputs")
+@offer("apps", "Run an app on many inputs", starts=True)
 async def app_run_many(
     app: AppName,
     inputs: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=200)],

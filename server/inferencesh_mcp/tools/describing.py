@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.strictjson import is_array, is_object, items
-from inferencesh_mcp.flows.expecting import expected
-from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.flows.expecting import expected, short
+from inferencesh_mcp.plaintext import clean, label, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,9 +27,11 @@ def fields(schema: dict[str, Any]) -> list[str]:
 
 def _field(name: str, part: dict[str, Any], required: bool) -> str:
     default = part.get("default")
-    given = f", default {json.dumps(default, ensure_ascii=False)[:80]}" if default not in (None, "", [], {}) else ""
+    given = f", default {short(default)}" if default not in (None, "", [], {}) else ""
     about = clean(str(part.get("description") or ""), MOST_ABOUT)
-    return f"{clean(name, 80)}{'*' if required else ''}: {expected(part)}{given}" + (f". {about}" if about else "")
+    return f"{label(name)}{'*' if required else ''}: {expected(part)}{given}" + (
+        f". {quoted(about, MOST_ABOUT)}" if about else ""
+    )
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -68,22 +69,23 @@ def _resolved(given: Any, root: dict[str, Any], left: Iterator[int], depth: int 
 
 def needs(version: AppVersion) -> list[str]:
     """Say what a person has to supply before the app runs."""
-    told = [f"secret {need.key}{' (optional)' if need.optional else ''}" for need in version.required_secrets]
+    told = [f"secret {label(need.key)}{' (optional)' if need.optional else ''}" for need in version.required_secrets]
     return told + [
-        f"connection {need.key}{' (optional)' if need.optional else ''}" for need in version.required_integrations
+        f"connection {label(need.key)}{' (optional)' if need.optional else ''}"
+        for need in version.required_integrations
     ]
 
 
 def price(estimate: Estimate | None) -> str:
     """Say what a run would cost, in the platform's unit (100,000,000 microcents are a dollar); or that nobody said."""
     if estimate is None or estimate.confidence not in {"exact", "range"}:
-        told = clean(estimate.pricing_description, 300) if estimate else ""
-        return f"no estimate for this input. {told}".strip()
+        told = estimate.pricing_description if estimate else ""
+        return f"no estimate for this input. {quoted(told, 300)}" if told else "no estimate for this input."
     low, high = (
         (estimate.microcents, estimate.microcents) if estimate.confidence == "exact" else (estimate.min, estimate.max)
     )
     if low is None or high is None:
         return "no estimate for this input."
     span = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
-    depends = f"; depends on {', '.join(estimate.depends_on)}" if estimate.depends_on else ""
+    depends = f"; depends on {', '.join(map(label, estimate.depends_on))}" if estimate.depends_on else ""
     return f"{span} microcents (${high / 1e8:.6g}{' at most' if low != high else ''}){depends}"

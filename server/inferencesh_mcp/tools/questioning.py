@@ -14,7 +14,7 @@ from inferencesh_mcp.api.agents import Chats, WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.forms import FormField, WidgetForm
 from inferencesh_mcp.api.turns import Approval, Form, Pending
 from inferencesh_mcp.api.widgets import widget_form
-from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.plaintext import clean, label, neutral, visible
 
 FASTEST = 0.3  # seconds: a host that declines sooner asked nobody
 ALWAYS = "always allow in this chat"
@@ -75,6 +75,7 @@ def carried_out(asked: Question, reply: Reply) -> Send | None:
 def _approval(pending: Approval, page: str, *, always: bool) -> Question:
     shown = pending.unread or json.dumps(pending.arguments, ensure_ascii=False, indent=1)
     digest = hashlib.sha256(json.dumps([pending.id, pending.tool_name, shown]).encode()).hexdigest()
+    shown = neutral(visible(shown))
     whole = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…\n(cut; sha256 {digest}; all of it: {page})"
 
     def accepted(content: dict[str, Any]) -> Send:
@@ -87,7 +88,7 @@ def _approval(pending: Approval, page: str, *, always: bool) -> Question:
 
     return Question(
         id=pending.id,
-        message=f"The agent asks to use {clean(pending.tool_name, 120)} with:\n{whole}",
+        message=f"The agent asks to use {label(pending.tool_name, 120)} with:\n{whole}",
         schema={
             "type": "object",
             "properties": {

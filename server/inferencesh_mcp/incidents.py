@@ -1,0 +1,40 @@
+"""What nobody foresaw: kept in the log with its traceback, and told to others by its number alone."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import TYPE_CHECKING
+
+from inferencesh_mcp.errors import InternalError
+
+if TYPE_CHECKING:
+    from inferencesh_mcp.errors import Outcome
+
+logger = logging.getLogger(__name__)
+
+
+def internal_error(
+    exc: BaseException, where: str, *, outcome: Outcome | None = None, task_id: str = ""
+) -> InternalError:
+    """Log an unexpected exception, and make the error that stands for it: none of its text is in that."""
+    error_id = secrets.token_hex(4)
+    logger.error("error %s in %s", error_id, where, exc_info=exc)
+    report = f"If it fails again, report error_id {error_id} to whoever runs this server."
+    match outcome:
+        case "started" if task_id:
+            then = (
+                f'Follow the run with task_get(task_id="{task_id}", wait_seconds=45); do not start it again. {report}'
+            )
+        case "started" | "unknown":
+            then = f"Look at what was started with task_list or chat_list before you call again. {report}"
+        case _:
+            then = f"Call again. {report}"
+    return InternalError(
+        message="Something went wrong inside this server.",
+        next_step=then,
+        outcome=outcome,
+        task_id=task_id or None,
+        retry_safe=None if outcome is None else outcome == "not_started",
+        error_id=error_id,
+    )
