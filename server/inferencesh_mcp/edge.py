@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mcp import MCPError
 from mcp_types import INTERNAL_ERROR, CallToolResult
@@ -51,7 +51,7 @@ class Edge:
                 if ctx.request_id is None:  # a notification: nobody waits for an answer, and the SDK logs it
                     raise
                 result = self._failed(ctx, exc, started)
-        return redactor.value(result)
+        return cast("HandlerResult", redactor.value(result))
 
     def _failed(self, ctx: ServerRequestContext[Any, Any], exc: Exception, started: Started) -> dict[str, Any]:
         """The answer of a tool; whoever asked for anything else is told by an error of the protocol.
@@ -60,12 +60,11 @@ class Edge:
             MCPError: in our words.
         """
         if ctx.method == "tools/call":
-            name, arguments = (ctx.params or {}).get("name"), (ctx.params or {}).get("arguments")
-            starts = self._server.starts(str(name), arguments if isinstance(arguments, dict) else {})
-            told = (
-                failure(exc) if isinstance(exc, InferenceError) else internal_failure(exc, str(name), starts, started)
-            )
-            return _wire(told, ctx.protocol_version)
+            name = str((ctx.params or {}).get("name"))
+            if isinstance(exc, InferenceError):
+                return _wire(failure(exc), ctx.protocol_version)
+            starts = self._server.starts(name, ctx.params)
+            return _wire(internal_failure(exc, name, starts, started), ctx.protocol_version)
         error = exc if isinstance(exc, InferenceError) else internal_error(exc, ctx.method)
         raise MCPError(code=INTERNAL_ERROR, message=failure_text(error), data={"error": error_of(error)}) from None
 

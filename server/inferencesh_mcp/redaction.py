@@ -186,16 +186,15 @@ def _texts(value: Any) -> Iterator[str]:
     """Every text in a JSON value, names included, without recursion: how deep it is, others decide."""
     left = [value]
     while left:
-        match left.pop():
-            case str() as text:
-                yield text
-            case list() as items:
-                left += cast("list[Any]", items)
-            case dict() as fields:
-                yield from cast("dict[str, Any]", fields)
-                left += cast("dict[str, Any]", fields).values()
-            case _:
-                pass
+        part = left.pop()
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, list):
+            left += cast("list[Any]", part)
+        elif isinstance(part, dict):
+            fields = cast("dict[str, Any]", part)
+            yield from fields
+            left += fields.values()
 
 
 def free_name(name: str, taken: Any) -> str:

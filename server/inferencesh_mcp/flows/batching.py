@@ -111,18 +111,20 @@ class _Batch:
             and (following := next(self._coming, None))
         ):
             number, wanted = following
+            self.ends[number] = await self._end_of(wanted, seconds if self._follow else 0)
+            self._done += 1
+            self._heard(None)
+
+    async def _end_of(self, wanted: Wanted, seconds: float) -> End:
+        with collecting_starts() as started:
             try:
-                seconds = seconds if self._follow else 0
-                with collecting_starts() as started:
-                    self.ends[number] = await run_in_place(self._caller, wanted, self._heard, seconds=seconds)
+                return await run_in_place(self._caller, wanted, self._heard, seconds=seconds)
             except InferenceError as exc:
-                self.ends[number] = exc
+                return exc
             except Exception as exc:  # noqa: BLE001 - the other inputs must not be lost over it
                 known = started.tasks[0] if started.tasks else ""
                 outcome: Outcome = "started" if known else "unknown"
-                self.ends[number] = internal_error(exc, "app_run_many", outcome=outcome, task_id=known)
-            self._done += 1
-            self._heard(None)
+                return internal_error(exc, "app_run_many", outcome=outcome, task_id=known)
 
     async def help(self) -> None:
         """Work along, where there is a place for it; without one the others do it all."""

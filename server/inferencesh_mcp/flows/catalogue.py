@@ -73,7 +73,7 @@ class Catalogue:
         return next((app.ref for app in known if app.id == app_id), app_id)
 
     async def _forget(self, principal: str, named: str, *, gone: bool) -> None:
-        """This key may not read the app, or no longer. What is `gone` may be so for everybody: each has to ask again."""
+        """Forget an app that this key may not read, or no longer. What is `gone` may be so for everybody: each has to ask again."""
         self._apps.pop((principal, named), None)
         if gone:
             self._apps.pop(("", named), None)

@@ -91,8 +91,8 @@ def _shorter(value: Any, texts: int | None, items: int | None) -> Any:
             fields = list(cast("dict[str, Any]", value).items())
             kept_fields: dict[str, Any] = {}
             for name, item in fields[:items]:
-                kept = isinstance(item, str) and _KEPT_FIELDS.fullmatch(name) and _KEPT.fullmatch(item)
-                kept_fields[_name(name, texts, kept_fields)] = item if kept else _shorter(item, texts, items)
+                as_it_is = isinstance(item, str) and _KEPT_FIELDS.fullmatch(str(name)) and _KEPT.fullmatch(item)
+                kept_fields[_name(name, texts, kept_fields)] = item if as_it_is else _shorter(item, texts, items)
             return (
                 kept_fields
                 if len(fields) == len(fields[:items])

@@ -42,7 +42,7 @@ class Offer:
         """Built once: it takes a millisecond, and no server changes it."""
         # The SDK reads the signature four times, and out of text that was a sixth of what building it takes.
         self.function.__annotations__ = get_annotations(self.function, eval_str=True)
-        tool = BridgeTool.from_function(self.function, title=self.title, annotations=self.hints)
+        tool = cast("BridgeTool", BridgeTool.from_function(self.function, title=self.title, annotations=self.hints))
         tool.description = " ".join(tool.description.split())  # its lines are for readers of the source
         tool.parameters = _lean(tool.parameters)
         tool.starts = self.starts

@@ -28,7 +28,7 @@ from inferencesh_mcp.tools.offering import BridgeTool, internal_failure
 from inferencesh_mcp.tools.showing import failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anyio.abc import TaskGroup
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -242,12 +242,16 @@ class Bridge(MCPServer[Shared]):
             except (MCPError, ToolError):  # the protocol's own, and that there is no such tool
                 raise
             except Exception as exc:  # noqa: BLE001 - the SDK would tell its text
-                return internal_failure(exc, name, self.starts(name, arguments), started)
+                return internal_failure(exc, name, self.starts(name, {"arguments": arguments}), started)
 
-    def starts(self, name: str, arguments: dict[str, Any]) -> bool:
-        """Whether a call may begin a run or an agent's turn."""
+    def starts(self, name: str, params: Mapping[str, Any] | None) -> bool:
+        """Whether a call with these parameters may begin a run or an agent's turn."""
         tool = self.pinned.tool(name) or self._tool_manager.get_tool(name)
-        return isinstance(tool, BridgeTool) and tool.starts and arguments.get("dry_run") is not True
+        match params:
+            case {"arguments": {"dry_run": True}}:
+                return False
+            case _:
+                return isinstance(tool, BridgeTool) and tool.starts
 
     async def _see_to_the_pinned(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Have the apps read by the time that a message needs them."""
