@@ -16,7 +16,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "ending": (set(), set()),
     "plaintext": (set(), set()),
     "redaction": (set(), set()),
-    "incidents": ({"errors"}, set()),
+    "incidents": ({"errors", "redaction"}, set()),
     "settings": ({"pins", "errors"}, {"pydantic", "platformdirs"}),
     "schemas": ({"errors", "plaintext"}, set()),
     "api": (

@@ -87,9 +87,10 @@ def caller(ctx: Ctx) -> Caller:
     settings = shared.settings
     visitor = _visitor(ctx.request_context.request)
     key = visitor.key if visitor else SANDBOX_KEY if settings.sandbox else _own_key(settings)
+    principal = visitor.principal if visitor else HERE
     return Caller(
-        api=Api(shared.transport, key),
-        principal=visitor.principal if visitor else HERE,
+        api=Api(shared.transport, key, lambda: shared.catalogue.forget_private(principal)),
+        principal=principal,
         folders=None if visitor else shared.folders,
         catalogue=shared.catalogue,
         live=shared.live,

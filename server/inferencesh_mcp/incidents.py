@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import secrets
+import traceback
 from typing import TYPE_CHECKING
 
 from inferencesh_mcp.errors import InternalError
+from inferencesh_mcp.redaction import without_secrets
 
 if TYPE_CHECKING:
     from inferencesh_mcp.errors import Outcome
+
+MOST_OF_A_TRACEBACK = 3_500  # characters: a line of the log holds 4,096
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +23,9 @@ def internal_error(
 ) -> InternalError:
     """Log an unexpected exception, and make the error that stands for it: none of its text is in that."""
     error_id = secrets.token_hex(4)
-    logger.error("error %s in %s", error_id, where, exc_info=exc)
+    # As text, since others may format this log than we: the end of a traceback is what tells most.
+    trace = without_secrets("".join(traceback.format_exception(exc)))[-MOST_OF_A_TRACEBACK:]
+    logger.error("error %s in %s\n%s", error_id, where, trace)
     report = f"If it fails again, report error_id {error_id} to whoever runs this server."
     match outcome:
         case "started" if task_id:

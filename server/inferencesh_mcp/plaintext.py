@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from urllib.parse import quote
 
 _SPACE = re.compile(r"\s+")
 _LINE_BREAKS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
@@ -35,8 +36,13 @@ _DELIMITER = re.compile(
 )
 _MARKER = re.compile(r"\[(?P<marker>(?:end of )?data [0-9a-f]{8})\]", re.IGNORECASE)
 _FRAME = re.compile(r"^\[data ([0-9a-f]{8})\]$", re.MULTILINE)
-_TOKEN_CHARS = re.compile(r"[^\w.@/+=~-]|:(?!\d)", re.ASCII)
+_OUR_LINE = re.compile(
+    r"\b(next):", re.IGNORECASE
+)  # what our next step begins with; nobody else's begins so in a line of ours
+_TOKEN_CHARS = re.compile(r"[^\w.@/+=~:-]|:(?!\d)", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9_][\w.@/+=~-]*", re.ASCII)
+# All that RFC 3986 knows, `%`, since what comes is encoded already, and a few that everybody takes.
+_IN_ADDRESSES = "!#$%&'()*+,/:;=?@[]~-._|^`{}"
 _NAME_CHARS = re.compile(r"[^\w.-]", re.ASCII)
 
 
@@ -49,7 +55,7 @@ def visible(text: str, line_break: str = "\n") -> str:
 
 def clean(text: str, limit: int) -> str:
     """One line of at most `limit` characters, in which nothing hides or reorders and nothing forges a role."""
-    line = _SPACE.sub(" ", without_markers(neutral(visible(text)))).strip()
+    line = _OUR_LINE.sub(r"\1 -", _SPACE.sub(" ", without_markers(neutral(visible(text))))).strip()
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
@@ -78,6 +84,12 @@ def with_closed_frames(text: str) -> str:
 def _in_other_brackets(found: re.Match[str]) -> str:
     inner = next(group for group in found.groups() if group is not None)
     return f"({inner})"
+
+
+def address(text: str) -> str:
+    """A URL: what may not stand in one, or could forge a role, is encoded, which changes nothing about where it leads."""
+    encoded = quote(text, safe=_IN_ADDRESSES)
+    return encoded if neutral(encoded) == encoded else encoded.replace("[", "%5B").replace("]", "%5D")
 
 
 def quoted(text: str, limit: int) -> str:

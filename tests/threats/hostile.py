@@ -40,15 +40,34 @@ def records(say: Say) -> dict[str, Any]:
             "required_secrets": [{"key": say(), "description": say()}], "required_integrations": [{"key": say(), "description": say()}],
         },
     }  # fmt: skip
-    output = {"text": say(), say(): say(), "list": [say(), {"uri": f"https://files.example/{say()}", "content_type": say()}], "id": say()}
+    output = {
+        "text": say(),
+        say(): say(),
+        "list": [say(), {"uri": f"https://files.example/{say()}", "content_type": say()}],
+        "id": say(),
+    }
     task = {"id": "t1", "status": 10, "app": app, "app_id": say(), "function": say(), "output": output, "session_id": say(),
             "logs": [{"log_type": say(), "content": say()}], "usage_events": [{"type": say(), "model": say(), "tier": say(), "unit": say()}],
             "created_at": "2026-01-01T00:00:00Z", "error": ""}  # fmt: skip
     file = {"id": "f1", "uri": f"https://files.example/{say()}", "upload_url": f"https://files.example/up/{say()}",
             "filename": say(), "content_type": say(), "size": 5}  # fmt: skip
     session = {"id": "s1", "status": say(), "app_id": say(), "worker_id": say(), "task_id": say(), "call_count": 1}
-    agent = {"id": "g1", "namespace": say(), "name": say(), "title": say(), "version": {"id": "v1", "description": say()}}
-    calls = [{"id": "i1", "type": say(), "function": {"name": say(), "arguments": {say(): say()}}, "status": say(), "result": say()}]
+    agent = {
+        "id": "g1",
+        "namespace": say(),
+        "name": say(),
+        "title": say(),
+        "version": {"id": "v1", "description": say()},
+    }
+    calls = [
+        {
+            "id": "i1",
+            "type": say(),
+            "function": {"name": say(), "arguments": {say(): say()}},
+            "status": say(),
+            "result": say(),
+        }
+    ]
     messages = [
         {"id": "m1", "order": 1, "role": "user", "status": "ready", "content": [{"type": "text", "text": "hello"}]},
         {"id": "m2", "order": 2, "role": "assistant", "status": "ready", "tool_invocations": calls,

@@ -10,21 +10,18 @@ import json
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
-from urllib.parse import quote
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from inferencesh_mcp.api.problems import requirements
 from inferencesh_mcp.api.strictjson import encodable, is_array, is_object, items
-from inferencesh_mcp.api.words import ENDED, is_media_type, log_type_word, status_word
+from inferencesh_mcp.api.words import ENDED, is_media_type, log_type_word, plain_word, status_word
 from inferencesh_mcp.errors import Requirement, UpstreamError
-from inferencesh_mcp.plaintext import clean, token
+from inferencesh_mcp.plaintext import address, clean, token
 from inferencesh_mcp.plaintext import name as reference_part
 
 LINE_LIMIT = 500
 """Characters of a label. The longest of the platform's own are file names, of 255."""
-# All that RFC 3986 knows, `%`, since what comes is encoded already, and a few that everybody takes.
-_IN_ADDRESSES = "!#$%&'()*+,/:;=?@[]~-._|^`{}"
 _CURSOR = re.compile(r"[!#-;=?-\[\]-~]{0,4000}")  # printable ASCII but spaces, quotes, backslashes and angle brackets
 
 
@@ -51,7 +48,7 @@ def _name(value: Any) -> str:
 
 def _address(value: Any) -> str:
     """A URL: what may not stand in one is encoded."""
-    return quote(_text(value), safe=_IN_ADDRESSES)
+    return address(_text(value))
 
 
 def _cursor(value: Any) -> str:
@@ -125,6 +122,7 @@ Text = Annotated[str, BeforeValidator(_text)]
 Line = Annotated[str, BeforeValidator(_line)]
 Id = Annotated[str, BeforeValidator(_id)]
 Name = Annotated[str, BeforeValidator(_name)]
+Word = Annotated[str, BeforeValidator(lambda value: plain_word(_text(value)))]
 Address = Annotated[str, BeforeValidator(_address)]
 Cursor = Annotated[str, BeforeValidator(_cursor)]
 MediaType = Annotated[str, BeforeValidator(_media_type)]
@@ -334,7 +332,7 @@ class Session(Wire):
     """A warm worker that is held between runs."""
 
     id: Id = ""
-    status: Line = ""
+    status: Word = ""
     """`active`, `ended` or `expired`."""
     app_id: Id = ""
     app_version_id: Id = ""

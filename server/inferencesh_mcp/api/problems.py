@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.retry import retry_after
 from inferencesh_mcp.api.strictjson import NotJson, is_array, is_object, items, parse
+from inferencesh_mcp.api.words import plain_word
 from inferencesh_mcp.errors import (
     Conflict,
     Forbidden,
@@ -32,7 +33,7 @@ from inferencesh_mcp.errors import (
     UpstreamError,
     WorkerLost,
 )
-from inferencesh_mcp.plaintext import clean, token
+from inferencesh_mcp.plaintext import clean, label, token
 from inferencesh_mcp.redaction import without_secrets
 
 if TYPE_CHECKING:
@@ -242,14 +243,15 @@ def _requirement(error: Any) -> Requirement | None:
 
 
 def _action(action: dict[str, Any], key: str) -> str:
-    provider = _short(action.get("provider_name")) or _short(action.get("provider")) or key
-    named = ", ".join(_short(scope) for scope in items(action.get("scopes"))[:10])
+    key = label(key)
+    provider = label(_short(action.get("provider_name")) or _short(action.get("provider")) or key)
+    named = ", ".join(label(_short(scope)) for scope in items(action.get("scopes"))[:10])
     sentences = {
         "add_secret": f"Add the secret {key} at {DASHBOARD}.",
         "connect": f"Connect {provider} at {DASHBOARD}.",
         "add_scopes": f"Connect {provider} again at {DASHBOARD} and grant {named or 'the missing scopes'}.",
     }
-    kind = _short(action.get("type"))
+    kind = plain_word(_short(action.get("type")))
     return sentences.get(kind, f"Do this at {DASHBOARD}: {kind.replace('_', ' ')}." if kind else "")
 
 

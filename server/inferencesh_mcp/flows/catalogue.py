@@ -72,6 +72,11 @@ class Catalogue:
         known = (app for (owner, _), (_, app) in self._apps.items() if owner in {"", principal})
         return next((app.ref for app in known if app.id == app_id), app_id)
 
+    def forget_private(self, principal: str) -> None:
+        """Forget what only this caller may see: the API knows their key no longer."""
+        for owner, named in [known for known in self._apps if known[0] == principal]:
+            del self._apps[owner, named]
+
     async def _forget(self, principal: str, named: str, *, gone: bool) -> None:
         """Forget an app that this key may not read, or no longer. What is `gone` may be so for everybody: each has to ask again."""
         self._apps.pop((principal, named), None)

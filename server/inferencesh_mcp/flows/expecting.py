@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, cast
 
 from inferencesh_mcp.plaintext import neutral, visible
 
 Schema = dict[str, Any]
+_QUOTES = re.compile(r'(?<!\\)(?:\\\\)*"')
 MOST_SHOWN = 120  # characters of a value or of a list of names in one message
 
 
@@ -75,4 +77,7 @@ def _number(schema: Schema, *names: str) -> float | None:
 def short(value: Any) -> str:
     """A value as JSON, cut where it is long."""
     text = neutral(visible(json.dumps(value, ensure_ascii=False, default=str), line_break=" "))
-    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
+    if len(text) <= MOST_SHOWN:
+        return text
+    cut = text[: MOST_SHOWN - 1]
+    return f'{cut}…"' if len(_QUOTES.findall(cut)) % 2 else f"{cut}…"  # what is cut inside a text still ends with it

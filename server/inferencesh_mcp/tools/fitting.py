@@ -13,7 +13,7 @@ import string
 from dataclasses import dataclass
 from typing import Any, cast
 
-from inferencesh_mcp.plaintext import neutral, visible, without_markers
+from inferencesh_mcp.plaintext import address, neutral, visible, without_markers
 from inferencesh_mcp.redaction import free_name
 
 MOST_TOKENS = 16_000  # for an output; the rest of the answer around it is small
@@ -82,7 +82,7 @@ def shown(value: Any) -> Any:
 def _shorter(value: Any, texts: int | None, items: int | None) -> Any:
     match value:
         case str():
-            return _shorter_text(value if _ADDRESS.fullmatch(value) else _safe(value), texts)
+            return _shorter_text(address(value) if _ADDRESS.fullmatch(value) else _safe(value), texts)
         case list():
             found = cast("list[Any]", value)
             kept = [_shorter(item, texts, items) for item in found[:items]]
@@ -91,7 +91,7 @@ def _shorter(value: Any, texts: int | None, items: int | None) -> Any:
             fields = list(cast("dict[str, Any]", value).items())
             kept_fields: dict[str, Any] = {}
             for name, item in fields[:items]:
-                as_it_is = isinstance(item, str) and _KEPT_FIELDS.fullmatch(str(name)) and _KEPT.fullmatch(item)
+                as_it_is = isinstance(item, str) and _KEPT_FIELDS.fullmatch(str(name)) and _is_kept(item)
                 kept_fields[_name(name, texts, kept_fields)] = item if as_it_is else _shorter(item, texts, items)
             return (
                 kept_fields
@@ -102,6 +102,10 @@ def _shorter(value: Any, texts: int | None, items: int | None) -> Any:
             return None  # strict JSON has no such numbers (I-12)
         case _:
             return value
+
+
+def _is_kept(text: str) -> bool:
+    return _KEPT.fullmatch(text) is not None and neutral(text) == text
 
 
 def _safe(text: str) -> str:

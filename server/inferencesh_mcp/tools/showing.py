@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from inferencesh_mcp.api.addresses import path_of
 from inferencesh_mcp.errors import InferenceError, InternalError, InvalidInput, PaymentRequired
 from inferencesh_mcp.flows.outputs import output_files, output_of
-from inferencesh_mcp.plaintext import clean, framed, neutral, quoted, visible, with_closed_frames
+from inferencesh_mcp.plaintext import address, clean, framed, neutral, quoted, visible, with_closed_frames
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.tools.fitting import MOST_OF_AN_ANSWER, Fitted, as_json, cut_text, fitted, parts, shown, tokens
 
@@ -34,7 +34,7 @@ class FileLink(BaseModel):
 
     @classmethod
     def of(cls, file: OutputFile) -> FileLink:
-        return cls(url=file.url, mime_type=file.mime_type, bytes=file.bytes)
+        return cls(url=address(file.url), mime_type=file.mime_type, bytes=file.bytes)
 
 
 class RunOutcome(BaseModel):
@@ -258,7 +258,7 @@ def _consequence(exc: InferenceError) -> str:
 def failure_text(exc: InferenceError) -> str:
     """A failure in words: the code, what failed, what was started, and what to do next."""
     lines = [f"{exc.code}: {_sentence(exc.message)}"]
-    lines += [f"- {need.message}{f' → {need.action}' if need.action else ''}" for need in exc.requirements]
+    lines += [f"- {quoted(need.message, 200)}{f' → {need.action}' if need.action else ''}" for need in exc.requirements]
     if exc.suggestions:
         lines.append(f"Close to it: {', '.join(exc.suggestions)}")
     if exc.outcome:
