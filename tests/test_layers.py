@@ -15,19 +15,24 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "ending": (set(), set()),
     "plaintext": (set(), set()),
+    "redaction": (set(), set()),
+    "incidents": ({"errors", "redaction"}, set()),
     "folder_identity": (set(), set()),
     "settings": ({"folder_identity", "pins", "errors"}, {"pydantic", "platformdirs"}),
     "json_schema": (set(), set()),
     "schemas": ({"errors", "json_schema", "plaintext"}, set()),
     "api": (
-        {"errors", "plaintext"},
+        {"errors", "plaintext", "redaction"},
         {"httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
     ),
     "pins": ({"api", "schemas", "errors"}, set()),
-    "flows": ({"api", "errors", "folder_identity", "json_schema"}, {"anyio", "jsonschema", "referencing"}),
+    "flows": (
+        {"api", "errors", "folder_identity", "incidents", "json_schema", "plaintext"},
+        {"anyio", "jsonschema", "referencing"},
+    ),
     "caller": ({"api", "flows", "settings", "errors"}, {"mcp", "anyio"}),
     "tools": (
-        {"caller", "flows", "pins", "api", "schemas", "json_schema", "errors", "plaintext"},
+        {"caller", "flows", "pins", "api", "schemas", "json_schema", "errors", "incidents", "plaintext", "redaction"},
         {"mcp", "mcp_types", "pydantic", "anyio", "PIL"},
     ),
     "resources": (
@@ -37,8 +42,9 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "prompts": ({"caller", "settings", "plaintext"}, {"mcp", "mcp_types", "pydantic"}),
     "extensions": ({"caller", "tools", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
     "replicas": ({"errors"}, {"mcp", "anyio", "redis", "pydantic"}),
-    "logs": ({"plaintext", "settings"}, set()),
-    "traces": ({"plaintext"}, {"opentelemetry"}),
+    "edge": ({"caller", "tools", "flows", "errors", "incidents", "redaction"}, {"mcp", "mcp_types", "pydantic"}),
+    "logs": ({"redaction", "settings"}, set()),
+    "traces": ({"redaction"}, {"opentelemetry"}),
     "sandbox": (set(), {"anyio", "pydantic", "starlette", "uvicorn", "jsonschema"}),
     "web": (
         {"caller", "flows", "api", "settings", "ending", "errors"},
@@ -59,6 +65,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
             "api",
             "pins",
             "caller",
+            "edge",
             "flows",
             "tools",
             "resources",
@@ -74,7 +81,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "hosts": ({"settings", "errors"}, {"click"}),
     "demo": ({"errors", "plaintext"}, {"mcp", "mcp_types", "anyio"}),
     "doctor": (
-        {"app", "api", "caller", "flows", "hosts", "pins", "tools", "settings", "web", "errors", "plaintext"},
+        {"app", "api", "caller", "flows", "hosts", "pins", "tools", "settings", "web", "errors", "redaction"},
         {"anyio", "mcp"},
     ),
     "cli": (

@@ -15,6 +15,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus
 from inferencesh_mcp import __version__, prompts, resources
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.caller import Shared, principal_of
+from inferencesh_mcp.edge import Edge
 from inferencesh_mcp.extensions.runs import Batch, Run
 from inferencesh_mcp.extensions.sealing import Sealer
 from inferencesh_mcp.extensions.tasks import Tasks
@@ -83,6 +84,7 @@ def build(
         cache_hints=resources.CACHED,
         subscriptions=bus,
     )
+    server.middleware.insert(0, Edge(server, settings.credentials))
     resources.offer(server, settings)
     prompts.offer(server, settings)
     return server

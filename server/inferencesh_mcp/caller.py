@@ -100,9 +100,10 @@ def caller(ctx: Ctx) -> Caller:
     settings = shared.settings
     visitor = _visitor(ctx.request_context.request)
     key = visitor.key if visitor else SANDBOX_KEY if settings.sandbox else _own_key(settings)
+    principal = visitor.principal if visitor else HERE
     return Caller(
-        api=Api(shared.transport, key),
-        principal=visitor.principal if visitor else HERE,
+        api=Api(shared.transport, key, lambda: shared.catalogue.forget_private(principal)),
+        principal=principal,
         address=visitor.address if visitor else "",
         folders=None if visitor else shared.folders,
         catalogue=shared.catalogue,
@@ -112,6 +113,21 @@ def caller(ctx: Ctx) -> Caller:
         wait_seconds=settings.wait_seconds,
         on_cancel=settings.on_cancel,
     )
+
+
+def credentials_of(ctx: ServerRequestContext[Any, Any]) -> list[str]:
+    """What a request over HTTP was let in with, and what inference.sh is asked with for it; the sandbox's key is no secret."""
+    if ctx.request is None:
+        return []
+    visitor = ctx.request.scope.get(VISITOR)
+    keys = [visitor.key] if isinstance(visitor, Visitor) and visitor.key else []
+    given = [
+        value.strip()
+        for name in ("authorization", "x-inference-api-key")
+        for value in ctx.request.headers.getlist(name)
+    ]
+    keys += [value.partition(" ")[2] or value for value in given]
+    return [key for key in keys if key != SANDBOX_KEY]
 
 
 def principal_of(ctx: ServerRequestContext[Any, Any]) -> str | None:

@@ -22,7 +22,7 @@ from inferencesh_mcp.caller import SANDBOX_KEY
 from inferencesh_mcp.errors import InferenceError, KeyRefused, SettingsError
 from inferencesh_mcp.flows.grouping import ungrouped
 from inferencesh_mcp.hosts.looking import look
-from inferencesh_mcp.plaintext import without_secrets
+from inferencesh_mcp.redaction import Redactor, credentials_in_use, without_credentials, without_secrets
 from inferencesh_mcp.settings import FOREIGN, unknown_variables
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ START_SECONDS = 20.0
 """For a host's own entry to start and list its tools; hosts themselves wait 10 to 60 s."""
 INHERITED = ("PATH", "HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "SYSTEMROOT", "TEMP", "TMP", "LANG")
 """What hosts leave a server of the environment."""
+KEY_PREFIXES = ("inf_", "1nfsh-")
 STORES = ("/etc/ssl/cert.pem", "/etc/pki/tls/cert.pem", "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/ca-bundle.pem")
 Verdict = Literal["ok", "warning", "failure"]
 
@@ -56,6 +57,11 @@ def examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool 
 
     As JSON it is `{"ok": bool, "findings": [{"check", "verdict", "found", "do"}]}`; checks are only ever added.
     """
+    with credentials_in_use(Redactor(settings.credentials)):
+        return _examine(settings, machine, out, as_json=as_json)
+
+
+def _examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool) -> int:
     findings = [
         _versions(),
         *_server(settings),
@@ -70,6 +76,7 @@ def examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool 
     if any(host.check == "host starts" and host.verdict == "ok" for host in hosts):
         findings = [replace(one, verdict="warning") if one.verdict == "failure" else one for one in findings]
     findings += hosts
+    findings = [Finding(**without_credentials(asdict(finding))) for finding in findings]
     failed = any(finding.verdict == "failure" for finding in findings)
     if as_json:
         out.write(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}) + "\n")
@@ -187,9 +194,8 @@ async def _api(settings: Settings) -> list[Finding]:
     try:
         await Api(transport, key).list_apps(limit=1)
     except KeyRefused as exc:
-        shape = (
-            "" if key is None or key.startswith("inf_") else " It does not begin with inf_, as keys of inference.sh do."
-        )
+        known = key is None or key.startswith(KEY_PREFIXES)
+        shape = "" if known else " It begins with neither inf_ nor 1nfsh-, as keys of inference.sh do."
         findings = [
             Finding("api", "ok", f"{where} answers"),
             Finding("key", "failure", f"{str(exc).rstrip('.')}.{shape}" if shape else str(exc), exc.next_step),

@@ -24,6 +24,7 @@ InferenceError
 ├── OutcomeUnknown         the reply to something that must not be sent twice was lost
 ├── UpstreamError          the API answered with something that cannot be understood: report it
 │   └── SchemaUnusable       an app's schema that cannot be a tool's
+├── InternalError          a fault of ours: its text is in the log alone
 ├── HostFileRefused        a host's configuration that cannot be edited as it is; nothing was changed
 └── SettingsError          a setting is wrong: the start is refused
 """
@@ -178,6 +179,14 @@ class OutcomeUnknown(InferenceError):
 
 class UpstreamError(InferenceError):
     code = "upstream_error"
+
+
+@dataclass(eq=False, kw_only=True)
+class InternalError(InferenceError):
+    code = "internal_error"
+
+    error_id: str = ""
+    """What the log calls it."""
 
 
 class SchemaUnusable(UpstreamError):

@@ -1,30 +1,114 @@
-"""Text from elsewhere, made safe to show. Pure; imports nothing of ours."""
+"""Text from elsewhere, made safe to show. Imports nothing of ours."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
+import secrets
+from urllib.parse import quote
 
 LOOKED_AT = 50  # times the characters that are shown: a text from elsewhere may have millions
 _SPACE = re.compile(r"\s+")
-# Keys of inference.sh, tokens of our gateway, signed tokens (JWT), and whatever stands behind the word that says so.
-_KEY = re.compile(r"\b(?:inf|igw)_[\w-]+|(?<![\w-])eyJ[\w-]{8,}\.[\w-]+\.[\w-]*|(?i:\bbearer\s+\S+)")
-# What is behind `?` or `#` may be missing: a pattern that has to find it reads on from every address, to no avail (A-19).
-_URL_TAIL = re.compile(r"(https?://[^\s?#\"'<>]+)(?:[?#][^\s\"'<>]*)?", re.IGNORECASE)
+_LINE_BREAKS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_SCRIPTS_WITHOUT_SPACES = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer: U+200B parts their words
+)
+_JOINERS = "\u200c\u200d"  # they shape Persian and Indic words, and hold emoji together
+_SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"  # one after a character chooses how it is drawn
+# What hides, reorders or breaks a text (threat T-17): control characters, halves of pairs, bidi controls, tags, what has no
+# width; and joiners and selectors where they shape nothing: after a letter that is not joined, or in a row, which may carry a
+# message.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\u061c\u180e\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+    f"|(?<![{_SCRIPTS_WITHOUT_SPACES}])\u200b|\u200b(?![{_SCRIPTS_WITHOUT_SPACES}])"
+    f"|(?:(?<=[\x00-\x7f{_JOINERS}])|^)[{_JOINERS}]"
+    f"|(?:(?<=[\x00-\x22\x24-\x29\x2b-\x2f\x3a-\x7f{_SELECTORS}])|^)[{_SELECTORS}]"
+)
+UNSEEN = "\ufffd"
+"""What stands for a character that is not shown."""
+
+# What tells a model whose turn it is, in the templates of the known families. It could forge a role, wherever it stands.
+_DELIMITER = re.compile(
+    r"<(?P<bar>[|\uff5c][^<>|\uff5c\s]{1,60}[|\uff5c])>"
+    r"|<(?P<turn>/?(?:start_of_turn|end_of_turn|bos|eos))>"
+    r"|<<(?P<system>/?SYS)>>"
+    r"|\[(?P<square>/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\]",
+    re.IGNORECASE,
+)
+_MARKER = re.compile(r"\[(?P<marker>(?:end of )?data [0-9a-f]{8})\]", re.IGNORECASE)
+_FRAME = re.compile(r"^\[data ([0-9a-f]{8})\]$", re.MULTILINE)
+_OUR_LINE = re.compile(
+    r"\b(next):", re.IGNORECASE
+)  # what our next step begins with; nobody else's begins so in a line of ours
+_TOKEN_CHARS = re.compile(r"[^\w.@/+=~:-]|:(?!\d)", re.ASCII)
+_TOKEN = re.compile(r"[A-Za-z0-9_][\w.@/+=~-]*", re.ASCII)
+# All that RFC 3986 knows, `%`, since what comes is encoded already, and a few that everybody takes.
+_IN_ADDRESSES = "!#$%&'()*+,/:;=?@[]~-._|^`{}"
+_NAME_CHARS = re.compile(r"[^\w.-]", re.ASCII)
+
+
+def visible(text: str, line_break: str = "\n") -> str:
+    """The text with a sign in the place of each character that hides, reorders or breaks, and with one kind of line break."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _UNSEEN.sub(UNSEEN, _LINE_BREAKS.sub(line_break, text))
 
 
 def clean(text: str, limit: int) -> str:
-    """One line of at most `limit` characters, without control, bidirectional, zero-width or tag characters."""
+    """One line of at most `limit` characters, in which nothing hides or reorders and nothing forges a role."""
     read = text[: LOOKED_AT * limit]
-    shown = read if read.isprintable() else "".join(filter(_is_shown, read))
-    line = _SPACE.sub(" ", shown).strip()
+    line = _OUR_LINE.sub(r"\1 -", _SPACE.sub(" ", without_markers(neutral(visible(read))))).strip()
     return line if len(line) <= limit and len(read) == len(text) else line[: limit - 1] + "…"
 
 
-def _is_shown(char: str) -> bool:
-    return char in "\n\t\r" or unicodedata.category(char)[0] != "C"
+def neutral(text: str) -> str:
+    """The text with the delimiters of chat templates in other brackets, where they mean nothing."""
+    return _DELIMITER.sub(_in_other_brackets, text) if "<" in text or "[" in text else text
 
 
-def without_secrets(text: str) -> str:
-    """The text without anything that looks like a key, or like the signature in an address."""
-    return _KEY.sub("[key]", _URL_TAIL.sub(r"\1", text))
+def without_markers(text: str) -> str:
+    """The text with what looks like our frame around data in other brackets: nobody else opens or closes one."""
+    return _MARKER.sub(r"(\g<marker>)", text) if "[" in text else text
+
+
+def framed(text: str) -> str:
+    """Text of others, with its lines, between two markers that it cannot have known: what is between them is data."""
+    nonce = secrets.token_hex(4)
+    return f"[data {nonce}]\n{without_markers(neutral(visible(text)))}\n[end of data {nonce}]"
+
+
+def with_closed_frames(text: str) -> str:
+    """The text, where it was cut inside a frame, with the end of that."""
+    ends = [f"[end of data {nonce}]" for nonce in _FRAME.findall(text)]
+    return "\n".join([text, *(end for end in ends if end not in text)])
+
+
+def _in_other_brackets(found: re.Match[str]) -> str:
+    inner = next(group for group in found.groups() if group is not None)
+    return f"({inner})"
+
+
+def address(text: str) -> str:
+    """A URL: what may not stand in one, or could forge a role, is encoded, which changes nothing about where it leads."""
+    encoded = quote(text, safe=_IN_ADDRESSES)
+    return encoded if neutral(encoded) == encoded else encoded.replace("[", "%5B").replace("]", "%5D")
+
+
+def quoted(text: str, limit: int) -> str:
+    """Words of others inside a line of ours: one line in quotation marks that it cannot close."""
+    return f'"{clean(text, limit).replace(chr(34), chr(39))}"'
+
+
+def token(text: str, limit: int = 256) -> str:
+    """An id, which may stand in a call of ours: what no id has (spaces, quotes, brackets) is replaced."""
+    return _TOKEN_CHARS.sub("_", text[:limit])
+
+
+def name(text: str, limit: int = 128) -> str:
+    """A part of a reference, such as a namespace: letters, digits, `_`, `.` and `-`."""
+    return _NAME_CHARS.sub("_", text[:limit])
+
+
+def label(text: str, limit: int = 80) -> str:
+    """A name that others chose, such as a field's: as it is where it is a plain word, else in quotation marks."""
+    return text if len(text) <= limit and _TOKEN.fullmatch(text) else quoted(text, limit)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Status, set_tracer_provider
 
 from inferencesh_mcp import __version__
-from inferencesh_mcp.plaintext import without_secrets
+from inferencesh_mcp.redaction import without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 LAST_WORDS_MS = 2_000  # for what was not sent yet when the process ends
 LONGEST = 500  # characters of a value: hosts choose request ids and tool names
@@ -27,7 +27,7 @@ def configure() -> Callable[[], None]:
     """Begin to trace; once a process. Returns what is to be called at its end."""
     ours = Resource({"service.name": "inferencesh-mcp", "service.version": __version__})
     provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(Discreet(OTLPSpanExporter())))
+    provider.add_span_processor(Discreet(OTLPSpanExporter()))
     set_tracer_provider(provider)
 
     def end() -> None:
@@ -36,20 +36,11 @@ def configure() -> Callable[[], None]:
     return end
 
 
-class Discreet(SpanExporter):
-    """An exporter that hands on each span without anything that looks like a secret, whoever put it there."""
+class Discreet(BatchSpanProcessor):
+    """Sends each span without any secret, whoever put it there. A span ends inside its request, where its key is known."""
 
-    def __init__(self, exporter: SpanExporter) -> None:
-        self._exporter = exporter
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return self._exporter.export([_clean(span) for span in spans])
-
-    def shutdown(self) -> None:
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = LAST_WORDS_MS) -> bool:
-        return self._exporter.force_flush(timeout_millis)
+    def on_end(self, span: ReadableSpan) -> None:
+        super().on_end(_clean(span))
 
 
 def _clean(span: ReadableSpan) -> ReadableSpan:

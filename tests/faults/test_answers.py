@@ -143,7 +143,7 @@ THE_PLATFORM_REFUSES = [
     refused(
         problem(412, "requirements_not_met", "requirements not met", errors=[MISSING_SECRET]),
         "requirements_not_met: inference.sh answered 412: secret HF_TOKEN is missing.",
-        "- secret HF_TOKEN is missing → Add the secret HF_TOKEN at https://inference.sh.",
+        '- "secret HF_TOKEN is missing" → Add the secret HF_TOKEN at https://inference.sh.',
         NEVER,
         "Next: A person has to do this; then call again.",
         requirements=[
@@ -233,11 +233,12 @@ INPUTS = [
     run("an app in need of secrets", "sandbox/needs-secret", {},
         "requirements_not_met: inference.sh answered 412: secret SANDBOX_API_KEY is missing; connect google; "
         "google needs more scopes: sheets.readonly.",
-        "- secret SANDBOX_API_KEY is missing → Add the secret SANDBOX_API_KEY at https://inference.sh.",
-        "  The provider's instructions: Open **Settings**, then 1. make a key, 2. copy it.",
-        "  The provider's website: https://keys.example", "- connect google → Connect Google at https://inference.sh.",
-        "- google needs more scopes: sheets.readonly → Connect Google again at https://inference.sh and grant "
-        "sheets.readonly.", "  Scope sheets.readonly: Read your spreadsheets", NEVER, "Next: A person has to do this; then call again.", posts=1),
+        '- "secret SANDBOX_API_KEY is missing" → Add the secret SANDBOX_API_KEY at https://inference.sh.',
+        '  The provider\'s instructions: "Open **Settings**, then 1. make a key, 2. copy it."',
+        "  The provider's website: https://keys.example",
+        '- "connect google" → Connect Google at https://inference.sh.',
+        '- "google needs more scopes: sheets.readonly" → Connect Google again at https://inference.sh and grant '
+        "sheets.readonly.", '  Scope sheets.readonly: "Read your spreadsheets"', NEVER, "Next: A person has to do this; then call again.", posts=1),
 ]  # fmt: skip
 
 FILES = [

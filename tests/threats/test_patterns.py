@@ -22,7 +22,7 @@ import anyio
 import pytest
 from starlette.datastructures import Headers
 
-from inferencesh_mcp import pins, plaintext
+from inferencesh_mcp import pins, plaintext, redaction
 from inferencesh_mcp.api import addresses, chats, keys, ndjson, problems, refs, retry, strictjson, words
 from inferencesh_mcp.api.toolbox import AgentConfigInput, parse_tool
 from inferencesh_mcp.api.widgets import widget_form, widget_text
@@ -219,7 +219,7 @@ def opened(text: str) -> None:
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "one line": lambda text: plaintext.clean(text, 100),
-    "without secrets": plaintext.without_secrets,
+    "without secrets": redaction.without_secrets,
     "status": words.status_word,
     "media type": words.is_media_type,
     "key": keys.Key,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferencesh_mcp.api.problems import problem
-from inferencesh_mcp.tools.fitting import MOST_TOKENS, as_json, fitted, parts, tokens, visible
+from inferencesh_mcp.plaintext import visible
+from inferencesh_mcp.tools.fitting import MOST_TOKENS, as_json, fitted, parts, shown, tokens
 from inferencesh_mcp.tools.showing import FileLink, answer, failure
 from tests.threats.test_patterns import MOST, quickly
 
@@ -61,8 +62,59 @@ def test_a_text_is_cut_at_a_sentence() -> None:
 
 
 @pytest.mark.parametrize("hidden", ["\x1b", "\x00", "\u202e", "\u200b", "\ufeff", "\U000e0041", "\ud800", "\u2066"])
-def test_what_hides_or_reorders_is_taken_out(hidden: str) -> None:
-    assert "ab" == visible(f"a{hidden}b")
+def test_what_hides_or_reorders_is_replaced_by_a_sign(hidden: str) -> None:
+    assert "a\ufffdb" == visible(f"a{hidden}b")
+
+
+@pytest.mark.finding("S13")
+@pytest.mark.parametrize(
+    "text",
+    ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u2764\ufe0f\u200d\U0001f525", "1\ufe0f\u20e3",
+     "\u0915\u094d\u200d\u0937", "\u0e01\u0e32\u0e23\u200b\u0e17\u0e33", "private \ue000 use"],
+    ids=["Persian", "family", "heart on fire", "keycap", "Devanagari", "Thai", "private use"],
+)  # fmt: skip
+def test_what_shapes_a_script_or_an_emoji_stays(text: str) -> None:
+    assert text == visible(text)
+    assert {text: text} == fitted({text: text}).value
+
+
+@pytest.mark.finding("S13")
+@pytest.mark.parametrize(
+    "hidden",
+    ["a\u200db", "a\u200cb", "\U0001f600\u200d\u200c\u200d\u200c", "x\ufe01", "\U0001f600\U000e0101\U000e0102"],
+)
+def test_joiners_and_selectors_that_shape_nothing_are_seen(hidden: str) -> None:
+    """A row of them may carry a message that no person sees."""
+    assert "\ufffd" in visible(hidden)
+    assert len(hidden) == len(visible(hidden))
+
+
+@pytest.mark.finding("S13")
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\r\n", "\r", "\x0b", "\x0c"])
+def test_every_end_of_a_line_is_one(end: str) -> None:
+    assert "one\ntwo" == visible(f"one{end}two") == fitted(f"one{end}two").value
+
+
+@pytest.mark.finding("S13")
+def test_names_that_look_alike_stay_two() -> None:
+    """However long they are, and whatever of them is not shown: no value is lost."""
+    long = "n" * 300
+    value = {f"{long}1": 1, f"{long}2": 2, "a\u202e": 3, "a\u2066": 4}
+    found = fitted(value).value
+    cut = fitted({**value, "text": "word " * 100_000}).value
+
+    assert [f"{long}1", f"{long}2"] == list(found)[:2]
+    assert [1, 2, 3, 4] == list(found.values()) == list(cut.values())[:4]
+
+
+@pytest.mark.finding("S13")
+def test_the_parts_of_an_output_are_its_json() -> None:
+    """Nothing is taken out on the way: what cannot be shown has a sign in its place, and it parses."""
+    value = {"text": "one\u2028two \u202e three", "persian": "\u0645\u06cc\u200c\u062e"}
+
+    assert {"text": "one\ntwo \ufffd three", "persian": value["persian"]} == json.loads(
+        "".join(parts(as_json(shown(value))))
+    )
 
 
 def test_lines_and_letters_of_every_script_stay() -> None:
@@ -94,7 +146,7 @@ def test_as_much_as_the_platform_may_send_holds_nobody_up(value: object) -> None
 def test_a_part_fits_as_the_text_of_a_json_value_too(value: object) -> None:
     found = parts(as_json(value))
 
-    assert visible(as_json(value)) == "".join(found)
+    assert as_json(value) == "".join(found)
     assert all(tokens(as_json(part)) <= MOST_TOKENS for part in found)
 
 

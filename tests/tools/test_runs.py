@@ -7,11 +7,12 @@ import struct
 import time
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inferencesh_mcp.sandbox.faults import Status
-from tests.calls import left_at, run, text_of, told
+from tests.calls import error, left_at, run, text_of, told
 from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream, until
 from tests.faults.hosts import MEMORY
 
@@ -267,3 +268,27 @@ async def test_a_clock_that_is_set_meanwhile_changes_nothing(connect: Connect, m
 
     assert ("completed", {"completed": 2}, "answered") == (ran.get("status"), many.get("counts"), chat.get("status"))
     assert ran["elapsed_seconds"] + chat["elapsed_seconds"] < 60
+
+
+@pytest.mark.finding("B10")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"app": "sandbox/slow", "input": {"seconds": "soon"}},
+        {"app": "sandbox/nothing", "input": {}},
+        {"app": "nonsense", "input": {}},
+        {"app": "sandbox/picture-info", "input": {"image": "/nowhere/x.png"}},
+        {"app": "sandbox/echo:one", "input": {}, "function": "two"},
+    ],
+    ids=["a wrong input", "no such app", "no app at all", "no such file", "two functions"],
+)
+async def test_a_dry_run_is_refused_as_a_run_is(
+    connect: Connect, upstream: Upstream, arguments: dict[str, Any]
+) -> None:
+    async with connect() as client:
+        real = error(await client.call_tool("app_run", arguments))
+        dry = error(await client.call_tool("app_run", {**arguments, "dry_run": True}))
+
+    assert ("not_started", True) == (dry["outcome"], dry["retry_safe"])
+    assert real == dry
+    assert () == upstream.sandbox.ledger.starts

@@ -85,9 +85,11 @@ class Api:
     Every method raises the typed errors of `inferencesh_mcp.errors`, and KeyMissing when there is no key to send.
     """
 
-    def __init__(self, transport: Transport, key: str | None) -> None:
-        """KeyRefused for text that can be no key."""
-        self._sender = Sender(transport, key)
+    def __init__(
+        self, transport: Transport, key: str | None, on_key_refused: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_key_refused` is called whenever the API refuses the key. KeyRefused for text that can be no key."""
+        self._sender = Sender(transport, key, on_key_refused)
         self._transport = transport
 
     @property

@@ -13,9 +13,10 @@ from typing import Annotated, Any, cast
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
 
-from inferencesh_mcp.api.models import Many, Moment, Object, One, Text, Whole, Wire, Words
+from inferencesh_mcp.api.models import Address, Id, Line, Many, Moment, Name, Object, One, Text, Whole, Wire, Words
 from inferencesh_mcp.api.strictjson import NotJson, is_array, is_object, items, parse
-from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.api.words import plain_word
+from inferencesh_mcp.plaintext import token
 
 ENDED_RUN = frozenset({"completed", "failed", "canceled", "cancelled", "rejected"})
 """The states after which an agent's run never goes on."""
@@ -27,7 +28,7 @@ IDLE_CHAT = frozenset({"", "idle", "completed"})
 
 def word(value: Any) -> str:
     """A state or a kind as one lower-case word; empty when it is no text."""
-    return clean(value, 64).lower() if isinstance(value, str) else ""
+    return plain_word(value) if isinstance(value, str) else ""
 
 
 def unpacked(value: Any) -> Any:
@@ -64,14 +65,14 @@ def _parts(value: Any) -> Any:
 Word = Annotated[str, BeforeValidator(word)]
 PackedObject = Annotated[dict[str, Any], BeforeValidator(_packed_object)]
 """An object that may arrive as a JSON string."""
-Uri = Annotated[Text, BeforeValidator(_uri)]
+Uri = Annotated[Address, BeforeValidator(_uri)]
 
 
 class AgentVersion(Wire):
     """One version of an agent's configuration."""
 
-    id: Text = ""
-    short_id: Text = ""
+    id: Id = ""
+    short_id: Id = ""
     description: Text = ""
     system_prompt: Text = ""
     example_prompts: Words = ()
@@ -87,14 +88,14 @@ class AgentVersion(Wire):
 class Agent(Wire):
     """A template of the workspace."""
 
-    id: Text = ""
-    short_id: Text = ""
-    namespace: Text = ""
-    name: Text = ""
-    title: Text = ""
+    id: Id = ""
+    short_id: Id = ""
+    namespace: Name = ""
+    name: Name = ""
+    title: Line = ""
     images: Object = {}
-    visibility: Text = ""
-    version_id: Text = ""
+    visibility: Line = ""
+    version_id: Id = ""
     version: One[AgentVersion] = None
     created_at: Moment = None
     updated_at: Moment = None
@@ -113,7 +114,7 @@ class Agent(Wire):
 class ToolFunction(Wire):
     """What a tool was called by, and with."""
 
-    name: Text = ""
+    name: Line = ""
     arguments: Object = {}
     unread: Text = ""
     """The arguments as they came, where they are no JSON object: cut off, or not yet whole."""
@@ -132,15 +133,15 @@ class ToolFunction(Wire):
 class ToolInvocation(Wire):
     """One call of a tool by an agent."""
 
-    id: Text = ""
-    chat_message_id: Text = ""
-    tool_invocation_id: Text = ""
+    id: Id = ""
+    chat_message_id: Id = ""
+    tool_invocation_id: Id = ""
     """The model's own id of the call; `id` is what the API goes by."""
     type: Word = ""
-    display_name: Text = ""
+    display_name: Line = ""
     action: Text = ""
     """What the model said the call does, as a phrase."""
-    execution_id: Text = ""
+    execution_id: Id = ""
     """The task, or the chat of a sub-agent, that carries it out."""
     function: ToolFunction = ToolFunction()
     status: Word = ""
@@ -218,17 +219,17 @@ class ContentPart(Wire):
 class ChatMessage(Wire):
     """One message of a chat, as far as it has been written."""
 
-    id: Text = ""
-    short_id: Text = ""
-    chat_id: Text = ""
-    agent_run_id: Text = ""
+    id: Id = ""
+    short_id: Id = ""
+    chat_id: Id = ""
+    agent_run_id: Id = ""
     order: Whole = None
     status: Word = ""
     role: Word = ""
     content: Annotated[tuple[ContentPart, ...], BeforeValidator(_parts)] = ()
-    tool_call_id: Text = ""
+    tool_call_id: Id = ""
     tool_invocations: Many[ToolInvocation] = ()
-    task_id: Text = ""
+    task_id: Id = ""
     created_at: Moment = None
     updated_at: Moment = None
     streamed: Text = ""
@@ -292,14 +293,14 @@ def _in_order(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
 class AgentRun(Wire):
     """One run of an agent: what it does about one message."""
 
-    id: Text = ""
-    chat_id: Text = ""
-    user_message_id: Text = ""
+    id: Id = ""
+    chat_id: Id = ""
+    user_message_id: Id = ""
     state: Word = ""
     error: Text = ""
     output: Any = None
     interrupt_reason: Word = ""
-    interrupt_tool_id: Text = ""
+    interrupt_tool_id: Id = ""
     interrupt_meta: PackedObject = {}
     created_at: Moment = None
     updated_at: Moment = None
@@ -313,12 +314,12 @@ class AgentRun(Wire):
 class Interrupt(Wire):
     """Something that a run waits for."""
 
-    id: Text = ""
-    run_id: Text = ""
-    chat_id: Text = ""
+    id: Id = ""
+    run_id: Id = ""
+    chat_id: Id = ""
     reason: Word = ""
-    source: Text = ""
-    resource_id: Text = ""
+    source: Line = ""
+    resource_id: Id = ""
     resource_type: Word = ""
     status: Word = ""
     resolution: Word = ""
@@ -335,7 +336,7 @@ class Interrupt(Wire):
     def invocation_id(self) -> str:
         """The call of a tool that it is about, if it is about one."""
         named = self.meta.get("tool_invocation_id")
-        return self.resource_id or (named if isinstance(named, str) else "")
+        return self.resource_id or (token(named) if isinstance(named, str) else "")
 
 
 class PlanStep(Wire):
@@ -358,18 +359,18 @@ class ChatData(Wire):
 class Chat(Wire):
     """A chat with an agent, in the newest state that was heard of."""
 
-    id: Text
-    short_id: Text = ""
+    id: Id
+    short_id: Id = ""
     status: Word = ""
     name: Text = ""
     description: Text = ""
     output: Any = None
     """What the tool `finish` was given: the structured output, or None."""
     context: Object = {}
-    agent_id: Text = ""
-    agent_version_id: Text = ""
+    agent_id: Id = ""
+    agent_version_id: Id = ""
     agent: One[Agent] = None
-    parent_id: Text = ""
+    parent_id: Id = ""
     chat_messages: Annotated[Many[ChatMessage], AfterValidator(_in_order)] = ()
     """In their order."""
     agent_data: ChatData = ChatData()
@@ -438,7 +439,7 @@ class ToolExplanation(Wire):
 class ChatStatus(Wire):
     """The cheap answer to a poll."""
 
-    id: Text = ""
+    id: Id = ""
     status: Word = ""
     updated_at: Moment = None
 

@@ -7,6 +7,7 @@ lists of npm `@inferencesh/sdk` 0.6.10 and 0.6.54 and of PyPI `inferencesh` 0.36
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -14,14 +15,51 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from inferencesh_mcp.api.problems import requirements
 from inferencesh_mcp.api.strictjson import encodable, is_array, is_object, items
-from inferencesh_mcp.api.words import ENDED, log_type_word, status_word
+from inferencesh_mcp.api.words import ENDED, is_media_type, log_type_word, plain_word, status_word
 from inferencesh_mcp.errors import NotFound, Requirement, UpstreamError
+from inferencesh_mcp.plaintext import address, clean, token
+from inferencesh_mcp.plaintext import name as reference_part
+
+LINE_LIMIT = 500
+"""Characters of a label. The longest of the platform's own are file names, of 255."""
+_CURSOR = re.compile(r"[!#-;=?-\[\]-~]{0,4000}")  # printable ASCII but spaces, quotes, backslashes and angle brackets
 
 
 def _text(value: Any) -> Any:
     if isinstance(value, str):
         return encodable(value)
     return json.dumps(value) if is_object(value) or is_array(value) else str(value)
+
+
+def _line(value: Any) -> str:
+    """A label, such as a title or a category: it stands in lines of ours, and so it is one line."""
+    return clean(_text(value), LINE_LIMIT)
+
+
+def _id(value: Any) -> str:
+    """An id: it stands in calls that we tell a model to make, and so it is one word."""
+    return token(_text(value))
+
+
+def _name(value: Any) -> str:
+    """A namespace, or the name of an app or an agent."""
+    return reference_part(_text(value))
+
+
+def _address(value: Any) -> str:
+    """A URL: what may not stand in one is encoded."""
+    return address(_text(value))
+
+
+def _cursor(value: Any) -> str:
+    """A cursor is handed back as it came; one that would not survive inside a call of ours is none."""
+    text = _text(value)
+    return text if _CURSOR.fullmatch(text) else ""
+
+
+def _media_type(value: Any) -> str:
+    text = _text(value)
+    return text if is_media_type(text) else ""
 
 
 def _whole(value: Any) -> Any:
@@ -64,7 +102,7 @@ def _objects(value: Any) -> Any:
 
 
 def _named_objects(value: Any) -> Any:
-    return {name: item for name, item in _object(value).items() if is_object(item)}
+    return {_line(name): item for name, item in _object(value).items() if is_object(item)}
 
 
 def _object_or_none(value: Any) -> Any:
@@ -72,7 +110,7 @@ def _object_or_none(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    return [encodable(item) for item in items(value) if isinstance(item, str)] if not _was_read(value) else value
+    return [_line(item) for item in items(value) if isinstance(item, str)] if not _was_read(value) else value
 
 
 def _was_read(value: Any) -> bool:
@@ -81,6 +119,13 @@ def _was_read(value: Any) -> bool:
 
 T = TypeVar("T")
 Text = Annotated[str, BeforeValidator(_text)]
+Line = Annotated[str, BeforeValidator(_line)]
+Id = Annotated[str, BeforeValidator(_id)]
+Name = Annotated[str, BeforeValidator(_name)]
+Word = Annotated[str, BeforeValidator(lambda value: plain_word(_text(value)))]
+Address = Annotated[str, BeforeValidator(_address)]
+Cursor = Annotated[str, BeforeValidator(_cursor)]
+MediaType = Annotated[str, BeforeValidator(_media_type)]
 Whole = Annotated[int | None, BeforeValidator(_whole)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 Object = Annotated[dict[str, Any], BeforeValidator(_object)]
@@ -108,7 +153,7 @@ class Wire(BaseModel):
 class TaskLog(Wire):
     """One log of a task: all of its text so far."""
 
-    id: Text = ""
+    id: Id = ""
     log_type: LogType = "task"
     content: Text = ""
     """Plain text; some servers may send it base64-encoded."""
@@ -118,17 +163,17 @@ class TaskLog(Wire):
 class UsageEvent(Wire):
     """One thing that was metered."""
 
-    type: Text = ""
-    model: Text = ""
-    tier: Text = ""
+    type: Line = ""
+    model: Line = ""
+    tier: Line = ""
     quantity: Number = 0.0
-    unit: Text = ""
+    unit: Line = ""
 
 
 class SecretRequirement(Wire):
     """A secret that an app needs."""
 
-    key: Text = ""
+    key: Line = ""
     description: Text = ""
     optional: Flag = False
 
@@ -136,7 +181,7 @@ class SecretRequirement(Wire):
 class ConnectionRequirement(Wire):
     """A connection that an app needs. The newest API calls it a credential and its name a slug; the older, an integration."""
 
-    key: Text = Field(default="", validation_alias=AliasChoices("slug", "key"))
+    key: Line = Field(default="", validation_alias=AliasChoices("slug", "key"))
     description: Text = ""
     optional: Flag = False
     secrets: Words = ()
@@ -170,15 +215,15 @@ class AppVariant(Wire):
 class AppVersion(Wire):
     """One version of an app: its schemas and needs."""
 
-    id: Text = ""
-    short_id: Text = ""
+    id: Id = ""
+    short_id: Id = ""
     created_at: Moment = None
     metadata: Object = {}
     input_schema: Object = {}
     output_schema: Object = {}
     setup_schema: Object = {}
     functions: Named[AppFunction] = {}
-    default_function: Text = ""
+    default_function: Line = ""
     variants: Named[AppVariant] = {}
     required_secrets: Many[SecretRequirement] = ()
     required_credentials: Many[ConnectionRequirement] = ()
@@ -191,21 +236,21 @@ class AppVersion(Wire):
 class App(Wire):
     """An app of the catalogue."""
 
-    id: Text = ""
-    short_id: Text = ""
-    namespace: Text = ""
-    name: Text = ""
-    title: Text = ""
+    id: Id = ""
+    short_id: Id = ""
+    namespace: Name = ""
+    name: Name = ""
+    title: Line = ""
     description: Text = ""
     agent_description: Text = ""
-    category: Text = ""
+    category: Line = ""
     tags: Words = ()
     images: Object = {}
-    status: Text = ""
+    status: Line = ""
     """`active`, `maintenance`, `deprecated`, `retired`, or empty where the API does not say."""
     status_message: Text = ""
-    visibility: Text = ""
-    version_id: Text = ""
+    visibility: Line = ""
+    version_id: Id = ""
     version: One[AppVersion] = None
     resolved_function: Text = ""
     """The function that the name pins which was asked for; empty for a name that is no alias of one."""
@@ -219,23 +264,23 @@ class App(Wire):
 class Task(Wire):
     """One run of an app, in the newest state that was heard of."""
 
-    id: Text
-    short_id: Text = ""
+    id: Id
+    short_id: Id = ""
     status: Status = "unknown"
     """One lower-case word; one that this version does not know means that the task goes on."""
-    app_id: Text = ""
-    app_version_id: Text = ""
-    app_variant: Text = ""
+    app_id: Id = ""
+    app_version_id: Id = ""
+    app_variant: Line = ""
     app: One[App] = None
-    function: Text = ""
-    infra: Text = ""
+    function: Line = ""
+    infra: Line = ""
     input: Any = None
     setup: Any = None
     output: Any = None
     error: Text = ""
     logs: Many[TaskLog] = ()
     usage_events: Many[UsageEvent] = ()
-    session_id: Text = ""
+    session_id: Id = ""
     session_timeout: Whole = None
     """Seconds."""
     created_at: Moment = None
@@ -261,7 +306,7 @@ class Task(Wire):
 class TaskStatus(Wire):
     """The cheap answer to a poll."""
 
-    id: Text = ""
+    id: Id = ""
     status: Status = "unknown"
     updated_at: Moment = None
 
@@ -269,7 +314,7 @@ class TaskStatus(Wire):
 class TaskLogs(Wire):
     """A task's logs without its input and output."""
 
-    task_id: Text = Field(default="", validation_alias=AliasChoices("task_id", "id"))
+    task_id: Id = Field(default="", validation_alias=AliasChoices("task_id", "id"))
     status: Status = "unknown"
     logs: Many[TaskLog] = ()
 
@@ -277,16 +322,16 @@ class TaskLogs(Wire):
 class File(Wire):
     """A stored file, or the record of one that is about to be uploaded."""
 
-    id: Text = ""
-    uri: Text = ""
-    upload_url: Text = Field(default="", repr=False)
+    id: Id = ""
+    uri: Address = ""
+    upload_url: Address = Field(default="", repr=False)
     """Where to PUT the bytes: whoever has this address can write the file, so it is never shown in a repr."""
-    filename: Text = ""
-    content_type: Text = ""
+    filename: Line = ""
+    content_type: MediaType = ""
     size: Whole = None
     """Bytes."""
     path: Text = ""
-    visibility: Text = ""
+    visibility: Line = ""
     metadata: Object = {}
     created_at: Moment = None
 
@@ -294,13 +339,13 @@ class File(Wire):
 class Session(Wire):
     """A warm worker that is held between runs."""
 
-    id: Text = ""
-    status: Text = ""
+    id: Id = ""
+    status: Word = ""
     """`active`, `ended` or `expired`."""
-    app_id: Text = ""
-    app_version_id: Text = ""
-    worker_id: Text = ""
-    task_id: Text = ""
+    app_id: Id = ""
+    app_version_id: Id = ""
+    worker_id: Id = ""
+    task_id: Id = ""
     call_count: Whole = 0
     idle_timeout: Whole = None
     """Seconds."""
@@ -318,7 +363,7 @@ class Session(Wire):
 class Estimate(Wire):
     """What a run may cost, in microcents: 100,000,000 are one US dollar."""
 
-    confidence: Text = "unknown"
+    confidence: Line = "unknown"
     """`exact`, `range` or `unknown`."""
     microcents: Whole = None
     min: Whole = None
@@ -336,7 +381,7 @@ class Page(Wire, Generic[T]):
     """One page of a list; `next_cursor` asks for the next."""
 
     items: Many[T] = ()
-    next_cursor: Text = ""
+    next_cursor: Cursor = ""
     has_next: Flag = False
     total_items: Whole = None
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.headers import rate_limit_reset, retry_after
 from inferencesh_mcp.api.strictjson import NotJson, is_array, is_object, items, parse
+from inferencesh_mcp.api.words import plain_word
 from inferencesh_mcp.errors import (
     Conflict,
     Forbidden,
@@ -32,7 +33,8 @@ from inferencesh_mcp.errors import (
     UpstreamError,
     WorkerLost,
 )
-from inferencesh_mcp.plaintext import clean, without_secrets
+from inferencesh_mcp.plaintext import address, clean, label, quoted, token
+from inferencesh_mcp.redaction import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -266,7 +268,7 @@ def _code(told: dict[str, Any]) -> str:
     kind = told.get("type")
     tail = kind.rstrip("/").rpartition("/")[2] if isinstance(kind, str) and kind != "about:blank" else ""
     candidates = (_inner(told).get("code"), told.get("code"), tail)
-    return clean(next((code for code in candidates if isinstance(code, str) and code), ""), 64)
+    return token(next((code for code in candidates if isinstance(code, str) and code), ""), 64)
 
 
 def _places(told: dict[str, Any]) -> list[dict[str, Any]]:
@@ -282,7 +284,7 @@ def _listed_errors(told: dict[str, Any]) -> Any:
 
 def _suggestions(told: dict[str, Any]) -> tuple[str, ...]:
     listed = next((place["suggestions"] for place in _places(told) if is_array(place.get("suggestions"))), None)
-    return tuple(clean(one, 160) for one in items(listed)[:10] if isinstance(one, str))
+    return tuple(token(without_secrets(one), 160) for one in items(listed)[:10] if isinstance(one, str))
 
 
 def _field_errors(told: dict[str, Any]) -> str:
@@ -312,15 +314,15 @@ def _requirement(error: Any) -> Requirement | None:
 
 
 def _action(action: dict[str, Any], key: str) -> str:
-    provider = _short(action.get("provider_name")) or _short(action.get("provider")) or key
-    named = ", ".join(_several(action.get("scopes")))
-    secrets = _several(action.get("secrets")) or [key]
+    provider = label(_short(action.get("provider_name")) or _short(action.get("provider")) or key)
+    named = ", ".join(map(label, _several(action.get("scopes"))))
+    secrets = [label(name) for name in _several(action.get("secrets")) or [key]]
     sentences = {
         "add_secret": f"Add the secret{'s' if len(secrets) > 1 else ''} {', '.join(secrets)} at {DASHBOARD}.",
         "connect": f"Connect {provider} at {DASHBOARD}.",
         "add_scopes": f"Connect {provider} again at {DASHBOARD} and grant {named or 'the missing scopes'}.",
     }
-    kind = _short(action.get("type"))
+    kind = plain_word(_short(action.get("type")))
     return sentences.get(kind, f"Do this at {DASHBOARD}: {kind.replace('_', ' ')}." if kind else "")
 
 
@@ -328,11 +330,11 @@ def _details(action: dict[str, Any]) -> tuple[str, ...]:
     """What the provider says of an action, a line each: it is text from elsewhere, and is shown as such."""
     meanings = action.get("scope_descriptions")
     scopes = list(meanings.items())[:10] if is_object(meanings) else []
-    lines = [f"Scope {_short(name)}: {_short(text)}" for name, text in scopes if _short(text)]
+    lines = [f"Scope {label(_short(name))}: {quoted(_short(text), 300)}" for name, text in scopes if _short(text)]
     if instructions := _short(action.get("instructions")):
-        lines.append(f"The provider's instructions: {instructions}")
+        lines.append(f"The provider's instructions: {quoted(instructions, 1000)}")
     if (website := _short(action.get("provider_website"))).startswith("https://"):
-        lines.append(f"The provider's website: {website}")
+        lines.append(f"The provider's website: {address(website)}")
     return tuple(lines[:MOST_DETAILS])
 
 

@@ -8,18 +8,21 @@ from inferencesh_mcp.api.keys import Key
 from inferencesh_mcp.api.models import PAGE_LIMIT
 from inferencesh_mcp.api.problems import DASHBOARD
 from inferencesh_mcp.api.transport import Call, Transport
-from inferencesh_mcp.errors import KeyMissing
+from inferencesh_mcp.errors import KeyMissing, KeyRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inferencesh_mcp.api.retry import Operation
 
 
 class Sender:
     """Sends with one caller's key; every method raises KeyMissing when there is none, and what `Transport.call` raises."""
 
-    def __init__(self, transport: Transport, key: str | None) -> None:
-        """KeyRefused for text that can be no key."""
+    def __init__(self, transport: Transport, key: str | None, on_key_refused: Callable[[], None]) -> None:
+        """`on_key_refused` is called whenever the API refuses the key. KeyRefused for text that can be no key."""
         self.transport = transport
+        self._on_key_refused = on_key_refused
         self.key = Key(key) if key else None
 
     async def get(self, path: str) -> Any:
@@ -37,7 +40,11 @@ class Sender:
     async def send(self, call: Call) -> Any:
         """The value that a call is answered with."""
         self.check_key()
-        return (await self.transport.call(call, self.key)).value
+        try:
+            return (await self.transport.call(call, self.key)).value
+        except KeyRefused:
+            self._on_key_refused()
+            raise
 
     def check_key(self) -> None:
         """KeyMissing when there is no key to send."""

@@ -17,6 +17,7 @@ ENDED = frozenset({"completed", "failed", "cancelled", "rejected"})
 LOG_TYPES: tuple[str, ...] = get_args(TaskLogTypeName)
 """The kinds of log; the position is the number on the wire."""
 
+_NO_WORD = re.compile(r"[^a-z0-9_. -]")
 # RFC 9110 8.3.1, without quoted values: it becomes a header, and part of a command line.
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(?:; ?[\w.+-]{1,80}=[\w.+-]{1,80}){0,8}", re.ASCII)
 
@@ -40,7 +41,12 @@ def _word(value: Any, words: tuple[str, ...], name: str) -> str:
     number = _number(value)
     if number is not None:
         return words[number] if 0 <= number < len(words) else f"{name} {number}"
-    return clean(value, 64).lower() or "unknown" if isinstance(value, str) else "unknown"
+    return plain_word(value) or "unknown" if isinstance(value, str) else "unknown"
+
+
+def plain_word(text: str) -> str:
+    """A word of the API's, such as a status, in lower case: letters, digits, spaces, `_`, `.` and `-`, whatever it sends."""
+    return _NO_WORD.sub("_", clean(text, 64).lower())
 
 
 def _number(value: Any) -> int | None:

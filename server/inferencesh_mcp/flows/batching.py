@@ -12,11 +12,13 @@ import anyio
 import anyio.lowlevel
 
 from inferencesh_mcp.api.models import Task
-from inferencesh_mcp.errors import InferenceError, InvalidInput, WaitError
+from inferencesh_mcp.errors import InferenceError, InvalidInput, Outcome, WaitError
 from inferencesh_mcp.flows import Counting, Moving
 from inferencesh_mcp.flows.leaving import leave_run, leave_task, leave_unknown
 from inferencesh_mcp.flows.preparing import checked
 from inferencesh_mcp.flows.running import Ran, run_in_place
+from inferencesh_mcp.flows.started import collecting_starts
+from inferencesh_mcp.incidents import internal_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,14 +136,21 @@ class _Batch:
             and (following := next(self._coming, None))
         ):
             number, wanted = following
-            try:
-                seconds = seconds if self._follow else 0
-                ran = await run_in_place(self._caller, wanted, self._heard, seconds=seconds, uploads=self._uploads)
-                self.ends[number] = replace(ran, task=self._room.held(ran.task))
-            except InferenceError as exc:
-                self.ends[number] = exc
+            self.ends[number] = await self._end_of(wanted, seconds if self._follow else 0)
             self._done += 1
             self._heard(None)
+
+    async def _end_of(self, wanted: Wanted, seconds: float) -> End:
+        with collecting_starts() as started:
+            try:
+                ran = await run_in_place(self._caller, wanted, self._heard, seconds=seconds, uploads=self._uploads)
+                return replace(ran, task=self._room.held(ran.task))
+            except InferenceError as exc:
+                return exc
+            except Exception as exc:  # noqa: BLE001 - the other inputs must not be lost over it
+                known = started.tasks[0] if started.tasks else ""
+                outcome: Outcome = "started" if known else "unknown"
+                return internal_error(exc, "app_run_many", outcome=outcome, task_id=known)
 
     async def help(self) -> None:
         """Work along, where there is a place for it; without one the others do it all."""

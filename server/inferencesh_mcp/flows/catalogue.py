@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from inferencesh_mcp.errors import NotFound
+from inferencesh_mcp.errors import Forbidden, KeyRefused, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -43,8 +43,8 @@ class Catalogue:
             return known[1]
         try:
             found = await api.app(ref)
-        except NotFound:
-            await self._forget(principal, _named(ref))
+        except (NotFound, Forbidden, KeyRefused) as exc:
+            await self._forget(principal, _named(ref), gone=isinstance(exc, NotFound))
             raise
         self._remember(principal, _named(ref), self._clock(), found)
         if _named(ref) in self._watched:
@@ -73,10 +73,17 @@ class Catalogue:
         known = (app for (owner, _), (_, app) in self._apps.items() if owner in {"", principal})
         return next((app.ref for app in known if app.id == app_id), app_id)
 
-    async def _forget(self, principal: str, named: str) -> None:
-        for owner in ("", principal):  # what is gone was public for this one too
-            self._apps.pop((owner, named), None)
-        if self._kept and named in self._watched:
+    def forget_private(self, principal: str) -> None:
+        """Forget what only this caller may see: the API knows their key no longer."""
+        for owner, named in [known for known in self._apps if known[0] == principal]:
+            del self._apps[owner, named]
+
+    async def _forget(self, principal: str, named: str, *, gone: bool) -> None:
+        """Forget an app that this key may not read, or no longer. What is `gone` may be so for everybody: each has to ask again."""
+        self._apps.pop((principal, named), None)
+        if gone:
+            self._apps.pop(("", named), None)
+        if gone and self._kept and named in self._watched:
             await self._kept.forget(named)
 
     def _known(self, principal: str, named: str) -> tuple[float, App] | None:

@@ -26,6 +26,7 @@ from inferencesh_mcp.flows import Speaking
 from inferencesh_mcp.flows.leaving import leave_chat
 from inferencesh_mcp.flows.lost import Lost, Sight
 from inferencesh_mcp.flows.sources import is_remote
+from inferencesh_mcp.flows.started import note_chat
 from inferencesh_mcp.flows.starting import ALLOWANCE
 from inferencesh_mcp.flows.uploading import store
 
@@ -329,6 +330,7 @@ async def _sent(caller: Caller, request: AgentRunRequest, before: Chat | None) -
     except BaseException:
         start.refused()
         raise
+    note_chat(sent.chat_id)
     start.made(_mark(sent, before))
     return sent
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, cast
 
+from inferencesh_mcp.plaintext import neutral, visible
+
 Schema = dict[str, Any]
+_QUOTES = re.compile(r'(?<!\\)(?:\\\\)*"')
 MOST_SHOWN = 120  # characters of a value or of a list of names in one message
 
 
@@ -44,12 +48,12 @@ def _noun(kind: str, schema: Schema) -> str:
         return "a file (path, URL or data URI)"
     if kind == "array" and isinstance(schema.get("items"), dict):
         return f"a list of {expected(schema['items']).removeprefix('a ').removeprefix('an ')}"
-    return _NOUNS.get(kind, kind)
+    return _NOUNS.get(kind, _NOUNS["None"])
 
 
 def _range(schema: Schema) -> str:
-    low = schema.get("minimum", schema.get("exclusiveMinimum"))
-    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    low = _number(schema, "minimum", "exclusiveMinimum")
+    high = _number(schema, "maximum", "exclusiveMaximum")
     below, above = "exclusiveMaximum" in schema, "exclusiveMinimum" in schema
     if low is not None and high is not None:
         return f" {'above' if above else 'from'} {low} {'and below' if below else 'to'} {high}"
@@ -57,11 +61,17 @@ def _range(schema: Schema) -> str:
         return f" {'above' if above else 'of at least'} {low}"
     if high is not None:
         return f" {'below' if below else 'of at most'} {high}"
-    if "minLength" in schema or "maxLength" in schema:
-        return f" of {schema.get('minLength', 0)} to {schema.get('maxLength', 'any number of')} characters"
-    if "minItems" in schema or "maxItems" in schema:
-        return f" of {schema.get('minItems', 0)} to {schema.get('maxItems', 'any number of')} items"
+    for least, most, of in (("minLength", "maxLength", "characters"), ("minItems", "maxItems", "items")):
+        low, high = _number(schema, least), _number(schema, most)
+        if low is not None or high is not None:
+            return f" of {low or 0} to {'any number of' if high is None else high} {of}"
     return ""
+
+
+def _number(schema: Schema, *names: str) -> float | None:
+    """The first of these that is there, if it is a number: whoever wrote the schema may have put words there."""
+    value = next((schema[name] for name in names if name in schema), None)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def short(value: Any) -> str:
@@ -72,8 +82,12 @@ def short(value: Any) -> str:
     for piece in _JSON.iterencode(value):
         text += piece[: MOST_SHOWN + 1]
         if len(text) > MOST_SHOWN:
-            return text[: MOST_SHOWN - 1] + "…"
-    return text
+            break
+    text = neutral(visible(text, line_break=" "))
+    if len(text) <= MOST_SHOWN:
+        return text
+    cut = text[: MOST_SHOWN - 1]
+    return f'{cut}…"' if len(_QUOTES.findall(cut)) % 2 else f"{cut}…"  # what is cut inside a text still ends with it
 
 
 _JSON = json.JSONEncoder(ensure_ascii=False, default=str)

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from inferencesh_mcp.api.addresses import path_of
+from inferencesh_mcp.api.words import is_media_type
 from inferencesh_mcp.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST = 10_000  # files that are looked for in one output: telling the type of so many takes 0.1 s
 DEEPEST = 32  # levels of an output that are searched
-_ADDRESS = re.compile(r"(?:https?|inf)://\S{1,2000}")
+_ADDRESS = re.compile(r"(?:https?|inf)://[^\s<>\"]{1,2000}")
 
 
 @dataclass(frozen=True)
@@ -53,24 +54,31 @@ def _found(value: Any, at: tuple[str, ...], depth: int) -> Iterator[OutputFile]:
     if depth > DEEPEST:
         return
     if isinstance(value, str):
-        if _ADDRESS.fullmatch(value) and (kind := _type(value)):
+        if _is_address(value) and (kind := _type(value)):
             yield OutputFile(value, "-".join(at), kind)
     elif isinstance(value, list):
         for number, part in enumerate(cast("list[Any]", value), 1):
             yield from _found(part, (*at, str(number)), depth + 1)
     elif isinstance(value, dict):
         node = cast("dict[str, Any]", value)
-        if isinstance(uri := node.get("uri"), str) and _ADDRESS.fullmatch(uri):
+        if isinstance(uri := node.get("uri"), str) and _is_address(uri):
             yield _described(uri, "-".join(at), node)
         else:
             for name, part in node.items():
                 yield from _found(part, (*at, str(name)), depth + 1)
 
 
+def _is_address(value: str) -> bool:
+    return _ADDRESS.fullmatch(value) is not None and value.isprintable()
+
+
 def _described(uri: str, place: str, node: dict[str, Any]) -> OutputFile:
     kind, size = node.get("content_type"), node.get("size")
     return OutputFile(
-        uri, place, kind if isinstance(kind, str) else _type(uri), size if isinstance(size, int) else None
+        uri,
+        place,
+        kind if isinstance(kind, str) and is_media_type(kind) else _type(uri),
+        size if isinstance(size, int) else None,
     )
 
 

@@ -12,15 +12,17 @@ import anyio
 import anyio.lowlevel
 
 from inferencesh_mcp.api.models import Session
-from inferencesh_mcp.errors import Gone, InferenceError
+from inferencesh_mcp.errors import Forbidden, Gone, InferenceError, KeyRefused, NotFound
 from inferencesh_mcp.flows.leaving import leave_task
 from inferencesh_mcp.flows.preparing import checked, function_of, ready, version_of
 from inferencesh_mcp.flows.requirements import missing_requirements
 from inferencesh_mcp.flows.secondary import in_short
+from inferencesh_mcp.flows.started import note_task
 from inferencesh_mcp.flows.starting import start
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, Estimate, RunRequest, Task
+    from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.preparing import Wanted
@@ -62,6 +64,7 @@ async def run_in_place(
         exc.outcome, exc.retry_safe = "not_started", True
         raise
     task = await start(caller, request, app.id)
+    note_task(task.id)
     caller.live.started += 1
     task, session = await _seen_off(caller, task, report, seconds - (time.monotonic() - began))
     return Ran(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
@@ -79,18 +82,35 @@ async def _prepared(caller: Caller, wanted: Wanted, report: Report, uploads: Upl
 async def rehearse(
     caller: Caller, wanted: Wanted, report: Report
 ) -> tuple[RunRequest, Estimate | None, tuple[Requirement, ...] | None]:
-    """Do everything short of the run: return what would be sent, what the platform thinks it would cost, and what is missing."""
-    app, wanted = await checked(caller, wanted)
-    request = await ready(caller, app, wanted, report)
-    missing = await missing_requirements(caller, app, version_of(app), function_of(app, wanted.app))
-    return request, await estimate(caller, app, request.input, request.function), missing
+    """Do everything short of the run: return what would be sent, what the platform thinks it would cost, and what is missing.
+
+    Raises:
+        InferenceError: what a run would have been refused for. Nothing was started.
+    """
+    try:
+        app, wanted = await checked(caller, wanted)
+        request = await ready(caller, app, wanted, report)
+        missing = await missing_requirements(caller, app, version_of(app), function_of(app, wanted.app))
+        return request, await estimate(caller, wanted.app, app, request.input, request.function), missing
+    except InferenceError as exc:
+        exc.outcome, exc.retry_safe = "not_started", True
+        raise
 
 
-async def estimate(caller: Caller, app: App, given: Any, function: str | None) -> Estimate | None:
-    """What the platform thinks a run would cost; None where it does not say, or not soon. A price is a help, not a condition."""
+async def estimate(caller: Caller, ref: AppRef, app: App, given: Any, function: str | None) -> Estimate | None:
+    """What the platform thinks a run would cost; None where it does not say, or not soon. A price is a help, not a condition.
+
+    Raises:
+        InferenceError: it was refused, and so is the app, if it is read anew: it must not be shown from memory.
+    """
     # By the app's id an alias is not seen, so the function that it pins is named.
     function = function or app.resolved_function or None
-    return await in_short(caller.api.estimate(app.id, given, function), f"estimate for {app.ref}")
+    refusals = () if app.visibility == "public" else (KeyRefused, Forbidden, NotFound)
+    try:
+        return await in_short(caller.api.estimate(app.id, given, function), f"estimate for {app.ref}", but=refusals)
+    except refusals:
+        await caller.catalogue.app(caller.api, caller.principal, ref, fresh=True)
+        return None
 
 
 async def session_of(caller: Caller, task: Task) -> Session | None:

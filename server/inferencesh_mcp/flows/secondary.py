@@ -19,13 +19,15 @@ PATIENCE = 3.0  # seconds: the shortest hosts wait 50 to 60 s, and the matter it
 logger = logging.getLogger(__name__)
 
 
-async def in_short(call: Awaitable[T], what: str, *, but: type[InferenceError] | None = None) -> T | None:
+async def in_short(
+    call: Awaitable[T], what: str, *, but: type[InferenceError] | tuple[type[InferenceError], ...] = ()
+) -> T | None:
     """What a call comes to; None where it fails, except by `but`, or does not come in time. `what` is for the log."""
     with anyio.move_on_after(PATIENCE):
         try:
             return await call
         except InferenceError as exc:
-            if but and isinstance(exc, but):
+            if isinstance(exc, but):
                 raise
             logger.info("no %s: %s", what, exc.code)
             return None

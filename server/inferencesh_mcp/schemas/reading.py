@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from inferencesh_mcp.json_schema import References
+from inferencesh_mcp.plaintext import neutral
 from inferencesh_mcp.schemas.shapes import ANYTHING, KINDS, NOTHING, Rule, Shape, Work, joined, met, settled
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def is_plain(value: Any) -> bool:
         if seen > 200 or depth > 8:
             return False
         if isinstance(node, str):
-            if len(node) > 1000 or not node.isprintable():
+            if len(node) > 1000 or not node.isprintable() or neutral(node) != node:
                 return False
         elif isinstance(node, (int, float)):
             if not -_HUGE < node < _HUGE:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ValidationError
 
@@ -243,6 +244,13 @@ class Settings:
         from inferencesh_mcp import pins
 
         return pins.parsed(self.pin)
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """What nobody may be shown: the key, what seals states, and the password of Redis."""
+        values = [secret.get_secret_value() for secret in (self.api_key, *self.state_keys) if secret]
+        password = urlsplit(self.redis_url.get_secret_value()).password if self.redis_url else None
+        return (*values, password) if password else tuple(values)
 
     @property
     def caching_in(self) -> Path:

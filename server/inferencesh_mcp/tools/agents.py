@@ -15,7 +15,7 @@ from pydantic import Field
 from inferencesh_mcp.api.problems import DASHBOARD
 from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.errors import Forbidden, InferenceError, InvalidInput, RequirementsNotMet
-from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.plaintext import clean, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.lasting import handed_over, hands_over
@@ -39,11 +39,11 @@ async def agent_list(ctx: Ctx, query: Query = "", limit: Limit = 20, cursor: Cur
     """Agents of the workspace, to hand a job to with agent_chat."""
     page = await caller(ctx).api.agents.list_agents(query=query, limit=limit, cursor=cursor)
     agents = [{"agent": one.ref, "about": clean(one.description or one.title, 160)} for one in page.items]
-    lines = [f"{one['agent']}: {one['about']}" for one in agents] or ["No agent fits."]
+    lines = [f"{one['agent']}: {quoted(one['about'], 160)}" for one in agents] or ["No agent fits."]
     return listed("agent_list", page, lines, {"agents": agents})
 
 
-@offer("agents", "Chat with an agent")
+@offer("agents", "Chat with an agent", starts=True)
 async def agent_chat(
     message: Annotated[str, Field(description="what to say to the agent")],
     ctx: Ctx,
@@ -140,7 +140,7 @@ async def chat_get(
         return shown_turn(ctx, await chatting.listen(caller(ctx), chat_id, report, seconds=wait_seconds))
 
 
-@offer("agents", "Answer an agent")
+@offer("agents", "Answer an agent", starts=True)
 async def chat_respond(
     chat_id: ChatId,
     invocation_id: Annotated[str, Field(description="id of what the agent waits for, from pending")],

@@ -16,7 +16,7 @@ from inferencesh_mcp.flows import running
 from inferencesh_mcp.flows.batching import run_many
 from inferencesh_mcp.flows.preparing import Wanted, function_of, is_live, version_of
 from inferencesh_mcp.flows.requirements import missing_requirements
-from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.plaintext import clean, label, quoted
 from inferencesh_mcp.tools import describing
 from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.fitting import as_json, fitted
@@ -62,7 +62,9 @@ async def app_list(
     """Find apps on inference.sh (image, video, audio, LLM, tools) by words or category."""
     page = await caller(ctx).api.list_apps(query=query, category=unless_any(category), limit=limit, cursor=cursor)
     apps = [_line(app) for app in page.items]
-    lines = [f"{app['app']} ({app['category']}): {app['about']}" for app in apps] or ["No app fits. Try other words."]
+    lines = [f"{app['app']} ({label(app['category'])}): {quoted(app['about'], 160)}" for app in apps] or [
+        "No app fits. Try other words."
+    ]
     return listed("app_list", page, lines, {"apps": apps})
 
 
@@ -90,7 +92,7 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
         "variants": sorted(version.variants) or None,
         "needs": describing.needs(version, function) or None,
         "missing": [needed(need) for need in missing] if missing else None,
-        "price": describing.price(await running.estimate(who, found, {}, ref.function or None)),
+        "price": describing.price(await running.estimate(who, ref, found, {}, ref.function or None)),
     }
     return answer(
         _about(told, schema, setup, missing), {name: value for name, value in told.items() if value is not None}
@@ -100,9 +102,9 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
 def _about(
     told: dict[str, Any], schema: dict[str, Any], setup: dict[str, Any], missing: tuple[Requirement, ...] | None
 ) -> str:
-    lines = [f"{told['app']}: {told['description']}"]
+    lines = [f"{told['app']}: {quoted(told['description'], 2000)}"]
     if told["status"]:
-        lines.append(f"Status: {told['status']}")
+        lines.append(f"Status: {label(told['status'])}")
     if told["needs"]:
         lines += ["Needs:", *(f"- {need}" for need in told["needs"])]
     lines += _said_of(missing) if told["needs"] else []
@@ -111,9 +113,10 @@ def _about(
         lines += ["Setup:", *(f"  {line}" for line in describing.fields(setup))]
     for name in ("functions", "variants"):
         if told[name]:
-            lines.append(f"{name.capitalize()}: {', '.join(told[name])}")
+            lines.append(f"{name.capitalize()}: {', '.join(map(label, told[name]))}")
     if told["live_functions"]:
-        lines.append(f"Live over a WebSocket, so no tool can run them: {', '.join(told['live_functions'])}")
+        live = ", ".join(map(label, told["live_functions"]))
+        lines.append(f"Live over a WebSocket, so no tool can run them: {live}")
     lines.append(f"Price: {told['price']}")
     return str(fitted("\n".join(lines), most=12_000).value)
 
@@ -124,7 +127,7 @@ def _said_of(missing: tuple[Requirement, ...] | None) -> list[str]:
     return ["Missing in this account:", *needed_lines(missing)] if missing else ["This account has all of that."]
 
 
-@offer("apps", "Run an app")
+@offer("apps", "Run an app", starts=True)
 async def app_run(
     app: AppName,
     input: Input,  # noqa: A002
@@ -172,7 +175,7 @@ async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = Tru
     return handed_over(told, "run", task=end.task.id, app=end.app) if lasts else told
 
 
-@offer("apps", "Run an app on many inputs")
+@offer("apps", "Run an app on many inputs", starts=True)
 async def app_run_many(
     app: AppName,
     inputs: Annotated[
@@ -206,7 +209,7 @@ async def app_run_many(
 def _with_function(ref: AppRef, function: str) -> AppRef:
     if function and ref.function and function != ref.function:
         raise InvalidInput(message=f"`app` names the function '{ref.function}' and `function` another, '{function}'.",
-                           next_step="Give one of them.", outcome="not_started")  # fmt: skip
+                           next_step="Give one of them.", outcome="not_started", retry_safe=True)  # fmt: skip
     return AppRef(namespace=ref.namespace, name=ref.name, version=ref.version, function=function or ref.function)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.strictjson import is_array, is_object, items
-from inferencesh_mcp.flows.expecting import expected
+from inferencesh_mcp.flows.expecting import expected, short
 from inferencesh_mcp.flows.requirements import connections_of
 from inferencesh_mcp.json_schema import References, modern
-from inferencesh_mcp.plaintext import clean, without_secrets
+from inferencesh_mcp.plaintext import clean, label, quoted
+from inferencesh_mcp.redaction import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +32,11 @@ def fields(schema: dict[str, Any]) -> list[str]:
 
 def _field(name: str, part: dict[str, Any], required: bool) -> str:
     default = part.get("default")
-    given = f", default {json.dumps(default, ensure_ascii=False)[:80]}" if default not in (None, "", [], {}) else ""
+    given = f", default {short(default)}" if default not in (None, "", [], {}) else ""
     about = clean(str(part.get("description") or ""), MOST_ABOUT)
-    return f"{clean(name, 80)}{'*' if required else ''}: {expected(part)}{given}" + (f". {about}" if about else "")
+    return f"{label(name)}{'*' if required else ''}: {expected(part)}{given}" + (
+        f". {quoted(about, MOST_ABOUT)}" if about else ""
+    )
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -78,20 +80,22 @@ def needs(version: AppVersion, function: AppFunction) -> list[str]:
 
 
 def _need(kind: str, key: str, optional: bool, how: str) -> str:
-    about = clean(without_secrets(how[: MOST_ABOUT * 10]), MOST_ABOUT)
-    return f"{kind} {clean(key, 80)}{' (optional)' if optional else ''}" + (f": {about}" if about else "")
+    about = without_secrets(how[: MOST_ABOUT * 10]).strip()
+    return f"{kind} {label(key, 80)}{' (optional)' if optional else ''}" + (
+        f": {quoted(about, MOST_ABOUT)}" if about else ""
+    )
 
 
 def price(estimate: Estimate | None) -> str:
     """Say what a run would cost, in the platform's unit (100,000,000 microcents are a dollar); or that nobody said."""
     if estimate is None or estimate.confidence not in {"exact", "range"}:
-        told = clean(estimate.pricing_description, 300) if estimate else ""
-        return f"no estimate for this input. {told}".strip()
+        told = estimate.pricing_description if estimate else ""
+        return f"no estimate for this input. {quoted(told, 300)}" if told else "no estimate for this input."
     low, high = (
         (estimate.microcents, estimate.microcents) if estimate.confidence == "exact" else (estimate.min, estimate.max)
     )
     if low is None or high is None:
         return "no estimate for this input."
     span = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
-    depends = f"; depends on {', '.join(estimate.depends_on)}" if estimate.depends_on else ""
+    depends = f"; depends on {', '.join(map(label, estimate.depends_on))}" if estimate.depends_on else ""
     return f"{span} microcents (${high / 1e8:.6g}{' at most' if low != high else ''}){depends}"

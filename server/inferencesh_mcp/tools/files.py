@@ -14,7 +14,7 @@ from pydantic import Field
 from inferencesh_mcp.api.models import File
 from inferencesh_mcp.caller import Ctx, caller
 from inferencesh_mcp.errors import InvalidInput, NotFound
-from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.plaintext import clean, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.asking import caller_with_roots
 from inferencesh_mcp.tools.offering import offer
@@ -124,12 +124,13 @@ async def file_save(
 
 def shown_file(file: File, what: str = "") -> CallToolResult:
     """Show a file's record: its address, name, kind and size."""
-    link = FileLink(url=file.uri, mime_type=file.content_type, bytes=file.size)
+    link = FileLink(url=file.uri, mime_type=file.content_type or None, bytes=file.size)
     return answer(f"{what}{_line(file)}", _told(file), [link])
 
 
 def _line(file: File) -> str:
-    return f"{clean(file.filename, 255)} ({file.content_type}, {size(file.size or 0)}): {file.uri} (file_id {file.id})"
+    kind = file.content_type or "of unknown type"
+    return f"{quoted(file.filename, 255)} ({kind}, {size(file.size or 0)}): {file.uri} (file_id {file.id})"
 
 
 def _told(file: File) -> dict[str, Any]:

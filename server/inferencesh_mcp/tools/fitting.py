@@ -14,18 +14,17 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
+from inferencesh_mcp.plaintext import address, neutral, visible, without_markers
+from inferencesh_mcp.redaction import free_name
+
 MOST_TOKENS = 16_000  # for an output; the rest of the answer around it is small
 MOST_OF_AN_ANSWER = 20_000  # tokens of its text, and of its structured content
-# Control characters, lone surrogates, and what hides or reorders text: bidi controls, zero-width, tags (threat T-17).
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
-)
+# Fields whose values are handed back to us as they are.
+_KEPT_FIELDS = re.compile(r"(?:.*_)?(?:id|uri|url|cursor)")
+_KEPT = re.compile(r"[!-;=?-~]{1,4000}")  # ASCII, no spaces, no angle brackets
+_ADDRESS = re.compile(r"(?:https?|inf|file|inference)://[!-;=?-~]{1,4000}")
+LONGEST_NAME = 200  # characters of a field's name where an answer has to be made smaller
 _LIGHT = (string.ascii_letters + " ").encode()
-
-
-def visible(text: str) -> str:
-    """Return the text without characters that hide, reorder or break; its lines stay."""
-    return _UNSEEN.sub("", text)
 
 
 def tokens(text: str) -> int:
@@ -67,8 +66,8 @@ def as_json(value: Any, indent: int | None = None) -> str:
 
 
 def parts(text: str) -> list[str]:
-    """Split a text into parts that each fit one answer, as they are and as JSON."""
-    whole, found, start = visible(text), list[str](), 0
+    """Split a text into parts that each fit one answer, as they are and as JSON; together they are the whole text."""
+    whole, found, start = text, list[str](), 0
     while start < len(whole):
         length = min(len(whole) - start, 2 * MOST_TOKENS)  # two letters a token is the best there is
         while (much := tokens(as_json(whole[start : start + length]))) > MOST_TOKENS:
@@ -94,18 +93,25 @@ def _values(value: Any, items: int, most: int) -> int:
     return count
 
 
+def shown(value: Any) -> Any:
+    """A JSON value as it may be shown, whole."""
+    return _shorter(value, None, None)
+
+
 def _shorter(value: Any, texts: int | None, items: int | None) -> Any:
     match value:
         case str():
-            return _shorter_text(value, texts)
+            return _shorter_text(address(value) if _ADDRESS.fullmatch(value) else _safe(value), texts)
         case list():
             found = cast("list[Any]", value)
             kept = [_shorter(item, texts, items) for item in found[:items]]
             return kept if len(kept) == len(found) else [*kept, f"… [cut: {len(found)} items in all]"]
         case dict():
             fields = cast("dict[str, Any]", value)
-            told = islice(fields.items(), items)
-            kept_fields = {visible(str(key))[:200]: _shorter(item, texts, items) for key, item in told}
+            kept_fields: dict[str, Any] = {}
+            for name, item in islice(fields.items(), items):
+                as_it_is = isinstance(item, str) and _KEPT_FIELDS.fullmatch(str(name)) and _is_kept(item)
+                kept_fields[_name(name, texts, kept_fields)] = item if as_it_is else _shorter(item, texts, items)
             return (
                 kept_fields
                 if items is None or len(fields) <= items
@@ -117,6 +123,22 @@ def _shorter(value: Any, texts: int | None, items: int | None) -> Any:
             return value
 
 
+def _is_kept(text: str) -> bool:
+    return _KEPT.fullmatch(text) is not None and neutral(text) == text
+
+
+def _safe(text: str) -> str:
+    return without_markers(neutral(visible(text)))
+
+
+def _name(given: Any, texts: int | None, taken: dict[str, Any]) -> str:
+    """A field's name, cut only where texts are, and never so that two fields become one."""
+    name = _safe(str(given))
+    if texts is not None and len(name) > LONGEST_NAME:
+        name = f"{name[:LONGEST_NAME]}…"
+    return free_name(name, taken)
+
+
 def _shorter_text(text: str, most: int | None) -> str:
     if most is None or len(text) <= most:
         return visible(text)
@@ -124,3 +146,11 @@ def _shorter_text(text: str, most: int | None) -> str:
     end = max(kept.rfind(mark) for mark in (". ", ".\n", "\n", "! ", "? "))
     kept = kept[: end + 1] if end > most // 2 else kept  # at a sentence or a line, where one ends nearby
     return f"{kept.rstrip()} … [cut: {len(text)} characters in all]"
+
+
+def cut_text(text: str, most: int) -> str:
+    """A text cut to so many tokens."""
+    length = len(text)
+    while tokens(cut := _shorter_text(text, length)) > most:
+        length //= 2
+    return cut

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows.batching import Skipped
 from inferencesh_mcp.flows.outputs import output_files
+from inferencesh_mcp.plaintext import framed
 from inferencesh_mcp.tools.fitting import MOST_TOKENS, as_json, fitted, tokens
-from inferencesh_mcp.tools.showing import DATA, MOST_LINKS, FileLink, answer, error_of, why
+from inferencesh_mcp.tools.showing import DATA, MOST_LINKS, NOTE, FileLink, answer, error_of, why
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
@@ -27,12 +28,15 @@ def batch(app: str, ends: list[End]) -> CallToolResult:
     room = _filled(rows, "error", [_error(end) for end in ends], MOST_TOKENS - tokens(as_json(rows)))
     _filled(rows, "output", [fitted(_output(end), MOST_TOKENS // 4).value for end in ends], room)
     counts = Counter(row["status"] for row in rows)
-    told = {"app": app, "counts": dict(counts), "results": rows}
+    told: dict[str, Any] = {"app": app, "counts": dict(counts)}
+    if any("output" in row for row in rows):
+        told["note"] = NOTE
+    told["results"] = rows
     following = _next(rows)
     head = f"{app} on {len(rows)} input{'' if len(rows) == 1 else 's'}: " + ", ".join(
         f"{count} {status}" for status, count in counts.items()
     )
-    lines = [head, *(f"Next: {step}" for step in following), DATA, *map(_line, rows)]
+    lines = [head, *(f"Next: {step}" for step in following), DATA, framed("\n".join(map(_line, rows)))]
     links = [FileLink.of(file) for end in ends for file in output_files(_output(end), MOST_LINKS)]
     if following:
         told["next"] = " ".join(following)

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from inferencesh_mcp.errors import InferenceError, InvalidInput
+from inferencesh_mcp.errors import InferenceError, InvalidInput, Outcome
 from inferencesh_mcp.flows.near_names import nearest_name
+from inferencesh_mcp.incidents import internal_error
 from inferencesh_mcp.tools.arguments import accepted
 from inferencesh_mcp.tools.showing import failure
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
+
+    from inferencesh_mcp.flows.started import Started
 
 logger = logging.getLogger(__name__)
 
@@ -34,15 +37,17 @@ class Offer:
     toolset: str
     title: str
     hints: ToolAnnotations
+    starts: bool
 
     @cached_property
     def tool(self) -> Tool:
         """Built once: it takes a millisecond, and no server changes it."""
         # The SDK reads the signature four times, and out of text that was a sixth of what building it takes.
         self.function.__annotations__ = get_annotations(self.function, eval_str=True)
-        tool = BridgeTool.from_function(self.function, title=self.title, annotations=self.hints)
+        tool = cast("BridgeTool", BridgeTool.from_function(self.function, title=self.title, annotations=self.hints))
         tool.description = " ".join(tool.description.split())  # its lines are for readers of the source
         tool.parameters = _lean(_without_nulls(tool.parameters))
+        tool.starts = self.starts
         if tool.fn_metadata.output_schema is not None:
             tool.fn_metadata.output_schema = _lean(_without_nulls(tool.fn_metadata.output_schema))
         return tool
@@ -55,16 +60,21 @@ def offer(
     reads: bool = False,
     destroys: bool = False,
     repeatable: bool = False,
+    starts: bool = False,
 ) -> Callable[[Function], Offer]:
-    """Describe a function as a tool. `reads`: it neither spends, changes nor writes. Each calls the platform."""
+    """Describe a function as a tool. `reads`: it neither spends, changes nor writes. `starts`: a run or a turn may begin.
+    Each calls the platform."""
     hints = ToolAnnotations(
         read_only_hint=reads, destructive_hint=destroys, idempotent_hint=reads or repeatable, open_world_hint=True
     )
-    return lambda function: Offer(function=function, toolset=toolset, title=title, hints=hints)
+    return lambda function: Offer(function=function, toolset=toolset, title=title, hints=hints, starts=starts)
 
 
 class BridgeTool(Tool):
     """A tool whose failures are answers: a stable code, what failed, what was started, and what to do next."""
+
+    starts: bool = Field(default=False, exclude=True)
+    """Whether a run or an agent's turn may begin with a call."""
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ARG002
         try:
@@ -102,6 +112,20 @@ class BridgeTool(Tool):
                     outcome="not_started",
                     retry_safe=True,
                 )
+
+
+def internal_failure(exc: Exception, tool: str, starts: bool, started: Started) -> CallToolResult:
+    """The answer to a call in which something unexpected happened: what it may have started, and no text of the exception."""
+    outcome: Outcome | None = "unknown" if starts else None
+    if started.tasks or started.chats:
+        outcome = "started"
+    task_id = started.tasks[0] if started.tasks else ""
+    error = internal_error(exc, tool, outcome=outcome, task_id=task_id)
+    if len(started.tasks) > 1:
+        error.candidates = tuple(started.tasks)
+    if started.chats and not task_id:
+        error.next_step = f'Read the chat with chat_get(chat_id="{started.chats[0]}"). {error.next_step}'
+    return failure(error)
 
 
 def _told(exc: ValidationError) -> str:

@@ -45,6 +45,7 @@ OUTCOME: dict[str, Any] = {
 class PinnedTool(BridgeTool):
     """A tool whose arguments are an app's own fields."""
 
+    starts: bool = Field(default=True, exclude=True)
     app: AppRef
     restored: Callable[[dict[str, Any]], dict[str, Any]] = Field(exclude=True)
     """Arguments under the app's own names: hosts would mangle some of them."""
@@ -65,7 +66,7 @@ class PinnedTool(BridgeTool):
         made = BridgeTool.from_function(_nothing, pin.name, title, _about(pin, app), annotations=hints)
         made.fn_metadata.output_schema = _outcome(function.output_schema)
         given: dict[str, Any] = {name: getattr(made, name) for name in type(made).model_fields}
-        own = {"parameters": compiled.schema, "app": pin.app, "restored": compiled.restored}
+        own = {"parameters": compiled.schema, "app": pin.app, "restored": compiled.restored, "starts": True}
         return cls.model_validate(given | own)
 
     @property

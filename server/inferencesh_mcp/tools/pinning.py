@@ -13,18 +13,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+from mcp import MCPError
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.subscriptions import ToolsListChanged
 
 from inferencesh_mcp.caller import Shared, caller
 from inferencesh_mcp.errors import InferenceError, KeyMissing, KeyRefused, NotFound, Unavailable
 from inferencesh_mcp.flows.grouping import ungrouped
+from inferencesh_mcp.flows.started import collecting_starts
 from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.tools.offering import BridgeTool, internal_failure
 from inferencesh_mcp.tools.showing import failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anyio.abc import TaskGroup
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -228,11 +232,26 @@ class Bridge(MCPServer[Shared]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Shared, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        if context is None or name not in self.pinned.names:
-            return await super().call_tool(name, arguments, context)
-        if tool := self.pinned.tool(name):
-            return cast("CallToolResult | InputRequiredResult", await tool.run(arguments, context))
-        return failure(self.pinned.why_not(name))
+        with collecting_starts() as started:
+            try:
+                if context is None or name not in self.pinned.names:
+                    return await super().call_tool(name, arguments, context)
+                if tool := self.pinned.tool(name):
+                    return cast("CallToolResult | InputRequiredResult", await tool.run(arguments, context))
+                return failure(self.pinned.why_not(name))
+            except (MCPError, ToolError):  # the protocol's own, and that there is no such tool
+                raise
+            except Exception as exc:  # noqa: BLE001 - the SDK would tell its text
+                return internal_failure(exc, name, self.starts(name, {"arguments": arguments}), started)
+
+    def starts(self, name: str, params: Mapping[str, Any] | None) -> bool:
+        """Whether a call with these parameters may begin a run or an agent's turn."""
+        tool = self.pinned.tool(name) or self._tool_manager.get_tool(name)
+        match params:
+            case {"arguments": {"dry_run": True}}:
+                return False
+            case _:
+                return isinstance(tool, BridgeTool) and tool.starts
 
     async def _see_to_the_pinned(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Have the apps read by the time that a message needs them."""

@@ -16,8 +16,8 @@ from inferencesh_mcp.api.mcp_input import InputRequest, input_result
 from inferencesh_mcp.api.turns import Approval, Form, McpInput, Pending
 from inferencesh_mcp.api.widgets import widget_form
 from inferencesh_mcp.flows.approval_details import ApprovalDetails
-from inferencesh_mcp.plaintext import clean
-from inferencesh_mcp.tools.fitting import fitted, visible
+from inferencesh_mcp.plaintext import clean, label, neutral, visible
+from inferencesh_mcp.tools.fitting import fitted
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.chats import AlwaysAllowOption, SecretSend, ToolExplanation
@@ -116,13 +116,14 @@ def _digest(*shown: Any) -> str:
 
 def _approval(pending: Approval, page: str, details: ApprovalDetails) -> Question:
     shown = pending.unread or json.dumps(pending.arguments, ensure_ascii=False, indent=1)
-    tool = clean(pending.tool_name, 120)
+    tool = label(pending.tool_name, 120)
     always = _choices(details)
     secrets = _secrets(pending.secret_send or details.secret_send)
     about = [pending.id, pending.tool_name, shown, secrets]
     digest = _digest(
         *about, [(word, one.key, one.scope, one.description) for word, one in always.items()], details.by_name
     )
+    shown = neutral(visible(shown))
     whole = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…\n(cut; sha256 {digest}; all of it: {page})"
     message = "\n".join([f"The agent asks to use {tool} with:\n{whole}", *secrets, *_explained(details.explanation)])
     rejected = Answer(send=lambda chats: chats.reject(pending.id, "rejected by the person"), decision="rejected")
@@ -142,13 +143,13 @@ def _approval(pending: Approval, page: str, details: ApprovalDetails) -> Questio
                 send=lambda chats: chats.always_allow(pending.chat_id, pending.id, tool_name=pending.tool_name),
                 decision=f"always allowed: every use of {tool}",
             )
-        option = next((one for label, one in always.items() if label.casefold() == word), None)
+        option = next((one for name, one in always.items() if name.casefold() == word), None)
         if option is None:
             return None
-        key, label = option.key, clean(option.label, 200)
+        key, chosen_label = option.key, clean(option.label, 200)
         return Answer(
             send=lambda chats: chats.always_allow(pending.chat_id, pending.id, option=key),
-            decision=f"always allowed: {label}",
+            decision=f"always allowed: {chosen_label}",
         )
 
     def answered(replies: Mapping[str, Reply]) -> Answer | None:

@@ -14,6 +14,7 @@ from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.flows import Counting, Moving, Speaking
 from inferencesh_mcp.flows.grouping import ungrouped
 from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.redaction import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -95,7 +96,7 @@ class _Teller:
         elapsed = time.monotonic() - self._began
         self._said, total = self._next(elapsed)
         self._saying = True
-        await self._ctx.report_progress(self._said, total, told(self._state, elapsed))
+        await self._ctx.report_progress(self._said, total, without_secrets(told(self._state, elapsed)))
         self._saying = False
 
     def _next(self, elapsed: float) -> tuple[float, float | None]:

@@ -1,0 +1,229 @@
+"""Keeps credentials out of whatever leaves this process. Pure: imports nothing of ours.
+
+The first net is the value: the credentials that are in use, whole or in pieces, plain or encoded, wherever they stand. The second
+net is the shape: what looks like somebody's key or signature in errors, logs and traces.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode, urlsafe_b64encode
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+
+REPLACEMENT = "[key]"
+LEAST = 8
+"""Characters of a credential that must not appear in a row: shorter pieces occur by chance, and tell too little."""
+LONGEST = 2_048
+"""Characters of a credential that are looked for. Keys have 30 to 60; a signed token ends with its signature."""
+
+# What tells the kind of a credential and is no part of the secret.
+_PUBLIC_PREFIX = re.compile(r"(?:inf|igw|1nfsh)[_-]|Bearer ", re.IGNORECASE)
+# Keys of inference.sh in both forms, tokens of our gateway, signed tokens (JWT), and whatever stands behind "bearer".
+_KEY_SHAPE = re.compile(
+    r"\b(?:inf|igw)_[\w-]+|(?i:\b1nfsh-[0-9a-z]{26})|(?<![\w-])eyJ[\w-]{8,}\.[\w-]+\.[\w-]*|(?i:\bbearer\s+\S+)"
+)
+_PLATFORM_KEY = re.compile(r"\b1nfsh-[0-9a-z]{26}", re.IGNORECASE)
+# What is behind `?` or `#` may be missing: a pattern that has to find it reads on from every address, to no avail (A-19).
+_URL_TAIL = re.compile(r"(https?://[^\s?#\"'<>]+)(?:[?#][^\s\"'<>]*)?", re.IGNORECASE)
+
+_WORD = 4  # bytes that are compared at once; the least piece, 8, holds an aligned word wherever it begins
+_ESCAPE = rb"%(?:25)*[0-9A-Fa-f]{2}|\\u00[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|&#(?:x[0-9A-Fa-f]{2}|[0-9]{2,3});"
+_ESCAPE_SIGNS = (b"%", b"\\u00", b"\\x", b"&#")
+_IS_ESCAPE = re.compile(_ESCAPE)
+_ESCAPED_RUN = re.compile(rb"(?:" + _ESCAPE + rb"|[\w.~+/=:-])+")
+_ESCAPED_CHAR = re.compile(rb"(" + _ESCAPE + rb")|[\w.~+/=:-]")
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A credential as it may be written."""
+
+    text: bytes
+    secret_from: int
+    """Where the secret part begins."""
+    least: int
+    """Characters of the secret part in a row that must not appear."""
+    any_case: bool
+
+
+class Redactor:
+    """Finds given credentials. Its cost is one pass over the text as machine words; more only where something is found."""
+
+    def __init__(self, credentials: Iterable[str]) -> None:
+        self._words: dict[int, list[tuple[_Form, int]]] = {}
+        for credential in dict.fromkeys(credentials):
+            for form in _forms(credential):
+                lowered = form.text.lower()
+                for start in range(len(lowered) - _WORD + 1):
+                    word = int.from_bytes(lowered[start : start + _WORD], "little")
+                    self._words.setdefault(word, []).append((form, start))
+
+    def text(self, text: str) -> str:
+        """The text without any credential."""
+        content = text.encode("utf-8", "surrogatepass")
+        lowered = content.lower()
+        found = [*self._plain(content, lowered), *self._escaped(content)] if self._words else []
+        clean = _replaced(content, found) if found else text
+        return _PLATFORM_KEY.sub(REPLACEMENT, clean) if b"1nfsh-" in lowered else clean
+
+    def value(self, value: Any) -> Any:
+        """A JSON value without any credential, in names too; the very same value where there is none."""
+        whole = "\n".join(_texts(value))
+        return value if self.text(whole) == whole else self._rebuilt(value)
+
+    def _rebuilt(self, value: Any) -> Any:
+        match value:
+            case str():
+                return self.text(value)
+            case list():
+                return [self._rebuilt(item) for item in cast("list[Any]", value)]
+            case dict():
+                rebuilt: dict[str, Any] = {}
+                for name, item in cast("dict[str, Any]", value).items():
+                    rebuilt[free_name(self.text(name), rebuilt)] = self._rebuilt(item)
+                return rebuilt
+            case _:
+                return value
+
+    def _plain(self, content: bytes, lowered: bytes) -> Iterator[tuple[int, int]]:
+        """Where credentials stand, in bytes."""
+        words = memoryview(lowered + bytes(-len(lowered) % _WORD)).cast("I")
+        if self._words.keys().isdisjoint(words):
+            return
+        done = 0
+        for number, word in enumerate(words):
+            if word not in self._words or number * _WORD < done:
+                continue
+            for form, start in self._words[word]:
+                region = _extended(content, lowered, number * _WORD, form, start)
+                if region:
+                    done = max(done, region[1])
+                    yield region
+
+    def _escaped(self, content: bytes) -> Iterator[tuple[int, int]]:
+        """Where they stand with some of their characters escaped."""
+        if not any(sign in content for sign in _ESCAPE_SIGNS):
+            return
+        decoded = _IS_ESCAPE.sub(lambda escape: _unescaped(escape.group()), content)
+        if next(self._plain(decoded, decoded.lower()), None) is None:
+            return
+        for run in _ESCAPED_RUN.finditer(content):
+            chars = list(_ESCAPED_CHAR.finditer(content, run.start(), run.end()))
+            decoded = b"".join(_unescaped(char.group()) if char.group(1) else char.group() for char in chars)
+            for first, last in self._plain(decoded, decoded.lower()):
+                yield chars[first].start(), chars[last - 1].end()
+
+
+def _forms(credential: str) -> Iterator[_Form]:
+    """The ways to write a credential; nothing for one that is too short to be one."""
+    if credential.startswith("eyJ") and credential.count(".") == 2:
+        credential = credential.rpartition(".")[
+            2
+        ]  # the rest of a signed token is no secret, and much like others' tokens
+    whole = credential[-LONGEST:].encode("utf-8", "surrogatepass")
+    prefix = _PUBLIC_PREFIX.match(credential)
+    public = prefix.end() if prefix else 0
+    if len(whole) - public < LEAST:  # too short to be told from a word by its pieces
+        public = 0
+    if len(whole) < LEAST:
+        return
+    least = len(whole) if prefix and public == 0 else LEAST
+    yield _Form(whole, public, least, any_case=True)
+    yield _Form(whole.hex().encode(), 2 * public, 2 * least - 1, any_case=True)
+    for shift in range(3):
+        padded = bytes(shift) + whole
+        bits = 8 * len(padded)
+        begin = -(-8 * shift // 6)  # the characters before hold bits of what stands before the credential
+        secret_from = max(0, -(-8 * (shift + public) // 6) - begin)
+        pieces = (8 * least - 4) // 6
+        for encode in (b64encode, urlsafe_b64encode):
+            text = encode(padded)[begin : bits // 6]
+            yield _Form(text, secret_from, min(pieces, len(text) - secret_from), any_case=False)
+
+
+def _extended(content: bytes, lowered: bytes, at: int, form: _Form, start: int) -> tuple[int, int] | None:
+    """How far the form goes on around a place where a few of its characters stand; None where that is too little."""
+    have, want = (lowered, form.text.lower()) if form.any_case else (content, form.text)
+    if have[at : at + _WORD] != want[start : start + _WORD]:
+        return None
+    left = 0
+    while left < min(at, start) and have[at - left - 1] == want[start - left - 1]:
+        left += 1
+    right, room = _WORD, min(len(have) - at, len(want) - start)
+    while right < room and have[at + right] == want[start + right]:
+        right += 1
+    secret = start + right - max(start - left, form.secret_from)
+    return (at - left, at + right) if secret >= form.least else None
+
+
+def _replaced(content: bytes, found: list[tuple[int, int]]) -> str:
+    parts: list[bytes] = []
+    kept = 0
+    for start, end in sorted(found):
+        if start >= kept:
+            parts += [content[kept:start], REPLACEMENT.encode()]
+        elif not parts:
+            parts.append(REPLACEMENT.encode())
+        kept = max(kept, end)
+    return b"".join([*parts, content[kept:]]).decode("utf-8", "surrogatepass")
+
+
+def _unescaped(escape: bytes) -> bytes:
+    """The one byte that an escape stands for; it is always one, so that places can be told from its position."""
+    if escape.startswith(b"&"):
+        digits = escape[2:-1]
+        return bytes([(int(digits[1:], 16) if digits.startswith(b"x") else int(digits)) & 0xFF])
+    return bytes([int(escape[-2:], 16)])
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, names included, without recursion: how deep it is, others decide."""
+    left = [value]
+    while left:
+        part = left.pop()
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, list):
+            left += cast("list[Any]", part)
+        elif isinstance(part, dict):
+            fields = cast("dict[str, Any]", part)
+            yield from fields
+            left += fields.values()
+
+
+def free_name(name: str, taken: Any) -> str:
+    """The name, or with a number where it is taken: two values must not become one."""
+    number, free = 2, name
+    while free in taken:
+        free, number = f"{name} ({number})", number + 1
+    return free
+
+
+_NOTHING = Redactor(())
+_current: ContextVar[Redactor] = ContextVar("credentials in use", default=_NOTHING)
+
+
+@contextmanager
+def credentials_in_use(redactor: Redactor) -> Generator[None]:
+    """While a request is served: what is written about it must not hold these."""
+    token = _current.set(redactor)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def without_credentials(value: Any) -> Any:
+    """A JSON value without the credentials of the request that is being served."""
+    return _current.get().value(value)
+
+
+def without_secrets(text: str) -> str:
+    """The same of a text, and without anything that looks like a key, or like the signature in an address."""
+    return _KEY_SHAPE.sub(REPLACEMENT, _URL_TAIL.sub(r"\1", _current.get().text(text)))
