@@ -13,7 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "server" / "inferencesh_mcp"
 # room: (rooms of ours that it may import, packages from outside that only some rooms may)
 TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
-    "ending": (set(), set()),
+    "ending": (set(), {"anyio"}),
+    "sdk": ({"caller"}, {"mcp", "mcp_types", "anyio"}),
+    "compatibility": ({"caller"}, {"mcp", "mcp_types", "pydantic"}),
     "plaintext": (set(), set()),
     "settings": ({"pins", "errors"}, {"pydantic", "platformdirs"}),
     "schemas": ({"errors", "plaintext"}, set()),
@@ -61,6 +63,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
             "tools",
             "resources",
             "prompts",
+            "compatibility",
             "extensions",
             "replicas",
             "settings",
@@ -68,12 +71,12 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         },
         {"mcp", "anyio"},
     ),
-    "stdio": ({"caller", "ending", "errors"}, {"mcp", "mcp_types", "anyio"}),
+    "stdio": ({"caller", "ending", "errors", "sdk"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
     "hosts": ({"settings", "errors"}, {"click"}),
     "demo": ({"errors", "plaintext"}, {"mcp", "mcp_types", "anyio"}),
     "doctor": ({"app", "api", "hosts", "pins", "tools", "settings", "web", "errors", "plaintext"}, {"anyio"}),
     "cli": (
-        {"app", "demo", "doctor", "flows", "hosts", "logs", "sandbox", "settings", "stdio", "traces", "web", "errors"},
+        {"app", "demo", "doctor", "ending", "flows", "hosts", "logs", "sandbox", "settings", "stdio", "traces", "web", "errors"},
         {"click", "anyio"},
     ),
     "__main__": ({"cli"}, set()),

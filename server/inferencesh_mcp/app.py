@@ -12,7 +12,7 @@ import anyio
 from mcp.server.request_state import RequestStateSecurity
 from mcp.server.subscriptions import InMemorySubscriptionBus
 
-from inferencesh_mcp import __version__, prompts, resources
+from inferencesh_mcp import __version__, compatibility, prompts, resources
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.caller import Shared, principal_of
 from inferencesh_mcp.extensions.runs import Batch, Run
@@ -83,6 +83,7 @@ def build(settings: Settings, *, network: Connect = Transport, stopping: Stoppin
     )
     resources.offer(server, settings)
     prompts.offer(server, settings)
+    compatibility.offer(server)
     return server
 
 

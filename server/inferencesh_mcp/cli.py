@@ -133,6 +133,7 @@ def http(settings: Settings, host: str, port: int) -> None:
     """Serve MCP on /mcp for many. They bring keys of their own, unless INFERENCE_HTTP_AUTH says otherwise."""
     from inferencesh_mcp import logs
     from inferencesh_mcp.app import build
+    from inferencesh_mcp.ending import exit_now
     from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.web.serving import serve
 
@@ -142,7 +143,7 @@ def http(settings: Settings, host: str, port: int) -> None:
     server = build(settings, stopping=stopping)
     _collect()
     try:
-        serve(
+        code = serve(
             server,
             settings,
             stopping,
@@ -152,6 +153,8 @@ def http(settings: Settings, host: str, port: int) -> None:
         )
     finally:
         end_traces()
+    exit_now(code)
+
 
 
 @_group.command()

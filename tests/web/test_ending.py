@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
@@ -13,7 +11,6 @@ import httpx2
 import pytest
 
 from inferencesh_mcp.sandbox.faults import Delay
-from inferencesh_mcp.web.serving import let_none_knock
 from tests.conftest import KEY, Upstream, until
 from tests.web.asking import ERAS, LEGACY, MODERN, envelope, facing, message_of, result_of
 from tests.web.process import DRAIN, running
@@ -202,29 +199,6 @@ async def test_who_connects_and_says_nothing_takes_nobodys_last_word(upstream: U
 
     assert 0 == code
     assert [one.task_id for one in upstream.sandbox.ledger.starts] == [answers[0]["task_id"]]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can be told to")
-def test_who_knocks_at_a_door_that_is_being_shut_is_not_let_in_and_cut() -> None:
-    """Who is in stays in, who has knocked is let in; who comes then hears nothing, until the port is closed and refuses."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        address = listening.getsockname()
-        with (
-            socket.create_connection(address) as inside, listening.accept()[0] as served,
-            socket.create_connection(address) as knocked,
-        ):  # fmt: skip
-            let_none_knock(listening)
-
-            with pytest.raises(TimeoutError):
-                socket.create_connection(address, timeout=0.2)
-            with listening.accept()[0] as admitted:
-                for caller, callee in ((inside, served), (knocked, admitted)):
-                    caller.sendall(b"asked")
-                    callee.sendall(b"answered")
-                    assert (b"asked", b"answered") == (callee.recv(9), caller.recv(9))
-        listening.close()
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(address, timeout=5)
 
 
 async def test_a_start_whose_reply_is_awaited_still_tells_its_id(upstream: Upstream) -> None:
