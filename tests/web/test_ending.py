@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator, Awaitable
+from itertools import cycle, islice
 from typing import Any
 
 import anyio
@@ -13,7 +14,7 @@ import pytest
 from inferencesh_mcp.sandbox.faults import Delay
 from tests.conftest import KEY, Upstream, until
 from tests.web.asking import ERAS, LEGACY, MODERN, envelope, facing, message_of, result_of
-from tests.web.process import DRAIN, running
+from tests.web.process import DRAIN, STOPPED, running
 
 pytestmark = pytest.mark.anyio
 
@@ -54,7 +55,7 @@ async def test_x34_every_call_is_handed_over_and_every_run_goes_on(upstream: Ups
 
         code, took = await server.ended()
 
-    assert (0, True) == (code, took < DRAIN)
+    assert (STOPPED, True) == (code, took < DRAIN)
     for era in ERAS:
         assert answers[f"run {era}"]["task_id"] in {one.task_id for one in ledger.starts}
         assert "task_get" in answers[f"run {era}"]["next"]
@@ -95,8 +96,43 @@ async def test_x34_however_many_run_each_id_is_told(upstream: Upstream, runs: in
         code, took = await server.ended()
 
     ledger = upstream.sandbox.ledger
-    assert (0, True, ()) == (code, took < 10, ledger.cancels)
+    assert (STOPPED, True, ()) == (code, took < 10, ledger.cancels)
     assert (runs, {one.task_id for one in ledger.starts}) == (len(told), set(told))
+
+
+@pytest.mark.finding("S2", "F22")
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("others", [1, 9])
+async def test_more_signals_take_nobodys_answer(upstream: Upstream, kind: signal.Signals, others: int) -> None:
+    """They come while thirty calls are handed over: each is told its task id, nothing is cancelled, the code is the first's."""
+    told: list[str] = []
+
+    async def run() -> None:
+        told.append(result_of(await server.ask(MODERN, "app_run", app="sandbox/slow", input=LONG))["task_id"])
+
+    async with running(upstream.url, INFERENCE_LOG_LEVEL="INFO") as server, anyio.create_task_group() as group:
+        for _ in range(30):
+            group.start_soon(run)
+        await until(lambda: len(upstream.sandbox.ledger.requests("GET", "/tasks/*/stream")) == 30)
+        server.process.send_signal(kind)
+        await until(lambda: f"{kind.name} received" in "".join(server.log))
+        code, took = await server.ended(*list(islice(cycle((signal.SIGTERM, signal.SIGINT, signal.SIGHUP)), others)))
+
+    ledger = upstream.sandbox.ledger
+    assert (128 + kind, True) == (code, took < DRAIN)
+    assert {one.task_id for one in ledger.starts} == set(told)
+    assert (30, ()) == (len(told), ledger.cancels)
+    assert "ignored: the shutdown is under way" in "".join(server.log)
+
+
+@pytest.mark.finding("S14")
+async def test_a_log_that_nobody_reads_does_not_stop_the_server(upstream: Upstream) -> None:
+    """Its pipe is full after a few lines of DEBUG; calls are answered as before, and it ends in time."""
+    async with running(upstream.url, INFERENCE_LOG_LEVEL="DEBUG", reading=False) as server:
+        for _ in range(100):
+            result_of(await server.ask(MODERN, "task_list", cursor="x" * 2000))
+        code, took = await server.ended()
+    assert (STOPPED, True) == (code, took < DRAIN)
 
 
 async def test_x35_a_run_of_a_server_that_was_killed_is_found_in_the_list(upstream: Upstream) -> None:
@@ -145,7 +181,7 @@ async def test_once_told_to_end_nothing_new_is_taken(upstream: Upstream, era: st
         with anyio.fail_after(DRAIN + 5):
             code = await server.process.wait()
 
-    assert (200, 503, 0) == (before.status_code, refused.status_code, code)
+    assert (200, 503, STOPPED) == (before.status_code, refused.status_code, code)
     told = refused.json()["error"]["data"]
     assert ("stopping", "not_started", "1") == (told["code"], told["outcome"], refused.headers["retry-after"])
     assert () == upstream.sandbox.ledger.starts
@@ -197,7 +233,7 @@ async def test_who_connects_and_says_nothing_takes_nobodys_last_word(upstream: U
             await until(lambda: upstream.sandbox.ledger.requests("GET", "/tasks/*/stream"))
             code, _ = await server.ended()
 
-    assert 0 == code
+    assert code == STOPPED
     assert [one.task_id for one in upstream.sandbox.ledger.starts] == [answers[0]["task_id"]]
 
 
@@ -214,7 +250,7 @@ async def test_a_start_whose_reply_is_awaited_still_tells_its_id(upstream: Upstr
         await until(lambda: upstream.sandbox.ledger.requests("POST", "/apps/run"))
         code, _ = await server.ended()
 
-    assert 0 == code
+    assert code == STOPPED
     assert [one.task_id for one in upstream.sandbox.ledger.starts] == [answers[0]["task_id"]]
     assert () == upstream.sandbox.ledger.cancels
 
@@ -236,7 +272,7 @@ async def test_a_call_that_was_let_in_may_start_what_it_came_for(upstream: Upstr
         with anyio.fail_after(DRAIN + 5):
             code = await server.process.wait()
 
-    assert 0 == code
+    assert code == STOPPED
     assert [answers[0]["task_id"]] == [one.task_id for one in upstream.sandbox.ledger.starts]
 
 
