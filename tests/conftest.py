@@ -28,8 +28,8 @@ from mcp.shared.memory import create_client_server_memory_streams
 from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox import Sandbox, TurnedClock, serving
 from inferencesh_mcp.sandbox.serving import Guest
-from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.sdk import serve_streams
+from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.web import face
 from tests import forking
 from tests.faults.rows import rows_of

@@ -42,6 +42,7 @@ def test_help_can_be_read() -> None:
     assert "--wait-seconds" in told.stdout
     assert "INFERENCE_WAIT_SECONDS" in told.stdout
     assert "--api-key" not in told.stdout
+    assert "129, 130, 143" in told.stdout, "the exit codes"
 
 
 def test_a_wrong_setting_stops_the_start() -> None:

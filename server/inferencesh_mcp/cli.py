@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 
+EXIT_CODES = (
+    "Exit codes: 0 done, or the host closed stdin or stdout; 1 failed; 2 wrong use or a wrong setting; "
+    "129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, after live runs were cancelled or handed over."
+)
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed")
 SELDOM = 50  # collections of the middle generation to one of the oldest; Python's own is 10
 TOLD = "inferencesh_mcp.told"
@@ -24,7 +28,7 @@ TOLD = "inferencesh_mcp.told"
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Do what the arguments say and return the exit code: 0 done, 1 failed, 2 wrong use or a wrong setting."""
+    """Do what the arguments say and return the exit code, one of `EXIT_CODES`. A server does not return: it exits itself."""
     try:
         code: int | None = _group.main(
             args=list(arguments), prog_name="inferencesh-mcp", obj=environ, standalone_mode=False
@@ -96,7 +100,7 @@ def _listens_on(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     invoke_without_command=True,
     params=_flags(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=f"Every option is a variable too. The key is a variable only: {PREFIX}API_KEY.",
+    epilog=f"Every option is a variable too. The key is a variable only: {PREFIX}API_KEY.\n\n{EXIT_CODES}",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
@@ -154,7 +158,6 @@ def http(settings: Settings, host: str, port: int) -> None:
     finally:
         end_traces()
     exit_now(code)
-
 
 
 @_group.command()

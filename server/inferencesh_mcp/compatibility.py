@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mcp import MCPError
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, INVALID_PARAMS, RequestParams
@@ -44,17 +44,13 @@ async def name_wrong_fields(ctx: Request, call_next: CallNext) -> HandlerResult:
 
 async def accept_nulls(ctx: Request, call_next: CallNext) -> HandlerResult:
     """Read a null in `_meta`, or among a client's extensions, as a field that was left out (F11, F29)."""
-    params = ctx.params
-    if not isinstance(params, dict):
-        return await call_next(ctx)
-    meta, capabilities = params.get("_meta"), params.get("capabilities")
-    changed = _drop_nulls(meta)
-    if isinstance(meta, dict):
-        changed |= _drop_null_extensions(meta.get(CLIENT_CAPABILITIES_META_KEY))
+    params = _object(ctx.params)
+    meta = _object(params.get("_meta"))
+    changed = _drop_nulls(meta) | _drop_nulls(_extensions(meta.get(CLIENT_CAPABILITIES_META_KEY)))
     if ctx.method == "initialize":
-        changed |= _drop_null_extensions(capabilities)
+        changed |= _drop_nulls(_extensions(params.get("capabilities")))
     if changed:
-        # In place: the SDK reads the params of `initialize` again, after all middleware.
+        # The params themselves were changed: the SDK reads those of `initialize` again, after all middleware.
         ctx = replace(ctx, meta=_parsed_meta(params))
     return await call_next(ctx)
 
@@ -70,18 +66,21 @@ async def fit_to_version(ctx: Request, call_next: CallNext) -> HandlerResult:
     return result
 
 
-def _drop_nulls(value: Any) -> bool:
+def _object(value: Any) -> JsonObject:
+    """The object that a value is, to be changed in place; an empty one where it is none."""
+    return cast("JsonObject", value) if isinstance(value, dict) else {}
+
+
+def _extensions(capabilities: Any) -> JsonObject:
+    return _object(_object(capabilities).get("extensions"))
+
+
+def _drop_nulls(fields: JsonObject) -> bool:
     """Whether there were any."""
-    if not isinstance(value, dict):
-        return False
-    nulls = [name for name, part in value.items() if part is None]
+    nulls = [name for name, value in fields.items() if value is None]
     for name in nulls:
-        del value[name]
+        del fields[name]
     return bool(nulls)
-
-
-def _drop_null_extensions(capabilities: Any) -> bool:
-    return isinstance(capabilities, dict) and _drop_nulls(capabilities.get("extensions"))
 
 
 def _parsed_meta(params: JsonObject) -> Any:
@@ -137,9 +136,9 @@ _REDUCERS: dict[str, Callable[[JsonObject, str], None]] = {
 
 
 def _keep_out(item: Any, *names: str) -> None:
-    if isinstance(item, dict):
-        for name in names:
-            item.pop(name, None)
+    fields = _object(item)
+    for name in names:
+        fields.pop(name, None)
 
 
 def _without_links(content: list[JsonObject]) -> list[JsonObject]:

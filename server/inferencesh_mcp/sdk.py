@@ -31,7 +31,7 @@ async def serve_streams(server: MCPServer[Shared], incoming: Any, outgoing: Any)
     async with low.lifespan(low) as state:
         await serve_dual_era_loop(low, opening.incoming, opening.outgoing, lifespan_state=state, init_options=options)
         if opening.initialize is not None:
-            rest = _Rest(opening.initialize, incoming)
+            rest: Any = _Rest(opening.initialize, incoming)
             await serve_dual_era_loop(low, rest, outgoing, lifespan_state=state, init_options=options)
 
 
@@ -39,8 +39,8 @@ class _Opening:
     """A connection that seems to end at an `initialize` which follows nothing but `server/discover`."""
 
     def __init__(self, incoming: Any, outgoing: Any) -> None:
-        self.incoming = _OpeningIncoming(self, incoming)
-        self.outgoing = _OpeningOutgoing(self, outgoing)
+        self.incoming: Any = _OpeningIncoming(self, incoming)
+        self.outgoing: Any = _OpeningOutgoing(self, outgoing)
         self.initialize: SessionMessage | None = None
         """The message at which it was ended; the streams are still open then."""
         self.unanswered: set[Any] = set()
@@ -114,8 +114,11 @@ class _Rest:
         return self
 
     async def __anext__(self) -> SessionMessage | Exception:
-        first, self._first = self._first, None
-        return first or await anext(self._stream)
+        if first := self._first:
+            self._first = None
+            return first
+        item: SessionMessage | Exception = await anext(self._stream)
+        return item
 
     async def aclose(self) -> None:
         await self._stream.aclose()

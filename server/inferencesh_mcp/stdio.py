@@ -16,6 +16,7 @@ import logging
 import re
 import sys
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self, cast
 
@@ -68,11 +69,14 @@ def serve(server: MCPServer[Shared], *, at_end: Callable[[], None] = lambda: Non
     """
     if None in {sys.stdin, sys.stdout}:
         raise SettingsError(message="MCP over stdio needs stdin and stdout, and one of them is closed.")
-    anyio.run(_serve, server, at_end)
-    raise AssertionError
+    try:
+        anyio.run(_serve, server, at_end)
+    except Exception:
+        logger.exception("MCP over stdio failed")
+    exit_now(1)  # the interpreter would wait for the thread that reads stdin
 
 
-async def _serve(server: MCPServer[Shared], at_end: Callable[[], None]) -> NoReturn:
+async def _serve(server: MCPServer[Shared], at_end: Callable[[], None]) -> None:
     shutdown = Shutdown(SHUTDOWN_SECONDS)
     shutdown.watch_signals()
     conversation = _Conversation(server, shutdown)
@@ -213,18 +217,18 @@ class Requests:
     def _receive_batch(self, values: list[Any]) -> None:
         if self._answers.version != BATCHES_IN or not values:
             message = f"Batches need protocol version {BATCHES_IN}, and a message in them."
-            ids = [number for value in values if (number := _id_of(value)) is not None]
+            ids: list[RequestId | None] = [number for value in values if (number := _id_of(value)) is not None]
             for number in ids or [None]:
                 self._refuse(_Invalid(INVALID_REQUEST, message, number))
             return
         batch = Batch()
         for value in values:
             try:
-                message = jsonrpc_message_adapter.validate_python(value, by_name=False)
+                part = jsonrpc_message_adapter.validate_python(value, by_name=False)
             except ValidationError:
                 self._refuse(_invalid(value), batch)
             else:
-                self._take(message, batch)
+                self._take(part, batch)
         batch.is_complete = True
         self._answers.send_if_answered(batch)
 
@@ -259,6 +263,8 @@ class Answers:
         """What was agreed on in the handshake, if there was one."""
         self._outgoing, self._group = outgoing, group
         self._initialize: RequestId | None = None
+        self._unsent = 0
+        self._sent = anyio.Event()
 
     def expect(self, request: JSONRPCRequest, batch: Batch | None) -> None:
         """A request will be answered, maybe as part of a batch."""
@@ -281,16 +287,16 @@ class Answers:
         if batch:
             batch.answers.append(answer)
         else:
-            self._group.start_soon(self._outgoing.send, SessionMessage(answer))
+            self._send_later(SessionMessage(answer))
 
     def send_if_answered(self, batch: Batch) -> None:
         if message := batch.answer:
-            self._group.start_soon(self._outgoing.send, message)
+            self._send_later(message)
 
     async def send(self, item: SessionMessage) -> None:
         match item.message:
-            case JSONRPCResponse(id=number) as answer if number == self._initialize:
-                self.version = answer.result.get("protocolVersion")
+            case JSONRPCResponse(id=number, result=result) if number == self._initialize:
+                self.version = result.get("protocolVersion")
             case _:
                 pass
         match item.message:
@@ -299,8 +305,9 @@ class Answers:
                 if batch:
                     batch.unanswered.discard(coerce_request_id(number))
                     batch.answers.append(answer)
-                    if not (item := batch.answer):
+                    if not (whole := batch.answer):
                         return
+                    item = whole
             case _:
                 pass
         await self._outgoing.send(item)
@@ -312,7 +319,23 @@ class Answers:
         await self.aclose()
 
     async def aclose(self) -> None:
+        with anyio.move_on_after(LAST_ANSWER_SECONDS):
+            while self._unsent:
+                await self._sent.wait()
         await self._outgoing.aclose()
+
+    def _send_later(self, message: SessionMessage) -> None:
+        self._unsent += 1
+        self._group.start_soon(self._send_now, message)
+
+    async def _send_now(self, message: SessionMessage) -> None:
+        try:
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the host is gone
+                await self._outgoing.send(message)
+        finally:
+            self._unsent -= 1
+            self._sent.set()
+            self._sent = anyio.Event()
 
 
 class _BatchAnswer(RootModel[list[JSONRPCResponse | JSONRPCError]]):
@@ -348,13 +371,17 @@ class _Invalid:
 
 def _invalid(value: Any) -> _Invalid:
     """JSON that is no message. An answer gets no answer, not even a malformed one."""
-    is_answer = isinstance(value, dict) and "method" not in value and bool({"result", "error"} & set(value))
-    return _Invalid(INVALID_REQUEST, "The message is not a JSON-RPC 2.0 message.", _id_of(value), not is_answer)
+    fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    is_answer = "method" not in fields and bool({"result", "error"} & fields.keys())
+    return _Invalid(INVALID_REQUEST, "The message is not a JSON-RPC 2.0 message.", _id_of(fields), not is_answer)
 
 
 def _id_of(value: Any) -> RequestId | None:
-    number: Any = cast("dict[str, Any]", value).get("id") if isinstance(value, dict) else None
-    return number if isinstance(number, (str, int)) and not isinstance(number, bool) else None
+    match value:
+        case {"id": str() | int() as number} if not isinstance(number, bool):
+            return number
+        case _:
+            return None
 
 
 _EDGE = 1024  # bytes at either end of a message, where clients write its id

@@ -105,7 +105,9 @@ async def test_what_is_no_message_is_refused_with_its_id_where_that_can_be_read(
     assert () == upstream.sandbox.ledger.starts
 
 
-@pytest.mark.parametrize("line", [b'{"jsonrpc":"2.0","id":7,"error":3}', b'{"jsonrpc":"2.0","id":7,"result":{},"error":3}'])
+@pytest.mark.parametrize(
+    "line", [b'{"jsonrpc":"2.0","id":7,"error":3}', b'{"jsonrpc":"2.0","id":7,"result":{},"error":3}']
+)
 async def test_an_answer_that_is_malformed_gets_no_answer(server: Started, line: bytes) -> None:
     async with server() as pipe:
         await greet(pipe, "2025-11-25")
@@ -206,6 +208,14 @@ async def test_each_request_of_a_batch_is_refused_where_the_version_has_none(
         await pipe.close()
         assert await pipe.over() == 0
     assert () == upstream.sandbox.ledger.starts
+
+
+async def test_the_last_line_is_answered_before_the_end(server: Started) -> None:
+    async with server() as pipe:
+        await pipe.send(*[b"no message"] * 20)
+        await pipe.close()
+        assert await pipe.over() == 0
+        await until(lambda: len(pipe.answers(None)) == 20)
 
 
 @pytest.mark.finding("S2")

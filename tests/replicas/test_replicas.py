@@ -54,9 +54,7 @@ class Caller:
     async def client(self) -> AsyncIterator[Client]:
         # A proxy that reads its configuration anew closes idle connections, and may close one that is just being used.
         once = httpx2.Limits(max_keepalive_connections=0)
-        async with httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {self.key}"}, timeout=60, limits=once
-        ) as http:
+        async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {self.key}"}, timeout=60, limits=once) as http:
             server = streamable_http_client(f"{self.cluster.url}/mcp", http_client=http)
             async with Client(server, mode=MODES[self.era]) as client:
                 yield client

@@ -47,9 +47,7 @@ def serve(
     _refuse_wide_open(settings, host)
     app = face(server, settings, stopping)
     with _bound(host, port) as listening:
-        return anyio.run(
-            _serve, _Server(configured(app, settings)), listening, stopping, settings.drain_seconds, ready
-        )
+        return anyio.run(_serve, _Server(configured(app, settings)), listening, stopping, settings.drain_seconds, ready)
 
 
 def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
