@@ -29,8 +29,8 @@ from mcp.shared.memory import create_client_server_memory_streams
 from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox import Facts, Sandbox, TurnedClock, serving
 from inferencesh_mcp.sandbox.serving import Guest
+from inferencesh_mcp.sdk import serve_streams
 from inferencesh_mcp.settings import Settings
-from inferencesh_mcp.stdio import speak
 from inferencesh_mcp.web import face
 from tests import forking
 from tests.faults.rows import rows_of
@@ -182,7 +182,7 @@ async def in_memory(server: MCPServer[Any]) -> AsyncIterator[Any]:
         create_client_server_memory_streams() as (client, (incoming, outgoing)),
         anyio.create_task_group() as group,
     ):
-        group.start_soon(speak, server, incoming, outgoing)
+        group.start_soon(serve_streams, server, incoming, outgoing)
         yield client
         group.cancel_scope.cancel()
 

@@ -12,7 +12,7 @@ import anyio
 from mcp.server.request_state import RequestStateSecurity
 from mcp.server.subscriptions import InMemorySubscriptionBus
 
-from inferencesh_mcp import __version__, prompts, resources
+from inferencesh_mcp import __version__, compatibility, prompts, resources
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.caller import Shared, principal_of
 from inferencesh_mcp.edge import Edge
@@ -87,6 +87,7 @@ def build(
     server.middleware.insert(0, Edge(server, settings.credentials))
     resources.offer(server, settings)
     prompts.offer(server, settings)
+    compatibility.offer(server)
     return server
 
 

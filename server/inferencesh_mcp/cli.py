@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
+EXIT_CODES = (
+    "Exit codes: 0 done, or the host closed stdin or stdout; 1 failed; 2 wrong use or a wrong setting; "
+    "129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, after live runs were cancelled or handed over."
+)
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed")
 SELDOM = 50  # collections of the middle generation to one of the oldest; Python's own is 10
 STDIO_ONLY = frozenset({"allowed_dirs", "save_dir", "cache_dir"})
@@ -26,7 +30,7 @@ STDIO_ONLY = frozenset({"allowed_dirs", "save_dir", "cache_dir"})
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Do what the arguments say and return the exit code: 0 done, 1 failed, 2 wrong use or a wrong setting."""
+    """Do what the arguments say and return the exit code, one of `EXIT_CODES`. A server does not return: it exits itself."""
     try:
         code: int | None = _group.main(
             args=list(arguments), prog_name="inferencesh-mcp", obj=environ, standalone_mode=False
@@ -144,7 +148,7 @@ def _listens_on(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     params=[_setting_option(name, hidden=True) for name in FIELDS if name not in SECRETS],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"Each command has its own options: inferencesh-mcp COMMAND --help. Every option is a variable too. "
-    f"The key is a variable only: {PREFIX}API_KEY.",
+    f"The key is a variable only: {PREFIX}API_KEY.\n\n{EXIT_CODES}",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
@@ -187,6 +191,7 @@ def _serve_stdio(environ: dict[str, str]) -> None:
 def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
     """Serve MCP on /mcp for many. They bring keys of their own, unless INFERENCE_HTTP_AUTH says otherwise."""
     from inferencesh_mcp.app import build
+    from inferencesh_mcp.ending import exit_now
     from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.web.serving import serve
 
@@ -198,7 +203,7 @@ def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> No
     server = build(settings, remote=True, stopping=stopping)
     _collect()
     try:
-        serve(
+        code = serve(
             server,
             settings,
             stopping,
@@ -208,6 +213,7 @@ def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> No
         )
     finally:
         end_traces()
+    exit_now(code)
 
 
 @_group.command()

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import queue
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from inferencesh_mcp.redaction import Redactor, without_secrets
@@ -14,18 +18,78 @@ if TYPE_CHECKING:
     from inferencesh_mcp.settings import Settings
 
 LONGEST = 4096  # characters of one line
+MOST_WAITING = 2_000  # lines that wait for stderr to be read: 8 MB at most
+RESERVED = 500  # more lines for warnings and errors: they name the runs that go on
+FLUSH_SECONDS = 1.0  # for the last lines at the end of the process, where nobody may read them
 # They write whole URLs at INFO, signatures included.
 TALKATIVE = ("httpx2", "httpcore2", "uvicorn.access", "asyncio")
 
 
-def configure(settings: Settings, stream: TextIO) -> None:
-    """Send everything that is logged to `stream`. Once a process, before the server is built."""
-    handler = logging.StreamHandler(stream)
+def configure(settings: Settings, stream: TextIO | None) -> None:
+    """Send everything that is logged to `stream`. Once a process, before the server is built.
+
+    There is no `stream` where a host closed stderr.
+    """
+    handler = BackgroundHandler(stream) if stream else logging.NullHandler()
     redactor = Redactor(settings.credentials)
     handler.setFormatter(_Json(redactor) if settings.log_format == "json" else _Text(redactor))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class BackgroundHandler(logging.Handler):
+    """Writes lines in a thread of its own: a host that does not read stderr must not stop the server (S14).
+
+    While nobody reads, the newest lines are dropped and counted, those below WARNING first.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        # Not through the stream: its lock would be held by a thread that may be blocked for ever.
+        self._fd = stream.fileno()
+        self._lines = queue.SimpleQueue[str | threading.Event]()
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._write, name="log writer", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        room = MOST_WAITING if record.levelno < logging.WARNING else MOST_WAITING + RESERVED
+        if self._lines.qsize() >= room:
+            self._dropped += 1
+            return
+        if self._dropped:
+            self._lines.put(self.format(_dropped(self._dropped)))
+            self._dropped = 0
+        try:
+            self._lines.put(self.format(record))
+        except Exception:  # noqa: BLE001 - as every handler of the standard library does
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Wait until what was logged is written, but not long."""
+        written = threading.Event()
+        self._lines.put(written)
+        written.wait(FLUSH_SECONDS)
+
+    def _write(self) -> None:
+        while True:
+            match self._lines.get():
+                case str() as line:
+                    with suppress(OSError):  # stderr is closed
+                        _write_all(self._fd, f"{line}\n".encode(errors="replace"))
+                case written:
+                    written.set()
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(fd, content) :]
+
+
+def _dropped(count: int) -> logging.LogRecord:
+    message = "%d log lines were dropped, because nobody read stderr"
+    return logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, (count,), None)
 
 
 class _Text(logging.Formatter):

@@ -117,6 +117,9 @@ def offer(server: MCPServer[Shared], settings: Settings) -> None:
         missing = [name for name in needed if not (params.arguments or {}).get(name, "").strip()]
         if missing:
             raise MCPError(code=INVALID_PARAMS, message=f"{params.name} needs {' and '.join(missing)}.")
-        return await stock.handler(ctx, params)
+        # The SDK fails at an argument that the prompt does not have, without a code (F29). It would not be used anyway.
+        names = {argument.name for argument in known[params.name].arguments or []}
+        arguments = {name: value for name, value in (params.arguments or {}).items() if name in names}
+        return await stock.handler(ctx, params.model_copy(update={"arguments": arguments}))
 
     low.add_request_handler("prompts/get", GetPromptRequestParams, get)

@@ -1,57 +1,66 @@
-"""The stdio runner: what the SDK's own leaves open. A signal cleans up and ends, lines have a limit, ids are unique.
+"""MCP on stdin and stdout: what the SDK's own runner leaves open.
 
-Facts F-6 and F-7 of the SDK's runner: SIGTERM kills without clean-up, SIGINT hangs on the reading thread, a line may
-be of any length, and two requests with one id both run.
+A signal cleans up and ends. A line has a limit. Every request that can be recognized is answered, batches included. Two
+requests with one id do not both run.
+
+Facts F-6 and F-7 of the SDK's runner: SIGTERM kills without clean-up, SIGINT hangs on the reading thread, a line may be of
+any length, what it cannot parse is dropped without a word, and two requests with one id both run.
 """
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import logging
-import os
 import re
-import select
-import signal
 import sys
+from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self, cast
 
 import anyio
 from anyio import to_thread
-from mcp.server.lowlevel import NotificationOptions
 from mcp.server.stdio import stdio_server
 from mcp.shared.dispatcher import coerce_request_id
 from mcp.shared.message import SessionMessage
 from mcp_types import (
     INVALID_REQUEST,
+    PARSE_ERROR,
     ErrorData,
     JSONRPCError,
     JSONRPCNotification,
     JSONRPCRequest,
     JSONRPCResponse,
     RequestId,
+    jsonrpc_message_adapter,
 )
+from pydantic import RootModel, ValidationError
 
 from inferencesh_mcp.api.strictjson import MOST_IN_A_MESSAGE, too_many_values
-from inferencesh_mcp.ending import exit_within
+from inferencesh_mcp.ending import Shutdown, exit_now
 from inferencesh_mcp.errors import SettingsError
+from inferencesh_mcp.sdk import serve_streams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
     from anyio.abc import TaskGroup
     from mcp.server import MCPServer
+    from mcp_types import JSONRPCMessage
 
     from inferencesh_mcp.caller import Shared
 
+LONGEST_LINE = 8 * 1024 * 1024  # bytes of one message (limit of reliability 4.6)
+SHUTDOWN_SECONDS = 9.0  # from the end of input, or a signal, to the end of the process: I-23 allows ten
+LAST_ANSWER_SECONDS = 1.0  # for the last answer, when all runs are taken care of: the host may not read it
+BATCHES_IN = "2025-03-26"  # the one protocol version with JSON-RPC batches
+
 logger = logging.getLogger(__name__)
 
-LONGEST_LINE = 8 * 1024 * 1024  # bytes of one message (limit of reliability 4.6)
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # of a UTF-16 pair; its other half may follow
-DRAIN = 9.0  # seconds from the end of input, or a signal, to the end of the process: I-23 allows ten
 
-
-def serve(server: MCPServer[Shared], *, at_end: Callable[[], None] = lambda: None) -> None:
+def serve(server: MCPServer[Shared], *, at_end: Callable[[], None] = lambda: None) -> NoReturn:
     """Speak MCP on stdin and stdout until either ends or a signal comes; then cancel what runs, do the last, and exit.
 
     Does not return: the thread that reads stdin cannot be interrupted, so the process is ended under it.
@@ -61,140 +70,251 @@ def serve(server: MCPServer[Shared], *, at_end: Callable[[], None] = lambda: Non
     """
     if None in {sys.stdin, sys.stdout}:
         raise SettingsError(message="MCP over stdio needs stdin and stdout, and one of them is closed.")
-    anyio.run(_serve, server)
-    at_end()
-    sys.stderr.flush()
-    os._exit(0)
+    try:
+        anyio.run(_serve, server, at_end)
+    except Exception:
+        logger.exception("MCP over stdio failed")
+    exit_now(1)  # the interpreter would wait for the thread that reads stdin
 
 
-async def _serve(server: MCPServer[Shared]) -> None:
+async def _serve(server: MCPServer[Shared], at_end: Callable[[], None]) -> None:
+    shutdown = Shutdown(SHUTDOWN_SECONDS)
+    shutdown.watch_signals()
+    conversation = _Conversation(server, shutdown)
     async with anyio.create_task_group() as group:
-        group.start_soon(_end_on_signal, group.cancel_scope)
-        lines, wire = cast("anyio.AsyncFile[str]", _Lines(sys.stdin.buffer)), _Wire(group)
-        async with stdio_server(stdin=lines) as (incoming, outgoing):
-            live: set[RequestId] = set()
-            said = _Said(outgoing, live, wire)
-            await speak(server, _Heard(incoming, live, said), said)
-        group.cancel_scope.cancel()
+        group.start_soon(conversation.run)
+        group.start_soon(_cancel_when, shutdown.requested, conversation.scope)
+        await conversation.runs_settled.wait()
+        with anyio.move_on_after(LAST_ANSWER_SECONDS):
+            await conversation.closed.wait()
+        at_end()
+        exit_now(shutdown.exit_code)
 
 
-async def speak(server: MCPServer[Shared], incoming: Any, outgoing: Any) -> None:
-    """Answer one host on its pipe until it closes."""
-    low = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
-    # The older era is told here what the newer one sees for itself: pinned apps' tools may change.
-    changing = NotificationOptions(tools_changed=True)
-    await low.run(incoming, outgoing, low.create_initialization_options(changing))
+async def _cancel_when(requested: Callable[[], Any], scope: anyio.CancelScope) -> None:
+    await requested()
+    scope.cancel()
 
 
-async def _end_on_signal(scope: anyio.CancelScope) -> None:
-    if sys.platform == "win32":
-        return  # no signal to wait for: the host closes stdin
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            exit_within(DRAIN)
-            scope.cancel()
-            return
+class _Conversation:
+    """What is said on stdin and stdout, until either ends or the scope is cancelled."""
 
+    def __init__(self, server: MCPServer[Shared], shutdown: Shutdown) -> None:
+        self._server, self._shutdown = server, shutdown
+        self.scope = anyio.CancelScope()
+        self.runs_settled = anyio.Event()
+        """Set when every run has ended, was cancelled, or was named in the log."""
+        self.closed = anyio.Event()
+        """Set when the last answer is written; never, where the host does not read it."""
 
-class _Lines:
-    """stdin a line at a time, none longer than the limit; the reading thread is left behind when the server ends."""
-
-    def __init__(self, stdin: BinaryIO) -> None:
-        self._stdin = stdin
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        while line := await to_thread.run_sync(self._read, abandon_on_cancel=True):
-            yield line
-        exit_within(DRAIN)
-
-    def _read(self) -> str:
-        line = self._stdin.readline(LONGEST_LINE + 1)
-        if len(line) <= LONGEST_LINE:
-            return "too many values\n" if too_many_values(line, MOST_IN_A_MESSAGE) else _mended(line)
-        while line and not line.endswith(b"\n"):
-            line = self._stdin.readline(LONGEST_LINE)
-        return "too long\n"  # not JSON: the SDK answers or skips it as it does any other such line
-
-
-def _mended(line: bytes) -> str:
-    """A line with half a character in it, made whole: JavaScript writes such a half as it is, where a text was cut.
-
-    The SDK would drop the line without a word, and the host wait for its answer for ever.
-    """
-    if _HALF.search(line):
-        with suppress(ValueError, RecursionError):  # what is no JSON is for the SDK to say
-            return json.dumps(json.loads(line), ensure_ascii=False).encode(errors="replace").decode() + "\n"
-    return line.decode(errors="replace")
-
-
-class _Wire:
-    """stdout for messages alone: the SDK leads what is printed elsewhere.
-
-    It would give each line to a thread, twice, which was half of what a live run cost. Most can be written at once.
-    """
-
-    def __init__(self, group: TaskGroup) -> None:
-        self._group, self._fd = group, _above_standard(1)
-        self._busy: anyio.Event | None = None
-        """Set when the thread has written what it was given."""
-        self._poll = None
-        if sys.platform != "win32":  # where nothing tells whether a pipe has room
-            self._poll = select.poll()
-            self._poll.register(self._fd, select.POLLOUT)
-
-    async def say(self, line: bytes) -> None:
-        """Write a line, or have it written: a host that reads slowly is waited for before the next, and can be left then."""
-        await self.free()
-        if not self._written(line):
-            self._busy = anyio.Event()
-            self._group.start_soon(self._write_in_thread, line, self._busy)
-
-    async def free(self) -> None:
-        """Wait until all is written."""
-        while self._busy and not self._busy.is_set():
-            await self._busy.wait()
-
-    def _written(self, line: bytes) -> bool:
-        """Write it, unless that could block (see `select.PIPE_BUF`) or the host is gone."""
-        if self._poll is None or len(line) > select.PIPE_BUF or self._poll.poll(0) != [(self._fd, select.POLLOUT)]:
-            return False
-        with suppress(OSError):
-            self._write(line)
-            return True
-        return False
-
-    async def _write_in_thread(self, line: bytes, written: anyio.Event) -> None:
+    async def run(self) -> None:
         try:
-            await to_thread.run_sync(self._write, line)
-        except OSError as exc:
-            logger.info("stdout cannot be written to any more: %s", exc.strerror)
-            exit_within(DRAIN)
-            self._group.cancel_scope.cancel()
+            with self.scope:
+                no_input = anyio.wrap_file(io.StringIO())  # the SDK would read lines of any length
+                async with stdio_server(stdin=no_input) as (_, outgoing):
+                    await self._serve_host(outgoing)
+        except* OSError:
+            logger.info("stdout cannot be written to any more")
         finally:
-            written.set()
+            self.closed.set()
 
-    def _write(self, line: bytes) -> None:
-        while line:
-            line = line[os.write(self._fd, line) :]
-
-
-def _above_standard(fd: int) -> int:
-    """A copy that is none of the standard three, where others would write to it."""
-    if sys.platform == "win32":
-        return os.dup(fd)
-    import fcntl
-
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    async def _serve_host(self, outgoing: Any) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_begin_when_cancelled, self._shutdown)
+                answers = Answers(outgoing, group)
+                requests = Requests(sys.stdin.buffer, answers, at_end=self._shutdown.begin)
+                await serve_streams(self._server, requests, answers)
+                group.cancel_scope.cancel()
+        finally:
+            self.runs_settled.set()
 
 
-class _End:
-    """One end of the pipe, as the SDK uses it, and the ids of the requests that are being worked on."""
+async def _begin_when_cancelled(shutdown: Shutdown) -> None:
+    """Stdout may be closed: then the SDK cancels all that is under way."""
+    try:
+        await anyio.sleep_forever()
+    finally:
+        shutdown.begin()
 
-    def __init__(self, stream: Any, live: set[RequestId]) -> None:
-        self._stream, self._live = stream, live
+
+class Requests:
+    """The host's messages. The SDK gets those that it can answer; the others are answered here, each with a line in the log.
+
+    A request whose id is still being worked on is one of the others: run twice, it would be paid twice. The SDK would put it
+    in the first one's place, so that the first one could not be cancelled any more.
+    """
+
+    def __init__(self, stdin: BinaryIO, answers: Answers, *, at_end: Callable[[], None]) -> None:
+        """`at_end` is called once when the input has ended, before the SDK cancels what is running."""
+        self._stdin, self._answers, self._at_end = stdin, answers, at_end
+        self._accepted = deque[SessionMessage]()
+        self._is_first_line = True
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage:
+        while not self._accepted:
+            line = await to_thread.run_sync(self._read_line, abandon_on_cancel=True)
+            if not line:
+                self._at_end()
+                raise StopAsyncIteration
+            self._receive(line)
+        return self._accepted.popleft()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        """Nothing is to be closed: the thread that reads stdin is left behind."""
+
+    def _read_line(self) -> bytes | _Invalid:
+        """The next line; nothing at the end of input."""
+        try:
+            line = self._stdin.readline(LONGEST_LINE + 1)
+            if len(line) <= LONGEST_LINE:
+                if too_many_values(line, MOST_IN_A_MESSAGE):
+                    message = f"A message has at most {MOST_IN_A_MESSAGE} values."
+                    return _Invalid(INVALID_REQUEST, message, _request_id(line[:_EDGE], line[-_EDGE:]))
+                return line
+            head, tail, rest = line[:_EDGE], b"", line
+            while rest and not rest.endswith(b"\n"):
+                tail, rest = rest[-_EDGE:], self._stdin.readline(LONGEST_LINE)
+        except OSError as exc:  # a terminal that is gone
+            logger.info("stdin cannot be read any more: %s", exc.strerror)
+            return b""
+        message = f"A message has at most {LONGEST_LINE} bytes."
+        return _Invalid(INVALID_REQUEST, message, _request_id(head, (tail + rest)[-_EDGE:]))
+
+    def _receive(self, line: bytes | _Invalid) -> None:
+        if isinstance(line, _Invalid):
+            self._refuse(line)
+            return
+        if self._is_first_line:
+            line, self._is_first_line = line.removeprefix(codecs.BOM_UTF8), False
+        if not line.strip():
+            return
+        try:
+            message = jsonrpc_message_adapter.validate_json(_without_halves(line), by_name=False)
+        except ValidationError:
+            self._receive_unusual(line)
+        else:
+            self._take(message, None)
+
+    def _receive_unusual(self, line: bytes) -> None:
+        """A batch, or no message."""
+        try:
+            value: Any = json.loads(line.decode())
+        except UnicodeDecodeError:
+            self._refuse(_Invalid(PARSE_ERROR, "The message is not UTF-8.", _request_id(line[:_EDGE], line[-_EDGE:])))
+        except (ValueError, RecursionError):
+            self._refuse(_Invalid(PARSE_ERROR, "The message is not JSON.", _request_id(line[:_EDGE], line[-_EDGE:])))
+        else:
+            if isinstance(value, list):
+                self._receive_batch(cast("list[Any]", value))
+            else:
+                self._refuse(_invalid(value))
+
+    def _receive_batch(self, values: list[Any]) -> None:
+        if self._answers.version != BATCHES_IN or not values:
+            message = f"Batches need protocol version {BATCHES_IN}, and a message in them."
+            ids: list[RequestId | None] = [number for value in values if (number := _id_of(value)) is not None]
+            for number in ids or [None]:
+                self._refuse(_Invalid(INVALID_REQUEST, message, number))
+            return
+        batch = Batch()
+        for value in values:
+            try:
+                part = jsonrpc_message_adapter.validate_python(value, by_name=False)
+            except ValidationError:
+                self._refuse(_invalid(value), batch)
+            else:
+                self._take(part, batch)
+        batch.is_complete = True
+        self._answers.send_if_answered(batch)
+
+    def _take(self, message: JSONRPCMessage, batch: Batch | None) -> None:
+        match message:
+            case JSONRPCRequest(id=number) if coerce_request_id(number) in self._answers.live:
+                self._refuse(_Invalid(INVALID_REQUEST, f"Request id {number!r} is in use.", number), batch)
+                return
+            case JSONRPCRequest(method="initialize", id=number) if batch:
+                self._refuse(_Invalid(INVALID_REQUEST, "initialize cannot be part of a batch.", number), batch)
+                return
+            case JSONRPCRequest():
+                self._answers.expect(message, batch)
+            case JSONRPCNotification(method="notifications/cancelled", params={"requestId": str() | int() as number}):
+                self._answers.forget(number)  # it is not answered any more
+            case _:
+                pass
+        self._accepted.append(SessionMessage(message))
+
+    def _refuse(self, invalid: _Invalid, batch: Batch | None = None) -> None:
+        logger.warning("a message on stdin was refused: %s", invalid.message)
+        if invalid.is_answered:
+            self._answers.refuse(invalid, batch)
+
+
+class Answers:
+    """What the host is told, and the requests that are being worked on: with its answer, an id is free again."""
+
+    def __init__(self, outgoing: Any, group: TaskGroup) -> None:
+        self.live: dict[RequestId, Batch | None] = {}
+        self.version: str | None = None
+        """What was agreed on in the handshake, if there was one."""
+        self._outgoing, self._group = outgoing, group
+        self._initialize: RequestId | None = None
+        self._unsent = 0
+        self._sent = anyio.Event()
+
+    def expect(self, request: JSONRPCRequest, batch: Batch | None) -> None:
+        """A request will be answered, maybe as part of a batch."""
+        self.live[coerce_request_id(request.id)] = batch
+        if batch:
+            batch.unanswered.add(coerce_request_id(request.id))
+        if request.method == "initialize":
+            self._initialize = request.id
+
+    def forget(self, number: RequestId) -> None:
+        """A request will not be answered: the host cancelled it."""
+        if batch := self.live.pop(coerce_request_id(number), None):
+            batch.unanswered.discard(coerce_request_id(number))
+            self.send_if_answered(batch)
+
+    def refuse(self, invalid: _Invalid, batch: Batch | None) -> None:
+        """Answer what the SDK does not see. Does not wait: a host that does not read must still be heard."""
+        error = ErrorData(code=invalid.code, message=invalid.message)
+        answer = JSONRPCError(jsonrpc="2.0", id=invalid.id, error=error)
+        if batch:
+            batch.answers.append(answer)
+        else:
+            self._send_later(SessionMessage(answer))
+
+    def send_if_answered(self, batch: Batch) -> None:
+        if message := batch.answer:
+            self._send_later(message)
+
+    async def send(self, item: SessionMessage) -> None:
+        match item.message:
+            case JSONRPCResponse(id=number, result=result) if number == self._initialize:
+                self.version = result.get("protocolVersion")
+            case _:
+                pass
+        match item.message:
+            case (JSONRPCResponse(id=number) | JSONRPCError(id=str() | int() as number)) as answer:
+                batch = self.live.pop(coerce_request_id(number), None)
+                if batch:
+                    batch.unanswered.discard(coerce_request_id(number))
+                    batch.answers.append(answer)
+                    if not (whole := batch.answer):
+                        return
+                    item = whole
+            case _:
+                pass
+        await self._outgoing.send(item)
 
     async def __aenter__(self) -> Self:
         return self
@@ -202,59 +322,101 @@ class _End:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-
-class _Heard(_End):
-    """What a host sends, but for a request whose id is still being worked on: run twice, it would be paid twice.
-
-    It is refused before the SDK hears of it, which would put it in the first one's place: that one could not be cancelled
-    any more.
-    """
-
-    def __init__(self, stream: Any, live: set[RequestId], said: _Said) -> None:
-        super().__init__(stream, live)
-        self._said = said
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        while True:
-            item: SessionMessage | Exception = await anext(self._stream)
-            match getattr(item, "message", None):
-                case JSONRPCRequest(id=number) if coerce_request_id(number) in self._live:
-                    error = ErrorData(code=INVALID_REQUEST, message=f"Request id {number!r} is in use.")
-                    await self._said.say(SessionMessage(JSONRPCError(jsonrpc="2.0", id=number, error=error)))
-                    continue
-                case JSONRPCRequest(id=number):
-                    self._live.add(coerce_request_id(number))
-                case JSONRPCNotification(
-                    method="notifications/cancelled", params={"requestId": str() | int() as number}
-                ):
-                    self._live.discard(coerce_request_id(number))  # it is not answered any more
-                case _:
-                    pass
-            return item
-
-
-class _Said(_End):
-    """What is answered: with its answer, an id is free again."""
-
-    def __init__(self, stream: Any, live: set[RequestId], wire: _Wire) -> None:
-        super().__init__(stream, live)
-        self._wire = wire
-
-    async def send(self, item: SessionMessage) -> None:
-        match item.message:
-            case JSONRPCResponse(id=number) | JSONRPCError(id=str() | int() as number):
-                self._live.discard(coerce_request_id(number))
-            case _:
-                pass
-        await self.say(item)
-
-    async def say(self, item: SessionMessage) -> None:
-        """Write it, whatever it means."""
-        await self._wire.say(f"{item.message.model_dump_json(by_alias=True, exclude_unset=True)}\n".encode())
-
     async def aclose(self) -> None:
-        await self._wire.free()
-        await super().aclose()
+        with anyio.move_on_after(LAST_ANSWER_SECONDS):
+            while self._unsent:
+                await self._sent.wait()
+        await self._outgoing.aclose()
+
+    def _send_later(self, message: SessionMessage) -> None:
+        self._unsent += 1
+        self._group.start_soon(self._send_now, message)
+
+    async def _send_now(self, message: SessionMessage) -> None:
+        try:
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the host is gone
+                await self._outgoing.send(message)
+        finally:
+            self._unsent -= 1
+            self._sent.set()
+            self._sent = anyio.Event()
+
+
+class _BatchAnswer(RootModel[list[JSONRPCResponse | JSONRPCError]]):
+    """The SDK writes what can be dumped as JSON."""
+
+
+@dataclass
+class Batch:
+    """A JSON-RPC batch: its answers are sent together, when all are there."""
+
+    unanswered: set[RequestId] = field(default_factory=set[RequestId])
+    answers: list[JSONRPCResponse | JSONRPCError] = field(default_factory=list[JSONRPCResponse | JSONRPCError])
+    is_complete: bool = False
+    """Whether all of its messages were looked at."""
+
+    @property
+    def answer(self) -> SessionMessage | None:
+        """The answer to all of it, once there is one; notifications have none."""
+        if self.unanswered or not self.answers or not self.is_complete:
+            return None
+        return SessionMessage(cast("Any", _BatchAnswer(self.answers)))
+
+
+@dataclass(frozen=True)
+class _Invalid:
+    """Why something is no message that can be served, and which request it seems to be."""
+
+    code: int
+    message: str
+    id: RequestId | None
+    is_answered: bool = True
+
+
+def _invalid(value: Any) -> _Invalid:
+    """JSON that is no message. An answer gets no answer, not even a malformed one."""
+    fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    is_answer = "method" not in fields and bool({"result", "error"} & fields.keys())
+    return _Invalid(INVALID_REQUEST, "The message is not a JSON-RPC 2.0 message.", _id_of(fields), not is_answer)
+
+
+def _id_of(value: Any) -> RequestId | None:
+    match value:
+        case {"id": str() | int() as number} if not isinstance(number, bool):
+            return number
+        case _:
+            return None
+
+
+_EDGE = 1024  # bytes at either end of a message, where clients write its id
+_MEMBER = rb'\s*"(jsonrpc|method|id)"\s*:\s*("[^"\\]*"|\d{1,18})\s*'
+_FIRST_MEMBERS = re.compile(rb"\s*\{(?:" + _MEMBER + rb",)+")
+_LAST_MEMBERS = re.compile(rb"[,{]" + _MEMBER + rb"(?:," + _MEMBER + rb")*\}\s*$")
+
+
+def _request_id(head: bytes, tail: bytes) -> RequestId | None:
+    """The id of a request that cannot be parsed as a whole: it stands beside its method, before or behind the params.
+
+    Members of the outermost object alone are looked at. A message without a method is an answer: its id is one of ours.
+    """
+    members: dict[bytes, bytes] = {}
+    for found in (_FIRST_MEMBERS.match(head), _LAST_MEMBERS.search(tail)):
+        if found:
+            members |= dict(re.findall(_MEMBER, found[0]))
+    if b"method" not in members or b"id" not in members:
+        return None
+    number: RequestId = json.loads(members[b"id"].decode(errors="replace"))
+    return number
+
+
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # of a UTF-16 pair; its other half may follow
+
+
+def _without_halves(line: bytes) -> bytes:
+    """A line with half a character in it, made whole: JavaScript writes such a half as it is, where a text was cut."""
+    if not _HALF.search(line):
+        return line
+    try:
+        return json.dumps(json.loads(line), ensure_ascii=False).encode(errors="replace")
+    except (ValueError, RecursionError):
+        return line

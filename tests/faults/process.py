@@ -90,15 +90,19 @@ async def piped(
     reading: bool = True,
     arguments: tuple[str, ...] = (),
     stdout: int = subprocess.PIPE,
+    stderr: int | None = None,
+    command: tuple[str, ...] = (),
 ) -> AsyncIterator[Piped]:
-    """Start a server, or Python with these arguments; it is killed with the block if it has not ended."""
+    """Start a server, or Python with these arguments, by a `command` if there is one; it is killed with the block if it
+    has not ended. What it writes to stderr is in `log`, unless there is another `stderr`.
+    """
     wanted = on_stdio(environ)
-    with log.open("wb") as stderr:
+    with log.open("wb") as logged:
         process = await anyio.open_process(
-            [wanted.command, *(arguments or wanted.args)],
+            [*command, wanted.command, *(arguments or wanted.args)],
             stdin=subprocess.PIPE,
             stdout=stdout,
-            stderr=stderr,
+            stderr=logged if stderr is None else stderr,
             env=wanted.env,
         )
     async with process, anyio.create_task_group() as group:

@@ -86,6 +86,14 @@ class Cluster:
     upstream: str
     folder: Path
     """With what each process wrote, in `*.log`."""
+    proxy: Nginx
+
+    async def take_out(self, replica: Replica) -> None:
+        """Have the proxy send nothing more to a replica: what the pause before its end is for."""
+        await self.proxy.serve([one.port for one in self.replicas if one is not replica])
+
+    async def put_back(self) -> None:
+        await self.proxy.serve([one.port for one in self.replicas])
 
     def written(self) -> str:
         return "".join(path.read_text("utf-8", "replace") for path in sorted(self.folder.glob("*.log")))
@@ -117,9 +125,10 @@ async def running(folder: Path, *, replicas: int, **settings: str) -> AsyncItera
         async with anyio.create_task_group() as group:
             for replica in started:
                 group.start_soon(replica.start)
-        url = stack.enter_context(_nginx(folder, [replica.port for replica in started]))
+        proxy = Nginx(folder)
+        url = stack.enter_context(proxy.running([replica.port for replica in started]))
         await answers(f"{url}/healthz")
-        yield Cluster(url, started, sandbox, clock, upstream, folder)
+        yield Cluster(url, started, sandbox, clock, upstream, folder, proxy)
 
 
 class Redis:
@@ -141,31 +150,60 @@ class Redis:
             yield self.url
 
 
-@contextmanager
-def _nginx(folder: Path, ports: list[int]) -> Iterator[str]:
+class Nginx:
     """The one of `manifests/`, with these replicas for its own, and everything of it in the folder."""
-    port = free_port()
-    lines = CONFIG.read_text("utf-8").splitlines()
-    first = next(number for number, line in enumerate(lines) if "server-1:8000" in line)
-    one = lines[first]
-    lines[first:] = [
-        *(one.replace("server-1:8000", f"127.0.0.1:{to}") for to in ports),
-        *(line for line in lines[first + 1 :] if not re.match(r"\s+server server-\d", line)),
-    ]
-    text = "\n".join(lines).replace("/tmp/", f"{folder}/").replace("listen 8080;", f"listen 127.0.0.1:{port};")
-    config = folder / "nginx.conf"
-    config.write_text(text, "utf-8")
-    command = [program("nginx", "nginx-light"), "-c", str(config), "-e", "stderr", "-g", "daemon off;"]
-    with _process(command, folder / "nginx.log"):
-        yield f"http://127.0.0.1:{port}"
+
+    WORKERS = 2
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, free_port()
+        self._config, self._log = folder / "nginx.conf", folder / "nginx.log"
+        self._master: subprocess.Popen[bytes] | None = None
+        self._reloads = 0
+
+    @contextmanager
+    def running(self, ports: list[int]) -> Iterator[str]:
+        self._write(ports)
+        command = [program("nginx", "nginx-light"), "-c", str(self._config), "-e", "stderr", "-g", "daemon off;"]
+        with _process(command, self._log) as self._master:
+            yield f"http://127.0.0.1:{self._port}"
+
+    async def serve(self, ports: list[int]) -> None:
+        """Read the configuration anew. Who is being served stays with the workers of before, which take nobody in then."""
+        assert self._master
+        self._write(ports)
+        self._master.send_signal(signal.SIGHUP)
+        self._reloads += 1
+        with anyio.fail_after(PATIENCE):
+            while self._log.read_bytes().count(b"gracefully shutting down") < self._reloads * self.WORKERS:
+                await anyio.sleep(0.01)
+
+    def _write(self, ports: list[int]) -> None:
+        lines = CONFIG.read_text("utf-8").splitlines()
+        first = next(number for number, line in enumerate(lines) if "server-1:8000" in line)
+        one = lines[first]
+        lines[first:] = [
+            *(one.replace("server-1:8000", f"127.0.0.1:{to}") for to in ports),
+            *(line for line in lines[first + 1 :] if not re.match(r"\s+server server-\d", line)),
+        ]
+        text = "\n".join(lines)
+        for as_shipped, here in (
+            ("/tmp/", f"{self._folder}/"),
+            ("listen 8080;", f"listen 127.0.0.1:{self._port};"),
+            ("worker_processes auto;", f"worker_processes {self.WORKERS};"),
+            ("error_log stderr warn;", "error_log stderr notice;"),
+        ):
+            assert as_shipped in text
+            text = text.replace(as_shipped, here)
+        self._config.write_text(text, "utf-8")
 
 
 @contextmanager
-def _process(command: list[str], log: Path) -> Iterator[None]:
+def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as out:
         process = _spawned(command, out)
         try:
-            yield
+            yield process
         finally:
             _end(process)
 

@@ -53,7 +53,9 @@ class Caller:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {self.key}"}, timeout=60) as http:
+        # A proxy that reads its configuration anew closes idle connections, and may close one that is just being used.
+        once = httpx2.Limits(max_keepalive_connections=0)
+        async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {self.key}"}, timeout=60, limits=once) as http:
             server = streamable_http_client(f"{self.cluster.url}/mcp", http_client=http)
             async with Client(server, mode=MODES[self.era]) as client:
                 yield client
@@ -150,8 +152,10 @@ async def each_is_replaced(cluster: Cluster) -> None:
         passing.start_soon(time_passes, cluster, LONG / 100)
         for replica in cluster.replicas:
             await until(lambda: live(callers) >= CALLERS * EACH * 2 / 3, within=60)
-            assert await replica.end(signal.SIGTERM) == 0
+            await cluster.take_out(replica)  # as the manifests' pause does, before the signal
+            assert await replica.end(signal.SIGTERM) == 128 + signal.SIGTERM
             await replica.start()
+            await cluster.put_back()
         for one in callers:
             one.going_on = False
         passing.start_soon(time_passes, cluster, LONG)

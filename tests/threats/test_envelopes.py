@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any, cast
+from typing import Any, BinaryIO
 
 import anyio
+import anyio.to_thread
 import httpx2
 import pytest
-from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
 
 from inferencesh_mcp.app import build
 from inferencesh_mcp.sandbox import Sandbox, serving
+from inferencesh_mcp.sdk import serve_streams
 from inferencesh_mcp.settings import Settings
-from inferencesh_mcp.stdio import speak
+from inferencesh_mcp.stdio import Answers, Requests
 from tests.faults.process import HELLO
 from tests.faults.rows import many
 from tests.threats.fuzzing import MALFORMED, mutated, spoilt
@@ -87,21 +90,20 @@ def judged(raw: bytes | str) -> Any:
 class Pipe:
     """stdin and stdout of a server in this process: what a host writes and reads, byte for byte."""
 
-    def __init__(self) -> None:
-        self._send, self._lines = anyio.create_memory_object_stream[str](10_000)
+    def __init__(self, stdin: BinaryIO) -> None:
+        self._stdin = stdin
         self.said: list[str] = []
         self._heard = anyio.Event()
 
-    def close(self) -> None:
-        self._send.close()
-
     async def write(self, raw: bytes) -> None:
-        await self._send.send(raw.decode(errors="replace") + "\n")  # as `_Lines` reads it
+        await anyio.to_thread.run_sync(self._stdin.write, raw + b"\n")
 
-    async def __aiter__(self) -> AsyncIterator[str]:
-        async with self._lines:
-            async for one in self._lines:
-                yield one
+    async def send(self, item: SessionMessage) -> None:
+        """What the server writes."""
+        self.said.append(item.message.model_dump_json(by_alias=True, exclude_unset=True))
+        self._heard.set()
+
+    async def aclose(self) -> None: ...
 
     async def until(self, number: Any) -> Any:
         with anyio.fail_after(20):
@@ -115,29 +117,17 @@ class Pipe:
                 await self._heard.wait()
 
 
-class Out:
-    def __init__(self, pipe: Pipe) -> None:
-        self._pipe = pipe
-
-    async def write(self, text: str) -> None:
-        self._pipe.said.append(text)
-        self._pipe._heard.set()
-
-    async def flush(self) -> None: ...
-
-
 @asynccontextmanager
 async def on_a_pipe(environ: dict[str, str]) -> AsyncIterator[Pipe]:
-    pipe = Pipe()
     server = build(Settings.from_environ(environ))
-    async with (
-        stdio_server(cast("Any", pipe), cast("Any", Out(pipe))) as (incoming, outgoing),
-        anyio.create_task_group() as group,
-    ):
-        group.start_soon(speak, server, incoming, outgoing)
-        yield pipe
-        pipe.close()
-        group.cancel_scope.cancel()
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stdin, os.fdopen(writing, "wb", buffering=0) as its:
+        pipe = Pipe(its)
+        async with anyio.create_task_group() as group:
+            answers = Answers(pipe, group)
+            group.start_soon(serve_streams, server, Requests(stdin, answers, at_end=lambda: None), answers)
+            yield pipe
+            its.close()
 
 
 async def test_x43_ten_thousand_on_a_pipe(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import signal
 import socket
-import struct
 import sys
-from array import array
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import uvicorn
 
-from inferencesh_mcp.ending import exit_within
+from inferencesh_mcp.ending import Shutdown
 from inferencesh_mcp.errors import SettingsError
 from inferencesh_mcp.settings.kinds import LOOPBACK
 from inferencesh_mcp.web import PATH, face
@@ -32,20 +28,18 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.stopping import Stopping
     from inferencesh_mcp.settings import Settings
 
-AT_THE_DOOR = 3.0  # seconds at most for who has connected and not asked yet
 BRIEFLY = 1.0  # seconds at most for who is about to start a run
 LAST_WORDS = 1.2  # seconds of the drain that are kept for closing what is open then
 KEEP_ALIVE = 75  # seconds: longer than the proxies before us keep one, or they would send into a closed connection
 BACKLOG = 2048
-_SO_ATTACH_FILTER, _BPF_RET = 26, 6  # <asm-generic/socket.h>, <linux/bpf_common.h>
-
-logger = logging.getLogger(__name__)
 
 
 def serve(
     server: MCPServer[Shared], settings: Settings, stopping: Stopping, *, host: str, port: int, ready: Callable[[str], None]
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Serve until a signal comes, and then as long as the calls under way need, but no longer than `drain_seconds`.
+
+    Returns the exit code.
 
     Raises:
         SettingsError: an address that others can reach, without all that this takes.
@@ -53,7 +47,7 @@ def serve(
     _refuse_wide_open(settings, host)
     app = face(server, settings, stopping)
     with _bound(host, port) as listening:
-        anyio.run(_serve, _Server(configured(app, settings)), listening, stopping, settings.drain_seconds, ready)
+        return anyio.run(_serve, _Server(configured(app, settings)), listening, stopping, settings.drain_seconds, ready)
 
 
 def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
@@ -68,31 +62,28 @@ def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 async def _serve(
     server: _Server, listening: socket.socket, stopping: Stopping, drain: float, ready: Callable[[str], None]
-) -> None:
+) -> int:
+    shutdown = Shutdown(drain)
+    shutdown.watch_signals()
     async with anyio.create_task_group() as group:
         group.start_soon(server.serve, [listening])
         await server.accepts.wait()
         ready(_url(listening))
-        await _signal()
-        exit_within(drain)
-        ends = anyio.current_time() + drain - LAST_WORDS
-        with anyio.move_on_after(min(AT_THE_DOOR, (drain - LAST_WORDS) / 2)):
-            await server.shut_the_door(listening)
-        stopping.announced = True
-        with anyio.move_on_after(min(BRIEFLY, drain / 5)):
-            await server.done()
-        stopping.begin()
-        with anyio.CancelScope(deadline=ends):
-            await server.done()
+        await shutdown.requested()
+        await _drain(server, stopping, drain)
         server.should_exit = True
+    return shutdown.exit_code
 
 
-async def _signal() -> None:
-    if sys.platform == "win32":
-        await anyio.sleep_forever()  # no signal to wait for: Ctrl+C ends the process
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            return
+async def _drain(server: _Server, stopping: Stopping, seconds: float) -> None:
+    """Have every call under way answered, with its task's id where the run goes on. New ones are refused meanwhile."""
+    ends = anyio.current_time() + seconds - LAST_WORDS
+    stopping.announced = True
+    with anyio.move_on_after(min(BRIEFLY, seconds / 5)):
+        await server.calls_under_way()
+    stopping.begin()
+    with anyio.CancelScope(deadline=ends):
+        await server.calls_under_way()
 
 
 class _Server(uvicorn.Server):
@@ -110,46 +101,10 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.accepts.set()
 
-    async def done(self) -> None:
+    async def calls_under_way(self) -> None:
         """Wait until no request is open that is open now: those that come yet are refused, and may come for ever."""
         if under_way := set(self.server_state.tasks):
             await asyncio.wait(under_way)
-
-    async def shut_the_door(self, listening: socket.socket) -> None:
-        """Let in who has knocked, then nobody, and hear what those who are in have come for.
-
-        Before anybody is sent away: a proxy gives a call to another server where no connection was made, and loses one that
-        is cut, or that comes here again after it was sent away, and finds the door shut by then.
-        """
-        knocked: list[socket.socket] = []
-        let_none_knock(listening)
-        with suppress(OSError):  # there is nobody left; or no room for anybody, and the rest are cut
-            while True:
-                knocked.append(listening.accept()[0])
-        for server in self.servers:
-            server.close()
-        for connection in knocked:
-            connection.setblocking(False)
-            await asyncio.get_running_loop().connect_accepted_socket(self._guarded, connection)
-        while any(cast("Any", one).cycle is None for one in self.server_state.connections):  # noqa: ASYNC110 - nobody tells
-            await anyio.sleep(0.01)  # a request is on its way
-
-    def _guarded(self) -> asyncio.Protocol:
-        kind = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
-        return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-
-
-def let_none_knock(listening: socket.socket) -> None:
-    """Have the kernel drop what comes to this port: a connection that it made between the last accept and the close would be cut.
-
-    Whoever is dropped comes again after a second, is refused by then, and goes to another server. Linux can do that, by a
-    filter (socket(7)) of one instruction, "take nothing"; elsewhere the moment in between is left open.
-    """
-    if sys.platform == "linux":
-        take_nothing = array("B", struct.pack("HBBI", _BPF_RET, 0, 0, 0))
-        with suppress(OSError):  # what imitates Linux may not have it
-            program = struct.pack("@HP", 1, take_nothing.buffer_info()[0])
-            listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _refuse_wide_open(settings: Settings, host: str) -> None:
