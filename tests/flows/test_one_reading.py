@@ -99,10 +99,9 @@ def test_a_file_in_a_tuple_is_sent() -> None:
 
 def test_a_field_may_be_called_as_a_rule_is() -> None:
     """What is in `properties` are names."""
-    named = {
-        name: FILE
-        for name in ("items", "required", "exclusiveMinimum", "$ref", "enum", "properties", "additionalItems")
-    }
+    named = dict.fromkeys(
+        ("items", "required", "exclusiveMinimum", "$ref", "enum", "properties", "additionalItems"), FILE
+    )
     schema = {"type": "object", "properties": named}
 
     assert sorted((name,) for name in named) == sorted(file_places(schema, dict.fromkeys(named, "/a.png")))
