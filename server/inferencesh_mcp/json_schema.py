@@ -120,9 +120,10 @@ class _Tuple:
         self._first: Any = schema["prefixItems"]
 
     def part(self, key: str) -> Any:
-        if isinstance(self._first, list) and _INDEX.fullmatch(key):
-            return _item(cast("list[Any]", self._first), key)
-        return cast("Schema", self.items).get(key) if isinstance(self.items, dict) else None
+        first, items = self._first, self.items
+        if isinstance(first, list) and _INDEX.fullmatch(key):
+            return _item(cast("list[Any]", first), key)
+        return cast("Schema", items).get(key) if isinstance(items, dict) else None
 
 
 def _item(items: list[Any], key: str) -> Any:

@@ -155,11 +155,11 @@ def nearest(error: ValidationError) -> ValidationError:
 
 def _sound(schema: Any) -> Schema:
     """The same schema without what is no schema in it: a rule that cannot be held to leaves those beside it standing."""
-    rules = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+    rules: Any = Draft202012Validator(Draft202012Validator.META_SCHEMA)
     for _ in range(MOST_REPAIRS):
         wrong = [list(error.absolute_path) for error in rules.iter_errors(schema)]
         if not wrong:
-            return schema if isinstance(schema, dict) else {}
+            return cast("Schema", schema) if isinstance(schema, dict) else {}
         if not all(wrong):
             break
         for place in sorted(wrong, key=len, reverse=True):
