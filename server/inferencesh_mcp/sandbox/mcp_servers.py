@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, cast
 
 from inferencesh_mcp.sandbox.wire import Problem
@@ -48,7 +49,7 @@ TOOLS: dict[str, tuple[dict[str, Json], ...]] = {
 
 def asked_in(requests: Json, *, state: str, number: int) -> Json:
     """What an invocation's `data` holds while it waits for these requests."""
-    return {"input_required": True, "input_requests": requests, "request_state": state, "round": number}
+    return {"input_required": True, "input_requests": deepcopy(requests), "request_state": state, "round": number}
 
 
 def checked(result: str, requests: Json) -> dict[str, Json]:
