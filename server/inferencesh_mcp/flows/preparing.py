@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from inferencesh_mcp.api.models import AppFunction, AppVersion, RunRequest
 from inferencesh_mcp.errors import InvalidInput
+from inferencesh_mcp.plaintext import label
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App
@@ -83,7 +84,7 @@ def function_of(app: App, ref: AppRef) -> AppFunction:
     if found is None and not ref.function:  # an app of one function says what it takes on the version itself
         return AppFunction(name=name, input_schema=version.input_schema, output_schema=version.output_schema)
     if found is None:
-        known = ", ".join(version.functions) or "run"
+        known = ", ".join(map(label, version.functions)) or "run"
         raise InvalidInput(message=f"{app.ref} has no function '{name}'.", next_step=f"Its functions: {known}.")
     return found
 
@@ -104,7 +105,7 @@ def _judged(app: App, wanted: Wanted) -> tuple[Wanted, list[str]]:
     if wanted.setup is not None:
         found += [f"setup: {problem}" for problem in problems(version.setup_schema, wanted.setup)]
     if wanted.variant and version.variants and wanted.variant not in version.variants:
-        found.append(f"variant must be one of {', '.join(version.variants)}; got {wanted.variant}")
+        found.append(f"variant must be one of {', '.join(map(label, version.variants))}; got {wanted.variant}")
     if wanted.session_timeout is not None and (wanted.session != "new" or not 1 <= wanted.session_timeout <= 3600):
         found.append('session_timeout is 1 to 3600 seconds and goes with session="new" only')
     return wanted, found

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from inferencesh_mcp.api.turns import Approval, SignIn
 from inferencesh_mcp.errors import Forbidden
 from inferencesh_mcp.flows import chatting
+from inferencesh_mcp.redaction import without_credentials
 from inferencesh_mcp.tools.questioning import Question, Reply, carried_out, question
 
 if TYPE_CHECKING:
@@ -182,7 +183,8 @@ async def _put(ctx: Ctx, request: ElicitRequest, seconds: float) -> ElicitResult
     """Put a question to the host, for as long as this call may take; no answer, or none it can give, asked nobody."""
     with anyio.move_on_after(seconds):
         try:
-            result: ElicitResult = await ctx.session.send_request(request, ElicitResult)
+            clean = without_credentials(request.model_dump(by_alias=True, mode="json", exclude_none=True))
+            result: ElicitResult = await ctx.session.send_request(ElicitRequest.model_validate(clean), ElicitResult)
         except (MCPError, ValidationError) as exc:  # or what it said is no answer
             logger.info("the host could not ask: %s", type(exc).__name__)
         else:
