@@ -195,7 +195,7 @@ async def _api(settings: Settings) -> list[Finding]:
         await Api(transport, key).list_apps(limit=1)
     except KeyRefused as exc:
         known = key is None or key.startswith(KEY_PREFIXES)
-        shape = "" if known else " It begins with neither inf_ nor 1nfsh-, as keys of inference.sh do."
+        shape = "" if known else " It does not begin with inf_ or 1nfsh-, as keys of inference.sh do."
         findings = [
             Finding("api", "ok", f"{where} answers"),
             Finding("key", "failure", f"{str(exc).rstrip('.')}.{shape}" if shape else str(exc), exc.next_step),

@@ -25,6 +25,7 @@ _UNSEEN = re.compile(
     f"|(?:(?<=[\x00-\x22\x24-\x29\x2b-\x2f\x3a-\x7f{_SELECTORS}])|^)[{_SELECTORS}]"
 )
 UNSEEN = "\ufffd"
+_UNSEEN_RUN = re.compile(f"{UNSEEN}{{2,}}")
 """What stands for a character that is not shown."""
 
 # What tells a model whose turn it is, in the templates of the known families. It could forge a role, wherever it stands.
@@ -57,7 +58,9 @@ def visible(text: str, line_break: str = "\n") -> str:
 def clean(text: str, limit: int) -> str:
     """One line of at most `limit` characters, in which nothing hides or reorders and nothing forges a role."""
     read = text[: LOOKED_AT * limit]
-    line = _OUR_LINE.sub(r"\1 -", _SPACE.sub(" ", without_markers(neutral(visible(read))))).strip()
+    line = _OUR_LINE.sub(
+        r"\1 -", _SPACE.sub(" ", _UNSEEN_RUN.sub(UNSEEN, without_markers(neutral(visible(read)))))
+    ).strip()
     return line if len(line) <= limit and len(read) == len(text) else line[: limit - 1] + "…"
 
 
@@ -100,13 +103,13 @@ def quoted(text: str, limit: int) -> str:
 
 
 def token(text: str, limit: int = 256) -> str:
-    """An id, which may stand in a call of ours: what no id has (spaces, quotes, brackets) is replaced."""
-    return _TOKEN_CHARS.sub("_", text[:limit])
+    """An id, which may stand in a call of ours: what no id has (spaces, quotes, brackets) is replaced, by what no id has either."""
+    return _TOKEN_CHARS.sub(UNSEEN, text[:limit])
 
 
 def name(text: str, limit: int = 128) -> str:
     """A part of a reference, such as a namespace: letters, digits, `_`, `.` and `-`."""
-    return _NAME_CHARS.sub("_", text[:limit])
+    return _NAME_CHARS.sub(UNSEEN, text[:limit])
 
 
 def label(text: str, limit: int = 80) -> str:

@@ -123,6 +123,8 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("session_list", {}), ("session_get", {"session_id": "s1"}), ("session_keepalive", {"session_id": "s1"}), ("agent_list", {}),
     ("agent_chat", {"message": "hello", "agent": "a/b"}), ("chat_get", {"chat_id": "c1"}), ("chat_respond", {"chat_id": "c1", "invocation_id": "i1", "result": "x"}),
     ("hero", {}),
+    ("app_run", {"app": "a/b", "input": {"field4": 5, "field1": "x", "fiel": 1}}), ("app_run", {"app": "a/b", "input": {}, "function": "none"}),
+    ("app_run", {"app": "a/b", "input": {}, "variant": "none"}),
 ]  # fmt: skip
 ADDRESSES = ["apps/a/b", "tasks/t1", "tasks/t2", "tasks/t1/logs", "files/f1", "sessions/s1", "chats/c1"]
 COMPLETIONS: list[tuple[Any, str]] = [

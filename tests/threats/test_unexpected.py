@@ -148,7 +148,7 @@ async def test_a_chat_that_took_a_message_is_told_by_its_id(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     async with connected(way, environ, broken(when=lambda path: path.startswith("/chats/"))) as client:
-        result = await client.call_tool("agent_chat", {"message": "hello", "agent": "sandbox/helper"})
+        result = await client.call_tool("agent_chat", {"message": "hello", "agent": "sandbox/assistant"})
 
     failed = error(result)
     (sent,) = [one for one in upstream.sandbox.ledger.requests() if one.path == "/agents/run"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from inferencesh_mcp.api.models import AppFunction, AppVersion, RunRequest
 from inferencesh_mcp.api.strictjson import SENT_LIMIT, NotReadableBack, encoded
 from inferencesh_mcp.errors import InvalidInput
+from inferencesh_mcp.plaintext import label
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App
@@ -96,7 +97,7 @@ def function_of(app: App, ref: AppRef) -> AppFunction:
     if found is None and not ref.function:  # an app of one function says what it takes on the version itself
         return AppFunction(name=name, input_schema=version.input_schema, output_schema=version.output_schema)
     if found is None:
-        known = ", ".join(version.functions) or "run"
+        known = ", ".join(map(label, version.functions)) or "run"
         raise InvalidInput(message=f"{app.ref} has no function '{name}'.", next_step=f"Its functions: {known}.")
     return found
 
@@ -147,7 +148,7 @@ def _judged(app: App, wanted: Wanted, work: Work | None) -> tuple[Wanted, list[s
         wanted = replace(wanted, setup=repaired(version.setup_schema, wanted.setup, work))
         found += [f"setup: {problem}" for problem in problems(version.setup_schema, wanted.setup, work)]
     if wanted.variant and app.version and wanted.variant not in version.variants:
-        known = f"must be one of {', '.join(version.variants)}; got {wanted.variant}"
+        known = f"must be one of {', '.join(map(label, version.variants))}; got {wanted.variant}"
         found.append(
             f"variant {known if version.variants else 'is for apps that have variants, and this one has none'}"
         )

@@ -24,6 +24,7 @@ from inferencesh_mcp.api.turns import Approval, Form, McpInput, Pending, SignIn
 from inferencesh_mcp.errors import Conflict, Forbidden, InferenceError
 from inferencesh_mcp.flows import chatting
 from inferencesh_mcp.flows.chatting import Decision
+from inferencesh_mcp.redaction import without_credentials
 from inferencesh_mcp.tools.questioning import KEY, Answer, Question, Reply, question
 
 if TYPE_CHECKING:
@@ -285,7 +286,8 @@ async def _put(ctx: Ctx, request: ElicitRequest, seconds: float) -> ElicitResult
     """Put a question to the host, for as long as this call may take; None where nobody was asked, or nobody answered."""
     with anyio.move_on_after(seconds):
         try:
-            result: ElicitResult = await ctx.session.send_request(request, ElicitResult)
+            clean = without_credentials(request.model_dump(by_alias=True, mode="json", exclude_none=True))
+            result: ElicitResult = await ctx.session.send_request(ElicitRequest.model_validate(clean), ElicitResult)
         except (MCPError, ValidationError) as exc:  # or what it said is no answer
             logger.info("the host could not ask: %s", type(exc).__name__)
         else:

@@ -11,7 +11,7 @@ from inferencesh_mcp.api.turns import Approval, ClientTool, Form, McpInput, pend
 from inferencesh_mcp.api.widgets import widget_form
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound
 from inferencesh_mcp.flows.chatting import Decision
-from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.plaintext import clean, label
 from inferencesh_mcp.tools.deciding import may_decide, page
 from inferencesh_mcp.tools.questioning import unfilled
 
@@ -129,7 +129,7 @@ def _filled_in(waits: Form, form_data: dict[str, Any], action: str) -> WidgetAns
         if wrong:
             raise InvalidInput(
                 message=f"The form {' and '.join(wrong[:5])}.",
-                next_step=f"Its fields are {', '.join(names) or 'none'}.",
+                next_step=f"Its fields are {', '.join(map(label, names)) or 'none'}.",
                 outcome="not_started",
             )
     return WidgetAnswer(action=pressed, form_data=form_data or None)
@@ -143,7 +143,7 @@ def _action(form: WidgetForm | None, wanted: str) -> WidgetAction:
     if wanted and actions:
         raise InvalidInput(
             message=f"The form has no action '{wanted[:80]}'.",
-            next_step=f"It has {', '.join(one.type for one in actions)}.",
+            next_step=f"It has {', '.join(label(one.type) for one in actions)}.",
             outcome="not_started",
         )
     return WidgetAction(type=wanted or "submit")
