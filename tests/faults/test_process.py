@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -226,6 +227,24 @@ async def test_x34_a_platform_that_says_nothing_does_not_hold_up_the_end(server:
         await pipe.over()
     judge(upstream, pipe, starts=1, cancels=0)
     assert "may still run" in pipe.log.read_text(encoding="utf-8")
+
+
+async def test_f8_a_collector_of_traces_that_says_nothing_does_not_hold_up_the_end(
+    server: Started, upstream: Upstream
+) -> None:
+    """It takes the connection and the last spans, and never answers: the process does not wait a minute for it."""
+    with socket.create_server(("127.0.0.1", 0)) as collector:
+        otel = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.getsockname()[1]}",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "60",
+            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "60",
+        }
+        async with server(INFERENCE_TRACES="true", **otel) as pipe:
+            await running(pipe, upstream, 1)
+            pipe.process.send_signal(signal.SIGTERM)
+
+            assert await pipe.over(within=20) == CODES[signal.SIGTERM]
+    judge(upstream, pipe, starts=1, cancels=1)
 
 
 async def test_f8_a_host_that_does_not_read_cannot_keep_the_process_alive(server: Started, upstream: Upstream) -> None:
