@@ -242,7 +242,7 @@ async def test_a_file_is_downloaded(api, upstream, script):
     ("play", "kind"),
     [
         (problem(404), "NotFound"),
-        (status(302, b"", [("location", "http://127.0.0.1/")]), "UpstreamError"),
+        (status(302, b"", [("location", "http://127.0.0.1/")]), "FileRefused"),
         (status(200, b"x", [("content-encoding", "gzip")]), "UpstreamError"),
         (fin(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx"), "Unavailable"),
     ],

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from inferencesh_mcp.plaintext import clean
+
 TYPES = {"string", "number", "integer", "boolean", "array", "object", "null"}
 WORDS = {
     *("type", "description", "default", "enum", "anyOf", "properties", "required", "additionalProperties"),
@@ -101,7 +103,7 @@ def texts(schema: Node) -> Iterator[str]:
     """All: short descriptions in one line, of characters that can be seen."""
     for _, node in nodes(schema):
         about = node.get("description", "shown")
-        if not about or not about.isprintable() or len(about) > 300:
+        if not about or clean(about, 300) != about:
             yield f"the description {about[:40]!r}"
 
 

@@ -23,7 +23,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from inferencesh_mcp import pins, plaintext, redaction
-from inferencesh_mcp.api import addresses, chats, keys, ndjson, problems, refs, retry, strictjson, words
+from inferencesh_mcp.api import addresses, chats, headers, keys, ndjson, problems, refs, strictjson, words
 from inferencesh_mcp.api.toolbox import AgentConfigInput, parse_tool
 from inferencesh_mcp.api.widgets import widget_form, widget_text
 from inferencesh_mcp.errors import InferenceError
@@ -234,7 +234,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "file's host": lambda text: addresses.file_host(text, loopback=True),
     "address": lambda text: addresses.is_allowed(text, loopback=True),
     "path": addresses.path_of,
-    "retry-after": retry.retry_after,
+    "retry-after": lambda text: headers.retry_after({"retry-after": text}),
     "expiry": uploading.expiry,
     "problem": lambda text: problems.problem(400, {"retry-after": text}, json.dumps({"detail": text, "code": text, "type": text}).encode()),
     "problem's body": lambda text: problems.problem(500, {}, text.encode(errors="replace")),

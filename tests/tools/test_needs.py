@@ -22,7 +22,7 @@ pytestmark = [
 
 FORMS = {"newest": Facts(), "older": Facts(named_integrations=True, versioned_answers=True)}
 APP = "sandbox/needs-secret"
-SECRET = "- secret SANDBOX_API_KEY is missing → Add the secret SANDBOX_API_KEY at https://inference.sh."
+SECRET = '- "secret SANDBOX_API_KEY is missing" → Add the secret SANDBOX_API_KEY at https://inference.sh.'
 
 
 @pytest.fixture(params=FORMS.values(), ids=FORMS)
@@ -37,10 +37,10 @@ async def test_what_an_app_needs_and_what_is_missing_is_told_with_the_app(connec
         found = await client.call_tool("app_get", {"app": APP})
 
     assert ["SANDBOX_API_KEY", "google"] == [one["key"] for one in told(found)["missing"]]
-    assert "secret SANDBOX_API_KEY: What needs-secret signs in with" in told(found)["needs"]
+    assert 'secret SANDBOX_API_KEY: "What needs-secret signs in with"' in told(found)["needs"]
     text = text_of(found).split("\n")
     assert {"Needs:", "Missing in this account:", SECRET} <= set(text)
-    assert "- connect google → Connect Google at https://inference.sh." in text
+    assert '- "connect google" → Connect Google at https://inference.sh.' in text
     assert "  The provider's instructions: Open **Settings**, then 1. make a key, 2. copy it." in text
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/credentials/check"))
 

@@ -7,9 +7,10 @@ import json
 import pytest
 from mcp_types import ToolAnnotations
 
-from inferencesh_mcp.app import OFFERS
+from inferencesh_mcp.app import tools
+from inferencesh_mcp.settings import Settings
 from tests.calls import left_at, run, text_of, told
-from tests.conftest import WAYS, Connect, Upstream, until
+from tests.conftest import WAYS, Connect, Upstream, Way, until
 from tests.schemas.real import real_apps
 from tests.tools.pinned import MEMORY, answering
 
@@ -23,12 +24,12 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
     return environ | {"INFERENCE_PIN": PIN}
 
 
-async def test_each_pinned_app_is_a_tool_of_the_first_list(connect: Connect) -> None:
+async def test_each_pinned_app_is_a_tool_of_the_first_list(connect: Connect, way: Way) -> None:
     """After the server's own, in the order of the pins, with the app's fields and all four hints."""
     async with connect() as client:
         listed = (await client.list_tools()).tools
 
-    own = [offer.function.__name__ for offer in OFFERS]
+    own = [tool.name for tool in tools(Settings(), remote=way.transport == "http")]
     assert [*own, "draw", "hero", "memory_get_value", "ticks", "outputs"] == [tool.name for tool in listed]
     draw, _, recall = listed[len(own) : len(own) + 3]
     assert {"prompt", "width", "height", "seed"} == set(draw.input_schema["properties"])

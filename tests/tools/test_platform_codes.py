@@ -104,7 +104,7 @@ async def test_what_the_provider_adds_to_a_requirement_is_kept_a_line_each(
     (need,) = error(refused)["requirements"]
     assert f"Add the secrets A_KEY, B_KEY at {AT}." == need["action"]
     scope, instructions = need["details"]
-    assert "Scope read: Read things" == scope
-    assert instructions.startswith("The provider's instructions: # How Open **it**. xxx")
+    assert 'Scope read: "Read things"' == scope
+    assert instructions.startswith("The provider's instructions: \"# How Open **it**.\ufffd xxx")
     assert len(instructions) < 300
     assert f"  {scope}\n  {instructions}\n" in text_of(refused)

@@ -55,7 +55,7 @@ async def test_an_app_of_a_category_that_nobody_knows_yet_is_shown(connect: Conn
         decisions = await client.call_tool("app_list", {"category": "decision"})
 
     assert [{"app": "a/b", "category": "hologram", "about": "x"}] == told(listed)["apps"]
-    assert "a/b (hologram): x" in text_of(listed)
+    assert 'a/b (hologram): "x"' in text_of(listed)
     assert not decisions.is_error
 
 

@@ -101,7 +101,7 @@ def shown(value: Any) -> Any:
 def _shorter(value: Any, texts: int | None, items: int | None) -> Any:
     match value:
         case str():
-            return _shorter_text(address(value) if _ADDRESS.fullmatch(value) else _safe(value), texts)
+            return _shown_text(value, texts)
         case list():
             found = cast("list[Any]", value)
             kept = [_shorter(item, texts, items) for item in found[:items]]
@@ -123,6 +123,13 @@ def _shorter(value: Any, texts: int | None, items: int | None) -> Any:
             return value
 
 
+def _shown_text(text: str, most: int | None) -> str:
+    """A text that may be shown; of one that is cut, no more is looked at than what is shown."""
+    if most is None or len(text) <= most:
+        return address(text) if _ADDRESS.fullmatch(text) else _safe(text)
+    return _shorter_text(_safe(text[: most + 1]), most, whole=len(text))
+
+
 def _is_kept(text: str) -> bool:
     return _KEPT.fullmatch(text) is not None and neutral(text) == text
 
@@ -139,13 +146,13 @@ def _name(given: Any, texts: int | None, taken: dict[str, Any]) -> str:
     return free_name(name, taken)
 
 
-def _shorter_text(text: str, most: int | None) -> str:
+def _shorter_text(text: str, most: int | None, whole: int | None = None) -> str:
     if most is None or len(text) <= most:
         return visible(text)
     kept = visible(text[: 2 * most])[:most]  # not all of it, which may be millions, and is looked at several times
     end = max(kept.rfind(mark) for mark in (". ", ".\n", "\n", "! ", "? "))
     kept = kept[: end + 1] if end > most // 2 else kept  # at a sentence or a line, where one ends nearby
-    return f"{kept.rstrip()} … [cut: {len(text)} characters in all]"
+    return f"{kept.rstrip()} … [cut: {whole or len(text)} characters in all]"
 
 
 def cut_text(text: str, most: int) -> str:
