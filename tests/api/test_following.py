@@ -287,7 +287,7 @@ async def test_odd_lines_are_survived(api, script, caplog):
     )
     script.on(*GET, status(200, DONE))
 
-    assert ["running", "warp__ drive", "status 42", "completed"] == [
+    assert ["running", "warp_ drive", "status 42", "completed"] == [
         state.status for state in await told(api.follow(STARTED))
     ]
     assert "2 bad" in caplog.text

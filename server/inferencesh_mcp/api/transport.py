@@ -243,7 +243,7 @@ class Transport:
             with anyio.fail_after(seconds), anyio.fail_after(counting.STALL_SECONDS) as content.taking:
                 async with aclosing(content), self._file_opened("PUT", url, headers, content) as response:
                     content.taking.deadline = math.inf
-                    body = await bodies.of_error(response)
+                    await bodies.of_error(response)
         except (TimeoutError, Lost) as exc:
             if content.failed:
                 raise content.failed from exc
@@ -251,7 +251,7 @@ class Transport:
         if content.failed:
             raise content.failed
         if not 200 <= response.status < 300:
-            return refused(Answer(status=response.status, headers=response.headers, body=body))
+            return refused(_without_body(response))
         # A server that answers before it has read all of it has stored half a file, or none.
         return content.is_complete or lost(sent=True, in_time=True)
 
@@ -265,10 +265,10 @@ class Transport:
                     bodies.refuse_encoding(response)  # before anything is begun with what it may hold
                     stack.push_async_exit(attempt.pop_all())
                     return response
-                body = await bodies.of_error(response)
+                await bodies.of_error(response)
         except (TimeoutError, Lost) as exc:
             return unanswered(exc)
-        return refused(Answer(status=response.status, headers=response.headers, body=body))
+        return refused(_without_body(response))
 
     @asynccontextmanager
     async def _stream_opened(self, request: _Request) -> AsyncGenerator[Response]:
@@ -376,6 +376,11 @@ class Transport:
         with suppress(ValueError):
             self.skew = parsedate_to_datetime(header).astimezone(UTC) - datetime.now(UTC)
         self._dated = header
+
+
+def _without_body(response: Response) -> Answer:
+    """What a file's host answered. Its words are not the API's: storage quotes what was signed, and with which key."""
+    return Answer(status=response.status, headers=response.headers, body=b"")
 
 
 def _encoded(body: Any) -> bytes | None:
