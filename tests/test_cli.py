@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from inferencesh_mcp import __version__
+from inferencesh_mcp.sandbox.faults import Status
 from tests.conftest import KEY, Upstream
 
 
@@ -211,6 +212,21 @@ class TestDoctor:
         assert "failure  key:" in told.stdout
         assert "does not begin with inf_" in told.stdout
         assert "sk-other" not in told.stdout + told.stderr
+
+    @pytest.mark.anyio
+    @pytest.mark.finding("S1")
+    async def test_a_key_of_the_newer_form_is_taken_for_a_key(
+        self, upstream: Upstream, environ: dict[str, str]
+    ) -> None:
+        from anyio import to_thread
+
+        key = "1nfsh-01jxq7w3tdk5m8v2zr9e4hbgnc"
+        upstream.sandbox.faults.add(Status(code=401, body=f'{{"detail": "{key} is unknown"}}'), times=-1)
+        told = await to_thread.run_sync(lambda: call("doctor", **environ | {"INFERENCE_API_KEY": key}))
+
+        assert "failure  key:" in told.stdout
+        assert "does not begin with" not in told.stdout
+        assert key not in told.stdout + told.stderr
 
     def test_nobody_there_is_told_as_such(self) -> None:
         told = call("doctor", INFERENCE_API_KEY="inf_k", INFERENCE_BASE_URL="http://127.0.0.1:1")

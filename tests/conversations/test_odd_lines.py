@@ -88,7 +88,7 @@ async def test_x10_a_record_of_unknown_words_is_told_without_being_taken_for_an_
         result = await client.call_tool("chat_get", {"chat_id": chat_id})
 
     assert not result.is_error
-    assert ("working", "so far") == (told(result)["status"], told(result)["text"])
+    assert ("working", "so far\ufffd") == (told(result)["status"], told(result)["text"])
     assert not told(result).get("pending")
     assert "\u202e" not in text_of(result) + json.dumps(told(result), ensure_ascii=False)
     judge(upstream)

@@ -185,7 +185,7 @@ def news(*fields: str, **data: Any) -> str:
     [
         (*((PIPE, line, shown)),)
         for line, shown in [
-            (news("status", status="pondering\u202e\u0007 <b>deeply</b>"), "pondering <b>deeply</b> ·"),
+            (news("status", status="pondering\u202e\u0007 <b>deeply</b>"), "pondering_ _b_deeply__b_ ·"),
             (news("status", status=42), "status 42 ·"),
             (news("status"), "running ·"),
             (news("status", status=None), "running ·"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -48,13 +49,18 @@ async def made(client: Client) -> dict[str, tuple[str, str, dict[str, Any]]]:
     }  # fmt: skip
 
 
+def without_nonces(text: str) -> str:
+    """A text with the numbers of its frames taken out: each frame has a new one."""
+    return re.sub(r"data [0-9a-f]{8}\]", "data]", text)
+
+
 async def test_each_tells_what_its_tool_tells(connect: Connect, way: Way) -> None:
     """The readable text first, then the same as JSON; of logs the text is all there is."""
     async with connect() as client:
         assert TEMPLATES == await listed_templates(client)
         for kind, (uri, tool, arguments) in (await made(client)).items():
             answer, result = await client.call_tool(tool, arguments), await client.read_resource(uri)
-            assert text_of(answer) == texts(result)[0], kind
+            assert without_nonces(text_of(answer)) == without_nonces(texts(result)[0]), kind
             assert {uri} == {part.uri for part in result.contents}
             assert kind == "logs" or answer.structured_content == told(result)
             if way.era == "2026":

@@ -15,8 +15,9 @@ import pytest
 from inferencesh_mcp import logs
 from inferencesh_mcp.caller import SANDBOX_KEY
 from inferencesh_mcp.redaction import REPLACEMENT, Redactor, credentials_in_use, without_secrets
+from inferencesh_mcp.sandbox.faults import Status
 from inferencesh_mcp.settings import Settings
-from tests.conftest import Way, callers, connected
+from tests.conftest import Upstream, Way, callers, connected
 from tests.faults.hosts import over
 from tests.threats.hostile import answering, as_text, everything_shown
 
@@ -195,3 +196,22 @@ async def test_the_sandboxs_own_key_is_no_secret(environ: dict[str, str], way: W
         result = await client.call_tool("app_run", {"app": "sandbox/echo", "input": words})
 
     assert words["text"] in as_text(result.model_dump(mode="json"))
+
+
+@pytest.mark.anyio
+@pytest.mark.finding("S1")
+@over(Way("memory", "2026"))
+async def test_what_storage_says_of_a_refused_upload_is_not_told(
+    environ: dict[str, str], way: Way, upstream: Upstream
+) -> None:
+    """It quotes what was signed, and with which key: words of a host of files are none of the API's."""
+    said = json.dumps(
+        {"detail": "StringToSign AWS4-HMAC-SHA256 AKIACANARY", "error": {"code": "SignatureDoesNotMatch"}}
+    )
+    upstream.sandbox.faults.add(Status(code=403, body=said), method="PUT", times=-1)
+    async with connected(way, environ) as client:
+        result = await client.call_tool("file_upload", {"base64": "aGVsbG8=", "filename": "a.txt"})
+
+    told = as_text(result.model_dump(mode="json"))
+    assert "forbidden" in told
+    assert [] == [word for word in ("StringToSign", "AKIACANARY", "SignatureDoesNotMatch") if word in told]

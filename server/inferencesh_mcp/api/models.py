@@ -324,7 +324,7 @@ class File(Wire):
 
     id: Id = ""
     uri: Address = ""
-    upload_url: Address = Field(default="", repr=False)
+    upload_url: Text = Field(default="", repr=False)
     """Where to PUT the bytes: whoever has this address can write the file, so it is never shown in a repr."""
     filename: Line = ""
     content_type: MediaType = ""

@@ -263,11 +263,11 @@ class Transport:
         try:
             with anyio.fail_after(seconds):
                 async with self._file_opened("PUT", url, headers, content) as response:
-                    body = await bodies.of_error(response)
+                    await bodies.of_error(response)
         except (TimeoutError, Lost) as exc:
             return unanswered(exc)
         if not 200 <= response.status < 300:
-            return refused(Answer(status=response.status, headers=response.headers, body=body))
+            return refused(_without_body(response))
         # A server that answers before it has read all of it has stored half a file, or none.
         return content.is_complete or lost(sent=True, in_time=True)
 
@@ -285,12 +285,12 @@ class Transport:
                         bodies.refuse_encoding(response)  # before anything is begun with what it may hold
                         stack.push_async_exit(attempt.pop_all())
                         return response
-                    body = await bodies.of_error(response)
+                    await bodies.of_error(response)
             except (TimeoutError, Lost) as exc:
                 return unanswered(exc)
             target = response.headers.get("location", "") if response.status in REDIRECTS else ""
             if not target:
-                return refused(Answer(status=response.status, headers=response.headers, body=body))
+                return refused(_without_body(response))
             url = addresses.redirected(url, target)
         raise FileRefused(message=f"the file's address redirects more than {MOST_REDIRECTS} times")
 
@@ -435,6 +435,11 @@ class Transport:
 
 def _too_large() -> FileRefused:
     return FileRefused(message=f"the file is larger than {DOWNLOAD_LIMIT // 1024 // 1024} MiB")
+
+
+def _without_body(response: Response) -> Answer:
+    """What a file's host answered. Its words are not the API's: storage quotes what was signed, and with which key."""
+    return Answer(status=response.status, headers=response.headers, body=b"")
 
 
 def _encoded(body: Any) -> bytes | None:
