@@ -41,7 +41,7 @@ Reach this goal with {f"the app {named}" if named else "an app"} of inference.sh
 3. Check it with app_run(..., dry_run=true), which costs nothing, and tell me the price if it is worth a word.
 4. Run it once with app_run. If the answer has a task_id and is not over, call task_get(task_id, wait_seconds=45) until it \
 is; never run it again to get a result.
-5. Show me what came out, with its links, and offer file_save. If it failed, say why and what you would change; do not try \
+5. Show me what came out, with its links, and offer to save it. If it failed, say why and what you would change; do not try \
 again unasked, since every run may cost."""
 
 

@@ -266,7 +266,7 @@ FILES = [
             "file_refused: {folder}/link.png is a link, or lies behind something that is no folder.", NEVER,
             "Next: Links are not followed: give the real path."),
     picture("broken base64", "data:image/png;base64,@@", "invalid_input: The base64 is broken.", NEVER,
-            "Next: Encode the whole file, without line breaks (RFC 4648)."),
+            "Next: Encode the whole file (RFC 4648)."),
     upload("an address that is not https", "http://127.0.0.1:1/x",
            "file_refused: The file's address must begin with https://.", ELSEWHERE),
     upload("a private address", "https://10.0.0.1/x.png",

@@ -109,7 +109,7 @@ async def answering(say: Say, *, status: int = 200) -> AsyncIterator[str]:
             errors = [{"type": say(), "key": say(), "message": say(), "action": {"type": say(), "provider": say()}}]
             error = {"code": say(), "message": say(), "errors": errors, "suggestions": [say()]}
             return JSONResponse({"success": False, "status": status, "error": error, "detail": say()}, status)
-        body = next(body for path, body in known.items() if request.url.path.startswith(path))
+        body = next((body for path, body in known.items() if request.url.path.startswith(path)), {})
         return JSONResponse({"success": True, "data": body, "messages": [{"level": "warning", "message": say()}]})
 
     async with listening(Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST", "DELETE"])])) as url:

@@ -117,7 +117,9 @@ async def test_x45_nearly_right_arguments_are_answered(connect: Connect, upstrea
     for name in GOOD:
         async with connect(**{f"INFERENCE_{setting}": value for setting, value in settings.items()}) as client:
             tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-            assert GOOD.keys() == tools.keys()
+            assert GOOD.keys() - {"file_save"} == tools.keys() - {"file_save"}
+            if name not in tools:
+                continue  # over HTTP there is no file_save
             tool = tools[name]
             await judged(client, tool.name, GOOD[tool.name])
             for number in range(EACH):

@@ -166,9 +166,9 @@ async def test_a_platform_that_echoes_the_key_in_every_text_is_not_passed_on(
 @pytest.mark.finding("S1")
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("kind", KEYS)
-def test_the_log_has_no_key_in_any_encoding(kind: str, form: str) -> None:
+def test_the_log_has_no_key_in_any_encoding(kind: str, form: str, tmp_path: Path) -> None:
     """Neither in a message nor in a traceback; those of the process are known to it, whatever request there is or is not."""
-    key, stream = KEYS[kind], io.StringIO()
+    key, stream = KEYS[kind], (tmp_path / "log").open("w+", encoding="utf-8")
     root = logging.getLogger()
     before = root.handlers[:], root.level
     try:
@@ -179,11 +179,14 @@ def test_the_log_has_no_key_in_any_encoding(kind: str, form: str) -> None:
             except KeyError:
                 logging.getLogger("inferencesh_mcp").exception("it said %s", encode(key))
         logging.getLogger("inferencesh_mcp").error("%s", json.dumps(PIECES["two halves"](key)))
+        root.handlers[0].flush()
     finally:
         root.handlers[:], root.level = before
+    text = (tmp_path / "log").read_text("utf-8")
+    stream.close()
 
-    assert "Traceback" in stream.getvalue()
-    assert [] == leaks(stream.getvalue(), key)
+    assert "Traceback" in text
+    assert [] == leaks(text, key)
 
 
 @pytest.mark.anyio

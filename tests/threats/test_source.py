@@ -13,7 +13,7 @@ import pytest
 from tests.threats.source import PACKAGE, calls, trees
 
 ROOT = PACKAGE.parents[1]
-STARTS_PROCESSES = {"demo"}
+STARTS_PROCESSES = {"demo", "doctor"}
 """`demo` shows a host with a server behind it: it starts this very program, by the SDK's own client, with no text of others'."""
 FORBIDDEN = {"subprocess", "webbrowser", "pty", "ctypes", "pickle", "marshal", "shelve", "code", "runpy", "multiprocessing", "antigravity",
              "ftplib", "smtplib", "telnetlib", "xmlrpc", "http.client", "http.server", "urllib.request", "socketserver", "asyncio.subprocess"}  # fmt: skip

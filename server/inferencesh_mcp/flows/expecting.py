@@ -83,8 +83,9 @@ def short(value: Any) -> str:
         text += piece[: MOST_SHOWN + 1]
         if len(text) > MOST_SHOWN:
             break
+    is_cut = len(text) > MOST_SHOWN
     text = neutral(visible(text, line_break=" "))
-    if len(text) <= MOST_SHOWN:
+    if not is_cut and len(text) <= MOST_SHOWN:
         return text
     cut = text[: MOST_SHOWN - 1]
     return f'{cut}…"' if len(_QUOTES.findall(cut)) % 2 else f"{cut}…"  # what is cut inside a text still ends with it
