@@ -35,11 +35,16 @@ TAKEN: dict[str, tuple[bytes, str]] = {
     "data:,/etc/passwd": (b"/etc/passwd", "text/plain"),
     "data:,": (b"", "text/plain"),
     "data:image/png;base64,": (b"", "image/png"),
+    "data:image/png;base64,AAA": (bytes(2), "image/png"),
+    "data:image/png;base64,AA AA": (bytes(3), "image/png"),
+    "data:image/png;base64,AA\nAA": (bytes(3), "image/png"),
+    "data:image/png;base64,AA%0D%0AAA": (bytes(3), "image/png"),
+    "data:image/png;base64,AA-_": (b"\x00\x0f\xbf", "image/png"),
 }
 
 REFUSED = [
-    "data:", "data:image/png;base64", "data:image/png;base64;AAAA", "data:image", "data:image/png;base64,AAA", "data:image/png;base64,A===",
-    "data:image/png;base64,AAAA=AAA", "data:image/png;base64,AA AA", "data:image/png;base64,AA\nAA", "data:image/png;base64,AA-_",
+    "data:", "data:image/png;base64", "data:image/png;base64;AAAA", "data:image", "data:image/png;base64,AAB", "data:image/png;base64,A===",
+    "data:image/png;base64,AAAA=AAA",
     "data:image/png;base64,ÄÄÄÄ", "data:image/png;base64,data:image/png;base64,AAAA", "data:image/png;base64,<html>", "data:image/pn g;base64,AAAA",
     "data:image/png\r\nx-y: z;base64,AAAA", "data:ímage/png;base64,AAAA", 'data:image/png;charset="a,b";base64,AAAA', "data:text/html/x,y",
     "data:" + ";a=b" * 500 + ",x", "data:" + "a" * 2000 + "/b,x", "data:image/png;base64;base64,AAAA", "data:/,x", "data:image/,x",

@@ -99,7 +99,7 @@ async def test_every_form_of_base64_that_has_one_meaning_is_taken(connect: Conne
     async with connect() as client:
         files = [
             told(await client.call_tool("file_upload", {"base64": form})),
-            told(await client.call_tool("file_upload", {"source": uri.lstrip()})),
+            told(await client.call_tool("file_upload", {"source": uri})),
         ]
 
     names = {hashlib.sha256(CONTENT).hexdigest()[:12]}

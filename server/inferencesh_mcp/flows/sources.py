@@ -9,7 +9,7 @@ import mimetypes
 import os
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -79,8 +79,8 @@ def opened(reference: str, folders: Folders | None) -> Generator[Source]:
         InvalidInput: a data URI that cannot be read.
         FileRefused: a file that may not or cannot be read; any path at all, where there are no `folders`.
     """
-    if reference[:5].lower() == "data:":
-        yield _from_data_uri(reference)
+    if reference[:64].lstrip()[:5].lower() == "data:":
+        yield _from_data_uri(reference.lstrip())
         return
     if folders is None:
         raise FileRefused(
@@ -156,7 +156,7 @@ class Bytes:
 
 
 def _from_data_uri(reference: str) -> Bytes:
-    """RFC 2397, strictly; the size is known from the length before anything is decoded (threat T-20)."""
+    """RFC 2397, strictly but for the form of its base64; the size is known from the length before anything is decoded (threat T-20)."""
     head = _DATA.match(reference[:1024])
     if head is None:
         raise InvalidInput(
@@ -170,7 +170,7 @@ def _from_data_uri(reference: str) -> Bytes:
         )
     body = reference[head.end() :]
     if head["base64"]:
-        return from_base64(unquote(body), kind)
+        return _decoded(unquote(body), kind)
     _small(len(body) / 3)  # at least, should every byte of it be percent-encoded
     content = unquote_to_bytes(body)
     _small(len(content))
@@ -186,8 +186,14 @@ def from_base64(encoded: str, content_type: str) -> Bytes:
         InvalidInput: it is not base64.
         FileRefused: it is too much to pass through a message.
     """
-    if (head := _DATA.match(encoded[:1024].lstrip())) and head["base64"]:
-        encoded, content_type = encoded.lstrip()[head.end() :], content_type or head["type"] or ""
+    bare = encoded.lstrip()
+    if bare[:5].lower() == "data:":
+        found = _from_data_uri(bare)
+        return replace(found, content_type=content_type or found.content_type)
+    return _decoded(bare, content_type)
+
+
+def _decoded(encoded: str, content_type: str) -> Bytes:
     _small(len(encoded) / 4)  # before it is copied; line breaks and spaces are never half of a real one
     padded = _BETWEEN.sub("", encoded).translate({ord("-"): "+", ord("_"): "/"})
     plain = padded.rstrip("=")
