@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
+from inferencesh_mcp.sandbox import Facts, Sandbox, serving
 from inferencesh_mcp.sandbox.paths import fits
 
 pytestmark = pytest.mark.anyio
@@ -88,3 +89,29 @@ async def test_what_is_required_and_not_connected_is_told(me):
     assert (await me.post("/credentials/check", {"integrations": [{"key": "google"}]})).json() == {"satisfied": True}
     assert (await me.post("/credentials/check", {"secrets": ["K"]})).status_code == 400
     assert (await me.post("/credentials/check", {})).json() == {"satisfied": True}
+
+
+async def test_the_newest_form_is_one_envelope_whatever_version_is_named():
+    """And a problem without the `error` of older ones; keys of either beginning are let in."""
+    async with serving(Sandbox()) as url, httpx2.AsyncClient(base_url=url) as http:
+        answers = [
+            await http.get("/me", headers={"authorization": f"Bearer {key}", **version})
+            for key in ("inf_me", "1nfsh-01arz3ndektsv4rrffq69g5fav")
+            for version in ({}, {"x-api-version": "2"})
+        ]
+        refused = await http.get("/me", headers={"authorization": "Bearer nobody"})
+
+    assert [{"data", "messages"}] * 4 == [answer.json().keys() for answer in answers]
+    assert "error" not in refused.json()
+    assert refused.json()["type"] == "https://api.inference.sh/errors/unauthorized"
+
+
+@pytest.mark.parametrize("slim", [True, False])
+async def test_a_run_is_answered_slim_or_whole(slim):
+    body = {"app": "sandbox/echo", "input": {"a": 1}}
+    async with serving(Sandbox(facts=Facts(slim_run_answers=slim))) as url, httpx2.AsyncClient() as http:
+        headers = {"authorization": "Bearer inf_me"}
+        told = (await http.post(f"{url}/apps/run", json=body, headers=headers)).json()["data"]
+
+    assert ("input" not in told, "status_text" in told) == (slim, slim)
+    assert told["id"]
