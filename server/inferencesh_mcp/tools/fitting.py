@@ -81,13 +81,13 @@ def _values(value: Any, items: int, most: int) -> int:
     """How many values there are where no list or object has more than `items`; counted no further than to `most`."""
     count, inside = 1, [value]
     while inside and count <= most:
-        match inside.pop():
-            case list() as found:
-                parts = cast("list[Any]", found)[:items]
-            case dict() as found:
-                parts = list(islice(cast("dict[str, Any]", found).values(), items))
-            case _:
-                continue
+        one = inside.pop()
+        if isinstance(one, list):
+            parts = cast("list[Any]", one)[:items]
+        elif isinstance(one, dict):
+            parts = list(islice(cast("dict[str, Any]", one).values(), items))
+        else:
+            continue
         count += len(parts)
         inside += parts
     return count
