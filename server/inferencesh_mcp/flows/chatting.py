@@ -320,6 +320,8 @@ async def _sent(caller: Caller, request: AgentRunRequest, before: Chat | None) -
             leave_unknown=partial(_leave_unknown, request.chat_id),
         ).find()
         if isinstance(found, list):
+            told = ", ".join(found) or "it could not be found"
+            logger.warning("what became of a message is not known, and its agent may still run: %s", told)
             if found and before is None:
                 lost.candidates = tuple(found)
                 lost.next_step = (

@@ -156,6 +156,9 @@ async def start(caller: Caller, request: RunRequest, app_id: str) -> Task:
         logger.warning("the reply to a run of %s was lost; looking for its task", request.app)
         found = await _lost(caller, request, app_id, lost, sent).find()
         if isinstance(found, list):
+            # Also in the log: whoever asked may be gone by now, or never hear the answer.
+            told = ", ".join(found) or "its task could not be found"
+            logger.warning("what became of a run of %s is not known, and it may still run: %s", request.app, told)
             raise _unknown(request, lost, found) from lost
         return found
     except BaseException:
