@@ -340,3 +340,50 @@ def test_a_read_has_the_last_word():
     )
 
     assert ("busy", ["a", "b"]) == (conversation.chat.status, [one.id for one in conversation.chat.chat_messages])
+
+
+def event(**content):
+    return {"id": "e", "chat_id": "c1", "order": 3, "role": "event", "status": "ready", "agent_run_id": "r1",
+            "content": [{"type": "event", **content}]}  # fmt: skip
+
+
+ASKED = {"id": "u", "chat_id": "c1", "order": 1, "role": "user", "status": "ready", "agent_run_id": "r1"}
+
+
+@pytest.mark.finding("D3")
+@pytest.mark.parametrize(
+    ("content", "end"),
+    [
+        ({"text": "why", "event": {"type": "run_failed", "run": {"run_id": "r1", "state": "failed"}}}, ("failed", "", "why")),
+        ({"text": "why", "event": {"type": "run_failed"}}, ("failed", "", "why")),
+        ({"error": "why", "event": {"type": "run_failed", "run": "r1"}}, ("failed", "", "why")),
+        ({"event": {"type": "run_ended", "run": {"state": "Completed", "reason": "output_limit"}}}, ("completed", "output_limit", "")),
+        ({"event": {"type": "run_ended", "run": {"state": "dreaming", "reason": 7}}}, ("dreaming", "", "")),
+        ({"event": {"type": "run_ended", "run": {"run_id": "r0", "state": "failed"}}}, None),
+        ({"event": {"type": "hook", "hook": {"decision": "deny"}}}, None),
+        ({"event": {"type": "comet"}}, None),
+        ({"event": "run_failed"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_end_of_a_turns_run_is_read_from_its_event(content, end):
+    """Odd events, and those of other runs, are none; with one, the turn is over however short it was."""
+    chat = read(status="idle", chat_messages=[ASKED, event(**content)])
+    turn = Turn(user_message_id="u")
+    found = turn.end(chat)
+
+    assert end == (found and (found.state, found.reason, found.text))
+    assert turn_over(chat, turn) == (end is not None)
+
+
+@pytest.mark.finding("D3")
+def test_the_end_of_the_turn_before_is_not_this_ones():
+    """Nor is one that was told while this turn's own message is not heard of yet."""
+    failed = event(event={"type": "run_failed"}) | {"order": 2, "agent_run_id": ""}
+    later = {**ASKED, "id": "v", "order": 3, "agent_run_id": ""}
+    before = read(status="idle", chat_messages=[{**ASKED, "agent_run_id": ""}, failed])
+
+    assert not turn_over(before, Turn(user_message_id="v"))
+    assert not turn_over(read(status="idle", chat_messages=[*before.model_dump()["chat_messages"], later]), Turn(user_message_id="v"))  # fmt: skip
+    assert turn_over(before, Turn(user_message_id="u"))

@@ -42,7 +42,9 @@ async def test_why_an_agent_failed_is_read_from_the_event(connect: Connect, stre
 
     for result in (failed, later):
         assert ("failed", True) == (told(result)["status"], result.is_error)
-        assert 'The agent reported: "the agent failed, as an agent of this name must"' == told(result)["error"]["message"]
+        assert (
+            'The agent reported: "the agent failed, as an agent of this name must"' == told(result)["error"]["message"]
+        )
         assert "the agent failed" in text_of(result)
 
 

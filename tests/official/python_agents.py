@@ -331,3 +331,8 @@ FLOWS: tuple[Callable[[Sdk], Awaitable[None]], ...] = (
     streams_by_hand, approval_needs_the_person, rejection_with_a_reason, widget, a_widget_is_sent_as_text,
     context_counts_at_the_start, failing_agent, refusals, tool_builder,
 )  # fmt: skip
+STREAMED: tuple[Callable[[Sdk], Awaitable[None]], ...] = (
+    template_chat, agents_create, deltas_grow, client_tool_once, two_client_tools, files_uploaded, structured_output,
+    stop_ends_the_stream, reset, streams_by_hand, context_counts_at_the_start, refusals,
+)  # fmt: skip
+"""Those that read messages from the stream alone, as the newest platform tells them."""

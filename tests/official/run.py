@@ -13,12 +13,23 @@ from mcp_client import judge_client
 from npm import installed
 from our_builders import judge_ours
 from python_agents import FLOWS as AGENT_FLOWS
+from python_agents import STREAMED
 from python_sdk import FLOWS, judge
 
 from inferencesh_mcp.sandbox import Facts, Sandbox, serving
 
 HERE = Path(__file__).parent
 JS_VERSION = "0.6.54"  # pinned in js/package.json
+AS_THE_SDKS_READ_IT = Facts(
+    versioned_answers=True,
+    messages_preloaded=True,
+    run_end_events=False,
+    errors_in_messages=True,
+    keys_answer_questions=True,
+    always_allow_options=False,
+    explanations=False,
+)
+"""What the SDKs read of a chat: its messages with it, and the names of tools that are always allowed. As it was before."""
 NODE_LIMIT = 60.0
 """Seconds for all flows of the JS SDK."""
 
@@ -43,8 +54,9 @@ async def judge_js(checks: Checks, url: str) -> None:
 
 
 async def main() -> int:
-    # The agents of the Python SDK 0.36.0 read nothing but the envelope with `success`, and errors under `error`.
-    checks, sandbox = Checks(), Sandbox(facts=Facts(versioned_answers=True))
+    checks, sandbox, newest = Checks(), Sandbox(facts=AS_THE_SDKS_READ_IT), Sandbox(facts=Facts(versioned_answers=True))
+    async with serving(newest) as url:
+        await judge(checks, newest, url, STREAMED)
     async with serving(sandbox) as url:
         await judge(checks, sandbox, url, (*FLOWS, *AGENT_FLOWS))
         await judge_js(checks, url)
