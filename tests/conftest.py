@@ -53,8 +53,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("fault")
 
 
+COLLECTED: list[str] = []
+"""The ids of all tests, also of those that this run leaves out."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make test` leaves to `make check`."""
+    COLLECTED[:] = [item.nodeid for item in items]
     ways = defaultdict[str, set[str]](set)
     for item in items:
         ways[_function(item)].add(_way(item))

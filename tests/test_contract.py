@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from inferencesh_mcp import __version__
-from inferencesh_mcp.app import NAME, OFFERS, build, tools
+from inferencesh_mcp.app import NAME, OFFERS, build, instructions, tools
 from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.schemas import HOSTS
 from inferencesh_mcp.settings import Settings
@@ -142,3 +142,19 @@ def test_the_changelog_begins_with_this_version() -> None:
     text = Path(ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
     assert __version__ == re.findall(r"^## (\S+)", text, re.MULTILINE)[0]
+
+
+@pytest.mark.finding("B8")
+@pytest.mark.parametrize("remote", [False, True], ids=["stdio", "http"])
+@pytest.mark.parametrize("read_only", [False, True])
+@pytest.mark.parametrize("toolset", ["", "apps", "tasks", "files", "sessions", "agents"])
+def test_the_instructions_name_only_tools_that_are_offered(toolset: str, read_only: bool, remote: bool) -> None:
+    """On this transport, with these toolsets; and over HTTP there is no tool that writes to the caller's disk."""
+    settings = Settings(read_only=read_only, **({"toolsets": (toolset,)} if toolset else {}))
+    offered = {tool.name for tool in tools(settings, remote=remote)}
+    every = {offer.function.__name__ for offer in OFFERS}
+
+    named = set(re.findall(r"\w+", instructions(settings, remote=remote))) & every
+
+    assert set() == named - offered
+    assert not (remote and "file_save" in offered)

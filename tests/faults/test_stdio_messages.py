@@ -87,7 +87,7 @@ NO_MESSAGES: dict[str, tuple[bytes, list[Any]]] = {
     "params that are none": (b'{"jsonrpc":"2.0","id":7,"method":"ping","params":3}', [(7, INVALID_REQUEST)]),
     "an id that is none": (b'{"jsonrpc":"2.0","id":true,"method":"ping","params":3}', [(None, INVALID_REQUEST)]),
     "deep": (b'{"jsonrpc":"2.0","id":7,"method":"ping","params":{"a":' + b"[" * 500 + b"]" * 500 + b"}}", [(7, INVALID_REQUEST)]),
-    "deeper": (b'{"jsonrpc":"2.0","id":7,"method":"ping","params":{"a":' + b"[" * 100_000, [(7, PARSE_ERROR)]),
+    "deeper": (b'{"jsonrpc":"2.0","id":7,"method":"ping","params":{"a":' + b"[" * 50_000, [(7, PARSE_ERROR)]),
 }  # fmt: skip
 
 

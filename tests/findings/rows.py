@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
@@ -115,7 +116,8 @@ def marked(path: Path) -> Iterator[tuple[str, str]]:
                     yield from ((ast.literal_eval(argument), node.name) for argument in call.args)
 
 
-def tests_by_finding() -> dict[str, list[str]]:
+@cache
+def findings_with_tests() -> dict[str, list[str]]:
     """Finding -> `file::test`, sorted."""
     tests = defaultdict[str, set[str]](set)
     for path in TESTS.rglob("*.py"):
@@ -126,7 +128,7 @@ def tests_by_finding() -> dict[str, list[str]]:
 
 def table() -> str:
     """The page `README.md`, as it should be."""
-    tests = tests_by_finding()
+    tests = findings_with_tests()
     lines = [
         f"| {row} | {sentence} | {'<br>'.join(f'`{name}`' for name in tests.get(row, []))} |"
         for row, sentence in ROWS.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import COLLECTED
 from tests.mutations.table import PACKAGE, TESTS, Mutation, mutations
 from tests.threats.test_proofs import LINES
 
@@ -15,7 +16,7 @@ def test_every_invariant_has_one() -> None:
 
 
 @pytest.mark.parametrize("mutation", ALL, ids=lambda mutation: f"{mutation.invariant} {mutation.file}")
-def test_it_fits_the_code_and_its_test_is_a_proof(mutation: Mutation, request: pytest.FixtureRequest) -> None:
+def test_it_fits_the_code_and_its_test_is_a_proof(mutation: Mutation) -> None:
     """The one place it changes is there, what comes of it is Python, and its test is there, in the way that is
     named, and where the page of proofs says."""
     code = (TESTS.parent / PACKAGE / mutation.file).read_text("utf-8")
@@ -24,5 +25,5 @@ def test_it_fits_the_code_and_its_test_is_a_proof(mutation: Mutation, request: p
     compile(mutation.applied(code), mutation.file, "exec")
     assert f"def {name}(" in (TESTS / file).read_text("utf-8")
     assert f"`{file}" in LINES[mutation.invariant]
-    known = [item.nodeid for item in request.session.items if item.nodeid.startswith(f"tests/{file}::{name}")]
+    known = [one for one in COLLECTED if one.startswith(f"tests/{file}::{name}")]
     assert not known or f"tests/{mutation.test}" in known, "it is not tried in this way"

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import random
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest

@@ -41,7 +41,7 @@ async def test_what_an_app_needs_and_what_is_missing_is_told_with_the_app(connec
     text = text_of(found).split("\n")
     assert {"Needs:", "Missing in this account:", SECRET} <= set(text)
     assert '- "connect google" → Connect Google at https://inference.sh.' in text
-    assert "  The provider's instructions: Open **Settings**, then 1. make a key, 2. copy it." in text
+    assert '  The provider\'s instructions: "Open **Settings**, then 1. make a key, 2. copy it."' in text
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/credentials/check"))
 
 
