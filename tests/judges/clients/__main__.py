@@ -35,6 +35,8 @@ class Client:
     program: str
     environment: str = ""
     """Where a Python program runs; empty for Node."""
+    settings: tuple[str, ...] = ()
+    """What its users need to set."""
 
 
 CLIENTS = (
@@ -43,7 +45,7 @@ CLIENTS = (
     Client("official SDK for Node 1.10.2", "official_sdk.mjs"),
     Client("google-genai 3.6.1", "google_genai_sdk.py", "agents"),
     Client("AutoGen 0.7.5", "autogen_tools.py", "agents"),
-    Client("Semantic Kernel 1.45.0", "semantic_kernel_sdk.py", "agents"),
+    Client("Semantic Kernel 1.45.0", "semantic_kernel_sdk.py", "agents", ("--file-links=never",)),
     Client("openai-agents 0.24.0", "openai_agents_sdk.py", "agents"),
     Client("mcpo 0.0.20", "mcpo_proxy.py", "agents"),
     Client("FastMCP 4.2.3", "fastmcp_client.py", "fastmcp"),
@@ -58,11 +60,18 @@ async def judge(client: Client, scratch: Path) -> str:
         command = [ENVIRONMENTS / client.environment / "bin" / "python", HERE / client.program]
     else:
         command = ["node", scratch / client.program]
+    server += client.settings
     output = f"not done within {LIMIT} s"
     began = time.monotonic()
     with anyio.move_on_after(LIMIT):
         done = await anyio.run_process(
-            [*map(str, command), *server], cwd=scratch, env=_environ(scratch), stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, check=False
+            [*map(str, command), *server],
+            cwd=scratch,
+            env=_environ(scratch),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+            check=False,
         )
         output = done.stdout.decode(errors="replace").strip()
         if done.returncode == 0:

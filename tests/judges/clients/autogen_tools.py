@@ -20,7 +20,7 @@ async def main() -> None:
         answer = await tools[name].run_json(given, CancellationToken())
         text = tools[name].return_value_as_string(answer)
         assert re.search(r"sandbox/draw: completed after .* \(task \w{26}\)", text), text
-    print(f"lists {len(tools)} tools, runs an app and a pinned app")
+    print(f"lists {len(tools)} tools, runs an app and a pinned app")  # noqa: T201
 
 
 anyio.run(main)

@@ -21,7 +21,7 @@ async def main() -> None:
             text = result.content[0].text
             assert re.match(r"sandbox/draw: completed after .* \(task \w{26}\)", text), text
             assert result.structured_content["task_id"] in text
-    print(f"lists {len(tools)} tools, runs an app and a pinned app")
+    print(f"lists {len(tools)} tools, runs an app and a pinned app")  # noqa: T201
 
 
 anyio.run(main)

@@ -17,7 +17,7 @@ async def main() -> None:
         offered = (await session.list_tools()).tools
     declared = [function for tool in mcp_to_gemini_tools(offered) for function in tool.function_declarations]
     assert [function.name for function in declared] == [tool.name for tool in offered]
-    print(f"converts {len(declared)} tools")
+    print(f"converts {len(declared)} tools")  # noqa: T201
 
 
 anyio.run(main)

@@ -19,7 +19,9 @@ async def main() -> None:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.router.lifespan_context(app))
         transport = httpx.ASGITransport(app=app)
-        http = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url="http://mcpo", timeout=30))
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(transport=transport, base_url="http://mcpo", timeout=30)
+        )
         description = (await http.get("/openapi.json")).json()
         silent = sorted(
             f"{name.removesuffix('_form_model')}.{argument}"
@@ -32,7 +34,7 @@ async def main() -> None:
         answer = await http.post("/app_run", json={"app": "sandbox/draw", "input": {"prompt": "a kite"}})
         text = json.dumps(answer.json())
         assert re.search(r"sandbox/draw: completed after .* \(task \w{26}\)", text), text
-    print(f"describes {len(description['paths'])} tools with every argument, and runs an app")
+    print(f"describes {len(description['paths'])} tools with every argument, and runs an app")  # noqa: T201
 
 
 anyio.run(main)

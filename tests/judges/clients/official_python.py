@@ -19,7 +19,7 @@ async def main() -> None:
         text = result.content[0].text
         assert not result.isError, text
         assert re.match(r"sandbox/draw: completed after .* \(task \w{26}\)", text), text
-    print(f"lists {len(tools)} tools, and has the task id of a picture")
+    print(f"lists {len(tools)} tools, and has the task id of a picture")  # noqa: T201
 
 
 anyio.run(main)

@@ -1,4 +1,7 @@
-"""Microsoft's Semantic Kernel: it makes a function of each tool, and calls it by way of its own kernel."""
+"""Microsoft's Semantic Kernel: it makes a function of each tool, and calls it by way of its own kernel.
+
+It loses an answer that has a link in it (its `BinaryContent` takes no `AnyUrl`), so it is given none.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ async def main() -> None:
             answer = await kernel.invoke(functions[name], **given)
             text = str(answer.value[0])
             assert re.search(r"sandbox/draw: completed after .* \(task \w{26}\)", text), text
-    print(f"lists {len(functions)} tools, runs an app and a pinned app")
+    print(f"lists {len(functions)} tools, runs an app and a pinned app")  # noqa: T201
 
 
 anyio.run(main)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT
 
@@ -117,16 +117,20 @@ class Session:
     async def _started(self, command: list[str]) -> AsyncIterator[Process]:
         """The host in a group of processes of its own, which ends with the block."""
         process = await anyio.open_process(
-            command, cwd=self.place.work, env=self._environ, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
-        )  # fmt: skip
+            command,
+            cwd=self.place.work,
+            env=self._environ,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+            start_new_session=True,
+        )
         async with process:
             try:
                 yield process
             finally:
-                try:
+                with suppress(ProcessLookupError):  # it has ended
                     os.killpg(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass  # it has ended
 
 
 async def _drain(process: Process) -> None:
@@ -231,7 +235,9 @@ def table(judgements: list[Judgement]) -> str:
     rows = [("host", *COLUMNS)]
     rows += [(judged.driver.title, *(judged.cells.get(column, "-") for column in COLUMNS)) for judged in judgements]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 async def main(names: list[str]) -> int:

@@ -31,7 +31,7 @@ class Place:
 
     def native(self, pattern: str) -> str:
         """The program of a host that is one: its package for Node only starts it, and its install script is not run."""
-        return str(sorted(self.packages.glob(pattern))[0])
+        return str(min(self.packages.glob(pattern)))
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,15 @@ CLAUDE_CODE = Driver(
         "MCP_CONNECTION_NONBLOCKING": "false",
     },
     turn=lambda place: [
-        *_claude(place), "-p", PROMPT, "--allowedTools", f"mcp__{NAME}", "--verbose", "--output-format", "stream-json"
-    ],  # fmt: skip
+        *_claude(place),
+        "-p",
+        PROMPT,
+        "--allowedTools",
+        f"mcp__{NAME}",
+        "--verbose",
+        "--output-format",
+        "stream-json",
+    ],
     health=lambda place: [*_claude(place), "mcp", "list"],
     connected="Connected",
 )
@@ -141,7 +148,7 @@ def _finish_opencode(place: Place) -> None:
     """`install` does not know opencode: it is given the entry that Claude Code was given, in its own words."""
     entry = json.loads((place.home / ".claude.json").read_text("utf-8"))["mcpServers"][NAME]
     environment = {
-        name: "{env:%s}" % name if value.startswith("${") else value for name, value in entry.get("env", {}).items()
+        name: f"{{env:{name}}}" if value.startswith("${") else value for name, value in entry.get("env", {}).items()
     }
     server = {"type": "local", "command": [entry["command"], *entry["args"]], "environment": environment}
     provider = {
