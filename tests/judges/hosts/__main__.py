@@ -80,14 +80,14 @@ class Session:
             **driver.environ(place),
         }
 
-    async def install(self) -> None:
-        """Have our own command write the configuration, beside what the host's user has in it."""
-        self.driver.prepare(self.place)
-        command = [sys.executable, "-m", "inferencesh_mcp", "install", self.driver.installed_as]
-        settings = [f"--base-url={self._upstream}", f"--name={NAME}", f"--cache-dir={self.place.home / 'cache'}"]
-        done = await anyio.run_process(
-            [*command, *settings], env=self._environ, stdin=DEVNULL, stderr=STDOUT, check=False
-        )
+    async def install(self, *, sandbox: bool = False) -> None:
+        """Have our own command write the configuration, beside what the host's user has in it.
+
+        With `sandbox` as for whoever tries it without a key; else for the sandbox whose ledger is read here.
+        """
+        command = [sys.executable, "-m", "inferencesh_mcp", "install", self.driver.installed_as, f"--name={NAME}"]
+        command.append("--sandbox" if sandbox else f"--base-url={self._upstream}")
+        done = await anyio.run_process(command, env=self._environ, stdin=DEVNULL, stderr=STDOUT, check=False)
         assert done.returncode == 0, done.stdout.decode()
         self.driver.finish(self.place)
 
@@ -153,9 +153,8 @@ async def session(driver: Driver, packages: Path, *script: Call) -> AsyncIterato
         place.home.mkdir()
         place.work.mkdir()
         async with serving(sandbox) as upstream:
-            own = Session(driver, place, model, sandbox.ledger, upstream)
-            await own.install()
-            yield own
+            driver.prepare(place)
+            yield Session(driver, place, model, sandbox.ledger, upstream)
 
 
 def status_of(ledger: Ledger, task_id: str) -> int:
@@ -178,7 +177,9 @@ async def judge_answers(judgement: Judgement, packages: Path) -> None:
     """It connects, lists, and runs two apps in one conversation."""
     driver = judgement.driver
     async with session(driver, packages, DRAW, FAIL) as host:
+        await host.install(sandbox=True)
         health = await host.run(driver.health(host.place))
+        await host.install()
         written = await host.run(driver.turn(host.place))
 
         def connected() -> str:
@@ -218,6 +219,7 @@ async def judge_cancelling(judgement: Judgement, packages: Path) -> None:
     """Ctrl-C while a run is on: it is cancelled, and nothing else was started."""
     driver = judgement.driver
     async with session(driver, packages, LAST_LONG) as host:
+        await host.install()
         ledger = host.ledger
 
         def is_on() -> bool:
