@@ -55,7 +55,7 @@ conformance: $(READY) ## Let the official MCP conformance suite judge the server
 clients: $(READY) $(CLIENTS) ## Let clients and agent kits that nobody here wrote judge the server (needs Node 20)
 	@$(BIN)/python -m tests.judges.clients
 
-hosts: $(READY) ## Let Claude Code, Codex, Gemini CLI and opencode judge it, with a scripted model (needs Node 20; 1 GB from npm)
+hosts: $(READY) ## Let Claude Code, Codex, Gemini CLI and opencode judge it, with a scripted model (needs npm and 1.5 GB)
 	@$(BIN)/python -m tests.judges.hosts
 
 package: $(READY) $(PACKAGING) ## Build the wheel and the sdist, and judge them, the image and the manifests

@@ -89,7 +89,7 @@ def _environ(scratch: Path) -> dict[str, str]:
 
 def _reason(output: str) -> str:
     """The line that names the error: the last that says so, else the last."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["no output"]
+    lines = [line.strip(" |+-") for line in output.splitlines() if line.strip(" |+-")] or ["no output"]
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
     return (errors or lines)[-1][:300]
 

@@ -1,4 +1,4 @@
-"""The official SDK 1.6.0, of March 2025: it knows no protocol version after 2024-11-05, and no content type after those."""
+"""The official SDK 1.6.0: it knows no protocol version after 2024-11-05, and no content type after those."""
 
 from __future__ import annotations
 

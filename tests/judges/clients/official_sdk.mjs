@@ -1,4 +1,4 @@
-// The official SDK 1.10.2, of April 2025: it knows no protocol version after 2024-11-05, and no content type after those.
+// The official SDK 1.10.2: it knows no protocol version after 2024-11-05, and no content type after those.
 
 import assert from 'node:assert/strict';
 import { Client } from 'sdk-1.10/client/index.js';
