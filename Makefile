@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format generate lock official conformance package manifests bundle bench faults soak mutants clean thorough
+.PHONY: help demo test check lint format generate lock official conformance clients hosts package manifests bundle bench faults soak mutants clean thorough
 .PHONY: handed-out judged
 
 PYTHON ?= python3
@@ -9,6 +9,7 @@ BIN := .venv/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
 READY := .venv/.ready
 PACKAGING := .venv/package/.ready
+CLIENTS := $(patsubst tests/judges/clients/%.lock,.venv/judges/%/.ready,$(wildcard tests/judges/clients/*.lock))
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +32,7 @@ handed-out: $(READY)
 	@$(MAKE) --no-print-directory package && $(MAKE) --no-print-directory manifests
 
 judged: $(READY)
-	@$(MAKE) --no-print-directory official && $(MAKE) --no-print-directory conformance
+	@$(MAKE) --no-print-directory official && $(MAKE) --no-print-directory conformance && $(MAKE) --no-print-directory clients
 
 lint: $(READY) ## Check style and types
 	@echo "Checking style and types" >&2
@@ -50,6 +51,12 @@ official: $(READY) ## Let the official SDKs, the official MCP client for Node an
 
 conformance: $(READY) ## Let the official MCP conformance suite judge the server over HTTP, in both eras
 	@$(BIN)/python -m tests.conformance
+
+clients: $(READY) $(CLIENTS) ## Let clients and agent kits that nobody here wrote judge the server (needs Node 20)
+	@$(BIN)/python -m tests.judges.clients
+
+hosts: $(READY) ## Let Claude Code, Codex, Gemini CLI and opencode judge it, with a scripted model (needs npm and 1.5 GB)
+	@$(BIN)/python -m tests.judges.hosts
 
 package: $(READY) $(PACKAGING) ## Build the wheel and the sdist, and judge them, the image and the manifests
 	@PYTHON=$(PYTHON) $(BIN)/python tests/package/run.py
@@ -81,6 +88,11 @@ lock: $(READY) ## Choose versions anew
 	  pyproject.toml --group dev -o requirements.lock --upgrade
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
 	  --group pyproject.toml:package -o tests/package/requirements.lock --upgrade
+	@for kind in agents fastmcp official; do \
+	  $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 \
+	    --override tests/judges/clients/unused.txt tests/judges/clients/$$kind.in -o tests/judges/clients/$$kind.lock --upgrade; done
+	@for kind in clients hosts; do \
+	  (cd tests/judges/$$kind && npm install --package-lock-only --omit-lockfile-registry-resolved --loglevel=error); done
 
 clean: ## Remove what was made
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
@@ -99,4 +111,10 @@ $(READY): requirements.lock pyproject.toml
 $(PACKAGING): tests/package/requirements.lock
 	@$(PYTHON) -m venv --without-pip .venv/package
 	@$(PYTHON) -m pip --python .venv/package/bin/python --disable-pip-version-check install -q --require-hashes -r $<
+	@touch $@
+
+# Each lock is complete, with what nobody uses left out (tests/judges/clients/unused.txt): pip is not to add it.
+.venv/judges/%/.ready: tests/judges/clients/%.lock
+	@$(PYTHON) -m venv --without-pip $(@D)
+	@$(PYTHON) -m pip --python $(@D)/bin/python --disable-pip-version-check install -q --no-deps --require-hashes -r $<
 	@touch $@

@@ -27,7 +27,7 @@ MOST_NAMED = 3  # fields of one error message; a union reports one for each of i
 
 def offer(server: MCPServer[Shared]) -> None:
     """Have every request and answer of this server pass here."""
-    server.middleware.extend((name_wrong_fields, accept_nulls, fit_to_version))
+    server.middleware.extend((name_wrong_fields, accept_nulls, leave_links_out, fit_to_version))
 
 
 async def name_wrong_fields(ctx: Request, call_next: CallNext) -> HandlerResult:
@@ -53,6 +53,19 @@ async def accept_nulls(ctx: Request, call_next: CallNext) -> HandlerResult:
         # The params themselves were changed: the SDK reads those of `initialize` again, after all middleware.
         ctx = replace(ctx, meta=_parsed_meta(params))
     return await call_next(ctx)
+
+
+async def leave_links_out(ctx: Request, call_next: CallNext) -> HandlerResult:
+    """Leave links out where a person says that their client fails on one: text names every file then."""
+    result = await call_next(ctx)
+    if isinstance(result, dict) and ctx.lifespan_context.settings.file_links == "never":
+        if ctx.method == "tools/call":
+            _unlink_call(result)
+        elif ctx.method == "tasks/get":
+            _unlink_call(_object(result.get("result")))
+        elif ctx.method == "prompts/get":
+            _unlink_prompt(result)
+    return result
 
 
 async def fit_to_version(ctx: Request, call_next: CallNext) -> HandlerResult:
@@ -116,10 +129,19 @@ def _reduce_named(name: str) -> Callable[[JsonObject, str], None]:
 
 def _reduce_call(result: JsonObject, _: str) -> None:
     result.pop("structuredContent", None)
-    result["content"] = _without_links(result.get("content", []))
+    _unlink_call(result)
+
+
+def _unlink_call(result: JsonObject) -> None:
+    if "content" in result:  # the newer version answers with a task, or asks for something, instead
+        result["content"] = _without_links(result["content"])
 
 
 def _reduce_prompt(result: JsonObject, _: str) -> None:
+    _unlink_prompt(result)
+
+
+def _unlink_prompt(result: JsonObject) -> None:
     for message in result.get("messages", ()):
         [message["content"]] = _without_links([message["content"]])
 

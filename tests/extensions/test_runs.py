@@ -55,6 +55,16 @@ async def test_a_run_is_followed_to_the_answer_that_the_tool_would_have_given(
 
 
 @over(MEMORY)
+async def test_a_followed_run_has_no_links_where_the_client_fails_on_them(way: Way, environ: dict[str, str]) -> None:
+    async with following(way, environ | {"INFERENCE_FILE_LINKS": "never"}) as mine:
+        created = await mine.call("app_run", app="sandbox/draw", input={"prompt": "a kite"})
+        end = await mine.until(created["taskId"])
+
+    assert "resource_link" not in {block["type"] for block in end["result"]["content"]}
+    assert end["result"]["structuredContent"]["files"][0]["url"] in end["result"]["content"][0]["text"]
+
+
+@over(MEMORY)
 async def test_while_it_runs_its_message_says_where_it_stands(way: Way, environ: dict[str, str]) -> None:
     async with following(way, environ) as mine:
         task_id = await mine.begin("app_run", app="sandbox/slow", input={"seconds": 60, "steps": 600})

@@ -99,6 +99,15 @@ async def test_a_small_picture_is_shown_unless_told_otherwise(connect: Connect) 
     assert ["text", "resource_link"] == [part.type for part in hidden.content]
 
 
+async def test_a_file_is_no_link_where_the_client_fails_on_links(connect: Connect) -> None:
+    """Text names it instead, and the picture is still shown."""
+    async with connect(INFERENCE_FILE_LINKS="never") as client:
+        drawn = await run(client, "sandbox/draw", {"prompt": "x", "width": 40, "height": 30})
+
+    assert ["text", "image"] == [part.type for part in drawn.content]
+    assert told(drawn)["files"][0]["url"] in drawn.content[0].text
+
+
 async def test_a_large_picture_is_scaled(connect: Connect) -> None:
     written = io.BytesIO()
     Image.effect_noise((900, 700), 90).convert("RGB").save(written, "PNG")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GOES_ALONG = frozenset({
     "base_url", "proxy_url", "stream", "poll_interval_ms", "wait_seconds", "on_cancel", "allowed_dirs", "save_dir",
-    "toolsets", "read_only", "pin", "cache_dir", "approvals", "always_allow", "chat_url", "inline_media",
+    "toolsets", "read_only", "pin", "cache_dir", "approvals", "always_allow", "chat_url", "inline_media", "file_links",
     "max_concurrent_runs", "log_level", "log_format", "sandbox",
 })  # fmt: skip
 """Settings that mean something to a server a host starts. They are named, so that no secret of a gateway goes along."""

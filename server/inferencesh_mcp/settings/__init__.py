@@ -130,6 +130,9 @@ class Settings:
         pattern="^https://",
     )
     inline_media: Literal["auto", "never"] = setting("auto", "Whether a small picture is shown inside an answer.")
+    file_links: Literal["auto", "never"] = setting(
+        "auto", "Whether files are links of their own in an answer: some clients lose the whole answer over one."
+    )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)] = setting(
         "WARNING", "What goes to stderr."
     )
