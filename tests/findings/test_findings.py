@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.findings.rows import ROWS, table, findings_with_tests
+from tests.findings.rows import ROWS, findings_with_tests, table
 
 
 def test_every_marker_names_a_finding() -> None:
