@@ -78,9 +78,10 @@ def _walk(branches: list[Schema], root: _Root, value: Any, at: Place, depth: int
         yield from _object(branches, root, cast("dict[str, Any]", value), at, depth)
     elif isinstance(value, list):
         items = cast("list[Any]", value)
-        first = max(
-            (len(listed) for branch in branches if isinstance(listed := branch.get("prefixItems"), list)), default=0
-        )
+        tuples = [
+            cast("list[Any]", listed) for branch in branches if isinstance(listed := branch.get("prefixItems"), list)
+        ]
+        first = max(map(len, tuples), default=0)
         rest: list[Schema] = []  # the same for each item after those that a tuple names
         for index, item in enumerate(items):
             if index <= first:
