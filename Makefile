@@ -46,11 +46,11 @@ format: $(READY) ## Put the code in its usual form
 	@$(BIN)/ruff format .
 
 official: $(READY) ## Let the official SDKs, the official MCP client for Node and the MCP Inspector judge, unmodified (needs Node 20 or newer)
-	@$(BIN)/python tests/official/run.py
-	@$(BIN)/python tests/inspector/run.py
+	@$(BIN)/python tests/judges/official/run.py
+	@$(BIN)/python tests/judges/inspector/run.py
 
 conformance: $(READY) ## Let the official MCP conformance suite judge the server over HTTP, in both eras
-	@$(BIN)/python -m tests.conformance
+	@$(BIN)/python -m tests.judges.conformance
 
 clients: $(READY) $(CLIENTS) ## Let clients and agent kits that nobody here wrote judge the server (needs Node 20)
 	@$(BIN)/python -m tests.judges.clients
@@ -74,10 +74,10 @@ bench: $(READY) ## Measure, each figure as a ratio in one run; `make generate` p
 	@$(BIN)/python -m tests.benchmarks
 
 faults: $(READY) ## Try the fifty faults on every wire in full, and say what came of each
-	@$(BIN)/python -m tests.faults
+	@$(BIN)/python -m tests.system.faults
 
 soak: $(READY) ## Ten thousand operations on a bad network: none doubled, none lost, nothing left behind
-	@$(BIN)/python -m tests.histories soak
+	@$(BIN)/python -m tests.system.histories soak
 
 generate: $(READY) ## Write the tools' contract, the pages' tables and the manifests anew
 	@$(BIN)/python -m tests.generated

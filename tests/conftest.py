@@ -26,14 +26,14 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server import MCPServer
 from mcp.shared.memory import create_client_server_memory_streams
 
-from inferencesh_mcp.app import build
-from inferencesh_mcp.sandbox import Facts, Sandbox, TurnedClock, serving
-from inferencesh_mcp.sandbox.serving import Guest
+from inferencesh_mcp.http import face
 from inferencesh_mcp.sdk import serve_streams
+from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_mcp.web import face
-from tests import forking
-from tests.faults.rows import rows_of
+from inferencesh_sandbox import Facts, Sandbox, TurnedClock, serving
+from inferencesh_sandbox.server import Guest
+from tests import stdio_fork
+from tests.system.faults.rows import rows_of
 
 KEY = "inf_test_CANARY_7c1f"
 CANARY = re.compile(r"inf_\w*CANARY\w*")
@@ -85,7 +85,7 @@ def _way(item: pytest.Item) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     logging.getLogger("inferencesh_mcp").setLevel("DEBUG")
-    config.add_cleanup(forking.ended.close)
+    config.add_cleanup(stdio_fork.ended.close)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -197,7 +197,7 @@ async def in_memory(server: MCPServer[Any]) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def over_http(environ: dict[str, str], mode: str = "", **built: Any) -> AsyncIterator[Any]:
     """The server, `built` so, on a loopback port, and the client's end of a connection by somebody whom it lets in."""
-    from tests.modes import CHOSEN, let_in
+    from tests.http_auth_modes import CHOSEN, let_in
 
     async with let_in(mode or CHOSEN, environ) as (started_with, headers):
         settings = Settings.from_environ(started_with)
@@ -257,7 +257,7 @@ async def guest(server: Guest) -> AsyncIterator[str]:
 
 def on_stdio(environ: dict[str, str]) -> StdioServerParameters:
     """How the SDK's client starts a server."""
-    command, *arguments = forking.command()
+    command, *arguments = stdio_fork.command()
     path = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
     return StdioServerParameters(command=command, args=arguments, env=path | environ)
 

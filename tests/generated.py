@@ -11,10 +11,10 @@ from typing import Any
 
 import anyio
 
-from inferencesh_mcp.app import OFFERS, build
 from inferencesh_mcp.resources.templates import TEMPLATES
+from inferencesh_mcp.server import OFFERS, build
 from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
-from inferencesh_mcp.settings.kinds import allowed
+from inferencesh_mcp.settings.types import allowed
 from tests import limits
 from tests.benchmarks.figures import LATEST, as_markdown
 from tests.findings import rows as findings

@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from inferencesh_mcp import __version__
-from inferencesh_mcp.app import NAME
-from inferencesh_mcp.hosts import HOSTS, KEY, Host, Local, Machine, Remote, documents, installing
+from inferencesh_mcp.hosts import HOSTS, KEY, Host, Local, Machine, Remote, edit, install
+from inferencesh_mcp.server import NAME
 from inferencesh_mcp.settings import FIELDS, PREFIX
 
 FOLDER = Path(__file__).parent.parent / "manifests"
@@ -38,7 +38,7 @@ def badges() -> str:
     cursor, vscode = (_host(name) for name in ("cursor", "vscode"))
     inner = base64.b64encode(_compact(cursor.entry(UVX)).encode()).decode()
     in_cursor = f"https://cursor.com/en/install-mcp?name={NAME}&config={quote(inner, safe='')}"
-    asked = json.loads(documents.put(vscode, "", NAME, vscode.entry(UVX)))
+    asked = json.loads(edit.put(vscode, "", NAME, vscode.entry(UVX)))
     told = {"name": NAME, **asked["servers"][NAME], "inputs": asked["inputs"]}
     in_vscode = f"https://vscode.dev/redirect?url={quote(f'vscode:mcp/install?{quote(_compact(told))}', safe='')}"
     return (
@@ -81,9 +81,9 @@ def _host(name: str) -> Host:
 def _hosts() -> Iterator[tuple[str, str]]:
     for host in HOSTS:
         ending = "toml" if host.format == "toml" else "json"
-        yield f"hosts/{host.name}.{ending}", installing.shown(host, NAME, UVX)
+        yield f"hosts/{host.name}.{ending}", install.shown(host, NAME, UVX)
         if host.address:
-            yield f"hosts/remote/{host.name}.{ending}", installing.shown(host, NAME, ELSEWHERE)
+            yield f"hosts/remote/{host.name}.{ending}", install.shown(host, NAME, ELSEWHERE)
 
 
 def _registry() -> dict[str, Any]:

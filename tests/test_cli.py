@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from inferencesh_mcp import __version__
-from inferencesh_mcp.sandbox.faults import Status
+from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, Upstream
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.sandbox.faults import Status
+from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, Upstream
-from tests.faults.process import HELLO, piped
-from tests.web.asking import LEGACY, MODERN, envelope, facing, message_of
+from tests.http.asking import LEGACY, MODERN, envelope, facing, message_of
+from tests.system.faults.process import HELLO, piped
 
 pytestmark = pytest.mark.anyio
 PREFIX = "io.modelcontextprotocol/"

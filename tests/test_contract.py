@@ -11,13 +11,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from inferencesh_mcp import __version__
-from inferencesh_mcp.app import NAME, OFFERS, build, instructions, tools
 from inferencesh_mcp.errors import InvalidInput
-from inferencesh_mcp.schemas import HOSTS
+from inferencesh_mcp.schema import HOSTS
+from inferencesh_mcp.server import NAME, OFFERS, build, instructions, tools
 from inferencesh_mcp.settings import Settings
-from inferencesh_mcp.tools.showing import failure
+from inferencesh_mcp.tools.results import failure
 from tests.generated import CONTRACT, README, ROOT, as_file, contract, tables, with_tables
-from tests.schemas.hosts import nodes, refusals
+from tests.schema.hosts import nodes, refusals
 
 MOST_BYTES = 18_000  # of tools/list: every host pays for them on every request
 

@@ -8,48 +8,51 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "server" / "inferencesh_mcp"
+ROOT = Path(__file__).parent.parent / "server"
+PACKAGE, SANDBOX = ROOT / "inferencesh_mcp", ROOT / "inferencesh_sandbox"
 
 # room: (rooms of ours that it may import, packages from outside that only some rooms may)
 TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
-    "ending": (set(), {"anyio"}),
-    "sdk": ({"caller"}, {"mcp", "mcp_types", "anyio"}),
-    "compatibility": ({"caller"}, {"mcp", "mcp_types", "pydantic"}),
-    "plaintext": (set(), set()),
+    "shutdown": (set(), {"anyio"}),
+    "sdk": ({"context"}, {"mcp", "mcp_types", "anyio"}),
+    "compatibility": ({"context"}, {"mcp", "mcp_types", "pydantic"}),
+    "sanitize": (set(), set()),
     "redaction": (set(), set()),
-    "incidents": ({"errors", "redaction"}, set()),
+    "internal_errors": ({"errors", "redaction"}, set()),
     "folder_identity": (set(), set()),
     "settings": ({"folder_identity", "pins", "errors"}, {"pydantic", "platformdirs"}),
-    "json_schema": (set(), set()),
-    "schemas": ({"errors", "json_schema", "plaintext"}, set()),
     "api": (
-        {"errors", "plaintext", "redaction"},
+        {"errors", "sanitize", "redaction"},
         {"httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
     ),
-    "pins": ({"api", "schemas", "errors"}, set()),
+    "schema": ({"api", "errors", "sanitize"}, {"jsonschema", "referencing"}),
+    "pins": ({"api", "schema", "errors"}, set()),
     "flows": (
-        {"api", "errors", "folder_identity", "incidents", "json_schema", "plaintext"},
-        {"anyio", "jsonschema", "referencing"},
+        {"api", "errors", "folder_identity", "internal_errors", "schema", "sanitize"},
+        {"anyio"},
     ),
-    "caller": ({"api", "flows", "settings", "errors"}, {"mcp", "anyio"}),
+    "context": ({"api", "flows", "settings", "errors"}, {"mcp", "anyio"}),
     "tools": (
-        {"caller", "flows", "pins", "api", "schemas", "json_schema", "errors", "incidents", "plaintext", "redaction"},
+        {"context", "flows", "pins", "api", "schema", "errors", "internal_errors", "sanitize", "redaction"},
         {"mcp", "mcp_types", "pydantic", "anyio", "PIL"},
     ),
     "resources": (
-        {"caller", "tools", "flows", "api", "settings", "errors", "plaintext"},
+        {"context", "tools", "flows", "api", "settings", "errors", "sanitize"},
         {"mcp", "mcp_types", "anyio"},
     ),
-    "prompts": ({"caller", "settings", "plaintext"}, {"mcp", "mcp_types", "pydantic"}),
-    "extensions": ({"caller", "tools", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
-    "replicas": ({"errors"}, {"mcp", "anyio", "redis", "pydantic"}),
-    "edge": ({"caller", "tools", "flows", "errors", "incidents", "redaction"}, {"mcp", "mcp_types", "pydantic"}),
+    "prompts": ({"context", "settings", "sanitize"}, {"mcp", "mcp_types", "pydantic"}),
+    "mcp_tasks": ({"context", "tools", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
+    "redis_limits": ({"errors"}, {"mcp", "anyio", "redis", "pydantic"}),
+    "error_boundary": (
+        {"context", "tools", "flows", "errors", "internal_errors", "redaction"},
+        {"mcp", "mcp_types", "pydantic"},
+    ),
     "logs": ({"redaction", "settings"}, set()),
-    "traces": ({"redaction"}, {"opentelemetry"}),
-    "sandbox": (set(), {"anyio", "pydantic", "starlette", "uvicorn", "jsonschema"}),
-    "web": (
-        {"caller", "flows", "api", "settings", "ending", "errors"},
+    "telemetry": ({"redaction"}, {"opentelemetry"}),
+    "inferencesh_sandbox": (set(), {"anyio", "pydantic", "starlette", "uvicorn", "jsonschema"}),
+    "http": (
+        {"context", "flows", "api", "settings", "shutdown", "errors"},
         {
             "mcp",
             "starlette",
@@ -62,45 +65,44 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
             "prometheus_client",
         },
     ),
-    "app": (
+    "server": (
         {
             "api",
             "pins",
-            "caller",
-            "edge",
+            "context",
+            "error_boundary",
             "flows",
             "tools",
             "resources",
             "prompts",
             "compatibility",
-            "extensions",
-            "replicas",
+            "mcp_tasks",
+            "redis_limits",
             "settings",
-            "sandbox",
+            "inferencesh_sandbox",
         },
         {"mcp", "anyio"},
     ),
-    "stdio": ({"api", "caller", "ending", "errors", "sdk"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
+    "stdio": ({"api", "context", "shutdown", "errors", "sdk"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
     "hosts": ({"settings", "errors"}, {"click"}),
-    "demo": ({"errors", "plaintext"}, {"mcp", "mcp_types", "anyio"}),
+    "demo": ({"errors", "sanitize"}, {"mcp", "mcp_types", "anyio"}),
     "doctor": (
-        {"app", "api", "caller", "flows", "hosts", "pins", "tools", "settings", "web", "errors", "redaction"},
+        {"server", "api", "context", "flows", "hosts", "pins", "tools", "settings", "http", "errors", "redaction"},
         {"anyio", "mcp"},
     ),
     "cli": (
         {
-            "app",
+            "server",
             "demo",
             "doctor",
-            "ending",
+            "shutdown",
             "flows",
             "hosts",
             "logs",
-            "sandbox",
             "settings",
             "stdio",
-            "traces",
-            "web",
+            "telemetry",
+            "http",
             "errors",
         },
         {"click", "anyio"},
@@ -111,6 +113,8 @@ STANDARD = {"__future__", *__import__("sys").stdlib_module_names}
 
 
 def room_of(path: Path) -> str:
+    if SANDBOX in path.parents:
+        return SANDBOX.name
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -125,10 +129,10 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def files() -> list[Path]:
-    return [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+    return [path for path in sorted(ROOT.rglob("*.py")) if path != PACKAGE / "__init__.py"]
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_room_imports_only_what_the_table_allows(path: Path) -> None:
     """To change the architecture, change the table, and say why in the commit."""
     room = room_of(path)
@@ -138,7 +142,7 @@ def test_a_room_imports_only_what_the_table_allows(path: Path) -> None:
         first, _, rest = name.partition(".")
         if first == PACKAGE.name:
             wrong += [name] if rest.partition(".")[0] not in ours | {room, "__version__"} else []
-        elif first not in STANDARD | outside:
+        elif first not in STANDARD | outside | (ours | {room} & {SANDBOX.name}):
             wrong.append(name)
 
     assert [] == wrong, f"{room} may import {sorted(ours)} of ours and {sorted(outside)} from outside"
@@ -184,3 +188,14 @@ def test_nothing_prints() -> None:
     ]
 
     assert [] == printing
+
+
+def test_the_sandbox_is_imported_in_one_place() -> None:
+    """The bridge talks to it over HTTP, as to the real one; only what starts it knows that it is there."""
+    importing = [
+        path
+        for path in files()
+        if room_of(path) != SANDBOX.name and {SANDBOX.name} & {n.partition(".")[0] for n in imports(path)}
+    ]
+
+    assert [PACKAGE / "server.py"] == importing

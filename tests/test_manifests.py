@@ -14,7 +14,7 @@ import pytest
 
 from inferencesh_mcp import __version__
 from inferencesh_mcp.cli import HOSTS as NAMES
-from inferencesh_mcp.hosts import HOSTS, KEY, Host, documents
+from inferencesh_mcp.hosts import HOSTS, KEY, Host, edit
 from inferencesh_mcp.settings import FIELDS, PREFIX
 from tests.generated import README, ROOT, contract
 from tests.manifests import DESCRIPTION, FOLDER, REGISTERED, UVX, manifests
@@ -73,7 +73,7 @@ def test_every_tool_that_is_named_anywhere_is_a_tool() -> None:
 def test_an_example_is_what_the_host_reads_and_holds_no_key(host: Host) -> None:
     path = next((FOLDER / "hosts").glob(f"{host.name}.*"))
 
-    found = documents.servers(host, path.read_text("utf-8"))
+    found = edit.servers(host, path.read_text("utf-8"))
     assert {"inference": host.entry(UVX, "inf_your_key")} == dict(found)
     assert set(re.findall(r"inf_\w+", path.read_text("utf-8"))) <= {"inf_your_key"}
 
@@ -90,7 +90,7 @@ def test_the_badges_add_what_install_would_write() -> None:
     [target] = parse_qs(vscode.query)["url"]
     assert target.startswith("vscode:mcp/install?")
     told = json.loads(unquote(target.partition("?")[2]))
-    written = documents.content(by_name["vscode"], documents.put(by_name["vscode"], "", "inference", told_entry(told)))
+    written = edit.content(by_name["vscode"], edit.put(by_name["vscode"], "", "inference", told_entry(told)))
     assert ("inference", by_name["vscode"].entry(UVX)) == (told["name"], told_entry(told))
     assert written["inputs"] == told["inputs"]
     assert told["inputs"][0]["password"] is True

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from inferencesh_mcp.app import NAME, build
 from inferencesh_mcp.errors import SettingsError
 from inferencesh_mcp.pins import LONGEST, MOST, parsed
+from inferencesh_mcp.server import NAME, build
 from inferencesh_mcp.settings import Settings
 
 SHAPE = "[alias=]namespace/name[@version][:function]"

@@ -13,7 +13,7 @@ import click
 from inferencesh_mcp import __version__
 from inferencesh_mcp.errors import CallError, InferenceError, SettingsError
 from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings, unknown_variables
-from inferencesh_mcp.settings.kinds import choices_of
+from inferencesh_mcp.settings.types import choices_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -129,10 +129,10 @@ def _traced(settings: Settings) -> Callable[[], None]:
     if not settings.traces:
         return lambda: None
     try:
-        from inferencesh_mcp import traces
+        from inferencesh_mcp import telemetry
     except ImportError as exc:
         raise SettingsError(message="INFERENCE_TRACES needs the extra: install inferencesh-mcp[otel].") from exc
-    return traces.configure()
+    return telemetry.configure()
 
 
 def _listens_on(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -174,7 +174,7 @@ def stdio(environ: dict[str, str], /, **options: Any) -> None:
 
 def _serve_stdio(environ: dict[str, str]) -> None:
     from inferencesh_mcp import stdio
-    from inferencesh_mcp.app import build
+    from inferencesh_mcp.server import build
 
     settings = _settings(environ)
     _start_logging(settings, environ)
@@ -190,10 +190,10 @@ def _serve_stdio(environ: dict[str, str]) -> None:
 @click.pass_obj
 def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
     """Serve MCP on /mcp for many. They bring keys of their own, unless INFERENCE_HTTP_AUTH says otherwise."""
-    from inferencesh_mcp.app import build
-    from inferencesh_mcp.ending import exit_now
-    from inferencesh_mcp.flows.stopping import Stopping
-    from inferencesh_mcp.web.serving import serve
+    from inferencesh_mcp.flows.drain import Stopping
+    from inferencesh_mcp.http.server import serve
+    from inferencesh_mcp.server import build
+    from inferencesh_mcp.shutdown import exit_now
 
     environ = _environ(environ, options)
     settings = _settings(environ)
@@ -220,8 +220,8 @@ def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> No
 @click.argument("name")
 def token(name: str) -> None:
     """Make a token for a caller of `http`: shown once, and kept by the server as a hash."""
-    from inferencesh_mcp.settings.kinds import TOKEN
-    from inferencesh_mcp.web import tokens
+    from inferencesh_mcp.http import tokens
+    from inferencesh_mcp.settings.types import TOKEN
 
     made = tokens.mint()
     line = tokens.line(name, made)
@@ -245,13 +245,13 @@ def sandbox(environ: dict[str, str], /, host: str, port: int, **options: Any) ->
 
     import anyio
 
-    from inferencesh_mcp.sandbox import Sandbox, serving
-    from inferencesh_mcp.web.serving import cannot_listen
+    from inferencesh_mcp.http.server import cannot_listen
+    from inferencesh_mcp.server import embedded_sandbox
 
     async def serve() -> None:
         async with AsyncExitStack() as stack:
             try:
-                url = await stack.enter_async_context(serving(Sandbox(), host=host, port=port))
+                url = await stack.enter_async_context(embedded_sandbox(host, port))
             except OSError as exc:
                 raise cannot_listen(host, port, exc) from exc
             click.echo(f"sandbox ready at {url}", err=True)
@@ -291,7 +291,7 @@ def install(
     Everything else in the file stays, and a backup beside it. Your key goes in by the host's own means for secrets,
     where it has one.
     """
-    from inferencesh_mcp.hosts.commanding import install, show
+    from inferencesh_mcp.hosts.command import install, show
 
     environ = _environ(environ, options)
     _settings(environ)  # a wrong setting must not be written into a host's file
@@ -305,7 +305,7 @@ def install(
 @click.pass_obj
 def uninstall(environ: dict[str, str], /, host: str, name: str) -> None:
     """Take this server out of a host's configuration again."""
-    from inferencesh_mcp.hosts.commanding import uninstall
+    from inferencesh_mcp.hosts.command import uninstall
 
     uninstall(host, name, platform=sys.platform, environ=environ)
 

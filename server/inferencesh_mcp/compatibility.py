@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-    from inferencesh_mcp.caller import Shared
+    from inferencesh_mcp.context import Shared
 
     Request = ServerRequestContext[Shared, Any]
     JsonObject = dict[str, Any]

@@ -12,7 +12,7 @@ from mcp import Client, StdioServerParameters
 from mcp_types import ElicitResult
 
 from inferencesh_mcp.errors import UpstreamError
-from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.sanitize import clean
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult, ElicitRequestParams

@@ -18,10 +18,10 @@ from inferencesh_mcp import __version__
 from inferencesh_mcp.api import Api
 from inferencesh_mcp.api.proxies import Proxies
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.caller import SANDBOX_KEY
+from inferencesh_mcp.context import SANDBOX_KEY
 from inferencesh_mcp.errors import InferenceError, KeyRefused, SettingsError
-from inferencesh_mcp.flows.grouping import ungrouped
-from inferencesh_mcp.hosts.looking import look
+from inferencesh_mcp.flows.exception_groups import ungrouped
+from inferencesh_mcp.hosts.inspect import look
 from inferencesh_mcp.redaction import Redactor, credentials_in_use, without_credentials, without_secrets
 from inferencesh_mcp.settings import FOREIGN, unknown_variables
 
@@ -100,8 +100,8 @@ def _versions() -> Finding:
 
 def _server(settings: Settings) -> Iterator[Finding]:
     """Whether these settings go together: a pin may be called as one of the server's own tools, `http` lack its tokens."""
-    from inferencesh_mcp.app import build
-    from inferencesh_mcp.web import face
+    from inferencesh_mcp.http import face
+    from inferencesh_mcp.server import build
 
     try:
         build(settings)
@@ -170,7 +170,7 @@ def _holds_something(path: Path) -> bool:
 async def _api(settings: Settings) -> list[Finding]:
     """One look at the API tells of the key, the way there, and the clock."""
     if settings.sandbox:
-        from inferencesh_mcp.app import upstream
+        from inferencesh_mcp.server import upstream
 
         async with upstream(settings) as url:
             transport = Transport(url)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.errors import InvalidInput, SettingsError
-from inferencesh_mcp.schemas import EVERY_HOST, tool_name
+from inferencesh_mcp.schema import EVERY_HOST, tool_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection

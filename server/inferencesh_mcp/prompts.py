@@ -10,7 +10,7 @@ from mcp.server.mcpserver.prompts import Prompt
 from mcp_types import INVALID_PARAMS, GetPromptRequestParams
 from pydantic import Field
 
-from inferencesh_mcp.plaintext import clean
+from inferencesh_mcp.sanitize import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
     from mcp.server.context import ServerRequestContext
 
-    from inferencesh_mcp.caller import Shared
+    from inferencesh_mcp.context import Shared
     from inferencesh_mcp.settings import Settings, Toolset
 
 

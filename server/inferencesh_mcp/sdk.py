@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
     from mcp.shared.message import SessionMessage
 
-    from inferencesh_mcp.caller import Shared
+    from inferencesh_mcp.context import Shared
 
 ANSWER_SECONDS = 1.0  # for the answer to server/discover, which takes a millisecond; it may have been cancelled
 

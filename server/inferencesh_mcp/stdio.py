@@ -38,10 +38,10 @@ from mcp_types import (
 )
 from pydantic import RootModel, ValidationError
 
-from inferencesh_mcp.api.strictjson import MOST_IN_A_MESSAGE, too_many_values
-from inferencesh_mcp.ending import Shutdown, exit_now
+from inferencesh_mcp.api.json import MOST_IN_A_MESSAGE, too_many_values
 from inferencesh_mcp.errors import SettingsError
 from inferencesh_mcp.sdk import serve_streams
+from inferencesh_mcp.shutdown import Shutdown, exit_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
     from mcp_types import JSONRPCMessage
 
-    from inferencesh_mcp.caller import Shared
+    from inferencesh_mcp.context import Shared
 
 LONGEST_LINE = 8 * 1024 * 1024  # bytes of one message (limit of reliability 4.6)
 SHUTDOWN_SECONDS = 9.0  # from the end of input, or a signal, to the end of the process: I-23 allows ten

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inferencesh_mcp.api.addresses import base_url, file_host, is_allowed
+from inferencesh_mcp.api.url_policy import base_url, file_host, is_allowed
 from inferencesh_mcp.errors import FileRefused, SettingsError
 
 PRIVATE = [

@@ -4,10 +4,10 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, File
+from inferencesh_mcp.api.agent_config import AgentConfigInput
 from inferencesh_mcp.api.agents import AgentRunRequest, FileRef, MessageInput, WidgetAction, WidgetAnswer
-from inferencesh_mcp.api.chats import Chat
+from inferencesh_mcp.api.chat_models import Chat
 from inferencesh_mcp.api.refs import AgentRef
-from inferencesh_mcp.api.toolbox import AgentConfigInput
 from tests.api.conftest import fin, problem, rst, status
 
 pytestmark = pytest.mark.anyio

@@ -5,14 +5,14 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, Transport, building
-from inferencesh_mcp.api import toolbox as tb
+from inferencesh_mcp.api import agent_config as tb
+from inferencesh_mcp.api.agent_config import AgentConfigInput
 from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput, WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, Turn, pending, turn_over
 from inferencesh_mcp.api.refs import AgentRef
-from inferencesh_mcp.api.toolbox import AgentConfigInput
-from inferencesh_mcp.api.turns import Approval, ClientTool, Form, Turn, pending, turn_over
 from inferencesh_mcp.api.widgets import widget_form
-from inferencesh_mcp.sandbox import Facts, Sandbox, serving
-from inferencesh_mcp.sandbox.faults import FinAfter, RstAfter, SayAwaiting, Stall, Swallow
+from inferencesh_sandbox import Facts, Sandbox, serving
+from inferencesh_sandbox.faults import FinAfter, RstAfter, SayAwaiting, Stall, Swallow
 
 pytestmark = pytest.mark.anyio
 

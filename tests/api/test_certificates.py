@@ -9,7 +9,7 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, RunRequest, Transport, http_client
-from inferencesh_mcp.api.answers import Lost
+from inferencesh_mcp.api.responses import Lost
 from tests.api.conftest import KEY, status
 from tests.tls import Authority, in_front_of
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from inferencesh_mcp.api.chats import Chat, ChatMessage, ContentPart, Interrupt, Sent, ToolInvocation
-from inferencesh_mcp.api.conversation import Conversation
-from inferencesh_mcp.api.turns import Approval, ClientTool, Form, Gate, SignIn, Turn, pending, turn_over
+from inferencesh_mcp.api.chat_models import Chat, ChatMessage, ContentPart, Interrupt, Sent, ToolInvocation
+from inferencesh_mcp.api.chat_state import Conversation
+from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, Gate, SignIn, Turn, pending, turn_over
 
 ARGUMENTS = {"city": "Paris", "n": 1}
 

@@ -4,10 +4,10 @@ import anyio
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api.attending import attend
-from inferencesh_mcp.api.chats import Chat, ChatMessage, Sent
-from inferencesh_mcp.api.following import Pace
-from inferencesh_mcp.api.turns import Turn, pending, turn_over
+from inferencesh_mcp.api.chat_models import Chat, ChatMessage, Sent
+from inferencesh_mcp.api.chat_stream import attend
+from inferencesh_mcp.api.chat_turn import Turn, pending, turn_over
+from inferencesh_mcp.api.task_stream import Pace
 from tests.api.conftest import fin, lines, problem, rst, status
 
 pytestmark = pytest.mark.anyio

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inferencesh_mcp.api.forms import Choice, FormAction, FormField, WidgetForm
+from inferencesh_mcp.api.widget_form import Choice, FormAction, FormField, WidgetForm
 from inferencesh_mcp.api.widgets import widget_form, widget_text
 
 SIZES = [{"label": "Small", "value": "s"}, {"label": "Large", "value": "l"}]

@@ -8,8 +8,8 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, Task, Transport, transport
-from inferencesh_mcp.api.following import Pace, follow
 from inferencesh_mcp.api.keys import Key
+from inferencesh_mcp.api.task_stream import Pace, follow
 from tests.api.conftest import KEY, fin, lines, problem, rst, status
 
 pytestmark = pytest.mark.anyio

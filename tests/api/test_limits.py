@@ -13,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from inferencesh_mcp.api import bodies, conversation, ndjson
+from inferencesh_mcp.api import chat_state, ndjson, response_body
 from inferencesh_mcp.api import transport as transports
-from inferencesh_mcp.api.chats import Chat
-from inferencesh_mcp.api.conversation import Conversation
-from inferencesh_mcp.api.merging import FIELDS, merge
+from inferencesh_mcp.api.chat_models import Chat
+from inferencesh_mcp.api.chat_state import Conversation
+from inferencesh_mcp.api.json import MOST_VALUES, NotJson, parse, too_many_values
 from inferencesh_mcp.api.ndjson import Lines
-from inferencesh_mcp.api.strictjson import MOST_VALUES, NotJson, parse, too_many_values
+from inferencesh_mcp.api.task_state import FIELDS, merge
 from inferencesh_mcp.api.transport import Call, Transport
 from tests.conftest import listening, until
 
@@ -90,8 +90,8 @@ def test_large_lines_of_one_connection_come_to_an_end(monkeypatch: pytest.Monkey
 @pytest.mark.finding("S11")
 def test_a_chat_keeps_so_many_messages_and_so_much_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest are kept. Fields that no chat and no message has are not."""
-    monkeypatch.setattr(conversation, "MOST_KEPT", 100_000)
-    monkeypatch.setattr(conversation, "MOST_MESSAGES", 50)
+    monkeypatch.setattr(chat_state, "MOST_KEPT", 100_000)
+    monkeypatch.setattr(chat_state, "MOST_MESSAGES", 50)
     many, large, pieces = (Conversation(Chat(id="c", status="busy")) for _ in range(3))
 
     for number in range(200):
@@ -112,7 +112,7 @@ def test_a_chat_keeps_so_many_messages_and_so_much_of_them(monkeypatch: pytest.M
 @pytest.mark.finding("S4")
 async def test_so_many_large_answers_are_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others wait for a place. A small one is never behind them."""
-    monkeypatch.setattr(bodies, "LARGE", 10_000)
+    monkeypatch.setattr(response_body, "LARGE", 10_000)
     monkeypatch.setattr(transports, "LARGE_ANSWERS", 2)
     waiting, release = 0, anyio.Event()
 

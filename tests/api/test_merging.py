@@ -2,7 +2,7 @@
 
 import pytest
 
-from inferencesh_mcp.api.merging import LONGEST, merge, merge_delta
+from inferencesh_mcp.api.task_state import LONGEST, merge, merge_delta
 
 RECORD = {"id": "t", "short_id": "s", "status": 7, "input": {"a": 1}, "output": None}
 TABLE = {

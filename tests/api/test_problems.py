@@ -5,7 +5,7 @@ import json
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api.problems import Unwrapped, is_api_error, problem, unwrap
+from inferencesh_mcp.api.problem_details import Unwrapped, is_api_error, problem, unwrap
 from inferencesh_mcp.errors import Requirement
 
 REQUIREMENTS = [

@@ -4,7 +4,7 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, AppRef, RunRequest, Transport
-from inferencesh_mcp.sandbox import Sandbox, serving
+from inferencesh_sandbox import Sandbox, serving
 
 pytestmark = pytest.mark.anyio
 

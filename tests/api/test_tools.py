@@ -5,8 +5,8 @@ import json
 import inferencesh.tools as python
 import pytest
 
-from inferencesh_mcp.api import building, toolbox
-from inferencesh_mcp.api.toolbox import AgentConfigInput, parse_tool
+from inferencesh_mcp.api import agent_config, building
+from inferencesh_mcp.api.agent_config import AgentConfigInput, parse_tool
 from inferencesh_mcp.api.vocabulary import INTEGRATION_PROVIDERS, TOOL_TYPES
 from inferencesh_mcp.errors import InvalidInput
 
@@ -42,16 +42,16 @@ MADE = {
         '{"name":"expert","display_name":"expert","description":"d","type":"agent","agent":{"ref":"my/expert@latest"}}',
     ),
     "http, integration": (
-        building.http_tool("gmail", SEND, params=TO, auth=toolbox.IntegrationAuth(provider="google", integration_id="i1")),
+        building.http_tool("gmail", SEND, params=TO, auth=agent_config.IntegrationAuth(provider="google", integration_id="i1")),
         GMAIL % ',"auth":{"type":"integration","provider":"google","integration_id":"i1"}',
     ),
     "http, key": (
-        building.http_tool("gmail", SEND, params=TO, method="GET", auth=toolbox.ApiKeyAuth(secret="K"), headers={"Accept": "application/json"}),
+        building.http_tool("gmail", SEND, params=TO, method="GET", auth=agent_config.ApiKeyAuth(secret="K"), headers={"Accept": "application/json"}),
         GMAIL % ',"method":"GET","auth":{"type":"api_key","secret":"K","header":"X-API-Key"},"headers":{"Accept":"application/json"}',
     ),
-    "http, bearer": (building.http_tool("gmail", SEND, params=TO, auth=toolbox.BearerAuth(secret="T")), GMAIL % ',"auth":{"type":"bearer","secret":"T"}'),
+    "http, bearer": (building.http_tool("gmail", SEND, params=TO, auth=agent_config.BearerAuth(secret="T")), GMAIL % ',"auth":{"type":"bearer","secret":"T"}'),
     "http, credential": (
-        building.http_tool("gmail", SEND, params=TO, auth=toolbox.CredentialAuth(provider="google")),
+        building.http_tool("gmail", SEND, params=TO, auth=agent_config.CredentialAuth(provider="google")),
         GMAIL % ',"auth":{"type":"credential","provider":"google"}',
     ),
     "http, nothing": (building.http_tool("gmail", SEND, params=TO, headers={}), GMAIL % ""),
@@ -138,8 +138,8 @@ def test_a_whole_configuration_passes_unchanged():
 
 
 def test_what_says_the_kind_is_sent_though_it_was_not_given():
-    assert {"name": "x", "type": "client", "client": {}} == toolbox.ClientTool(
-        name="x", client=toolbox.ClientConfig()
+    assert {"name": "x", "type": "client", "client": {}} == agent_config.ClientTool(
+        name="x", client=agent_config.ClientConfig()
     ).wire()
 
 
@@ -185,7 +185,7 @@ def test_one_wrong_tool_is_told_of():
 
 
 def test_secrets_are_in_no_repr():
-    tool = building.http_tool("x", SEND, auth=toolbox.BearerAuth(secret="SECRET"), headers={"x": "SECRET"})
+    tool = building.http_tool("x", SEND, auth=agent_config.BearerAuth(secret="SECRET"), headers={"x": "SECRET"})
 
     assert "SECRET" not in repr(tool) + repr(building.webhook_tool("x", SEND, secret="SECRET"))
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import jsonschema
 
-from inferencesh_mcp.schemas import compiled_input, compiled_output
+from inferencesh_mcp.schema import compiled_input, compiled_output
 from tests.benchmarks.figures import Figure
-from tests.schemas.real import real_apps
-from tests.schemas.written import WRITTEN
+from tests.schema.real import real_apps
+from tests.schema.written import WRITTEN
 
 ROUNDS = 5
 

@@ -13,10 +13,10 @@ from anyio.lowlevel import checkpoint
 from mcp import Client
 
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.app import build
-from inferencesh_mcp.sandbox import Sandbox, serving
-from inferencesh_mcp.sandbox.faults import Status
+from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
+from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox.faults import Status
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import KEY
 

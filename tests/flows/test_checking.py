@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.api.strictjson import parse
-from inferencesh_mcp.flows.checking import problems
-from inferencesh_mcp.flows.expecting import expected
-from inferencesh_mcp.flows.repairing import repaired
-from tests.schemas.test_hostile_schemas import HOSTILE
+from inferencesh_mcp.api.json import parse
+from inferencesh_mcp.schema.describe import expected
+from inferencesh_mcp.schema.repair import repaired
+from inferencesh_mcp.schema.validate import problems
+from tests.schema.test_hostile_schemas import HOSTILE
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from inferencesh_mcp.errors import FileRefused
-from inferencesh_mcp.flows.folders import Folders
+from inferencesh_mcp.flows.local_files import Folders
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="descriptors of folders are POSIX")
 

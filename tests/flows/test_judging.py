@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.flows.judging import judge
+from inferencesh_mcp.schema.validator import judge
 
 
 def field(schema: Any, **more: Any) -> dict[str, Any]:

@@ -10,12 +10,13 @@ import pytest
 
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.errors import InvalidInput
-from inferencesh_mcp.flows import batching, places
-from inferencesh_mcp.flows.checking import problems
-from inferencesh_mcp.flows.judging import MOST_ERRORS, MOST_SEARCHES, MOST_STEPS, MOST_STEPS_OF_A_CALL, Work, judge
-from inferencesh_mcp.flows.near_names import LONGEST_NAME, MOST_NAMES, nearest_name
-from inferencesh_mcp.flows.places import file_places
-from inferencesh_mcp.flows.repairing import repaired
+from inferencesh_mcp.flows import batch
+from inferencesh_mcp.schema import file_fields
+from inferencesh_mcp.schema.file_fields import file_places
+from inferencesh_mcp.schema.near_names import LONGEST_NAME, MOST_NAMES, nearest_name
+from inferencesh_mcp.schema.repair import repaired
+from inferencesh_mcp.schema.validate import problems
+from inferencesh_mcp.schema.validator import MOST_ERRORS, MOST_SEARCHES, MOST_STEPS, MOST_STEPS_OF_A_CALL, Work, judge
 
 FIELDS = [f"field_name_number_{number:03d}_of_many" for number in range(300)]
 
@@ -142,7 +143,7 @@ def test_texts_whose_repair_cannot_be_judged_stay_texts() -> None:
 @pytest.mark.finding("S4")
 def test_a_file_is_never_missed_for_the_size_of_an_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its path would go upstream as text, and the run be paid: what is too much to look through is refused."""
-    monkeypatch.setattr(places, "MOST_READ", 1_000)
+    monkeypatch.setattr(file_fields, "MOST_READ", 1_000)
     field = {"anyOf": [{"$ref": "#/$defs/File"}, {"type": "null"}]}
     schema = {"type": "object", "additionalProperties": field, "$defs": {"File": {"type": "string", "format": "file"}}}
 
@@ -152,7 +153,7 @@ def test_a_file_is_never_missed_for_the_size_of_an_input(monkeypatch: pytest.Mon
 
 
 def test_the_items_of_a_long_list_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "MOST_READ", 20)
+    monkeypatch.setattr(file_fields, "MOST_READ", 20)
     schema = {
         "type": "object",
         "properties": {"files": {"type": "array", "items": {"type": "string", "format": "file"}}},
@@ -163,8 +164,8 @@ def test_the_items_of_a_long_list_are_read_once(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.finding("S4")
 def test_a_batch_holds_so_much_of_what_its_tasks_gave_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "MOST_KEPT", 2_500)
-    room = batching.Room()
+    monkeypatch.setattr(batch, "MOST_KEPT", 2_500)
+    room = batch.Room()
     outputs = ["x" * 1_000, "y" * 1_000, "z" * 1_000, "w"]
 
     kept = [

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from inferencesh_mcp import caller
+from inferencesh_mcp import context
+from inferencesh_mcp.flows.bounded_set import Remembered
 from inferencesh_mcp.flows.ownership import GIVEN_UP_SECONDS, Starts
-from inferencesh_mcp.flows.remembering import Remembered
-from inferencesh_mcp.sandbox.faults import Status
-from tests.calls import error, run, told
+from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, LOCAL, Connect, Upstream, callers
+from tests.results import error, run, told
 
 pytestmark = pytest.mark.anyio
 
@@ -78,7 +78,7 @@ async def test_a_key_that_may_not_decide_is_not_asked_again_at_once(
     connect: Connect, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     """What a key may do can be changed; the platform is asked again after a while."""
-    monkeypatch.setattr(caller, "DECIDED_ELSEWHERE_SECONDS", seconds)
+    monkeypatch.setattr(context, "DECIDED_ELSEWHERE_SECONDS", seconds)
     async with connect(INFERENCE_APPROVALS="host") as client:
         where = []
         for _ in range(2):

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.flows.checking import problems
-from inferencesh_mcp.flows.places import file_places
-from inferencesh_mcp.sandbox import catalogue
-from inferencesh_mcp.sandbox.faults import Status
-from inferencesh_mcp.schemas import compiled_input
-from inferencesh_mcp.tools.describing import fields
-from tests.calls import error, run, text_of, told
+from inferencesh_mcp.schema import compiled_input
+from inferencesh_mcp.schema.file_fields import file_places
+from inferencesh_mcp.schema.validate import problems
+from inferencesh_mcp.tools.app_description import fields
+from inferencesh_sandbox import catalogue
+from inferencesh_sandbox.faults import Status
 from tests.conftest import LOCAL, Connect, Upstream
+from tests.results import error, run, text_of, told
 
 pytestmark = [pytest.mark.anyio, pytest.mark.finding("B6")]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.flows.places import file_places
-from tests.schemas.real import real_apps
+from inferencesh_mcp.schema.file_fields import file_places
+from tests.schema.real import real_apps
 
 FILE = {"type": "string", "format": "file"}
 NULL = {"type": "null"}

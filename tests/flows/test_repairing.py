@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.flows.judging import judge
-from inferencesh_mcp.flows.repairing import repaired
+from inferencesh_mcp.schema.repair import repaired
+from inferencesh_mcp.schema.validator import judge
 
 INTEGER = {"type": "integer"}
 SCHEMA: dict[str, Any] = {

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from inferencesh_mcp.api import Api, Transport
-from inferencesh_mcp.flows.folders import Folders
-from inferencesh_mcp.flows.places import file_places
-from inferencesh_mcp.flows.uploading import upload_all
-from inferencesh_mcp.sandbox import Sandbox, serving
+from inferencesh_mcp.flows.local_files import Folders
+from inferencesh_mcp.flows.upload import upload_all
+from inferencesh_mcp.schema.file_fields import file_places
+from inferencesh_sandbox import Sandbox, serving
 from tests.flows.test_places import at, every_file
-from tests.schemas.real import real_apps
+from tests.schema.real import real_apps
 
 pytestmark = pytest.mark.anyio
 DATA_URI = "data:text/plain;base64,aGVsbG8="

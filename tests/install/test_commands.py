@@ -13,7 +13,7 @@ import pytest
 
 from inferencesh_mcp.cli import HOSTS as NAMES
 from inferencesh_mcp.hosts import HOSTS, KEY
-from inferencesh_mcp.hosts.commanding import GOES_ALONG, NETWORK
+from inferencesh_mcp.hosts.command import GOES_ALONG, NETWORK
 from inferencesh_mcp.settings import FIELDS
 from tests.test_cli import call
 

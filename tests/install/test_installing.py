@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pytest
 
 from inferencesh_mcp.errors import HostFileRefused, InvalidInput
-from inferencesh_mcp.hosts import HOSTS, KEY, Host, Local, Machine, Remote, documents, files, installing
+from inferencesh_mcp.hosts import HOSTS, KEY, Host, Local, Machine, Remote, config_file, edit, install
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SERVER = Local("/opt/inference/bin/inferencesh-mcp", (), (("INFERENCE_SAVE_DIR", "/home/you/pictures"),))
@@ -31,7 +31,7 @@ def machine(tmp_path: Path) -> Machine:
 
 def placed(host: Host, machine: Machine, raw: bytes) -> Path:
     """The host's file on that machine, with this in it."""
-    path = installing.place(host, machine)
+    path = install.place(host, machine)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(raw)
     return path
@@ -59,18 +59,18 @@ def test_what_is_put_in_is_taken_out_to_the_byte(host: Host, form: Callable[[str
     before = form(fixture(host))
     path = placed(host, machine, before)
 
-    done = installing.install(host, NAME, SERVER, machine=machine, key=SECRET)
+    done = install.install(host, NAME, SERVER, machine=machine, key=SECRET)
 
     now = path.read_bytes()
     assert ("added", path, before) == (done.what, done.path, done.backup.read_bytes() if done.backup else b"")
-    assert host.entry(SERVER, SECRET) == installing.found(host, NAME, machine)
+    assert host.entry(SERVER, SECRET) == install.found(host, NAME, machine)
     assert only_added(before, now)
-    assert "unchanged" == installing.install(host, NAME, SERVER, machine=machine, key=SECRET).what
+    assert "unchanged" == install.install(host, NAME, SERVER, machine=machine, key=SECRET).what
     assert now == path.read_bytes()
 
-    assert "removed" == installing.uninstall(host, NAME, machine=machine).what
+    assert "removed" == install.uninstall(host, NAME, machine=machine).what
     assert (before, {path.name}) == (path.read_bytes(), folder_of(path))
-    assert "unchanged" == installing.uninstall(host, NAME, machine=machine).what
+    assert "unchanged" == install.uninstall(host, NAME, machine=machine).what
 
 
 def only_added(before: bytes, now: bytes) -> bool:
@@ -83,7 +83,7 @@ def only_added(before: bytes, now: bytes) -> bool:
 def test_the_line_ends_and_the_indentation_are_the_files_own(host: Host, machine: Machine) -> None:
     path = placed(host, machine, fixture(host).replace("\n", "\r\n").encode())
 
-    installing.install(host, NAME, SERVER, machine=machine)
+    install.install(host, NAME, SERVER, machine=machine)
 
     assert b"\n" not in path.read_bytes().replace(b"\r\n", b"")
     if host.name == "cursor":
@@ -105,11 +105,11 @@ def otherwise(text: str) -> str:
 def test_where_somebody_else_wrote_meanwhile_their_change_stays(host: Host, machine: Machine) -> None:
     """Then the server is cut out; what the file was before the server came is kept beside it."""
     path = placed(host, machine, fixture(host).encode())
-    installing.install(host, NAME, SERVER, machine=machine)
+    install.install(host, NAME, SERVER, machine=machine)
     edited = otherwise(path.read_text("utf-8"))
     path.write_text(edited, "utf-8")
 
-    done = installing.uninstall(host, NAME, machine=machine)
+    done = install.uninstall(host, NAME, machine=machine)
 
     assert otherwise(fixture(host)) == path.read_text("utf-8")
     assert done.backup
@@ -118,13 +118,13 @@ def test_where_somebody_else_wrote_meanwhile_their_change_stays(host: Host, mach
 
 @each_host
 def test_a_missing_file_is_made_for_its_owner_alone_and_goes_again(host: Host, machine: Machine) -> None:
-    done = installing.install(host, NAME, SERVER, machine=machine, key=SECRET)
+    done = install.install(host, NAME, SERVER, machine=machine, key=SECRET)
 
     assert ("created", None) == (done.what, done.backup)
     assert 0o600 == stat.S_IMODE(done.path.stat().st_mode)
-    assert {NAME: host.entry(SERVER, SECRET)} == dict(documents.servers(host, done.path.read_text("utf-8")))
+    assert {NAME: host.entry(SERVER, SECRET)} == dict(edit.servers(host, done.path.read_text("utf-8")))
 
-    installing.uninstall(host, NAME, machine=machine)
+    install.uninstall(host, NAME, machine=machine)
     assert set() == folder_of(done.path)
 
 
@@ -133,10 +133,10 @@ def test_a_missing_file_is_made_for_its_owner_alone_and_goes_again(host: Host, m
 def test_an_empty_file_is_as_good_as_none(host: Host, empty: bytes, machine: Machine) -> None:
     path = placed(host, machine, empty)
 
-    installing.install(host, NAME, SERVER, machine=machine)
+    install.install(host, NAME, SERVER, machine=machine)
 
-    assert host.entry(SERVER) == installing.found(host, NAME, machine)
-    installing.uninstall(host, NAME, machine=machine)
+    assert host.entry(SERVER) == install.found(host, NAME, machine)
+    install.uninstall(host, NAME, machine=machine)
     assert empty == path.read_bytes()
 
 
@@ -144,30 +144,30 @@ def test_an_empty_file_is_as_good_as_none(host: Host, empty: bytes, machine: Mac
 def test_other_settings_take_the_place_of_the_old_ones(host: Host, machine: Machine) -> None:
     before = fixture(host).encode()
     path = placed(host, machine, before)
-    installing.install(host, NAME, SERVER, machine=machine)
+    install.install(host, NAME, SERVER, machine=machine)
     moved = Local("/new/inferencesh-mcp")
 
-    done = installing.install(host, NAME, moved, machine=machine)
+    done = install.install(host, NAME, moved, machine=machine)
 
     assert ("updated", before) == (done.what, done.backup.read_bytes() if done.backup else b"")
-    assert host.entry(moved) == installing.found(host, NAME, machine)
-    installing.uninstall(host, NAME, machine=machine)
+    assert host.entry(moved) == install.found(host, NAME, machine)
+    install.uninstall(host, NAME, machine=machine)
     assert before == path.read_bytes()
 
 
 @each_host
 def test_somebody_elses_server_of_that_name_is_left_alone(host: Host, machine: Machine) -> None:
-    theirs = documents.put(host, fixture(host), NAME, {"command": "triton", "args": []}).encode()
+    theirs = edit.put(host, fixture(host), NAME, {"command": "triton", "args": []}).encode()
     path = placed(host, machine, theirs)
 
     with pytest.raises(HostFileRefused, match="another server named inference"):
-        installing.install(host, NAME, SERVER, machine=machine)
+        install.install(host, NAME, SERVER, machine=machine)
     with pytest.raises(HostFileRefused, match="it was left there"):
-        installing.uninstall(host, NAME, machine=machine)
+        install.uninstall(host, NAME, machine=machine)
     assert (theirs, {path.name}) == (path.read_bytes(), folder_of(path))
 
-    installing.install(host, "inference-sh", SERVER, machine=machine)
-    assert {"command": "triton", "args": []} == installing.found(host, NAME, machine)
+    install.install(host, "inference-sh", SERVER, machine=machine)
+    assert {"command": "triton", "args": []} == install.found(host, NAME, machine)
 
 
 @each_host
@@ -175,10 +175,10 @@ def test_two_of_them_go_as_they_came(host: Host, machine: Machine) -> None:
     before = fixture(host).encode()
     path = placed(host, machine, before)
     for name in ("first", "second"):
-        installing.install(host, name, SERVER, machine=machine)
+        install.install(host, name, SERVER, machine=machine)
 
     for name in ("first", "second"):
-        installing.uninstall(host, name, machine=machine)
+        install.uninstall(host, name, machine=machine)
 
     assert before == path.read_bytes()
 
@@ -186,11 +186,11 @@ def test_two_of_them_go_as_they_came(host: Host, machine: Machine) -> None:
 @each_host
 def test_the_key_is_in_the_file_only_where_the_host_has_no_other_way(host: Host, machine: Machine) -> None:
     literal = {"claude-desktop", "zed"}
-    done = installing.install(host, NAME, SERVER, machine=machine, key=SECRET)
+    done = install.install(host, NAME, SERVER, machine=machine, key=SECRET)
 
     assert (host.name in literal) is (SECRET in done.path.read_text("utf-8"))
-    assert SECRET not in installing.shown(host, NAME, SERVER)
-    assert (SECRET if host.name in literal else "") == installing.key_in(installing.found(host, NAME, machine))
+    assert SECRET not in install.shown(host, NAME, SERVER)
+    assert (SECRET if host.name in literal else "") == install.key_in(install.found(host, NAME, machine))
 
 
 def test_a_local_server_is_written_as_each_host_wants_it() -> None:
@@ -216,10 +216,10 @@ def test_a_local_server_is_written_as_each_host_wants_it() -> None:
 
 @pytest.mark.parametrize("host", [host for host in HOSTS if host.address], ids=lambda host: host.name)
 def test_a_remote_server_is_written_as_the_host_wants_it(host: Host, machine: Machine) -> None:
-    server = installing.remote("https://mcp.example.com/mcp", host)
-    done = installing.install(host, NAME, server, machine=machine, key=SECRET)
+    server = install.remote("https://mcp.example.com/mcp", host)
+    done = install.install(host, NAME, server, machine=machine, key=SECRET)
 
-    entry = installing.found(host, NAME, machine)
+    entry = install.found(host, NAME, machine)
     bearer = {
         "claude-code": "${INFERENCE_API_KEY}", "cursor": "${env:INFERENCE_API_KEY}", "windsurf": "${env:INFERENCE_API_KEY}",
         "vscode": "${input:inference-api-key}", "gemini": "${INFERENCE_API_KEY}", "zed": SECRET, "codex": None,
@@ -228,8 +228,8 @@ def test_a_remote_server_is_written_as_the_host_wants_it(host: Host, machine: Ma
     address = {"gemini": "httpUrl", "windsurf": "serverUrl"}.get(host.name, "url")
     typed = {"type": "http"} if host.name in {"claude-code", "vscode"} else {}
     assert {**typed, address: server.url, **expected} == entry
-    assert "unchanged" == installing.install(host, NAME, server, machine=machine, key=SECRET).what
-    installing.uninstall(host, NAME, machine=machine)
+    assert "unchanged" == install.install(host, NAME, server, machine=machine, key=SECRET).what
+    install.uninstall(host, NAME, machine=machine)
     assert not done.path.exists()
 
 
@@ -237,34 +237,34 @@ def test_a_remote_server_is_written_as_the_host_wants_it(host: Host, machine: Ma
 def test_a_server_to_sign_in_to_gets_no_key(host: Host, machine: Machine) -> None:
     before = fixture(host).encode()
     path = placed(host, machine, before)
-    server = installing.remote("https://mcp.example.com/mcp", host, sign_in=True)
+    server = install.remote("https://mcp.example.com/mcp", host, sign_in=True)
 
-    installing.install(host, NAME, server, machine=machine, key=SECRET)
+    install.install(host, NAME, server, machine=machine, key=SECRET)
 
-    assert not {KEY, SECRET, "Authorization"} & set(str(installing.found(host, NAME, machine)).split('"'))
-    assert "headers" not in installing.found(host, NAME, machine)
-    installing.uninstall(host, NAME, machine=machine)
+    assert not {KEY, SECRET, "Authorization"} & set(str(install.found(host, NAME, machine)).split('"'))
+    assert "headers" not in install.found(host, NAME, machine)
+    install.uninstall(host, NAME, machine=machine)
     assert before == path.read_bytes()
 
 
 @pytest.mark.parametrize("host", [host for host in HOSTS if host.address], ids=lambda host: host.name)
 def test_the_platforms_own_endpoint_is_left_alone(host: Host, machine: Machine) -> None:
     """Its documentation enters it under the name that is our default."""
-    theirs = {host.address: installing.HOSTED, "headers": {"Authorization": f"Bearer {SECRET}"}}
-    placed(host, machine, documents.put(host, "", NAME, theirs).encode())
+    theirs = {host.address: install.HOSTED, "headers": {"Authorization": f"Bearer {SECRET}"}}
+    placed(host, machine, edit.put(host, "", NAME, theirs).encode())
 
     for do in (
-        lambda: installing.install(host, NAME, SERVER, machine=machine),
-        lambda: installing.uninstall(host, NAME, machine=machine),
+        lambda: install.install(host, NAME, SERVER, machine=machine),
+        lambda: install.uninstall(host, NAME, machine=machine),
     ):
         with pytest.raises(HostFileRefused, match="another server named inference"):
             do()
-    assert theirs == installing.found(host, NAME, machine)
+    assert theirs == install.found(host, NAME, machine)
 
 
 def test_claude_desktop_takes_no_remote_server_from_its_file() -> None:
     with pytest.raises(InvalidInput, match="takes no remote server") as refused:
-        installing.remote("https://mcp.example.com/mcp", BY_NAME["claude-desktop"])
+        install.remote("https://mcp.example.com/mcp", BY_NAME["claude-desktop"])
 
     assert "Connectors" in refused.value.next_step
 
@@ -274,8 +274,8 @@ def test_claude_desktop_takes_no_remote_server_from_its_file() -> None:
 )
 def test_no_key_is_sent_in_the_clear(url: str) -> None:
     with pytest.raises(InvalidInput, match="https://"):
-        installing.remote(url, BY_NAME["cursor"])
-    assert Remote("http://localhost:8000/mcp") == installing.remote("http://localhost:8000/mcp", BY_NAME["cursor"])
+        install.remote(url, BY_NAME["cursor"])
+    assert Remote("http://localhost:8000/mcp") == install.remote("http://localhost:8000/mcp", BY_NAME["cursor"])
 
 
 class TestAFileThatIsNotWhatItShouldBe:
@@ -285,7 +285,7 @@ class TestAFileThatIsNotWhatItShouldBe:
         before = path.read_bytes() if path.is_file() else None
         there = folder_of(path)
         with pytest.raises(HostFileRefused) as refused:
-            installing.install(host, NAME, SERVER, machine=machine)
+            install.install(host, NAME, SERVER, machine=machine)
         assert (before, there) == (path.read_bytes() if path.is_file() else None, folder_of(path))
         assert str(path) in refused.value.message
         assert refused.value.next_step
@@ -334,14 +334,14 @@ class TestAFileThatIsNotWhatItShouldBe:
 
     def test_a_folder(self, machine: Machine) -> None:
         host = BY_NAME["cursor"]
-        path = installing.place(host, machine)
+        path = install.place(host, machine)
         path.mkdir(parents=True)
 
         assert "is a folder" in self.refused(host, machine, path=path).message
 
     def test_a_link_that_leads_to_itself(self, machine: Machine) -> None:
         host = BY_NAME["cursor"]
-        path = installing.place(host, machine)
+        path = install.place(host, machine)
         path.parent.mkdir()
         path.symlink_to(path)
 
@@ -368,26 +368,26 @@ def test_a_link_is_followed_and_stays_and_so_does_the_mode(machine: Machine, tmp
     real.parent.mkdir()
     real.write_text(fixture(host), "utf-8")
     real.chmod(0o640)
-    path = installing.place(host, machine)
+    path = install.place(host, machine)
     path.parent.mkdir(parents=True)
     path.symlink_to(Path("../../dotfiles/zed.json"))
 
-    installing.install(host, NAME, SERVER, machine=machine)
+    install.install(host, NAME, SERVER, machine=machine)
 
     assert path.is_symlink()
-    assert host.entry(SERVER) == documents.servers(host, real.read_text("utf-8"))[NAME]
+    assert host.entry(SERVER) == edit.servers(host, real.read_text("utf-8"))[NAME]
     assert (0o640, {"zed.json"}) == (stat.S_IMODE(real.stat().st_mode), folder_of(real))
-    installing.uninstall(host, NAME, machine=machine)
+    install.uninstall(host, NAME, machine=machine)
     assert fixture(host) == real.read_text("utf-8")
 
 
 def test_what_somebody_else_wrote_in_between_is_not_written_over(machine: Machine) -> None:
     path = placed(BY_NAME["cursor"], machine, b"{}")
-    kept = files.read(path)
+    kept = config_file.read(path)
     path.write_bytes(b'{"theirs": 1}')
 
     with pytest.raises(HostFileRefused, match="changed by somebody else"):
-        files.replace(kept, b"ours")
+        config_file.replace(kept, b"ours")
     assert (b'{"theirs": 1}', {path.name}) == (path.read_bytes(), folder_of(path))
 
 
@@ -396,7 +396,7 @@ def test_what_is_on_one_line_or_has_the_name_twice_is_understood(machine: Machin
     entry = json.dumps(host.entry(SERVER))
     path = placed(host, machine, f'{{"mcpServers":{{"inference":{entry},"b":{{}},"inference":{entry}}}}}'.encode())
 
-    installing.uninstall(host, NAME, machine=machine)
+    install.uninstall(host, NAME, machine=machine)
 
     assert b'{"mcpServers":{"b":{}}}' == path.read_bytes()
 
@@ -404,11 +404,11 @@ def test_what_is_on_one_line_or_has_the_name_twice_is_understood(machine: Machin
 def test_a_comment_above_the_next_table_is_not_ours(machine: Machine) -> None:
     """It is cut from the header to the last value, and not to the next header."""
     host = BY_NAME["codex"]
-    installing.install(host, NAME, SERVER, machine=machine)
-    path = installing.place(host, machine)
+    install.install(host, NAME, SERVER, machine=machine)
+    path = install.place(host, machine)
     path.write_text(path.read_text("utf-8") + "\n# my own\n[profiles.slow]\nmodel = 'x'\n", "utf-8")
 
-    installing.uninstall(host, NAME, machine=machine)
+    install.uninstall(host, NAME, machine=machine)
 
     assert "\n# my own\n[profiles.slow]\nmodel = 'x'\n" == path.read_text("utf-8")
 
@@ -481,11 +481,11 @@ def test_the_store_edition_of_claude_desktop_has_a_copy_of_its_own(tmp_path: Pat
     usual, stored = (Path(path) for path in host.places(machine))
     usual.parent.mkdir(parents=True)
     usual.write_text("{}")
-    assert usual == installing.place(host, machine)
+    assert usual == install.place(host, machine)
 
     stored.parent.mkdir(parents=True)
     stored.write_text("{}")
-    assert stored == installing.place(host, machine)
+    assert stored == install.place(host, machine)
 
 
 def test_the_command_is_one_that_a_host_can_start(tmp_path: Path) -> None:
@@ -493,19 +493,19 @@ def test_the_command_is_one_that_a_host_can_start(tmp_path: Path) -> None:
     script = tmp_path / "bin" / "inferencesh-mcp"
     script.parent.mkdir()
     python = script.with_name("python")
-    assert Local(str(python), ("-m", "inferencesh_mcp")) == installing.local(python, {}, {})
+    assert Local(str(python), ("-m", "inferencesh_mcp")) == install.local(python, {}, {})
 
     script.touch()
-    assert Local(str(script)) == installing.local(python, {}, {})
+    assert Local(str(script)) == install.local(python, {}, {})
 
     uvx = tmp_path / "uvx"
     uvx.touch(mode=0o755)
     cached = Path("/home/you/.cache/uv/archive-v0/h4sh/bin/python")
-    assert Local(str(uvx), ("inferencesh-mcp",)) == installing.local(cached, {"PATH": str(tmp_path)}, {})
-    assert Local("uvx", ("inferencesh-mcp",)) == installing.local(cached, {"PATH": ""}, {})
+    assert Local(str(uvx), ("inferencesh-mcp",)) == install.local(cached, {"PATH": str(tmp_path)}, {})
+    assert Local("uvx", ("inferencesh-mcp",)) == install.local(cached, {"PATH": ""}, {})
 
 
 @pytest.mark.parametrize("name", ["in_ference", "In", "", "a" * 25, "1a", "a b", "a.b"])
 def test_a_name_is_one_that_every_host_takes(name: str) -> None:
     with pytest.raises(InvalidInput, match="--name"):
-        installing.checked_name(name)
+        install.checked_name(name)

@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from inferencesh_mcp.api import http_client
 from inferencesh_mcp.doctor import examine
-from inferencesh_mcp.hosts import HOSTS, KEY, Local, Machine, installing
+from inferencesh_mcp.hosts import HOSTS, KEY, Local, Machine, install
 from inferencesh_mcp.settings import Settings
 from tests.test_cli import call
 from tests.tls import Authority, in_front_of
@@ -41,7 +41,7 @@ def test_a_host_is_told_with_what_it_starts(host: Any, tmp_path: Path) -> None:
     command = tmp_path / "inferencesh-mcp"
     command.touch(0o755)
     machine = Machine("linux", tmp_path, {})
-    installing.install(host, "inference", Local(str(command)), machine=machine, key=SECRET)
+    install.install(host, "inference", Local(str(command)), machine=machine, key=SECRET)
 
     assert [("ok", f"{host.title}: inference starts {command}", "")] == findings("host", tmp_path)
 
@@ -52,7 +52,7 @@ def test_a_host_is_told_with_what_it_starts(host: Any, tmp_path: Path) -> None:
 
 
 def test_a_command_without_a_path_is_looked_for(tmp_path: Path) -> None:
-    installing.install(
+    install.install(
         BY_NAME["cursor"], "mine", Local("uvx", ("inferencesh-mcp",)), machine=Machine("linux", tmp_path, {})
     )
 
@@ -65,11 +65,11 @@ def test_a_command_without_a_path_is_looked_for(tmp_path: Path) -> None:
 def test_a_host_without_it_and_one_without_a_key_and_one_that_cannot_be_read(tmp_path: Path) -> None:
     machine = Machine("linux", tmp_path, {})
     for name, text in {"cursor": "{}", "windsurf": "{", "zed": "{}"}.items():
-        path = installing.place(BY_NAME[name], machine)
+        path = install.place(BY_NAME[name], machine)
         path.parent.mkdir(parents=True)
         path.write_text(text)
     (tmp_path / "mcp").touch(0o755)
-    installing.install(BY_NAME["zed"], "inference", Local(str(tmp_path / "mcp"), ("inferencesh-mcp",)), machine=machine)
+    install.install(BY_NAME["zed"], "inference", Local(str(tmp_path / "mcp"), ("inferencesh-mcp",)), machine=machine)
 
     cursor, windsurf, zed = findings("host", tmp_path)
     assert ("ok", "Cursor: is here, without this server", "inferencesh-mcp install cursor") == cursor
@@ -92,14 +92,14 @@ def test_a_host_without_it_and_one_without_a_key_and_one_that_cannot_be_read(tmp
 def test_an_entry_of_odd_kinds_is_told_like_any_other(host: str, text: str, tmp_path: Path) -> None:
     """It may be a person's own, or another program's; and it can be taken out."""
     machine = Machine("linux", tmp_path, {})
-    path = installing.place(BY_NAME[host], machine)
+    path = install.place(BY_NAME[host], machine)
     path.parent.mkdir()
     path.write_text(text)
     (tmp_path / "inferencesh-mcp").touch(0o755)
 
     told = ("ok", f"{BY_NAME[host].title}: inference starts inferencesh-mcp", "")
     assert [told] == findings("host", tmp_path, PATH=str(tmp_path))
-    assert "removed" == installing.uninstall(BY_NAME[host], "inference", machine=machine).what
+    assert "removed" == install.uninstall(BY_NAME[host], "inference", machine=machine).what
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_an_entry_of_odd_kinds_is_told_like_any_other(host: str, text: str, tmp_
 def test_settings_of_an_entry_with_which_the_server_does_not_start_are_told(
     variables: dict[str, str], wrong: str, tmp_path: Path
 ) -> None:
-    path = installing.place(BY_NAME["cursor"], Machine("linux", tmp_path, {}))
+    path = install.place(BY_NAME["cursor"], Machine("linux", tmp_path, {}))
     path.parent.mkdir()
     entry = {"command": "inferencesh-mcp", "env": variables}
     path.write_text(json.dumps({"mcpServers": {"inference": entry}}))
@@ -127,7 +127,7 @@ def test_settings_of_an_entry_with_which_the_server_does_not_start_are_told(
 
 
 def test_a_remote_one_is_told_without_what_may_be_a_secret(tmp_path: Path) -> None:
-    path = installing.place(BY_NAME["cursor"], Machine("linux", tmp_path, {}))
+    path = install.place(BY_NAME["cursor"], Machine("linux", tmp_path, {}))
     path.parent.mkdir()
     entry = {"url": f"https://mcp.example.com/mcp?key={SECRET}", "headers": {"X-Inference": f"{KEY} {SECRET}"}}
     path.write_text(json.dumps({"mcpServers": {"inference": entry}}))
@@ -137,8 +137,8 @@ def test_a_remote_one_is_told_without_what_may_be_a_secret(tmp_path: Path) -> No
 
 def test_a_remote_one_that_waits_for_its_key_is_told(tmp_path: Path) -> None:
     host = BY_NAME["zed"]
-    server = installing.remote("https://mcp.example.com/mcp", host)
-    installing.install(host, "inference", server, machine=Machine("linux", tmp_path, {}))
+    server = install.remote("https://mcp.example.com/mcp", host)
+    install.install(host, "inference", server, machine=Machine("linux", tmp_path, {}))
 
     assert [("warning", "Zed: inference has no key")] == [found[:2] for found in findings("host", tmp_path)]
 

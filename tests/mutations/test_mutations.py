@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import COLLECTED
 from tests.mutations.table import PACKAGE, TESTS, Mutation, mutations
-from tests.threats.test_proofs import LINES
+from tests.system.threats.test_proofs import LINES
 
 ALL = mutations()
 

@@ -13,8 +13,8 @@ from typing import Any
 from dockerfile import DOCKERFILE, ROOT
 
 from inferencesh_mcp import __version__
+from inferencesh_mcp.http import PATH
 from inferencesh_mcp.settings import FIELDS, PREFIX, Settings
-from inferencesh_mcp.web import PATH
 
 DRAIN = Settings().drain_seconds
 TOOLS = ROOT / ".venv" / "package" / "bin"

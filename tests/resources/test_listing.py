@@ -8,12 +8,12 @@ import pytest
 from mcp import Client, MCPError
 from mcp_types import PromptReference, ResourceTemplateReference
 
-from inferencesh_mcp.resources.listing import EACH, MOST_PAGES
-from inferencesh_mcp.sandbox.faults import Stall, Status
-from tests.calls import run
+from inferencesh_mcp.resources.list import EACH, MOST_PAGES
+from inferencesh_sandbox.faults import Stall, Status
 from tests.conftest import Connect, Upstream, Way, connected
-from tests.faults.hosts import MEMORY, over
 from tests.resources.hosts import refused
+from tests.results import run
+from tests.system.faults.hosts import MEMORY, over
 
 pytestmark = pytest.mark.anyio
 
@@ -66,7 +66,7 @@ async def test_a_long_list_has_pages(connect: Connect) -> None:
 
 async def test_the_list_ends(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that reads all pages is not led through years of tasks."""
-    monkeypatch.setattr("inferencesh_mcp.resources.listing.EACH", 2)
+    monkeypatch.setattr("inferencesh_mcp.resources.list.EACH", 2)
     async with connected(Way("memory", "2026"), environ) as client:
         await echoes(client, 2 * MOST_PAGES + 1)
         pages, cursor = 0, None
@@ -149,7 +149,7 @@ async def test_a_completion_is_quick_or_nothing_and_never_an_error(
     connect: Connect, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No key, a refusal, no answer in time: an empty list."""
-    monkeypatch.setattr("inferencesh_mcp.flows.secondary.PATIENCE", 0.2)
+    monkeypatch.setattr("inferencesh_mcp.flows.optional_calls.PATIENCE", 0.2)
     async with connect(INFERENCE_API_KEY=None) as client:
         assert [] == await values(client, APP, "name", "ec")
         assert () == upstream.sandbox.ledger.requests()

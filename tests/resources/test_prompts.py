@@ -8,7 +8,7 @@ import pytest
 from mcp import Client, MCPError
 
 from tests.conftest import Connect, Way, connected
-from tests.faults.hosts import MEMORY, over
+from tests.system.faults.hosts import MEMORY, over
 
 pytestmark = pytest.mark.anyio
 

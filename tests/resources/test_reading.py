@@ -9,14 +9,14 @@ from urllib.parse import quote
 import pytest
 from mcp import Client
 
-from inferencesh_mcp.app import build
+from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_mcp.tools.fitting import tokens
-from tests.calls import run, text_of
+from inferencesh_mcp.tools.truncate import tokens
 from tests.conftest import Connect, Upstream, Way, connected
-from tests.faults.hosts import MEMORY, over
 from tests.resources.hosts import refused, started, texts, told
-from tests.threats.test_ids import HOSTILE
+from tests.results import run, text_of
+from tests.system.faults.hosts import MEMORY, over
+from tests.system.threats.test_ids import HOSTILE
 
 pytestmark = pytest.mark.anyio
 

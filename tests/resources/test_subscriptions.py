@@ -12,13 +12,12 @@ import pytest
 from mcp import Client, MCPError
 from mcp.server.subscriptions import ToolsListChanged
 
-from inferencesh_mcp.app import build
-from inferencesh_mcp.flows.watching import EACH
-from inferencesh_mcp.resources.subscribing import OwnUpdated
-from inferencesh_mcp.sandbox.faults import Status, StayQueued
+from inferencesh_mcp.flows.watch import EACH
+from inferencesh_mcp.resources.subscriptions import OwnUpdated
+from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
+from inferencesh_sandbox.faults import Status, StayQueued
 from tests.conftest import KEY, MODES, Connect, Upstream, Way, callers, connected, in_memory, until
-from tests.faults.hosts import MEMORY, over
 from tests.resources.hosts import (
     FOLLOWING,
     Subscriber,
@@ -29,6 +28,7 @@ from tests.resources.hosts import (
     subscriber,
     unsubscribe,
 )
+from tests.system.faults.hosts import MEMORY, over
 
 pytestmark = pytest.mark.anyio
 
@@ -206,7 +206,7 @@ async def test_all_callers_together_hold_so_many_and_no_more(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit of the process holds for whoever comes last, however few they have."""
-    monkeypatch.setattr("inferencesh_mcp.flows.watching.ALL", 2)
+    monkeypatch.setattr("inferencesh_mcp.flows.watch.ALL", 2)
     async with AsyncExitStack() as stack:
         one, other = await stack.enter_async_context(over_one_server(environ, KEY, STRANGER))
         for host in (one, other):

@@ -12,7 +12,7 @@ import anyio
 import httpx2
 import pytest
 
-from inferencesh_mcp.sandbox import Facts, Sandbox, TurnedClock, serving
+from inferencesh_sandbox import Facts, Sandbox, TurnedClock, serving
 
 ENDED = {10, 11, 12}
 LIMIT = 10.0

@@ -8,11 +8,11 @@ import httpx2
 import pytest
 from jsonschema import validate
 
-from inferencesh_mcp.sandbox import Facts
-from inferencesh_mcp.sandbox.agents.kinds import Tool
-from inferencesh_mcp.sandbox.faults import EndAtOnce
-from inferencesh_mcp.sandbox.fitting import asks_for, fitted
-from inferencesh_mcp.sandbox.turns import split
+from inferencesh_sandbox import Facts
+from inferencesh_sandbox.agents.types import Tool
+from inferencesh_sandbox.fake_arguments import asks_for, fitted
+from inferencesh_sandbox.faults import EndAtOnce
+from inferencesh_sandbox.turns import split
 from tests.sandbox.talking import WEATHER, Talker, ad_hoc, idle, said, tools, waiting
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ import zlib
 import httpx2
 import pytest
 
-from inferencesh_mcp.sandbox.apps import png
-from inferencesh_mcp.sandbox.apps.picture_info import measured
+from inferencesh_sandbox.apps import png
+from inferencesh_sandbox.apps.picture_info import measured
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ import json
 import anyio
 import pytest
 
-from inferencesh_mcp.sandbox.faults import FinAfter, SayAwaiting, Swallow
+from inferencesh_sandbox.faults import FinAfter, SayAwaiting, Swallow
 from tests.sandbox.talking import WEATHER, Talker, ad_hoc, idle, said, tools
 
 pytestmark = pytest.mark.anyio

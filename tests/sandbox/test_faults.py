@@ -8,7 +8,7 @@ import anyio
 import httpx2
 import pytest
 
-from inferencesh_mcp.sandbox.faults import (
+from inferencesh_sandbox.faults import (  # fmt: skip
     Delay,
     Drip,
     Drop,
@@ -23,7 +23,7 @@ from inferencesh_mcp.sandbox.faults import (
     StayQueued,
     Swallow,
     Twice,
-)  # fmt: skip
+)
 
 pytestmark = pytest.mark.anyio
 

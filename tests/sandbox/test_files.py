@@ -7,7 +7,7 @@ import tracemalloc
 import httpx2
 import pytest
 
-from inferencesh_mcp.sandbox.files import IN_MEMORY, SIGNED_FOR
+from inferencesh_sandbox.files import IN_MEMORY, SIGNED_FOR
 
 pytestmark = pytest.mark.anyio
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from inferencesh_mcp.sandbox import Facts, Sandbox, serving
-from inferencesh_mcp.sandbox.paths import fits
+from inferencesh_sandbox import Facts, Sandbox, serving
+from inferencesh_sandbox.paths import fits
 
 pytestmark = pytest.mark.anyio
 

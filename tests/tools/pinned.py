@@ -7,8 +7,8 @@ from typing import Any
 
 from mcp import Client
 
-from inferencesh_mcp.sandbox import catalogue
-from inferencesh_mcp.sandbox.faults import Status
+from inferencesh_sandbox import catalogue
+from inferencesh_sandbox.faults import Status
 from tests.conftest import WAYS, Upstream
 
 MEMORY = [way for way in WAYS if way.transport == "memory"]

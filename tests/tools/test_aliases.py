@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from inferencesh_mcp.sandbox import catalogue
-from inferencesh_mcp.sandbox.faults import Status
-from tests.calls import error, run, text_of, told
+from inferencesh_sandbox import catalogue
+from inferencesh_sandbox.faults import Status
 from tests.conftest import LOCAL, Connect, Upstream
+from tests.results import error, run, text_of, told
 
 pytestmark = [
     pytest.mark.anyio,

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.sandbox.faults import Status
-from tests.calls import error, run, text_of, told
+from inferencesh_sandbox.faults import Status
 from tests.conftest import Connect, Upstream, Way
-from tests.threats.test_arguments import GOOD
+from tests.results import error, run, text_of, told
+from tests.system.threats.test_arguments import GOOD
 from tests.tools.pinned import answering
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("way", [Way("memory", "2026")], indirect=True, ids=str)]

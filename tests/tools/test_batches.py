@@ -11,12 +11,12 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from inferencesh_mcp.sandbox.faults import RstAfter, Status, Swallow, Twice
-from inferencesh_mcp.tools.fitting import tokens
-from inferencesh_mcp.tools.showing import DATA
-from tests.calls import text_of, told
+from inferencesh_mcp.tools.results import DATA
+from inferencesh_mcp.tools.truncate import tokens
+from inferencesh_sandbox.faults import RstAfter, Status, Swallow, Twice
 from tests.conftest import WAYS, Connect, Upstream, until
-from tests.faults.hosts import MEMORY
+from tests.results import text_of, told
+from tests.system.faults.hosts import MEMORY
 
 pytestmark = pytest.mark.anyio
 

@@ -11,10 +11,10 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult
 
-from inferencesh_mcp.sandbox.faults import FinAfter, RstAfter, Swallow
-from tests.calls import left_at, text_of, told
+from inferencesh_sandbox.faults import FinAfter, RstAfter, Swallow
 from tests.conftest import WAYS, Connect, Upstream, Way, connected, until
-from tests.faults.hosts import MEMORY
+from tests.results import left_at, text_of, told
+from tests.system.faults.hosts import MEMORY
 
 pytestmark = pytest.mark.anyio
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from inferencesh_mcp.sandbox.faults import Drip
-from tests.calls import error, run, text_of, told
+from inferencesh_sandbox.faults import Drip
 from tests.conftest import LOCAL, Connect, Upstream, Way
-from tests.faults.hosts import over
+from tests.results import error, run, text_of, told
+from tests.system.faults.hosts import over
 
 pytestmark = pytest.mark.anyio
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferencesh_mcp.api.problems import problem
-from inferencesh_mcp.plaintext import visible
-from inferencesh_mcp.tools.fitting import MOST_TOKENS, as_json, fitted, parts, shown, tokens
-from inferencesh_mcp.tools.showing import FileLink, answer, failure
-from tests.threats.test_patterns import MOST, quickly
+from inferencesh_mcp.api.problem_details import problem
+from inferencesh_mcp.sanitize import visible
+from inferencesh_mcp.tools.results import FileLink, answer, failure
+from inferencesh_mcp.tools.truncate import MOST_TOKENS, as_json, fitted, parts, shown, tokens
+from tests.system.threats.test_patterns import MOST, quickly
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -18,9 +18,9 @@ import pytest
 from mcp_types import CallToolResult
 from PIL import Image
 
-from inferencesh_mcp.tools.fitting import tokens
-from tests.calls import run, text_of, told
+from inferencesh_mcp.tools.truncate import tokens
 from tests.conftest import WAYS, Connect
+from tests.results import run, text_of, told
 
 pytestmark = pytest.mark.anyio
 

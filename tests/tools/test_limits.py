@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from inferencesh_mcp.flows import secondary
-from inferencesh_mcp.flows.near_names import LONGEST_NAME
-from inferencesh_mcp.sandbox.faults import Stall
-from inferencesh_mcp.tools import fitting, previewing
-from inferencesh_mcp.tools.fitting import MOST_TOKENS, fitted
-from tests.calls import error, run, text_of, told
+from inferencesh_mcp.flows import optional_calls
+from inferencesh_mcp.schema.near_names import LONGEST_NAME
+from inferencesh_mcp.tools import preview, truncate
+from inferencesh_mcp.tools.truncate import MOST_TOKENS, fitted
+from inferencesh_sandbox.faults import Stall
 from tests.conftest import Connect, Upstream, Way
-from tests.faults.hosts import over
+from tests.results import error, run, text_of, told
+from tests.system.faults.hosts import over
 
 pytestmark = pytest.mark.anyio
 NEAR = over(Way("memory", "2025"), Way("memory", "2026"))
@@ -28,7 +28,7 @@ async def test_no_secondary_call_keeps_an_answer_waiting(
     connect: Connect, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A price, a session and a picture that never come are left out. Each would be waited for a minute otherwise."""
-    monkeypatch.setattr(secondary, "PATIENCE", 0.2)
+    monkeypatch.setattr(optional_calls, "PATIENCE", 0.2)
     for path in ("/store/apps/*/estimate", "/sessions/*", "/app/files/u/*/*"):
         upstream.sandbox.faults.add(Stall(), path=path, times=-1)
     async with connect() as client:
@@ -66,7 +66,7 @@ async def test_a_preview_is_fetched_once_however_often_its_task_is_looked_at(
 async def test_a_picture_of_many_pixels_is_linked_and_not_decoded(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(previewing, "MOST_PIXELS", 899 * 700)
+    monkeypatch.setattr(preview, "MOST_PIXELS", 899 * 700)
     written = io.BytesIO()
     Image.effect_noise((900, 700), 90).convert("RGB").save(written, "PNG")
     async with connect() as client:
@@ -82,7 +82,7 @@ def test_a_picture_of_any_kind_is_made_small(mode: str) -> None:
     red = Image.new("RGB", (900, 700), "red")
     (Image.new("I;16", (900, 700), 700) if mode == "I;16" else red.convert(mode)).save(written, "PNG")
 
-    small = previewing._scaled(written.getvalue())
+    small = preview._scaled(written.getvalue())
 
     assert small is not None
     assert (768, 597) == Image.open(io.BytesIO(small)).size
@@ -115,7 +115,7 @@ def test_a_large_output_is_looked_through_once_and_then_in_part(value: Any, monk
     """It is written out once to tell its length; after that only what could be shown is looked at."""
     written: list[int] = []
     cleaned: list[int] = []
-    as_json, visible = fitting.as_json, fitting.visible
+    as_json, visible = truncate.as_json, truncate.visible
 
     def noted(found: Any, indent: int | None = None) -> str:
         text = as_json(found, indent)
@@ -126,8 +126,8 @@ def test_a_large_output_is_looked_through_once_and_then_in_part(value: Any, monk
         cleaned.append(len(text))
         return visible(text)
 
-    monkeypatch.setattr(fitting, "as_json", noted)
-    monkeypatch.setattr(fitting, "visible", seen)
+    monkeypatch.setattr(truncate, "as_json", noted)
+    monkeypatch.setattr(truncate, "visible", seen)
 
     found = fitted(value)
 

@@ -7,11 +7,11 @@ import json
 import pytest
 from mcp_types import ToolAnnotations
 
-from inferencesh_mcp.app import tools
+from inferencesh_mcp.server import tools
 from inferencesh_mcp.settings import Settings
-from tests.calls import left_at, run, text_of, told
 from tests.conftest import WAYS, Connect, Upstream, Way, until
-from tests.schemas.real import real_apps
+from tests.results import left_at, run, text_of, told
+from tests.schema.real import real_apps
 from tests.tools.pinned import MEMORY, answering
 
 pytestmark = pytest.mark.anyio

@@ -8,10 +8,10 @@ from typing import Any
 import anyio
 import pytest
 
-from inferencesh_mcp.sandbox.faults import Status
-from inferencesh_mcp.tools import pinning
-from tests.calls import run, told
+from inferencesh_mcp.tools import pinned_registry
+from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, Connect, Upstream, callers
+from tests.results import run, told
 from tests.tools.pinned import CHANGED, HTTP, PRIVATE, answering, names
 
 pytestmark = pytest.mark.anyio
@@ -87,7 +87,7 @@ async def test_the_list_waits_not_for_long_either(
     environ: dict[str, str], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was not there in time is read for whoever asks next."""
-    monkeypatch.setattr(pinning, "PATIENCE", 0.3)
+    monkeypatch.setattr(pinned_registry, "PATIENCE", 0.3)
     gate = upstream.sandbox.faults.hold("GET", "/apps/sandbox/echo")
     pins = environ | {"INFERENCE_PIN": "hero=sandbox/echo, sandbox/draw"}
     async with callers(pins, KEY) as (client,):

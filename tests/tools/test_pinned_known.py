@@ -17,12 +17,12 @@ from mcp import Client
 from mcp_types import ToolListChangedNotification
 
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.app import build
-from inferencesh_mcp.sandbox.faults import Drop, Status
+from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_mcp.tools import pinning
-from tests.calls import run, text_of, told
+from inferencesh_mcp.tools import pinned_registry
+from inferencesh_sandbox.faults import Drop, Status
 from tests.conftest import KEY, WAYS, Connect, Upstream, Way, connected, in_memory, until
+from tests.results import run, text_of, told
 from tests.tools.pinned import CHANGED, HTTP, MEMORY, PRIVATE, answering, hero_takes, names
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +40,7 @@ def cache(environ: dict[str, str]) -> Path:
     return Path(environ["INFERENCE_CACHE_DIR"])
 
 
-def age(cache: Path, seconds: float = 2 * pinning.REFRESH) -> None:
+def age(cache: Path, seconds: float = 2 * pinned_registry.REFRESH) -> None:
     for path in cache.iterdir():
         os.utime(path, (time.time() - seconds,) * 2)
 
@@ -128,7 +128,7 @@ async def test_a_disk_that_takes_nothing_is_no_obstacle(connect: Connect, cache:
 @pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
 async def test_the_folder_stays_small(connect: Connect, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes, and what a process left that ended in the middle of writing."""
-    monkeypatch.setattr("inferencesh_mcp.flows.cache.MOST", 3)
+    monkeypatch.setattr("inferencesh_mcp.flows.disk_cache.MOST", 3)
     cache.mkdir()
     for name in ("left.new", "one.json", "two.json", "three.json", "not-ours.txt"):
         (cache / name).write_bytes(b"{}")
@@ -163,7 +163,7 @@ async def test_the_first_list_waits_not_for_long_and_the_rest_is_told_of(
     way: Way, environ: dict[str, str], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way.transport == "memory":
-        monkeypatch.setattr(pinning, "PATIENCE", 0.2)
+        monkeypatch.setattr(pinned_registry, "PATIENCE", 0.2)
     gate = upstream.sandbox.faults.hold("GET", "/apps/sandbox/echo")
     async with listening(way, environ) as (client, changed):
         assert [] == await names(client)
@@ -286,7 +286,7 @@ async def test_apps_are_looked_at_again_while_the_server_runs(environ: dict[str,
             await anext(changes)
             assert {"text"} == await hero_takes(client)
 
-    assert [pinning.RETRY, pinning.REFRESH] == slept[:2]
+    assert [pinned_registry.RETRY, pinned_registry.REFRESH] == slept[:2]
 
 
 @pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)

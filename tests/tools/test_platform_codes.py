@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.sandbox.faults import Status
-from tests.calls import error, run, text_of
+from inferencesh_sandbox.faults import Status
 from tests.conftest import Connect, Upstream
-from tests.faults.hosts import MEMORY
+from tests.results import error, run, text_of
+from tests.system.faults.hosts import MEMORY
 
 pytestmark = [
     pytest.mark.anyio,

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.api.chats import Chat
+from inferencesh_mcp.api.chat_models import Chat
 from inferencesh_mcp.api.models import App, Session, Task, parsed
-from inferencesh_mcp.sandbox.faults import Status
-from tests.calls import error, run, text_of, told
+from inferencesh_sandbox.faults import Status
 from tests.conftest import Connect, Upstream
-from tests.faults.hosts import MEMORY
+from tests.results import error, run, text_of, told
+from tests.system.faults.hosts import MEMORY
 
 pytestmark = pytest.mark.anyio
 LIVE = "sandbox/stream-text:live"

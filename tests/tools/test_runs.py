@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.sandbox.faults import Status
-from tests.calls import error, left_at, run, text_of, told
+from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream, until
-from tests.faults.hosts import MEMORY
+from tests.results import error, left_at, run, text_of, told
+from tests.system.faults.hosts import MEMORY
 
 pytestmark = pytest.mark.anyio
 

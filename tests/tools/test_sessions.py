@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from mcp import Client
 
-from inferencesh_mcp.sandbox.faults import LoseWorker, Status
-from tests.calls import run, text_of, told
+from inferencesh_sandbox.faults import LoseWorker, Status
 from tests.conftest import Connect, Upstream
-from tests.faults.hosts import MEMORY
+from tests.results import run, text_of, told
+from tests.system.faults.hosts import MEMORY
 
 pytestmark = pytest.mark.anyio
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from inferencesh_mcp.api import Api, AppRef, Transport
-from inferencesh_mcp.sandbox import Facts, Sandbox, serving
-from inferencesh_mcp.sandbox.faults import Status
-from tests.calls import error, run, text_of, told
+from inferencesh_sandbox import Facts, Sandbox, serving
+from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, Connect, Upstream
-from tests.faults.hosts import MEMORY
+from tests.results import error, run, text_of, told
+from tests.system.faults.hosts import MEMORY
 
 pytestmark = [
     pytest.mark.anyio,

@@ -12,8 +12,8 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from tests.calls import run, told
 from tests.conftest import KEY, WAYS, Connect, Upstream, Way
+from tests.results import run, told
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fresh")]
 PINNED = [Way("memory", "2026"), Way("stdio", "2025"), Way("http", "2026")]

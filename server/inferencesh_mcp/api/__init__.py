@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.answers import outcome_unknown
-from inferencesh_mcp.api.following import Pace, follow
+from inferencesh_mcp.api.enums import ENDED, STATUSES, is_media_type
+from inferencesh_mcp.api.json import is_array
 from inferencesh_mcp.api.models import (
     PAGE_LIMIT,
     App,
@@ -32,11 +32,11 @@ from inferencesh_mcp.api.models import (
     version_in,
 )
 from inferencesh_mcp.api.refs import AppRef, segment
+from inferencesh_mcp.api.responses import outcome_unknown
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.api.sending import Sender, listing, searching
-from inferencesh_mcp.api.strictjson import is_array
+from inferencesh_mcp.api.sender import Sender, listing, searching
+from inferencesh_mcp.api.task_stream import Pace, follow
 from inferencesh_mcp.api.transport import Call, Download, Transport
-from inferencesh_mcp.api.words import ENDED, STATUSES, is_media_type
 from inferencesh_mcp.errors import (
     CallError,
     InvalidInput,

@@ -9,9 +9,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from inferencesh_mcp.api.answers import outcome_unknown
-from inferencesh_mcp.api.attending import attend, chat_path, read_chat
-from inferencesh_mcp.api.chats import (
+from inferencesh_mcp.api.agent_config import AgentConfigInput  # noqa: TC001 - a model reads its annotations
+from inferencesh_mcp.api.chat_models import (
     Agent,
     AgentVersion,
     AlwaysAllowOptions,
@@ -22,13 +21,14 @@ from inferencesh_mcp.api.chats import (
     Sent,
     ToolExplanation,
 )
-from inferencesh_mcp.api.following import Pace
+from inferencesh_mcp.api.chat_stream import attend, chat_path, read_chat
+from inferencesh_mcp.api.json import NotReadableBack, encoded
 from inferencesh_mcp.api.models import PAGE_LIMIT, File, One, Page, Wire, parsed, version_in
 from inferencesh_mcp.api.refs import AgentRef, segment
+from inferencesh_mcp.api.responses import outcome_unknown
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.api.sending import Sender, listing, searching
-from inferencesh_mcp.api.strictjson import NotReadableBack, encoded
-from inferencesh_mcp.api.toolbox import AgentConfigInput  # noqa: TC001 - a model reads its annotations
+from inferencesh_mcp.api.sender import Sender, listing, searching
+from inferencesh_mcp.api.task_stream import Pace
 from inferencesh_mcp.api.transport import Call
 from inferencesh_mcp.errors import CallError, InvalidInput, NotFound, OutcomeUnknown, UpstreamError
 

@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
-from inferencesh_mcp.api.answers import Refusal
+from inferencesh_mcp.api.responses import Refusal
 from inferencesh_mcp.api.retry import LONGEST_RETRY_AFTER, Bucket, Operation, is_done, may_repeat, pause
 
 if TYPE_CHECKING:

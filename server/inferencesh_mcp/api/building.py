@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from inferencesh_mcp.api.toolbox import (
+from inferencesh_mcp.api.agent_config import (
     AgentConfig,
     AgentTool,
     AppConfig,
@@ -28,7 +28,7 @@ from inferencesh_mcp.api.vocabulary import ToolParamType  # noqa: TC001 - a mode
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from inferencesh_mcp.api.toolbox import Auth, Schema
+    from inferencesh_mcp.api.agent_config import Auth, Schema
 
 
 class Param(BaseModel):

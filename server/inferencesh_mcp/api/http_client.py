@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import httpx2
 
-from inferencesh_mcp.api.answers import Lost
+from inferencesh_mcp.api.responses import Lost
 from inferencesh_mcp.errors import SettingsError
 
 if TYPE_CHECKING:

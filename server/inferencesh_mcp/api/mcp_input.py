@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
-from inferencesh_mcp.api.chats import unpacked
-from inferencesh_mcp.api.strictjson import is_object, items
+from inferencesh_mcp.api.chat_models import unpacked
+from inferencesh_mcp.api.json import is_object, items
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from inferencesh_mcp.api.chats import ToolInvocation
+    from inferencesh_mcp.api.chat_models import ToolInvocation
 
 REQUESTS_LIMIT = 10
 """Requests of one call; who asks for more is read on the person's page."""

@@ -13,12 +13,12 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from inferencesh_mcp.api.problems import requirements
-from inferencesh_mcp.api.strictjson import encodable, is_array, is_object, items
-from inferencesh_mcp.api.words import ENDED, is_media_type, log_type_word, plain_word, status_word
+from inferencesh_mcp.api.enums import ENDED, is_media_type, log_type_word, plain_word, status_word
+from inferencesh_mcp.api.json import encodable, is_array, is_object, items
+from inferencesh_mcp.api.problem_details import requirements
 from inferencesh_mcp.errors import NotFound, Requirement, UpstreamError
-from inferencesh_mcp.plaintext import address, clean, token
-from inferencesh_mcp.plaintext import name as reference_part
+from inferencesh_mcp.sanitize import address, clean, token
+from inferencesh_mcp.sanitize import name as reference_part
 
 LINE_LIMIT = 500
 """Characters of a label. The longest of the platform's own are file names, of 255."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inferencesh_mcp.api.strictjson import NotJson, is_object, parse
+from inferencesh_mcp.api.json import NotJson, is_object, parse
 
 LINE_LIMIT = 4 * 1024 * 1024
 """Longest line, in bytes without its end. A terminal line carries a whole task, logs and output included."""

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from inferencesh_mcp.api.addresses import is_loopback_host
+from inferencesh_mcp.api.url_policy import is_loopback_host
 from inferencesh_mcp.errors import SettingsError
 
 if TYPE_CHECKING:

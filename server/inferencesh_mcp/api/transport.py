@@ -16,16 +16,16 @@ from urllib.parse import quote, urlsplit
 import anyio
 import anyio.lowlevel
 
-from inferencesh_mcp.api import addresses, bodies
-from inferencesh_mcp.api.answers import Answer, Lost, Refusal, final, judged, lost, refused, unanswered
+from inferencesh_mcp.api import response_body, url_policy
 from inferencesh_mcp.api.attempts import Attempts, GivenUp
 from inferencesh_mcp.api.headers import clock_skew, content_length
+from inferencesh_mcp.api.json import BODY_DEPTH_LIMIT, NotReadableBack, encoded
 from inferencesh_mcp.api.polling import Polling
-from inferencesh_mcp.api.problems import Unwrapped, problem
+from inferencesh_mcp.api.problem_details import Unwrapped, problem
 from inferencesh_mcp.api.proxies import Proxies
+from inferencesh_mcp.api.responses import Answer, Lost, Refusal, final, judged, lost, refused, unanswered
 from inferencesh_mcp.api.retry import Failure, Operation
-from inferencesh_mcp.api.strictjson import BODY_DEPTH_LIMIT, NotReadableBack, encoded
-from inferencesh_mcp.api.tracing import part_of, traced
+from inferencesh_mcp.api.spans import part_of, traced
 from inferencesh_mcp.api.upload_body import UploadBody
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput, SettingsError, TimedOut, UpstreamError
 
@@ -119,10 +119,10 @@ class Transport:
         self.polling = Polling()
         self.skew = timedelta()
         """How far the API's clock is ahead of this machine's, by the `Date` of its last answer (to a second)."""
-        self._base = addresses.base_url(base_url, "INFERENCE_BASE_URL")
-        self._proxy = addresses.base_url(proxy_url, "INFERENCE_PROXY_URL") if proxy_url else ""
+        self._base = url_policy.base_url(base_url, "INFERENCE_BASE_URL")
+        self._proxy = url_policy.base_url(proxy_url, "INFERENCE_PROXY_URL") if proxy_url else ""
         self._host = urlsplit(self._proxy or self._base).hostname or ""
-        self._home = addresses.loopback_port(self._base)
+        self._home = url_policy.loopback_port(self._base)
         self._client = client
         self._proxies = Proxies(proxies or {})
         self._pools: Pools | None = None
@@ -181,8 +181,8 @@ class Transport:
         request = self._stream_request(path, key)
         async with self._stream_opened(request) as response:
             if not 200 <= response.status < 300:
-                raise problem(response.status, response.headers, await bodies.of_error(response))
-            async with aclosing(bodies.chunks(response)) as chunks:
+                raise problem(response.status, response.headers, await response_body.of_error(response))
+            async with aclosing(response_body.chunks(response)) as chunks:
                 yield chunks
                 # After the last line the end follows at once: a connection that was read to it can be used again.
                 with suppress(InferenceError), anyio.move_on_after(END_SECONDS):
@@ -223,7 +223,7 @@ class Transport:
             size = content_length(response.headers)
             if size is not None and size > DOWNLOAD_LIMIT:
                 raise _too_large()
-            chunks = await stack.enter_async_context(aclosing(self._bounded(bodies.chunks(response), until)))
+            chunks = await stack.enter_async_context(aclosing(self._bounded(response_body.chunks(response), until)))
             yield Download(size=size, content_type=response.headers.get("content-type", ""), chunks=chunks)
 
     async def _bounded(self, chunks: AsyncGenerator[bytes], until: float) -> AsyncGenerator[bytes]:
@@ -252,7 +252,11 @@ class Transport:
                 with anyio.fail_after(seconds, shield=call.operation is Operation.START):
                     async with self._opened(kind, request) as response:
                         well = 200 <= response.status < 300
-                        body = await bodies.whole(response, place) if well else await bodies.of_error(response)
+                        body = (
+                            await response_body.whole(response, place)
+                            if well
+                            else await response_body.of_error(response)
+                        )
                 return judged(Answer(status=response.status, headers=response.headers, body=body))
         except UpstreamError as exc:
             return Refusal(failure=Failure(sent=True, status=exc.status), error=exc)
@@ -263,7 +267,7 @@ class Transport:
         try:
             with anyio.fail_after(seconds):
                 async with self._file_opened("PUT", url, headers, content) as response:
-                    await bodies.of_error(response)
+                    await response_body.of_error(response)
         except (TimeoutError, Lost) as exc:
             return unanswered(exc)
         if not 200 <= response.status < 300:
@@ -282,16 +286,16 @@ class Transport:
                     with anyio.fail_after(OPEN_SECONDS):
                         response = await attempt.enter_async_context(self._file_opened("GET", url, {}))
                     if response.status == 200:
-                        bodies.refuse_encoding(response)  # before anything is begun with what it may hold
+                        response_body.refuse_encoding(response)  # before anything is begun with what it may hold
                         stack.push_async_exit(attempt.pop_all())
                         return response
-                    await bodies.of_error(response)
+                    await response_body.of_error(response)
             except (TimeoutError, Lost) as exc:
                 return unanswered(exc)
             target = response.headers.get("location", "") if response.status in REDIRECTS else ""
             if not target:
                 return refused(_without_body(response))
-            url = addresses.redirected(url, target)
+            url = url_policy.redirected(url, target)
         raise FileRefused(message=f"the file's address redirects more than {MOST_REDIRECTS} times")
 
     @asynccontextmanager
@@ -328,14 +332,14 @@ class Transport:
     ) -> AsyncGenerator[Response]:
         """Send a request to the very address that was checked (I-16), with nothing of ours in it."""
         # A sandbox keeps its files on this machine: at its own port, and nothing else here is anybody's file (T-8).
-        at_home = self._home is not None and addresses.loopback_port(url) == self._home
-        host, port = addresses.file_host(url, loopback=at_home)
+        at_home = self._home is not None and url_policy.loopback_port(url) == self._home
+        host, port = url_policy.file_host(url, loopback=at_home)
         proxy = self._proxies.for_url(url)
         if proxy is None:
             checked: list[str] = await self._checked_addresses(host, port, loopback=at_home)
         else:
             # The proxy looks the name up, since this machine may not be able to: it is told the very name that was checked.
-            checked = [addresses.outside_name(host)]
+            checked = [url_policy.outside_name(host)]
         sent = {"user-agent": self._client, "accept": "*/*", "accept-encoding": "identity", **headers}
         with traced(method, host, None) as span:
             response = await self._open_at(checked, method, url, sent, content, proxy=proxy)
@@ -390,7 +394,7 @@ class Transport:
         except (OSError, UnicodeError) as exc:
             raise FileRefused(message=f"the file's host {host!a} was not found") from exc
         names = list(dict.fromkeys(str(address[4][0]) for address in found))
-        if not all(addresses.is_allowed(name, loopback=loopback) for name in names):
+        if not all(url_policy.is_allowed(name, loopback=loopback) for name in names):
             raise FileRefused(message=f"the file's host {host!a} is not a public address")
         return names[:ADDRESSES_LIMIT]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from inferencesh_mcp.api.forms import DEPTH_LIMIT, Node, NoForm, WidgetForm
-from inferencesh_mcp.api.strictjson import is_array, is_object, items
-from inferencesh_mcp.api.surfaces import surface
-from inferencesh_mcp.api.trees import tree
+from inferencesh_mcp.api.json import is_array, is_object, items
+from inferencesh_mcp.api.widget_form import DEPTH_LIMIT, Node, NoForm, WidgetForm
+from inferencesh_mcp.api.widgets_a2ui import surface
+from inferencesh_mcp.api.widgets_tree import tree
 
 _SAID = {"title", "value", "label", "text", "alt", "placeholder", "artifactTitle"}
 

@@ -13,9 +13,9 @@ from inferencesh_mcp.api.models import Task
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api import Api
-    from inferencesh_mcp.flows.catalogue import Catalogue
-    from inferencesh_mcp.flows.folders import Folders
-    from inferencesh_mcp.flows.starting import Live
+    from inferencesh_mcp.flows.app_cache import Catalogue
+    from inferencesh_mcp.flows.local_files import Folders
+    from inferencesh_mcp.flows.start import Live
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from inferencesh_mcp.flows.remembering import Remembered
+from inferencesh_mcp.flows.bounded_set import Remembered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -18,8 +18,8 @@ import anyio
 from inferencesh_mcp.errors import InferenceError
 
 if TYPE_CHECKING:
-    from inferencesh_mcp.api.chats import AlwaysAllowOption, AlwaysAllowOptions, SecretSend, ToolExplanation
-    from inferencesh_mcp.api.turns import Approval
+    from inferencesh_mcp.api.chat_models import AlwaysAllowOption, AlwaysAllowOptions, SecretSend, ToolExplanation
+    from inferencesh_mcp.api.chat_turn import Approval
     from inferencesh_mcp.flows import Caller
 
 PATIENCE = 3.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferencesh_mcp.flows.secondary import in_short
+from inferencesh_mcp.flows.optional_calls import in_short
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, AppFunction, AppVersion, ConnectionRequirement

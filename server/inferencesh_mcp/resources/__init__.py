@@ -19,13 +19,13 @@ from mcp_types import (
     UnsubscribeRequestParams,
 )
 
-from inferencesh_mcp.caller import caller
+from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import InferenceError, NotFound
-from inferencesh_mcp.resources.completing import completed
-from inferencesh_mcp.resources.failing import told_to_host
-from inferencesh_mcp.resources.listing import listed
-from inferencesh_mcp.resources.reading import read
-from inferencesh_mcp.resources.subscribing import Subscriptions, telling, truthful
+from inferencesh_mcp.resources.completion import completed
+from inferencesh_mcp.resources.errors import told_to_host
+from inferencesh_mcp.resources.list import listed
+from inferencesh_mcp.resources.read import read
+from inferencesh_mcp.resources.subscriptions import Subscriptions, telling, truthful
 from inferencesh_mcp.resources.templates import SCHEME, found, offered
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mcp.server.caching import CacheableMethod
     from mcp.server.context import ServerRequestContext
 
-    from inferencesh_mcp.caller import Ctx, Shared
+    from inferencesh_mcp.context import Ctx, Shared
     from inferencesh_mcp.settings import Settings
 
     Request = ServerRequestContext[Shared, Any]

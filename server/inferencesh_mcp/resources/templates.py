@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 from mcp.shared.uri_template import UriTemplate
 from mcp_types import CallToolResult, ResourceTemplate
 
+from inferencesh_mcp.api.enums import ENDED
 from inferencesh_mcp.api.refs import AppRef
-from inferencesh_mcp.api.words import ENDED
-from inferencesh_mcp.caller import Ctx, caller
+from inferencesh_mcp.context import Ctx, caller
 from inferencesh_mcp.tools import agents, apps, sessions, tasks
 from inferencesh_mcp.tools.files import shown_file
 
 if TYPE_CHECKING:
-    from inferencesh_mcp.flows.watching import Kind
+    from inferencesh_mcp.flows.watch import Kind
     from inferencesh_mcp.settings import Settings, Toolset
 
 SCHEME = "inference://"

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, ValidationError
 
 from inferencesh_mcp.errors import SettingsError
-from inferencesh_mcp.settings.kinds import (
+from inferencesh_mcp.settings.types import (
     ADDRESS,
     FOLDER,
     LISTED,

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
-from inferencesh_mcp.api.problems import DASHBOARD
-from inferencesh_mcp.caller import Ctx, caller
+from inferencesh_mcp.api.problem_details import DASHBOARD
+from inferencesh_mcp.context import Ctx, caller
 from inferencesh_mcp.errors import Forbidden, InferenceError, InvalidInput, RequirementsNotMet
-from inferencesh_mcp.plaintext import clean, quoted
+from inferencesh_mcp.sanitize import clean, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
-from inferencesh_mcp.tools.asking import caller_with_roots
-from inferencesh_mcp.tools.lasting import handed_over, hands_over
-from inferencesh_mcp.tools.offering import offer
-from inferencesh_mcp.tools.showing import answer, listed
-from inferencesh_mcp.tools.telling import progress
+from inferencesh_mcp.tools.define import offer
+from inferencesh_mcp.tools.handover import handed_over, hands_over
+from inferencesh_mcp.tools.progress import progress
+from inferencesh_mcp.tools.results import answer, listed
+from inferencesh_mcp.tools.roots import caller_with_roots
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from inferencesh_mcp.flows import Caller, Report
-    from inferencesh_mcp.flows.chatting import Heard, Message
+    from inferencesh_mcp.flows.chat import Heard, Message
 
 ChatId = Annotated[str, Field(description="chat_id of an earlier answer of agent_chat")]
 Wait = Annotated[float, Field(ge=0, le=3600)]
@@ -60,8 +60,8 @@ async def agent_chat(
 ) -> CallToolResult | InputRequiredResult:
     """Send a message to an agent and wait for its answer. May cost credits. The answer names the chat_id, what the agent
     did, what it waits for and the next call; never send a message twice."""
-    from inferencesh_mcp.flows import chatting
-    from inferencesh_mcp.tools.deciding import page_opened, resumed_chat
+    from inferencesh_mcp.flows import chat as flows_chat
+    from inferencesh_mcp.tools.elicitation import page_opened, resumed_chat
 
     who = await caller_with_roots(ctx, files)
     lasts = hands_over(ctx)
@@ -70,10 +70,10 @@ async def agent_chat(
     async with progress(ctx) as report:
         if wanted is None:
             with _taken():
-                heard = await chatting.listen(who, going_on or chat_id, report, seconds=0)
+                heard = await flows_chat.listen(who, going_on or chat_id, report, seconds=0)
         else:
             try:
-                heard = await chatting.say(who, wanted, report, seconds=0 if lasts else who.wait_seconds)
+                heard = await flows_chat.say(who, wanted, report, seconds=0 if lasts else who.wait_seconds)
             except RequirementsNotMet as exc:
                 if asked := await page_opened(ctx, exc.message, DASHBOARD):
                     return asked  # the message was not taken: once the person is done, it is sent anew
@@ -97,8 +97,8 @@ def _taken() -> Generator[None]:
 def _message(
     text: str, agent: str, config: dict[str, Any], chat_id: str, files: list[str], context: dict[str, str], schema: dict[str, Any]
 ) -> Message:  # fmt: skip
-    from inferencesh_mcp.api.toolbox import AgentConfigInput
-    from inferencesh_mcp.flows.chatting import Message
+    from inferencesh_mcp.api.agent_config import AgentConfigInput
+    from inferencesh_mcp.flows.chat import Message
 
     if schema and not config:
         raise InvalidInput(
@@ -134,10 +134,10 @@ async def chat_get(
     wait_seconds: Annotated[Wait, Field(description="seconds to wait for the turn's end, 0 to 3600")] = 0,
 ) -> CallToolResult:
     """Where a chat stands: the last turn's text, what the agent did and what it waits for."""
-    from inferencesh_mcp.flows import chatting
+    from inferencesh_mcp.flows import chat as flows_chat
 
     async with progress(ctx) as report:
-        return shown_turn(ctx, await chatting.listen(caller(ctx), chat_id, report, seconds=wait_seconds))
+        return shown_turn(ctx, await flows_chat.listen(caller(ctx), chat_id, report, seconds=wait_seconds))
 
 
 @offer("agents", "Answer an agent", starts=True)
@@ -158,15 +158,15 @@ async def chat_respond(
 ) -> CallToolResult | InputRequiredResult:
     """Give an agent what it waits for: a client tool's result or a form's data. Each is taken once. With neither, the
     person is asked, where the host can."""
-    from inferencesh_mcp.api.turns import pending
-    from inferencesh_mcp.flows import chatting
-    from inferencesh_mcp.tools.deciding import decided_elsewhere, is_asked, resumed_chat
-    from inferencesh_mcp.tools.replying import decisions, reply
+    from inferencesh_mcp.api.chat_turn import pending
+    from inferencesh_mcp.flows import chat as flows_chat
+    from inferencesh_mcp.tools.chat_reply import decisions, reply
+    from inferencesh_mcp.tools.elicitation import decided_elsewhere, is_asked, resumed_chat
 
     who = caller(ctx)
     async with progress(ctx) as report:
         if resumed_chat(ctx) or (is_asked(ctx) and not (result or form_data or action or decision)):
-            return await _settled(ctx, who, await chatting.listen(who, chat_id, report, seconds=0), report)
+            return await _settled(ctx, who, await flows_chat.listen(who, chat_id, report, seconds=0), report)
         chat = await who.api.chats.chat(chat_id)
         send = reply(
             ctx,
@@ -179,10 +179,10 @@ async def chat_respond(
             reason=reason,
         )
         try:
-            heard = await chatting.respond(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
+            heard = await flows_chat.respond(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
         except Forbidden as exc:
             decided_elsewhere(ctx, exc, pending(chat), invocation_id)
-            return await _settled(ctx, who, await chatting.listen(who, chat_id, report, seconds=0), report)
+            return await _settled(ctx, who, await flows_chat.listen(who, chat_id, report, seconds=0), report)
         return await _settled(
             ctx, who, replace(heard, decisions=decisions(chat, invocation_id, decision or "")), report
         )
@@ -196,7 +196,7 @@ async def chat_stop(chat_id: ChatId, ctx: Ctx) -> CallToolResult:
 
 
 async def _settled(ctx: Ctx, who: Caller, heard: Heard, report: Report) -> CallToolResult | InputRequiredResult:
-    from inferencesh_mcp.tools.deciding import settled
+    from inferencesh_mcp.tools.elicitation import settled
 
     end = await settled(ctx, who, heard, report, seconds=max(who.wait_seconds - heard.seconds, 1))
     return end if isinstance(end, InputRequiredResult) else shown_turn(ctx, end)
@@ -204,8 +204,8 @@ async def _settled(ctx: Ctx, who: Caller, heard: Heard, report: Report) -> CallT
 
 def shown_turn(ctx: Ctx, heard: Heard) -> CallToolResult:
     """How a turn stands, as this host is told."""
-    from inferencesh_mcp.tools.conversing import conversation
-    from inferencesh_mcp.tools.deciding import can_ask, may_decide, page
+    from inferencesh_mcp.tools.chat_result import conversation
+    from inferencesh_mcp.tools.elicitation import can_ask, may_decide, page
 
     return conversation(
         heard,

@@ -10,22 +10,22 @@ from pydantic import Field
 
 from inferencesh_mcp.api.models import App, Estimate, RunRequest
 from inferencesh_mcp.api.refs import AppRef
-from inferencesh_mcp.caller import Ctx, caller
+from inferencesh_mcp.context import Ctx, caller
 from inferencesh_mcp.errors import InvalidInput, Requirement
-from inferencesh_mcp.flows import running
-from inferencesh_mcp.flows.batching import run_many
-from inferencesh_mcp.flows.preparing import Wanted, function_of, is_live, version_of
+from inferencesh_mcp.flows import run
+from inferencesh_mcp.flows.batch import run_many
 from inferencesh_mcp.flows.requirements import missing_requirements
-from inferencesh_mcp.plaintext import clean, label, quoted
-from inferencesh_mcp.tools import describing
-from inferencesh_mcp.tools.asking import caller_with_roots
-from inferencesh_mcp.tools.fitting import as_json, fitted
-from inferencesh_mcp.tools.lasting import handed_over, hands_over
-from inferencesh_mcp.tools.listing import batch
-from inferencesh_mcp.tools.offering import offer
-from inferencesh_mcp.tools.previewing import shown
-from inferencesh_mcp.tools.showing import RunOutcome, answer, listed, needed, needed_lines, outcome
-from inferencesh_mcp.tools.telling import progress
+from inferencesh_mcp.flows.run_request import Wanted, function_of, is_live, version_of
+from inferencesh_mcp.sanitize import clean, label, quoted
+from inferencesh_mcp.tools import app_description
+from inferencesh_mcp.tools.batch_result import batch
+from inferencesh_mcp.tools.define import offer
+from inferencesh_mcp.tools.handover import handed_over, hands_over
+from inferencesh_mcp.tools.preview import shown
+from inferencesh_mcp.tools.progress import progress
+from inferencesh_mcp.tools.results import RunOutcome, answer, listed, needed, needed_lines, outcome
+from inferencesh_mcp.tools.roots import caller_with_roots
+from inferencesh_mcp.tools.truncate import as_json, fitted
 
 # Every description stands alone and names the values of an enum: some hosts drop enums and limits (mcpo).
 AppName = Annotated[str, Field(description="app: namespace/name, with @version or :function if wanted")]
@@ -90,9 +90,9 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
         "functions": sorted(version.functions) or None,
         "live_functions": sorted(name for name, one in version.functions.items() if is_live(one)) or None,
         "variants": sorted(version.variants) or None,
-        "needs": describing.needs(version, function) or None,
+        "needs": app_description.needs(version, function) or None,
         "missing": [needed(need) for need in missing] if missing else None,
-        "price": describing.price(await running.estimate(who, ref, found, {}, ref.function or None)),
+        "price": app_description.price(await run.estimate(who, ref, found, {}, ref.function or None)),
     }
     return answer(
         _about(told, schema, setup, missing), {name: value for name, value in told.items() if value is not None}
@@ -108,9 +108,9 @@ def _about(
     if told["needs"]:
         lines += ["Needs:", *(f"- {need}" for need in told["needs"])]
     lines += _said_of(missing) if told["needs"] else []
-    lines += ["Input (* is required):", *(f"  {line}" for line in describing.fields(schema))]
+    lines += ["Input (* is required):", *(f"  {line}" for line in app_description.fields(schema))]
     if told["setup_schema"]:
-        lines += ["Setup:", *(f"  {line}" for line in describing.fields(setup))]
+        lines += ["Setup:", *(f"  {line}" for line in app_description.fields(setup))]
     for name in ("functions", "variants"):
         if told[name]:
             lines.append(f"{name.capitalize()}: {', '.join(map(label, told[name]))}")
@@ -157,7 +157,7 @@ async def app_run(
     )
     if dry_run:
         async with progress(ctx) as report:
-            return _rehearsed(*await running.rehearse(await caller_with_roots(ctx, input), wanted, report))
+            return _rehearsed(*await run.rehearse(await caller_with_roots(ctx, input), wanted, report))
     return await ran(ctx, wanted, wait=wait, stream=stream)
 
 
@@ -167,7 +167,7 @@ async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = Tru
         who = await caller_with_roots(ctx, wanted.input)
         who = replace(who, stream=who.stream and stream)
         lasts = wait and hands_over(ctx)
-        end = await running.run(who, wanted, report, seconds=who.wait_seconds if wait and not lasts else 0)
+        end = await run.run(who, wanted, report, seconds=who.wait_seconds if wait and not lasts else 0)
     told = outcome(end.task, app=end.app, seconds=end.seconds, session=end.session)
     if end.task.ended:
         return await shown(ctx, told)
@@ -200,7 +200,7 @@ async def app_run_many(
     async with progress(ctx) as report:
         ends = await run_many(who, wanted, report, most=max_concurrency, seconds=who.wait_seconds, follow=not lasts)
     told = batch(str(ref), ends)
-    tasks = [end.task for end in ends if isinstance(end, running.Ran)]
+    tasks = [end.task for end in ends if isinstance(end, run.Ran)]
     whole = len(tasks) == len(ends)  # the failure of one that was not started is in this answer alone
     goes_on = lasts and whole and not all(task.ended for task in tasks)
     return handed_over(told, "batch", tasks=[task.id for task in tasks], app=str(ref)) if goes_on else told
@@ -216,7 +216,7 @@ def _with_function(ref: AppRef, function: str) -> AppRef:
 def _rehearsed(
     request: RunRequest, estimate: Estimate | None, missing: tuple[Requirement, ...] | None
 ) -> CallToolResult:
-    price = describing.price(estimate)
+    price = app_description.price(estimate)
     sent = request.model_dump(exclude_none=True)
     lines = ["Dry run: nothing was started. The input fits."]
     if missing:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.strictjson import NotJson, is_array, is_object, parse
+from inferencesh_mcp.api.json import NotJson, is_array, is_object, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,17 +12,17 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from inferencesh_mcp.api.models import File
-from inferencesh_mcp.caller import Ctx, caller
+from inferencesh_mcp.context import Ctx, caller
 from inferencesh_mcp.errors import InvalidInput, NotFound
-from inferencesh_mcp.plaintext import clean, quoted
+from inferencesh_mcp.sanitize import clean, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
-from inferencesh_mcp.tools.asking import caller_with_roots
-from inferencesh_mcp.tools.offering import offer
-from inferencesh_mcp.tools.showing import FileLink, answer, listed
-from inferencesh_mcp.tools.telling import progress, size
+from inferencesh_mcp.tools.define import offer
+from inferencesh_mcp.tools.progress import progress, size
+from inferencesh_mcp.tools.results import FileLink, answer, listed
+from inferencesh_mcp.tools.roots import caller_with_roots
 
 if TYPE_CHECKING:
-    from inferencesh_mcp.flows.uploading import Ticket
+    from inferencesh_mcp.flows.upload import Ticket
 
 _FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -38,20 +38,20 @@ async def file_upload(
 ) -> CallToolResult:
     """Upload a file and get the uri to put into an input (app_run uploads files by itself). Without source or base64:
     an upload ticket, with a curl line that sends the bytes straight to the platform."""
-    from inferencesh_mcp.flows import uploading
-    from inferencesh_mcp.flows.sources import from_base64
+    from inferencesh_mcp.flows import upload
+    from inferencesh_mcp.flows.file_sources import from_base64
 
     if source and base64:
         raise InvalidInput(message="Give `source` or `base64`, not both.", outcome="not_started")
     who = await caller_with_roots(ctx) if source else caller(ctx)
     if not source and not base64:
-        return _ticket(await uploading.ticket(who.api, name=filename, content_type=content_type, public=public))
+        return _ticket(await upload.ticket(who.api, name=filename, content_type=content_type, public=public))
     async with progress(ctx, in_bytes=True) as report:
         if base64:
             given = from_base64(base64, content_type)
-            file = await uploading.upload(who.api, given, report, name=filename, public=public)
+            file = await upload.upload(who.api, given, report, name=filename, public=public)
         else:
-            file = await uploading.store(who, source, report, name=filename, content_type=content_type, public=public)
+            file = await upload.store(who, source, report, name=filename, content_type=content_type, public=public)
     return shown_file(file, "Uploaded ")
 
 
@@ -108,10 +108,10 @@ async def file_save(
     part: Annotated[int, Field(ge=1, description="which 100 of a task's files, from 1")] = 1,
 ) -> CallToolResult:
     """Write a file, or everything a task made, to the save folder: 100 files a call. Never overwrites."""
-    from inferencesh_mcp.flows import saving
+    from inferencesh_mcp.flows import download
 
     async with progress(ctx, in_bytes=True) as report:
-        saved, left = await saving.keep(caller(ctx), report, uri=uri, task_id=task_id, to=to, part=part)
+        saved, left = await download.keep(caller(ctx), report, uri=uri, task_id=task_id, to=to, part=part)
     lines = [f"{file.path} ({file.content_type}, {size(file.size)})" for file in saved]
     files = [
         {"path": str(file.path), "url": file.uri, "mime_type": file.content_type, "bytes": file.size} for file in saved

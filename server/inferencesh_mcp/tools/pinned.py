@@ -13,15 +13,15 @@ from pydantic import Field
 
 from inferencesh_mcp.api.models import App
 from inferencesh_mcp.api.refs import AppRef
-from inferencesh_mcp.caller import Ctx
+from inferencesh_mcp.context import Ctx
 from inferencesh_mcp.errors import SchemaUnusable
-from inferencesh_mcp.flows.preparing import Wanted, function_of, refuse_live
+from inferencesh_mcp.flows.run_request import Wanted, function_of, refuse_live
 from inferencesh_mcp.pins import Pin
-from inferencesh_mcp.plaintext import clean
-from inferencesh_mcp.schemas import compiled_input, compiled_output
+from inferencesh_mcp.sanitize import clean
+from inferencesh_mcp.schema import compiled_input, compiled_output
 from inferencesh_mcp.tools import apps
 from inferencesh_mcp.tools.arguments import without_injected
-from inferencesh_mcp.tools.offering import BridgeTool
+from inferencesh_mcp.tools.define import BridgeTool
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context

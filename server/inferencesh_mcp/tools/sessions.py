@@ -8,9 +8,9 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from inferencesh_mcp.api.models import Session
-from inferencesh_mcp.caller import Ctx, caller
-from inferencesh_mcp.tools.offering import offer
-from inferencesh_mcp.tools.showing import answer
+from inferencesh_mcp.context import Ctx, caller
+from inferencesh_mcp.tools.define import offer
+from inferencesh_mcp.tools.results import answer
 
 SessionId = Annotated[str, Field(description="session_id of an answer of app_run or session_list")]
 

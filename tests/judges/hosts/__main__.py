@@ -21,8 +21,8 @@ from subprocess import DEVNULL, PIPE, STDOUT
 import anyio
 from anyio.abc import Process
 
-from inferencesh_mcp.app import OFFERS
-from inferencesh_mcp.sandbox import Ledger, Sandbox, serving
+from inferencesh_mcp.server import OFFERS
+from inferencesh_sandbox import Ledger, Sandbox, serving
 from tests.judges import npm
 from tests.judges.hosts.drivers import DRIVERS, NAME, Driver, Place
 from tests.judges.hosts.scripted_model import DONE, Call, ScriptedModel, scripted_model

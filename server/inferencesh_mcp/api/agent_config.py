@@ -1,0 +1,345 @@
+"""An agent's tools and an agent of one's own, as they are sent: what the official tool builders print, as types.
+
+A tool that one of the builders printed is printed again byte for byte: `wire` leaves out what was not given, and keeps the
+nulls and the `false` that the Python builder writes. Sources: the builders of npm `@inferencesh/sdk` 0.6.10 and 0.6.54 and of
+PyPI `inferencesh` 0.36.0. `building` makes such tools in Python.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from inferencesh_mcp.api.vocabulary import InternalToolName
+from inferencesh_mcp.errors import InvalidInput
+from inferencesh_mcp.sanitize import clean
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+Schema = dict[str, Any]
+InternalTools = dict[InternalToolName, bool]
+"""The platform's own tools, on or off, in the order they were given."""
+
+
+class _Sent(BaseModel):
+    """What is sent has the fields that are known and no others: what a server ignores would only seem to work."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """What says which kind of thing this is goes along even where it was not given."""
+        del context
+        self.model_fields_set.update({"type", "header"} & type(self).model_fields.keys())
+
+    def wire(self) -> dict[str, Any]:
+        """The value as it is sent, in the builders' order, without what was not given."""
+        return self.model_dump(exclude_unset=True)
+
+
+class _Tool(_Sent):
+    """What all tools share."""
+
+    name: str = Field(min_length=1, max_length=128)
+    display_name: str | None = None
+    description: str = ""
+
+
+class ClientConfig(_Sent):
+    input_schema: Schema | None = None
+    output_schema: Schema | None = None
+
+
+class ClientTool(_Tool):
+    """Carried out by whoever chats: here, by the host's model."""
+
+    type: Literal["client"] = "client"
+    require_approval: bool | None = None
+    approval_timeout: int | None = None
+    client: ClientConfig
+
+
+class AppConfig(_Sent):
+    ref: str
+    id: str | None = None
+    version_id: str | None = None
+    function: str | None = None
+    session_enabled: bool | None = None
+    setup: Schema | None = None
+    """Given to every call; the agent does not see it."""
+    input: Schema | None = None
+    """Defaults that the agent may override."""
+    fixed_input: Schema | None = None
+    """What the agent neither sees nor overrides."""
+
+
+class AppTool(_Tool):
+    """Runs an app."""
+
+    type: Literal["app"] = "app"
+    require_approval: bool | None = None
+    approval_timeout: int | None = None
+    app: AppConfig
+
+
+class AgentConfig(_Sent):
+    ref: str
+    id: str | None = None
+    version_id: str | None = None
+
+
+class AgentTool(_Tool):
+    """Asks another agent."""
+
+    type: Literal["agent"] = "agent"
+    require_approval: bool | None = None
+    approval_timeout: int | None = None
+    agent: AgentConfig
+
+
+class NoAuth(_Sent):
+    type: Literal["none"]
+
+
+class IntegrationAuth(_Sent):
+    """The token of a connection, by its id."""
+
+    type: Literal["integration"] = "integration"
+    provider: str
+    integration_id: str | None = None
+
+
+class CredentialAuth(_Sent):
+    """The token of the caller's own connection to a provider: the newest form."""
+
+    type: Literal["credential"] = "credential"
+    provider: str
+
+
+class ApiKeyAuth(_Sent):
+    """A secret in a header."""
+
+    type: Literal["api_key"] = "api_key"
+    secret: str = Field(repr=False)
+    header: str = "X-API-Key"
+
+
+class BearerAuth(_Sent):
+    """A secret as a bearer token."""
+
+    type: Literal["bearer"] = "bearer"
+    secret: str = Field(repr=False)
+
+
+Auth = Annotated[NoAuth | IntegrationAuth | CredentialAuth | ApiKeyAuth | BearerAuth, Field(discriminator="type")]
+
+
+class HttpConfig(_Sent):
+    url: str
+    method: str | None = None
+    """None is POST."""
+    auth: Auth | None = None
+    headers: dict[str, str] | None = Field(default=None, repr=False)
+    input_schema: Schema | None = None
+    output_schema: Schema | None = None
+
+
+class HttpTool(_Tool):
+    """Sends an HTTP request, with credentials that the platform keeps."""
+
+    type: Literal["http"] = "http"
+    require_approval: bool | None = None
+    approval_timeout: int | None = None
+    http: HttpConfig
+
+
+class CallTool(_Tool):
+    """The same under its other name."""
+
+    type: Literal["call"] = "call"
+    require_approval: bool | None = None
+    approval_timeout: int | None = None
+    call: HttpConfig
+
+
+class HookConfig(_Sent):
+    url: str
+    secret: str | None = Field(default=None, repr=False)
+    input_schema: Schema | None = None
+    output_schema: Schema | None = None
+
+
+class WebhookTool(_Tool):
+    """Calls a webhook."""
+
+    type: Literal["hook"] = "hook"
+    require_approval: bool | None = None
+    approval_timeout: int | None = None
+    hook: HookConfig
+
+
+class McpConfig(_Sent):
+    """A tool of an MCP server, which is named by a connection's id or, in the newest form, by the server's own name."""
+
+    integration_id: str | None = None
+    server: str | None = None
+    tool_name: str
+
+    @model_validator(mode="after")
+    def _names_one_server(self) -> McpConfig:
+        if (self.integration_id is None) == (self.server is None):
+            raise ValueError("give either 'integration_id' or 'server'")
+        return self
+
+
+class McpTool(_Tool):
+    """Calls a tool of a connected MCP server."""
+
+    type: Literal["mcp"] = "mcp"
+    require_approval: bool | None = None
+    approval_timeout: int | None = None
+    mcp: McpConfig
+
+
+class InternalConfig(_Sent):
+    category: str
+    operation: str
+
+
+class InternalTool(_Tool):
+    """One of the platform's own tools, named one by one; `InternalTools` turns them on by kind."""
+
+    type: Literal["internal"] = "internal"
+    require_approval: bool | None = None
+    approval_timeout: int | None = None
+    internal: InternalConfig
+
+
+Tool = Annotated[
+    ClientTool | AppTool | AgentTool | HttpTool | CallTool | WebhookTool | McpTool | InternalTool,
+    Field(discriminator="type"),
+]
+
+
+class CoreApp(_Sent):
+    """The app that an agent thinks with."""
+
+    ref: str | None = None
+    id: str | None = None
+    version_id: str | None = None
+    setup: Schema | None = None
+    input: Schema | None = None
+
+    @model_validator(mode="after")
+    def _names_an_app(self) -> CoreApp:
+        if not (self.ref or self.id):
+            raise ValueError('name the app, for example {"ref": "infsh/claude-sonnet-4@latest"}')
+        return self
+
+
+class Skill(_Sent):
+    """Something that an agent can read up on."""
+
+    name: str
+    description: str | None = None
+    skill_id: str | None = None
+    version_id: str | None = None
+    url: str | None = None
+    content: str | None = None
+    preload: bool | None = None
+
+
+class ContextField(_Sent):
+    """Something that a chat with the agent is begun with."""
+
+    name: str
+    description: str | None = None
+    required: bool | None = None
+    default: str | None = None
+    in_prompt: bool | None = None
+
+
+class AgentConfigInput(_Sent):
+    """An agent of one's own, made for a chat.
+
+    Lifecycle hooks and permissions are left out on purpose: the one would be a way out for data, the other a way past approvals.
+    """
+
+    name: str | None = None
+    description: str | None = None
+    system_prompt: str | None = None
+    core_app: CoreApp | None = None
+    tools: tuple[Tool, ...] | None = None
+    skills: tuple[Skill, ...] | None = None
+    context: tuple[ContextField, ...] | None = None
+    internal_tools: InternalTools | None = None
+    output_schema: Schema | None = None
+    """What the agent's answer has to fit; it needs the internal tool `finish`."""
+
+    @classmethod
+    def parse(cls, value: Any) -> AgentConfigInput:
+        """Read a configuration as a model or a person writes it; InvalidInput names each wrong field, and quotes no value."""
+        return _checked(cls, value, "the agent's configuration")
+
+    @model_validator(mode="after")
+    def _has_no_name_twice(self) -> AgentConfigInput:
+        names = [tool.name for tool in self.tools or ()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two tools are named {clean(twice[0], 80)!r}")
+        return self
+
+
+class _AnyTool(_Sent):
+    tool: Tool
+
+
+def parse_tool(
+    value: Any,
+) -> ClientTool | AppTool | AgentTool | HttpTool | CallTool | WebhookTool | McpTool | InternalTool:
+    """Read one tool as a builder printed it; InvalidInput names each wrong field, and quotes no value."""
+    return _checked(_AnyTool, {"tool": value}, "the tool").tool
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def _checked(model: type[_M], value: Any, what: str) -> _M:
+    try:
+        return model.model_validate(value)
+    except ValidationError as exc:
+        problems = exc.errors(include_url=False, include_input=False)
+        said = [_problem(one) for one in problems[:5]]
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise InvalidInput(
+            message=f"{what} is wrong: {'; '.join(said)}{more}",
+            next_step="Correct it, and call again: nothing was sent.",
+            outcome="not_started",
+            retry_safe=True,
+        ) from None  # pydantic's own text would quote the values, secrets among them
+
+
+def _problem(error: ErrorDetails) -> str:
+    """One thing that is wrong, where it is and what it should be, without what it is."""
+    where, context = _place(error["loc"]), error.get("ctx", {})
+    text = {
+        "missing": "is missing",
+        "extra_forbidden": "is no field that is known here",
+        "union_tag_invalid": f"must have a type of {context.get('expected_tags', '')}",
+        "union_tag_not_found": "has no type",
+        "value_error": str(context.get("error", "")),
+    }.get(error["type"], error["msg"].removeprefix("Input ").lower())
+    return clean(f"{where}: {text}" if where else text, 200)
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """The path to a field, as it would be written; the kinds that tell one tool from another are no part of it."""
+    path = ""
+    for index, part in enumerate(location):
+        before = location[index - 1] if index else ""
+        is_kind = before in {"tool", "auth"} or (isinstance(before, int) and location[index - 2] == "tools")
+        if is_kind or (index == 0 and part == "tool"):
+            continue
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path

@@ -1,0 +1,295 @@
+"""When a turn is over, and what it waits for. Pure: no I/O.
+
+A chat's stream, and a poll, begin with what was before: an idle chat. That idleness says nothing about a message that was
+sent since. It counts only once the chat was seen busy in this turn, once this turn's answer is final, or once a run that was
+not there before has ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from inferencesh_mcp.api.chat_models import (
+    AgentRun,
+    Chat,
+    ChatMessage,
+    Interrupt,
+    RunEnd,
+    SecretSend,
+    Sent,
+    ToolInvocation,
+)
+from inferencesh_mcp.api.json import is_object
+from inferencesh_mcp.api.mcp_input import InputRequest, input_requests, input_round
+from inferencesh_mcp.api.models import parsed
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_GONE = frozenset({"failed", "cancelled"})
+"""The statuses of a message that nothing will come of any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One turn of a chat, and what was seen of it: `turn = turn.seeing(chat)` for every state, then `turn_over`."""
+
+    user_message_id: str = ""
+    assistant_message_id: str = ""
+    run_before: str = ""
+    """The run that was there before the message was sent."""
+    run_before_ended: bool = True
+    """Whether it had ended then. If not, the chat's being busy with it says nothing about this turn."""
+    was_busy: bool = False
+    """The chat was seen busy in this turn."""
+
+    @classmethod
+    def of(cls, sent: Sent, before: Chat | None = None) -> Turn:
+        """The turn that a message began; `before` is the chat as it was before that, unless it is new."""
+        run = before.active_run if before else None
+        return cls(
+            user_message_id=sent.user_message.id if sent.user_message else "",
+            assistant_message_id=sent.assistant_message.id if sent.assistant_message else "",
+            run_before=run.id if run else "",
+            run_before_ended=run is None or run.ended,
+        )
+
+    @classmethod
+    def under_way(cls, chat: Chat) -> Turn:
+        """The turn that a chat is in, for somebody who comes later: a chat that is idle is at its end."""
+        run = chat.active_run
+        asked = [one.id for one in chat.chat_messages if one.role == "user" and not _is_queued(one)]
+        told = run.user_message_id if run else ""
+        message_id = told if chat.message(told) else asked[-1] if asked else ""
+        return cls(user_message_id=message_id, was_busy=True, run_before=run.id if run else "")
+
+    def seeing(self, chat: Chat) -> Turn:
+        """The turn after another sighting."""
+        run = chat.active_run
+        of_before = run is not None and run.id == self.run_before and not self.run_before_ended
+        if self.was_busy or not chat.busy or of_before or _is_queued(chat.message(self.user_message_id)):
+            return self
+        return replace(self, was_busy=True)
+
+    def messages(self, chat: Chat) -> tuple[ChatMessage, ...]:
+        """What was said after the turn's own message and before the next one; all there is when that is not known."""
+        asked = chat.message(self.user_message_id) if self.user_message_id else None
+        if asked is None:
+            return chat.chat_messages
+        said = chat.chat_messages[chat.chat_messages.index(asked) + 1 :]
+        if asked.agent_run_id:  # what the agent still says may come after a message that waits
+            said = tuple(one for one in said if one.agent_run_id in {"", asked.agent_run_id})
+        nexts = (place for place, one in enumerate(said) if one.role == "user" and not _is_queued(one))
+        return tuple(one for one in said[: next(nexts, None)] if not _is_queued(one))
+
+    def end(self, chat: Chat) -> RunEnd | None:
+        """How this turn's run ended, where an event of the chat tells."""
+        asked = chat.message(self.user_message_id)
+        if asked is None:
+            return None
+        told = (message.run_end for message in reversed(self.messages(chat)))
+        mine = {"", asked.agent_run_id}
+        return next((end for end in told if end and (not asked.agent_run_id or end.run_id in mine)), None)
+
+
+def turn_over(chat: Chat, turn: Turn) -> bool:
+    """Whether this turn is over, and not only the one before it."""
+    asked = chat.message(turn.user_message_id)
+    if _is_queued(asked):
+        return False
+    if asked is not None and asked.status in _GONE:
+        return True
+    answer = chat.message(turn.assistant_message_id)
+    if chat.busy:
+        return asked is not None and (answer is None or answer.final) and _is_behind(chat.active_run, turn)
+    return turn.was_busy or (answer is not None and answer.final) or _has_run(chat, turn) or turn.end(chat) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientTool:
+    """A tool that this side has to carry out; answered by `tool_result` with text."""
+
+    invocation: ToolInvocation
+
+    @property
+    def id(self) -> str:
+        """What the answer goes to."""
+        return self.invocation.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """A call of a tool that a person has to allow; answered by `invoke`, `reject` or `always_allow`."""
+
+    id: str
+    """The invocation's."""
+    tool_name: str
+    arguments: dict[str, Any]
+    unread: str = ""
+    """Arguments that could not be read as an object."""
+    secret_send: SecretSend | None = None
+    chat_id: str = ""
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """A widget that waits for a person; answered by `tool_result` with an action and form data."""
+
+    invocation: ToolInvocation
+
+    @property
+    def id(self) -> str:
+        """What the answer goes to."""
+        return self.invocation.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class McpInput:
+    """An MCP server that the agent uses asks the person for input; answered by `tool_result` with `input_result`."""
+
+    invocation: ToolInvocation
+    requests: tuple[InputRequest, ...]
+    """All of them are answered together."""
+    round: str
+    """What tells these requests from earlier ones of the same call."""
+
+    @property
+    def id(self) -> str:
+        """What the answer goes to."""
+        return self.invocation.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignIn:
+    """A person has to sign in, or connect something, before the run goes on."""
+
+    id: str
+    """The interrupt's; empty where only the run's state says so."""
+    meta: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Something else that waits for a decision; answered by `resolve_interrupt`, where it is an interrupt."""
+
+    id: str
+    reason: str
+    """By its own name: `confirmation`, `hook_gate`, or one that this version does not know."""
+    meta: dict[str, Any]
+
+
+Pending = ClientTool | Approval | Form | McpInput | SignIn | Gate
+
+
+def mark(waits: Pending) -> str:
+    """What tells one thing that is waited for from every other: an MCP server asks again in the name of the same call."""
+    return f"{waits.id} {waits.round}" if isinstance(waits, McpInput) else waits.id
+
+
+def pending(chat: Chat) -> list[Pending]:
+    """What the chat waits for, oldest first, each once."""
+    calls = {call.id: call for message in chat.chat_messages for call in _live_calls(message)}
+    interrupts = [one for one in chat.pending_interrupts if one.pending]
+    approvals = {one.invocation_id: one for one in interrupts if one.reason == "tool_approval"}
+    found: list[Pending] = []
+    for call in calls.values():
+        waits = _waiting(call, approvals.get(call.id), chat)
+        found += [waits] if waits else []
+    known = {one.id for one in found if one.id}
+    for interrupt in interrupts:
+        waits = _interrupted(interrupt, chat.invocation(interrupt.invocation_id))
+        found += [waits] if waits and not {waits.id, interrupt.invocation_id} & known else []
+    run = chat.active_run
+    if run and run.state == "auth_required" and not any(isinstance(one, SignIn) for one in found):
+        found.append(SignIn(id="", meta=run.interrupt_meta))
+    return found
+
+
+def _live_calls(message: ChatMessage) -> tuple[ToolInvocation, ...]:
+    return () if message.status in _GONE else message.tool_invocations
+
+
+def _waiting(call: ToolInvocation, interrupt: Interrupt | None, chat: Chat) -> Pending | None:
+    """What an invocation waits for, by its own status."""
+    if call.status == "awaiting_approval" or (interrupt and call.status == "pending"):
+        return _approval(call, interrupt, chat)
+    if call.status == "awaiting_input":
+        if call.type == "client":
+            return ClientTool(invocation=call)
+        if call.widget:
+            return Form(invocation=call)
+        requests = input_requests(call)
+        if requests:
+            return McpInput(invocation=call, requests=requests, round=input_round(call))
+        return Gate(id=call.id, reason=call.type, meta=call.arguments)
+    if call.status == "in_progress" and call.type == "client" and chat.busy:
+        return ClientTool(invocation=call)
+    return None
+
+
+def _approval(call: ToolInvocation, interrupt: Interrupt | None, chat: Chat) -> Approval:
+    return Approval(
+        id=call.id,
+        tool_name=call.name,
+        arguments=call.arguments,
+        unread=call.function.unread,
+        chat_id=(interrupt.chat_id if interrupt else "") or chat.id,
+        expires_at=interrupt.expires_at if interrupt else None,
+        secret_send=_secret_send(interrupt),
+    )
+
+
+def _secret_send(interrupt: Interrupt | None) -> SecretSend | None:
+    told = interrupt.meta.get("secret_send") if interrupt else None
+    return parsed(SecretSend, told) if is_object(told) else None
+
+
+def _interrupted(interrupt: Interrupt, call: ToolInvocation | None) -> Pending | None:
+    """What an interrupt waits for, when no invocation says so itself."""
+    if interrupt.reason in {"tool_approval", "client_tool", "widget"}:
+        return None if call else _by_meta(interrupt)
+    if interrupt.reason == "auth":
+        return SignIn(id=interrupt.id, meta=interrupt.meta)
+    return None if interrupt.reason == "wait" else Gate(id=interrupt.id, reason=interrupt.reason, meta=interrupt.meta)
+
+
+def _by_meta(interrupt: Interrupt) -> Pending:
+    """The invocation is in a message that is not loaded, or in a sub-agent's chat: the interrupt itself tells of it."""
+    function = {"name": interrupt.meta.get("tool_name"), "arguments": interrupt.meta.get("arguments")}
+    call = ToolInvocation.model_validate(
+        {"id": interrupt.invocation_id, "function": function, "widget": interrupt.meta.get("widget")}
+    )
+    if interrupt.reason == "tool_approval":
+        return Approval(
+            id=call.id,
+            tool_name=call.name,
+            arguments=call.arguments,
+            unread=call.function.unread,
+            chat_id=interrupt.chat_id,
+            expires_at=interrupt.expires_at,
+            secret_send=_secret_send(interrupt),
+        )
+    return ClientTool(invocation=call) if interrupt.reason == "client_tool" else Form(invocation=call)
+
+
+def _is_queued(message: ChatMessage | None) -> bool:
+    return message is not None and message.status == "queued"
+
+
+def _is_behind(run: AgentRun | None, turn: Turn) -> bool:
+    """Whether the chat, without having been idle, is already about a later message than the turn's own."""
+    if run is None or not run.user_message_id or run.user_message_id == turn.user_message_id:
+        return False
+    return run.id != turn.run_before
+
+
+def _has_run(chat: Chat, turn: Turn) -> bool:
+    """Whether a run that was not there before has ended."""
+    run = chat.active_run
+    if run is None or not run.ended:
+        return False
+    if run.user_message_id and turn.user_message_id:
+        return run.user_message_id == turn.user_message_id
+    return bool(run.id) and run.id != turn.run_before

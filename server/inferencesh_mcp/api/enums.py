@@ -1,0 +1,57 @@
+"""The API's numbers as words. Pure: no I/O."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, get_args
+
+from inferencesh_mcp.api.vocabulary import TaskLogTypeName, TaskStatusName
+from inferencesh_mcp.sanitize import clean
+
+STATUSES: tuple[str, ...] = get_args(TaskStatusName)
+"""A task's statuses; the position is the number on the wire. 13 is known to the newest Python SDK alone."""
+
+ENDED = frozenset({"completed", "failed", "cancelled", "rejected"})
+"""The statuses after which a task never changes."""
+
+LOG_TYPES: tuple[str, ...] = get_args(TaskLogTypeName)
+"""The kinds of log; the position is the number on the wire."""
+
+_NO_WORD = re.compile(r"[^a-z0-9_. -]")
+# RFC 9110 8.3.1, without quoted values: it becomes a header, and part of a command line.
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(?:; ?[\w.+-]{1,80}=[\w.+-]{1,80}){0,8}", re.ASCII)
+
+
+def status_word(value: Any) -> str:
+    """A status as one lower-case word: 10 and "Completed" are "completed", 42 is "status 42"; unknown words are kept."""
+    return _word(value, STATUSES, "status")
+
+
+def log_type_word(value: Any) -> str:
+    """A log's kind as one lower-case word."""
+    return _word(value, LOG_TYPES, "log type")
+
+
+def is_media_type(text: str) -> bool:
+    """Whether a text is a content type such as `image/png` or `text/plain; charset=utf-8`."""
+    return _MEDIA_TYPE.fullmatch(text) is not None
+
+
+def _word(value: Any, words: tuple[str, ...], name: str) -> str:
+    number = _number(value)
+    if number is not None:
+        return words[number] if 0 <= number < len(words) else f"{name} {number}"
+    return plain_word(value) or "unknown" if isinstance(value, str) else "unknown"
+
+
+def plain_word(text: str) -> str:
+    """A word of the API's, such as a status, in lower case: letters, digits, spaces, `_`, `.` and `-`, whatever it sends."""
+    return _NO_WORD.sub("_", clean(text, 64).lower())
+
+
+def _number(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,358 @@
+"""What went wrong, from an HTTP answer: status, headers and body become one error of the tree. Pure: no I/O.
+
+Forms understood: `application/problem+json` (RFC 9457), the v1 envelope `{"success": false, "error": {…}}`, the oldest
+`{"error": {…}}`, the 412's `{"errors": […]}` flat or nested, and a 2xx that says `success: false`. A body that is none of
+these is never shown: it is a page from something in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from inferencesh_mcp.api.enums import plain_word
+from inferencesh_mcp.api.headers import rate_limit_reset, retry_after
+from inferencesh_mcp.api.json import NotJson, is_array, is_object, items, parse
+from inferencesh_mcp.errors import (
+    Conflict,
+    Forbidden,
+    Gone,
+    InferenceError,
+    InvalidInput,
+    KeyRefused,
+    NotFound,
+    PaymentRequired,
+    RateLimited,
+    Requirement,
+    RequirementsNotMet,
+    SessionEnded,
+    SessionExpired,
+    SessionNotFound,
+    TimedOut,
+    Unavailable,
+    UpstreamError,
+    WorkerLost,
+)
+from inferencesh_mcp.redaction import without_secrets
+from inferencesh_mcp.sanitize import address, clean, label, quoted, token
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MOST_REQUIREMENTS = 20
+MOST_DETAILS = 12
+"""Lines that one requirement's provider may add: what scopes mean, its instructions, its website."""
+MESSAGE_LIMIT = 500
+"""Longest message, in characters."""
+DASHBOARD = "https://inference.sh"
+
+_CLASSES: dict[int, type[InferenceError]] = {
+    400: InvalidInput,
+    401: KeyRefused,
+    402: PaymentRequired,
+    403: Forbidden,
+    404: NotFound,
+    408: TimedOut,
+    409: Conflict,
+    410: Gone,
+    412: RequirementsNotMet,
+    413: InvalidInput,
+    422: InvalidInput,
+    429: RateLimited,
+}
+_NEXT_STEPS: dict[type[InferenceError], str] = {
+    InvalidInput: "Correct this and call again; app_get shows what an app takes.",
+    NotFound: "Check the name or id: app_list, task_list, file_list, session_list and agent_list show what there is.",
+    Conflict: "Look at how things stand before you call again.",
+    Gone: "It will not come back: choose another.",
+    Forbidden: f"Use a key that may do this, or ask whoever owns it; keys are made in the dashboard at {DASHBOARD}.",
+    RequirementsNotMet: "A person has to do this; then call again.",
+    UpstreamError: "Call again later; if it stays so, report it to inference.sh.",
+    KeyRefused: f"Make a key in the dashboard at {DASHBOARD} and set it as INFERENCE_API_KEY.",
+    PaymentRequired: f"Add credit or a way to pay at {DASHBOARD}, then call again.",
+    RateLimited: "Wait, then call again.",
+    Unavailable: "Call again in a minute.",
+    TimedOut: "Call again in a minute.",
+}
+_CLASSES_BY_CODE: dict[str, type[InferenceError]] = {
+    "SESSION_NOT_FOUND": SessionNotFound,
+    "SESSION_EXPIRED": SessionExpired,
+    "SESSION_ENDED": SessionEnded,
+    "WORKER_LOST": WorkerLost,
+}
+_SIGN_IN = f"A person has to do this, signed in at {DASHBOARD}."
+_WRITE_TO_SUPPORT = f"Only inference.sh can lift this: the account's owner writes to its support at {DASHBOARD}."
+_STEPS_BY_CODE = {
+    "account_banned": _WRITE_TO_SUPPORT,
+    "account_deactivated": _WRITE_TO_SUPPORT,
+    "admin_required": "Ask an administrator of the workspace to do this.",
+    "agents_disabled": "Agents are switched off in this workspace; ask its owner to allow them.",
+    "already_exists": "Choose another name, or use what is there.",
+    "app_maintenance": "The app is being repaired: call again later, or choose another app with app_list.",
+    "app_retired": "The app will not come back: find another with app_list.",
+    "blocked_by_usage_policy": "Ask for something else, or ask the workspace's owner to change its usage policy.",
+    "browser_session_required": _SIGN_IN,
+    "cli_session_required": _SIGN_IN,
+    "entitlement_unavailable": "What the plan allows could not be checked: call again in a minute.",
+    "feature_not_available": f"The plan does not include this: a person can change it at {DASHBOARD}.",
+    "harness_not_drivable": "Choose another agent: nothing can send messages to this one.",
+    "harness_too_old": "A person has to update that agent's program on its machine.",
+    "insufficient_scope": f"Use a key with that scope; keys are made in the dashboard at {DASHBOARD}.",
+    "invalid_transition": "It has ended, or changed, meanwhile: task_get shows how.",
+    "limit_exceeded": f"Free some of it, or wait; a person can raise the limit at {DASHBOARD}.",
+    "mcp_auth_expired": f"A person has to connect that MCP server again at {DASHBOARD}.",
+    "name_conflict": "Choose another name, or use what is there.",
+    "not_configured": f"A person has to set this up at {DASHBOARD}; then call again.",
+    "otp_required": _SIGN_IN,
+    "payment_method_required": f"A person has to add a way to pay at {DASHBOARD}; then call again.",
+    "payment_required": f"Add credit at {DASHBOARD}, then call again.",
+    "person_required": _SIGN_IN,
+    "remote_offline": "Start the remote machine and its program, or run this elsewhere.",
+    "remote_timeout": "The remote machine did not answer: check that it runs before you call again.",
+    "requires_sign_in": _SIGN_IN,
+    "team_role_required": "Ask somebody with that role in the workspace, or ask for the role.",
+    "SESSION_NOT_FOUND": 'Check the id with `session_list`, or start anew with session="new".',
+    "SESSION_EXPIRED": 'What it held is gone. Start anew with session="new", and a longer session_timeout if you need it.',
+    "SESSION_ENDED": 'What it held is gone. Start anew with session="new".',
+    "WORKER_LOST": 'What the session held is gone. Start anew with session="new"; a run that was under way may be charged.',
+    "WORKER_LEASED": "Another run is using the session: wait for it, then call again.",
+    "APP_MISMATCH": 'A session belongs to one app: use the app it was started with, or session="new".',
+    "VERSION_MISMATCH": 'A session belongs to one version of its app: use that version, or session="new".',
+}
+LASTING = frozenset({"app_maintenance"})
+"""Codes of states that outlast a call: an answer with one is final, whatever its status allows."""
+_ENVELOPE = frozenset({"data", "messages", "success", "status", "error"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unwrapped:
+    """A success: the value itself, and what the API warned of along with it."""
+
+    value: Any
+    warnings: tuple[str, ...] = ()
+
+
+def problem(status: int, headers: Mapping[str, str], body: bytes) -> InferenceError:
+    """The error that an answer with this status means. `headers` have lower-case names."""
+    return _problem(status, headers, _object(body))
+
+
+def unwrap(value: Any) -> Unwrapped | InferenceError:
+    """The DTO inside a 2xx in any of its three forms, or the error that the 2xx says it is."""
+    if not is_object(value):
+        return Unwrapped(value=value)
+    if value.get("success") is False and value.keys() <= _ENVELOPE | {"detail", "title", "type", "errors", "message"}:
+        return _problem(_status_of(value), {}, value)
+    if "data" in value and value.keys() <= _ENVELOPE:
+        return Unwrapped(value=value["data"], warnings=_warnings(value.get("messages")))
+    return Unwrapped(value=value)
+
+
+def is_api_error(body: bytes) -> bool:
+    """Whether a body has the shape of the API's own errors, so that it was the API that refused."""
+    told = _object(body)
+    return bool(told) and (
+        isinstance(told.get("error"), dict | str) or {"type", "title", "detail"} & told.keys() != set()
+    )
+
+
+def requirements(errors: Any) -> tuple[Requirement, ...]:
+    """Each `{type, key, message, action}` as a Requirement whose action is a sentence."""
+    return tuple(found for error in items(errors)[:MOST_REQUIREMENTS] if (found := _requirement(error)) is not None)
+
+
+def safe(text: str) -> str:
+    """Text of the API as it may be shown in an error: one short line without keys or signatures."""
+    return clean(without_secrets(text[: MESSAGE_LIMIT * 4]), MESSAGE_LIMIT - 100)
+
+
+def _problem(status: int, headers: Mapping[str, str], told: dict[str, Any]) -> InferenceError:
+    code = _code(told)
+    kind = _CLASSES_BY_CODE.get(code) or _class(status, told)
+    missing = requirements(_listed_errors(told)) if kind is RequirementsNotMet else ()
+    wait = _asked_to_wait(status, headers)
+    return kind(
+        message=_message(status, told, missing),
+        next_step=_next_step(code, told, wait) or _NEXT_STEPS.get(kind, ""),
+        status=status,
+        upstream_code=code,
+        retry_after=wait,
+        suggestions=_suggestions(told),
+        requirements=missing,
+    )
+
+
+def _next_step(code: str, told: dict[str, Any], wait: float | None) -> str:
+    """The step that belongs to a code, with what the error's `meta` and headers know of it."""
+    step = _STEPS_BY_CODE.get(code, "")
+    meta: dict[str, Any] = next((place["meta"] for place in _places(told) if is_object(place.get("meta"))), told)
+    asked = f"It asks to wait {wait:.0f} s." if wait and code in LASTING else ""
+    return " ".join(filter(None, (step, asked, _known_of(code, meta)))) if step else ""
+
+
+def _known_of(code: str, meta: dict[str, Any]) -> str:
+    if code in {"insufficient_scope", "requires_sign_in"}:
+        return _labelled("Scope", meta.get("required_scope"))
+    if code == "team_role_required":
+        return _labelled("Role", meta.get("required_role"))
+    if code in {"limit_exceeded", "feature_not_available"}:
+        return _entitlement(meta)
+    return ""
+
+
+def _labelled(label: str, value: Any) -> str:
+    text = _short(value)
+    return f"{label}: {text}." if text else ""
+
+
+def _entitlement(meta: dict[str, Any]) -> str:
+    """What a plan allows, and how far that is used up, as far as it is told."""
+    what = _short(meta.get("resource_label")) or _short(meta.get("resource"))
+    counts = [count for name in ("current", "limit") if isinstance(count := meta.get(name), int)]
+    used = f", {counts[0]} of {counts[1]} used" if len(counts) == 2 else ""
+    addon = _short(meta.get("addon_plan_name")) if meta.get("upgrade_available") is True else ""
+    return " ".join(filter(None, (f"Limit: {what}{used}." if what else "", _labelled("Offered plan", addon))))
+
+
+def _asked_to_wait(status: int, headers: Mapping[str, str]) -> float | None:
+    """The seconds that the API asks to wait; where it only counts requests, until it counts anew."""
+    asked = retry_after(headers)
+    return rate_limit_reset(headers) if asked is None and status == 429 else asked
+
+
+def _class(status: int, told: dict[str, Any]) -> type[InferenceError]:
+    if status >= 500:
+        return Unavailable
+    if status == 412 and not is_array(_listed_errors(told)):
+        return UpstreamError
+    return _CLASSES.get(status, UpstreamError)
+
+
+def _message(status: int, told: dict[str, Any], missing: tuple[Requirement, ...]) -> str:
+    if missing:
+        said = "; ".join(one.message for one in missing)
+    else:
+        said = "; ".join(filter(None, (_detail(told), _field_errors(told))))
+    if 300 <= status < 400:
+        said = "it points elsewhere, which is never followed; check the base URL"
+    return clean(f"inference.sh answered {status}" + (f": {safe(said)}" if said else ""), MESSAGE_LIMIT)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        value = parse(body)
+    except NotJson:
+        return {}
+    return value if is_object(value) else {}
+
+
+def _status_of(told: dict[str, Any]) -> int:
+    """The status inside a body; one that is no error's is taken for the API's own failure."""
+    status = told.get("status")
+    return status if isinstance(status, int) and 300 <= status < 600 else 500
+
+
+def _detail(told: dict[str, Any]) -> str:
+    error = _inner(told)
+    candidates = (told.get("detail"), error.get("message"), told.get("message"), told.get("error"), told.get("title"))
+    return next((text for text in candidates if isinstance(text, str) and text), "")
+
+
+def _inner(told: dict[str, Any]) -> dict[str, Any]:
+    error = told.get("error")
+    return error if is_object(error) else {}
+
+
+def _code(told: dict[str, Any]) -> str:
+    """The code: of `error`, else of the problem itself, else the last segment of its `type`."""
+    kind = told.get("type")
+    tail = kind.rstrip("/").rpartition("/")[2] if isinstance(kind, str) and kind != "about:blank" else ""
+    candidates = (_inner(told).get("code"), told.get("code"), tail)
+    return token(next((code for code in candidates if isinstance(code, str) and code), ""), 64)
+
+
+def _places(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where the newer and the older forms keep what belongs to an error, likeliest first."""
+    error = _inner(told)
+    places = (told, error, told.get("data"), told.get("meta"), error.get("meta"))
+    return [place for place in places if is_object(place)]
+
+
+def _listed_errors(told: dict[str, Any]) -> Any:
+    return next((place["errors"] for place in _places(told) if is_array(place.get("errors"))), None)
+
+
+def _suggestions(told: dict[str, Any]) -> tuple[str, ...]:
+    listed = next((place["suggestions"] for place in _places(told) if is_array(place.get("suggestions"))), None)
+    return tuple(token(without_secrets(one), 160) for one in items(listed)[:10] if isinstance(one, str))
+
+
+def _field_errors(told: dict[str, Any]) -> str:
+    """The first few `{field, message}` of an error that lists what is wrong with an input."""
+    return "; ".join(text for one in items(_listed_errors(told))[:5] if (text := _field_error(one)))
+
+
+def _field_error(one: Any) -> str:
+    if not is_object(one):
+        return one if isinstance(one, str) else ""
+    name, text = one.get("field") or one.get("key") or one.get("path"), one.get("message") or one.get("detail")
+    return ": ".join(part for part in (name, text) if isinstance(part, str))
+
+
+def _requirement(error: Any) -> Requirement | None:
+    if not is_object(error):
+        return None
+    kind, key, message = (_short(error.get(name)) for name in ("type", "key", "message"))
+    action = error.get("action")
+    return Requirement(
+        kind=kind or "requirement",
+        key=key,
+        message=message or f"{kind or 'requirement'} {key} is missing".replace("  ", " "),
+        action=_action(action, key) if is_object(action) else "",
+        details=_details(action) if is_object(action) else (),
+    )
+
+
+def _action(action: dict[str, Any], key: str) -> str:
+    provider = label(_short(action.get("provider_name")) or _short(action.get("provider")) or key)
+    named = ", ".join(map(label, _several(action.get("scopes"))))
+    secrets = [label(name) for name in _several(action.get("secrets")) or [key]]
+    sentences = {
+        "add_secret": f"Add the secret{'s' if len(secrets) > 1 else ''} {', '.join(secrets)} at {DASHBOARD}.",
+        "connect": f"Connect {provider} at {DASHBOARD}.",
+        "add_scopes": f"Connect {provider} again at {DASHBOARD} and grant {named or 'the missing scopes'}.",
+    }
+    kind = plain_word(_short(action.get("type")))
+    return sentences.get(kind, f"Do this at {DASHBOARD}: {kind.replace('_', ' ')}." if kind else "")
+
+
+def _details(action: dict[str, Any]) -> tuple[str, ...]:
+    """What the provider says of an action, a line each: it is text from elsewhere, and is shown as such."""
+    meanings = action.get("scope_descriptions")
+    scopes = list(meanings.items())[:10] if is_object(meanings) else []
+    lines = [f"Scope {label(_short(name))}: {quoted(_short(text), 300)}" for name, text in scopes if _short(text)]
+    if instructions := _short(action.get("instructions")):
+        lines.append(f"The provider's instructions: {quoted(instructions, 1000)}")
+    if (website := _short(action.get("provider_website"))).startswith("https://"):
+        lines.append(f"The provider's website: {address(website)}")
+    return tuple(lines[:MOST_DETAILS])
+
+
+def _several(value: Any) -> list[str]:
+    return [text for one in items(value)[:10] if (text := _short(one))]
+
+
+def _warnings(messages: Any) -> tuple[str, ...]:
+    return tuple(safe(one["message"]) for one in items(messages)[:10] if _warns(one))
+
+
+def _warns(message: Any) -> bool:
+    return (
+        is_object(message)
+        and isinstance(message.get("message"), str)
+        and message.get("level") in {"warning", "warn", "error"}
+    )
+
+
+def _short(value: Any) -> str:
+    return clean(without_secrets(value[:1000]), 200) if isinstance(value, str) else ""

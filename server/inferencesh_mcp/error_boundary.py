@@ -1,0 +1,91 @@
+"""Where every request enters and every answer leaves: no credential and no text of an unexpected exception passes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from mcp import MCPError
+from mcp_types import INTERNAL_ERROR, CallToolResult
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
+
+from inferencesh_mcp.context import credentials_of
+from inferencesh_mcp.errors import InferenceError
+from inferencesh_mcp.flows.started_ids import Started, collecting_starts
+from inferencesh_mcp.internal_errors import internal_error
+from inferencesh_mcp.redaction import Redactor, credentials_in_use
+from inferencesh_mcp.tools.define import internal_failure
+from inferencesh_mcp.tools.results import error_of, failure, failure_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+
+    from inferencesh_mcp.tools.pinned_registry import Bridge
+
+
+class Edge:
+    """The outermost middleware of a server."""
+
+    def __init__(self, server: Bridge, credentials: Sequence[str]) -> None:
+        """`credentials` are the process's own; those of a caller over HTTP come with each request."""
+        self._server = server
+        self._own = tuple(credentials)
+        self._redactor = Redactor(self._own)
+
+    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        given = credentials_of(ctx)
+        redactor = Redactor((*self._own, *given)) if given else self._redactor
+        with credentials_in_use(redactor), collecting_starts() as started:
+            try:
+                result = await call_next(ctx)
+            except MCPError as exc:
+                raise _redacted(exc, redactor) from exc
+            except ValidationError as exc:
+                if _is_of_parameters(exc.__traceback__):
+                    raise
+                result = self._failed(ctx, exc, started)
+            except Exception as exc:
+                if ctx.request_id is None:  # a notification: nobody waits for an answer, and the SDK logs it
+                    raise
+                result = self._failed(ctx, exc, started)
+        return cast("HandlerResult", redactor.value(result))
+
+    def _failed(self, ctx: ServerRequestContext[Any, Any], exc: Exception, started: Started) -> dict[str, Any]:
+        """The answer of a tool; whoever asked for anything else is told by an error of the protocol.
+
+        Raises:
+            MCPError: in our words.
+        """
+        if ctx.method == "tools/call":
+            name = str((ctx.params or {}).get("name"))
+            if isinstance(exc, InferenceError):
+                return _wire(failure(exc), ctx.protocol_version)
+            starts = self._server.starts(name, ctx.params)
+            return _wire(internal_failure(exc, name, starts, started), ctx.protocol_version)
+        error = exc if isinstance(exc, InferenceError) else internal_error(exc, ctx.method)
+        raise MCPError(code=INTERNAL_ERROR, message=failure_text(error), data={"error": error_of(error)}) from None
+
+
+def _redacted(exc: MCPError, redactor: Redactor) -> MCPError:
+    told = {"message": exc.error.message, "data": exc.error.data}
+    clean = redactor.value(told)
+    return exc if clean is told else MCPError(code=exc.error.code, **clean)
+
+
+def _is_of_parameters(trace: TracebackType | None) -> bool:
+    """Whether it was the SDK that checked, and so the request that is wrong; else it is a value of ours."""
+    checked_by = ""
+    while trace:
+        module = str(trace.tb_frame.f_globals.get("__name__", ""))
+        checked_by = checked_by if module.partition(".")[0].startswith("pydantic") else module
+        trace = trace.tb_next
+    return checked_by.partition(".")[0] in {"mcp", "mcp_types"}
+
+
+def _wire(result: CallToolResult, version: str) -> dict[str, Any]:
+    """An answer as it goes out: what the SDK does to those that come from further in."""
+    told = result.model_dump(by_alias=True, mode="json", exclude_none=True)
+    return {**told, "resultType": "complete"} if version in MODERN_PROTOCOL_VERSIONS else told

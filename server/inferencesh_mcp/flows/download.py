@@ -1,0 +1,198 @@
+"""Bytes from the platform into a folder of this machine: streamed, safely named, never over what is there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import mimetypes
+import os
+import re
+import secrets
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from anyio import to_thread
+
+from inferencesh_mcp.api.enums import is_media_type
+from inferencesh_mcp.api.url_policy import path_of
+from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
+from inferencesh_mcp.flows import Moving
+from inferencesh_mcp.flows.output_files import OutputFile, output_files, output_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from inferencesh_mcp.api import Api
+    from inferencesh_mcp.flows import Caller, Report
+    from inferencesh_mcp.flows.local_files import SaveFolder, WriteFolder
+
+MOST_BESIDE_FILES = 4_000  # bytes of JSON that are hardly more than the files' addresses
+LONGEST_NAME = 120  # characters; every file system takes that many
+MOST_NAMESAKES = 1000
+MOST_FILES = 100  # of a task in one call: an app decides how many it makes, and the caller reads every name
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+_UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
+# Device names of Windows: a file of that name cannot be opened there.
+_DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
+
+
+@dataclass(frozen=True)
+class Saved:
+    uri: str
+    path: Path
+    size: int
+    content_type: str
+
+
+async def keep(
+    caller: Caller, report: Report, *, uri: str = "", task_id: str = "", to: str = "", part: int = 1
+) -> tuple[list[Saved], int]:
+    """Save one file, or a part of what a task made; return what was saved and how many files are left after it.
+
+    A part is MOST_FILES files. With the first part goes the output as JSON, where files are not all of it.
+
+    Raises:
+        InvalidInput: neither or both of `uri` and `task_id`; a task that made nothing yet, or has no such part.
+        FileRefused: this disk is not the caller's, or cannot be written; no part of a file is left behind.
+    """
+    if bool(uri) == bool(task_id):
+        raise InvalidInput(message="Give either `uri` or `task_id`.")
+    if caller.folders is None:
+        raise FileRefused(message="This server runs elsewhere and cannot write to your machine.",
+                          next_step="Download the file from its address.")  # fmt: skip
+    folder = caller.folders.writable(to)
+    if uri:
+        return [await save(caller.api, folder, uri, report)], 0
+    task = await caller.api.task(task_id)
+    output = output_of(task)
+    every = output_files(output)
+    files = _part(every, part)
+    saved: list[Saved] = []
+    for file in files:
+        try:
+            saved.append(await save(caller.api, folder, file.url, report, stem=f"{task.id}-{file.place}"))
+        except InferenceError as exc:
+            if saved:  # they stay, so the answer must not be silent about them
+                done = ", ".join(str(one.path) for one in saved)
+                exc.next_step = f"Saved before that: {done}. {exc.next_step}".strip()
+            raise
+    whole = json.dumps(output, ensure_ascii=False, indent=1).encode(errors="replace")
+    if not files or (part == 1 and len(whole) > MOST_BESIDE_FILES):
+        saved.append(await _save_bytes(folder, f"{task.id}-output.json", whole))
+    return saved, len(every) - (part - 1) * MOST_FILES - len(files)
+
+
+def _part(files: list[OutputFile], part: int) -> list[OutputFile]:
+    first = (part - 1) * MOST_FILES
+    if part > 1 and first >= len(files):
+        parts = max(1, -(-len(files) // MOST_FILES))
+        raise InvalidInput(message=f"The task made {len(files)} files: there is no part {part}.",
+                           next_step=f"Parts go from 1 to {parts}.")  # fmt: skip
+    return files[first : first + MOST_FILES]
+
+
+async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, stem: str = "") -> Saved:
+    """Write what `uri` holds into a folder, under a name made from `stem` or from the URI, and say where."""
+    async with api.download(uri) as download:
+        kind = download.content_type.partition(";")[0].strip()
+        kind = kind if is_media_type(kind) else "application/octet-stream"
+        name = safe_name(stem, uri, kind)
+        size = 0
+        with _written(folder, name) as draft:
+            async for chunk in download.chunks:
+                # Not in a thread: 64 KiB into the page cache take some 25 µs, a hop there and back takes longer.
+                _write(draft.descriptor, chunk)
+                size += len(chunk)
+                report(Moving("saving", name, size, download.size))
+            path = await to_thread.run_sync(draft.publish)
+    return Saved(uri, path, size, kind)
+
+
+async def _save_bytes(folder: SaveFolder, name: str, content: bytes) -> Saved:
+    with _written(folder, name) as draft:
+        await to_thread.run_sync(_write, draft.descriptor, content)
+        path = await to_thread.run_sync(draft.publish)
+    return Saved("", path, len(content), "application/json")
+
+
+def safe_name(stem: str, uri: str, content_type: str) -> str:
+    """Make a file's name: the same for the same file, one plain component, with an ending that tells its type."""
+    given = PurePosixPath(unquote(path_of(uri))).name
+    base, dot, ending = given.rpartition(".")
+    if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,8}", ending):
+        base, ending = given, (mimetypes.guess_extension(content_type) or ".bin").removeprefix(".")
+    cleaned = _UNSAFE.sub("-", stem or base).strip("-.")[:LONGEST_NAME] or "file"
+    return f"{'file-' if _DEVICES.match(cleaned) else ''}{cleaned}.{ending.lower()}"
+
+
+@dataclass
+class _Draft:
+    """A file being written, invisible under its final name until it is whole."""
+
+    folder: WriteFolder
+    name: str
+    hidden: str
+    descriptor: int
+
+    def publish(self) -> Path:
+        """Give the file its name, or the first free `name-2`, `name-3`…"""
+        base, _, ending = self.name.rpartition(".")
+        for number in range(1, MOST_NAMESAKES):
+            name = self.name if number == 1 else f"{base}-{number}.{ending}"
+            try:
+                self._become(name)
+            except FileExistsError:
+                continue
+            return self.folder.path / name
+        raise FileRefused(
+            message=f"{self.folder.path} holds {MOST_NAMESAKES} files named like {self.name}.", next_step="Tidy it up."
+        )
+
+    def _become(self, name: str) -> None:
+        """Stand under a name that is free, whole from the first moment; FileExistsError where something is already."""
+        try:
+            self.folder.link(self.hidden, name)
+        except FileExistsError:
+            raise
+        except OSError:  # a disk without hard links (FAT, some shares): the place is taken first, by an empty file
+            os.close(self.folder.create(name, _NEW, 0o644))
+            try:
+                self.folder.replace(self.hidden, name)
+            except OSError:
+                self.folder.remove(name)
+                raise
+
+
+@contextmanager
+def _written(folder: SaveFolder, name: str) -> Generator[_Draft]:
+    hidden = f".{secrets.token_hex(8)}.part"
+    try:
+        with folder.opened() as opened:  # only now: while the headers were awaited it may have become a link (T-12)
+            descriptor = opened.create(hidden, _NEW, 0o644)
+            try:
+                yield _Draft(opened, name, hidden, descriptor)
+            finally:
+                os.close(descriptor)
+                opened.remove(hidden)
+    except OSError as exc:
+        raise _cannot_write(folder.path, exc) from exc
+
+
+def _write(descriptor: int, chunk: bytes) -> None:
+    left = memoryview(chunk)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _cannot_write(folder: Path, exc: OSError) -> FileRefused:
+    if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return FileRefused(
+            message=f"There is no room left in {folder}.", next_step="Free some space, or set INFERENCE_SAVE_DIR."
+        )
+    return FileRefused(
+        message=f"{folder} cannot be written: {exc.strerror}.",
+        next_step="Have the person who runs this server set INFERENCE_SAVE_DIR to a folder that can.",
+    )

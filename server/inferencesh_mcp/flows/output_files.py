@@ -1,0 +1,86 @@
+"""The files in what an app gave back. Pure."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
+
+from inferencesh_mcp.api.enums import is_media_type
+from inferencesh_mcp.api.url_policy import path_of
+from inferencesh_mcp.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inferencesh_mcp.api.models import Task
+
+MOST = 10_000  # files that are looked for in one output: telling the type of so many takes 0.1 s
+DEEPEST = 32  # levels of an output that are searched
+_ADDRESS = re.compile(r"(?:https?|inf)://[^\s<>\"]{1,2000}")
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    url: str
+    place: str
+    """Where it stands in the output: `image`, `images-2`, `result-preview`."""
+    mime_type: str | None = None
+    bytes: int | None = None
+
+
+def output_of(task: Task) -> Any:
+    """What a task gave back.
+
+    Raises:
+        InvalidInput: it gave nothing, or nothing yet.
+    """
+    if task.output is None:
+        raise InvalidInput(
+            message=f"Task {task.id} is {task.status} and has no output.",
+            next_step="" if task.ended else f'Wait for it with task_get(task_id="{task.id}", wait_seconds=45).',
+        )
+    return task.output
+
+
+def output_files(value: Any, most: int = MOST) -> list[OutputFile]:
+    """Find the files in an output: addresses whose name tells a type, and objects `{uri, content_type, size}`."""
+    return list({file.url: file for file in islice(_found(value, (), 0), most)}.values())
+
+
+def _found(value: Any, at: tuple[str, ...], depth: int) -> Iterator[OutputFile]:
+    if depth > DEEPEST:
+        return
+    if isinstance(value, str):
+        if _is_address(value) and (kind := _type(value)):
+            yield OutputFile(value, "-".join(at), kind)
+    elif isinstance(value, list):
+        for number, part in enumerate(cast("list[Any]", value), 1):
+            yield from _found(part, (*at, str(number)), depth + 1)
+    elif isinstance(value, dict):
+        node = cast("dict[str, Any]", value)
+        if isinstance(uri := node.get("uri"), str) and _is_address(uri):
+            yield _described(uri, "-".join(at), node)
+        else:
+            for name, part in node.items():
+                yield from _found(part, (*at, str(name)), depth + 1)
+
+
+def _is_address(value: str) -> bool:
+    return _ADDRESS.fullmatch(value) is not None and value.isprintable()
+
+
+def _described(uri: str, place: str, node: dict[str, Any]) -> OutputFile:
+    kind, size = node.get("content_type"), node.get("size")
+    return OutputFile(
+        uri,
+        place,
+        kind if isinstance(kind, str) and is_media_type(kind) else _type(uri),
+        size if isinstance(size, int) else None,
+    )
+
+
+def _type(url: str) -> str | None:
+    return mimetypes.guess_type(path_of(url))[0]

@@ -1,0 +1,255 @@
+"""Shapes as JSON Schema again, in the words that a profile's hosts take."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from inferencesh_mcp.sanitize import clean
+from inferencesh_mcp.schema.ir import ANYTHING, KINDS, Rule, Shape, Work, is_open, joined
+from inferencesh_mcp.schema.parse import is_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from inferencesh_mcp.schema.profiles import Profile
+
+_ROW = 3  # integers that make a row
+FILE = "File: path, URL or data URI"
+NULL_LEFT_OUT = "Where null would do, the field is left out instead."
+CLOSED_LATER = "Fields that have no name here are refused when the tool is called."
+_FILE_FIELDS = {"uri", "content_type", "filename"}
+
+
+class TooLarge(Exception):
+    """What was written is more than the profile allows."""
+
+
+class Writer:
+    """One schema that is being written, under names that hosts take."""
+
+    def __init__(self, profile: Profile, names: Mapping[str, str], work: Work) -> None:
+        self._profile, self._names, self._work = profile, names, work
+        self._written = 0
+
+    def top(self, shape: Shape) -> dict[str, Any] | None:
+        """The schema of a whole input: one object, without a choice at the top; None where no object fits."""
+        rules = [rule for rule in shape.rules if rule.kind == "object"]
+        if not rules:
+            return None
+        if len(rules) > 1 or rules[0].values is not None:
+            self._work.note("Which fields go together is looked at when the tool is called.")
+        written = self._flat([self._one_object(rules)], 0, spoken=True)
+        return {"type": "object", "properties": written.pop("properties", {}), **written}
+
+    def schema(self, shape: Shape | None, depth: int, *, spoken: bool = True, optional: bool = False) -> dict[str, Any]:
+        """The schema of one place: `spoken` if descriptions and defaults are wanted, `optional` if it may be left out."""
+        self._written += 1
+        if self._written > self._profile.subschemas or depth >= self._profile.depth:
+            raise TooLarge
+        if shape is None:
+            return {}
+        rules, told = self._sayable(shape)
+        if optional and not self._profile.null_fields and not is_open(shape):
+            rules = self._without_null(rules)
+        alternatives = [] if is_open(shape) else self._alternatives(rules)
+        if len(alternatives) > 1 and not self._profile.choices:
+            alternatives = [self._widened(rules)]
+        parts = [self._flat(alternative, depth, spoken) for alternative in alternatives]
+        written: dict[str, Any] = parts[0] if len(parts) == 1 else {"anyOf": parts} if parts else {}
+        if spoken:
+            # beside `anyOf` some hosts take nothing: its first branch speaks for all
+            speaking = parts[0] if len(parts) > 1 else written
+            if about := self._about(shape, told):
+                speaking["description"] = about
+            if (default := self._default(shape)) is not None:
+                speaking["default"] = default
+        return written
+
+    def _sayable(self, shape: Shape) -> tuple[list[Rule], str]:
+        """The rules without what the profile does not take, and what has to be told instead."""
+        rules: list[Rule] = []
+        told = ""
+        for whole in shape.rules:
+            rule = _span(self._bounded(whole))
+            if rule.values is not None and not self._may_list(rule):
+                told = f"One of: {json.dumps(rule.values, ensure_ascii=False)[1:-1]}"
+                self._work.note("Some lists of values are told in descriptions, and looked at when the tool is called.")
+                rule = replace(rule, values=None)
+            if rule.values is not None and "" in rule.values and not self._profile.blank:
+                rules.append(Rule(kind="string", bounds={"maxLength": 0}))
+                rule = replace(rule, values=tuple(value for value in rule.values if value != ""))
+            rules += [] if rule.values == () else [rule]
+        return rules, told
+
+    def _bounded(self, rule: Rule) -> Rule:
+        bounds = {name: value for name, value in rule.bounds.items() if name in self._profile.bounds}
+        if len(bounds) == len(rule.bounds):
+            return rule
+        self._work.note("Some bounds of numbers or sizes are looked at when the tool is called.")
+        return replace(rule, bounds=bounds)
+
+    def _may_list(self, rule: Rule) -> bool:
+        values = rule.values or ()
+        fits = len(values) <= self._profile.most_listed
+        return fits and rule.kind in self._profile.listed and _bytes(values) <= self._profile.longest_listed
+
+    def _alternatives(self, rules: list[Rule]) -> list[list[Rule]]:
+        """The rules in as few schemas as say the same: keywords bind one type each, so types without values go together."""
+        if len(rules) == 1:
+            return [rules]
+        together: list[Rule] = []
+        apart: list[list[Rule]] = []
+        for rule in rules:
+            if rule.values is None and all(rule.kind != other.kind for other in together):
+                together.append(rule)
+            else:
+                apart.append([rule])
+        if len(together) > 1 and not self._profile.type_lists:
+            return [*apart, *([rule] for rule in together)]
+        return [*apart, together] if together else apart
+
+    def _without_null(self, rules: list[Rule]) -> list[Rule]:
+        others = [rule for rule in rules if rule.kind != "null"]
+        if not others or len(others) == len(rules):
+            return rules
+        self._work.note(NULL_LEFT_OUT)
+        return others
+
+    def _widened(self, rules: list[Rule]) -> list[Rule]:
+        """One rule for each type, for hosts that take no choice."""
+        self._work.note("A choice is told as the types that it may be, and looked at when the tool is called.")
+        widened: list[Rule] = []
+        for kind in KINDS:
+            some = [rule for rule in rules if rule.kind == kind]
+            if kind == "object" and some:
+                widened.append(self._one_object(some))
+            elif some:
+                widened.append(some[0] if len(some) == len(rules) == 1 else Rule(kind=kind))
+        return widened if self._profile.type_lists or len(widened) == 1 else widened[:0]
+
+    def _one_object(self, rules: list[Rule]) -> Rule:
+        """One rule that takes whatever one of them does: each field may be what it is in any of them."""
+        first = rules[0]
+        if len(rules) == 1:
+            return replace(first, values=None)
+        fields = {
+            name: joined([rule.fields.get(name, rule.others or ANYTHING) for rule in rules], self._work)
+            for name in dict.fromkeys(name for rule in rules for name in rule.fields)
+        }
+        required = tuple(name for name in first.required if all(name in rule.required for rule in rules))
+        closed = all(rule.others is not None for rule in rules)
+        others = joined([rule.others for rule in rules if rule.others is not None], self._work) if closed else None
+        return Rule(kind="object", fields=fields, required=required, others=others)
+
+    def _flat(self, rules: list[Rule], depth: int, spoken: bool) -> dict[str, Any]:
+        """One schema without a choice: at most one rule for each type."""
+        words = ["integer" if rule.whole else rule.kind for rule in rules]
+        written: dict[str, Any] = {"type": words[0] if len(words) == 1 else words} if words else {}
+        for rule in rules:
+            if rule.values is not None:
+                written["enum"] = list(rule.values)
+            written |= rule.bounds
+            if rule.kind == "array":
+                self._list(written, rule, depth, spoken)
+            elif rule.kind == "object":
+                self._object(written, rule, depth, spoken and not is_file(rule))
+        return written
+
+    def _list(self, written: dict[str, Any], rule: Rule, depth: int, spoken: bool) -> None:
+        closed = len(rule.first) >= rule.bounds.get("maxItems", math.inf)
+        if rule.first and not self._profile.tuples:
+            self._work.note("The items of a list have an order that is looked at when the tool is called.")
+            every = joined([*rule.first, *([] if closed else [rule.items or ANYTHING])], self._work)
+            rule = replace(rule, first=(), items=every)
+        if rule.first:
+            written["prefixItems"] = [self.schema(part, depth + 1, spoken=spoken) for part in rule.first]
+        # some hosts refuse a list without `items`
+        written["items"] = self.schema(rule.items, depth + 1, spoken=spoken)
+
+    def _object(self, written: dict[str, Any], rule: Rule, depth: int, spoken: bool) -> None:
+        # some hosts refuse a required field that has no schema
+        fields = {**rule.fields, **{name: rule.others for name in rule.required if name not in rule.fields}}
+        if never := [name for name, shape in fields.items() if shape is not None and not shape.rules]:
+            # no host takes a field that is there to be absent
+            if rule.others is None or rule.others.rules:
+                self._work.note("A field that must not be given is looked at when the tool is called.")
+            fields = {name: shape for name, shape in fields.items() if name not in never}
+        if fields:
+            written["properties"] = {
+                self._names[name]: self.schema(shape, depth + 1, spoken=spoken, optional=name not in rule.required)
+                for name, shape in fields.items()
+            }
+        if rule.required:
+            wanted = set(rule.required)
+            written["required"] = [self._names[name] for name in fields if name in wanted]
+        if rule.others is not None and not rule.others.rules:
+            if self._profile.closed:
+                written["additionalProperties"] = False
+            else:
+                self._work.note(CLOSED_LATER)
+        elif not is_open(rule.others):
+            written["additionalProperties"] = self.schema(rule.others, depth + 1, spoken=spoken)
+
+    def _about(self, shape: Shape, told: str) -> str:
+        most = self._profile.longest_about
+        hint = _hint(shape) or shape.said
+        parts = [_cut(shape.about, most - len(hint)), _cut(told, most), hint]
+        return ". ".join(part.removesuffix(".") for part in parts if part) if most else ""
+
+    def _default(self, shape: Shape) -> Any:
+        default = shape.default
+        if default in (None, "", [], {}) or not is_plain(default):
+            return None
+        return default if _bytes(default) <= self._profile.longest_default else None
+
+
+def is_file(rule: Rule) -> bool:
+    """Whether it is the older way to say file: an object `{uri, path, content_type, size, filename}`."""
+    return rule.fields.keys() >= _FILE_FIELDS
+
+
+def size(schema: Any) -> int:
+    """The bytes of a schema as it is sent."""
+    return _bytes(schema)
+
+
+def _bytes(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _span(rule: Rule) -> Rule:
+    """Integers in a row by their ends, which is shorter and taken by more hosts."""
+    values: list[Any] = sorted(rule.values or ()) if rule.kind == "number" else []
+    if len(values) < _ROW or rule.bounds or any(value != values[0] + at for at, value in enumerate(values)):
+        return rule
+    if not all(isinstance(value, int) for value in values):
+        return rule  # 1.0 is 1 to JSON Schema, but not to every host
+    return replace(rule, whole=True, values=None, bounds={"minimum": values[0], "maximum": values[-1]})
+
+
+def _hint(shape: Shape) -> str:
+    """What a text has to be, where the schema has no other word for it that every host takes."""
+    texts = [rule for rule in shape.rules if rule.kind == "string"]
+    if any(rule.kind == "object" and is_file(rule) for rule in shape.rules):
+        return FILE
+    formats = {rule.format for rule in texts}
+    if formats == {"file"}:
+        return FILE
+    return " or ".join(sorted(formats - {"", "file"}))
+
+
+def _cut(text: str, most: int) -> str:
+    """The text in one clean line, up to the end of a sentence or a word where it is too long."""
+    if most < 1:
+        return ""
+    line = clean(text[: most * 3], most * 3)
+    if len(line) <= most:
+        return line
+    head = line[:most]
+    end = head.rfind(". ")
+    if end > most // 3:
+        return head[:end]
+    return f"{head[: most - 1].rpartition(' ')[0] or head[: most - 1]}…"

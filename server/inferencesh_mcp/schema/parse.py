@@ -1,0 +1,283 @@
+"""An app's JSON Schema, read into shapes: references followed, conditions put together, everything bounded.
+
+A reference that leads out of the schema is never fetched (threat T-18): what it stands for is open.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from inferencesh_mcp.sanitize import neutral
+from inferencesh_mcp.schema.ir import ANYTHING, KINDS, NOTHING, Rule, Shape, Work, joined, met, settled
+from inferencesh_mcp.schema.refs import References
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inferencesh_mcp.schema.profiles import Profile
+
+Schema = dict[str, Any]
+
+_BOUNDS = {
+    "string": ("minLength", "maxLength"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    "array": ("minItems", "maxItems", "uniqueItems"),
+    "object": ("minProperties", "maxProperties"),
+}
+_UNTOLD = (
+    *("pattern", "patternProperties", "propertyNames", "contains", "minContains", "maxContains", "not"),
+    *(
+        "$dynamicRef",
+        "if",
+        "dependentRequired",
+        "dependentSchemas",
+        "dependencies",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    ),
+)
+"""What no schema for a host says: regular expressions, and what reaches over several fields."""
+_HUGE = 10**30
+_MOST_VALUES = 1000
+
+
+class Reader:
+    """One schema that is being read, as `json_schema.modern` writes it. What it had to leave out is in `work.notes`."""
+
+    def __init__(self, root: Schema, profile: Profile, work: Work) -> None:
+        self._references, self._work = References(root), work
+        self._depth, self._left = profile.depth, profile.subschemas
+
+    def shape(self, node: Any, depth: int = 0, trail: tuple[str, ...] = ()) -> Shape:
+        """What a schema takes; `trail` is the references that led to it."""
+        if node is False:
+            return NOTHING
+        if not isinstance(node, dict):
+            return ANYTHING
+        self._left -= 1
+        if self._left < 0 or depth >= self._depth - 1 or not self._work.spend():
+            self._work.note("The schema is too large or too deep: parts of it are left open.")
+            return ANYTHING
+        schema = cast("Schema", node)
+        shape = Shape(
+            rules=tuple(self._rules(schema, depth, trail)),
+            about=_text(schema.get("description")),
+            default=schema.get("default"),
+        )
+        for part in self._conditions(schema, depth + 1, trail):
+            shape = met(shape, part, self._work)
+        return shape
+
+    def _conditions(self, schema: Schema, depth: int, trail: tuple[str, ...]) -> Iterator[Shape]:
+        """Everything that has to hold beside the schema's own words."""
+        for name in _UNTOLD:
+            if name in schema:
+                self._work.note(f"`{name}` is left out of the schema, and looked at when the tool is called.")
+        if isinstance(ref := schema.get("$ref"), str):
+            yield self._referred(ref, depth, trail)
+        parts: Any = schema.get("allOf")
+        for part in self._some(parts):
+            yield self.shape(part, depth, trail)
+        for name in ("anyOf", "oneOf"):
+            parts = schema.get(name)
+            if not isinstance(parts, list) or not parts:
+                continue
+            branches = cast("list[Any]", parts)
+            if len(branches) > self._most_read:
+                self._work.note("A choice of too many branches is open.")
+                continue
+            read = [self.shape(part, depth, trail) for part in branches]
+            if name == "oneOf" and not _apart(read):
+                self._work.note("A choice of exactly one (`oneOf`) is one of at least one.")
+            yield joined(read, self._work)
+
+    @property
+    def _most_read(self) -> int:
+        return self._work.most_branches * 8  # values of one type become one branch
+
+    def _some(self, parts: Any) -> list[Any]:
+        several = cast("list[Any]", parts) if isinstance(parts, list) else []
+        if len(several) > self._most_read:
+            self._work.note("Conditions of too many branches are left out.")
+        return several[: self._most_read]
+
+    def _rules(self, schema: Schema, depth: int, trail: tuple[str, ...]) -> Iterator[Rule]:
+        values = self._values(schema)
+        by_kind: dict[str, list[Any]] = {}
+        for value in values or ():
+            by_kind.setdefault(_kind_of(value), []).append(value)
+        kinds = _kinds(schema)
+        for kind in KINDS:
+            if kind not in kinds:
+                continue
+            own = None
+            if values is not None:
+                own = tuple(by_kind.get(kind, ()))
+                if not own:
+                    continue
+                if kind == "null" or (kind == "boolean" and len({*own}) > 1):
+                    own = None  # all that there are
+            rule = Rule(
+                kind=kind,
+                whole=kind == "number" and "number" not in kinds[kind],
+                format=_format(schema) if kind == "string" else "",
+                values=own,
+                bounds=self._bounds(schema, kind),
+            )
+            if kind == "array":
+                rule = self._list(rule, schema, depth, trail)
+            elif kind == "object":
+                rule = self._object(rule, schema, depth, trail)
+            if (possible := settled(rule)) is not None:
+                yield possible
+
+    def _bounds(self, schema: Schema, kind: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in _BOUNDS.get(kind, ()):
+            value = schema.get(name)
+            if name == "uniqueItems":
+                if value is True:
+                    found[name] = True
+            elif isinstance(value, (int, float)) and not isinstance(value, bool):
+                if not -_HUGE < value < _HUGE or (name == "multipleOf" and value <= 0):
+                    self._work.note(f"A `{name}` is left out: it is out of all proportion.")
+                elif kind == "number":
+                    found[name] = value
+                elif value > 0 or name.startswith("max"):  # at least none says nothing
+                    found[name] = math.floor(value) if name.startswith("max") else math.ceil(value)
+        return found
+
+    def _values(self, schema: Schema) -> list[Any] | None:
+        if "const" in schema:
+            values: list[Any] = [schema["const"]]
+        elif isinstance(schema.get("enum"), list):
+            values = cast("list[Any]", schema["enum"])
+        else:
+            return None
+        if len(values) > _MOST_VALUES or not self._work.spend(len(values) // 10) or not all(map(is_plain, values)):
+            self._work.note("A list of values is left out of the schema: it is too long, or not plain.")
+            return None
+        return values
+
+    def _list(self, rule: Rule, schema: Schema, depth: int, trail: tuple[str, ...]) -> Rule:
+        items: Any = schema.get("items")
+        first: Any = schema.get("prefixItems")
+        read = tuple(self.shape(part, depth + 1, trail) for part in self._some(first))
+        cut = isinstance(first, list) and len(read) < len(cast("list[Any]", first))
+        others = None if items is None or items is True or cut else self.shape(items, depth + 1, trail)
+        return replace(rule, first=read, items=others)
+
+    def _object(self, rule: Rule, schema: Schema, depth: int, trail: tuple[str, ...]) -> Rule:
+        named: Any = schema.get("properties")
+        fields: dict[str, Shape] = {}
+        cut = False
+        for name, part in (cast("Schema", named) if isinstance(named, dict) else {}).items():
+            if self._left <= 0:
+                self._work.note("The schema is too large: some of its fields have no name in it.")
+                cut = True
+                break
+            fields[name] = self.shape(part, depth + 1, trail)
+        wanted: Any = schema.get("required")
+        required = [name for name in self._names(wanted) if not cut or name in fields]
+        closed: Any = schema.get("additionalProperties")
+        loose = closed is None or closed is True or cut or "patternProperties" in schema
+        others = None if loose else self.shape(closed, depth + 1, trail)
+        return replace(rule, fields=fields, required=tuple(dict.fromkeys(required)), others=others)
+
+    def _names(self, wanted: Any) -> list[str]:
+        names = cast("list[Any]", wanted) if isinstance(wanted, list) else []
+        if len(names) > self._most_read * 8:
+            self._work.note("A list of required fields is left out: it is too long.")
+            return []
+        return [name for name in names if isinstance(name, str)]
+
+    def _referred(self, ref: str, depth: int, trail: tuple[str, ...]) -> Shape:
+        target = self._references.target(ref)
+        if target is None:
+            self._work.note("A reference that leads out of the schema, or nowhere, is open: it is never fetched.")
+            return replace(ANYTHING, said="Open: defined elsewhere")
+        if ref in trail:
+            self._work.note("A schema that contains itself is open from the second time on.")
+            kinds = _kinds(cast("Schema", target)) if isinstance(target, dict) else dict.fromkeys(KINDS)
+            return Shape(rules=tuple(Rule(kind=kind) for kind in KINDS if kind in kinds), said="Open: as further up")
+        return self.shape(target, depth, (*trail, ref))
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is small enough, and of characters plain enough, to be shown to anyone as it is."""
+    waiting = [(value, 0)]
+    seen = 0
+    while waiting:
+        node, depth = waiting.pop()
+        seen += 1
+        if seen > 200 or depth > 8:
+            return False
+        if isinstance(node, str):
+            if len(node) > 1000 or not node.isprintable() or neutral(node) != node:
+                return False
+        elif isinstance(node, (int, float)):
+            if not -_HUGE < node < _HUGE:
+                return False
+        elif isinstance(node, dict):
+            for key, part in cast("Schema", node).items():
+                waiting += [(key, depth + 1), (part, depth + 1)]
+        elif isinstance(node, list):
+            waiting += [(part, depth + 1) for part in cast("list[Any]", node)]
+    return True
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _format(schema: Schema) -> str:
+    word = _text(schema.get("format"))
+    return word if re.fullmatch(r"[a-z][a-z0-9-]{0,30}", word) else ""
+
+
+def _kinds(schema: Schema) -> dict[str, set[str]]:
+    """The types that a schema names itself, each with the words it used; all of them if it names none."""
+    declared: Any = schema.get("type")
+    words = [
+        word
+        for word in (cast("list[Any]", declared) if isinstance(declared, list) else [declared])[:20]
+        if isinstance(word, str)
+    ]
+    found: dict[str, set[str]] = {}
+    for word in words:
+        kind = "number" if word == "integer" else word
+        if kind in KINDS:
+            found.setdefault(kind, set()).add(word)
+    return found or {kind: {kind} for kind in KINDS}
+
+
+def _kind_of(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "object"
+
+
+def _apart(shapes: list[Shape]) -> bool:
+    """Whether no value can fit two of them: by type, by the values there are, or by a field that tells them apart."""
+    rules = [(at, rule) for at, shape in enumerate(shapes) for rule in shape.rules]
+    if len(rules) > 64:
+        return False
+    return all(
+        _differ(one, other) for at, one in rules for there, other in rules if at < there and one.kind == other.kind
+    )
+
+
+def _differ(one: Rule, other: Rule) -> bool:
+    if one.values is not None and other.values is not None:
+        return not any(value in other.values for value in one.values)
+    shared = set(one.required) & set(other.required) & one.fields.keys() & other.fields.keys()
+    return any(_apart([one.fields[name], other.fields[name]]) for name in shared)

@@ -1,0 +1,167 @@
+"""How a plain function becomes an MCP tool; the one place where failures become answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import get_annotations
+from typing import TYPE_CHECKING, Any, cast
+
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
+from pydantic import Field, ValidationError
+
+from inferencesh_mcp.errors import InferenceError, InvalidInput, Outcome
+from inferencesh_mcp.internal_errors import internal_error
+from inferencesh_mcp.schema.near_names import nearest_name
+from inferencesh_mcp.tools.arguments import accepted
+from inferencesh_mcp.tools.results import failure
+
+if TYPE_CHECKING:
+    from mcp.server.mcpserver import Context
+
+    from inferencesh_mcp.flows.started_ids import Started
+
+logger = logging.getLogger(__name__)
+
+Function = Callable[..., Awaitable[CallToolResult | InputRequiredResult]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """A tool as it is offered: what it belongs to, what it is called, and what a host may assume of it."""
+
+    function: Function
+    toolset: str
+    title: str
+    hints: ToolAnnotations
+    starts: bool
+
+    @cached_property
+    def tool(self) -> Tool:
+        """Built once: it takes a millisecond, and no server changes it."""
+        # The SDK reads the signature four times, and out of text that was a sixth of what building it takes.
+        self.function.__annotations__ = get_annotations(self.function, eval_str=True)
+        tool = cast("BridgeTool", BridgeTool.from_function(self.function, title=self.title, annotations=self.hints))
+        tool.description = " ".join(tool.description.split())  # its lines are for readers of the source
+        tool.parameters = _lean(_without_nulls(tool.parameters))
+        tool.starts = self.starts
+        if tool.fn_metadata.output_schema is not None:
+            tool.fn_metadata.output_schema = _lean(_without_nulls(tool.fn_metadata.output_schema))
+        return tool
+
+
+def offer(
+    toolset: str,
+    title: str,
+    *,
+    reads: bool = False,
+    destroys: bool = False,
+    repeatable: bool = False,
+    starts: bool = False,
+) -> Callable[[Function], Offer]:
+    """Describe a function as a tool. `reads`: it neither spends, changes nor writes. `starts`: a run or a turn may begin.
+    Each calls the platform."""
+    hints = ToolAnnotations(
+        read_only_hint=reads, destructive_hint=destroys, idempotent_hint=reads or repeatable, open_world_hint=True
+    )
+    return lambda function: Offer(function=function, toolset=toolset, title=title, hints=hints, starts=starts)
+
+
+class BridgeTool(Tool):
+    """A tool whose failures are answers: a stable code, what failed, what was started, and what to do next."""
+
+    starts: bool = Field(default=False, exclude=True)
+    """Whether a run or an agent's turn may begin with a call."""
+
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ARG002
+        try:
+            return await self.answered(arguments, context)
+        except InferenceError as exc:
+            logger.info("%s: %s", self.name, exc.code)
+            return failure(exc)
+
+    async def answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:
+        """What the tool's function answers; it may raise, and what it raises becomes the answer."""
+        arguments = accepted(arguments, self.parameters)
+        self._refuse_strangers(arguments)
+        validated = self._validated(arguments)
+        passed = {self.context_kwarg: context} if self.context_kwarg else {}
+        return await self.fn_metadata.call_fn(self.fn, self.is_async, validated, passed)
+
+    def _validated(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self.fn_metadata.validate_arguments(arguments)
+        except ValidationError as exc:
+            raise InvalidInput(
+                message=_told(exc), next_step="Correct this and call again.", outcome="not_started", retry_safe=True
+            ) from None
+
+    def _refuse_strangers(self, arguments: dict[str, Any]) -> None:
+        """The SDK drops arguments it does not know; a dropped `session` would cost a second warm worker."""
+        known = list(self.parameters.get("properties", {}))
+        for name in arguments:
+            if name not in known:
+                near = nearest_name(name, known)
+                hint = f"Did you mean '{near}'?" if near else f"It takes {', '.join(known) or 'none'}."
+                raise InvalidInput(
+                    message=f"{self.name} has no argument '{name[:80]}'.",
+                    next_step=hint,
+                    outcome="not_started",
+                    retry_safe=True,
+                )
+
+
+def internal_failure(exc: Exception, tool: str, starts: bool, started: Started) -> CallToolResult:
+    """The answer to a call in which something unexpected happened: what it may have started, and no text of the exception."""
+    outcome: Outcome | None = "unknown" if starts else None
+    if started.tasks or started.chats:
+        outcome = "started"
+    task_id = started.tasks[0] if started.tasks else ""
+    error = internal_error(exc, tool, outcome=outcome, task_id=task_id)
+    if len(started.tasks) > 1:
+        error.candidates = tuple(started.tasks)
+    if started.chats and not task_id:
+        error.next_step = f'Read the chat with chat_get(chat_id="{started.chats[0]}"). {error.next_step}'
+    return failure(error)
+
+
+def _told(exc: ValidationError) -> str:
+    """Name each wrong argument and the rule it breaks; never what was given, which may be long or private."""
+    return " ".join(f"'{'.'.join(str(step) for step in error['loc'])}': {error['msg']}." for error in exc.errors()[:8])
+
+
+def _without_nulls(schema: Any) -> Any:
+    """The schema without null as a value: in arguments and answers alike, null is the same as left out."""
+    if isinstance(schema, list):
+        return [_without_nulls(part) for part in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    node = cast("dict[str, Any]", schema)
+    match node:
+        case {"anyOf": [some, {"type": "null"}], "default": None}:
+            beside = {name: part for name, part in node.items() if name not in {"anyOf", "default"}}
+            return _without_nulls(some) | _without_nulls(beside)
+        case {"default": None}:
+            return {name: _without_nulls(part) for name, part in node.items() if name != "default"}
+        case _:
+            return {name: _without_nulls(part) for name, part in node.items()}
+
+
+def _lean(schema: Any) -> Any:
+    """The schema without what says nothing: titles that pydantic makes up from names, and `additionalProperties: true`.
+
+    Every host pays for them on every request. google-genai (to 3.6.1) fails on any boolean `additionalProperties`.
+    """
+    if isinstance(schema, list):
+        return [_lean(part) for part in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    node = cast("dict[str, Any]", schema)
+    return {key: _lean(part) for key, part in node.items() if not _says_nothing(key, part)}
+
+
+def _says_nothing(key: str, part: Any) -> bool:
+    return (key == "title" and isinstance(part, str)) or (key == "additionalProperties" and part is True)

@@ -1,0 +1,280 @@
+"""The pinned apps as tools: made from what the API or the disk tells of the apps, kept up with it, and listed with the others.
+
+Whose key reads the apps? On stdio the person's own, in the background, from the first message on. Over HTTP nobody's but
+each caller's: within the request that lists the tools, and only apps that are public become tools, so that the list
+depends on the server and not on who asks (T-3).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+from mcp import MCPError
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.subscriptions import ToolsListChanged
+
+from inferencesh_mcp.context import Shared, caller
+from inferencesh_mcp.errors import InferenceError, KeyMissing, KeyRefused, NotFound, Unavailable
+from inferencesh_mcp.flows.exception_groups import ungrouped
+from inferencesh_mcp.flows.started_ids import collecting_starts
+from inferencesh_mcp.sanitize import clean
+from inferencesh_mcp.tools.define import BridgeTool, internal_failure
+from inferencesh_mcp.tools.results import failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from anyio.abc import TaskGroup
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+    from mcp.server.subscriptions import SubscriptionBus
+    from mcp_types import CallToolResult, InputRequiredResult
+    from mcp_types import Tool as Listed
+
+    from inferencesh_mcp.api.models import App
+    from inferencesh_mcp.api.refs import AppRef
+    from inferencesh_mcp.flows import Caller
+    from inferencesh_mcp.flows.disk_cache import Kept
+    from inferencesh_mcp.pins import Pin
+    from inferencesh_mcp.tools.pinned import PinnedTool
+
+PATIENCE = 3.0  # seconds that a list waits for apps; hosts give a start 30 s, and this is not all of it
+AT_ONCE = 8  # apps that are read at a time
+REFRESH = 3600.0  # seconds after which a known app is looked at again
+RETRY = 60.0  # seconds until an app that could not be read is tried again; where nobody calls, each time twice as many
+
+logger = logging.getLogger(__name__)
+
+
+class Pinned:
+    """The tools of the apps that are known, and how they come to be known."""
+
+    def __init__(self, pins: Sequence[Pin]) -> None:
+        self.names = frozenset(pin.name for pin in pins)
+        self._pins = pins
+        self._apps = list(dict.fromkeys(replace(pin.app, function="") for pin in pins))
+        self._tools: dict[str, PinnedTool] = {}
+        self._left_out: set[str] = set()
+        self._next_try: dict[AppRef, float] = {}
+        """Of apps that could not be read: before that, no caller's request tries again."""
+        self._remote = self._begun = self._listed = False
+        self._news, self._settled = anyio.Event(), anyio.Event()
+        self._reading = anyio.Lock()
+        self._shared: Shared | None = None
+
+    @property
+    def tools(self) -> list[PinnedTool]:
+        """Those that are known, in the order of the pins."""
+        return [self._tools[pin.name] for pin in self._pins if pin.name in self._tools]
+
+    def tool(self, name: str) -> PinnedTool | None:
+        return self._tools.get(name)
+
+    def why_not(self, name: str) -> InferenceError:
+        """What to tell whoever calls a tool whose app is not known."""
+        app = next(pin.app for pin in self._pins if pin.name == name)
+        return Unavailable(
+            message=f"{app}, the app behind {name}, could not be read.",
+            next_step=f'app_run(app="{app}") still reaches it, and app_get says what it takes.',
+            outcome="not_started",
+            retry_safe=True,
+        )
+
+    def live(self, shared: Shared) -> None:
+        """From now on, while the server lives: whatever is heard of the apps reaches the tools, and changes reach the hosts."""
+        if self._pins:
+            self._shared, self._begun = shared, False
+            shared.catalogue.watch(self._apps, self._hear, None)
+            shared.group.start_soon(self._tell_of_changes, shared.bus)
+
+    def begin(self, who: Caller) -> None:
+        """On stdio, at the first message: read the apps, from disk where they are kept, in the background."""
+        if self._begun or self._shared is None:
+            return
+        self._begun = True
+        who.catalogue.watch(self._apps, self._hear, _disk(self._shared))
+        self._shared.group.start_soon(self._keep_up, who)
+
+    async def wait(self) -> None:
+        """On stdio, before the tools are listed: give the reading a moment. What takes longer is told of when it is there."""
+        with anyio.move_on_after(PATIENCE):
+            await self._settled.wait()
+        self._listed = True
+
+    async def read_for(self, who: Caller) -> None:
+        """Over HTTP, before the tools are listed: read with this caller's key what is not known, or not lately."""
+        self._remote = True
+        with anyio.move_on_after(PATIENCE):
+            if self._due(who):
+                async with self._reading:
+                    await self._read(who, self._due(who), fresh=False)
+        self._listed = True
+
+    def _due(self, who: Caller) -> list[AppRef]:
+        now = time.monotonic()
+        known = who.catalogue.knows
+        return [app for app in self._apps if not known(who.principal, app) and self._next_try.get(app, now) <= now]
+
+    async def _keep_up(self, who: Caller) -> None:
+        due = [app for app in self._apps if not await self._recalled(who, app)]
+        if len(self._tools) == len(self._pins):
+            self._settled.set()
+        pause = RETRY
+        while True:
+            await self._read(who, due, fresh=True)
+            self._settled.set()
+            wait, pause = (pause, min(2 * pause, REFRESH)) if self._left_out else (REFRESH, RETRY)
+            await who.api.sleep(wait)
+            due = self._apps if wait == REFRESH else list(self._next_try)
+
+    async def _recalled(self, who: Caller, app: AppRef) -> bool:
+        """Whether the app is known from before, and well enough not to be looked at again at once."""
+        found = await who.catalogue.recall(who.principal, app)
+        if found is None:
+            return False
+        self._hear(app, found[1])
+        return found[0] < REFRESH
+
+    async def _read(self, who: Caller, apps: Iterable[AppRef], *, fresh: bool) -> None:
+        limit = anyio.CapacityLimiter(AT_ONCE)
+        with ungrouped():
+            async with anyio.create_task_group() as group:
+                for app in apps:
+                    group.start_soon(self._read_one, who, app, fresh, limit, group)
+
+    async def _read_one(
+        self, who: Caller, app: AppRef, fresh: bool, limit: anyio.CapacityLimiter, group: TaskGroup
+    ) -> None:
+        try:
+            async with limit:
+                await who.catalogue.app(who.api, who.principal, app, fresh=fresh)
+        except (KeyMissing, KeyRefused) as exc:
+            if self._remote:  # that says something about this caller, and nothing about the app
+                group.cancel_scope.cancel()
+            else:
+                self._missed(app, exc)
+        except InferenceError as exc:
+            self._missed(app, exc)
+
+    def _hear(self, app: AppRef, told: App) -> None:
+        """What the API or the disk tells of an app."""
+        from inferencesh_mcp.tools.pinned import PinnedTool
+
+        self._next_try.pop(app, None)
+        for pin in self._pins_of(app):
+            if self._remote and told.visibility != "public":
+                self._leave_out(pin, "it is not public")
+                continue
+            try:
+                self._put(pin, PinnedTool.of(pin, told))
+            except InferenceError as exc:  # no such function, or a schema that can be no tool's
+                self._leave_out(pin, str(exc))
+
+    def _missed(self, app: AppRef, exc: InferenceError) -> None:
+        """An app that could not be read keeps the tool it has, unless it is gone."""
+        logger.info("%s could not be read: %s", app, exc.code)
+        for pin in self._pins_of(app):
+            if pin.name not in self._tools or isinstance(exc, NotFound):
+                self._leave_out(pin, str(exc))
+
+    def _put(self, pin: Pin, tool: PinnedTool) -> None:
+        before = self._tools.get(pin.name)
+        self._tools[pin.name] = tool
+        self._left_out.discard(pin.name)
+        if before is None:
+            self._changed()
+        elif before.digest != tool.digest:
+            logger.warning("The tool %s changed with %s: %s became %s.", pin.name, pin.app, before.digest, tool.digest)
+            self._changed()
+
+    def _leave_out(self, pin: Pin, why: str) -> None:
+        self._next_try[replace(pin.app, function="")] = time.monotonic() + RETRY
+        if pin.name not in self._left_out:
+            self._left_out.add(pin.name)
+            logger.warning(
+                "No tool %s: %s cannot be read (%s). app_run reaches it.", pin.name, pin.app, clean(why, 200)
+            )
+        if self._tools.pop(pin.name, None):
+            self._changed()
+
+    def _pins_of(self, app: AppRef) -> list[Pin]:
+        return [pin for pin in self._pins if replace(pin.app, function="") == app]
+
+    def _changed(self) -> None:
+        if self._listed:
+            self._news.set()
+
+    async def _tell_of_changes(self, bus: SubscriptionBus) -> None:
+        """A list that was handed out is one no longer: the bus tells the hosts of either era."""
+        while True:
+            await self._news.wait()
+            self._news = anyio.Event()
+            await bus.publish(ToolsListChanged())
+
+
+class Bridge(MCPServer[Shared]):
+    """The SDK's server, with tools that come and go."""
+
+    def __init__(self, name: str, *, pins: Sequence[Pin], **given: Any) -> None:
+        super().__init__(name, **given)
+        self.pinned = Pinned(pins)
+        if pins:
+            self.middleware.append(self._see_to_the_pinned)
+
+    async def list_tools(self) -> list[Listed]:
+        return [*await super().list_tools(), *(tool.listed for tool in self.pinned.tools)]
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Shared, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        with collecting_starts() as started:
+            try:
+                if context is None or name not in self.pinned.names:
+                    return await super().call_tool(name, arguments, context)
+                if tool := self.pinned.tool(name):
+                    return cast("CallToolResult | InputRequiredResult", await tool.run(arguments, context))
+                return failure(self.pinned.why_not(name))
+            except (MCPError, ToolError):  # the protocol's own, and that there is no such tool
+                raise
+            except Exception as exc:  # noqa: BLE001 - the SDK would tell its text
+                return internal_failure(exc, name, self.starts(name, {"arguments": arguments}), started)
+
+    def starts(self, name: str, params: Mapping[str, Any] | None) -> bool:
+        """Whether a call with these parameters may begin a run or an agent's turn."""
+        tool = self.pinned.tool(name) or self._tool_manager.get_tool(name)
+        match params:
+            case {"arguments": {"dry_run": True}}:
+                return False
+            case _:
+                return isinstance(tool, BridgeTool) and tool.starts
+
+    async def _see_to_the_pinned(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Have the apps read by the time that a message needs them."""
+        needed = ctx.method == "tools/list" or (ctx.method == "tools/call" and self._is_missing(ctx.params))
+        who = caller(Context(request_context=ctx, mcp_server=self)) if needed or ctx.request is None else None
+        if who and ctx.request is None:
+            self.pinned.begin(who)
+        if who and needed:
+            await (self.pinned.wait() if ctx.request is None else self.pinned.read_for(who))
+        return await call_next(ctx)
+
+    def _is_missing(self, params: Any) -> bool:
+        """Whether a call is for a pinned app that is not known yet: another replica may have listed it."""
+        name = params.get("name") if params else None
+        return name in self.pinned.names and not self.pinned.tool(name)
+
+
+def _disk(shared: Shared) -> Kept | None:
+    """Where apps are kept; nowhere for the sandbox inside this process, which has another address at every start."""
+    settings = shared.settings
+    if settings.sandbox:
+        return None
+    from inferencesh_mcp.flows.disk_cache import Kept
+
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    return Kept(settings.caching_in, origin=settings.proxy_url or settings.base_url, key=key)

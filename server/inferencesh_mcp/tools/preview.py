@@ -1,0 +1,101 @@
+"""At most one small picture inside an answer: the first of an output, small already or made so (promise 6).
+
+Scaling needs Pillow, the extra `[images]`; without it only pictures that are small already are shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+from mcp_types import CallToolResult, ImageContent, ResourceLink
+
+from inferencesh_mcp.context import caller
+from inferencesh_mcp.flows.optional_calls import in_short
+
+if TYPE_CHECKING:
+    from anyio import CapacityLimiter
+
+    from inferencesh_mcp.api import Api
+    from inferencesh_mcp.context import Ctx
+
+MOST_SHOWN = 100_000  # bytes: base64 of it and all the rest stay far below what Claude Desktop refuses
+MOST_FETCHED = 8 * 1024 * 1024  # bytes of a picture that is scaled
+MOST_PIXELS = (
+    9_000_000  # of a picture that is scaled (4K has 8.3): for as long, a thread holds some seven bytes of each
+)
+SIDE = 768  # pixels, the longer one
+TYPES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
+
+
+async def shown(ctx: Ctx, result: CallToolResult) -> CallToolResult:
+    """Return the answer with a preview of its first picture, or as it is: a preview is never worth an error."""
+    pictures = [part for part in result.content if isinstance(part, ResourceLink) and part.mime_type in TYPES]
+    shared = ctx.request_context.lifespan_context
+    if not pictures or shared.settings.inline_media == "never":
+        return result
+    who, url = caller(ctx), str(pictures[0].uri)
+    preview: ImageContent | None = shared.previews.get((who.principal, url))
+    if preview is None:
+        preview = await in_short(_small(who.api, url, shared.scaling), "preview")
+    if preview is not None:
+        shared.previews.add((who.principal, url), preview)  # hosts look at the same task again and again
+    return result.model_copy(update={"content": [*result.content, preview]}) if preview else result
+
+
+async def _small(api: Api, url: str, scaling: CapacityLimiter) -> ImageContent | None:
+    most = MOST_FETCHED if _can_scale() else MOST_SHOWN
+    content = b""
+    async with api.download(url) as found:
+        if found.size is not None and found.size > most:
+            return None
+        async for chunk in found.chunks:
+            content += chunk
+            if len(content) > most:
+                return None
+    kind = next((kind for kind, name in TYPES.items() if _is(name, content)), None)
+    if kind and len(content) <= MOST_SHOWN:
+        return _block(content, kind)
+    scaled = await to_thread.run_sync(_scaled, content, limiter=scaling) if kind and _can_scale() else None
+    return _block(scaled, "image/jpeg") if scaled else None
+
+
+def _is(name: str, content: bytes) -> bool:
+    """Whether the bytes begin as such a picture does: a host must not be handed something else under its name."""
+    starts = {"PNG": (b"\x89PNG\r\n",), "JPEG": (b"\xff\xd8\xff",), "GIF": (b"GIF87a", b"GIF89a"), "WEBP": (b"RIFF",)}
+    return content.startswith(starts[name]) and (name != "WEBP" or content[8:12] == b"WEBP")
+
+
+def _block(content: bytes, kind: str) -> ImageContent:
+    return ImageContent(data=base64.b64encode(content).decode(), mime_type=kind)
+
+
+def _can_scale() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("PIL") is not None
+
+
+def _scaled(content: bytes) -> bytes | None:
+    """The picture as a JPEG of at most `MOST_SHOWN` bytes; None for what cannot be read, or is a bomb of pixels."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=list(TYPES.values())) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                return None
+            picture.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded no larger than needed
+            # Made small before it is converted, or there are two of its full size; of a palette's numbers none is between two.
+            plain = picture if picture.mode in {"RGB", "RGBA", "L"} else picture.convert("RGB")
+            plain.thumbnail((SIDE, SIDE))
+            small = plain.convert("RGB")
+    except Exception:  # noqa: BLE001 - whatever a picture does to its reader, the answer of a run must not be lost over it
+        return None
+    for quality in (80, 60, 40, 20):
+        written = io.BytesIO()
+        small.save(written, "JPEG", quality=quality)
+        if written.tell() <= MOST_SHOWN:
+            return written.getvalue()
+    return None

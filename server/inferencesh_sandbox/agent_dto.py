@@ -1,0 +1,63 @@
+"""The agents as inference.sh tells them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inferencesh_sandbox.ids import short
+from inferencesh_sandbox.lookup import named, version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferencesh_sandbox.agents.types import Agent
+    from inferencesh_sandbox.wire import Json
+
+_MADE = "2026-01-02T03:04:05Z"
+_OWNER = {"user_id": "sandbox", "team_id": "sandbox", "visibility": "public"}
+
+
+def referred(agents: Sequence[Agent], ref: str) -> tuple[Agent, str]:
+    """Find the agent and the version that `[agent/]namespace/name[@version]` means."""
+    name, _, version = ref.removeprefix("agent/").partition("@")
+    agent = named("agent", agents, name)
+    return agent, version_of(agent, version)
+
+
+def told(agent: Agent, *, version_id: str = "") -> Json:
+    """An agent, as an AgentDTO; naming a version adds it."""
+    card: Json = {
+        "id": agent.id,
+        "short_id": short(agent.id),
+        "created_at": _MADE,
+        "updated_at": _MADE,
+        **_OWNER,
+        "namespace": agent.namespace,
+        "name": agent.name,
+        "title": agent.title,
+        "description": agent.config.description or "",
+        "images": {"card": "", "thumbnail": "", "banner": ""},
+        "version_id": version_id or agent.version_ids[0],
+    }
+    return {**card, "version": version_told(agent, version_id)} if version_id else card
+
+
+def version_told(agent: Agent, version_id: str) -> Json:
+    """A version, as an AgentVersionDTO."""
+    config = agent.config
+    return {
+        "id": version_id,
+        "short_id": short(version_id),
+        "created_at": _MADE,
+        "updated_at": _MADE,
+        **_OWNER,
+        "description": config.description or "",
+        "system_prompt": config.system_prompt or "",
+        "example_prompts": config.example_prompts or [],
+        "core_app": config.core_app.model_dump(exclude_none=True) if config.core_app else None,
+        "tools": [tool.model_dump(exclude_none=True) for tool in config.tools or ()],
+        "skills": [],
+        "context": [field.model_dump(exclude_none=True) for field in config.context or ()],
+        "internal_tools": config.internal_tools or {},
+        "output_schema": config.output_schema,
+    }

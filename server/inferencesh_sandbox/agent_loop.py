@@ -1,0 +1,78 @@
+"""The agents at work: they take each message through its turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from inferencesh_sandbox import agent_dto
+from inferencesh_sandbox.agents import AGENTS
+from inferencesh_sandbox.agents.types import AgentFailed
+from inferencesh_sandbox.chats import Chat
+from inferencesh_sandbox.messages import Asked
+from inferencesh_sandbox.turns import Turn
+
+if TYPE_CHECKING:
+    from inferencesh_sandbox.files import Store
+    from inferencesh_sandbox.ledger import Ledger
+    from inferencesh_sandbox.messages import Run
+    from inferencesh_sandbox.runs import Workers
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """Run the turns of chats for as long as the sandbox is open."""
+
+    store: Store
+    ledger: Ledger
+    workers: Workers
+
+    async def begin(self, run: Run) -> None:
+        """Start a turn and return at once. To be called when its answer has been sent; one that waits is left waiting."""
+        if run is run.chat.run:
+            self.workers.employ(self.carry_out, run)
+
+    async def carry_out(self, run: Run) -> None:
+        """Take a turn to its end, and then those that were queued meanwhile."""
+        await self._one(run)
+        if (following := run.chat.next_run()) is not None:
+            self.workers.employ(self.carry_out, following)
+
+    async def _one(self, run: Run) -> None:
+        chat = run.chat
+        if run.begun or not run.live:
+            return
+        run.begun = True
+        chat.reflect()
+        with run.scope:
+            try:
+                await run.asked.agent.script(Turn(chat, run, self))
+            except AgentFailed as exc:
+                chat.end(run, "failed", error=str(exc))
+            except Exception as exc:  # noqa: BLE001 - one broken script must not stop the others; its owner is told
+                chat.end(run, "failed", error=f"the agent broke: {type(exc).__name__}: {exc}")
+            else:
+                chat.end(run, "completed")
+        chat.end(run, "canceled")
+
+    def stop(self, chat: Chat) -> None:
+        """Stop the turn under way, and drop what is queued: whoever stops wants no other turn to begin."""
+        for waiting in list(chat.queue):
+            chat.take_back(waiting.user_message)
+        run = chat.run
+        if run and run.live:
+            run.scope.cancel()
+            # At once and not when the script has noticed: the answer to the stop already tells it.
+            chat.end(run, "canceled")
+
+    def delegate(self, turn: Turn, ref: str, text: str) -> Run:
+        """Open a chat of an agent with another agent."""
+        agent, version_id = agent_dto.referred(AGENTS, ref)
+        above = turn.chat
+        below = Chat(
+            owner=above.owner, clock=above.clock, agent=agent, version_id=version_id, context={}, parent=above,
+            says_awaiting=above.says_awaiting,
+        )  # fmt: skip
+        above.children.append(below)
+        above.owner.chats.put(below.id, below)
+        return below.ask(Asked(agent=agent, version_id=version_id, text=text, files=(), base=turn.base))

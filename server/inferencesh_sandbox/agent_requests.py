@@ -1,0 +1,136 @@
+"""From the body of `POST /agents/run` to a message: everything in it is checked before anything is sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from inferencesh_sandbox import agent_dto
+from inferencesh_sandbox.agents import AGENTS
+from inferencesh_sandbox.agents.llm import think
+from inferencesh_sandbox.agents.types import Agent, Config
+from inferencesh_sandbox.chats import Chat
+from inferencesh_sandbox.ids import short
+from inferencesh_sandbox.messages import Asked, Attached
+from inferencesh_sandbox.run_requests import checked
+from inferencesh_sandbox.wire import Json, Problem, missing, objects_in
+
+if TYPE_CHECKING:
+    from inferencesh_sandbox.clock import Clock
+    from inferencesh_sandbox.facts import Facts
+    from inferencesh_sandbox.tenants import Tenant
+
+_LONGEST = 200_000
+_FILES = 20
+
+
+def asked_in(asked: Json, chat: Chat | None, *, base: str, facts: Facts) -> Asked:
+    """Check a message, in the order in which the platform would notice: agent, its needs, input."""
+    agent, version_id = _agent(asked, chat)
+    _need_nothing(agent)
+    told: Any = asked.get("input")
+    if not isinstance(told, dict):
+        raise _wrong("input", "must be an object")
+    given = cast("Json", told)
+    text, files = given.get("text") or "", _files(given, facts)
+    if not isinstance(text, str) or len(text) > _LONGEST:
+        raise _wrong("input.text", f"must be a string of at most {_LONGEST} characters")
+    if not text and not files:
+        raise _wrong("input.text", "is empty, and there are no files")
+    return Asked(agent=agent, version_id=version_id, text=text, files=files, base=base)
+
+
+def chat_for(tenant: Tenant, asked: Json) -> Chat | None:
+    """Find the chat that a message goes to; none if it begins one."""
+    name = asked.get("chat_id")
+    return found(tenant, str(name)) if name else None
+
+
+def found(tenant: Tenant, name: str) -> Chat:
+    chat = tenant.chats.get(name) or next((one for one in tenant.chats if name == short(one.id)), None)
+    if chat is None:
+        raise missing("chat", name)
+    return chat
+
+
+def opened(tenant: Tenant, clock: Clock, asked: Json) -> Chat:
+    """Open a chat with the agent that a request names, in the context that only counts here."""
+    agent, version_id = _agent(asked, None)
+    _need_nothing(agent)
+    chat = Chat(owner=tenant, clock=clock, agent=agent, version_id=version_id, context=_context(agent.config, asked))
+    tenant.chats.put(chat.id, chat)
+    return chat
+
+
+def _agent(asked: Json, chat: Chat | None) -> tuple[Agent, str]:
+    """A template by its reference, or what the configuration describes; a chat goes on with its own if none is named."""
+    ref, config = asked.get("agent"), asked.get("agent_config")
+    if ref and config is not None:
+        raise _wrong("agent", "give either agent or agent_config")
+    if isinstance(ref, str) and ref:
+        return agent_dto.referred(AGENTS, ref)
+    if config is not None:
+        if not isinstance(config, dict):
+            raise _wrong("agent_config", "must be an object")
+        return _described(cast("Json", config), str(asked.get("agent_name") or ""))
+    if chat is None:
+        raise _wrong("agent", "name a template in agent, or describe an agent in agent_config")
+    return chat.agent, chat.version_id
+
+
+def _described(config: Json, name: str) -> tuple[Agent, str]:
+    read: Config = checked(Config, config, "agent_config")
+    named = name or read.name or "ad-hoc"
+    agent = Agent(name=named, title=named, config=read, script=think, namespace="")
+    return agent, agent.version_ids[0]
+
+
+def _need_nothing(agent: Agent) -> None:
+    if agent.requirements:
+        more = {"satisfied": False, "errors": list(agent.requirements)}
+        first = agent.requirements[0]["message"]
+        raise Problem(412, "requirements_not_met", f"requirements not met: {first}", more=more)
+
+
+def _context(config: Config, asked: Json) -> dict[str, str]:
+    told: Any = asked.get("context") or {}
+    if not isinstance(told, dict) or not all(isinstance(value, str) for value in cast("Json", told).values()):
+        raise _wrong("context", "must be an object of strings")
+    fields = config.context or []
+    context = {field.name: field.default for field in fields if field.default is not None} | cast(
+        "dict[str, str]", told
+    )
+    for field in fields:
+        if field.required and field.name not in context:
+            raise _wrong(f"context.{field.name}", "is required when a chat starts")
+    return context
+
+
+def _files(given: Json, facts: Facts) -> tuple[Attached, ...]:
+    """Attachments are the newer form, and win over images and files."""
+    if given.get("attachments") and facts.attachments_read:
+        files = [_attached(one, place) for place, one in enumerate(objects_in(given, "attachments"))]
+    else:
+        files = [Attached(uri=uri, content_type="image/*") for uri in _uris(given, "images")]
+        files += [Attached(uri=uri) for uri in _uris(given, "files")]
+    if len(files) > _FILES:
+        raise _wrong("input", f"a message takes at most {_FILES} files")
+    return tuple(files)
+
+
+def _attached(one: Json, place: int) -> Attached:
+    if not isinstance(one.get("uri"), str) or not one["uri"]:
+        raise _wrong(f"input.attachments.{place}.uri", "is missing")
+    return Attached(
+        uri=one["uri"], filename=str(one.get("filename") or ""), content_type=str(one.get("content_type") or "")
+    )
+
+
+def _uris(given: Json, field: str) -> list[str]:
+    told: Any = given.get(field) or []
+    if not isinstance(told, list) or not all(isinstance(one, str) for one in cast("list[object]", told)):
+        raise _wrong(f"input.{field}", "must be a list of URIs")
+    return cast("list[str]", told)
+
+
+def _wrong(field: str, why: str) -> Problem:
+    return Problem(400, "validation_error", f"{field}: {why}", more={"meta": {"field": field}})

@@ -1,0 +1,170 @@
+"""Tools, carried out: each kind where it belongs, after the person has approved it where that is asked for."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+from inferencesh_sandbox import mcp_servers
+from inferencesh_sandbox.catalogue import Ref, app_named, function_of
+from inferencesh_sandbox.invocations import Interrupt
+from inferencesh_sandbox.ledger import Invoked
+from inferencesh_sandbox.run_requests import ordered
+from inferencesh_sandbox.tasks import Status
+from inferencesh_sandbox.wire import Json, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from inferencesh_sandbox.agents.types import Tool
+    from inferencesh_sandbox.invocations import Invocation
+    from inferencesh_sandbox.tasks import Task
+    from inferencesh_sandbox.turns import Turn
+
+
+async def carry_out(turn: Turn, invocation: Invocation) -> None:
+    """Take one tool to its end: completed, failed, or cancelled by the person; never an exception."""
+    if not await _approved(turn, invocation):
+        return
+    chat, tool = turn.chat, invocation.tool
+    if tool.type != "client" and invocation.status != "in_progress":
+        invocation.move("in_progress")
+    turn.desk.ledger.note(
+        Invoked(at=chat.clock.now(), chat_id=chat.id, invocation_id=invocation.id, tool=tool.name, type=tool.type)
+    )
+    try:
+        await _KINDS.get(tool.type, _unknown)(turn, invocation)
+    except Problem as problem:
+        invocation.end("failed", problem.detail)
+
+
+async def _approved(turn: Turn, invocation: Invocation) -> bool:
+    """Wait for the person, where the tool needs approval and is not always allowed in this chat."""
+    chat = turn.chat
+    if not invocation.tool.require_approval or chat.always_allows(invocation):
+        return True
+    interrupt = Interrupt(run_id=turn.run.id, invocation=invocation)
+    chat.interrupts[interrupt.id] = interrupt
+    await invocation.wait_as("awaiting_approval")
+    return invocation.allowed
+
+
+async def _client(_turn: Turn, invocation: Invocation) -> None:
+    await invocation.wait_as("awaiting_input")
+
+
+async def _internal(_turn: Turn, invocation: Invocation) -> None:
+    invocation.end("completed", str(invocation.tool.how.get("result", "")))
+
+
+async def _app(turn: Turn, invocation: Invocation) -> None:
+    """Run the app really, as a task of the same owner."""
+    how = invocation.tool.how
+    arguments: Json = {**(how.get("input") or {}), **invocation.arguments}
+    asked: Json = {
+        "app": how.get("ref"),
+        "function": how.get("function"),
+        "setup": how.get("setup"),
+        "session": arguments.pop("session", None) if how.get("session_enabled") else None,
+        "input": arguments,
+    }
+    order = ordered(asked, tenant=turn.chat.owner, clock=turn.clock, base=turn.base)
+    task = turn.desk.workers.take(order, turn.chat.owner, turn.desk.ledger)
+    invocation.execution_id = task.id
+    invocation.move("in_progress")
+    await turn.desk.workers.begin([task])
+    await _ended(task)
+    made = dict(task.output or {}) | ({"session_id": order.session.id} if order.session else {})
+    if task.status is Status.COMPLETED:
+        invocation.end("completed", json.dumps(made, ensure_ascii=False), made)
+    else:
+        invocation.end("failed", task.error or f"the task was {task.status.name.lower()}")
+
+
+async def _ended(task: Task) -> None:
+    """Wait for a task; who stops the agent stops the task with it."""
+    try:
+        while not task.ended:
+            await task.changed.wait()
+    finally:
+        if not task.ended:
+            task.move(Status.CANCELLING)
+            task.scope.cancel()
+
+
+async def _agent(turn: Turn, invocation: Invocation) -> None:
+    """Let another agent do it, in a chat of its own."""
+    run = turn.desk.delegate(turn, str(invocation.tool.how.get("ref") or ""), _said(invocation.arguments))
+    invocation.execution_id = run.chat.id
+    invocation.move("in_progress")
+    try:
+        await turn.desk.carry_out(run)
+    finally:
+        if run.live:
+            turn.desk.stop(run.chat)
+    last = next(message for message in reversed(run.chat.messages) if message.role == "assistant")
+    if run.state == "completed":
+        invocation.end("completed", last.text, {"chat_id": run.chat.id})
+    else:
+        invocation.end("failed", run.error or f"the agent's run was {run.state}")
+
+
+def _said(arguments: Json) -> str:
+    told = arguments.get("message") or arguments.get("text") or arguments.get("prompt")
+    return str(told) if told else json.dumps(arguments, ensure_ascii=False)
+
+
+async def _pretended(_turn: Turn, invocation: Invocation) -> None:
+    """Say what would have been sent. Nothing leaves the sandbox, and no secret is told again."""
+    how = invocation.tool.how
+    told: Json = {
+        "pretended": True,
+        "note": "the sandbox has no network: nothing was sent",
+        "would_have": {
+            name: how[name] for name in ("method", "url", "server", "integration_id", "tool_name") if how.get(name)
+        },
+        "with": invocation.arguments,
+    }
+    invocation.end("completed", json.dumps(told, ensure_ascii=False), told)
+
+
+async def _mcp(turn: Turn, invocation: Invocation) -> None:
+    """Call a tool of the pretended MCP server, which asks for input first; of any other server, pretend."""
+    how, name = invocation.tool.how, str(invocation.tool.how.get("tool_name"))
+    if how.get("server") != mcp_servers.SERVER or name not in mcp_servers.TOOLS:
+        await _pretended(turn, invocation)
+        return
+    answers: list[Json] = []
+    for number, requests in enumerate(mcp_servers.TOOLS[name], start=1):
+        invocation.input_requests = requests
+        data = mcp_servers.asked_in(requests, state=f"{invocation.id}-{number}", number=number)
+        invocation.data = json.dumps(data) if turn.chat.owner.facts.mcp_data_as_text else data
+        await invocation.wait_as("awaiting_input")
+        answers.append(invocation.inputs)
+    invocation.end("completed", json.dumps(answers, ensure_ascii=False), {"answers": answers})
+
+
+async def _unknown(_turn: Turn, invocation: Invocation) -> None:
+    invocation.end("failed", f"the sandbox knows no tools of type {invocation.tool.type!r}")
+
+
+_KINDS: dict[str, Callable[[Turn, Invocation], Awaitable[None]]] = {
+    "client": _client, "internal": _internal, "app": _app, "agent": _agent,
+    "http": _pretended, "call": _pretended, "hook": _pretended, "mcp": _mcp,
+}  # fmt: skip
+
+
+def parameters(tool: Tool) -> Json:
+    """The JSON schema of what a tool takes."""
+    how = tool.how
+    if tool.type == "app":
+        ref = Ref.read(str(how.get("ref") or ""))
+        try:
+            function = function_of(app_named(ref.name), str(how.get("function") or ref.function))
+        except Problem:
+            return {"type": "object", "properties": {}}  # it will fail when it is used, and say why
+        return function.given.model_json_schema()
+    if tool.type == "agent":
+        return {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
+    schema: Any = how.get("input_schema")
+    return cast("Json", schema) if isinstance(schema, dict) else {"type": "object", "properties": {}}

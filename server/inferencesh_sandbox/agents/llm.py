@@ -1,0 +1,86 @@
+"""What thinks in an agent that a request describes: rules that use its tools as a model would."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from inferencesh_sandbox.agent_tools import parameters
+from inferencesh_sandbox.agents import desk, forms
+from inferencesh_sandbox.agents.types import AgentFailed
+from inferencesh_sandbox.agents.vision import told_files
+from inferencesh_sandbox.apps.llm import LLM
+from inferencesh_sandbox.catalogue import Ref, app_named
+from inferencesh_sandbox.chitchat import reply
+from inferencesh_sandbox.fake_arguments import asks_for, fitted
+from inferencesh_sandbox.lookup import version_of
+from inferencesh_sandbox.turns import Use
+from inferencesh_sandbox.wire import Problem
+
+if TYPE_CHECKING:
+    from inferencesh_sandbox.invocations import Invocation
+    from inferencesh_sandbox.turns import Turn
+
+
+async def think(turn: Turn) -> None:
+    """Use the tools that the message asks for, answer from their results, and finish where a schema wants it."""
+    _insist_on_llm(turn)
+    wanted = [tool for tool in turn.config.tools or () if asks_for(turn.text, tool)]
+    used: list[Invocation] = []
+    if wanted:
+        await turn.say(f"Let me use {', '.join(tool.name for tool in wanted)}.")
+        used = await turn.use_all([Use(tool, fitted(parameters(tool), turn.text)) for tool in wanted])
+    inside = await _internals(turn)
+    if used:
+        await turn.say(" ".join(_told(one) for one in used))
+    elif turn.files:
+        await turn.say(told_files(turn))
+    elif not inside:
+        answer = reply(turn.text, turn.earlier, turn.chat.context)
+        await turn.say(answer.text, pace=answer.pace)
+    schema = turn.config.output_schema
+    if schema and turn.config.has_internal("finish"):
+        known = " ".join([turn.text, *(one.result or "" for one in used)])
+        await turn.finish(fitted(schema, known))
+
+
+def _insist_on_llm(turn: Turn) -> None:
+    core = turn.config.core_app
+    said = (core.ref or core.id or "") if core else ""
+    ref = Ref.read(said)
+    if not said:
+        raise AgentFailed(f"the agent has no core app: the sandbox's is {LLM.ref}")
+    try:
+        app = app_named(ref.name)
+        version_of(app, ref.version)
+    except Problem as problem:
+        raise AgentFailed(f"unknown core app: {problem.detail}; the sandbox's is {LLM.ref}") from problem
+    if app is not LLM:
+        raise AgentFailed(f"{app.ref} cannot be a core app, it is no language model; the sandbox's is {LLM.ref}")
+
+
+async def _internals(turn: Turn) -> bool:
+    """Use the internal tools that are switched on and that the message names."""
+    found = [
+        do
+        for name, pattern, do in (
+            ("widget", r"form|widget|surface|a2ui", forms.ask),
+            ("plan", r"plan", desk.plan),
+            ("memory", r"remember", desk.remember),
+            ("memory", r"recall", desk.recall),
+        )
+        if turn.config.has_internal(name) and re.search(rf"\b(?:{pattern})", turn.text, re.IGNORECASE)
+    ]
+    for do in found:
+        await do(turn)
+    return bool(found)
+
+
+def _told(one: Invocation) -> str:
+    match one.status:
+        case "completed":
+            return f"{one.tool.name} says: {one.result}"
+        case "cancelled":
+            return f"{one.tool.name} was not used: {one.result}."
+        case _:
+            return f"{one.tool.name} failed: {one.result}."

@@ -1,0 +1,111 @@
+"""What a sandbox agent is: its card, its configuration, and the script that it follows in every turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from inferencesh_sandbox.ids import lasting_id
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from inferencesh_sandbox.turns import Turn
+
+SANDBOX = "sandbox"
+
+
+class _Part(BaseModel):
+    """A part of an agent's configuration, as the API spells it; what the sandbox does not know is told again as it came."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Tool(_Part):
+    """An AgentTool; the member named like its type says how it is carried out."""
+
+    name: str = Field(min_length=1)
+    type: str
+    display_name: str | None = None
+    description: str | None = None
+    require_approval: bool | None = None
+    app: dict[str, Any] | None = None
+    agent: dict[str, Any] | None = None
+    hook: dict[str, Any] | None = None
+    http: dict[str, Any] | None = None
+    call: dict[str, Any] | None = None
+    mcp: dict[str, Any] | None = None
+    client: dict[str, Any] | None = None
+    internal: dict[str, Any] | None = None
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """The member that its type names; empty where there is none."""
+        return {"app": self.app, "agent": self.agent, "hook": self.hook, "http": self.http, "call": self.call,
+                "mcp": self.mcp, "client": self.client, "internal": self.internal}.get(self.type) or {}  # fmt: skip
+
+
+class CoreApp(_Part):
+    ref: str | None = None
+    id: str | None = None
+
+
+class ContextField(_Part):
+    name: str
+    description: str | None = None
+    required: bool | None = None
+    default: str | None = None
+
+
+class Config(_Part):
+    """An AgentConfigInput, and what an agent's version says of itself."""
+
+    name: str | None = None
+    description: str | None = None
+    system_prompt: str | None = None
+    example_prompts: list[str] | None = None
+    core_app: CoreApp | None = None
+    tools: list[Tool] | None = None
+    context: list[ContextField] | None = None
+    internal_tools: dict[str, bool | None] | None = None
+    output_schema: dict[str, Any] | None = None
+
+    def tool(self, name: str) -> Tool:
+        return next(tool for tool in self.tools or () if tool.name == name)
+
+    def has_internal(self, name: str) -> bool:
+        return bool((self.internal_tools or {}).get(name))
+
+
+class AgentFailed(Exception):
+    """The turn ends as failed, with this text as the run's error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agent:
+    """One agent: a template of the sandbox, or one that a request described."""
+
+    name: str
+    title: str
+    config: Config
+    script: Callable[[Turn], Awaitable[None]]
+    namespace: str = SANDBOX
+    versions: int = 1
+    """How many versions there are; they do the same."""
+    requirements: tuple[Mapping[str, Any], ...] = ()
+    """What is always missing, as the errors of the 412 that every message gets."""
+
+    @property
+    def ref(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    @property
+    def id(self) -> str:
+        return lasting_id(f"agent {self.ref}")
+
+    @property
+    def version_ids(self) -> tuple[str, ...]:
+        """All versions, the current one first."""
+        return tuple(lasting_id(f"agent {self.ref} {number}") for number in range(self.versions, 0, -1))

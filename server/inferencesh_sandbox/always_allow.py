@@ -1,0 +1,59 @@
+"""What a person may allow for the rest of a chat: the options that the platform offers for a call, narrowest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inferencesh_sandbox.ids import lasting_id, short
+from inferencesh_sandbox.wire import Json, Problem
+
+if TYPE_CHECKING:
+    from inferencesh_sandbox.invocations import Invocation
+
+
+def options(invocation: Invocation) -> Json:
+    """The options for a call, as AlwaysAllowOptionsDTO."""
+    if invocation.tool.type == "client":
+        return {"options": [], "default": "", "unavailable": "No rule can allow what the caller's side carries out."}
+    found = [
+        _option(invocation, "exact", f"{invocation.tool.name} with exactly these inputs", invocation.exactly),
+        _option(invocation, "tool", f"every use of {invocation.tool.name}", ""),
+    ]
+    return {
+        "options": found,
+        "default": found[0]["key"],
+        "unavailable": "",
+        "secret_send": invocation.secret_send,
+    }
+
+
+def chosen(invocation: Invocation, key: str) -> Json | None:
+    """The option that a key names now; none where none was chosen.
+
+    Raises:
+        Problem: 409, the key names no current option.
+    """
+    if not key:
+        return None
+    found: Json | None = next((one for one in options(invocation)["options"] if one["key"] == key), None)
+    if found is None:
+        raise Problem(409, "conflict", f"option {key!r} is no longer offered for this call")
+    return found
+
+
+def rule(invocation: Invocation, specifier: str, label: str) -> Json:
+    """A rule of the chat, as a PolicyRuleDTO."""
+    return {
+        "effect": "allow",
+        "kind": "Tool",
+        "selector": invocation.tool.name,
+        "specifier": specifier,
+        "label": label,
+    }
+
+
+def _option(invocation: Invocation, scope: str, label: str, specifier: str) -> Json:
+    key = short(lasting_id(f"{scope} {invocation.tool.name} {specifier}"))
+    description = "" if specifier else "Whatever its inputs are."
+    rules = [rule(invocation, specifier, label)]
+    return {"key": f"{scope}:{key}", "scope": scope, "label": label, "description": description, "rules": rules}

@@ -1,0 +1,73 @@
+"""What one run is lent: its log, its memory, its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from inferencesh_sandbox.apps.types import AppFailed, Picked
+from inferencesh_sandbox.data_uris import decoded
+
+if TYPE_CHECKING:
+    from inferencesh_sandbox.clock import Clock
+    from inferencesh_sandbox.files import Store
+    from inferencesh_sandbox.tasks import Task
+    from inferencesh_sandbox.wire import Json
+
+_READABLE = 64 * 1024 * 1024
+"""An app reads a file whole, so only up to this size."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """`Work` as the apps know it, done on a task."""
+
+    task: Task
+    store: Store
+    memory: dict[str, Any]
+
+    @property
+    def clock(self) -> Clock:
+        return self.task.clock
+
+    @property
+    def setup(self) -> Json:
+        return self.task.order.setup
+
+    def log(self, text: str) -> None:
+        self.task.log(text)
+
+    def so_far(self, output: Json) -> None:
+        self.task.output = output
+        self.task.tell("output")
+
+    def delta(self, **grown: str) -> None:
+        self.task.grow(dict(grown))
+
+    def used(self, kind: str, quantity: float, unit: str) -> None:
+        self.task.used(kind, quantity, unit)
+
+    def publish(self, body: bytes, filename: str, content_type: str) -> str:
+        made = self.store.make(self.task.owner, filename=filename, content_type=content_type, category="output")
+        made.write(body)
+        made.finish()
+        self.task.made_files.append(made.id)
+        return made.uri_at(self.task.order.base)
+
+    def pick(self, uri: str) -> Picked:
+        if uri.startswith("data:"):
+            return self._inline(uri)
+        stored = self.store.by_uri(uri)
+        if stored is None or not (stored.public or stored.owner is self.task.owner):
+            raise AppFailed(f"cannot read {uri[:200]!r}: the sandbox has no network; upload the file and give its uri")
+        if not stored.arrived or stored.size > _READABLE:
+            reason = "is too large to be read here" if stored.arrived else "was never uploaded"
+            raise AppFailed(f"the file {stored.filename!r} {reason}")
+        return Picked(b"".join(stored.pieces()), stored.content_type)
+
+    def _inline(self, uri: str) -> Picked:
+        try:
+            content_type, body = decoded(uri)
+        except ValueError as exc:
+            raise AppFailed(f"the data URI cannot be read: {exc}") from exc
+        return Picked(body, content_type)

@@ -1,0 +1,106 @@
+"""Apps for watching a run: one that takes its time, one that fails, one that streams text."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from inferencesh_sandbox.apps.types import App, AppFailed, Function, Given, Made, Price
+
+if TYPE_CHECKING:
+    from inferencesh_sandbox.apps.types import Work
+
+
+class SlowInput(Given):
+    seconds: float = Field(default=5.0, ge=0, le=3600, description="How long the steps take together")
+    steps: int = Field(default=5, ge=1, le=1000, description="How many steps there are; each writes a log line")
+    fail_at: int | None = Field(default=None, ge=1, description="The step that fails; none if empty")
+
+
+class SlowOutput(Made):
+    steps: int = Field(description="Steps that were done")
+    seconds: float = Field(description="Seconds that they took")
+
+
+async def _slow(work: Work, given: SlowInput) -> dict[str, Any]:
+    pause = given.seconds / given.steps
+    for step in range(1, given.steps + 1):
+        await work.clock.sleep(pause)
+        if step == given.fail_at:
+            raise AppFailed(f"step {step} of {given.steps} failed, as asked")
+        work.log(f"step {step}/{given.steps}")
+        work.so_far({"steps": step, "seconds": round(step * pause, 6)})
+    return {"steps": given.steps, "seconds": given.seconds}
+
+
+def _price_of_time(given: SlowInput) -> Price:
+    return Price(
+        "range",
+        least=0,
+        most=int(given.seconds * 1_000_000),
+        depends_on=("seconds",),
+        told="Pretended: up to 0.01 USD per second. The sandbox charges nothing.",
+    )
+
+
+class FailInput(Given):
+    message: str = Field(default="failed, as asked", max_length=10_000, description="The error of the task")
+
+
+class FailOutput(Made):
+    pass
+
+
+async def _fail(work: Work, given: FailInput) -> dict[str, Any]:
+    work.log("about to fail")
+    raise AppFailed(given.message)
+
+
+class StreamInput(Given):
+    text: str = Field(description="The text to stream, word by word", max_length=20_000)
+    chunk_ms: int = Field(default=20, ge=0, le=10_000, description="Milliseconds between two words")
+
+
+class StreamOutput(Made):
+    response: str = Field(description="The whole text")
+
+
+async def _stream(work: Work, given: StreamInput) -> dict[str, Any]:
+    for word in re.findall(r"\s*\S+|\s+$", given.text):
+        await work.clock.sleep(given.chunk_ms / 1000)
+        work.delta(response=word)
+    return {"response": given.text}
+
+
+async def _nobody_came(_work: Work, _given: StreamInput) -> dict[str, Any]:
+    detail = "nobody connected to the socket of this run; the sandbox has none"
+    raise AppFailed(detail)
+
+
+SLOW = App(
+    name="slow",
+    title="Slow (sandbox)",
+    description="Takes as long as it is told, in steps that log, through every status. An app of the sandbox.",
+    category="other",
+    functions=(Function("run", "Take time.", SlowInput, SlowOutput, _slow),),
+    price=_price_of_time,
+)
+FAIL = App(
+    name="fail",
+    title="Fail (sandbox)",
+    description="Fails with the message it is given. An app of the sandbox.",
+    category="other",
+    functions=(Function("run", "Fail.", FailInput, FailOutput, _fail),),
+)
+STREAM_TEXT = App(
+    name="stream-text",
+    title="Stream text (sandbox)",
+    description="Streams the text it is given in deltas, as a language model would. An app of the sandbox.",
+    category="chat",
+    functions=(
+        Function("run", "Stream a text.", StreamInput, StreamOutput, _stream),
+        Function("live", "Stream a text over a WebSocket.", StreamInput, StreamOutput, _nobody_came, kind="stream"),
+    ),
+)

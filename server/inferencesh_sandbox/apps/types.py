@@ -1,0 +1,148 @@
+"""What a sandbox app is: its card, its functions, and what one run is handed to work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from inferencesh_sandbox.ids import lasting_id
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from inferencesh_sandbox.clock import Clock
+    from inferencesh_sandbox.wire import Json
+
+
+class Given(BaseModel):
+    """The input of a function; what it does not know is ignored, as on the platform."""
+
+    model_config = ConfigDict(title="AppInput")
+
+
+class Made(BaseModel):
+    """The output of a function."""
+
+    model_config = ConfigDict(title="AppOutput")
+
+
+def file_field(description: str) -> Any:
+    """A field that holds a file: its schema says `format: file`, which is how clients know what to upload."""
+    return Field(description=description, json_schema_extra={"format": "file"})
+
+
+class AppFailed(Exception):
+    """The run ends as failed, with this text as its error."""
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A file as an app reads it."""
+
+    body: bytes
+    content_type: str
+
+
+class Work(Protocol):
+    """What the sandbox lends to one run."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def setup(self) -> Json: ...
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """Kept from call to call in a session; empty at every run outside of one."""
+        ...
+
+    def log(self, text: str) -> None:
+        """Write a line that the owner sees at once."""
+
+    def so_far(self, output: Json) -> None:
+        """Show what the output is up to now."""
+
+    def delta(self, **grown: str) -> None:
+        """Add text to the output, and stream only what was added."""
+
+    def used(self, kind: str, quantity: float, unit: str) -> None:
+        """Note what the run consumed."""
+
+    def publish(self, body: bytes, filename: str, content_type: str) -> str:
+        """Store a file for the owner and return its URI."""
+        ...
+
+    def pick(self, uri: str) -> Picked:
+        """Read a file by its URI; one that cannot be read fails the run and says why."""
+        ...
+
+
+@dataclass(frozen=True)
+class Function:
+    """One thing that an app can do."""
+
+    name: str
+    description: str
+    given: type[Given]
+    made: type[Made]
+    run: Callable[[Work, Any], Awaitable[Mapping[str, Any]]]
+    kind: str = "run"
+    """`run`, or `stream`: a live exchange over a WebSocket."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a run would cost on a platform that charges; the sandbox never does."""
+
+    confidence: str = "exact"
+    least: int = 0
+    most: int = 0
+    depends_on: tuple[str, ...] = ()
+    told: str = "Free: this is the sandbox."
+
+
+def _free(_given: Any) -> Price:
+    return Price()
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """One app of the sandbox's catalogue."""
+
+    name: str
+    title: str
+    description: str
+    category: str
+    functions: tuple[Function, ...]
+    default_function: str = "run"
+    setup: type[BaseModel] | None = None
+    versions: int = 1
+    """How many versions there are; they do the same."""
+    pace: float = 0.0
+    """Seconds between the statuses before and after the work."""
+    price: Callable[[Any], Price] = field(default=_free)
+    requirements: tuple[Mapping[str, Any], ...] = ()
+    """What is always missing, as the errors of the 412 that every run gets."""
+
+    @property
+    def namespace(self) -> str:
+        return "sandbox"
+
+    @property
+    def id(self) -> str:
+        return lasting_id(self.ref)
+
+    @property
+    def version_ids(self) -> tuple[str, ...]:
+        """All versions, the current one first."""
+        return tuple(lasting_id(f"{self.ref} {number}") for number in range(self.versions, 0, -1))
+
+    @property
+    def ref(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    def function(self, name: str) -> Function | None:
+        return next((one for one in self.functions if one.name == name), None)

@@ -1,0 +1,114 @@
+"""The way in: every request is written down, given its faults, and let go when the sandbox closes."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import anyio
+from starlette.datastructures import Headers
+
+from inferencesh_sandbox.fault_wire import broken
+from inferencesh_sandbox.ids import fingerprint
+from inferencesh_sandbox.ledger import Asked
+from inferencesh_sandbox.paths import plain
+from inferencesh_sandbox.tenants import key_in
+from inferencesh_sandbox.wire import Problem, telling
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from inferencesh_sandbox.clock import Clock
+    from inferencesh_sandbox.facts import Facts
+    from inferencesh_sandbox.faults import Faults
+    from inferencesh_sandbox.ledger import Ledger
+
+_LARGEST_BODY = 32 * 1024 * 1024
+"""Of a JSON body; uploads stream and have their own limit."""
+
+
+class Door:
+    """The outermost ASGI layer."""
+
+    def __init__(self, app: ASGIApp, *, facts: Facts, faults: Faults, ledger: Ledger, clock: Clock) -> None:
+        self._app = app
+        self._facts = facts
+        self._faults = faults
+        self._ledger = ledger
+        self._clock = clock
+        self._inside: set[anyio.CancelScope] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["sandbox.facts"] = self._facts
+        with anyio.CancelScope() as visit:
+            self._inside.add(visit)
+            try:
+                await self._let_in(scope, receive, send)
+            except Problem as problem:
+                await telling(problem, scope)(scope, receive, send)
+            finally:
+                self._inside.discard(visit)
+
+    def close(self) -> None:
+        """Let go of everyone inside: an open stream must not hold up the end."""
+        for visit in self._inside:
+            visit.cancel()
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["path"] = plain(scope["path"])
+        scope["sandbox.receive"] = receive
+        headers = Headers(scope=scope)
+        body = b"" if scope["method"] == "PUT" else await _read(receive)
+        asked = self._noted(scope, headers, body)
+        found = self._faults.taken_by(asked.method, asked.path, headers)
+        scope["sandbox.faults"] = found
+        app = self._app
+        for fault in reversed(found):
+            app = broken(fault, app, self._clock)
+        again = receive if scope["method"] == "PUT" else _replayed(body, receive)
+        await app(scope, again, _watched(asked, send))
+
+    def _noted(self, scope: Scope, headers: Headers, body: bytes) -> Asked:
+        key = key_in(headers.get("authorization", ""))
+        asked = Asked(
+            at=self._clock.now(),
+            caller=fingerprint(key) if key else "",
+            method=scope["method"],
+            path=scope["path"],
+            digest=hashlib.sha256(body).hexdigest() if scope["method"] != "PUT" else "",
+        )
+        self._ledger.note(asked)
+        return asked
+
+
+async def _read(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > _LARGEST_BODY:
+            raise Problem(413, "invalid_request", f"a body may have {_LARGEST_BODY} bytes")
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Hand out a body that was already read, then whatever comes after it."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def once_more() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return once_more
+
+
+def _watched(asked: Asked, send: Send) -> Send:
+    async def noting(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            asked.status = message["status"]
+        await send(message)
+
+    return noting

@@ -1,0 +1,137 @@
+"""The apps as inference.sh tells them, found by what people call them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from inferencesh_sandbox.apps import APPS
+from inferencesh_sandbox.facts import NEWEST, Facts
+from inferencesh_sandbox.ids import short
+from inferencesh_sandbox.lookup import named
+from inferencesh_sandbox.wire import Json, Problem
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from inferencesh_sandbox.apps.types import App, Function
+
+_MADE = "2026-01-02T03:04:05Z"
+_OWNER = {"user_id": "sandbox", "team_id": "sandbox", "visibility": "public"}
+ALIASES = {"sandbox/increment": ("sandbox/memory", "increment")}
+"""Older names of apps; each may pin a function of the app that it leads to."""
+_RESOURCES = {"gpu": {"count": 0, "vram": 0, "type": "none"}, "ram": 0}
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A reference taken apart: `[app/]namespace/name[@version][:function]`."""
+
+    name: str
+    version: str
+    function: str
+
+    @classmethod
+    def read(cls, text: str) -> Ref:
+        head, colon, tail = text.rpartition(":")
+        # A colon before an `@` belongs to what it stands in, as in the SDKs.
+        named, function = (head, tail) if colon and "@" not in tail else (text, "")
+        name, _, version = named.partition("@")
+        return cls(name.removeprefix("app/"), version, function)
+
+
+def app_named(name: str) -> App:
+    """Find an app by its id, its `namespace/name` or an older name; or say which ones are like it."""
+    return named("app", APPS, ALIASES.get(name, (name, ""))[0])
+
+
+def pinned_function(name: str) -> str:
+    """The function that an older name pins; empty for any other name."""
+    return ALIASES.get(name, ("", ""))[1]
+
+
+def function_of(app: App, name: str) -> Function:
+    """Find a function; none said is the default one."""
+    function = app.function(name or app.default_function)
+    if function is None:
+        known = ", ".join(one.name for one in app.functions)
+        raise Problem(400, "validation_error", f"{app.ref} has no function {name!r}; it has: {known}")
+    return function
+
+
+def told(app: App, *, version_id: str = "", facts: Facts = NEWEST) -> Json:
+    """An app, as an AppDTO; naming a version adds it, with the schemas."""
+    card: Json = {
+        "id": app.id,
+        "short_id": short(app.id),
+        "created_at": _MADE,
+        "updated_at": _MADE,
+        **_OWNER,
+        "namespace": app.namespace,
+        "name": app.name,
+        "title": app.title,
+        "description": app.description,
+        "agent_description": app.description,
+        "category": app.category,
+        "images": {"card": "", "thumbnail": "", "banner": ""},
+        "tags": ["sandbox"],
+        "status": "active",
+        "version_id": version_id or app.version_ids[0],
+    }
+    return {**card, "version": version_told(app, version_id, facts)} if version_id else card
+
+
+def version_told(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
+    """A version, as an AppVersionDTO."""
+    default = function_of(app, "")
+    return {
+        "id": version_id,
+        "short_id": short(version_id),
+        "created_at": _MADE,
+        "updated_at": _MADE,
+        "metadata": {},
+        "repository": "",
+        "setup_schema": _schema(app.setup) if app.setup else None,
+        "input_schema": _schema(default.given),
+        "output_schema": _schema(default.made),
+        "functions": {one.name: _function_told(one) for one in app.functions},
+        "default_function": app.default_function,
+        "variants": {"default": {"name": "default", "order": 0, "resources": _RESOURCES, "env": {}, "python": "3.11"}},
+        "env": {},
+        "kernel": "python-3.11",
+        "required_secrets": _required(app, "secret", "key"),
+        **_connections(app, facts),
+        "resources": _RESOURCES,
+    }
+
+
+def _function_told(function: Function) -> Json:
+    return {
+        "name": function.name,
+        "description": function.description,
+        "input_schema": _schema(function.given),
+        "output_schema": _schema(function.made),
+        "capabilities": [],
+        "kind": function.kind,
+    }
+
+
+@cache
+def _schema(model: type[BaseModel]) -> Json:
+    """Written once: every run of an app begins with a look at it."""
+    return model.model_json_schema()
+
+
+def _connections(app: App, facts: Facts) -> Json:
+    if facts.named_integrations:
+        return {"required_integrations": _required(app, "credential", "key")}
+    return {"required_credentials": _required(app, "credential", "slug")}
+
+
+def _required(app: App, kind: str, name: str) -> list[Json]:
+    return [
+        {name: one["key"], "description": f"What {app.name} signs in with", "optional": False}
+        for one in app.requirements
+        if one["type"] == kind
+    ]

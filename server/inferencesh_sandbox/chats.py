@@ -1,0 +1,353 @@
+"""A chat: its messages, its runs, what waits in it, and how all of it is told."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from inferencesh_sandbox import agent_dto
+from inferencesh_sandbox.ids import fresh_id, short, stamp
+from inferencesh_sandbox.messages import Asked, Message, Run
+from inferencesh_sandbox.wire import Json, Problem
+
+if TYPE_CHECKING:
+    from inferencesh_sandbox.agents.types import Agent
+    from inferencesh_sandbox.clock import Clock
+    from inferencesh_sandbox.invocations import Interrupt, Invocation
+    from inferencesh_sandbox.tenants import Tenant
+
+FINAL = frozenset({"ready", "failed", "cancelled"})
+_MESSAGES = 2_000
+_QUEUED = 50
+_BEHIND = 20_000
+"""Lines that a stream may be behind before it is let go: who does not read must not fill the memory."""
+
+
+class Watch:
+    """One open stream's share of what happens."""
+
+    def __init__(self) -> None:
+        self.lines: deque[Json] = deque()
+        self.closed = False
+        self._rung = anyio.Event()
+
+    @property
+    def rung(self) -> anyio.Event:
+        """Set at the next line; ask again after each."""
+        return self._rung
+
+    def put(self, line: Json) -> None:
+        self.lines.append(line)
+        self.closed = self.closed or len(self.lines) > _BEHIND
+        self.ring()
+
+    def ring(self) -> None:
+        self._rung.set()
+        self._rung = anyio.Event()
+
+
+@dataclass(eq=False, kw_only=True)
+class Chat:
+    """One chat with an agent; every change is told to whoever watches."""
+
+    owner: Tenant
+    clock: Clock
+    agent: Agent
+    version_id: str
+    context: dict[str, str]
+    parent: Chat | None = None
+    name: str = ""
+    description: str = ""
+    output: Any = None
+    messages: list[Message] = field(default_factory=list["Message"])
+    runs: list[Run] = field(default_factory=list["Run"])
+    queue: deque[Run] = field(default_factory=deque["Run"])
+    invocations: dict[str, Invocation] = field(default_factory=dict[str, "Invocation"])
+    interrupts: dict[str, Interrupt] = field(default_factory=dict[str, "Interrupt"])
+    children: list[Chat] = field(default_factory=list["Chat"])
+    plan_steps: list[Json] = field(default_factory=list["Json"])
+    memory: dict[str, str] = field(default_factory=dict[str, str])
+    rules: list[Json] = field(default_factory=list["Json"])
+    """What the person always allows in this chat, as PolicyRuleDTOs."""
+    says_awaiting: bool = False
+    """Whether this chat says that it awaits input while a client tool waits; a fault sets it."""
+
+    def __post_init__(self) -> None:
+        self.created_at = self.updated_at = self.clock.now()
+        self.id = fresh_id(self.created_at)
+        self._watches: set[Watch] = set()
+        self._said: tuple[str, ...] = ()
+        self._used: list[Invocation] = []
+        self._orders = count(1)
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is under way, or the last one."""
+        return self.runs[-1] if self.runs else None
+
+    @property
+    def busy(self) -> bool:
+        return self.run is not None and self.run.live
+
+    @property
+    def status(self) -> str:
+        if not self.busy:
+            return "idle"
+        return "awaiting_input" if any(one.blocks for one in self.open) else "busy"
+
+    @property
+    def open(self) -> list[Invocation]:
+        """The tools of this run that have not come to an end."""
+        return [one for one in self._used if not one.over]
+
+    def message(self, name: str) -> Message | None:
+        return next((one for one in self.messages if name in {one.id, short(one.id)}), None)
+
+    # What happens
+
+    def ask(self, asked: Asked) -> Run:
+        """Take a message: its run begins at once, or waits until the chat is free."""
+        if len(self.messages) >= _MESSAGES or len(self.queue) >= _QUEUED:
+            raise Problem(402, "limit_exceeded", "this chat of the sandbox is full; start a new one")
+        waits = self.busy
+        user = self.add("user", "queued" if waits else "ready")
+        user.text, user.parts = asked.text, [file.told() for file in asked.files]
+        first = self.add("assistant", "queued" if waits else "pending")
+        run = Run(chat=self, asked=asked, user_message=user, first=first)
+        user.run_id = first.run_id = run.id
+        self.name = self.name or asked.text[:60]
+        if waits:
+            self.queue.append(run)
+        else:
+            self._open(run)
+        self.tell_message(user)
+        self.tell_message(first)
+        return run
+
+    def add(self, role: str, status: str, run: Run | None = None) -> Message:
+        message = Message(chat=self, role=role, status=status, order=next(self._orders))
+        message.run_id = run.id if run else None
+        self.messages.append(message)
+        return message
+
+    def next_run(self) -> Run | None:
+        """Open the run of the message that has waited longest, without being idle in between.
+
+        Its messages move to the end: what the turn before said while they waited comes first.
+        """
+        if self.busy or not self.queue:
+            return None
+        run = self.queue.popleft()
+        for message, status in ((run.user_message, "ready"), (run.first, "pending")):
+            self.messages.remove(message)
+            self.messages.append(message)
+            message.status, message.order = status, next(self._orders)
+        self._open(run)
+        self.tell_message(run.user_message)
+        self.tell_message(run.first)
+        return run
+
+    def _open(self, run: Run) -> None:
+        self.agent, self.version_id = run.asked.agent, run.asked.version_id
+        self.runs.append(run)
+        self._used.clear()
+        self.reflect()
+
+    def use(self, invocation: Invocation) -> None:
+        """Put a tool to use: who watches sees it with the text before it, which is complete."""
+        message = invocation.message
+        message.deltas.clear()
+        message.invocations.append(invocation)
+        self.invocations[invocation.id] = invocation
+        self._used.append(invocation)
+
+    def take_back(self, message: Message) -> None:
+        """Let a message that still waits never happen."""
+        run = next((one for one in self.queue if message in {one.user_message, one.first}), None)
+        if run is None:
+            raise Problem(409, "invalid_transition", f"message {message.id} is not queued: it is {message.status}")
+        self.queue.remove(run)
+        run.state = "canceled"
+        for one in (run.user_message, run.first):
+            self.settle(one, "cancelled")
+
+    def settle(self, message: Message, status: str) -> None:
+        """Bring a message to a last status, with all its text."""
+        if message.status in FINAL:
+            return
+        message.status = status
+        message.deltas.clear()
+        message.updated_at = self.clock.now()
+        self.tell_message(message)
+
+    def end(self, run: Run, state: str, *, error: str | None = None) -> None:
+        """Bring a run to its end, and with it everything of it that is still open."""
+        if not run.live:
+            return
+        for invocation in self.open:
+            invocation.end("cancelled", "the turn ended")
+        for interrupt in self.pending_interrupts:
+            interrupt.status = "cancelled"
+        last = {"completed": "ready", "failed": "failed"}.get(state, "cancelled")
+        for message in self.messages:
+            if message.run_id == run.id and message.status not in FINAL:
+                message.error = (error or "") if self.owner.facts.errors_in_messages else ""
+                self.settle(message, last)
+        run.state, run.error, run.output = state, error, self.output if state == "completed" else None
+        if self.owner.facts.run_end_events:
+            self._tell_end(run)
+        # With the next message waiting, the chat is not said to be idle: the SDK that waits for its answer would leave.
+        if self.queue:
+            self.tell_run(run)
+        else:
+            self.reflect()
+
+    def _tell_end(self, run: Run) -> None:
+        """Say in a message of its own how a run ended, and why."""
+        failed = run.state == "failed"
+        ended = {"run_id": run.id, "state": run.state, "duration_ms": 1}
+        event = {"type": "run_failed" if failed else "run_ended", "run": ended}
+        if run.end_reason and not failed:
+            ended["reason"] = run.end_reason
+        message = self.add("event", "ready", run)
+        message.parts = [{"type": "event", "text": run.error or "", "event": event}]
+        self.tell_message(message)
+
+    def always_allows(self, invocation: Invocation) -> bool:
+        """Whether a rule of this chat allows a call."""
+        mine = (invocation.tool.name, invocation.exactly)
+        return any(rule["selector"] == mine[0] and rule["specifier"] in {"", mine[1]} for rule in self.rules)
+
+    @property
+    def pending_interrupts(self) -> list[Interrupt]:
+        return [one for one in self.interrupts.values() if one.status == "pending"]
+
+    # How it is told
+
+    def reflect(self) -> None:
+        """Tell the run and the chat, if what they say of themselves has changed."""
+        run = self.run
+        if run and run.live and run.begun:
+            run.state = "input_required" if any(one.blocks for one in self.open) else "working"
+        waiting = [one.id for one in self.pending_interrupts]
+        said = (self.status, *((run.id, run.state) if run else ()), *waiting)
+        if said == self._said:
+            return
+        self._said = said
+        self.updated_at = self.clock.now()
+        if run:
+            run.updated_at = self.updated_at
+            self.tell_run(run)
+        self.tell_chat()
+
+    def tell_chat(self) -> None:
+        self.put({"event": "chats", "data": self.told()})
+
+    def tell_run(self, run: Run) -> None:
+        self.put({"event": "agent_runs", "data": run.told()})
+
+    def tell_message(self, message: Message) -> None:
+        self.put({"event": "chat_messages", "data": message.told(streamed=True)})
+
+    def grow(self, message: Message, delta: Json) -> None:
+        """Stream an addition to a message's text."""
+        if message.status in FINAL:
+            return
+        message.text += delta.get("response", "")
+        message.reasoning += delta.get("reasoning", "")
+        message.seq += 1
+        told = {"event": "delta", "data": {"resource_id": message.id, "seq": message.seq, "delta": delta}}
+        message.deltas.append(told)
+        self.put(told)
+
+    def put(self, line: Json) -> None:
+        for watch in self._watches:
+            watch.put(line)
+
+    def watched(self) -> Watch:
+        """Begin to watch: the present state is there at once."""
+        watch = Watch()
+        watch.lines.extend(self.present())
+        self._watches.add(watch)
+        return watch
+
+    def unwatched(self, watch: Watch) -> None:
+        self._watches.discard(watch)
+
+    def close(self) -> None:
+        """End every stream of a chat that is deleted."""
+        for watch in self._watches:
+            watch.closed = True
+            watch.ring()
+
+    def present(self) -> list[Json]:
+        """Everything as it is now, as the lines with which a stream begins.
+
+        The messages come before the chat: an SDK that finds the chat idle leaves, and has then seen them all. A text that
+        still grows is told by its deltas from the first on and not by its message, so that every reader has it once: the
+        JS and Python SDKs add up deltas from nothing on each connection, and readers of messages get it when it is whole.
+        """
+        lines: list[Json] = []
+        for message in self.messages:
+            lines += [{"event": "chat_messages", "data": message.told(streamed=True)}, *message.deltas]
+        if self.run:
+            lines.append({"event": "agent_runs", "data": self.run.told()})
+        return [*lines, {"event": "chats", "data": self.told()}]
+
+    def told(self, *, whole: bool = False) -> Json:
+        """The chat, as a ChatDTO; its messages have lines and a page of their own, and are in a `whole` one of old alone."""
+        told: Json = {
+            "id": self.id,
+            "short_id": short(self.id),
+            "created_at": stamp(self.created_at),
+            "updated_at": stamp(self.updated_at),
+            **self.owner.owns(),
+            "parent_id": self.parent.id if self.parent else None,
+            "children": [{"id": child.id, "status": child.status, "name": child.name} for child in self.children],
+            "status": self.status,
+            "output": self.output,
+            "context": self.context,
+            "agent_id": self.agent.id,
+            "agent_version_id": self.version_id,
+            "agent": agent_dto.told(self.agent),
+            "name": self.name,
+            "description": self.description,
+            "agent_data": {
+                "plan_steps": list(self.plan_steps),
+                "memory": dict(self.memory),
+                **self._allowed(),
+            },
+            "active_run": self.run.told() if self.run and (self.busy or self.owner.facts.ended_run_kept) else None,
+            "pending_interrupts": [one.told() for one in self.pending_interrupts],
+        }
+        messages = {"chat_messages": [one.told() for one in self.messages]}
+        return told | (messages if whole and self.owner.facts.messages_preloaded else {})
+
+    def _allowed(self) -> Json:
+        """What is allowed without asking, in the chat's data."""
+        if self.owner.facts.always_allow_options:
+            return {"allow_all_tools": False, "disable_hooks": False}
+        return {"always_allowed_tools": [rule["selector"] for rule in self.rules]}
+
+    def status_told(self) -> Json:
+        """The chat's status alone, which is what pollers compare.
+
+        Here a client tool that waits does say so, while the chat itself says that it is busy: the JS SDK's poller reads the
+        chat, and finds the tool, only after this has changed, and then goes by what the chat says.
+        """
+        asked = self.busy and any(one.status == "awaiting_input" for one in self.open)
+        status = "awaiting_input" if asked else self.status
+        return {"id": self.id, "status": status, "updated_at": stamp(self.updated_at)}
+
+    def traced(self) -> Json:
+        """What every run did, in order."""
+        return {"chat_id": self.id, "runs": [self._traced(run) for run in self.runs]}
+
+    def _traced(self, run: Run) -> Json:
+        mine = [message for message in self.messages if message.run_id == run.id]
+        used = [invocation.told() for message in mine for invocation in message.invocations]
+        return run.told() | {"message_ids": [message.id for message in mine], "tool_invocations": used}

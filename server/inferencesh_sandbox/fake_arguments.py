@@ -1,0 +1,163 @@
+"""Values made to fit a JSON schema, from what a message says: what a model would do when it calls a tool."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from inferencesh_sandbox.agents.types import Tool
+    from inferencesh_sandbox.wire import Json
+
+_DEEPEST = 8
+_NOT_NAMES = frozenset({
+    "i", "a", "an", "the", "what", "who", "is", "are", "do", "how", "please", "tell", "can", "could", "will", "call", "use",
+})  # fmt: skip
+_NO_SUBJECT = frozenset({
+    "get", "set", "do", "run", "make", "call", "fetch", "list", "find", "current", "tool", "use", "send", "this", "that",
+    "with", "from", "what", "which", "your", "client", "give", "gives", "return", "returns", "into", "about", "some",
+})  # fmt: skip
+
+
+def asks_for(text: str, tool: Tool) -> bool:
+    """Say whether a message asks for what a tool's name or description tells."""
+    if re.search(rf"\b{re.escape(tool.name)}\b", text):
+        return True
+    said = _stems(text)
+    named = _subjects(tool.name.replace("_", " ").replace("-", " "))
+    if named and named <= said:
+        return True
+    described = _subjects(tool.description or "")
+    return bool(described) and len(described & said) * 2 >= len(described)
+
+
+def _stems(text: str) -> set[str]:
+    return {word.removesuffix("s") for word in re.findall(r"[^\W\d_]+", text.lower())}
+
+
+def _subjects(text: str) -> set[str]:
+    """The words that say what it is about."""
+    return {word for word in _stems(text) if len(word) > 2} - _NO_SUBJECT
+
+
+def fitted(schema: Json, text: str) -> Json:
+    """Make an object that fits a schema: every required property, and the optional ones that the text speaks of."""
+    made: Any = _Maker(text, schema).value(schema, "", 0)
+    return cast("Json", made) if isinstance(made, dict) else {}
+
+
+@dataclass
+class _Maker:
+    """Reads a text from left to right: a number or a name that was used is not used again."""
+
+    text: str
+    root: Json
+    _numbers: list[str] = field(init=False)
+    _names: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._numbers = re.findall(r"-?\d{1,15}(?:\.\d{1,15})?", self.text)
+        self._names = _names(self.text)
+
+    def value(self, schema: Json, name: str, depth: int) -> Any:
+        schema = self._resolved(schema)
+        if "const" in schema:
+            return schema["const"]
+        if schema.get("enum"):
+            return self._chosen(schema["enum"])
+        match _type_of(schema):
+            case "object":
+                return self._object(schema, depth)
+            case "array":
+                return self._array(schema, name, depth)
+            case "integer" | "number" as kind:
+                return self._number(schema, kind)
+            case "boolean":
+                return name.lower() in self.text.lower() and not re.search(
+                    rf"\b(no|not)\s+{re.escape(name)}", self.text
+                )
+            case "null":
+                return None
+            case _:
+                return self._string(schema, name)
+
+    def _resolved(self, schema: Json) -> Json:
+        """Follow a reference, and take the first alternative that is not null."""
+        if isinstance(ref := schema.get("$ref"), str) and ref.startswith("#/"):
+            found: Any = self.root
+            for step in ref.removeprefix("#/").split("/"):
+                found = found.get(step, {})
+            return cast("Json", found)
+        for alternatives in ("anyOf", "oneOf", "allOf"):
+            for one in cast("list[Json]", schema.get(alternatives) or []):
+                if one.get("type") != "null":
+                    return schema | self._resolved(one)
+        return schema
+
+    def _chosen(self, values: list[Any]) -> Any:
+        spoken = (value for value in values if re.search(rf"\b{re.escape(str(value))}\b", self.text, re.IGNORECASE))
+        return next(spoken, values[0])
+
+    def _object(self, schema: Json, depth: int) -> Json:
+        required = set(schema.get("required") or [])
+        made: Json = {}
+        for name, one in cast("dict[str, Json]", schema.get("properties") or {}).items():
+            optional = name not in required
+            if depth > _DEEPEST or (optional and not self._speaks_of(name)):
+                continue
+            value = self.value(one, name, depth + 1)
+            if not optional or _fits(self._resolved(one), value):
+                made[name] = value
+        return made
+
+    def _speaks_of(self, name: str) -> bool:
+        return re.search(rf"\b{re.escape(name)}\b", self.text, re.IGNORECASE) is not None
+
+    def _array(self, schema: Json, name: str, depth: int) -> list[Any]:
+        items = cast("Json", schema.get("items") or {"type": "string"})
+        often = max(1, int(schema.get("minItems") or 0))
+        return [self.value(items, name, depth + 1) for _ in range(often)]
+
+    def _number(self, schema: Json, kind: str) -> float:
+        least, most = schema.get("minimum"), schema.get("maximum")
+        told = float(self._numbers.pop(0)) if self._numbers else float(schema.get("default") or 1)
+        told = max(told, least) if least is not None else told
+        told = min(told, most) if most is not None else told
+        return int(told) if kind == "integer" else told
+
+    def _string(self, schema: Json, name: str) -> str:
+        if found := re.search(rf"\b{re.escape(name)}\b\s*[:=]\s*(\"[^\"]*\"|\S+)", self.text, re.IGNORECASE):
+            text = found[1].strip('"').rstrip(".,;")
+        elif schema.get("default"):
+            text = str(schema["default"])
+        elif name in {"message", "prompt", "text", "query", "summary"}:
+            text = self.text
+        else:
+            text = self._names.pop(0) if self._names else self.text
+        return text[: int(schema.get("maxLength") or 2000)].ljust(int(schema.get("minLength") or 0))
+
+
+_PLAIN_RULES = ("type", "enum", "const", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems")
+"""Not its patterns, which may never end, and not its references, which would be fetched: the schema is anybody's."""
+
+
+def _fits(schema: Json, value: Any) -> bool:
+    from jsonschema import Draft202012Validator  # 50 ms, and most chats never come here
+
+    validator: Any = Draft202012Validator({rule: schema[rule] for rule in _PLAIN_RULES if rule in schema})
+    return bool(validator.is_valid(value))
+
+
+def _type_of(schema: Json) -> str:
+    kind: Any = schema.get("type")
+    if isinstance(kind, list):
+        return next((str(one) for one in cast("list[object]", kind) if one != "null"), "null")
+    return str(kind or ("object" if "properties" in schema else "string"))
+
+
+def _names(text: str) -> list[str]:
+    """What is quoted, then what is written like a name: Paris, New York."""
+    quoted = re.findall(r"[\"“«]([^\"“”«»]+)[\"”»]", text)
+    written = re.findall(r"\b[A-Z][\w'-]*(?:\s[A-Z][\w'-]*)*", text)
+    return quoted + [name for name in written if name.lower() not in _NOT_NAMES and name not in quoted]

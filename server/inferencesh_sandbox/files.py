@@ -1,0 +1,175 @@
+"""Files: records with a signed place to put the bytes, and the bytes, in memory or spooled to disk."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import mimetypes
+import secrets
+import tempfile
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import IO, TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from inferencesh_sandbox.ids import fresh_id, short, stamp
+from inferencesh_sandbox.wire import Json, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from inferencesh_sandbox.clock import Clock
+    from inferencesh_sandbox.tenants import Tenant
+
+IN_MEMORY = 64 * 1024 * 1024
+"""A file beyond this is spooled to a temporary file."""
+LARGEST = 1024 * 1024 * 1024
+PIECE = 256 * 1024
+SIGNED_FOR = timedelta(minutes=15)
+_ROOM = 4 * 1024 * 1024 * 1024
+_RECORDS = 20_000
+"""All files together; the oldest make room."""
+
+
+@dataclass(eq=False, kw_only=True)
+class StoredFile:
+    """One file: its record from the start, its bytes once they arrived."""
+
+    id: str
+    owner: Tenant
+    filename: str
+    content_type: str
+    created_at: datetime
+    path: str = ""
+    category: str = ""
+    public: bool = False
+    declared: int = 0
+    """The size that its record was asked for with: told until the bytes are there."""
+    arrived: bool = False
+    size: int = 0
+    _spool: IO[bytes] = field(default_factory=lambda: cast("IO[bytes]", _new_spool()), repr=False)
+
+    @property
+    def place(self) -> str:
+        """The path at which the bytes are served: who knows it may read them, as behind any CDN."""
+        return f"/app/files/u/{self.owner.user_id}/{self.id}{PurePosixPath(self.filename).suffix.lower()}"
+
+    def uri_at(self, base: str) -> str:
+        return base + self.place
+
+    def write(self, piece: bytes) -> None:
+        self._spool.write(piece)
+        self.size += len(piece)
+
+    def finish(self) -> None:
+        self.arrived = True
+
+    def start_over(self) -> None:
+        """Drop the bytes: a second upload replaces the first."""
+        self._spool.close()
+        self._spool = cast("IO[bytes]", _new_spool())
+        self.size, self.arrived = 0, False
+
+    def pieces(self, start: int = 0) -> Iterator[bytes]:
+        """The bytes in pieces; each is sought by itself, since several may read at once."""
+        while start < self.size:
+            self._spool.seek(start)
+            piece = self._spool.read(PIECE)
+            start += len(piece)
+            yield piece
+
+    def close(self) -> None:
+        self._spool.close()
+
+    def told(self, base: str, upload_url: str = "") -> Json:
+        """The file, as a FileDTO."""
+        return {
+            "id": self.id,
+            "short_id": short(self.id),
+            "created_at": stamp(self.created_at),
+            "updated_at": stamp(self.created_at),
+            **self.owner.owns(),
+            "visibility": "public" if self.public else "private",
+            "path": self.path,
+            "remote_path": self.place.removeprefix("/"),
+            "upload_url": upload_url,
+            "uri": self.uri_at(base),
+            "content_type": self.content_type,
+            "size": self.size if self.arrived else self.declared,
+            "filename": self.filename,
+            "category": self.category,
+            "rating": "safe",
+        }
+
+
+class Store:
+    """Every tenant's files, by id and by place, and the signatures that let bytes in."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._secret = secrets.token_bytes(32)
+        self._by_id: dict[str, StoredFile] = {}
+
+    def make(self, owner: Tenant, *, filename: str, content_type: str = "", **more: Any) -> StoredFile:
+        """Make a record; its bytes are still to come."""
+        now = self._clock.now()
+        guessed = content_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
+        made = StoredFile(
+            id=fresh_id(now), owner=owner, filename=filename, content_type=guessed, created_at=now, **more
+        )
+        if len(self._by_id) >= _RECORDS:
+            self.remove(next(iter(self._by_id.values())))
+        self._by_id[made.id] = made
+        return made
+
+    def of(self, owner: Tenant) -> list[StoredFile]:
+        return [stored for stored in self._by_id.values() if stored.owner is owner]
+
+    def any(self, file_id: str) -> StoredFile | None:
+        return self._by_id.get(file_id)
+
+    def by_uri(self, uri: str) -> StoredFile | None:
+        """Find a file of this sandbox by the URI it was told by, whatever name its host went by then."""
+        return self.at(urlsplit(uri).path)
+
+    def at(self, place: str) -> StoredFile | None:
+        stored = self._by_id.get(PurePosixPath(place).stem)
+        return stored if stored and stored.place == place else None
+
+    def remove(self, stored: StoredFile) -> None:
+        self._by_id.pop(stored.id, None)
+        stored.close()
+
+    def close(self) -> None:
+        for stored in list(self._by_id.values()):
+            self.remove(stored)
+
+    def make_room(self) -> None:
+        """Let the oldest files go until the rest fits."""
+        while sum(stored.size for stored in self._by_id.values()) > _ROOM:
+            self.remove(next(iter(self._by_id.values())))
+
+    def signed(self, stored: StoredFile, base: str) -> str:
+        """Make the URL at which, for a while, anyone may put this file's bytes."""
+        expires = int((self._clock.now() + SIGNED_FOR).timestamp())
+        return f"{base}/upload/{stored.id}?expires={expires}&signature={self._signature(stored.id, str(expires))}"
+
+    def opened_by(self, file_id: str, expires: str, signature: str) -> StoredFile:
+        """Find the file that a signed URL lets its holder write."""
+        if not hmac.compare_digest(signature.encode(), self._signature(file_id, expires).encode()):
+            raise Problem(403, "forbidden", "the upload URL's signature is wrong")
+        if self._clock.now().timestamp() > int(expires):
+            raise Problem(403, "forbidden", "the upload URL has expired; create the file again")
+        stored = self.any(file_id)
+        if stored is None:
+            raise Problem(404, "not_found", f"file {file_id!r} is gone")
+        return stored
+
+    def _signature(self, file_id: str, expires: str) -> str:
+        return hmac.new(self._secret, f"{file_id}\n{expires}".encode(), hashlib.sha256).hexdigest()
+
+
+def _new_spool() -> tempfile.SpooledTemporaryFile[bytes]:
+    return tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)

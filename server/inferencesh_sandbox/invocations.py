@@ -1,0 +1,182 @@
+"""A tool that an agent uses: asked for, approved or not, carried out somewhere, and answered once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from inferencesh_sandbox.ids import fresh_id, short, stamp
+from inferencesh_sandbox.wire import Json, Problem
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from inferencesh_sandbox.agents.types import Tool
+    from inferencesh_sandbox.chats import Chat
+    from inferencesh_sandbox.messages import Message
+
+_OVER = frozenset({"completed", "failed", "cancelled"})
+
+
+@dataclass(eq=False, kw_only=True)
+class Invocation:
+    """One use of one tool, on the assistant's message that asked for it."""
+
+    message: Message
+    tool: Tool
+    arguments: Json
+    status: str = "pending"
+    result: str | None = None
+    data: Any = None
+    widget: Json | None = None
+    execution_id: str | None = None
+    """The task or the chat that it became."""
+    allowed: bool = False
+    input_requests: Json | None = None
+    """What an MCP server asks for, by key, while this waits for it."""
+    inputs: Json = field(default_factory=dict[str, Any])
+    """What it was given last."""
+    secret_send: Json | None = None
+    """Which secrets the call would send, and where."""
+
+    def __post_init__(self) -> None:
+        self.created_at = self.updated_at = self.chat.clock.now()
+        self.id = fresh_id(self.created_at)
+        self._answered = anyio.Event()
+
+    @property
+    def chat(self) -> Chat:
+        return self.message.chat
+
+    @property
+    def over(self) -> bool:
+        return self.status in _OVER
+
+    @property
+    def exactly(self) -> str:
+        """The inputs as one text, by which a rule names this very call."""
+        return json.dumps(self.arguments, sort_keys=True, ensure_ascii=False)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the run says that it waits for someone.
+
+        Not for a client tool: two of the three SDKs would leave the stream before they have its result.
+        """
+        if self.status == "awaiting_input" and self.tool.type == "client":
+            return self.chat.says_awaiting
+        return self.status in {"awaiting_input", "awaiting_approval"}
+
+    async def wait_as(self, status: str) -> None:
+        """Wait in this status until someone answers or decides."""
+        self._answered = anyio.Event()
+        self.move(status)
+        await self._answered.wait()
+
+    def move(self, status: str) -> None:
+        self.status = status
+        self.updated_at = self.chat.clock.now()
+        self.chat.tell_message(self.message)
+        self.chat.reflect()
+
+    def end(self, status: str, result: str, data: Any = None) -> None:
+        """End it. What has ended stays as it ended."""
+        if self.over:
+            return
+        self.result, self.data = result, data if data is not None else self.data
+        self.move(status)
+
+    def answer(self, result: str, data: Any = None) -> None:
+        """Take the result of a tool that someone else carries out."""
+        self._insist("awaiting_input", "result")
+        if self.input_requests is None:
+            self.end("completed", result, data)
+        else:  # the MCP server goes on, and may ask again
+            self.inputs, self.input_requests, self.data = json.loads(result), None, None
+            self.move("in_progress")
+        self._answered.set()
+
+    def decide(self, *, allow: bool, reason: str = "") -> None:
+        """Take the person's decision."""
+        self._insist("awaiting_approval", "decision")
+        self.allowed = allow
+        if allow:
+            self.move("in_progress")
+        else:
+            self.end("cancelled", f"rejected: {reason}" if reason else "rejected")
+        self._answered.set()
+
+    def _insist(self, status: str, what: str) -> None:
+        if self.status != status:
+            raise Problem(409, "invalid_transition", f"tool invocation {self.id} takes no {what}: it is {self.status}")
+
+    def told(self) -> Json:
+        """The invocation, as a ToolInvocationDTO."""
+        return {
+            "id": self.id,
+            "short_id": short(self.id),
+            "created_at": stamp(self.created_at),
+            "updated_at": stamp(self.updated_at),
+            **self.chat.owner.owns(),
+            "chat_message_id": self.message.id,
+            "tool_invocation_id": f"call_{short(self.id)}",
+            "type": self.tool.type,
+            "display_name": self.tool.display_name or self.tool.name,
+            "execution_id": self.execution_id,
+            "function": {"name": self.tool.name, "arguments": self.arguments},
+            "status": self.status,
+            "result": self.result,
+            "data": self.data,
+            "widget": self.widget,
+        }
+
+
+@dataclass(eq=False, kw_only=True)
+class Interrupt:
+    """The approval that an invocation waits for, as the run tells it."""
+
+    run_id: str
+    invocation: Invocation
+    status: str = "pending"
+    resolution: str | None = None
+    reason: str = ""
+    resolved_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self.created_at = self.invocation.chat.clock.now()
+        self.id = fresh_id(self.created_at)
+
+    def resolve(self, resolution: str, reason: str = "") -> None:
+        self.status, self.resolution, self.reason = "resolved", resolution, reason
+        self.resolved_at = self.invocation.chat.clock.now()
+
+    def told(self) -> Json:
+        """The interrupt, as an InterruptDTO."""
+        invocation = self.invocation
+        return {
+            "id": self.id,
+            "short_id": short(self.id),
+            "created_at": stamp(self.created_at),
+            "updated_at": stamp(self.resolved_at or self.created_at),
+            **invocation.chat.owner.owns(),
+            "run_id": self.run_id,
+            "chat_id": invocation.chat.id,
+            "reason": "tool_approval",
+            "source": "tool",
+            "resource_id": invocation.id,
+            "resource_type": "tool_invocation",
+            "status": self.status,
+            "resolution": self.resolution,
+            "resolved_at": stamp(self.resolved_at) if self.resolved_at else None,
+            "resolved_data": {"reason": self.reason} if self.reason else None,
+            "expires_at": None,
+            "meta": {
+                "tool_name": invocation.tool.name,
+                "arguments": invocation.arguments,
+                "tool_invocation_id": invocation.id,
+                **({"secret_send": invocation.secret_send} if invocation.secret_send else {}),
+            },
+        }

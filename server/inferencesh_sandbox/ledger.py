@@ -1,0 +1,188 @@
+"""What really happened: the ground truth that tests ask."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from inferencesh_sandbox.paths import fits
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_KEPT = 20_000
+"""Entries of each kind that are remembered, the newest: a sandbox that runs for weeks stays small."""
+
+
+@dataclass(kw_only=True)
+class Asked:
+    """One request as it came; its status is 0 until an answer has begun."""
+
+    at: datetime
+    caller: str
+    """Fingerprint of the key, never the key; empty for none."""
+    method: str
+    path: str
+    digest: str
+    """SHA-256 of the body; empty where the body streams by."""
+    status: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """One task that was made."""
+
+    at: datetime
+    task_id: str
+    app: str
+    caller: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed:
+    """One step of a task from status to status."""
+
+    at: datetime
+    task_id: str
+    status: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelAsked:
+    """One cancellation that reached a live task."""
+
+    at: datetime
+    task_id: str
+    caller: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageSent:
+    """One message that an agent was sent by a request; those of agents to agents are not."""
+
+    at: datetime
+    chat_id: str
+    message_id: str
+    agent: str
+    text: str
+    caller: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageTakenBack:
+    """One queued message that was taken back."""
+
+    at: datetime
+    chat_id: str
+    message_id: str
+    caller: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invoked:
+    """One tool that was really carried out: after its approval, where it needed one."""
+
+    at: datetime
+    chat_id: str
+    invocation_id: str
+    tool: str
+    type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultGiven:
+    """One result that was taken for a client tool or a widget."""
+
+    at: datetime
+    chat_id: str
+    invocation_id: str
+    result: str
+    caller: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decided:
+    """One decision that was taken: `invoke`, `reject` or `always_allow`."""
+
+    at: datetime
+    chat_id: str
+    invocation_id: str
+    decision: str
+    reason: str
+    option: str = ""
+    """Of `always_allow`: the key of the option that was chosen."""
+    caller: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopAsked:
+    """One stop that reached a chat in which something was under way."""
+
+    at: datetime
+    chat_id: str
+    caller: str
+
+
+Entry = (
+    Asked | Started | CancelAsked | Changed
+    | MessageSent | MessageTakenBack | Invoked | ResultGiven | Decided | StopAsked
+)  # fmt: skip
+_Kind = TypeVar("_Kind")
+
+
+class Ledger:
+    """A bounded record of every request and everything it did."""
+
+    def __init__(self) -> None:
+        self._entries: dict[type, deque[Any]] = {}
+
+    @property
+    def starts(self) -> tuple[Started, ...]:
+        return self._all(Started)
+
+    @property
+    def cancels(self) -> tuple[CancelAsked, ...]:
+        return self._all(CancelAsked)
+
+    @property
+    def changes(self) -> tuple[Changed, ...]:
+        return self._all(Changed)
+
+    @property
+    def messages(self) -> tuple[MessageSent, ...]:
+        return self._all(MessageSent)
+
+    @property
+    def taken_back(self) -> tuple[MessageTakenBack, ...]:
+        return self._all(MessageTakenBack)
+
+    @property
+    def invocations(self) -> tuple[Invoked, ...]:
+        return self._all(Invoked)
+
+    @property
+    def results(self) -> tuple[ResultGiven, ...]:
+        return self._all(ResultGiven)
+
+    @property
+    def decisions(self) -> tuple[Decided, ...]:
+        return self._all(Decided)
+
+    @property
+    def stops(self) -> tuple[StopAsked, ...]:
+        return self._all(StopAsked)
+
+    def requests(self, method: str | None = None, path: str | None = None) -> tuple[Asked, ...]:
+        """Every request so far, or those of one method and a path like `/tasks/*/stream`."""
+        return tuple(
+            asked
+            for asked in self._all(Asked)
+            if method in {None, asked.method} and (path is None or fits(asked.path, path))
+        )
+
+    def note(self, entry: Entry) -> None:
+        self._entries.setdefault(type(entry), deque(maxlen=_KEPT)).append(entry)
+
+    def _all(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
+        return tuple(self._entries.get(kind, ()))

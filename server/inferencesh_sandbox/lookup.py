@@ -1,0 +1,49 @@
+"""Apps and agents, found by what people call them."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from inferencesh_sandbox.ids import short
+from inferencesh_sandbox.wire import Problem, missing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Offered(Protocol):
+    """What has a name, an id and versions."""
+
+    @property
+    def ref(self) -> str: ...
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def version_ids(self) -> tuple[str, ...]:
+        """All versions, the current one first."""
+        ...
+
+
+T = TypeVar("T", bound=Offered)
+
+
+def named(kind: str, offered: Sequence[T], name: str) -> T:
+    """Find one by its id or `namespace/name`; or say which ones are like it."""
+    for one in offered:
+        if name in {one.ref, one.id, short(one.id)}:
+            return one
+    raise missing(kind, name, suggestions=get_close_matches(name[:64], [one.ref for one in offered], 3, 0.5))
+
+
+def version_of(one: Offered, version: str) -> str:
+    """Find a version by its id or short id; none said is the current one."""
+    if version in {"", "latest"}:
+        return one.version_ids[0]
+    for known in one.version_ids:
+        if version in {known, short(known)}:
+            return known
+    there = [f"{one.ref}@{short(known)}" for known in one.version_ids]
+    raise Problem(404, "not_found", f"{one.ref} has no version {version!r}", more={"suggestions": there})

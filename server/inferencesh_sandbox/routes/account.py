@@ -1,0 +1,61 @@
+"""Who asks, what they have connected, and whether anyone is there at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from inferencesh_sandbox.apps import APPS
+from inferencesh_sandbox.ids import short
+from inferencesh_sandbox.wire import Json, answer, body_of, objects_in
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from inferencesh_sandbox.routes.context import Room
+
+
+_CONNECTIONS = {False: ("credential", "slug", "credentials"), True: ("integration", "key", "integrations")}
+"""How a connection is called, by whether the older names hold: its type, its name's field, the list of them."""
+
+
+def account(room: Room) -> list[Route]:
+    async def me(request: Request) -> Response:
+        tenant = room.tenants.of(request)
+        name = f"sandbox-{short(tenant.user_id)}"
+        told = {"id": tenant.user_id, "short_id": short(tenant.user_id), "team_id": tenant.team_id, "username": name}
+        return answer(request, told | {"email": f"{name}@sandbox.invalid", "role": "user"})
+
+    async def check(request: Request) -> Response:
+        room.tenants.of(request)
+        kind, name, listed = _CONNECTIONS[room.facts.named_integrations]
+        asked = await body_of(request)
+        errors = [_missing("secret", str(one.get("key") or "")) for one in objects_in(asked, "secrets") if _needed(one)]
+        errors += [_missing(kind, str(one.get(name) or "")) for one in objects_in(asked, listed) if _needed(one)]
+        return answer(request, {"satisfied": False, "errors": errors} if errors else {"satisfied": True})
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"ok": True, "name": "inferencesh-mcp sandbox"})
+
+    return [
+        Route("/me", me),
+        Route("/credentials/check", check, methods=["POST"]),
+        Route("/integrations/check", check, methods=["POST"]),
+        Route("/healthz", healthz),
+    ]
+
+
+def _needed(one: Json) -> bool:
+    return not one.get("optional")
+
+
+def _missing(kind: str, key: str) -> Json:
+    """Nothing is ever connected in the sandbox: what is required is missing, unless it is optional."""
+    known = next((one for app in APPS for one in app.requirements if one["key"] == key), None)
+    if known is not None:
+        return {**known, "type": kind}
+    action = {"type": "add_secret", "secrets": [key]} if kind == "secret" else {"type": "connect", "provider": key}
+    return {"type": kind, "key": key, "message": f"{kind} {key} is missing", "action": action}

@@ -1,0 +1,87 @@
+"""`/agents`: the templates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route
+
+from inferencesh_sandbox import agent_dto
+from inferencesh_sandbox.agents import AGENTS
+from inferencesh_sandbox.lookup import named, version_of
+from inferencesh_sandbox.pagination import page
+from inferencesh_sandbox.wire import Json, answer, body_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from inferencesh_sandbox.routes.context import Room
+
+_SEARCHED = ("namespace", "name", "title", "description")
+_INTERNAL = (
+    ("plan", "create", "Make a plan of steps"),
+    ("plan", "update", "Change the status of a step"),
+    ("plan", "load", "Read the plan"),
+    ("memory", "set", "Remember a value"),
+    ("memory", "get", "Recall a value"),
+    ("memory", "get_all", "Recall everything"),
+    ("widget", "ui", "Show a form"),
+    ("widget", "html", "Show a page"),
+    ("finish", "", "End with a structured output"),
+)
+
+
+def agents(room: Room) -> list[Route]:
+    async def listed(request: Request) -> Response:
+        room.tenants.of(request)
+        cards = [agent_dto.told(agent) for agent in AGENTS]
+        return answer(request, page(cards, await body_of(request), searched=_SEARCHED))
+
+    async def one(request: Request) -> Response:
+        room.tenants.of(request)
+        agent, version_id = agent_dto.referred(AGENTS, _named(request))
+        return answer(request, agent_dto.told(agent, version_id=version_id))
+
+    async def version(request: Request) -> Response:
+        room.tenants.of(request)
+        agent = named("agent", AGENTS, _named(request))
+        found = version_of(agent, request.path_params["version"])
+        if room.facts.agent_version_as_agent:
+            return answer(request, agent_dto.told(agent, version_id=found))
+        return answer(request, agent_dto.version_told(agent, found))
+
+    async def versions(request: Request) -> Response:
+        room.tenants.of(request)
+        agent = named("agent", AGENTS, _named(request))
+        known = [agent_dto.version_told(agent, version_id) for version_id in agent.version_ids]
+        return answer(request, page(known, await body_of(request), searched=("id",)))
+
+    async def internal(request: Request) -> Response:
+        room.tenants.of(request)
+        return answer(request, [_internal(*one) for one in _INTERNAL])
+
+    return [
+        Route("/agents/list", listed, methods=["POST"]),
+        Route("/agents/internal-tools", internal),
+        Route("/agents/{agent}/versions/list", versions, methods=["POST"]),
+        Route("/agents/{agent}/versions/{version}", version),
+        Route("/agents/{agent}", one),
+        Route("/agents/{namespace}/{name}", one),
+    ]
+
+
+def _named(request: Request) -> str:
+    parts = request.path_params
+    return parts.get("agent") or f"{parts['namespace']}/{parts['name']}"
+
+
+def _internal(category: str, operation: str, description: str) -> Json:
+    name = f"{category}_{operation}" if operation else category
+    return {
+        "name": name,
+        "display_name": name,
+        "description": description,
+        "type": "internal",
+        "internal": {"category": category, "operation": operation or category},
+    }

@@ -1,0 +1,67 @@
+"""`/chats/{chat}/tools/{tool}`: what the platform tells of a call that waits for approval, and what is allowed for good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route
+
+from inferencesh_sandbox import always_allow as allowing
+from inferencesh_sandbox.agent_requests import found
+from inferencesh_sandbox.routes.tools import decided, insist_on_person
+from inferencesh_sandbox.wire import Problem, answer, body_of, missing
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from inferencesh_sandbox.invocations import Invocation
+    from inferencesh_sandbox.routes.context import Room
+
+
+def approvals(room: Room) -> list[Route]:
+    facts = room.tenants.facts
+
+    def in_chat(request: Request) -> Invocation:
+        chat, name = found(room.tenants.of(request), request.path_params["chat"]), request.path_params["tool"]
+        if name not in chat.invocations:
+            raise missing("tool invocation", name)
+        return chat.invocations[name]
+
+    async def options(request: Request) -> Response:
+        return answer(request, allowing.options(waiting_for_approval(request)))
+
+    def waiting_for_approval(request: Request) -> Invocation:
+        invocation = in_chat(request)
+        if invocation.status != "awaiting_approval":
+            raise Problem(409, "invalid_transition", f"tool invocation {invocation.id} is {invocation.status}")
+        return invocation
+
+    async def explain(request: Request) -> Response:
+        invocation = waiting_for_approval(request)
+        told = {
+            "risk_level": "low",
+            "explanation": f"It uses {invocation.tool.name}, which makes something and changes nothing.",
+            "reasoning": "The person asked for it.",
+            "risk": "It costs a little.",
+        }
+        return answer(request, told)
+
+    async def always_allow(request: Request) -> Response:
+        invocation, asked = in_chat(request), await body_of(request)
+        insist_on_person(request, invocation)
+        newest = facts.always_allow_options
+        if not newest and asked.get("tool_name") != invocation.tool.name:
+            raise Problem(400, "validation_error", f"tool_name: the invocation is of {invocation.tool.name!r}")
+        option = allowing.chosen(waiting_for_approval(request), str(asked.get("option") or "")) if newest else None
+        saved = option["rules"] if option else [allowing.rule(invocation, "", invocation.tool.name)]
+        decided(room, request, invocation, "always_allow", option=option["key"] if option else "")
+        invocation.chat.rules += saved
+        return answer(request, {"option": option, "rules": saved} if newest else invocation.told())
+
+    routes = [Route("/chats/{chat}/tools/{tool}/always-allow", always_allow, methods=["POST"])]
+    if facts.always_allow_options:
+        routes.append(Route("/chats/{chat}/tools/{tool}/always-allow/options", options))
+    if facts.explanations:
+        routes.append(Route("/chats/{chat}/tools/{tool}/explain", explain, methods=["POST"]))
+    return routes

@@ -1,0 +1,28 @@
+"""What every endpoint works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inferencesh_sandbox.agent_loop import Conversations
+    from inferencesh_sandbox.clock import Clock
+    from inferencesh_sandbox.facts import Facts
+    from inferencesh_sandbox.files import Store
+    from inferencesh_sandbox.ledger import Ledger
+    from inferencesh_sandbox.runs import Workers
+    from inferencesh_sandbox.tenants import Tenants
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """The sandbox's parts, as its endpoints see them."""
+
+    facts: Facts
+    clock: Clock
+    ledger: Ledger
+    tenants: Tenants
+    store: Store
+    workers: Workers
+    conversations: Conversations

@@ -1,0 +1,107 @@
+"""From the body of `POST /apps/run` to an order: everything in it is checked before anything begins."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import BaseModel, ValidationError
+
+from inferencesh_sandbox import sessions
+from inferencesh_sandbox.catalogue import Ref, app_named, function_of, pinned_function
+from inferencesh_sandbox.lookup import version_of
+from inferencesh_sandbox.tasks import Order
+from inferencesh_sandbox.wire import Json, Problem
+
+if TYPE_CHECKING:
+    from inferencesh_sandbox.apps.types import App
+    from inferencesh_sandbox.clock import Clock
+    from inferencesh_sandbox.tenants import Tenant
+
+_INFRA = ("cloud", "private", "private_first", "remote")
+
+
+def ordered(asked: Json, *, tenant: Tenant, clock: Clock, base: str) -> Order:
+    """Check a run that is asked for, in the order in which the platform would notice: app, needs, input, session."""
+    ref = Ref.read(_text(asked, "app"))
+    app = app_named(ref.name or _text(asked, "app_id"))
+    version = ref.version or _text(asked, "version_id")
+    version_id = version_of(app, version)
+    function = function_of(app, _text(asked, "function") or ref.function or pinned_function(ref.name))
+    _need_nothing(app)
+    told = _input(asked)
+    given = checked(function.given, told, "input")
+    setup = _setup(app, asked)
+    session = sessions.for_run(tenant, clock, app, version_id if version else None, asked)
+    return Order(
+        app=app, version_id=session.version_id if session else version_id, function=function, given=given, input=told,
+        setup=setup, session=session, base=base, run_at=_run_at(asked), plain=_plain(asked),
+    )  # fmt: skip
+
+
+def checked(model: type[BaseModel], told: Json, what: str) -> Any:
+    """Validate an object against its schema, or name the first field that is wrong."""
+    try:
+        return model.model_validate(told)
+    except ValidationError as exc:
+        wrong = exc.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in (what, *wrong["loc"]))
+        raise Problem(400, "validation_error", f"{field}: {wrong['msg']}", more={"meta": {"field": field}}) from exc
+
+
+def _text(asked: Json, field: str) -> str:
+    value = asked.get(field)
+    if value is not None and not isinstance(value, str):
+        raise Problem(400, "invalid_request", f"{field} must be a string")
+    return value or ""
+
+
+def _input(asked: Json) -> Json:
+    told = asked.get("input")
+    if not isinstance(told, dict):
+        raise Problem(400, "validation_error", "input: must be an object", more={"meta": {"field": "input"}})
+    return cast("Json", told)
+
+
+def _setup(app: App, asked: Json) -> Json:
+    told: Any = asked.get("setup") or {}
+    if not isinstance(told, dict):
+        raise Problem(400, "validation_error", "setup: must be an object", more={"meta": {"field": "setup"}})
+    if app.setup:
+        checked(app.setup, cast("Json", told), "setup")
+    return cast("Json", told)
+
+
+def _need_nothing(app: App) -> None:
+    if app.requirements:
+        first = app.requirements[0]["message"]
+        more = {"satisfied": False, "errors": list(app.requirements)}
+        raise Problem(412, "requirements_not_met", f"requirements not met: {first}", more=more)
+
+
+def _run_at(asked: Json) -> datetime | None:
+    told = _text(asked, "run_at")
+    if not told:
+        return None
+    try:
+        moment = datetime.fromisoformat(told)
+    except ValueError as exc:
+        raise Problem(400, "validation_error", f"run_at: {told[:40]!r} is no RFC 3339 time") from exc
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _plain(asked: Json) -> Json:
+    infra = _text(asked, "infra") or "cloud"
+    if infra not in _INFRA:
+        raise Problem(400, "validation_error", f"infra: {infra!r} is none of {', '.join(_INFRA)}")
+    variant = _text(asked, "variant") or "default"
+    if variant != "default":
+        raise Problem(400, "validation_error", f"variant: {variant!r} is unknown; the sandbox has only 'default'")
+    return {
+        "infra": infra,
+        "workers": asked.get("workers") or [],
+        "webhook": _text(asked, "webhook") or None,
+        "app_variant": variant,
+        "metadata": asked.get("metadata"),
+        "session_timeout": asked.get("session_timeout"),
+    }

@@ -1,0 +1,79 @@
+"""Tasks and chats as lines: the whole first, then every change, heartbeats in silence; of a task, the whole last."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from inferencesh_sandbox.clock import rings_within
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from inferencesh_sandbox.chats import Chat
+    from inferencesh_sandbox.clock import Clock
+    from inferencesh_sandbox.tasks import Task
+    from inferencesh_sandbox.wire import Json
+
+_HEARTBEAT = 10.0
+_SNAPSHOT = timedelta(seconds=20)
+"""The whole task again: the Python SDK leaves a connection on which it saw nothing real for 30 s."""
+
+
+async def lines(task: Task, clock: Clock) -> AsyncGenerator[Json]:
+    """Tell a task until it has ended.
+
+    Each connection begins with the whole task and every delta so far, because an SDK that reconnects starts counting anew.
+    A task that has ended is one line.
+    """
+    if not task.ended:
+        changes = task.lines
+        seen, told_whole = len(changes), clock.now()
+        yield task.told()
+        for line in changes[:seen]:
+            if "event" in line:
+                yield line
+        while not task.ended or seen < len(changes):
+            for line in changes[seen:]:
+                seen += 1
+                # The change to the last status is not told by itself: the last line is the whole task.
+                if not task.ended or line is not changes[-1]:
+                    yield line
+            if seen < len(changes) or task.ended:
+                continue
+            if not await rings_within(task.changed, _HEARTBEAT, clock):
+                yield {"type": "heartbeat"}
+            if clock.now() - told_whole >= _SNAPSHOT and not task.ended:
+                seen, told_whole = len(changes), clock.now()
+                yield task.told()
+    yield task.told()
+
+
+async def chat_lines(chat: Chat, clock: Clock) -> AsyncGenerator[Json]:
+    """Tell a chat: its present state, then everything that happens, between turns too, until it is deleted."""
+    watch = chat.watched()
+    try:
+        while not watch.closed:
+            rung = watch.rung
+            while watch.lines:
+                yield watch.lines.popleft()
+            if not rung.is_set() and not await rings_within(rung, _HEARTBEAT, clock):
+                yield {"type": "heartbeat"}
+    finally:
+        chat.unwatched(watch)
+
+
+async def as_ndjson(told: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
+    async for line in told:
+        yield _compact(line) + b"\n"
+
+
+async def as_events(told: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
+    """The same lines as unnamed server-sent events."""
+    async for line in told:
+        yield b"data: " + _compact(line) + b"\n\n"
+
+
+def _compact(line: Json) -> bytes:
+    return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode()

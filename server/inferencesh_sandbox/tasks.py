@@ -1,0 +1,223 @@
+"""A task: one run of an app, everything that happened to it, and how it is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from inferencesh_sandbox.ids import fresh_id, short, stamp
+from inferencesh_sandbox.ledger import Changed
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from inferencesh_sandbox.apps.types import App, Function
+    from inferencesh_sandbox.clock import Clock
+    from inferencesh_sandbox.ledger import Ledger
+    from inferencesh_sandbox.sessions import Session
+    from inferencesh_sandbox.tenants import Tenant
+    from inferencesh_sandbox.wire import Json
+
+_LOG_OF_TASK = 4
+_RUN_ANSWER = ("id", "short_id", "status", "output", "error", "session_id", "created_at", "updated_at", "run_at")
+"""What a TaskResultDTO has of a TaskDTO."""
+
+
+class Status(IntEnum):
+    UNKNOWN = 0
+    RECEIVED = 1
+    QUEUED = 2
+    DISPATCHED = 3
+    PREPARING = 4
+    SERVING = 5
+    SETTING_UP = 6
+    RUNNING = 7
+    CANCELLING = 8
+    UPLOADING = 9
+    COMPLETED = 10
+    FAILED = 11
+    CANCELLED = 12
+
+
+ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A run as it was asked for, once everything in it has been checked."""
+
+    app: App
+    version_id: str
+    function: Function
+    given: Any
+    """The input, validated."""
+    input: Json
+    """The input, as it came."""
+    setup: Json
+    session: Session | None
+    base: str
+    """Where the caller finds the sandbox: the files that the run makes are told by it."""
+    run_at: datetime | None
+    plain: Json
+    """Fields that are only told again: infra, workers, webhook, variant, metadata, session_timeout."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Task:
+    """One task; every change is told to the ledger and to whoever watches."""
+
+    order: Order
+    owner: Tenant
+    clock: Clock
+    ledger: Ledger
+    id: str = ""
+    status: Status = Status.RECEIVED
+    output: Json | None = None
+    error: str = ""
+    is_featured: bool = False
+    visibility: str = "private"
+    events: list[Json] = field(default_factory=list["Json"])
+    logs: list[Json] = field(default_factory=list["Json"])
+    usage: list[Json] = field(default_factory=list["Json"])
+    made_files: list[str] = field(default_factory=list[str])
+    lines: list[Json] = field(default_factory=list["Json"])
+    """What a stream tells: partial updates and deltas, in order; dropped at the end, but for those who hold them."""
+    deltas: int = 0
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    """Around the run: cancelled when the task is."""
+
+    def __post_init__(self) -> None:
+        self.created_at = self.updated_at = self.clock.now()
+        self.id = fresh_id(self.created_at)
+        self._changed = anyio.Event()
+        self._record(Status.RECEIVED)
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def changed(self) -> anyio.Event:
+        """Set at the next change; ask again after each."""
+        return self._changed
+
+    def move(self, status: Status) -> None:
+        """Go on to a status. What has ended stays as it ended."""
+        if self.ended or status == self.status:
+            return
+        self.status = status
+        self._record(status)
+        self.tell("status", "events")
+
+    def end(self, status: Status, *, output: Json | None = None, error: str = "") -> None:
+        if self.ended:
+            return
+        self.output, self.error = output if output is not None else self.output, error
+        self.move(status)
+
+    def log(self, text: str) -> None:
+        now = stamp(self.clock.now())
+        self.logs.append(
+            {
+                "id": fresh_id(self.clock.now()),
+                "created_at": now,
+                "updated_at": now,
+                "task_id": self.id,
+                "log_type": _LOG_OF_TASK,
+                "content": text,
+            }
+        )
+        self.tell("logs")
+
+    def tell(self, *fields: str) -> None:
+        """Let whoever watches know these fields' new values."""
+        self.updated_at = self.clock.now()
+        whole = self.told()
+        data = {name: whole[name] for name in ("id", *fields, "updated_at")}
+        self._say({"data": data, "fields": [*fields, "updated_at"]})
+
+    def grow(self, delta: Json) -> None:
+        """Stream an addition to the output."""
+        self.deltas += 1
+        self._say({"event": "delta", "data": {"delta": delta, "seq": self.deltas}})
+
+    def told(self) -> Json:
+        """The whole task, as a TaskDTO."""
+        order = self.order
+        return {
+            "id": self.id,
+            "short_id": short(self.id),
+            "created_at": stamp(self.created_at),
+            "updated_at": stamp(self.updated_at),
+            **self.owner.owns(),
+            "visibility": self.visibility,
+            "user_public_key": "",
+            "engine_public_key": "",
+            "worker_id": order.session.worker_id if order.session else None,
+            "status": int(self.status),
+            "app_id": order.app.id,
+            "app_version_id": order.version_id,
+            "function": order.function.name,
+            "input": order.input,
+            "setup": order.setup or None,
+            "output": self.output,
+            "error": self.error,
+            "events": list(self.events),
+            "logs": list(self.logs),
+            "usage_events": list(self.usage),
+            "session_id": order.session.id if order.session else None,
+            "run_at": stamp(order.run_at) if order.run_at else None,
+            "is_featured": self.is_featured,
+            "rating": "safe",
+            **order.plain,
+        }
+
+    def run_told(self) -> Json:
+        """What a run is answered with, as a TaskResultDTO."""
+        whole = self.told()
+        return {name: whole[name] for name in _RUN_ANSWER} | {"status_text": self.status.name.lower()}
+
+    def used(self, kind: str, quantity: float, unit: str) -> None:
+        now = self.clock.now()
+        name = fresh_id(now)
+        self.usage.append(
+            {
+                "id": name,
+                "short_id": short(name),
+                "created_at": stamp(now),
+                "updated_at": stamp(now),
+                **self.owner.owns(),
+                "usage_billing_record_id": "",
+                "reference_id": self.id,
+                "resource_id": self.order.app.id,
+                "tier": "cloud",
+                "type": kind,
+                "model": self.order.app.ref,
+                "quantity": quantity,
+                "unit": unit,
+            }
+        )
+
+    def _record(self, status: Status) -> None:
+        now = self.clock.now()
+        self.updated_at = now
+        self.ledger.note(Changed(at=now, task_id=self.id, status=int(status)))
+        self.events.append(
+            {
+                "id": fresh_id(now),
+                "created_at": stamp(now),
+                "event_time": stamp(now),
+                "task_id": self.id,
+                "status": int(status),
+            }
+        )
+
+    def _say(self, line: Json) -> None:
+        self.lines.append(line)
+        if self.ended:
+            self.lines = []
+        self._changed.set()
+        self._changed = anyio.Event()

@@ -1,0 +1,124 @@
+"""Whose request it is: every key has a world of its own, which no other key can see."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from inferencesh_sandbox.facts import Facts
+from inferencesh_sandbox.ids import fingerprint, lasting_id
+from inferencesh_sandbox.wire import Json, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from starlette.requests import Request
+
+    from inferencesh_sandbox.chats import Chat
+    from inferencesh_sandbox.sessions import Session
+    from inferencesh_sandbox.tasks import Task
+
+Thing = TypeVar("Thing")
+
+_KEY_PREFIX = "inf_"
+_KEY_PREFIXES = (_KEY_PREFIX, "1nfsh-")
+"""Documentation writes the first; the second is what newer keys begin with."""
+_PERSON_PREFIX = "inf_person_"
+_TENANTS = 10_000
+_TASKS = _SESSIONS = _CHATS = 5_000
+"""How many are kept, the newest: a sandbox is no archive."""
+
+
+class Shelf(Generic[Thing]):
+    """Things by id, at most so many: room for a new one is made by the oldest that can go."""
+
+    def __init__(self, room: int, can_go: Callable[[Thing], bool] = lambda _: True) -> None:
+        self._room = room
+        self._can_go = can_go
+        self._things: OrderedDict[str, Thing] = OrderedDict()
+
+    def __iter__(self) -> Iterator[Thing]:
+        return iter(list(self._things.values()))
+
+    def get(self, name: str) -> Thing | None:
+        return self._things.get(name)
+
+    def put(self, name: str, thing: Thing) -> Thing:
+        if len(self._things) >= self._room:
+            self._make_room()
+        self._things[name] = thing
+        return thing
+
+    def take(self, name: str) -> Thing | None:
+        return self._things.pop(name, None)
+
+    def _make_room(self) -> None:
+        oldest = next((name for name, thing in self._things.items() if self._can_go(thing)), None)
+        if oldest is None:
+            raise Problem(402, "limit_exceeded", "the sandbox is full of things that are still in use")
+        del self._things[oldest]
+
+
+@dataclass(eq=False)
+class Tenant:
+    """What belongs to one key."""
+
+    key: str = field(repr=False)
+    facts: Facts = field(default_factory=Facts)
+    tasks: Shelf[Task] = field(default_factory=lambda: Shelf(_TASKS, lambda task: task.ended))
+    sessions: Shelf[Session] = field(default_factory=lambda: Shelf(_SESSIONS, lambda one: one.status != "active"))
+    chats: Shelf[Chat] = field(default_factory=lambda: Shelf(_CHATS, lambda chat: not chat.busy))
+
+    @property
+    def caller(self) -> str:
+        return fingerprint(self.key)
+
+    @property
+    def user_id(self) -> str:
+        return lasting_id(f"user {self.key}")
+
+    @property
+    def team_id(self) -> str:
+        return lasting_id(f"team {self.key}")
+
+    def owns(self) -> Json:
+        """The fields by which a DTO names its owner."""
+        return {"user_id": self.user_id, "team_id": self.team_id, "visibility": "private"}
+
+
+class Tenants:
+    """All of them, each made by its first request."""
+
+    def __init__(self, facts: Facts | None = None) -> None:
+        self.facts = facts or Facts()
+        self._by_key: Shelf[Tenant] = Shelf(_TENANTS)
+
+    def __iter__(self) -> Iterator[Tenant]:
+        return iter(self._by_key)
+
+    def of(self, request: Request) -> Tenant:
+        """Find who asks by their bearer key; any key that begins as keys do will do.
+
+        `inf_person_x` stands for the own sign-in of the person whose key is `inf_x`: they share one world.
+        """
+        key = key_in(request.headers.get("authorization", ""))
+        if not key.startswith(_KEY_PREFIXES):
+            raise Problem(401, "unauthorized", "the key must begin with inf_ or 1nfsh-")
+        key = _KEY_PREFIX + key.removeprefix(_PERSON_PREFIX) if key.startswith(_PERSON_PREFIX) else key
+        return self._by_key.get(key) or self._by_key.put(key, Tenant(key, self.facts))
+
+
+def is_person(request: Request) -> bool:
+    """Say whether a request comes with a person's own sign-in, which alone may decide approvals."""
+    return key_in(request.headers.get("authorization", "")).startswith(_PERSON_PREFIX)
+
+
+def caller_of(request: Request) -> str:
+    """Name the key that a request really came with."""
+    return fingerprint(key_in(request.headers.get("authorization", "")))
+
+
+def key_in(authorization: str) -> str:
+    scheme, _, key = authorization.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""

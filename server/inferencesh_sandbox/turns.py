@@ -1,0 +1,162 @@
+"""One turn of an agent, as its script sees it: what was asked, and everything that it may do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+
+from inferencesh_sandbox.agent_tools import carry_out
+from inferencesh_sandbox.agents.types import AgentFailed, Tool
+from inferencesh_sandbox.chats import FINAL
+from inferencesh_sandbox.invocations import Invocation
+from inferencesh_sandbox.wire import Json, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferencesh_sandbox.agent_loop import Conversations
+    from inferencesh_sandbox.agents.types import Config
+    from inferencesh_sandbox.chats import Chat
+    from inferencesh_sandbox.clock import Clock
+    from inferencesh_sandbox.messages import Attached, Message, Run
+
+_PACE = 0.02
+"""Seconds between two words."""
+_LONGEST = 2.0
+"""Seconds that a text takes at most, unless its script says otherwise."""
+_PIECES = 400
+
+
+@dataclass(frozen=True)
+class Use:
+    """A tool that the agent is about to use, and with what."""
+
+    tool: Tool
+    arguments: Json
+    secret_send: Json | None = None
+
+
+@dataclass(eq=False)
+class Turn:
+    """One turn, from the person's message to the agent's last word."""
+
+    chat: Chat
+    run: Run
+    desk: Conversations
+    _message: Message = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._message = self.run.first
+
+    @property
+    def clock(self) -> Clock:
+        return self.chat.clock
+
+    @property
+    def config(self) -> Config:
+        return self.run.asked.agent.config
+
+    @property
+    def text(self) -> str:
+        return self.run.asked.text
+
+    @property
+    def files(self) -> tuple[Attached, ...]:
+        return self.run.asked.files
+
+    @property
+    def base(self) -> str:
+        return self.run.asked.base
+
+    @property
+    def earlier(self) -> list[str]:
+        """What the person said in this chat before, the newest last."""
+        return [one.user_message.text for one in self.chat.runs if one is not self.run]
+
+    async def say(self, text: str, *, pace: float | None = None, thought: bool = False) -> None:
+        """Say a text, word by word; a thought is streamed and told as reasoning."""
+        message = self._writing()
+        pieces = split(f"\n{text}" if message.text and not thought else text)
+        pause = min(_PACE, _LONGEST / max(1, len(pieces))) if pace is None else pace
+        for piece in pieces:
+            await self.clock.sleep(pause)
+            self.chat.grow(message, {"reasoning" if thought else "response": piece})
+
+    def show(self, uri: str, kind: str = "image") -> None:
+        """Put a file beside what is being said."""
+        self._writing().parts.append({"type": kind, kind: uri})
+
+    async def use(self, tool: Tool, **arguments: Any) -> Invocation:
+        """Use one tool, and wait until it has ended, however it did."""
+        return (await self.use_all([Use(tool, arguments)]))[0]
+
+    async def use_all(self, uses: Sequence[Use]) -> list[Invocation]:
+        """Use several tools at once; the message that asked for them is complete when all have ended."""
+        message = self._writing()
+        made = [
+            Invocation(message=message, tool=use.tool, arguments=use.arguments, secret_send=use.secret_send)
+            for use in uses
+        ]
+        for invocation in made:
+            self.chat.use(invocation)
+        async with anyio.create_task_group() as group:
+            for invocation in made:
+                group.start_soon(carry_out, self, invocation)
+        self.chat.settle(message, "ready")
+        return made
+
+    async def internal(self, name: str, arguments: Json, result: str) -> None:
+        """Use one of the platform's own tools: it is done at once."""
+        await self.use_all([Use(_internal(name, result), arguments)])
+        self.chat.tell_chat()
+
+    async def ask(self, widget: Json, name: str = "widget_ui") -> Json:
+        """Show a widget, and wait for what the person does with it: `{action, form_data?}`."""
+        message = self._writing()
+        invocation = Invocation(message=message, tool=_internal(name), arguments={}, widget=widget)
+        self.chat.use(invocation)
+        await invocation.wait_as("awaiting_input")
+        self.chat.settle(message, "ready")
+        return cast("Json", json.loads(invocation.result or "{}"))
+
+    async def finish(self, output: Json) -> None:
+        """End with a structured output, as the internal tool `finish` does."""
+        self.chat.output = output
+        await self.internal("finish", output, json.dumps(output, ensure_ascii=False))
+
+    def _writing(self) -> Message:
+        """The message that still can grow: nothing is said in one that has used its tools."""
+        if not self.run.live:
+            raise AgentFailed("the turn is over")
+        if self._message.status in FINAL:
+            self._message = self.chat.add("assistant", "pending", self.run)
+        return self._message
+
+
+def split(text: str) -> list[str]:
+    """Cut a text into words with the spaces before them; of a long one, into pieces of several words."""
+    words = text.replace("\n", " \n").split(" ")
+    size = -(-len(words) // _PIECES)
+    pieces = [" ".join(words[start : start + size]) for start in range(0, len(words), size)]
+    joined = [pieces[0], *(" " + piece for piece in pieces[1:])]
+    return [piece.replace(" \n", "\n") for piece in joined if piece]
+
+
+def widget_result(result: str) -> str:
+    """Insist that the answer to a widget is what the SDKs send: the JSON text of `{action, form_data?}`."""
+    try:
+        told: Any = json.loads(result)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict) or not isinstance(cast("Json", told).get("action"), dict):
+        raise Problem(400, "validation_error", "result: a widget takes the JSON text of {action, form_data?}")
+    return result
+
+
+def _internal(name: str, result: str = "") -> Tool:
+    category, _, operation = name.partition("_")
+    told = {"category": category, "operation": operation or category, "result": result}
+    return Tool(name=name, type="internal", display_name=name, internal=told)

@@ -1,0 +1,125 @@
+"""What every answer looks like: the envelope, and the problem."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.responses import JSONResponse, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.background import BackgroundTask
+    from starlette.requests import Request
+    from starlette.types import Scope
+
+    from inferencesh_sandbox.facts import Facts
+
+Json = dict[str, Any]
+"""A JSON object on its way in or out."""
+
+_OBJECTS = TypeAdapter(list[Json])
+
+
+class Problem(Exception):
+    """An answer that is not a success; raised anywhere, told by the one handler in `app`."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        more: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.more = dict(more or {})
+        self.headers = dict(headers or {})
+
+    def body(self) -> Json:
+        """Tell it as RFC 9457 has it. The code is the last part of `type`."""
+        return {
+            "type": f"https://api.inference.sh/errors/{self.code}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            **self.more,
+        }
+
+
+def answer(request: Request, told: object, *, status: int = 200, after: BackgroundTask | None = None) -> Response:
+    """Answer in the envelope. `after` runs once the answer has been sent."""
+    body: object = {"data": told, "messages": []}
+    if _facts(request.scope).versioned_answers:
+        bare = request.headers.get("x-api-version") == "2"
+        body = told if bare else {"success": True, "status": status, "data": told, "messages": []}
+    return JSONResponse(body, status_code=status, background=after)
+
+
+def telling(problem: Problem, scope: Scope) -> Response:
+    body = problem.body()
+    if _facts(scope).versioned_answers:
+        body["error"] = {"code": problem.code, "message": problem.detail, **problem.more}
+    return JSONResponse(
+        body,
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type="application/problem+json",
+    )
+
+
+def _facts(scope: Scope) -> Facts:
+    facts: Facts = scope["sandbox.facts"]
+    return facts
+
+
+def base_of(request: Request) -> str:
+    """Say where this sandbox is for whoever asks: the scheme and host of their own request."""
+    return f"{request.url.scheme}://{request.url.netloc}"
+
+
+async def body_of(request: Request) -> Json:
+    """Read a request's JSON object; no body at all is an empty one."""
+    raw = await request.body()
+    if not raw.strip():
+        return {}
+    try:
+        told = await request.json()
+    except ValueError as exc:
+        raise Problem(400, "invalid_request", "the body is not JSON") from exc
+    if not isinstance(told, dict):
+        raise Problem(400, "invalid_request", "the body must be a JSON object")
+    return cast("Json", told)
+
+
+def objects_in(asked: Json, field: str) -> list[Json]:
+    """Read a field that must be a list of objects; a missing one is an empty list."""
+    try:
+        return _OBJECTS.validate_python(asked.get(field) or [])
+    except ValidationError as exc:
+        detail = f"{field}: must be a list of objects"
+        raise Problem(400, "validation_error", detail, more={"meta": {"field": field}}) from exc
+
+
+def texts_in(value: Any) -> list[str]:
+    """Every string in some JSON, however deep."""
+    if isinstance(value, str):
+        return [value]
+    return [text for one in _inner(value) for text in texts_in(one)]
+
+
+def _inner(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(cast("dict[str, Any]", value).values())
+    return list(cast("list[object]", value)) if isinstance(value, list) else []
+
+
+def missing(what: str, named: str, *, suggestions: list[str] | None = None) -> Problem:
+    """The answer for what is not there, and for what belongs to someone else: they look the same."""
+    return Problem(404, "not_found", f"{what} {named!r} not found", more={"suggestions": suggestions or []})

@@ -1,0 +1,556 @@
+"""A run is started at most once, whatever becomes of its request: rows X-1 to X-5 and X-12 to X-16."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import product
+from typing import Any
+
+import anyio
+import pytest
+
+from inferencesh_mcp.api import http_client
+from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox.clock import Clock
+from inferencesh_sandbox.faults import Drop, EndAtOnce, HideTasks, Stall, Status, Swallow, Twice
+from tests.conftest import Upstream, until
+from tests.results import error, text_of, told
+from tests.system.faults.hosts import NEAR, PIPE, STDIO, Host, Hosted, judge, over
+from tests.system.faults.proxy import Act, Proxy, proxying
+
+pytestmark = pytest.mark.anyio
+RUN, LIST = "/apps/run", "/tasks/list"
+PAGE = "<html><body><h1>502 Bad Gateway</h1>nginx</body></html>"
+
+
+def posts(upstream: Upstream) -> int:
+    return len(upstream.sandbox.ledger.requests("POST", RUN))
+
+
+@over(*NEAR)
+async def test_x01_a_refused_connection_is_tried_again(
+    host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str]
+) -> None:
+    """What never left this machine is sent again, and is one start."""
+    pauses = []
+
+    async def open_again(seconds: float) -> None:
+        pauses.append(seconds)
+        await proxy.open()
+
+    async with host(sleep=open_again, **behind) as my:
+        await my.call("app_get", app="sandbox/echo")
+        proxy.shut()
+        result = await my.run("echo", {"n": 1})
+
+    assert ({"n": 1}, 1) == (told(result)["output"], len(pauses))
+    judge(my, upstream.sandbox, starts=1)
+
+
+@over(*STDIO)
+async def test_x01_a_connection_refused_for_good_starts_nothing_and_the_call_can_be_made_again(
+    host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str]
+) -> None:
+    async with host(**behind) as my:
+        await my.call("app_get", app="sandbox/echo")
+        proxy.shut()
+        refused = await my.run("echo", {"n": 1})
+        assert ("unavailable", "not_started", True) == tuple(
+            error(refused)[name] for name in ("code", "outcome", "retry_safe")
+        )
+        assert 0 == posts(upstream)
+
+        await proxy.open()
+        result = await my.run("echo", {"n": 1})
+
+    assert {"n": 1} == told(result)["output"]
+    judge(my, upstream.sandbox, starts=1)
+
+
+@over(*NEAR)
+async def test_x02_a_connect_that_hangs_starts_nothing(
+    host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handshake is never answered; given up after the connect limit times the attempts."""
+    monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.2)  # ten seconds, else
+    async with host(**behind) as my:
+        await my.call("app_get", app="sandbox/echo")
+        proxy.fill()
+        began = time.monotonic()
+        result = await my.run("echo", {})
+
+    assert time.monotonic() - began >= 0.6
+    assert ("unavailable", "not_started") == (error(result)["code"], error(result)["outcome"])
+    judge(my, upstream.sandbox, starts=0)
+
+
+@over(*NEAR)
+async def test_x02_a_tls_handshake_that_hangs_starts_nothing(
+    host: Hosted, upstream: Upstream, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.2)
+    proxy.script.extend([Act(silent=True)] * 20)
+    async with host(INFERENCE_BASE_URL=f"https://127.0.0.1:{proxy.port}") as my:
+        result = await my.run("echo", {})
+
+    assert ("unavailable", "not_started") == (error(result)["code"], error(result)["outcome"])
+    judge(my, upstream.sandbox, starts=0)
+
+
+async def test_x02_a_tls_handshake_answered_with_garbage_starts_nothing(
+    host: Hosted, upstream: Upstream, proxy: Proxy
+) -> None:
+    proxy.script.extend([Act(instead=b"HTTP/1.0 200 OK\r\n\r\n\0\xff" * 50)] * 20)
+    async with host(INFERENCE_BASE_URL=f"https://127.0.0.1:{proxy.port}") as my:
+        result = await my.run("echo", {})
+
+    assert ("unavailable", "not_started") == (error(result)["code"], error(result)["outcome"])
+    judge(my, upstream.sandbox, starts=0)
+
+
+async def test_x03_a_swallowed_reply_is_adopted(host: Hosted, upstream: Upstream) -> None:
+    """The connection breaks after the task was made: it is found, followed, and not started again."""
+    upstream.sandbox.faults.add(Swallow(), path=RUN)
+    async with host() as my:
+        result = await my.run("slow", {"seconds": 0.2, "steps": 2})
+
+    assert ("completed", 2) == (told(result)["status"], told(result)["output"]["steps"])
+    assert 1 == posts(upstream)
+    judge(my, upstream.sandbox, starts=1)
+
+
+async def lost_and_kept(my: Host, upstream: Upstream, sent: float, kept: int) -> Any:
+    """What is told of a run whose reply was lost, and whose number the platform's list has as `kept`."""
+    upstream.sandbox.faults.add(Swallow(), path=RUN)
+    gate = upstream.sandbox.faults.hold("POST", LIST)
+    results: list[Any] = []
+    async with anyio.create_task_group() as group:
+
+        async def run() -> None:
+            results.append(await my.run("echo", {"scale": sent, "on": True}))
+
+        group.start_soon(run)
+        await gate.reached.wait()
+        (task,) = [task for tenant in upstream.sandbox.tenants for task in tenant.tasks]
+        task.order = replace(task.order, input={"scale": kept, "on": True})
+        gate.release()
+    return results[0]
+
+
+@over(PIPE)
+async def test_x03_a_number_may_be_told_as_another_language_writes_it(host: Hosted, upstream: Upstream) -> None:
+    """What was sent as 7.0 is 7 to a platform in Go, and still the same run."""
+    async with host() as my:
+        result = await lost_and_kept(my, upstream, 7.0, 7)
+
+    assert "completed" == told(result)["status"]
+    judge(my, upstream.sandbox, starts=1)
+
+
+@over(PIPE)
+async def test_x05_the_next_seed_is_another_run_however_large(host: Hosted, upstream: Upstream) -> None:
+    """Beyond 2^53 the two are one and the same to whoever takes them for floating-point numbers."""
+    async with host() as my:
+        result = await lost_and_kept(my, upstream, 2**60, 2**60 + 1)
+
+    assert ("unknown", 1) == (error(result)["outcome"], posts(upstream))
+
+
+@over(PIPE)
+@pytest.mark.parametrize(
+    "act",
+    [Act(told=0), Act(told=60), Act(told=200), Act(told=200, resets=False)],
+    ids=["nothing", "headers", "body", "body-ended-cleanly"],
+)
+async def test_x03_a_reply_cut_at_any_byte_is_adopted(
+    host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str], act: Act
+) -> None:
+    """Nothing of it, half its headers, half its body: a reply that is not whole is no reply."""
+    async with host(**behind) as my:
+        await my.call("app_get", app="sandbox/echo")
+        proxy.script.append(act)
+        result = await my.run("echo", {"n": 1})
+
+    assert {"n": 1} == told(result)["output"]
+    assert 1 == posts(upstream)
+    judge(my, upstream.sandbox, starts=1)
+
+
+@over(*NEAR)
+async def test_x03_a_request_cut_half_way_is_looked_for_and_not_sent_again(
+    host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str]
+) -> None:
+    """Once a byte has left, it may have arrived."""
+    async with host(**behind) as my:
+        await my.call("app_get", app="sandbox/echo")
+        proxy.script.append(Act(asked=40))
+        result = await my.run("echo", {})
+
+    assert ("outcome_unknown", "unknown") == (error(result)["code"], error(result)["outcome"])
+    assert 0 == posts(upstream)
+    judge(my, upstream.sandbox, starts=0)
+
+
+# In a process the search takes its 15 seconds, so it is done once.
+@pytest.mark.parametrize(("way", "started"), [*product(NEAR, (True, False)), (STDIO[0], False)], ids=str)
+async def test_x04_a_lost_reply_without_a_trace_is_unknown(host: Hosted, upstream: Upstream, started: bool) -> None:
+    """Whether it was started or not cannot be told, so nothing is sent again and nothing is promised."""
+    upstream.sandbox.faults.add(Swallow() if started else Drop(), path=RUN)
+    upstream.sandbox.faults.add(HideTasks(), path=LIST, times=-1)
+    async with host() as my:
+        result = await my.run("echo", {"n": 1})
+        upstream.sandbox.faults.clear()
+        listed = await my.call("task_list")
+
+    told_of = error(result)
+    assert ("outcome_unknown", "unknown", False) == tuple(told_of[name] for name in ("code", "outcome", "retry_safe"))
+    assert "candidates" not in told_of
+    assert "task_list" in told_of["next"]
+    assert started == (len(told(listed)["tasks"]) == 1), "what the error says to do finds it"
+    assert (1, 5 + 1) == (posts(upstream), len(upstream.sandbox.ledger.requests("POST", LIST)))
+    judge(my, upstream.sandbox, starts=int(started))
+
+
+class Elsewhen(Clock):
+    """A clock that is wrong by so much."""
+
+    def __init__(self, wrong: timedelta) -> None:
+        self._wrong = wrong
+
+    def now(self) -> datetime:
+        return super().now() + self._wrong
+
+
+@pytest.mark.parametrize("minutes", [-60, 10, 60])
+@over(*NEAR)
+async def test_x42_a_clock_that_is_wrong_hides_no_task(host: Hosted, minutes: int) -> None:
+    """Theirs or ours: what was lost is looked for by their time, and nobody waits longer."""
+    sandbox = Sandbox(Elsewhen(wrong := timedelta(minutes=minutes)))
+    async with serving(sandbox) as url, proxying(url) as proxy:
+        date = format_datetime(datetime.now(UTC) + wrong, usegmt=True).encode()
+        proxy.script.extend([Act(date=date)] * 100)
+        async with host(INFERENCE_BASE_URL=f"http://127.0.0.1:{proxy.port}") as my:
+            await my.call("app_get", app="sandbox/echo")
+            sandbox.faults.add(Swallow(), path=RUN)
+            result = await my.run("echo", {"n": 1})
+
+    assert {"n": 1} == told(result)["output"]
+    assert sum(my.slept) < 15
+    judge(my, sandbox, starts=1)
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.finding("S12")
+@over(*NEAR)
+async def test_an_input_that_no_answer_could_repeat_is_refused_before_it_costs(
+    host: Hosted, upstream: Upstream
+) -> None:
+    """Too deep, too large, or a number that most readers take for infinite: such a task could never be read."""
+    async with host() as my:
+        deepest = await my.run("echo", {"n": nested(47)})
+        refused = {
+            why: await my.run("echo", {"n": value})
+            for why, value in {
+                "nested more than 48 deep": nested(48),
+                "more than 308 digits": 10**309,
+                "larger than 4 MiB": "é" * 800_000,  # six bytes each, as JSON writes them
+            }.items()
+        }
+
+    assert {"n": nested(47)} == told(deepest)["output"]
+    for why, result in refused.items():
+        assert "invalid_input" == error(result)["code"], why
+        assert why in error(result)["message"]
+    assert {"not_started"} == {error(result)["outcome"] for result in refused.values()}
+    judge(my, upstream.sandbox, starts=1)
+
+
+@pytest.mark.finding("B2")
+@pytest.mark.parametrize(
+    "date", [b"Fri, 31 Dec 9999 23:59:59 GMT", b"Mon, 01 Jan 0001 00:00:00 GMT"], ids=["last", "first"]
+)
+@over(*NEAR)
+async def test_a_date_of_another_age_breaks_neither_this_run_nor_the_next(
+    host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str], date: bytes
+) -> None:
+    proxy.script.extend([Act(date=date)] * 100)
+    async with host(**behind) as my:
+        results = [await my.run("echo", {"n": n}) for n in range(2)]
+        upstream.sandbox.faults.add(Swallow(), path=RUN)
+        lost = await my.run("echo", {"n": 2})
+
+    assert [{"n": 0}, {"n": 1}, {"n": 2}] == [told(result)["output"] for result in (*results, lost)]
+    judge(my, upstream.sandbox, starts=3)
+
+
+@pytest.mark.finding("S9")
+@pytest.mark.parametrize("code", [429, 503])
+@over(PIPE)
+async def test_an_api_that_asks_for_no_pause_is_not_asked_again_at_once(
+    host: Hosted, upstream: Upstream, code: int
+) -> None:
+    """`Retry-After: 0`, a date that is over, and a date by a clock that is an hour slow."""
+    past = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
+    async with host() as my:
+        await my.call("app_get", app="sandbox/echo")
+        for header in ("0", past):
+            upstream.sandbox.faults.add(Status(code=code, headers={"Retry-After": header}), path=RUN, times=2)
+            assert not (await my.run("echo", {"n": 1})).is_error
+
+    assert 4 == len(my.slept)
+    assert all(pause >= 0.5 for pause in my.slept)
+    judge(my, upstream.sandbox, starts=2)
+
+
+@pytest.mark.finding("S9")
+@pytest.mark.parametrize("header", ["999999999", "9" * 3000, "Fri, 31 Dec 9999 23:59:59 GMT"])
+@over(PIPE)
+async def test_a_wait_without_an_end_is_not_waited_for_and_told_as_a_day(
+    host: Hosted, upstream: Upstream, header: str
+) -> None:
+    upstream.sandbox.faults.add(Status(code=429, headers={"Retry-After": header}), path=RUN, times=-1)
+    async with host() as my:
+        result = await my.run("echo", {})
+
+    assert ("rate_limited", 86_400.0) == (error(result)["code"], error(result)["retry_after_seconds"])
+    assert ([], 1) == (my.slept, posts(upstream))
+    judge(my, upstream.sandbox, starts=0)
+
+
+@pytest.mark.finding("D12")
+@over(PIPE)
+async def test_an_api_that_only_counts_requests_is_asked_again_when_it_counts_anew(
+    host: Hosted, upstream: Upstream
+) -> None:
+    """429 with `X-RateLimit-Reset`, in unix seconds, and no `Retry-After`."""
+    reset = str(int(time.time()) + 30)
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
+    upstream.sandbox.faults.add(Status(code=429, headers=headers), path=RUN)
+    async with host() as my:
+        result = await my.run("echo", {"n": 1})
+
+    assert {"n": 1} == told(result)["output"]
+    assert 25 <= my.slept[0] <= 30
+    judge(my, upstream.sandbox, starts=1)
+
+
+async def test_x05_two_tasks_that_fit_are_both_named_and_neither_is_taken(host: Hosted, upstream: Upstream) -> None:
+    upstream.sandbox.faults.add(Swallow(), path=RUN)
+    upstream.sandbox.faults.add(Twice(), path=RUN)
+    async with host() as my:
+        result = await my.run("echo", {"n": 1})
+
+    made = {start.task_id for start in upstream.sandbox.ledger.starts}
+    assert ("unknown", made) == (error(result)["outcome"], set(error(result)["candidates"]))
+    assert all(task_id in text_of(result) for task_id in made)
+    assert 1 == posts(upstream)
+    judge(my, upstream.sandbox, starts=2, twice=True)
+
+
+@pytest.mark.parametrize(("way", "started"), [*product(NEAR, (True, False)), (STDIO[0], True)], ids=str)
+async def test_x05_the_task_of_another_live_call_is_not_taken(host: Hosted, upstream: Upstream, started: bool) -> None:
+    """Two calls of the same: one is followed, the other's reply is lost. Each ends with its own task, or with none."""
+    faults, results = upstream.sandbox.faults, []
+    async with host() as my, anyio.create_task_group() as group:
+
+        async def one() -> None:
+            results.append(await my.run("slow", my.slow(2, 3)))
+
+        group.start_soon(one)
+        await my.until_told("step 1")
+        faults.add(Swallow() if started else Drop(), path=RUN)
+        group.start_soon(one)
+
+    made = {start.task_id for start in upstream.sandbox.ledger.starts}
+    if started:
+        assert made == {told(result)["task_id"] for result in results}
+    else:
+        assert [None, "unknown"] == sorted((told(r).get("error", {}).get("outcome") for r in results), key=str)
+        assert not [told(r) for r in results if "candidates" in told(r).get("error", {})]
+    judge(my, upstream.sandbox, starts=1 + started)
+
+
+@over(*NEAR)
+async def test_x05_a_task_that_another_call_may_be_told_of_is_not_taken(
+    host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One start is made and its reply is slow, an identical one is dropped: the dropped one does not take the other's."""
+    monkeypatch.setattr(http_client, "READ_SECONDS", 1.0)  # of the slow reply; the dropped call looks for 0.3 s
+    faults, results = upstream.sandbox.faults, {}
+    async with host() as my, anyio.create_task_group() as group:
+
+        async def one(name: str) -> None:
+            results[name] = await my.run("echo", {"n": 1})
+
+        await my.call("app_get", app="sandbox/echo")
+        faults.add(Stall(lines=0), path=RUN)
+        group.start_soon(one, "slow")
+        await until(lambda: upstream.sandbox.ledger.starts)
+        faults.add(Drop(), path=RUN)
+        group.start_soon(one, "dropped")
+        await until(lambda: "dropped" in results)
+        assert 5 == len(upstream.sandbox.ledger.requests("POST", LIST)), "it kept looking for one of its own"
+        group.cancel_scope.cancel()
+        await until(lambda: "may go on without its caller" in my.read_log())
+
+    assert "unknown" == error(results["dropped"])["outcome"]
+    # The slow one was left, its reply never came, and its task may be the dropped one's: it is named, and not cancelled.
+    assert f"it may be: {upstream.sandbox.ledger.starts[0].task_id}" in my.read_log()
+    judge(my, upstream.sandbox, starts=1)
+
+
+async def test_x12_a_task_that_is_over_in_the_reply_is_answered_at_once(host: Hosted, upstream: Upstream) -> None:
+    """No stream is opened for what has ended already."""
+    upstream.sandbox.faults.add(EndAtOnce(), path=RUN)
+    async with host() as my:
+        result = await my.run("echo", {"n": 1})
+
+    assert "completed" == told(result)["status"]
+    assert not upstream.sandbox.ledger.requests(path="/tasks/*/stream")
+    judge(my, upstream.sandbox, starts=1)
+
+
+async def test_x13_a_wait_that_is_asked_for_is_kept(host: Hosted, upstream: Upstream) -> None:
+    """429 with `Retry-After` in seconds: one start, after that time and not much later."""
+    async with host() as my:
+        await my.call("app_get", app="sandbox/echo")
+        upstream.sandbox.faults.add(Status(code=429, headers={"Retry-After": "2"}), path=RUN)
+        began = time.monotonic()
+        result = await my.run("echo", {"n": 1})
+        took = time.monotonic() - began
+
+    assert {"n": 1} == told(result)["output"]
+    assert [2.0] == my.slept if my.hurries else took >= 2
+    assert 2 == posts(upstream)
+    judge(my, upstream.sandbox, starts=1)
+
+
+@over(*NEAR)
+async def test_x13_a_wait_until_a_date_is_kept(host: Hosted, upstream: Upstream) -> None:
+    """`Retry-After` as an HTTP date, whose seconds are whole."""
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    upstream.sandbox.faults.add(Status(code=429, headers={"Retry-After": date}), path=RUN)
+    async with host() as my:
+        result = await my.run("echo", {"n": 1})
+
+    assert {"n": 1} == told(result)["output"]
+    assert 25 <= my.slept[0] <= 30
+    judge(my, upstream.sandbox, starts=1)
+
+
+async def test_x14_a_limit_that_does_not_end_is_told_as_one(host: Hosted, upstream: Upstream) -> None:
+    """429 for ever: a typed error after as many requests as there are attempts, and nothing started."""
+    upstream.sandbox.faults.add(
+        Status(code=429, headers={"Retry-After": "1"}, error="rate_limited"), path=RUN, times=-1
+    )
+    async with host() as my:
+        result = await my.run("echo", {})
+
+    told_of = error(result)
+    assert ("rate_limited", "not_started", True, 1.0) == tuple(
+        told_of[name] for name in ("code", "outcome", "retry_safe", "retry_after_seconds")
+    )
+    assert 3 == posts(upstream)
+    judge(my, upstream.sandbox, starts=0)
+
+
+async def test_x15_a_page_from_something_in_between_is_never_shown(host: Hosted, upstream: Upstream) -> None:
+    """502 with HTML: reads are made again; a start is looked for instead."""
+    page = Status(code=502, headers={"content-type": "text/html"}, body=PAGE)
+    faults = upstream.sandbox.faults
+    faults.add(page, method="GET", path="/apps/**", times=2)
+    async with host() as my:
+        about = await my.call("app_get", app="sandbox/echo")
+        faults.add(page, method="GET", path="/apps/**", times=-1)
+        away = await my.call("app_get", app="sandbox/draw")
+        faults.clear()
+        faults.add(page, method="GET", path="/tasks/*", times=2)
+        result = await my.run("echo", {"n": 1})
+
+    assert not about.is_error
+    assert "unavailable" == error(away)["code"]
+    assert len(error(away)["message"]) <= 500
+    assert {"n": 1} == told(result)["output"]
+    assert not [frame for frame in my.frames if "<" in str(frame.message) and "html" in str(frame.message)]
+    judge(my, upstream.sandbox, starts=1)
+
+
+@over(*NEAR)
+@pytest.mark.parametrize("body", [PAGE, None], ids=["page", "problem"])
+@pytest.mark.parametrize("code", [500, 502, 503, 504])
+async def test_x15_x16_a_start_that_fails_over_there_is_not_sent_again(
+    host: Hosted, upstream: Upstream, code: int, body: str | None
+) -> None:
+    """5xx without a promise: it may have started, so the list is asked, and nothing is sent twice."""
+    upstream.sandbox.faults.add(Status(code=code, body=body), path=RUN)
+    async with host() as my:
+        result = await my.run("echo", {"n": 1})
+
+    assert ("unknown", False) == (error(result)["outcome"], error(result)["retry_safe"])
+    assert "html" not in text_of(result)
+    assert str(code) in text_of(result)
+    assert (1, 5) == (posts(upstream), len(upstream.sandbox.ledger.requests("POST", LIST)))
+    judge(my, upstream.sandbox, starts=0)
+
+
+async def test_x16_a_start_that_failed_after_the_task_was_made_is_adopted(
+    host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str]
+) -> None:
+    """500 in place of the reply, the task made all the same: what is found is taken."""
+    async with host(**behind) as my:
+        await my.call("app_get", app="sandbox/echo")
+        proxy.script.append(Act(replaces=b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"))
+        result = await my.run("echo", {"n": 1})
+
+    assert {"n": 1} == told(result)["output"]
+    assert 1 == posts(upstream)
+    judge(my, upstream.sandbox, starts=1)
+
+
+async def test_x16_a_start_that_was_turned_away_is_sent_again(host: Hosted, upstream: Upstream) -> None:
+    """503 with `Retry-After` in the API's own words: it says that nothing was started."""
+    upstream.sandbox.faults.add(Status(code=503, headers={"Retry-After": "1"}), path=RUN)
+    async with host() as my:
+        result = await my.run("echo", {"n": 1})
+
+    assert {"n": 1} == told(result)["output"]
+    assert 2 == posts(upstream)
+    judge(my, upstream.sandbox, starts=1)
+
+
+@over(*NEAR)
+async def test_x16_a_page_that_asks_to_come_back_is_no_promise(host: Hosted, upstream: Upstream) -> None:
+    """503 with `Retry-After`, but from something in between: the start may be under way behind it."""
+    upstream.sandbox.faults.add(Status(code=503, headers={"Retry-After": "1"}, body=PAGE), path=RUN)
+    async with host() as my:
+        result = await my.run("echo", {"n": 1})
+
+    assert "unknown" == error(result)["outcome"]
+    assert 1 == posts(upstream)
+    judge(my, upstream.sandbox, starts=0)
+
+
+@over(*NEAR)
+@pytest.mark.parametrize("given", [{"n": 1}, {"n": 2}], ids=["same", "other"])
+async def test_x05_the_task_of_a_call_that_has_ended_is_not_taken(
+    host: Hosted, upstream: Upstream, given: dict[str, int]
+) -> None:
+    """What was answered once is nobody else's, were it asked for in the same words a moment later."""
+    async with host() as my:
+        other = await my.run("echo", given)
+        upstream.sandbox.faults.add(Drop(), path=RUN)
+        lost = await my.run("echo", {"n": 1})
+
+    assert "completed" == told(other)["status"]
+    assert "unknown" == error(lost)["outcome"]
+    assert "candidates" not in error(lost)
+    judge(my, upstream.sandbox, starts=1)

@@ -1,0 +1,65 @@
+"""Two hundred histories of callers on a bad network, each held to J-1 to J-6; and many runs at once (X-38)."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.system.faults.rows import many
+from tests.system.faults.weighing import growth, linux, open_files
+from tests.system.histories.telling import stormed, told
+
+CHUNKS, EACH = 40, 5
+"""Histories are told a few to a test, so that the workers share them evenly."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def lean() -> Iterator[None]:
+    """What is loaded stays: to look it through for garbage again and again takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@contextmanager
+def untidy() -> Iterator[None]:
+    """Look for garbage once, at the end: what a history leaves behind is small, and to look for it meanwhile takes an eighth."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.collect()
+
+
+def right(seed: int, folder: Path) -> None:
+    folder.mkdir()
+    before = len(open_files())
+    with untidy():
+        wrong = told(seed, folder)
+    assert not wrong, "\n".join([*wrong, f"Again: python -m tests.system.histories {seed}"])
+    assert len(open_files()) <= before, f"J-6: open files. Again: python -m tests.system.histories {seed}"
+
+
+@linux
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_a_history_holds_j1_to_j6(chunk: int, tmp_path: Path) -> None:
+    for seed in range(chunk * EACH, (chunk + 1) * EACH):
+        right(seed, tmp_path / str(seed))
+
+
+@linux
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("over", ["memory", "http"], ids=["on_a_pipe", "over_http"])
+def test_x38_many_runs_at_once_in_bad_weather(over: str, tmp_path: Path) -> None:
+    """Each is started once at most, none is lost, all are told the truth; and server, host and sandbox together stay small."""
+    runs = many(1000, 50)
+    with growth() as grown:
+        wrong = stormed(38, tmp_path, runs=runs, over=over)
+    assert not wrong, "\n".join(wrong[:40])
+    assert grown.bytes < runs * 512 * 1024

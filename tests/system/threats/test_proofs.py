@@ -1,0 +1,47 @@
+"""The page that says which test proves what: it has every id, and what it names is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.system.faults.rows import ROWS, rows_of
+
+TESTS = Path(__file__).parents[2]
+PAGE = (Path(__file__).parent / "README.md").read_text("utf-8")
+IDS = {f"{kind}-{number}" for kind, last in (("T", 27), ("A", 19), ("I", 24)) for number in range(1, last + 1)}
+LINES = dict(re.findall(r"^\| ([TAI]-\d+) \| [^|]+ \| (.+) \|$", PAGE, re.MULTILINE))
+
+
+def test_every_id_has_a_line() -> None:
+    assert IDS == LINES.keys()
+
+
+def test_every_id_that_the_code_names_is_explained() -> None:
+    """To whoever has nothing but the repository."""
+    code = "".join(path.read_text("utf-8") for path in (TESTS.parent / "server").rglob("*.py"))
+    explained = PAGE + (TESTS.parent / "CONTRIBUTING.md").read_text("utf-8")
+    named = {*re.findall(r"\b[A-Z]-\d+\b", code), *re.findall(r"promise \d+|reliability \d\.\d", code)}
+
+    assert set() == {one for one in named if not re.search(rf"\b{one}\b", explained) and one not in ROWS}
+
+
+def test_what_is_named_is_there() -> None:
+    """A file, or one test of it; a line without any says why."""
+    missing = []
+    for one, line in LINES.items():
+        named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", line)
+        assert named or "; " in line, f"{one}: no test, and no reason"
+        for file, test in named:
+            path = TESTS / file
+            if not path.is_file() or (test and f"def {test}(" not in path.read_text("utf-8")):
+                missing.append((one, file, test))
+
+    assert [] == missing
+
+
+def test_every_fault_is_some_tests_name() -> None:
+    """By text, which is quick: `make faults` looks at what is run."""
+    written = "".join(path.read_text("utf-8") for path in TESTS.rglob("test_*.py"))
+    names = re.findall(r"def (test_\w+)", written)
+    assert ROWS.keys() == {row for name in names for row in rows_of(f"::{name}")} & ROWS.keys()

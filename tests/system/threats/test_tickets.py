@@ -1,0 +1,111 @@
+"""The upload ticket: a host with a shell sends the bytes itself, and the model never sees them."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+import httpx2
+import pytest
+
+from inferencesh_mcp.flows.upload import expiry
+from inferencesh_sandbox.apps import png
+from inferencesh_sandbox.faults import Status
+from tests.conftest import KEY, Connect, Upstream
+from tests.results import error, text_of, told
+
+pytestmark = pytest.mark.anyio
+PICTURE = png.written(png.Raster(3, 2, (b"\x00\x80\xff" * 3,) * 2))
+
+
+async def sent(curl: str, path: Path) -> int:
+    """Run the line as a person would, or do what it says where there is no curl; return 0 when it went well."""
+    words = [str(path) if word == "FILE" else word for word in shlex.split(curl)]
+    if shutil.which("curl"):
+        return (await anyio.run_process(words, check=False)).returncode
+    kind = words[words.index("-H") + 1].partition(": ")[2]
+    async with httpx2.AsyncClient() as http:
+        answer = await http.put(words[-1], content=path.read_bytes(), headers={"content-type": kind})
+    return 0 if answer.is_success else 22
+
+
+async def test_the_line_of_a_ticket_works_and_its_uri_is_an_input(
+    connect: Connect, upstream: Upstream, tmp_path: Path
+) -> None:
+    """Over HTTP too, where the server can see no disk: what it could not read comes in through the ticket."""
+    path = tmp_path / "it's a picture.png"
+    path.write_bytes(PICTURE)
+    async with connect() as client:
+        result = await client.call_tool("file_upload", {"filename": "picture.png"})
+        ticket = told(result)
+        assert 0 == await sent(ticket["curl"], path)
+        seen = await client.call_tool("app_run", {"app": "sandbox/picture-info", "input": {"image": ticket["uri"]}})
+
+    assert ("PUT", {"Content-Type": "image/png"}) == (ticket["method"], ticket["headers"])
+    assert ticket["curl"] in text_of(result)
+    assert ticket["uri"] in text_of(result)
+    assert (3, 2, len(PICTURE)) == tuple(told(seen)["output"][name] for name in ("width", "height", "bytes"))
+    assert {""} == {asked.caller for asked in upstream.sandbox.ledger.requests("PUT")}
+    assert KEY not in result.model_dump_json()
+
+
+async def test_a_ticket_says_when_it_runs_out(connect: Connect) -> None:
+    async with connect() as client:
+        result = await client.call_tool("file_upload", {"filename": "a.txt"})
+
+    until = datetime.fromisoformat(told(result)["expires_at"])
+    assert timedelta(minutes=10) < until - datetime.now(UTC) <= timedelta(minutes=15)
+    assert f"The address expires {until:%Y-%m-%d %H:%M:%S} UTC; keep it to yourself." in text_of(result)
+
+
+async def test_who_may_read_a_file_is_on_its_record(connect: Connect, upstream: Upstream) -> None:
+    """By ticket, by source and by bytes."""
+    async with connect() as client:
+        made = [
+            told(await client.call_tool("file_upload", {"public": public, **more}))["file_id"]
+            for public in (True, False)
+            for more in ({"filename": "a.txt"}, {"source": "data:,x"}, {"base64": "AAAA"})
+        ]
+
+    found = [upstream.sandbox.store.any(file_id) for file_id in made]
+    assert [True] * 3 + [False] * 3 == [file.public for file in found if file]
+
+
+async def test_a_ticket_that_was_not_used_is_no_file(connect: Connect) -> None:
+    """Its uri leads nowhere, which a run with it says."""
+    async with connect() as client:
+        ticket = told(await client.call_tool("file_upload", {"filename": "a.png"}))
+        ran = await client.call_tool("app_run", {"app": "sandbox/picture-info", "input": {"image": ticket["uri"]}})
+
+    assert "task_failed" == error(ran)["code"]
+
+
+async def test_no_ticket_is_given_where_no_record_is_made(connect: Connect, upstream: Upstream) -> None:
+    upstream.sandbox.faults.add(Status(code=402, error="limit_exceeded"), path="/files")
+    async with connect() as client:
+        result = await client.call_tool("file_upload", {"filename": "a.png"})
+
+    assert "payment_required" == error(result)["code"]
+
+
+ENDS = {
+    "https://s3.example/x?X-Amz-Date=20260102T030405Z&X-Amz-Expires=900": datetime(2026, 1, 2, 3, 19, 5, tzinfo=UTC),
+    "https://gcs.example/x?Expires=1767323045&Signature=a": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    "https://s3.example/x?X-Amz-Date=yesterday&X-Amz-Expires=900": None,
+    "https://s3.example/x?X-Amz-Date=20260102T030405Z": None,
+    "https://s3.example/x?X-Amz-Date=20260102T030405Z&X-Amz-Expires=" + "9" * 30: None,
+    "https://x/?expires=" + "9" * 5000: None,
+    "https://x/?expires=" + "9" * 30: None,
+    "https://x/?expires=soon": None,
+    "https://x/": None,
+    "https://[": None,
+}
+
+
+@pytest.mark.parametrize(("url", "end"), ENDS.items(), ids=range(len(ENDS)))
+def test_an_address_tells_when_it_runs_out(url: str, end: datetime | None) -> None:
+    """S3's way and the others'; what cannot be read is not known."""
+    assert end == expiry(url)
