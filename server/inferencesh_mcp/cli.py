@@ -190,7 +190,7 @@ def _serve_stdio(environ: dict[str, str]) -> None:
 @click.pass_obj
 def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
     """Serve MCP on /mcp for many. They bring keys of their own, unless INFERENCE_HTTP_AUTH says otherwise."""
-    from inferencesh_mcp.flows.drain import Stopping
+    from inferencesh_mcp.flows.drain import Drain
     from inferencesh_mcp.http.server import serve
     from inferencesh_mcp.server import build
     from inferencesh_mcp.shutdown import exit_now
@@ -199,14 +199,14 @@ def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> No
     settings = _settings(environ)
     _start_logging(settings, environ)
     end_traces = _traced(settings)
-    stopping = Stopping()
-    server = build(settings, remote=True, stopping=stopping)
+    drain = Drain()
+    server = build(settings, remote=True, drain=drain)
     _collect()
     try:
         code = serve(
             server,
             settings,
-            stopping,
+            drain,
             host=host,
             port=port,
             ready=lambda url: click.echo(f"serving MCP at {url}", err=True),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver.tools import Tool
     from mcp.server.subscriptions import SubscriptionBus
 
-    from inferencesh_mcp.flows.drain import Stopping
+    from inferencesh_mcp.flows.drain import Drain
     from inferencesh_mcp.mcp_tasks.types import Lasting
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.redis_limits import Replicas
@@ -49,11 +49,11 @@ Connect = Callable[..., Transport]
 
 
 def build(
-    settings: Settings, *, remote: bool = False, network: Connect = Transport, stopping: Stopping | None = None
+    settings: Settings, *, remote: bool = False, network: Connect = Transport, drain: Drain | None = None
 ) -> Bridge:
     """Put the server together. Nothing is opened, read or sent before its first request needs it.
 
-    `remote`: it is reached over HTTP, so what needs the caller's own disk is not offered. `stopping` is how whoever runs
+    `remote`: it is reached over HTTP, so what needs the caller's own disk is not offered. `drain` is how whoever runs
     it announces its end.
 
     Raises:
@@ -63,7 +63,7 @@ def build(
     live = Live(
         settings.max_concurrent_runs,
         settings.max_runs_in_all,
-        stopping=stopping,
+        drain=drain,
         everywhere=replicas,
         replicated=bool(settings.state_keys or settings.redis_url),  # only replicas need to share either
     )

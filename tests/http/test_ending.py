@@ -278,7 +278,7 @@ async def test_who_leaves_a_server_that_is_ending_leaves_the_run(upstream: Upstr
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: face.call("app_run", app="sandbox/slow", input=LONG))
             await until(lambda: upstream.sandbox.ledger.requests("POST", "/apps/run"))
-            face.stopping.begin()
+            face.drain.start()
             group.cancel_scope.cancel()
         gate.release()
         await until(lambda: upstream.sandbox.ledger.starts)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inferencesh_mcp.errors import SettingsError
-from inferencesh_mcp.flows.drain import Stopping
+from inferencesh_mcp.flows.drain import Drain
 from inferencesh_mcp.http import tokens
 from inferencesh_mcp.http.server import serve
 from inferencesh_mcp.server import build
@@ -30,7 +30,7 @@ def refused(environ: dict[str, str], host: str = "127.0.0.1") -> str:
         serve(
             build(settings, remote=True),
             settings,
-            Stopping(),
+            Drain(),
             host=host,
             port=0,
             ready=lambda url: pytest.fail(f"open at {url}"),

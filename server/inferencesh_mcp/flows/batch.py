@@ -129,9 +129,9 @@ class _Batch:
 
     async def work(self) -> None:
         """Run one input after another until none is left or the time is over."""
-        stopping = self._caller.live.stopping
+        drain = self._caller.live.drain
         while (
-            not stopping.begun
+            not drain.started
             and (seconds := self._end - time.monotonic()) > 0
             and (following := next(self._coming, None))
         ):

@@ -264,7 +264,7 @@ async def _followed(
     """Take in what happens until the turn is over, waits for something that was not `known`, or the time is over."""
     began = time.monotonic()
     chat, turn = heard.chat, heard.turn
-    with caller.live.stopping.waiting(end - began):
+    with caller.live.drain.deadline(end - began):
         async for state in states:
             chat, turn = state, turn.seeing(state)
             report(speaking(chat, turn))
@@ -286,9 +286,9 @@ def speaking(chat: Chat, turn: Turn) -> Speaking:
 async def _files(caller: Caller, references: Sequence[str], report: Report) -> list[File]:
     """The files of a message; a server that is about to end does not get to send it."""
     files: list[File] = []
-    with caller.live.stopping.waiting(math.inf):
+    with caller.live.drain.deadline(math.inf):
         files = [await _file(caller, one, report) for one in references]
-    caller.live.stopping.check()
+    caller.live.drain.raise_if_started()
     return files
 
 

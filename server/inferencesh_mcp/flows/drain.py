@@ -1,4 +1,4 @@
-"""The end of this server, announced once (reliability 4.4): waits end as if their time were over, nothing new is started."""
+"""The end of this server (reliability 4.4): waits end early and nothing new starts; runs that were started go on."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 
-class Stopping:
-    """Whether this server is about to end, and the waits that its calls are in now."""
+class Drain:
+    """Whether this server is ending, and the waits that its end cuts short."""
 
     def __init__(self) -> None:
-        self.announced = False
-        """Nobody is let in any more; whoever is in may still start what they came for."""
-        self.begun = False
+        self.refuses_calls = False
+        """Whether new calls are refused. Calls already accepted may still start runs until `start`."""
+        self.started = False
+        """Whether the server is ending: nothing is started any more, and no call waits."""
         self._waits: set[anyio.CancelScope] = set()
 
-    def begin(self) -> None:
-        """End every wait, now and from now on. Runs that were started go on; who waited is told their ids."""
-        self.announced = self.begun = True
+    def start(self) -> None:
+        """End every wait, now and from now on. Runs that were started go on; their callers get the ids."""
+        self.refuses_calls = self.started = True
         for wait in self._waits:
             wait.cancel()
 
     @contextmanager
-    def waiting(self, seconds: float) -> Generator[anyio.CancelScope]:
-        """A block that is left after so many seconds, or once the server is about to end."""
+    def deadline(self, seconds: float) -> Generator[anyio.CancelScope]:
+        """Cancel the block after `seconds`, or as soon as the drain starts."""
         with anyio.move_on_after(seconds) as wait:
-            if self.begun:
+            if self.started:
                 wait.cancel()
             self._waits.add(wait)
             try:
@@ -40,15 +41,15 @@ class Stopping:
             finally:
                 self._waits.discard(wait)
 
-    def check(self) -> None:
-        """Refuse what would only now be started.
+    def raise_if_started(self) -> None:
+        """Refuse to start anything once the drain has started.
 
         Raises:
-            Unavailable: the server is about to end.
+            Unavailable: the server is ending.
         """
-        if self.begun:
+        if self.started:
             raise Unavailable(
-                message="This server is stopping, and starts nothing any more.",
+                message="This server is stopping and starts nothing more.",
                 next_step="Call again in a moment: the next server takes it.",
                 outcome="not_started",
                 retry_safe=True,

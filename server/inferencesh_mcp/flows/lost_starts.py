@@ -56,7 +56,7 @@ class Lost(Generic[T]):
         sight = Sight[T]()
         try:
             for pause in self.looks:
-                with self.caller.live.stopping.waiting(math.inf):
+                with self.caller.live.drain.deadline(math.inf):
                     await self.caller.api.sleep(pause)
                 sight = await self._looked(sight)
                 if sight.found and self.start.is_only:
@@ -94,12 +94,12 @@ class Lost(Generic[T]):
             self._give_up(sight)
 
     async def _look_on(self, sight: Sight[T]) -> None:
-        stopping, made = self.caller.live.stopping, None
+        drain, made = self.caller.live.drain, None
         try:
             for pause in LOOKS_AFTERWARDS:
-                with stopping.waiting(math.inf):
+                with drain.deadline(math.inf):
                     await self.caller.api.sleep(pause)
-                if stopping.begun:
+                if drain.started:
                     break
                 sight = await self._looked(sight)
                 if (made := self._adopted(sight)) is not None:

@@ -72,10 +72,10 @@ async def run_in_place(
 
 async def _prepared(caller: Caller, wanted: Wanted, report: Report, uploads: Uploads | None) -> tuple[App, RunRequest]:
     """Everything that comes before the start; a server that is about to end does not get there."""
-    with caller.live.stopping.waiting(math.inf):
+    with caller.live.drain.deadline(math.inf):
         app, wanted = await checked(caller, wanted)
         request = await ready(caller, app, wanted, report, uploads)
-    caller.live.stopping.check()
+    caller.live.drain.raise_if_started()
     return app, request
 
 
@@ -126,12 +126,12 @@ async def session_of(caller: Caller, task: Task) -> Session | None:
 async def attend(caller: Caller, task: Task, report: Report, seconds: float) -> Task:
     """Follow a task for at most `seconds` and return its newest state. Leaving does not stop it."""
     report(task)
-    with caller.live.stopping.waiting(seconds):
+    with caller.live.drain.deadline(seconds):
         async with caller.api.follow(task, stream=caller.stream, poll_interval=caller.poll_interval) as states:
             async for state in states:
                 task = state
                 report(task)
-    if caller.live.stopping.begun and not task.ended:
+    if caller.live.drain.started and not task.ended:
         logger.warning("task %s goes on without this server", task.id)
     return task
 

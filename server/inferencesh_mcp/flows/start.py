@@ -18,7 +18,7 @@ from inferencesh_mcp.api.models import PAGE_LIMIT
 from inferencesh_mcp.errors import OutcomeUnknown, RateLimited, Unavailable
 from inferencesh_mcp.flows.answer_turns import AnswerTurns
 from inferencesh_mcp.flows.cancel import leave_task, leave_unknown
-from inferencesh_mcp.flows.drain import Stopping
+from inferencesh_mcp.flows.drain import Drain
 from inferencesh_mcp.flows.lost_starts import Lost, Sight
 from inferencesh_mcp.flows.ownership import Start, Starts
 
@@ -55,13 +55,13 @@ class Live:
 
     def __init__(
         self, most: int, most_in_all: int = MOST_IN_ALL, *,
-        stopping: Stopping | None = None, everywhere: Everywhere | None = None, replicated: bool = False,
+        drain: Drain | None = None, everywhere: Everywhere | None = None, replicated: bool = False,
     ) -> None:  # fmt: skip
         """`most` is for one principal, here and `everywhere`; `most_in_all` is for this process.
         `replicated`: other processes may start runs with the same keys."""
         self._everywhere = everywhere
         self._most, self._most_in_all = most, most_in_all
-        self.stopping = stopping or Stopping()
+        self.drain = drain or Drain()
         self._running: Counter[str] = Counter()
         self.started = 0
         """Runs since this process began."""
@@ -95,7 +95,7 @@ class Live:
             RateLimited: all of them are taken; nothing was started.
             Unavailable: this server takes no more, from nobody; nothing was started.
         """
-        self.stopping.check()
+        self.drain.raise_if_started()
         if self._running[principal] >= self._most:
             raise self._all_taken()
         if self.running >= self._most_in_all:

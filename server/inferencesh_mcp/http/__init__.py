@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.responses import PlainTextResponse
 
-from inferencesh_mcp.flows.drain import Stopping
+from inferencesh_mcp.flows.drain import Drain
 from inferencesh_mcp.http.auth import door
 from inferencesh_mcp.http.host_check import AT_HOME, Named
 from inferencesh_mcp.http.metrics import Metrics
@@ -34,13 +34,13 @@ MOST_BODY_BYTES = (
 MOST_STREAMS = 4_096  # open requests of everybody: more than a process has runs, and few enough for its memory
 
 
-def face(server: MCPServer[Shared], settings: Settings, stopping: Stopping | None = None) -> ASGIApp:
+def face(server: MCPServer[Shared], settings: Settings, drain: Drain | None = None) -> ASGIApp:
     """The ASGI application: the SDK's, behind the names, the door and the limits that the settings choose.
 
     Raises:
         SettingsError: they do not go together.
     """
-    stopping = stopping or Stopping()
+    drain = drain or Drain()
     mcp = server.streamable_http_app(
         streamable_http_path=PATH,
         stateless_http=True,  # no session: any replica answers any request
@@ -51,14 +51,14 @@ def face(server: MCPServer[Shared], settings: Settings, stopping: Stopping | Non
     way_in = door(settings)
     pages: dict[str, Page] = {
         "/healthz": lambda _: PlainTextResponse("ok"),
-        "/readyz": lambda _: PlainTextResponse("stopping", 503) if stopping.announced else PlainTextResponse("ok"),
+        "/readyz": lambda _: PlainTextResponse("stopping", 503) if drain.refuses_calls else PlainTextResponse("ok"),
         **way_in.pages(),
     }
     shares = Shares(settings.max_streams, MOST_STREAMS)
     if settings.metrics_tokens:
         pages["/metrics"] = Metrics(server, Tokens(settings.metrics_tokens), shares).page
     gate = Gate(
-        Joined(mcp) if settings.traces else mcp, way_in, path=PATH, pages=pages, stopping=stopping,
+        Joined(mcp) if settings.traces else mcp, way_in, path=PATH, pages=pages, drain=drain,
         shares=shares, bodies=_bodies(settings), largest_body=settings.max_body_bytes,
     )  # fmt: skip
     return Named(gate, hosts=(*AT_HOME, *settings.allowed_hosts), origins=settings.allowed_origins)

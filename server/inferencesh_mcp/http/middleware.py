@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from inferencesh_mcp.flows.drain import Stopping
+    from inferencesh_mcp.flows.drain import Drain
     from inferencesh_mcp.http.auth import Door
     from inferencesh_mcp.http.error_responses import Page
 
@@ -37,10 +37,10 @@ class Gate:
 
     def __init__(
         self, mcp: ASGIApp, door: Door, *,
-        path: str, pages: Mapping[str, Page], stopping: Stopping, shares: Shares, bodies: Bodies, largest_body: int,
+        path: str, pages: Mapping[str, Page], drain: Drain, shares: Shares, bodies: Bodies, largest_body: int,
     ) -> None:  # fmt: skip
         self._mcp, self._door, self._path, self._pages = mcp, door, path, pages
-        self._stopping, self._shares, self._bodies, self._largest_body = stopping, shares, bodies, largest_body
+        self._drain, self._shares, self._bodies, self._largest_body = drain, shares, bodies, largest_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,7 +75,7 @@ class Gate:
         if scope["method"] != "POST":
             message = "Messages are sent by POST."
             raise Refused(status=405, code="invalid_call", message=message, headers={"Allow": "POST"})
-        if self._stopping.announced:
+        if self._drain.refuses_calls:
             message = "This server is stopping. Nothing was started; send the same again, and another takes it."
             raise Refused(status=503, code="stopping", message=message, retry_after=1, headers=_CLOSE)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from inferencesh_mcp.context import Shared
-    from inferencesh_mcp.flows.drain import Stopping
+    from inferencesh_mcp.flows.drain import Drain
     from inferencesh_mcp.settings import Settings
 
 BRIEFLY = 1.0  # seconds at most for who is about to start a run
@@ -35,7 +35,7 @@ BACKLOG = 2048
 
 
 def serve(
-    server: MCPServer[Shared], settings: Settings, stopping: Stopping, *, host: str, port: int, ready: Callable[[str], None]
+    server: MCPServer[Shared], settings: Settings, drain: Drain, *, host: str, port: int, ready: Callable[[str], None]
 ) -> int:  # fmt: skip
     """Serve until a signal comes, and then as long as the calls under way need, but no longer than `drain_seconds`.
 
@@ -45,9 +45,9 @@ def serve(
         SettingsError: an address that others can reach, without all that this takes.
     """
     _refuse_wide_open(settings, host)
-    app = face(server, settings, stopping)
+    app = face(server, settings, drain)
     with _bound(host, port) as listening:
-        return anyio.run(_serve, _Server(configured(app, settings)), listening, stopping, settings.drain_seconds, ready)
+        return anyio.run(_serve, _Server(configured(app, settings)), listening, drain, settings.drain_seconds, ready)
 
 
 def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
@@ -61,27 +61,27 @@ def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 async def _serve(
-    server: _Server, listening: socket.socket, stopping: Stopping, drain: float, ready: Callable[[str], None]
+    server: _Server, listening: socket.socket, drain: Drain, drain_seconds: float, ready: Callable[[str], None]
 ) -> int:
-    shutdown = Shutdown(drain)
+    shutdown = Shutdown(drain_seconds)
     shutdown.watch_signals()
     async with anyio.create_task_group() as group:
         group.start_soon(server.serve, [listening])
         await server.accepts.wait()
         ready(_url(listening))
         await shutdown.requested()
-        await _drain(server, stopping, drain)
+        await _drain(server, drain, drain_seconds)
         server.should_exit = True
     return shutdown.exit_code
 
 
-async def _drain(server: _Server, stopping: Stopping, seconds: float) -> None:
+async def _drain(server: _Server, drain: Drain, seconds: float) -> None:
     """Have every call under way answered, with its task's id where the run goes on. New ones are refused meanwhile."""
     ends = anyio.current_time() + seconds - LAST_WORDS
-    stopping.announced = True
+    drain.refuses_calls = True
     with anyio.move_on_after(min(BRIEFLY, seconds / 5)):
         await server.calls_under_way()
-    stopping.begin()
+    drain.start()
     with anyio.CancelScope(deadline=ends):
         await server.calls_under_way()
 

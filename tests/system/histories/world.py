@@ -16,7 +16,7 @@ import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.flows.drain import Stopping
+from inferencesh_mcp.flows.drain import Drain
 from inferencesh_mcp.http import PATH, face
 from inferencesh_mcp.http.server import configured
 from inferencesh_mcp.server import build
@@ -146,24 +146,24 @@ class Replicas:
             await self._live.pop(0).end()
 
     async def _start(self) -> None:
-        settings, stopping = Settings.from_environ(self._world.environ()), Stopping()
-        app = face(build(settings, remote=True, network=self._world.network(), stopping=stopping), settings, stopping)
+        settings, drain = Settings.from_environ(self._world.environ()), Drain()
+        app = face(build(settings, remote=True, network=self._world.network(), drain=drain), settings, drain)
         server = Guest(configured(app, settings))
         url = await self._stack.enter_async_context(guest(server))
-        self._live.append(_Replica(url, server, stopping))
+        self._live.append(_Replica(url, server, drain))
 
 
 @dataclass
 class _Replica:
     url: str
     server: Guest
-    stopping: Stopping
+    drain: Drain
 
     async def end(self) -> None:
         """As `web.serving` does it: nobody is let in, waits end, and who is still there is answered."""
-        self.stopping.announced = True
+        self.drain.refuses_calls = True
         await anyio.sleep(1)
-        self.stopping.begin()
+        self.drain.start()
         with anyio.move_on_after(8):
             while self.server.server_state.tasks:
                 await anyio.sleep(0.1)
