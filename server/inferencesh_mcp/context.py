@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.transport import Transport
     from inferencesh_mcp.flows.app_cache import Catalogue
     from inferencesh_mcp.flows.local_files import Folders
-    from inferencesh_mcp.flows.start import Live
+    from inferencesh_mcp.flows.start import LiveRuns
     from inferencesh_mcp.flows.watch import Watching
     from inferencesh_mcp.settings import Settings
 
@@ -51,7 +51,7 @@ class Shared:
     transport: Transport
     folders: Folders
     catalogue: Catalogue
-    live: Live
+    runs: LiveRuns
     bus: SubscriptionBus
     """What changed, for whoever listens: the one bus of this server, in both eras."""
     watching: Watching
@@ -107,7 +107,7 @@ def caller(ctx: Ctx) -> Caller:
         address=visitor.address if visitor else "",
         folders=None if visitor else shared.folders,
         catalogue=shared.catalogue,
-        live=shared.live,
+        runs=shared.runs,
         stream=settings.stream,
         poll_interval=settings.poll_interval_ms / 1000,
         wait_seconds=settings.wait_seconds,

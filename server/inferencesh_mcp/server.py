@@ -19,7 +19,7 @@ from inferencesh_mcp.error_boundary import Edge
 from inferencesh_mcp.flows.app_cache import Catalogue
 from inferencesh_mcp.flows.exception_groups import ungrouped
 from inferencesh_mcp.flows.local_files import Folders
-from inferencesh_mcp.flows.start import Live
+from inferencesh_mcp.flows.start import LiveRuns
 from inferencesh_mcp.flows.watch import Watching
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks
@@ -60,11 +60,11 @@ def build(
         SettingsError: a pinned app's tool would be called as one of the server's own, or an extra is not installed.
     """
     replicas = _replicas(settings)
-    live = Live(
+    runs = LiveRuns(
         settings.max_concurrent_runs,
         settings.max_runs_in_all,
         drain=drain,
-        everywhere=replicas,
+        shared_limiter=replicas,
         replicated=bool(settings.state_keys or settings.redis_url),  # only replicas need to share either
     )
     keys = [key.get_secret_value().encode() for key in settings.state_keys] or [secrets.token_bytes(32)]
@@ -77,7 +77,7 @@ def build(
         instructions=instructions(settings, remote=remote),
         website_url="https://inference.sh",
         tools=tools(settings, remote=remote),
-        lifespan=partial(_living, settings, network, live, bus, replicas),
+        lifespan=partial(_living, settings, network, runs, bus, replicas),
         log_level=settings.log_level,
         extensions=[Tasks(Sealer(keys), _lasting(), poll_interval_ms=settings.poll_interval_ms)],
         request_state_security=RequestStateSecurity(keys=keys, bind_principal=principal_of),
@@ -156,7 +156,7 @@ def _replicas(settings: Settings) -> Replicas | None:
 async def _living(
     settings: Settings,
     network: Connect,
-    live: Live,
+    runs: LiveRuns,
     bus: SubscriptionBus,
     replicas: Replicas | None,
     server: MCPServer[Shared],
@@ -168,13 +168,13 @@ async def _living(
         try:
             with ungrouped():
                 async with anyio.create_task_group() as group:
-                    live.background = group
+                    runs.background = group
                     shared = Shared(
                         settings=settings,
                         transport=transport,
                         folders=Folders(allowed=settings.allowed_dirs, saving=settings.saving_to),
                         catalogue=Catalogue(),
-                        live=live,
+                        runs=runs,
                         bus=bus,
                         watching=Watching(group, resources.telling(bus)),
                         group=group,
@@ -183,7 +183,7 @@ async def _living(
                         group.start_soon(replicas.run)
                     cast("Bridge", server).pinned.live(shared)
                     yield shared
-                    live.background = None
+                    runs.background = None
                     group.cancel_scope.cancel()
         finally:
             await transport.aclose()

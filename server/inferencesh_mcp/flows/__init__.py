@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api import Api
     from inferencesh_mcp.flows.app_cache import Catalogue
     from inferencesh_mcp.flows.local_files import Folders
-    from inferencesh_mcp.flows.start import Live
+    from inferencesh_mcp.flows.start import LiveRuns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Caller:
     folders: Folders | None
     """None for whoever calls from elsewhere: then there is no way to open a file they name (I-14)."""
     catalogue: Catalogue
-    live: Live
+    runs: LiveRuns
     stream: bool
     poll_interval: float
     wait_seconds: float

@@ -71,7 +71,7 @@ async def run_many(
     """
     began = time.monotonic()
     report(Counting(0, len(wanted), None))
-    async with caller.live.place(caller.principal):
+    async with caller.runs.slot(caller.principal):
         await _check(caller, wanted)
         batch = _Batch(caller, wanted, report, end=began + seconds, follow=follow)
         try:
@@ -129,7 +129,7 @@ class _Batch:
 
     async def work(self) -> None:
         """Run one input after another until none is left or the time is over."""
-        drain = self._caller.live.drain
+        drain = self._caller.runs.drain
         while (
             not drain.started
             and (seconds := self._end - time.monotonic()) > 0
@@ -155,7 +155,7 @@ class _Batch:
     async def help(self) -> None:
         """Work along, where there is a place for it; without one the others do it all."""
         with suppress(WaitError):
-            async with self._caller.live.place(self._caller.principal):
+            async with self._caller.runs.slot(self._caller.principal):
                 await self.work()
 
     async def leave(self) -> None:

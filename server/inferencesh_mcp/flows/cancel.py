@@ -48,7 +48,7 @@ async def leave_chat(caller: Caller, chat_id: str) -> None:
 
 def _stops(caller: Caller, what: str) -> bool:
     # It is not the caller who leaves when the server does: a deploy must not end what they pay for (reliability 4.4).
-    keeps = caller.on_cancel == "keep" or caller.live.drain.started
+    keeps = caller.on_cancel == "keep" or caller.runs.drain.started
     if keeps:
         logger.warning("%s goes on without its caller", what)
     return not keeps

@@ -181,7 +181,7 @@ async def give(caller: Caller, chat: Chat, invocation_id: str, send: Callable[[C
         Conflict: nothing was sent, since somebody else has answered.
     """
     asked = next((one for one in pending(chat) if one.id == invocation_id), None)
-    question, account, turns = repr(asked), caller.api.account, caller.live.answers
+    question, account, turns = repr(asked), caller.api.account, caller.runs.answers
     async with turns.turn(account, invocation_id):
         try:
             now = await caller.api.chats.chat(chat.id)
@@ -264,7 +264,7 @@ async def _followed(
     """Take in what happens until the turn is over, waits for something that was not `known`, or the time is over."""
     began = time.monotonic()
     chat, turn = heard.chat, heard.turn
-    with caller.live.drain.deadline(end - began):
+    with caller.runs.drain.deadline(end - began):
         async for state in states:
             chat, turn = state, turn.seeing(state)
             report(speaking(chat, turn))
@@ -286,9 +286,9 @@ def speaking(chat: Chat, turn: Turn) -> Speaking:
 async def _files(caller: Caller, references: Sequence[str], report: Report) -> list[File]:
     """The files of a message; a server that is about to end does not get to send it."""
     files: list[File] = []
-    with caller.live.drain.deadline(math.inf):
+    with caller.runs.drain.deadline(math.inf):
         files = [await _file(caller, one, report) for one in references]
-    caller.live.drain.raise_if_started()
+    caller.runs.drain.raise_if_started()
     return files
 
 
@@ -306,7 +306,7 @@ def _elsewhere(address: str) -> File:
 
 async def _sent(caller: Caller, request: AgentRunRequest, before: Chat | None) -> Sent:
     """Send a message, and look for it where the reply was lost; it is never sent again (O-4)."""
-    start = caller.live.starts.begin(_what(request))
+    start = caller.runs.starts.begin(_what(request))
     try:
         sent = await caller.api.chats.send_message(request)
     except OutcomeUnknown as lost:
@@ -365,7 +365,7 @@ async def _look(caller: Caller, request: AgentRunRequest, before: Chat | None, l
         if message.role == "user" and message.id not in known and message.text.strip() == request.input.text.strip()
     ]
     marked = {_mark(one, before): one for one in found}
-    return Sight({mark: one for mark, one in marked.items() if not caller.live.starts.is_owned(mark)}, complete)
+    return Sight({mark: one for mark, one in marked.items() if not caller.runs.starts.is_owned(mark)}, complete)
 
 
 def _what(request: AgentRunRequest) -> str:

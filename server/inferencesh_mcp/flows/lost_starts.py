@@ -56,7 +56,7 @@ class Lost(Generic[T]):
         sight = Sight[T]()
         try:
             for pause in self.looks:
-                with self.caller.live.drain.deadline(math.inf):
+                with self.caller.runs.drain.deadline(math.inf):
                     await self.caller.api.sleep(pause)
                 sight = await self._looked(sight)
                 if sight.found and self.start.is_only:
@@ -90,11 +90,11 @@ class Lost(Generic[T]):
             sight = await self._looked(sight)
         if (made := self._adopted(sight)) is not None:
             await self.leave(made)
-        elif self._is_settled(sight) or not self.caller.live.in_background(lambda: self._look_on(sight)):
+        elif self._is_settled(sight) or not self.caller.runs.in_background(lambda: self._look_on(sight)):
             self._give_up(sight)
 
     async def _look_on(self, sight: Sight[T]) -> None:
-        drain, made = self.caller.live.drain, None
+        drain, made = self.caller.runs.drain, None
         try:
             for pause in LOOKS_AFTERWARDS:
                 with drain.deadline(math.inf):

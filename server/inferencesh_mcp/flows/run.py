@@ -49,7 +49,7 @@ async def run(caller: Caller, wanted: Wanted, report: Report, *, seconds: float)
         InvalidInput: the input does not fit; nothing was uploaded or started.
         InferenceError: what else went wrong, with `outcome`, and `task_id` where there is one.
     """
-    async with caller.live.place(caller.principal):
+    async with caller.runs.slot(caller.principal):
         return await run_in_place(caller, wanted, report, seconds=seconds)
 
 
@@ -65,17 +65,17 @@ async def run_in_place(
         raise
     task = await start(caller, request, app.id)
     note_task(task.id)
-    caller.live.started += 1
+    caller.runs.started += 1
     task, session = await _seen_off(caller, task, report, seconds - (time.monotonic() - began))
     return Ran(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
 
 
 async def _prepared(caller: Caller, wanted: Wanted, report: Report, uploads: Uploads | None) -> tuple[App, RunRequest]:
     """Everything that comes before the start; a server that is about to end does not get there."""
-    with caller.live.drain.deadline(math.inf):
+    with caller.runs.drain.deadline(math.inf):
         app, wanted = await checked(caller, wanted)
         request = await ready(caller, app, wanted, report, uploads)
-    caller.live.drain.raise_if_started()
+    caller.runs.drain.raise_if_started()
     return app, request
 
 
@@ -126,12 +126,12 @@ async def session_of(caller: Caller, task: Task) -> Session | None:
 async def attend(caller: Caller, task: Task, report: Report, seconds: float) -> Task:
     """Follow a task for at most `seconds` and return its newest state. Leaving does not stop it."""
     report(task)
-    with caller.live.drain.deadline(seconds):
+    with caller.runs.drain.deadline(seconds):
         async with caller.api.follow(task, stream=caller.stream, poll_interval=caller.poll_interval) as states:
             async for state in states:
                 task = state
                 report(task)
-    if caller.live.drain.started and not task.ended:
+    if caller.runs.drain.started and not task.ended:
         logger.warning("task %s goes on without this server", task.id)
     return task
 

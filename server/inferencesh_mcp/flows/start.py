@@ -40,7 +40,7 @@ MOST_IN_BACKGROUND = 100  # lost runs that are looked for after their callers le
 logger = logging.getLogger(__name__)
 
 
-class Everywhere(Protocol):
+class SharedLimiter(Protocol):
     """The places of all replicas together."""
 
     async def take(self, principal: str, most: int) -> str | None:
@@ -50,16 +50,16 @@ class Everywhere(Protocol):
     def give_back(self, principal: str, place: str) -> None: ...
 
 
-class Live:
+class LiveRuns:
     """The runs that this process is following now: how many each principal has, and which tasks and messages are whose."""
 
     def __init__(
         self, most: int, most_in_all: int = MOST_IN_ALL, *,
-        drain: Drain | None = None, everywhere: Everywhere | None = None, replicated: bool = False,
+        drain: Drain | None = None, shared_limiter: SharedLimiter | None = None, replicated: bool = False,
     ) -> None:  # fmt: skip
-        """`most` is for one principal, here and `everywhere`; `most_in_all` is for this process.
+        """`most` is for one principal, here and `shared_limiter`; `most_in_all` is for this process.
         `replicated`: other processes may start runs with the same keys."""
-        self._everywhere = everywhere
+        self._shared_limiter = shared_limiter
         self._most, self._most_in_all = most, most_in_all
         self.drain = drain or Drain()
         self._running: Counter[str] = Counter()
@@ -88,7 +88,7 @@ class Live:
             self._in_background -= 1
 
     @asynccontextmanager
-    async def place(self, principal: str) -> AsyncGenerator[None]:
+    async def slot(self, principal: str) -> AsyncGenerator[None]:
         """Hold one of a principal's places.
 
         Raises:
@@ -116,16 +116,16 @@ class Live:
 
     @asynccontextmanager
     async def _one_of_all(self, principal: str) -> AsyncGenerator[None]:
-        if self._everywhere is None:
+        if self._shared_limiter is None:
             yield
             return
-        place = await self._everywhere.take(principal, self._most)
+        place = await self._shared_limiter.take(principal, self._most)
         if place is None:
             raise self._all_taken()
         try:
             yield
         finally:
-            self._everywhere.give_back(principal, place)
+            self._shared_limiter.give_back(principal, place)
 
     def _all_taken(self) -> RateLimited:
         return RateLimited(
@@ -149,7 +149,7 @@ async def start(caller: Caller, request: RunRequest, app_id: str) -> Task:
         OutcomeUnknown: nobody can tell whether it runs; `candidates` are the tasks it may be.
         InferenceError: it did not start; `outcome` says so.
     """
-    sent = caller.live.starts.begin(_what(request, app_id))
+    sent = caller.runs.starts.begin(_what(request, app_id))
     try:
         task = await caller.api.run(request)
     except OutcomeUnknown as lost:
@@ -190,7 +190,7 @@ async def _look(caller: Caller, request: RunRequest, app_id: str, since: datetim
         found |= {
             task.id: task
             for task in recent
-            if _is_same(task, request, app_id) and not caller.live.starts.is_owned(task.id)
+            if _is_same(task, request, app_id) and not caller.runs.starts.is_owned(task.id)
         }
         cursor = page.next_cursor
         if len(recent) < len(page.items) or not (page.has_next and cursor):  # newest first: the rest is older

@@ -103,7 +103,7 @@ class _Now:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         shared = self._metrics.shared
-        live = shared.live if shared else None
+        live = shared.runs if shared else None
         yield GaugeMetricFamily("inferencesh_live_runs", "Runs that calls wait for now.", live.running if live else 0)
         yield GaugeMetricFamily("inferencesh_open_requests", "Requests of /mcp that are open now.", self._shares.open)
         yield CounterMetricFamily("inferencesh_runs", "Runs that were started.", live.started if live else 0)

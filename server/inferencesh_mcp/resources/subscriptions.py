@@ -93,7 +93,7 @@ class Subscriptions:
                     update={"resource_subscriptions": [uri for uri in asked if uri in watched or uri in public]}
                 )
                 heard = ListenHandler(_Own(shared.bus, who.principal))
-                with shared.live.drain.deadline(math.inf):
+                with shared.runs.drain.deadline(math.inf):
                     return await heard(ctx, params.model_copy(update={"notifications": honoured}))
         # The server ends, and says so: a stream that is cut is one that a client takes for lost.
         return SubscriptionsListenResult(_meta={SUBSCRIPTION_ID_META_KEY: ctx.request_id})
