@@ -15,8 +15,8 @@ from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.errors import InferenceError, InvalidInput, Outcome, WaitError
 from inferencesh_mcp.flows import Counting, Moving
 from inferencesh_mcp.flows.cancel import leave_run, leave_task, leave_unknown
-from inferencesh_mcp.flows.run import Ran, run_in_place
-from inferencesh_mcp.flows.run_request import checked
+from inferencesh_mcp.flows.run import RunResult, run_in_slot
+from inferencesh_mcp.flows.run_request import validate
 from inferencesh_mcp.flows.started_ids import collecting_starts
 from inferencesh_mcp.internal_errors import internal_error
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferencesh_mcp.flows import Caller, Report, State
-    from inferencesh_mcp.flows.run_request import Wanted
+    from inferencesh_mcp.flows.run_request import RunSpec
 
 MOST_KEPT = 16 * 1024 * 1024  # characters of all outputs that are held for one answer, which shows a hundredth of that
 MOST_PROBLEMS = 5  # inputs whose mistakes are told at once
@@ -51,12 +51,12 @@ class Skipped:
     """An input whose turn did not come before the call had to answer."""
 
 
-End = Ran | InferenceError | Skipped
+End = RunResult | InferenceError | Skipped
 """How one input ended: it ran (or still runs), it failed, or it was not started."""
 
 
 async def run_many(
-    caller: Caller, wanted: Sequence[Wanted], report: Report, *, most: int, seconds: float, follow: bool = True
+    caller: Caller, wanted: Sequence[RunSpec], report: Report, *, most: int, seconds: float, follow: bool = True
 ) -> list[End]:
     """Check all, then run all, at most `most` at once, or as many as the caller has places for.
 
@@ -85,7 +85,7 @@ async def run_many(
     return batch.ends
 
 
-async def _check(caller: Caller, wanted: Sequence[Wanted]) -> None:
+async def _check(caller: Caller, wanted: Sequence[RunSpec]) -> None:
     from inferencesh_mcp.schema.validator import Work  # brings jsonschema along
 
     work = Work()
@@ -93,7 +93,7 @@ async def _check(caller: Caller, wanted: Sequence[Wanted]) -> None:
     for number, one in enumerate(wanted):
         await anyio.lowlevel.checkpoint()  # others' turn, and a cancellation's: an app that is known is not waited for
         try:
-            await checked(caller, one, reread=not wrong, work=work)
+            await validate(caller, one, reread=not wrong, work=work)
         except InferenceError as exc:
             if not isinstance(exc, InvalidInput):
                 exc.outcome, exc.retry_safe = "not_started", True
@@ -112,7 +112,7 @@ async def _check(caller: Caller, wanted: Sequence[Wanted]) -> None:
 class _Batch:
     """What the workers share: the inputs still to come, and how those that came ended."""
 
-    def __init__(self, caller: Caller, wanted: Sequence[Wanted], report: Report, *, end: float, follow: bool) -> None:
+    def __init__(self, caller: Caller, wanted: Sequence[RunSpec], report: Report, *, end: float, follow: bool) -> None:
         from inferencesh_mcp.flows.upload import Uploads
 
         self.ends: list[End] = [Skipped()] * len(wanted)
@@ -140,10 +140,10 @@ class _Batch:
             self._done += 1
             self._heard(None)
 
-    async def _end_of(self, wanted: Wanted, seconds: float) -> End:
+    async def _end_of(self, wanted: RunSpec, seconds: float) -> End:
         with collecting_starts() as started:
             try:
-                ran = await run_in_place(self._caller, wanted, self._heard, seconds=seconds, uploads=self._uploads)
+                ran = await run_in_slot(self._caller, wanted, self._heard, seconds=seconds, uploads=self._uploads)
                 return replace(ran, task=self._room.held(ran.task))
             except InferenceError as exc:
                 return exc
@@ -164,7 +164,7 @@ class _Batch:
             async with anyio.create_task_group() as group:
                 for end in self.ends:
                     match end:
-                        case Ran():
+                        case RunResult():
                             group.start_soon(leave_task, self._caller, end.task)
                         case InferenceError(task_id=str() as task_id):
                             group.start_soon(leave_run, self._caller, task_id)

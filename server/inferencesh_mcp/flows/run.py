@@ -16,7 +16,7 @@ from inferencesh_mcp.errors import Forbidden, Gone, InferenceError, KeyRefused, 
 from inferencesh_mcp.flows.cancel import leave_task
 from inferencesh_mcp.flows.optional_calls import in_short
 from inferencesh_mcp.flows.requirements import missing_requirements
-from inferencesh_mcp.flows.run_request import checked, function_of, ready, version_of
+from inferencesh_mcp.flows.run_request import validate, build_request, function_of, version_of
 from inferencesh_mcp.flows.start import start
 from inferencesh_mcp.flows.started_ids import note_task
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows import Caller, Report
-    from inferencesh_mcp.flows.run_request import Wanted
+    from inferencesh_mcp.flows.run_request import RunSpec
     from inferencesh_mcp.flows.upload import Uploads
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ran:
+class RunResult:
     """How a call ended: a task that is over, or one that goes on without it."""
 
     task: Task
@@ -42,7 +42,7 @@ class Ran:
     session: Session | None = None
 
 
-async def run(caller: Caller, wanted: Wanted, report: Report, *, seconds: float) -> Ran:
+async def run(caller: Caller, wanted: RunSpec, report: Report, *, seconds: float) -> RunResult:
     """Check, upload, start once, and follow to the end or until `seconds` of this call are over.
 
     Raises:
@@ -50,12 +50,12 @@ async def run(caller: Caller, wanted: Wanted, report: Report, *, seconds: float)
         InferenceError: what else went wrong, with `outcome`, and `task_id` where there is one.
     """
     async with caller.runs.slot(caller.principal):
-        return await run_in_place(caller, wanted, report, seconds=seconds)
+        return await run_in_slot(caller, wanted, report, seconds=seconds)
 
 
-async def run_in_place(
-    caller: Caller, wanted: Wanted, report: Report, *, seconds: float, uploads: Uploads | None = None
-) -> Ran:
+async def run_in_slot(
+    caller: Caller, wanted: RunSpec, report: Report, *, seconds: float, uploads: Uploads | None = None
+) -> RunResult:
     """The same, for who holds one of the caller's places already; `uploads` are those of the batch that it belongs to."""
     began = time.monotonic()
     try:
@@ -67,20 +67,20 @@ async def run_in_place(
     note_task(task.id)
     caller.runs.started += 1
     task, session = await _seen_off(caller, task, report, seconds - (time.monotonic() - began))
-    return Ran(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
+    return RunResult(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
 
 
-async def _prepared(caller: Caller, wanted: Wanted, report: Report, uploads: Uploads | None) -> tuple[App, RunRequest]:
+async def _prepared(caller: Caller, wanted: RunSpec, report: Report, uploads: Uploads | None) -> tuple[App, RunRequest]:
     """Everything that comes before the start; a server that is about to end does not get there."""
     with caller.runs.drain.deadline(math.inf):
-        app, wanted = await checked(caller, wanted)
-        request = await ready(caller, app, wanted, report, uploads)
+        app, wanted = await validate(caller, wanted)
+        request = await build_request(caller, app, wanted, report, uploads)
     caller.runs.drain.raise_if_started()
     return app, request
 
 
-async def rehearse(
-    caller: Caller, wanted: Wanted, report: Report
+async def dry_run(
+    caller: Caller, wanted: RunSpec, report: Report
 ) -> tuple[RunRequest, Estimate | None, tuple[Requirement, ...] | None]:
     """Do everything short of the run: return what would be sent, what the platform thinks it would cost, and what is missing.
 
@@ -88,8 +88,8 @@ async def rehearse(
         InferenceError: what a run would have been refused for. Nothing was started.
     """
     try:
-        app, wanted = await checked(caller, wanted)
-        request = await ready(caller, app, wanted, report)
+        app, wanted = await validate(caller, wanted)
+        request = await build_request(caller, app, wanted, report)
         missing = await missing_requirements(caller, app, version_of(app), function_of(app, wanted.app))
         return request, await estimate(caller, wanted.app, app, request.input, request.function), missing
     except InferenceError as exc:
@@ -123,7 +123,7 @@ async def session_of(caller: Caller, task: Task) -> Session | None:
         return Session(id=task.session_id, status="ended")
 
 
-async def attend(caller: Caller, task: Task, report: Report, seconds: float) -> Task:
+async def follow_task(caller: Caller, task: Task, report: Report, seconds: float) -> Task:
     """Follow a task for at most `seconds` and return its newest state. Leaving does not stop it."""
     report(task)
     with caller.runs.drain.deadline(seconds):
@@ -141,7 +141,7 @@ async def _seen_off(caller: Caller, task: Task, report: Report, budget: float) -
     try:
         await anyio.lowlevel.checkpoint()  # a cancellation that came while the start was under way
         if budget > 0 and not task.ended:
-            task = await attend(caller, task, report, budget)
+            task = await follow_task(caller, task, report, budget)
         return task, await session_of(caller, task)
     except anyio.get_cancelled_exc_class():
         await leave_task(caller, task)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class RunSpec:
     """A run as the caller asks for it; empty or None is the app's default."""
 
     app: AppRef
@@ -35,9 +35,9 @@ class Wanted:
     session_timeout: int | None = None
 
 
-async def checked(
-    caller: Caller, wanted: Wanted, *, reread: bool = True, work: Work | None = None
-) -> tuple[App, Wanted]:
+async def validate(
+    caller: Caller, wanted: RunSpec, *, reread: bool = True, work: Work | None = None
+) -> tuple[App, RunSpec]:
     """Return the app, and what is wanted of it as its schema writes that, when all fits and every file that the input
     names can be read. Sends no bytes. `reread`: an app whose schema the input does not fit may have another one by now.
     `work`: what the call that has several inputs may spend on all of them.
@@ -48,7 +48,7 @@ async def checked(
     """
     from inferencesh_mcp.flows.upload import refuse_unreadable
 
-    # A file that is sent as text in the input counts only once it is uploaded, so the size is looked at in `ready`.
+    # A file that is sent as text in the input counts only once it is uploaded, so the size is looked at in `build_request`.
     _refuse_unreadable_back("input", wanted.input, math.inf)
     _refuse_unreadable_back("setup", wanted.setup)
     app = await caller.catalogue.app(caller.api, caller.principal, wanted.app)
@@ -66,7 +66,7 @@ async def checked(
     return app, wanted
 
 
-async def ready(caller: Caller, app: App, wanted: Wanted, report: Report, uploads: Uploads | None = None) -> RunRequest:
+async def build_request(caller: Caller, app: App, wanted: RunSpec, report: Report, uploads: Uploads | None = None) -> RunRequest:
     """Upload the files that the input names and return what is sent off. `uploads` are those of a whole batch."""
     from inferencesh_mcp.flows.upload import upload_all
 
@@ -136,7 +136,7 @@ def _refuse_unreadable_back(name: str, value: Any, limit: float = SENT_LIMIT) ->
         raise InvalidInput(message=f"The {name} {exc}.", next_step="Change that and call again.") from exc
 
 
-def _judged(app: App, wanted: Wanted, work: Work | None) -> tuple[Wanted, list[str]]:
+def _judged(app: App, wanted: RunSpec, work: Work | None) -> tuple[RunSpec, list[str]]:
     """What is wanted, with what a host could only send as a string made what the app takes; and what is wrong with it."""
     from inferencesh_mcp.schema.repair import repaired
     from inferencesh_mcp.schema.validate import problems

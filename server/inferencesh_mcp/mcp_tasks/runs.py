@@ -80,7 +80,7 @@ class Batch:
             return now
         app = held.of["app"]
         ends = [
-            one if isinstance(one, InferenceError) else run.Ran(task=one, seconds=_seconds(one, held), app=app)
+            one if isinstance(one, InferenceError) else run.RunResult(task=one, seconds=_seconds(one, held), app=app)
             for one in found
         ]
         answer = batch(app, list(ends))

@@ -15,7 +15,7 @@ from inferencesh_mcp.errors import InvalidInput, Requirement
 from inferencesh_mcp.flows import run
 from inferencesh_mcp.flows.batch import run_many
 from inferencesh_mcp.flows.requirements import missing_requirements
-from inferencesh_mcp.flows.run_request import Wanted, function_of, is_live, version_of
+from inferencesh_mcp.flows.run_request import RunSpec, function_of, is_live, version_of
 from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.tools import app_description
 from inferencesh_mcp.tools.batch_result import batch
@@ -146,7 +146,7 @@ async def app_run(
 ) -> Annotated[CallToolResult, RunOutcome]:
     """Run an app and return its output. May cost credits. The input is checked first. If it takes long, the answer
     is a task_id to pass to task_get; never run it again to get a result."""
-    wanted = Wanted(
+    wanted = RunSpec(
         app=_with_function(AppRef.parse(app), function),
         input=input,
         setup=setup or None,
@@ -157,11 +157,11 @@ async def app_run(
     )
     if dry_run:
         async with progress(ctx) as report:
-            return _rehearsed(*await run.rehearse(await caller_with_roots(ctx, input), wanted, report))
+            return _rehearsed(*await run.dry_run(await caller_with_roots(ctx, input), wanted, report))
     return await ran(ctx, wanted, wait=wait, stream=stream)
 
 
-async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = True) -> CallToolResult:
+async def ran(ctx: Ctx, wanted: RunSpec, *, wait: bool = True, stream: bool = True) -> CallToolResult:
     """Run an app for a host and answer, or hand over: the one way, whichever tool was called."""
     async with progress(ctx) as report:
         who = await caller_with_roots(ctx, wanted.input)
@@ -194,13 +194,13 @@ async def app_run_many(
     """Run an app once for each input and return every outcome in order. All inputs are checked before the first starts.
     What takes too long is handed over by task_id, and what was not started is named."""
     ref = _with_function(AppRef.parse(app), function)
-    wanted = [Wanted(app=ref, input=one, setup=setup or None, infra=infra, variant=variant or None) for one in inputs]
+    wanted = [RunSpec(app=ref, input=one, setup=setup or None, infra=infra, variant=variant or None) for one in inputs]
     who = await caller_with_roots(ctx, inputs)
     lasts = hands_over(ctx) and len(wanted) <= max_concurrency  # what starts later only this call could start
     async with progress(ctx) as report:
         ends = await run_many(who, wanted, report, most=max_concurrency, seconds=who.wait_seconds, follow=not lasts)
     told = batch(str(ref), ends)
-    tasks = [end.task for end in ends if isinstance(end, run.Ran)]
+    tasks = [end.task for end in ends if isinstance(end, run.RunResult)]
     whole = len(tasks) == len(ends)  # the failure of one that was not started is in this answer alone
     goes_on = lasts and whole and not all(task.ended for task in tasks)
     return handed_over(told, "batch", tasks=[task.id for task in tasks], app=str(ref)) if goes_on else told

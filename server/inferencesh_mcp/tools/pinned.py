@@ -15,7 +15,7 @@ from inferencesh_mcp.api.models import App
 from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.context import Ctx
 from inferencesh_mcp.errors import SchemaUnusable
-from inferencesh_mcp.flows.run_request import Wanted, function_of, refuse_live
+from inferencesh_mcp.flows.run_request import RunSpec, function_of, refuse_live
 from inferencesh_mcp.pins import Pin
 from inferencesh_mcp.sanitize import clean
 from inferencesh_mcp.schema import compiled_input, compiled_output
@@ -86,11 +86,11 @@ class PinnedTool(BridgeTool):
         """What a host is shown, in a few letters: another one is another contract (T-18)."""
         return hashlib.sha256(self.listed.model_dump_json().encode()).hexdigest()[:12]
 
-    def wanted(self, arguments: dict[str, Any]) -> Wanted:
+    def wanted(self, arguments: dict[str, Any]) -> RunSpec:
         """The run that a call with these arguments asks for."""
         declared = self.parameters["properties"]
         given = without_injected(arguments, declared) if declared else arguments  # an app without fields takes any
-        return Wanted(app=self.app, input=self.restored(given))
+        return RunSpec(app=self.app, input=self.restored(given))
 
     async def answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
         return await apps.ran(context, self.wanted(arguments))

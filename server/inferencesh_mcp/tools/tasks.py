@@ -38,7 +38,7 @@ async def task_get(
     task = await who.api.task(task_id)
     if wait_seconds and not task.ended:
         async with progress(ctx) as report:
-            task = await run.attend(who, task, report, wait_seconds)
+            task = await run.follow_task(who, task, report, wait_seconds)
     if part:
         return part_of(task, part)
     return await shown(ctx, await shown_task(who, task))
