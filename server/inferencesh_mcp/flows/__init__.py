@@ -38,7 +38,7 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class Moving:
+class Transfer:
     """Bytes on their way: `done` of `size`, which is None where the other side did not say."""
 
     verb: str
@@ -48,16 +48,16 @@ class Moving:
 
 
 @dataclass(frozen=True)
-class Counting:
+class BatchProgress:
     """A batch on its way: `done` of `total` are over; `latest` is the last that was heard of."""
 
     done: int
     total: int
-    latest: Task | Moving | None
+    latest: Task | Transfer | None
 
 
 @dataclass(frozen=True)
-class Speaking:
+class AgentProgress:
     """An agent at work: in which chat, with which tool, and the end of what it says."""
 
     chat_id: str
@@ -65,6 +65,6 @@ class Speaking:
     tail: str
 
 
-State = Task | Moving | Counting | Speaking
+State = Task | Transfer | BatchProgress | AgentProgress
 Report = Callable[[State], None]
 """Told of each new state; must return at once, and may forget all but the latest."""

@@ -13,7 +13,7 @@ import anyio.lowlevel
 
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.errors import InferenceError, InvalidInput, Outcome, WaitError
-from inferencesh_mcp.flows import Counting, Moving
+from inferencesh_mcp.flows import BatchProgress, Transfer
 from inferencesh_mcp.flows.cancel import leave_run, leave_task, leave_unknown
 from inferencesh_mcp.flows.run import RunResult, run_in_slot
 from inferencesh_mcp.flows.run_request import validate
@@ -70,7 +70,7 @@ async def run_many(
         RateLimited, Unavailable: there is no place for even one of them; nothing was started.
     """
     began = time.monotonic()
-    report(Counting(0, len(wanted), None))
+    report(BatchProgress(0, len(wanted), None))
     async with caller.runs.slot(caller.principal):
         await _check(caller, wanted)
         batch = _Batch(caller, wanted, report, end=began + seconds, follow=follow)
@@ -174,5 +174,5 @@ class _Batch:
                             pass
 
     def _heard(self, state: State | None) -> None:
-        latest = state if isinstance(state, Task | Moving) else None
-        self._report(Counting(self._done, self._total, latest))
+        latest = state if isinstance(state, Task | Transfer) else None
+        self._report(BatchProgress(self._done, self._total, latest))

@@ -22,7 +22,7 @@ from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Pending, Turn, m
 from inferencesh_mcp.api.models import File
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import Conflict, InferenceError, OutcomeUnknown
-from inferencesh_mcp.flows import Speaking
+from inferencesh_mcp.flows import AgentProgress
 from inferencesh_mcp.flows.cancel import leave_chat
 from inferencesh_mcp.flows.file_sources import is_remote
 from inferencesh_mcp.flows.lost_starts import Lost, Sight
@@ -71,7 +71,7 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class TurnResult:
     """How a call ended: the turn is over, waits for somebody, or goes on without the call."""
 
     chat: Chat
@@ -91,11 +91,11 @@ class Heard:
         return [] if self.over else [one for one in pending(self.chat) if mark(one) not in self.given]
 
     @property
-    def said(self) -> tuple[ChatMessage, ...]:
+    def messages(self) -> tuple[ChatMessage, ...]:
         return self.turn.messages(self.chat)
 
 
-async def say(caller: Caller, message: Message, report: Report, *, seconds: float) -> Heard:
+async def send_message(caller: Caller, message: Message, report: Report, *, seconds: float) -> TurnResult:
     """Send a message once and follow its turn for at most `seconds`.
 
     The stream of a chat is open before its next message is sent, so that nothing of the turn is missed.
@@ -121,14 +121,14 @@ async def say(caller: Caller, message: Message, report: Report, *, seconds: floa
     if before is None:
         sent = await _sent(caller, request, None)
         async with _heeded(caller, sent.chat_id), _states(caller, sent.chat) as states:
-            return await _followed(caller, Heard(chat=sent.chat, turn=Turn.of(sent)), states, report, end)
+            return await _followed(caller, TurnResult(chat=sent.chat, turn=Turn.of(sent)), states, report, end)
     async with _states(caller, before) as states:
         sent = await _sent(caller, request, before)
         async with _heeded(caller, sent.chat_id):
-            return await _followed(caller, Heard(chat=before, turn=Turn.of(sent, before)), states, report, end)
+            return await _followed(caller, TurnResult(chat=before, turn=Turn.of(sent, before)), states, report, end)
 
 
-async def listen(caller: Caller, chat_id: str, report: Report, *, seconds: float) -> Heard:
+async def read_turn(caller: Caller, chat_id: str, report: Report, *, seconds: float) -> TurnResult:
     """Read a chat, and follow the turn it is in for at most `seconds`. Leaving does not stop it.
 
     What waits for the person is waited for too; what waits for a client tool is not, since it is whoever listens that
@@ -136,16 +136,16 @@ async def listen(caller: Caller, chat_id: str, report: Report, *, seconds: float
     """
     end = time.monotonic() + seconds
     chat = await caller.api.chats.chat(chat_id)
-    heard = Heard(chat=chat, turn=Turn.under_way(chat))
+    heard = TurnResult(chat=chat, turn=Turn.under_way(chat))
     if seconds <= 0 or heard.over or any(isinstance(one, ClientTool) for one in heard.waits_for):
         return heard
     async with _states(caller, chat) as states:
         return await _followed(caller, heard, states, report, end, known={mark(one) for one in heard.waits_for})
 
 
-async def respond(
+async def answer(
     caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]], report: Report, *, seconds: float
-) -> Heard:  # fmt: skip
+) -> TurnResult:  # fmt: skip
     """Answer what a chat waits for, once, with the stream open before, and follow the turn on.
     Whoever leaves leaves the agent, as one who has sent it a message: also while the answer is on its way, and may have
     arrived.
@@ -159,11 +159,11 @@ async def respond(
     try:
         async with _states(caller, chat) as states:
             try:
-                await give(caller, chat, invocation_id, send)
+                await send_answer(caller, chat, invocation_id, send)
             except anyio.get_cancelled_exc_class():
                 await leave_chat(caller, chat.id)
                 raise
-            heard = Heard(chat=chat, turn=Turn.under_way(chat), given=given)
+            heard = TurnResult(chat=chat, turn=Turn.under_way(chat), given=given)
             async with _heeded(caller, chat.id):
                 return await _followed(caller, heard, states, report, end, known=given)
     except InferenceError as exc:
@@ -173,7 +173,7 @@ async def respond(
         raise
 
 
-async def give(caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
+async def send_answer(caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
     """Send an answer to what a chat waits for, as `chat` tells it, unless it was answered or changed meanwhile. Where the
     reply was lost, the chat tells whether it is waited for still. Never sent again (O-7).
 
@@ -254,33 +254,33 @@ def _states(caller: Caller, chat: Chat) -> AbstractAsyncContextManager[AsyncIter
 
 async def _followed(
     caller: Caller,
-    heard: Heard,
+    heard: TurnResult,
     states: AsyncIterator[Chat],
     report: Report,
     end: float,
     *,
     known: Collection[str] = (),
-) -> Heard:
+) -> TurnResult:
     """Take in what happens until the turn is over, waits for something that was not `known`, or the time is over."""
     began = time.monotonic()
     chat, turn = heard.chat, heard.turn
     with caller.runs.drain.deadline(end - began):
         async for state in states:
             chat, turn = state, turn.seeing(state)
-            report(speaking(chat, turn))
+            report(agent_progress(chat, turn))
             if turn_over(chat, turn) or any(mark(one) not in known for one in pending(chat)):
                 break
     return replace(heard, chat=chat, turn=turn, seconds=time.monotonic() - began)
 
 
-def speaking(chat: Chat, turn: Turn) -> Speaking:
+def agent_progress(chat: Chat, turn: Turn) -> AgentProgress:
     """What the agent is at."""
     said = [message for message in turn.messages(chat) if message.role == "assistant"]
     tools = [
         call for message in said for call in message.tool_invocations if call.status not in {"completed", "failed"}
     ]
     tail = said[-1].text[-TAIL:] if said else ""
-    return Speaking(chat.id, tools[-1].name if tools else "", tail)
+    return AgentProgress(chat.id, tools[-1].name if tools else "", tail)
 
 
 async def _files(caller: Caller, references: Sequence[str], report: Report) -> list[File]:

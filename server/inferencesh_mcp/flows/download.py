@@ -19,7 +19,7 @@ from anyio import to_thread
 from inferencesh_mcp.api.enums import is_media_type
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
-from inferencesh_mcp.flows import Moving
+from inferencesh_mcp.flows import Transfer
 from inferencesh_mcp.flows.output_files import OutputFile, output_files, output_of
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, stem: 
                 # Not in a thread: 64 KiB into the page cache take some 25 µs, a hop there and back takes longer.
                 _write(draft.descriptor, chunk)
                 size += len(chunk)
-                report(Moving("saving", name, size, download.size))
+                report(Transfer("saving", name, size, download.size))
             path = await to_thread.run_sync(draft.publish)
     return Saved(uri, path, size, kind)
 

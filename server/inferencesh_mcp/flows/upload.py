@@ -13,7 +13,7 @@ import anyio
 
 from inferencesh_mcp.api.enums import is_media_type
 from inferencesh_mcp.errors import FileRefused, Forbidden, InferenceError, InvalidInput, UpstreamError
-from inferencesh_mcp.flows import Moving
+from inferencesh_mcp.flows import Transfer
 from inferencesh_mcp.flows.file_sources import Source, is_remote, opened
 from inferencesh_mcp.flows.url_source import remote
 from inferencesh_mcp.schema.file_fields import Place, file_places
@@ -117,7 +117,7 @@ async def upload(
         done = 0
         async for chunk in source.chunks():
             done += len(chunk)
-            report(Moving("uploading", source.name, done, source.size))
+            report(Transfer("uploading", source.name, done, source.size))
             yield chunk
 
     file = await record()

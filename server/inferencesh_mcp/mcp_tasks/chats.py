@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.chat_models import Chat
     from inferencesh_mcp.context import Ctx
     from inferencesh_mcp.flows import Caller
-    from inferencesh_mcp.flows.chat import Heard
+    from inferencesh_mcp.flows.chat import TurnResult
     from inferencesh_mcp.mcp_tasks.task_id import Held
     from inferencesh_mcp.tools.elicitation_forms import Question, Reply
 
@@ -47,7 +47,7 @@ class ChatTurn:
         self._plainly: Remembered[tuple[str, str]] = Remembered(REMEMBERED)
 
     async def look(self, ctx: Ctx, held: Held) -> Standing:
-        from inferencesh_mcp.flows.chat import speaking
+        from inferencesh_mcp.flows.chat import agent_progress
         from inferencesh_mcp.tools.agents import shown_turn
 
         who = caller(ctx)
@@ -55,7 +55,7 @@ class ChatTurn:
         answer = shown_turn(ctx, heard)
         now = Standing(
             status="working",
-            message=told(speaking(heard.chat, heard.turn), heard.seconds),
+            message=told(agent_progress(heard.chat, heard.turn), heard.seconds),
             changed_at=heard.chat.updated_at,
         )
         status = cast("dict[str, Any]", answer.structured_content)["status"]
@@ -86,7 +86,7 @@ class ChatTurn:
                     self._plainly.add((who.principal, asked.id))
                 continue
             try:
-                await flows_chat.give(who, heard.chat, asked.id, given.send)
+                await flows_chat.send_answer(who, heard.chat, asked.id, given.send)
             except Conflict:  # settled elsewhere; or what was chosen is offered no more, and the next look asks anew
                 logger.info("%s was not taken", asked.id)
                 details_of(ctx).forget(who, asked.id)
@@ -100,7 +100,7 @@ class ChatTurn:
             with suppress(Conflict):
                 await who.api.chats.stop_chat(heard.chat.id)
 
-    async def _asks(self, ctx: Ctx, who: Caller, heard: Heard) -> dict[str, InputRequest]:
+    async def _asks(self, ctx: Ctx, who: Caller, heard: TurnResult) -> dict[str, InputRequest]:
         """All that the person is asked, each under the key of its question."""
         from inferencesh_mcp.tools.elicitation import AT_PAGE, askable, needs_page, page, page_request
 
@@ -145,14 +145,14 @@ class ChatTurn:
         return time.time() - chat.updated_at.timestamp() if chat.updated_at else 0.0
 
 
-async def _heard(who: Caller, held: Held) -> Heard:
+async def _heard(who: Caller, held: Held) -> TurnResult:
     """The chat as it is now, as this turn sees it."""
     from inferencesh_mcp.api.chat_turn import Turn
-    from inferencesh_mcp.flows.chat import Heard
+    from inferencesh_mcp.flows.chat import TurnResult
 
     chat = await who.api.chats.chat(held.of["chat"])
-    heard = Heard(chat=chat, turn=Turn(**held.of["turn"]).seeing(chat), seconds=held.age)
-    changes = [one.updated_at or one.created_at for one in heard.said]
+    heard = TurnResult(chat=chat, turn=Turn(**held.of["turn"]).seeing(chat), seconds=held.age)
+    changes = [one.updated_at or one.created_at for one in heard.messages]
     ends = [change.timestamp() - held.began for change in changes if change]
     # What a turn took is the same whenever it is looked at.
     return replace(heard, seconds=max(0.0, *ends)) if heard.over and ends else heard

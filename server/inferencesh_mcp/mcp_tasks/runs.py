@@ -11,7 +11,7 @@ import anyio
 
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, InferenceError, NotFound
-from inferencesh_mcp.flows import Counting, run
+from inferencesh_mcp.flows import BatchProgress, run
 from inferencesh_mcp.flows.batch import Room
 from inferencesh_mcp.mcp_tasks.types import Standing, headline
 from inferencesh_mcp.tools.batch_result import batch
@@ -73,7 +73,7 @@ class Batch:
         done = len(gone) + sum(task.ended for task in tasks)
         now = Standing(
             status="working",
-            message=told(Counting(done, len(found), latest if done < len(found) else None), held.age),
+            message=told(BatchProgress(done, len(found), latest if done < len(found) else None), held.age),
             changed_at=_changed_at(latest) if latest else None,
         )
         if done < len(found):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from inferencesh_mcp.flows import Caller, Report
-    from inferencesh_mcp.flows.chat import Heard, Message
+    from inferencesh_mcp.flows.chat import TurnResult, Message
 
 ChatId = Annotated[str, Field(description="chat_id of an earlier answer of agent_chat")]
 Wait = Annotated[float, Field(ge=0, le=3600)]
@@ -70,10 +70,10 @@ async def agent_chat(
     async with progress(ctx) as report:
         if wanted is None:
             with _taken():
-                heard = await flows_chat.listen(who, going_on or chat_id, report, seconds=0)
+                heard = await flows_chat.read_turn(who, going_on or chat_id, report, seconds=0)
         else:
             try:
-                heard = await flows_chat.say(who, wanted, report, seconds=0 if lasts else who.wait_seconds)
+                heard = await flows_chat.send_message(who, wanted, report, seconds=0 if lasts else who.wait_seconds)
             except RequirementsNotMet as exc:
                 if asked := await page_opened(ctx, exc.message, DASHBOARD):
                     return asked  # the message was not taken: once the person is done, it is sent anew
@@ -137,7 +137,7 @@ async def chat_get(
     from inferencesh_mcp.flows import chat as flows_chat
 
     async with progress(ctx) as report:
-        return shown_turn(ctx, await flows_chat.listen(caller(ctx), chat_id, report, seconds=wait_seconds))
+        return shown_turn(ctx, await flows_chat.read_turn(caller(ctx), chat_id, report, seconds=wait_seconds))
 
 
 @offer("agents", "Answer an agent", starts=True)
@@ -166,7 +166,7 @@ async def chat_respond(
     who = caller(ctx)
     async with progress(ctx) as report:
         if resumed_chat(ctx) or (is_asked(ctx) and not (result or form_data or action or decision)):
-            return await _settled(ctx, who, await flows_chat.listen(who, chat_id, report, seconds=0), report)
+            return await _settled(ctx, who, await flows_chat.read_turn(who, chat_id, report, seconds=0), report)
         chat = await who.api.chats.chat(chat_id)
         send = reply(
             ctx,
@@ -179,10 +179,10 @@ async def chat_respond(
             reason=reason,
         )
         try:
-            heard = await flows_chat.respond(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
+            heard = await flows_chat.answer(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
         except Forbidden as exc:
             decided_elsewhere(ctx, exc, pending(chat), invocation_id)
-            return await _settled(ctx, who, await flows_chat.listen(who, chat_id, report, seconds=0), report)
+            return await _settled(ctx, who, await flows_chat.read_turn(who, chat_id, report, seconds=0), report)
         return await _settled(
             ctx, who, replace(heard, decisions=decisions(chat, invocation_id, decision or "")), report
         )
@@ -195,14 +195,14 @@ async def chat_stop(chat_id: ChatId, ctx: Ctx) -> CallToolResult:
     return answer(f"Chat {chat_id} was told to stop.", {"chat_id": chat_id, "status": "stopping"})
 
 
-async def _settled(ctx: Ctx, who: Caller, heard: Heard, report: Report) -> CallToolResult | InputRequiredResult:
+async def _settled(ctx: Ctx, who: Caller, heard: TurnResult, report: Report) -> CallToolResult | InputRequiredResult:
     from inferencesh_mcp.tools.elicitation import settled
 
     end = await settled(ctx, who, heard, report, seconds=max(who.wait_seconds - heard.seconds, 1))
     return end if isinstance(end, InputRequiredResult) else shown_turn(ctx, end)
 
 
-def shown_turn(ctx: Ctx, heard: Heard) -> CallToolResult:
+def shown_turn(ctx: Ctx, heard: TurnResult) -> CallToolResult:
     """How a turn stands, as this host is told."""
     from inferencesh_mcp.tools.chat_result import conversation
     from inferencesh_mcp.tools.elicitation import can_ask, may_decide, page

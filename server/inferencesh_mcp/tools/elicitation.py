@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.context import Ctx
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.approval_details import ApprovalDetails, DetailsMemory
-    from inferencesh_mcp.flows.chat import Heard
+    from inferencesh_mcp.flows.chat import TurnResult
 
 PATIENCE = 20.0  # seconds a person has at the least, however long the agent took before it asked
 NOT_TAKEN = "not taken: what was chosen is no longer offered"
@@ -45,8 +45,8 @@ logger = logging.getLogger(__name__)
 
 
 async def settled(
-    ctx: Ctx, who: Caller, heard: Heard, report: Report, *, seconds: float
-) -> Heard | InputRequiredResult:
+    ctx: Ctx, who: Caller, heard: TurnResult, report: Report, *, seconds: float
+) -> TurnResult | InputRequiredResult:
     """Put what the chat waits for to the person, carry out what they say, and follow on; until nothing is left to ask."""
     end = time.monotonic() + seconds
     answered = _Answered.of(ctx)
@@ -61,7 +61,7 @@ async def settled(
         if given is None:
             return _with(heard, Decision(id=asked.id, about=asked.about, decision="not decided", by=BY_NOBODY))
         try:
-            after = await chat.respond(
+            after = await chat.answer(
                 who, heard.chat, asked.id, given.send, report, seconds=max(end - time.monotonic(), 1)
             )
         except Forbidden as exc:
@@ -83,7 +83,7 @@ async def settled(
 
 
 async def _answer_to(
-    ctx: Ctx, asked: Question, answered: _Answered | None, heard: Heard, end: float
+    ctx: Ctx, asked: Question, answered: _Answered | None, heard: TurnResult, end: float
 ) -> Answer | InputRequiredResult | None:
     """What the person answers, or has answered on this leg; a form that comes back empty is put once more, plainly."""
     taken = answered.take(asked) if answered else None
@@ -97,15 +97,15 @@ async def _answer_to(
     return given
 
 
-async def _standing(who: Caller, heard: Heard, report: Report) -> Heard | None:
+async def _standing(who: Caller, heard: TurnResult, report: Report) -> TurnResult | None:
     """How the chat stands now; None where it cannot be read."""
     try:
-        return await chat.listen(who, heard.chat.id, report, seconds=0)
+        return await chat.read_turn(who, heard.chat.id, report, seconds=0)
     except InferenceError:
         return None
 
 
-def _with(heard: Heard, decision: Decision) -> Heard:
+def _with(heard: TurnResult, decision: Decision) -> TurnResult:
     return replace(heard, decisions=(*heard.decisions, decision))
 
 
@@ -148,14 +148,14 @@ def _takes_answers(ctx: Ctx, one: Pending) -> bool:
     return _elsewhere(ctx, type(one)) not in ctx.request_context.lifespan_context.decided_elsewhere
 
 
-async def _at_page(ctx: Ctx, heard: Heard) -> Heard | InputRequiredResult:
+async def _at_page(ctx: Ctx, heard: TurnResult) -> TurnResult | InputRequiredResult:
     """Send the person to the page where they can act. What they do there is waited for by `chat_get`."""
     chat_id = heard.chat.id
     asked = await page_opened(ctx, AT_PAGE, page(ctx, chat_id), chat_id)
     return asked or heard
 
 
-def needs_page(ctx: Ctx, heard: Heard) -> bool:
+def needs_page(ctx: Ctx, heard: TurnResult) -> bool:
     """Whether what the chat waits for can only be settled where the person is signed in."""
     return any(isinstance(one, SignIn) or not _takes_answers(ctx, one) for one in heard.waits_for)
 
@@ -228,7 +228,7 @@ def may_decide(ctx: Ctx, waits: Pending) -> bool:
     return ctx.request_context.lifespan_context.settings.approvals == "host" and _takes_answers(ctx, waits)
 
 
-async def askable(ctx: Ctx, who: Caller, heard: Heard, *, only_first: bool = False) -> list[Question]:
+async def askable(ctx: Ctx, who: Caller, heard: TurnResult, *, only_first: bool = False) -> list[Question]:
     """The questions of a chat that can be put to the person through this host, oldest first."""
     always = ctx.request_context.lifespan_context.settings.always_allow
     found: list[Question] = []
@@ -261,7 +261,7 @@ def page(ctx: Ctx, chat_id: str) -> str:
     return ctx.request_context.lifespan_context.settings.chat_url.replace("{chat_id}", chat_id)
 
 
-async def _ask(ctx: Ctx, asked: Question, heard: Heard, end: float) -> Mapping[str, Reply] | InputRequiredResult:
+async def _ask(ctx: Ctx, asked: Question, heard: TurnResult, end: float) -> Mapping[str, Reply] | InputRequiredResult:
     """Put all requests of a question: at once where the protocol answers with them, else one after another."""
     if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
         state: dict[str, Any] = {

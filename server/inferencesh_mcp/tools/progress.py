@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from inferencesh_mcp.api.models import Task
-from inferencesh_mcp.flows import Counting, Moving, Speaking
+from inferencesh_mcp.flows import BatchProgress, Transfer, AgentProgress
 from inferencesh_mcp.flows.exception_groups import ungrouped
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean
@@ -65,7 +65,7 @@ class _Teller:
 
     def hear(self, state: State) -> None:
         before = self._state
-        if isinstance(before, Moving) and isinstance(state, Moving) and before.name != state.name:
+        if isinstance(before, Transfer) and isinstance(state, Transfer) and before.name != state.name:
             self._moved += before.done
         self._state = state
         if _is_news(before, state):
@@ -105,20 +105,20 @@ class _Teller:
         A batch counts what is done, and creeps towards the next between two; files count bytes; of a single run
         nobody knows how long it takes, so it counts the seconds.
         """
-        if isinstance(self._state, Counting):
+        if isinstance(self._state, BatchProgress):
             done = self._state.done
             if done > self._said:
                 return done, self._state.total
             return self._said + (math.floor(self._said) + 1 - self._said) / 10, self._state.total
         if self._in_bytes:
-            moving = self._state if isinstance(self._state, Moving) else Moving("", "", 0, None)
+            moving = self._state if isinstance(self._state, Transfer) else Transfer("", "", 0, None)
             return max(self._moved + moving.done, self._said + 0.001), None if self._moved else moving.size
         return max(round(elapsed, 1), round(self._said + 0.1, 1)), None
 
 
 def _is_news(before: State | None, state: State) -> bool:
     match state:
-        case Speaking():
+        case AgentProgress():
             return bool(state.tail or state.tool)  # an agent that has not said anything yet is none: its first word is
         case Task() if isinstance(before, Task):
             return (state.status, _last(state)) != (before.status, _last(before))  # what else is new, nobody would read
@@ -131,13 +131,13 @@ def told(state: State | None, elapsed: float) -> str:
     match state:
         case None:
             return "starting"
-        case Moving():
+        case Transfer():
             whole = f" of {size(state.size)}" if state.size is not None else ""
             return clean(f"{state.verb} {state.name} · {size(state.done)}{whole}", LONGEST)
-        case Counting():
+        case BatchProgress():
             now = f" · {told(state.latest, elapsed)}" if state.latest else ""
             return clean(f"{state.done} of {state.total} done{now}", LONGEST)
-        case Speaking():
+        case AgentProgress():
             doing = f"using {state.tool}" if state.tool else "answering"
             return clean(
                 f"{doing} · {elapsed:.0f} s · chat {state.chat_id} · {state.tail}".removesuffix(" · "), LONGEST
