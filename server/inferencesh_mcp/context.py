@@ -13,7 +13,7 @@ from inferencesh_mcp.api import Api
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
 from inferencesh_mcp.flows.approval_details import DetailsMemory
-from inferencesh_mcp.flows.bounded_set import Recent, Remembered
+from inferencesh_mcp.flows.bounded_set import LruCache, RecentSet
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mcp.server.subscriptions import SubscriptionBus
 
     from inferencesh_mcp.api.transport import Transport
-    from inferencesh_mcp.flows.app_cache import Catalogue
+    from inferencesh_mcp.flows.app_cache import AppCache
     from inferencesh_mcp.flows.local_files import Folders
     from inferencesh_mcp.flows.start import LiveRuns
     from inferencesh_mcp.flows.watch import Watching
@@ -50,7 +50,7 @@ class Shared:
     settings: Settings
     transport: Transport
     folders: Folders
-    catalogue: Catalogue
+    app_cache: AppCache
     runs: LiveRuns
     bus: SubscriptionBus
     """What changed, for whoever listens: the one bus of this server, in both eras."""
@@ -58,13 +58,13 @@ class Shared:
     group: TaskGroup
     """For work that outlives the request that began it; it ends with the server."""
     approval_details: DetailsMemory = field(default_factory=DetailsMemory)
-    decided_elsewhere: Remembered[str] = field(
-        default_factory=lambda: Remembered[str](4_096, seconds=DECIDED_ELSEWHERE_SECONDS)
+    decided_elsewhere: RecentSet[str] = field(
+        default_factory=lambda: RecentSet[str](4_096, seconds=DECIDED_ELSEWHERE_SECONDS)
     )
     """Callers whose key the platform lets answer nothing of a kind: they are sent to the page at once."""
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Of threads that make pictures smaller: each takes the memory of all its pixels, and stdin and stdout need one too."""
-    previews: Recent[tuple[str, str], Any] = field(default_factory=lambda: Recent[tuple[str, str], Any](MOST_PREVIEWS))
+    previews: LruCache[tuple[str, str], Any] = field(default_factory=lambda: LruCache[tuple[str, str], Any](MOST_PREVIEWS))
     """By principal and address: each would be fetched again at every look at its task."""
     hands_over: bool = False
     """True for one call alone: its client follows what lasts by itself, so the tool starts it and does not wait."""
@@ -102,11 +102,11 @@ def caller(ctx: Ctx) -> Caller:
     key = visitor.key if visitor else SANDBOX_KEY if settings.sandbox else _own_key(settings)
     principal = visitor.principal if visitor else HERE
     return Caller(
-        api=Api(shared.transport, key, lambda: shared.catalogue.forget_private(principal)),
+        api=Api(shared.transport, key, lambda: shared.app_cache.forget_private(principal)),
         principal=principal,
         address=visitor.address if visitor else "",
         folders=None if visitor else shared.folders,
-        catalogue=shared.catalogue,
+        app_cache=shared.app_cache,
         runs=shared.runs,
         stream=settings.stream,
         poll_interval=settings.poll_interval_ms / 1000,

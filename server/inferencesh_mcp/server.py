@@ -16,7 +16,7 @@ from inferencesh_mcp import __version__, compatibility, prompts, resources
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.context import Shared, principal_of
 from inferencesh_mcp.error_boundary import Edge
-from inferencesh_mcp.flows.app_cache import Catalogue
+from inferencesh_mcp.flows.app_cache import AppCache
 from inferencesh_mcp.flows.exception_groups import ungrouped
 from inferencesh_mcp.flows.local_files import Folders
 from inferencesh_mcp.flows.start import LiveRuns
@@ -173,7 +173,7 @@ async def _living(
                         settings=settings,
                         transport=transport,
                         folders=Folders(allowed=settings.allowed_dirs, saving=settings.saving_to),
-                        catalogue=Catalogue(),
+                        app_cache=AppCache(),
                         runs=runs,
                         bus=bus,
                         watching=Watching(group, resources.telling(bus)),

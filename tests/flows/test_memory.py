@@ -7,7 +7,7 @@ import json
 import pytest
 
 from inferencesh_mcp import context
-from inferencesh_mcp.flows.bounded_set import Remembered
+from inferencesh_mcp.flows.bounded_set import RecentSet
 from inferencesh_mcp.flows.ownership import GIVEN_UP_SECONDS, Starts
 from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, LOCAL, Connect, Upstream, callers
@@ -27,7 +27,7 @@ class Clock:
 def test_what_is_remembered_is_forgotten_after_its_time() -> None:
     """Counted from when it was last added."""
     clock = Clock()
-    held = Remembered[str](2, 10.0, clock)
+    held = RecentSet[str](2, 10.0, clock)
     held.add("a")
     clock.now += 5
     held.add("b")

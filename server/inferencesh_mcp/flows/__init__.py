@@ -13,7 +13,7 @@ from inferencesh_mcp.api.models import Task
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api import Api
-    from inferencesh_mcp.flows.app_cache import Catalogue
+    from inferencesh_mcp.flows.app_cache import AppCache
     from inferencesh_mcp.flows.local_files import Folders
     from inferencesh_mcp.flows.start import LiveRuns
 
@@ -27,7 +27,7 @@ class Caller:
     """A hash that names the caller in maps and on every replica alike, never the credential itself (I-9)."""
     folders: Folders | None
     """None for whoever calls from elsewhere: then there is no way to open a file they name (I-14)."""
-    catalogue: Catalogue
+    app_cache: AppCache
     runs: LiveRuns
     stream: bool
     poll_interval: float

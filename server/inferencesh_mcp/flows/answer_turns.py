@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from inferencesh_mcp.flows.bounded_set import Remembered
+from inferencesh_mcp.flows.bounded_set import RecentSet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -26,7 +26,7 @@ class AnswerTurns:
 
     def __init__(self) -> None:
         self._locks: dict[tuple[str, str], anyio.Lock] = {}
-        self._answered = Remembered[tuple[str, str, bytes]](ANSWERED_LIMIT)
+        self._answered = RecentSet[tuple[str, str, bytes]](ANSWERED_LIMIT)
 
     @asynccontextmanager
     async def turn(self, account: str, invocation_id: str) -> AsyncGenerator[None]:

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api import Api
     from inferencesh_mcp.api.models import App
     from inferencesh_mcp.api.refs import AppRef
-    from inferencesh_mcp.flows.disk_cache import Kept
+    from inferencesh_mcp.flows.disk_cache import AppDiskCache
 
 FRESH = 300.0  # seconds: an app's new version is noticed after that, or at once when an input no longer fits
 MOST = 256  # apps
 LARGEST = 256 * 1024  # bytes of one as JSON: a schema is a few tens of kB, and a larger app is asked for each time
 
 
-class Catalogue:
+class AppCache:
     """A bounded memory of apps. What one key may see is told to another only where the app is public (I-8)."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._apps: OrderedDict[tuple[str, str], tuple[float, App]] = OrderedDict()
-        self._kept: Kept | None = None
+        self._kept: AppDiskCache | None = None
         self._watched: frozenset[str] = frozenset()
         self._hear: Callable[[AppRef, App], None] = lambda _ref, _app: None
 
-    def watch(self, refs: Collection[AppRef], hear: Callable[[AppRef, App], None], kept: Kept | None) -> None:
+    def watch(self, refs: Collection[AppRef], hear: Callable[[AppRef, App], None], kept: AppDiskCache | None) -> None:
         """Say it whenever the API tells of one of these apps, whoever asked; and keep what it told, where there is a disk."""
         self._watched, self._hear, self._kept = frozenset(map(_named, refs)), hear, kept
 

@@ -14,7 +14,7 @@ T = TypeVar("T", bound="Hashable")
 V = TypeVar("V")
 
 
-class Remembered(Generic[T]):
+class RecentSet(Generic[T]):
     """A set of at most so many things that forgets the oldest first (I-17), and each after so many seconds."""
 
     def __init__(self, most: int, seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,7 +32,7 @@ class Remembered(Generic[T]):
         return added is not None and self._clock() - added < self._seconds
 
 
-class Recent(Generic[T, V]):
+class LruCache(Generic[T, V]):
     """What was found lately by its name: at most so many, the one that was not asked for longest goes first (I-17)."""
 
     def __init__(self, most: int) -> None:

@@ -28,7 +28,7 @@ MOST = 256  # files; the oldest go
 logger = logging.getLogger(__name__)
 
 
-class Kept:
+class AppDiskCache:
     """A folder of apps, as they were told to one key."""
 
     def __init__(self, folder: Path, *, origin: str, key: str) -> None:

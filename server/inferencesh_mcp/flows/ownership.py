@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from inferencesh_mcp.flows.bounded_set import Remembered
+from inferencesh_mcp.flows.bounded_set import RecentSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,8 +40,8 @@ class Starts:
         """`replicated`: other processes may start runs with the same keys."""
         self.replicated = replicated
         self._open = Counter[str]()
-        self._given_up = Remembered[str](GIVEN_UP_LIMIT, GIVEN_UP_SECONDS, clock)
-        self._owned = Remembered[str](OWNED_LIMIT)
+        self._given_up = RecentSet[str](GIVEN_UP_LIMIT, GIVEN_UP_SECONDS, clock)
+        self._owned = RecentSet[str](OWNED_LIMIT)
 
     def begin(self, what: str) -> Start:
         """Note that a start is about to be sent. `what` is equal for starts whose tasks could be mistaken for each other."""

@@ -109,7 +109,7 @@ async def estimate(caller: Caller, ref: AppRef, app: App, given: Any, function: 
     try:
         return await in_short(caller.api.estimate(app.id, given, function), f"estimate for {app.ref}", but=refusals)
     except refusals:
-        await caller.catalogue.app(caller.api, caller.principal, ref, fresh=True)
+        await caller.app_cache.app(caller.api, caller.principal, ref, fresh=True)
         return None
 
 

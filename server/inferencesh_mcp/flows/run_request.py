@@ -51,11 +51,11 @@ async def validate(
     # A file that is sent as text in the input counts only once it is uploaded, so the size is looked at in `build_request`.
     _refuse_unreadable_back("input", wanted.input, math.inf)
     _refuse_unreadable_back("setup", wanted.setup)
-    app = await caller.catalogue.app(caller.api, caller.principal, wanted.app)
+    app = await caller.app_cache.app(caller.api, caller.principal, wanted.app)
     refuse_live(app, wanted.app)
     wanted, wrong = _judged(app, wanted, work)
     if wrong and reread:
-        app = await caller.catalogue.app(caller.api, caller.principal, wanted.app, fresh=True)
+        app = await caller.app_cache.app(caller.api, caller.principal, wanted.app, fresh=True)
         wanted, wrong = _judged(app, wanted, work)
     if wrong:
         raise InvalidInput(

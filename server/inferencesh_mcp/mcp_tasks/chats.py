@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput
-from inferencesh_mcp.flows.bounded_set import Remembered
+from inferencesh_mcp.flows.bounded_set import RecentSet
 from inferencesh_mcp.mcp_tasks.types import Standing, headline
 from inferencesh_mcp.tools.progress import told
 
@@ -44,7 +44,7 @@ class ChatTurn:
 
     def __init__(self) -> None:
         self._first_shown: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._plainly: Remembered[tuple[str, str]] = Remembered(REMEMBERED)
+        self._plainly: RecentSet[tuple[str, str]] = RecentSet(REMEMBERED)
 
     async def look(self, ctx: Ctx, held: Held) -> Standing:
         from inferencesh_mcp.flows.chat import agent_progress

@@ -77,7 +77,7 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
     """What an app does and takes: its input fields, functions, variants, price, and what it needs first."""
     ref = AppRef.parse(app)
     who = caller(ctx)
-    found = await who.catalogue.app(who.api, who.principal, ref)
+    found = await who.app_cache.app(who.api, who.principal, ref)
     function, version = function_of(found, ref), version_of(found)
     schema, setup = function.input_schema, version.setup_schema
     missing = await missing_requirements(who, found, version, function)

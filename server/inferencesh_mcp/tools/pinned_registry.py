@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App
     from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.flows import Caller
-    from inferencesh_mcp.flows.disk_cache import Kept
+    from inferencesh_mcp.flows.disk_cache import AppDiskCache
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.tools.pinned import PinnedTool
 
@@ -89,7 +89,7 @@ class Pinned:
         """From now on, while the server lives: whatever is heard of the apps reaches the tools, and changes reach the hosts."""
         if self._pins:
             self._shared, self._begun = shared, False
-            shared.catalogue.watch(self._apps, self._hear, None)
+            shared.app_cache.watch(self._apps, self._hear, None)
             shared.group.start_soon(self._tell_of_changes, shared.bus)
 
     def begin(self, who: Caller) -> None:
@@ -97,7 +97,7 @@ class Pinned:
         if self._begun or self._shared is None:
             return
         self._begun = True
-        who.catalogue.watch(self._apps, self._hear, _disk(self._shared))
+        who.app_cache.watch(self._apps, self._hear, _disk(self._shared))
         self._shared.group.start_soon(self._keep_up, who)
 
     async def wait(self) -> None:
@@ -117,7 +117,7 @@ class Pinned:
 
     def _due(self, who: Caller) -> list[AppRef]:
         now = time.monotonic()
-        known = who.catalogue.knows
+        known = who.app_cache.knows
         return [app for app in self._apps if not known(who.principal, app) and self._next_try.get(app, now) <= now]
 
     async def _keep_up(self, who: Caller) -> None:
@@ -134,7 +134,7 @@ class Pinned:
 
     async def _recalled(self, who: Caller, app: AppRef) -> bool:
         """Whether the app is known from before, and well enough not to be looked at again at once."""
-        found = await who.catalogue.recall(who.principal, app)
+        found = await who.app_cache.recall(who.principal, app)
         if found is None:
             return False
         self._hear(app, found[1])
@@ -152,7 +152,7 @@ class Pinned:
     ) -> None:
         try:
             async with limit:
-                await who.catalogue.app(who.api, who.principal, app, fresh=fresh)
+                await who.app_cache.app(who.api, who.principal, app, fresh=fresh)
         except (KeyMissing, KeyRefused) as exc:
             if self._remote:  # that says something about this caller, and nothing about the app
                 group.cancel_scope.cancel()
@@ -269,12 +269,12 @@ class Bridge(MCPServer[Shared]):
         return name in self.pinned.names and not self.pinned.tool(name)
 
 
-def _disk(shared: Shared) -> Kept | None:
+def _disk(shared: Shared) -> AppDiskCache | None:
     """Where apps are kept; nowhere for the sandbox inside this process, which has another address at every start."""
     settings = shared.settings
     if settings.sandbox:
         return None
-    from inferencesh_mcp.flows.disk_cache import Kept
+    from inferencesh_mcp.flows.disk_cache import AppDiskCache
 
     key = settings.api_key.get_secret_value() if settings.api_key else ""
-    return Kept(settings.caching_in, origin=settings.proxy_url or settings.base_url, key=key)
+    return AppDiskCache(settings.caching_in, origin=settings.proxy_url or settings.base_url, key=key)

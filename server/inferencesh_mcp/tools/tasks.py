@@ -63,7 +63,7 @@ async def task_list(
 ) -> CallToolResult:
     """Recent tasks, newest first: what runs, what ended, and their ids."""
     who = caller(ctx)
-    app_id = (await who.catalogue.app(who.api, who.principal, AppRef.parse(app))).id if app else ""
+    app_id = (await who.app_cache.app(who.api, who.principal, AppRef.parse(app))).id if app else ""
     page = await who.api.list_tasks(status=unless_any(status), app=app_id, limit=limit, cursor=cursor)
     tasks = [line_of(who, task) for task in page.items]
     lines = [
@@ -75,7 +75,7 @@ async def task_list(
 
 def line_of(who: Caller, task: Task) -> dict[str, str]:
     """A task in a list: what it is of, where it stands, and since when."""
-    told = {"task_id": task.id, "status": task.status, "app": task.app.ref if task.app else who.catalogue.name(who.principal, task.app_id), "created_at": str(task.created_at or ""),
+    told = {"task_id": task.id, "status": task.status, "app": task.app.ref if task.app else who.app_cache.name(who.principal, task.app_id), "created_at": str(task.created_at or ""),
             "error": f"The app reported: {quoted(task.error, 160)}" if task.error else ""}  # fmt: skip
     return {name: value for name, value in told.items() if value}
 
