@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.app_cache import AppCache
     from inferencesh_mcp.flows.local_files import Folders
     from inferencesh_mcp.flows.start import LiveRuns
-    from inferencesh_mcp.flows.watch import Watching
+    from inferencesh_mcp.flows.watch import Watches
     from inferencesh_mcp.settings import Settings
 
 
@@ -54,7 +54,7 @@ class Shared:
     runs: LiveRuns
     bus: SubscriptionBus
     """What changed, for whoever listens: the one bus of this server, in both eras."""
-    watching: Watching
+    watches: Watches
     group: TaskGroup
     """For work that outlives the request that began it; it ends with the server."""
     approval_details: DetailsMemory = field(default_factory=DetailsMemory)

@@ -20,7 +20,7 @@ from inferencesh_mcp.api.proxies import Proxies
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.context import SANDBOX_KEY
 from inferencesh_mcp.errors import InferenceError, KeyRefused, SettingsError
-from inferencesh_mcp.flows.exception_groups import ungrouped
+from inferencesh_mcp.flows.exception_groups import unwrap_exception_group
 from inferencesh_mcp.hosts.inspect import look
 from inferencesh_mcp.redaction import Redactor, credentials_in_use, without_credentials, without_secrets
 from inferencesh_mcp.settings import FOREIGN, unknown_variables
@@ -288,7 +288,7 @@ async def _starts(title: str, process: Local, machine: Machine) -> Finding:
         env={**kept, **dict(process.settings), "INFERENCE_LOG_LEVEL": "ERROR"},
     )
     try:
-        with anyio.fail_after(START_SECONDS), ungrouped():
+        with anyio.fail_after(START_SECONDS), unwrap_exception_group():
             async with Client(server) as client:
                 tools = len((await client.list_tools()).tools)
     except Exception as exc:  # noqa: BLE001 - whatever it is: this process did not come up

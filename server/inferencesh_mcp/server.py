@@ -17,10 +17,10 @@ from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.context import Shared, principal_of
 from inferencesh_mcp.error_boundary import Edge
 from inferencesh_mcp.flows.app_cache import AppCache
-from inferencesh_mcp.flows.exception_groups import ungrouped
+from inferencesh_mcp.flows.exception_groups import unwrap_exception_group
 from inferencesh_mcp.flows.local_files import Folders
 from inferencesh_mcp.flows.start import LiveRuns
-from inferencesh_mcp.flows.watch import Watching
+from inferencesh_mcp.flows.watch import Watches
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks
 from inferencesh_mcp.mcp_tasks.runs import Batch, Run
@@ -166,7 +166,7 @@ async def _living(
             base_url, proxy_url=settings.proxy_url, proxies=settings.proxies, client=f"inferencesh-mcp/{__version__}"
         )
         try:
-            with ungrouped():
+            with unwrap_exception_group():
                 async with anyio.create_task_group() as group:
                     runs.background = group
                     shared = Shared(
@@ -176,7 +176,7 @@ async def _living(
                         app_cache=AppCache(),
                         runs=runs,
                         bus=bus,
-                        watching=Watching(group, resources.telling(bus)),
+                        watches=Watches(group, resources.telling(bus)),
                         group=group,
                     )
                     if replicas:

@@ -8,7 +8,7 @@ import pytest
 
 from inferencesh_mcp import context
 from inferencesh_mcp.flows.bounded_set import RecentSet
-from inferencesh_mcp.flows.ownership import GIVEN_UP_SECONDS, Starts
+from inferencesh_mcp.flows.ownership import GIVEN_UP_SECONDS, StartRegistry
 from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, LOCAL, Connect, Upstream, callers
 from tests.results import error, run, told
@@ -44,7 +44,7 @@ def test_what_is_remembered_is_forgotten_after_its_time() -> None:
 @pytest.mark.finding("S5")
 def test_a_start_that_was_given_up_is_reckoned_with_for_ten_minutes() -> None:
     clock = Clock()
-    starts = Starts(clock=clock)
+    starts = StartRegistry(clock=clock)
     starts.begin("the same").give_up()
     later, other = starts.begin("the same"), starts.begin("something else")
 

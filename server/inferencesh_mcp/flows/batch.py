@@ -14,10 +14,10 @@ import anyio.lowlevel
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.errors import InferenceError, InvalidInput, Outcome, WaitError
 from inferencesh_mcp.flows import BatchProgress, Transfer
-from inferencesh_mcp.flows.cancel import leave_run, leave_task, leave_unknown
+from inferencesh_mcp.flows.cancel import cancel_abandoned_run, cancel_abandoned_task, log_abandoned_candidates
 from inferencesh_mcp.flows.run import RunResult, run_in_slot
 from inferencesh_mcp.flows.run_request import validate
-from inferencesh_mcp.flows.started_ids import collecting_starts
+from inferencesh_mcp.flows.started_ids import collect_started_ids
 from inferencesh_mcp.internal_errors import internal_error
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class _Batch:
             self._heard(None)
 
     async def _end_of(self, wanted: RunSpec, seconds: float) -> End:
-        with collecting_starts() as started:
+        with collect_started_ids() as started:
             try:
                 ran = await run_in_slot(self._caller, wanted, self._heard, seconds=seconds, uploads=self._uploads)
                 return replace(ran, task=self._room.held(ran.task))
@@ -165,11 +165,11 @@ class _Batch:
                 for end in self.ends:
                     match end:
                         case RunResult():
-                            group.start_soon(leave_task, self._caller, end.task)
+                            group.start_soon(cancel_abandoned_task, self._caller, end.task)
                         case InferenceError(task_id=str() as task_id):
-                            group.start_soon(leave_run, self._caller, task_id)
+                            group.start_soon(cancel_abandoned_run, self._caller, task_id)
                         case InferenceError(outcome="unknown"):
-                            leave_unknown(self._app, end.candidates)
+                            log_abandoned_candidates(self._app, end.candidates)
                         case _:
                             pass
 

@@ -20,27 +20,27 @@ CANCEL_GRACE = 5.0  # seconds for telling the platform that nobody waits any mor
 logger = logging.getLogger(__name__)
 
 
-async def leave_task(caller: Caller, task: Task) -> None:
+async def cancel_abandoned_task(caller: Caller, task: Task) -> None:
     """Cancel a task, or let it go on where the operator wants that."""
     if task.ended:
         logger.info("task %s had ended when its caller left", task.id)
     else:
-        await leave_run(caller, task.id)
+        await cancel_abandoned_run(caller, task.id)
 
 
-async def leave_run(caller: Caller, task_id: str) -> None:
+async def cancel_abandoned_run(caller: Caller, task_id: str) -> None:
     """The same of a task of which no more is known than its id."""
     if _stops(caller, f"task {task_id}"):
         await _stopped(f"task {task_id}", "cancelled", caller.api.cancel(task_id))
 
 
-def leave_unknown(app: str, candidates: Iterable[str]) -> None:
+def log_abandoned_candidates(app: str, candidates: Iterable[str]) -> None:
     """Name the tasks that a run may be: which of them to cancel, nobody can tell."""
     told = f"it may be: {ids}" if (ids := ", ".join(candidates)) else "its task could not be found"
     logger.error("a run of %s may go on without its caller; %s", app, told)
 
 
-async def leave_chat(caller: Caller, chat_id: str) -> None:
+async def cancel_abandoned_chat(caller: Caller, chat_id: str) -> None:
     """Stop the agent of a chat, or let it go on where the operator wants that."""
     if _stops(caller, f"chat {chat_id}"):
         await _stopped(f"chat {chat_id}", "stopped", caller.api.chats.stop_chat(chat_id))

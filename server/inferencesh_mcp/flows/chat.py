@@ -23,11 +23,11 @@ from inferencesh_mcp.api.models import File
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import Conflict, InferenceError, OutcomeUnknown
 from inferencesh_mcp.flows import AgentProgress
-from inferencesh_mcp.flows.cancel import leave_chat
+from inferencesh_mcp.flows.cancel import cancel_abandoned_chat
 from inferencesh_mcp.flows.file_sources import is_remote
-from inferencesh_mcp.flows.lost_starts import Lost, Sight
+from inferencesh_mcp.flows.lost_starts import LostStart, Candidates
 from inferencesh_mcp.flows.start import ALLOWANCE
-from inferencesh_mcp.flows.started_ids import note_chat
+from inferencesh_mcp.flows.started_ids import record_chat
 from inferencesh_mcp.flows.upload import store
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ async def answer(
             try:
                 await send_answer(caller, chat, invocation_id, send)
             except anyio.get_cancelled_exc_class():
-                await leave_chat(caller, chat.id)
+                await cancel_abandoned_chat(caller, chat.id)
                 raise
             heard = TurnResult(chat=chat, turn=Turn.under_way(chat), given=given)
             async with _heeded(caller, chat.id):
@@ -237,12 +237,12 @@ class _heeded:  # noqa: N801 - it is used as a function
         try:
             await anyio.lowlevel.checkpoint()  # a cancellation that came while it was under way
         except anyio.get_cancelled_exc_class():
-            await leave_chat(self._caller, self._chat_id)
+            await cancel_abandoned_chat(self._caller, self._chat_id)
             raise
 
     async def __aexit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
         if isinstance(exc, anyio.get_cancelled_exc_class()):
-            await leave_chat(self._caller, self._chat_id)
+            await cancel_abandoned_chat(self._caller, self._chat_id)
         elif isinstance(exc, InferenceError):
             exc.outcome, exc.retry_safe = "started", False
             exc.next_step = f'The message was taken. Read the chat with chat_get(chat_id="{self._chat_id}").'
@@ -311,12 +311,12 @@ async def _sent(caller: Caller, request: AgentRunRequest, before: Chat | None) -
         sent = await caller.api.chats.send_message(request)
     except OutcomeUnknown as lost:
         logger.warning("the reply to a message was lost; looking for it")
-        found = await Lost(
+        found = await LostStart(
             caller=caller,
             start=start,
             looks=LOOKS,
             look=partial(_look, caller, request, before, lost),
-            leave=lambda sent: leave_chat(caller, sent.chat_id),
+            leave=lambda sent: cancel_abandoned_chat(caller, sent.chat_id),
             leave_unknown=partial(_leave_unknown, request.chat_id),
         ).find()
         if isinstance(found, list):
@@ -332,7 +332,7 @@ async def _sent(caller: Caller, request: AgentRunRequest, before: Chat | None) -
     except BaseException:
         start.refused()
         raise
-    note_chat(sent.chat_id)
+    record_chat(sent.chat_id)
     start.made(_mark(sent, before))
     return sent
 
@@ -343,7 +343,7 @@ def _leave_unknown(chat_id: str | None, candidates: Sequence[str]) -> None:
     logger.error("an agent may be at work without its caller; %s", told)
 
 
-async def _look(caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown) -> Sight[Sent]:
+async def _look(caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown) -> Candidates[Sent]:
     """The messages that may be the lost one: the same words, from the person's side, and no other call's own; in a chat
     that was there `before`, one that was not in it, and else in a chat that is newer than the sending."""
     since = (lost.sent_at or datetime.now(UTC)) - ALLOWANCE
@@ -365,7 +365,7 @@ async def _look(caller: Caller, request: AgentRunRequest, before: Chat | None, l
         if message.role == "user" and message.id not in known and message.text.strip() == request.input.text.strip()
     ]
     marked = {_mark(one, before): one for one in found}
-    return Sight({mark: one for mark, one in marked.items() if not caller.runs.starts.is_owned(mark)}, complete)
+    return Candidates({mark: one for mark, one in marked.items() if not caller.runs.starts.is_owned(mark)}, complete)
 
 
 def _what(request: AgentRunRequest) -> str:

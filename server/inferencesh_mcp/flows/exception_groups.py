@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def ungrouped() -> Generator[None]:
+def unwrap_exception_group() -> Generator[None]:
     """Around a task group: raise the one error that ended it by itself, as if there were no group.
 
     For a group that only helps one piece of work along: whoever calls that work expects its own errors.

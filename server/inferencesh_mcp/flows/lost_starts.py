@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Sight(Generic[T]):
+class Candidates(Generic[T]):
     """What one look found: each thing that the lost start may have made, by its id."""
 
     found: dict[str, T] = field(default_factory=dict[str, T])
@@ -38,14 +38,14 @@ class Sight(Generic[T]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lost(Generic[T]):
+class LostStart(Generic[T]):
     """One lost start: how it is looked for, and what becomes of it when its caller has left."""
 
     caller: Caller
     start: Start
     looks: Sequence[float]
     """Seconds between the looks while the caller waits."""
-    look: Callable[[], Awaitable[Sight[T]]]
+    look: Callable[[], Awaitable[Candidates[T]]]
     leave: Callable[[T], Awaitable[None]]
     """What is done with the one thing that it certainly made, and nobody waits for."""
     leave_unknown: Callable[[Sequence[str]], None]
@@ -53,7 +53,7 @@ class Lost(Generic[T]):
 
     async def find(self) -> T | list[str]:
         """What it made; or the candidates, where that cannot be known. A caller who leaves meanwhile is looked after."""
-        sight = Sight[T]()
+        sight = Candidates[T]()
         try:
             for pause in self.looks:
                 with self.caller.runs.drain.deadline(math.inf):
@@ -69,14 +69,14 @@ class Lost(Generic[T]):
         self.start.give_up()
         return list(sight.found)
 
-    async def _looked(self, before: Sight[T]) -> Sight[T]:
+    async def _looked(self, before: Candidates[T]) -> Candidates[T]:
         try:
             return await self.look()
         except InferenceError as exc:
             logger.info("what was started lately could not be listed: %s", exc.code)
             return before
 
-    def _adopted(self, sight: Sight[T]) -> T | None:
+    def _adopted(self, sight: Candidates[T]) -> T | None:
         candidates = list(sight.found)
         if not self.start.may_adopt(candidates, complete=sight.complete):
             return None
@@ -85,7 +85,7 @@ class Lost(Generic[T]):
 
     async def _left(self) -> None:
         """The caller went: look once more at once, and then in the background, so that nothing runs, and costs, for nobody."""
-        sight = Sight[T]()
+        sight = Candidates[T]()
         with anyio.move_on_after(LAST_LOOK, shield=True):
             sight = await self._looked(sight)
         if (made := self._adopted(sight)) is not None:
@@ -93,7 +93,7 @@ class Lost(Generic[T]):
         elif self._is_settled(sight) or not self.caller.runs.in_background(lambda: self._look_on(sight)):
             self._give_up(sight)
 
-    async def _look_on(self, sight: Sight[T]) -> None:
+    async def _look_on(self, sight: Candidates[T]) -> None:
         drain, made = self.caller.runs.drain, None
         try:
             for pause in LOOKS_AFTERWARDS:
@@ -111,10 +111,10 @@ class Lost(Generic[T]):
             if made is None:  # also where the server ends
                 self._give_up(sight)
 
-    def _is_settled(self, sight: Sight[T]) -> bool:
+    def _is_settled(self, sight: Candidates[T]) -> bool:
         """Whether another look could tell nothing more: there are candidates, and nothing will ever choose between them."""
         return bool(sight.found) and self.start.is_only
 
-    def _give_up(self, sight: Sight[T]) -> None:
+    def _give_up(self, sight: Candidates[T]) -> None:
         self.start.give_up()
         self.leave_unknown(list(sight.found))

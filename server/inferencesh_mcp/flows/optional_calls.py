@@ -19,7 +19,7 @@ PATIENCE = 3.0  # seconds: the shortest hosts wait 50 to 60 s, and the matter it
 logger = logging.getLogger(__name__)
 
 
-async def in_short(
+async def optional_call(
     call: Awaitable[T], what: str, *, but: type[InferenceError] | tuple[type[InferenceError], ...] = ()
 ) -> T | None:
     """What a call comes to; None where it fails, except by `but`, or does not come in time. `what` is for the log."""

@@ -33,7 +33,7 @@ GIVEN_UP_SECONDS = 600.0
 """For so long the task of a start that was given up may still appear: a queue before the API may hold it back."""
 
 
-class Starts:
+class StartRegistry:
     """The starts of this process whose tasks are not known yet, and the ids of those that are."""
 
     def __init__(self, *, replicated: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
@@ -71,7 +71,7 @@ class Starts:
 class Start:
     """One start, from its sending until it is known what it made, or that this cannot be known."""
 
-    def __init__(self, starts: Starts, what: str) -> None:
+    def __init__(self, starts: StartRegistry, what: str) -> None:
         self._starts, self._what = starts, what
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferencesh_mcp.flows.optional_calls import in_short
+from inferencesh_mcp.flows.optional_calls import optional_call
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, AppFunction, AppVersion, ConnectionRequirement
@@ -23,7 +23,7 @@ async def missing_requirements(
     """What a run would be refused for; None where that could not be found out in time."""
     if not version.required_secrets and not connections_of(version, function):
         return ()
-    check = await in_short(
+    check = await optional_call(
         caller.api.check_requirements(
             version.required_secrets, _credentials(version, function), version.required_integrations
         ),

@@ -13,12 +13,12 @@ import anyio.lowlevel
 
 from inferencesh_mcp.api.models import Session
 from inferencesh_mcp.errors import Forbidden, Gone, InferenceError, KeyRefused, NotFound
-from inferencesh_mcp.flows.cancel import leave_task
-from inferencesh_mcp.flows.optional_calls import in_short
+from inferencesh_mcp.flows.cancel import cancel_abandoned_task
+from inferencesh_mcp.flows.optional_calls import optional_call
 from inferencesh_mcp.flows.requirements import missing_requirements
 from inferencesh_mcp.flows.run_request import validate, build_request, function_of, version_of
 from inferencesh_mcp.flows.start import start
-from inferencesh_mcp.flows.started_ids import note_task
+from inferencesh_mcp.flows.started_ids import record_task
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, Estimate, RunRequest, Task
@@ -64,7 +64,7 @@ async def run_in_slot(
         exc.outcome, exc.retry_safe = "not_started", True
         raise
     task = await start(caller, request, app.id)
-    note_task(task.id)
+    record_task(task.id)
     caller.runs.started += 1
     task, session = await _seen_off(caller, task, report, seconds - (time.monotonic() - began))
     return RunResult(task=task, seconds=time.monotonic() - began, app=str(wanted.app), session=session)
@@ -107,7 +107,7 @@ async def estimate(caller: Caller, ref: AppRef, app: App, given: Any, function: 
     function = function or app.resolved_function or None
     refusals = () if app.visibility == "public" else (KeyRefused, Forbidden, NotFound)
     try:
-        return await in_short(caller.api.estimate(app.id, given, function), f"estimate for {app.ref}", but=refusals)
+        return await optional_call(caller.api.estimate(app.id, given, function), f"estimate for {app.ref}", but=refusals)
     except refusals:
         await caller.app_cache.app(caller.api, caller.principal, ref, fresh=True)
         return None
@@ -118,7 +118,7 @@ async def session_of(caller: Caller, task: Task) -> Session | None:
     if not task.session_id:
         return None
     try:
-        return await in_short(caller.api.session(task.session_id), f"session {task.session_id}", but=Gone)
+        return await optional_call(caller.api.session(task.session_id), f"session {task.session_id}", but=Gone)
     except Gone:
         return Session(id=task.session_id, status="ended")
 
@@ -144,7 +144,7 @@ async def _seen_off(caller: Caller, task: Task, report: Report, budget: float) -
             task = await follow_task(caller, task, report, budget)
         return task, await session_of(caller, task)
     except anyio.get_cancelled_exc_class():
-        await leave_task(caller, task)
+        await cancel_abandoned_task(caller, task)
         raise
     except InferenceError as exc:
         exc.outcome, exc.task_id, exc.retry_safe = "started", task.id, False

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from inferencesh_mcp.api.models import PAGE_LIMIT
 from inferencesh_mcp.errors import OutcomeUnknown, RateLimited, Unavailable
 from inferencesh_mcp.flows.answer_turns import AnswerTurns
-from inferencesh_mcp.flows.cancel import leave_task, leave_unknown
+from inferencesh_mcp.flows.cancel import cancel_abandoned_task, log_abandoned_candidates
 from inferencesh_mcp.flows.drain import Drain
-from inferencesh_mcp.flows.lost_starts import Lost, Sight
-from inferencesh_mcp.flows.ownership import Start, Starts
+from inferencesh_mcp.flows.lost_starts import LostStart, Candidates
+from inferencesh_mcp.flows.ownership import Start, StartRegistry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -65,7 +65,7 @@ class LiveRuns:
         self._running: Counter[str] = Counter()
         self.started = 0
         """Runs since this process began."""
-        self.starts = Starts(replicated=replicated)
+        self.starts = StartRegistry(replicated=replicated)
         self.answers = AnswerTurns()
         self.background: TaskGroup | None = None
         """For the work that outlives the call it was begun for; set while the server lives."""
@@ -168,19 +168,19 @@ async def start(caller: Caller, request: RunRequest, app_id: str) -> Task:
     return task
 
 
-def _lost(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeUnknown, sent: Start) -> Lost[Task]:
+def _lost(caller: Caller, request: RunRequest, app_id: str, lost: OutcomeUnknown, sent: Start) -> LostStart[Task]:
     since = (lost.sent_at or datetime.now(UTC)) - ALLOWANCE
-    return Lost(
+    return LostStart(
         caller=caller,
         start=sent,
         looks=LOOKS,
         look=lambda: _look(caller, request, app_id, since),
-        leave=partial(leave_task, caller),
-        leave_unknown=partial(leave_unknown, request.app),
+        leave=partial(cancel_abandoned_task, caller),
+        leave_unknown=partial(log_abandoned_candidates, request.app),
     )
 
 
-async def _look(caller: Caller, request: RunRequest, app_id: str, since: datetime) -> Sight[Task]:
+async def _look(caller: Caller, request: RunRequest, app_id: str, since: datetime) -> Candidates[Task]:
     """The tasks made since the start was sent, of the same thing, that are no other call's own."""
     found: dict[str, Task] = {}
     cursor = ""
@@ -194,8 +194,8 @@ async def _look(caller: Caller, request: RunRequest, app_id: str, since: datetim
         }
         cursor = page.next_cursor
         if len(recent) < len(page.items) or not (page.has_next and cursor):  # newest first: the rest is older
-            return Sight(found, complete=True)
-    return Sight(found)
+            return Candidates(found, complete=True)
+    return Candidates(found)
 
 
 def _is_same(task: Task, request: RunRequest, app_id: str) -> bool:

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Started:
+class StartedIds:
     """Ids of the tasks and chats that began, the oldest first."""
 
     tasks: list[str] = field(default_factory=list[str])
     chats: list[str] = field(default_factory=list[str])
 
 
-_current: ContextVar[Started | None] = ContextVar("started by this call", default=None)
+_current: ContextVar[StartedIds | None] = ContextVar("started by this call", default=None)
 
 
 @contextmanager
-def collecting_starts() -> Generator[Started]:
+def collect_started_ids() -> Generator[StartedIds]:
     """Collect what is started inside the block, also by tasks that it starts; a block around it hears of it too."""
-    around, started = _current.get(), Started()
+    around, started = _current.get(), StartedIds()
     token = _current.set(started)
     try:
         yield started
@@ -36,13 +36,13 @@ def collecting_starts() -> Generator[Started]:
             around.chats.extend(started.chats)
 
 
-def note_task(task_id: str) -> None:
+def record_task(task_id: str) -> None:
     """A run began."""
     if started := _current.get():
         started.tasks.append(task_id)
 
 
-def note_chat(chat_id: str) -> None:
+def record_chat(chat_id: str) -> None:
     """A message was taken by a chat."""
     if started := _current.get():
         started.chats.append(chat_id)

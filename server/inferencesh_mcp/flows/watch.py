@@ -18,7 +18,7 @@ import anyio
 
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.errors import InferenceError, RateLimited
-from inferencesh_mcp.flows.exception_groups import ungrouped
+from inferencesh_mcp.flows.exception_groups import unwrap_exception_group
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator
@@ -36,14 +36,14 @@ SPAN = 1.0  # seconds: text that grows is told of this often; a new status is to
 
 Kind = Literal["task", "chat"]
 Part = Literal["task", "logs", "chat"]
-Tell = Callable[[str, Part, str], Awaitable[None]]
+Notify = Callable[[str, Part, str], Awaitable[None]]
 """Told a principal, which part of what they watch has changed, and its id."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
+class WatchKey:
     """A thing, and whose it is."""
 
     principal: str
@@ -51,19 +51,19 @@ class Watched:
     id: str
 
 
-class Watching:
+class Watches:
     """What callers of this process watch now."""
 
-    def __init__(self, group: TaskGroup, tell: Tell) -> None:
+    def __init__(self, group: TaskGroup, tell: Notify) -> None:
         self._group = group
         self._tell = tell
         self._taken: Counter[str] = Counter()
         self._taken_from: Counter[str] = Counter()
         """By address, where that is counted."""
-        self._watches: dict[Watched, _Watch] = {}
+        self._watches: dict[WatchKey, _Watch] = {}
 
     @contextmanager
-    def places(self, caller: Caller, wanted: int) -> Generator[int]:
+    def slots(self, caller: Caller, wanted: int) -> Generator[int]:
         """Hold as many of a caller's places as are wanted and free; yield how many.
 
         Raises:
@@ -91,14 +91,14 @@ class Watching:
             self._taken_from += Counter()
 
     @asynccontextmanager
-    async def watched(self, caller: Caller, kind: Kind, thing: str) -> AsyncGenerator[None]:
+    async def watch(self, caller: Caller, kind: Kind, thing: str) -> AsyncGenerator[None]:
         """A block in which changes of a thing are told. May be left in another task than it was entered in.
 
         Raises:
             NotFound, KeyMissing, …: what reading it raises: the caller cannot watch what they cannot read.
         """
         known = await _read(caller, kind, thing)
-        key = Watched(principal=caller.principal, kind=kind, id=thing)
+        key = WatchKey(principal=caller.principal, kind=kind, id=thing)
         watch = self._watches.setdefault(key, _Watch(key, self._tell))
         watch.listeners += 1
         if not watch.runs and not _is_over(known):
@@ -116,7 +116,7 @@ class Watching:
 class _Watch:
     """One stream upstream, and what it told that nobody was told of yet."""
 
-    def __init__(self, key: Watched, tell: Tell) -> None:
+    def __init__(self, key: WatchKey, tell: Notify) -> None:
         self.listeners = 0
         self.runs = False
         self.scope = anyio.CancelScope()
@@ -139,7 +139,7 @@ class _Watch:
             self.runs = False
 
     async def _follow(self, caller: Caller, known: Task | Chat) -> None:
-        with ungrouped():
+        with unwrap_exception_group():
             async with anyio.create_task_group() as group:
                 group.start_soon(self._say_later)
                 async with _states(caller, known) as states:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mcp_types import Completion, ResourceTemplateReference
 
-from inferencesh_mcp.flows.optional_calls import in_short
+from inferencesh_mcp.flows.optional_calls import optional_call
 from inferencesh_mcp.resources.templates import APP, CHAT, FILE, LOGS, SESSION, TASK
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def completed(caller: Caller, params: CompleteRequestParams) -> Completion
     ask = _of_template(ref.uri, name, known) if isinstance(ref, ResourceTemplateReference) else _OF_PROMPTS.get(name)
     values: list[str] = []
     if ask is not None:
-        found = await in_short(ask(caller, written), f"values for {name}") or []
+        found = await optional_call(ask(caller, written), f"values for {name}") or []
         values = [value for value in dict.fromkeys(found) if value.isprintable()]  # nothing that hides (T-17)
     return Completion(values=values[:MOST], total=len(values), has_more=len(values) > MOST)
 

@@ -1,6 +1,6 @@
 """Subscriptions, in both eras: to be told that a task or a chat has changed, wherever it was started.
 
-What is watched is `flows.watching`; here is who is told. Events of the one bus that are somebody's carry whose they are, and
+What is watched is `flows.watch`; here is who is told. Events of the one bus that are somebody's carry whose they are, and
 nobody else is handed them (threat T-5). The older era needs a channel to its client, which HTTP without sessions has not.
 """
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.context import Shared
     from inferencesh_mcp.flows import Caller
-    from inferencesh_mcp.flows.watch import Kind, Part, Tell
+    from inferencesh_mcp.flows.watch import Kind, Part, Notify
     from inferencesh_mcp.settings import Settings
 
     Request = ServerRequestContext[Shared, Any]
@@ -87,7 +87,7 @@ class Subscriptions:
         with told_to_host("subscriptions/listen"):
             who = caller(Context(request_context=ctx, mcp_server=self._server))
             async with AsyncExitStack() as stack:
-                held = stack.enter_context(shared.watching.places(who, max(1, len(watchable))))
+                held = stack.enter_context(shared.watches.slots(who, max(1, len(watchable))))
                 watched = await _watched(stack, shared, who, dict(list(watchable.items())[:held]))
                 honoured = params.notifications.model_copy(
                     update={"resource_subscriptions": [uri for uri in asked if uri in watched or uri in public]}
@@ -120,9 +120,9 @@ class Subscriptions:
             who = caller(Context(request_context=ctx, mcp_server=self._server))
             async with AsyncExitStack() as stack:
                 if uri not in ear.held:
-                    watching = ctx.lifespan_context.watching
-                    stack.enter_context(watching.places(who, 1))
-                    await stack.enter_async_context(watching.watched(who, *subject))
+                    watches = ctx.lifespan_context.watches
+                    stack.enter_context(watches.slots(who, 1))
+                    await stack.enter_async_context(watches.watch(who, *subject))
                 if uri not in ear.held:  # it may have been asked for twice meanwhile
                     ear.held[uri] = stack.pop_all()
         return EmptyResult()
@@ -159,7 +159,7 @@ async def _watched(
 
     async def watch(uri: str, kind: Kind, thing: str) -> None:
         try:
-            await stack.enter_async_context(shared.watching.watched(who, kind, thing))
+            await stack.enter_async_context(shared.watches.watch(who, kind, thing))
         except InferenceError as exc:
             logger.info("a subscription is left out: %s", exc.code)
         else:

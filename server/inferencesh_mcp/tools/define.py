@@ -22,7 +22,7 @@ from inferencesh_mcp.tools.results import failure
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
 
-    from inferencesh_mcp.flows.started_ids import Started
+    from inferencesh_mcp.flows.started_ids import StartedIds
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class BridgeTool(Tool):
                 )
 
 
-def internal_failure(exc: Exception, tool: str, starts: bool, started: Started) -> CallToolResult:
+def internal_failure(exc: Exception, tool: str, starts: bool, started: StartedIds) -> CallToolResult:
     """The answer to a call in which something unexpected happened: what it may have started, and no text of the exception."""
     outcome: Outcome | None = "unknown" if starts else None
     if started.tasks or started.chats:

@@ -21,8 +21,8 @@ from mcp.server.subscriptions import ToolsListChanged
 
 from inferencesh_mcp.context import Shared, caller
 from inferencesh_mcp.errors import InferenceError, KeyMissing, KeyRefused, NotFound, Unavailable
-from inferencesh_mcp.flows.exception_groups import ungrouped
-from inferencesh_mcp.flows.started_ids import collecting_starts
+from inferencesh_mcp.flows.exception_groups import unwrap_exception_group
+from inferencesh_mcp.flows.started_ids import collect_started_ids
 from inferencesh_mcp.sanitize import clean
 from inferencesh_mcp.tools.define import BridgeTool, internal_failure
 from inferencesh_mcp.tools.results import failure
@@ -142,7 +142,7 @@ class Pinned:
 
     async def _read(self, who: Caller, apps: Iterable[AppRef], *, fresh: bool) -> None:
         limit = anyio.CapacityLimiter(AT_ONCE)
-        with ungrouped():
+        with unwrap_exception_group():
             async with anyio.create_task_group() as group:
                 for app in apps:
                     group.start_soon(self._read_one, who, app, fresh, limit, group)
@@ -232,7 +232,7 @@ class Bridge(MCPServer[Shared]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Shared, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        with collecting_starts() as started:
+        with collect_started_ids() as started:
             try:
                 if context is None or name not in self.pinned.names:
                     return await super().call_tool(name, arguments, context)

@@ -13,7 +13,7 @@ from anyio import to_thread
 from mcp_types import CallToolResult, ImageContent, ResourceLink
 
 from inferencesh_mcp.context import caller
-from inferencesh_mcp.flows.optional_calls import in_short
+from inferencesh_mcp.flows.optional_calls import optional_call
 
 if TYPE_CHECKING:
     from anyio import CapacityLimiter
@@ -39,7 +39,7 @@ async def shown(ctx: Ctx, result: CallToolResult) -> CallToolResult:
     who, url = caller(ctx), str(pictures[0].uri)
     preview: ImageContent | None = shared.previews.get((who.principal, url))
     if preview is None:
-        preview = await in_short(_small(who.api, url, shared.scaling), "preview")
+        preview = await optional_call(_small(who.api, url, shared.scaling), "preview")
     if preview is not None:
         shared.previews.add((who.principal, url), preview)  # hosts look at the same task again and again
     return result.model_copy(update={"content": [*result.content, preview]}) if preview else result

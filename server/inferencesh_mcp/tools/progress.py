@@ -12,7 +12,7 @@ import anyio
 
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.flows import BatchProgress, Transfer, AgentProgress
-from inferencesh_mcp.flows.exception_groups import ungrouped
+from inferencesh_mcp.flows.exception_groups import unwrap_exception_group
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean
 
@@ -40,7 +40,7 @@ async def progress(ctx: Ctx, *, in_bytes: bool = False) -> AsyncGenerator[Report
         yield lambda _: None
         return
     teller = _Teller(ctx, in_bytes=in_bytes)
-    with ungrouped():
+    with unwrap_exception_group():
         async with anyio.create_task_group() as group:
             group.start_soon(teller.speak)
             yield teller.hear
