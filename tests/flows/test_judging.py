@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.schema.validator import judge
+from inferencesh_mcp.schema.validator import validator_for
 
 
 def field(schema: Any, **more: Any) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def field(schema: Any, **more: Any) -> dict[str, Any]:
 
 
 def wrong(schema: Any, value: Any) -> list[str]:
-    return [str(error.validator) for error in judge(schema).errors(value)]
+    return [str(error.validator) for error in validator_for(schema).errors(value)]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from inferencesh_mcp.schema.file_fields import file_places
 from inferencesh_mcp.schema.near_names import LONGEST_NAME, MOST_NAMES, nearest_name
 from inferencesh_mcp.schema.repair import repaired
 from inferencesh_mcp.schema.validate import problems
-from inferencesh_mcp.schema.validator import MOST_ERRORS, MOST_SEARCHES, MOST_STEPS, MOST_STEPS_OF_A_CALL, Work, judge
+from inferencesh_mcp.schema.validator import MOST_ERRORS, MOST_SEARCHES, MOST_STEPS, MOST_STEPS_OF_A_CALL, ValidationBudget, validator_for
 
 FIELDS = [f"field_name_number_{number:03d}_of_many" for number in range(300)]
 
@@ -82,7 +82,7 @@ def test_long_names_are_not_compared_with(compared: list[int]) -> None:
 @pytest.mark.finding("S3")
 def test_the_names_of_a_call_are_searched_for_a_few_times_in_all(compared: list[int]) -> None:
     schema = {"type": "object", "properties": {name: {"type": "string"} for name in FIELDS}}
-    work = Work()
+    work = ValidationBudget()
 
     for number in range(200):
         problems(schema, {f"{FIELDS[number][:-1]}x": "v"}, work)
@@ -93,7 +93,7 @@ def test_the_names_of_a_call_are_searched_for_a_few_times_in_all(compared: list[
 @pytest.mark.finding("S4")
 def test_two_hundred_inputs_cost_no_more_steps_than_a_call_has() -> None:
     """What cannot be looked at any more is left to the app's own server."""
-    work = Work()
+    work = ValidationBudget()
     schema = _doubling(30)
 
     for number in range(200):
@@ -115,9 +115,9 @@ def _values() -> Iterator[Any]:
 @pytest.mark.finding("S4")
 @pytest.mark.parametrize(("schema", "value"), list(_values()))
 def test_one_value_is_held_to_so_many_rules(schema: Any, value: Any) -> None:
-    work = Work()
+    work = ValidationBudget()
 
-    found = judge(schema).errors(value, work)
+    found = validator_for(schema).errors(value, work)
 
     assert len(found) <= MOST_ERRORS
     assert MOST_STEPS_OF_A_CALL - work.steps <= MOST_STEPS
@@ -134,7 +134,7 @@ def test_what_is_wrong_before_the_end_of_the_steps_is_told() -> None:
 def test_texts_whose_repair_cannot_be_judged_stay_texts() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "integer"}}}}
     value = {"a": ["1"] * 90_000}
-    work = Work()
+    work = ValidationBudget()
     work.steps = MOST_STEPS
 
     assert value == repaired(schema, value, work)

@@ -86,9 +86,9 @@ async def run_many(
 
 
 async def _check(caller: Caller, wanted: Sequence[RunSpec]) -> None:
-    from inferencesh_mcp.schema.validator import Work  # brings jsonschema along
+    from inferencesh_mcp.schema.validator import ValidationBudget  # brings jsonschema along
 
-    work = Work()
+    work = ValidationBudget()
     wrong: list[str] = []
     for number, one in enumerate(wanted):
         await anyio.lowlevel.checkpoint()  # others' turn, and a cancellation's: an app that is known is not waited for
@@ -153,7 +153,7 @@ class _Batch:
                 return internal_error(exc, "app_run_many", outcome=outcome, task_id=known)
 
     async def help(self) -> None:
-        """Work along, where there is a place for it; without one the others do it all."""
+        """ValidationBudget along, where there is a place for it; without one the others do it all."""
         with suppress(WaitError):
             async with self._caller.runs.slot(self._caller.principal):
                 await self.work()

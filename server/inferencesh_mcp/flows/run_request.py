@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.upload import Uploads
-    from inferencesh_mcp.schema.validator import Work
+    from inferencesh_mcp.schema.validator import ValidationBudget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class RunSpec:
 
 
 async def validate(
-    caller: Caller, wanted: RunSpec, *, reread: bool = True, work: Work | None = None
+    caller: Caller, wanted: RunSpec, *, reread: bool = True, work: ValidationBudget | None = None
 ) -> tuple[App, RunSpec]:
     """Return the app, and what is wanted of it as its schema writes that, when all fits and every file that the input
     names can be read. Sends no bytes. `reread`: an app whose schema the input does not fit may have another one by now.
@@ -136,7 +136,7 @@ def _refuse_unreadable_back(name: str, value: Any, limit: float = SENT_LIMIT) ->
         raise InvalidInput(message=f"The {name} {exc}.", next_step="Change that and call again.") from exc
 
 
-def _judged(app: App, wanted: RunSpec, work: Work | None) -> tuple[RunSpec, list[str]]:
+def _judged(app: App, wanted: RunSpec, work: ValidationBudget | None) -> tuple[RunSpec, list[str]]:
     """What is wanted, with what a host could only send as a string made what the app takes; and what is wrong with it."""
     from inferencesh_mcp.schema.repair import repaired
     from inferencesh_mcp.schema.validate import problems

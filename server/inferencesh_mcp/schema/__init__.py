@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from inferencesh_mcp.errors import SchemaUnusable
 from inferencesh_mcp.schema import tool_names
 from inferencesh_mcp.schema.emit import TooLarge, Writer, size
-from inferencesh_mcp.schema.ir import Shape, Work
+from inferencesh_mcp.schema.ir import Shape, CompileBudget
 from inferencesh_mcp.schema.parse import Reader
 from inferencesh_mcp.schema.profiles import EVERY_HOST, HOSTS, Profile
 from inferencesh_mcp.schema.refs import modern
@@ -73,7 +73,7 @@ def _compiled(schema: dict[str, Any], profile: Profile, changed: Callable[[Shape
     schema = modern(schema)
     notes: dict[str, None] = {}
     for attempt in _attempts(profile):
-        work = Work(_STEPS, attempt.most_branches)
+        work = CompileBudget(_STEPS, attempt.most_branches)
         shape = changed(Reader(schema, attempt, work).shape(schema))
         names = tool_names.host_names(shape, attempt)
         try:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.sanitize import clean
-from inferencesh_mcp.schema.ir import ANYTHING, KINDS, Rule, Shape, Work, is_open, joined
+from inferencesh_mcp.schema.ir import ANYTHING, KINDS, Rule, Shape, CompileBudget, is_open, joined
 from inferencesh_mcp.schema.parse import is_plain
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class TooLarge(Exception):
 class Writer:
     """One schema that is being written, under names that hosts take."""
 
-    def __init__(self, profile: Profile, names: Mapping[str, str], work: Work) -> None:
+    def __init__(self, profile: Profile, names: Mapping[str, str], work: CompileBudget) -> None:
         self._profile, self._names, self._work = profile, names, work
         self._written = 0
 

@@ -63,7 +63,7 @@ def is_open(shape: Shape | None) -> bool:
     )
 
 
-class Work:
+class CompileBudget:
     """How much may be done, and what had to be loosened because of it or because no host could be told."""
 
     def __init__(self, most_steps: int, most_branches: int) -> None:
@@ -82,7 +82,7 @@ class Work:
         return self._left >= 0
 
 
-def joined(shapes: list[Shape], work: Work) -> Shape:
+def joined(shapes: list[Shape], work: CompileBudget) -> Shape:
     """What fits at least one of them."""
     rules: list[Rule] = []
     for rule in (rule for shape in shapes for rule in shape.rules):
@@ -118,7 +118,7 @@ def _takes_all(wide: Rule, narrow: Rule) -> bool:
     return (wide.bare and (narrow.whole or not wide.whole)) or wide == replace(narrow, format=wide.format)
 
 
-def met(one: Shape, other: Shape, work: Work) -> Shape:
+def met(one: Shape, other: Shape, work: CompileBudget) -> Shape:
     """What fits both; where that would take too long to say, what fits the first."""
     told = Shape(
         rules=(),
@@ -143,7 +143,7 @@ def met(one: Shape, other: Shape, work: Work) -> Shape:
     return replace(told, rules=tuple(rules))
 
 
-def _both(one: Rule, other: Rule, work: Work) -> Rule | None:
+def _both(one: Rule, other: Rule, work: CompileBudget) -> Rule | None:
     values = one.values if other.values is None else other.values
     if one.values is not None and other.values is not None:
         if not work.spend(len(one.values) * len(other.values) // 50):
@@ -163,7 +163,7 @@ def _both(one: Rule, other: Rule, work: Work) -> Rule | None:
     return _objects(rule, one, other, work) if rule.kind == "object" else settled(rule)
 
 
-def _bounds(one: dict[str, Any], other: dict[str, Any], work: Work) -> dict[str, Any]:
+def _bounds(one: dict[str, Any], other: dict[str, Any], work: CompileBudget) -> dict[str, Any]:
     both = {**other, **one}
     for name in one.keys() & other.keys():
         mine, theirs = one[name], other[name]
@@ -179,7 +179,7 @@ def _bounds(one: dict[str, Any], other: dict[str, Any], work: Work) -> dict[str,
 _TIGHTER_BELOW = {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"}
 
 
-def _common(one: Any, other: Any, work: Work) -> Any:
+def _common(one: Any, other: Any, work: CompileBudget) -> Any:
     if isinstance(one, int) and isinstance(other, int):
         return math.lcm(one, other)
     if one != other:
@@ -187,7 +187,7 @@ def _common(one: Any, other: Any, work: Work) -> Any:
     return one
 
 
-def _lists(rule: Rule, one: Rule, other: Rule, work: Work) -> Rule | None:
+def _lists(rule: Rule, one: Rule, other: Rule, work: CompileBudget) -> Rule | None:
     longest = max(len(one.first), len(other.first))
     first = tuple(_meet(_item(one, at), _item(other, at), work) or ANYTHING for at in range(longest))
     return settled(replace(rule, first=first, items=_meet(one.items, other.items, work)))
@@ -197,7 +197,7 @@ def _item(rule: Rule, at: int) -> Shape | None:
     return rule.first[at] if at < len(rule.first) else rule.items
 
 
-def _objects(rule: Rule, one: Rule, other: Rule, work: Work) -> Rule | None:
+def _objects(rule: Rule, one: Rule, other: Rule, work: CompileBudget) -> Rule | None:
     fields: dict[str, Shape] = {}
     for name in dict.fromkeys((*one.fields, *other.fields)):
         if not work.spend():
@@ -208,7 +208,7 @@ def _objects(rule: Rule, one: Rule, other: Rule, work: Work) -> Rule | None:
     return settled(replace(rule, fields=fields, required=required, others=_meet(one.others, other.others, work)))
 
 
-def _meet(one: Shape | None, other: Shape | None, work: Work) -> Shape | None:
+def _meet(one: Shape | None, other: Shape | None, work: CompileBudget) -> Shape | None:
     if one is None or other is None:
         return one or other
     return met(one, other, work)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from inferencesh_mcp.sanitize import neutral
-from inferencesh_mcp.schema.ir import ANYTHING, KINDS, NOTHING, Rule, Shape, Work, joined, met, settled
+from inferencesh_mcp.schema.ir import ANYTHING, KINDS, NOTHING, Rule, Shape, CompileBudget, joined, met, settled
 from inferencesh_mcp.schema.refs import References
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _MOST_VALUES = 1000
 class Reader:
     """One schema that is being read, as `json_schema.modern` writes it. What it had to leave out is in `work.notes`."""
 
-    def __init__(self, root: Schema, profile: Profile, work: Work) -> None:
+    def __init__(self, root: Schema, profile: Profile, work: CompileBudget) -> None:
         self._references, self._work = References(root), work
         self._depth, self._left = profile.depth, profile.subschemas
 

@@ -11,7 +11,7 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from inferencesh_mcp.api.json import NotJson, parse
-from inferencesh_mcp.schema.validator import judge
+from inferencesh_mcp.schema.validator import validator_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
     from inferencesh_mcp.schema.describe import Schema
-    from inferencesh_mcp.schema.validator import Judge, Work
+    from inferencesh_mcp.schema.validator import SchemaValidator, ValidationBudget
 
 MOST = 1_000  # errors that are looked at in one input
 LONGEST = 1_000_000  # characters of all texts of one input that are read as JSON
@@ -32,12 +32,12 @@ LEFT_OUT: Final = object()
 _OF_KIND = frozenset({"type", "enum", "const", "anyOf", "oneOf"})
 
 
-def repaired(schema: Schema, value: dict[str, Any], work: Work | None = None) -> dict[str, Any]:
+def repaired(schema: Schema, value: dict[str, Any], work: ValidationBudget | None = None) -> dict[str, Any]:
     """The same value; but what does not fit the schema is what it says as JSON, or left out if it says nothing.
 
     A text that fits as it is stays one, whatever it looks like: `"5"` is a good prompt (I-15). A null that fits stays, too.
     """
-    judged = judge(schema)
+    judged = validator_for(schema)
     meant: dict[Place, Any] = {}
     left = LONGEST
     errors = (inner for error in judged.errors(value, work) for inner in _innermost(error))
@@ -69,7 +69,7 @@ def _innermost(error: ValidationError, depth: int = 0) -> Iterator[ValidationErr
     yield error
 
 
-def _places(judged: Judge, value: Any, work: Work | None) -> list[Place]:
+def _places(judged: SchemaValidator, value: Any, work: ValidationBudget | None) -> list[Place]:
     """Where the value is wrong; what is missing is wrong at its own place."""
     found: list[Place] = []
     for error in (inner for outer in judged.errors(value, work) for inner in _innermost(outer)):

@@ -38,20 +38,20 @@ MOST_REPAIRS = 3  # looks for what is no schema in a schema: what was wrong may 
 _EACH = frozenset({"items", "prefixItems", "contains", "propertyNames", "additionalProperties"})  # of a value's parts
 
 
-def judge(schema: Schema) -> Judge:
+def validator_for(schema: Schema) -> SchemaValidator:
     """What says where a value is not as the schema wants it."""
     text = json.dumps(schema)
     return _made(text if len(text) <= LONGEST_SCHEMA else "{}")
 
 
 @lru_cache(maxsize=64)
-def _made(schema_text: str) -> Judge:
+def _made(schema_text: str) -> SchemaValidator:
     """Made once: that takes longer than to use it."""
     schema = modern(json.loads(schema_text))
-    return Judge(schema if _composed(schema) else _strict(schema))
+    return SchemaValidator(schema if _composed(schema) else _strict(schema))
 
 
-class Work:
+class ValidationBudget:
     """What one call may still spend on holding its values to their schema. Its inputs may be many, and their schema hostile."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class _Spent(Exception):
     """There are no steps left."""
 
 
-class Judge:
+class SchemaValidator:
     """Holds values against a schema that somebody else wrote, who may mean harm (threat T-18).
 
     Nothing is fetched, no regular expression is tried, and there is an end to it. What cannot be judged is no error: the
@@ -97,9 +97,9 @@ class Judge:
         registry: Registry[Any] = Registry()  # of nothing: the library's own would fetch what a reference names
         self._validator: Any = bounded(schema, registry=registry)
 
-    def errors(self, value: Any, work: Work | None = None) -> list[ValidationError]:
+    def errors(self, value: Any, work: ValidationBudget | None = None) -> list[ValidationError]:
         """Where the value is not as the schema says, as far as there are steps left to look."""
-        work = work or Work()
+        work = work or ValidationBudget()
         self._left = given = min(MOST_STEPS, work.steps)
         found: list[ValidationError] = []
         with suppress(_Spent, RecursionError):
@@ -145,7 +145,7 @@ def _length(value: Any) -> int:
     return len(cast("list[Any]", value)) if isinstance(value, list | dict) else 0
 
 
-def nearest(error: ValidationError) -> ValidationError:
+def closest_error(error: ValidationError) -> ValidationError:
     """Of a failed union, the branch that came closest: `null` is seldom what was meant."""
     while error.validator in {"anyOf", "oneOf"} and error.context:
         meant = [part for part in error.context if part.schema != {"type": "null"}] or error.context
