@@ -64,7 +64,9 @@ class Shared:
     """Callers whose key the platform lets answer nothing of a kind: they are sent to the page at once."""
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Of threads that make pictures smaller: each takes the memory of all its pixels, and stdin and stdout need one too."""
-    previews: LruCache[tuple[str, str], Any] = field(default_factory=lambda: LruCache[tuple[str, str], Any](MOST_PREVIEWS))
+    previews: LruCache[tuple[str, str], Any] = field(
+        default_factory=lambda: LruCache[tuple[str, str], Any](MOST_PREVIEWS)
+    )
     """By principal and address: each would be fetched again at every look at its task."""
     hands_over: bool = False
     """True for one call alone: its client follows what lasts by itself, so the tool starts it and does not wait."""

@@ -16,7 +16,14 @@ from inferencesh_mcp.schema.file_fields import file_places
 from inferencesh_mcp.schema.near_names import LONGEST_NAME, MOST_NAMES, nearest_name
 from inferencesh_mcp.schema.repair import repaired
 from inferencesh_mcp.schema.validate import problems
-from inferencesh_mcp.schema.validator import MOST_ERRORS, MOST_SEARCHES, MOST_STEPS, MOST_STEPS_OF_A_CALL, ValidationBudget, validator_for
+from inferencesh_mcp.schema.validator import (
+    MOST_ERRORS,
+    MOST_SEARCHES,
+    MOST_STEPS,
+    MOST_STEPS_OF_A_CALL,
+    ValidationBudget,
+    validator_for,
+)
 
 FIELDS = [f"field_name_number_{number:03d}_of_many" for number in range(300)]
 

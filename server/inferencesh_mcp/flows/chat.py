@@ -25,7 +25,7 @@ from inferencesh_mcp.errors import Conflict, InferenceError, OutcomeUnknown
 from inferencesh_mcp.flows import AgentProgress
 from inferencesh_mcp.flows.cancel import cancel_abandoned_chat
 from inferencesh_mcp.flows.file_sources import is_remote
-from inferencesh_mcp.flows.lost_starts import LostStart, Candidates
+from inferencesh_mcp.flows.lost_starts import Candidates, LostStart
 from inferencesh_mcp.flows.start import ALLOWANCE
 from inferencesh_mcp.flows.started_ids import record_chat
 from inferencesh_mcp.flows.upload import store
@@ -343,7 +343,9 @@ def _leave_unknown(chat_id: str | None, candidates: Sequence[str]) -> None:
     logger.error("an agent may be at work without its caller; %s", told)
 
 
-async def _look(caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown) -> Candidates[Sent]:
+async def _look(
+    caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown
+) -> Candidates[Sent]:
     """The messages that may be the lost one: the same words, from the person's side, and no other call's own; in a chat
     that was there `before`, one that was not in it, and else in a chat that is newer than the sending."""
     since = (lost.sent_at or datetime.now(UTC)) - ALLOWANCE

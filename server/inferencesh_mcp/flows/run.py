@@ -16,7 +16,7 @@ from inferencesh_mcp.errors import Forbidden, Gone, InferenceError, KeyRefused, 
 from inferencesh_mcp.flows.cancel import cancel_abandoned_task
 from inferencesh_mcp.flows.optional_calls import optional_call
 from inferencesh_mcp.flows.requirements import missing_requirements
-from inferencesh_mcp.flows.run_request import validate, build_request, function_of, version_of
+from inferencesh_mcp.flows.run_request import build_request, function_of, validate, version_of
 from inferencesh_mcp.flows.start import start
 from inferencesh_mcp.flows.started_ids import record_task
 
@@ -107,7 +107,9 @@ async def estimate(caller: Caller, ref: AppRef, app: App, given: Any, function: 
     function = function or app.resolved_function or None
     refusals = () if app.visibility == "public" else (KeyRefused, Forbidden, NotFound)
     try:
-        return await optional_call(caller.api.estimate(app.id, given, function), f"estimate for {app.ref}", but=refusals)
+        return await optional_call(
+            caller.api.estimate(app.id, given, function), f"estimate for {app.ref}", but=refusals
+        )
     except refusals:
         await caller.app_cache.app(caller.api, caller.principal, ref, fresh=True)
         return None

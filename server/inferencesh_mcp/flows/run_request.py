@@ -66,7 +66,9 @@ async def validate(
     return app, wanted
 
 
-async def build_request(caller: Caller, app: App, wanted: RunSpec, report: Report, uploads: Uploads | None = None) -> RunRequest:
+async def build_request(
+    caller: Caller, app: App, wanted: RunSpec, report: Report, uploads: Uploads | None = None
+) -> RunRequest:
     """Upload the files that the input names and return what is sent off. `uploads` are those of a whole batch."""
     from inferencesh_mcp.flows.upload import upload_all
 

@@ -19,7 +19,7 @@ from inferencesh_mcp.errors import OutcomeUnknown, RateLimited, Unavailable
 from inferencesh_mcp.flows.answer_turns import AnswerTurns
 from inferencesh_mcp.flows.cancel import cancel_abandoned_task, log_abandoned_candidates
 from inferencesh_mcp.flows.drain import Drain
-from inferencesh_mcp.flows.lost_starts import LostStart, Candidates
+from inferencesh_mcp.flows.lost_starts import Candidates, LostStart
 from inferencesh_mcp.flows.ownership import Start, StartRegistry
 
 if TYPE_CHECKING:

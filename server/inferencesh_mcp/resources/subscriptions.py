@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.context import Shared
     from inferencesh_mcp.flows import Caller
-    from inferencesh_mcp.flows.watch import Kind, Part, Notify
+    from inferencesh_mcp.flows.watch import Kind, Notify, Part
     from inferencesh_mcp.settings import Settings
 
     Request = ServerRequestContext[Shared, Any]
@@ -61,7 +61,7 @@ class OwnUpdated(ResourceUpdated):
     principal: str = ""
 
 
-def telling(bus: SubscriptionBus) -> Tell:
+def telling(bus: SubscriptionBus) -> Notify:
     """What puts the changes of what is watched onto the bus."""
     templates = {"task": TASK, "logs": LOGS, "chat": CHAT}
 

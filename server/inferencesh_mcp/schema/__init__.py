@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from inferencesh_mcp.errors import SchemaUnusable
 from inferencesh_mcp.schema import tool_names
 from inferencesh_mcp.schema.emit import TooLarge, Writer, size
-from inferencesh_mcp.schema.ir import Shape, CompileBudget
+from inferencesh_mcp.schema.ir import CompileBudget, Shape
 from inferencesh_mcp.schema.parse import Reader
 from inferencesh_mcp.schema.profiles import EVERY_HOST, HOSTS, Profile
 from inferencesh_mcp.schema.refs import modern

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.sanitize import clean
-from inferencesh_mcp.schema.ir import ANYTHING, KINDS, Rule, Shape, CompileBudget, is_open, joined
+from inferencesh_mcp.schema.ir import ANYTHING, KINDS, CompileBudget, Rule, Shape, is_open, joined
 from inferencesh_mcp.schema.parse import is_plain
 
 if TYPE_CHECKING:

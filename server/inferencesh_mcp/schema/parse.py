@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from inferencesh_mcp.sanitize import neutral
-from inferencesh_mcp.schema.ir import ANYTHING, KINDS, NOTHING, Rule, Shape, CompileBudget, joined, met, settled
+from inferencesh_mcp.schema.ir import ANYTHING, KINDS, NOTHING, CompileBudget, Rule, Shape, joined, met, settled
 from inferencesh_mcp.schema.refs import References
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from inferencesh_mcp.schema.describe import Schema, expected, short
 from inferencesh_mcp.schema.near_names import nearest_name
-from inferencesh_mcp.schema.validator import ValidationBudget, validator_for, nearest
+from inferencesh_mcp.schema.validator import ValidationBudget, closest_error, validator_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,9 @@ def problems(schema: Schema, value: Any, work: ValidationBudget | None = None) -
     """
     work = work or ValidationBudget()
     found: dict[str, None] = {}
-    for error in sorted(validator_for(schema).errors(value, work), key=lambda error: [str(step) for step in error.path]):
+    for error in sorted(
+        validator_for(schema).errors(value, work), key=lambda error: [str(step) for step in error.path]
+    ):
         for sentence in _sentences(closest_error(error), work):
             found[sentence] = None
             if len(found) == MOST_PROBLEMS:  # the rest is not told, so it is not put into words either

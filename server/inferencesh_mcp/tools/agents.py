@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from inferencesh_mcp.flows import Caller, Report
-    from inferencesh_mcp.flows.chat import TurnResult, Message
+    from inferencesh_mcp.flows.chat import Message, TurnResult
 
 ChatId = Annotated[str, Field(description="chat_id of an earlier answer of agent_chat")]
 Wait = Annotated[float, Field(ge=0, le=3600)]
