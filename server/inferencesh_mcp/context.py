@@ -13,7 +13,7 @@ from inferencesh_mcp.api import Api
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
 from inferencesh_mcp.flows.approval_details import DetailsMemory
-from inferencesh_mcp.flows.bounded_set import LruCache, RecentSet
+from inferencesh_mcp.flows.bounded import RecentCache, RecentSet
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -64,8 +64,8 @@ class Shared:
     """Callers whose key the platform lets answer nothing of a kind: they are sent to the page at once."""
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Of threads that make pictures smaller: each takes the memory of all its pixels, and stdin and stdout need one too."""
-    previews: LruCache[tuple[str, str], Any] = field(
-        default_factory=lambda: LruCache[tuple[str, str], Any](MOST_PREVIEWS)
+    previews: RecentCache[tuple[str, str], Any] = field(
+        default_factory=lambda: RecentCache[tuple[str, str], Any](MOST_PREVIEWS)
     )
     """By principal and address: each would be fetched again at every look at its task."""
     hands_over: bool = False

@@ -20,7 +20,7 @@ from inferencesh_mcp.api.proxies import Proxies
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.context import SANDBOX_KEY
 from inferencesh_mcp.errors import InferenceError, KeyRefused, SettingsError
-from inferencesh_mcp.flows.exception_groups import unwrap_exception_group
+from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.hosts.inspect import look
 from inferencesh_mcp.redaction import Redactor, credentials_in_use, without_credentials, without_secrets
 from inferencesh_mcp.settings import FOREIGN, unknown_variables

@@ -149,7 +149,7 @@ async def test_a_completion_is_quick_or_nothing_and_never_an_error(
     connect: Connect, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No key, a refusal, no answer in time: an empty list."""
-    monkeypatch.setattr("inferencesh_mcp.flows.optional_calls.PATIENCE", 0.2)
+    monkeypatch.setattr("inferencesh_mcp.flows.concurrency.PATIENCE", 0.2)
     async with connect(INFERENCE_API_KEY=None) as client:
         assert [] == await values(client, APP, "name", "ec")
         assert () == upstream.sandbox.ledger.requests()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from inferencesh_mcp.flows import optional_calls
+from inferencesh_mcp.flows import concurrency
 from inferencesh_mcp.schema.near_names import LONGEST_NAME
 from inferencesh_mcp.tools import preview, truncate
 from inferencesh_mcp.tools.truncate import MOST_TOKENS, fitted
@@ -28,7 +28,7 @@ async def test_no_secondary_call_keeps_an_answer_waiting(
     connect: Connect, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A price, a session and a picture that never come are left out. Each would be waited for a minute otherwise."""
-    monkeypatch.setattr(optional_calls, "PATIENCE", 0.2)
+    monkeypatch.setattr(concurrency, "PATIENCE", 0.2)
     for path in ("/store/apps/*/estimate", "/sessions/*", "/app/files/u/*/*"):
         upstream.sandbox.faults.add(Stall(), path=path, times=-1)
     async with connect() as client:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from inferencesh_mcp.flows import optional_calls
+from inferencesh_mcp.flows import concurrency
 from inferencesh_sandbox import Facts, Sandbox, serving
 from inferencesh_sandbox.faults import Fault, Stall, Status
 from tests.conftest import Connect, Upstream
@@ -73,7 +73,7 @@ async def test_an_account_that_has_everything_is_told_so(connect: Connect, upstr
 async def test_a_check_that_hangs_or_fails_neither_delays_nor_fails_the_answer(
     connect: Connect, upstream: Upstream, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(optional_calls, "PATIENCE", 0.2)
+    monkeypatch.setattr(concurrency, "PATIENCE", 0.2)
     upstream.sandbox.faults.add(fault, path="/credentials/check", times=-1)
     async with connect() as client:
         found = await client.call_tool("app_get", {"app": APP})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from inferencesh_mcp.flows.bounded_set import RecentSet
+from inferencesh_mcp.flows.bounded import RecentSet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -14,9 +14,8 @@ import anyio.lowlevel
 from inferencesh_mcp.api.models import Session
 from inferencesh_mcp.errors import Forbidden, Gone, InferenceError, KeyRefused, NotFound
 from inferencesh_mcp.flows.cancel import cancel_abandoned_task
-from inferencesh_mcp.flows.optional_calls import optional_call
-from inferencesh_mcp.flows.requirements import missing_requirements
-from inferencesh_mcp.flows.run_request import build_request, function_of, validate, version_of
+from inferencesh_mcp.flows.concurrency import optional_call
+from inferencesh_mcp.flows.run_request import build_request, function_of, missing_requirements, validate, version_of
 from inferencesh_mcp.flows.start import start
 from inferencesh_mcp.flows.started_ids import record_task
 
@@ -108,7 +107,7 @@ async def estimate(caller: Caller, ref: AppRef, app: App, given: Any, function: 
     refusals = () if app.visibility == "public" else (KeyRefused, Forbidden, NotFound)
     try:
         return await optional_call(
-            caller.api.estimate(app.id, given, function), f"estimate for {app.ref}", but=refusals
+            caller.api.estimate(app.id, given, function), f"estimate for {app.ref}", reraise=refusals
         )
     except refusals:
         await caller.app_cache.app(caller.api, caller.principal, ref, fresh=True)
@@ -120,7 +119,7 @@ async def session_of(caller: Caller, task: Task) -> Session | None:
     if not task.session_id:
         return None
     try:
-        return await optional_call(caller.api.session(task.session_id), f"session {task.session_id}", but=Gone)
+        return await optional_call(caller.api.session(task.session_id), f"session {task.session_id}", reraise=Gone)
     except Gone:
         return Session(id=task.session_id, status="ended")
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from inferencesh_mcp.api.json import SENT_LIMIT, NotReadableBack, encoded
 from inferencesh_mcp.api.models import AppFunction, AppVersion, RunRequest
 from inferencesh_mcp.errors import InvalidInput
+from inferencesh_mcp.flows.concurrency import optional_call
 from inferencesh_mcp.sanitize import label
 
 if TYPE_CHECKING:
-    from inferencesh_mcp.api.models import App
+    from inferencesh_mcp.api.models import App, ConnectionRequirement
     from inferencesh_mcp.api.refs import AppRef
+    from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.upload import Uploads
     from inferencesh_mcp.schema.validator import ValidationBudget
@@ -128,6 +130,32 @@ def is_live(function: AppFunction) -> bool:
 def version_of(app: App) -> AppVersion:
     """The version that was asked for; an app may come without one, and then its schemas are not known."""
     return app.version or AppVersion()
+
+
+def connections_of(version: AppVersion, function: AppFunction) -> list[ConnectionRequirement]:
+    """Every connection that a run of this function needs, whichever name the API has for them."""
+    return [*_credentials(version, function), *version.required_integrations]
+
+
+async def missing_requirements(
+    caller: Caller, app: App, version: AppVersion, function: AppFunction
+) -> tuple[Requirement, ...] | None:
+    """What a run would be refused for; None where that could not be found out in time."""
+    if not version.required_secrets and not connections_of(version, function):
+        return ()
+    check = await optional_call(
+        caller.api.check_requirements(
+            version.required_secrets, _credentials(version, function), version.required_integrations
+        ),
+        f"check of what {app.ref} needs",
+    )
+    if check is None:
+        return None
+    return check.missing or (() if check.satisfied else None)
+
+
+def _credentials(version: AppVersion, function: AppFunction) -> list[ConnectionRequirement]:
+    return [*version.required_credentials, *function.credentials]
 
 
 def _refuse_unreadable_back(name: str, value: Any, limit: float = SENT_LIMIT) -> None:

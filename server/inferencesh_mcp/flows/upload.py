@@ -14,8 +14,7 @@ import anyio
 from inferencesh_mcp.api.enums import is_media_type
 from inferencesh_mcp.errors import FileRefused, Forbidden, InferenceError, InvalidInput, UpstreamError
 from inferencesh_mcp.flows import Transfer
-from inferencesh_mcp.flows.file_sources import Source, is_remote, opened
-from inferencesh_mcp.flows.url_source import remote
+from inferencesh_mcp.flows.file_sources import Source, is_remote, opened, remote_source
 from inferencesh_mcp.schema.file_fields import Place, file_places
 
 # What single quotes hold safely in every shell; and what begins otherwise curl would take for an option, or for a file.
@@ -40,7 +39,7 @@ async def store(
         return await upload(caller.api, source, report, name=name, content_type=content_type, public=public)
 
     if is_remote(reference):
-        return await send(await remote(caller.api, reference))
+        return await send(await remote_source(caller.api, reference))
     with opened(reference, caller.folders) as source:
         return await send(source)
 

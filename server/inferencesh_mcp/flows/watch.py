@@ -18,7 +18,7 @@ import anyio
 
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.errors import InferenceError, RateLimited
-from inferencesh_mcp.flows.exception_groups import unwrap_exception_group
+from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator

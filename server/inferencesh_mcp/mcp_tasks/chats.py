@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput
-from inferencesh_mcp.flows.bounded_set import RecentSet
+from inferencesh_mcp.flows.bounded import RecentSet
 from inferencesh_mcp.mcp_tasks.types import Standing, headline
 from inferencesh_mcp.tools.progress import told
 

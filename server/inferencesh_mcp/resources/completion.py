@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mcp_types import Completion, ResourceTemplateReference
 
-from inferencesh_mcp.flows.optional_calls import optional_call
+from inferencesh_mcp.flows.concurrency import optional_call
 from inferencesh_mcp.resources.templates import APP, CHAT, FILE, LOGS, SESSION, TASK
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.json import is_array, is_object, items
-from inferencesh_mcp.flows.requirements import connections_of
+from inferencesh_mcp.flows.run_request import connections_of
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.schema.describe import expected, short

@@ -14,8 +14,7 @@ from inferencesh_mcp.context import Ctx, caller
 from inferencesh_mcp.errors import InvalidInput, Requirement
 from inferencesh_mcp.flows import run
 from inferencesh_mcp.flows.batch import run_many
-from inferencesh_mcp.flows.requirements import missing_requirements
-from inferencesh_mcp.flows.run_request import RunSpec, function_of, is_live, version_of
+from inferencesh_mcp.flows.run_request import RunSpec, function_of, is_live, missing_requirements, version_of
 from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.tools import app_description
 from inferencesh_mcp.tools.batch_result import batch

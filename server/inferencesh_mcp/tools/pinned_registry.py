@@ -21,7 +21,7 @@ from mcp.server.subscriptions import ToolsListChanged
 
 from inferencesh_mcp.context import Shared, caller
 from inferencesh_mcp.errors import InferenceError, KeyMissing, KeyRefused, NotFound, Unavailable
-from inferencesh_mcp.flows.exception_groups import unwrap_exception_group
+from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.flows.started_ids import collect_started_ids
 from inferencesh_mcp.sanitize import clean
 from inferencesh_mcp.tools.define import BridgeTool, internal_failure

@@ -13,7 +13,7 @@ from anyio import to_thread
 from mcp_types import CallToolResult, ImageContent, ResourceLink
 
 from inferencesh_mcp.context import caller
-from inferencesh_mcp.flows.optional_calls import optional_call
+from inferencesh_mcp.flows.concurrency import optional_call
 
 if TYPE_CHECKING:
     from anyio import CapacityLimiter

@@ -12,7 +12,7 @@ import anyio
 
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.flows import AgentProgress, BatchProgress, Transfer
-from inferencesh_mcp.flows.exception_groups import unwrap_exception_group
+from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean
 

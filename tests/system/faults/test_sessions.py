@@ -68,7 +68,7 @@ async def test_what_is_said_of_a_session_is_not_waited_for(
     """A host that loses patience meanwhile would have the run cancelled that was paid for."""
     async with host() as my:
         upstream.sandbox.faults.add(Stall(), method="GET", path="/sessions/*", times=-1)
-        monkeypatch.setattr("inferencesh_mcp.flows.optional_calls.PATIENCE", 0.1)
+        monkeypatch.setattr("inferencesh_mcp.flows.concurrency.PATIENCE", 0.1)
         result = await my.run("count", {"step": 1}, session="new")
 
     assert "completed" == told(result)["status"]

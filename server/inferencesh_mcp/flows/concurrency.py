@@ -1,0 +1,57 @@
+"""Helpers for concurrent calls: errors without their task group, and calls whose result an answer can do without."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+
+from inferencesh_mcp.errors import InferenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Generator
+
+T = TypeVar("T")
+
+PATIENCE = 3.0  # seconds: the most impatient hosts wait 50 to 60 s, and the main call may have taken most of that
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def unwrap_exception_group() -> Generator[None]:
+    """Around a task group: raise the error that ended it, as if there were no group.
+
+    For a group that only helps one piece of work along: its callers expect the errors of that work.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        raise _first_error(group) from None
+
+
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error in a group of any depth. The others are cancellations that it caused."""
+    error: BaseException | BaseExceptionGroup[BaseException] = group.exceptions[0]
+    return _first_error(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+async def optional_call(
+    call: Awaitable[T], purpose: str, *, reraise: type[InferenceError] | tuple[type[InferenceError], ...] = ()
+) -> T | None:
+    """Return a call's result, or None if it fails or takes longer than `PATIENCE`. Errors in `reraise` are raised.
+
+    For what an answer only adds, such as a price: it must neither delay nor fail the answer. `purpose` is for the log.
+    """
+    with anyio.move_on_after(PATIENCE):
+        try:
+            return await call
+        except InferenceError as exc:
+            if isinstance(exc, reraise):
+                raise
+            logger.info("no %s: %s", purpose, exc.code)
+            return None
+    logger.info("no %s within %.1f s", purpose, PATIENCE)
+    return None
