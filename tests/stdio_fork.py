@@ -30,7 +30,7 @@ from typing import BinaryIO
 
 IMPORTED = (
     "inferencesh_mcp.cli", "inferencesh_mcp.logs", "inferencesh_mcp.stdio", "inferencesh_mcp.server",
-    "anyio._backends._asyncio", "inferencesh_mcp.api.http_client", "httpcore2", "inferencesh_mcp.flows.upload", "inferencesh_mcp.schema.repair",
+    "anyio._backends._asyncio", "inferencesh_mcp.api.http_client", "httpcore2", "inferencesh_mcp.flows.upload", "inferencesh_mcp.schema.validate",
 )  # fmt: skip
 """By every start on stdio; the last four, by nearly every first call."""
 LAUNCHER = """

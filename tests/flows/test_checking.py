@@ -11,8 +11,7 @@ import pytest
 
 from inferencesh_mcp.api.json import parse
 from inferencesh_mcp.schema.describe import expected
-from inferencesh_mcp.schema.repair import repaired
-from inferencesh_mcp.schema.validate import problems
+from inferencesh_mcp.schema.validate import problems, repaired
 from tests.schema.test_hostile_schemas import HOSTILE
 
 SCHEMA: dict[str, Any] = {

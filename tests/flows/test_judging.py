@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.schema.validator import validator_for
+from inferencesh_mcp.schema.validate import validator_for
 
 
 def field(schema: Any, **more: Any) -> dict[str, Any]:

@@ -14,14 +14,14 @@ from inferencesh_mcp.flows import batch
 from inferencesh_mcp.schema import file_fields
 from inferencesh_mcp.schema.file_fields import file_places
 from inferencesh_mcp.schema.near_names import LONGEST_NAME, MOST_NAMES, nearest_name
-from inferencesh_mcp.schema.repair import repaired
-from inferencesh_mcp.schema.validate import problems
-from inferencesh_mcp.schema.validator import (
+from inferencesh_mcp.schema.validate import (
     MOST_ERRORS,
     MOST_SEARCHES,
     MOST_STEPS,
     MOST_STEPS_OF_A_CALL,
     ValidationBudget,
+    problems,
+    repaired,
     validator_for,
 )
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.schema.repair import repaired
-from inferencesh_mcp.schema.validator import validator_for
+from inferencesh_mcp.schema.validate import repaired, validator_for
 
 INTEGER = {"type": "integer"}
 SCHEMA: dict[str, Any] = {

@@ -128,7 +128,7 @@ async def test_a_disk_that_takes_nothing_is_no_obstacle(connect: Connect, cache:
 @pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
 async def test_the_folder_stays_small(connect: Connect, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes, and what a process left that ended in the middle of writing."""
-    monkeypatch.setattr("inferencesh_mcp.flows.disk_cache.MOST", 3)
+    monkeypatch.setattr("inferencesh_mcp.flows.app_cache.DISK_FILES_LIMIT", 3)
     cache.mkdir()
     for name in ("left.new", "one.json", "two.json", "three.json", "not-ours.txt"):
         (cache / name).write_bytes(b"{}")

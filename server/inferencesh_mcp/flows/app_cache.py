@@ -51,9 +51,7 @@ class AppCache:
         self._watched: frozenset[str] = frozenset()
         self._on_app: Callable[[AppRef, App], None] = lambda _ref, _app: None
 
-    def watch(
-        self, refs: Collection[AppRef], on_app: Callable[[AppRef, App], None], disk: AppDiskCache | None
-    ) -> None:
+    def watch(self, refs: Collection[AppRef], on_app: Callable[[AppRef, App], None], disk: AppDiskCache | None) -> None:
         """Call `on_app` whenever the API answers with one of these apps, for any caller, and write the app to `disk`."""
         self._watched, self._on_app, self._disk = frozenset(map(_versioned_name, refs)), on_app, disk
 

@@ -86,7 +86,7 @@ async def run_many(
 
 
 async def _check(caller: Caller, wanted: Sequence[RunSpec]) -> None:
-    from inferencesh_mcp.schema.validator import ValidationBudget  # brings jsonschema along
+    from inferencesh_mcp.schema.validate import ValidationBudget  # brings jsonschema along
 
     work = ValidationBudget()
     wrong: list[str] = []

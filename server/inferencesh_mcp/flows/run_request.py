@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.upload import Uploads
-    from inferencesh_mcp.schema.validator import ValidationBudget
+    from inferencesh_mcp.schema.validate import ValidationBudget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +168,7 @@ def _refuse_unreadable_back(name: str, value: Any, limit: float = SENT_LIMIT) ->
 
 def _judged(app: App, wanted: RunSpec, work: ValidationBudget | None) -> tuple[RunSpec, list[str]]:
     """What is wanted, with what a host could only send as a string made what the app takes; and what is wrong with it."""
-    from inferencesh_mcp.schema.repair import repaired
-    from inferencesh_mcp.schema.validate import problems
+    from inferencesh_mcp.schema.validate import problems, repaired
 
     version, schema = version_of(app), function_of(app, wanted.app).input_schema
     wanted = replace(wanted, input=repaired(schema, wanted.input, work))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App
     from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.flows import Caller
-    from inferencesh_mcp.flows.disk_cache import AppDiskCache
+    from inferencesh_mcp.flows.app_cache import AppDiskCache
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.tools.pinned import PinnedTool
 
@@ -274,7 +274,7 @@ def _disk(shared: Shared) -> AppDiskCache | None:
     settings = shared.settings
     if settings.sandbox:
         return None
-    from inferencesh_mcp.flows.disk_cache import AppDiskCache
+    from inferencesh_mcp.flows.app_cache import AppDiskCache
 
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     return AppDiskCache(settings.caching_in, origin=settings.proxy_url or settings.base_url, key=key)

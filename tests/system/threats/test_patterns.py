@@ -33,7 +33,7 @@ from inferencesh_mcp.hosts import jsonc, toml
 from inferencesh_mcp.http.auth import door
 from inferencesh_mcp.http.error_responses import Refused
 from inferencesh_mcp.resources.templates import TEMPLATES
-from inferencesh_mcp.schema import EVERY_HOST, compiled_input, compiled_output, repair, tool_name, validate
+from inferencesh_mcp.schema import EVERY_HOST, compiled_input, compiled_output, tool_name, validate
 from inferencesh_mcp.schema.file_fields import file_places
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import app_description, truncate
@@ -245,7 +245,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "content type": lambda text: file_sources.content_type_of(text, text.encode(errors="replace")),
     "files in an output": lambda text: output_files.output_files({text: [text, {"uri": text}]}),
     "input": lambda text: validate.problems(SCHEMA, {"a": 1, "kind": text, text: text}),
-    "input as text": lambda text: repair.repaired(SCHEMA, {"a": text, "b": text}),
+    "input as text": lambda text: validate.repaired(SCHEMA, {"a": text, "b": text}),
     "places of files": lambda text: file_places(SCHEMA, {"image": text, text: text}),
     "cut to fit": lambda text: truncate.fitted({text: [text] * 3}),
     "parts": truncate.parts,
@@ -342,6 +342,6 @@ PINNING = {
 def test_a19_a_schema_of_an_app_cannot_make_its_check_slow(name: str) -> None:
     """Whoever publishes an app chooses its schema: a pattern in it is not ours to try on everybody's time (T-18)."""
     given = {"a": "a" * 40 + "!", "a" * 40 + "!": "a", "b": [{"n": at % 977} for at in range(1_500)]}
-    for check in (validate.problems, repair.repaired, lambda schema, _: app_description.fields(schema)):
+    for check in (validate.problems, validate.repaired, lambda schema, _: app_description.fields(schema)):
         with quickly(name, 2 * MOST):
             check(PINNING[name], given)

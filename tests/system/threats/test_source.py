@@ -70,7 +70,7 @@ MAY_OPEN = {
     "flows/local_files.py": "files of the person's folders, by descriptors",
     "flows/download.py": "what is saved into them",
     "flows/file_sources.py": "descriptors that `folders` opened",
-    "flows/disk_cache.py": "the cache of pinned apps",
+    "flows/app_cache.py": "the cache of pinned apps",
     "hosts/config_file.py": "configurations of hosts, by `install` alone",
     "hosts/inspect.py": "the same",
     "hosts/install.py": "the same",
