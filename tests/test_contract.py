@@ -12,12 +12,11 @@ from jsonschema import Draft202012Validator
 
 from inferencesh_mcp import __version__
 from inferencesh_mcp.errors import InvalidInput
-from inferencesh_mcp.schema import HOSTS
 from inferencesh_mcp.server import NAME, OFFERS, build, instructions, tools
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools.results import failure
 from tests.generated import CONTRACT, README, ROOT, as_file, contract, tables, with_tables
-from tests.schema.hosts import nodes, refusals
+from tests.schema.hosts import RULES, nodes, refusals
 
 MOST_BYTES = 18_000  # of tools/list: every host pays for them on every request
 
@@ -59,7 +58,7 @@ def test_a_tool_keeps_the_rules_that_pinned_apps_are_held_to(name: str) -> None:
     """No empty text in an enum, one type for a field, no boolean `additionalProperties`: each ended whole listings."""
     tool = contract()[name]
 
-    assert {} == {host: found for host in HOSTS if (found := refusals(tool["inputSchema"], host))}
+    assert {} == {host: found for host in RULES if (found := refusals(tool["inputSchema"], host))}
     assert '"additionalProperties": true' not in json.dumps(tool)
 
 

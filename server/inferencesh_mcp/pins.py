@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.errors import InvalidInput, SettingsError
-from inferencesh_mcp.schema import EVERY_HOST, tool_name
+from inferencesh_mcp.schema import tool_name
+from inferencesh_mcp.schema.limits import LONGEST_TOOL_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -78,7 +79,7 @@ def _named_after(app: AppRef) -> str:
     """The app's name, and the function's where one is named, within what every host takes."""
     whole = "_".join(filter(None, (app.name, app.function)))
     named = whole if whole[0].isalpha() else f"app {whole}"
-    return tool_name(named, (), EVERY_HOST, before=EVERY_HOST.longest_tool_name - LONGEST)
+    return tool_name(named, (), before=LONGEST_TOOL_NAME - LONGEST)
 
 
 def _folded(name: str) -> str:

@@ -6,14 +6,13 @@ import json
 from typing import Any
 
 import jsonschema
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferencesh_mcp.errors import SchemaUnusable
-from inferencesh_mcp.schema import EVERY_HOST, HOSTS, Compiled, Profile, compiled_input
+from inferencesh_mcp.schema import Compiled, compiled_input
 from inferencesh_mcp.schema.emit import NULL_LEFT_OUT
-from tests.schema.hosts import refusals
+from tests.schema.hosts import RULES, refusals
 from tests.schema.inputs import inputs
 
 SCALARS = st.sampled_from(["", "a", "bb", "ccc", 0, 1, 2, 3, 2.5, None, True])
@@ -68,9 +67,9 @@ SCHEMAS = st.builds(
 )
 
 
-def _compiled(schema: dict[str, Any], profile: Profile = EVERY_HOST) -> Compiled | None:
+def _compiled(schema: dict[str, Any]) -> Compiled | None:
     try:
-        return compiled_input(schema, profile)
+        return compiled_input(schema)
     except SchemaUnusable:
         return None
 
@@ -94,10 +93,9 @@ def _renamed(made: Any, schemas: list[Any], names: dict[str, str]) -> Any:
 
 @settings(max_examples=80, deadline=None)
 @given(SCHEMAS)
-@pytest.mark.parametrize("profile", [EVERY_HOST, HOSTS["Claude"]], ids=["every host", "Claude"])
-def test_it_is_never_stricter_and_says_where_it_is_looser(profile: Profile, schema: dict[str, Any]) -> None:
+def test_it_is_never_stricter_and_says_where_it_is_looser(schema: dict[str, Any]) -> None:
     """What the app takes, the tool takes. Without a note, the tool takes nothing else."""
-    compiled = _compiled(schema, profile)
+    compiled = _compiled(schema)
     theirs = jsonschema.Draft202012Validator(schema)
     made = list(inputs(schema, seed=json.dumps(schema), count=25))
     if compiled is None:
@@ -114,8 +112,7 @@ def test_it_is_never_stricter_and_says_where_it_is_looser(profile: Profile, sche
     assert [] == looser or compiled.notes
     restored = [(one, compiled.restored(named)) for named, one in given_names]
     assert [] == [one for one, back in restored if one != back and "null" not in json.dumps(one)]
-    suits = HOSTS if profile is EVERY_HOST else ["Claude"]
-    assert {} == {host: found for host in suits if (found := refusals(compiled.schema, host))}
+    assert {} == {host: found for host in RULES if (found := refusals(compiled.schema, host))}
 
 
 @settings(max_examples=60, deadline=None)
@@ -162,6 +159,6 @@ def test_nonsense_compiles_or_is_refused(nonsense: Any) -> None:
         {"type": "object", "properties": {"a": nonsense}, **(nonsense if isinstance(nonsense, dict) else {})}
     )
 
-    assert compiled is None or {} == {host: found for host in HOSTS if (found := refusals(compiled.schema, host))}
+    assert compiled is None or {} == {host: found for host in RULES if (found := refusals(compiled.schema, host))}
     if compiled is not None:
         jsonschema.Draft202012Validator.check_schema(compiled.schema)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from inferencesh_mcp.schema import EVERY_HOST, Profile, compiled_input, compiled_output, tool_name
+from inferencesh_mcp.schema import compiled_input, compiled_output, tool_name
 
 NULL = {"type": "null"}
 FILE = "File: path, URL or data URI"
 
 
-def field(schema: Any, profile: Profile = EVERY_HOST, **more: Any) -> Any:
-    return compiled_input({"type": "object", "properties": {"a": schema}, **more}, profile).schema["properties"]["a"]
+def field(schema: Any, **more: Any) -> Any:
+    return compiled_input({"type": "object", "properties": {"a": schema}, **more}).schema["properties"]["a"]
 
 
 ROWS: dict[str, tuple[Any, Any]] = {
@@ -136,26 +135,6 @@ def test_the_whole_is_one_object(schema: dict[str, Any], wanted: dict[str, Any])
     assert wanted == compiled_input(schema).schema
 
 
-def test_a_profile_is_data() -> None:
-    """What a host does not take is said in another way, by changed values alone."""
-    nullable = {"anyOf": [{"type": "integer"}, NULL]}
-    choice = {"anyOf": [{"type": "string", "enum": ["auto"]}, {"type": "integer", "minimum": 1}]}
-    pair = {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "items": False}
-
-    lists = replace(EVERY_HOST, type_lists=True, null_fields=True)
-    assert {"type": ["integer", "null"]} == field(nullable, lists)
-    assert {"type": ["string", "number"]} == field(choice, replace(lists, choices=False))
-    assert {} == field(choice, replace(EVERY_HOST, choices=False))
-    assert {"type": "array", "maxItems": 2, "items": {"type": ["string", "integer"]}} == field(
-        pair, replace(lists, tuples=False)
-    )
-    assert {"type": "integer"} == field({"type": "integer", "minimum": 1}, replace(EVERY_HOST, bounds=frozenset()))
-    assert {"type": "string"} == field({"type": "string", "description": "x"}, replace(EVERY_HOST, longest_about=0))
-    assert {"type": "string", "description": 'One of: "a", "b"'} == field(
-        {"enum": ["a", "b"]}, replace(EVERY_HOST, most_listed=1)
-    )
-
-
 def test_names_come_back_at_any_depth() -> None:
     """A model writes the names that it was told, and the app gets its own; what is open is not touched."""
     box = {"type": "object", "properties": {"max size": {"type": "integer"}, "free": {"type": "object"}}}
@@ -255,7 +234,7 @@ def test_an_output_tells_what_to_expect_and_requires_nothing() -> None:
 )
 def test_a_tool_has_a_name_that_hosts_take(wanted: str, taken: tuple[str, ...], before: int, named: str) -> None:
     """Letters, digits, `_` and `-`; with what a host puts before it no longer than 60; never one that is taken."""
-    found = tool_name(wanted, taken, EVERY_HOST, before=before)
+    found = tool_name(wanted, taken, before=before)
 
     assert len(found) + before <= 60
     assert named == found

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from inferencesh_mcp.errors import SchemaUnusable
-from inferencesh_mcp.schema import HOSTS, compiled_input, compiled_output
-from tests.schema.hosts import nodes, refusals
+from inferencesh_mcp.schema import compiled_input, compiled_output
+from tests.schema.hosts import RULES, nodes, refusals
 
 LONG = 64 * 1024
 FRIENDLY = {"type": "object", "properties": {f"f{at}": {"type": "string", "title": f"Field {at}"} for at in range(480)}}
@@ -104,8 +104,8 @@ def test_a_hostile_schema_is_harmless(name: str) -> None:
     told = compiled_output(HOSTILE[name])
 
     text = json.dumps(compiled.schema, ensure_ascii=False)
-    assert {} == {host: found for host in HOSTS if (found := refusals(compiled.schema, host))}
-    assert {} == {host: found for host in HOSTS if (found := refusals(told, host))}
+    assert {} == {host: found for host in RULES if (found := refusals(compiled.schema, host))}
+    assert {} == {host: found for host in RULES if (found := refusals(told, host))}
     assert text.isprintable()
 
 

@@ -1,20 +1,21 @@
-"""Shapes as JSON Schema again, in the words that a profile's hosts take."""
+"""Write shapes as JSON Schema, with the keywords that every host takes."""
 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.sanitize import clean
-from inferencesh_mcp.schema.ir import ANYTHING, KINDS, CompileBudget, Rule, Shape, is_open, joined
+from inferencesh_mcp.schema.ir import ANYTHING, CompileBudget, Rule, Shape, is_open, joined
+from inferencesh_mcp.schema.limits import LISTED_KINDS, MOST_LISTED
 from inferencesh_mcp.schema.parse import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from inferencesh_mcp.schema.profiles import Profile
+    from inferencesh_mcp.schema.limits import HostLimits
+
 
 _ROW = 3  # integers that make a row
 FILE = "File: path, URL or data URI"
@@ -24,14 +25,14 @@ _FILE_FIELDS = {"uri", "content_type", "filename"}
 
 
 class TooLarge(Exception):
-    """What was written is more than the profile allows."""
+    """What was written is larger than the limits allow."""
 
 
 class Writer:
     """One schema that is being written, under names that hosts take."""
 
-    def __init__(self, profile: Profile, names: Mapping[str, str], work: CompileBudget) -> None:
-        self._profile, self._names, self._work = profile, names, work
+    def __init__(self, limits: HostLimits, names: Mapping[str, str], work: CompileBudget) -> None:
+        self._limits, self._names, self._work = limits, names, work
         self._written = 0
 
     def top(self, shape: Shape) -> dict[str, Any] | None:
@@ -41,22 +42,20 @@ class Writer:
             return None
         if len(rules) > 1 or rules[0].values is not None:
             self._work.note("Which fields go together is looked at when the tool is called.")
-        written = self._flat([self._one_object(rules)], 0, spoken=True)
+        written = self._flat(self._one_object(rules), 0, spoken=True)
         return {"type": "object", "properties": written.pop("properties", {}), **written}
 
     def schema(self, shape: Shape | None, depth: int, *, spoken: bool = True, optional: bool = False) -> dict[str, Any]:
         """The schema of one place: `spoken` if descriptions and defaults are wanted, `optional` if it may be left out."""
         self._written += 1
-        if self._written > self._profile.subschemas or depth >= self._profile.depth:
+        if self._written > self._limits.subschemas or depth >= self._limits.depth:
             raise TooLarge
         if shape is None:
             return {}
         rules, told = self._sayable(shape)
-        if optional and not self._profile.null_fields and not is_open(shape):
+        if optional and not self._limits.null_fields and not is_open(shape):
             rules = self._without_null(rules)
         alternatives = [] if is_open(shape) else self._alternatives(rules)
-        if len(alternatives) > 1 and not self._profile.choices:
-            alternatives = [self._widened(rules)]
         parts = [self._flat(alternative, depth, spoken) for alternative in alternatives]
         written: dict[str, Any] = parts[0] if len(parts) == 1 else {"anyOf": parts} if parts else {}
         if spoken:
@@ -69,47 +68,34 @@ class Writer:
         return written
 
     def _sayable(self, shape: Shape) -> tuple[list[Rule], str]:
-        """The rules without what the profile does not take, and what has to be told instead."""
+        """The rules without what hosts do not take, and what has to be told instead."""
         rules: list[Rule] = []
         told = ""
         for whole in shape.rules:
-            rule = _span(self._bounded(whole))
+            rule = _span(whole)
             if rule.values is not None and not self._may_list(rule):
                 told = f"One of: {json.dumps(rule.values, ensure_ascii=False)[1:-1]}"
                 self._work.note("Some lists of values are told in descriptions, and looked at when the tool is called.")
                 rule = replace(rule, values=None)
-            if rule.values is not None and "" in rule.values and not self._profile.blank:
+            if rule.values is not None and "" in rule.values:  # Gemini refuses an empty text in an `enum`
                 rules.append(Rule(kind="string", bounds={"maxLength": 0}))
                 rule = replace(rule, values=tuple(value for value in rule.values if value != ""))
             rules += [] if rule.values == () else [rule]
         return rules, told
 
-    def _bounded(self, rule: Rule) -> Rule:
-        bounds = {name: value for name, value in rule.bounds.items() if name in self._profile.bounds}
-        if len(bounds) == len(rule.bounds):
-            return rule
-        self._work.note("Some bounds of numbers or sizes are looked at when the tool is called.")
-        return replace(rule, bounds=bounds)
-
     def _may_list(self, rule: Rule) -> bool:
         values = rule.values or ()
-        fits = len(values) <= self._profile.most_listed
-        return fits and rule.kind in self._profile.listed and _bytes(values) <= self._profile.longest_listed
+        fits = len(values) <= MOST_LISTED and _bytes(values) <= self._limits.longest_listed
+        return fits and rule.kind in LISTED_KINDS
 
-    def _alternatives(self, rules: list[Rule]) -> list[list[Rule]]:
-        """The rules in as few schemas as say the same: keywords bind one type each, so types without values go together."""
-        if len(rules) == 1:
-            return [rules]
-        together: list[Rule] = []
-        apart: list[list[Rule]] = []
+    def _alternatives(self, rules: list[Rule]) -> list[Rule]:
+        """The rules, those first that are one of several of their type or list their values."""
+        types: list[Rule] = []
+        others: list[Rule] = []
         for rule in rules:
-            if rule.values is None and all(rule.kind != other.kind for other in together):
-                together.append(rule)
-            else:
-                apart.append([rule])
-        if len(together) > 1 and not self._profile.type_lists:
-            return [*apart, *([rule] for rule in together)]
-        return [*apart, together] if together else apart
+            is_whole_type = rule.values is None and all(rule.kind != other.kind for other in types)
+            (types if is_whole_type else others).append(rule)
+        return rules if len(rules) == 1 else [*others, *types]
 
     def _without_null(self, rules: list[Rule]) -> list[Rule]:
         others = [rule for rule in rules if rule.kind != "null"]
@@ -117,18 +103,6 @@ class Writer:
             return rules
         self._work.note(NULL_LEFT_OUT)
         return others
-
-    def _widened(self, rules: list[Rule]) -> list[Rule]:
-        """One rule for each type, for hosts that take no choice."""
-        self._work.note("A choice is told as the types that it may be, and looked at when the tool is called.")
-        widened: list[Rule] = []
-        for kind in KINDS:
-            some = [rule for rule in rules if rule.kind == kind]
-            if kind == "object" and some:
-                widened.append(self._one_object(some))
-            elif some:
-                widened.append(some[0] if len(some) == len(rules) == 1 else Rule(kind=kind))
-        return widened if self._profile.type_lists or len(widened) == 1 else widened[:0]
 
     def _one_object(self, rules: list[Rule]) -> Rule:
         """One rule that takes whatever one of them does: each field may be what it is in any of them."""
@@ -144,26 +118,19 @@ class Writer:
         others = joined([rule.others for rule in rules if rule.others is not None], self._work) if closed else None
         return Rule(kind="object", fields=fields, required=required, others=others)
 
-    def _flat(self, rules: list[Rule], depth: int, spoken: bool) -> dict[str, Any]:
-        """One schema without a choice: at most one rule for each type."""
-        words = ["integer" if rule.whole else rule.kind for rule in rules]
-        written: dict[str, Any] = {"type": words[0] if len(words) == 1 else words} if words else {}
-        for rule in rules:
-            if rule.values is not None:
-                written["enum"] = list(rule.values)
-            written |= rule.bounds
-            if rule.kind == "array":
-                self._list(written, rule, depth, spoken)
-            elif rule.kind == "object":
-                self._object(written, rule, depth, spoken and not is_file(rule))
+    def _flat(self, rule: Rule, depth: int, spoken: bool) -> dict[str, Any]:
+        """One schema without a choice."""
+        written: dict[str, Any] = {"type": "integer" if rule.whole else rule.kind}
+        if rule.values is not None:
+            written["enum"] = list(rule.values)
+        written |= rule.bounds
+        if rule.kind == "array":
+            self._list(written, rule, depth, spoken)
+        elif rule.kind == "object":
+            self._object(written, rule, depth, spoken and not is_file(rule))
         return written
 
     def _list(self, written: dict[str, Any], rule: Rule, depth: int, spoken: bool) -> None:
-        closed = len(rule.first) >= rule.bounds.get("maxItems", math.inf)
-        if rule.first and not self._profile.tuples:
-            self._work.note("The items of a list have an order that is looked at when the tool is called.")
-            every = joined([*rule.first, *([] if closed else [rule.items or ANYTHING])], self._work)
-            rule = replace(rule, first=(), items=every)
         if rule.first:
             written["prefixItems"] = [self.schema(part, depth + 1, spoken=spoken) for part in rule.first]
         # some hosts refuse a list without `items`
@@ -186,15 +153,13 @@ class Writer:
             wanted = set(rule.required)
             written["required"] = [self._names[name] for name in fields if name in wanted]
         if rule.others is not None and not rule.others.rules:
-            if self._profile.closed:
-                written["additionalProperties"] = False
-            else:
-                self._work.note(CLOSED_LATER)
+            # google-genai up to 3.6.1 fails on a boolean `additionalProperties`, for every tool of the server
+            self._work.note(CLOSED_LATER)
         elif not is_open(rule.others):
             written["additionalProperties"] = self.schema(rule.others, depth + 1, spoken=spoken)
 
     def _about(self, shape: Shape, told: str) -> str:
-        most = self._profile.longest_about
+        most = self._limits.longest_about
         hint = _hint(shape) or shape.said
         parts = [_cut(shape.about, most - len(hint)), _cut(told, most), hint]
         return ". ".join(part.removesuffix(".") for part in parts if part) if most else ""
@@ -203,7 +168,7 @@ class Writer:
         default = shape.default
         if default in (None, "", [], {}) or not is_plain(default):
             return None
-        return default if _bytes(default) <= self._profile.longest_default else None
+        return default if _bytes(default) <= self._limits.longest_default else None
 
 
 def is_file(rule: Rule) -> bool:

@@ -17,7 +17,7 @@ from inferencesh_mcp.schema.refs import References
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inferencesh_mcp.schema.profiles import Profile
+    from inferencesh_mcp.schema.limits import HostLimits
 
 Schema = dict[str, Any]
 
@@ -47,9 +47,9 @@ _MOST_VALUES = 1000
 class Reader:
     """One schema that is being read, as `json_schema.modern` writes it. What it had to leave out is in `work.notes`."""
 
-    def __init__(self, root: Schema, profile: Profile, work: CompileBudget) -> None:
+    def __init__(self, root: Schema, limits: HostLimits, work: CompileBudget) -> None:
         self._references, self._work = References(root), work
-        self._depth, self._left = profile.depth, profile.subschemas
+        self._depth, self._left = limits.depth, limits.subschemas
 
     def shape(self, node: Any, depth: int = 0, trail: tuple[str, ...] = ()) -> Shape:
         """What a schema takes; `trail` is the references that led to it."""

@@ -33,7 +33,7 @@ from inferencesh_mcp.hosts import jsonc, toml
 from inferencesh_mcp.http.auth import door
 from inferencesh_mcp.http.error_responses import Refused
 from inferencesh_mcp.resources.templates import TEMPLATES
-from inferencesh_mcp.schema import EVERY_HOST, compiled_input, compiled_output, tool_name, validate
+from inferencesh_mcp.schema import compiled_input, compiled_output, tool_name, validate
 from inferencesh_mcp.schema.file_fields import file_places
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import app_description, truncate
@@ -251,7 +251,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "parts": truncate.parts,
     "schema": lambda text: compiled_input({"type": "object", "properties": {text: {"description": text, "enum": [text]}}}),
     "schema of an output": lambda text: compiled_output({"type": "object", "title": text, "description": text}),
-    "tool's name": lambda text: tool_name(text, (), EVERY_HOST),
+    "tool's name": lambda text: tool_name(text, ()),
     "fields": lambda text: app_description.fields({"properties": {text: {"description": text, "default": text, "$ref": text}}}),
     "agent's tool": lambda text: parse_tool({"type": text, "name": text}),
     "agent's configuration": lambda text: AgentConfigInput.parse({"name": text, "tools": [{"type": text}]}),
