@@ -18,8 +18,8 @@ from inferencesh_mcp.context import Shared, principal_of
 from inferencesh_mcp.error_boundary import Edge
 from inferencesh_mcp.flows.app_cache import AppCache
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
+from inferencesh_mcp.flows.live_runs import LiveRuns
 from inferencesh_mcp.flows.local_files import Folders
-from inferencesh_mcp.flows.start import LiveRuns
 from inferencesh_mcp.flows.watch import Watches
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks

@@ -14,8 +14,8 @@ from inferencesh_mcp.api.models import Task
 if TYPE_CHECKING:
     from inferencesh_mcp.api import Api
     from inferencesh_mcp.flows.app_cache import AppCache
+    from inferencesh_mcp.flows.live_runs import LiveRuns
     from inferencesh_mcp.flows.local_files import Folders
-    from inferencesh_mcp.flows.start import LiveRuns
 
 
 @dataclass(frozen=True, kw_only=True)

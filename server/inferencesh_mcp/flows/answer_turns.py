@@ -1,7 +1,8 @@
-"""An answer to an agent is sent once: callers who answer the same question at the same time take turns.
+"""The order of answers to an agent's questions.
 
-Within this process the turns see to it. Between replicas the platform's own state does, which is read again right before the
-sending, and the platform's refusal of a second answer.
+The rule: a question is answered once. Calls that answer the same question at the same time take turns, and whoever comes
+second is refused. Between replicas the platform decides: its state is read again right before an answer is sent, and it
+refuses a second answer.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 ANSWERED_LIMIT = 4_096
-"""Answers that are remembered: for the moment in which the platform still tells what was before them."""
+"""Answers remembered for the moments in which the platform still shows the state before them."""
 
 
 class AnswerTurns:
-    """Who answers which question now, and what was answered lately."""
+    """Which calls answer which question now, and which questions were answered lately."""
 
     def __init__(self) -> None:
         self._locks: dict[tuple[str, str], anyio.Lock] = {}
@@ -30,7 +31,7 @@ class AnswerTurns:
 
     @asynccontextmanager
     async def turn(self, account: str, invocation_id: str) -> AsyncGenerator[None]:
-        """A block that one call at a time is in, of all that answer this with one upstream account."""
+        """Let one call at a time into the block, of all that answer this invocation for one upstream account."""
         key = (account, invocation_id)
         lock = self._locks.setdefault(key, anyio.Lock())
         try:
@@ -41,10 +42,11 @@ class AnswerTurns:
                 self._locks.pop(key, None)
 
     def note(self, account: str, invocation_id: str, question: str) -> None:
-        """Remember that this very question was answered."""
+        """Remember that this question was answered."""
         self._answered.add((account, invocation_id, _digest(question)))
 
     def is_answered(self, account: str, invocation_id: str, question: str) -> bool:
+        """Whether this question was answered lately."""
         return (account, invocation_id, _digest(question)) in self._answered
 
 

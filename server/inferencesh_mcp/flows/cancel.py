@@ -1,4 +1,4 @@
-"""What nobody waits for any more is brought to the end that the operator chose (reliability D-5)."""
+"""Cancel an abandoned run or chat, or keep it, as INFERENCE_ON_CANCEL says (reliability D-5)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import Task
     from inferencesh_mcp.flows import Caller
 
-CANCEL_GRACE = 5.0  # seconds for telling the platform that nobody waits any more
+CANCEL_GRACE = 5.0  # seconds for the request that cancels
 
 logger = logging.getLogger(__name__)
 
 
 async def cancel_abandoned_task(caller: Caller, task: Task) -> None:
-    """Cancel a task, or let it go on where the operator wants that."""
+    """Cancel a task, or keep it."""
     if task.ended:
         logger.info("task %s had ended when its caller left", task.id)
     else:
@@ -29,40 +29,40 @@ async def cancel_abandoned_task(caller: Caller, task: Task) -> None:
 
 
 async def cancel_abandoned_run(caller: Caller, task_id: str) -> None:
-    """The same of a task of which no more is known than its id."""
-    if _stops(caller, f"task {task_id}"):
-        await _stopped(f"task {task_id}", "cancelled", caller.api.cancel(task_id))
-
-
-def log_abandoned_candidates(app: str, candidates: Iterable[str]) -> None:
-    """Name the tasks that a run may be: which of them to cancel, nobody can tell."""
-    told = f"it may be: {ids}" if (ids := ", ".join(candidates)) else "its task could not be found"
-    logger.error("a run of %s may go on without its caller; %s", app, told)
+    """Cancel a task of which only the id is known, or keep it."""
+    if not _keeps(caller, f"task {task_id}"):
+        await _shielded(f"task {task_id}", "cancelled", caller.api.cancel(task_id))
 
 
 async def cancel_abandoned_chat(caller: Caller, chat_id: str) -> None:
-    """Stop the agent of a chat, or let it go on where the operator wants that."""
-    if _stops(caller, f"chat {chat_id}"):
-        await _stopped(f"chat {chat_id}", "stopped", caller.api.chats.stop_chat(chat_id))
+    """Stop the agent of a chat, or let it go on."""
+    if not _keeps(caller, f"chat {chat_id}"):
+        await _shielded(f"chat {chat_id}", "stopped", caller.api.chats.stop_chat(chat_id))
 
 
-def _stops(caller: Caller, what: str) -> bool:
-    # It is not the caller who leaves when the server does: a deploy must not end what they pay for (reliability 4.4).
+def log_abandoned_candidates(app: str, candidates: Iterable[str]) -> None:
+    """Log the tasks that an abandoned run may be. None is cancelled: each may be somebody else's."""
+    where = f"it may be: {ids}" if (ids := ", ".join(candidates)) else "its task could not be found"
+    logger.error("a run of %s may go on without its caller; %s", app, where)
+
+
+def _keeps(caller: Caller, name: str) -> bool:
+    # When the server ends, the caller has not left: a deploy must not end what they pay for (reliability 4.4).
     keeps = caller.on_cancel == "keep" or caller.runs.drain.started
     if keeps:
-        logger.warning("%s goes on without its caller", what)
-    return not keeps
+        logger.warning("%s goes on without its caller", name)
+    return keeps
 
 
-async def _stopped(what: str, how: str, stop: Awaitable[None]) -> None:
-    """Do it under a shield, within the grace, and say how it went: the log is all that remains."""
+async def _shielded(name: str, how: str, request: Awaitable[None]) -> None:
+    """Send the request although the call is cancelled, and log the result: nobody else learns of it."""
     with anyio.move_on_after(CANCEL_GRACE, shield=True) as grace:
         try:
-            await stop
-            logger.warning("%s was %s because its caller left", what, how)
+            await request
+            logger.warning("%s was %s because its caller left", name, how)
         except Conflict:
-            logger.info("%s had ended when its caller left", what)
+            logger.info("%s had ended when its caller left", name)
         except InferenceError as exc:
-            logger.error("%s may still run: it could not be %s (%s)", what, how, exc.code)  # noqa: TRY400
+            logger.error("%s may still run: it could not be %s (%s)", name, how, exc.code)  # noqa: TRY400
     if grace.cancelled_caught:
-        logger.error("%s may still run: that it be %s was not answered", what, how)
+        logger.error("%s may still run: the request to have it %s was not answered", name, how)

@@ -1,4 +1,4 @@
-"""A chat with an agent: one message sent once, its turn followed to its end, or to what it waits for."""
+"""Chat with an agent: send a message once, and follow its turn until it ends or waits for somebody."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import math
 import mimetypes
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -31,23 +32,23 @@ from inferencesh_mcp.flows.started_ids import record_chat
 from inferencesh_mcp.flows.upload import store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from inferencesh_mcp.api.agent_config import AgentConfigInput
     from inferencesh_mcp.flows import Caller, Report
 
-LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds between the looks for a message whose reply was lost
-LONGEST_NAME = 200  # characters of a file's name that an address gives; more is no name that anybody gave
-RECENT_CHATS = 20  # that are looked through for a message whose reply was lost
-TAIL = 120  # characters of a growing answer that are told on the way
+LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds before each search for a message whose reply was lost
+LONGEST_NAME = 200  # characters of a file's name taken from an address; real names are shorter
+RECENT_CHATS = 20  # searched for a message whose reply was lost
+TAIL = 120  # characters of a growing answer in one progress report
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What is said, and to whom: a template by name, or an agent of one's own; with `chat_id` the next turn of a chat."""
+    """A message to an agent, which is a template by name or an own configuration; `chat_id` continues a chat."""
 
     text: str
     agent: str | None = None
@@ -59,12 +60,12 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What came of a question that this call put to somebody."""
+    """The outcome of a question that this call asked."""
 
     id: str
-    """The invocation's."""
+    """The id of the invocation."""
     about: str
-    """The tool, or what asked."""
+    """The tool, or whatever asked."""
     decision: str
     """`approved`, `rejected`, `always allowed …`, `answered`, or `not decided`."""
     by: str
@@ -72,14 +73,13 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class TurnResult:
-    """How a call ended: the turn is over, waits for somebody, or goes on without the call."""
+    """How a call ended: the turn is over, waits for somebody, or goes on after the call."""
 
     chat: Chat
     turn: Turn
     seconds: float = 0.0
     given: frozenset[str] = frozenset()
-    """Marks of what the chat waited for and was given by this call: it waits for that no more, also where nothing was
-    heard since."""
+    """Marks of what this call answered: the chat no longer waits for that, even if no newer state has come."""
     decisions: tuple[Decision, ...] = ()
 
     @property
@@ -88,7 +88,7 @@ class TurnResult:
 
     @property
     def waits_for(self) -> list[Pending]:
-        return [] if self.over else [one for one in pending(self.chat) if mark(one) not in self.given]
+        return [] if self.over else [item for item in pending(self.chat) if mark(item) not in self.given]
 
     @property
     def messages(self) -> tuple[ChatMessage, ...]:
@@ -98,11 +98,11 @@ class TurnResult:
 async def send_message(caller: Caller, message: Message, report: Report, *, seconds: float) -> TurnResult:
     """Send a message once and follow its turn for at most `seconds`.
 
-    The stream of a chat is open before its next message is sent, so that nothing of the turn is missed.
+    In a chat that exists the stream is opened before the message is sent, so that nothing of the turn is missed.
 
     Raises:
         InvalidInput, FileRefused: nothing was sent.
-        OutcomeUnknown: the reply was lost, and the message is not to be found (yet).
+        OutcomeUnknown: the reply was lost, and the message was not found (yet).
     """
     end = time.monotonic() + seconds
     try:
@@ -119,36 +119,42 @@ async def send_message(caller: Caller, message: Message, report: Report, *, seco
         input=MessageInput.of(message.text, files),
     )
     if before is None:
-        sent = await _sent(caller, request, None)
-        async with _heeded(caller, sent.chat_id), _states(caller, sent.chat) as states:
-            return await _followed(caller, TurnResult(chat=sent.chat, turn=Turn.of(sent)), states, report, end)
+        sent = await _send_once(caller, request, None)
+        async with stop_agent_on_cancel(caller, sent.chat_id), _states(caller, sent.chat) as states:
+            return await _follow(caller, TurnResult(chat=sent.chat, turn=Turn.of(sent)), states, report, end)
     async with _states(caller, before) as states:
-        sent = await _sent(caller, request, before)
-        async with _heeded(caller, sent.chat_id):
-            return await _followed(caller, TurnResult(chat=before, turn=Turn.of(sent, before)), states, report, end)
+        sent = await _send_once(caller, request, before)
+        async with stop_agent_on_cancel(caller, sent.chat_id):
+            return await _follow(caller, TurnResult(chat=before, turn=Turn.of(sent, before)), states, report, end)
 
 
 async def read_turn(caller: Caller, chat_id: str, report: Report, *, seconds: float) -> TurnResult:
-    """Read a chat, and follow the turn it is in for at most `seconds`. Leaving does not stop it.
+    """Read a chat, and follow the turn it is in for at most `seconds`. The turn goes on afterwards.
 
-    What waits for the person is waited for too; what waits for a client tool is not, since it is whoever listens that
-    has to carry it out.
+    A question to the person is waited for, because they may answer elsewhere. A call of a client tool is returned at once,
+    because the reader has to carry it out.
     """
     end = time.monotonic() + seconds
     chat = await caller.api.chats.chat(chat_id)
-    heard = TurnResult(chat=chat, turn=Turn.under_way(chat))
-    if seconds <= 0 or heard.over or any(isinstance(one, ClientTool) for one in heard.waits_for):
-        return heard
+    result = TurnResult(chat=chat, turn=Turn.under_way(chat))
+    if seconds <= 0 or result.over or any(isinstance(item, ClientTool) for item in result.waits_for):
+        return result
     async with _states(caller, chat) as states:
-        return await _followed(caller, heard, states, report, end, known={mark(one) for one in heard.waits_for})
+        return await _follow(caller, result, states, report, end, known={mark(item) for item in result.waits_for})
 
 
 async def answer(
-    caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]], report: Report, *, seconds: float
-) -> TurnResult:  # fmt: skip
-    """Answer what a chat waits for, once, with the stream open before, and follow the turn on.
-    Whoever leaves leaves the agent, as one who has sent it a message: also while the answer is on its way, and may have
-    arrived.
+    caller: Caller,
+    chat: Chat,
+    invocation_id: str,
+    send: Callable[[Chats], Awaitable[None]],
+    report: Report,
+    *,
+    seconds: float,
+) -> TurnResult:
+    """Answer what a chat waits for, once, and follow the turn on. The stream is opened before the answer is sent.
+
+    A caller who leaves stops the agent, even while the answer is on its way, because it may have arrived.
 
     Raises:
         Conflict: it was answered already, or is not waited for any more; the platform's state decides.
@@ -163,24 +169,25 @@ async def answer(
             except anyio.get_cancelled_exc_class():
                 await cancel_abandoned_chat(caller, chat.id)
                 raise
-            heard = TurnResult(chat=chat, turn=Turn.under_way(chat), given=given)
-            async with _heeded(caller, chat.id):
-                return await _followed(caller, heard, states, report, end, known=given)
+            result = TurnResult(chat=chat, turn=Turn.under_way(chat), given=given)
+            async with stop_agent_on_cancel(caller, chat.id):
+                return await _follow(caller, result, states, report, end, known=given)
     except InferenceError as exc:
-        # The message before it was taken: whatever failed, the way on is to read the chat, and not to say it again.
+        # The message before it was accepted, so the remedy is to read the chat and not to send the message again.
         exc.retry_safe = False
-        exc.next_step = f'Read the chat with chat_get(chat_id="{chat.id}"): it tells what was taken.'
+        exc.next_step = f'Read the chat with chat_get(chat_id="{chat.id}"): it shows what was accepted.'
         raise
 
 
 async def send_answer(caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
-    """Send an answer to what a chat waits for, as `chat` tells it, unless it was answered or changed meanwhile. Where the
-    reply was lost, the chat tells whether it is waited for still. Never sent again (O-7).
+    """Answer what a chat waits for, as `chat` shows it, unless it was answered or changed since.
+
+    The answer is never sent again: if the reply was lost, the chat shows whether the question is still open (O-7).
 
     Raises:
-        Conflict: nothing was sent, since somebody else has answered.
+        Conflict: nothing was sent, because the question was answered or changed.
     """
-    asked = next((one for one in pending(chat) if one.id == invocation_id), None)
+    asked = next((item for item in pending(chat) if item.id == invocation_id), None)
     question, account, turns = repr(asked), caller.api.account, caller.runs.answers
     async with turns.turn(account, invocation_id):
         try:
@@ -194,160 +201,162 @@ async def send_answer(caller: Caller, chat: Chat, invocation_id: str, send: Call
                 next_step="chat_get shows where the chat stands.",
                 outcome="not_started",
             )
-        await _given(caller, chat, invocation_id, send)
+        await _send_answer_once(caller, chat, invocation_id, send)
         turns.note(account, invocation_id, question)
 
 
 def _is_still_asked(asked: Pending | None, invocation_id: str, now: Chat) -> bool:
-    """Whether the chat waits for the same; what it does not tell of at all may be in a chat of a sub-agent."""
-    found = next((one for one in pending(now) if one.id == invocation_id), None)
-    if found is None:
+    """Whether the chat still asks the same. An invocation that it does not show may belong to a sub-agent's chat."""
+    current = next((item for item in pending(now) if item.id == invocation_id), None)
+    if current is None:
         return now.invocation(invocation_id) is None
-    if isinstance(asked, Approval) and isinstance(found, Approval):  # it counts for what was shown
-        return (asked.tool_name, asked.arguments, asked.unread) == (found.tool_name, found.arguments, found.unread)
-    return asked is not None and mark(asked) == mark(found)
+    if isinstance(asked, Approval) and isinstance(current, Approval):  # an approval holds for what was shown
+        return (asked.tool_name, asked.arguments, asked.unread) == (
+            current.tool_name,
+            current.arguments,
+            current.unread,
+        )
+    return asked is not None and mark(asked) == mark(current)
 
 
-async def _given(caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
+async def _send_answer_once(
+    caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]]
+) -> None:
     try:
         await send(caller.api.chats)
     except InferenceError as lost:
         if lost.outcome != "unknown":
             raise
         try:
-            waits = _marks(await caller.api.chats.chat(chat.id), invocation_id)
+            open_marks = _marks(await caller.api.chats.chat(chat.id), invocation_id)
         except InferenceError:
             raise lost from None
-        if waits & _marks(chat, invocation_id):
+        if open_marks & _marks(chat, invocation_id):
             raise
-        logger.warning("the reply to an answer was lost, and it is not waited for any more")
+        logger.warning("the reply to an answer was lost, and the question is closed")
 
 
 def _marks(chat: Chat, invocation_id: str) -> frozenset[str]:
-    return frozenset(mark(one) for one in pending(chat) if one.id == invocation_id)
+    return frozenset(mark(item) for item in pending(chat) if item.id == invocation_id)
 
 
-class _heeded:  # noqa: N801 - it is used as a function
-    """A block after which the agent stops when its listener has gone, and errors tell that what was said was taken."""
-
-    def __init__(self, caller: Caller, chat_id: str) -> None:
-        self._caller, self._chat_id = caller, chat_id
-
-    async def __aenter__(self) -> None:
-        try:
-            await anyio.lowlevel.checkpoint()  # a cancellation that came while it was under way
-        except anyio.get_cancelled_exc_class():
-            await cancel_abandoned_chat(self._caller, self._chat_id)
-            raise
-
-    async def __aexit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
-        if isinstance(exc, anyio.get_cancelled_exc_class()):
-            await cancel_abandoned_chat(self._caller, self._chat_id)
-        elif isinstance(exc, InferenceError):
-            exc.outcome, exc.retry_safe = "started", False
-            exc.next_step = f'The message was taken. Read the chat with chat_get(chat_id="{self._chat_id}").'
+@asynccontextmanager
+async def stop_agent_on_cancel(caller: Caller, chat_id: str) -> AsyncGenerator[None]:
+    """Around what follows an accepted message: if the caller leaves, stop the agent; errors say that it was accepted."""
+    try:
+        await anyio.lowlevel.checkpoint()  # a cancellation that came while the message was under way
+        yield
+    except anyio.get_cancelled_exc_class():
+        await cancel_abandoned_chat(caller, chat_id)
+        raise
+    except InferenceError as exc:
+        exc.outcome, exc.retry_safe = "started", False
+        exc.next_step = f'The message was accepted. Read the chat with chat_get(chat_id="{chat_id}").'
+        raise
 
 
 def _states(caller: Caller, chat: Chat) -> AbstractAsyncContextManager[AsyncIterator[Chat]]:
     return caller.api.chats.follow_chat(chat, stream=caller.stream, poll_interval=caller.poll_interval)
 
 
-async def _followed(
+async def _follow(
     caller: Caller,
-    heard: TurnResult,
+    result: TurnResult,
     states: AsyncIterator[Chat],
     report: Report,
     end: float,
     *,
     known: Collection[str] = (),
 ) -> TurnResult:
-    """Take in what happens until the turn is over, waits for something that was not `known`, or the time is over."""
+    """Follow until the turn is over, the time is over, or the chat waits for something that is not `known`."""
     began = time.monotonic()
-    chat, turn = heard.chat, heard.turn
+    chat, turn = result.chat, result.turn
     with caller.runs.drain.deadline(end - began):
         async for state in states:
             chat, turn = state, turn.seeing(state)
             report(agent_progress(chat, turn))
-            if turn_over(chat, turn) or any(mark(one) not in known for one in pending(chat)):
+            if turn_over(chat, turn) or any(mark(item) not in known for item in pending(chat)):
                 break
-    return replace(heard, chat=chat, turn=turn, seconds=time.monotonic() - began)
+    return replace(result, chat=chat, turn=turn, seconds=time.monotonic() - began)
 
 
 def agent_progress(chat: Chat, turn: Turn) -> AgentProgress:
-    """What the agent is at."""
-    said = [message for message in turn.messages(chat) if message.role == "assistant"]
+    """What the agent does now: its running tool, and the end of its answer."""
+    messages = [message for message in turn.messages(chat) if message.role == "assistant"]
     tools = [
-        call for message in said for call in message.tool_invocations if call.status not in {"completed", "failed"}
+        call for message in messages for call in message.tool_invocations if call.status not in {"completed", "failed"}
     ]
-    tail = said[-1].text[-TAIL:] if said else ""
+    tail = messages[-1].text[-TAIL:] if messages else ""
     return AgentProgress(chat.id, tools[-1].name if tools else "", tail)
 
 
 async def _files(caller: Caller, references: Sequence[str], report: Report) -> list[File]:
-    """The files of a message; a server that is about to end does not get to send it."""
+    """The files of a message. A server that is ending stops here."""
     files: list[File] = []
     with caller.runs.drain.deadline(math.inf):
-        files = [await _file(caller, one, report) for one in references]
+        files = [await _file(caller, reference, report) for reference in references]
     caller.runs.drain.raise_if_started()
     return files
 
 
 async def _file(caller: Caller, reference: str, report: Report) -> File:
-    """A file for a message: uploaded, or taken as it is where the platform can read its address."""
-    return _elsewhere(reference) if is_remote(reference) else await store(caller, reference, report)
+    """A file of a message: uploaded, unless the platform can read its address."""
+    return _remote_file(reference) if is_remote(reference) else await store(caller, reference, report)
 
 
-def _elsewhere(address: str) -> File:
-    """A file at an address: its name and its type are what the address says, since nobody here has read it."""
+def _remote_file(address: str) -> File:
+    """A file at an address. Its name and type are guessed from the address, because its bytes are not read here."""
     name = unquote(path_of(address)).rpartition("/")[2]
-    shown = "".join(filter(str.isprintable, name))[-LONGEST_NAME:]  # its end tells what it is
-    return File(uri=address, filename=shown, content_type=mimetypes.guess_type(name)[0] or "")
+    printable = "".join(filter(str.isprintable, name))[-LONGEST_NAME:]  # its end shows the type
+    return File(uri=address, filename=printable, content_type=mimetypes.guess_type(name)[0] or "")
 
 
-async def _sent(caller: Caller, request: AgentRunRequest, before: Chat | None) -> Sent:
-    """Send a message, and look for it where the reply was lost; it is never sent again (O-4)."""
-    start = caller.runs.starts.begin(_what(request))
+async def _send_once(caller: Caller, request: AgentRunRequest, before: Chat | None) -> Sent:
+    """Send a message, and look for it if the reply was lost. It is never sent again (O-4)."""
+    start = caller.runs.starts.begin(_fingerprint(request))
     try:
         sent = await caller.api.chats.send_message(request)
     except OutcomeUnknown as lost:
         logger.warning("the reply to a message was lost; looking for it")
-        found = await LostStart(
+        result = await LostStart(
             caller=caller,
             start=start,
-            looks=LOOKS,
-            look=partial(_look, caller, request, before, lost),
-            leave=lambda sent: cancel_abandoned_chat(caller, sent.chat_id),
-            leave_unknown=partial(_leave_unknown, request.chat_id),
+            pauses=LOOKS,
+            search=partial(_search, caller, request, before, lost),
+            cancel=lambda sent: cancel_abandoned_chat(caller, sent.chat_id),
+            log_candidates=partial(_log_candidates, request.chat_id),
         ).find()
-        if isinstance(found, list):
-            told = ", ".join(found) or "it could not be found"
-            logger.warning("what became of a message is not known, and its agent may still run: %s", told)
-            if found and before is None:
-                lost.candidates = tuple(found)
+        if isinstance(result, list):
+            ids = ", ".join(result) or "it could not be found"
+            logger.warning("what became of a message is not known, and its agent may still run: %s", ids)
+            if result and before is None:
+                lost.candidates = tuple(result)
                 lost.next_step = (
-                    f"Do not send it again: read {' and '.join(found)} with chat_get, one may be of this message."
+                    f"Do not send it again: read {' and '.join(result)} with chat_get, one may be of this message."
                 )
             raise
-        return found
+        return result
     except BaseException:
         start.refused()
         raise
     record_chat(sent.chat_id)
-    start.made(_mark(sent, before))
+    start.made(_claim_key(sent, before))
     return sent
 
 
-def _leave_unknown(chat_id: str | None, candidates: Sequence[str]) -> None:
-    told = chat_id or ", ".join(candidates)
-    told = f"its chat may be: {told}" if told else "its chat could not be found"
-    logger.error("an agent may be at work without its caller; %s", told)
+def _log_candidates(chat_id: str | None, candidates: Sequence[str]) -> None:
+    ids = chat_id or ", ".join(candidates)
+    where = f"its chat may be: {ids}" if ids else "its chat could not be found"
+    logger.error("an agent may be at work without its caller; %s", where)
 
 
-async def _look(
+async def _search(
     caller: Caller, request: AgentRunRequest, before: Chat | None, lost: OutcomeUnknown
 ) -> Candidates[Sent]:
-    """The messages that may be the lost one: the same words, from the person's side, and no other call's own; in a chat
-    that was there `before`, one that was not in it, and else in a chat that is newer than the sending."""
+    """The messages that may be the lost one: the same text from the person, and no other call's own.
+
+    In a chat that existed `before`, only messages that were not in it count; otherwise only chats newer than the sending.
+    """
     since = (lost.sent_at or datetime.now(UTC)) - ALLOWANCE
     complete = True
     if before is not None:
@@ -355,26 +364,27 @@ async def _look(
     else:
         page = await caller.api.chats.list_chats(limit=RECENT_CHATS)
         complete = len(page.items) < RECENT_CHATS or any(
-            one.updated_at and one.updated_at < since for one in page.items
+            chat.updated_at and chat.updated_at < since for chat in page.items
         )
-        recent = [one for one in page.items if one.created_at and one.created_at >= since]
-        chats = [await caller.api.chats.chat(one.id) for one in recent]
+        recent = [chat for chat in page.items if chat.created_at and chat.created_at >= since]
+        chats = [await caller.api.chats.chat(chat.id) for chat in recent]
     known = {message.id for message in before.chat_messages} if before else set[str]()
-    found = [
+    matching = [
         Sent(chat_id=chat.id, user_message=message, assistant_message=None)
         for chat in chats
         for message in chat.chat_messages
         if message.role == "user" and message.id not in known and message.text.strip() == request.input.text.strip()
     ]
-    marked = {_mark(one, before): one for one in found}
-    return Candidates({mark: one for mark, one in marked.items() if not caller.runs.starts.is_owned(mark)}, complete)
+    by_key = {_claim_key(sent, before): sent for sent in matching}
+    owned = caller.runs.starts.is_owned
+    return Candidates({key: sent for key, sent in by_key.items() if not owned(key)}, complete)
 
 
-def _what(request: AgentRunRequest) -> str:
-    """Messages of the same, as far as they would tell."""
+def _fingerprint(request: AgentRunRequest) -> str:
+    """Equal for messages that `_search` may confuse."""
     return json.dumps(["message", request.chat_id, request.input.text.strip()])
 
 
-def _mark(sent: Sent, before: Chat | None) -> str:
-    """What makes a message its call's own: the chat that it began, or its own id."""
+def _claim_key(sent: Sent, before: Chat | None) -> str:
+    """The id that belongs to the call that sent the message: that of the chat it began, or its own."""
     return sent.user_message.id if before and sent.user_message else sent.chat_id

@@ -1,6 +1,8 @@
-"""A start whose reply was lost is looked for: while its caller waits, and for a while after they left.
+"""The search for a start whose reply was lost: while its caller waits, and for two minutes after they left.
 
-Nobody knows an idempotency key of this API. So a start is never sent again once it may have arrived.
+The rule: a start is never sent again if it may have arrived, because this API knows no idempotency keys. So the task, or the
+message, is looked for among the recent ones. `ownership` decides whether one of them certainly is it. If so, it is returned,
+or cancelled if the caller has left; if not, the candidates are named and left alone.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller
     from inferencesh_mcp.flows.ownership import Start
 
-LAST_LOOK = 3.0  # seconds; with the cancel after it, within what a process has for its end
+LAST_LOOK = 3.0  # seconds; with the cancel after it this fits into the time that a process has to end
 LOOKS_AFTERWARDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-"""Seconds between the looks once the caller has left: a list may lag behind, and a run that nobody found costs all the same."""
+"""Seconds before each search after the caller left: a list may lag behind, and a run that is not found costs money."""
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -30,70 +32,72 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Candidates(Generic[T]):
-    """What one look found: each thing that the lost start may have made, by its id."""
+    """The result of one search: what the lost start may have made, by id."""
 
-    found: dict[str, T] = field(default_factory=dict[str, T])
+    by_id: dict[str, T] = field(default_factory=dict[str, T])
     complete: bool = False
-    """Whether everything recent was looked through."""
+    """Whether everything recent was searched."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LostStart(Generic[T]):
-    """One lost start: how it is looked for, and what becomes of it when its caller has left."""
+    """One lost start: how to look for it, and what to do with it if its caller has left."""
 
     caller: Caller
     start: Start
-    looks: Sequence[float]
-    """Seconds between the looks while the caller waits."""
-    look: Callable[[], Awaitable[Candidates[T]]]
-    leave: Callable[[T], Awaitable[None]]
-    """What is done with the one thing that it certainly made, and nobody waits for."""
-    leave_unknown: Callable[[Sequence[str]], None]
-    """What is done where that cannot be known: the candidates are logged."""
+    pauses: Sequence[float]
+    """Seconds before each search while the caller waits."""
+    search: Callable[[], Awaitable[Candidates[T]]]
+    cancel: Callable[[T], Awaitable[None]]
+    """Called with what it certainly made, if nobody waits for that any more."""
+    log_candidates: Callable[[Sequence[str]], None]
+    """Called with what it may have made, if nobody waits and it cannot be known."""
 
     async def find(self) -> T | list[str]:
-        """What it made; or the candidates, where that cannot be known. A caller who leaves meanwhile is looked after."""
-        sight = Candidates[T]()
+        """Return what it made, or the ids of the candidates. If the caller leaves, the search goes on without them."""
+        candidates = Candidates[T]()
         try:
-            for pause in self.looks:
+            for pause in self.pauses:
                 with self.caller.runs.drain.deadline(math.inf):
                     await self.caller.api.sleep(pause)
-                sight = await self._looked(sight)
-                if sight.found and self.start.is_only:
+                candidates = await self._search_again(candidates)
+                if candidates.by_id and self.start.is_only:
                     break
         except anyio.get_cancelled_exc_class():
-            await self._left()
+            await self._search_after_leaving()
             raise
-        if (made := self._adopted(sight)) is not None:
+        if (made := self._adopt(candidates)) is not None:
             return made
         self.start.give_up()
-        return list(sight.found)
+        return list(candidates.by_id)
 
-    async def _looked(self, before: Candidates[T]) -> Candidates[T]:
+    async def _search_again(self, previous: Candidates[T]) -> Candidates[T]:
         try:
-            return await self.look()
+            return await self.search()
         except InferenceError as exc:
             logger.info("what was started lately could not be listed: %s", exc.code)
-            return before
+            return previous
 
-    def _adopted(self, sight: Candidates[T]) -> T | None:
-        candidates = list(sight.found)
-        if not self.start.may_adopt(candidates, complete=sight.complete):
+    def _adopt(self, candidates: Candidates[T]) -> T | None:
+        ids = list(candidates.by_id)
+        if not self.start.may_adopt(ids, complete=candidates.complete):
             return None
-        self.start.made(candidates[0])
-        return sight.found[candidates[0]]
+        self.start.made(ids[0])
+        return candidates.by_id[ids[0]]
 
-    async def _left(self) -> None:
-        """The caller went: look once more at once, and then in the background, so that nothing runs, and costs, for nobody."""
-        sight = Candidates[T]()
+    async def _search_after_leaving(self) -> None:
+        """The caller left: search at once, then in the background, so that nothing runs and costs for nobody."""
+        candidates = Candidates[T]()
         with anyio.move_on_after(LAST_LOOK, shield=True):
-            sight = await self._looked(sight)
-        if (made := self._adopted(sight)) is not None:
-            await self.leave(made)
-        elif self._is_settled(sight) or not self.caller.runs.in_background(lambda: self._look_on(sight)):
-            self._give_up(sight)
+            candidates = await self._search_again(candidates)
+        if (made := self._adopt(candidates)) is not None:
+            await self.cancel(made)
+        elif self._is_final(candidates) or not self.caller.runs.in_background(
+            lambda: self._search_in_background(candidates)
+        ):
+            self._give_up(candidates)
 
-    async def _look_on(self, sight: Candidates[T]) -> None:
+    async def _search_in_background(self, candidates: Candidates[T]) -> None:
         drain, made = self.caller.runs.drain, None
         try:
             for pause in LOOKS_AFTERWARDS:
@@ -101,20 +105,20 @@ class LostStart(Generic[T]):
                     await self.caller.api.sleep(pause)
                 if drain.started:
                     break
-                sight = await self._looked(sight)
-                if (made := self._adopted(sight)) is not None:
-                    await self.leave(made)
+                candidates = await self._search_again(candidates)
+                if (made := self._adopt(candidates)) is not None:
+                    await self.cancel(made)
                     return
-                if self._is_settled(sight):
+                if self._is_final(candidates):
                     break
         finally:
-            if made is None:  # also where the server ends
-                self._give_up(sight)
+            if made is None:  # also if the server ends
+                self._give_up(candidates)
 
-    def _is_settled(self, sight: Candidates[T]) -> bool:
-        """Whether another look could tell nothing more: there are candidates, and nothing will ever choose between them."""
-        return bool(sight.found) and self.start.is_only
+    def _is_final(self, candidates: Candidates[T]) -> bool:
+        """Whether another search cannot help: there are candidates, and nothing will ever choose between them."""
+        return bool(candidates.by_id) and self.start.is_only
 
-    def _give_up(self, sight: Candidates[T]) -> None:
+    def _give_up(self, candidates: Candidates[T]) -> None:
         self.start.give_up()
-        self.leave_unknown(list(sight.found))
+        self.log_candidates(list(candidates.by_id))

@@ -1,4 +1,8 @@
-"""What a call has started so far: its ids are told whatever fails after that."""
+"""The ids of the tasks and chats that a call has started.
+
+The rule: a paid id is never lost. Flows record each id as soon as it is known, so that the answer can name it even if the
+call fails in a way that nobody foresaw.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StartedIds:
-    """Ids of the tasks and chats that began, the oldest first."""
+    """The tasks and chats that were started, oldest first."""
 
     tasks: list[str] = field(default_factory=list[str])
     chats: list[str] = field(default_factory=list[str])
@@ -24,25 +28,25 @@ _current: ContextVar[StartedIds | None] = ContextVar("started by this call", def
 
 @contextmanager
 def collect_started_ids() -> Generator[StartedIds]:
-    """Collect what is started inside the block, also by tasks that it starts; a block around it hears of it too."""
-    around, started = _current.get(), StartedIds()
+    """Collect what is started inside the block, also in its child tasks. A block around it gets the same ids."""
+    outer, started = _current.get(), StartedIds()
     token = _current.set(started)
     try:
         yield started
     finally:
         _current.reset(token)
-        if around:
-            around.tasks.extend(started.tasks)
-            around.chats.extend(started.chats)
+        if outer:
+            outer.tasks.extend(started.tasks)
+            outer.chats.extend(started.chats)
 
 
 def record_task(task_id: str) -> None:
-    """A run began."""
+    """Record that a run has started."""
     if started := _current.get():
         started.tasks.append(task_id)
 
 
 def record_chat(chat_id: str) -> None:
-    """A message was taken by a chat."""
+    """Record that a chat has accepted a message."""
     if started := _current.get():
         started.chats.append(chat_id)
