@@ -172,11 +172,12 @@ def test_the_items_of_a_long_list_are_read_once(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.finding("S4")
 def test_a_batch_holds_so_much_of_what_its_tasks_gave_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "MOST_KEPT", 2_500)
-    room = batch.Room()
+    budget = batch.OutputBudget()
     outputs = ["x" * 1_000, "y" * 1_000, "z" * 1_000, "w"]
 
     kept = [
-        room.held(Task(id="t", status="completed", output=output, logs=(), input="i" * 1_000)) for output in outputs
+        budget.trimmed(Task(id="t", status="completed", output=output, logs=(), input="i" * 1_000))
+        for output in outputs
     ]
 
     assert ["x", "y", None, "w"] == [task.output and task.output[0] for task in kept]

@@ -1,6 +1,6 @@
 """What the bridge does, in plain async functions that know neither MCP nor HTTP.
 
-A flow takes the `Caller` it works for, tells what happens to its `Report`, and returns how it ended.
+A flow takes the `Caller` it works for, calls its `Report` with progress, and returns how it ended.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """For one request: whose key, may it touch this disk, and what the operator decided about its runs."""
+    """Who sent a request: their key, the files they may reach, and the operator's settings for their runs."""
 
     api: Api
     principal: str
-    """A hash that names the caller in maps and on every replica alike, never the credential itself (I-9)."""
+    """A hash that identifies the caller on every replica; never the credential itself (I-9)."""
     folders: Folders | None
-    """None for whoever calls from elsewhere: then there is no way to open a file they name (I-14)."""
+    """None for a remote caller: no file that they name can be opened (I-14)."""
     app_cache: AppCache
     runs: LiveRuns
     stream: bool
@@ -34,12 +34,12 @@ class Caller:
     wait_seconds: float
     on_cancel: Literal["cancel", "keep"]
     address: str = ""
-    """Where a caller called from whom nobody vouches for: one address can have any number of principals."""
+    """The network address of a caller with an unverified key: one address can have any number of principals."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """Bytes on their way: `done` of `size`, which is None where the other side did not say."""
+    """An upload or download: `done` of `size` bytes; `size` is None if it is not known."""
 
     verb: str
     name: str
@@ -49,7 +49,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """A batch on its way: `done` of `total` are over; `latest` is the last that was heard of."""
+    """A batch: `done` of `total` runs have ended; `latest` is the newest state of one of them."""
 
     done: int
     total: int
@@ -58,7 +58,7 @@ class BatchProgress:
 
 @dataclass(frozen=True)
 class AgentProgress:
-    """An agent at work: in which chat, with which tool, and the end of what it says."""
+    """An agent at work: its chat, its running tool, and the end of its answer."""
 
     chat_id: str
     tool: str
@@ -67,4 +67,4 @@ class AgentProgress:
 
 State = Task | Transfer | BatchProgress | AgentProgress
 Report = Callable[[State], None]
-"""Told of each new state; must return at once, and may forget all but the latest."""
+"""Called with each new state. It must return at once, and may drop all but the newest."""

@@ -1,4 +1,4 @@
-"""Many inputs through one app: so many at a time, one outcome for each in order, and none started after the end."""
+"""Run many inputs through one app: a few at a time, with one result for each, in order."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller, Report, State
     from inferencesh_mcp.flows.run_request import RunSpec
 
-MOST_KEPT = 16 * 1024 * 1024  # characters of all outputs that are held for one answer, which shows a hundredth of that
-MOST_PROBLEMS = 5  # inputs whose mistakes are told at once
+MOST_KEPT = 16 * 1024 * 1024  # characters of all outputs held for one answer, which shows a hundredth of that
+MOST_PROBLEMS = 5  # inputs whose mistakes one error names
 
 
-class Room:
-    """How much is held of what a batch's tasks gave back, however many they are and however much it is."""
+class OutputBudget:
+    """Bounds the memory that the outputs of a batch take, whatever their number and size."""
 
     def __init__(self) -> None:
         self._left = MOST_KEPT
 
-    def held(self, task: Task) -> Task:
-        """The task as an answer needs it. An output that there is no room for stays where it is; the answer says how to get it."""
+    def trimmed(self, task: Task) -> Task:
+        """The task as an answer needs it. An output beyond the budget is left out; the answer says how to get it."""
         output, size = task.output, len(json.dumps(task.output, default=str))
         if size > self._left:
             output = None
@@ -48,52 +48,50 @@ class Room:
 
 @dataclass(frozen=True)
 class Skipped:
-    """An input whose turn did not come before the call had to answer."""
+    """An input that was not started before the call had to answer."""
 
 
 End = RunResult | InferenceError | Skipped
-"""How one input ended: it ran (or still runs), it failed, or it was not started."""
+"""The result of one input: it ran (or still runs), it failed, or it was not started."""
 
 
 async def run_many(
-    caller: Caller, wanted: Sequence[RunSpec], report: Report, *, most: int, seconds: float, follow: bool = True
+    caller: Caller, specs: Sequence[RunSpec], report: Report, *, most: int, seconds: float, follow: bool = True
 ) -> list[End]:
-    """Check all, then run all, at most `most` at once, or as many as the caller has places for.
+    """Check all inputs, then run them, at most `most` at once, or as many as the caller has slots for.
 
-    Past `seconds` no more are started, and what runs is handed over. Without `follow` nothing is waited for: each is
-    started and handed over.
-
-    A failed one does not stop the rest. When the caller leaves, what runs is cancelled and nothing more is started.
+    After `seconds` no more are started, and those that run are handed over. Without `follow` each is started and handed
+    over at once. A failure does not stop the rest. If the caller leaves, what runs is cancelled and nothing more is started.
 
     Raises:
         InvalidInput: inputs that do not fit, by their number; nothing was started.
-        RateLimited, Unavailable: there is no place for even one of them; nothing was started.
+        RateLimited, Unavailable: there is no slot for even one of them; nothing was started.
     """
     began = time.monotonic()
-    report(BatchProgress(0, len(wanted), None))
+    report(BatchProgress(0, len(specs), None))
     async with caller.runs.slot(caller.principal):
-        await _check(caller, wanted)
-        batch = _Batch(caller, wanted, report, end=began + seconds, follow=follow)
+        await _check(caller, specs)
+        batch = _Batch(caller, specs, report, end=began + seconds, follow=follow)
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(batch.work)
-                for _ in range(min(most, len(wanted)) - 1):
-                    group.start_soon(batch.help)
+                for _ in range(min(most, len(specs)) - 1):
+                    group.start_soon(batch.work_in_own_slot)
         except anyio.get_cancelled_exc_class():
-            await batch.leave()
+            await batch.cancel_all()
             raise
     return batch.ends
 
 
-async def _check(caller: Caller, wanted: Sequence[RunSpec]) -> None:
-    from inferencesh_mcp.schema.validate import ValidationBudget  # brings jsonschema along
+async def _check(caller: Caller, specs: Sequence[RunSpec]) -> None:
+    from inferencesh_mcp.schema.validate import ValidationBudget  # imports jsonschema: 60 ms
 
-    work = ValidationBudget()
+    budget = ValidationBudget()
     wrong: list[str] = []
-    for number, one in enumerate(wanted):
-        await anyio.lowlevel.checkpoint()  # others' turn, and a cancellation's: an app that is known is not waited for
+    for number, spec in enumerate(specs):
+        await anyio.lowlevel.checkpoint()  # let others run, and a cancellation: a cached app is read without waiting
         try:
-            await validate(caller, one, reread=not wrong, work=work)
+            await validate(caller, spec, reread=not wrong, budget=budget)
         except InferenceError as exc:
             if not isinstance(exc, InvalidInput):
                 exc.outcome, exc.retry_safe = "not_started", True
@@ -110,19 +108,19 @@ async def _check(caller: Caller, wanted: Sequence[RunSpec]) -> None:
 
 
 class _Batch:
-    """What the workers share: the inputs still to come, and how those that came ended."""
+    """What the workers share: the inputs still to start, and the results so far."""
 
-    def __init__(self, caller: Caller, wanted: Sequence[RunSpec], report: Report, *, end: float, follow: bool) -> None:
+    def __init__(self, caller: Caller, specs: Sequence[RunSpec], report: Report, *, end: float, follow: bool) -> None:
         from inferencesh_mcp.flows.upload import Uploads
 
-        self.ends: list[End] = [Skipped()] * len(wanted)
+        self.ends: list[End] = [Skipped()] * len(specs)
         self._caller = caller
-        self._app = str(wanted[0].app)
-        self._coming = iter(enumerate(wanted))
+        self._app = str(specs[0].app)
+        self._remaining = iter(enumerate(specs))
         self._report = report
-        self._total = len(wanted)
+        self._total = len(specs)
         self._done = 0
-        self._room = Room()
+        self._outputs = OutputBudget()
         self._end = end
         self._follow = follow
         self._uploads = Uploads()
@@ -133,33 +131,35 @@ class _Batch:
         while (
             not drain.started
             and (seconds := self._end - time.monotonic()) > 0
-            and (following := next(self._coming, None))
+            and (next_input := next(self._remaining, None))
         ):
-            number, wanted = following
-            self.ends[number] = await self._end_of(wanted, seconds if self._follow else 0)
+            number, spec = next_input
+            self.ends[number] = await self._run_one(spec, seconds if self._follow else 0)
             self._done += 1
-            self._heard(None)
+            self._report_progress(None)
 
-    async def _end_of(self, wanted: RunSpec, seconds: float) -> End:
+    async def _run_one(self, spec: RunSpec, seconds: float) -> End:
         with collect_started_ids() as started:
             try:
-                ran = await run_in_slot(self._caller, wanted, self._heard, seconds=seconds, uploads=self._uploads)
-                return replace(ran, task=self._room.held(ran.task))
+                result = await run_in_slot(
+                    self._caller, spec, self._report_progress, seconds=seconds, uploads=self._uploads
+                )
+                return replace(result, task=self._outputs.trimmed(result.task))
             except InferenceError as exc:
                 return exc
-            except Exception as exc:  # noqa: BLE001 - the other inputs must not be lost over it
-                known = started.tasks[0] if started.tasks else ""
-                outcome: Outcome = "started" if known else "unknown"
-                return internal_error(exc, "app_run_many", outcome=outcome, task_id=known)
+            except Exception as exc:  # noqa: BLE001 - the other inputs must not be lost because of it
+                task_id = started.tasks[0] if started.tasks else ""
+                outcome: Outcome = "started" if task_id else "unknown"
+                return internal_error(exc, "app_run_many", outcome=outcome, task_id=task_id)
 
-    async def help(self) -> None:
-        """ValidationBudget along, where there is a place for it; without one the others do it all."""
+    async def work_in_own_slot(self) -> None:
+        """Work in a second slot if there is one; otherwise the other workers do it all."""
         with suppress(WaitError):
             async with self._caller.runs.slot(self._caller.principal):
                 await self.work()
 
-    async def leave(self) -> None:
-        """The caller left before they were told: what was to be handed over, or could not be followed, runs for nobody."""
+    async def cancel_all(self) -> None:
+        """The caller left without an answer: cancel what was started, because nobody knows its id."""
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as group:
                 for end in self.ends:
@@ -173,6 +173,6 @@ class _Batch:
                         case _:
                             pass
 
-    def _heard(self, state: State | None) -> None:
+    def _report_progress(self, state: State | None) -> None:
         latest = state if isinstance(state, Task | Transfer) else None
         self._report(BatchProgress(self._done, self._total, latest))

@@ -1,4 +1,4 @@
-"""Bytes from the platform into a folder of this machine: streamed, safely named, never over what is there."""
+"""Download files into a folder of this machine: streamed, with safe names, never over an existing file."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.local_files import SaveFolder, WriteFolder
 
-MOST_BESIDE_FILES = 4_000  # bytes of JSON that are hardly more than the files' addresses
+MOST_BESIDE_FILES = 4_000  # bytes of JSON that hold little more than the files' addresses
 LONGEST_NAME = 120  # characters; every file system takes that many
 MOST_NAMESAKES = 1000
-MOST_FILES = 100  # of a task in one call: an app decides how many it makes, and the caller reads every name
+MOST_FILES = 100  # of a task in one call: the app decides how many it makes, and the caller reads every name
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 _UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
 # Device names of Windows: a file of that name cannot be opened there.
@@ -47,16 +47,16 @@ class Saved:
     content_type: str
 
 
-async def keep(
+async def save_files(
     caller: Caller, report: Report, *, uri: str = "", task_id: str = "", to: str = "", part: int = 1
 ) -> tuple[list[Saved], int]:
-    """Save one file, or a part of what a task made; return what was saved and how many files are left after it.
+    """Save one file, or one part of a task's files; return the saved files and how many are left after them.
 
-    A part is MOST_FILES files. With the first part goes the output as JSON, where files are not all of it.
+    A part has MOST_FILES files. The first part includes the output as JSON, if that holds more than the files.
 
     Raises:
-        InvalidInput: neither or both of `uri` and `task_id`; a task that made nothing yet, or has no such part.
-        FileRefused: this disk is not the caller's, or cannot be written; no part of a file is left behind.
+        InvalidInput: neither or both of `uri` and `task_id`; a task without output, or without such a part.
+        FileRefused: the caller is remote, or the folder cannot be written; no partial file stays.
     """
     if bool(uri) == bool(task_id):
         raise InvalidInput(message="Give either `uri` or `task_id`.")
@@ -68,21 +68,21 @@ async def keep(
         return [await save(caller.api, folder, uri, report)], 0
     task = await caller.api.task(task_id)
     output = output_of(task)
-    every = output_files(output)
-    files = _part(every, part)
+    all_files = output_files(output)
+    files = _part(all_files, part)
     saved: list[Saved] = []
     for file in files:
         try:
             saved.append(await save(caller.api, folder, file.url, report, stem=f"{task.id}-{file.place}"))
         except InferenceError as exc:
-            if saved:  # they stay, so the answer must not be silent about them
-                done = ", ".join(str(one.path) for one in saved)
+            if saved:  # they stay on disk, so the error names them
+                done = ", ".join(str(file.path) for file in saved)
                 exc.next_step = f"Saved before that: {done}. {exc.next_step}".strip()
             raise
     whole = json.dumps(output, ensure_ascii=False, indent=1).encode(errors="replace")
     if not files or (part == 1 and len(whole) > MOST_BESIDE_FILES):
         saved.append(await _save_bytes(folder, f"{task.id}-output.json", whole))
-    return saved, len(every) - (part - 1) * MOST_FILES - len(files)
+    return saved, len(all_files) - (part - 1) * MOST_FILES - len(files)
 
 
 def _part(files: list[OutputFile], part: int) -> list[OutputFile]:
@@ -95,13 +95,13 @@ def _part(files: list[OutputFile], part: int) -> list[OutputFile]:
 
 
 async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, stem: str = "") -> Saved:
-    """Write what `uri` holds into a folder, under a name made from `stem` or from the URI, and say where."""
+    """Download `uri` into a folder, under a name made from `stem` or from the URI."""
     async with api.download(uri) as download:
         kind = download.content_type.partition(";")[0].strip()
         kind = kind if is_media_type(kind) else "application/octet-stream"
         name = safe_name(stem, uri, kind)
         size = 0
-        with _written(folder, name) as draft:
+        with _new_file(folder, name) as draft:
             async for chunk in download.chunks:
                 # Not in a thread: 64 KiB into the page cache take some 25 µs, a hop there and back takes longer.
                 _write(draft.descriptor, chunk)
@@ -112,25 +112,25 @@ async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, stem: 
 
 
 async def _save_bytes(folder: SaveFolder, name: str, content: bytes) -> Saved:
-    with _written(folder, name) as draft:
+    with _new_file(folder, name) as draft:
         await to_thread.run_sync(_write, draft.descriptor, content)
         path = await to_thread.run_sync(draft.publish)
     return Saved("", path, len(content), "application/json")
 
 
 def safe_name(stem: str, uri: str, content_type: str) -> str:
-    """Make a file's name: the same for the same file, one plain component, with an ending that tells its type."""
-    given = PurePosixPath(unquote(path_of(uri))).name
-    base, dot, ending = given.rpartition(".")
+    """A safe file name: one plain component with an extension, the same each time for the same file."""
+    name = PurePosixPath(unquote(path_of(uri))).name
+    base, dot, ending = name.rpartition(".")
     if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,8}", ending):
-        base, ending = given, (mimetypes.guess_extension(content_type) or ".bin").removeprefix(".")
+        base, ending = name, (mimetypes.guess_extension(content_type) or ".bin").removeprefix(".")
     cleaned = _UNSAFE.sub("-", stem or base).strip("-.")[:LONGEST_NAME] or "file"
     return f"{'file-' if _DEVICES.match(cleaned) else ''}{cleaned}.{ending.lower()}"
 
 
 @dataclass
 class _Draft:
-    """A file being written, invisible under its final name until it is whole."""
+    """A file that is being written under a hidden name until it is complete."""
 
     folder: WriteFolder
     name: str
@@ -143,21 +143,22 @@ class _Draft:
         for number in range(1, MOST_NAMESAKES):
             name = self.name if number == 1 else f"{base}-{number}.{ending}"
             try:
-                self._become(name)
+                self._rename(name)
             except FileExistsError:
                 continue
             return self.folder.path / name
         raise FileRefused(
-            message=f"{self.folder.path} holds {MOST_NAMESAKES} files named like {self.name}.", next_step="Tidy it up."
+            message=f"{self.folder.path} holds {MOST_NAMESAKES} files named like {self.name}.",
+            next_step="Delete or move some of them.",
         )
 
-    def _become(self, name: str) -> None:
-        """Stand under a name that is free, whole from the first moment; FileExistsError where something is already."""
+    def _rename(self, name: str) -> None:
+        """Give the complete file a free name; FileExistsError if the name is taken."""
         try:
             self.folder.link(self.hidden, name)
         except FileExistsError:
             raise
-        except OSError:  # a disk without hard links (FAT, some shares): the place is taken first, by an empty file
+        except OSError:  # a disk without hard links (FAT, some shares): reserve the name with an empty file
             os.close(self.folder.create(name, _NEW, 0o644))
             try:
                 self.folder.replace(self.hidden, name)
@@ -167,10 +168,12 @@ class _Draft:
 
 
 @contextmanager
-def _written(folder: SaveFolder, name: str) -> Generator[_Draft]:
+def _new_file(folder: SaveFolder, name: str) -> Generator[_Draft]:
     hidden = f".{secrets.token_hex(8)}.part"
     try:
-        with folder.opened() as opened:  # only now: while the headers were awaited it may have become a link (T-12)
+        with (
+            folder.opened() as opened
+        ):  # opened only now: while waiting for the headers it may have become a link (T-12)
             descriptor = opened.create(hidden, _NEW, 0o644)
             try:
                 yield _Draft(opened, name, hidden, descriptor)
@@ -182,9 +185,9 @@ def _written(folder: SaveFolder, name: str) -> Generator[_Draft]:
 
 
 def _write(descriptor: int, chunk: bytes) -> None:
-    left = memoryview(chunk)
-    while left:
-        left = left[os.write(descriptor, left) :]
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def _cannot_write(folder: Path, exc: OSError) -> FileRefused:

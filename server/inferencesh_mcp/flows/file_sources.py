@@ -1,4 +1,7 @@
-"""What a caller may give where a file is wanted: a path, a `file:` URI, a data URI, or the address of bytes elsewhere."""
+"""Where the bytes of a file come from: a path, a `file:` URI, a data URI, base64, or an address.
+
+An address is read through the one guarded client, which fetches from public https addresses only (I-16).
+"""
 
 from __future__ import annotations
 
@@ -30,18 +33,18 @@ LARGEST_FILE = 512 * 1024 * 1024
 _DATA = re.compile(
     r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w.+-]+=[\w.+-]+)*)(?P<base64>;base64)?,", re.ASCII
 )
-# What a data URI may hold: the kinds of RFC 6838 but those that are messages with parts of their own.
+# The types that a data URI may have: those of RFC 6838 except multipart and message.
 _KINDS = frozenset({"application", "audio", "font", "image", "model", "text", "video"})
 _REMOTE = re.compile(r"(?i)(https?|inf):")
-LONGEST_PATH = 8192  # characters; twice what a system takes
+LONGEST_PATH = 8192  # characters; twice what an operating system accepts
 _QUOTES = frozenset({'""', "''", "``", "“”", "‘’"})
 _WRAPPING = " \t\r\n@" + "".join(quotes[0] for quotes in _QUOTES)
-# What stands between the characters of base64: line breaks and spaces, also as a model writes them in JSON once too often.
-_BETWEEN = re.compile(r"(?:\s|\\[rnt])+")
+# What may stand between the characters of base64: line breaks and spaces, also those that a model escaped twice in JSON.
+_BASE64_SPACE = re.compile(r"(?:\s|\\[rnt])+")
 
-INSTEAD = "Give an https address that anyone can read, or download the file and upload it from disk."
+_FETCH_REMEDY = "Give an https address that anyone can read, or download the file and upload it from disk."
 
-# First bytes that settle what a file is, for names that do not (WHATWG MIME Sniffing, section 6).
+# First bytes that identify a type, for names that do not (WHATWG MIME Sniffing, section 6).
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"),
     (b"%PDF-", "application/pdf"), (b"\x1aE\xdf\xa3", "video/webm"), (b"OggS", "audio/ogg"), (b"ID3", "audio/mpeg"),
@@ -50,7 +53,7 @@ _SIGNATURES = (
 
 
 class Source(Protocol):
-    """Bytes that can be sent, and sent again from the start."""
+    """Bytes that can be sent, and sent again from the first byte."""
 
     @property
     def name(self) -> str: ...
@@ -60,30 +63,30 @@ class Source(Protocol):
     def content_type(self) -> str: ...
     @property
     def state(self) -> tuple[int, ...]:
-        """Equal for the same bytes: another one tells that the file was written to, replaced or deleted since."""
+        """Equal for the same bytes; different if the file was written to, replaced or deleted since."""
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Read from the first byte.
 
         Raises:
-            FileRefused: the bytes are no longer those that were opened.
+            FileRefused: the bytes have changed since the source was opened.
         """
         ...
 
 
 def is_remote(reference: str) -> bool:
-    """Whether a reference is an address that the platform reads for itself: passed on, never fetched here."""
+    """Whether a reference is an address that the platform can read itself."""
     return bool(_REMOTE.match(reference))
 
 
 @contextmanager
 def opened(reference: str, folders: Folders | None) -> Generator[Source]:
-    """Open a data URI, a `file:` URI or a path for sending.
+    """Open a data URI, a `file:` URI or a path for the duration of the block.
 
     Raises:
         InvalidInput: a data URI that cannot be read.
-        FileRefused: a file that may not or cannot be read; any path at all, where there are no `folders`.
+        FileRefused: a file that may not or cannot be read; every path if there are no `folders`.
     """
     if reference[:64].lstrip()[:5].lower() == "data:":
         yield _from_data_uri(reference.lstrip())
@@ -101,8 +104,8 @@ def opened(reference: str, folders: Folders | None) -> Generator[Source]:
 
 
 def readings(reference: str) -> list[str]:
-    """The paths that a reference may mean: as it is; then as people paste it, without quotes, a leading @ or spaces
-    around it; then without the backslashes of a shell."""
+    """The paths that a reference may mean: as given; without quotes, a leading @ or spaces around it, as people paste
+    paths; and without a shell's backslashes."""
     bare, before = reference, ""
     while bare != before and len(reference) <= LONGEST_PATH:
         before, bare = bare, bare.strip()
@@ -113,7 +116,7 @@ def readings(reference: str) -> list[str]:
 
 
 def may_be_path(text: str) -> bool:
-    """Whether a text could be a path of this machine."""
+    """Whether a text may be a path of this machine."""
     return text[:64].lstrip(_WRAPPING).lower().startswith(("/", "~", "file:"))
 
 
@@ -128,7 +131,7 @@ def _path(reference: str) -> str:
 
 
 def content_type_of(name: str, start: bytes) -> str:
-    """Tell the content type: by the first bytes where they settle it, else by the name, else octet-stream."""
+    """The content type: from the first bytes if they identify it, else from the name, else octet-stream."""
     if start[:4] == b"RIFF":
         return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(start[8:12], "application/octet-stream")
     if start[4:8] == b"ftyp":
@@ -162,68 +165,68 @@ class Bytes:
 
 
 def _from_data_uri(reference: str) -> Bytes:
-    """RFC 2397, strictly but for the form of its base64; the size is known from the length before anything is decoded (threat T-20)."""
-    head = _DATA.match(reference[:1024])
-    if head is None:
+    """Read a data URI (RFC 2397), strictly except for its base64. The size is checked before decoding (threat T-20)."""
+    header = _DATA.match(reference[:1024])
+    if header is None:
         raise InvalidInput(
             message="That data URI cannot be read.", next_step="Write it as data:image/png;base64,… (RFC 2397)."
         )
-    kind = head["type"] or ""
+    kind = header["type"] or ""
     if kind and kind.partition("/")[0].lower() not in _KINDS:
         raise InvalidInput(
             message=f"A data URI may not be of type {kind[:80]}.",
             next_step=f"These can be: {', '.join(sorted(_KINDS))}.",
         )
-    body = reference[head.end() :]
-    if head["base64"]:
+    body = reference[header.end() :]
+    if header["base64"]:
         return _decoded(unquote(body), kind)
-    _small(len(body) / 3)  # at least, should every byte of it be percent-encoded
+    _refuse_large(len(body) / 3)  # a lower bound: every byte may be percent-encoded
     content = unquote_to_bytes(body)
-    _small(len(content))
-    return _named(content, kind or "text/plain")
+    _refuse_large(len(content))
+    return _bytes_named_by_hash(content, kind or "text/plain")
 
 
 def from_base64(encoded: str, content_type: str) -> Bytes:
     """Bytes as base64 (RFC 4648), in either alphabet, with or without padding, line breaks or a `data:` prefix.
 
-    Without a content type the prefix or the first bytes tell it.
+    Without a content type, the prefix or the first bytes decide it.
 
     Raises:
         InvalidInput: it is not base64.
-        FileRefused: it is too much to pass through a message.
+        FileRefused: it is too large for a message.
     """
     bare = encoded.lstrip()
     if bare[:5].lower() == "data:":
-        found = _from_data_uri(bare)
-        return replace(found, content_type=content_type or found.content_type)
+        source = _from_data_uri(bare)
+        return replace(source, content_type=content_type or source.content_type)
     return _decoded(bare, content_type)
 
 
 def _decoded(encoded: str, content_type: str) -> Bytes:
-    _small(len(encoded) / 4)  # before it is copied; line breaks and spaces are never half of a real one
-    padded = _BETWEEN.sub("", encoded).translate({ord("-"): "+", ord("_"): "/"})
+    _refuse_large(len(encoded) / 4)  # before it is copied; real base64 is never half line breaks and spaces
+    padded = _BASE64_SPACE.sub("", encoded).translate({ord("-"): "+", ord("_"): "/"})
     plain = padded.rstrip("=")
-    _small(len(plain) * 3 // 4)
+    _refuse_large(len(plain) * 3 // 4)
     try:
         content = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         content = None
-    # Without padding, bits that are left over at the end tell a cut text, or one that is no base64 at all (a path).
+    # Without padding, left-over bits at the end show that the text was cut, or is not base64 (a path, for example).
     cut = padded == plain and content and base64.b64encode(content).decode().rstrip("=") != plain
     if content is None or cut:
         raise InvalidInput(message="The base64 is broken.", next_step="Encode the whole file (RFC 4648).")
-    return _named(content, content_type)
+    return _bytes_named_by_hash(content, content_type)
 
 
-def _small(size: float) -> None:
+def _refuse_large(size: float) -> None:
     if size > LARGEST_DATA:
         raise FileRefused(
-            message=f"{LARGEST_DATA >> 20} MiB is the most that a message may carry.",
+            message=f"A message may carry at most {LARGEST_DATA >> 20} MiB.",
             next_step="Give a path or a URL, or ask `file_upload` with no source for an upload ticket.",
         )
 
 
-def _named(content: bytes, content_type: str) -> Bytes:
+def _bytes_named_by_hash(content: bytes, content_type: str) -> Bytes:
     kind = content_type or content_type_of("", content[:16])
     return Bytes(
         f"{hashlib.sha256(content).hexdigest()[:12]}{mimetypes.guess_extension(kind) or '.bin'}", kind, content
@@ -232,7 +235,7 @@ def _named(content: bytes, content_type: str) -> Bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class _LocalFile:
-    """An open file, fixed at the length it had when it was opened (threat T-13)."""
+    """An open file with the length that it had when it was opened (threat T-13)."""
 
     descriptor: int
     name: str
@@ -242,84 +245,84 @@ class _LocalFile:
 
     @classmethod
     def of(cls, descriptor: int, name: str) -> _LocalFile:
-        found = os.fstat(descriptor)
-        if found.st_size > LARGEST_FILE:
+        status = os.fstat(descriptor)
+        if status.st_size > LARGEST_FILE:
             raise FileRefused(
-                message=f"{name} is {found.st_size >> 20} MiB; {LARGEST_FILE >> 20} MiB is the most.",
+                message=f"{name} is {status.st_size >> 20} MiB; {LARGEST_FILE >> 20} MiB is the most.",
                 next_step="Send a smaller file, or give a URL that the platform can read.",
             )
         kind = content_type_of(name, os.pread(descriptor, 16, 0))
-        return cls(descriptor=descriptor, name=name, size=found.st_size, content_type=kind, state=_state(found))
+        return cls(descriptor=descriptor, name=name, size=status.st_size, content_type=kind, state=_state(status))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         sent = 0
         while sent < self.size:
-            # Not in a thread: so much of a file that is read in order takes some 50 µs, a hop there and back takes longer.
+            # Not in a thread: reading one chunk takes some 50 µs, and switching threads takes longer.
             chunk = os.pread(self.descriptor, min(CHUNK, self.size - sent), sent)
             if not chunk:
                 break
             sent += len(chunk)
             if sent == self.size:
-                self._unchanged()  # before the last bytes leave: a PUT that is not completed is not a file
+                self._refuse_changed()  # before the last bytes are sent: an incomplete PUT makes no file
             yield chunk
         if sent < self.size:
-            self._unchanged()
+            self._refuse_changed()
 
-    def _unchanged(self) -> None:
+    def _refuse_changed(self) -> None:
         if _state(os.fstat(self.descriptor)) != self.state:
             raise FileRefused(
                 message=f"{self.name} changed while it was being sent.",
-                next_step="Send it again when nothing writes to it.",
+                next_step="Send it again once nothing writes to it.",
             )
 
 
 async def remote_source(api: Api, url: str) -> Source:
-    """Look at what an address holds; its bytes are fetched again, chunk by chunk, when they are sent.
+    """The bytes at an address. They are fetched again, chunk by chunk, when they are sent.
 
     Raises:
-        FileRefused: an address that may not be fetched, or bytes of unknown number that turn out to be many.
-        InferenceError: what the other side answered.
+        FileRefused: the address may not be fetched, or does not declare its length and is too long.
+        InvalidInput: the address is one of inference.sh's own files.
     """
     if url[:4].lower() == "inf:":
         raise InvalidInput(message=f"{url} is uploaded already.", next_step="Use it as it is.")
     name = PurePosixPath(unquote(path_of(url))).name or "download"
-    async with _fetched(api, url) as found:
-        kind = found.content_type.partition(";")[0].strip()
+    async with _download(api, url) as download:
+        kind = download.content_type.partition(";")[0].strip()
         kind = kind if is_media_type(kind) else content_type_of(name, b"")
-        if found.size is not None:
-            return _Remote(api, url, name, found.size, kind)
+        if download.size is not None:
+            return _RemoteSource(api, url, name, download.size, kind)
         content = b""
-        async for chunk in found.chunks:
+        async for chunk in download.chunks:
             content += chunk
             if len(content) > LARGEST_DATA:
                 raise FileRefused(
-                    message=f"{name} does not say how long it is, and is longer than {LARGEST_DATA >> 20} MiB.",
+                    message=f"{name} does not declare its length, and is longer than {LARGEST_DATA >> 20} MiB.",
                     next_step="Download it and upload it from disk.",
                 )
     return Bytes(name, kind, content)
 
 
 @asynccontextmanager
-async def _fetched(api: Api, url: str) -> AsyncGenerator[Download]:
-    """The same download, failing in words about that address: it is not inference.sh that answers there."""
+async def _download(api: Api, url: str) -> AsyncGenerator[Download]:
+    """A download whose errors name that address, because it is not inference.sh that answers there."""
     try:
-        async with api.download(url) as found:
-            yield found
+        async with api.download(url) as download:
+            yield download
     except FileRefused as exc:
-        exc.next_step = exc.next_step or INSTEAD
+        exc.next_step = exc.next_step or _FETCH_REMEDY
         raise
     except InferenceError as exc:
         answer = (
-            f"it answered {exc.status}"
-            if exc.status and exc.status != 200
-            else "no answer, or not all of it, came from there"
+            f"it answered {exc.status}" if exc.status and exc.status != 200 else "the answer was missing or incomplete"
         )
         host = urlsplit(url).hostname
-        raise FileRefused(message=f"The file at {host} could not be fetched: {answer}.", next_step=INSTEAD) from exc
+        raise FileRefused(
+            message=f"The file at {host} could not be fetched: {answer}.", next_step=_FETCH_REMEDY
+        ) from exc
 
 
 @dataclass(frozen=True)
-class _Remote:
+class _RemoteSource:
     api: Api
     url: str
     name: str
@@ -328,10 +331,10 @@ class _Remote:
     state: tuple[int, ...] = ()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        async with _fetched(self.api, self.url) as found:
-            async for chunk in found.chunks:
+        async with _download(self.api, self.url) as download:
+            async for chunk in download.chunks:
                 yield chunk
 
 
 def _state(file: os.stat_result) -> tuple[int, ...]:
-    return (file.st_size, file.st_mtime_ns, file.st_ctime_ns)  # a name that is taken away or over changes the last
+    return (file.st_size, file.st_mtime_ns, file.st_ctime_ns)  # removing or replacing the name changes the ctime

@@ -1,7 +1,7 @@
-"""The folders of this machine that a local caller may reach, and how files in them are opened and made.
+"""The folders of this machine that a local caller may reach, and how files in them are opened and created.
 
-A path is walked by descriptors from the allowed folder down, following no link: what was checked is what is
-opened, even while somebody swaps a folder for a link (threat T-12). A remote caller has no `Folders` at all.
+A path is opened folder by folder, by descriptor, from the allowed folder down, and no link is followed. So what was checked
+is what is opened, even while somebody swaps a folder for a link (threat T-12). A remote caller has no `Folders` at all.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from inferencesh_mcp.folder_identity import is_or_holds_home, steps_below
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-# Files that hold secrets wherever they stand, by the names and endings that programs give them. Anything that begins
-# with a dot is refused too. `secret.png` is a picture, and `deck.key` may be a presentation: see `_is_private_key`.
+# Files that hold secrets in any folder, by the names and endings that programs give them. Names that begin with a dot
+# are refused too. `secret.png` is a picture, and `deck.key` may be a presentation: see `_refuse_content`.
 _DATA_FILE = r"(\.(json|ya?ml|toml|ini|txt|csv|env|xml|properties|conf|cfg|db|bak|old|enc|gpg))*"
 _SECRET = re.compile(
     r"(?ix)"
     r"\.(pem|p12|pfx|jks|keystore|kdbx|ppk|p8|ovpn|keychain(-db)?|kubeconfig|tfstate|tfvars)(\.(bak|old|backup))?$"
     r"|^id_(rsa|dsa|ecdsa|ed25519)(_sk)?(\.|$)"
     rf"|^(credentials?|secrets?|kube[-_]?config|service[-_]?account([-_]?key)?|application_default_credentials){_DATA_FILE}$"
-    r"|^(client_secret|service[-_]?account)[\w.@-]*\.json$"  # as Google names what it hands out
-    r"|^(\w+_accesskeys|rootkey)\.csv$"  # as AWS does
+    r"|^(client_secret|service[-_]?account)[\w.@-]*\.json$"  # names that Google gives
+    r"|^(\w+_accesskeys|rootkey)\.csv$"  # names that AWS gives
     r"|^(wallet\.dat|_netrc|htpasswd|pgpass\.conf|secring\.gpg|logins\.json|key[34]\.db|cookies\.sqlite)$"
 )
-_KEY_ENDING = ".key"  # of private keys, and of Keynote's presentations
-_ZIP = b"PK\x03\x04"  # how a presentation of Keynote begins
+_KEY_ENDING = ".key"  # of private keys and of Keynote presentations
+_ZIP = b"PK\x03\x04"  # how a Keynote presentation begins
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY|PuTTY-User-Key-File")
-_START = 128  # bytes at which a private key is known
+_START = 128  # bytes that identify a private key
 
-MOST_ENTRIES = 20_000  # of a folder that are compared with a name that is not in it; some 20 ms
+MOST_ENTRIES = 20_000  # of a folder that are compared with a missing name: some 20 ms
 
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 # O_NONBLOCK: opening a named pipe must not wait for a writer
@@ -53,7 +53,7 @@ _HOST_SANDBOX = re.compile(r"(?i)^(sandbox:|attachment:|/mnt/(user-data|data)/|/
 
 @dataclass(frozen=True)
 class OpenFile:
-    """A file that is open for reading; whoever asked for it closes the descriptor."""
+    """A file that is open for reading. The caller closes the descriptor."""
 
     descriptor: int
     name: str
@@ -67,19 +67,19 @@ class Folders:
     saving: Path
 
     def with_roots(self, roots: list[Path]) -> Folders:
-        """The same with folders that the host opened; one that is or holds a home opens nothing."""
+        """A copy that also allows the host's roots, except those that are or contain a home folder."""
         narrow = [root for root in roots if root.is_absolute() and _is_name(str(root)) and not is_or_holds_home(root)]
         return replace(self, allowed=(*self.allowed, *narrow))
 
     def open(self, path: str, *readings: str) -> OpenFile:
         """Open a regular file for reading.
 
-        `readings` are what else a path may mean: the path without its quotes, say. They count where no file has the
-        path itself as its name and exactly one file fits them.
+        `readings` are other paths that it may mean, for example without quotes. They are tried if no file has the path
+        itself, and exactly one file must match them.
 
         Raises:
             FileRefused: outside the allowed folders, hidden or secret, missing, unreadable, a folder, or special; or
-                several files fit.
+                several files match.
         """
         if (exact := self._opened(path)) is not None:
             return exact
@@ -94,30 +94,30 @@ class Folders:
         raise self._not_there(next(iter(readings), path))
 
     def writable(self, to: str) -> SaveFolder:
-        """The folder that is meant by `to`: a relative path below `saving`, or `saving` itself.
+        """The folder that `to` names: a relative path below `saving`, or `saving` itself.
 
         Raises:
-            FileRefused: it is elsewhere.
+            FileRefused: it is not below `saving`.
         """
         root = Path(os.path.realpath(self.saving))
-        wanted = Path(os.path.realpath(root / _at_home(to))) if _is_name(to) else None
-        if wanted is None or not wanted.is_relative_to(root):
+        target = Path(os.path.realpath(root / _at_home(to))) if _is_name(to) else None
+        if target is None or not target.is_relative_to(root):
             raise FileRefused(
                 message=f"Files are saved in {self.saving} only.",
                 next_step="Leave `to` out or name a folder below it; INFERENCE_SAVE_DIR sets another place.",
             )
-        return SaveFolder(root, wanted.relative_to(root).parts)
+        return SaveFolder(root, target.relative_to(root).parts)
 
     def _opened(self, path: str) -> OpenFile | None:
-        """The file of that very path; None where there is none, or the path is not absolute."""
+        """The file at exactly this path; None if there is none, or the path is not absolute."""
         if not _is_name(path):
             raise FileRefused(
-                message="No path has such characters (NUL, or half of a pair).", next_step="Name one file."
+                message="The path has invalid characters (NUL or half a surrogate pair).", next_step="Correct the path."
             )
-        wanted = Path(os.path.normpath(_at_home(path)))
-        if not wanted.is_absolute():
+        absolute = Path(os.path.normpath(_at_home(path)))
+        if not absolute.is_absolute():
             return None
-        root, steps = self._inside(path, wanted)
+        root, steps = self._inside(path, absolute)
         _refuse_secrets(path, steps)
         try:
             with _descended(root, steps[:-1]) as folder:
@@ -133,15 +133,15 @@ class Folders:
             raise
         return OpenFile(descriptor, name)
 
-    def _inside(self, path: str, wanted: Path) -> tuple[Path, tuple[str, ...]]:
-        """The allowed folder that a path lies under, and the steps below it."""
+    def _inside(self, path: str, absolute: Path) -> tuple[Path, tuple[str, ...]]:
+        """The allowed folder that contains a path, and the steps below it."""
         for root in (*self.allowed, self.saving):
-            if steps := steps_below(wanted, root):
+            if steps := steps_below(absolute, root):
                 return Path(os.path.realpath(root)), steps
         raise self._not_there(path, outside=True)
 
     def _not_there(self, path: str, *, outside: bool = False) -> FileRefused:
-        """Why no file could be opened: the path names none here, or one that is out of reach."""
+        """The error for a path that names no file here, or one outside the allowed folders."""
         folders = ", ".join(str(folder) for folder in (*self.allowed, self.saving))
         if not path.strip():
             return FileRefused(message="The path is empty.", next_step=f"Readable folders are {folders}.")
@@ -167,7 +167,7 @@ class Folders:
 
 @dataclass(frozen=True)
 class SaveFolder:
-    """A folder to write to: `steps` below the save folder `root`, which holds no link."""
+    """A folder to write to: `steps` below the save folder `root`, whose path contains no link."""
 
     root: Path
     steps: tuple[str, ...]
@@ -178,11 +178,11 @@ class SaveFolder:
 
     @contextmanager
     def opened(self) -> Generator[WriteFolder]:
-        """The folder, made where it is missing, for as long as the block.
+        """Open the folder for the block, and create it if it is missing.
 
         Raises:
-            FileRefused: by now it leads elsewhere.
-            OSError: it cannot be made or opened.
+            FileRefused: it was replaced by a link.
+            OSError: it cannot be created or opened.
         """
         if not _BY_DESCRIPTOR:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -205,14 +205,14 @@ class SaveFolder:
 
     def _swapped(self) -> FileRefused:
         return FileRefused(
-            message=f"{self.path} became a link to another place.",
+            message=f"{self.path} was replaced by a link.",
             next_step="Nothing was written. Name another folder in `to`.",
         )
 
 
 @dataclass(frozen=True)
 class WriteFolder:
-    """An open folder whose entries are made and renamed by its descriptor; by its path where the system has no such way."""
+    """An open folder. Its entries are created and renamed by its descriptor, or by its path if the system has no such calls."""
 
     path: Path
     descriptor: int | None
@@ -235,7 +235,7 @@ class WriteFolder:
 
 
 def _is_name(path: str) -> bool:
-    """Whether the system can be asked for such a name at all."""
+    """Whether the operating system accepts such a name."""
     try:
         return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
@@ -243,7 +243,7 @@ def _is_name(path: str) -> bool:
 
 
 def _at_home(path: str) -> Path:
-    """The path, with `~` as the home that it means; as it is, where nobody has such a home."""
+    """The path with `~` expanded, or unchanged if there is no such home."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -257,7 +257,7 @@ def _close(files: Iterable[OpenFile]) -> None:
 
 @contextmanager
 def _descended(root: Path, steps: tuple[str, ...], *, make: bool = False) -> Generator[int]:
-    """A descriptor of the folder `steps` below `root`; every link on the way is refused. `make`: make what is missing."""
+    """A descriptor of the folder `steps` below `root`. Links on the way are refused. `make`: create missing folders."""
     descriptor = os.open(root, _FOLDER)
     try:
         for step in steps:
@@ -273,9 +273,9 @@ def _descended(root: Path, steps: tuple[str, ...], *, make: bool = False) -> Gen
 
 
 def _open_in(folder: int, name: str, flags: int) -> tuple[str, int]:
-    """Open an entry of a folder: the one of that name, or the only one whose name looks the same.
+    """Open the entry of that name, or the only entry whose name looks the same.
 
-    macOS writes U+202F before "PM" in the name of a screenshot, and some disks keep names decomposed (NFD); models write
+    macOS writes U+202F before "PM" in the name of a screenshot, and some disks store names decomposed (NFD); models write
     a plain space and composed letters.
     """
     try:
@@ -290,15 +290,15 @@ def _open_in(folder: int, name: str, flags: int) -> tuple[str, int]:
 
 
 def _alike(folder: int, name: str) -> list[str]:
-    """The entries of a folder whose names look like this one; none where it may not be listed."""
-    wanted = _looks(name)
+    """The entries of a folder whose names look like this one; none if it may not be listed."""
+    looks = _looks(name)
     with suppress(PermissionError), os.scandir(folder) as entries:
-        return [entry.name for entry in islice(entries, MOST_ENTRIES) if _looks(entry.name) == wanted]
+        return [entry.name for entry in islice(entries, MOST_ENTRIES) if _looks(entry.name) == looks]
     return []
 
 
 def _looks(name: str) -> str:
-    """A name as it is read: every kind of space is a space, every letter one character."""
+    """A name as people see it: every kind of space is a plain space, and letters are composed (NFC)."""
     if name.isascii():
         return name
     spaced = "".join(" " if unicodedata.category(letter) == "Zs" else letter for letter in name)
@@ -313,23 +313,23 @@ def _several(path: str, names: list[str]) -> FileRefused:
 
 
 def _refuse_secrets(path: str, steps: tuple[str, ...]) -> None:
-    # Some disks take a name with invisible characters in it for the name without them.
-    seen = ["".join(letter for letter in step if unicodedata.category(letter) != "Cf") for step in steps]
-    if any(step.startswith(".") or _SECRET.search(step) for step in (*steps, *seen)):
+    # Some disks treat a name with invisible characters as the name without them.
+    visible = ["".join(letter for letter in step if unicodedata.category(letter) != "Cf") for step in steps]
+    if any(step.startswith(".") or _SECRET.search(step) for step in (*steps, *visible)):
         raise _secret(path)
 
 
 def _refuse_content(path: str, name: str, descriptor: int) -> None:
-    """Refuse what is no plain file, holds a private key, or has a second name that may give away a private file."""
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
+    """Refuse a file that is not regular, holds a private key, or may be a hard link to somebody's private file."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         raise FileRefused(
-            message=f"{path} is {'a folder' if stat.S_ISDIR(found.st_mode) else 'not a regular file'}.",
+            message=f"{path} is {'a folder' if stat.S_ISDIR(status.st_mode) else 'not a regular file'}.",
             next_step="Name one file.",
         )
-    # Whoever made a hard link here could reach the file elsewhere. If everybody may read it, the link gives nothing away:
-    # packages and backups share such files. If not, the link may be how another user gets at it through this server.
-    if found.st_nlink > 1 and not found.st_mode & stat.S_IROTH:
+    # A hard link may lead to a file outside the allowed folders. If everybody may read that file, the link reveals nothing
+    # (packages and backups have such links). If not, another user may try to read it through this server.
+    if status.st_nlink > 1 and not status.st_mode & stat.S_IROTH:
         raise FileRefused(
             message=f"{path} is a private file that has a second name, perhaps outside the allowed folders.",
             next_step="If it really is to be sent, copy it first.",
@@ -360,7 +360,7 @@ def _refusal(path: str, exc: OSError) -> FileRefused:
             return FileRefused(message=f"{path} is not a regular file.", next_step="Name one file.")
         case OSError(errno=errno.ELOOP | errno.ENOTDIR):
             return FileRefused(
-                message=f"{path} is a link, or lies behind something that is no folder.",
+                message=f"{path} is a link, or a part of it is not a folder.",
                 next_step="Links are not followed: give the real path.",
             )
         case _:

@@ -1,4 +1,4 @@
-"""Bytes from here to the platform: a record, then a presigned PUT that never passes through the model."""
+"""Upload files: create a record, then PUT the bytes to its presigned address. The model never sees them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inferencesh_mcp.flows import Transfer
 from inferencesh_mcp.flows.file_sources import Source, is_remote, opened, remote_source
 from inferencesh_mcp.schema.file_fields import Place, file_places
 
-# What single quotes hold safely in every shell; and what begins otherwise curl would take for an option, or for a file.
+# Addresses that are safe inside single quotes in every shell, and that curl cannot take for an option or a file.
 _SENDABLE = re.compile(r"https?://[^'\s\\\x00-\x1f\x7f]{1,8000}")
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 async def store(
     caller: Caller, reference: str, report: Report, *, name: str = "", content_type: str = "", public: bool = False
 ) -> File:
-    """Upload what a reference names: a path in an allowed folder, a data URI, or the bytes behind an https URL."""
+    """Upload what a reference names: a path in an allowed folder, a data URI, or the bytes at an https URL."""
 
     async def send(source: Source) -> File:
         return await upload(caller.api, source, report, name=name, content_type=content_type, public=public)
@@ -46,7 +46,7 @@ async def store(
 
 @dataclass(frozen=True)
 class Ticket:
-    """A place to send bytes to without us: whoever has the address can write that one file."""
+    """A record whose bytes somebody else uploads: whoever has its address can write this one file."""
 
     file: File
     content_type: str
@@ -54,40 +54,40 @@ class Ticket:
 
     @property
     def curl(self) -> str:
-        """The line that sends a file named FILE."""
+        """The command that uploads a file named FILE."""
         return (
             f"curl -sS --fail -X PUT -H 'Content-Type: {self.content_type}' --upload-file FILE '{self.file.upload_url}'"
         )
 
 
 async def ticket(api: Api, *, name: str, content_type: str, public: bool) -> Ticket:
-    """Make the record of a file whose bytes come from elsewhere.
+    """Create the record of a file whose bytes somebody else uploads.
 
     Raises:
-        InvalidInput: that is no content type.
-        UpstreamError: the address could not be put on a command line safely.
+        InvalidInput: the content type is malformed.
+        UpstreamError: the address is not safe on a command line.
     """
-    _check(content_type)
+    _check_content_type(content_type)
     kind = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
     file = await api.create_file(filename=name or "upload", content_type=kind, public=public)
     if not _SENDABLE.fullmatch(file.upload_url):
-        raise UpstreamError(message="The upload address is none that could stand on a command line.")
+        raise UpstreamError(message="The upload address is not safe on a command line.")
     return Ticket(file, kind, expiry(file.upload_url))
 
 
-def _check(content_type: str) -> None:
+def _check_content_type(content_type: str) -> None:
     if content_type and not is_media_type(content_type):
-        raise InvalidInput(message="That `content_type` is none.", next_step="Write it as image/png.")
+        raise InvalidInput(message="`content_type` must look like image/png.", next_step="Correct it, or leave it out.")
 
 
 def expiry(url: str) -> datetime | None:
-    """When a presigned address runs out, where it says so: `Expires` (unix seconds), or SigV4's date and seconds."""
+    """When a presigned address expires, if it says so: `Expires` (unix seconds), or SigV4's date and seconds."""
     try:
-        told = {name.lower(): value for name, value in parse_qsl(urlsplit(url).query)}
-        if "x-amz-date" in told:
-            made = datetime.strptime(told["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-            return made + timedelta(seconds=int(told["x-amz-expires"]))
-        return datetime.fromtimestamp(int(told["expires"]), UTC)
+        query = {name.lower(): value for name, value in parse_qsl(urlsplit(url).query)}
+        if "x-amz-date" in query:
+            signed = datetime.strptime(query["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            return signed + timedelta(seconds=int(query["x-amz-expires"]))
+        return datetime.fromtimestamp(int(query["expires"]), UTC)
     except (KeyError, ValueError, OverflowError, OSError):
         return None
 
@@ -95,16 +95,16 @@ def expiry(url: str) -> datetime | None:
 async def upload(
     api: Api, source: Source, report: Report, *, name: str = "", content_type: str = "", public: bool = False
 ) -> File:
-    """Send a source and return its record, whose `uri` goes into an app's input.
+    """Upload a source and return its record, whose `uri` goes into an app's input.
 
     Raises:
-        InvalidInput: that is no content type.
-        FileRefused: the file changed meanwhile; nothing refers to what was sent.
+        InvalidInput: the content type is malformed.
+        FileRefused: the file changed during the upload; nothing refers to the bytes that were sent.
         InferenceError: what the API or its storage answered.
     """
-    _check(content_type or source.content_type)
+    _check_content_type(content_type or source.content_type)
 
-    async def record() -> File:
+    async def create_record() -> File:
         return await api.create_file(
             filename=name or source.name,
             content_type=content_type or source.content_type,
@@ -112,52 +112,52 @@ async def upload(
             public=public,
         )
 
-    async def told() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
         done = 0
         async for chunk in source.chunks():
             done += len(chunk)
             report(Transfer("uploading", source.name, done, source.size))
             yield chunk
 
-    file = await record()
+    file = await create_record()
     try:
-        await api.put_file(file, told, source.size)
-    except Forbidden:  # the address ran out, or was used: one fresh record and no more (O-9)
-        file = await record()
-        await api.put_file(file, told, source.size)
-    return file.model_copy(update={"size": source.size})  # the record was made before there were bytes
+        await api.put_file(file, chunks, source.size)
+    except Forbidden:  # the address has expired or was used: retry once with a new record (O-9)
+        file = await create_record()
+        await api.put_file(file, chunks, source.size)
+    return file.model_copy(update={"size": source.size})  # the record was created before the upload
 
 
 class Uploads:
-    """The files that one call sends: each is sent once, however many of its inputs name it, and however many at a time."""
+    """The files that one call uploads. Each is uploaded once, even if many of its inputs name it at the same time."""
 
     def __init__(self) -> None:
-        self._turns: dict[str, anyio.Lock] = {}
-        self._sent: dict[str, _Upload] = {}
+        self._locks: dict[str, anyio.Lock] = {}
+        self._uploads: dict[str, _Upload] = {}
 
     async def uri(self, api: Api, folders: Folders | None, reference: str, report: Report) -> str:
-        """Where the file is that a reference names; sent by whoever asks first, and waited for by everybody else.
+        """The URI of the file that a reference names. The first caller uploads it, the others wait.
 
         Raises:
-            FileRefused: the file is not the one any more that was sent for an earlier input.
-            InferenceError: why it could not be sent, to each who asks.
+            FileRefused: the file has changed since it was uploaded for an earlier input.
+            InferenceError: the upload failed; every caller gets the error.
         """
-        async with self._turns.setdefault(reference, anyio.Lock()):
+        async with self._locks.setdefault(reference, anyio.Lock()):
             with opened(reference, folders) as source:
-                sent = self._sent.get(reference)
-                if sent is None:
-                    sent = self._sent[reference] = await _Upload.of(api, source, report)
-                elif sent.state != source.state:
+                upload = self._uploads.get(reference)
+                if upload is None:
+                    upload = self._uploads[reference] = await _Upload.of(api, source, report)
+                elif upload.state != source.state:
                     raise FileRefused(
                         message=f"{source.name} has changed since it was sent for another input of this call.",
-                        next_step="Send the inputs that are left again when nothing writes to it.",
+                        next_step="Send the remaining inputs again once nothing writes to it.",
                     )
-        return sent.uri
+        return upload.uri
 
 
 @dataclass(frozen=True)
 class _Upload:
-    """What became of a file that was sent."""
+    """The result of an upload."""
 
     state: tuple[int, ...]
     stored_at: str
@@ -173,7 +173,7 @@ class _Upload:
     @property
     def uri(self) -> str:
         if self.failure:
-            raise replace(self.failure) from self.failure  # each of them is told what became of its own input
+            raise replace(self.failure) from self.failure  # each input gets an error of its own
         return self.stored_at
 
 
@@ -182,38 +182,38 @@ async def upload_all(
 ) -> Any:
     """Return the input with each file it names replaced by the URI of its upload.
 
-    Only places that the schema declares as files count; addresses that the platform can read are left as they are.
+    Only values that the schema declares as files count. Addresses that the platform can read stay as they are.
     `uploads` are those of the call that this input belongs to.
     """
     uploads = uploads or Uploads()
-    for place in _to_send(schema, value):
-        value = _replaced(value, place, await uploads.uri(api, folders, _at(value, place), report))
+    for place in _places_to_upload(schema, value):
+        value = _replaced(value, place, await uploads.uri(api, folders, _value_at(value, place), report))
     return value
 
 
 def refuse_unreadable(folders: Folders | None, schema: Schema, value: Any) -> None:
-    """Open every file that an input names, so that a wrong path is told before anything is sent.
+    """Open every file that an input names, so that a wrong path is an error before anything is sent.
 
     Raises:
-        FileRefused, InvalidInput: what is wrong with the first of them.
+        FileRefused, InvalidInput: what is wrong with the first file that cannot be read.
     """
-    for place in _to_send(schema, value):
-        with opened(_at(value, place), folders):
+    for place in _places_to_upload(schema, value):
+        with opened(_value_at(value, place), folders):
             pass
 
 
-def _to_send(schema: Schema, value: Any) -> list[Place]:
-    return [place for place in file_places(schema, value) if not is_remote(_at(value, place))]
+def _places_to_upload(schema: Schema, value: Any) -> list[Place]:
+    return [place for place in file_places(schema, value) if not is_remote(_value_at(value, place))]
 
 
-def _at(value: Any, place: Place) -> Any:
+def _value_at(value: Any, place: Place) -> Any:
     for step in place:
         value = value[step]
     return value
 
 
 def _replaced(value: Any, place: Place, uri: str) -> Any:
-    """The same value with `uri` at `place`; what the caller gave is never changed."""
+    """A copy of the value with `uri` at `place`."""
     if not place:
         return uri
     changed = value.copy()

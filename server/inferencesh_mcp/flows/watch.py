@@ -1,8 +1,8 @@
-"""Whoever wants to hear of changes hears of them, for as long as they listen (threat T-5, invariant I-22).
+"""Notify subscribers of changes of tasks and chats (threat T-5, invariant I-22).
 
-However many listen to one thing with one key, there is one stream upstream: the first opens it, the last closes it. What
-is watched is read first, so that nobody watches what their key cannot read, and each caller has a stream of their own, so
-that nobody hears of a stranger's.
+All subscribers of one task or chat with one key share one upstream stream: the first opens it, the last closes it. It is
+read first, so that nobody watches what their key cannot read. Each caller has streams of their own, so that nobody is
+notified of somebody else's.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller
 
 EACH = 8  # subscriptions of one caller, and of all callers together (reliability 4.6)
-EACH_ADDRESS = 64  # of all who call from one address with keys that nobody has vouched for
+EACH_ADDRESS = 64  # of all callers from one address with unverified keys
 ALL = 512
-SPAN = 1.0  # seconds: text that grows is told of this often; a new status is told at once
+SPAN = 1.0  # seconds between notifications while text grows; a new status is notified at once
 
 Kind = Literal["task", "chat"]
 Part = Literal["task", "logs", "chat"]
 Notify = Callable[[str, Part, str], Awaitable[None]]
-"""Told a principal, which part of what they watch has changed, and its id."""
+"""Called with a principal, the part that has changed, and the id of its task or chat."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WatchKey:
-    """A thing, and whose it is."""
+    """A task or chat, and the caller who watches it."""
 
     principal: str
     kind: Kind
@@ -52,19 +52,19 @@ class WatchKey:
 
 
 class Watches:
-    """What callers of this process watch now."""
+    """The tasks and chats that callers of this process watch."""
 
-    def __init__(self, group: TaskGroup, tell: Notify) -> None:
+    def __init__(self, group: TaskGroup, notify: Notify) -> None:
         self._group = group
-        self._tell = tell
+        self._notify = notify
         self._taken: Counter[str] = Counter()
         self._taken_from: Counter[str] = Counter()
-        """By address, where that is counted."""
+        """By address, for callers whose key is not verified."""
         self._watches: dict[WatchKey, _Watch] = {}
 
     @contextmanager
     def slots(self, caller: Caller, wanted: int) -> Generator[int]:
-        """Hold as many of a caller's places as are wanted and free; yield how many.
+        """Hold up to `wanted` of a caller's slots; yield how many.
 
         Raises:
             RateLimited: none is free.
@@ -91,19 +91,19 @@ class Watches:
             self._taken_from += Counter()
 
     @asynccontextmanager
-    async def watch(self, caller: Caller, kind: Kind, thing: str) -> AsyncGenerator[None]:
-        """A block in which changes of a thing are told. May be left in another task than it was entered in.
+    async def watch(self, caller: Caller, kind: Kind, watched_id: str) -> AsyncGenerator[None]:
+        """Notify of changes of a task or chat inside the block, which may be left in another task than it was entered in.
 
         Raises:
-            NotFound, KeyMissing, …: what reading it raises: the caller cannot watch what they cannot read.
+            NotFound, KeyMissing, …: reading it failed; the caller cannot watch what they cannot read.
         """
-        known = await _read(caller, kind, thing)
-        key = WatchKey(principal=caller.principal, kind=kind, id=thing)
-        watch = self._watches.setdefault(key, _Watch(key, self._tell))
+        state = await _read(caller, kind, watched_id)
+        key = WatchKey(principal=caller.principal, kind=kind, id=watched_id)
+        watch = self._watches.setdefault(key, _Watch(key, self._notify))
         watch.listeners += 1
-        if not watch.runs and not _is_over(known):
+        if not watch.runs and not _has_ended(state):
             watch.runs, watch.scope = True, anyio.CancelScope()
-            self._group.start_soon(watch.run, caller, known)
+            self._group.start_soon(watch.run, caller, state)
         try:
             yield
         finally:
@@ -114,86 +114,86 @@ class Watches:
 
 
 class _Watch:
-    """One stream upstream, and what it told that nobody was told of yet."""
+    """One upstream stream, and its changes that were not notified yet."""
 
-    def __init__(self, key: WatchKey, tell: Notify) -> None:
+    def __init__(self, key: WatchKey, notify: Notify) -> None:
         self.listeners = 0
         self.runs = False
         self.scope = anyio.CancelScope()
         self._key = key
-        self._tell = tell
+        self._notify = notify
         self._changed: dict[Part, None] = {}
-        self._news = anyio.Event()
+        self._has_changes = anyio.Event()
 
-    async def run(self, caller: Caller, known: Task | Chat) -> None:
-        """Follow the thing to its end, or until nobody listens any more."""
+    async def run(self, caller: Caller, state: Task | Chat) -> None:
+        """Follow it until it ends or nobody watches it any more."""
         with self.scope:
             try:
-                await self._follow(caller, known)
+                await self._follow(caller, state)
             except InferenceError as exc:
                 logger.info("%s %s: it cannot be watched any more (%s)", self._key.kind, self._key.id, exc.code)
-                self._changed = dict.fromkeys(_parts(known))
-                await self._say()  # whoever reads it now is told why
-            except Exception:  # one caller's stream must not take the others' server with it
+                self._changed = dict.fromkeys(_parts(state))
+                await self._flush()  # reading it now shows the error
+            except Exception:  # one caller's stream must not end the server for the others
                 logger.exception("%s %s: watching it failed", self._key.kind, self._key.id)
             self.runs = False
 
-    async def _follow(self, caller: Caller, known: Task | Chat) -> None:
+    async def _follow(self, caller: Caller, before: Task | Chat) -> None:
         with unwrap_exception_group():
             async with anyio.create_task_group() as group:
-                group.start_soon(self._say_later)
-                async with _states(caller, known) as states:
+                group.start_soon(self._flush_later)
+                async with _states(caller, before) as states:
                     async for state in states:
-                        await self._hear(known, state)
-                        known = state
+                        await self._compare(before, state)
+                        before = state
                 group.cancel_scope.cancel()
-        await self._say()
+        await self._flush()
 
-    async def _hear(self, before: Task | Chat, state: Task | Chat) -> None:
-        was = _parts(before)
-        self._changed |= {part: None for part, shown in _parts(state).items() if shown != was[part]}
-        if _standing(before) != _standing(state):
-            await self._say()
+    async def _compare(self, before: Task | Chat, state: Task | Chat) -> None:
+        old = _parts(before)
+        self._changed |= {part: None for part, value in _parts(state).items() if value != old[part]}
+        if _milestone(before) != _milestone(state):
+            await self._flush()
         elif self._changed:
-            self._news.set()
+            self._has_changes.set()
 
-    async def _say_later(self) -> None:
+    async def _flush_later(self) -> None:
         while True:
-            await self._news.wait()
-            self._news = anyio.Event()
-            await self._say()
+            await self._has_changes.wait()
+            self._has_changes = anyio.Event()
+            await self._flush()
             await anyio.sleep(SPAN)
 
-    async def _say(self) -> None:
+    async def _flush(self) -> None:
         changed, self._changed = self._changed, {}
         for part in changed:
-            await self._tell(self._key.principal, part, self._key.id)
+            await self._notify(self._key.principal, part, self._key.id)
 
 
-async def _read(caller: Caller, kind: Kind, thing: str) -> Task | Chat:
-    return await (caller.api.task(thing) if kind == "task" else caller.api.chats.chat(thing))
+async def _read(caller: Caller, kind: Kind, watched_id: str) -> Task | Chat:
+    return await (caller.api.task(watched_id) if kind == "task" else caller.api.chats.chat(watched_id))
 
 
-def _states(caller: Caller, known: Task | Chat) -> AbstractAsyncContextManager[AsyncIterator[Task | Chat]]:
-    if isinstance(known, Task):
-        return caller.api.follow(known, stream=caller.stream, poll_interval=caller.poll_interval)
-    return caller.api.chats.follow_chat(known, stream=caller.stream, poll_interval=caller.poll_interval)
+def _states(caller: Caller, state: Task | Chat) -> AbstractAsyncContextManager[AsyncIterator[Task | Chat]]:
+    if isinstance(state, Task):
+        return caller.api.follow(state, stream=caller.stream, poll_interval=caller.poll_interval)
+    return caller.api.chats.follow_chat(state, stream=caller.stream, poll_interval=caller.poll_interval)
 
 
-def _is_over(known: Task | Chat) -> bool:
-    return isinstance(known, Task) and known.ended
+def _has_ended(state: Task | Chat) -> bool:
+    return isinstance(state, Task) and state.ended
 
 
 def _parts(state: Task | Chat) -> dict[Part, Any]:
-    """What each part shows: it has changed when this is another."""
+    """What each part shows. A part has changed if this is not equal."""
     if isinstance(state, Task):
-        shown = (state.status, state.output, state.error, state.streamed, state.logs, state.session_id)
-        return {"task": shown, "logs": (state.status, state.logs)}
-    return {"chat": (_standing(state), state.chat_messages, state.agent_data.plan_steps)}
+        whole = (state.status, state.output, state.error, state.streamed, state.logs, state.session_id)
+        return {"task": whole, "logs": (state.status, state.logs)}
+    return {"chat": (_milestone(state), state.chat_messages, state.agent_data.plan_steps)}
 
 
-def _standing(state: Task | Chat) -> Any:
-    """Where a thing stands: a change of this is told at once."""
+def _milestone(state: Task | Chat) -> Any:
+    """What is notified at once if it changes; the rest can wait for `SPAN`."""
     if isinstance(state, Task):
         return state.status
     run = state.active_run
@@ -201,7 +201,7 @@ def _standing(state: Task | Chat) -> Any:
         state.status,
         run and (run.id, run.state),
         state.output,
-        tuple((one.id, one.status) for one in state.chat_messages),
-        tuple((call.id, call.status) for one in state.chat_messages for call in one.tool_invocations),
-        tuple((one.id, one.status) for one in state.pending_interrupts),
+        tuple((message.id, message.status) for message in state.chat_messages),
+        tuple((call.id, call.status) for message in state.chat_messages for call in message.tool_invocations),
+        tuple((interrupt.id, interrupt.status) for interrupt in state.pending_interrupts),
     )

@@ -12,7 +12,7 @@ import anyio
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, InferenceError, NotFound
 from inferencesh_mcp.flows import BatchProgress, run
-from inferencesh_mcp.flows.batch import Room
+from inferencesh_mcp.flows.batch import OutputBudget
 from inferencesh_mcp.mcp_tasks.types import Standing, headline
 from inferencesh_mcp.tools.batch_result import batch
 from inferencesh_mcp.tools.preview import shown
@@ -59,10 +59,10 @@ class Batch:
     """Many runs of one app, all of which were started."""
 
     async def look(self, ctx: Ctx, held: Held) -> Standing:
-        api, room = caller(ctx).api, Room()
+        api, outputs = caller(ctx).api, OutputBudget()
 
         async def read(task_id: str) -> Task:
-            return room.held(await api.task(task_id))
+            return outputs.trimmed(await api.task(task_id))
 
         found = await _each(held.of["tasks"], read)
         tasks = [task for task in found if not isinstance(task, InferenceError)]

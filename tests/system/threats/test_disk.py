@@ -38,7 +38,7 @@ REFUSED = {
     "pipe": "not a regular file",
     "gone.txt": "does not exist",
     "a" * 300: "cannot be opened",
-    "nul\0.txt": "No path has such characters",
+    "nul\0.txt": "The path has invalid characters",
 }
 
 
