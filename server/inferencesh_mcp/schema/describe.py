@@ -1,4 +1,4 @@
-"""What an app's schema takes, in words. Pure."""
+"""Describe in words what an app's schema takes. Pure."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def _range(schema: Schema) -> str:
 
 
 def _number(schema: Schema, *names: str) -> float | None:
-    """The first of these that is there, if it is a number: whoever wrote the schema may have put words there."""
+    """The first of these keywords that is there, if it is a number: a schema may have anything in it."""
     value = next((schema[name] for name in names if name in schema), None)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def short(value: Any) -> str:
-    """A value as JSON, cut where it is long; what is cut off is not written first."""
+    """A value as JSON, cut if it is long. Only the part that is shown is encoded."""
     if isinstance(value, str):
         value = value[: MOST_SHOWN + 1]
     text = ""
@@ -88,7 +88,7 @@ def short(value: Any) -> str:
     if not is_cut and len(text) <= MOST_SHOWN:
         return text
     cut = text[: MOST_SHOWN - 1]
-    return f'{cut}…"' if len(_QUOTES.findall(cut)) % 2 else f"{cut}…"  # what is cut inside a text still ends with it
+    return f'{cut}…"' if len(_QUOTES.findall(cut)) % 2 else f"{cut}…"  # a text that was cut still ends with a quote
 
 
 _JSON = json.JSONEncoder(ensure_ascii=False, default=str)

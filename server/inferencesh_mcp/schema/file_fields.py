@@ -1,6 +1,6 @@
-"""Where in an input the app's schema says that a file goes. Pure.
+"""Find the places of an input that the app's schema declares as files. Pure.
 
-Only such a place is ever read as a path, a URL or a data URI (invariant I-15): everything else is data.
+Only the value of such a place is ever read as a path, a URL or a data URI (invariant I-15); everything else is data.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ if TYPE_CHECKING:
     from inferencesh_mcp.schema.describe import Schema
 
 Place = tuple[str | int, ...]
-"""The way to a value: keys and indexes from the top of the input."""
-DEEPEST = 64  # steps through schema and value together: both come from elsewhere, and a `$ref` may go round
-MOST_READ = (
-    100_000  # parts of the schema that are read for one input: some 0.1 s, and thousands of times what real apps need
-)
+"""The path to a value: keys and indexes from the top of the input."""
+DEEPEST = 64  # steps through schema and value together: both are untrusted, and a `$ref` may loop
+MOST_READ = 100_000
+"""Parts of the schema read for one input: some 0.1 s, and thousands of times what real apps need."""
 
 
 def file_places(schema: Schema, value: Any) -> list[Place]:
-    """List the places in `value` that hold a file reference, in the order they stand.
+    """List the places in `value` that hold a file reference, in their order.
 
-    A place counts where every reading of the schema that takes a string there says `format: file`, or where the
-    other reading is a file as an object; where plain text would fit as well, it is text.
+    A place counts if every branch of the schema that takes a string there has `format: file`, or if another branch is a
+    file as an object. If plain text fits too, the value is text.
 
     Raises:
-        InvalidInput: there is too much to look through. A file could be missed, and its path be sent as text.
+        InvalidInput: the input is too large to search. A file could be missed, and its path be sent as text.
     """
     schema = modern(schema)
     root = _Root(schema)
@@ -38,18 +37,18 @@ def file_places(schema: Schema, value: Any) -> list[Place]:
 
 
 class _Root:
-    """A whole schema, and how much of it may still be read."""
+    """A whole schema, and how many of its parts may still be read."""
 
     def __init__(self, schema: Schema) -> None:
         self._references = References(schema)
         self._left = MOST_READ
 
     def branches(self, node: Any, depth: int) -> list[Schema]:
-        """Every reading of a part of it."""
+        """Every branch of a part of it."""
         return list(self._branches(node, depth, set())) if depth < DEEPEST else []
 
     def _branches(self, node: Any, depth: int, seen: set[str]) -> Iterator[Schema]:
-        """References followed, unions opened; what is referred to again is not read again."""
+        """Follow references and open unions; each reference is followed once."""
         self._left -= 1
         if self._left < 0:
             raise InvalidInput(
@@ -59,7 +58,7 @@ class _Root:
             return
         schema = cast("Schema", node)
         if isinstance(ref := schema.get("$ref"), str) and ref not in seen:
-            seen.add(ref)  # else a reference that doubles, and doubles again, has more readings than there is time for
+            seen.add(ref)  # without this, references that double again and again have too many branches
             yield from self._branches(self._references.target(ref), depth + 1, seen)
         for union in ("anyOf", "oneOf", "allOf"):
             parts: Any = schema.get(union)
@@ -82,7 +81,7 @@ def _walk(branches: list[Schema], root: _Root, value: Any, at: Place, depth: int
             cast("list[Any]", listed) for branch in branches if isinstance(listed := branch.get("prefixItems"), list)
         ]
         first = max(map(len, tuples), default=0)
-        rest: list[Schema] = []  # the same for each item after those that a tuple names
+        rest: list[Schema] = []  # the same for every item after those of a tuple
         for index, item in enumerate(items):
             if index <= first:
                 parts = [part for branch in branches if (part := _item(branch, index)) is not None]
@@ -120,7 +119,7 @@ def _named(branch: Schema) -> Schema:
 
 
 def _is_file_object(branch: Schema) -> bool:
-    """The older way to say file: an object `{uri, path, content_type, size, filename}`."""
+    """Whether it is the older form of a file: an object `{uri, path, content_type, size, filename}`."""
     return {"uri", "content_type", "filename"} <= _named(branch).keys()
 
 

@@ -1,6 +1,6 @@
-"""The known name that a misspelt one was meant to be. Pure.
+"""Find the known name that a misspelt one may mean. Pure.
 
-`difflib` compares each letter with each: what it is given here is few and short, so that a search takes 40 ms at the most.
+`difflib` takes the square of the length, so names are few and short here: a search takes 40 ms at most.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MOST_NAMES = 200  # that one name is compared with: the first ones; real apps have fewer fields
-LONGEST_NAME = 48  # characters: longer ones are seldom typed, and take the square of the time
+MOST_NAMES = 200  # compared with one name; real apps have fewer fields
+LONGEST_NAME = 48  # characters; longer names are rarely typed
 
 
 def nearest_name(given: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
-    """The known name that is most like `given`; None when none is, or the name is too long to compare."""
+    """The known name most similar to `given`; None if none is similar, or `given` is too long."""
     if len(given) > LONGEST_NAME:
         return None
-    import difflib  # for whoever spelt something wrong: a start does not need it
+    import difflib  # only needed for a misspelt name: the server starts without it
 
-    compared = [name for name in known if len(name) <= LONGEST_NAME][:MOST_NAMES]
-    return next(iter(difflib.get_close_matches(given, compared, n=1, cutoff=likeness)), None)
+    candidates = [name for name in known if len(name) <= LONGEST_NAME][:MOST_NAMES]
+    return next(iter(difflib.get_close_matches(given, candidates, n=1, cutoff=likeness)), None)

@@ -1,6 +1,6 @@
-"""One reading of an app's JSON Schema, for all who read it: where a reference leads, and what older drafts mean. Pure.
+"""Resolve the references of an app's JSON Schema, and translate older drafts. Every reader of a schema uses this. Pure.
 
-A reference that leads out of the schema is never fetched (threat T-18): it leads nowhere.
+A reference that leads out of the schema is never fetched (threat T-18): it has no target.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 Schema = dict[str, Any]
 
 DEEPEST = 64
-"""Levels of a schema that are read: no answer of the API holds more."""
+"""Levels of a schema that are read; no answer of the API has more."""
 RECENT_LIMIT = 64
-"""Schemas whose modern form is kept."""
+"""Schemas whose modern form is cached."""
 NAMED_PARTS_LIMIT = 20_000
-"""Parts of a schema that are looked through for names of their own."""
+"""Parts of a schema that are searched for `$id` and `$anchor`."""
 VALUES = frozenset({"enum", "const", "default", "examples"})
-"""What is in them is no schema."""
+"""Keywords that hold values, not schemas."""
 _MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
-"""What is in them are schemas by name: a field may be called `items`."""
+"""Keywords that hold schemas by name: a field may be called `items`."""
 _POINTER = re.compile(r"#(/.*)?", re.DOTALL)
 _RECENT: OrderedDict[int, tuple[Any, Any]] = OrderedDict()
 _INDEX = re.compile(r"[0-9]{1,5}", re.ASCII)
@@ -38,28 +38,28 @@ class References:
         self._named: dict[str, Any] | None = None
 
     def target(self, ref: str) -> Any:
-        """What a reference leads to: a pointer (`#/$defs/My%20File`, `#/allOf/0`), an `$anchor` or an `$id`; else None."""
+        """The target of a pointer (`#/$defs/My%20File`, `#/allOf/0`), an `$anchor` or an `$id`; None if there is none."""
         if _POINTER.fullmatch(ref):
-            return _pointed(self._root, ref)
+            return _resolve_pointer(self._root, ref)
         if self._named is None:
             self._named = dict(_names_in(self._root))
         return self._named.get(ref)
 
 
 def modern(schema: Any) -> Any:
-    """The same schema as draft 2020-12 writes it: bounds and tuples of drafts 4 to 7 are put into its words.
+    """The schema in draft 2020-12: bounds and tuples of drafts 4 to 7 are translated.
 
-    What is deeper than is read is left open. Neither the schema nor what is returned may be changed: both are kept a while,
-    since every input of a batch is held against the same schema.
+    Parts below `DEEPEST` levels become "anything". Change neither the argument nor the result: both are cached, because every
+    input of a batch is validated against the same schema.
     """
-    kept = _RECENT.get(id(schema))
-    if kept is not None and kept[0] is schema:
-        return kept[1]
-    written = _modern(schema, 0)
-    _RECENT[id(schema)] = (schema, written)
+    cached = _RECENT.get(id(schema))
+    if cached is not None and cached[0] is schema:
+        return cached[1]
+    translated = _modern(schema, 0)
+    _RECENT[id(schema)] = (schema, translated)
     if len(_RECENT) > RECENT_LIMIT:
         _RECENT.popitem(last=False)
-    return written
+    return translated
 
 
 def _modern(schema: Any, depth: int) -> Any:
@@ -72,7 +72,7 @@ def _modern(schema: Any, depth: int) -> Any:
     node = {key: _part(key, part, depth + 1) for key, part in cast("Schema", schema).items()}
     for bound in ("minimum", "maximum"):
         exclusive = f"exclusive{bound.capitalize()}"
-        # In draft 4 it says how the bound beside it is meant.
+        # In draft 4 it is a flag for the bound beside it.
         if isinstance(node.get(exclusive), bool) and node.pop(exclusive) and bound in node:
             node[exclusive] = node.pop(bound)
     if isinstance(node.get("items"), list):  # before 2020-12
@@ -90,17 +90,17 @@ def _part(key: str, part: Any, depth: int) -> Any:
     if key in VALUES:
         return part
     if key in _MAPS and isinstance(part, dict):
-        return {name: _modern(one, depth + 1) for name, one in cast("Schema", part).items()}
+        return {name: _modern(schema, depth + 1) for name, schema in cast("Schema", part).items()}
     return _modern(part, depth)
 
 
-def _pointed(root: Any, ref: str) -> Any:
+def _resolve_pointer(root: Any, ref: str) -> Any:
     node = root
     for step in ref[2:].split("/") if ref not in {"#", "#/"} else ():
         key = unquote(step).replace("~1", "/").replace("~0", "~")
         if isinstance(node, dict):
             schema = cast("Schema", node)
-            # A pointer to one of the items of a tuple is of the draft that it was written in.
+            # A pointer into a tuple may be written for either draft.
             is_tuple = key == "items" and "prefixItems" in schema
             node = _Tuple(schema) if is_tuple else schema.get(key)
         elif isinstance(node, _Tuple):
@@ -113,7 +113,7 @@ def _pointed(root: Any, ref: str) -> Any:
 
 
 class _Tuple:
-    """The `items` of a tuple, for a pointer that may be of either draft."""
+    """The `items` of a tuple, for a pointer of either draft."""
 
     def __init__(self, schema: Schema) -> None:
         self.items: Any = schema.get("items")
@@ -131,11 +131,11 @@ def _item(items: list[Any], key: str) -> Any:
 
 
 def _names_in(root: Any) -> Iterator[tuple[str, Any]]:
-    """Every part that has a name of its own, by how a reference says it."""
-    waiting, seen = [root], 0
-    while waiting and seen < NAMED_PARTS_LIMIT:
-        node = waiting.pop()
-        seen += 1
+    """Every part with an `$id` or an anchor, by the reference that names it."""
+    stack, visited = [root], 0
+    while stack and visited < NAMED_PARTS_LIMIT:
+        node = stack.pop()
+        visited += 1
         if isinstance(node, dict):
             schema = cast("Schema", node)
             if isinstance(name := schema.get("$id"), str) and node is not root:
@@ -143,6 +143,6 @@ def _names_in(root: Any) -> Iterator[tuple[str, Any]]:
             for key in ("$anchor", "$dynamicAnchor"):
                 if isinstance(name := schema.get(key), str):
                     yield f"#{name}", node
-            waiting += [part for key, part in schema.items() if key not in VALUES]
+            stack += [part for key, part in schema.items() if key not in VALUES]
         elif isinstance(node, list):
-            waiting += cast("list[Any]", node)
+            stack += cast("list[Any]", node)
