@@ -12,27 +12,27 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def same_folder(one: Path, other: Path) -> bool:
-    """Whether both name one folder. A folder that does not exist has its name alone."""
-    if one == other:
+def same_folder(first: Path, second: Path) -> bool:
+    """Whether both paths name one folder. A folder that does not exist is compared by its path."""
+    if first == second:
         return True
     with suppress(OSError, ValueError):
-        return os.path.samestat(one.stat(), other.stat())
+        return os.path.samestat(first.stat(), second.stat())
     return False
 
 
 def is_or_holds_home(folder: Path) -> bool:
-    """Whether a folder is the user's home or one above it, as `/` is: to open that is no limit at all (threat T-12)."""
+    """Whether a folder is the user's home or one above it, such as `/`: allowing that limits nothing (threat T-12)."""
     named = Path(os.path.realpath(folder))
     above = [Path(folder.anchor), *_home_and_above()]
     return any(place in {folder, named} or same_folder(folder, place) for place in above)
 
 
 def steps_below(path: Path, folder: Path) -> tuple[str, ...] | None:
-    """The names that lead from a folder to a path below it; None where the path is not below it.
+    """The names that lead from a folder to a path below it; None if the path is not below it.
 
-    The text says which parent of the path could be the folder, and its identity decides. Nothing else on the way is asked
-    for: it may be a share that does not answer, or one that must not learn of us.
+    The text shows which parent of the path may be the folder, and its identity decides. Nothing else on the way is opened: it
+    may be a share that does not answer, or one that must not learn of this server.
     """
     parts = _parts(path)
     for start in dict.fromkeys((folder, Path(os.path.realpath(folder)))):
@@ -44,7 +44,7 @@ def steps_below(path: Path, folder: Path) -> tuple[str, ...] | None:
 
 
 def _parts(path: Path) -> tuple[str, ...]:
-    """The parts of a path. On POSIX `//` is the root, too, on every system there is."""
+    """The parts of a path. `//` is the root too, on every POSIX system."""
     return (os.sep, *path.parts[1:]) if path.anchor == "//" else path.parts
 
 
@@ -55,7 +55,7 @@ def _folded(names: tuple[str, ...]) -> list[str]:
 def _home_and_above() -> list[Path]:
     try:
         home = Path.home()
-    except RuntimeError:  # no HOME, and no entry for the user: there is none to hold
+    except RuntimeError:  # no HOME, and no entry for the user
         return []
     real = Path(os.path.realpath(home))
     return [home, *home.parents, real, *real.parents]

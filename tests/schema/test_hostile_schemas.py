@@ -216,5 +216,5 @@ def test_what_is_too_many_is_left_out(count: int, is_whole: bool) -> None:
 )
 def test_a_schema_that_takes_no_object_is_refused(schema: dict[str, Any]) -> None:
     """A tool's arguments are an object: no call could be right."""
-    with pytest.raises(SchemaUnusable, match="takes no object"):
+    with pytest.raises(SchemaUnusable, match="accepts no object"):
         compiled_input(schema)

@@ -1,7 +1,6 @@
-"""What the platform adds to a question about an approval: what may be allowed for good, and a reading of the call.
+"""Details of a call that waits for approval: what may always be allowed, and an explanation of the call.
 
-Both are extras. They are asked for at the same time, for a few seconds at most, and the question is put without what has not
-come by then.
+Both are optional. They are read at the same time, for a few seconds at most; then the question is asked with what has come.
 """
 
 from __future__ import annotations
@@ -23,91 +22,91 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller
 
 PATIENCE = 3.0
-"""Seconds that a person waits for these at most: the question itself matters more."""
+"""Seconds that a person waits for the details at most: the question matters more."""
 REMEMBERED = 1_024
-"""Calls whose details are kept: a question that is put again is the same question."""
+"""Calls whose details are cached, because a question may be asked again."""
 
 _NO_SUCH_CALL = frozenset({400, 404, 405})
-"""How older platforms answer a call that they do not have."""
+"""How older platforms answer a request that they do not know."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalDetails:
-    """What is known of one call beyond the call itself."""
+    """The details of one call."""
 
     options: tuple[AlwaysAllowOption, ...] = ()
     """What the person may allow for the rest of the chat."""
     by_name: bool = False
-    """The platform is an older one: it has no options, and allows a tool by its name."""
+    """The platform is older: it has no options, and allows a tool by its name."""
     secret_send: SecretSend | None = None
     explanation: ToolExplanation | None = None
 
 
 @dataclass
 class _Read:
-    """What has come so far; None for what has not."""
+    """The details read so far; None for those that are missing."""
 
     offered: AlwaysAllowOptions | None = None
     has_no_options: bool = False
     explanation: ToolExplanation | None = None
     was_explained: bool = False
-    """It was asked for: whatever came of that, it is not asked for again."""
+    """Whether the explanation was requested: it is requested once, even if that failed."""
 
 
 @dataclass
 class DetailsMemory:
-    """The details of the calls that were asked about last, by caller, invocation and what it was called with."""
+    """The details of the newest calls, by caller, invocation and arguments."""
 
-    _held: OrderedDict[tuple[str, str, str], _Read] = field(default_factory=OrderedDict[tuple[str, str, str], _Read])
+    _details: OrderedDict[tuple[str, str, str], _Read] = field(default_factory=OrderedDict[tuple[str, str, str], _Read])
 
     async def read(self, who: Caller, approval: Approval, *, always: bool) -> ApprovalDetails:
-        """The details of a call that waits for approval; options only where `always` lets people use them. They are read
-        either way, since they tell of secrets that the call would send."""
+        """The details of a call that waits for approval. Options are included only if `always` lets people use them; they
+        are read in any case, because they show secrets that the call would send."""
         key = (who.principal, approval.id, _digest(approval))
-        known = self._held.setdefault(key, _Read())
-        self._held.move_to_end(key)
-        while len(self._held) > REMEMBERED:
-            self._held.popitem(last=False)
+        details = self._details.setdefault(key, _Read())
+        self._details.move_to_end(key)
+        while len(self._details) > REMEMBERED:
+            self._details.popitem(last=False)
         with anyio.move_on_after(PATIENCE):
             async with anyio.create_task_group() as group:
-                if known.offered is None and not known.has_no_options:
-                    group.start_soon(_read_options, who, approval, known)
-                if not known.was_explained:
-                    known.was_explained = True
-                    group.start_soon(_read_explanation, who, approval, known)
-        offered = known.offered
+                if details.offered is None and not details.has_no_options:
+                    group.start_soon(_read_options, who, approval, details)
+                if not details.was_explained:
+                    details.was_explained = True
+                    group.start_soon(_read_explanation, who, approval, details)
+        offered = details.offered
         return ApprovalDetails(
-            options=tuple(one for one in offered.options if one.key) if offered and always else (),
-            by_name=known.has_no_options and always,
+            options=tuple(option for option in offered.options if option.key) if offered and always else (),
+            by_name=details.has_no_options and always,
             secret_send=offered.secret_send if offered else None,
-            explanation=known.explanation,
+            explanation=details.explanation,
         )
 
     def forget(self, who: Caller, invocation_id: str) -> None:
-        """What is kept of a call is no longer so: the platform refused one of its options."""
-        for key in [one for one in self._held if one[:2] == (who.principal, invocation_id)]:
-            del self._held[key]
+        """Drop the details of a call, because the platform refused one of its options."""
+        for key in [key for key in self._details if key[:2] == (who.principal, invocation_id)]:
+            del self._details[key]
 
 
 def _digest(approval: Approval) -> str:
-    called = json.dumps([approval.tool_name, approval.arguments, approval.unread], default=str)
-    return hashlib.sha256(called.encode(errors="replace")).hexdigest()
+    call = json.dumps([approval.tool_name, approval.arguments, approval.unread], default=str)
+    return hashlib.sha256(call.encode(errors="replace")).hexdigest()
 
 
-async def _read_options(who: Caller, approval: Approval, known: _Read) -> None:
+async def _read_options(who: Caller, approval: Approval, details: _Read) -> None:
     try:
-        known.offered = await who.api.chats.always_allow_options(approval.chat_id, approval.id)
+        details.offered = await who.api.chats.always_allow_options(approval.chat_id, approval.id)
     except InferenceError as exc:
-        known.has_no_options = exc.status in _NO_SUCH_CALL
+        details.has_no_options = exc.status in _NO_SUCH_CALL
         logger.info("the always-allow options could not be read: %s", exc.code)
 
 
-async def _read_explanation(who: Caller, approval: Approval, known: _Read) -> None:
+async def _read_explanation(who: Caller, approval: Approval, details: _Read) -> None:
     try:
-        told = await who.api.chats.explain(approval.chat_id, approval.id)
+        explanation = await who.api.chats.explain(approval.chat_id, approval.id)
     except InferenceError as exc:
         logger.info("the call could not be explained: %s", exc.code)
     else:
-        known.explanation = told if told.explanation else None
+        details.explanation = explanation if explanation.explanation else None

@@ -1,4 +1,4 @@
-"""The files in what an app gave back. Pure."""
+"""Find the files in an app's output. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.models import Task
 
-MOST = 10_000  # files that are looked for in one output: telling the type of so many takes 0.1 s
+MOST = 10_000  # files of one output: guessing the types of so many takes 0.1 s
 DEEPEST = 32  # levels of an output that are searched
 _ADDRESS = re.compile(r"(?:https?|inf)://[^\s<>\"]{1,2000}")
 
@@ -26,16 +26,16 @@ _ADDRESS = re.compile(r"(?:https?|inf)://[^\s<>\"]{1,2000}")
 class OutputFile:
     url: str
     place: str
-    """Where it stands in the output: `image`, `images-2`, `result-preview`."""
+    """Its path in the output: `image`, `images-2`, `result-preview`."""
     mime_type: str | None = None
     bytes: int | None = None
 
 
 def output_of(task: Task) -> Any:
-    """What a task gave back.
+    """The output of a task.
 
     Raises:
-        InvalidInput: it gave nothing, or nothing yet.
+        InvalidInput: it has none, or none yet.
     """
     if task.output is None:
         raise InvalidInput(
@@ -46,11 +46,11 @@ def output_of(task: Task) -> Any:
 
 
 def output_files(value: Any, most: int = MOST) -> list[OutputFile]:
-    """Find the files in an output: addresses whose name tells a type, and objects `{uri, content_type, size}`."""
-    return list({file.url: file for file in islice(_found(value, (), 0), most)}.values())
+    """The files in an output: addresses with a known file extension, and objects `{uri, content_type, size}`."""
+    return list({file.url: file for file in islice(_files_in(value, (), 0), most)}.values())
 
 
-def _found(value: Any, at: tuple[str, ...], depth: int) -> Iterator[OutputFile]:
+def _files_in(value: Any, at: tuple[str, ...], depth: int) -> Iterator[OutputFile]:
     if depth > DEEPEST:
         return
     if isinstance(value, str):
@@ -58,14 +58,14 @@ def _found(value: Any, at: tuple[str, ...], depth: int) -> Iterator[OutputFile]:
             yield OutputFile(value, "-".join(at), kind)
     elif isinstance(value, list):
         for number, part in enumerate(cast("list[Any]", value), 1):
-            yield from _found(part, (*at, str(number)), depth + 1)
+            yield from _files_in(part, (*at, str(number)), depth + 1)
     elif isinstance(value, dict):
         node = cast("dict[str, Any]", value)
         if isinstance(uri := node.get("uri"), str) and _is_address(uri):
             yield _described(uri, "-".join(at), node)
         else:
             for name, part in node.items():
-                yield from _found(part, (*at, str(name)), depth + 1)
+                yield from _files_in(part, (*at, str(name)), depth + 1)
 
 
 def _is_address(value: str) -> bool:

@@ -1,7 +1,7 @@
-"""A schema in one form: for each type of JSON value, the ways in which a value of it is right.
+"""The intermediate form of a schema: for each type of JSON value, the rules that such a value may follow.
 
-Whatever a schema says with `$ref`, `allOf`, `anyOf`, `oneOf`, `const` or a list of types ends in this form, because it can
-be joined (either fits) and met (both fit) by plain rules. A shape may be looser than what it was made of, never stricter.
+`$ref`, `allOf`, `anyOf`, `oneOf`, `const` and lists of types all end in this form, because two shapes have a `union` (either
+fits) and an `intersection` (both fit). A shape may be looser than the schema it was made from, never stricter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ KINDS = ("string", "number", "boolean", "array", "object", "null")
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One way for a value of one type to be right. A field that is not set asks for nothing."""
+    """One rule for values of one type. A member that is not set allows everything."""
 
     kind: str
     whole: bool = False
@@ -36,20 +36,20 @@ class Rule:
 
     @property
     def bare(self) -> bool:
-        """Whether it asks for nothing but the type."""
+        """Whether it allows every value of its type."""
         named = self.bounds or self.first or self.fields or self.required
         return self.values is None and self.items is None and self.others is None and not named
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What may stand in one place: what any of the rules takes."""
+    """What one place takes: what any of the rules takes."""
 
     rules: tuple[Rule, ...]
     about: str = ""
     default: Any = None
     said: str = ""
-    """Why it is open, where it had to be left so."""
+    """Why anything fits, if it is looser than the schema."""
 
 
 ANYTHING = Shape(rules=tuple(Rule(kind=kind) for kind in KINDS))
@@ -64,7 +64,7 @@ def is_open(shape: Shape | None) -> bool:
 
 
 class CompileBudget:
-    """How much may be done, and what had to be loosened because of it or because no host could be told."""
+    """The work that is left for one schema, and the notes on where the result is looser."""
 
     def __init__(self, most_steps: int, most_branches: int) -> None:
         self._left = most_steps
@@ -75,22 +75,22 @@ class CompileBudget:
         self.notes[sentence] = None
 
     def spend(self, steps: int = 1) -> bool:
-        """Whether there is room for it; once there is none, there never is."""
+        """Spend steps; False if too few are left, then and ever after."""
         self._left -= steps
         if self._left < 0:
             self.note("The schema is too large: parts of it are left open.")
         return self._left >= 0
 
 
-def joined(shapes: list[Shape], work: CompileBudget) -> Shape:
-    """What fits at least one of them."""
+def union(shapes: list[Shape], budget: CompileBudget) -> Shape:
+    """What fits at least one of the shapes."""
     rules: list[Rule] = []
     for rule in (rule for shape in shapes for rule in shape.rules):
-        if not work.spend():
+        if not budget.spend():
             return ANYTHING
         _add(rules, rule)
-        if len(rules) > work.most_branches:
-            work.note("A choice of too many branches is open.")
+        if len(rules) > budget.most_branches:
+            budget.note("A choice of too many branches is open.")
             return ANYTHING
     rules.sort(key=lambda rule: KINDS.index(rule.kind))
     about = next((shape.about for shape in shapes if shape.about), "")
@@ -99,7 +99,7 @@ def joined(shapes: list[Shape], work: CompileBudget) -> Shape:
 
 
 def _add(rules: list[Rule], new: Rule) -> None:
-    """Put a rule beside others, unless one of them says as much, or says it with it."""
+    """Add a rule, unless another one covers it, or can be merged with it."""
     for at, old in enumerate(rules):
         if old.kind != new.kind:
             continue
@@ -114,39 +114,39 @@ def _add(rules: list[Rule], new: Rule) -> None:
 
 
 def _takes_all(wide: Rule, narrow: Rule) -> bool:
-    """Whether one rule surely takes whatever the other does."""
+    """Whether one rule certainly takes everything that the other does."""
     return (wide.bare and (narrow.whole or not wide.whole)) or wide == replace(narrow, format=wide.format)
 
 
-def met(one: Shape, other: Shape, work: CompileBudget) -> Shape:
-    """What fits both; where that would take too long to say, what fits the first."""
-    told = Shape(
+def intersection(one: Shape, other: Shape, budget: CompileBudget) -> Shape:
+    """What fits both shapes; what fits the first if computing that takes too long."""
+    texts = Shape(
         rules=(),
         about=one.about or other.about,
         default=one.default if one.default is not None else other.default,
         said=one.said or other.said,
     )
     if is_open(other) or is_open(one):
-        return replace(told, rules=one.rules if is_open(other) else other.rules)
+        return replace(texts, rules=one.rules if is_open(other) else other.rules)
     rules: list[Rule] = []
     for kind in KINDS:
         ones = [rule for rule in one.rules if rule.kind == kind]
         others = [rule for rule in other.rules if rule.kind == kind]
-        if len(ones) * len(others) > work.most_branches or not work.spend(len(ones) * len(others)):
-            work.note("Conditions of too many branches are left out.")
+        if len(ones) * len(others) > budget.most_branches or not budget.spend(len(ones) * len(others)):
+            budget.note("Conditions of too many branches are left out.")
             rules += ones
             continue
         for mine in ones:
             for theirs in others:
-                if (rule := _both(mine, theirs, work)) is not None:
+                if (rule := _both(mine, theirs, budget)) is not None:
                     _add(rules, rule)
-    return replace(told, rules=tuple(rules))
+    return replace(texts, rules=tuple(rules))
 
 
-def _both(one: Rule, other: Rule, work: CompileBudget) -> Rule | None:
+def _both(one: Rule, other: Rule, budget: CompileBudget) -> Rule | None:
     values = one.values if other.values is None else other.values
     if one.values is not None and other.values is not None:
-        if not work.spend(len(one.values) * len(other.values) // 50):
+        if not budget.spend(len(one.values) * len(other.values) // 50):
             return one
         values = tuple(value for value in one.values if value in other.values)
         if not values:
@@ -156,19 +156,19 @@ def _both(one: Rule, other: Rule, work: CompileBudget) -> Rule | None:
         whole=one.whole or other.whole,
         format=one.format or other.format,
         values=values,
-        bounds=_bounds(one.bounds, other.bounds, work),
+        bounds=_bounds(one.bounds, other.bounds, budget),
     )
     if rule.kind == "array":
-        return _lists(rule, one, other, work)
-    return _objects(rule, one, other, work) if rule.kind == "object" else settled(rule)
+        return _lists(rule, one, other, budget)
+    return _objects(rule, one, other, budget) if rule.kind == "object" else simplified(rule)
 
 
-def _bounds(one: dict[str, Any], other: dict[str, Any], work: CompileBudget) -> dict[str, Any]:
+def _bounds(one: dict[str, Any], other: dict[str, Any], budget: CompileBudget) -> dict[str, Any]:
     both = {**other, **one}
     for name in one.keys() & other.keys():
         mine, theirs = one[name], other[name]
         if name == "multipleOf":
-            both[name] = _common(mine, theirs, work)
+            both[name] = _common(mine, theirs, budget)
         elif name == "uniqueItems":
             both[name] = mine or theirs
         else:
@@ -179,43 +179,43 @@ def _bounds(one: dict[str, Any], other: dict[str, Any], work: CompileBudget) -> 
 _TIGHTER_BELOW = {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"}
 
 
-def _common(one: Any, other: Any, work: CompileBudget) -> Any:
+def _common(one: Any, other: Any, budget: CompileBudget) -> Any:
     if isinstance(one, int) and isinstance(other, int):
         return math.lcm(one, other)
     if one != other:
-        work.note("Of two conditions `multipleOf` one is left out.")
+        budget.note("Of two conditions `multipleOf` one is left out.")
     return one
 
 
-def _lists(rule: Rule, one: Rule, other: Rule, work: CompileBudget) -> Rule | None:
+def _lists(rule: Rule, one: Rule, other: Rule, budget: CompileBudget) -> Rule | None:
     longest = max(len(one.first), len(other.first))
-    first = tuple(_meet(_item(one, at), _item(other, at), work) or ANYTHING for at in range(longest))
-    return settled(replace(rule, first=first, items=_meet(one.items, other.items, work)))
+    first = tuple(_meet(_item(one, at), _item(other, at), budget) or ANYTHING for at in range(longest))
+    return simplified(replace(rule, first=first, items=_meet(one.items, other.items, budget)))
 
 
 def _item(rule: Rule, at: int) -> Shape | None:
     return rule.first[at] if at < len(rule.first) else rule.items
 
 
-def _objects(rule: Rule, one: Rule, other: Rule, work: CompileBudget) -> Rule | None:
+def _objects(rule: Rule, one: Rule, other: Rule, budget: CompileBudget) -> Rule | None:
     fields: dict[str, Shape] = {}
     for name in dict.fromkeys((*one.fields, *other.fields)):
-        if not work.spend():
+        if not budget.spend():
             return rule
         mine, theirs = one.fields.get(name, one.others), other.fields.get(name, other.others)
-        fields[name] = _meet(mine, theirs, work) or ANYTHING
+        fields[name] = _meet(mine, theirs, budget) or ANYTHING
     required = tuple(dict.fromkeys((*one.required, *other.required)))
-    return settled(replace(rule, fields=fields, required=required, others=_meet(one.others, other.others, work)))
+    return simplified(replace(rule, fields=fields, required=required, others=_meet(one.others, other.others, budget)))
 
 
-def _meet(one: Shape | None, other: Shape | None, work: CompileBudget) -> Shape | None:
+def _meet(one: Shape | None, other: Shape | None, budget: CompileBudget) -> Shape | None:
     if one is None or other is None:
         return one or other
-    return met(one, other, work)
+    return intersection(one, other, budget)
 
 
-def settled(rule: Rule) -> Rule | None:
-    """The rule without what can never be; None where nothing at all fits it."""
+def simplified(rule: Rule) -> Rule | None:
+    """The rule without impossible parts; None if nothing fits it."""
     if rule.values is not None and rule.kind in {"string", "number"}:
         values = rule.values
         if rule.bounds or rule.whole:

@@ -1,6 +1,6 @@
-"""An app's JSON Schema, read into shapes: references followed, conditions put together, everything bounded.
+"""Read an app's JSON Schema into shapes: follow references and combine conditions, with bounded work.
 
-A reference that leads out of the schema is never fetched (threat T-18): what it stands for is open.
+A reference that leads out of the schema is never fetched (threat T-18): anything fits it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from inferencesh_mcp.sanitize import neutral
-from inferencesh_mcp.schema.ir import ANYTHING, KINDS, NOTHING, CompileBudget, Rule, Shape, joined, met, settled
+from inferencesh_mcp.schema.ir import (
+    ANYTHING,
+    KINDS,
+    NOTHING,
+    CompileBudget,
+    Rule,
+    Shape,
+    intersection,
+    simplified,
+    union,
+)
 from inferencesh_mcp.schema.refs import References
 
 if TYPE_CHECKING:
@@ -27,7 +37,7 @@ _BOUNDS = {
     "array": ("minItems", "maxItems", "uniqueItems"),
     "object": ("minProperties", "maxProperties"),
 }
-_UNTOLD = (
+_NOT_COMPILED = (
     *("pattern", "patternProperties", "propertyNames", "contains", "minContains", "maxContains", "not"),
     *(
         "$dynamicRef",
@@ -39,27 +49,27 @@ _UNTOLD = (
         "unevaluatedProperties",
     ),
 )
-"""What no schema for a host says: regular expressions, and what reaches over several fields."""
+"""Keywords that no host gets: regular expressions, and conditions over several fields."""
 _HUGE = 10**30
 _MOST_VALUES = 1000
 
 
 class Reader:
-    """One schema that is being read, as `json_schema.modern` writes it. What it had to leave out is in `work.notes`."""
+    """Reads one schema, as `refs.modern` returns it. `budget.notes` say what was left out."""
 
-    def __init__(self, root: Schema, limits: HostLimits, work: CompileBudget) -> None:
-        self._references, self._work = References(root), work
+    def __init__(self, root: Schema, limits: HostLimits, budget: CompileBudget) -> None:
+        self._references, self._budget = References(root), budget
         self._depth, self._left = limits.depth, limits.subschemas
 
     def shape(self, node: Any, depth: int = 0, trail: tuple[str, ...] = ()) -> Shape:
-        """What a schema takes; `trail` is the references that led to it."""
+        """The shape of a schema; `trail` are the references that led to it."""
         if node is False:
             return NOTHING
         if not isinstance(node, dict):
             return ANYTHING
         self._left -= 1
-        if self._left < 0 or depth >= self._depth - 1 or not self._work.spend():
-            self._work.note("The schema is too large or too deep: parts of it are left open.")
+        if self._left < 0 or depth >= self._depth - 1 or not self._budget.spend():
+            self._budget.note("The schema is too large or too deep: parts of it are left open.")
             return ANYTHING
         schema = cast("Schema", node)
         shape = Shape(
@@ -68,14 +78,14 @@ class Reader:
             default=schema.get("default"),
         )
         for part in self._conditions(schema, depth + 1, trail):
-            shape = met(shape, part, self._work)
+            shape = intersection(shape, part, self._budget)
         return shape
 
     def _conditions(self, schema: Schema, depth: int, trail: tuple[str, ...]) -> Iterator[Shape]:
-        """Everything that has to hold beside the schema's own words."""
-        for name in _UNTOLD:
+        """The shapes that must fit too: from references, `allOf`, `anyOf` and `oneOf`."""
+        for name in _NOT_COMPILED:
             if name in schema:
-                self._work.note(f"`{name}` is left out of the schema, and looked at when the tool is called.")
+                self._budget.note(f"`{name}` is left out of the schema, and checked when the tool is called.")
         if isinstance(ref := schema.get("$ref"), str):
             yield self._referred(ref, depth, trail)
         parts: Any = schema.get("allOf")
@@ -87,21 +97,21 @@ class Reader:
                 continue
             branches = cast("list[Any]", parts)
             if len(branches) > self._most_read:
-                self._work.note("A choice of too many branches is open.")
+                self._budget.note("A choice of too many branches is open.")
                 continue
             read = [self.shape(part, depth, trail) for part in branches]
-            if name == "oneOf" and not _apart(read):
-                self._work.note("A choice of exactly one (`oneOf`) is one of at least one.")
-            yield joined(read, self._work)
+            if name == "oneOf" and not _disjoint(read):
+                self._budget.note("A choice of exactly one (`oneOf`) is one of at least one.")
+            yield union(read, self._budget)
 
     @property
     def _most_read(self) -> int:
-        return self._work.most_branches * 8  # values of one type become one branch
+        return self._budget.most_branches * 8  # values of one type are merged into one branch
 
     def _some(self, parts: Any) -> list[Any]:
         several = cast("list[Any]", parts) if isinstance(parts, list) else []
         if len(several) > self._most_read:
-            self._work.note("Conditions of too many branches are left out.")
+            self._budget.note("Conditions of too many branches are left out.")
         return several[: self._most_read]
 
     def _rules(self, schema: Schema, depth: int, trail: tuple[str, ...]) -> Iterator[Rule]:
@@ -119,7 +129,7 @@ class Reader:
                 if not own:
                     continue
                 if kind == "null" or (kind == "boolean" and len({*own}) > 1):
-                    own = None  # all that there are
+                    own = None  # all values of the type
             rule = Rule(
                 kind=kind,
                 whole=kind == "number" and "number" not in kinds[kind],
@@ -131,7 +141,7 @@ class Reader:
                 rule = self._list(rule, schema, depth, trail)
             elif kind == "object":
                 rule = self._object(rule, schema, depth, trail)
-            if (possible := settled(rule)) is not None:
+            if (possible := simplified(rule)) is not None:
                 yield possible
 
     def _bounds(self, schema: Schema, kind: str) -> dict[str, Any]:
@@ -143,10 +153,10 @@ class Reader:
                     found[name] = True
             elif isinstance(value, (int, float)) and not isinstance(value, bool):
                 if not -_HUGE < value < _HUGE or (name == "multipleOf" and value <= 0):
-                    self._work.note(f"A `{name}` is left out: it is out of all proportion.")
+                    self._budget.note(f"A `{name}` is left out: the number is out of range.")
                 elif kind == "number":
                     found[name] = value
-                elif value > 0 or name.startswith("max"):  # at least none says nothing
+                elif value > 0 or name.startswith("max"):  # a minimum of 0 says nothing
                     found[name] = math.floor(value) if name.startswith("max") else math.ceil(value)
         return found
 
@@ -157,8 +167,8 @@ class Reader:
             values = cast("list[Any]", schema["enum"])
         else:
             return None
-        if len(values) > _MOST_VALUES or not self._work.spend(len(values) // 10) or not all(map(is_plain, values)):
-            self._work.note("A list of values is left out of the schema: it is too long, or not plain.")
+        if len(values) > _MOST_VALUES or not self._budget.spend(len(values) // 10) or not all(map(is_plain, values)):
+            self._budget.note("A list of values is left out of the schema: it is too long, or not plain.")
             return None
         return values
 
@@ -176,44 +186,44 @@ class Reader:
         cut = False
         for name, part in (cast("Schema", named) if isinstance(named, dict) else {}).items():
             if self._left <= 0:
-                self._work.note("The schema is too large: some of its fields have no name in it.")
+                self._budget.note("The schema is too large: some of its fields have no name in it.")
                 cut = True
                 break
             fields[name] = self.shape(part, depth + 1, trail)
-        wanted: Any = schema.get("required")
-        required = [name for name in self._names(wanted) if not cut or name in fields]
+        declared: Any = schema.get("required")
+        required = [name for name in self._names(declared) if not cut or name in fields]
         closed: Any = schema.get("additionalProperties")
         loose = closed is None or closed is True or cut or "patternProperties" in schema
         others = None if loose else self.shape(closed, depth + 1, trail)
         return replace(rule, fields=fields, required=tuple(dict.fromkeys(required)), others=others)
 
-    def _names(self, wanted: Any) -> list[str]:
-        names = cast("list[Any]", wanted) if isinstance(wanted, list) else []
+    def _names(self, declared: Any) -> list[str]:
+        names = cast("list[Any]", declared) if isinstance(declared, list) else []
         if len(names) > self._most_read * 8:
-            self._work.note("A list of required fields is left out: it is too long.")
+            self._budget.note("A list of required fields is left out: it is too long.")
             return []
         return [name for name in names if isinstance(name, str)]
 
     def _referred(self, ref: str, depth: int, trail: tuple[str, ...]) -> Shape:
         target = self._references.target(ref)
         if target is None:
-            self._work.note("A reference that leads out of the schema, or nowhere, is open: it is never fetched.")
+            self._budget.note("A reference that leads out of the schema, or nowhere, is open: it is never fetched.")
             return replace(ANYTHING, said="Open: defined elsewhere")
         if ref in trail:
-            self._work.note("A schema that contains itself is open from the second time on.")
+            self._budget.note("A schema that contains itself is open from the second time on.")
             kinds = _kinds(cast("Schema", target)) if isinstance(target, dict) else dict.fromkeys(KINDS)
             return Shape(rules=tuple(Rule(kind=kind) for kind in KINDS if kind in kinds), said="Open: as further up")
         return self.shape(target, depth, (*trail, ref))
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is small enough, and of characters plain enough, to be shown to anyone as it is."""
-    waiting = [(value, 0)]
-    seen = 0
-    while waiting:
-        node, depth = waiting.pop()
-        seen += 1
-        if seen > 200 or depth > 8:
+    """Whether a value is small and has only printable characters, so that it can be shown."""
+    stack = [(value, 0)]
+    visited = 0
+    while stack:
+        node, depth = stack.pop()
+        visited += 1
+        if visited > 200 or depth > 8:
             return False
         if isinstance(node, str):
             if len(node) > 1000 or not node.isprintable() or neutral(node) != node:
@@ -223,9 +233,9 @@ def is_plain(value: Any) -> bool:
                 return False
         elif isinstance(node, dict):
             for key, part in cast("Schema", node).items():
-                waiting += [(key, depth + 1), (part, depth + 1)]
+                stack += [(key, depth + 1), (part, depth + 1)]
         elif isinstance(node, list):
-            waiting += [(part, depth + 1) for part in cast("list[Any]", node)]
+            stack += [(part, depth + 1) for part in cast("list[Any]", node)]
     return True
 
 
@@ -239,7 +249,7 @@ def _format(schema: Schema) -> str:
 
 
 def _kinds(schema: Schema) -> dict[str, set[str]]:
-    """The types that a schema names itself, each with the words it used; all of them if it names none."""
+    """The types that a schema names, each with the words it used; all types if it names none."""
     declared: Any = schema.get("type")
     words = [
         word
@@ -266,8 +276,8 @@ def _kind_of(value: Any) -> str:
     return "array" if isinstance(value, list) else "object"
 
 
-def _apart(shapes: list[Shape]) -> bool:
-    """Whether no value can fit two of them: by type, by the values there are, or by a field that tells them apart."""
+def _disjoint(shapes: list[Shape]) -> bool:
+    """Whether no value fits two of the shapes: their types, their values or a field differ."""
     rules = [(at, rule) for at, shape in enumerate(shapes) for rule in shape.rules]
     if len(rules) > 64:
         return False
@@ -280,4 +290,4 @@ def _differ(one: Rule, other: Rule) -> bool:
     if one.values is not None and other.values is not None:
         return not any(value in other.values for value in one.values)
     shared = set(one.required) & set(other.required) & one.fields.keys() & other.fields.keys()
-    return any(_apart([one.fields[name], other.fields[name]]) for name in shared)
+    return any(_disjoint([one.fields[name], other.fields[name]]) for name in shared)
