@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import anyio
 
@@ -34,8 +34,12 @@ def unwrap_exception_group() -> Generator[None]:
 
 def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first error in a group of any depth. The others are cancellations that it caused."""
-    error: BaseException | BaseExceptionGroup[BaseException] = group.exceptions[0]
-    return _first_error(error) if isinstance(error, BaseExceptionGroup) else error
+    error = group.exceptions[0]
+    if isinstance(error, BaseExceptionGroup):
+        return _first_error(
+            cast("BaseExceptionGroup[BaseException]", error)
+        )  # isinstance forgets the type of its errors
+    return error
 
 
 async def optional_call(
