@@ -137,7 +137,7 @@ async def test_a_folder_that_is_swapped_for_a_link_meanwhile_is_not_followed(
         gate.release()
 
     assert "file_refused" == error(results[0])["code"]
-    assert "became a link" in error(results[0])["message"]
+    assert "was replaced by a link" in error(results[0])["message"]
     assert [] == list(elsewhere.iterdir())
 
 
