@@ -30,9 +30,11 @@ from inferencesh_mcp.http import face
 from inferencesh_mcp.sdk import serve_streams
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_sandbox import Facts, Sandbox, TurnedClock, serving
+from inferencesh_sandbox import Facts, serving
 from inferencesh_sandbox.server import Guest
 from tests import stdio_fork
+from tests.support.clock import TurnedClock
+from tests.support.sandbox import Sandbox
 from tests.system.faults.rows import rows_of
 
 KEY = "inf_test_CANARY_7c1f"

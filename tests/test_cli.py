@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from inferencesh_mcp import __version__
-from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, Upstream
+from tests.support.faults import Status
 
 
 def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

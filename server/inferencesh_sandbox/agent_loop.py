@@ -9,10 +9,12 @@ from inferencesh_sandbox import agent_dto
 from inferencesh_sandbox.agents import AGENTS
 from inferencesh_sandbox.agents.types import AgentFailed
 from inferencesh_sandbox.chats import Chat
+from inferencesh_sandbox.ledger import MessageSent
 from inferencesh_sandbox.messages import Asked
 from inferencesh_sandbox.turns import Turn
 
 if TYPE_CHECKING:
+    from inferencesh_sandbox.clock import Clock
     from inferencesh_sandbox.files import Store
     from inferencesh_sandbox.ledger import Ledger
     from inferencesh_sandbox.messages import Run
@@ -23,9 +25,25 @@ if TYPE_CHECKING:
 class Conversations:
     """Run the turns of chats for as long as the sandbox is open."""
 
+    clock: Clock
     store: Store
     ledger: Ledger
     workers: Workers
+
+    async def take(self, message: Asked, chat: Chat, caller: str) -> Run:
+        """Take a message: its turn is queued, and the ledger knows it."""
+        run = chat.ask(message)
+        self.ledger.note(
+            MessageSent(
+                at=self.clock.now(),
+                chat_id=chat.id,
+                message_id=run.user_message.id,
+                agent=message.agent.ref,
+                text=message.text,
+                caller=caller,
+            )
+        )
+        return run
 
     async def begin(self, run: Run) -> None:
         """Start a turn and return at once. To be called when its answer has been sent; one that waits is left waiting."""
@@ -69,10 +87,7 @@ class Conversations:
         """Open a chat of an agent with another agent."""
         agent, version_id = agent_dto.referred(AGENTS, ref)
         above = turn.chat
-        below = Chat(
-            owner=above.owner, clock=above.clock, agent=agent, version_id=version_id, context={}, parent=above,
-            says_awaiting=above.says_awaiting,
-        )  # fmt: skip
+        below = Chat(owner=above.owner, clock=above.clock, agent=agent, version_id=version_id, context={}, parent=above)
         above.children.append(below)
         above.owner.chats.put(below.id, below)
         return below.ask(Asked(agent=agent, version_id=version_id, text=text, files=(), base=turn.base))

@@ -69,10 +69,10 @@ async def _app(turn: Turn, invocation: Invocation) -> None:
         "input": arguments,
     }
     order = ordered(asked, tenant=turn.chat.owner, clock=turn.clock, base=turn.base)
-    task = turn.desk.workers.take(order, turn.chat.owner, turn.desk.ledger)
+    task = await turn.desk.workers.take(order, turn.chat.owner, turn.desk.ledger)
     invocation.execution_id = task.id
     invocation.move("in_progress")
-    await turn.desk.workers.begin([task])
+    await turn.desk.workers.begin(task)
     await _ended(task)
     made = dict(task.output or {}) | ({"session_id": order.session.id} if order.session else {})
     if task.status is Status.COMPLETED:

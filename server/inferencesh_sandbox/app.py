@@ -13,8 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from inferencesh_sandbox.agent_loop import Conversations
 from inferencesh_sandbox.authentication import Door
 from inferencesh_sandbox.clock import Clock
-from inferencesh_sandbox.facts import NEWEST, Facts
-from inferencesh_sandbox.faults import Faults
+from inferencesh_sandbox.facts import Facts
 from inferencesh_sandbox.files import Store
 from inferencesh_sandbox.ledger import Ledger
 from inferencesh_sandbox.routes.account import account
@@ -34,28 +33,43 @@ from inferencesh_sandbox.tenants import Tenants
 from inferencesh_sandbox.wire import Problem, telling
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp
 
 
 class Sandbox:
     """A small inference.sh: apps that do visible work, tasks, streams, files, sessions, agents, chats, all in memory."""
 
-    def __init__(self, clock: Clock | None = None, faults: Faults | None = None, *, facts: Facts | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        facts: Facts | None = None,
+        middleware: Callable[[ASGIApp], ASGIApp] | None = None,
+        workers: type[Workers] = Workers,
+        conversations: type[Conversations] = Conversations,
+    ) -> None:
+        """Build a sandbox that holds nothing yet.
+
+        `middleware` wraps the routes: it sees a request after the ledger has noted it. `workers` and `conversations`
+        carry out the runs of apps and the turns of agents.
+        """
         self.clock = clock or Clock()
-        self.facts = facts or NEWEST
-        self.faults = faults or Faults()
         self.facts = facts or Facts()
         self.ledger = Ledger()
         self.tenants = Tenants(self.facts)
         self.store = Store(self.clock)
-        self._workers = Workers(self.clock, self.store)
-        self.app = Door(self._asgi(), facts=self.facts, faults=self.faults, ledger=self.ledger, clock=self.clock)
+        self._workers = workers(self.clock, self.store)
+        self._conversations = conversations(self.clock, self.store, self.ledger, self._workers)
+        routes = self._asgi()
+        routes = middleware(routes) if middleware else routes
+        self.app = Door(routes, facts=self.facts, ledger=self.ledger, clock=self.clock)
         """The ASGI application. It answers while its lifespan runs, as under `serving`."""
 
-    def _asgi(self) -> Starlette:
+    def _asgi(self) -> ASGIApp:
         room = Room(
             facts=self.facts,
             clock=self.clock,
@@ -63,7 +77,7 @@ class Sandbox:
             tenants=self.tenants,
             store=self.store,
             workers=self._workers,
-            conversations=Conversations(self.store, self.ledger, self._workers),
+            conversations=self._conversations,
         )
         nouns = (runs, apps, tasks, files, sessions, agents, messages, chats, tools, approvals, account)
         return Starlette(

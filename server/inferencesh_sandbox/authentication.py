@@ -1,4 +1,4 @@
-"""The way in: every request is written down, given its faults, and let go when the sandbox closes."""
+"""The outermost layer: it notes each request in the ledger, and ends open requests when the sandbox closes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import anyio
 from starlette.datastructures import Headers
 
-from inferencesh_sandbox.fault_wire import broken
 from inferencesh_sandbox.ids import fingerprint
 from inferencesh_sandbox.ledger import Asked
 from inferencesh_sandbox.paths import plain
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from inferencesh_sandbox.clock import Clock
     from inferencesh_sandbox.facts import Facts
-    from inferencesh_sandbox.faults import Faults
     from inferencesh_sandbox.ledger import Ledger
 
 _LARGEST_BODY = 32 * 1024 * 1024
@@ -30,10 +28,9 @@ _LARGEST_BODY = 32 * 1024 * 1024
 class Door:
     """The outermost ASGI layer."""
 
-    def __init__(self, app: ASGIApp, *, facts: Facts, faults: Faults, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, *, facts: Facts, ledger: Ledger, clock: Clock) -> None:
         self._app = app
         self._facts = facts
-        self._faults = faults
         self._ledger = ledger
         self._clock = clock
         self._inside: set[anyio.CancelScope] = set()
@@ -59,17 +56,11 @@ class Door:
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["path"] = plain(scope["path"])
-        scope["sandbox.receive"] = receive
         headers = Headers(scope=scope)
         body = b"" if scope["method"] == "PUT" else await _read(receive)
         asked = self._noted(scope, headers, body)
-        found = self._faults.taken_by(asked.method, asked.path, headers)
-        scope["sandbox.faults"] = found
-        app = self._app
-        for fault in reversed(found):
-            app = broken(fault, app, self._clock)
         again = receive if scope["method"] == "PUT" else _replayed(body, receive)
-        await app(scope, again, _watched(asked, send))
+        await self._app(scope, again, _watched(asked, send))
 
     def _noted(self, scope: Scope, headers: Headers, body: bytes) -> Asked:
         key = key_in(headers.get("authorization", ""))

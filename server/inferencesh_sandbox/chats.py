@@ -73,8 +73,6 @@ class Chat:
     memory: dict[str, str] = field(default_factory=dict[str, str])
     rules: list[Json] = field(default_factory=list["Json"])
     """What the person always allows in this chat, as PolicyRuleDTOs."""
-    says_awaiting: bool = False
-    """Whether this chat says that it awaits input while a client tool waits; a fault sets it."""
 
     def __post_init__(self) -> None:
         self.created_at = self.updated_at = self.clock.now()

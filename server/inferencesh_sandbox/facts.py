@@ -37,6 +37,8 @@ class Facts:
     """A call that waits for approval can be explained in plain words."""
     keys_answer_questions: bool = False
     """A mere key answers widgets and MCP input requests. Newest: that too needs the person's own sign-in."""
+    client_tools_interrupt: bool = False
+    """A chat says that it awaits input while a client tool waits. Two of the three SDKs leave the stream then."""
     attachments_read: bool = True
     """A message's `attachments` are read. Older: its `images` and `files`, which are addresses alone."""
     mcp_data_as_text: bool = False

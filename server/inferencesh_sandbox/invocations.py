@@ -67,7 +67,7 @@ class Invocation:
         Not for a client tool: two of the three SDKs would leave the stream before they have its result.
         """
         if self.status == "awaiting_input" and self.tool.type == "client":
-            return self.chat.says_awaiting
+            return self.chat.owner.facts.client_tools_interrupt
         return self.status in {"awaiting_input", "awaiting_approval"}
 
     async def wait_as(self, status: str) -> None:

@@ -15,9 +15,9 @@ from inferencesh_mcp.http import face
 from inferencesh_mcp.http.server import configured
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_sandbox import Sandbox
 from inferencesh_sandbox.server import Guest
 from tests.conftest import guest
+from tests.support.sandbox import Sandbox
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 ERAS = (MODERN, LEGACY)

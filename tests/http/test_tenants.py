@@ -12,12 +12,13 @@ import anyio
 import pytest
 
 from inferencesh_mcp.http import tokens
-from inferencesh_sandbox import Sandbox, catalogue, serving
-from inferencesh_sandbox.faults import Status
+from inferencesh_sandbox import catalogue, serving
 from inferencesh_sandbox.ids import fingerprint
 from tests.conftest import until
 from tests.http.asking import ERAS, LEGACY, MODERN, Face, envelope, facing, message_of, result_of
 from tests.http.conftest import OPERATOR, THEIRS
+from tests.support.faults import Status
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 

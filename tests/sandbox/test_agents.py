@@ -11,9 +11,9 @@ from jsonschema import validate
 from inferencesh_sandbox import Facts
 from inferencesh_sandbox.agents.types import Tool
 from inferencesh_sandbox.fake_arguments import asks_for, fitted
-from inferencesh_sandbox.faults import EndAtOnce
 from inferencesh_sandbox.turns import split
 from tests.sandbox.talking import WEATHER, Talker, ad_hoc, idle, said, tools, waiting
+from tests.support.faults import EndAtOnce
 
 pytestmark = pytest.mark.anyio
 

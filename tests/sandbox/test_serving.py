@@ -11,9 +11,10 @@ import anyio
 import httpx2
 import pytest
 
-from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox import serving
 from inferencesh_sandbox.tenants import Shelf
 from inferencesh_sandbox.wire import Problem
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 

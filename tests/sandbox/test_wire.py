@@ -5,8 +5,9 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from inferencesh_sandbox import Facts, Sandbox, serving
+from inferencesh_sandbox import Facts, serving
 from inferencesh_sandbox.paths import fits
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 

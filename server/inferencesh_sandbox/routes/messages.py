@@ -8,8 +8,7 @@ from starlette.background import BackgroundTask
 from starlette.routing import Route
 
 from inferencesh_sandbox.agent_requests import asked_in, chat_for, found, opened
-from inferencesh_sandbox.faults import EndAtOnce, SayAwaiting
-from inferencesh_sandbox.ledger import MessageSent, MessageTakenBack
+from inferencesh_sandbox.ledger import MessageTakenBack
 from inferencesh_sandbox.tenants import caller_of
 from inferencesh_sandbox.wire import Json, answer, base_of, body_of, missing
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from inferencesh_sandbox.chats import Chat
-    from inferencesh_sandbox.faults import Fault
     from inferencesh_sandbox.messages import Run
     from inferencesh_sandbox.routes.context import Room
 
@@ -48,21 +46,7 @@ def messages(room: Room) -> list[Route]:
     async def sent(request: Request, chat: Chat | None, asked: Json, *, plainly: bool = False) -> Response:
         message = asked_in(asked, chat, base=base_of(request), facts=room.tenants.facts)
         chat = chat or opened(room.tenants.of(request), room.clock, asked)
-        faults: list[Fault] = request.scope["sandbox.faults"]
-        chat.says_awaiting = chat.says_awaiting or any(isinstance(fault, SayAwaiting) for fault in faults)
-        run = chat.ask(message)
-        room.ledger.note(
-            MessageSent(
-                at=room.clock.now(),
-                chat_id=chat.id,
-                message_id=run.user_message.id,
-                agent=message.agent.ref,
-                text=message.text,
-                caller=caller_of(request),
-            )
-        )
-        if any(isinstance(fault, EndAtOnce) for fault in faults):
-            await room.conversations.carry_out(run)
+        run = await room.conversations.take(message, chat, caller_of(request))
         told = run.user_message.told() if plainly else _both(run)
         # The turn begins once the answer is out, so that the assistant's message is always told as pending.
         return answer(request, told, after=BackgroundTask(room.conversations.begin, run))

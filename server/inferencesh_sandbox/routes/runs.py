@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from starlette.background import BackgroundTask
 from starlette.routing import Route
 
-from inferencesh_sandbox.faults import EndAtOnce, Twice
 from inferencesh_sandbox.run_requests import ordered
 from inferencesh_sandbox.wire import Json, answer, base_of, body_of
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.faults import Fault
     from inferencesh_sandbox.routes.context import Room
     from inferencesh_sandbox.tasks import Task
 
@@ -27,13 +25,8 @@ def runs(room: Room) -> list[Route]:
     async def run(request: Request) -> Response:
         tenant = room.tenants.of(request)
         order = ordered(await body_of(request), tenant=tenant, clock=room.clock, base=base_of(request))
-        faults: list[Fault] = request.scope["sandbox.faults"]
-        often = 2 if any(isinstance(fault, Twice) for fault in faults) else 1
-        made = [room.workers.take(order, tenant, room.ledger) for _ in range(often)]
-        if any(isinstance(fault, EndAtOnce) for fault in faults):
-            await room.workers.carry_out(made[0], faults)
-            return answer(request, told(made[0]))
+        task = await room.workers.take(order, tenant, room.ledger)
         # The work begins once the answer is out: an SDK that polls compares with the status in that answer.
-        return answer(request, told(made[0]), after=BackgroundTask(room.workers.begin, made, faults))
+        return answer(request, told(task), after=BackgroundTask(room.workers.begin, task))
 
     return [Route("/apps/run", run, methods=["POST"]), Route("/run", run, methods=["POST"])]

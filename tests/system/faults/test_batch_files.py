@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from inferencesh_sandbox.apps import png
-from inferencesh_sandbox.faults import Status
 from tests.conftest import Upstream
 from tests.results import told
+from tests.support.faults import Status
 from tests.system.faults.hosts import NEAR, PIPE, Host, Hosted, over
 
 pytestmark = [pytest.mark.anyio, pytest.mark.finding("B7")]

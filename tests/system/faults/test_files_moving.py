@@ -19,10 +19,10 @@ from inferencesh_mcp.api import http_client, transport
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_sandbox.apps import png
-from inferencesh_sandbox.faults import Intake, Status
 from inferencesh_sandbox.tenants import Tenant
 from tests.conftest import MODES, Connect, Upstream, Way, in_memory, until
 from tests.results import error, text_of, told
+from tests.support.faults import Intake, Status
 from tests.system.faults.front import Front, Visit
 from tests.system.faults.hosts import DISKS, MEMORY, NEAR, STDIO, Hosted, judge, over
 from tests.system.faults.weighing import linux, open_files, server_of_mine

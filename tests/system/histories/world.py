@@ -21,9 +21,10 @@ from inferencesh_mcp.http import PATH, face
 from inferencesh_mcp.http.server import configured
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_sandbox import Clock, Sandbox, serving
+from inferencesh_sandbox import Clock, serving
 from inferencesh_sandbox.server import Guest
 from tests.conftest import guest, in_memory
+from tests.support.sandbox import Sandbox
 from tests.system.histories.weather import Weather, blowing
 
 ANY_NUMBER = httpx2.Limits(max_connections=None)

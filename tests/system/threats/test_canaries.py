@@ -10,12 +10,13 @@ import anyio
 import pytest
 
 from inferencesh_mcp.http import tokens
-from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox import serving
 from inferencesh_sandbox.apps import png
 from tests.conftest import KEY
 from tests.http.asking import MODERN, envelope, message_of
 from tests.http.process import Running, running
 from tests.http.test_traces import elsewhere
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 
