@@ -124,7 +124,7 @@ def _is(constants: dict[str, Any], called: str, pattern: str | None) -> bool:
 
 
 WRITTEN = written()
-MADE_IN_USE = {f"inferencesh_sandbox.{name}" for name in ("paths", "fitting", "agents.llm", "agents.desk")}
+MADE_IN_USE = {f"inferencesh_sandbox.{name}" for name in ("paths", "fake_arguments", "agents.llm", "agents.desk")}
 """The first two are among the parsers below; what the agents look for are plain words."""
 SPOKEN: dict[str, Any] = {
     "type": "object",
