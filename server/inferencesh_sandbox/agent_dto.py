@@ -24,7 +24,7 @@ def referred(agents: Sequence[Agent], ref: str) -> tuple[Agent, str]:
     return agent, version_of(agent, version)
 
 
-def told(agent: Agent, *, version_id: str = "") -> Json:
+def agent_dto(agent: Agent, *, version_id: str = "") -> Json:
     """An agent, as an AgentDTO; naming a version adds it."""
     card: Json = {
         "id": agent.id,
@@ -39,10 +39,10 @@ def told(agent: Agent, *, version_id: str = "") -> Json:
         "images": {"card": "", "thumbnail": "", "banner": ""},
         "version_id": version_id or agent.version_ids[0],
     }
-    return {**card, "version": version_told(agent, version_id)} if version_id else card
+    return {**card, "version": version_dto(agent, version_id)} if version_id else card
 
 
-def version_told(agent: Agent, version_id: str) -> Json:
+def version_dto(agent: Agent, version_id: str) -> Json:
     """A version, as an AgentVersionDTO."""
     config = agent.config
     return {

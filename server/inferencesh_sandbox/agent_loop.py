@@ -10,7 +10,7 @@ from inferencesh_sandbox.agents import AGENTS
 from inferencesh_sandbox.agents.types import AgentFailed
 from inferencesh_sandbox.chats import Chat
 from inferencesh_sandbox.ledger import MessageSent
-from inferencesh_sandbox.messages import Asked
+from inferencesh_sandbox.messages import MessageRequest
 from inferencesh_sandbox.turns import Turn
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Conversations:
     ledger: Ledger
     workers: Workers
 
-    async def take(self, message: Asked, chat: Chat, caller: str) -> Run:
+    async def take(self, message: MessageRequest, chat: Chat, caller: str) -> Run:
         """Take a message: its turn is queued, and the ledger knows it."""
         run = chat.ask(message)
         self.ledger.note(
@@ -48,19 +48,19 @@ class Conversations:
     async def begin(self, run: Run) -> None:
         """Start a turn and return at once. To be called when its answer has been sent; one that waits is left waiting."""
         if run is run.chat.run:
-            self.workers.employ(self.carry_out, run)
+            self.workers.spawn(self.carry_out, run)
 
     async def carry_out(self, run: Run) -> None:
         """Take a turn to its end, and then those that were queued meanwhile."""
         await self._one(run)
         if (following := run.chat.next_run()) is not None:
-            self.workers.employ(self.carry_out, following)
+            self.workers.spawn(self.carry_out, following)
 
     async def _one(self, run: Run) -> None:
         chat = run.chat
-        if run.begun or not run.live:
+        if run.started or not run.live:
             return
-        run.begun = True
+        run.started = True
         chat.reflect()
         with run.scope:
             try:
@@ -90,4 +90,4 @@ class Conversations:
         below = Chat(owner=above.owner, clock=above.clock, agent=agent, version_id=version_id, context={}, parent=above)
         above.children.append(below)
         above.owner.chats.put(below.id, below)
-        return below.ask(Asked(agent=agent, version_id=version_id, text=text, files=(), base=turn.base))
+        return below.ask(MessageRequest(agent=agent, version_id=version_id, text=text, files=(), base=turn.base))

@@ -74,9 +74,9 @@ async def _app(turn: Turn, invocation: Invocation) -> None:
     invocation.move("in_progress")
     await turn.desk.workers.begin(task)
     await _ended(task)
-    made = dict(task.output or {}) | ({"session_id": order.session.id} if order.session else {})
+    output = dict(task.output or {}) | ({"session_id": order.session.id} if order.session else {})
     if task.status is Status.COMPLETED:
-        invocation.end("completed", json.dumps(made, ensure_ascii=False), made)
+        invocation.end("completed", json.dumps(output, ensure_ascii=False), output)
     else:
         invocation.end("failed", task.error or f"the task was {task.status.name.lower()}")
 
@@ -110,14 +110,14 @@ async def _agent(turn: Turn, invocation: Invocation) -> None:
 
 
 def _said(arguments: Json) -> str:
-    told = arguments.get("message") or arguments.get("text") or arguments.get("prompt")
-    return str(told) if told else json.dumps(arguments, ensure_ascii=False)
+    payload = arguments.get("message") or arguments.get("text") or arguments.get("prompt")
+    return str(payload) if payload else json.dumps(arguments, ensure_ascii=False)
 
 
 async def _pretended(_turn: Turn, invocation: Invocation) -> None:
     """Say what would have been sent. Nothing leaves the sandbox, and no secret is told again."""
     how = invocation.tool.how
-    told: Json = {
+    payload: Json = {
         "pretended": True,
         "note": "the sandbox has no network: nothing was sent",
         "would_have": {
@@ -125,7 +125,7 @@ async def _pretended(_turn: Turn, invocation: Invocation) -> None:
         },
         "with": invocation.arguments,
     }
-    invocation.end("completed", json.dumps(told, ensure_ascii=False), told)
+    invocation.end("completed", json.dumps(payload, ensure_ascii=False), payload)
 
 
 async def _mcp(turn: Turn, invocation: Invocation) -> None:
@@ -163,7 +163,7 @@ def parameters(tool: Tool) -> Json:
             function = function_of(app_named(ref.name), str(how.get("function") or ref.function))
         except Problem:
             return {"type": "object", "properties": {}}  # it will fail when it is used, and say why
-        return function.given.model_json_schema()
+        return function.input_model.model_json_schema()
     if tool.type == "agent":
         return {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
     schema: Any = how.get("input_schema")

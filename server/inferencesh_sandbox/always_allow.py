@@ -15,13 +15,13 @@ def options(invocation: Invocation) -> Json:
     """The options for a call, as AlwaysAllowOptionsDTO."""
     if invocation.tool.type == "client":
         return {"options": [], "default": "", "unavailable": "No rule can allow what the caller's side carries out."}
-    found = [
+    choices = [
         _option(invocation, "exact", f"{invocation.tool.name} with exactly these inputs", invocation.exactly),
         _option(invocation, "tool", f"every use of {invocation.tool.name}", ""),
     ]
     return {
-        "options": found,
-        "default": found[0]["key"],
+        "options": choices,
+        "default": choices[0]["key"],
         "unavailable": "",
         "secret_send": invocation.secret_send,
     }
@@ -35,10 +35,10 @@ def chosen(invocation: Invocation, key: str) -> Json | None:
     """
     if not key:
         return None
-    found: Json | None = next((one for one in options(invocation)["options"] if one["key"] == key), None)
-    if found is None:
+    choice: Json | None = next((option for option in options(invocation)["options"] if option["key"] == key), None)
+    if choice is None:
         raise Problem(409, "conflict", f"option {key!r} is no longer offered for this call")
-    return found
+    return choice
 
 
 def rule(invocation: Invocation, specifier: str, label: str) -> Json:

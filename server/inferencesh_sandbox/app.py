@@ -11,17 +11,17 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from inferencesh_sandbox.agent_loop import Conversations
-from inferencesh_sandbox.authentication import Door
 from inferencesh_sandbox.clock import Clock
 from inferencesh_sandbox.facts import Facts
 from inferencesh_sandbox.files import Store
 from inferencesh_sandbox.ledger import Ledger
+from inferencesh_sandbox.middleware import EntryMiddleware
 from inferencesh_sandbox.routes.account import account
 from inferencesh_sandbox.routes.agents import agents
 from inferencesh_sandbox.routes.approvals import approvals
 from inferencesh_sandbox.routes.apps import apps
 from inferencesh_sandbox.routes.chats import chats
-from inferencesh_sandbox.routes.context import Room
+from inferencesh_sandbox.routes.context import Context
 from inferencesh_sandbox.routes.files import files
 from inferencesh_sandbox.routes.messages import messages
 from inferencesh_sandbox.routes.runs import runs
@@ -30,7 +30,7 @@ from inferencesh_sandbox.routes.tasks import tasks
 from inferencesh_sandbox.routes.tools import tools
 from inferencesh_sandbox.runs import Workers
 from inferencesh_sandbox.tenants import Tenants
-from inferencesh_sandbox.wire import Problem, telling
+from inferencesh_sandbox.wire import Problem, problem_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -66,11 +66,11 @@ class Sandbox:
         self._conversations = conversations(self.clock, self.store, self.ledger, self._workers)
         routes = self._asgi()
         routes = middleware(routes) if middleware else routes
-        self.app = Door(routes, facts=self.facts, ledger=self.ledger, clock=self.clock)
+        self.app = EntryMiddleware(routes, facts=self.facts, ledger=self.ledger, clock=self.clock)
         """The ASGI application. It answers while its lifespan runs, as under `serving`."""
 
     def _asgi(self) -> ASGIApp:
-        room = Room(
+        context = Context(
             facts=self.facts,
             clock=self.clock,
             ledger=self.ledger,
@@ -81,7 +81,7 @@ class Sandbox:
         )
         nouns = (runs, apps, tasks, files, sessions, agents, messages, chats, tools, approvals, account)
         return Starlette(
-            routes=[route for noun in nouns for route in noun(room)],
+            routes=[route for noun in nouns for route in noun(context)],
             middleware=[_FOR_BROWSERS],
             exception_handlers={Problem: _problem, HTTPException: _not_routed},
             lifespan=self._lifespan,
@@ -102,12 +102,12 @@ _FOR_BROWSERS = Middleware(
 
 async def _problem(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, Problem)  # noqa: S101 - Starlette's handlers are typed for any exception
-    return telling(exc, request.scope)
+    return problem_response(exc, request.scope)
 
 
 async def _not_routed(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)  # noqa: S101 - as above
     code = "method_not_allowed" if exc.status_code == 405 else "not_found"
-    return telling(
+    return problem_response(
         Problem(exc.status_code, code, f"the sandbox has no {request.method} {request.url.path}"), request.scope
     )

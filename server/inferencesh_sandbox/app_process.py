@@ -19,7 +19,7 @@ _READABLE = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Bench:
+class AppRuntime:
     """`Work` as the apps know it, done on a task."""
 
     task: Task
@@ -48,11 +48,11 @@ class Bench:
         self.task.used(kind, quantity, unit)
 
     def publish(self, body: bytes, filename: str, content_type: str) -> str:
-        made = self.store.make(self.task.owner, filename=filename, content_type=content_type, category="output")
-        made.write(body)
-        made.finish()
-        self.task.made_files.append(made.id)
-        return made.uri_at(self.task.order.base)
+        stored = self.store.make(self.task.owner, filename=filename, content_type=content_type, category="output")
+        stored.write(body)
+        stored.finish()
+        self.task.made_files.append(stored.id)
+        return stored.uri_at(self.task.order.base)
 
     def pick(self, uri: str) -> Picked:
         if uri.startswith("data:"):

@@ -55,12 +55,12 @@ def function_of(app: App, name: str) -> Function:
     """Find a function; none said is the default one."""
     function = app.function(name or app.default_function)
     if function is None:
-        known = ", ".join(one.name for one in app.functions)
+        known = ", ".join(item.name for item in app.functions)
         raise Problem(400, "validation_error", f"{app.ref} has no function {name!r}; it has: {known}")
     return function
 
 
-def told(app: App, *, version_id: str = "", facts: Facts = NEWEST) -> Json:
+def app_dto(app: App, *, version_id: str = "", facts: Facts = NEWEST) -> Json:
     """An app, as an AppDTO; naming a version adds it, with the schemas."""
     card: Json = {
         "id": app.id,
@@ -79,10 +79,10 @@ def told(app: App, *, version_id: str = "", facts: Facts = NEWEST) -> Json:
         "status": "active",
         "version_id": version_id or app.version_ids[0],
     }
-    return {**card, "version": version_told(app, version_id, facts)} if version_id else card
+    return {**card, "version": version_dto(app, version_id, facts)} if version_id else card
 
 
-def version_told(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
+def version_dto(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
     """A version, as an AppVersionDTO."""
     default = function_of(app, "")
     return {
@@ -93,9 +93,9 @@ def version_told(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
         "metadata": {},
         "repository": "",
         "setup_schema": _schema(app.setup) if app.setup else None,
-        "input_schema": _schema(default.given),
-        "output_schema": _schema(default.made),
-        "functions": {one.name: _function_told(one) for one in app.functions},
+        "input_schema": _schema(default.input_model),
+        "output_schema": _schema(default.output_model),
+        "functions": {item.name: _function_dto(item) for item in app.functions},
         "default_function": app.default_function,
         "variants": {"default": {"name": "default", "order": 0, "resources": _RESOURCES, "env": {}, "python": "3.11"}},
         "env": {},
@@ -106,12 +106,12 @@ def version_told(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
     }
 
 
-def _function_told(function: Function) -> Json:
+def _function_dto(function: Function) -> Json:
     return {
         "name": function.name,
         "description": function.description,
-        "input_schema": _schema(function.given),
-        "output_schema": _schema(function.made),
+        "input_schema": _schema(function.input_model),
+        "output_schema": _schema(function.output_model),
         "capabilities": [],
         "kind": function.kind,
     }
@@ -131,7 +131,7 @@ def _connections(app: App, facts: Facts) -> Json:
 
 def _required(app: App, kind: str, name: str) -> list[Json]:
     return [
-        {name: one["key"], "description": f"What {app.name} signs in with", "optional": False}
-        for one in app.requirements
-        if one["type"] == kind
+        {name: item["key"], "description": f"What {app.name} signs in with", "optional": False}
+        for item in app.requirements
+        if item["type"] == kind
     ]

@@ -83,7 +83,7 @@ class StoredFile:
     def close(self) -> None:
         self._spool.close()
 
-    def told(self, base: str, upload_url: str = "") -> Json:
+    def dto(self, base: str, upload_url: str = "") -> Json:
         """The file, as a FileDTO."""
         return {
             "id": self.id,
@@ -116,13 +116,13 @@ class Store:
         """Make a record; its bytes are still to come."""
         now = self._clock.now()
         guessed = content_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
-        made = StoredFile(
+        stored = StoredFile(
             id=fresh_id(now), owner=owner, filename=filename, content_type=guessed, created_at=now, **more
         )
         if len(self._by_id) >= _RECORDS:
             self.remove(next(iter(self._by_id.values())))
-        self._by_id[made.id] = made
-        return made
+        self._by_id[stored.id] = stored
+        return stored
 
     def of(self, owner: Tenant) -> list[StoredFile]:
         return [stored for stored in self._by_id.values() if stored.owner is owner]

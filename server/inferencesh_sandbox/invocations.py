@@ -109,11 +109,13 @@ class Invocation:
             self.end("cancelled", f"rejected: {reason}" if reason else "rejected")
         self._answered.set()
 
-    def _insist(self, status: str, what: str) -> None:
+    def _insist(self, status: str, action: str) -> None:
         if self.status != status:
-            raise Problem(409, "invalid_transition", f"tool invocation {self.id} takes no {what}: it is {self.status}")
+            raise Problem(
+                409, "invalid_transition", f"tool invocation {self.id} takes no {action}: it is {self.status}"
+            )
 
-    def told(self) -> Json:
+    def dto(self) -> Json:
         """The invocation, as a ToolInvocationDTO."""
         return {
             "id": self.id,
@@ -153,7 +155,7 @@ class Interrupt:
         self.status, self.resolution, self.reason = "resolved", resolution, reason
         self.resolved_at = self.invocation.chat.clock.now()
 
-    def told(self) -> Json:
+    def dto(self) -> Json:
         """The interrupt, as an InterruptDTO."""
         invocation = self.invocation
         return {

@@ -16,7 +16,7 @@ _KEPT = 20_000
 
 
 @dataclass(kw_only=True)
-class Asked:
+class RequestRecord:
     """One request as it came; its status is 0 until an answer has begun."""
 
     at: datetime
@@ -49,7 +49,7 @@ class Changed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CancelAsked:
+class CancelRequested:
     """One cancellation that reached a live task."""
 
     at: datetime
@@ -116,7 +116,7 @@ class Decided:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StopAsked:
+class StopRequested:
     """One stop that reached a chat in which something was under way."""
 
     at: datetime
@@ -125,8 +125,8 @@ class StopAsked:
 
 
 Entry = (
-    Asked | Started | CancelAsked | Changed
-    | MessageSent | MessageTakenBack | Invoked | ResultGiven | Decided | StopAsked
+    RequestRecord | Started | CancelRequested | Changed
+    | MessageSent | MessageTakenBack | Invoked | ResultGiven | Decided | StopRequested
 )  # fmt: skip
 _Kind = TypeVar("_Kind")
 
@@ -142,8 +142,8 @@ class Ledger:
         return self._all(Started)
 
     @property
-    def cancels(self) -> tuple[CancelAsked, ...]:
-        return self._all(CancelAsked)
+    def cancels(self) -> tuple[CancelRequested, ...]:
+        return self._all(CancelRequested)
 
     @property
     def changes(self) -> tuple[Changed, ...]:
@@ -170,15 +170,15 @@ class Ledger:
         return self._all(Decided)
 
     @property
-    def stops(self) -> tuple[StopAsked, ...]:
-        return self._all(StopAsked)
+    def stops(self) -> tuple[StopRequested, ...]:
+        return self._all(StopRequested)
 
-    def requests(self, method: str | None = None, path: str | None = None) -> tuple[Asked, ...]:
+    def requests(self, method: str | None = None, path: str | None = None) -> tuple[RequestRecord, ...]:
         """Every request so far, or those of one method and a path like `/tasks/*/stream`."""
         return tuple(
-            asked
-            for asked in self._all(Asked)
-            if method in {None, asked.method} and (path is None or fits(asked.path, path))
+            record
+            for record in self._all(RequestRecord)
+            if method in {None, record.method} and (path is None or fits(record.path, path))
         )
 
     def note(self, entry: Entry) -> None:

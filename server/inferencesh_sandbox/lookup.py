@@ -32,18 +32,18 @@ T = TypeVar("T", bound=Offered)
 
 def named(kind: str, offered: Sequence[T], name: str) -> T:
     """Find one by its id or `namespace/name`; or say which ones are like it."""
-    for one in offered:
-        if name in {one.ref, one.id, short(one.id)}:
-            return one
-    raise missing(kind, name, suggestions=get_close_matches(name[:64], [one.ref for one in offered], 3, 0.5))
+    for offer in offered:
+        if name in {offer.ref, offer.id, short(offer.id)}:
+            return offer
+    raise missing(kind, name, suggestions=get_close_matches(name[:64], [offer.ref for offer in offered], 3, 0.5))
 
 
-def version_of(one: Offered, version: str) -> str:
+def version_of(offer: Offered, version: str) -> str:
     """Find a version by its id or short id; none said is the current one."""
     if version in {"", "latest"}:
-        return one.version_ids[0]
-    for known in one.version_ids:
+        return offer.version_ids[0]
+    for known in offer.version_ids:
         if version in {known, short(known)}:
             return known
-    there = [f"{one.ref}@{short(known)}" for known in one.version_ids]
-    raise Problem(404, "not_found", f"{one.ref} has no version {version!r}", more={"suggestions": there})
+    versions = [f"{offer.ref}@{short(known)}" for known in offer.version_ids]
+    raise Problem(404, "not_found", f"{offer.ref} has no version {version!r}", more={"suggestions": versions})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 import anyio
 
-from inferencesh_sandbox.app_process import Bench
+from inferencesh_sandbox.app_process import AppRuntime
 from inferencesh_sandbox.apps.types import AppFailed
 from inferencesh_sandbox.ledger import Started
 from inferencesh_sandbox.tasks import Status, Task
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.tasks import Order
     from inferencesh_sandbox.tenants import Tenant
 
-Given = TypeVarTuple("Given")
+Args = TypeVarTuple("Args")
 
 _ON_THE_WAY = (Status.DISPATCHED, Status.PREPARING, Status.SERVING, Status.SETTING_UP, Status.RUNNING)
 
@@ -43,11 +43,11 @@ class Workers:
             yield
             self._group.cancel_scope.cancel()
 
-    def employ(self, work: Callable[[*Given], Coroutine[Any, Any, None]], *given: *Given) -> None:
+    def spawn(self, work: Callable[[*Args], Coroutine[Any, Any, None]], *args: *Args) -> None:
         """Let something run for as long as the sandbox is open."""
         if self._group is None:
             raise RuntimeError("the sandbox is not open: serve it, or run its lifespan")
-        self._group.start_soon(work, *given)
+        self._group.start_soon(work, *args)
 
     async def take(self, order: Order, owner: Tenant, ledger: Ledger) -> Task:
         """Take an order: there is a task, and its session is occupied."""
@@ -61,7 +61,7 @@ class Workers:
 
     async def begin(self, task: Task) -> None:
         """Start a task and return at once. Call it when the answer about the task has been sent."""
-        self.employ(self.carry_out, task)
+        self.spawn(self.carry_out, task)
 
     async def carry_out(self, task: Task) -> None:
         """Take one task to its end: completed, failed or cancelled, and nothing else."""
@@ -95,4 +95,4 @@ class Workers:
 
     async def _run_app(self, task: Task) -> Mapping[str, Any]:
         memory = task.order.session.memory if task.order.session else {}
-        return await task.order.function.run(Bench(task, self._store, memory), task.order.given)
+        return await task.order.function.run(AppRuntime(task, self._store, memory), task.order.inputs)

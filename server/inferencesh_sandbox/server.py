@@ -24,7 +24,7 @@ _GRACE = 2
 async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str]:
     """Serve a sandbox over HTTP for as long as the block lasts; yields its URL once it accepts."""
     listening = _listening(host, port)
-    server = Guest(_config(sandbox))
+    server = EmbeddedServer(_config(sandbox))
     with _ungrouped():
         async with anyio.create_task_group() as group:
             group.start_soon(_served, server, listening)
@@ -39,7 +39,7 @@ async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -
                     server.leave()
 
 
-async def _served(server: Guest, listening: socket.socket) -> None:
+async def _served(server: EmbeddedServer, listening: socket.socket) -> None:
     """Serve until the guest is told to leave: who is cancelled with the block leaves uvicorn's own task to die with a traceback."""
     with anyio.CancelScope(shield=True):
         await server.serve([listening])
@@ -56,18 +56,18 @@ def _ungrouped() -> Generator[None]:
         raise group.exceptions[0] from group.exceptions[0].__cause__
 
 
-class Guest(uvicorn.Server):
+class EmbeddedServer(uvicorn.Server):
     """uvicorn as a guest: it leaves the host's signals alone, and goes when told, not when its clock next ticks."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.accepts = anyio.Event()
-        self._told = anyio.Event()
+        self._outcome = anyio.Event()
 
     def leave(self) -> None:
         """Go, once what is under way has ended or the configured grace is over."""
         self.should_exit = True
-        self._told.set()
+        self._outcome.set()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -80,7 +80,7 @@ class Guest(uvicorn.Server):
     async def main_loop(self) -> None:
         while not await self.on_tick(0):  # the date in each answer is of this second
             with anyio.move_on_after(1):
-                await self._told.wait()
+                await self._outcome.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn does, but wait for what is under way alone: its own sleeps take a fifth of a second."""
@@ -95,7 +95,7 @@ class Guest(uvicorn.Server):
         await self.lifespan.shutdown()
 
 
-def _cut(server: Guest) -> None:
+def _cut(server: EmbeddedServer) -> None:
     """Accept no more connections, and cut those that are open."""
     for listener in server.servers:
         listener.close()

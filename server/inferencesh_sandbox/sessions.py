@@ -74,7 +74,7 @@ class Session:
         self.working -= 1
         self.touch()
 
-    def told(self) -> Json:
+    def dto(self) -> Json:
         """The session, as an AppSessionDTO."""
         return {
             "id": self.id,
@@ -95,7 +95,7 @@ class Session:
         }
 
 
-def found(tenant: Tenant, session_id: str) -> Session:
+def find_session(tenant: Tenant, session_id: str) -> Session:
     session = tenant.sessions.get(session_id)
     if session is None:
         raise Problem(404, "SESSION_NOT_FOUND", f"session {session_id!r} not found")
@@ -113,9 +113,9 @@ def alive(session: Session) -> Session:
     return session
 
 
-def for_run(tenant: Tenant, clock: Clock, app: App, version_id: str | None, asked: Json) -> Session | None:
+def for_run(tenant: Tenant, clock: Clock, app: App, version_id: str | None, body: Json) -> Session | None:
     """Find, or open, the session that a run asks for; none if it asks for none. A new one is not yet on the shelf."""
-    name, timeout = asked.get("session"), asked.get("session_timeout")
+    name, timeout = body.get("session"), body.get("session_timeout")
     if timeout is not None and name != "new":
         raise Problem(400, "invalid_request", "session_timeout is only valid with session 'new'")
     if not name:
@@ -128,7 +128,7 @@ def for_run(tenant: Tenant, clock: Clock, app: App, version_id: str | None, aske
             clock=clock,
             idle_timeout=_checked(timeout),
         )
-    return _fitting(alive(found(tenant, str(name))), app, version_id)
+    return _fitting(alive(find_session(tenant, str(name))), app, version_id)
 
 
 def _checked(timeout: object) -> int:

@@ -29,25 +29,25 @@ async def lines(task: Task, clock: Clock) -> AsyncGenerator[Json]:
     """
     if not task.ended:
         changes = task.lines
-        seen, told_whole = len(changes), clock.now()
-        yield task.told()
-        for line in changes[:seen]:
+        sent, whole_sent_at = len(changes), clock.now()
+        yield task.dto()
+        for line in changes[:sent]:
             if "event" in line:
                 yield line
-        while not task.ended or seen < len(changes):
-            for line in changes[seen:]:
-                seen += 1
+        while not task.ended or sent < len(changes):
+            for line in changes[sent:]:
+                sent += 1
                 # The change to the last status is not told by itself: the last line is the whole task.
                 if not task.ended or line is not changes[-1]:
                     yield line
-            if seen < len(changes) or task.ended:
+            if sent < len(changes) or task.ended:
                 continue
             if not await rings_within(task.changed, _HEARTBEAT, clock):
                 yield {"type": "heartbeat"}
-            if clock.now() - told_whole >= _SNAPSHOT and not task.ended:
-                seen, told_whole = len(changes), clock.now()
-                yield task.told()
-    yield task.told()
+            if clock.now() - whole_sent_at >= _SNAPSHOT and not task.ended:
+                sent, whole_sent_at = len(changes), clock.now()
+                yield task.dto()
+    yield task.dto()
 
 
 async def chat_lines(chat: Chat, clock: Clock) -> AsyncGenerator[Json]:
@@ -64,14 +64,14 @@ async def chat_lines(chat: Chat, clock: Clock) -> AsyncGenerator[Json]:
         chat.unwatched(watch)
 
 
-async def as_ndjson(told: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
-    async for line in told:
+async def as_ndjson(records: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
+    async for line in records:
         yield _compact(line) + b"\n"
 
 
-async def as_events(told: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
+async def as_events(records: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
     """The same lines as unnamed server-sent events."""
-    async for line in told:
+    async for line in records:
         yield b"data: " + _compact(line) + b"\n\n"
 
 

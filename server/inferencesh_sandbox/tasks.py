@@ -52,7 +52,7 @@ class Order:
     app: App
     version_id: str
     function: Function
-    given: Any
+    inputs: Any
     """The input, validated."""
     input: Json
     """The input, as it came."""
@@ -135,7 +135,7 @@ class Task:
     def tell(self, *fields: str) -> None:
         """Let whoever watches know these fields' new values."""
         self.updated_at = self.clock.now()
-        whole = self.told()
+        whole = self.dto()
         data = {name: whole[name] for name in ("id", *fields, "updated_at")}
         self._say({"data": data, "fields": [*fields, "updated_at"]})
 
@@ -144,7 +144,7 @@ class Task:
         self.deltas += 1
         self._say({"event": "delta", "data": {"delta": delta, "seq": self.deltas}})
 
-    def told(self) -> Json:
+    def dto(self) -> Json:
         """The whole task, as a TaskDTO."""
         order = self.order
         return {
@@ -175,9 +175,9 @@ class Task:
             **order.plain,
         }
 
-    def run_told(self) -> Json:
+    def run_dto(self) -> Json:
         """What a run is answered with, as a TaskResultDTO."""
-        whole = self.told()
+        whole = self.dto()
         return {name: whole[name] for name in _RUN_ANSWER} | {"status_text": self.status.name.lower()}
 
     def used(self, kind: str, quantity: float, unit: str) -> None:

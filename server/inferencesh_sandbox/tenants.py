@@ -30,11 +30,11 @@ _TASKS = _SESSIONS = _CHATS = 5_000
 """How many are kept, the newest: a sandbox is no archive."""
 
 
-class Shelf(Generic[Thing]):
+class BoundedStore(Generic[Thing]):
     """Things by id, at most so many: room for a new one is made by the oldest that can go."""
 
-    def __init__(self, room: int, can_go: Callable[[Thing], bool] = lambda _: True) -> None:
-        self._room = room
+    def __init__(self, context: int, can_go: Callable[[Thing], bool] = lambda _: True) -> None:
+        self._room = context
         self._can_go = can_go
         self._things: OrderedDict[str, Thing] = OrderedDict()
 
@@ -66,9 +66,11 @@ class Tenant:
 
     key: str = field(repr=False)
     facts: Facts = field(default_factory=Facts)
-    tasks: Shelf[Task] = field(default_factory=lambda: Shelf(_TASKS, lambda task: task.ended))
-    sessions: Shelf[Session] = field(default_factory=lambda: Shelf(_SESSIONS, lambda one: one.status != "active"))
-    chats: Shelf[Chat] = field(default_factory=lambda: Shelf(_CHATS, lambda chat: not chat.busy))
+    tasks: BoundedStore[Task] = field(default_factory=lambda: BoundedStore(_TASKS, lambda task: task.ended))
+    sessions: BoundedStore[Session] = field(
+        default_factory=lambda: BoundedStore(_SESSIONS, lambda session: session.status != "active")
+    )
+    chats: BoundedStore[Chat] = field(default_factory=lambda: BoundedStore(_CHATS, lambda chat: not chat.busy))
 
     @property
     def caller(self) -> str:
@@ -92,7 +94,7 @@ class Tenants:
 
     def __init__(self, facts: Facts | None = None) -> None:
         self.facts = facts or Facts()
-        self._by_key: Shelf[Tenant] = Shelf(_TENANTS)
+        self._by_key: BoundedStore[Tenant] = BoundedStore(_TENANTS)
 
     def __iter__(self) -> Iterator[Tenant]:
         return iter(self._by_key)

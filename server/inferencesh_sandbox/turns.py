@@ -74,7 +74,7 @@ class Turn:
     @property
     def earlier(self) -> list[str]:
         """What the person said in this chat before, the newest last."""
-        return [one.user_message.text for one in self.chat.runs if one is not self.run]
+        return [item.user_message.text for item in self.chat.runs if item is not self.run]
 
     async def say(self, text: str, *, pace: float | None = None, thought: bool = False) -> None:
         """Say a text, word by word; a thought is streamed and told as reasoning."""
@@ -96,17 +96,17 @@ class Turn:
     async def use_all(self, uses: Sequence[Use]) -> list[Invocation]:
         """Use several tools at once; the message that asked for them is complete when all have ended."""
         message = self._writing()
-        made = [
+        invocations = [
             Invocation(message=message, tool=use.tool, arguments=use.arguments, secret_send=use.secret_send)
             for use in uses
         ]
-        for invocation in made:
+        for invocation in invocations:
             self.chat.use(invocation)
         async with anyio.create_task_group() as group:
-            for invocation in made:
+            for invocation in invocations:
                 group.start_soon(carry_out, self, invocation)
         self.chat.settle(message, "ready")
-        return made
+        return invocations
 
     async def internal(self, name: str, arguments: Json, result: str) -> None:
         """Use one of the platform's own tools: it is done at once."""
@@ -148,15 +148,15 @@ def split(text: str) -> list[str]:
 def widget_result(result: str) -> str:
     """Insist that the answer to a widget is what the SDKs send: the JSON text of `{action, form_data?}`."""
     try:
-        told: Any = json.loads(result)
+        parsed: Any = json.loads(result)
     except ValueError:
-        told = None
-    if not isinstance(told, dict) or not isinstance(cast("Json", told).get("action"), dict):
+        parsed = None
+    if not isinstance(parsed, dict) or not isinstance(cast("Json", parsed).get("action"), dict):
         raise Problem(400, "validation_error", "result: a widget takes the JSON text of {action, form_data?}")
     return result
 
 
 def _internal(name: str, result: str = "") -> Tool:
     category, _, operation = name.partition("_")
-    told = {"category": category, "operation": operation or category, "result": result}
-    return Tool(name=name, type="internal", display_name=name, internal=told)
+    parsed = {"category": category, "operation": operation or category, "result": result}
+    return Tool(name=name, type="internal", display_name=name, internal=parsed)

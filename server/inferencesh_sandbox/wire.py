@@ -53,16 +53,16 @@ class Problem(Exception):
         }
 
 
-def answer(request: Request, told: object, *, status: int = 200, after: BackgroundTask | None = None) -> Response:
+def answer(request: Request, data: object, *, status: int = 200, after: BackgroundTask | None = None) -> Response:
     """Answer in the envelope. `after` runs once the answer has been sent."""
-    body: object = {"data": told, "messages": []}
+    body: object = {"data": data, "messages": []}
     if _facts(request.scope).versioned_answers:
         bare = request.headers.get("x-api-version") == "2"
-        body = told if bare else {"success": True, "status": status, "data": told, "messages": []}
+        body = data if bare else {"success": True, "status": status, "data": data, "messages": []}
     return JSONResponse(body, status_code=status, background=after)
 
 
-def telling(problem: Problem, scope: Scope) -> Response:
+def problem_response(problem: Problem, scope: Scope) -> Response:
     body = problem.body()
     if _facts(scope).versioned_answers:
         body["error"] = {"code": problem.code, "message": problem.detail, **problem.more}
@@ -90,18 +90,18 @@ async def body_of(request: Request) -> Json:
     if not raw.strip():
         return {}
     try:
-        told = await request.json()
+        data = await request.json()
     except ValueError as exc:
         raise Problem(400, "invalid_request", "the body is not JSON") from exc
-    if not isinstance(told, dict):
+    if not isinstance(data, dict):
         raise Problem(400, "invalid_request", "the body must be a JSON object")
-    return cast("Json", told)
+    return cast("Json", data)
 
 
-def objects_in(asked: Json, field: str) -> list[Json]:
+def objects_in(body: Json, field: str) -> list[Json]:
     """Read a field that must be a list of objects; a missing one is an empty list."""
     try:
-        return _OBJECTS.validate_python(asked.get(field) or [])
+        return _OBJECTS.validate_python(body.get(field) or [])
     except ValidationError as exc:
         detail = f"{field}: must be a list of objects"
         raise Problem(400, "validation_error", detail, more={"meta": {"field": field}}) from exc
@@ -111,7 +111,7 @@ def texts_in(value: Any) -> list[str]:
     """Every string in some JSON, however deep."""
     if isinstance(value, str):
         return [value]
-    return [text for one in _inner(value) for text in texts_in(one)]
+    return [text for item in _inner(value) for text in texts_in(item)]
 
 
 def _inner(value: Any) -> list[Any]:
@@ -120,6 +120,6 @@ def _inner(value: Any) -> list[Any]:
     return list(cast("list[object]", value)) if isinstance(value, list) else []
 
 
-def missing(what: str, named: str, *, suggestions: list[str] | None = None) -> Problem:
+def missing(kind: str, name: str, *, suggestions: list[str] | None = None) -> Problem:
     """The answer for what is not there, and for what belongs to someone else: they look the same."""
-    return Problem(404, "not_found", f"{what} {named!r} not found", more={"suggestions": suggestions or []})
+    return Problem(404, "not_found", f"{kind} {name!r} not found", more={"suggestions": suggestions or []})

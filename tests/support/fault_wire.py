@@ -12,7 +12,7 @@ import anyio
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
-from inferencesh_sandbox.wire import Problem, telling
+from inferencesh_sandbox.wire import Problem, problem_response
 from tests.support.fault_lines import garbled
 from tests.support.faults import (
     Delay,
@@ -105,7 +105,7 @@ def _instead(fault: Status, scope: Scope) -> Response:
     if fault.body is not None:
         return Response(fault.body, fault.code, fault.headers)
     problem = Problem(fault.code, fault.error, f"a fault of the sandbox: {fault.code}", headers=fault.headers)
-    return telling(problem, scope)
+    return problem_response(problem, scope)
 
 
 def _lingering(receive: Receive, send: Send) -> Send:

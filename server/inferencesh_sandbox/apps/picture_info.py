@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from inferencesh_sandbox.apps import png
-from inferencesh_sandbox.apps.types import App, AppFailed, Function, Given, Made, Price, file_field
+from inferencesh_sandbox.apps.types import App, AppFailed, AppInput, AppOutput, Function, Price, file_field
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.apps.types import Work
@@ -17,11 +17,11 @@ _THUMBNAIL = 64
 _GRAY = b"\xb0\xb4\xbc"
 
 
-class PictureInput(Given):
+class PictureInput(AppInput):
     image: str = file_field("The picture: PNG, JPEG, GIF or WebP; an uploaded file's uri, or a data URI")
 
 
-class PictureOutput(Made):
+class PictureOutput(AppOutput):
     width: int = Field(description="Width in pixels")
     height: int = Field(description="Height in pixels")
     format: str = Field(description="png, jpeg, gif or webp")
@@ -30,15 +30,15 @@ class PictureOutput(Made):
     note: str = Field(default="", description="What the thumbnail is not, if it is only a placeholder")
 
 
-async def _look(work: Work, given: PictureInput) -> dict[str, Any]:
-    body = work.pick(given.image).body
+async def _look(work: Work, inputs: PictureInput) -> dict[str, Any]:
+    body = work.pick(inputs.image).body
     work.log(f"read {len(body)} bytes")
     kind, width, height = measured(body)
     work.log(f"{kind}, {width}x{height}")
     small, note = _thumbnail(kind, width, height, body)
     thumbnail = work.publish(png.written(small), "thumbnail.png", "image/png")
-    told = {"width": width, "height": height, "format": kind, "bytes": len(body), "thumbnail": thumbnail}
-    return told | ({"note": note} if note else {})
+    output = {"width": width, "height": height, "format": kind, "bytes": len(body), "thumbnail": thumbnail}
+    return output | ({"note": note} if note else {})
 
 
 def measured(body: bytes) -> tuple[str, int, int]:
@@ -96,7 +96,7 @@ def _placeholder(width: int, height: int) -> png.Raster:
 
 
 def _price(_given: PictureInput) -> Price:
-    return Price("unknown", depends_on=("image",), told="Depends on the picture. The sandbox charges nothing.")
+    return Price("unknown", depends_on=("image",), description="Depends on the picture. The sandbox charges nothing.")
 
 
 PICTURE_INFO = App(

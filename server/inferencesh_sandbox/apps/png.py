@@ -69,7 +69,7 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def _inflated(body: bytes, wanted: int) -> bytes:
+def _inflated(body: bytes, size: int) -> bytes:
     packed, place = b"", 8
     while place + 12 <= len(body):
         length, name = struct.unpack(">I4s", body[place : place + 8])
@@ -78,10 +78,10 @@ def _inflated(body: bytes, wanted: int) -> bytes:
         place += 12 + length
     try:
         # No more than the header promises: a small file must not fill the memory.
-        raw = zlib.decompressobj().decompress(packed, wanted)
+        raw = zlib.decompressobj().decompress(packed, size)
     except zlib.error as exc:
         raise NotReadable(f"its pixels are damaged: {exc}") from exc
-    if len(raw) < wanted:
+    if len(raw) < size:
         raise NotReadable("its pixels are cut off")
     return raw
 

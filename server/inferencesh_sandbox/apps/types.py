@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.wire import Json
 
 
-class Given(BaseModel):
+class AppInput(BaseModel):
     """The input of a function; what it does not know is ignored, as on the platform."""
 
     model_config = ConfigDict(title="AppInput")
 
 
-class Made(BaseModel):
+class AppOutput(BaseModel):
     """The output of a function."""
 
     model_config = ConfigDict(title="AppOutput")
@@ -86,8 +86,8 @@ class Function:
 
     name: str
     description: str
-    given: type[Given]
-    made: type[Made]
+    input_model: type[AppInput]
+    output_model: type[AppOutput]
     run: Callable[[Work, Any], Awaitable[Mapping[str, Any]]]
     kind: str = "run"
     """`run`, or `stream`: a live exchange over a WebSocket."""
@@ -101,7 +101,7 @@ class Price:
     least: int = 0
     most: int = 0
     depends_on: tuple[str, ...] = ()
-    told: str = "Free: this is the sandbox."
+    description: str = "Free: this is the sandbox."
 
 
 def _free(_given: Any) -> Price:
@@ -145,4 +145,4 @@ class App:
         return f"{self.namespace}/{self.name}"
 
     def function(self, name: str) -> Function | None:
-        return next((one for one in self.functions if one.name == name), None)
+        return next((item for item in self.functions if item.name == name), None)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class Context:
     """The sandbox's parts, as its endpoints see them."""
 
     facts: Facts

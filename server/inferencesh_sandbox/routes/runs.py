@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.routes.context import Room
+    from inferencesh_sandbox.routes.context import Context
     from inferencesh_sandbox.tasks import Task
 
 
-def runs(room: Room) -> list[Route]:
-    def told(task: Task) -> Json:
-        return task.run_told() if room.facts.slim_run_answers else task.told()
+def runs(context: Context) -> list[Route]:
+    def dto(task: Task) -> Json:
+        return task.run_dto() if context.facts.slim_run_answers else task.dto()
 
     async def run(request: Request) -> Response:
-        tenant = room.tenants.of(request)
-        order = ordered(await body_of(request), tenant=tenant, clock=room.clock, base=base_of(request))
-        task = await room.workers.take(order, tenant, room.ledger)
+        tenant = context.tenants.of(request)
+        order = ordered(await body_of(request), tenant=tenant, clock=context.clock, base=base_of(request))
+        task = await context.workers.take(order, tenant, context.ledger)
         # The work begins once the answer is out: an SDK that polls compares with the status in that answer.
-        return answer(request, told(task), after=BackgroundTask(room.workers.begin, task))
+        return answer(request, dto(task), after=BackgroundTask(context.workers.begin, task))
 
     return [Route("/apps/run", run, methods=["POST"]), Route("/run", run, methods=["POST"])]

@@ -22,7 +22,7 @@ from inferencesh_mcp.http.server import configured
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_sandbox import Clock, serving
-from inferencesh_sandbox.server import Guest
+from inferencesh_sandbox.server import EmbeddedServer
 from tests.conftest import guest, in_memory
 from tests.support.sandbox import Sandbox
 from tests.system.histories.weather import Weather, blowing
@@ -149,7 +149,7 @@ class Replicas:
     async def _start(self) -> None:
         settings, stopping = Settings.from_environ(self._world.environ()), Stopping()
         app = face(build(settings, remote=True, network=self._world.network(), stopping=stopping), settings, stopping)
-        server = Guest(configured(app, settings))
+        server = EmbeddedServer(configured(app, settings))
         url = await self._stack.enter_async_context(guest(server))
         self._live.append(_Replica(url, server, stopping))
 
@@ -157,7 +157,7 @@ class Replicas:
 @dataclass
 class _Replica:
     url: str
-    server: Guest
+    server: EmbeddedServer
     stopping: Stopping
 
     async def end(self) -> None:

@@ -9,10 +9,10 @@ import anyio
 from starlette.datastructures import Headers
 
 from inferencesh_sandbox.ids import fingerprint
-from inferencesh_sandbox.ledger import Asked
+from inferencesh_sandbox.ledger import RequestRecord
 from inferencesh_sandbox.paths import plain
 from inferencesh_sandbox.tenants import key_in
-from inferencesh_sandbox.wire import Problem, telling
+from inferencesh_sandbox.wire import Problem, problem_response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,7 +25,7 @@ _LARGEST_BODY = 32 * 1024 * 1024
 """Of a JSON body; uploads stream and have their own limit."""
 
 
-class Door:
+class EntryMiddleware:
     """The outermost ASGI layer."""
 
     def __init__(self, app: ASGIApp, *, facts: Facts, ledger: Ledger, clock: Clock) -> None:
@@ -45,7 +45,7 @@ class Door:
             try:
                 await self._let_in(scope, receive, send)
             except Problem as problem:
-                await telling(problem, scope)(scope, receive, send)
+                await problem_response(problem, scope)(scope, receive, send)
             finally:
                 self._inside.discard(visit)
 
@@ -58,21 +58,21 @@ class Door:
         scope["path"] = plain(scope["path"])
         headers = Headers(scope=scope)
         body = b"" if scope["method"] == "PUT" else await _read(receive)
-        asked = self._noted(scope, headers, body)
+        record = self._noted(scope, headers, body)
         again = receive if scope["method"] == "PUT" else _replayed(body, receive)
-        await self._app(scope, again, _watched(asked, send))
+        await self._app(scope, again, _watched(record, send))
 
-    def _noted(self, scope: Scope, headers: Headers, body: bytes) -> Asked:
+    def _noted(self, scope: Scope, headers: Headers, body: bytes) -> RequestRecord:
         key = key_in(headers.get("authorization", ""))
-        asked = Asked(
+        record = RequestRecord(
             at=self._clock.now(),
             caller=fingerprint(key) if key else "",
             method=scope["method"],
             path=scope["path"],
             digest=hashlib.sha256(body).hexdigest() if scope["method"] != "PUT" else "",
         )
-        self._ledger.note(asked)
-        return asked
+        self._ledger.note(record)
+        return record
 
 
 async def _read(receive: Receive) -> bytes:
@@ -96,10 +96,10 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return once_more
 
 
-def _watched(asked: Asked, send: Send) -> Send:
+def _watched(record: RequestRecord, send: Send) -> Send:
     async def noting(message: Message) -> None:
         if message["type"] == "http.response.start":
-            asked.status = message["status"]
+            record.status = message["status"]
         await send(message)
 
     return noting
