@@ -1,4 +1,4 @@
-"""The agents as inference.sh tells them."""
+"""Agents as the API shows them."""
 
 from __future__ import annotations
 

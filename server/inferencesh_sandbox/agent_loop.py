@@ -1,4 +1,4 @@
-"""The agents at work: they take each message through its turn."""
+"""Run the turns of agents."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Conversations:
         return run
 
     async def begin(self, run: Run) -> None:
-        """Start a turn and return at once. To be called when its answer has been sent; one that waits is left waiting."""
+        """Start a turn and return at once. Call it when the answer has been sent. A queued turn stays queued."""
         if run is run.chat.run:
             self.workers.spawn(self.carry_out, run)
 
     async def carry_out(self, run: Run) -> None:
-        """Take a turn to its end, and then those that were queued meanwhile."""
+        """Run a turn to its end, then the turns that were queued meanwhile."""
         await self._one(run)
         if (following := run.chat.next_run()) is not None:
             self.workers.spawn(self.carry_out, following)
@@ -74,13 +74,13 @@ class Conversations:
         chat.end(run, "canceled")
 
     def stop(self, chat: Chat) -> None:
-        """Stop the turn under way, and drop what is queued: whoever stops wants no other turn to begin."""
+        """Stop the current turn and drop the queue, so that no other turn begins."""
         for waiting in list(chat.queue):
             chat.take_back(waiting.user_message)
         run = chat.run
         if run and run.live:
             run.scope.cancel()
-            # At once and not when the script has noticed: the answer to the stop already tells it.
+            # At once, not when the script has noticed: the answer to the stop shows the new status.
             chat.end(run, "canceled")
 
     def delegate(self, turn: Turn, ref: str, text: str) -> Run:

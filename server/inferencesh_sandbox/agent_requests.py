@@ -1,4 +1,4 @@
-"""From the body of `POST /agents/run` to a message: everything in it is checked before anything is sent."""
+"""Parse and validate the body of `POST /agents/run`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FILES = 20
 
 
 def message_in(body: Json, chat: Chat | None, *, base: str, facts: Facts) -> MessageRequest:
-    """Check a message, in the order in which the platform would notice: agent, its needs, input."""
+    """Validate a message in the platform's order: agent, requirements, input."""
     agent, version_id = _agent(body, chat)
     _need_nothing(agent)
     value: Any = body.get("input")
@@ -40,7 +40,7 @@ def message_in(body: Json, chat: Chat | None, *, base: str, facts: Facts) -> Mes
 
 
 def chat_for(tenant: Tenant, body: Json) -> Chat | None:
-    """Find the chat that a message goes to; none if it begins one."""
+    """Find the chat of a message. None if the message starts a chat."""
     name = body.get("chat_id")
     return find_chat(tenant, str(name)) if name else None
 
@@ -53,7 +53,7 @@ def find_chat(tenant: Tenant, name: str) -> Chat:
 
 
 def opened(tenant: Tenant, clock: Clock, body: Json) -> Chat:
-    """Open a chat with the agent that a request names, in the context that only counts here."""
+    """Open a chat with the agent of a request. `context` is read here alone."""
     agent, version_id = _agent(body, None)
     _need_nothing(agent)
     chat = Chat(owner=tenant, clock=clock, agent=agent, version_id=version_id, context=_context(agent.config, body))
@@ -62,7 +62,7 @@ def opened(tenant: Tenant, clock: Clock, body: Json) -> Chat:
 
 
 def _agent(body: Json, chat: Chat | None) -> tuple[Agent, str]:
-    """A template by its reference, or what the configuration describes; a chat goes on with its own if none is named."""
+    """The template that is named, or the agent that is described. Default: the agent of the chat."""
     ref, config = body.get("agent"), body.get("agent_config")
     if ref and config is not None:
         raise _wrong("agent", "give either agent or agent_config")
@@ -106,7 +106,7 @@ def _context(config: Config, body: Json) -> dict[str, str]:
 
 
 def _files(fields: Json, facts: Facts) -> tuple[Attached, ...]:
-    """Attachments are the newer form, and win over images and files."""
+    """Read the files. `attachments` is newer and overrides `images` and `files`."""
     if fields.get("attachments") and facts.attachments_read:
         files = [_attached(item, place) for place, item in enumerate(objects_in(fields, "attachments"))]
     else:

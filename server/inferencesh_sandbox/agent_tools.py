@@ -1,4 +1,4 @@
-"""Tools, carried out: each kind where it belongs, after the person has approved it where that is asked for."""
+"""Run an agent's tool calls, after the person's approval where a tool needs it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 async def carry_out(turn: Turn, invocation: Invocation) -> None:
-    """Take one tool to its end: completed, failed, or cancelled by the person; never an exception."""
+    """Run one tool call until it is completed, failed or cancelled. Raises nothing."""
     if not await _approved(turn, invocation):
         return
     chat, tool = turn.chat, invocation.tool
@@ -39,7 +39,7 @@ async def carry_out(turn: Turn, invocation: Invocation) -> None:
 
 
 async def _approved(turn: Turn, invocation: Invocation) -> bool:
-    """Wait for the person, where the tool needs approval and is not always allowed in this chat."""
+    """Wait for approval, unless the tool needs none or is always allowed in this chat."""
     chat = turn.chat
     if not invocation.tool.require_approval or chat.always_allows(invocation):
         return True
@@ -58,7 +58,7 @@ async def _internal(_turn: Turn, invocation: Invocation) -> None:
 
 
 async def _app(turn: Turn, invocation: Invocation) -> None:
-    """Run the app really, as a task of the same owner."""
+    """Run the app as a task of the same owner."""
     how = invocation.tool.how
     arguments: Json = {**(how.get("input") or {}), **invocation.arguments}
     asked: Json = {
@@ -82,7 +82,7 @@ async def _app(turn: Turn, invocation: Invocation) -> None:
 
 
 async def _ended(task: Task) -> None:
-    """Wait for a task; who stops the agent stops the task with it."""
+    """Wait for a task. Cancel the task if the agent is stopped."""
     try:
         while not task.ended:
             await task.changed.wait()
@@ -93,7 +93,7 @@ async def _ended(task: Task) -> None:
 
 
 async def _agent(turn: Turn, invocation: Invocation) -> None:
-    """Let another agent do it, in a chat of its own."""
+    """Delegate to another agent, in a chat of its own."""
     run = turn.desk.delegate(turn, str(invocation.tool.how.get("ref") or ""), _said(invocation.arguments))
     invocation.execution_id = run.chat.id
     invocation.move("in_progress")
@@ -115,7 +115,7 @@ def _said(arguments: Json) -> str:
 
 
 async def _pretended(_turn: Turn, invocation: Invocation) -> None:
-    """Say what would have been sent. Nothing leaves the sandbox, and no secret is told again."""
+    """Report the request that a real tool would send. Nothing is sent, and secrets are omitted."""
     how = invocation.tool.how
     payload: Json = {
         "pretended": True,
@@ -129,7 +129,7 @@ async def _pretended(_turn: Turn, invocation: Invocation) -> None:
 
 
 async def _mcp(turn: Turn, invocation: Invocation) -> None:
-    """Call a tool of the pretended MCP server, which asks for input first; of any other server, pretend."""
+    """Call a tool of the fake MCP server, which asks for input first. Other servers are only reported."""
     how, name = invocation.tool.how, str(invocation.tool.how.get("tool_name"))
     if how.get("server") != mcp_servers.SERVER or name not in mcp_servers.TOOLS:
         await _pretended(turn, invocation)

@@ -1,4 +1,4 @@
-"""What a person may allow for the rest of a chat: the options that the platform offers for a call, narrowest first."""
+"""The `always-allow` options of a tool call, narrowest first."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def options(invocation: Invocation) -> Json:
 
 
 def chosen(invocation: Invocation, key: str) -> Json | None:
-    """The option that a key names now; none where none was chosen.
+    """Return the current option with this key. None if no key is given.
 
     Raises:
         Problem: 409, the key names no current option.

@@ -1,4 +1,4 @@
-"""The sandbox as a whole: its parts put together, and the ASGI application over them."""
+"""The sandbox: its parts, and the ASGI application over them."""
 
 from __future__ import annotations
 

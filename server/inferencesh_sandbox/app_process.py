@@ -1,4 +1,4 @@
-"""What one run is lent: its log, its memory, its files."""
+"""What a running app may use: its log, memory and files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _READABLE = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class AppRuntime:
-    """`Work` as the apps know it, done on a task."""
+    """The runtime of one task; it implements `Work`."""
 
     task: Task
     store: Store

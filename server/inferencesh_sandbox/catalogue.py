@@ -1,4 +1,4 @@
-"""The apps as inference.sh tells them, found by what people call them."""
+"""The apps as the API shows them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RESOURCES = {"gpu": {"count": 0, "vram": 0, "type": "none"}, "ram": 0}
 
 @dataclass(frozen=True)
 class Ref:
-    """A reference taken apart: `[app/]namespace/name[@version][:function]`."""
+    """A parsed reference: `[app/]namespace/name[@version][:function]`."""
 
     name: str
     version: str
@@ -42,17 +42,17 @@ class Ref:
 
 
 def app_named(name: str) -> App:
-    """Find an app by its id, its `namespace/name` or an older name; or say which ones are like it."""
+    """Find an app by its id, `namespace/name` or an older name. The error suggests similar names."""
     return named("app", APPS, ALIASES.get(name, (name, ""))[0])
 
 
 def pinned_function(name: str) -> str:
-    """The function that an older name pins; empty for any other name."""
+    """The function that an older name stands for; empty for other names."""
     return ALIASES.get(name, ("", ""))[1]
 
 
 def function_of(app: App, name: str) -> Function:
-    """Find a function; none said is the default one."""
+    """Find a function by its name. Default: the app's default function."""
     function = app.function(name or app.default_function)
     if function is None:
         known = ", ".join(item.name for item in app.functions)
@@ -119,7 +119,7 @@ def _function_dto(function: Function) -> Json:
 
 @cache
 def _schema(model: type[BaseModel]) -> Json:
-    """Written once: every run of an app begins with a look at it."""
+    """Cached: each run of an app reads it."""
     return model.model_json_schema()
 
 

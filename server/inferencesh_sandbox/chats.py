@@ -1,4 +1,4 @@
-"""A chat: its messages, its runs, what waits in it, and how all of it is told."""
+"""A chat: its messages, runs, pending tool calls, and its form in the API."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BEHIND = 20_000
 
 
 class Watch:
-    """One open stream's share of what happens."""
+    """The queue of lines of one open stream."""
 
     def __init__(self) -> None:
         self.lines: deque[Json] = deque()
@@ -52,7 +52,7 @@ class Watch:
 
 @dataclass(eq=False, kw_only=True)
 class Chat:
-    """One chat with an agent; every change is told to whoever watches."""
+    """One chat with an agent. Each change goes to all watchers."""
 
     owner: Tenant
     clock: Clock
@@ -84,7 +84,7 @@ class Chat:
 
     @property
     def run(self) -> Run | None:
-        """The run that is under way, or the last one."""
+        """The current run, or the last one."""
         return self.runs[-1] if self.runs else None
 
     @property
@@ -99,7 +99,7 @@ class Chat:
 
     @property
     def open(self) -> list[Invocation]:
-        """The tools of this run that have not come to an end."""
+        """The tool calls of this run that have not ended."""
         return [item for item in self._used if not item.over]
 
     def message(self, name: str) -> Message | None:
@@ -108,7 +108,7 @@ class Chat:
     # What happens
 
     def ask(self, asked: MessageRequest) -> Run:
-        """Take a message: its run begins at once, or waits until the chat is free."""
+        """Add a message. Its run begins at once, or waits until the chat is free."""
         if len(self.messages) >= _MESSAGES or len(self.queue) >= _QUEUED:
             raise Problem(402, "limit_exceeded", "this chat of the sandbox is full; start a new one")
         waits = self.busy
@@ -156,7 +156,7 @@ class Chat:
         self.reflect()
 
     def use(self, invocation: Invocation) -> None:
-        """Put a tool to use: who watches sees it with the text before it, which is complete."""
+        """Start a tool call. Watchers get it with the complete text before it."""
         message = invocation.message
         message.deltas.clear()
         message.invocations.append(invocation)
@@ -164,7 +164,7 @@ class Chat:
         self._used.append(invocation)
 
     def take_back(self, message: Message) -> None:
-        """Let a message that still waits never happen."""
+        """Withdraw a queued message."""
         run = next((item for item in self.queue if message in {item.user_message, item.first}), None)
         if run is None:
             raise Problem(409, "invalid_transition", f"message {message.id} is not queued: it is {message.status}")
@@ -174,7 +174,7 @@ class Chat:
             self.settle(item, "cancelled")
 
     def settle(self, message: Message, status: str) -> None:
-        """Bring a message to a last status, with all its text."""
+        """Set a message's final status and text."""
         if message.status in FINAL:
             return
         message.status = status
@@ -183,7 +183,7 @@ class Chat:
         self.tell_message(message)
 
     def end(self, run: Run, state: str, *, error: str | None = None) -> None:
-        """Bring a run to its end, and with it everything of it that is still open."""
+        """End a run, and everything in it that is still open."""
         if not run.live:
             return
         for invocation in self.open:
@@ -205,7 +205,7 @@ class Chat:
             self.reflect()
 
     def _tell_end(self, run: Run) -> None:
-        """Say in a message of its own how a run ended, and why."""
+        """Add a message that states how a run ended, and why."""
         failed = run.state == "failed"
         ended = {"run_id": run.id, "state": run.state, "duration_ms": 1}
         event = {"type": "run_failed" if failed else "run_ended", "run": ended}
@@ -224,10 +224,10 @@ class Chat:
     def pending_interrupts(self) -> list[Interrupt]:
         return [item for item in self.interrupts.values() if item.status == "pending"]
 
-    # How it is told
+    # Its form in the API
 
     def reflect(self) -> None:
-        """Tell the run and the chat, if what they say of themselves has changed."""
+        """Send the run and the chat if their state has changed."""
         run = self.run
         if run and run.live and run.started:
             run.state = "input_required" if any(item.blocks for item in self.open) else "working"
@@ -267,7 +267,7 @@ class Chat:
             watch.put(line)
 
     def watched(self) -> Watch:
-        """Begin to watch: the present state is there at once."""
+        """Start a watch. Its first lines are the current state."""
         watch = Watch()
         watch.lines.extend(self.present())
         self._watches.add(watch)
@@ -283,7 +283,7 @@ class Chat:
             watch.ring()
 
     def present(self) -> list[Json]:
-        """Everything as it is now, as the lines with which a stream begins.
+        """The current state, as the first lines of a stream.
 
         The messages come before the chat: an SDK that finds the chat idle leaves, and has then seen them all. A text that
         still grows is told by its deltas from the first on and not by its message, so that every reader has it once: the
@@ -297,7 +297,7 @@ class Chat:
         return [*lines, {"event": "chats", "data": self.dto()}]
 
     def dto(self, *, whole: bool = False) -> Json:
-        """The chat, as a ChatDTO; its messages have lines and a page of their own, and are in a `whole` one of old alone."""
+        """The chat, as a ChatDTO. Its messages are in it only if `whole` and `messages_preloaded`."""
         chat: Json = {
             "id": self.id,
             "short_id": short(self.id),

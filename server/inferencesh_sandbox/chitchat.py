@@ -1,4 +1,4 @@
-"""What the sandbox says where a model would think: plain rules, which never pretend to be more."""
+"""Fixed rules that answer where a real agent would ask a model."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _WORDS = tuple(_LINE.split())
 
 @dataclass(frozen=True)
 class Reply:
-    """A text, and how many seconds lie between two of its words; the usual ones if none are said."""
+    """A text, and the seconds between two of its words. None means the usual pace."""
 
     text: str
     pace: float | None = None
 
 
 def reply(text: str, earlier: Sequence[str] = (), context: Mapping[str, str] | None = None) -> Reply:
-    """Answer a message by the first rule that fits it, knowing what was said earlier in the chat."""
+    """Answer a message by the first rule that matches. `earlier` holds the chat's earlier messages."""
     lowered = text.lower()
     if match := re.search(r"\bcount to (\d{1,6})", lowered):
         numbers = " ".join(str(number) for number in range(1, min(int(match[1]), _MOST_COUNTED) + 1))

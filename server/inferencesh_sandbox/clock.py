@@ -1,4 +1,4 @@
-"""The sandbox's time."""
+"""The sandbox's clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import anyio
 
 
 class Clock:
-    """The time of day, and waiting, as the machine knows them."""
+    """The machine's time."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -18,7 +18,7 @@ class Clock:
 
 
 async def rings_within(event: anyio.Event, seconds: float, clock: Clock) -> bool:
-    """Wait for an event, at most so long by the sandbox's clock; say whether it came."""
+    """Wait for an event for at most `seconds` of the sandbox's clock. Return whether it was set."""
     async with anyio.create_task_group() as race:
 
         async def give_up() -> None:

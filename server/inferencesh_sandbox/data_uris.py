@@ -1,4 +1,4 @@
-"""Data URIs, read."""
+"""Parse data URIs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values made to fit a JSON schema, from what a message says: what a model would do when it calls a tool."""
+"""Make tool arguments that fit a JSON schema, from the words of a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What really happened: the ground truth that tests ask."""
+"""A record of everything that happened: the ground truth for tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEPT = 20_000
 
 @dataclass(kw_only=True)
 class RequestRecord:
-    """One request as it came; its status is 0 until an answer has begun."""
+    """One request. Its status is 0 until the answer begins."""
 
     at: datetime
     caller: str
@@ -41,7 +41,7 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:
-    """One step of a task from status to status."""
+    """One change of a task's status."""
 
     at: datetime
     task_id: str
@@ -59,7 +59,7 @@ class CancelRequested:
 
 @dataclass(frozen=True, kw_only=True)
 class MessageSent:
-    """One message that an agent was sent by a request; those of agents to agents are not."""
+    """One message from a client to an agent. Messages between agents are not recorded."""
 
     at: datetime
     chat_id: str
@@ -81,7 +81,7 @@ class MessageTakenBack:
 
 @dataclass(frozen=True, kw_only=True)
 class Invoked:
-    """One tool that was really carried out: after its approval, where it needed one."""
+    """One tool call that was run, after its approval if it needed one."""
 
     at: datetime
     chat_id: str
@@ -117,7 +117,7 @@ class Decided:
 
 @dataclass(frozen=True, kw_only=True)
 class StopRequested:
-    """One stop that reached a chat in which something was under way."""
+    """One stop of a busy chat."""
 
     at: datetime
     chat_id: str
@@ -132,7 +132,7 @@ _Kind = TypeVar("_Kind")
 
 
 class Ledger:
-    """A bounded record of every request and everything it did."""
+    """A bounded record of every request and its effects."""
 
     def __init__(self) -> None:
         self._entries: dict[type, deque[Any]] = {}

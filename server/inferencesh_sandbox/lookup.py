@@ -1,4 +1,4 @@
-"""Apps and agents, found by what people call them."""
+"""Find an app or an agent by its ref or id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Offered(Protocol):
-    """What has a name, an id and versions."""
+    """Something with a ref, an id and versions."""
 
     @property
     def ref(self) -> str: ...
@@ -31,7 +31,7 @@ T = TypeVar("T", bound=Offered)
 
 
 def named(kind: str, offered: Sequence[T], name: str) -> T:
-    """Find one by its id or `namespace/name`; or say which ones are like it."""
+    """Find an item by its id or `namespace/name`. The error suggests similar names."""
     for offer in offered:
         if name in {offer.ref, offer.id, short(offer.id)}:
             return offer
@@ -39,7 +39,7 @@ def named(kind: str, offered: Sequence[T], name: str) -> T:
 
 
 def version_of(offer: Offered, version: str) -> str:
-    """Find a version by its id or short id; none said is the current one."""
+    """Find a version by its id or short id. Default: the current version."""
     if version in {"", "latest"}:
         return offer.version_ids[0]
     for known in offer.version_ids:

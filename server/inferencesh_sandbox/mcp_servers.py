@@ -1,4 +1,4 @@
-"""A pretended MCP server whose tools ask the person for input before they answer, in one round or in two."""
+"""A fake MCP server whose tools ask the person for input, in one round or two."""
 
 from __future__ import annotations
 

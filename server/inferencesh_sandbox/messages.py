@@ -33,19 +33,19 @@ class Attached:
 
 @dataclass(frozen=True, kw_only=True)
 class MessageRequest:
-    """A message as it was asked for, once everything in it has been checked."""
+    """A validated message to an agent."""
 
     agent: Agent
     version_id: str
     text: str
     files: tuple[Attached, ...]
     base: str
-    """Where the caller finds the sandbox: the files that the turn makes are told by it."""
+    """The sandbox's URL as the caller sees it, for the URIs of files."""
 
 
 @dataclass(eq=False, kw_only=True)
 class Message:
-    """One message. While its text grows, streams tell it by deltas."""
+    """One message. While its text grows, streams send it as deltas."""
 
     chat: Chat
     role: str
@@ -66,7 +66,7 @@ class Message:
         self.id = fresh_id(self.created_at)
 
     def dto(self, *, streamed: bool = False) -> Json:
-        """The message, as a ChatMessageDTO. In a stream, a text that grows is left to the deltas."""
+        """The message, as a ChatMessageDTO. In a stream, a growing text is left out: deltas carry it."""
         return {
             "id": self.id,
             "short_id": short(self.id),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.ledger import Ledger
 
 _LARGEST_BODY = 32 * 1024 * 1024
-"""Of a JSON body; uploads stream and have their own limit."""
+"""Bytes of a JSON body. Uploads are streamed and have a limit of their own."""
 
 
 class EntryMiddleware:
@@ -33,36 +33,36 @@ class EntryMiddleware:
         self._facts = facts
         self._ledger = ledger
         self._clock = clock
-        self._inside: set[anyio.CancelScope] = set()
+        self._open_requests: set[anyio.CancelScope] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         scope["sandbox.facts"] = self._facts
-        with anyio.CancelScope() as visit:
-            self._inside.add(visit)
+        with anyio.CancelScope() as request:
+            self._open_requests.add(request)
             try:
-                await self._let_in(scope, receive, send)
+                await self._handle(scope, receive, send)
             except Problem as problem:
                 await problem_response(problem, scope)(scope, receive, send)
             finally:
-                self._inside.discard(visit)
+                self._open_requests.discard(request)
 
     def close(self) -> None:
-        """Let go of everyone inside: an open stream must not hold up the end."""
-        for visit in self._inside:
-            visit.cancel()
+        """Cancel all open requests: an open stream must not delay the shutdown."""
+        for request in self._open_requests:
+            request.cancel()
 
-    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["path"] = plain(scope["path"])
         headers = Headers(scope=scope)
         body = b"" if scope["method"] == "PUT" else await _read(receive)
-        record = self._noted(scope, headers, body)
-        again = receive if scope["method"] == "PUT" else _replayed(body, receive)
-        await self._app(scope, again, _watched(record, send))
+        record = self._record(scope, headers, body)
+        receive = receive if scope["method"] == "PUT" else _replayed(body, receive)
+        await self._app(scope, receive, _watched(record, send))
 
-    def _noted(self, scope: Scope, headers: Headers, body: bytes) -> RequestRecord:
+    def _record(self, scope: Scope, headers: Headers, body: bytes) -> RequestRecord:
         key = key_in(headers.get("authorization", ""))
         record = RequestRecord(
             at=self._clock.now(),
@@ -87,19 +87,19 @@ async def _read(receive: Receive) -> bytes:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Hand out a body that was already read, then whatever comes after it."""
+    """Replay a body that was already read, then pass on what follows."""
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def once_more() -> Message:
+    async def replay() -> Message:
         return waiting.pop() if waiting else await receive()
 
-    return once_more
+    return replay
 
 
 def _watched(record: RequestRecord, send: Send) -> Send:
-    async def noting(message: Message) -> None:
+    async def record_status(message: Message) -> None:
         if message["type"] == "http.response.start":
             record.status = message["status"]
         await send(message)
 
-    return noting
+    return record_status

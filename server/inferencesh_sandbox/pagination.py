@@ -1,4 +1,4 @@
-"""Lists: filtered, searched, sorted and cut into pages."""
+"""Filter, search, sort and page a list."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def page(items: Iterable[Json], body: Json, *, searched: Sequence[str]) -> Json:
-    """Cut one page out of items that come newest first, as the body of a list call asks for it."""
+    """Return the page that the body asks for. `items` are newest first."""
     matching = [item for item in items if _passes(item, objects_in(body, "filters"))]
     matching = [item for item in matching if _mentions(item, body.get("search") or {}, searched)]
     _sort(matching, objects_in(body, "sort"))
@@ -64,7 +64,7 @@ def _holds(item: Json, condition: Json) -> bool:
 
 
 def _mentions(item: Json, search: Json, searched: Sequence[str]) -> bool:
-    """Say whether every word of the term stands somewhere; an exact search wants the whole term in one field."""
+    """Return whether the fields hold every word of the term, or the whole term if `exact`."""
     term = _text(search.get("term")).strip()
     if search.get("exact"):
         return any(_text(item.get(field)) == term for field in searched)

@@ -1,4 +1,4 @@
-"""From the body of `POST /apps/run` to an order: everything in it is checked before anything begins."""
+"""Parse and validate the body of `POST /apps/run`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INFRA = ("cloud", "private", "private_first", "remote")
 
 
 def ordered(body: Json, *, tenant: Tenant, clock: Clock, base: str) -> Order:
-    """Check a run that is asked for, in the order in which the platform would notice: app, needs, input, session."""
+    """Validate a run request in the platform's order: app, requirements, input, session."""
     ref = Ref.read(_text(body, "app"))
     app = app_named(ref.name or _text(body, "app_id"))
     version = ref.version or _text(body, "version_id")
@@ -40,7 +40,7 @@ def ordered(body: Json, *, tenant: Tenant, clock: Clock, base: str) -> Order:
 
 
 def checked(model: type[BaseModel], payload: Json, label: str) -> Any:
-    """Validate an object against its schema, or name the first field that is wrong."""
+    """Validate an object. The error names the first wrong field."""
     try:
         return model.model_validate(payload)
     except ValidationError as exc:

@@ -1,4 +1,4 @@
-"""The workers: they take a task through its statuses and run its app."""
+"""Workers: they take a task through its statuses and run its app."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class Workers:
 
     @asynccontextmanager
     async def at_work(self) -> AsyncGenerator[None]:
-        """Open for work; what still runs at the end is dropped."""
+        """Accept tasks inside the block. Tasks that still run at its end are cancelled."""
         async with anyio.create_task_group() as self._group:
             yield
             self._group.cancel_scope.cancel()
 
     def spawn(self, work: Callable[[*Args], Coroutine[Any, Any, None]], *args: *Args) -> None:
-        """Let something run for as long as the sandbox is open."""
+        """Run a coroutine in the background while the sandbox is open."""
         if self._group is None:
             raise RuntimeError("the sandbox is not open: serve it, or run its lifespan")
         self._group.start_soon(work, *args)
 
     async def take(self, order: Order, owner: Tenant, ledger: Ledger) -> Task:
-        """Take an order: there is a task, and its session is occupied."""
+        """Create a task and occupy its session."""
         task = Task(order=order, owner=owner, clock=self._clock, ledger=ledger)
         owner.tasks.put(task.id, task)
         if order.session:
@@ -64,13 +64,13 @@ class Workers:
         self.spawn(self.carry_out, task)
 
     async def carry_out(self, task: Task) -> None:
-        """Take one task to its end: completed, failed or cancelled, and nothing else."""
+        """Run one task until it is completed, failed or cancelled."""
         with task.scope:
             try:
                 await self._execute(task)
             except AppFailed as exc:
                 task.end(Status.FAILED, error=str(exc))
-            except Exception as exc:  # noqa: BLE001 - one broken app must not stop the others; its owner is told
+            except Exception as exc:  # noqa: BLE001 - one broken app must not stop the others; the task shows the error
                 task.end(Status.FAILED, error=f"the app broke: {type(exc).__name__}: {exc}")
         if not task.ended:
             task.end(Status.CANCELLED)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.app import Sandbox
 
 _GRACE = 2
-"""Seconds that uvicorn may take to stop; everyone has been let go by then."""
+"""Seconds that uvicorn may take to stop. All requests have been cancelled before."""
 
 
 @asynccontextmanager
@@ -40,14 +40,14 @@ async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -
 
 
 async def _served(server: EmbeddedServer, listening: socket.socket) -> None:
-    """Serve until the guest is told to leave: who is cancelled with the block leaves uvicorn's own task to die with a traceback."""
+    """Serve until `leave` is called. If this task were cancelled, uvicorn's own task would end with a traceback."""
     with anyio.CancelScope(shield=True):
         await server.serve([listening])
 
 
 @contextmanager
 def _ungrouped() -> Generator[None]:
-    """Let an error of the block that we serve come out as it is, not in the group that our task makes of it."""
+    """Raise an error of the `with` block as it is, without the exception group of our task."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -57,17 +57,17 @@ def _ungrouped() -> Generator[None]:
 
 
 class EmbeddedServer(uvicorn.Server):
-    """uvicorn as a guest: it leaves the host's signals alone, and goes when told, not when its clock next ticks."""
+    """uvicorn inside another program: it handles no signals, and it stops as soon as `leave` is called."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.accepts = anyio.Event()
-        self._outcome = anyio.Event()
+        self._stop_requested = anyio.Event()
 
     def leave(self) -> None:
-        """Go, once what is under way has ended or the configured grace is over."""
+        """Stop when the open requests have ended, or after the configured grace."""
         self.should_exit = True
-        self._outcome.set()
+        self._stop_requested.set()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -80,10 +80,10 @@ class EmbeddedServer(uvicorn.Server):
     async def main_loop(self) -> None:
         while not await self.on_tick(0):  # the date in each answer is of this second
             with anyio.move_on_after(1):
-                await self._outcome.wait()
+                await self._stop_requested.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn does, but wait for what is under way alone: its own sleeps take a fifth of a second."""
+        """Shut down as uvicorn does, without its sleeps: they take a fifth of a second."""
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         for connection in list(self.server_state.connections):
@@ -96,7 +96,7 @@ class EmbeddedServer(uvicorn.Server):
 
 
 def _cut(server: EmbeddedServer) -> None:
-    """Accept no more connections, and cut those that are open."""
+    """Close the listeners and abort the open connections."""
     for listener in server.servers:
         listener.close()
     for connection in list(server.server_state.connections):

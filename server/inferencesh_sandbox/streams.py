@@ -1,4 +1,4 @@
-"""Tasks and chats as lines: the whole first, then every change, heartbeats in silence; of a task, the whole last."""
+"""Streams of tasks and chats: the state, each change, and heartbeats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SNAPSHOT = timedelta(seconds=20)
 
 
 async def lines(task: Task, clock: Clock) -> AsyncGenerator[Json]:
-    """Tell a task until it has ended.
+    """Yield the lines of a task until it has ended.
 
     Each connection begins with the whole task and every delta so far, because an SDK that reconnects starts counting anew.
     A task that has ended is one line.
@@ -37,7 +37,7 @@ async def lines(task: Task, clock: Clock) -> AsyncGenerator[Json]:
         while not task.ended or sent < len(changes):
             for line in changes[sent:]:
                 sent += 1
-                # The change to the last status is not told by itself: the last line is the whole task.
+                # The change to the last status has no line of its own: the last line is the whole task.
                 if not task.ended or line is not changes[-1]:
                     yield line
             if sent < len(changes) or task.ended:
@@ -51,7 +51,7 @@ async def lines(task: Task, clock: Clock) -> AsyncGenerator[Json]:
 
 
 async def chat_lines(chat: Chat, clock: Clock) -> AsyncGenerator[Json]:
-    """Tell a chat: its present state, then everything that happens, between turns too, until it is deleted."""
+    """Yield the lines of a chat: its state, then each change, until it is deleted."""
     watch = chat.watched()
     try:
         while not watch.closed:

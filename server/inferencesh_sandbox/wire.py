@@ -1,4 +1,4 @@
-"""What every answer looks like: the envelope, and the problem."""
+"""Response envelopes, problems and request bodies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OBJECTS = TypeAdapter(list[Json])
 
 
 class Problem(Exception):
-    """An answer that is not a success; raised anywhere, told by the one handler in `app`."""
+    """An error answer. Raise it anywhere; the handler in `app` sends it."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def body(self) -> Json:
-        """Tell it as RFC 9457 has it. The code is the last part of `type`."""
+        """The body, after RFC 9457. The code is the last part of `type`."""
         return {
             "type": f"https://api.inference.sh/errors/{self.code}",
             "title": HTTPStatus(self.status).phrase,
@@ -80,12 +80,12 @@ def _facts(scope: Scope) -> Facts:
 
 
 def base_of(request: Request) -> str:
-    """Say where this sandbox is for whoever asks: the scheme and host of their own request."""
+    """The sandbox's URL as the caller sees it."""
     return f"{request.url.scheme}://{request.url.netloc}"
 
 
 async def body_of(request: Request) -> Json:
-    """Read a request's JSON object; no body at all is an empty one."""
+    """Read a request's JSON object. A missing body is an empty object."""
     raw = await request.body()
     if not raw.strip():
         return {}
@@ -99,7 +99,7 @@ async def body_of(request: Request) -> Json:
 
 
 def objects_in(body: Json, field: str) -> list[Json]:
-    """Read a field that must be a list of objects; a missing one is an empty list."""
+    """Read a list of objects. A missing field is an empty list."""
     try:
         return _OBJECTS.validate_python(body.get(field) or [])
     except ValidationError as exc:
@@ -121,5 +121,5 @@ def _inner(value: Any) -> list[Any]:
 
 
 def missing(kind: str, name: str, *, suggestions: list[str] | None = None) -> Problem:
-    """The answer for what is not there, and for what belongs to someone else: they look the same."""
+    """The 404 for what does not exist or belongs to another tenant. Both look the same."""
     return Problem(404, "not_found", f"{kind} {name!r} not found", more={"suggestions": suggestions or []})

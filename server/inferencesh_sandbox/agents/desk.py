@@ -67,7 +67,7 @@ async def _book(turn: Turn) -> None:
     )
     name = next((tool for word, tool in words if word in turn.text.lower()), "book_table")
     used = await turn.use(turn.config.tool(name))
-    await turn.say(f"The bookings server was told: {used.result}")
+    await turn.say(f"The bookings server got: {used.result}")
 
 
 async def _fetch(turn: Turn) -> None:
@@ -97,7 +97,7 @@ _DOES: tuple[tuple[str, Callable[[Turn], Awaitable[None]]], ...] = (
 
 
 async def _serve(turn: Turn) -> None:
-    """Do everything that the message names, one after another."""
+    """Do each action that the message names, in order."""
     actions = [do for pattern, do in _DOES if re.search(rf"\b(?:{pattern})", turn.text, re.IGNORECASE)]
     for do in actions:
         await do(turn)

@@ -37,7 +37,7 @@ NODES: Json = {
     ],
     "actions": [{"label": "Cancel", "action": {"type": "cancel"}, "variant": "outline"}],
 }
-"""A tree of WidgetNode, as the platform told forms until lately."""
+"""A tree of WidgetNode, the older form of the platform's widgets."""
 
 SURFACE: Json = {
     "version": "0.9",
@@ -81,7 +81,7 @@ def form_for(text: str) -> Json:
 
 
 async def ask(turn: Turn) -> None:
-    """Show the form that the message asks for, and say what came back."""
+    """Show the form that the message asks for, and report the answer."""
     await turn.say("Please fill this in.")
     form = form_for(turn.text)
     reply = await turn.ask(form, "widget_html" if form is PAGE else "widget_ui")

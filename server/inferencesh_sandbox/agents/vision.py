@@ -15,7 +15,7 @@ _READ = 16 * 1024 * 1024
 
 
 def file_dtos(turn: Turn) -> str:
-    """Tell each file that came with the message, really read."""
+    """Describe each file of the message, from its bytes."""
     return " ".join(_outcome(turn, file) for file in turn.files)
 
 

@@ -1,4 +1,4 @@
-"""Who asks, what they have connected, and whether anyone is there at all."""
+"""`/me`, the integrations and the health check."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _needed(requirement: Json) -> bool:
 
 
 def _missing(kind: str, key: str) -> Json:
-    """Nothing is ever connected in the sandbox: what is required is missing, unless it is optional."""
+    """An error for a requirement. The sandbox has no connections, so each requirement is missing."""
     known = next((requirement for app in APPS for requirement in app.requirements if requirement["key"] == key), None)
     if known is not None:
         return {**known, "type": kind}

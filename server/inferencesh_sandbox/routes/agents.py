@@ -1,4 +1,4 @@
-"""`/agents`: the templates."""
+"""`/agents`: the agent templates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/chats/{chat}/tools/{tool}`: what the platform tells of a call that waits for approval, and what is allowed for good."""
+"""`/chats/{chat}/tools/{tool}`: explain a pending tool call, and always allow it."""
 
 from __future__ import annotations
 

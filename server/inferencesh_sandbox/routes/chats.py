@@ -1,4 +1,4 @@
-"""`/chats`: what was said, and what is being said."""
+"""`/chats`: chats, their messages and their streams."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def chats(context: Context) -> list[Route]:
         return find_chat(context.tenants.of(request), request.path_params["chat"])
 
     async def listed(request: Request) -> Response:
-        """List the chats that the caller began; those of agents with agents are named by their parents."""
+        """List the caller's chats, without the chats between agents."""
         chats_of_caller = [
             chat.dto() for chat in reversed(list(context.tenants.of(request).chats)) if chat.parent is None
         ]
@@ -57,7 +57,7 @@ def chats(context: Context) -> list[Route]:
         return answer(request, requested(request).traced())
 
     async def stop(request: Request) -> Response:
-        """Stop what is under way; in a chat where nothing is, do nothing, as the SDKs promise."""
+        """Stop the current turn. An idle chat stays as it is, as the SDKs promise."""
         chat = requested(request)
         if chat.busy:
             context.ledger.note(StopRequested(at=context.clock.now(), chat_id=chat.id, caller=caller_of(request)))

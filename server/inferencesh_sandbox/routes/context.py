@@ -1,4 +1,4 @@
-"""What every endpoint works with."""
+"""The parts of the sandbox that the endpoints use."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _size(record: Json) -> int:
 
 
 async def _received(request: Request, stored: StoredFile) -> None:
-    """Take the bytes as they come. A connection that breaks leaves a file that never arrived."""
+    """Store the bytes as they arrive. A broken upload leaves the file without bytes."""
     stored.start_over()
     try:
         async for piece in request.stream():

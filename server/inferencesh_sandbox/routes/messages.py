@@ -1,4 +1,4 @@
-"""`POST /agents/run`, and its other names: a message is sent."""
+"""`POST /agents/run` and its aliases: send a message."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def messages(context: Context) -> list[Route]:
         return await sent(request, chat, body)
 
     async def start(request: Request) -> Response:
-        """Begin a chat: with a first message, or without one, as the JS SDK's React half does."""
+        """Start a chat, with or without a first message. The JS SDK's React part sends none."""
         body = await body_of(request)
         if body.get("input"):
             return await sent(request, None, body)
         return answer(request, opened(context.tenants.of(request), context.clock, body).dto(whole=True))
 
     async def say(request: Request) -> Response:
-        """Say something in a chat. Asked with `message` alone, the answer is the person's message alone."""
+        """Send a message to a chat. If the body has `message` alone, answer with the user's message alone."""
         body = await body_of(request)
         chat = find_chat(context.tenants.of(request), request.path_params["chat"])
         plainly = "input" not in body and isinstance(body.get("message"), str)
@@ -48,7 +48,7 @@ def messages(context: Context) -> list[Route]:
         chat = chat or opened(context.tenants.of(request), context.clock, body)
         run = await context.conversations.take(message, chat, caller_of(request))
         data = run.user_message.dto() if plainly else _both(run)
-        # The turn begins once the answer is out, so that the assistant's message is always told as pending.
+        # The turn begins after the answer, so that the answer always shows the assistant's message as pending.
         return answer(request, data, after=BackgroundTask(context.conversations.begin, run))
 
     async def take_back(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""`POST /apps/run`: a task begins."""
+"""`POST /apps/run`: start a task."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def runs(context: Context) -> list[Route]:
         tenant = context.tenants.of(request)
         order = ordered(await body_of(request), tenant=tenant, clock=context.clock, base=base_of(request))
         task = await context.workers.take(order, tenant, context.ledger)
-        # The work begins once the answer is out: an SDK that polls compares with the status in that answer.
+        # Start after the answer: an SDK that polls compares with the status in that answer.
         return answer(request, dto(task), after=BackgroundTask(context.workers.begin, task))
 
     return [Route("/apps/run", run, methods=["POST"]), Route("/run", run, methods=["POST"])]

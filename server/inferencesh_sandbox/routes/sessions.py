@@ -1,4 +1,4 @@
-"""`/sessions`: the workers that are held."""
+"""`/sessions`: the held workers."""
 
 from __future__ import annotations
 

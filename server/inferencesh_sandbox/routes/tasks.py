@@ -1,4 +1,4 @@
-"""`/tasks`: what became of the runs."""
+"""`/tasks`: read, cancel and delete tasks."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def tasks(context: Context) -> list[Route]:
 
 
 def files_of(context: Context, task: Task, role: str) -> list[tuple[StoredFile, str]]:
-    """The files that went into a task and came out of it; of one role, if one is named."""
+    """The input and output files of a task, or those of one role."""
     went_in = [context.store.by_uri(text) for text in texts_in(task.order.input)]
     came_out = [context.store.any(file_id) for file_id in task.made_files]
     both = [(stored, "input") for stored in went_in] + [(stored, "output") for stored in came_out]

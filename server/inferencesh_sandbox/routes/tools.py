@@ -1,4 +1,4 @@
-"""`/tools` and `/interrupts`: what the agent asked for is given, allowed or refused."""
+"""`/tools` and `/interrupts`: answer, approve or reject an agent's tool calls."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def tools(context: Context) -> list[Route]:
 
 
 def insist_on_person(request: Request, invocation: Invocation) -> None:
-    """Let nobody through but a person with their own sign-in."""
+    """Raise a Problem unless a signed-in person asks."""
     if not is_person(request):
         detail = "approvals need the person's own sign-in; the sandbox takes it from keys that begin with inf_person_"
         raise Problem(403, "requires_sign_in", detail, more={"meta": {"chat_id": invocation.chat.id}})
@@ -97,7 +97,7 @@ def insist_on_person(request: Request, invocation: Invocation) -> None:
 def decided(
     context: Context, request: Request, invocation: Invocation, decision: str, reason: str = "", option: str = ""
 ) -> None:
-    """Take a decision, from a person alone."""
+    """Apply a person's decision."""
     insist_on_person(request, invocation)
     allow = decision != "reject"
     # First the interrupt, so that the chat that is told of the decision no longer shows it as pending.
