@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inferencesh_sandbox.ids import short
-from inferencesh_sandbox.lookup import named, version_of
+from inferencesh_sandbox.lookup import find_by_name, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +17,10 @@ _MADE = "2026-01-02T03:04:05Z"
 _OWNER = {"user_id": "sandbox", "team_id": "sandbox", "visibility": "public"}
 
 
-def referred(agents: Sequence[Agent], ref: str) -> tuple[Agent, str]:
+def resolve_agent(agents: Sequence[Agent], ref: str) -> tuple[Agent, str]:
     """Find the agent and the version that `[agent/]namespace/name[@version]` means."""
     name, _, version = ref.removeprefix("agent/").partition("@")
-    agent = named("agent", agents, name)
+    agent = find_by_name("agent", agents, name)
     return agent, version_of(agent, version)
 
 

@@ -64,7 +64,7 @@ class Conversations:
         chat.reflect()
         with run.scope:
             try:
-                await run.asked.agent.script(Turn(chat, run, self))
+                await run.request.agent.script(Turn(chat, run, self))
             except AgentFailed as exc:
                 chat.end(run, "failed", error=str(exc))
             except Exception as exc:  # noqa: BLE001 - one broken script must not stop the others; its owner is told
@@ -85,7 +85,7 @@ class Conversations:
 
     def delegate(self, turn: Turn, ref: str, text: str) -> Run:
         """Open a chat of an agent with another agent."""
-        agent, version_id = agent_dto.referred(AGENTS, ref)
+        agent, version_id = agent_dto.resolve_agent(AGENTS, ref)
         above = turn.chat
         below = Chat(owner=above.owner, clock=above.clock, agent=agent, version_id=version_id, context={}, parent=above)
         above.children.append(below)

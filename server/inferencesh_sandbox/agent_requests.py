@@ -11,7 +11,7 @@ from inferencesh_sandbox.agents.types import Agent, Config
 from inferencesh_sandbox.chats import Chat
 from inferencesh_sandbox.ids import short
 from inferencesh_sandbox.messages import Attached, MessageRequest
-from inferencesh_sandbox.run_requests import checked
+from inferencesh_sandbox.run_requests import validate
 from inferencesh_sandbox.wire import Json, Problem, missing, objects_in
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def find_chat(tenant: Tenant, name: str) -> Chat:
     return chat
 
 
-def opened(tenant: Tenant, clock: Clock, body: Json) -> Chat:
+def create_chat(tenant: Tenant, clock: Clock, body: Json) -> Chat:
     """Open a chat with the agent of a request. `context` is read here alone."""
     agent, version_id = _agent(body, None)
     _need_nothing(agent)
@@ -67,7 +67,7 @@ def _agent(body: Json, chat: Chat | None) -> tuple[Agent, str]:
     if ref and config is not None:
         raise _wrong("agent", "give either agent or agent_config")
     if isinstance(ref, str) and ref:
-        return agent_dto.referred(AGENTS, ref)
+        return agent_dto.resolve_agent(AGENTS, ref)
     if config is not None:
         if not isinstance(config, dict):
             raise _wrong("agent_config", "must be an object")
@@ -78,9 +78,9 @@ def _agent(body: Json, chat: Chat | None) -> tuple[Agent, str]:
 
 
 def _described(config: Json, name: str) -> tuple[Agent, str]:
-    read: Config = checked(Config, config, "agent_config")
-    named = name or read.name or "ad-hoc"
-    agent = Agent(name=named, title=named, config=read, script=think, namespace="")
+    agent_config: Config = validate(Config, config, "agent_config")
+    agent_name = name or agent_config.name or "ad-hoc"
+    agent = Agent(name=agent_name, title=agent_name, config=agent_config, script=think, namespace="")
     return agent, agent.version_ids[0]
 
 

@@ -9,7 +9,7 @@ from inferencesh_sandbox import mcp_servers
 from inferencesh_sandbox.catalogue import Ref, app_named, function_of
 from inferencesh_sandbox.invocations import Interrupt
 from inferencesh_sandbox.ledger import Invoked
-from inferencesh_sandbox.run_requests import ordered
+from inferencesh_sandbox.run_requests import order_from
 from inferencesh_sandbox.tasks import Status
 from inferencesh_sandbox.wire import Json, Problem
 
@@ -61,19 +61,19 @@ async def _app(turn: Turn, invocation: Invocation) -> None:
     """Run the app as a task of the same owner."""
     how = invocation.tool.how
     arguments: Json = {**(how.get("input") or {}), **invocation.arguments}
-    asked: Json = {
+    body: Json = {
         "app": how.get("ref"),
         "function": how.get("function"),
         "setup": how.get("setup"),
         "session": arguments.pop("session", None) if how.get("session_enabled") else None,
         "input": arguments,
     }
-    order = ordered(asked, tenant=turn.chat.owner, clock=turn.clock, base=turn.base)
+    order = order_from(body, tenant=turn.chat.owner, clock=turn.clock, base=turn.base)
     task = await turn.desk.workers.take(order, turn.chat.owner, turn.desk.ledger)
     invocation.execution_id = task.id
     invocation.move("in_progress")
     await turn.desk.workers.begin(task)
-    await _ended(task)
+    await _wait_for_end(task)
     output = dict(task.output or {}) | ({"session_id": order.session.id} if order.session else {})
     if task.status is Status.COMPLETED:
         invocation.end("completed", json.dumps(output, ensure_ascii=False), output)
@@ -81,7 +81,7 @@ async def _app(turn: Turn, invocation: Invocation) -> None:
         invocation.end("failed", task.error or f"the task was {task.status.name.lower()}")
 
 
-async def _ended(task: Task) -> None:
+async def _wait_for_end(task: Task) -> None:
     """Wait for a task. Cancel the task if the agent is stopped."""
     try:
         while not task.ended:
@@ -114,7 +114,7 @@ def _said(arguments: Json) -> str:
     return str(payload) if payload else json.dumps(arguments, ensure_ascii=False)
 
 
-async def _pretended(_turn: Turn, invocation: Invocation) -> None:
+async def _report_request(_turn: Turn, invocation: Invocation) -> None:
     """Report the request that a real tool would send. Nothing is sent, and secrets are omitted."""
     how = invocation.tool.how
     payload: Json = {
@@ -132,12 +132,12 @@ async def _mcp(turn: Turn, invocation: Invocation) -> None:
     """Call a tool of the fake MCP server, which asks for input first. Other servers are only reported."""
     how, name = invocation.tool.how, str(invocation.tool.how.get("tool_name"))
     if how.get("server") != mcp_servers.SERVER or name not in mcp_servers.TOOLS:
-        await _pretended(turn, invocation)
+        await _report_request(turn, invocation)
         return
     answers: list[Json] = []
     for number, requests in enumerate(mcp_servers.TOOLS[name], start=1):
         invocation.input_requests = requests
-        data = mcp_servers.asked_in(requests, state=f"{invocation.id}-{number}", number=number)
+        data = mcp_servers.input_data(requests, state=f"{invocation.id}-{number}", number=number)
         invocation.data = json.dumps(data) if turn.chat.owner.facts.mcp_data_as_text else data
         await invocation.wait_as("awaiting_input")
         answers.append(invocation.inputs)
@@ -150,7 +150,7 @@ async def _unknown(_turn: Turn, invocation: Invocation) -> None:
 
 _KINDS: dict[str, Callable[[Turn, Invocation], Awaitable[None]]] = {
     "client": _client, "internal": _internal, "app": _app, "agent": _agent,
-    "http": _pretended, "call": _pretended, "hook": _pretended, "mcp": _mcp,
+    "http": _report_request, "call": _report_request, "hook": _report_request, "mcp": _mcp,
 }  # fmt: skip
 
 

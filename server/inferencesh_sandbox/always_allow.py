@@ -27,7 +27,7 @@ def options(invocation: Invocation) -> Json:
     }
 
 
-def chosen(invocation: Invocation, key: str) -> Json | None:
+def find_option(invocation: Invocation, key: str) -> Json | None:
     """Return the current option with this key. None if no key is given.
 
     Raises:

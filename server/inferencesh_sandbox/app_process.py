@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_sandbox.apps.types import AppFailed, Picked
-from inferencesh_sandbox.data_uris import decoded
+from inferencesh_sandbox.data_uris import decode_data_uri
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.clock import Clock
@@ -37,7 +37,7 @@ class AppRuntime:
     def log(self, text: str) -> None:
         self.task.log(text)
 
-    def so_far(self, output: Json) -> None:
+    def publish_partial(self, output: Json) -> None:
         self.task.output = output
         self.task.tell("output")
 
@@ -67,7 +67,7 @@ class AppRuntime:
 
     def _inline(self, uri: str) -> Picked:
         try:
-            content_type, body = decoded(uri)
+            content_type, body = decode_data_uri(uri)
         except ValueError as exc:
             raise AppFailed(f"the data URI cannot be read: {exc}") from exc
         return Picked(body, content_type)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from inferencesh_sandbox.apps import APPS
 from inferencesh_sandbox.facts import NEWEST, Facts
 from inferencesh_sandbox.ids import short
-from inferencesh_sandbox.lookup import named
+from inferencesh_sandbox.lookup import find_by_name
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ class Ref:
     def read(cls, text: str) -> Ref:
         head, colon, tail = text.rpartition(":")
         # A colon before an `@` belongs to what it stands in, as in the SDKs.
-        named, function = (head, tail) if colon and "@" not in tail else (text, "")
-        name, _, version = named.partition("@")
+        find_by_name, function = (head, tail) if colon and "@" not in tail else (text, "")
+        name, _, version = find_by_name.partition("@")
         return cls(name.removeprefix("app/"), version, function)
 
 
 def app_named(name: str) -> App:
     """Find an app by its id, `namespace/name` or an older name. The error suggests similar names."""
-    return named("app", APPS, ALIASES.get(name, (name, ""))[0])
+    return find_by_name("app", APPS, ALIASES.get(name, (name, ""))[0])
 
 
 def pinned_function(name: str) -> str:

@@ -36,7 +36,7 @@ class Watch:
         self._rung = anyio.Event()
 
     @property
-    def rung(self) -> anyio.Event:
+    def changed(self) -> anyio.Event:
         """Set at the next line; ask again after each."""
         return self._rung
 
@@ -107,17 +107,17 @@ class Chat:
 
     # What happens
 
-    def ask(self, asked: MessageRequest) -> Run:
+    def ask(self, request: MessageRequest) -> Run:
         """Add a message. Its run begins at once, or waits until the chat is free."""
         if len(self.messages) >= _MESSAGES or len(self.queue) >= _QUEUED:
             raise Problem(402, "limit_exceeded", "this chat of the sandbox is full; start a new one")
         waits = self.busy
         user = self.add("user", "queued" if waits else "ready")
-        user.text, user.parts = asked.text, [file.dto() for file in asked.files]
+        user.text, user.parts = request.text, [file.dto() for file in request.files]
         first = self.add("assistant", "queued" if waits else "pending")
-        run = Run(chat=self, asked=asked, user_message=user, first=first)
+        run = Run(chat=self, request=request, user_message=user, first=first)
         user.run_id = first.run_id = run.id
-        self.name = self.name or asked.text[:60]
+        self.name = self.name or request.text[:60]
         if waits:
             self.queue.append(run)
         else:
@@ -150,7 +150,7 @@ class Chat:
         return run
 
     def _open(self, run: Run) -> None:
-        self.agent, self.version_id = run.asked.agent, run.asked.version_id
+        self.agent, self.version_id = run.request.agent, run.request.version_id
         self.runs.append(run)
         self._used.clear()
         self.reflect()
@@ -337,11 +337,11 @@ class Chat:
         Here a client tool that waits does say so, while the chat itself says that it is busy: the JS SDK's poller reads the
         chat, and finds the tool, only after this has changed, and then goes by what the chat says.
         """
-        asked = self.busy and any(item.status == "awaiting_input" for item in self.open)
-        status = "awaiting_input" if asked else self.status
+        input_requested = self.busy and any(item.status == "awaiting_input" for item in self.open)
+        status = "awaiting_input" if input_requested else self.status
         return {"id": self.id, "status": status, "updated_at": stamp(self.updated_at)}
 
-    def traced(self) -> Json:
+    def trace_dto(self) -> Json:
         """What every run did, in order."""
         return {"chat_id": self.id, "runs": [self._traced(run) for run in self.runs]}
 

@@ -17,7 +17,7 @@ class Clock:
         await anyio.sleep(seconds)
 
 
-async def rings_within(event: anyio.Event, seconds: float, clock: Clock) -> bool:
+async def wait_until_set(event: anyio.Event, seconds: float, clock: Clock) -> bool:
     """Wait for an event for at most `seconds` of the sandbox's clock. Return whether it was set."""
     async with anyio.create_task_group() as race:
 

@@ -25,8 +25,8 @@ def asks_for(text: str, tool: Tool) -> bool:
     if re.search(rf"\b{re.escape(tool.name)}\b", text):
         return True
     stems = _stems(text)
-    named = _subjects(tool.name.replace("_", " ").replace("-", " "))
-    if named and named <= stems:
+    name_stems = _subjects(tool.name.replace("_", " ").replace("-", " "))
+    if name_stems and name_stems <= stems:
         return True
     described = _subjects(tool.description or "")
     return bool(described) and len(described & stems) * 2 >= len(described)
@@ -41,14 +41,14 @@ def _subjects(text: str) -> set[str]:
     return {word for word in _stems(text) if len(word) > 2} - _NO_SUBJECT
 
 
-def fitted(schema: Json, text: str) -> Json:
+def make_arguments(schema: Json, text: str) -> Json:
     """Make an object that fits a schema: every required property, and the optional ones that the text speaks of."""
-    value_made: Any = _Maker(text, schema).value(schema, "", 0)
+    value_made: Any = _ArgumentMaker(text, schema).value(schema, "", 0)
     return cast("Json", value_made) if isinstance(value_made, dict) else {}
 
 
 @dataclass
-class _Maker:
+class _ArgumentMaker:
     """Reads a text from left to right: a number or a name that was used is not used again."""
 
     text: str

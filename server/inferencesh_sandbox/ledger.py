@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from inferencesh_sandbox.paths import fits
+from inferencesh_sandbox.paths import matches
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -178,7 +178,7 @@ class Ledger:
         return tuple(
             record
             for record in self._all(RequestRecord)
-            if method in {None, record.method} and (path is None or fits(record.path, path))
+            if method in {None, record.method} and (path is None or matches(record.path, path))
         )
 
     def note(self, entry: Entry) -> None:

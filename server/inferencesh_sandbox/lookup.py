@@ -30,7 +30,7 @@ class Offered(Protocol):
 T = TypeVar("T", bound=Offered)
 
 
-def named(kind: str, offered: Sequence[T], name: str) -> T:
+def find_by_name(kind: str, offered: Sequence[T], name: str) -> T:
     """Find an item by its id or `namespace/name`. The error suggests similar names."""
     for offer in offered:
         if name in {offer.ref, offer.id, short(offer.id)}:

@@ -47,12 +47,12 @@ TOOLS: dict[str, tuple[dict[str, Json], ...]] = {
 """What each tool asks for, round by round, by its key."""
 
 
-def asked_in(requests: Json, *, state: str, number: int) -> Json:
+def input_data(requests: Json, *, state: str, number: int) -> Json:
     """What an invocation's `data` holds while it waits for these requests."""
     return {"input_required": True, "input_requests": deepcopy(requests), "request_state": state, "round": number}
 
 
-def checked(result: str, requests: Json) -> dict[str, Json]:
+def validate_responses(result: str, requests: Json) -> dict[str, Json]:
     """Insist that an answer is the JSON text of `{key: {action, content?}}`, with a word to each request."""
     try:
         parsed: Any = json.loads(result)

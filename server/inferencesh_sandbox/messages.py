@@ -94,7 +94,7 @@ class Run:
     """One turn of the agent, as an AgentRun."""
 
     chat: Chat
-    asked: MessageRequest
+    request: MessageRequest
     user_message: Message
     first: Message
     """The assistant's first message, the one that the answer to the POST tells."""
@@ -124,8 +124,8 @@ class Run:
             "created_at": stamp(self.created_at),
             "updated_at": stamp(self.updated_at),
             **self.chat.owner.owns(),
-            "agent_id": self.asked.agent.id,
-            "agent_version_id": self.asked.version_id,
+            "agent_id": self.request.agent.id,
+            "agent_version_id": self.request.version_id,
             "chat_id": self.chat.id,
             "user_message_id": self.user_message.id,
             "state": self.state,

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 
 from inferencesh_sandbox.ids import fingerprint
 from inferencesh_sandbox.ledger import RequestRecord
-from inferencesh_sandbox.paths import plain
+from inferencesh_sandbox.paths import normalize
 from inferencesh_sandbox.tenants import key_in
 from inferencesh_sandbox.wire import Problem, problem_response
 
@@ -55,12 +55,12 @@ class EntryMiddleware:
             request.cancel()
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["path"] = plain(scope["path"])
+        scope["path"] = normalize(scope["path"])
         headers = Headers(scope=scope)
         body = b"" if scope["method"] == "PUT" else await _read(receive)
         record = self._record(scope, headers, body)
-        receive = receive if scope["method"] == "PUT" else _replayed(body, receive)
-        await self._app(scope, receive, _watched(record, send))
+        receive = receive if scope["method"] == "PUT" else _replay(body, receive)
+        await self._app(scope, receive, _recording_status(record, send))
 
     def _record(self, scope: Scope, headers: Headers, body: bytes) -> RequestRecord:
         key = key_in(headers.get("authorization", ""))
@@ -86,7 +86,7 @@ async def _read(receive: Receive) -> bytes:
             return bytes(body)
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
+def _replay(body: bytes, receive: Receive) -> Receive:
     """Replay a body that was already read, then pass on what follows."""
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -96,7 +96,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _watched(record: RequestRecord, send: Send) -> Send:
+def _recording_status(record: RequestRecord, send: Send) -> Send:
     async def record_status(message: Message) -> None:
         if message["type"] == "http.response.start":
             record.status = message["status"]

@@ -10,7 +10,7 @@ _ROOTS = frozenset({
 })  # fmt: skip
 
 
-def plain(path: str) -> str:
+def normalize(path: str) -> str:
     """Remove double slashes and any prefix before the first known noun."""
     segments = [segment for segment in path.split("/") if segment]
     for place, segment in enumerate(segments):
@@ -19,7 +19,7 @@ def plain(path: str) -> str:
     return "/" + "/".join(segments)
 
 
-def fits(path: str, pattern: str) -> bool:
+def matches(path: str, pattern: str) -> bool:
     """Return whether a path matches. `*` is one segment, `**` any number of segments."""
     escaped = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
     return re.fullmatch(escaped, path, re.DOTALL) is not None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _INFRA = ("cloud", "private", "private_first", "remote")
 
 
-def ordered(body: Json, *, tenant: Tenant, clock: Clock, base: str) -> Order:
+def order_from(body: Json, *, tenant: Tenant, clock: Clock, base: str) -> Order:
     """Validate a run request in the platform's order: app, requirements, input, session."""
     ref = Ref.read(_text(body, "app"))
     app = app_named(ref.name or _text(body, "app_id"))
@@ -30,7 +30,7 @@ def ordered(body: Json, *, tenant: Tenant, clock: Clock, base: str) -> Order:
     function = function_of(app, _text(body, "function") or ref.function or pinned_function(ref.name))
     _need_nothing(app)
     payload = _input(body)
-    inputs = checked(function.input_model, payload, "input")
+    inputs = validate(function.input_model, payload, "input")
     setup = _setup(app, body)
     session = sessions.for_run(tenant, clock, app, version_id if version else None, body)
     return Order(
@@ -39,7 +39,7 @@ def ordered(body: Json, *, tenant: Tenant, clock: Clock, base: str) -> Order:
     )  # fmt: skip
 
 
-def checked(model: type[BaseModel], payload: Json, label: str) -> Any:
+def validate(model: type[BaseModel], payload: Json, label: str) -> Any:
     """Validate an object. The error names the first wrong field."""
     try:
         return model.model_validate(payload)
@@ -68,7 +68,7 @@ def _setup(app: App, body: Json) -> Json:
     if not isinstance(payload, dict):
         raise Problem(400, "validation_error", "setup: must be an object", more={"meta": {"field": "setup"}})
     if app.setup:
-        checked(app.setup, cast("Json", payload), "setup")
+        validate(app.setup, cast("Json", payload), "setup")
     return cast("Json", payload)
 
 

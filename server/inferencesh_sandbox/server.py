@@ -23,11 +23,11 @@ _GRACE = 2
 @asynccontextmanager
 async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str]:
     """Serve a sandbox over HTTP for as long as the block lasts; yields its URL once it accepts."""
-    listening = _listening(host, port)
+    listening = _bind(host, port)
     server = EmbeddedServer(_config(sandbox))
-    with _ungrouped():
+    with _unwrap_single_error():
         async with anyio.create_task_group() as group:
-            group.start_soon(_served, server, listening)
+            group.start_soon(_serve, server, listening)
             await server.accepts.wait()
             try:
                 yield _url(host, listening)
@@ -39,14 +39,14 @@ async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -
                     server.leave()
 
 
-async def _served(server: EmbeddedServer, listening: socket.socket) -> None:
+async def _serve(server: EmbeddedServer, listening: socket.socket) -> None:
     """Serve until `leave` is called. If this task were cancelled, uvicorn's own task would end with a traceback."""
     with anyio.CancelScope(shield=True):
         await server.serve([listening])
 
 
 @contextmanager
-def _ungrouped() -> Generator[None]:
+def _unwrap_single_error() -> Generator[None]:
     """Raise an error of the `with` block as it is, without the exception group of our task."""
     try:
         yield
@@ -104,7 +104,7 @@ def _cut(server: EmbeddedServer) -> None:
             connection.transport.abort()
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's delay off only for sockets that name TCP; without that, each first line comes 40 ms late.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -119,8 +119,8 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _url(host: str, listening: socket.socket) -> str:
-    named = f"[{host}]" if ":" in host else host
-    return f"http://{named}:{listening.getsockname()[1]}"
+    url_host = f"[{host}]" if ":" in host else host
+    return f"http://{url_host}:{listening.getsockname()[1]}"
 
 
 def _config(sandbox: Sandbox) -> uvicorn.Config:

@@ -102,7 +102,7 @@ def find_session(tenant: Tenant, session_id: str) -> Session:
     return session
 
 
-def alive(session: Session) -> Session:
+def ensure_usable(session: Session) -> Session:
     """Raise a Problem unless the session is still usable."""
     if session.lost:
         raise Problem(500, "WORKER_LOST", f"the worker of session {session.id} was lost; start a new session")
@@ -128,7 +128,7 @@ def for_run(tenant: Tenant, clock: Clock, app: App, version_id: str | None, body
             clock=clock,
             idle_timeout=_checked(timeout),
         )
-    return _fitting(alive(find_session(tenant, str(name))), app, version_id)
+    return _fitting(ensure_usable(find_session(tenant, str(name))), app, version_id)
 
 
 def _checked(timeout: object) -> int:

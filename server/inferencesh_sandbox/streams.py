@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from inferencesh_sandbox.clock import rings_within
+from inferencesh_sandbox.clock import wait_until_set
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -42,7 +42,7 @@ async def lines(task: Task, clock: Clock) -> AsyncGenerator[Json]:
                     yield line
             if sent < len(changes) or task.ended:
                 continue
-            if not await rings_within(task.changed, _HEARTBEAT, clock):
+            if not await wait_until_set(task.changed, _HEARTBEAT, clock):
                 yield {"type": "heartbeat"}
             if clock.now() - whole_sent_at >= _SNAPSHOT and not task.ended:
                 sent, whole_sent_at = len(changes), clock.now()
@@ -55,10 +55,10 @@ async def chat_lines(chat: Chat, clock: Clock) -> AsyncGenerator[Json]:
     watch = chat.watched()
     try:
         while not watch.closed:
-            rung = watch.rung
+            changed = watch.changed
             while watch.lines:
                 yield watch.lines.popleft()
-            if not rung.is_set() and not await rings_within(rung, _HEARTBEAT, clock):
+            if not changed.is_set() and not await wait_until_set(changed, _HEARTBEAT, clock):
                 yield {"type": "heartbeat"}
     finally:
         chat.unwatched(watch)

@@ -57,19 +57,19 @@ class Turn:
 
     @property
     def config(self) -> Config:
-        return self.run.asked.agent.config
+        return self.run.request.agent.config
 
     @property
     def text(self) -> str:
-        return self.run.asked.text
+        return self.run.request.text
 
     @property
     def files(self) -> tuple[Attached, ...]:
-        return self.run.asked.files
+        return self.run.request.files
 
     @property
     def base(self) -> str:
-        return self.run.asked.base
+        return self.run.request.base
 
     @property
     def earlier(self) -> list[str]:

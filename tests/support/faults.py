@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import anyio
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from inferencesh_sandbox.paths import fits
+from inferencesh_sandbox.paths import matches
 from inferencesh_sandbox.wire import Problem
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class _Rule:
     left: int
 
     def takes(self, method: str, path: str) -> bool:
-        return self.left != 0 and self.method in {"*", method} and fits(path, self.path)
+        return self.left != 0 and self.method in {"*", method} and matches(path, self.path)
 
 
 class Faults:

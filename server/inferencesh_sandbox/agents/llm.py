@@ -12,7 +12,7 @@ from inferencesh_sandbox.agents.vision import file_dtos
 from inferencesh_sandbox.apps.llm import LLM
 from inferencesh_sandbox.catalogue import Ref, app_named
 from inferencesh_sandbox.chitchat import reply
-from inferencesh_sandbox.fake_arguments import asks_for, fitted
+from inferencesh_sandbox.fake_arguments import asks_for, make_arguments
 from inferencesh_sandbox.lookup import version_of
 from inferencesh_sandbox.turns import Use
 from inferencesh_sandbox.wire import Problem
@@ -29,7 +29,7 @@ async def think(turn: Turn) -> None:
     used: list[Invocation] = []
     if tools:
         await turn.say(f"Let me use {', '.join(tool.name for tool in tools)}.")
-        used = await turn.use_all([Use(tool, fitted(parameters(tool), turn.text)) for tool in tools])
+        used = await turn.use_all([Use(tool, make_arguments(parameters(tool), turn.text)) for tool in tools])
     inside = await _internals(turn)
     if used:
         await turn.say(" ".join(_outcome(item) for item in used))
@@ -41,7 +41,7 @@ async def think(turn: Turn) -> None:
     schema = turn.config.output_schema
     if schema and turn.config.has_internal("finish"):
         known = " ".join([turn.text, *(item.result or "" for item in used)])
-        await turn.finish(fitted(schema, known))
+        await turn.finish(make_arguments(schema, known))
 
 
 def _insist_on_llm(turn: Turn) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferencesh_sandbox.apps.picture_info import measured
+from inferencesh_sandbox.apps.picture_info import measure
 from inferencesh_sandbox.apps.types import AppFailed
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def _outcome(turn: Turn, file: Attached) -> str:
     text = f"{stored.filename}: {stored.content_type}, {stored.size} bytes"
     if stored.size <= _READ:
         try:
-            kind, width, height = measured(b"".join(stored.pieces()))
+            kind, width, height = measure(b"".join(stored.pieces()))
         except AppFailed:
             return text + "."
         return f"{text}, a {kind} of {width}x{height}."

@@ -58,7 +58,7 @@ async def _draw(work: Work, inputs: DrawInput) -> dict[str, Any]:
         await work.clock.sleep(_PAUSE)
         rows += landscape.rows(len(rows), inputs.height * step // _STEPS)
         work.log(f"step {step}/{_STEPS}: {len(rows)} of {inputs.height} rows drawn")
-    image = work.publish(png.written(landscape.raster(rows)), "drawing.png", "image/png")
+    image = work.publish(png.encode(landscape.raster(rows)), "drawing.png", "image/png")
     megapixels = inputs.width * inputs.height / 1_000_000
     work.used("image", megapixels, "megapixel")
     meta = ImageMeta(width=inputs.width, height=inputs.height, resolution_mp=megapixels, steps=_STEPS)

@@ -42,7 +42,7 @@ def _image(work: Work) -> dict[str, Any]:
 
 def _picture(work: Work, prompt: str, filename: str) -> str:
     landscape = Landscape(prompt, None, 64, 64, "auto")
-    return work.publish(png.written(landscape.raster(landscape.rows(0, 64))), filename, "image/png")
+    return work.publish(png.encode(landscape.raster(landscape.rows(0, 64))), filename, "image/png")
 
 
 def _audio(work: Work) -> dict[str, Any]:

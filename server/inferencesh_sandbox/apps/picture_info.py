@@ -33,15 +33,15 @@ class PictureOutput(AppOutput):
 async def _look(work: Work, inputs: PictureInput) -> dict[str, Any]:
     body = work.pick(inputs.image).body
     work.log(f"read {len(body)} bytes")
-    kind, width, height = measured(body)
+    kind, width, height = measure(body)
     work.log(f"{kind}, {width}x{height}")
     small, note = _thumbnail(kind, width, height, body)
-    thumbnail = work.publish(png.written(small), "thumbnail.png", "image/png")
+    thumbnail = work.publish(png.encode(small), "thumbnail.png", "image/png")
     output = {"width": width, "height": height, "format": kind, "bytes": len(body), "thumbnail": thumbnail}
     return output | ({"note": note} if note else {})
 
 
-def measured(body: bytes) -> tuple[str, int, int]:
+def measure(body: bytes) -> tuple[str, int, int]:
     """Read format, width and height from a picture's header, or fail the run clearly."""
     try:
         if body.startswith(png.SIGNATURE):
@@ -84,7 +84,7 @@ def _thumbnail(kind: str, width: int, height: int, body: bytes) -> tuple[png.Ras
     if kind != "png":
         return _placeholder(width, height), f"the thumbnail is a plain placeholder: the sandbox does not decode {kind}"
     try:
-        return png.read(body).shrunk(_THUMBNAIL), ""
+        return png.decode(body).shrink(_THUMBNAIL), ""
     except png.NotReadable as exc:
         return _placeholder(width, height), f"the thumbnail is a plain placeholder: {exc}"
 

@@ -31,7 +31,7 @@ async def _slow(work: Work, inputs: SlowInput) -> dict[str, Any]:
         if step == inputs.fail_at:
             raise AppFailed(f"step {step} of {inputs.steps} failed, as asked")
         work.log(f"step {step}/{inputs.steps}")
-        work.so_far({"steps": step, "seconds": round(step * pause, 6)})
+        work.publish_partial({"steps": step, "seconds": round(step * pause, 6)})
     return {"steps": inputs.steps, "seconds": inputs.seconds}
 
 

@@ -62,7 +62,7 @@ class Work(Protocol):
     def log(self, text: str) -> None:
         """Write a log line. The owner sees it at once."""
 
-    def so_far(self, output: Json) -> None:
+    def publish_partial(self, output: Json) -> None:
         """Publish the partial output."""
 
     def delta(self, **grown: str) -> None:

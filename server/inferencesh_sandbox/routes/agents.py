@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from inferencesh_sandbox import agent_dto
 from inferencesh_sandbox.agents import AGENTS
-from inferencesh_sandbox.lookup import named, version_of
+from inferencesh_sandbox.lookup import find_by_name, version_of
 from inferencesh_sandbox.pagination import page
 from inferencesh_sandbox.wire import Json, answer, body_of
 
@@ -40,12 +40,12 @@ def agents(context: Context) -> list[Route]:
 
     async def get(request: Request) -> Response:
         context.tenants.of(request)
-        agent, version_id = agent_dto.referred(AGENTS, _named(request))
+        agent, version_id = agent_dto.resolve_agent(AGENTS, _named(request))
         return answer(request, agent_dto.agent_dto(agent, version_id=version_id))
 
     async def version(request: Request) -> Response:
         context.tenants.of(request)
-        agent = named("agent", AGENTS, _named(request))
+        agent = find_by_name("agent", AGENTS, _named(request))
         version_id = version_of(agent, request.path_params["version"])
         if context.facts.agent_version_as_agent:
             return answer(request, agent_dto.agent_dto(agent, version_id=version_id))
@@ -53,7 +53,7 @@ def agents(context: Context) -> list[Route]:
 
     async def versions(request: Request) -> Response:
         context.tenants.of(request)
-        agent = named("agent", AGENTS, _named(request))
+        agent = find_by_name("agent", AGENTS, _named(request))
         known = [agent_dto.version_dto(agent, version_id) for version_id in agent.version_ids]
         return answer(request, page(known, await body_of(request), searched=("id",)))
 

@@ -53,7 +53,7 @@ def approvals(context: Context) -> list[Route]:
         newest = facts.always_allow_options
         if not newest and body.get("tool_name") != invocation.tool.name:
             raise Problem(400, "validation_error", f"tool_name: the invocation is of {invocation.tool.name!r}")
-        option = allowing.chosen(waiting_for_approval(request), str(body.get("option") or "")) if newest else None
+        option = allowing.find_option(waiting_for_approval(request), str(body.get("option") or "")) if newest else None
         saved = option["rules"] if option else [allowing.rule(invocation, "", invocation.tool.name)]
         decided(context, request, invocation, "always_allow", option=option["key"] if option else "")
         invocation.chat.rules += saved

@@ -10,7 +10,7 @@ from inferencesh_sandbox import catalogue
 from inferencesh_sandbox.apps import APPS
 from inferencesh_sandbox.lookup import version_of
 from inferencesh_sandbox.pagination import page
-from inferencesh_sandbox.run_requests import checked
+from inferencesh_sandbox.run_requests import validate
 from inferencesh_sandbox.wire import Json, answer, body_of
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _named(request: Request) -> str:
 def _estimated(ref: str, body: Json) -> Json:
     app = catalogue.app_named(ref)
     function = catalogue.function_of(app, body.get("function") or "")
-    price = app.price(checked(function.input_model, body.get("input") or {}, "input"))
+    price = app.price(validate(function.input_model, body.get("input") or {}, "input"))
     dto: Json = {"confidence": price.confidence, "pricing_description": price.description}
     if price.confidence == "exact":
         dto["microcents"] = price.most

@@ -54,7 +54,7 @@ def chats(context: Context) -> list[Route]:
         return answer(request, page(records, body, searched=("id",)))
 
     async def trace(request: Request) -> Response:
-        return answer(request, requested(request).traced())
+        return answer(request, requested(request).trace_dto())
 
     async def stop(request: Request) -> Response:
         """Stop the current turn. An idle chat stays as it is, as the SDKs promise."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.background import BackgroundTask
 from starlette.routing import Route
 
-from inferencesh_sandbox.agent_requests import chat_for, find_chat, message_in, opened
+from inferencesh_sandbox.agent_requests import chat_for, create_chat, find_chat, message_in
 from inferencesh_sandbox.ledger import MessageTakenBack
 from inferencesh_sandbox.tenants import caller_of
 from inferencesh_sandbox.wire import Json, answer, base_of, body_of, missing
@@ -32,7 +32,7 @@ def messages(context: Context) -> list[Route]:
         body = await body_of(request)
         if body.get("input"):
             return await sent(request, None, body)
-        return answer(request, opened(context.tenants.of(request), context.clock, body).dto(whole=True))
+        return answer(request, create_chat(context.tenants.of(request), context.clock, body).dto(whole=True))
 
     async def say(request: Request) -> Response:
         """Send a message to a chat. If the body has `message` alone, answer with the user's message alone."""
@@ -45,7 +45,7 @@ def messages(context: Context) -> list[Route]:
 
     async def sent(request: Request, chat: Chat | None, body: Json, *, plainly: bool = False) -> Response:
         message = message_in(body, chat, base=base_of(request), facts=context.tenants.facts)
-        chat = chat or opened(context.tenants.of(request), context.clock, body)
+        chat = chat or create_chat(context.tenants.of(request), context.clock, body)
         run = await context.conversations.take(message, chat, caller_of(request))
         data = run.user_message.dto() if plainly else _both(run)
         # The turn begins after the answer, so that the answer always shows the assistant's message as pending.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.routing import Route
 
-from inferencesh_sandbox.sessions import alive, find_session
+from inferencesh_sandbox.sessions import ensure_usable, find_session
 from inferencesh_sandbox.wire import answer
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ def sessions(context: Context) -> list[Route]:
         return answer(request, requested(request).dto())
 
     async def keepalive(request: Request) -> Response:
-        session = alive(requested(request))
+        session = ensure_usable(requested(request))
         session.touch()
         return answer(request, session.dto())
 
     async def end(request: Request) -> Response:
-        alive(requested(request)).end()
+        ensure_usable(requested(request)).end()
         return Response(status_code=204)
 
     return [

@@ -123,9 +123,9 @@ def tasks(context: Context) -> list[Route]:
 
 def files_of(context: Context, task: Task, role: str) -> list[tuple[StoredFile, str]]:
     """The input and output files of a task, or those of one role."""
-    went_in = [context.store.by_uri(text) for text in texts_in(task.order.input)]
-    came_out = [context.store.any(file_id) for file_id in task.made_files]
-    both = [(stored, "input") for stored in went_in] + [(stored, "output") for stored in came_out]
+    input_files = [context.store.by_uri(text) for text in texts_in(task.order.input)]
+    output_files = [context.store.any(file_id) for file_id in task.made_files]
+    both = [(stored, "input") for stored in input_files] + [(stored, "output") for stored in output_files]
     return [(stored, kind) for stored, kind in both if stored and stored.owner is task.owner and role in {"", kind}]
 
 

@@ -135,5 +135,5 @@ def _result(invocation: Invocation, body: Json) -> str:
     if not isinstance(result, str):
         raise Problem(400, "validation_error", "result: must be a string", more={"meta": {"field": "result"}})
     if invocation.input_requests is not None:
-        mcp_servers.checked(result, invocation.input_requests)
+        mcp_servers.validate_responses(result, invocation.input_requests)
     return widget_result(result) if invocation.widget else result

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", rea
 MIB = 1024 * 1024
 SIZE = 12 * MIB
 """More than the system takes on before anybody reads, so that what is half read is half sent."""
-SMALL = png.written(png.Raster(2, 2, (b"\x00\x00\x00\xff\xff\xff",) * 2))
+SMALL = png.encode(png.Raster(2, 2, (b"\x00\x00\x00\xff\xff\xff",) * 2))
 
 
 @pytest.fixture

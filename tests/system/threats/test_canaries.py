@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 READER = tokens.mint()
 SIGNED = "CANARY-of-an-address"
-PICTURE = base64.b64encode(png.written(png.Raster(1, 1, (b"\x00\x80\xff",)))).decode()
+PICTURE = base64.b64encode(png.encode(png.Raster(1, 1, (b"\x00\x80\xff",)))).decode()
 FOLLOWS = {"io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
 
 

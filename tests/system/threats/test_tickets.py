@@ -18,7 +18,7 @@ from tests.results import error, text_of, told
 from tests.support.faults import Status
 
 pytestmark = pytest.mark.anyio
-PICTURE = png.written(png.Raster(3, 2, (b"\x00\x80\xff" * 3,) * 2))
+PICTURE = png.encode(png.Raster(3, 2, (b"\x00\x80\xff" * 3,) * 2))
 
 
 async def sent(curl: str, path: Path) -> int:
