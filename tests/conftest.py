@@ -30,9 +30,11 @@ from inferencesh_mcp.http import face
 from inferencesh_mcp.sdk import serve_streams
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_sandbox import Facts, Sandbox, TurnedClock, serving
-from inferencesh_sandbox.server import Guest
+from inferencesh_sandbox import Facts, serving
+from inferencesh_sandbox.server import EmbeddedServer
 from tests import stdio_fork
+from tests.support.clock import TurnedClock
+from tests.support.sandbox import Sandbox
 from tests.system.faults.rows import rows_of
 
 KEY = "inf_test_CANARY_7c1f"
@@ -235,12 +237,12 @@ async def until(true: Callable[[], Any], *, within: float = 30.0) -> None:
 async def listening(app: Any) -> AsyncIterator[str]:
     """An ASGI application behind a real socket, for as long as the block."""
     config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1)
-    async with guest(Guest(config)) as url:
+    async with guest(EmbeddedServer(config)) as url:
         yield url
 
 
 @asynccontextmanager
-async def guest(server: Guest) -> AsyncIterator[str]:
+async def guest(server: EmbeddedServer) -> AsyncIterator[str]:
     """A server of uvicorn's on a loopback port, for as long as the block; its URL."""
     # asyncio turns Nagle's delay off only for sockets that name TCP; with it, an answer in two pieces comes 40 ms late.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:

@@ -11,11 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from inferencesh_mcp import __version__
-from inferencesh_sandbox.faults import Status
+from tests.benchmarks.processes import sandbox
 from tests.conftest import KEY, Upstream
+from tests.support.faults import Status
 
 
 def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -171,6 +173,17 @@ def test_the_sandbox_says_when_it_is_ready_and_ends_on_a_signal() -> None:
 
     assert re.fullmatch(r"sandbox ready at http://127\.0\.0\.1:\d+\n", line)
     assert ("", "") == (out, err)
+
+
+def test_no_header_can_break_a_served_sandbox() -> None:
+    """The tests' sandbox takes faults from this header; the one that we ship does not know it."""
+    with sandbox() as url, httpx2.Client(base_url=url, headers={"authorization": "Bearer inf_me"}) as http:
+        usual = http.get("/me")
+        faults = [{"kind": "status", "code": 503}, {"kind": "drop"}, {"kind": "no such fault"}]
+        answers = [http.get("/me", headers={"x-sandbox-fault": json.dumps(fault)}) for fault in faults]
+
+    assert 200 == usual.status_code
+    assert [(200, usual.content)] * 3 == [(answer.status_code, answer.content) for answer in answers]
 
 
 class TestDoctor:

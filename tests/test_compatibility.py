@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, Upstream
 from tests.http.asking import LEGACY, MODERN, envelope, facing, message_of
+from tests.support.faults import Status
 from tests.system.faults.process import HELLO, piped
 
 pytestmark = pytest.mark.anyio

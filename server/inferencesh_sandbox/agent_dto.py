@@ -1,11 +1,11 @@
-"""The agents as inference.sh tells them."""
+"""Agents as the API shows them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from inferencesh_sandbox.ids import short
-from inferencesh_sandbox.lookup import named, version_of
+from inferencesh_sandbox.lookup import find_by_name, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,14 +17,14 @@ _MADE = "2026-01-02T03:04:05Z"
 _OWNER = {"user_id": "sandbox", "team_id": "sandbox", "visibility": "public"}
 
 
-def referred(agents: Sequence[Agent], ref: str) -> tuple[Agent, str]:
+def resolve_agent(agents: Sequence[Agent], ref: str) -> tuple[Agent, str]:
     """Find the agent and the version that `[agent/]namespace/name[@version]` means."""
     name, _, version = ref.removeprefix("agent/").partition("@")
-    agent = named("agent", agents, name)
+    agent = find_by_name("agent", agents, name)
     return agent, version_of(agent, version)
 
 
-def told(agent: Agent, *, version_id: str = "") -> Json:
+def agent_dto(agent: Agent, *, version_id: str = "") -> Json:
     """An agent, as an AgentDTO; naming a version adds it."""
     card: Json = {
         "id": agent.id,
@@ -39,10 +39,10 @@ def told(agent: Agent, *, version_id: str = "") -> Json:
         "images": {"card": "", "thumbnail": "", "banner": ""},
         "version_id": version_id or agent.version_ids[0],
     }
-    return {**card, "version": version_told(agent, version_id)} if version_id else card
+    return {**card, "version": version_dto(agent, version_id)} if version_id else card
 
 
-def version_told(agent: Agent, version_id: str) -> Json:
+def version_dto(agent: Agent, version_id: str) -> Json:
     """A version, as an AgentVersionDTO."""
     config = agent.config
     return {

@@ -1,4 +1,4 @@
-"""From the body of `POST /agents/run` to a message: everything in it is checked before anything is sent."""
+"""Parse and validate the body of `POST /agents/run`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from inferencesh_sandbox.agents.llm import think
 from inferencesh_sandbox.agents.types import Agent, Config
 from inferencesh_sandbox.chats import Chat
 from inferencesh_sandbox.ids import short
-from inferencesh_sandbox.messages import Asked, Attached
-from inferencesh_sandbox.run_requests import checked
+from inferencesh_sandbox.messages import Attached, MessageRequest
+from inferencesh_sandbox.run_requests import validate
 from inferencesh_sandbox.wire import Json, Problem, missing, objects_in
 
 if TYPE_CHECKING:
@@ -23,64 +23,64 @@ _LONGEST = 200_000
 _FILES = 20
 
 
-def asked_in(asked: Json, chat: Chat | None, *, base: str, facts: Facts) -> Asked:
-    """Check a message, in the order in which the platform would notice: agent, its needs, input."""
-    agent, version_id = _agent(asked, chat)
+def message_in(body: Json, chat: Chat | None, *, base: str, facts: Facts) -> MessageRequest:
+    """Validate a message in the platform's order: agent, requirements, input."""
+    agent, version_id = _agent(body, chat)
     _need_nothing(agent)
-    told: Any = asked.get("input")
-    if not isinstance(told, dict):
+    value: Any = body.get("input")
+    if not isinstance(value, dict):
         raise _wrong("input", "must be an object")
-    given = cast("Json", told)
-    text, files = given.get("text") or "", _files(given, facts)
+    fields = cast("Json", value)
+    text, files = fields.get("text") or "", _files(fields, facts)
     if not isinstance(text, str) or len(text) > _LONGEST:
         raise _wrong("input.text", f"must be a string of at most {_LONGEST} characters")
     if not text and not files:
         raise _wrong("input.text", "is empty, and there are no files")
-    return Asked(agent=agent, version_id=version_id, text=text, files=files, base=base)
+    return MessageRequest(agent=agent, version_id=version_id, text=text, files=files, base=base)
 
 
-def chat_for(tenant: Tenant, asked: Json) -> Chat | None:
-    """Find the chat that a message goes to; none if it begins one."""
-    name = asked.get("chat_id")
-    return found(tenant, str(name)) if name else None
+def chat_for(tenant: Tenant, body: Json) -> Chat | None:
+    """Find the chat of a message. None if the message starts a chat."""
+    name = body.get("chat_id")
+    return find_chat(tenant, str(name)) if name else None
 
 
-def found(tenant: Tenant, name: str) -> Chat:
-    chat = tenant.chats.get(name) or next((one for one in tenant.chats if name == short(one.id)), None)
+def find_chat(tenant: Tenant, name: str) -> Chat:
+    chat = tenant.chats.get(name) or next((item for item in tenant.chats if name == short(item.id)), None)
     if chat is None:
         raise missing("chat", name)
     return chat
 
 
-def opened(tenant: Tenant, clock: Clock, asked: Json) -> Chat:
-    """Open a chat with the agent that a request names, in the context that only counts here."""
-    agent, version_id = _agent(asked, None)
+def create_chat(tenant: Tenant, clock: Clock, body: Json) -> Chat:
+    """Open a chat with the agent of a request. `context` is read here alone."""
+    agent, version_id = _agent(body, None)
     _need_nothing(agent)
-    chat = Chat(owner=tenant, clock=clock, agent=agent, version_id=version_id, context=_context(agent.config, asked))
+    chat = Chat(owner=tenant, clock=clock, agent=agent, version_id=version_id, context=_context(agent.config, body))
     tenant.chats.put(chat.id, chat)
     return chat
 
 
-def _agent(asked: Json, chat: Chat | None) -> tuple[Agent, str]:
-    """A template by its reference, or what the configuration describes; a chat goes on with its own if none is named."""
-    ref, config = asked.get("agent"), asked.get("agent_config")
+def _agent(body: Json, chat: Chat | None) -> tuple[Agent, str]:
+    """The template that is named, or the agent that is described. Default: the agent of the chat."""
+    ref, config = body.get("agent"), body.get("agent_config")
     if ref and config is not None:
         raise _wrong("agent", "give either agent or agent_config")
     if isinstance(ref, str) and ref:
-        return agent_dto.referred(AGENTS, ref)
+        return agent_dto.resolve_agent(AGENTS, ref)
     if config is not None:
         if not isinstance(config, dict):
             raise _wrong("agent_config", "must be an object")
-        return _described(cast("Json", config), str(asked.get("agent_name") or ""))
+        return _described(cast("Json", config), str(body.get("agent_name") or ""))
     if chat is None:
         raise _wrong("agent", "name a template in agent, or describe an agent in agent_config")
     return chat.agent, chat.version_id
 
 
 def _described(config: Json, name: str) -> tuple[Agent, str]:
-    read: Config = checked(Config, config, "agent_config")
-    named = name or read.name or "ad-hoc"
-    agent = Agent(name=named, title=named, config=read, script=think, namespace="")
+    agent_config: Config = validate(Config, config, "agent_config")
+    agent_name = name or agent_config.name or "ad-hoc"
+    agent = Agent(name=agent_name, title=agent_name, config=agent_config, script=think, namespace="")
     return agent, agent.version_ids[0]
 
 
@@ -91,13 +91,13 @@ def _need_nothing(agent: Agent) -> None:
         raise Problem(412, "requirements_not_met", f"requirements not met: {first}", more=more)
 
 
-def _context(config: Config, asked: Json) -> dict[str, str]:
-    told: Any = asked.get("context") or {}
-    if not isinstance(told, dict) or not all(isinstance(value, str) for value in cast("Json", told).values()):
+def _context(config: Config, body: Json) -> dict[str, str]:
+    value: Any = body.get("context") or {}
+    if not isinstance(value, dict) or not all(isinstance(value, str) for value in cast("Json", value).values()):
         raise _wrong("context", "must be an object of strings")
     fields = config.context or []
     context = {field.name: field.default for field in fields if field.default is not None} | cast(
-        "dict[str, str]", told
+        "dict[str, str]", value
     )
     for field in fields:
         if field.required and field.name not in context:
@@ -105,31 +105,31 @@ def _context(config: Config, asked: Json) -> dict[str, str]:
     return context
 
 
-def _files(given: Json, facts: Facts) -> tuple[Attached, ...]:
-    """Attachments are the newer form, and win over images and files."""
-    if given.get("attachments") and facts.attachments_read:
-        files = [_attached(one, place) for place, one in enumerate(objects_in(given, "attachments"))]
+def _files(fields: Json, facts: Facts) -> tuple[Attached, ...]:
+    """Read the files. `attachments` is newer and overrides `images` and `files`."""
+    if fields.get("attachments") and facts.attachments_read:
+        files = [_attached(item, place) for place, item in enumerate(objects_in(fields, "attachments"))]
     else:
-        files = [Attached(uri=uri, content_type="image/*") for uri in _uris(given, "images")]
-        files += [Attached(uri=uri) for uri in _uris(given, "files")]
+        files = [Attached(uri=uri, content_type="image/*") for uri in _uris(fields, "images")]
+        files += [Attached(uri=uri) for uri in _uris(fields, "files")]
     if len(files) > _FILES:
         raise _wrong("input", f"a message takes at most {_FILES} files")
     return tuple(files)
 
 
-def _attached(one: Json, place: int) -> Attached:
-    if not isinstance(one.get("uri"), str) or not one["uri"]:
+def _attached(item: Json, place: int) -> Attached:
+    if not isinstance(item.get("uri"), str) or not item["uri"]:
         raise _wrong(f"input.attachments.{place}.uri", "is missing")
     return Attached(
-        uri=one["uri"], filename=str(one.get("filename") or ""), content_type=str(one.get("content_type") or "")
+        uri=item["uri"], filename=str(item.get("filename") or ""), content_type=str(item.get("content_type") or "")
     )
 
 
-def _uris(given: Json, field: str) -> list[str]:
-    told: Any = given.get(field) or []
-    if not isinstance(told, list) or not all(isinstance(one, str) for one in cast("list[object]", told)):
+def _uris(fields: Json, field: str) -> list[str]:
+    value: Any = fields.get(field) or []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in cast("list[object]", value)):
         raise _wrong(f"input.{field}", "must be a list of URIs")
-    return cast("list[str]", told)
+    return cast("list[str]", value)
 
 
 def _wrong(field: str, why: str) -> Problem:

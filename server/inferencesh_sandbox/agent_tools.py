@@ -1,4 +1,4 @@
-"""Tools, carried out: each kind where it belongs, after the person has approved it where that is asked for."""
+"""Run an agent's tool calls, after the person's approval where a tool needs it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from inferencesh_sandbox import mcp_servers
 from inferencesh_sandbox.catalogue import Ref, app_named, function_of
 from inferencesh_sandbox.invocations import Interrupt
 from inferencesh_sandbox.ledger import Invoked
-from inferencesh_sandbox.run_requests import ordered
+from inferencesh_sandbox.run_requests import order_from
 from inferencesh_sandbox.tasks import Status
 from inferencesh_sandbox.wire import Json, Problem
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 async def carry_out(turn: Turn, invocation: Invocation) -> None:
-    """Take one tool to its end: completed, failed, or cancelled by the person; never an exception."""
+    """Run one tool call until it is completed, failed or cancelled. Raises nothing."""
     if not await _approved(turn, invocation):
         return
     chat, tool = turn.chat, invocation.tool
@@ -39,7 +39,7 @@ async def carry_out(turn: Turn, invocation: Invocation) -> None:
 
 
 async def _approved(turn: Turn, invocation: Invocation) -> bool:
-    """Wait for the person, where the tool needs approval and is not always allowed in this chat."""
+    """Wait for approval, unless the tool needs none or is always allowed in this chat."""
     chat = turn.chat
     if not invocation.tool.require_approval or chat.always_allows(invocation):
         return True
@@ -58,31 +58,31 @@ async def _internal(_turn: Turn, invocation: Invocation) -> None:
 
 
 async def _app(turn: Turn, invocation: Invocation) -> None:
-    """Run the app really, as a task of the same owner."""
+    """Run the app as a task of the same owner."""
     how = invocation.tool.how
     arguments: Json = {**(how.get("input") or {}), **invocation.arguments}
-    asked: Json = {
+    body: Json = {
         "app": how.get("ref"),
         "function": how.get("function"),
         "setup": how.get("setup"),
         "session": arguments.pop("session", None) if how.get("session_enabled") else None,
         "input": arguments,
     }
-    order = ordered(asked, tenant=turn.chat.owner, clock=turn.clock, base=turn.base)
-    task = turn.desk.workers.take(order, turn.chat.owner, turn.desk.ledger)
+    order = order_from(body, tenant=turn.chat.owner, clock=turn.clock, base=turn.base)
+    task = await turn.desk.workers.take(order, turn.chat.owner, turn.desk.ledger)
     invocation.execution_id = task.id
     invocation.move("in_progress")
-    await turn.desk.workers.begin([task])
-    await _ended(task)
-    made = dict(task.output or {}) | ({"session_id": order.session.id} if order.session else {})
+    await turn.desk.workers.begin(task)
+    await _wait_for_end(task)
+    output = dict(task.output or {}) | ({"session_id": order.session.id} if order.session else {})
     if task.status is Status.COMPLETED:
-        invocation.end("completed", json.dumps(made, ensure_ascii=False), made)
+        invocation.end("completed", json.dumps(output, ensure_ascii=False), output)
     else:
         invocation.end("failed", task.error or f"the task was {task.status.name.lower()}")
 
 
-async def _ended(task: Task) -> None:
-    """Wait for a task; who stops the agent stops the task with it."""
+async def _wait_for_end(task: Task) -> None:
+    """Wait for a task. Cancel the task if the agent is stopped."""
     try:
         while not task.ended:
             await task.changed.wait()
@@ -93,7 +93,7 @@ async def _ended(task: Task) -> None:
 
 
 async def _agent(turn: Turn, invocation: Invocation) -> None:
-    """Let another agent do it, in a chat of its own."""
+    """Delegate to another agent, in a chat of its own."""
     run = turn.desk.delegate(turn, str(invocation.tool.how.get("ref") or ""), _said(invocation.arguments))
     invocation.execution_id = run.chat.id
     invocation.move("in_progress")
@@ -110,14 +110,14 @@ async def _agent(turn: Turn, invocation: Invocation) -> None:
 
 
 def _said(arguments: Json) -> str:
-    told = arguments.get("message") or arguments.get("text") or arguments.get("prompt")
-    return str(told) if told else json.dumps(arguments, ensure_ascii=False)
+    payload = arguments.get("message") or arguments.get("text") or arguments.get("prompt")
+    return str(payload) if payload else json.dumps(arguments, ensure_ascii=False)
 
 
-async def _pretended(_turn: Turn, invocation: Invocation) -> None:
-    """Say what would have been sent. Nothing leaves the sandbox, and no secret is told again."""
+async def _report_request(_turn: Turn, invocation: Invocation) -> None:
+    """Report the request that a real tool would send. Nothing is sent, and secrets are omitted."""
     how = invocation.tool.how
-    told: Json = {
+    payload: Json = {
         "pretended": True,
         "note": "the sandbox has no network: nothing was sent",
         "would_have": {
@@ -125,19 +125,19 @@ async def _pretended(_turn: Turn, invocation: Invocation) -> None:
         },
         "with": invocation.arguments,
     }
-    invocation.end("completed", json.dumps(told, ensure_ascii=False), told)
+    invocation.end("completed", json.dumps(payload, ensure_ascii=False), payload)
 
 
 async def _mcp(turn: Turn, invocation: Invocation) -> None:
-    """Call a tool of the pretended MCP server, which asks for input first; of any other server, pretend."""
+    """Call a tool of the fake MCP server, which asks for input first. Other servers are only reported."""
     how, name = invocation.tool.how, str(invocation.tool.how.get("tool_name"))
     if how.get("server") != mcp_servers.SERVER or name not in mcp_servers.TOOLS:
-        await _pretended(turn, invocation)
+        await _report_request(turn, invocation)
         return
     answers: list[Json] = []
     for number, requests in enumerate(mcp_servers.TOOLS[name], start=1):
         invocation.input_requests = requests
-        data = mcp_servers.asked_in(requests, state=f"{invocation.id}-{number}", number=number)
+        data = mcp_servers.input_data(requests, state=f"{invocation.id}-{number}", number=number)
         invocation.data = json.dumps(data) if turn.chat.owner.facts.mcp_data_as_text else data
         await invocation.wait_as("awaiting_input")
         answers.append(invocation.inputs)
@@ -150,7 +150,7 @@ async def _unknown(_turn: Turn, invocation: Invocation) -> None:
 
 _KINDS: dict[str, Callable[[Turn, Invocation], Awaitable[None]]] = {
     "client": _client, "internal": _internal, "app": _app, "agent": _agent,
-    "http": _pretended, "call": _pretended, "hook": _pretended, "mcp": _mcp,
+    "http": _report_request, "call": _report_request, "hook": _report_request, "mcp": _mcp,
 }  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def parameters(tool: Tool) -> Json:
             function = function_of(app_named(ref.name), str(how.get("function") or ref.function))
         except Problem:
             return {"type": "object", "properties": {}}  # it will fail when it is used, and say why
-        return function.given.model_json_schema()
+        return function.input_model.model_json_schema()
     if tool.type == "agent":
         return {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
     schema: Any = how.get("input_schema")

@@ -1,4 +1,4 @@
-"""What a person may allow for the rest of a chat: the options that the platform offers for a call, narrowest first."""
+"""The `always-allow` options of a tool call, narrowest first."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ def options(invocation: Invocation) -> Json:
     """The options for a call, as AlwaysAllowOptionsDTO."""
     if invocation.tool.type == "client":
         return {"options": [], "default": "", "unavailable": "No rule can allow what the caller's side carries out."}
-    found = [
+    choices = [
         _option(invocation, "exact", f"{invocation.tool.name} with exactly these inputs", invocation.exactly),
         _option(invocation, "tool", f"every use of {invocation.tool.name}", ""),
     ]
     return {
-        "options": found,
-        "default": found[0]["key"],
+        "options": choices,
+        "default": choices[0]["key"],
         "unavailable": "",
         "secret_send": invocation.secret_send,
     }
 
 
-def chosen(invocation: Invocation, key: str) -> Json | None:
-    """The option that a key names now; none where none was chosen.
+def find_option(invocation: Invocation, key: str) -> Json | None:
+    """Return the current option with this key. None if no key is given.
 
     Raises:
         Problem: 409, the key names no current option.
     """
     if not key:
         return None
-    found: Json | None = next((one for one in options(invocation)["options"] if one["key"] == key), None)
-    if found is None:
+    choice: Json | None = next((option for option in options(invocation)["options"] if option["key"] == key), None)
+    if choice is None:
         raise Problem(409, "conflict", f"option {key!r} is no longer offered for this call")
-    return found
+    return choice
 
 
 def rule(invocation: Invocation, specifier: str, label: str) -> Json:

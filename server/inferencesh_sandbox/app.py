@@ -1,4 +1,4 @@
-"""The sandbox as a whole: its parts put together, and the ASGI application over them."""
+"""The sandbox: its parts, and the ASGI application over them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from inferencesh_sandbox.agent_loop import Conversations
-from inferencesh_sandbox.authentication import Door
 from inferencesh_sandbox.clock import Clock
-from inferencesh_sandbox.facts import NEWEST, Facts
-from inferencesh_sandbox.faults import Faults
+from inferencesh_sandbox.facts import Facts
 from inferencesh_sandbox.files import Store
 from inferencesh_sandbox.ledger import Ledger
+from inferencesh_sandbox.middleware import EntryMiddleware
 from inferencesh_sandbox.routes.account import account
 from inferencesh_sandbox.routes.agents import agents
 from inferencesh_sandbox.routes.approvals import approvals
 from inferencesh_sandbox.routes.apps import apps
 from inferencesh_sandbox.routes.chats import chats
-from inferencesh_sandbox.routes.context import Room
+from inferencesh_sandbox.routes.context import Context
 from inferencesh_sandbox.routes.files import files
 from inferencesh_sandbox.routes.messages import messages
 from inferencesh_sandbox.routes.runs import runs
@@ -31,43 +30,58 @@ from inferencesh_sandbox.routes.tasks import tasks
 from inferencesh_sandbox.routes.tools import tools
 from inferencesh_sandbox.runs import Workers
 from inferencesh_sandbox.tenants import Tenants
-from inferencesh_sandbox.wire import Problem, telling
+from inferencesh_sandbox.wire import Problem, problem_response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp
 
 
 class Sandbox:
     """A small inference.sh: apps that do visible work, tasks, streams, files, sessions, agents, chats, all in memory."""
 
-    def __init__(self, clock: Clock | None = None, faults: Faults | None = None, *, facts: Facts | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        facts: Facts | None = None,
+        middleware: Callable[[ASGIApp], ASGIApp] | None = None,
+        workers: type[Workers] = Workers,
+        conversations: type[Conversations] = Conversations,
+    ) -> None:
+        """Build a sandbox that holds nothing yet.
+
+        `middleware` wraps the routes: it sees a request after the ledger has noted it. `workers` and `conversations`
+        carry out the runs of apps and the turns of agents.
+        """
         self.clock = clock or Clock()
-        self.facts = facts or NEWEST
-        self.faults = faults or Faults()
         self.facts = facts or Facts()
         self.ledger = Ledger()
         self.tenants = Tenants(self.facts)
         self.store = Store(self.clock)
-        self._workers = Workers(self.clock, self.store)
-        self.app = Door(self._asgi(), facts=self.facts, faults=self.faults, ledger=self.ledger, clock=self.clock)
+        self._workers = workers(self.clock, self.store)
+        self._conversations = conversations(self.clock, self.store, self.ledger, self._workers)
+        routes = self._asgi()
+        routes = middleware(routes) if middleware else routes
+        self.app = EntryMiddleware(routes, facts=self.facts, ledger=self.ledger, clock=self.clock)
         """The ASGI application. It answers while its lifespan runs, as under `serving`."""
 
-    def _asgi(self) -> Starlette:
-        room = Room(
+    def _asgi(self) -> ASGIApp:
+        context = Context(
             facts=self.facts,
             clock=self.clock,
             ledger=self.ledger,
             tenants=self.tenants,
             store=self.store,
             workers=self._workers,
-            conversations=Conversations(self.store, self.ledger, self._workers),
+            conversations=self._conversations,
         )
         nouns = (runs, apps, tasks, files, sessions, agents, messages, chats, tools, approvals, account)
         return Starlette(
-            routes=[route for noun in nouns for route in noun(room)],
+            routes=[route for noun in nouns for route in noun(context)],
             middleware=[_FOR_BROWSERS],
             exception_handlers={Problem: _problem, HTTPException: _not_routed},
             lifespan=self._lifespan,
@@ -88,12 +102,12 @@ _FOR_BROWSERS = Middleware(
 
 async def _problem(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, Problem)  # noqa: S101 - Starlette's handlers are typed for any exception
-    return telling(exc, request.scope)
+    return problem_response(exc, request.scope)
 
 
 async def _not_routed(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)  # noqa: S101 - as above
     code = "method_not_allowed" if exc.status_code == 405 else "not_found"
-    return telling(
+    return problem_response(
         Problem(exc.status_code, code, f"the sandbox has no {request.method} {request.url.path}"), request.scope
     )

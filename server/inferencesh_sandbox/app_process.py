@@ -1,4 +1,4 @@
-"""What one run is lent: its log, its memory, its files."""
+"""What a running app may use: its log, memory and files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_sandbox.apps.types import AppFailed, Picked
-from inferencesh_sandbox.data_uris import decoded
+from inferencesh_sandbox.data_uris import decode_data_uri
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.clock import Clock
@@ -19,8 +19,8 @@ _READABLE = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Bench:
-    """`Work` as the apps know it, done on a task."""
+class AppRuntime:
+    """The runtime of one task; it implements `Work`."""
 
     task: Task
     store: Store
@@ -37,7 +37,7 @@ class Bench:
     def log(self, text: str) -> None:
         self.task.log(text)
 
-    def so_far(self, output: Json) -> None:
+    def publish_partial(self, output: Json) -> None:
         self.task.output = output
         self.task.tell("output")
 
@@ -48,11 +48,11 @@ class Bench:
         self.task.used(kind, quantity, unit)
 
     def publish(self, body: bytes, filename: str, content_type: str) -> str:
-        made = self.store.make(self.task.owner, filename=filename, content_type=content_type, category="output")
-        made.write(body)
-        made.finish()
-        self.task.made_files.append(made.id)
-        return made.uri_at(self.task.order.base)
+        stored = self.store.make(self.task.owner, filename=filename, content_type=content_type, category="output")
+        stored.write(body)
+        stored.finish()
+        self.task.made_files.append(stored.id)
+        return stored.uri_at(self.task.order.base)
 
     def pick(self, uri: str) -> Picked:
         if uri.startswith("data:"):
@@ -67,7 +67,7 @@ class Bench:
 
     def _inline(self, uri: str) -> Picked:
         try:
-            content_type, body = decoded(uri)
+            content_type, body = decode_data_uri(uri)
         except ValueError as exc:
             raise AppFailed(f"the data URI cannot be read: {exc}") from exc
         return Picked(body, content_type)

@@ -1,4 +1,4 @@
-"""The apps as inference.sh tells them, found by what people call them."""
+"""The apps as the API shows them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from inferencesh_sandbox.apps import APPS
 from inferencesh_sandbox.facts import NEWEST, Facts
 from inferencesh_sandbox.ids import short
-from inferencesh_sandbox.lookup import named
+from inferencesh_sandbox.lookup import find_by_name
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _RESOURCES = {"gpu": {"count": 0, "vram": 0, "type": "none"}, "ram": 0}
 
 @dataclass(frozen=True)
 class Ref:
-    """A reference taken apart: `[app/]namespace/name[@version][:function]`."""
+    """A parsed reference: `[app/]namespace/name[@version][:function]`."""
 
     name: str
     version: str
@@ -36,31 +36,31 @@ class Ref:
     def read(cls, text: str) -> Ref:
         head, colon, tail = text.rpartition(":")
         # A colon before an `@` belongs to what it stands in, as in the SDKs.
-        named, function = (head, tail) if colon and "@" not in tail else (text, "")
-        name, _, version = named.partition("@")
+        find_by_name, function = (head, tail) if colon and "@" not in tail else (text, "")
+        name, _, version = find_by_name.partition("@")
         return cls(name.removeprefix("app/"), version, function)
 
 
 def app_named(name: str) -> App:
-    """Find an app by its id, its `namespace/name` or an older name; or say which ones are like it."""
-    return named("app", APPS, ALIASES.get(name, (name, ""))[0])
+    """Find an app by its id, `namespace/name` or an older name. The error suggests similar names."""
+    return find_by_name("app", APPS, ALIASES.get(name, (name, ""))[0])
 
 
 def pinned_function(name: str) -> str:
-    """The function that an older name pins; empty for any other name."""
+    """The function that an older name stands for; empty for other names."""
     return ALIASES.get(name, ("", ""))[1]
 
 
 def function_of(app: App, name: str) -> Function:
-    """Find a function; none said is the default one."""
+    """Find a function by its name. Default: the app's default function."""
     function = app.function(name or app.default_function)
     if function is None:
-        known = ", ".join(one.name for one in app.functions)
+        known = ", ".join(item.name for item in app.functions)
         raise Problem(400, "validation_error", f"{app.ref} has no function {name!r}; it has: {known}")
     return function
 
 
-def told(app: App, *, version_id: str = "", facts: Facts = NEWEST) -> Json:
+def app_dto(app: App, *, version_id: str = "", facts: Facts = NEWEST) -> Json:
     """An app, as an AppDTO; naming a version adds it, with the schemas."""
     card: Json = {
         "id": app.id,
@@ -79,10 +79,10 @@ def told(app: App, *, version_id: str = "", facts: Facts = NEWEST) -> Json:
         "status": "active",
         "version_id": version_id or app.version_ids[0],
     }
-    return {**card, "version": version_told(app, version_id, facts)} if version_id else card
+    return {**card, "version": version_dto(app, version_id, facts)} if version_id else card
 
 
-def version_told(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
+def version_dto(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
     """A version, as an AppVersionDTO."""
     default = function_of(app, "")
     return {
@@ -93,9 +93,9 @@ def version_told(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
         "metadata": {},
         "repository": "",
         "setup_schema": _schema(app.setup) if app.setup else None,
-        "input_schema": _schema(default.given),
-        "output_schema": _schema(default.made),
-        "functions": {one.name: _function_told(one) for one in app.functions},
+        "input_schema": _schema(default.input_model),
+        "output_schema": _schema(default.output_model),
+        "functions": {item.name: _function_dto(item) for item in app.functions},
         "default_function": app.default_function,
         "variants": {"default": {"name": "default", "order": 0, "resources": _RESOURCES, "env": {}, "python": "3.11"}},
         "env": {},
@@ -106,12 +106,12 @@ def version_told(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
     }
 
 
-def _function_told(function: Function) -> Json:
+def _function_dto(function: Function) -> Json:
     return {
         "name": function.name,
         "description": function.description,
-        "input_schema": _schema(function.given),
-        "output_schema": _schema(function.made),
+        "input_schema": _schema(function.input_model),
+        "output_schema": _schema(function.output_model),
         "capabilities": [],
         "kind": function.kind,
     }
@@ -119,7 +119,7 @@ def _function_told(function: Function) -> Json:
 
 @cache
 def _schema(model: type[BaseModel]) -> Json:
-    """Written once: every run of an app begins with a look at it."""
+    """Cached: each run of an app reads it."""
     return model.model_json_schema()
 
 
@@ -131,7 +131,7 @@ def _connections(app: App, facts: Facts) -> Json:
 
 def _required(app: App, kind: str, name: str) -> list[Json]:
     return [
-        {name: one["key"], "description": f"What {app.name} signs in with", "optional": False}
-        for one in app.requirements
-        if one["type"] == kind
+        {name: item["key"], "description": f"What {app.name} signs in with", "optional": False}
+        for item in app.requirements
+        if item["type"] == kind
     ]

@@ -1,4 +1,4 @@
-"""A chat: its messages, its runs, what waits in it, and how all of it is told."""
+"""A chat: its messages, runs, pending tool calls, and its form in the API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 
 from inferencesh_sandbox import agent_dto
 from inferencesh_sandbox.ids import fresh_id, short, stamp
-from inferencesh_sandbox.messages import Asked, Message, Run
+from inferencesh_sandbox.messages import Message, MessageRequest, Run
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _BEHIND = 20_000
 
 
 class Watch:
-    """One open stream's share of what happens."""
+    """The queue of lines of one open stream."""
 
     def __init__(self) -> None:
         self.lines: deque[Json] = deque()
@@ -36,7 +36,7 @@ class Watch:
         self._rung = anyio.Event()
 
     @property
-    def rung(self) -> anyio.Event:
+    def changed(self) -> anyio.Event:
         """Set at the next line; ask again after each."""
         return self._rung
 
@@ -52,7 +52,7 @@ class Watch:
 
 @dataclass(eq=False, kw_only=True)
 class Chat:
-    """One chat with an agent; every change is told to whoever watches."""
+    """One chat with an agent. Each change goes to all watchers."""
 
     owner: Tenant
     clock: Clock
@@ -73,8 +73,6 @@ class Chat:
     memory: dict[str, str] = field(default_factory=dict[str, str])
     rules: list[Json] = field(default_factory=list["Json"])
     """What the person always allows in this chat, as PolicyRuleDTOs."""
-    says_awaiting: bool = False
-    """Whether this chat says that it awaits input while a client tool waits; a fault sets it."""
 
     def __post_init__(self) -> None:
         self.created_at = self.updated_at = self.clock.now()
@@ -86,7 +84,7 @@ class Chat:
 
     @property
     def run(self) -> Run | None:
-        """The run that is under way, or the last one."""
+        """The current run, or the last one."""
         return self.runs[-1] if self.runs else None
 
     @property
@@ -97,29 +95,29 @@ class Chat:
     def status(self) -> str:
         if not self.busy:
             return "idle"
-        return "awaiting_input" if any(one.blocks for one in self.open) else "busy"
+        return "awaiting_input" if any(item.blocks for item in self.open) else "busy"
 
     @property
     def open(self) -> list[Invocation]:
-        """The tools of this run that have not come to an end."""
-        return [one for one in self._used if not one.over]
+        """The tool calls of this run that have not ended."""
+        return [item for item in self._used if not item.over]
 
     def message(self, name: str) -> Message | None:
-        return next((one for one in self.messages if name in {one.id, short(one.id)}), None)
+        return next((item for item in self.messages if name in {item.id, short(item.id)}), None)
 
     # What happens
 
-    def ask(self, asked: Asked) -> Run:
-        """Take a message: its run begins at once, or waits until the chat is free."""
+    def ask(self, request: MessageRequest) -> Run:
+        """Add a message. Its run begins at once, or waits until the chat is free."""
         if len(self.messages) >= _MESSAGES or len(self.queue) >= _QUEUED:
             raise Problem(402, "limit_exceeded", "this chat of the sandbox is full; start a new one")
         waits = self.busy
         user = self.add("user", "queued" if waits else "ready")
-        user.text, user.parts = asked.text, [file.told() for file in asked.files]
+        user.text, user.parts = request.text, [file.dto() for file in request.files]
         first = self.add("assistant", "queued" if waits else "pending")
-        run = Run(chat=self, asked=asked, user_message=user, first=first)
+        run = Run(chat=self, request=request, user_message=user, first=first)
         user.run_id = first.run_id = run.id
-        self.name = self.name or asked.text[:60]
+        self.name = self.name or request.text[:60]
         if waits:
             self.queue.append(run)
         else:
@@ -152,13 +150,13 @@ class Chat:
         return run
 
     def _open(self, run: Run) -> None:
-        self.agent, self.version_id = run.asked.agent, run.asked.version_id
+        self.agent, self.version_id = run.request.agent, run.request.version_id
         self.runs.append(run)
         self._used.clear()
         self.reflect()
 
     def use(self, invocation: Invocation) -> None:
-        """Put a tool to use: who watches sees it with the text before it, which is complete."""
+        """Start a tool call. Watchers get it with the complete text before it."""
         message = invocation.message
         message.deltas.clear()
         message.invocations.append(invocation)
@@ -166,17 +164,17 @@ class Chat:
         self._used.append(invocation)
 
     def take_back(self, message: Message) -> None:
-        """Let a message that still waits never happen."""
-        run = next((one for one in self.queue if message in {one.user_message, one.first}), None)
+        """Withdraw a queued message."""
+        run = next((item for item in self.queue if message in {item.user_message, item.first}), None)
         if run is None:
             raise Problem(409, "invalid_transition", f"message {message.id} is not queued: it is {message.status}")
         self.queue.remove(run)
         run.state = "canceled"
-        for one in (run.user_message, run.first):
-            self.settle(one, "cancelled")
+        for item in (run.user_message, run.first):
+            self.settle(item, "cancelled")
 
     def settle(self, message: Message, status: str) -> None:
-        """Bring a message to a last status, with all its text."""
+        """Set a message's final status and text."""
         if message.status in FINAL:
             return
         message.status = status
@@ -185,7 +183,7 @@ class Chat:
         self.tell_message(message)
 
     def end(self, run: Run, state: str, *, error: str | None = None) -> None:
-        """Bring a run to its end, and with it everything of it that is still open."""
+        """End a run, and everything in it that is still open."""
         if not run.live:
             return
         for invocation in self.open:
@@ -207,7 +205,7 @@ class Chat:
             self.reflect()
 
     def _tell_end(self, run: Run) -> None:
-        """Say in a message of its own how a run ended, and why."""
+        """Add a message that states how a run ended, and why."""
         failed = run.state == "failed"
         ended = {"run_id": run.id, "state": run.state, "duration_ms": 1}
         event = {"type": "run_failed" if failed else "run_ended", "run": ended}
@@ -219,25 +217,25 @@ class Chat:
 
     def always_allows(self, invocation: Invocation) -> bool:
         """Whether a rule of this chat allows a call."""
-        mine = (invocation.tool.name, invocation.exactly)
-        return any(rule["selector"] == mine[0] and rule["specifier"] in {"", mine[1]} for rule in self.rules)
+        own = (invocation.tool.name, invocation.exactly)
+        return any(rule["selector"] == own[0] and rule["specifier"] in {"", own[1]} for rule in self.rules)
 
     @property
     def pending_interrupts(self) -> list[Interrupt]:
-        return [one for one in self.interrupts.values() if one.status == "pending"]
+        return [item for item in self.interrupts.values() if item.status == "pending"]
 
-    # How it is told
+    # Its form in the API
 
     def reflect(self) -> None:
-        """Tell the run and the chat, if what they say of themselves has changed."""
+        """Send the run and the chat if their state has changed."""
         run = self.run
-        if run and run.live and run.begun:
-            run.state = "input_required" if any(one.blocks for one in self.open) else "working"
-        waiting = [one.id for one in self.pending_interrupts]
-        said = (self.status, *((run.id, run.state) if run else ()), *waiting)
-        if said == self._said:
+        if run and run.live and run.started:
+            run.state = "input_required" if any(item.blocks for item in self.open) else "working"
+        waiting = [item.id for item in self.pending_interrupts]
+        state = (self.status, *((run.id, run.state) if run else ()), *waiting)
+        if state == self._said:
             return
-        self._said = said
+        self._said = state
         self.updated_at = self.clock.now()
         if run:
             run.updated_at = self.updated_at
@@ -245,13 +243,13 @@ class Chat:
         self.tell_chat()
 
     def tell_chat(self) -> None:
-        self.put({"event": "chats", "data": self.told()})
+        self.put({"event": "chats", "data": self.dto()})
 
     def tell_run(self, run: Run) -> None:
-        self.put({"event": "agent_runs", "data": run.told()})
+        self.put({"event": "agent_runs", "data": run.dto()})
 
     def tell_message(self, message: Message) -> None:
-        self.put({"event": "chat_messages", "data": message.told(streamed=True)})
+        self.put({"event": "chat_messages", "data": message.dto(streamed=True)})
 
     def grow(self, message: Message, delta: Json) -> None:
         """Stream an addition to a message's text."""
@@ -260,16 +258,16 @@ class Chat:
         message.text += delta.get("response", "")
         message.reasoning += delta.get("reasoning", "")
         message.seq += 1
-        told = {"event": "delta", "data": {"resource_id": message.id, "seq": message.seq, "delta": delta}}
-        message.deltas.append(told)
-        self.put(told)
+        event = {"event": "delta", "data": {"resource_id": message.id, "seq": message.seq, "delta": delta}}
+        message.deltas.append(event)
+        self.put(event)
 
     def put(self, line: Json) -> None:
         for watch in self._watches:
             watch.put(line)
 
     def watched(self) -> Watch:
-        """Begin to watch: the present state is there at once."""
+        """Start a watch. Its first lines are the current state."""
         watch = Watch()
         watch.lines.extend(self.present())
         self._watches.add(watch)
@@ -285,7 +283,7 @@ class Chat:
             watch.ring()
 
     def present(self) -> list[Json]:
-        """Everything as it is now, as the lines with which a stream begins.
+        """The current state, as the first lines of a stream.
 
         The messages come before the chat: an SDK that finds the chat idle leaves, and has then seen them all. A text that
         still grows is told by its deltas from the first on and not by its message, so that every reader has it once: the
@@ -293,14 +291,14 @@ class Chat:
         """
         lines: list[Json] = []
         for message in self.messages:
-            lines += [{"event": "chat_messages", "data": message.told(streamed=True)}, *message.deltas]
+            lines += [{"event": "chat_messages", "data": message.dto(streamed=True)}, *message.deltas]
         if self.run:
-            lines.append({"event": "agent_runs", "data": self.run.told()})
-        return [*lines, {"event": "chats", "data": self.told()}]
+            lines.append({"event": "agent_runs", "data": self.run.dto()})
+        return [*lines, {"event": "chats", "data": self.dto()}]
 
-    def told(self, *, whole: bool = False) -> Json:
-        """The chat, as a ChatDTO; its messages have lines and a page of their own, and are in a `whole` one of old alone."""
-        told: Json = {
+    def dto(self, *, whole: bool = False) -> Json:
+        """The chat, as a ChatDTO. Its messages are in it only if `whole` and `messages_preloaded`."""
+        chat: Json = {
             "id": self.id,
             "short_id": short(self.id),
             "created_at": stamp(self.created_at),
@@ -313,7 +311,7 @@ class Chat:
             "context": self.context,
             "agent_id": self.agent.id,
             "agent_version_id": self.version_id,
-            "agent": agent_dto.told(self.agent),
+            "agent": agent_dto.agent_dto(self.agent),
             "name": self.name,
             "description": self.description,
             "agent_data": {
@@ -321,11 +319,11 @@ class Chat:
                 "memory": dict(self.memory),
                 **self._allowed(),
             },
-            "active_run": self.run.told() if self.run and (self.busy or self.owner.facts.ended_run_kept) else None,
-            "pending_interrupts": [one.told() for one in self.pending_interrupts],
+            "active_run": self.run.dto() if self.run and (self.busy or self.owner.facts.ended_run_kept) else None,
+            "pending_interrupts": [item.dto() for item in self.pending_interrupts],
         }
-        messages = {"chat_messages": [one.told() for one in self.messages]}
-        return told | (messages if whole and self.owner.facts.messages_preloaded else {})
+        messages = {"chat_messages": [item.dto() for item in self.messages]}
+        return chat | (messages if whole and self.owner.facts.messages_preloaded else {})
 
     def _allowed(self) -> Json:
         """What is allowed without asking, in the chat's data."""
@@ -333,21 +331,21 @@ class Chat:
             return {"allow_all_tools": False, "disable_hooks": False}
         return {"always_allowed_tools": [rule["selector"] for rule in self.rules]}
 
-    def status_told(self) -> Json:
+    def status_dto(self) -> Json:
         """The chat's status alone, which is what pollers compare.
 
         Here a client tool that waits does say so, while the chat itself says that it is busy: the JS SDK's poller reads the
         chat, and finds the tool, only after this has changed, and then goes by what the chat says.
         """
-        asked = self.busy and any(one.status == "awaiting_input" for one in self.open)
-        status = "awaiting_input" if asked else self.status
+        input_requested = self.busy and any(item.status == "awaiting_input" for item in self.open)
+        status = "awaiting_input" if input_requested else self.status
         return {"id": self.id, "status": status, "updated_at": stamp(self.updated_at)}
 
-    def traced(self) -> Json:
+    def trace_dto(self) -> Json:
         """What every run did, in order."""
         return {"chat_id": self.id, "runs": [self._traced(run) for run in self.runs]}
 
     def _traced(self, run: Run) -> Json:
-        mine = [message for message in self.messages if message.run_id == run.id]
-        used = [invocation.told() for message in mine for invocation in message.invocations]
-        return run.told() | {"message_ids": [message.id for message in mine], "tool_invocations": used}
+        own = [message for message in self.messages if message.run_id == run.id]
+        used = [invocation.dto() for message in own for invocation in message.invocations]
+        return run.dto() | {"message_ids": [message.id for message in own], "tool_invocations": used}

@@ -1,4 +1,4 @@
-"""What the sandbox says where a model would think: plain rules, which never pretend to be more."""
+"""Fixed rules that answer where a real agent would ask a model."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ _WORDS = tuple(_LINE.split())
 
 @dataclass(frozen=True)
 class Reply:
-    """A text, and how many seconds lie between two of its words; the usual ones if none are said."""
+    """A text, and the seconds between two of its words. None means the usual pace."""
 
     text: str
     pace: float | None = None
 
 
 def reply(text: str, earlier: Sequence[str] = (), context: Mapping[str, str] | None = None) -> Reply:
-    """Answer a message by the first rule that fits it, knowing what was said earlier in the chat."""
-    said = text.lower()
-    if found := re.search(r"\bcount to (\d{1,6})", said):
-        numbers = " ".join(str(number) for number in range(1, min(int(found[1]), _MOST_COUNTED) + 1))
-        return Reply(numbers, _SLOWLY if "slow" in said else None)
-    if found := re.search(r"\bwrite (\d{1,6}) words", said):
-        wanted = min(int(found[1]), _MOST_WORDS)
-        return Reply(" ".join(_WORDS[number % len(_WORDS)] for number in range(wanted)))
-    if "what is my name" in said or "who am i" in said:
-        name = next((name for one in reversed(earlier) if (name := _name_in(one))), "")
+    """Answer a message by the first rule that matches. `earlier` holds the chat's earlier messages."""
+    lowered = text.lower()
+    if match := re.search(r"\bcount to (\d{1,6})", lowered):
+        numbers = " ".join(str(number) for number in range(1, min(int(match[1]), _MOST_COUNTED) + 1))
+        return Reply(numbers, _SLOWLY if "slow" in lowered else None)
+    if match := re.search(r"\bwrite (\d{1,6}) words", lowered):
+        count = min(int(match[1]), _MOST_WORDS)
+        return Reply(" ".join(_WORDS[number % len(_WORDS)] for number in range(count)))
+    if "what is my name" in lowered or "who am i" in lowered:
+        name = next((name for earlier_text in reversed(earlier) if (name := _name_in(earlier_text))), "")
         return Reply(f"Your name is {name}." if name else "You have not told me your name in this chat.")
     if name := _name_in(text):
         return Reply(f"Hello {name}. I remember your name for as long as this chat lasts.")
-    if "context" in said:
-        told = ", ".join(f"{name} = {value}" for name, value in (context or {}).items())
-        return Reply(f"The context of this chat: {told}." if told else "This chat has no context.")
+    if "context" in lowered:
+        pairs = ", ".join(f"{name} = {value}" for name, value in (context or {}).items())
+        return Reply(f"The context of this chat: {pairs}." if pairs else "This chat has no context.")
     return Reply(f"You said: {text[:500]!r}. I am a script of the sandbox, and no model has read it.")
 
 
 def _name_in(text: str) -> str:
-    found = re.search(r"\bmy name is\s+([\w'-]+)", text, re.IGNORECASE)
-    return found[1] if found else ""
+    match = re.search(r"\bmy name is\s+([\w'-]+)", text, re.IGNORECASE)
+    return match[1] if match else ""

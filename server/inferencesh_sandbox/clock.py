@@ -1,16 +1,14 @@
-"""The sandbox's time: the machine's own, or one that a test turns by hand."""
+"""The sandbox's clock."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import anyio
-import anyio.lowlevel
 
 
 class Clock:
-    """The time of day, and waiting, as the machine knows them."""
+    """The machine's time."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -19,65 +17,8 @@ class Clock:
         await anyio.sleep(seconds)
 
 
-@dataclass(frozen=True, eq=False)
-class _Sleep:
-    length: float
-    until: datetime
-    woken: anyio.Event = field(default_factory=anyio.Event)
-
-
-class TurnedClock(Clock):
-    """A clock that stands still until `advance` turns it: hours pass in a test without waiting."""
-
-    def __init__(self, start: datetime | None = None) -> None:
-        self._now = start or datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-        self._sleeps: list[_Sleep] = []
-        self._fell_asleep = anyio.Event()
-
-    def now(self) -> datetime:
-        return self._now
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait until `advance` has passed this many seconds; none at all only lets others run."""
-        if seconds <= 0:
-            return await anyio.lowlevel.checkpoint()
-        sleep = _Sleep(seconds, self._now + timedelta(seconds=seconds))
-        self._sleeps.append(sleep)
-        self._fell_asleep.set()
-        self._fell_asleep = anyio.Event()
-        try:
-            await sleep.woken.wait()
-        finally:
-            self._sleeps.remove(sleep)
-
-    def advance(self, seconds: float) -> None:
-        """Turn the clock on, and wake everyone whose time has come."""
-        self._now += timedelta(seconds=seconds)
-        for sleep in self._sleeps:
-            if sleep.until <= self._now:
-                sleep.woken.set()
-
-    async def until_asleep(self, sleepers: int = 1) -> None:
-        """Wait until so many sleeps are waiting that `advance` has not yet reached."""
-        while len(self._waiting()) < sleepers:
-            await self._fell_asleep.wait()
-
-    async def hurry(self, shorter_than: float = 5.0) -> None:
-        """Go on for ever from sleep to sleep, as fast as they come; longer ones, as a heartbeat's, are not waited for."""
-        while True:
-            due = [sleep.until for sleep in self._waiting() if sleep.length < shorter_than]
-            if due:
-                self.advance((min(due) - self._now).total_seconds())
-                await anyio.lowlevel.checkpoint()
-            else:
-                await self._fell_asleep.wait()
-
-    def _waiting(self) -> list[_Sleep]:
-        return [sleep for sleep in self._sleeps if not sleep.woken.is_set()]
-
-
-async def rings_within(event: anyio.Event, seconds: float, clock: Clock) -> bool:
-    """Wait for an event, at most so long by the sandbox's clock; say whether it came."""
+async def wait_until_set(event: anyio.Event, seconds: float, clock: Clock) -> bool:
+    """Wait for an event for at most `seconds` of the sandbox's clock. Return whether it was set."""
     async with anyio.create_task_group() as race:
 
         async def give_up() -> None:

@@ -1,4 +1,4 @@
-"""Data URIs, read."""
+"""Parse data URIs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from urllib.parse import unquote_to_bytes
 
 
-def decoded(uri: str) -> tuple[str, bytes]:
+def decode_data_uri(uri: str) -> tuple[str, bytes]:
     """Split a data URI into content type and bytes, or raise ValueError."""
     head, comma, rest = uri.removeprefix("data:").partition(",")
     if not comma:

@@ -1,4 +1,4 @@
-"""Which forms of the platform the sandbox speaks: the newest, unless a test asks for an older one."""
+"""Switches for the forms of the platform's API that changed over time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """One switch for each form that changed over time; the default of each is the newest."""
+    """One switch for each form that changed. Each default is the newest form."""
 
     versioned_answers: bool = False
     """Older: `X-API-Version: 2` is answered bare, all else in the `success` envelope; problems also carry `error`.
@@ -26,21 +26,23 @@ class Facts:
     messages_preloaded: bool = False
     """`GET /chats/{id}` holds the chat's messages. Newest: they are read from `GET /chats/{id}/messages`."""
     run_end_events: bool = True
-    """How a run ended stands in a message of role `event`. Older: only the run and the last message tell."""
+    """How a run ended stands in a message of role `event`. Older: only the run and the last message show it."""
     errors_in_messages: bool = False
-    """Why a run failed stands in its last message too, as before there were events."""
+    """Why a run failed stands in its last message too, as before events existed."""
     ended_run_kept: bool = True
-    """A run that has ended is still told as the chat's `active_run`."""
+    """A run that has ended stays the chat's `active_run`."""
     always_allow_options: bool = True
     """`always-allow` takes one of the options that the platform offers for the call. Older: it needs the tool's name."""
     explanations: bool = True
     """A call that waits for approval can be explained in plain words."""
     keys_answer_questions: bool = False
     """A mere key answers widgets and MCP input requests. Newest: that too needs the person's own sign-in."""
+    client_tools_interrupt: bool = False
+    """A chat says that it awaits input while a client tool waits. Two of the three SDKs leave the stream then."""
     attachments_read: bool = True
     """A message's `attachments` are read. Older: its `images` and `files`, which are addresses alone."""
     mcp_data_as_text: bool = False
-    """What an MCP server asks for is told as JSON text and not as an object."""
+    """An MCP server's input request is JSON text, not an object."""
 
 
 NEWEST = Facts()

@@ -1,4 +1,4 @@
-"""Values made to fit a JSON schema, from what a message says: what a model would do when it calls a tool."""
+"""Make tool arguments that fit a JSON schema, from the words of a message."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def asks_for(text: str, tool: Tool) -> bool:
     """Say whether a message asks for what a tool's name or description tells."""
     if re.search(rf"\b{re.escape(tool.name)}\b", text):
         return True
-    said = _stems(text)
-    named = _subjects(tool.name.replace("_", " ").replace("-", " "))
-    if named and named <= said:
+    stems = _stems(text)
+    name_stems = _subjects(tool.name.replace("_", " ").replace("-", " "))
+    if name_stems and name_stems <= stems:
         return True
     described = _subjects(tool.description or "")
-    return bool(described) and len(described & said) * 2 >= len(described)
+    return bool(described) and len(described & stems) * 2 >= len(described)
 
 
 def _stems(text: str) -> set[str]:
@@ -41,14 +41,14 @@ def _subjects(text: str) -> set[str]:
     return {word for word in _stems(text) if len(word) > 2} - _NO_SUBJECT
 
 
-def fitted(schema: Json, text: str) -> Json:
+def make_arguments(schema: Json, text: str) -> Json:
     """Make an object that fits a schema: every required property, and the optional ones that the text speaks of."""
-    made: Any = _Maker(text, schema).value(schema, "", 0)
-    return cast("Json", made) if isinstance(made, dict) else {}
+    value_made: Any = _ArgumentMaker(text, schema).value(schema, "", 0)
+    return cast("Json", value_made) if isinstance(value_made, dict) else {}
 
 
 @dataclass
-class _Maker:
+class _ArgumentMaker:
     """Reads a text from left to right: a number or a name that was used is not used again."""
 
     text: str
@@ -85,14 +85,14 @@ class _Maker:
     def _resolved(self, schema: Json) -> Json:
         """Follow a reference, and take the first alternative that is not null."""
         if isinstance(ref := schema.get("$ref"), str) and ref.startswith("#/"):
-            found: Any = self.root
+            node: Any = self.root
             for step in ref.removeprefix("#/").split("/"):
-                found = found.get(step, {})
-            return cast("Json", found)
+                node = node.get(step, {})
+            return cast("Json", node)
         for alternatives in ("anyOf", "oneOf", "allOf"):
-            for one in cast("list[Json]", schema.get(alternatives) or []):
-                if one.get("type") != "null":
-                    return schema | self._resolved(one)
+            for subschema in cast("list[Json]", schema.get(alternatives) or []):
+                if subschema.get("type") != "null":
+                    return schema | self._resolved(subschema)
         return schema
 
     def _chosen(self, values: list[Any]) -> Any:
@@ -101,15 +101,15 @@ class _Maker:
 
     def _object(self, schema: Json, depth: int) -> Json:
         required = set(schema.get("required") or [])
-        made: Json = {}
-        for name, one in cast("dict[str, Json]", schema.get("properties") or {}).items():
+        value_made: Json = {}
+        for name, subschema in cast("dict[str, Json]", schema.get("properties") or {}).items():
             optional = name not in required
             if depth > _DEEPEST or (optional and not self._speaks_of(name)):
                 continue
-            value = self.value(one, name, depth + 1)
-            if not optional or _fits(self._resolved(one), value):
-                made[name] = value
-        return made
+            value = self.value(subschema, name, depth + 1)
+            if not optional or _fits(self._resolved(subschema), value):
+                value_made[name] = value
+        return value_made
 
     def _speaks_of(self, name: str) -> bool:
         return re.search(rf"\b{re.escape(name)}\b", self.text, re.IGNORECASE) is not None
@@ -121,14 +121,14 @@ class _Maker:
 
     def _number(self, schema: Json, kind: str) -> float:
         least, most = schema.get("minimum"), schema.get("maximum")
-        told = float(self._numbers.pop(0)) if self._numbers else float(schema.get("default") or 1)
-        told = max(told, least) if least is not None else told
-        told = min(told, most) if most is not None else told
-        return int(told) if kind == "integer" else told
+        number = float(self._numbers.pop(0)) if self._numbers else float(schema.get("default") or 1)
+        number = max(number, least) if least is not None else number
+        number = min(number, most) if most is not None else number
+        return int(number) if kind == "integer" else number
 
     def _string(self, schema: Json, name: str) -> str:
-        if found := re.search(rf"\b{re.escape(name)}\b\s*[:=]\s*(\"[^\"]*\"|\S+)", self.text, re.IGNORECASE):
-            text = found[1].strip('"').rstrip(".,;")
+        if node := re.search(rf"\b{re.escape(name)}\b\s*[:=]\s*(\"[^\"]*\"|\S+)", self.text, re.IGNORECASE):
+            text = node[1].strip('"').rstrip(".,;")
         elif schema.get("default"):
             text = str(schema["default"])
         elif name in {"message", "prompt", "text", "query", "summary"}:
@@ -152,7 +152,7 @@ def _fits(schema: Json, value: Any) -> bool:
 def _type_of(schema: Json) -> str:
     kind: Any = schema.get("type")
     if isinstance(kind, list):
-        return next((str(one) for one in cast("list[object]", kind) if one != "null"), "null")
+        return next((str(subschema) for subschema in cast("list[object]", kind) if subschema != "null"), "null")
     return str(kind or ("object" if "properties" in schema else "string"))
 
 

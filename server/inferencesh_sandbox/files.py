@@ -1,4 +1,4 @@
-"""Files: records with a signed place to put the bytes, and the bytes, in memory or spooled to disk."""
+"""Files: records with signed URLs, and the bytes, in memory or spooled to disk."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class StoredFile:
     category: str = ""
     public: bool = False
     declared: int = 0
-    """The size that its record was asked for with: told until the bytes are there."""
+    """The size that the client declared. Shown until the bytes have arrived."""
     arrived: bool = False
     size: int = 0
     _spool: IO[bytes] = field(default_factory=lambda: cast("IO[bytes]", _new_spool()), repr=False)
 
     @property
     def place(self) -> str:
-        """The path at which the bytes are served: who knows it may read them, as behind any CDN."""
+        """The path of the bytes. Anyone who knows it may read them, as on a CDN."""
         return f"/app/files/u/{self.owner.user_id}/{self.id}{PurePosixPath(self.filename).suffix.lower()}"
 
     def uri_at(self, base: str) -> str:
@@ -83,7 +83,7 @@ class StoredFile:
     def close(self) -> None:
         self._spool.close()
 
-    def told(self, base: str, upload_url: str = "") -> Json:
+    def dto(self, base: str, upload_url: str = "") -> Json:
         """The file, as a FileDTO."""
         return {
             "id": self.id,
@@ -113,16 +113,16 @@ class Store:
         self._by_id: dict[str, StoredFile] = {}
 
     def make(self, owner: Tenant, *, filename: str, content_type: str = "", **more: Any) -> StoredFile:
-        """Make a record; its bytes are still to come."""
+        """Create a record. Its bytes come later."""
         now = self._clock.now()
         guessed = content_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
-        made = StoredFile(
+        stored = StoredFile(
             id=fresh_id(now), owner=owner, filename=filename, content_type=guessed, created_at=now, **more
         )
         if len(self._by_id) >= _RECORDS:
             self.remove(next(iter(self._by_id.values())))
-        self._by_id[made.id] = made
-        return made
+        self._by_id[stored.id] = stored
+        return stored
 
     def of(self, owner: Tenant) -> list[StoredFile]:
         return [stored for stored in self._by_id.values() if stored.owner is owner]
@@ -131,7 +131,7 @@ class Store:
         return self._by_id.get(file_id)
 
     def by_uri(self, uri: str) -> StoredFile | None:
-        """Find a file of this sandbox by the URI it was told by, whatever name its host went by then."""
+        """Find a file of this sandbox by its URI. The host in the URI does not matter."""
         return self.at(urlsplit(uri).path)
 
     def at(self, place: str) -> StoredFile | None:
@@ -147,17 +147,17 @@ class Store:
             self.remove(stored)
 
     def make_room(self) -> None:
-        """Let the oldest files go until the rest fits."""
+        """Delete the oldest files until the rest fits."""
         while sum(stored.size for stored in self._by_id.values()) > _ROOM:
             self.remove(next(iter(self._by_id.values())))
 
     def signed(self, stored: StoredFile, base: str) -> str:
-        """Make the URL at which, for a while, anyone may put this file's bytes."""
+        """Return a signed upload URL that expires."""
         expires = int((self._clock.now() + SIGNED_FOR).timestamp())
         return f"{base}/upload/{stored.id}?expires={expires}&signature={self._signature(stored.id, str(expires))}"
 
     def opened_by(self, file_id: str, expires: str, signature: str) -> StoredFile:
-        """Find the file that a signed URL lets its holder write."""
+        """Find the file of a signed upload URL."""
         if not hmac.compare_digest(signature.encode(), self._signature(file_id, expires).encode()):
             raise Problem(403, "forbidden", "the upload URL's signature is wrong")
         if self._clock.now().timestamp() > int(expires):

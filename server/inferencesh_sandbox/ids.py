@@ -1,4 +1,4 @@
-"""Ids and times as inference.sh writes them."""
+"""Ids and times in the platform's format."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def fresh_id(now: datetime) -> str:
     return _spelled(int(now.timestamp() * 1000) << 80 | secrets.randbits(80), _ID_LENGTH)
 
 
-@lru_cache(maxsize=4096)  # the same few names, in everything that is told
+@lru_cache(maxsize=4096)  # the same few names are in every answer
 def lasting_id(name: str) -> str:
-    """Make the id that belongs to a name: the same in every sandbox."""
+    """Return the id of a name. It is the same in every sandbox."""
     return _spelled(int.from_bytes(hashlib.sha256(name.encode()).digest()[:16]), _ID_LENGTH)
 
 
@@ -31,7 +31,7 @@ def short(long_id: str) -> str:
 
 
 def fingerprint(key: str) -> str:
-    """Name a key without telling it."""
+    """Identify a key without revealing it."""
     return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 

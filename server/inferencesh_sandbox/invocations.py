@@ -1,4 +1,4 @@
-"""A tool that an agent uses: asked for, approved or not, carried out somewhere, and answered once."""
+"""A tool call of an agent, from its request to its one answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OVER = frozenset({"completed", "failed", "cancelled"})
 
 @dataclass(eq=False, kw_only=True)
 class Invocation:
-    """One use of one tool, on the assistant's message that asked for it."""
+    """One tool call of an assistant's message."""
 
     message: Message
     tool: Tool
@@ -62,12 +62,12 @@ class Invocation:
 
     @property
     def blocks(self) -> bool:
-        """Whether the run says that it waits for someone.
+        """Whether the run's state says that it waits.
 
         Not for a client tool: two of the three SDKs would leave the stream before they have its result.
         """
         if self.status == "awaiting_input" and self.tool.type == "client":
-            return self.chat.says_awaiting
+            return self.chat.owner.facts.client_tools_interrupt
         return self.status in {"awaiting_input", "awaiting_approval"}
 
     async def wait_as(self, status: str) -> None:
@@ -83,14 +83,14 @@ class Invocation:
         self.chat.reflect()
 
     def end(self, status: str, result: str, data: Any = None) -> None:
-        """End it. What has ended stays as it ended."""
+        """End it. An invocation that has ended does not change."""
         if self.over:
             return
         self.result, self.data = result, data if data is not None else self.data
         self.move(status)
 
     def answer(self, result: str, data: Any = None) -> None:
-        """Take the result of a tool that someone else carries out."""
+        """Set the result of a tool that the client runs."""
         self._insist("awaiting_input", "result")
         if self.input_requests is None:
             self.end("completed", result, data)
@@ -100,7 +100,7 @@ class Invocation:
         self._answered.set()
 
     def decide(self, *, allow: bool, reason: str = "") -> None:
-        """Take the person's decision."""
+        """Apply the person's decision."""
         self._insist("awaiting_approval", "decision")
         self.allowed = allow
         if allow:
@@ -109,11 +109,13 @@ class Invocation:
             self.end("cancelled", f"rejected: {reason}" if reason else "rejected")
         self._answered.set()
 
-    def _insist(self, status: str, what: str) -> None:
+    def _insist(self, status: str, action: str) -> None:
         if self.status != status:
-            raise Problem(409, "invalid_transition", f"tool invocation {self.id} takes no {what}: it is {self.status}")
+            raise Problem(
+                409, "invalid_transition", f"tool invocation {self.id} takes no {action}: it is {self.status}"
+            )
 
-    def told(self) -> Json:
+    def dto(self) -> Json:
         """The invocation, as a ToolInvocationDTO."""
         return {
             "id": self.id,
@@ -136,7 +138,7 @@ class Invocation:
 
 @dataclass(eq=False, kw_only=True)
 class Interrupt:
-    """The approval that an invocation waits for, as the run tells it."""
+    """The approval that an invocation waits for."""
 
     run_id: str
     invocation: Invocation
@@ -153,7 +155,7 @@ class Interrupt:
         self.status, self.resolution, self.reason = "resolved", resolution, reason
         self.resolved_at = self.invocation.chat.clock.now()
 
-    def told(self) -> Json:
+    def dto(self) -> Json:
         """The interrupt, as an InterruptDTO."""
         invocation = self.invocation
         return {

@@ -1,4 +1,4 @@
-"""What really happened: the ground truth that tests ask."""
+"""A record of everything that happened: the ground truth for tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from inferencesh_sandbox.paths import fits
+from inferencesh_sandbox.paths import matches
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,8 +16,8 @@ _KEPT = 20_000
 
 
 @dataclass(kw_only=True)
-class Asked:
-    """One request as it came; its status is 0 until an answer has begun."""
+class RequestRecord:
+    """One request. Its status is 0 until the answer begins."""
 
     at: datetime
     caller: str
@@ -41,7 +41,7 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Changed:
-    """One step of a task from status to status."""
+    """One change of a task's status."""
 
     at: datetime
     task_id: str
@@ -49,7 +49,7 @@ class Changed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CancelAsked:
+class CancelRequested:
     """One cancellation that reached a live task."""
 
     at: datetime
@@ -59,7 +59,7 @@ class CancelAsked:
 
 @dataclass(frozen=True, kw_only=True)
 class MessageSent:
-    """One message that an agent was sent by a request; those of agents to agents are not."""
+    """One message from a client to an agent. Messages between agents are not recorded."""
 
     at: datetime
     chat_id: str
@@ -81,7 +81,7 @@ class MessageTakenBack:
 
 @dataclass(frozen=True, kw_only=True)
 class Invoked:
-    """One tool that was really carried out: after its approval, where it needed one."""
+    """One tool call that was run, after its approval if it needed one."""
 
     at: datetime
     chat_id: str
@@ -116,8 +116,8 @@ class Decided:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StopAsked:
-    """One stop that reached a chat in which something was under way."""
+class StopRequested:
+    """One stop of a busy chat."""
 
     at: datetime
     chat_id: str
@@ -125,14 +125,14 @@ class StopAsked:
 
 
 Entry = (
-    Asked | Started | CancelAsked | Changed
-    | MessageSent | MessageTakenBack | Invoked | ResultGiven | Decided | StopAsked
+    RequestRecord | Started | CancelRequested | Changed
+    | MessageSent | MessageTakenBack | Invoked | ResultGiven | Decided | StopRequested
 )  # fmt: skip
 _Kind = TypeVar("_Kind")
 
 
 class Ledger:
-    """A bounded record of every request and everything it did."""
+    """A bounded record of every request and its effects."""
 
     def __init__(self) -> None:
         self._entries: dict[type, deque[Any]] = {}
@@ -142,8 +142,8 @@ class Ledger:
         return self._all(Started)
 
     @property
-    def cancels(self) -> tuple[CancelAsked, ...]:
-        return self._all(CancelAsked)
+    def cancels(self) -> tuple[CancelRequested, ...]:
+        return self._all(CancelRequested)
 
     @property
     def changes(self) -> tuple[Changed, ...]:
@@ -170,15 +170,15 @@ class Ledger:
         return self._all(Decided)
 
     @property
-    def stops(self) -> tuple[StopAsked, ...]:
-        return self._all(StopAsked)
+    def stops(self) -> tuple[StopRequested, ...]:
+        return self._all(StopRequested)
 
-    def requests(self, method: str | None = None, path: str | None = None) -> tuple[Asked, ...]:
+    def requests(self, method: str | None = None, path: str | None = None) -> tuple[RequestRecord, ...]:
         """Every request so far, or those of one method and a path like `/tasks/*/stream`."""
         return tuple(
-            asked
-            for asked in self._all(Asked)
-            if method in {None, asked.method} and (path is None or fits(asked.path, path))
+            record
+            for record in self._all(RequestRecord)
+            if method in {None, record.method} and (path is None or matches(record.path, path))
         )
 
     def note(self, entry: Entry) -> None:

@@ -1,4 +1,4 @@
-"""Apps and agents, found by what people call them."""
+"""Find an app or an agent by its ref or id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Offered(Protocol):
-    """What has a name, an id and versions."""
+    """Something with a ref, an id and versions."""
 
     @property
     def ref(self) -> str: ...
@@ -30,20 +30,20 @@ class Offered(Protocol):
 T = TypeVar("T", bound=Offered)
 
 
-def named(kind: str, offered: Sequence[T], name: str) -> T:
-    """Find one by its id or `namespace/name`; or say which ones are like it."""
-    for one in offered:
-        if name in {one.ref, one.id, short(one.id)}:
-            return one
-    raise missing(kind, name, suggestions=get_close_matches(name[:64], [one.ref for one in offered], 3, 0.5))
+def find_by_name(kind: str, offered: Sequence[T], name: str) -> T:
+    """Find an item by its id or `namespace/name`. The error suggests similar names."""
+    for offer in offered:
+        if name in {offer.ref, offer.id, short(offer.id)}:
+            return offer
+    raise missing(kind, name, suggestions=get_close_matches(name[:64], [offer.ref for offer in offered], 3, 0.5))
 
 
-def version_of(one: Offered, version: str) -> str:
-    """Find a version by its id or short id; none said is the current one."""
+def version_of(offer: Offered, version: str) -> str:
+    """Find a version by its id or short id. Default: the current version."""
     if version in {"", "latest"}:
-        return one.version_ids[0]
-    for known in one.version_ids:
+        return offer.version_ids[0]
+    for known in offer.version_ids:
         if version in {known, short(known)}:
             return known
-    there = [f"{one.ref}@{short(known)}" for known in one.version_ids]
-    raise Problem(404, "not_found", f"{one.ref} has no version {version!r}", more={"suggestions": there})
+    versions = [f"{offer.ref}@{short(known)}" for known in offer.version_ids]
+    raise Problem(404, "not_found", f"{offer.ref} has no version {version!r}", more={"suggestions": versions})

@@ -1,4 +1,4 @@
-"""A pretended MCP server whose tools ask the person for input before they answer, in one round or in two."""
+"""A fake MCP server whose tools ask the person for input, in one round or two."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ TOOLS: dict[str, tuple[dict[str, Json], ...]] = {
 """What each tool asks for, round by round, by its key."""
 
 
-def asked_in(requests: Json, *, state: str, number: int) -> Json:
+def input_data(requests: Json, *, state: str, number: int) -> Json:
     """What an invocation's `data` holds while it waits for these requests."""
     return {"input_required": True, "input_requests": deepcopy(requests), "request_state": state, "round": number}
 
 
-def checked(result: str, requests: Json) -> dict[str, Json]:
+def validate_responses(result: str, requests: Json) -> dict[str, Json]:
     """Insist that an answer is the JSON text of `{key: {action, content?}}`, with a word to each request."""
     try:
-        told: Any = json.loads(result)
+        parsed: Any = json.loads(result)
     except ValueError:
-        told = None
-    given = cast("Json", told) if isinstance(told, dict) else {}
-    if set(given) != set(requests):
+        parsed = None
+    responses = cast("Json", parsed) if isinstance(parsed, dict) else {}
+    if set(responses) != set(requests):
         raise Problem(400, "validation_error", f"result: must be the JSON text of an object of {sorted(requests)}")
-    for key, one in given.items():
-        action = cast("Json", one).get("action") if isinstance(one, dict) else None
+    for key, response in responses.items():
+        action = cast("Json", response).get("action") if isinstance(response, dict) else None
         if action not in ACTIONS:
             raise Problem(400, "validation_error", f"result: {key}.action must be accept, decline or cancel")
-    return given
+    return responses

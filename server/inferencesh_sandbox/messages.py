@@ -26,26 +26,26 @@ class Attached:
     filename: str = ""
     content_type: str = ""
 
-    def told(self) -> Json:
+    def dto(self) -> Json:
         kind = "image" if self.content_type.startswith("image/") else "file"
         return {"type": kind, kind: self.uri}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A message as it was asked for, once everything in it has been checked."""
+class MessageRequest:
+    """A validated message to an agent."""
 
     agent: Agent
     version_id: str
     text: str
     files: tuple[Attached, ...]
     base: str
-    """Where the caller finds the sandbox: the files that the turn makes are told by it."""
+    """The sandbox's URL as the caller sees it, for the URIs of files."""
 
 
 @dataclass(eq=False, kw_only=True)
 class Message:
-    """One message. While its text grows, streams tell it by deltas."""
+    """One message. While its text grows, streams send it as deltas."""
 
     chat: Chat
     role: str
@@ -65,8 +65,8 @@ class Message:
         self.created_at = self.updated_at = self.chat.clock.now()
         self.id = fresh_id(self.created_at)
 
-    def told(self, *, streamed: bool = False) -> Json:
-        """The message, as a ChatMessageDTO. In a stream, a text that grows is left to the deltas."""
+    def dto(self, *, streamed: bool = False) -> Json:
+        """The message, as a ChatMessageDTO. In a stream, a growing text is left out: deltas carry it."""
         return {
             "id": self.id,
             "short_id": short(self.id),
@@ -79,14 +79,14 @@ class Message:
             "status": self.status,
             "role": self.role,
             "content": list(self.parts) if streamed and self.deltas else self._content(),
-            "tool_invocations": [invocation.told() for invocation in self.invocations],
+            "tool_invocations": [invocation.dto() for invocation in self.invocations],
         }
 
     def _content(self) -> list[Json]:
         thought = [{"type": "reasoning", "reasoning": self.reasoning, "text": self.reasoning}] if self.reasoning else []
-        said: list[Json] = [{"type": "text", "text": self.text}] if self.text else []
+        spoken: list[Json] = [{"type": "text", "text": self.text}] if self.text else []
         failed: list[Json] = [{"type": "text", "text": "", "error": self.error}] if self.error else []
-        return [*thought, *said, *self.parts, *failed]
+        return [*thought, *spoken, *self.parts, *failed]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -94,7 +94,7 @@ class Run:
     """One turn of the agent, as an AgentRun."""
 
     chat: Chat
-    asked: Asked
+    request: MessageRequest
     user_message: Message
     first: Message
     """The assistant's first message, the one that the answer to the POST tells."""
@@ -103,7 +103,7 @@ class Run:
     output: Any = None
     end_reason: str = ""
     """Why it ended as it did, in the platform's word, where that is worth one."""
-    begun: bool = False
+    started: bool = False
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Around the script: cancelled when the chat is stopped."""
 
@@ -115,17 +115,17 @@ class Run:
     def live(self) -> bool:
         return self.state in _LIVE
 
-    def told(self) -> Json:
+    def dto(self) -> Json:
         """The run, as an AgentRunDTO."""
-        blocking = next((one for one in self.chat.open if one.blocks), None) if self.live else None
+        blocking = next((item for item in self.chat.open if item.blocks), None) if self.live else None
         return {
             "id": self.id,
             "short_id": short(self.id),
             "created_at": stamp(self.created_at),
             "updated_at": stamp(self.updated_at),
             **self.chat.owner.owns(),
-            "agent_id": self.asked.agent.id,
-            "agent_version_id": self.asked.version_id,
+            "agent_id": self.request.agent.id,
+            "agent_version_id": self.request.version_id,
             "chat_id": self.chat.id,
             "user_message_id": self.user_message.id,
             "state": self.state,

@@ -1,4 +1,4 @@
-"""Lists: filtered, searched, sorted and cut into pages."""
+"""Filter, search, sort and page a list."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def _like(value: object, pattern: object) -> bool:
 
 
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "eq": lambda value, wanted: value == wanted,
-    "neq": lambda value, wanted: value != wanted,
-    "in": lambda value, wanted: value in wanted,
-    "not_in": lambda value, wanted: value not in wanted,
-    "gt": lambda value, wanted: value > wanted,
-    "gte": lambda value, wanted: value >= wanted,
-    "lt": lambda value, wanted: value < wanted,
-    "lte": lambda value, wanted: value <= wanted,
+    "eq": lambda value, expected: value == expected,
+    "neq": lambda value, expected: value != expected,
+    "in": lambda value, expected: value in expected,
+    "not_in": lambda value, expected: value not in expected,
+    "gt": lambda value, expected: value > expected,
+    "gte": lambda value, expected: value >= expected,
+    "lt": lambda value, expected: value < expected,
+    "lte": lambda value, expected: value <= expected,
     "like": _like,
     "ilike": _like,
     "contains": _like,
-    "not_contains": lambda value, wanted: not _like(value, wanted),
+    "not_contains": lambda value, expected: not _like(value, expected),
     "is_null": lambda value, _: value is None,
     "is_not_null": lambda value, _: value is not None,
     "is_empty": lambda value, _: not value,
@@ -41,35 +41,35 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def page(items: Iterable[Json], asked: Json, *, searched: Sequence[str]) -> Json:
-    """Cut one page out of items that come newest first, as the body of a list call asks for it."""
-    kept = [item for item in items if _passes(item, objects_in(asked, "filters"))]
-    kept = [item for item in kept if _mentions(item, asked.get("search") or {}, searched)]
-    _sort(kept, objects_in(asked, "sort"))
-    return _cut(kept, str(asked.get("cursor") or ""), _limit(asked))
+def page(items: Iterable[Json], body: Json, *, searched: Sequence[str]) -> Json:
+    """Return the page that the body asks for. `items` are newest first."""
+    matching = [item for item in items if _passes(item, objects_in(body, "filters"))]
+    matching = [item for item in matching if _mentions(item, body.get("search") or {}, searched)]
+    _sort(matching, objects_in(body, "sort"))
+    return _cut(matching, str(body.get("cursor") or ""), _limit(body))
 
 
 def _passes(item: Json, filters: list[Json]) -> bool:
-    return all(_holds(item, one) for one in filters)
+    return all(_holds(item, condition) for condition in filters)
 
 
-def _holds(item: Json, one: Json) -> bool:
-    field, operator = str(one.get("field")), str(one.get("operator"))
+def _holds(item: Json, condition: Json) -> bool:
+    field, operator = str(condition.get("field")), str(condition.get("operator"))
     if operator not in OPERATORS or field not in item:
         raise Problem(400, "invalid_request", f"cannot filter by {field!r} {operator!r}")
     try:
-        return OPERATORS[operator](item[field], one.get("value"))
+        return OPERATORS[operator](item[field], condition.get("value"))
     except TypeError as exc:
         raise Problem(400, "invalid_request", f"the filter on {field!r} does not fit its values") from exc
 
 
 def _mentions(item: Json, search: Json, searched: Sequence[str]) -> bool:
-    """Say whether every word of the term stands somewhere; an exact search wants the whole term in one field."""
+    """Return whether the fields hold every word of the term, or the whole term if `exact`."""
     term = _text(search.get("term")).strip()
     if search.get("exact"):
         return any(_text(item.get(field)) == term for field in searched)
-    said = " ".join(_text(item.get(field)) for field in searched)
-    return all(word in said for word in term.split())
+    haystack = " ".join(_text(item.get(field)) for field in searched)
+    return all(word in haystack for word in term.split())
 
 
 def _sort(items: list[Json], orders: list[Json]) -> None:
@@ -81,8 +81,8 @@ def _sort(items: list[Json], orders: list[Json]) -> None:
             raise Problem(400, "invalid_request", f"cannot sort by {field!r}") from exc
 
 
-def _limit(asked: Json) -> int:
-    limit = asked.get("limit") or _DEFAULT
+def _limit(body: Json) -> int:
+    limit = body.get("limit") or _DEFAULT
     if not isinstance(limit, int) or limit < 1:
         raise Problem(400, "invalid_request", "limit must be a whole number from 1 to 100")
     return min(limit, _MOST)

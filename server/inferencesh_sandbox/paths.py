@@ -1,4 +1,4 @@
-"""Paths as requests bring them, and the patterns that name them."""
+"""Normalise request paths, and match them with patterns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _ROOTS = frozenset({
 })  # fmt: skip
 
 
-def plain(path: str) -> str:
-    """Undo what joining a base URL by plain concatenation does: doubled slashes, and a prefix before the first noun."""
+def normalize(path: str) -> str:
+    """Remove double slashes and any prefix before the first known noun."""
     segments = [segment for segment in path.split("/") if segment]
     for place, segment in enumerate(segments):
         if segment in _ROOTS:
@@ -19,7 +19,7 @@ def plain(path: str) -> str:
     return "/" + "/".join(segments)
 
 
-def fits(path: str, pattern: str) -> bool:
-    """Say whether a path is meant by a pattern, in which `*` stands for one segment and `**` for any number."""
+def matches(path: str, pattern: str) -> bool:
+    """Return whether a path matches. `*` is one segment, `**` any number of segments."""
     escaped = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
     return re.fullmatch(escaped, path, re.DOTALL) is not None

@@ -1,4 +1,4 @@
-"""From the body of `POST /apps/run` to an order: everything in it is checked before anything begins."""
+"""Parse and validate the body of `POST /apps/run`."""
 
 from __future__ import annotations
 
@@ -21,55 +21,55 @@ if TYPE_CHECKING:
 _INFRA = ("cloud", "private", "private_first", "remote")
 
 
-def ordered(asked: Json, *, tenant: Tenant, clock: Clock, base: str) -> Order:
-    """Check a run that is asked for, in the order in which the platform would notice: app, needs, input, session."""
-    ref = Ref.read(_text(asked, "app"))
-    app = app_named(ref.name or _text(asked, "app_id"))
-    version = ref.version or _text(asked, "version_id")
+def order_from(body: Json, *, tenant: Tenant, clock: Clock, base: str) -> Order:
+    """Validate a run request in the platform's order: app, requirements, input, session."""
+    ref = Ref.read(_text(body, "app"))
+    app = app_named(ref.name or _text(body, "app_id"))
+    version = ref.version or _text(body, "version_id")
     version_id = version_of(app, version)
-    function = function_of(app, _text(asked, "function") or ref.function or pinned_function(ref.name))
+    function = function_of(app, _text(body, "function") or ref.function or pinned_function(ref.name))
     _need_nothing(app)
-    told = _input(asked)
-    given = checked(function.given, told, "input")
-    setup = _setup(app, asked)
-    session = sessions.for_run(tenant, clock, app, version_id if version else None, asked)
+    payload = _input(body)
+    inputs = validate(function.input_model, payload, "input")
+    setup = _setup(app, body)
+    session = sessions.for_run(tenant, clock, app, version_id if version else None, body)
     return Order(
-        app=app, version_id=session.version_id if session else version_id, function=function, given=given, input=told,
-        setup=setup, session=session, base=base, run_at=_run_at(asked), plain=_plain(asked),
+        app=app, version_id=session.version_id if session else version_id, function=function, inputs=inputs, input=payload,
+        setup=setup, session=session, base=base, run_at=_run_at(body), plain=_plain(body),
     )  # fmt: skip
 
 
-def checked(model: type[BaseModel], told: Json, what: str) -> Any:
-    """Validate an object against its schema, or name the first field that is wrong."""
+def validate(model: type[BaseModel], payload: Json, label: str) -> Any:
+    """Validate an object. The error names the first wrong field."""
     try:
-        return model.model_validate(told)
+        return model.model_validate(payload)
     except ValidationError as exc:
         wrong = exc.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in (what, *wrong["loc"]))
+        field = ".".join(str(part) for part in (label, *wrong["loc"]))
         raise Problem(400, "validation_error", f"{field}: {wrong['msg']}", more={"meta": {"field": field}}) from exc
 
 
-def _text(asked: Json, field: str) -> str:
-    value = asked.get(field)
+def _text(body: Json, field: str) -> str:
+    value = body.get(field)
     if value is not None and not isinstance(value, str):
         raise Problem(400, "invalid_request", f"{field} must be a string")
     return value or ""
 
 
-def _input(asked: Json) -> Json:
-    told = asked.get("input")
-    if not isinstance(told, dict):
+def _input(body: Json) -> Json:
+    payload = body.get("input")
+    if not isinstance(payload, dict):
         raise Problem(400, "validation_error", "input: must be an object", more={"meta": {"field": "input"}})
-    return cast("Json", told)
+    return cast("Json", payload)
 
 
-def _setup(app: App, asked: Json) -> Json:
-    told: Any = asked.get("setup") or {}
-    if not isinstance(told, dict):
+def _setup(app: App, body: Json) -> Json:
+    payload: Any = body.get("setup") or {}
+    if not isinstance(payload, dict):
         raise Problem(400, "validation_error", "setup: must be an object", more={"meta": {"field": "setup"}})
     if app.setup:
-        checked(app.setup, cast("Json", told), "setup")
-    return cast("Json", told)
+        validate(app.setup, cast("Json", payload), "setup")
+    return cast("Json", payload)
 
 
 def _need_nothing(app: App) -> None:
@@ -79,29 +79,29 @@ def _need_nothing(app: App) -> None:
         raise Problem(412, "requirements_not_met", f"requirements not met: {first}", more=more)
 
 
-def _run_at(asked: Json) -> datetime | None:
-    told = _text(asked, "run_at")
-    if not told:
+def _run_at(body: Json) -> datetime | None:
+    text = _text(body, "run_at")
+    if not text:
         return None
     try:
-        moment = datetime.fromisoformat(told)
+        moment = datetime.fromisoformat(text)
     except ValueError as exc:
-        raise Problem(400, "validation_error", f"run_at: {told[:40]!r} is no RFC 3339 time") from exc
+        raise Problem(400, "validation_error", f"run_at: {text[:40]!r} is not an RFC 3339 time") from exc
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _plain(asked: Json) -> Json:
-    infra = _text(asked, "infra") or "cloud"
+def _plain(body: Json) -> Json:
+    infra = _text(body, "infra") or "cloud"
     if infra not in _INFRA:
         raise Problem(400, "validation_error", f"infra: {infra!r} is none of {', '.join(_INFRA)}")
-    variant = _text(asked, "variant") or "default"
+    variant = _text(body, "variant") or "default"
     if variant != "default":
         raise Problem(400, "validation_error", f"variant: {variant!r} is unknown; the sandbox has only 'default'")
     return {
         "infra": infra,
-        "workers": asked.get("workers") or [],
-        "webhook": _text(asked, "webhook") or None,
+        "workers": body.get("workers") or [],
+        "webhook": _text(body, "webhook") or None,
         "app_variant": variant,
-        "metadata": asked.get("metadata"),
-        "session_timeout": asked.get("session_timeout"),
+        "metadata": body.get("metadata"),
+        "session_timeout": body.get("session_timeout"),
     }

@@ -1,4 +1,4 @@
-"""The workers: they take a task through its statuses and run its app."""
+"""Workers: they take a task through its statuses and run its app."""
 
 from __future__ import annotations
 
@@ -7,28 +7,25 @@ from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 import anyio
 
-from inferencesh_sandbox.app_process import Bench
+from inferencesh_sandbox.app_process import AppRuntime
 from inferencesh_sandbox.apps.types import AppFailed
-from inferencesh_sandbox.faults import LoseWorker, StayQueued
 from inferencesh_sandbox.ledger import Started
 from inferencesh_sandbox.tasks import Status, Task
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 
     from anyio.abc import TaskGroup
 
     from inferencesh_sandbox.clock import Clock
-    from inferencesh_sandbox.faults import Fault
     from inferencesh_sandbox.files import Store
     from inferencesh_sandbox.ledger import Ledger
     from inferencesh_sandbox.tasks import Order
     from inferencesh_sandbox.tenants import Tenant
 
-Given = TypeVarTuple("Given")
+Args = TypeVarTuple("Args")
 
 _ON_THE_WAY = (Status.DISPATCHED, Status.PREPARING, Status.SERVING, Status.SETTING_UP, Status.RUNNING)
-_WORKER_LOST = "worker lost: the machine that ran this task is gone"
 
 
 class Workers:
@@ -41,19 +38,19 @@ class Workers:
 
     @asynccontextmanager
     async def at_work(self) -> AsyncGenerator[None]:
-        """Open for work; what still runs at the end is dropped."""
+        """Accept tasks inside the block. Tasks that still run at its end are cancelled."""
         async with anyio.create_task_group() as self._group:
             yield
             self._group.cancel_scope.cancel()
 
-    def employ(self, work: Callable[[*Given], Coroutine[Any, Any, None]], *given: *Given) -> None:
-        """Let something run for as long as the sandbox is open."""
+    def spawn(self, work: Callable[[*Args], Coroutine[Any, Any, None]], *args: *Args) -> None:
+        """Run a coroutine in the background while the sandbox is open."""
         if self._group is None:
             raise RuntimeError("the sandbox is not open: serve it, or run its lifespan")
-        self._group.start_soon(work, *given)
+        self._group.start_soon(work, *args)
 
-    def take(self, order: Order, owner: Tenant, ledger: Ledger) -> Task:
-        """Take an order: there is a task, and its session is occupied."""
+    async def take(self, order: Order, owner: Tenant, ledger: Ledger) -> Task:
+        """Create a task and occupy its session."""
         task = Task(order=order, owner=owner, clock=self._clock, ledger=ledger)
         owner.tasks.put(task.id, task)
         if order.session:
@@ -62,48 +59,40 @@ class Workers:
         ledger.note(Started(at=self._clock.now(), task_id=task.id, app=order.app.ref, caller=owner.caller))
         return task
 
-    async def begin(self, tasks: Sequence[Task], faults: Sequence[Fault] = ()) -> None:
-        """Start tasks and return at once. To be called when their answer has been sent."""
-        for task in tasks:
-            self.employ(self.carry_out, task, faults)
+    async def begin(self, task: Task) -> None:
+        """Start a task and return at once. Call it when the answer about the task has been sent."""
+        self.spawn(self.carry_out, task)
 
-    async def carry_out(self, task: Task, faults: Sequence[Fault] = ()) -> None:
-        """Take one task to its end: completed, failed or cancelled, and nothing else."""
+    async def carry_out(self, task: Task) -> None:
+        """Run one task until it is completed, failed or cancelled."""
         with task.scope:
             try:
-                await self._through(task, faults)
+                await self._execute(task)
             except AppFailed as exc:
                 task.end(Status.FAILED, error=str(exc))
-            except Exception as exc:  # noqa: BLE001 - one broken app must not stop the others; its owner is told
+            except Exception as exc:  # noqa: BLE001 - one broken app must not stop the others; the task shows the error
                 task.end(Status.FAILED, error=f"the app broke: {type(exc).__name__}: {exc}")
         if not task.ended:
             task.end(Status.CANCELLED)
         if task.order.session:
             task.order.session.finish()
 
-    async def _through(self, task: Task, faults: Sequence[Fault]) -> None:
+    async def _execute(self, task: Task) -> None:
         task.move(Status.QUEUED)
-        if any(isinstance(fault, StayQueued) for fault in faults):
-            await anyio.sleep_forever()
         if task.order.run_at:
             await self._clock.sleep((task.order.run_at - self._clock.now()).total_seconds())
         async with task.order.session.turn if task.order.session else nullcontext():
-            await self._on_a_worker(task, faults)
+            await self._on_a_worker(task)
 
-    async def _on_a_worker(self, task: Task, faults: Sequence[Fault]) -> None:
+    async def _on_a_worker(self, task: Task) -> None:
         for status in _ON_THE_WAY:
             await self._clock.sleep(task.order.app.pace)
             task.move(status)
-        if any(isinstance(fault, LoseWorker) for fault in faults):
-            self._lose(task)
-        memory = task.order.session.memory if task.order.session else {}
-        made = await task.order.function.run(Bench(task, self._store, memory), task.order.given)
+        output = await self._run_app(task)
         task.move(Status.UPLOADING)
         await self._clock.sleep(task.order.app.pace)
-        task.end(Status.COMPLETED, output=dict(made))
+        task.end(Status.COMPLETED, output=dict(output))
 
-    def _lose(self, task: Task) -> None:
-        if task.order.session:
-            task.order.session.lost = True
-            task.order.session.end()
-        raise AppFailed(_WORKER_LOST)
+    async def _run_app(self, task: Task) -> Mapping[str, Any]:
+        memory = task.order.session.memory if task.order.session else {}
+        return await task.order.function.run(AppRuntime(task, self._store, memory), task.order.inputs)

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.app import Sandbox
 
 _GRACE = 2
-"""Seconds that uvicorn may take to stop; everyone has been let go by then."""
+"""Seconds that uvicorn may take to stop. All requests have been cancelled before."""
 
 
 @asynccontextmanager
 async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str]:
     """Serve a sandbox over HTTP for as long as the block lasts; yields its URL once it accepts."""
-    listening = _listening(host, port)
-    server = Guest(_config(sandbox))
-    with _ungrouped():
+    listening = _bind(host, port)
+    server = EmbeddedServer(_config(sandbox))
+    with _unwrap_single_error():
         async with anyio.create_task_group() as group:
-            group.start_soon(_served, server, listening)
+            group.start_soon(_serve, server, listening)
             await server.accepts.wait()
             try:
                 yield _url(host, listening)
@@ -39,15 +39,15 @@ async def serving(sandbox: Sandbox, *, host: str = "127.0.0.1", port: int = 0) -
                     server.leave()
 
 
-async def _served(server: Guest, listening: socket.socket) -> None:
-    """Serve until the guest is told to leave: who is cancelled with the block leaves uvicorn's own task to die with a traceback."""
+async def _serve(server: EmbeddedServer, listening: socket.socket) -> None:
+    """Serve until `leave` is called. If this task were cancelled, uvicorn's own task would end with a traceback."""
     with anyio.CancelScope(shield=True):
         await server.serve([listening])
 
 
 @contextmanager
-def _ungrouped() -> Generator[None]:
-    """Let an error of the block that we serve come out as it is, not in the group that our task makes of it."""
+def _unwrap_single_error() -> Generator[None]:
+    """Raise an error of the `with` block as it is, without the exception group of our task."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -56,18 +56,18 @@ def _ungrouped() -> Generator[None]:
         raise group.exceptions[0] from group.exceptions[0].__cause__
 
 
-class Guest(uvicorn.Server):
-    """uvicorn as a guest: it leaves the host's signals alone, and goes when told, not when its clock next ticks."""
+class EmbeddedServer(uvicorn.Server):
+    """uvicorn inside another program: it handles no signals, and it stops as soon as `leave` is called."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.accepts = anyio.Event()
-        self._told = anyio.Event()
+        self._stop_requested = anyio.Event()
 
     def leave(self) -> None:
-        """Go, once what is under way has ended or the configured grace is over."""
+        """Stop when the open requests have ended, or after the configured grace."""
         self.should_exit = True
-        self._told.set()
+        self._stop_requested.set()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -80,10 +80,10 @@ class Guest(uvicorn.Server):
     async def main_loop(self) -> None:
         while not await self.on_tick(0):  # the date in each answer is of this second
             with anyio.move_on_after(1):
-                await self._told.wait()
+                await self._stop_requested.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn does, but wait for what is under way alone: its own sleeps take a fifth of a second."""
+        """Shut down as uvicorn does, without its sleeps: they take a fifth of a second."""
         for listener in (*self.servers, *(sockets or ())):
             listener.close()
         for connection in list(self.server_state.connections):
@@ -95,8 +95,8 @@ class Guest(uvicorn.Server):
         await self.lifespan.shutdown()
 
 
-def _cut(server: Guest) -> None:
-    """Accept no more connections, and cut those that are open."""
+def _cut(server: EmbeddedServer) -> None:
+    """Close the listeners and abort the open connections."""
     for listener in server.servers:
         listener.close()
     for connection in list(server.server_state.connections):
@@ -104,7 +104,7 @@ def _cut(server: Guest) -> None:
             connection.transport.abort()
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's delay off only for sockets that name TCP; without that, each first line comes 40 ms late.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -119,8 +119,8 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _url(host: str, listening: socket.socket) -> str:
-    named = f"[{host}]" if ":" in host else host
-    return f"http://{named}:{listening.getsockname()[1]}"
+    url_host = f"[{host}]" if ":" in host else host
+    return f"http://{url_host}:{listening.getsockname()[1]}"
 
 
 def _config(sandbox: Sandbox) -> uvicorn.Config:

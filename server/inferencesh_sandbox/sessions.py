@@ -1,4 +1,4 @@
-"""Sessions: a worker held between calls, with what it remembers, until it idles too long."""
+"""Sessions: a worker held between runs, with its memory, until it is idle too long."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONGEST_TIMEOUT = 3600
 
 @dataclass(eq=False, kw_only=True)
 class Session:
-    """One held worker. It lives while it works, and `idle_timeout` seconds beyond its last use."""
+    """One held worker. It ends `idle_timeout` seconds after its last use."""
 
     app: App
     version_id: str
@@ -57,7 +57,7 @@ class Session:
         return "expired" if not self.working and self.clock.now() >= self.expires_at else "active"
 
     def touch(self) -> None:
-        """Begin the idle time anew."""
+        """Reset the idle timer."""
         self.touched_at = self.clock.now()
 
     def end(self) -> None:
@@ -74,7 +74,7 @@ class Session:
         self.working -= 1
         self.touch()
 
-    def told(self) -> Json:
+    def dto(self) -> Json:
         """The session, as an AppSessionDTO."""
         return {
             "id": self.id,
@@ -95,15 +95,15 @@ class Session:
         }
 
 
-def found(tenant: Tenant, session_id: str) -> Session:
+def find_session(tenant: Tenant, session_id: str) -> Session:
     session = tenant.sessions.get(session_id)
     if session is None:
         raise Problem(404, "SESSION_NOT_FOUND", f"session {session_id!r} not found")
     return session
 
 
-def alive(session: Session) -> Session:
-    """Insist that a session can still be used."""
+def ensure_usable(session: Session) -> Session:
+    """Raise a Problem unless the session is still usable."""
     if session.lost:
         raise Problem(500, "WORKER_LOST", f"the worker of session {session.id} was lost; start a new session")
     if session.status == "expired":
@@ -113,9 +113,9 @@ def alive(session: Session) -> Session:
     return session
 
 
-def for_run(tenant: Tenant, clock: Clock, app: App, version_id: str | None, asked: Json) -> Session | None:
-    """Find, or open, the session that a run asks for; none if it asks for none. A new one is not yet on the shelf."""
-    name, timeout = asked.get("session"), asked.get("session_timeout")
+def for_run(tenant: Tenant, clock: Clock, app: App, version_id: str | None, body: Json) -> Session | None:
+    """Find or create the session of a run request; None if it asks for none. A new one is not stored yet."""
+    name, timeout = body.get("session"), body.get("session_timeout")
     if timeout is not None and name != "new":
         raise Problem(400, "invalid_request", "session_timeout is only valid with session 'new'")
     if not name:
@@ -128,7 +128,7 @@ def for_run(tenant: Tenant, clock: Clock, app: App, version_id: str | None, aske
             clock=clock,
             idle_timeout=_checked(timeout),
         )
-    return _fitting(alive(found(tenant, str(name))), app, version_id)
+    return _fitting(ensure_usable(find_session(tenant, str(name))), app, version_id)
 
 
 def _checked(timeout: object) -> int:

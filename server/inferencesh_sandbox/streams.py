@@ -1,4 +1,4 @@
-"""Tasks and chats as lines: the whole first, then every change, heartbeats in silence; of a task, the whole last."""
+"""Streams of tasks and chats: the state, each change, and heartbeats."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from inferencesh_sandbox.clock import rings_within
+from inferencesh_sandbox.clock import wait_until_set
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -22,56 +22,56 @@ _SNAPSHOT = timedelta(seconds=20)
 
 
 async def lines(task: Task, clock: Clock) -> AsyncGenerator[Json]:
-    """Tell a task until it has ended.
+    """Yield the lines of a task until it has ended.
 
     Each connection begins with the whole task and every delta so far, because an SDK that reconnects starts counting anew.
     A task that has ended is one line.
     """
     if not task.ended:
         changes = task.lines
-        seen, told_whole = len(changes), clock.now()
-        yield task.told()
-        for line in changes[:seen]:
+        sent, whole_sent_at = len(changes), clock.now()
+        yield task.dto()
+        for line in changes[:sent]:
             if "event" in line:
                 yield line
-        while not task.ended or seen < len(changes):
-            for line in changes[seen:]:
-                seen += 1
-                # The change to the last status is not told by itself: the last line is the whole task.
+        while not task.ended or sent < len(changes):
+            for line in changes[sent:]:
+                sent += 1
+                # The change to the last status has no line of its own: the last line is the whole task.
                 if not task.ended or line is not changes[-1]:
                     yield line
-            if seen < len(changes) or task.ended:
+            if sent < len(changes) or task.ended:
                 continue
-            if not await rings_within(task.changed, _HEARTBEAT, clock):
+            if not await wait_until_set(task.changed, _HEARTBEAT, clock):
                 yield {"type": "heartbeat"}
-            if clock.now() - told_whole >= _SNAPSHOT and not task.ended:
-                seen, told_whole = len(changes), clock.now()
-                yield task.told()
-    yield task.told()
+            if clock.now() - whole_sent_at >= _SNAPSHOT and not task.ended:
+                sent, whole_sent_at = len(changes), clock.now()
+                yield task.dto()
+    yield task.dto()
 
 
 async def chat_lines(chat: Chat, clock: Clock) -> AsyncGenerator[Json]:
-    """Tell a chat: its present state, then everything that happens, between turns too, until it is deleted."""
+    """Yield the lines of a chat: its state, then each change, until it is deleted."""
     watch = chat.watched()
     try:
         while not watch.closed:
-            rung = watch.rung
+            changed = watch.changed
             while watch.lines:
                 yield watch.lines.popleft()
-            if not rung.is_set() and not await rings_within(rung, _HEARTBEAT, clock):
+            if not changed.is_set() and not await wait_until_set(changed, _HEARTBEAT, clock):
                 yield {"type": "heartbeat"}
     finally:
         chat.unwatched(watch)
 
 
-async def as_ndjson(told: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
-    async for line in told:
+async def as_ndjson(records: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
+    async for line in records:
         yield _compact(line) + b"\n"
 
 
-async def as_events(told: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
+async def as_events(records: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
     """The same lines as unnamed server-sent events."""
-    async for line in told:
+    async for line in records:
         yield b"data: " + _compact(line) + b"\n\n"
 
 

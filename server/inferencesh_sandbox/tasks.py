@@ -1,4 +1,4 @@
-"""A task: one run of an app, everything that happened to it, and how it is told."""
+"""A task: one run of an app, its events, and its form in the API."""
 
 from __future__ import annotations
 
@@ -47,27 +47,27 @@ ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """A run as it was asked for, once everything in it has been checked."""
+    """A validated run request."""
 
     app: App
     version_id: str
     function: Function
-    given: Any
+    inputs: Any
     """The input, validated."""
     input: Json
     """The input, as it came."""
     setup: Json
     session: Session | None
     base: str
-    """Where the caller finds the sandbox: the files that the run makes are told by it."""
+    """The sandbox's URL as the caller sees it, for the URIs of files."""
     run_at: datetime | None
     plain: Json
-    """Fields that are only told again: infra, workers, webhook, variant, metadata, session_timeout."""
+    """Fields that are only returned: infra, workers, webhook, variant, metadata, session_timeout."""
 
 
 @dataclass(eq=False, kw_only=True)
 class Task:
-    """One task; every change is told to the ledger and to whoever watches."""
+    """One task. Each change goes to the ledger and to all watchers."""
 
     order: Order
     owner: Tenant
@@ -105,7 +105,7 @@ class Task:
         return self._changed
 
     def move(self, status: Status) -> None:
-        """Go on to a status. What has ended stays as it ended."""
+        """Set the status. A task that has ended does not change."""
         if self.ended or status == self.status:
             return
         self.status = status
@@ -133,9 +133,9 @@ class Task:
         self.tell("logs")
 
     def tell(self, *fields: str) -> None:
-        """Let whoever watches know these fields' new values."""
+        """Send these fields to all watchers."""
         self.updated_at = self.clock.now()
-        whole = self.told()
+        whole = self.dto()
         data = {name: whole[name] for name in ("id", *fields, "updated_at")}
         self._say({"data": data, "fields": [*fields, "updated_at"]})
 
@@ -144,7 +144,7 @@ class Task:
         self.deltas += 1
         self._say({"event": "delta", "data": {"delta": delta, "seq": self.deltas}})
 
-    def told(self) -> Json:
+    def dto(self) -> Json:
         """The whole task, as a TaskDTO."""
         order = self.order
         return {
@@ -175,9 +175,9 @@ class Task:
             **order.plain,
         }
 
-    def run_told(self) -> Json:
-        """What a run is answered with, as a TaskResultDTO."""
-        whole = self.told()
+    def run_dto(self) -> Json:
+        """The answer to a run, as a TaskResultDTO."""
+        whole = self.dto()
         return {name: whole[name] for name in _RUN_ANSWER} | {"status_text": self.status.name.lower()}
 
     def used(self, kind: str, quantity: float, unit: str) -> None:

@@ -1,4 +1,4 @@
-"""Whose request it is: every key has a world of its own, which no other key can see."""
+"""Tenants: each key has data of its own, which no other key can see."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _TASKS = _SESSIONS = _CHATS = 5_000
 """How many are kept, the newest: a sandbox is no archive."""
 
 
-class Shelf(Generic[Thing]):
-    """Things by id, at most so many: room for a new one is made by the oldest that can go."""
+class BoundedStore(Generic[Thing]):
+    """Items by id, up to a limit. A new item evicts the oldest that may be evicted."""
 
-    def __init__(self, room: int, can_go: Callable[[Thing], bool] = lambda _: True) -> None:
-        self._room = room
+    def __init__(self, context: int, can_go: Callable[[Thing], bool] = lambda _: True) -> None:
+        self._room = context
         self._can_go = can_go
         self._things: OrderedDict[str, Thing] = OrderedDict()
 
@@ -62,13 +62,15 @@ class Shelf(Generic[Thing]):
 
 @dataclass(eq=False)
 class Tenant:
-    """What belongs to one key."""
+    """The data of one key."""
 
     key: str = field(repr=False)
     facts: Facts = field(default_factory=Facts)
-    tasks: Shelf[Task] = field(default_factory=lambda: Shelf(_TASKS, lambda task: task.ended))
-    sessions: Shelf[Session] = field(default_factory=lambda: Shelf(_SESSIONS, lambda one: one.status != "active"))
-    chats: Shelf[Chat] = field(default_factory=lambda: Shelf(_CHATS, lambda chat: not chat.busy))
+    tasks: BoundedStore[Task] = field(default_factory=lambda: BoundedStore(_TASKS, lambda task: task.ended))
+    sessions: BoundedStore[Session] = field(
+        default_factory=lambda: BoundedStore(_SESSIONS, lambda session: session.status != "active")
+    )
+    chats: BoundedStore[Chat] = field(default_factory=lambda: BoundedStore(_CHATS, lambda chat: not chat.busy))
 
     @property
     def caller(self) -> str:
@@ -83,24 +85,24 @@ class Tenant:
         return lasting_id(f"team {self.key}")
 
     def owns(self) -> Json:
-        """The fields by which a DTO names its owner."""
+        """The owner's fields of a DTO."""
         return {"user_id": self.user_id, "team_id": self.team_id, "visibility": "private"}
 
 
 class Tenants:
-    """All of them, each made by its first request."""
+    """All tenants. The first request of a key creates its tenant."""
 
     def __init__(self, facts: Facts | None = None) -> None:
         self.facts = facts or Facts()
-        self._by_key: Shelf[Tenant] = Shelf(_TENANTS)
+        self._by_key: BoundedStore[Tenant] = BoundedStore(_TENANTS)
 
     def __iter__(self) -> Iterator[Tenant]:
         return iter(self._by_key)
 
     def of(self, request: Request) -> Tenant:
-        """Find who asks by their bearer key; any key that begins as keys do will do.
+        """Find the tenant of a bearer key. Any key with a known prefix is valid.
 
-        `inf_person_x` stands for the own sign-in of the person whose key is `inf_x`: they share one world.
+        `inf_person_x` is the sign-in of the person whose key is `inf_x`. Both share one tenant.
         """
         key = key_in(request.headers.get("authorization", ""))
         if not key.startswith(_KEY_PREFIXES):
@@ -110,12 +112,12 @@ class Tenants:
 
 
 def is_person(request: Request) -> bool:
-    """Say whether a request comes with a person's own sign-in, which alone may decide approvals."""
+    """Return whether a signed-in person asks. Only a person may decide approvals."""
     return key_in(request.headers.get("authorization", "")).startswith(_PERSON_PREFIX)
 
 
 def caller_of(request: Request) -> str:
-    """Name the key that a request really came with."""
+    """The fingerprint of the request's key."""
     return fingerprint(key_in(request.headers.get("authorization", "")))
 
 

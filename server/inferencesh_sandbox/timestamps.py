@@ -1,4 +1,4 @@
-"""How long a task stayed in each status."""
+"""The time that a task spent in each status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def timings(task: Task) -> Json:
-    """Tell a task's statuses as spans; the last one of a live task is open."""
+    """A task's statuses as spans. The last span of a live task is open."""
     spans = [_span(before, after) for before, after in pairwise(task.events)]
     total = sum(span["duration_ms"] for span in spans)
     return {

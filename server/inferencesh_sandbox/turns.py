@@ -1,4 +1,4 @@
-"""One turn of an agent, as its script sees it: what was asked, and everything that it may do."""
+"""One turn of an agent, as the agent's script uses it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PIECES = 400
 
 @dataclass(frozen=True)
 class Use:
-    """A tool that the agent is about to use, and with what."""
+    """A tool and its arguments."""
 
     tool: Tool
     arguments: Json
@@ -57,27 +57,27 @@ class Turn:
 
     @property
     def config(self) -> Config:
-        return self.run.asked.agent.config
+        return self.run.request.agent.config
 
     @property
     def text(self) -> str:
-        return self.run.asked.text
+        return self.run.request.text
 
     @property
     def files(self) -> tuple[Attached, ...]:
-        return self.run.asked.files
+        return self.run.request.files
 
     @property
     def base(self) -> str:
-        return self.run.asked.base
+        return self.run.request.base
 
     @property
     def earlier(self) -> list[str]:
         """What the person said in this chat before, the newest last."""
-        return [one.user_message.text for one in self.chat.runs if one is not self.run]
+        return [item.user_message.text for item in self.chat.runs if item is not self.run]
 
     async def say(self, text: str, *, pace: float | None = None, thought: bool = False) -> None:
-        """Say a text, word by word; a thought is streamed and told as reasoning."""
+        """Send a text word by word, as text or as reasoning."""
         message = self._writing()
         pieces = split(f"\n{text}" if message.text and not thought else text)
         pause = min(_PACE, _LONGEST / max(1, len(pieces))) if pace is None else pace
@@ -86,35 +86,35 @@ class Turn:
             self.chat.grow(message, {"reasoning" if thought else "response": piece})
 
     def show(self, uri: str, kind: str = "image") -> None:
-        """Put a file beside what is being said."""
+        """Add a file to the current message."""
         self._writing().parts.append({"type": kind, kind: uri})
 
     async def use(self, tool: Tool, **arguments: Any) -> Invocation:
-        """Use one tool, and wait until it has ended, however it did."""
+        """Call one tool and wait for its end."""
         return (await self.use_all([Use(tool, arguments)]))[0]
 
     async def use_all(self, uses: Sequence[Use]) -> list[Invocation]:
         """Use several tools at once; the message that asked for them is complete when all have ended."""
         message = self._writing()
-        made = [
+        invocations = [
             Invocation(message=message, tool=use.tool, arguments=use.arguments, secret_send=use.secret_send)
             for use in uses
         ]
-        for invocation in made:
+        for invocation in invocations:
             self.chat.use(invocation)
         async with anyio.create_task_group() as group:
-            for invocation in made:
+            for invocation in invocations:
                 group.start_soon(carry_out, self, invocation)
         self.chat.settle(message, "ready")
-        return made
+        return invocations
 
     async def internal(self, name: str, arguments: Json, result: str) -> None:
-        """Use one of the platform's own tools: it is done at once."""
+        """Call an internal tool. It completes at once."""
         await self.use_all([Use(_internal(name, result), arguments)])
         self.chat.tell_chat()
 
     async def ask(self, widget: Json, name: str = "widget_ui") -> Json:
-        """Show a widget, and wait for what the person does with it: `{action, form_data?}`."""
+        """Show a widget and wait for the answer: `{action, form_data?}`."""
         message = self._writing()
         invocation = Invocation(message=message, tool=_internal(name), arguments={}, widget=widget)
         self.chat.use(invocation)
@@ -146,17 +146,17 @@ def split(text: str) -> list[str]:
 
 
 def widget_result(result: str) -> str:
-    """Insist that the answer to a widget is what the SDKs send: the JSON text of `{action, form_data?}`."""
+    """Validate the answer to a widget: it must be the JSON text of `{action, form_data?}`."""
     try:
-        told: Any = json.loads(result)
+        parsed: Any = json.loads(result)
     except ValueError:
-        told = None
-    if not isinstance(told, dict) or not isinstance(cast("Json", told).get("action"), dict):
+        parsed = None
+    if not isinstance(parsed, dict) or not isinstance(cast("Json", parsed).get("action"), dict):
         raise Problem(400, "validation_error", "result: a widget takes the JSON text of {action, form_data?}")
     return result
 
 
 def _internal(name: str, result: str = "") -> Tool:
     category, _, operation = name.partition("_")
-    told = {"category": category, "operation": operation or category, "result": result}
-    return Tool(name=name, type="internal", display_name=name, internal=told)
+    parsed = {"category": category, "operation": operation or category, "result": result}
+    return Tool(name=name, type="internal", display_name=name, internal=parsed)

@@ -1,4 +1,4 @@
-"""What every answer looks like: the envelope, and the problem."""
+"""Response envelopes, problems and request bodies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OBJECTS = TypeAdapter(list[Json])
 
 
 class Problem(Exception):
-    """An answer that is not a success; raised anywhere, told by the one handler in `app`."""
+    """An error answer. Raise it anywhere; the handler in `app` sends it."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def body(self) -> Json:
-        """Tell it as RFC 9457 has it. The code is the last part of `type`."""
+        """The body, after RFC 9457. The code is the last part of `type`."""
         return {
             "type": f"https://api.inference.sh/errors/{self.code}",
             "title": HTTPStatus(self.status).phrase,
@@ -53,16 +53,16 @@ class Problem(Exception):
         }
 
 
-def answer(request: Request, told: object, *, status: int = 200, after: BackgroundTask | None = None) -> Response:
+def answer(request: Request, data: object, *, status: int = 200, after: BackgroundTask | None = None) -> Response:
     """Answer in the envelope. `after` runs once the answer has been sent."""
-    body: object = {"data": told, "messages": []}
+    body: object = {"data": data, "messages": []}
     if _facts(request.scope).versioned_answers:
         bare = request.headers.get("x-api-version") == "2"
-        body = told if bare else {"success": True, "status": status, "data": told, "messages": []}
+        body = data if bare else {"success": True, "status": status, "data": data, "messages": []}
     return JSONResponse(body, status_code=status, background=after)
 
 
-def telling(problem: Problem, scope: Scope) -> Response:
+def problem_response(problem: Problem, scope: Scope) -> Response:
     body = problem.body()
     if _facts(scope).versioned_answers:
         body["error"] = {"code": problem.code, "message": problem.detail, **problem.more}
@@ -80,28 +80,28 @@ def _facts(scope: Scope) -> Facts:
 
 
 def base_of(request: Request) -> str:
-    """Say where this sandbox is for whoever asks: the scheme and host of their own request."""
+    """The sandbox's URL as the caller sees it."""
     return f"{request.url.scheme}://{request.url.netloc}"
 
 
 async def body_of(request: Request) -> Json:
-    """Read a request's JSON object; no body at all is an empty one."""
+    """Read a request's JSON object. A missing body is an empty object."""
     raw = await request.body()
     if not raw.strip():
         return {}
     try:
-        told = await request.json()
+        data = await request.json()
     except ValueError as exc:
         raise Problem(400, "invalid_request", "the body is not JSON") from exc
-    if not isinstance(told, dict):
+    if not isinstance(data, dict):
         raise Problem(400, "invalid_request", "the body must be a JSON object")
-    return cast("Json", told)
+    return cast("Json", data)
 
 
-def objects_in(asked: Json, field: str) -> list[Json]:
-    """Read a field that must be a list of objects; a missing one is an empty list."""
+def objects_in(body: Json, field: str) -> list[Json]:
+    """Read a list of objects. A missing field is an empty list."""
     try:
-        return _OBJECTS.validate_python(asked.get(field) or [])
+        return _OBJECTS.validate_python(body.get(field) or [])
     except ValidationError as exc:
         detail = f"{field}: must be a list of objects"
         raise Problem(400, "validation_error", detail, more={"meta": {"field": field}}) from exc
@@ -111,7 +111,7 @@ def texts_in(value: Any) -> list[str]:
     """Every string in some JSON, however deep."""
     if isinstance(value, str):
         return [value]
-    return [text for one in _inner(value) for text in texts_in(one)]
+    return [text for item in _inner(value) for text in texts_in(item)]
 
 
 def _inner(value: Any) -> list[Any]:
@@ -120,6 +120,6 @@ def _inner(value: Any) -> list[Any]:
     return list(cast("list[object]", value)) if isinstance(value, list) else []
 
 
-def missing(what: str, named: str, *, suggestions: list[str] | None = None) -> Problem:
-    """The answer for what is not there, and for what belongs to someone else: they look the same."""
-    return Problem(404, "not_found", f"{what} {named!r} not found", more={"suggestions": suggestions or []})
+def missing(kind: str, name: str, *, suggestions: list[str] | None = None) -> Problem:
+    """The 404 for what does not exist or belongs to another tenant. Both look the same."""
+    return Problem(404, "not_found", f"{kind} {name!r} not found", more={"suggestions": suggestions or []})

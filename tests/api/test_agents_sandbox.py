@@ -11,15 +11,16 @@ from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput, WidgetActi
 from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, Turn, pending, turn_over
 from inferencesh_mcp.api.refs import AgentRef
 from inferencesh_mcp.api.widgets import widget_form
-from inferencesh_sandbox import Facts, Sandbox, serving
-from inferencesh_sandbox.faults import FinAfter, RstAfter, SayAwaiting, Stall, Swallow
+from inferencesh_sandbox import Facts, serving
+from tests.support.faults import FinAfter, RstAfter, Stall, Swallow
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def sandbox():
-    return Sandbox()
+async def sandbox(request):
+    return Sandbox(facts=getattr(request, "param", None))
 
 
 @pytest.fixture
@@ -292,9 +293,9 @@ async def test_a_break_in_mid_answer_repeats_and_misses_nothing(api, sandbox, fa
     assert "idle" == told[-1].status
 
 
-async def test_a_tool_that_waits_while_the_chat_says_so_is_seen(api, sandbox):
+@pytest.mark.parametrize("sandbox", [Facts(client_tools_interrupt=True)], indirect=True)
+async def test_a_tool_that_waits_while_the_chat_says_so_is_seen(api):
     """Newer servers say `awaiting_input` and `input_required`."""
-    sandbox.faults.add(SayAwaiting(), path="/agents/run")
 
     async def answer(waiting):
         await api.chats.tool_result(waiting.id, "sunny")

@@ -4,7 +4,8 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, AppRef, RunRequest, Transport
-from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox import serving
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 

@@ -15,10 +15,11 @@ from mcp import Client
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_sandbox import Sandbox, serving
-from inferencesh_sandbox.faults import Status
+from inferencesh_sandbox import serving
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import KEY
+from tests.support.faults import Status
+from tests.support.sandbox import Sandbox
 
 RUNS = 20
 RUN = {"app": "sandbox/echo", "input": {"n": 1}}

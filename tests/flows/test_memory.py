@@ -9,9 +9,9 @@ import pytest
 from inferencesh_mcp import context
 from inferencesh_mcp.flows.bounded import RecentSet
 from inferencesh_mcp.flows.ownership import GIVEN_UP_SECONDS, StartRegistry
-from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, LOCAL, Connect, Upstream, callers
 from tests.results import error, run, told
+from tests.support.faults import Status
 
 pytestmark = pytest.mark.anyio
 

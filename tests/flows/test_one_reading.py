@@ -13,9 +13,9 @@ from inferencesh_mcp.schema.file_fields import file_places
 from inferencesh_mcp.schema.validate import problems
 from inferencesh_mcp.tools.app_description import fields
 from inferencesh_sandbox import catalogue
-from inferencesh_sandbox.faults import Status
 from tests.conftest import LOCAL, Connect, Upstream
 from tests.results import error, run, text_of, told
+from tests.support.faults import Status
 
 pytestmark = [pytest.mark.anyio, pytest.mark.finding("B6")]
 

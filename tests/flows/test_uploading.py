@@ -12,9 +12,10 @@ from inferencesh_mcp.api import Api, Transport
 from inferencesh_mcp.flows.local_files import Folders
 from inferencesh_mcp.flows.upload import upload_all
 from inferencesh_mcp.schema.file_fields import file_places
-from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox import serving
 from tests.flows.test_places import at, every_file
 from tests.schema.real import real_apps
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 DATA_URI = "data:text/plain;base64,aGVsbG8="

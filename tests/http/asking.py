@@ -15,9 +15,9 @@ from inferencesh_mcp.http import face
 from inferencesh_mcp.http.server import configured
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_sandbox import Sandbox
-from inferencesh_sandbox.server import Guest
+from inferencesh_sandbox.server import EmbeddedServer
 from tests.conftest import guest
+from tests.support.sandbox import Sandbox
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 ERAS = (MODERN, LEGACY)
@@ -32,7 +32,7 @@ class Face:
     http: httpx2.AsyncClient
     headers: dict[str, str]
     drain: Drain
-    server: Guest
+    server: EmbeddedServer
 
     def open(self) -> int:
         """How many requests are being worked on."""
@@ -95,7 +95,7 @@ async def facing(environ: dict[str, str], sandbox: Sandbox, headers: dict[str, s
     """The HTTP face with these settings, on a loopback port, as `http` serves it but for the signals."""
     settings = Settings.from_environ(environ)
     drain = Drain()
-    server = Guest(configured(face(build(settings, remote=True, drain=drain), settings, drain), settings))
+    server = EmbeddedServer(configured(face(build(settings, remote=True, drain=drain), settings, drain), settings))
     limits = httpx2.Limits(max_connections=None)
     async with guest(server) as url, httpx2.AsyncClient(timeout=30, limits=limits, verify=False) as http:
         yield Face(url, sandbox, http, headers, drain, server)

@@ -9,9 +9,10 @@ from contextlib import AsyncExitStack
 import pytest
 
 from inferencesh_mcp.http import tokens
-from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox import serving
 from tests.http.asking import Face, facing
 from tests.http_auth_modes import MODES, TOKEN, LocalIssuer, issuing, trusting
+from tests.support.sandbox import Sandbox
 
 OPERATOR = "inf_operator_CANARY_9d2a"
 THEIRS = "inf_theirs_CANARY_4b7e"

@@ -11,10 +11,10 @@ import anyio
 import httpx2
 import pytest
 
-from inferencesh_sandbox.faults import Delay
 from tests.conftest import KEY, Upstream, until
 from tests.http.asking import ERAS, LEGACY, MODERN, envelope, facing, message_of, result_of
 from tests.http.process import DRAIN, STOPPED, running
+from tests.support.faults import Delay
 
 pytestmark = pytest.mark.anyio
 

@@ -11,11 +11,12 @@ import pytest
 
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.http import tokens
-from inferencesh_sandbox import Sandbox, serving
-from inferencesh_sandbox.faults import Status
+from inferencesh_sandbox import serving
 from tests.conftest import until
 from tests.http.asking import ERAS, Face, envelope, facing, message_of
 from tests.http.conftest import THEIRS
+from tests.support.faults import Status
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox import serving
 from tests.http.asking import Face, facing
 from tests.http.conftest import THEIRS
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 

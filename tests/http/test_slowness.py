@@ -11,10 +11,11 @@ import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox import serving
 from tests.conftest import until
 from tests.http.asking import ERAS, MODERN, Face, envelope, facing
 from tests.http.conftest import THEIRS
+from tests.support.sandbox import Sandbox
 from tests.system.faults.rows import many
 
 pytestmark = pytest.mark.anyio

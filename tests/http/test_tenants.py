@@ -12,12 +12,13 @@ import anyio
 import pytest
 
 from inferencesh_mcp.http import tokens
-from inferencesh_sandbox import Sandbox, catalogue, serving
-from inferencesh_sandbox.faults import Status
+from inferencesh_sandbox import catalogue, serving
 from inferencesh_sandbox.ids import fingerprint
 from tests.conftest import until
 from tests.http.asking import ERAS, LEGACY, MODERN, Face, envelope, facing, message_of, result_of
 from tests.http.conftest import OPERATOR, THEIRS
+from tests.support.faults import Status
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +65,7 @@ async def test_an_app_that_one_key_may_see_is_asked_for_with_each_key() -> None:
     """I-8: it is kept for whom it was shown to; the next, whom the platform does not show it, is told what the platform says."""
     sandbox = Sandbox()
     named = catalogue.app_named("sandbox/echo")
-    shown = catalogue.told(named, version_id=named.version_ids[0]) | {"visibility": "private"}
+    shown = catalogue.app_dto(named, version_id=named.version_ids[0]) | {"visibility": "private"}
     sandbox.faults.add(Status(code=200, body=json.dumps(shown)), path="/apps/sandbox/echo")
     async with serving(sandbox) as url, facing({"INFERENCE_BASE_URL": url}, sandbox, ADA) as face:
         mine = await face.call("app_run", app="sandbox/echo", input={})

@@ -16,7 +16,9 @@ from subprocess import DEVNULL, PIPE, STDOUT, run
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-sys.path.append(str(HERE.parent / "official"))  # its checks are counted the same way, and its npm does the same
+sys.path.append(
+    str(HERE.parent / "judges" / "official")
+)  # its checks are counted the same way, and its npm does the same
 
 import anyio  # noqa: E402
 from checks import Checks  # noqa: E402

@@ -13,10 +13,10 @@ from mcp_types import CallToolResult
 
 from inferencesh_mcp.mcp_tasks.extension import Tasks
 from inferencesh_mcp.mcp_tasks.task_id import LASTS, Held, Sealer
-from inferencesh_sandbox.faults import Status, Swallow
 from tests.conftest import Upstream, Way, connected, until
 from tests.mcp_tasks.following import UNKNOWN, Follower, following
 from tests.results import text_of, told
+from tests.support.faults import Status, Swallow
 from tests.system.conversations.legs import MODERN, over
 
 pytestmark = pytest.mark.anyio

@@ -25,7 +25,7 @@ from dockerfile import DOCKERFILE, ROOT, Failed, Stage, values
 from inferencesh_mcp import __version__
 from manifests import judge as judge_manifests
 
-sys.path.append(str(ROOT / "tests" / "official"))  # its checks are named and counted the same way
+sys.path.append(str(ROOT / "tests" / "judges" / "official"))  # its checks are named and counted the same way
 
 from checks import Checks
 
@@ -78,7 +78,7 @@ def build_archives() -> None:
 
 
 def look_into_the_wheel() -> None:
-    """It is the package, its licence and nothing else."""
+    """It is the two packages, the licence and nothing else; nothing in it can break a sandbox."""
     with zipfile.ZipFile(next(DIST.glob("*.whl"))) as wheel:
         names = set(wheel.namelist())
     about = f"inferencesh_mcp-{__version__}.dist-info"
@@ -88,13 +88,14 @@ def look_into_the_wheel() -> None:
     assert package == {name for name in names if not name.startswith(about)}
     assert "inferencesh_mcp/py.typed" in names
     assert f"{about}/licenses/LICENSE" in names
+    assert [] == [name for name in names if "fault" in name.lower() or name.startswith("tests/")]
 
 
 def look_into_the_sdist() -> None:
     """It is what the wheel is made of, and what a person reads first; no tests, no caches, nothing of a machine's."""
     with tarfile.open(next(DIST.glob("*.tar.gz"))) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
-    alone = {name for name in names if not name.startswith("server/inferencesh_mcp/")}
+    alone = {name for name in names if not name.startswith("server/")}
 
     expected = {"pyproject.toml", "PKG-INFO", "README.md", "LICENSE", "CHANGELOG.md", ".gitignore"}
     assert expected == alone, alone ^ expected

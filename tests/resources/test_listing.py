@@ -9,10 +9,10 @@ from mcp import Client, MCPError
 from mcp_types import PromptReference, ResourceTemplateReference
 
 from inferencesh_mcp.resources.list import EACH, MOST_PAGES
-from inferencesh_sandbox.faults import Stall, Status
 from tests.conftest import Connect, Upstream, Way, connected
 from tests.resources.hosts import refused
 from tests.results import run
+from tests.support.faults import Stall, Status
 from tests.system.faults.hosts import MEMORY, over
 
 pytestmark = pytest.mark.anyio

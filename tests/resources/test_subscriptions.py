@@ -16,7 +16,6 @@ from inferencesh_mcp.flows.watch import EACH
 from inferencesh_mcp.resources.subscriptions import OwnUpdated
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_sandbox.faults import Status, StayQueued
 from tests.conftest import KEY, MODES, Connect, Upstream, Way, callers, connected, in_memory, until
 from tests.resources.hosts import (
     FOLLOWING,
@@ -28,6 +27,7 @@ from tests.resources.hosts import (
     subscriber,
     unsubscribe,
 )
+from tests.support.faults import Status, StayQueued
 from tests.system.faults.hosts import MEMORY, over
 
 pytestmark = pytest.mark.anyio

@@ -12,7 +12,9 @@ import anyio
 import httpx2
 import pytest
 
-from inferencesh_sandbox import Facts, Sandbox, TurnedClock, serving
+from inferencesh_sandbox import Facts, serving
+from tests.support.clock import TurnedClock
+from tests.support.sandbox import Sandbox
 
 ENDED = {10, 11, 12}
 LIMIT = 10.0

@@ -10,10 +10,10 @@ from jsonschema import validate
 
 from inferencesh_sandbox import Facts
 from inferencesh_sandbox.agents.types import Tool
-from inferencesh_sandbox.fake_arguments import asks_for, fitted
-from inferencesh_sandbox.faults import EndAtOnce
+from inferencesh_sandbox.fake_arguments import asks_for, make_arguments
 from inferencesh_sandbox.turns import split
 from tests.sandbox.talking import WEATHER, Talker, ad_hoc, idle, said, tools, waiting
+from tests.support.faults import EndAtOnce
 
 pytestmark = pytest.mark.anyio
 
@@ -584,7 +584,7 @@ async def test_a_message_asks_for_a_tool_by_what_it_is_about(text, asked):
     ],
 )
 async def test_arguments_are_read_from_the_message(schema, text, made):
-    assert fitted({"type": "object", "properties": schema, "required": list(schema)}, text) == made
+    assert make_arguments({"type": "object", "properties": schema, "required": list(schema)}, text) == made
 
 
 @pytest.mark.parametrize("text", ["", "one", "one two", "a\nb c\n", "  x  ", "word " * 3000])

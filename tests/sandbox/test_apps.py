@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from inferencesh_sandbox.apps import png
-from inferencesh_sandbox.apps.picture_info import measured
+from inferencesh_sandbox.apps.picture_info import measure
 
 pytestmark = pytest.mark.anyio
 
@@ -98,7 +98,7 @@ async def test_template_fills_the_places_it_has_strings_for(me):
 
 async def test_draw_makes_a_real_png_of_the_size_asked(me):
     told = await me.run("sandbox/draw", {"prompt": "a lake", "width": 48, "height": 32})
-    picture = png.read(await fetched(told["output"]["image"]))
+    picture = png.decode(await fetched(told["output"]["image"]))
 
     assert (picture.width, picture.height) == (48, 32)
     assert len(set(picture.rows)) > 16
@@ -130,7 +130,7 @@ async def test_picture_info_decodes_and_shrinks_a_png(me, channels):
     uri = (await me.upload(_png(200, 100, colour, count)))["uri"]
 
     output = (await me.run("sandbox/picture-info", {"image": uri}))["output"]
-    thumbnail = png.read(await fetched(output["thumbnail"]))
+    thumbnail = png.decode(await fetched(output["thumbnail"]))
 
     assert (output["width"], output["height"], output["format"]) == (200, 100, "png")
     assert (thumbnail.width, thumbnail.height) == (50, 25)
@@ -167,7 +167,7 @@ async def test_every_filter_of_png_is_undone():
     head = struct.pack(">IIBBBBB", 3, 5, 8, 0, 0, 0, 0)
     body = png.SIGNATURE + _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(b"".join(rows)))
 
-    grays = [row[::3] for row in png.read(body).rows]
+    grays = [row[::3] for row in png.decode(body).rows]
 
     assert [list(row) for row in grays] == [[10, 20, 30], [10, 15, 20], [11, 16, 21], [10, 18, 24], [11, 19, 25]]
 
@@ -252,7 +252,7 @@ def test_a_size_is_read_from_webps_three_kinds():
     lossless = b"RIFF....WEBPVP8L....\x2f" + ((6) | (4 << 14)).to_bytes(4, "little")
     extended = b"RIFF....WEBPVP8X........" + (6).to_bytes(3, "little") + (4).to_bytes(3, "little")
 
-    assert [measured(body)[1:] for body in (WEBP, lossless, extended)] == [(7, 5)] * 3
+    assert [measure(body)[1:] for body in (WEBP, lossless, extended)] == [(7, 5)] * 3
 
 
 def _png(width, height, colour, channels):

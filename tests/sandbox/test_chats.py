@@ -7,8 +7,9 @@ import json
 import anyio
 import pytest
 
-from inferencesh_sandbox.faults import FinAfter, SayAwaiting, Swallow
+from inferencesh_sandbox import Facts
 from tests.sandbox.talking import WEATHER, Talker, ad_hoc, idle, said, tools
+from tests.support.faults import FinAfter, Swallow
 
 pytestmark = pytest.mark.anyio
 
@@ -150,9 +151,8 @@ async def test_who_polls_the_status_sees_that_a_client_tool_waits(talk, me):
     assert (polled, told, after) == ("awaiting_input", "busy", "busy")
 
 
-async def test_while_a_client_tool_waits_the_chat_is_busy_unless_told_otherwise(talk, sandbox):
-    sandbox.faults.add(SayAwaiting(), path="/agents/run")
-
+@pytest.mark.parametrize("facts", [Facts(client_tools_interrupt=True)])
+async def test_where_client_tools_interrupt_the_chat_awaits_input(talk):
     chat, tool = await talk.blocked("weather in Rome", ad_hoc(WEATHER))
     told = await talk.chat(chat)
 

@@ -8,7 +8,7 @@ import anyio
 import httpx2
 import pytest
 
-from inferencesh_sandbox.faults import (  # fmt: skip
+from tests.support.faults import (  # fmt: skip
     Delay,
     Drip,
     Drop,

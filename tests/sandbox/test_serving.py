@@ -11,9 +11,10 @@ import anyio
 import httpx2
 import pytest
 
-from inferencesh_sandbox import Sandbox, serving
-from inferencesh_sandbox.tenants import Shelf
+from inferencesh_sandbox import serving
+from inferencesh_sandbox.tenants import BoundedStore
 from inferencesh_sandbox.wire import Problem
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -101,7 +102,7 @@ def test_it_imports_nothing_else_of_the_package():
 
 
 def test_a_full_shelf_lets_the_oldest_go_that_can():
-    shelf = Shelf[int](2, lambda number: number > 0)
+    shelf = BoundedStore[int](2, lambda number: number > 0)
     for number in (-1, 5, 6):
         shelf.put(str(number), number)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from inferencesh_sandbox.faults import LoseWorker
+from tests.support.faults import LoseWorker
 
 pytestmark = pytest.mark.anyio
 

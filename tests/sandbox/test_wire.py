@@ -5,8 +5,9 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from inferencesh_sandbox import Facts, Sandbox, serving
-from inferencesh_sandbox.paths import fits
+from inferencesh_sandbox import Facts, serving
+from inferencesh_sandbox.paths import matches
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +72,7 @@ async def test_an_unknown_path_and_a_wrong_method_are_problems(me):
     ],
 )
 async def test_a_pattern_names_paths_segment_by_segment(path, pattern, meant):
-    assert fits(path, pattern) is meant
+    assert matches(path, pattern) is meant
 
 
 async def test_health_needs_no_key(url):

@@ -8,8 +8,8 @@ from typing import Any
 from mcp import Client
 
 from inferencesh_sandbox import catalogue
-from inferencesh_sandbox.faults import Status
 from tests.conftest import WAYS, Upstream
+from tests.support.faults import Status
 
 MEMORY = [way for way in WAYS if way.transport == "memory"]
 HTTP = [way for way in WAYS if way.transport == "http"]

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from inferencesh_sandbox import catalogue
-from inferencesh_sandbox.faults import Status
 from tests.conftest import LOCAL, Connect, Upstream
 from tests.results import error, run, text_of, told
+from tests.support.faults import Status
 
 pytestmark = [
     pytest.mark.anyio,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from inferencesh_sandbox.faults import Status
 from tests.conftest import Connect, Upstream, Way
 from tests.results import error, run, text_of, told
+from tests.support.faults import Status
 from tests.system.threats.test_arguments import GOOD
 from tests.tools.pinned import answering
 

@@ -13,9 +13,9 @@ from mcp_types import CallToolResult
 
 from inferencesh_mcp.tools.results import DATA
 from inferencesh_mcp.tools.truncate import tokens
-from inferencesh_sandbox.faults import RstAfter, Status, Swallow, Twice
 from tests.conftest import WAYS, Connect, Upstream, until
 from tests.results import text_of, told
+from tests.support.faults import RstAfter, Status, Swallow, Twice
 from tests.system.faults.hosts import MEMORY
 
 pytestmark = pytest.mark.anyio

@@ -11,9 +11,9 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult
 
-from inferencesh_sandbox.faults import FinAfter, RstAfter, Swallow
 from tests.conftest import WAYS, Connect, Upstream, Way, connected, until
 from tests.results import left_at, text_of, told
+from tests.support.faults import FinAfter, RstAfter, Swallow
 from tests.system.faults.hosts import MEMORY
 
 pytestmark = pytest.mark.anyio

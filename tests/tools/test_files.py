@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from inferencesh_sandbox.faults import Drip
 from tests.conftest import LOCAL, Connect, Upstream, Way
 from tests.results import error, run, text_of, told
+from tests.support.faults import Drip
 from tests.system.faults.hosts import over
 
 pytestmark = pytest.mark.anyio

@@ -13,9 +13,9 @@ from inferencesh_mcp.flows import concurrency
 from inferencesh_mcp.schema.near_names import LONGEST_NAME
 from inferencesh_mcp.tools import preview, truncate
 from inferencesh_mcp.tools.truncate import MOST_TOKENS, fitted
-from inferencesh_sandbox.faults import Stall
 from tests.conftest import Connect, Upstream, Way
 from tests.results import error, run, text_of, told
+from tests.support.faults import Stall
 from tests.system.faults.hosts import over
 
 pytestmark = pytest.mark.anyio

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from inferencesh_mcp.flows import concurrency
-from inferencesh_sandbox import Facts, Sandbox, serving
-from inferencesh_sandbox.faults import Fault, Stall, Status
+from inferencesh_sandbox import Facts, serving
 from tests.conftest import Connect, Upstream
 from tests.results import run, text_of, told
+from tests.support.faults import Fault, Stall, Status
+from tests.support.sandbox import Sandbox
 from tests.system.faults.hosts import MEMORY
 
 pytestmark = [

@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from inferencesh_mcp.tools import pinned_registry
-from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, Connect, Upstream, callers
 from tests.results import run, told
+from tests.support.faults import Status
 from tests.tools.pinned import CHANGED, HTTP, PRIVATE, answering, names
 
 pytestmark = pytest.mark.anyio

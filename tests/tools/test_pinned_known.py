@@ -20,9 +20,9 @@ from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import pinned_registry
-from inferencesh_sandbox.faults import Drop, Status
 from tests.conftest import KEY, WAYS, Connect, Upstream, Way, connected, in_memory, until
 from tests.results import run, text_of, told
+from tests.support.faults import Drop, Status
 from tests.tools.pinned import CHANGED, HTTP, MEMORY, PRIVATE, answering, hero_takes, names
 
 pytestmark = pytest.mark.anyio

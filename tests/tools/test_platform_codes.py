@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from inferencesh_sandbox.faults import Status
 from tests.conftest import Connect, Upstream
 from tests.results import error, run, text_of
+from tests.support.faults import Status
 from tests.system.faults.hosts import MEMORY
 
 pytestmark = [

@@ -9,9 +9,9 @@ import pytest
 
 from inferencesh_mcp.api.chat_models import Chat
 from inferencesh_mcp.api.models import App, Session, Task, parsed
-from inferencesh_sandbox.faults import Status
 from tests.conftest import Connect, Upstream
 from tests.results import error, run, text_of, told
+from tests.support.faults import Status
 from tests.system.faults.hosts import MEMORY
 
 pytestmark = pytest.mark.anyio

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream, until
 from tests.results import error, left_at, run, text_of, told
+from tests.support.faults import Status
 from tests.system.faults.hosts import MEMORY
 
 pytestmark = pytest.mark.anyio

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from mcp import Client
 
-from inferencesh_sandbox.faults import LoseWorker, Status
 from tests.conftest import Connect, Upstream
 from tests.results import run, text_of, told
+from tests.support.faults import LoseWorker, Status
 from tests.system.faults.hosts import MEMORY
 
 pytestmark = pytest.mark.anyio

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from inferencesh_mcp.api import Api, AppRef, Transport
-from inferencesh_sandbox import Facts, Sandbox, serving
-from inferencesh_sandbox.faults import Status
+from inferencesh_sandbox import Facts, serving
 from tests.conftest import KEY, Connect, Upstream
 from tests.results import error, run, text_of, told
+from tests.support.faults import Status
+from tests.support.sandbox import Sandbox
 from tests.system.faults.hosts import MEMORY
 
 pytestmark = [

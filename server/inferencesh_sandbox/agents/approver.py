@@ -25,19 +25,19 @@ async def _ask_and_draw(turn: Turn) -> None:
     sends = _SECRETS if "secret" in turn.text.lower() else None
     uses = [Use(tool, {"prompt": prompt, "width": 64, "height": 64}, sends) for prompt in prompts]
     used = await turn.use_all(uses)
-    for one in used:
-        if one.status == "completed":
-            turn.show(one.data["image"])
-    await turn.say(" ".join(_told(one) for one in used))
+    for invocation in used:
+        if invocation.status == "completed":
+            turn.show(invocation.data["image"])
+    await turn.say(" ".join(_outcome(invocation) for invocation in used))
 
 
-def _told(one: Invocation) -> str:
-    if one.status == "completed":
-        return f"Here is the picture: {one.data['image']}"
-    if one.status == "cancelled":
-        reason = (one.result or "").removeprefix("rejected").removeprefix(": ")
+def _outcome(invocation: Invocation) -> str:
+    if invocation.status == "completed":
+        return f"Here is the picture: {invocation.data['image']}"
+    if invocation.status == "cancelled":
+        reason = (invocation.result or "").removeprefix("rejected").removeprefix(": ")
         return f"I did not draw it, because you said: {reason}" if reason else "I did not draw it: you said no."
-    return f"Drawing failed: {one.result}"
+    return f"Drawing failed: {invocation.result}"
 
 
 APPROVER = Agent(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inferencesh_sandbox.agents.types import Agent, Config, ContextField
-from inferencesh_sandbox.agents.vision import told_files
+from inferencesh_sandbox.agents.vision import file_dtos
 from inferencesh_sandbox.chitchat import reply
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ async def _talk(turn: Turn) -> None:
     if "think" in turn.text.lower():
         await turn.say("This is where a model would think.", thought=True)
     if turn.files:
-        await turn.say(told_files(turn))
+        await turn.say(file_dtos(turn))
         return
     if "until you are cut off" in turn.text.lower():
         await turn.say("This goes on and on and")

@@ -35,8 +35,8 @@ async def plan(turn: Turn) -> None:
 
 async def remember(turn: Turn) -> None:
     """Keep `key is value` in the chat's memory."""
-    _, *told = re.split(r"remember (?:that )?", " ".join(turn.text.split()), maxsplit=1, flags=re.IGNORECASE)
-    key, _, value = "".join(told).partition(" is ")
+    _, *text = re.split(r"remember (?:that )?", " ".join(turn.text.split()), maxsplit=1, flags=re.IGNORECASE)
+    key, _, value = "".join(text).partition(" is ")
     value = value[:-1] if value.endswith((".", "!")) else value
     key, value = (key, value) if key and value else ("note", turn.text)
     turn.chat.memory[key] = value
@@ -47,8 +47,8 @@ async def remember(turn: Turn) -> None:
 async def recall(turn: Turn) -> None:
     memory = turn.chat.memory
     await turn.internal("memory_get_all", {}, str(memory))
-    told = "; ".join(f"{key} is {value}" for key, value in memory.items())
-    await turn.say(f"I remember: {told}." if told else "I remember nothing yet.")
+    text = "; ".join(f"{key} is {value}" for key, value in memory.items())
+    await turn.say(f"I remember: {text}." if text else "I remember nothing yet.")
 
 
 async def _delegate(turn: Turn) -> None:
@@ -67,7 +67,7 @@ async def _book(turn: Turn) -> None:
     )
     name = next((tool for word, tool in words if word in turn.text.lower()), "book_table")
     used = await turn.use(turn.config.tool(name))
-    await turn.say(f"The bookings server was told: {used.result}")
+    await turn.say(f"The bookings server got: {used.result}")
 
 
 async def _fetch(turn: Turn) -> None:
@@ -97,11 +97,11 @@ _DOES: tuple[tuple[str, Callable[[Turn], Awaitable[None]]], ...] = (
 
 
 async def _serve(turn: Turn) -> None:
-    """Do everything that the message names, one after another."""
-    wanted = [do for pattern, do in _DOES if re.search(rf"\b(?:{pattern})", turn.text, re.IGNORECASE)]
-    for do in wanted:
+    """Do each action that the message names, in order."""
+    actions = [do for pattern, do in _DOES if re.search(rf"\b(?:{pattern})", turn.text, re.IGNORECASE)]
+    for do in actions:
         await do(turn)
-    if not wanted:
+    if not actions:
         await turn.say(
             "Name what I shall do: a form, a surface, a page, a plan, remember X is Y, recall, delegate, http, draw, "
             "or book a table, a meal, an evening or with an account, which an MCP server asks about."

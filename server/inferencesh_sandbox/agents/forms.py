@@ -37,7 +37,7 @@ NODES: Json = {
     ],
     "actions": [{"label": "Cancel", "action": {"type": "cancel"}, "variant": "outline"}],
 }
-"""A tree of WidgetNode, as the platform told forms until lately."""
+"""A tree of WidgetNode, the older form of the platform's widgets."""
 
 SURFACE: Json = {
     "version": "0.9",
@@ -74,17 +74,17 @@ PAGE: Json = {
 
 
 def form_for(text: str) -> Json:
-    said = text.lower()
-    if "surface" in said or "a2ui" in said:
+    lowered = text.lower()
+    if "surface" in lowered or "a2ui" in lowered:
         return SURFACE
-    return PAGE if "page" in said else NODES
+    return PAGE if "page" in lowered else NODES
 
 
 async def ask(turn: Turn) -> None:
-    """Show the form that the message asks for, and say what came back."""
+    """Show the form that the message asks for, and report the answer."""
     await turn.say("Please fill this in.")
     form = form_for(turn.text)
-    told = await turn.ask(form, "widget_html" if form is PAGE else "widget_ui")
-    action, data = told["action"], cast("dict[str, Any]", told.get("form_data") or {})
+    reply = await turn.ask(form, "widget_html" if form is PAGE else "widget_ui")
+    action, data = reply["action"], cast("dict[str, Any]", reply.get("form_data") or {})
     filled = ", ".join(f"{name} = {value}" for name, value in sorted(data.items()))
     await turn.say(f"You chose {action.get('type')}" + (f" with {filled}." if filled else "."))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from inferencesh_sandbox.agent_tools import parameters
 from inferencesh_sandbox.agents import desk, forms
 from inferencesh_sandbox.agents.types import AgentFailed
-from inferencesh_sandbox.agents.vision import told_files
+from inferencesh_sandbox.agents.vision import file_dtos
 from inferencesh_sandbox.apps.llm import LLM
 from inferencesh_sandbox.catalogue import Ref, app_named
 from inferencesh_sandbox.chitchat import reply
-from inferencesh_sandbox.fake_arguments import asks_for, fitted
+from inferencesh_sandbox.fake_arguments import asks_for, make_arguments
 from inferencesh_sandbox.lookup import version_of
 from inferencesh_sandbox.turns import Use
 from inferencesh_sandbox.wire import Problem
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
 async def think(turn: Turn) -> None:
     """Use the tools that the message asks for, answer from their results, and finish where a schema wants it."""
     _insist_on_llm(turn)
-    wanted = [tool for tool in turn.config.tools or () if asks_for(turn.text, tool)]
+    tools = [tool for tool in turn.config.tools or () if asks_for(turn.text, tool)]
     used: list[Invocation] = []
-    if wanted:
-        await turn.say(f"Let me use {', '.join(tool.name for tool in wanted)}.")
-        used = await turn.use_all([Use(tool, fitted(parameters(tool), turn.text)) for tool in wanted])
+    if tools:
+        await turn.say(f"Let me use {', '.join(tool.name for tool in tools)}.")
+        used = await turn.use_all([Use(tool, make_arguments(parameters(tool), turn.text)) for tool in tools])
     inside = await _internals(turn)
     if used:
-        await turn.say(" ".join(_told(one) for one in used))
+        await turn.say(" ".join(_outcome(item) for item in used))
     elif turn.files:
-        await turn.say(told_files(turn))
+        await turn.say(file_dtos(turn))
     elif not inside:
         answer = reply(turn.text, turn.earlier, turn.chat.context)
         await turn.say(answer.text, pace=answer.pace)
     schema = turn.config.output_schema
     if schema and turn.config.has_internal("finish"):
-        known = " ".join([turn.text, *(one.result or "" for one in used)])
-        await turn.finish(fitted(schema, known))
+        known = " ".join([turn.text, *(item.result or "" for item in used)])
+        await turn.finish(make_arguments(schema, known))
 
 
 def _insist_on_llm(turn: Turn) -> None:
     core = turn.config.core_app
-    said = (core.ref or core.id or "") if core else ""
-    ref = Ref.read(said)
-    if not said:
+    ref_text = (core.ref or core.id or "") if core else ""
+    ref = Ref.read(ref_text)
+    if not ref_text:
         raise AgentFailed(f"the agent has no core app: the sandbox's is {LLM.ref}")
     try:
         app = app_named(ref.name)
@@ -61,7 +61,7 @@ def _insist_on_llm(turn: Turn) -> None:
 
 async def _internals(turn: Turn) -> bool:
     """Use the internal tools that are switched on and that the message names."""
-    found = [
+    actions = [
         do
         for name, pattern, do in (
             ("widget", r"form|widget|surface|a2ui", forms.ask),
@@ -71,16 +71,16 @@ async def _internals(turn: Turn) -> bool:
         )
         if turn.config.has_internal(name) and re.search(rf"\b(?:{pattern})", turn.text, re.IGNORECASE)
     ]
-    for do in found:
+    for do in actions:
         await do(turn)
-    return bool(found)
+    return bool(actions)
 
 
-def _told(one: Invocation) -> str:
-    match one.status:
+def _outcome(item: Invocation) -> str:
+    match item.status:
         case "completed":
-            return f"{one.tool.name} says: {one.result}"
+            return f"{item.tool.name} says: {item.result}"
         case "cancelled":
-            return f"{one.tool.name} was not used: {one.result}."
+            return f"{item.tool.name} was not used: {item.result}."
         case _:
-            return f"{one.tool.name} failed: {one.result}."
+            return f"{item.tool.name} failed: {item.result}."

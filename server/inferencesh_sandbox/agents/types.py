@@ -18,13 +18,13 @@ SANDBOX = "sandbox"
 
 
 class _Part(BaseModel):
-    """A part of an agent's configuration, as the API spells it; what the sandbox does not know is told again as it came."""
+    """A part of an agent's configuration, in the API's form. Unknown fields are returned unchanged."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class Tool(_Part):
-    """An AgentTool; the member named like its type says how it is carried out."""
+    """An AgentTool. The member named like its type configures it."""
 
     name: str = Field(min_length=1)
     type: str
@@ -42,7 +42,7 @@ class Tool(_Part):
 
     @property
     def how(self) -> dict[str, Any]:
-        """The member that its type names; empty where there is none."""
+        """The member named like the tool's type; empty if there is none."""
         return {"app": self.app, "agent": self.agent, "hook": self.hook, "http": self.http, "call": self.call,
                 "mcp": self.mcp, "client": self.client, "internal": self.internal}.get(self.type) or {}  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferencesh_sandbox.apps.picture_info import measured
+from inferencesh_sandbox.apps.picture_info import measure
 from inferencesh_sandbox.apps.types import AppFailed
 
 if TYPE_CHECKING:
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 _READ = 16 * 1024 * 1024
 
 
-def told_files(turn: Turn) -> str:
-    """Tell each file that came with the message, really read."""
-    return " ".join(_told(turn, file) for file in turn.files)
+def file_dtos(turn: Turn) -> str:
+    """Describe each file of the message, from its bytes."""
+    return " ".join(_outcome(turn, file) for file in turn.files)
 
 
-def _told(turn: Turn, file: Attached) -> str:
+def _outcome(turn: Turn, file: Attached) -> str:
     stored = turn.desk.store.by_uri(file.uri)
     if stored is None or not (stored.public or stored.owner is turn.chat.owner):
         return f"I cannot read {file.uri[:200]}: the sandbox has no network; upload the file first."
     if not stored.arrived:
         return f"The file {stored.filename} was never uploaded."
-    told = f"{stored.filename}: {stored.content_type}, {stored.size} bytes"
+    text = f"{stored.filename}: {stored.content_type}, {stored.size} bytes"
     if stored.size <= _READ:
         try:
-            kind, width, height = measured(b"".join(stored.pieces()))
+            kind, width, height = measure(b"".join(stored.pieces()))
         except AppFailed:
-            return told + "."
-        return f"{told}, a {kind} of {width}x{height}."
-    return told + "."
+            return text + "."
+        return f"{text}, a {kind} of {width}x{height}."
+    return text + "."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from inferencesh_sandbox.apps.types import App, AppFailed, Function, Given, Made
+from inferencesh_sandbox.apps.types import App, AppFailed, AppInput, AppOutput, Function
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,22 +32,22 @@ _TWO: dict[type[ast.operator], Callable[[Any, Any], Number]] = {
 _ONE: dict[type[ast.unaryop], Callable[[Any], Number]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 
 
-class CellInput(Given):
+class CellInput(AppInput):
     code: str = Field(description="Lines of arithmetic: `a = 2 * 3`, then `a ** 2 + 1`", max_length=4_000)
 
 
-class CellOutput(Made):
+class CellOutput(AppOutput):
     cell: int = Field(description="Number of this cell in the session, from 1")
     value: int | float | None = Field(default=None, description="Value of the last line; absent for an assignment")
     names: dict[str, int | float] = Field(description="What is remembered now")
 
 
-async def _run(work: Work, given: CellInput) -> dict[str, Any]:
+async def _run(work: Work, inputs: CellInput) -> dict[str, Any]:
     """Run a cell wholly or not at all: one that fails changes no name."""
     names: dict[str, Number] = dict(work.memory.get("names", {}))
     value: Number | None = None
     try:
-        for line in ast.parse(given.code).body:
+        for line in ast.parse(inputs.code).body:
             value = _line(line, names)
     except (SyntaxError, ArithmeticError, RecursionError, ValueError) as exc:
         raise AppFailed(f"the cell does not work out: {exc}") from exc
@@ -60,17 +60,17 @@ async def _run(work: Work, given: CellInput) -> dict[str, Any]:
 
 def _line(line: ast.stmt, names: dict[str, Number]) -> Number | None:
     match line:
-        case ast.Expr(value=wanted):
-            return _value(wanted, names)
-        case ast.Assign(targets=[ast.Name(id=name)], value=wanted):
-            names[name] = _value(wanted, names)
+        case ast.Expr(value=expression):
+            return _value(expression, names)
+        case ast.Assign(targets=[ast.Name(id=name)], value=expression):
+            names[name] = _value(expression, names)
             return None
         case _:
             raise AppFailed(f"line {line.lineno} is no arithmetic: {ast.unparse(line)[:80]}")
 
 
-def _value(wanted: ast.expr, names: dict[str, Number]) -> Number:
-    match wanted:
+def _value(expression: ast.expr, names: dict[str, Number]) -> Number:
+    match expression:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             return _kept(number)
         case ast.Name(id=name) if name in names:
@@ -82,7 +82,7 @@ def _value(wanted: ast.expr, names: dict[str, Number]) -> Number:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _TWO:
             return _worked_out(op, _value(left, names), _value(right, names))
         case _:
-            raise AppFailed(f"line {wanted.lineno} is no arithmetic: {ast.unparse(wanted)[:80]}")
+            raise AppFailed(f"line {expression.lineno} is no arithmetic: {ast.unparse(expression)[:80]}")
 
 
 def _worked_out(op: ast.operator, left: Number, right: Number) -> Number:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inferencesh_sandbox.apps import png
 from inferencesh_sandbox.apps.canvas import Landscape
-from inferencesh_sandbox.apps.types import App, Function, Given, Made, Price, file_field
+from inferencesh_sandbox.apps.types import App, AppInput, AppOutput, Function, Price, file_field
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.apps.types import Work
@@ -23,7 +23,7 @@ class DrawSetup(BaseModel):
     palette: Literal["auto", "warm", "cool"] = Field(default="auto", description="The colours to draw in")
 
 
-class DrawInput(Given):
+class DrawInput(AppInput):
     prompt: str = Field(description="What to draw; the sandbox hashes it into a landscape", max_length=4000)
     width: int = Field(default=256, ge=16, le=1024, description="Width in pixels")
     height: int = Field(default=256, ge=16, le=1024, description="Height in pixels")
@@ -46,27 +46,27 @@ class OutputMeta(BaseModel):
     outputs: list[ImageMeta] = []
 
 
-class DrawOutput(Made):
+class DrawOutput(AppOutput):
     image: str = file_field("The picture, a PNG")
     output_meta: OutputMeta | None = Field(default=None, description="What the price is made of")
 
 
-async def _draw(work: Work, given: DrawInput) -> dict[str, Any]:
-    landscape = Landscape(given.prompt, given.seed, given.width, given.height, work.setup.get("palette", "auto"))
+async def _draw(work: Work, inputs: DrawInput) -> dict[str, Any]:
+    landscape = Landscape(inputs.prompt, inputs.seed, inputs.width, inputs.height, work.setup.get("palette", "auto"))
     rows = list[bytes]()
     for step in range(1, _STEPS + 1):
         await work.clock.sleep(_PAUSE)
-        rows += landscape.rows(len(rows), given.height * step // _STEPS)
-        work.log(f"step {step}/{_STEPS}: {len(rows)} of {given.height} rows drawn")
-    image = work.publish(png.written(landscape.raster(rows)), "drawing.png", "image/png")
-    megapixels = given.width * given.height / 1_000_000
+        rows += landscape.rows(len(rows), inputs.height * step // _STEPS)
+        work.log(f"step {step}/{_STEPS}: {len(rows)} of {inputs.height} rows drawn")
+    image = work.publish(png.encode(landscape.raster(rows)), "drawing.png", "image/png")
+    megapixels = inputs.width * inputs.height / 1_000_000
     work.used("image", megapixels, "megapixel")
-    meta = ImageMeta(width=given.width, height=given.height, resolution_mp=megapixels, steps=_STEPS)
+    meta = ImageMeta(width=inputs.width, height=inputs.height, resolution_mp=megapixels, steps=_STEPS)
     return {"image": image, "output_meta": OutputMeta(outputs=[meta]).model_dump()}
 
 
-def _price(given: DrawInput) -> Price:
-    cost = given.width * given.height * 2
+def _price(inputs: DrawInput) -> Price:
+    cost = inputs.width * inputs.height * 2
     told = "Pretended: 0.02 USD per megapixel. The sandbox charges nothing."
     return Price("exact", cost, cost, ("width", "height"), told)
 

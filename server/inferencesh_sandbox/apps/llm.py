@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from inferencesh_sandbox.apps.types import App, Function, Given, Made
+from inferencesh_sandbox.apps.types import App, AppInput, AppOutput, Function
 from inferencesh_sandbox.chitchat import reply
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _PACE = 0.02
 
 
-class LLMInput(Given):
+class LLMInput(AppInput):
     model_config = ConfigDict(title="LLMInput")
     system_prompt: str = Field(default="", description="Read by nobody: there is no model", max_length=200_000)
     context: list[dict[str, Any]] = Field(default=[], description="The messages before this one")
@@ -30,20 +30,22 @@ class LLMUsage(BaseModel):
     total_tokens: int = Field(default=0, description="Both")
 
 
-class LLMMade(Made):
+class LLMMade(AppOutput):
     model_config = ConfigDict(title="LLMOutput")
     response: str = Field(description="The answer")
     usage: LLMUsage | None = Field(default=None, description="What the price would be made of")
 
 
-async def _answer(work: Work, given: LLMInput) -> dict[str, Any]:
-    earlier = [str(one.get("text") or "") for one in given.context]
-    answer = reply(given.text, earlier)
+async def _answer(work: Work, inputs: LLMInput) -> dict[str, Any]:
+    earlier = [str(message.get("text") or "") for message in inputs.context]
+    answer = reply(inputs.text, earlier)
     for word in re.findall(r"\s*\S+", answer.text.rstrip()):
         await work.clock.sleep(answer.pace if answer.pace is not None else _PACE)
         work.delta(response=word)
-    heard, said = len(given.text.split()), len(answer.text.split())
-    usage = LLMUsage(prompt_tokens=heard, completion_tokens=said, total_tokens=heard + said)
+    prompt_tokens, completion_tokens = len(inputs.text.split()), len(answer.text.split())
+    usage = LLMUsage(
+        prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, total_tokens=prompt_tokens + completion_tokens
+    )
     return {"response": answer.text, "usage": usage.model_dump()}
 
 

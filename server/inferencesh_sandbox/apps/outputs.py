@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from inferencesh_sandbox.apps import png
 from inferencesh_sandbox.apps.canvas import Landscape
-from inferencesh_sandbox.apps.types import App, Function, Given, Made
+from inferencesh_sandbox.apps.types import App, AppInput, AppOutput, Function
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,19 +21,19 @@ _RATE = 8000
 _LARGE = 100_000
 
 
-class OutputsInput(Given):
+class OutputsInput(AppInput):
     which: Literal[
         "image", "audio", "video", "text", "nested", "list", "large_text", "numbers", "unicode", "empty"
     ] = Field(default="text", description="The kind of output to emit")  # fmt: skip
 
 
-class OutputsOutput(Made):
+class OutputsOutput(AppOutput):
     model_config = ConfigDict(title="AppOutput", extra="allow")
 
 
-async def _emit(work: Work, given: OutputsInput) -> dict[str, Any]:
-    work.log(f"emitting {given.which}")
-    return _EMITTED[given.which](work)
+async def _emit(work: Work, inputs: OutputsInput) -> dict[str, Any]:
+    work.log(f"emitting {inputs.which}")
+    return _EMITTED[inputs.which](work)
 
 
 def _image(work: Work) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def _image(work: Work) -> dict[str, Any]:
 
 def _picture(work: Work, prompt: str, filename: str) -> str:
     landscape = Landscape(prompt, None, 64, 64, "auto")
-    return work.publish(png.written(landscape.raster(landscape.rows(0, 64))), filename, "image/png")
+    return work.publish(png.encode(landscape.raster(landscape.rows(0, 64))), filename, "image/png")
 
 
 def _audio(work: Work) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from inferencesh_sandbox.apps import png
-from inferencesh_sandbox.apps.types import App, AppFailed, Function, Given, Made, Price, file_field
+from inferencesh_sandbox.apps.types import App, AppFailed, AppInput, AppOutput, Function, Price, file_field
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.apps.types import Work
@@ -17,11 +17,11 @@ _THUMBNAIL = 64
 _GRAY = b"\xb0\xb4\xbc"
 
 
-class PictureInput(Given):
+class PictureInput(AppInput):
     image: str = file_field("The picture: PNG, JPEG, GIF or WebP; an uploaded file's uri, or a data URI")
 
 
-class PictureOutput(Made):
+class PictureOutput(AppOutput):
     width: int = Field(description="Width in pixels")
     height: int = Field(description="Height in pixels")
     format: str = Field(description="png, jpeg, gif or webp")
@@ -30,18 +30,18 @@ class PictureOutput(Made):
     note: str = Field(default="", description="What the thumbnail is not, if it is only a placeholder")
 
 
-async def _look(work: Work, given: PictureInput) -> dict[str, Any]:
-    body = work.pick(given.image).body
+async def _look(work: Work, inputs: PictureInput) -> dict[str, Any]:
+    body = work.pick(inputs.image).body
     work.log(f"read {len(body)} bytes")
-    kind, width, height = measured(body)
+    kind, width, height = measure(body)
     work.log(f"{kind}, {width}x{height}")
     small, note = _thumbnail(kind, width, height, body)
-    thumbnail = work.publish(png.written(small), "thumbnail.png", "image/png")
-    told = {"width": width, "height": height, "format": kind, "bytes": len(body), "thumbnail": thumbnail}
-    return told | ({"note": note} if note else {})
+    thumbnail = work.publish(png.encode(small), "thumbnail.png", "image/png")
+    output = {"width": width, "height": height, "format": kind, "bytes": len(body), "thumbnail": thumbnail}
+    return output | ({"note": note} if note else {})
 
 
-def measured(body: bytes) -> tuple[str, int, int]:
+def measure(body: bytes) -> tuple[str, int, int]:
     """Read format, width and height from a picture's header, or fail the run clearly."""
     try:
         if body.startswith(png.SIGNATURE):
@@ -84,7 +84,7 @@ def _thumbnail(kind: str, width: int, height: int, body: bytes) -> tuple[png.Ras
     if kind != "png":
         return _placeholder(width, height), f"the thumbnail is a plain placeholder: the sandbox does not decode {kind}"
     try:
-        return png.read(body).shrunk(_THUMBNAIL), ""
+        return png.decode(body).shrink(_THUMBNAIL), ""
     except png.NotReadable as exc:
         return _placeholder(width, height), f"the thumbnail is a plain placeholder: {exc}"
 
@@ -96,7 +96,7 @@ def _placeholder(width: int, height: int) -> png.Raster:
 
 
 def _price(_given: PictureInput) -> Price:
-    return Price("unknown", depends_on=("image",), told="Depends on the picture. The sandbox charges nothing.")
+    return Price("unknown", depends_on=("image",), description="Depends on the picture. The sandbox charges nothing.")
 
 
 PICTURE_INFO = App(

@@ -24,7 +24,7 @@ class Raster:
     height: int
     rows: tuple[bytes, ...]
 
-    def shrunk(self, longest: int) -> Raster:
+    def shrink(self, longest: int) -> Raster:
         """Make it fit a square of this side by leaving out pixels; a smaller one stays as it is."""
         step = max(1, -(-max(self.width, self.height) // longest))
         rows = tuple(self._thinned(row, step) for row in self.rows[::step])
@@ -37,7 +37,7 @@ class Raster:
         return bytes(thin)
 
 
-def written(picture: Raster) -> bytes:
+def encode(picture: Raster) -> bytes:
     """Encode a picture as an 8-bit RGB PNG."""
     head = struct.pack(">IIBBBBB", picture.width, picture.height, 8, 2, 0, 0, 0)
     body = zlib.compress(b"".join(b"\x00" + row for row in picture.rows), 6)
@@ -52,7 +52,7 @@ def size_of(body: bytes) -> tuple[int, int]:
     return width, height
 
 
-def read(body: bytes) -> Raster:
+def decode(body: bytes) -> Raster:
     """Decode a PNG of 8 bits per channel that is not interlaced; transparency is dropped."""
     width, height = size_of(body)
     depth, colour, _, _, interlaced = body[24:29]
@@ -69,7 +69,7 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def _inflated(body: bytes, wanted: int) -> bytes:
+def _inflated(body: bytes, size: int) -> bytes:
     packed, place = b"", 8
     while place + 12 <= len(body):
         length, name = struct.unpack(">I4s", body[place : place + 8])
@@ -78,10 +78,10 @@ def _inflated(body: bytes, wanted: int) -> bytes:
         place += 12 + length
     try:
         # No more than the header promises: a small file must not fill the memory.
-        raw = zlib.decompressobj().decompress(packed, wanted)
+        raw = zlib.decompressobj().decompress(packed, size)
     except zlib.error as exc:
         raise NotReadable(f"its pixels are damaged: {exc}") from exc
-    if len(raw) < wanted:
+    if len(raw) < size:
         raise NotReadable("its pixels are cut off")
     return raw
 

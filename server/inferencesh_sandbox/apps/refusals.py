@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from inferencesh_sandbox.apps.types import App, Function, Given, Made
+from inferencesh_sandbox.apps.types import App, AppInput, AppOutput, Function
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.apps.types import Work
 
 
-class NeedsInput(Given):
+class NeedsInput(AppInput):
     prompt: str = Field(default="", description="Never read: the app cannot run", max_length=10_000)
 
 
-class NeedsOutput(Made):
+class NeedsOutput(AppOutput):
     pass
 
 

@@ -7,71 +7,71 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from inferencesh_sandbox.apps.types import App, AppFailed, Function, Given, Made, Price
+from inferencesh_sandbox.apps.types import App, AppFailed, AppInput, AppOutput, Function, Price
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.apps.types import Work
 
 
-class SlowInput(Given):
+class SlowInput(AppInput):
     seconds: float = Field(default=5.0, ge=0, le=3600, description="How long the steps take together")
     steps: int = Field(default=5, ge=1, le=1000, description="How many steps there are; each writes a log line")
     fail_at: int | None = Field(default=None, ge=1, description="The step that fails; none if empty")
 
 
-class SlowOutput(Made):
+class SlowOutput(AppOutput):
     steps: int = Field(description="Steps that were done")
     seconds: float = Field(description="Seconds that they took")
 
 
-async def _slow(work: Work, given: SlowInput) -> dict[str, Any]:
-    pause = given.seconds / given.steps
-    for step in range(1, given.steps + 1):
+async def _slow(work: Work, inputs: SlowInput) -> dict[str, Any]:
+    pause = inputs.seconds / inputs.steps
+    for step in range(1, inputs.steps + 1):
         await work.clock.sleep(pause)
-        if step == given.fail_at:
-            raise AppFailed(f"step {step} of {given.steps} failed, as asked")
-        work.log(f"step {step}/{given.steps}")
-        work.so_far({"steps": step, "seconds": round(step * pause, 6)})
-    return {"steps": given.steps, "seconds": given.seconds}
+        if step == inputs.fail_at:
+            raise AppFailed(f"step {step} of {inputs.steps} failed, as asked")
+        work.log(f"step {step}/{inputs.steps}")
+        work.publish_partial({"steps": step, "seconds": round(step * pause, 6)})
+    return {"steps": inputs.steps, "seconds": inputs.seconds}
 
 
-def _price_of_time(given: SlowInput) -> Price:
+def _price_of_time(inputs: SlowInput) -> Price:
     return Price(
         "range",
         least=0,
-        most=int(given.seconds * 1_000_000),
+        most=int(inputs.seconds * 1_000_000),
         depends_on=("seconds",),
-        told="Pretended: up to 0.01 USD per second. The sandbox charges nothing.",
+        description="Pretended: up to 0.01 USD per second. The sandbox charges nothing.",
     )
 
 
-class FailInput(Given):
+class FailInput(AppInput):
     message: str = Field(default="failed, as asked", max_length=10_000, description="The error of the task")
 
 
-class FailOutput(Made):
+class FailOutput(AppOutput):
     pass
 
 
-async def _fail(work: Work, given: FailInput) -> dict[str, Any]:
+async def _fail(work: Work, inputs: FailInput) -> dict[str, Any]:
     work.log("about to fail")
-    raise AppFailed(given.message)
+    raise AppFailed(inputs.message)
 
 
-class StreamInput(Given):
+class StreamInput(AppInput):
     text: str = Field(description="The text to stream, word by word", max_length=20_000)
     chunk_ms: int = Field(default=20, ge=0, le=10_000, description="Milliseconds between two words")
 
 
-class StreamOutput(Made):
+class StreamOutput(AppOutput):
     response: str = Field(description="The whole text")
 
 
-async def _stream(work: Work, given: StreamInput) -> dict[str, Any]:
-    for word in re.findall(r"\s*\S+|\s+$", given.text):
-        await work.clock.sleep(given.chunk_ms / 1000)
+async def _stream(work: Work, inputs: StreamInput) -> dict[str, Any]:
+    for word in re.findall(r"\s*\S+|\s+$", inputs.text):
+        await work.clock.sleep(inputs.chunk_ms / 1000)
         work.delta(response=word)
-    return {"response": given.text}
+    return {"response": inputs.text}
 
 
 async def _nobody_came(_work: Work, _given: StreamInput) -> dict[str, Any]:

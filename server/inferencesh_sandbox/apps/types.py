@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.wire import Json
 
 
-class Given(BaseModel):
-    """The input of a function; what it does not know is ignored, as on the platform."""
+class AppInput(BaseModel):
+    """The input of a function. Unknown fields are ignored, as on the platform."""
 
     model_config = ConfigDict(title="AppInput")
 
 
-class Made(BaseModel):
+class AppOutput(BaseModel):
     """The output of a function."""
 
     model_config = ConfigDict(title="AppOutput")
@@ -46,7 +46,7 @@ class Picked:
 
 
 class Work(Protocol):
-    """What the sandbox lends to one run."""
+    """The runtime that an app gets for one run."""
 
     @property
     def clock(self) -> Clock: ...
@@ -56,38 +56,38 @@ class Work(Protocol):
 
     @property
     def memory(self) -> dict[str, Any]:
-        """Kept from call to call in a session; empty at every run outside of one."""
+        """Values that a session keeps between runs. Empty outside a session."""
         ...
 
     def log(self, text: str) -> None:
-        """Write a line that the owner sees at once."""
+        """Write a log line. The owner sees it at once."""
 
-    def so_far(self, output: Json) -> None:
-        """Show what the output is up to now."""
+    def publish_partial(self, output: Json) -> None:
+        """Publish the partial output."""
 
     def delta(self, **grown: str) -> None:
         """Add text to the output, and stream only what was added."""
 
     def used(self, kind: str, quantity: float, unit: str) -> None:
-        """Note what the run consumed."""
+        """Record the usage of the run."""
 
     def publish(self, body: bytes, filename: str, content_type: str) -> str:
         """Store a file for the owner and return its URI."""
         ...
 
     def pick(self, uri: str) -> Picked:
-        """Read a file by its URI; one that cannot be read fails the run and says why."""
+        """Read a file by its URI, or fail the run with the reason."""
         ...
 
 
 @dataclass(frozen=True)
 class Function:
-    """One thing that an app can do."""
+    """A function of an app."""
 
     name: str
     description: str
-    given: type[Given]
-    made: type[Made]
+    input_model: type[AppInput]
+    output_model: type[AppOutput]
     run: Callable[[Work, Any], Awaitable[Mapping[str, Any]]]
     kind: str = "run"
     """`run`, or `stream`: a live exchange over a WebSocket."""
@@ -95,13 +95,13 @@ class Function:
 
 @dataclass(frozen=True)
 class Price:
-    """What a run would cost on a platform that charges; the sandbox never does."""
+    """The price of a run on a platform that charges. The sandbox is free."""
 
     confidence: str = "exact"
     least: int = 0
     most: int = 0
     depends_on: tuple[str, ...] = ()
-    told: str = "Free: this is the sandbox."
+    description: str = "Free: this is the sandbox."
 
 
 def _free(_given: Any) -> Price:
@@ -145,4 +145,4 @@ class App:
         return f"{self.namespace}/{self.name}"
 
     def function(self, name: str) -> Function | None:
-        return next((one for one in self.functions if one.name == name), None)
+        return next((item for item in self.functions if item.name == name), None)

@@ -7,39 +7,39 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, Field
 
-from inferencesh_sandbox.apps.types import App, Function, Given, Made
+from inferencesh_sandbox.apps.types import App, AppInput, AppOutput, Function
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.apps.types import Work
 
 
-class EchoInput(Given):
+class EchoInput(AppInput):
     model_config = ConfigDict(title="AppInput", extra="allow")
 
 
-class EchoOutput(Made):
+class EchoOutput(AppOutput):
     model_config = ConfigDict(title="AppOutput", extra="allow")
 
 
-async def _echo(_work: Work, given: EchoInput) -> dict[str, Any]:
-    return given.model_dump()
+async def _echo(_work: Work, inputs: EchoInput) -> dict[str, Any]:
+    return inputs.model_dump()
 
 
-class TemplateInput(Given):
+class TemplateInput(AppInput):
     template: str = Field(description="Text with the places {1}, {2} and so on", max_length=20_000)
     strings: list[str] = Field(default=[], description="What goes into the places, in order", max_length=100)
 
 
-class TemplateOutput(Made):
+class TemplateOutput(AppOutput):
     result: str = Field(description="The text with its places filled; a place without a string stays as it is")
 
 
-async def _fill(_work: Work, given: TemplateInput) -> dict[str, Any]:
+async def _fill(_work: Work, inputs: TemplateInput) -> dict[str, Any]:
     def filled(place: re.Match[str]) -> str:
         number = int(place[1])
-        return given.strings[number - 1] if 1 <= number <= len(given.strings) else place[0]
+        return inputs.strings[number - 1] if 1 <= number <= len(inputs.strings) else place[0]
 
-    return {"result": re.sub(r"\{(\d{1,3})\}", filled, given.template)}
+    return {"result": re.sub(r"\{(\d{1,3})\}", filled, inputs.template)}
 
 
 ECHO = App(

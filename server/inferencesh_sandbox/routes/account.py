@@ -1,4 +1,4 @@
-"""Who asks, what they have connected, and whether anyone is there at all."""
+"""`/me`, the integrations and the health check."""
 
 from __future__ import annotations
 
@@ -15,26 +15,34 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.routes.context import Room
+    from inferencesh_sandbox.routes.context import Context
 
 
 _CONNECTIONS = {False: ("credential", "slug", "credentials"), True: ("integration", "key", "integrations")}
 """How a connection is called, by whether the older names hold: its type, its name's field, the list of them."""
 
 
-def account(room: Room) -> list[Route]:
+def account(context: Context) -> list[Route]:
     async def me(request: Request) -> Response:
-        tenant = room.tenants.of(request)
+        tenant = context.tenants.of(request)
         name = f"sandbox-{short(tenant.user_id)}"
-        told = {"id": tenant.user_id, "short_id": short(tenant.user_id), "team_id": tenant.team_id, "username": name}
-        return answer(request, told | {"email": f"{name}@sandbox.invalid", "role": "user"})
+        user = {"id": tenant.user_id, "short_id": short(tenant.user_id), "team_id": tenant.team_id, "username": name}
+        return answer(request, user | {"email": f"{name}@sandbox.invalid", "role": "user"})
 
     async def check(request: Request) -> Response:
-        room.tenants.of(request)
-        kind, name, listed = _CONNECTIONS[room.facts.named_integrations]
-        asked = await body_of(request)
-        errors = [_missing("secret", str(one.get("key") or "")) for one in objects_in(asked, "secrets") if _needed(one)]
-        errors += [_missing(kind, str(one.get(name) or "")) for one in objects_in(asked, listed) if _needed(one)]
+        context.tenants.of(request)
+        kind, name, listed = _CONNECTIONS[context.facts.named_integrations]
+        body = await body_of(request)
+        errors = [
+            _missing("secret", str(requirement.get("key") or ""))
+            for requirement in objects_in(body, "secrets")
+            if _needed(requirement)
+        ]
+        errors += [
+            _missing(kind, str(requirement.get(name) or ""))
+            for requirement in objects_in(body, listed)
+            if _needed(requirement)
+        ]
         return answer(request, {"satisfied": False, "errors": errors} if errors else {"satisfied": True})
 
     async def healthz(_request: Request) -> Response:
@@ -48,13 +56,13 @@ def account(room: Room) -> list[Route]:
     ]
 
 
-def _needed(one: Json) -> bool:
-    return not one.get("optional")
+def _needed(requirement: Json) -> bool:
+    return not requirement.get("optional")
 
 
 def _missing(kind: str, key: str) -> Json:
-    """Nothing is ever connected in the sandbox: what is required is missing, unless it is optional."""
-    known = next((one for app in APPS for one in app.requirements if one["key"] == key), None)
+    """An error for a requirement. The sandbox has no connections, so each requirement is missing."""
+    known = next((requirement for app in APPS for requirement in app.requirements if requirement["key"] == key), None)
     if known is not None:
         return {**known, "type": kind}
     action = {"type": "add_secret", "secrets": [key]} if kind == "secret" else {"type": "connect", "provider": key}

@@ -1,4 +1,4 @@
-"""`/agents`: the templates."""
+"""`/agents`: the agent templates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from inferencesh_sandbox import agent_dto
 from inferencesh_sandbox.agents import AGENTS
-from inferencesh_sandbox.lookup import named, version_of
+from inferencesh_sandbox.lookup import find_by_name, version_of
 from inferencesh_sandbox.pagination import page
 from inferencesh_sandbox.wire import Json, answer, body_of
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.routes.context import Room
+    from inferencesh_sandbox.routes.context import Context
 
 _SEARCHED = ("namespace", "name", "title", "description")
 _INTERNAL = (
@@ -32,42 +32,42 @@ _INTERNAL = (
 )
 
 
-def agents(room: Room) -> list[Route]:
+def agents(context: Context) -> list[Route]:
     async def listed(request: Request) -> Response:
-        room.tenants.of(request)
-        cards = [agent_dto.told(agent) for agent in AGENTS]
+        context.tenants.of(request)
+        cards = [agent_dto.agent_dto(agent) for agent in AGENTS]
         return answer(request, page(cards, await body_of(request), searched=_SEARCHED))
 
-    async def one(request: Request) -> Response:
-        room.tenants.of(request)
-        agent, version_id = agent_dto.referred(AGENTS, _named(request))
-        return answer(request, agent_dto.told(agent, version_id=version_id))
+    async def get(request: Request) -> Response:
+        context.tenants.of(request)
+        agent, version_id = agent_dto.resolve_agent(AGENTS, _named(request))
+        return answer(request, agent_dto.agent_dto(agent, version_id=version_id))
 
     async def version(request: Request) -> Response:
-        room.tenants.of(request)
-        agent = named("agent", AGENTS, _named(request))
-        found = version_of(agent, request.path_params["version"])
-        if room.facts.agent_version_as_agent:
-            return answer(request, agent_dto.told(agent, version_id=found))
-        return answer(request, agent_dto.version_told(agent, found))
+        context.tenants.of(request)
+        agent = find_by_name("agent", AGENTS, _named(request))
+        version_id = version_of(agent, request.path_params["version"])
+        if context.facts.agent_version_as_agent:
+            return answer(request, agent_dto.agent_dto(agent, version_id=version_id))
+        return answer(request, agent_dto.version_dto(agent, version_id))
 
     async def versions(request: Request) -> Response:
-        room.tenants.of(request)
-        agent = named("agent", AGENTS, _named(request))
-        known = [agent_dto.version_told(agent, version_id) for version_id in agent.version_ids]
+        context.tenants.of(request)
+        agent = find_by_name("agent", AGENTS, _named(request))
+        known = [agent_dto.version_dto(agent, version_id) for version_id in agent.version_ids]
         return answer(request, page(known, await body_of(request), searched=("id",)))
 
     async def internal(request: Request) -> Response:
-        room.tenants.of(request)
-        return answer(request, [_internal(*one) for one in _INTERNAL])
+        context.tenants.of(request)
+        return answer(request, [_internal(*item) for item in _INTERNAL])
 
     return [
         Route("/agents/list", listed, methods=["POST"]),
         Route("/agents/internal-tools", internal),
         Route("/agents/{agent}/versions/list", versions, methods=["POST"]),
         Route("/agents/{agent}/versions/{version}", version),
-        Route("/agents/{agent}", one),
-        Route("/agents/{namespace}/{name}", one),
+        Route("/agents/{agent}", get),
+        Route("/agents/{namespace}/{name}", get),
     ]
 
 

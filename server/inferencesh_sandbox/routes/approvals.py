@@ -1,4 +1,4 @@
-"""`/chats/{chat}/tools/{tool}`: what the platform tells of a call that waits for approval, and what is allowed for good."""
+"""`/chats/{chat}/tools/{tool}`: explain a pending tool call, and always allow it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 
 from inferencesh_sandbox import always_allow as allowing
-from inferencesh_sandbox.agent_requests import found
+from inferencesh_sandbox.agent_requests import find_chat
 from inferencesh_sandbox.routes.tools import decided, insist_on_person
 from inferencesh_sandbox.wire import Problem, answer, body_of, missing
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from inferencesh_sandbox.invocations import Invocation
-    from inferencesh_sandbox.routes.context import Room
+    from inferencesh_sandbox.routes.context import Context
 
 
-def approvals(room: Room) -> list[Route]:
-    facts = room.tenants.facts
+def approvals(context: Context) -> list[Route]:
+    facts = context.tenants.facts
 
     def in_chat(request: Request) -> Invocation:
-        chat, name = found(room.tenants.of(request), request.path_params["chat"]), request.path_params["tool"]
+        chat, name = find_chat(context.tenants.of(request), request.path_params["chat"]), request.path_params["tool"]
         if name not in chat.invocations:
             raise missing("tool invocation", name)
         return chat.invocations[name]
@@ -39,25 +39,25 @@ def approvals(room: Room) -> list[Route]:
 
     async def explain(request: Request) -> Response:
         invocation = waiting_for_approval(request)
-        told = {
+        explanation = {
             "risk_level": "low",
             "explanation": f"It uses {invocation.tool.name}, which makes something and changes nothing.",
             "reasoning": "The person asked for it.",
             "risk": "It costs a little.",
         }
-        return answer(request, told)
+        return answer(request, explanation)
 
     async def always_allow(request: Request) -> Response:
-        invocation, asked = in_chat(request), await body_of(request)
+        invocation, body = in_chat(request), await body_of(request)
         insist_on_person(request, invocation)
         newest = facts.always_allow_options
-        if not newest and asked.get("tool_name") != invocation.tool.name:
+        if not newest and body.get("tool_name") != invocation.tool.name:
             raise Problem(400, "validation_error", f"tool_name: the invocation is of {invocation.tool.name!r}")
-        option = allowing.chosen(waiting_for_approval(request), str(asked.get("option") or "")) if newest else None
+        option = allowing.find_option(waiting_for_approval(request), str(body.get("option") or "")) if newest else None
         saved = option["rules"] if option else [allowing.rule(invocation, "", invocation.tool.name)]
-        decided(room, request, invocation, "always_allow", option=option["key"] if option else "")
+        decided(context, request, invocation, "always_allow", option=option["key"] if option else "")
         invocation.chat.rules += saved
-        return answer(request, {"option": option, "rules": saved} if newest else invocation.told())
+        return answer(request, {"option": option, "rules": saved} if newest else invocation.dto())
 
     routes = [Route("/chats/{chat}/tools/{tool}/always-allow", always_allow, methods=["POST"])]
     if facts.always_allow_options:

@@ -10,47 +10,47 @@ from inferencesh_sandbox import catalogue
 from inferencesh_sandbox.apps import APPS
 from inferencesh_sandbox.lookup import version_of
 from inferencesh_sandbox.pagination import page
-from inferencesh_sandbox.run_requests import checked
+from inferencesh_sandbox.run_requests import validate
 from inferencesh_sandbox.wire import Json, answer, body_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.routes.context import Room
+    from inferencesh_sandbox.routes.context import Context
 
 _SEARCHED = ("namespace", "name", "title", "description", "category")
 
 
-def apps(room: Room) -> list[Route]:
+def apps(context: Context) -> list[Route]:
     async def listed(request: Request) -> Response:
-        room.tenants.of(request)
-        cards = [catalogue.told(app) for app in APPS]
+        context.tenants.of(request)
+        cards = [catalogue.app_dto(app) for app in APPS]
         return answer(request, page(cards, await body_of(request), searched=_SEARCHED))
 
-    async def one(request: Request) -> Response:
-        room.tenants.of(request)
+    async def get(request: Request) -> Response:
+        context.tenants.of(request)
         app = catalogue.app_named(_named(request))
         pinned = catalogue.pinned_function(_named(request))
-        told = catalogue.told(app, version_id=app.version_ids[0], facts=room.facts)
-        return answer(request, told | ({"resolved_function": pinned} if pinned else {}))
+        dto = catalogue.app_dto(app, version_id=app.version_ids[0], facts=context.facts)
+        return answer(request, dto | ({"resolved_function": pinned} if pinned else {}))
 
     async def version(request: Request) -> Response:
-        room.tenants.of(request)
+        context.tenants.of(request)
         app = catalogue.app_named(_named(request))
-        found = version_of(app, request.path_params["version"])
-        if room.facts.app_version_as_app:
-            return answer(request, catalogue.told(app, version_id=found, facts=room.facts))
-        return answer(request, catalogue.version_told(app, found, room.facts))
+        version_id = version_of(app, request.path_params["version"])
+        if context.facts.app_version_as_app:
+            return answer(request, catalogue.app_dto(app, version_id=version_id, facts=context.facts))
+        return answer(request, catalogue.version_dto(app, version_id, context.facts))
 
     async def versions(request: Request) -> Response:
-        room.tenants.of(request)
+        context.tenants.of(request)
         app = catalogue.app_named(_named(request))
-        known = [catalogue.version_told(app, version, room.facts) for version in app.version_ids]
+        known = [catalogue.version_dto(app, version, context.facts) for version in app.version_ids]
         return answer(request, page(known, await body_of(request), searched=("id",)))
 
     async def estimate(request: Request) -> Response:
-        room.tenants.of(request)
+        context.tenants.of(request)
         app = catalogue.app_named(_named(request))
         return answer(request, _estimated(app.ref, await body_of(request)))
 
@@ -59,8 +59,8 @@ def apps(room: Room) -> list[Route]:
         Route("/apps/{app}/versions/list", versions, methods=["POST"]),
         Route("/apps/{app}/versions/{version}", version),
         Route("/store/apps/{app}/estimate", estimate, methods=["POST"]),
-        Route("/apps/{app}", one),
-        Route("/apps/{namespace}/{name}", one),
+        Route("/apps/{app}", get),
+        Route("/apps/{namespace}/{name}", get),
     ]
 
 
@@ -69,13 +69,13 @@ def _named(request: Request) -> str:
     return parts.get("app") or f"{parts['namespace']}/{parts['name']}"
 
 
-def _estimated(ref: str, asked: Json) -> Json:
+def _estimated(ref: str, body: Json) -> Json:
     app = catalogue.app_named(ref)
-    function = catalogue.function_of(app, asked.get("function") or "")
-    price = app.price(checked(function.given, asked.get("input") or {}, "input"))
-    told: Json = {"confidence": price.confidence, "pricing_description": price.told}
+    function = catalogue.function_of(app, body.get("function") or "")
+    price = app.price(validate(function.input_model, body.get("input") or {}, "input"))
+    dto: Json = {"confidence": price.confidence, "pricing_description": price.description}
     if price.confidence == "exact":
-        told["microcents"] = price.most
+        dto["microcents"] = price.most
     if price.confidence == "range":
-        told |= {"min": price.least, "max": price.most}
-    return told | ({"depends_on": list(price.depends_on)} if price.depends_on else {})
+        dto |= {"min": price.least, "max": price.most}
+    return dto | ({"depends_on": list(price.depends_on)} if price.depends_on else {})

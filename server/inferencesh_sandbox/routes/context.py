@@ -1,4 +1,4 @@
-"""What every endpoint works with."""
+"""The parts of the sandbox that the endpoints use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class Context:
     """The sandbox's parts, as its endpoints see them."""
 
     facts: Facts

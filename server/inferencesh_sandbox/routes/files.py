@@ -18,50 +18,52 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from inferencesh_sandbox.files import StoredFile
-    from inferencesh_sandbox.routes.context import Room
+    from inferencesh_sandbox.routes.context import Context
     from inferencesh_sandbox.tenants import Tenant
 
 _SEARCHED = ("id", "filename", "content_type", "category", "path")
 
 
-def files(room: Room) -> list[Route]:
-    def asked_for(request: Request) -> StoredFile:
-        stored = room.store.any(request.path_params["file"])
-        if stored is None or stored.owner is not room.tenants.of(request):
+def files(context: Context) -> list[Route]:
+    def requested(request: Request) -> StoredFile:
+        stored = context.store.any(request.path_params["file"])
+        if stored is None or stored.owner is not context.tenants.of(request):
             raise missing("file", request.path_params["file"])
         return stored
 
     async def create(request: Request) -> Response:
-        tenant, asked = room.tenants.of(request), await body_of(request)
-        wanted = objects_in(asked, "files")
-        if not wanted:
+        tenant, body = context.tenants.of(request), await body_of(request)
+        records = objects_in(body, "files")
+        if not records:
             raise Problem(400, "validation_error", "files: must be a list of at least one file")
-        made = [_made(room, tenant, one, asked) for one in wanted]
+        stored_files = [_made(context, tenant, record, body) for record in records]
         base = base_of(request)
-        return answer(request, [stored.told(base, room.store.signed(stored, base)) for stored in made])
+        return answer(request, [stored.dto(base, context.store.signed(stored, base)) for stored in stored_files])
 
-    async def one(request: Request) -> Response:
-        return answer(request, asked_for(request).told(base_of(request)))
+    async def get(request: Request) -> Response:
+        return answer(request, requested(request).dto(base_of(request)))
 
     async def delete(request: Request) -> Response:
-        room.tenants.of(request)
-        room.store.remove(asked_for(request))
+        context.tenants.of(request)
+        context.store.remove(requested(request))
         return Response(status_code=204)
 
     async def listed(request: Request) -> Response:
-        tenant, base = room.tenants.of(request), base_of(request)
-        known = [stored.told(base) for stored in reversed(room.store.of(tenant))]
+        tenant, base = context.tenants.of(request), base_of(request)
+        known = [stored.dto(base) for stored in reversed(context.store.of(tenant))]
         return answer(request, page(known, await body_of(request), searched=_SEARCHED))
 
     async def upload(request: Request) -> Response:
         query = request.query_params
-        stored = room.store.opened_by(request.path_params["file"], query.get("expires", ""), query.get("signature", ""))
+        stored = context.store.opened_by(
+            request.path_params["file"], query.get("expires", ""), query.get("signature", "")
+        )
         await _received(request, stored)
-        room.store.make_room()
+        context.store.make_room()
         return Response(status_code=200)
 
     async def download(request: Request) -> Response:
-        stored = room.store.at(request.url.path)
+        stored = context.store.at(request.url.path)
         if stored is None or not stored.arrived:
             raise Problem(404, "not_found", "there is no file here")
         headers = {"content-length": str(stored.size), "accept-ranges": "none"}
@@ -70,34 +72,34 @@ def files(room: Room) -> list[Route]:
     return [
         Route("/files", create, methods=["POST"]),
         Route("/files/list", listed, methods=["POST"]),
-        Route("/files/{file}", one),
+        Route("/files/{file}", get),
         Route("/files/{file}", delete, methods=["DELETE"]),
         Route("/upload/{file}", upload, methods=["PUT"]),
         Route("/app/files/u/{user}/{name}", download),
     ]
 
 
-def _made(room: Room, tenant: Tenant, wanted: Json, asked: Json) -> StoredFile:
-    return room.store.make(
+def _made(context: Context, tenant: Tenant, record: Json, body: Json) -> StoredFile:
+    return context.store.make(
         tenant,
-        filename=str(wanted.get("filename") or "file"),
-        content_type=str(wanted.get("content_type") or ""),
-        path=str(wanted.get("path") or ""),
-        category=str(asked.get("category") or "input"),
-        public=bool(wanted.get("public")),
-        declared=_size(wanted),
+        filename=str(record.get("filename") or "file"),
+        content_type=str(record.get("content_type") or ""),
+        path=str(record.get("path") or ""),
+        category=str(body.get("category") or "input"),
+        public=bool(record.get("public")),
+        declared=_size(record),
     )
 
 
-def _size(wanted: Json) -> int:
-    size = wanted.get("size") or 0
+def _size(record: Json) -> int:
+    size = record.get("size") or 0
     if not isinstance(size, int) or size < 0:
         raise Problem(400, "validation_error", "files: size must be a whole number of bytes")
     return size
 
 
 async def _received(request: Request, stored: StoredFile) -> None:
-    """Take the bytes as they come. A connection that breaks leaves a file that never arrived."""
+    """Store the bytes as they arrive. A broken upload leaves the file without bytes."""
     stored.start_over()
     try:
         async for piece in request.stream():

@@ -1,4 +1,4 @@
-"""`POST /agents/run`, and its other names: a message is sent."""
+"""`POST /agents/run` and its aliases: send a message."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from starlette.background import BackgroundTask
 from starlette.routing import Route
 
-from inferencesh_sandbox.agent_requests import asked_in, chat_for, found, opened
-from inferencesh_sandbox.faults import EndAtOnce, SayAwaiting
-from inferencesh_sandbox.ledger import MessageSent, MessageTakenBack
+from inferencesh_sandbox.agent_requests import chat_for, create_chat, find_chat, message_in
+from inferencesh_sandbox.ledger import MessageTakenBack
 from inferencesh_sandbox.tenants import caller_of
 from inferencesh_sandbox.wire import Json, answer, base_of, body_of, missing
 
@@ -18,66 +17,51 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from inferencesh_sandbox.chats import Chat
-    from inferencesh_sandbox.faults import Fault
     from inferencesh_sandbox.messages import Run
-    from inferencesh_sandbox.routes.context import Room
+    from inferencesh_sandbox.routes.context import Context
 
 
-def messages(room: Room) -> list[Route]:
+def messages(context: Context) -> list[Route]:
     async def run(request: Request) -> Response:
-        asked = await body_of(request)
-        chat = chat_for(room.tenants.of(request), asked)
-        return await sent(request, chat, asked)
+        body = await body_of(request)
+        chat = chat_for(context.tenants.of(request), body)
+        return await sent(request, chat, body)
 
     async def start(request: Request) -> Response:
-        """Begin a chat: with a first message, or without one, as the JS SDK's React half does."""
-        asked = await body_of(request)
-        if asked.get("input"):
-            return await sent(request, None, asked)
-        return answer(request, opened(room.tenants.of(request), room.clock, asked).told(whole=True))
+        """Start a chat, with or without a first message. The JS SDK's React part sends none."""
+        body = await body_of(request)
+        if body.get("input"):
+            return await sent(request, None, body)
+        return answer(request, create_chat(context.tenants.of(request), context.clock, body).dto(whole=True))
 
     async def say(request: Request) -> Response:
-        """Say something in a chat. Asked with `message` alone, the answer is the person's message alone."""
-        asked = await body_of(request)
-        chat = found(room.tenants.of(request), request.path_params["chat"])
-        plainly = "input" not in asked and isinstance(asked.get("message"), str)
+        """Send a message to a chat. If the body has `message` alone, answer with the user's message alone."""
+        body = await body_of(request)
+        chat = find_chat(context.tenants.of(request), request.path_params["chat"])
+        plainly = "input" not in body and isinstance(body.get("message"), str)
         if plainly:
-            asked = {"input": {"text": asked["message"]}}
-        return await sent(request, chat, asked, plainly=plainly)
+            body = {"input": {"text": body["message"]}}
+        return await sent(request, chat, body, plainly=plainly)
 
-    async def sent(request: Request, chat: Chat | None, asked: Json, *, plainly: bool = False) -> Response:
-        message = asked_in(asked, chat, base=base_of(request), facts=room.tenants.facts)
-        chat = chat or opened(room.tenants.of(request), room.clock, asked)
-        faults: list[Fault] = request.scope["sandbox.faults"]
-        chat.says_awaiting = chat.says_awaiting or any(isinstance(fault, SayAwaiting) for fault in faults)
-        run = chat.ask(message)
-        room.ledger.note(
-            MessageSent(
-                at=room.clock.now(),
-                chat_id=chat.id,
-                message_id=run.user_message.id,
-                agent=message.agent.ref,
-                text=message.text,
-                caller=caller_of(request),
-            )
-        )
-        if any(isinstance(fault, EndAtOnce) for fault in faults):
-            await room.conversations.carry_out(run)
-        told = run.user_message.told() if plainly else _both(run)
-        # The turn begins once the answer is out, so that the assistant's message is always told as pending.
-        return answer(request, told, after=BackgroundTask(room.conversations.begin, run))
+    async def sent(request: Request, chat: Chat | None, body: Json, *, plainly: bool = False) -> Response:
+        message = message_in(body, chat, base=base_of(request), facts=context.tenants.facts)
+        chat = chat or create_chat(context.tenants.of(request), context.clock, body)
+        run = await context.conversations.take(message, chat, caller_of(request))
+        data = run.user_message.dto() if plainly else _both(run)
+        # The turn begins after the answer, so that the answer always shows the assistant's message as pending.
+        return answer(request, data, after=BackgroundTask(context.conversations.begin, run))
 
     async def take_back(request: Request) -> Response:
         name = request.path_params["message"]
-        there = ((chat, chat.message(name)) for chat in room.tenants.of(request).chats)
-        chat, message = next(((chat, one) for chat, one in there if one), (None, None))
+        pairs = ((chat, chat.message(name)) for chat in context.tenants.of(request).chats)
+        chat, message = next(((chat, message) for chat, message in pairs if message), (None, None))
         if chat is None or message is None:
             raise missing("message", name)
         chat.take_back(message)
-        room.ledger.note(
-            MessageTakenBack(at=room.clock.now(), chat_id=chat.id, message_id=message.id, caller=caller_of(request))
+        context.ledger.note(
+            MessageTakenBack(at=context.clock.now(), chat_id=chat.id, message_id=message.id, caller=caller_of(request))
         )
-        return answer(request, message.told())
+        return answer(request, message.dto())
 
     return [
         Route("/agents/run", run, methods=["POST"]),
@@ -90,4 +74,4 @@ def messages(room: Room) -> list[Route]:
 
 
 def _both(run: Run) -> Json:
-    return {"user_message": run.user_message.told(), "assistant_message": run.first.told()}
+    return {"user_message": run.user_message.dto(), "assistant_message": run.first.dto()}

@@ -1,4 +1,4 @@
-"""`POST /apps/run`: a task begins."""
+"""`POST /apps/run`: start a task."""
 
 from __future__ import annotations
 
@@ -7,33 +7,26 @@ from typing import TYPE_CHECKING
 from starlette.background import BackgroundTask
 from starlette.routing import Route
 
-from inferencesh_sandbox.faults import EndAtOnce, Twice
-from inferencesh_sandbox.run_requests import ordered
+from inferencesh_sandbox.run_requests import order_from
 from inferencesh_sandbox.wire import Json, answer, base_of, body_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.faults import Fault
-    from inferencesh_sandbox.routes.context import Room
+    from inferencesh_sandbox.routes.context import Context
     from inferencesh_sandbox.tasks import Task
 
 
-def runs(room: Room) -> list[Route]:
-    def told(task: Task) -> Json:
-        return task.run_told() if room.facts.slim_run_answers else task.told()
+def runs(context: Context) -> list[Route]:
+    def dto(task: Task) -> Json:
+        return task.run_dto() if context.facts.slim_run_answers else task.dto()
 
     async def run(request: Request) -> Response:
-        tenant = room.tenants.of(request)
-        order = ordered(await body_of(request), tenant=tenant, clock=room.clock, base=base_of(request))
-        faults: list[Fault] = request.scope["sandbox.faults"]
-        often = 2 if any(isinstance(fault, Twice) for fault in faults) else 1
-        made = [room.workers.take(order, tenant, room.ledger) for _ in range(often)]
-        if any(isinstance(fault, EndAtOnce) for fault in faults):
-            await room.workers.carry_out(made[0], faults)
-            return answer(request, told(made[0]))
-        # The work begins once the answer is out: an SDK that polls compares with the status in that answer.
-        return answer(request, told(made[0]), after=BackgroundTask(room.workers.begin, made, faults))
+        tenant = context.tenants.of(request)
+        order = order_from(await body_of(request), tenant=tenant, clock=context.clock, base=base_of(request))
+        task = await context.workers.take(order, tenant, context.ledger)
+        # Start after the answer: an SDK that polls compares with the status in that answer.
+        return answer(request, dto(task), after=BackgroundTask(context.workers.begin, task))
 
     return [Route("/apps/run", run, methods=["POST"]), Route("/run", run, methods=["POST"])]

@@ -1,4 +1,4 @@
-"""`/sessions`: the workers that are held."""
+"""`/sessions`: the held workers."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.routing import Route
 
-from inferencesh_sandbox.sessions import alive, found
+from inferencesh_sandbox.sessions import ensure_usable, find_session
 from inferencesh_sandbox.wire import answer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from inferencesh_sandbox.routes.context import Room
+    from inferencesh_sandbox.routes.context import Context
     from inferencesh_sandbox.sessions import Session
 
 
-def sessions(room: Room) -> list[Route]:
-    def asked_for(request: Request) -> Session:
-        return found(room.tenants.of(request), request.path_params["session"])
+def sessions(context: Context) -> list[Route]:
+    def requested(request: Request) -> Session:
+        return find_session(context.tenants.of(request), request.path_params["session"])
 
     async def listed(request: Request) -> Response:
-        active = [one.told() for one in room.tenants.of(request).sessions if one.status == "active"]
+        active = [session.dto() for session in context.tenants.of(request).sessions if session.status == "active"]
         return answer(request, active)
 
-    async def one(request: Request) -> Response:
-        return answer(request, asked_for(request).told())
+    async def get(request: Request) -> Response:
+        return answer(request, requested(request).dto())
 
     async def keepalive(request: Request) -> Response:
-        session = alive(asked_for(request))
+        session = ensure_usable(requested(request))
         session.touch()
-        return answer(request, session.told())
+        return answer(request, session.dto())
 
     async def end(request: Request) -> Response:
-        alive(asked_for(request)).end()
+        ensure_usable(requested(request)).end()
         return Response(status_code=204)
 
     return [
         Route("/sessions", listed),
-        Route("/sessions/{session}", one),
+        Route("/sessions/{session}", get),
         Route("/sessions/{session}", end, methods=["DELETE"]),
         Route("/sessions/{session}/keepalive", keepalive, methods=["POST"]),
     ]

@@ -1,4 +1,4 @@
-"""`/tools` and `/interrupts`: what the agent asked for is given, allowed or refused."""
+"""`/tools` and `/interrupts`: answer, approve or reject an agent's tool calls."""
 
 from __future__ import annotations
 
@@ -18,62 +18,64 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from inferencesh_sandbox.invocations import Interrupt, Invocation
-    from inferencesh_sandbox.routes.context import Room
+    from inferencesh_sandbox.routes.context import Context
 
 _FILES = 20
 
 
-def tools(room: Room) -> list[Route]:
-    def asked_for(request: Request) -> Invocation:
+def tools(context: Context) -> list[Route]:
+    def requested(request: Request) -> Invocation:
         name = request.path_params["tool"]
-        for chat in room.tenants.of(request).chats:
+        for chat in context.tenants.of(request).chats:
             if name in chat.invocations:
                 return chat.invocations[name]
         raise missing("tool invocation", name)
 
     async def give(request: Request) -> Response:
-        invocation, asked = asked_for(request), await body_of(request)
-        if (invocation.widget or invocation.input_requests) and not room.tenants.facts.keys_answer_questions:
+        invocation, body = requested(request), await body_of(request)
+        if (invocation.widget or invocation.input_requests) and not context.tenants.facts.keys_answer_questions:
             insist_on_person(request, invocation)
-        result = _result(invocation, asked)
-        files = objects_in(asked, "attachments")
+        result = _result(invocation, body)
+        files = objects_in(body, "attachments")
         if len(files) > _FILES:
             raise Problem(400, "validation_error", f"attachments: at most {_FILES}")
         invocation.answer(result, {"attachments": files} if files else None)
-        room.ledger.note(
+        context.ledger.note(
             ResultGiven(
-                at=room.clock.now(),
+                at=context.clock.now(),
                 chat_id=invocation.chat.id,
                 invocation_id=invocation.id,
                 result=result,
                 caller=caller_of(request),
             )
         )
-        return answer(request, invocation.told())
+        return answer(request, invocation.dto())
 
     async def invoke(request: Request) -> Response:
-        invocation = asked_for(request)
-        decided(room, request, invocation, "invoke")
-        return answer(request, invocation.told())
+        invocation = requested(request)
+        decided(context, request, invocation, "invoke")
+        return answer(request, invocation.dto())
 
     async def reject(request: Request) -> Response:
-        invocation, asked = asked_for(request), await body_of(request)
-        decided(room, request, invocation, "reject", str(asked.get("reason") or ""))
-        return answer(request, invocation.told())
+        invocation, body = requested(request), await body_of(request)
+        decided(context, request, invocation, "reject", str(body.get("reason") or ""))
+        return answer(request, invocation.dto())
 
     async def resolve(request: Request) -> Response:
-        interrupt, asked = _interrupt(room, request), await body_of(request)
-        decision = asked.get("decision")
+        interrupt, body = _interrupt(context, request), await body_of(request)
+        decision = body.get("decision")
         if decision not in {"allow", "deny"}:
             raise Problem(400, "validation_error", "decision: must be allow or deny")
-        decided(room, request, interrupt.invocation, "invoke" if decision == "allow" else "reject")
-        return answer(request, interrupt.told())
+        decided(context, request, interrupt.invocation, "invoke" if decision == "allow" else "reject")
+        return answer(request, interrupt.dto())
 
     async def of_run(request: Request) -> Response:
         name = request.path_params["run"]
-        for chat in room.tenants.of(request).chats:
+        for chat in context.tenants.of(request).chats:
             if any(run.id == name for run in chat.runs):
-                return answer(request, [one.told() for one in chat.interrupts.values() if one.run_id == name])
+                return answer(
+                    request, [interrupt.dto() for interrupt in chat.interrupts.values() if interrupt.run_id == name]
+                )
         raise missing("agent run", name)
 
     return [
@@ -86,27 +88,27 @@ def tools(room: Room) -> list[Route]:
 
 
 def insist_on_person(request: Request, invocation: Invocation) -> None:
-    """Let nobody through but a person with their own sign-in."""
+    """Raise a Problem unless a signed-in person asks."""
     if not is_person(request):
         detail = "approvals need the person's own sign-in; the sandbox takes it from keys that begin with inf_person_"
         raise Problem(403, "requires_sign_in", detail, more={"meta": {"chat_id": invocation.chat.id}})
 
 
 def decided(
-    room: Room, request: Request, invocation: Invocation, decision: str, reason: str = "", option: str = ""
+    context: Context, request: Request, invocation: Invocation, decision: str, reason: str = "", option: str = ""
 ) -> None:
-    """Take a decision, from a person alone."""
+    """Apply a person's decision."""
     insist_on_person(request, invocation)
     allow = decision != "reject"
     # First the interrupt, so that the chat that is told of the decision no longer shows it as pending.
-    waiting = [one for one in invocation.chat.pending_interrupts if one.invocation is invocation]
+    waiting = [interrupt for interrupt in invocation.chat.pending_interrupts if interrupt.invocation is invocation]
     if invocation.status == "awaiting_approval":
         for interrupt in waiting:
             interrupt.resolve("allow" if allow else "deny", reason)
     invocation.decide(allow=allow, reason=reason)
-    room.ledger.note(
+    context.ledger.note(
         Decided(
-            at=room.clock.now(),
+            at=context.clock.now(),
             chat_id=invocation.chat.id,
             invocation_id=invocation.id,
             decision=decision,
@@ -117,21 +119,21 @@ def decided(
     )
 
 
-def _interrupt(room: Room, request: Request) -> Interrupt:
+def _interrupt(context: Context, request: Request) -> Interrupt:
     name = request.path_params["interrupt"]
-    for chat in room.tenants.of(request).chats:
+    for chat in context.tenants.of(request).chats:
         if name in chat.interrupts:
             return chat.interrupts[name]
     raise missing("interrupt", name)
 
 
-def _result(invocation: Invocation, asked: Json) -> str:
+def _result(invocation: Invocation, body: Json) -> str:
     """Read a result. The JS SDK's React half sends a widget's action bare and not as a string."""
-    result = asked.get("result")
-    if result is None and isinstance(asked.get("action"), dict):
-        result = json.dumps({name: asked[name] for name in ("action", "form_data") if name in asked})
+    result = body.get("result")
+    if result is None and isinstance(body.get("action"), dict):
+        result = json.dumps({name: body[name] for name in ("action", "form_data") if name in body})
     if not isinstance(result, str):
         raise Problem(400, "validation_error", "result: must be a string", more={"meta": {"field": "result"}})
     if invocation.input_requests is not None:
-        mcp_servers.checked(result, invocation.input_requests)
+        mcp_servers.validate_responses(result, invocation.input_requests)
     return widget_result(result) if invocation.widget else result

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
 
 PAUSE = 0.05  # seconds that the suite wants between two messages
-PICTURE = base64.b64encode(png.written(png.Raster(1, 1, (b"\xff\0\0",)))).decode()
+PICTURE = base64.b64encode(png.encode(png.Raster(1, 1, (b"\xff\0\0",)))).decode()
 SOUND = base64.b64encode(
     b"RIFF"
     + struct.pack("<I", 36)

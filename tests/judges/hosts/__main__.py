@@ -22,10 +22,11 @@ import anyio
 from anyio.abc import Process
 
 from inferencesh_mcp.server import OFFERS
-from inferencesh_sandbox import Ledger, Sandbox, serving
+from inferencesh_sandbox import Ledger, serving
 from tests.judges import npm
 from tests.judges.hosts.drivers import DRIVERS, NAME, Driver, Place
 from tests.judges.hosts.scripted_model import DONE, Call, ScriptedModel, scripted_model
+from tests.support.sandbox import Sandbox
 
 HERE = Path(__file__).parent
 PACKAGES = Path(sys.prefix) / "judges" / "hosts"

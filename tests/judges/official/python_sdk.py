@@ -15,12 +15,12 @@ import anyio
 import anyio.to_thread
 import inferencesh
 
-from inferencesh_sandbox.faults import FinAfter, LoseWorker, RstAfter, Status
+from tests.support.faults import FinAfter, LoseWorker, RstAfter, Status
 
 if TYPE_CHECKING:
     from checks import Checks
 
-    from inferencesh_sandbox import Sandbox
+    from tests.support.sandbox import Sandbox
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAIAAAB7QOjdAAAAD0lEQVR4nGP4z8DAwMAAAAkCAQEhBfBZAAAAAElFTkSuQmCC"

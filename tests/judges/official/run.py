@@ -8,6 +8,9 @@ from pathlib import Path
 from subprocess import PIPE, STDOUT
 
 import anyio
+
+sys.path.append(str(Path(__file__).parents[3]))  # for tests.support
+
 from checks import Checks
 from mcp_client import judge_client
 from npm import installed
@@ -16,7 +19,8 @@ from python_agents import FLOWS as AGENT_FLOWS
 from python_agents import STREAMED
 from python_sdk import FLOWS, judge
 
-from inferencesh_sandbox import Facts, Sandbox, serving
+from inferencesh_sandbox import Facts, serving
+from tests.support.sandbox import Sandbox
 
 HERE = Path(__file__).parent
 JS_VERSION = "0.6.54"  # pinned in js/package.json

@@ -10,10 +10,10 @@ import pytest
 from mcp_types import ElicitRequestFormParams, ElicitResult
 
 from inferencesh_sandbox import Facts
-from inferencesh_sandbox.faults import Delay, Fault, Status
 from tests.conftest import Upstream, Way
 from tests.mcp_tasks.following import answer, following
 from tests.results import text_of, told
+from tests.support.faults import Delay, Fault, Status
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, over, sent_once, waiting_in
 from tests.system.conversations.test_approvals import decided, drawn
 from tests.tools.test_chats import asking, chat

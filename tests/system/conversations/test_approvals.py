@@ -13,9 +13,9 @@ import pytest
 from mcp import Client, MCPError
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 
-from inferencesh_sandbox.faults import Drop, Fault, Stall, Status, Swallow
 from tests.conftest import Upstream, Way, callers, until
 from tests.results import told
+from tests.support.faults import Drop, Fault, Stall, Status, Swallow
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, OTHER, chats, leg, over, sent_once, waiting_in
 from tests.system.faults.process import HELLO, piped
 from tests.tools.test_chats import PERSON, asking, chat, said

@@ -18,9 +18,9 @@ from mcp import Client
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_sandbox.faults import Drop, EndAtOnce, Fault, FinAfter, Garble, RstAfter, Stall, Status, Swallow
 from tests.conftest import MODES, Upstream, Way, connected, in_memory, until
 from tests.results import text_of, told
+from tests.support.faults import Drop, EndAtOnce, Fault, FinAfter, Garble, RstAfter, Stall, Status, Swallow
 from tests.system.conversations.legs import MEMORY, chats, over
 from tests.tools.test_chats import PERSON, chat
 

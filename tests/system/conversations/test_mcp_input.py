@@ -10,10 +10,10 @@ import pytest
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 
 from inferencesh_sandbox import Facts
-from inferencesh_sandbox.faults import Swallow
 from tests.conftest import Connect, Upstream, Way
 from tests.mcp_tasks.following import answer, following
 from tests.results import text_of, told
+from tests.support.faults import Swallow
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, chats, leg, over, sent_once, waiting_in
 from tests.tools.test_chats import CAN_ASK, PERSON, asking, chat
 

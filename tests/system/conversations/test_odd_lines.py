@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from inferencesh_sandbox.faults import Garble, Status
 from tests.conftest import Upstream, Way
 from tests.results import text_of, told
+from tests.support.faults import Garble, Status
 from tests.system.conversations.legs import MEMORY, over
 from tests.system.conversations.test_faults import ASSISTANT, counted, judge, talking
 from tests.system.faults.weighing import peak_memory

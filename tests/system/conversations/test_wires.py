@@ -13,9 +13,9 @@ import anyio.lowlevel
 import pytest
 
 from inferencesh_mcp.api import http_client
-from inferencesh_sandbox.faults import Drop, FinAfter, Garble, RstAfter, Status, Swallow
 from tests.conftest import Upstream, Way, until
 from tests.results import told
+from tests.support.faults import Drop, FinAfter, Garble, RstAfter, Status, Swallow
 from tests.system.conversations.legs import MEMORY, chats, over
 from tests.system.conversations.test_faults import ASKS, ASSISTANT, html, judge, talking
 from tests.system.conversations.test_odd_lines import line

@@ -13,8 +13,8 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from inferencesh_sandbox import Sandbox
 from tests.conftest import Way, until
+from tests.support.sandbox import Sandbox
 
 LIMIT = 45.0
 """Seconds after which a test has failed, whatever it waits for."""

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, Upstream, Way
 from tests.results import error, text_of
+from tests.support.faults import Status
 from tests.system.faults.hosts import HTTP, MEMORY, PIPE, STDIO, Hosted, over
 
 pytestmark = pytest.mark.anyio

@@ -10,13 +10,13 @@ import anyio
 import pytest
 
 from inferencesh_sandbox.apps import png
-from inferencesh_sandbox.faults import Status
 from tests.conftest import Upstream
 from tests.results import told
+from tests.support.faults import Status
 from tests.system.faults.hosts import NEAR, PIPE, Host, Hosted, over
 
 pytestmark = [pytest.mark.anyio, pytest.mark.finding("B7")]
-SMALL = png.written(png.Raster(2, 2, (b"\x00\x00\x00\xff\xff\xff",) * 2))
+SMALL = png.encode(png.Raster(2, 2, (b"\x00\x00\x00\xff\xff\xff",) * 2))
 DATA = f"data:image/png;base64,{b64encode(SMALL).decode()}"
 APP = "sandbox/picture-info"
 

@@ -12,9 +12,9 @@ import anyio
 import pytest
 
 from inferencesh_mcp.api import attempts, response_body
-from inferencesh_sandbox.faults import Stall, Status
 from tests.conftest import Upstream, Way
 from tests.results import error, told
+from tests.support.faults import Stall, Status
 from tests.system.faults.front import Front, Visit
 from tests.system.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, over
 from tests.system.faults.rows import many

@@ -19,10 +19,10 @@ import anyio
 import pytest
 
 from inferencesh_mcp.api import http_client
-from inferencesh_sandbox.faults import Drip, FinAfter, RstAfter, Stall, Status
 from inferencesh_sandbox.tenants import Tenant
 from tests.conftest import Upstream, until
 from tests.results import error, text_of, told
+from tests.support.faults import Drip, FinAfter, RstAfter, Stall, Status
 from tests.system.faults.front import Front, Visit
 from tests.system.faults.hosts import DISKS, MEMORY, STDIO, Host, Hosted, over
 

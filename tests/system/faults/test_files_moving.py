@@ -19,10 +19,10 @@ from inferencesh_mcp.api import http_client, transport
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_sandbox.apps import png
-from inferencesh_sandbox.faults import Intake, Status
 from inferencesh_sandbox.tenants import Tenant
 from tests.conftest import MODES, Connect, Upstream, Way, in_memory, until
 from tests.results import error, text_of, told
+from tests.support.faults import Intake, Status
 from tests.system.faults.front import Front, Visit
 from tests.system.faults.hosts import DISKS, MEMORY, NEAR, STDIO, Hosted, judge, over
 from tests.system.faults.weighing import linux, open_files, server_of_mine
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", rea
 MIB = 1024 * 1024
 SIZE = 12 * MIB
 """More than the system takes on before anybody reads, so that what is half read is half sent."""
-SMALL = png.written(png.Raster(2, 2, (b"\x00\x00\x00\xff\xff\xff",) * 2))
+SMALL = png.encode(png.Raster(2, 2, (b"\x00\x00\x00\xff\xff\xff",) * 2))
 
 
 @pytest.fixture

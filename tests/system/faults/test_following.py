@@ -14,9 +14,9 @@ import pytest
 from mcp_types import CallToolResult
 
 from inferencesh_mcp import api
-from inferencesh_sandbox.faults import Drop, FinAfter, Garble, RstAfter, Stall, Status, StayQueued
 from tests.conftest import Upstream, until
 from tests.results import told
+from tests.support.faults import Drop, FinAfter, Garble, RstAfter, Stall, Status, StayQueued
 from tests.system.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, judge, over
 from tests.system.faults.weighing import peak_memory
 

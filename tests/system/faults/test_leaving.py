@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from inferencesh_mcp.flows import cancel as flows_cancel
-from inferencesh_sandbox.faults import Delay, Drop, EndAtOnce, HideTasks, Stall, Status, StayQueued, Swallow
 from tests.conftest import Upstream, until
+from tests.support.faults import Delay, Drop, EndAtOnce, HideTasks, Stall, Status, StayQueued, Swallow
 from tests.system.faults.hosts import NEAR, STDIO, Host, Hosted, judge, over
 
 pytestmark = pytest.mark.anyio

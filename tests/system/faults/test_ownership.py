@@ -18,9 +18,9 @@ from inferencesh_mcp.flows import start as flows_start
 from inferencesh_mcp.http import face, tokens
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_sandbox.faults import Drop, HideTasks, Status, Swallow
 from tests.conftest import Upstream, listening, until
 from tests.results import error, run, told
+from tests.support.faults import Drop, HideTasks, Status, Swallow
 from tests.system.faults.conftest import HURRY
 from tests.system.faults.hosts import NEAR, PIPE, Hosted, judge, over
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from inferencesh_sandbox.faults import Stall, Status, Swallow
 from tests.conftest import Upstream, on_stdio, until
+from tests.support.faults import Stall, Status, Swallow
 from tests.system.faults.process import HELLO, Piped, piped
 from tests.system.threats.fuzzing import MALFORMED
 

@@ -8,9 +8,9 @@ import anyio
 import httpx2
 import pytest
 
-from inferencesh_sandbox.faults import LoseWorker, Stall, Status
 from tests.conftest import KEY, Upstream
 from tests.results import error, text_of, told
+from tests.support.faults import LoseWorker, Stall, Status
 from tests.system.faults.hosts import PIPE, Host, Hosted, judge
 
 pytestmark = pytest.mark.anyio

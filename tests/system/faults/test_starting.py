@@ -13,11 +13,12 @@ import anyio
 import pytest
 
 from inferencesh_mcp.api import http_client
-from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox import serving
 from inferencesh_sandbox.clock import Clock
-from inferencesh_sandbox.faults import Drop, EndAtOnce, HideTasks, Stall, Status, Swallow, Twice
 from tests.conftest import Upstream, until
 from tests.results import error, text_of, told
+from tests.support.faults import Drop, EndAtOnce, HideTasks, Stall, Status, Swallow, Twice
+from tests.support.sandbox import Sandbox
 from tests.system.faults.hosts import NEAR, PIPE, STDIO, Host, Hosted, judge, over
 from tests.system.faults.proxy import Act, Proxy, proxying
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from mcp import MCPError
 
-from inferencesh_sandbox.faults import Status
 from tests.conftest import Upstream
 from tests.results import error, text_of, told
+from tests.support.faults import Status
 from tests.system.faults.hosts import HTTP, NEAR, PIPE, Host, Hosted, over
 from tests.system.faults.rows import many
 

@@ -23,9 +23,9 @@ from mcp import Client, MCPError
 from mcp_types import CallToolResult, ElicitResult
 
 from inferencesh_sandbox import Clock
-from inferencesh_sandbox.faults import Delay, Drop, Fault, Swallow
 from tests.conftest import MODES
 from tests.results import text_of
+from tests.support.faults import Delay, Drop, Fault, Swallow
 from tests.system.faults.hosts import Frame, overheard
 from tests.system.histories.weather import Weather
 from tests.system.histories.world import LONGEST, Way

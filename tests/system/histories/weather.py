@@ -10,7 +10,7 @@ from random import Random
 
 import anyio
 
-from inferencesh_sandbox.faults import (
+from tests.support.faults import (
     Delay,
     Drop,
     EndAtOnce,

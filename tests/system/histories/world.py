@@ -21,9 +21,10 @@ from inferencesh_mcp.http import PATH, face
 from inferencesh_mcp.http.server import configured
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_sandbox import Clock, Sandbox, serving
-from inferencesh_sandbox.server import Guest
+from inferencesh_sandbox import Clock, serving
+from inferencesh_sandbox.server import EmbeddedServer
 from tests.conftest import guest, in_memory
+from tests.support.sandbox import Sandbox
 from tests.system.histories.weather import Weather, blowing
 
 ANY_NUMBER = httpx2.Limits(max_connections=None)
@@ -148,7 +149,7 @@ class Replicas:
     async def _start(self) -> None:
         settings, drain = Settings.from_environ(self._world.environ()), Drain()
         app = face(build(settings, remote=True, network=self._world.network(), drain=drain), settings, drain)
-        server = Guest(configured(app, settings))
+        server = EmbeddedServer(configured(app, settings))
         url = await self._stack.enter_async_context(guest(server))
         self._live.append(_Replica(url, server, drain))
 
@@ -156,7 +157,7 @@ class Replicas:
 @dataclass
 class _Replica:
     url: str
-    server: Guest
+    server: EmbeddedServer
     drain: Drain
 
     async def end(self) -> None:

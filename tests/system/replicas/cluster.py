@@ -20,7 +20,9 @@ from typing import IO
 import anyio
 import httpx2
 
-from inferencesh_sandbox import Sandbox, TurnedClock, serving
+from inferencesh_sandbox import serving
+from tests.support.clock import TurnedClock
+from tests.support.sandbox import Sandbox
 
 CONFIG = Path(__file__).parents[3] / "manifests" / "nginx.conf"
 PROGRAMS = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/opt/homebrew/bin"

@@ -20,8 +20,10 @@ from pydantic import SecretStr
 from inferencesh_mcp.redis_limits import Replicas
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_sandbox import Sandbox, TurnedClock, serving
+from inferencesh_sandbox import serving
 from tests.conftest import KEY, in_memory
+from tests.support.clock import TurnedClock
+from tests.support.sandbox import Sandbox
 from tests.system.replicas.cluster import Redis
 
 pytestmark = [pytest.mark.anyio, pytest.mark.programs]

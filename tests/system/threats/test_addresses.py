@@ -13,9 +13,9 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream, Way
 from tests.results import error, text_of, told
+from tests.support.faults import Status
 from tests.system.faults.hosts import over
 from tests.system.threats.conftest import Tripwire
 

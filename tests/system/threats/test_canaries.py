@@ -10,18 +10,19 @@ import anyio
 import pytest
 
 from inferencesh_mcp.http import tokens
-from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox import serving
 from inferencesh_sandbox.apps import png
 from tests.conftest import KEY
 from tests.http.asking import MODERN, envelope, message_of
 from tests.http.process import Running, running
 from tests.http.test_traces import elsewhere
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 
 READER = tokens.mint()
 SIGNED = "CANARY-of-an-address"
-PICTURE = base64.b64encode(png.written(png.Raster(1, 1, (b"\x00\x80\xff",)))).decode()
+PICTURE = base64.b64encode(png.encode(png.Raster(1, 1, (b"\x00\x80\xff",)))).decode()
 FOLLOWS = {"io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
 
 

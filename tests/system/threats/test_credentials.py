@@ -16,8 +16,8 @@ from inferencesh_mcp import logs
 from inferencesh_mcp.context import SANDBOX_KEY
 from inferencesh_mcp.redaction import REPLACEMENT, Redactor, credentials_in_use, without_secrets
 from inferencesh_mcp.settings import Settings
-from inferencesh_sandbox.faults import Status
 from tests.conftest import Upstream, Way, callers, connected
+from tests.support.faults import Status
 from tests.system.faults.hosts import over
 from tests.system.threats.hostile import answering, as_text, everything_shown
 

@@ -19,8 +19,9 @@ from inferencesh_mcp.sdk import serve_streams
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.stdio import Answers, Requests
-from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox import serving
 from tests.http.asking import ERAS, Face, envelope, facing
+from tests.support.sandbox import Sandbox
 from tests.system.faults.process import HELLO
 from tests.system.faults.rows import many
 from tests.system.threats.fuzzing import MALFORMED, mutated, spoilt

@@ -10,10 +10,10 @@ from mcp import MCPError
 from mcp_types import PromptReference, ResourceTemplateReference
 
 from inferencesh_mcp.flows import start as flows_start
-from inferencesh_sandbox.faults import Status
 from tests.conftest import Connect, Upstream, Way
 from tests.mcp_tasks.following import following
 from tests.results import error, told
+from tests.support.faults import Status
 from tests.system.faults.hosts import over
 
 pytestmark = pytest.mark.anyio

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from mcp_types import CallToolResult
 
-from inferencesh_sandbox.faults import Status
 from tests.conftest import Connect, Upstream, Way
 from tests.results import text_of, told
+from tests.support.faults import Status
 from tests.system.faults.hosts import over
 
 pytestmark = [pytest.mark.anyio, over(Way("memory", "2026"))]

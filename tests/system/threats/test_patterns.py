@@ -124,7 +124,7 @@ def _is(constants: dict[str, Any], called: str, pattern: str | None) -> bool:
 
 
 WRITTEN = written()
-MADE_IN_USE = {f"inferencesh_sandbox.{name}" for name in ("paths", "fitting", "agents.llm", "agents.desk")}
+MADE_IN_USE = {f"inferencesh_sandbox.{name}" for name in ("paths", "fake_arguments", "agents.llm", "agents.desk")}
 """The first two are among the parsers below; what the agents look for are plain words."""
 SPOKEN: dict[str, Any] = {
     "type": "object",
@@ -263,10 +263,10 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "TOML of a host": lambda text: text[0] == "0" or toml.parse(text),  # 0.0.0.0…: the standard library is slow of itself
     "edit of a host's TOML": lambda text: toml.put(text, ("mcp_servers", "inference"), {}),
     "sandbox: small talk": chitchat.reply,
-    "sandbox: arguments": lambda text: acting.fitted(SPOKEN, text),
-    "sandbox: path": lambda text: (paths.plain(text), paths.fits(text, "/tasks/*/**/stream")),
-    "sandbox: data URI": data_uris.decoded,
-    "sandbox: picture": lambda text: png.read(b"\x89PNG\r\n\x1a\n" + text.encode(errors="replace")),
+    "sandbox: arguments": lambda text: acting.make_arguments(SPOKEN, text),
+    "sandbox: path": lambda text: (paths.normalize(text), paths.matches(text, "/tasks/*/**/stream")),
+    "sandbox: data URI": data_uris.decode_data_uri,
+    "sandbox: picture": lambda text: png.decode(b"\x89PNG\r\n\x1a\n" + text.encode(errors="replace")),
 }  # fmt: skip
 READ_ONCE = {"settings", "JSON of a host", "edit of a host's JSON", "TOML of a host", "edit of a host's TOML"}
 REFUSALS = (InferenceError, ValueError, Refused, KeyError)

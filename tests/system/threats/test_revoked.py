@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from mcp import Client, MCPError
 
-from inferencesh_sandbox.faults import Status
 from tests.conftest import Connect, Upstream, Way
 from tests.results import error, told
+from tests.support.faults import Status
 from tests.system.faults.hosts import over
 
 pytestmark = [pytest.mark.anyio, pytest.mark.finding("S7"), over(Way("memory", "2025"), Way("http", "2026"))]

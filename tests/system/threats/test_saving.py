@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 import pytest
 
-from inferencesh_sandbox.faults import Status
 from inferencesh_sandbox.tenants import Tenant
 from tests.conftest import LOCAL, Connect, Upstream, Way
 from tests.results import error, told
+from tests.support.faults import Status
 from tests.system.faults.weighing import growth, linux, server_of_mine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)]

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox import serving
 from inferencesh_sandbox.ids import fingerprint
 from tests.http.asking import ERAS, Face, facing, message_of
+from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 KEYS = {"ada": "inf_ada_CANARY_a1", "bob": "inf_bob_CANARY_b2"}

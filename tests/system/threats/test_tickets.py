@@ -13,12 +13,12 @@ import pytest
 
 from inferencesh_mcp.flows.upload import expiry
 from inferencesh_sandbox.apps import png
-from inferencesh_sandbox.faults import Status
 from tests.conftest import KEY, Connect, Upstream
 from tests.results import error, text_of, told
+from tests.support.faults import Status
 
 pytestmark = pytest.mark.anyio
-PICTURE = png.written(png.Raster(3, 2, (b"\x00\x80\xff" * 3,) * 2))
+PICTURE = png.encode(png.Raster(3, 2, (b"\x00\x80\xff" * 3,) * 2))
 
 
 async def sent(curl: str, path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 from contextlib import suppress
@@ -11,21 +12,22 @@ import anyio
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 
-from inferencesh_sandbox.fault_lines import garbled
-from inferencesh_sandbox.faults import (
+from inferencesh_sandbox.wire import Problem, problem_response
+from tests.support.fault_lines import garbled
+from tests.support.faults import (
     Delay,
     Drip,
     Drop,
     FinAfter,
     Garble,
     Gate,
+    HideTasks,
     Intake,
     RstAfter,
     Stall,
     Status,
     Swallow,
 )
-from inferencesh_sandbox.wire import Problem, telling
 
 if TYPE_CHECKING:
     from asyncio import Transport
@@ -33,8 +35,10 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from inferencesh_sandbox.clock import Clock
-    from inferencesh_sandbox.faults import Fault
+    from tests.support.faults import Fault
 
+RECEIVE = "tests.receive"
+"""Where the scope keeps uvicorn's own `receive`."""
 _AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER on, zero seconds: close() then sends RST and throws away what was not yet sent."""
 
@@ -73,6 +77,8 @@ def broken(what: Fault | Gate, app: ASGIApp, clock: Clock) -> ASGIApp:
                 await app(scope, receive, _dripping(what, clock, send))
             case Garble():
                 await app(scope, receive, garbled(what, send))
+            case HideTasks():
+                await app(scope, receive, _without_items(send))
             case _:
                 await app(scope, receive, send)
 
@@ -99,7 +105,7 @@ def _instead(fault: Status, scope: Scope) -> Response:
     if fault.body is not None:
         return Response(fault.body, fault.code, fault.headers)
     problem = Problem(fault.code, fault.error, f"a fault of the sandbox: {fault.code}", headers=fault.headers)
-    return telling(problem, scope)
+    return problem_response(problem, scope)
 
 
 def _lingering(receive: Receive, send: Send) -> Send:
@@ -201,11 +207,35 @@ def _dripping(fault: Drip, clock: Clock, send: Send) -> Send:
     return drop_by_drop
 
 
+def _without_items(send: Send) -> Send:
+    """Empty the page that is sent."""
+    start: Message = {}
+    body = b""
+
+    async def emptying(message: Message) -> None:
+        nonlocal start, body
+        if message["type"] == "http.response.start":
+            start = message
+            return
+        body += message.get("body", b"")
+        if message.get("more_body"):
+            return
+        if start["status"] == 200:
+            answer = json.loads(body)
+            answer.get("data", answer).update(items=[], next_cursor="", has_next=False, total_items=0)
+            body = json.dumps(answer).encode()
+            MutableHeaders(scope=start)["content-length"] = str(len(body))
+        await send(start)
+        await send({"type": "http.response.body", "body": body})
+
+    return emptying
+
+
 def _transport_under(scope: Scope) -> Transport:
     """Find the connection under a request.
 
     ASGI has no way to break a connection, and a fault must. uvicorn's `receive` is a method of its RequestResponseCycle,
     which knows its transport; this is the only place that relies on it.
     """
-    transport: Transport = scope["sandbox.receive"].__self__.transport
+    transport: Transport = scope[RECEIVE].__self__.transport
     return transport

@@ -10,7 +10,7 @@ from starlette.datastructures import MutableHeaders
 if TYPE_CHECKING:
     from starlette.types import Message, Send
 
-    from inferencesh_sandbox.faults import Garble
+    from tests.support.faults import Garble
 
 _BOM = b"\xef\xbb\xbf"
 _LAST = -1

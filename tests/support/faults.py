@@ -1,7 +1,7 @@
-"""What the sandbox is told to do wrong: by a test through `Faults`, or by one request's own `X-Sandbox-Fault` header.
+"""The faults that a test injects into its sandbox: through `Faults`, or through a request's `X-Sandbox-Fault` header.
 
-Nothing that an app is given can name a fault. `breaking` carries out the faults of the wire; those of the work are read
-where the work is done.
+`fault_wire` carries out the faults of the wire, `sandbox` those of the work. The header is for tests in other
+languages; the sandbox as it is shipped does not know it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import anyio
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from inferencesh_sandbox.paths import fits
+from inferencesh_sandbox.paths import matches
 from inferencesh_sandbox.wire import Problem
 
 if TYPE_CHECKING:
@@ -135,12 +135,6 @@ class HideTasks(_Fault):
     kind: Literal["hide_tasks"] = "hide_tasks"
 
 
-class SayAwaiting(_Fault):
-    """Of a message to an agent: from now on the chat says that it awaits input while a client tool waits."""
-
-    kind: Literal["say_awaiting"] = "say_awaiting"
-
-
 class LoseWorker(_Fault):
     """Of `POST /apps/run`: the session's worker is lost as soon as the task runs."""
 
@@ -149,7 +143,7 @@ class LoseWorker(_Fault):
 
 Fault = Annotated[
     Status | Drop | Swallow | RstAfter | FinAfter | Stall | Intake | Drip | Delay | Garble
-    | StayQueued | Twice | EndAtOnce | HideTasks | LoseWorker | SayAwaiting,
+    | StayQueued | Twice | EndAtOnce | HideTasks | LoseWorker,
     Field(discriminator="kind"),
 ]  # fmt: skip
 _HEADER: TypeAdapter[list[Fault]] = TypeAdapter(list[Fault])
@@ -179,7 +173,7 @@ class _Rule:
     left: int
 
     def takes(self, method: str, path: str) -> bool:
-        return self.left != 0 and self.method in {"*", method} and fits(path, self.path)
+        return self.left != 0 and self.method in {"*", method} and matches(path, self.path)
 
 
 class Faults:

@@ -1,0 +1,105 @@
+"""The outermost layer: it notes each request in the ledger, and ends open requests when the sandbox closes."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import anyio
+from starlette.datastructures import Headers
+
+from inferencesh_sandbox.ids import fingerprint
+from inferencesh_sandbox.ledger import RequestRecord
+from inferencesh_sandbox.paths import normalize
+from inferencesh_sandbox.tenants import key_in
+from inferencesh_sandbox.wire import Problem, problem_response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from inferencesh_sandbox.clock import Clock
+    from inferencesh_sandbox.facts import Facts
+    from inferencesh_sandbox.ledger import Ledger
+
+_LARGEST_BODY = 32 * 1024 * 1024
+"""Bytes of a JSON body. Uploads are streamed and have a limit of their own."""
+
+
+class EntryMiddleware:
+    """The outermost ASGI layer."""
+
+    def __init__(self, app: ASGIApp, *, facts: Facts, ledger: Ledger, clock: Clock) -> None:
+        self._app = app
+        self._facts = facts
+        self._ledger = ledger
+        self._clock = clock
+        self._open_requests: set[anyio.CancelScope] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["sandbox.facts"] = self._facts
+        with anyio.CancelScope() as request:
+            self._open_requests.add(request)
+            try:
+                await self._handle(scope, receive, send)
+            except Problem as problem:
+                await problem_response(problem, scope)(scope, receive, send)
+            finally:
+                self._open_requests.discard(request)
+
+    def close(self) -> None:
+        """Cancel all open requests: an open stream must not delay the shutdown."""
+        for request in self._open_requests:
+            request.cancel()
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["path"] = normalize(scope["path"])
+        headers = Headers(scope=scope)
+        body = b"" if scope["method"] == "PUT" else await _read(receive)
+        record = self._record(scope, headers, body)
+        receive = receive if scope["method"] == "PUT" else _replay(body, receive)
+        await self._app(scope, receive, _recording_status(record, send))
+
+    def _record(self, scope: Scope, headers: Headers, body: bytes) -> RequestRecord:
+        key = key_in(headers.get("authorization", ""))
+        record = RequestRecord(
+            at=self._clock.now(),
+            caller=fingerprint(key) if key else "",
+            method=scope["method"],
+            path=scope["path"],
+            digest=hashlib.sha256(body).hexdigest() if scope["method"] != "PUT" else "",
+        )
+        self._ledger.note(record)
+        return record
+
+
+async def _read(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > _LARGEST_BODY:
+            raise Problem(413, "invalid_request", f"a body may have {_LARGEST_BODY} bytes")
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Replay a body that was already read, then pass on what follows."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay
+
+
+def _recording_status(record: RequestRecord, send: Send) -> Send:
+    async def record_status(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            record.status = message["status"]
+        await send(message)
+
+    return record_status

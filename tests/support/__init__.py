@@ -1,0 +1,1 @@
+"""The test doubles of this suite: a sandbox that can fail, and a clock that a test advances."""
