@@ -11,6 +11,7 @@ from mcp_types import INVALID_PARAMS, GetPromptRequestParams
 from pydantic import Field
 
 from inferencesh_mcp.sanitize import clean
+from inferencesh_mcp.sdk import replace_request_handler, request_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,9 +103,7 @@ def offer(server: MCPServer[Shared], settings: Settings) -> None:
     for function, title, needs in PROMPTS:
         if needs <= set(settings.toolsets) and not settings.read_only:
             server.add_prompt(_built(function, title))
-    low = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
-    stock = low.get_request_handler("prompts/get")
-    assert stock  # noqa: S101 - MCPServer always serves it
+    sdk_get = request_handler(server, "prompts/get")
 
     async def get(ctx: ServerRequestContext[Shared, Any], params: GetPromptRequestParams) -> Any:
         """The SDK's own errors would reach the host as internal ones."""
@@ -120,6 +119,6 @@ def offer(server: MCPServer[Shared], settings: Settings) -> None:
         # The SDK fails at an argument that the prompt does not have, without a code (F29). It would not be used anyway.
         names = {argument.name for argument in known[params.name].arguments or []}
         arguments = {name: value for name, value in (params.arguments or {}).items() if name in names}
-        return await stock.handler(ctx, params.model_copy(update={"arguments": arguments}))
+        return await sdk_get(ctx, params.model_copy(update={"arguments": arguments}))
 
-    low.add_request_handler("prompts/get", GetPromptRequestParams, get)
+    replace_request_handler(server, "prompts/get", GetPromptRequestParams, get)

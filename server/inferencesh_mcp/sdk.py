@@ -2,20 +2,74 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 from mcp.server.lowlevel import NotificationOptions
 from mcp.server.runner import serve_dual_era_loop
 from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from pydantic import BaseModel
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from mcp.server import MCPServer
+    from mcp.server.connection import Connection
+    from mcp.server.context import ServerRequestContext
+    from mcp.server.lowlevel import Server
+    from mcp.server.mcpserver.tools import Tool
     from mcp.shared.message import SessionMessage
 
     from inferencesh_mcp.context import Shared
 
+    Request = ServerRequestContext[Shared, Any]
+    Handler = Callable[[Request, Any], Awaitable[Any]]
+
+Params = TypeVar("Params", bound=BaseModel)
+
 ANSWER_SECONDS = 1.0  # for the answer to server/discover, which takes a millisecond; it may have been cancelled
+
+
+def _lowlevel(server: MCPServer[Shared]) -> Server[Shared]:
+    return server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
+
+
+def request_handler(server: MCPServer[Shared], method: str) -> Handler:
+    """The SDK's own handler of a method that `MCPServer` always serves."""
+    entry = _lowlevel(server).get_request_handler(method)
+    if entry is None:
+        raise LookupError(method)
+    return entry.handler
+
+
+def replace_request_handler(
+    server: MCPServer[Shared],
+    method: str,
+    params_type: type[Params],
+    handler: Callable[[Request, Params], Awaitable[Any]],
+) -> None:
+    """Have a handler of ours answer a method; the SDK's own is replaced where there was one."""
+    _lowlevel(server).add_request_handler(method, params_type, handler)
+
+
+def add_notification_handler(
+    server: MCPServer[Shared],
+    method: str,
+    params_type: type[Params],
+    handler: Callable[[Request, Params], Awaitable[None]],
+) -> None:
+    _lowlevel(server).add_notification_handler(method, params_type, handler)
+
+
+def registered_tool(server: MCPServer[Shared], name: str) -> Tool | None:
+    """A tool as it was registered, with what our own class of it knows; the public way lists only what hosts see."""
+    manager = server._tool_manager  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
+    return manager.get_tool(name)
+
+
+def connection_of(ctx: Request) -> Connection:
+    """The connection of a request. It has the state and the exit stack that last as long as the client is connected."""
+    return ctx.session._connection  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
 
 
 async def serve_streams(server: MCPServer[Shared], incoming: Any, outgoing: Any) -> None:
@@ -24,7 +78,7 @@ async def serve_streams(server: MCPServer[Shared], incoming: Any, outgoing: Any)
     The SDK decides by the first request which era of the protocol a connection has. But clients try `server/discover` and
     then shake hands on the same pipe, where its answer came late (F16). So that answer decides nothing here.
     """
-    low = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
+    low = _lowlevel(server)
     # The older era is told here what the newer one sees for itself: pinned apps' tools may change.
     options = low.create_initialization_options(NotificationOptions(tools_changed=True))
     opening = _Opening(incoming, outgoing)

@@ -27,9 +27,10 @@ from inferencesh_mcp.resources.list import listed
 from inferencesh_mcp.resources.read import read
 from inferencesh_mcp.resources.subscriptions import Subscriptions, telling, truthful
 from inferencesh_mcp.resources.templates import SCHEME, found, offered
+from inferencesh_mcp.sdk import add_notification_handler, replace_request_handler, request_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     from mcp.server import MCPServer
     from mcp.server.caching import CacheableMethod
@@ -51,12 +52,11 @@ CACHED: Mapping[CacheableMethod, CacheHint] = {
 
 def offer(server: MCPServer[Shared], settings: Settings) -> None:
     """Give the server our resources, beside those that are registered on it."""
-    low = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
-    stock_read = _handler(server, "resources/read")
+    sdk_read = request_handler(server, "resources/read")
 
     async def read_one(ctx: Request, params: ReadResourceRequestParams) -> Any:
         if not params.uri.startswith(SCHEME):
-            return await stock_read(ctx, params)
+            return await sdk_read(ctx, params)
         match = found(settings, params.uri)
         if match is None:
             with told_to_host(params.uri):
@@ -85,19 +85,13 @@ def offer(server: MCPServer[Shared], settings: Settings) -> None:
     def _context(ctx: Request) -> Ctx:
         return Context(request_context=ctx, mcp_server=server)
 
-    low.add_request_handler("resources/read", ReadResourceRequestParams, read_one)
-    low.add_request_handler("resources/list", PaginatedRequestParams, list_page)
-    low.add_request_handler("resources/templates/list", PaginatedRequestParams, list_templates)
-    low.add_request_handler("completion/complete", CompleteRequestParams, complete)
+    replace_request_handler(server, "resources/read", ReadResourceRequestParams, read_one)
+    replace_request_handler(server, "resources/list", PaginatedRequestParams, list_page)
+    replace_request_handler(server, "resources/templates/list", PaginatedRequestParams, list_templates)
+    replace_request_handler(server, "completion/complete", CompleteRequestParams, complete)
     subscriptions = Subscriptions(server, settings)
-    low.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, subscriptions.listen)
-    low.add_request_handler("resources/subscribe", SubscribeRequestParams, subscriptions.subscribe)
-    low.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, subscriptions.unsubscribe)
-    low.add_notification_handler("notifications/initialized", NotificationParams, subscriptions.connected)
+    replace_request_handler(server, "subscriptions/listen", SubscriptionsListenRequestParams, subscriptions.listen)
+    replace_request_handler(server, "resources/subscribe", SubscribeRequestParams, subscriptions.subscribe)
+    replace_request_handler(server, "resources/unsubscribe", UnsubscribeRequestParams, subscriptions.unsubscribe)
+    add_notification_handler(server, "notifications/initialized", NotificationParams, subscriptions.connected)
     server.middleware.append(truthful)
-
-
-def _handler(server: MCPServer[Shared], method: str) -> Callable[[Request, Any], Awaitable[Any]]:
-    entry = server._lowlevel_server.get_request_handler(method)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    assert entry  # noqa: S101 - MCPServer always serves it
-    return entry.handler

@@ -24,12 +24,12 @@ from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.resources.errors import told_to_host
 from inferencesh_mcp.resources.templates import CHAT, LOGS, TASK, found
+from inferencesh_mcp.sdk import connection_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp.server import MCPServer
-    from mcp.server.connection import Connection
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.subscriptions import ServerEvent, SubscriptionBus
     from mcp_types import (
@@ -227,13 +227,9 @@ class _Ear:
             await self.held.popitem()[1].aclose()
 
 
-def _connection(ctx: Request) -> Connection:
-    return ctx.session._connection  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
-
-
 def _ear_of(ctx: Request) -> _Ear | None:
     """The ear of a connection, made when first needed; None where there is no channel to the client."""
-    connection = _connection(ctx)
+    connection = connection_of(ctx)
     if not connection.has_standalone_channel or connection.protocol_version in MODERN_PROTOCOL_VERSIONS:
         return None
     ear: _Ear | None = connection.state.get(_EAR)
@@ -246,6 +242,6 @@ def _ear_of(ctx: Request) -> _Ear | None:
 async def truthful(ctx: Request, call_next: CallNext) -> HandlerResult:
     """The older era over HTTP is not told that it may subscribe: there is no channel to tell it of changes."""
     result = await call_next(ctx)
-    if ctx.method == "initialize" and isinstance(result, dict) and not _connection(ctx).has_standalone_channel:
+    if ctx.method == "initialize" and isinstance(result, dict) and not connection_of(ctx).has_standalone_channel:
         result["capabilities"]["resources"]["subscribe"] = False
     return result
