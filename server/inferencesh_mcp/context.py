@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
+import anyio
 from anyio import CapacityLimiter
+from mcp import MCPError
+from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context
+from mcp_types import ListRootsRequest, ListRootsResult
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from inferencesh_mcp.api import Api
+from inferencesh_mcp.api.json import is_array, is_object
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
 from inferencesh_mcp.flows.approval_details import DetailsMemory
@@ -17,7 +26,6 @@ from inferencesh_mcp.flows.bounded_set import Recent, Remembered
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
-    from mcp.server.context import ServerRequestContext
     from mcp.server.subscriptions import SubscriptionBus
 
     from inferencesh_mcp.api.transport import Transport
@@ -38,6 +46,8 @@ HERE = "here"
 
 DECIDED_ELSEWHERE_SECONDS = 900.0
 """For so long a refused decision counts for the next ones: what a key may do can be changed, and nobody tells us."""
+
+ROOTS_TIMEOUT = 5.0  # seconds for the host to list its roots; without an answer only the settings count
 
 # The embedded sandbox takes any such key and must never be handed a real one; whoever tries it out may decide.
 SANDBOX_KEY = "inf_person_sandbox"
@@ -66,8 +76,6 @@ class Shared:
     """Of threads that make pictures smaller: each takes the memory of all its pixels, and stdin and stdout need one too."""
     previews: Recent[tuple[str, str], Any] = field(default_factory=lambda: Recent[tuple[str, str], Any](MOST_PREVIEWS))
     """By principal and address: each would be fetched again at every look at its task."""
-    hands_over: bool = False
-    """True for one call alone: its client follows what lasts by itself, so the tool starts it and does not wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +96,21 @@ class Visitor:
 
 Ctx = Context[Shared, Any]
 """The one spelling of the SDK's context: it is invariant in its parameter."""
+
+
+@dataclass(kw_only=True)
+class TaskRequestContext(ServerRequestContext[Shared, Any]):
+    """The context of a tool call whose client follows a long run as an MCP task: the tool starts it and does not wait."""
+
+
+def as_mcp_task(request: ServerRequestContext[Shared, Any]) -> TaskRequestContext:
+    """The same request, to be answered with an MCP task where that is possible."""
+    return TaskRequestContext(**{item.name: getattr(request, item.name) for item in fields(request)})
+
+
+def wants_mcp_task(ctx: Ctx) -> bool:
+    """Whether this call starts a run without waiting for it, because its client follows it as an MCP task."""
+    return isinstance(ctx.request_context, TaskRequestContext)
 
 
 def caller(ctx: Ctx) -> Caller:
@@ -152,3 +175,37 @@ def _visitor(request: Any) -> Visitor | None:
 
 def _own_key(settings: Settings) -> str | None:
     return settings.api_key.get_secret_value() if settings.api_key else None
+
+
+async def caller_with_roots(ctx: Ctx, value: Any = "/") -> Caller:
+    """The caller, who may also read the folders that the host opened: its roots, in the older protocol.
+
+    The host is asked only if a text in `value` may be a path, because asking takes time.
+    """
+    who = caller(ctx)
+    capabilities = ctx.client_capabilities
+    has_roots = ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS and capabilities and capabilities.roots
+    if who.folders is None or not has_roots or not _names_a_path(value):
+        return who
+    return replace(who, folders=who.folders.with_roots(await _roots(ctx)))
+
+
+def _names_a_path(value: Any) -> bool:
+    """Whether any text in a value could be a path."""
+    from inferencesh_mcp.flows.file_sources import may_be_path  # late: most calls name no file
+
+    if is_object(value):
+        return any(_names_a_path(part) for part in value.values())
+    if is_array(value):
+        return any(_names_a_path(part) for part in value)
+    return isinstance(value, str) and may_be_path(value)
+
+
+async def _roots(ctx: Ctx) -> list[Path]:
+    with anyio.move_on_after(ROOTS_TIMEOUT):
+        try:
+            result = await ctx.session.send_request(ListRootsRequest(), ListRootsResult)
+        except (MCPError, ValidationError):
+            return []
+        return [Path(unquote(urlsplit(str(root.uri)).path)) for root in result.roots]
+    return []

@@ -18,20 +18,19 @@ from inferencesh_mcp.tools.define import internal_failure
 from inferencesh_mcp.tools.results import error_of, failure, failure_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-
-    from inferencesh_mcp.tools.pinned_registry import Bridge
 
 
 class Edge:
     """The outermost middleware of a server."""
 
-    def __init__(self, server: Bridge, credentials: Sequence[str]) -> None:
-        """`credentials` are the process's own; those of a caller over HTTP come with each request."""
-        self._server = server
+    def __init__(self, starts: Callable[[str, Mapping[str, Any] | None], bool], credentials: Sequence[str]) -> None:
+        """`starts` says whether a call of a tool with these parameters may begin a run. `credentials` are the process's own;
+        those of a caller over HTTP come with each request."""
+        self._starts = starts
         self._own = tuple(credentials)
         self._redactor = Redactor(self._own)
 
@@ -63,7 +62,7 @@ class Edge:
             name = str((ctx.params or {}).get("name"))
             if isinstance(exc, InferenceError):
                 return _wire(failure(exc), ctx.protocol_version)
-            starts = self._server.starts(name, ctx.params)
+            starts = self._starts(name, ctx.params)
             return _wire(internal_failure(exc, name, starts, started), ctx.protocol_version)
         error = exc if isinstance(exc, InferenceError) else internal_error(exc, ctx.method)
         raise MCPError(code=INTERNAL_ERROR, message=failure_text(error), data={"error": error_of(error)}) from None

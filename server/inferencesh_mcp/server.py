@@ -6,34 +6,44 @@ import secrets
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+from mcp import MCPError
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.request_state import RequestStateSecurity
 from mcp.server.subscriptions import InMemorySubscriptionBus
 
 from inferencesh_mcp import __version__, compatibility, prompts, resources
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.context import Shared, principal_of
+from inferencesh_mcp.context import Shared, caller, principal_of
 from inferencesh_mcp.error_boundary import Edge
 from inferencesh_mcp.flows.app_cache import Catalogue
 from inferencesh_mcp.flows.exception_groups import ungrouped
 from inferencesh_mcp.flows.local_files import Folders
 from inferencesh_mcp.flows.start import Live
+from inferencesh_mcp.flows.started_ids import collecting_starts
 from inferencesh_mcp.flows.watch import Watching
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks
 from inferencesh_mcp.mcp_tasks.runs import Batch, Run
 from inferencesh_mcp.mcp_tasks.task_id import Sealer
+from inferencesh_mcp.sdk import registered_tool
 from inferencesh_mcp.tools import agents, apps, files, sessions, tasks
-from inferencesh_mcp.tools.pinned_registry import Bridge
+from inferencesh_mcp.tools.define import BridgeTool, internal_failure
+from inferencesh_mcp.tools.pinned_registry import Pinned
+from inferencesh_mcp.tools.results import failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from mcp.server import MCPServer
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.mcpserver.tools import Tool
     from mcp.server.subscriptions import SubscriptionBus
+    from mcp_types import CallToolResult, InputRequiredResult
+    from mcp_types import Tool as ListedTool
 
     from inferencesh_mcp.flows.drain import Stopping
     from inferencesh_mcp.mcp_tasks.types import Lasting
@@ -48,9 +58,61 @@ Connect = Callable[..., Transport]
 """How the server reaches the outside world: `Transport`, or one of its own with a clock that a test can turn."""
 
 
+class InferenceMCPServer(MCPServer[Shared]):
+    """The SDK's server, with tools that can be added and removed while it runs."""
+
+    def __init__(self, name: str, *, pins: Sequence[Pin], **options: Any) -> None:
+        super().__init__(name, **options)
+        self.pinned = Pinned(pins)
+        if pins:
+            self.middleware.append(self._load_pinned_apps)
+
+    async def list_tools(self) -> list[ListedTool]:
+        return [*await super().list_tools(), *(tool.listed for tool in self.pinned.tools)]
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Shared, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        with collecting_starts() as started:
+            try:
+                if context is None or name not in self.pinned.names:
+                    return await super().call_tool(name, arguments, context)
+                if tool := self.pinned.tool(name):
+                    return cast("CallToolResult | InputRequiredResult", await tool.run(arguments, context))
+                return failure(self.pinned.why_not(name))
+            except (MCPError, ToolError):  # errors of the protocol; there is no such tool
+                raise
+            except Exception as exc:  # noqa: BLE001 - the SDK would put its text into the answer
+                return internal_failure(exc, name, self.starts(name, {"arguments": arguments}), started)
+
+    def starts(self, name: str, params: Mapping[str, Any] | None) -> bool:
+        """Whether a call with these parameters may begin a run or an agent's turn."""
+        tool = self.pinned.tool(name) or registered_tool(self, name)
+        match params:
+            case {"arguments": {"dry_run": True}}:
+                return False
+            case _:
+                return isinstance(tool, BridgeTool) and tool.starts
+
+    async def _load_pinned_apps(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Read the pinned apps before a message that needs them is handled."""
+        needed = ctx.method == "tools/list" or (ctx.method == "tools/call" and self._is_missing(ctx.params))
+        reader = caller(Context(request_context=ctx, mcp_server=self)) if needed or ctx.request is None else None
+        if reader and ctx.request is None:
+            self.pinned.begin(reader)
+        if reader and needed:
+            await (self.pinned.wait() if ctx.request is None else self.pinned.read_for(reader))
+        return await call_next(ctx)
+
+    def _is_missing(self, params: Any) -> bool:
+        """Whether a call is for a pinned app that was not read yet: another replica may have listed its tool."""
+        name = params.get("name") if params else None
+        return name in self.pinned.names and not self.pinned.tool(name)
+
+
 def build(
     settings: Settings, *, remote: bool = False, network: Connect = Transport, stopping: Stopping | None = None
-) -> Bridge:
+) -> InferenceMCPServer:
     """Put the server together. Nothing is opened, read or sent before its first request needs it.
 
     `remote`: it is reached over HTTP, so what needs the caller's own disk is not offered. `stopping` is how whoever runs
@@ -69,7 +131,7 @@ def build(
     )
     keys = [key.get_secret_value().encode() for key in settings.state_keys] or [secrets.token_bytes(32)]
     bus = replicas.bus if replicas else InMemorySubscriptionBus()
-    server = Bridge(
+    server = InferenceMCPServer(
         NAME,
         pins=_pins(settings),
         title="inference.sh" + (" (sandbox)" if settings.sandbox else ""),
@@ -84,7 +146,7 @@ def build(
         cache_hints=resources.CACHED,
         subscriptions=bus,
     )
-    server.middleware.insert(0, Edge(server, settings.credentials))
+    server.middleware.insert(0, Edge(server.starts, settings.credentials))
     resources.offer(server, settings)
     prompts.offer(server, settings)
     compatibility.offer(server)
@@ -181,7 +243,7 @@ async def _living(
                     )
                     if replicas:
                         group.start_soon(replicas.run)
-                    cast("Bridge", server).pinned.live(shared)
+                    cast("InferenceMCPServer", server).pinned.live(shared)
                     yield shared
                     live.background = None
                     group.cancel_scope.cancel()

@@ -12,7 +12,8 @@ from mcp.client.extension import advertise
 from mcp_types import CallToolResult
 
 from inferencesh_mcp.mcp_tasks.extension import Tasks
-from inferencesh_mcp.mcp_tasks.task_id import LASTS, Held, Sealer
+from inferencesh_mcp.mcp_tasks.task_id import LASTS, Sealer
+from inferencesh_mcp.mcp_tasks.types import Held
 from inferencesh_sandbox.faults import Status, Swallow
 from tests.conftest import Upstream, Way, connected, until
 from tests.mcp_tasks.following import UNKNOWN, Follower, following

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.context import Ctx
     from inferencesh_mcp.flows import Caller
     from inferencesh_mcp.flows.chat import Heard
-    from inferencesh_mcp.mcp_tasks.task_id import Held
+    from inferencesh_mcp.mcp_tasks.types import Held
     from inferencesh_mcp.tools.elicitation_forms import Question, Reply
 
 REMEMBERED = 4_096  # questions

@@ -7,7 +7,6 @@ MCP task is all there is to know of it (`sealing`), and how it stands is read up
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,12 +18,11 @@ from mcp_types import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, RequestPa
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
-from inferencesh_mcp.context import principal_of
+from inferencesh_mcp.context import as_mcp_task, principal_of
 from inferencesh_mcp.errors import InferenceError, InvalidInput, NotFound
-from inferencesh_mcp.mcp_tasks.task_id import LASTS, Expired, Held, NotOurs, Sealer
-from inferencesh_mcp.mcp_tasks.types import Standing, headline
-from inferencesh_mcp.tools.handover import HandedOver
-from inferencesh_mcp.tools.results import error_of
+from inferencesh_mcp.mcp_tasks.task_id import LASTS, Expired, NotOurs, Sealer
+from inferencesh_mcp.mcp_tasks.types import Held, Standing, headline
+from inferencesh_mcp.tools.results import DeferredResult, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -83,11 +81,10 @@ class Tasks(Extension):
         """Have the tool hand over what lasts, and make an MCP task of it; an answer that is whole stays an answer."""
         if not self._declared(ctx):
             return await call_next(ctx)
-        shared = replace(ctx.lifespan_context, hands_over=True)
-        result = await call_next(replace(ctx, lifespan_context=shared))
-        if not isinstance(result, HandedOver):
+        result = await call_next(as_mcp_task(ctx))
+        if not isinstance(result, DeferredResult):
             return result
-        held = Held(kind=result.kind, of=result.held, began=datetime.now(UTC).timestamp())
+        held = Held(kind=result.kind, of=result.upstream_ids, began=datetime.now(UTC).timestamp())
         task_id = self._sealer.seal(held, principal_of(ctx))
         return self._told(task_id, held, Standing(status="working", message=headline(result))) | {"resultType": "task"}
 

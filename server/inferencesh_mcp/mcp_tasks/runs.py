@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.models import Task
     from inferencesh_mcp.context import Ctx
-    from inferencesh_mcp.mcp_tasks.task_id import Held
+    from inferencesh_mcp.mcp_tasks.types import Held
 
 T = TypeVar("T")
 

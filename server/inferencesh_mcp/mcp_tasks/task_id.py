@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mcp.server.request_state import AESGCMRequestStateCodec, InvalidRequestState
+
+from inferencesh_mcp.mcp_tasks.types import Held
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,20 +32,6 @@ class Expired(Exception):
     def __init__(self, held: Held) -> None:
         super().__init__("expired")
         self.held = held
-
-
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """What goes on, as an id holds it."""
-
-    kind: str
-    of: dict[str, Any]
-    began: float
-    """Seconds since 1970."""
-
-    @property
-    def age(self) -> float:
-        return max(time.time() - self.began, 0)
 
 
 class Sealer:

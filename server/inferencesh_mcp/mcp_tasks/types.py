@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -12,7 +13,20 @@ if TYPE_CHECKING:
     from mcp_types import CallToolResult, ErrorData, InputRequest
 
     from inferencesh_mcp.context import Ctx
-    from inferencesh_mcp.mcp_tasks.task_id import Held
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What goes on, as an id holds it."""
+
+    kind: str
+    of: dict[str, Any]
+    began: float
+    """Seconds since 1970."""
+
+    @property
+    def age(self) -> float:
+        return max(time.time() - self.began, 0)
 
 
 @dataclass(frozen=True, kw_only=True)

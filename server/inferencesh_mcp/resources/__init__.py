@@ -22,9 +22,8 @@ from mcp_types import (
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import InferenceError, NotFound
 from inferencesh_mcp.resources.completion import completed
-from inferencesh_mcp.resources.errors import told_to_host
 from inferencesh_mcp.resources.list import listed
-from inferencesh_mcp.resources.read import read
+from inferencesh_mcp.resources.read import protocol_errors, read
 from inferencesh_mcp.resources.subscriptions import Subscriptions, telling, truthful
 from inferencesh_mcp.resources.templates import SCHEME, found, offered
 from inferencesh_mcp.sdk import add_notification_handler, replace_request_handler, request_handler
@@ -59,7 +58,7 @@ def offer(server: MCPServer[Shared], settings: Settings) -> None:
             return await sdk_read(ctx, params)
         match = found(settings, params.uri)
         if match is None:
-            with told_to_host(params.uri):
+            with protocol_errors(params.uri):
                 raise NotFound(
                     message="There is no such resource", next_step="resources/templates/list names the kinds."
                 )
@@ -79,7 +78,7 @@ def offer(server: MCPServer[Shared], settings: Settings) -> None:
         return ListResourceTemplatesResult(resource_templates=[*ours, *await server.list_resource_templates()])
 
     async def complete(ctx: Request, params: CompleteRequestParams) -> CompleteResult:
-        with told_to_host("completion/complete"):
+        with protocol_errors("completion/complete"):
             return CompleteResult(completion=await completed(caller(_context(ctx)), params))
 
     def _context(ctx: Request) -> Ctx:

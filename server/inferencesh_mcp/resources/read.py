@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mcp_types import BlobResourceContents, ReadResourceResult, TextContent, TextResourceContents
+from mcp import MCPError
+from mcp_types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    BlobResourceContents,
+    ReadResourceResult,
+    TextContent,
+    TextResourceContents,
+)
 
-from inferencesh_mcp.resources.errors import told_to_host
+from inferencesh_mcp.errors import CallError, InferenceError
 from inferencesh_mcp.resources.templates import FRESH, LOGS
+from inferencesh_mcp.tools.results import error_of, failure_text
 from inferencesh_mcp.tools.truncate import as_json, fitted, tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from mcp_types import CallToolResult
 
     from inferencesh_mcp.context import Ctx
@@ -20,13 +32,27 @@ MOST = 19_500  # tokens of the text and the JSON together: a host puts both befo
 LEAST = 400  # tokens that are left for the JSON, however long the text
 
 
+@contextmanager
+def protocol_errors(uri: str) -> Generator[None]:
+    """Turn our errors into errors of the protocol, around a request to the platform about a resource.
+
+    `-32602` where another address would help (there is no such thing, or it is gone), else `-32603`; `data` says which
+    address it was and has the same error that a tool's answer would.
+    """
+    try:
+        yield
+    except InferenceError as exc:
+        code = INVALID_PARAMS if isinstance(exc, CallError) else INTERNAL_ERROR
+        raise MCPError(code=code, message=failure_text(exc), data={"uri": uri, "error": error_of(exc)}) from exc
+
+
 async def read(ctx: Ctx, uri: str, template: Template, values: dict[str, str]) -> ReadResourceResult:
     """Read one of ours with the caller's key (I-10).
 
     Raises:
         MCPError: what went wrong, in our words.
     """
-    with told_to_host(uri):
+    with protocol_errors(uri):
         result = await template.tell(ctx, **values)
     told: dict[str, Any] = result.structured_content or {}
     # Read with somebody's key, so nobody else's host may keep it, whatever the app's visibility (threat T-3).

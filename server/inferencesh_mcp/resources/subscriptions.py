@@ -22,7 +22,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import InferenceError
-from inferencesh_mcp.resources.errors import told_to_host
+from inferencesh_mcp.resources.read import protocol_errors
 from inferencesh_mcp.resources.templates import CHAT, LOGS, TASK, found
 from inferencesh_mcp.sdk import connection_of
 
@@ -84,7 +84,7 @@ class Subscriptions:
         asked = list(dict.fromkeys(params.notifications.resource_subscriptions or ()))[:MOST_ASKED]
         public = await self._public()
         watchable = {uri: subject for uri in asked if (subject := self._subject(uri))}
-        with told_to_host("subscriptions/listen"):
+        with protocol_errors("subscriptions/listen"):
             who = caller(Context(request_context=ctx, mcp_server=self._server))
             async with AsyncExitStack() as stack:
                 held = stack.enter_context(shared.watching.places(who, max(1, len(watchable))))
@@ -116,7 +116,7 @@ class Subscriptions:
             raise MCPError(
                 code=INVALID_PARAMS, message=f"{SUBSCRIBABLE}, by the addresses of the templates.", data={"uri": uri}
             )
-        with told_to_host(uri):
+        with protocol_errors(uri):
             who = caller(Context(request_context=ctx, mcp_server=self._server))
             async with AsyncExitStack() as stack:
                 if uri not in ear.held:

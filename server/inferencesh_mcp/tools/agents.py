@@ -13,15 +13,13 @@ from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
 from inferencesh_mcp.api.problem_details import DASHBOARD
-from inferencesh_mcp.context import Ctx, caller
+from inferencesh_mcp.context import Ctx, caller, caller_with_roots, wants_mcp_task
 from inferencesh_mcp.errors import Forbidden, InferenceError, InvalidInput, RequirementsNotMet
 from inferencesh_mcp.sanitize import clean, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.define import offer
-from inferencesh_mcp.tools.handover import handed_over, hands_over
 from inferencesh_mcp.tools.progress import progress
-from inferencesh_mcp.tools.results import answer, listed
-from inferencesh_mcp.tools.roots import caller_with_roots
+from inferencesh_mcp.tools.results import answer, deferred, listed
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -64,7 +62,7 @@ async def agent_chat(
     from inferencesh_mcp.tools.elicitation import page_opened, resumed_chat
 
     who = await caller_with_roots(ctx, files)
-    lasts = hands_over(ctx)
+    lasts = wants_mcp_task(ctx)
     going_on = resumed_chat(ctx)
     wanted = None if going_on else _message(message, agent, config, chat_id, files, context, output_schema)
     async with progress(ctx) as report:
@@ -79,7 +77,7 @@ async def agent_chat(
                     return asked  # the message was not taken: once the person is done, it is sent anew
                 raise
             if lasts and not heard.over:  # what it comes to wait for is asked by whoever follows it
-                return handed_over(shown_turn(ctx, heard), "turn", chat=heard.chat.id, turn=asdict(heard.turn))
+                return deferred(shown_turn(ctx, heard), "turn", chat=heard.chat.id, turn=asdict(heard.turn))
         with _taken():
             return await _settled(ctx, who, heard, report)
 

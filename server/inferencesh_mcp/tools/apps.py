@@ -10,7 +10,7 @@ from pydantic import Field
 
 from inferencesh_mcp.api.models import App, Estimate, RunRequest
 from inferencesh_mcp.api.refs import AppRef
-from inferencesh_mcp.context import Ctx, caller
+from inferencesh_mcp.context import Ctx, caller, caller_with_roots, wants_mcp_task
 from inferencesh_mcp.errors import InvalidInput, Requirement
 from inferencesh_mcp.flows import run
 from inferencesh_mcp.flows.batch import run_many
@@ -20,11 +20,9 @@ from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.tools import app_description
 from inferencesh_mcp.tools.batch_result import batch
 from inferencesh_mcp.tools.define import offer
-from inferencesh_mcp.tools.handover import handed_over, hands_over
 from inferencesh_mcp.tools.preview import shown
 from inferencesh_mcp.tools.progress import progress
-from inferencesh_mcp.tools.results import RunOutcome, answer, listed, needed, needed_lines, outcome
-from inferencesh_mcp.tools.roots import caller_with_roots
+from inferencesh_mcp.tools.results import RunOutcome, answer, deferred, listed, needed, needed_lines, outcome
 from inferencesh_mcp.tools.truncate import as_json, fitted
 
 # Every description stands alone and names the values of an enum: some hosts drop enums and limits (mcpo).
@@ -166,13 +164,13 @@ async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = Tru
     async with progress(ctx) as report:
         who = await caller_with_roots(ctx, wanted.input)
         who = replace(who, stream=who.stream and stream)
-        lasts = wait and hands_over(ctx)
+        lasts = wait and wants_mcp_task(ctx)
         end = await run.run(who, wanted, report, seconds=who.wait_seconds if wait and not lasts else 0)
     told = outcome(end.task, app=end.app, seconds=end.seconds, session=end.session)
     if end.task.ended:
         return await shown(ctx, told)
     # Nothing is waited for between a run that goes on and the answer that tells its id: not even a picture of it so far.
-    return handed_over(told, "run", task=end.task.id, app=end.app) if lasts else told
+    return deferred(told, "run", task=end.task.id, app=end.app) if lasts else told
 
 
 @offer("apps", "Run an app on many inputs", starts=True)
@@ -196,14 +194,14 @@ async def app_run_many(
     ref = _with_function(AppRef.parse(app), function)
     wanted = [Wanted(app=ref, input=one, setup=setup or None, infra=infra, variant=variant or None) for one in inputs]
     who = await caller_with_roots(ctx, inputs)
-    lasts = hands_over(ctx) and len(wanted) <= max_concurrency  # what starts later only this call could start
+    lasts = wants_mcp_task(ctx) and len(wanted) <= max_concurrency  # what starts later only this call could start
     async with progress(ctx) as report:
         ends = await run_many(who, wanted, report, most=max_concurrency, seconds=who.wait_seconds, follow=not lasts)
     told = batch(str(ref), ends)
     tasks = [end.task for end in ends if isinstance(end, run.Ran)]
     whole = len(tasks) == len(ends)  # the failure of one that was not started is in this answer alone
     goes_on = lasts and whole and not all(task.ended for task in tasks)
-    return handed_over(told, "batch", tasks=[task.id for task in tasks], app=str(ref)) if goes_on else told
+    return deferred(told, "batch", tasks=[task.id for task in tasks], app=str(ref)) if goes_on else told
 
 
 def _with_function(ref: AppRef, function: str) -> AppRef:

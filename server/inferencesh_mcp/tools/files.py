@@ -12,14 +12,13 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from inferencesh_mcp.api.models import File
-from inferencesh_mcp.context import Ctx, caller
+from inferencesh_mcp.context import Ctx, caller, caller_with_roots
 from inferencesh_mcp.errors import InvalidInput, NotFound
 from inferencesh_mcp.sanitize import clean, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.define import offer
 from inferencesh_mcp.tools.progress import progress, size
 from inferencesh_mcp.tools.results import FileLink, answer, listed
-from inferencesh_mcp.tools.roots import caller_with_roots
 
 if TYPE_CHECKING:
     from inferencesh_mcp.flows.upload import Ticket

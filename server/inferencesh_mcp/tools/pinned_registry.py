@@ -10,34 +10,24 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import anyio
-from mcp import MCPError
-from mcp.server import MCPServer
-from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.subscriptions import ToolsListChanged
 
-from inferencesh_mcp.context import Shared, caller
 from inferencesh_mcp.errors import InferenceError, KeyMissing, KeyRefused, NotFound, Unavailable
 from inferencesh_mcp.flows.exception_groups import ungrouped
-from inferencesh_mcp.flows.started_ids import collecting_starts
 from inferencesh_mcp.sanitize import clean
-from inferencesh_mcp.tools.define import BridgeTool, internal_failure
-from inferencesh_mcp.tools.results import failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from anyio.abc import TaskGroup
-    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.subscriptions import SubscriptionBus
-    from mcp_types import CallToolResult, InputRequiredResult
-    from mcp_types import Tool as Listed
 
     from inferencesh_mcp.api.models import App
     from inferencesh_mcp.api.refs import AppRef
+    from inferencesh_mcp.context import Shared
     from inferencesh_mcp.flows import Caller
     from inferencesh_mcp.flows.disk_cache import Kept
     from inferencesh_mcp.pins import Pin
@@ -215,58 +205,6 @@ class Pinned:
             await self._news.wait()
             self._news = anyio.Event()
             await bus.publish(ToolsListChanged())
-
-
-class Bridge(MCPServer[Shared]):
-    """The SDK's server, with tools that come and go."""
-
-    def __init__(self, name: str, *, pins: Sequence[Pin], **given: Any) -> None:
-        super().__init__(name, **given)
-        self.pinned = Pinned(pins)
-        if pins:
-            self.middleware.append(self._see_to_the_pinned)
-
-    async def list_tools(self) -> list[Listed]:
-        return [*await super().list_tools(), *(tool.listed for tool in self.pinned.tools)]
-
-    async def call_tool(
-        self, name: str, arguments: dict[str, Any], context: Context[Shared, Any] | None = None
-    ) -> CallToolResult | InputRequiredResult:
-        with collecting_starts() as started:
-            try:
-                if context is None or name not in self.pinned.names:
-                    return await super().call_tool(name, arguments, context)
-                if tool := self.pinned.tool(name):
-                    return cast("CallToolResult | InputRequiredResult", await tool.run(arguments, context))
-                return failure(self.pinned.why_not(name))
-            except (MCPError, ToolError):  # the protocol's own, and that there is no such tool
-                raise
-            except Exception as exc:  # noqa: BLE001 - the SDK would tell its text
-                return internal_failure(exc, name, self.starts(name, {"arguments": arguments}), started)
-
-    def starts(self, name: str, params: Mapping[str, Any] | None) -> bool:
-        """Whether a call with these parameters may begin a run or an agent's turn."""
-        tool = self.pinned.tool(name) or self._tool_manager.get_tool(name)
-        match params:
-            case {"arguments": {"dry_run": True}}:
-                return False
-            case _:
-                return isinstance(tool, BridgeTool) and tool.starts
-
-    async def _see_to_the_pinned(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Have the apps read by the time that a message needs them."""
-        needed = ctx.method == "tools/list" or (ctx.method == "tools/call" and self._is_missing(ctx.params))
-        who = caller(Context(request_context=ctx, mcp_server=self)) if needed or ctx.request is None else None
-        if who and ctx.request is None:
-            self.pinned.begin(who)
-        if who and needed:
-            await (self.pinned.wait() if ctx.request is None else self.pinned.read_for(who))
-        return await call_next(ctx)
-
-    def _is_missing(self, params: Any) -> bool:
-        """Whether a call is for a pinned app that is not known yet: another replica may have listed it."""
-        name = params.get("name") if params else None
-        return name in self.pinned.names and not self.pinned.tool(name)
 
 
 def _disk(shared: Shared) -> Kept | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import InferenceError, InternalError, InvalidInput, PaymentRequired
@@ -58,6 +58,26 @@ class RunOutcome(BaseModel):
     usage: list[dict[str, Any]] | None = None
     elapsed_seconds: float | None = None
     next: str | None = None
+
+
+class DeferredResult(CallToolResult):
+    """The answer of a tool that started something and does not wait for it. Only the fields of `CallToolResult` are sent."""
+
+    kind: str = Field(exclude=True)
+    """What goes on: it says how its state is read."""
+    upstream_ids: dict[str, Any] = Field(exclude=True)
+    """All that is needed to read its state. There is no other memory of it."""
+
+
+def deferred(result: CallToolResult, kind: str, **upstream_ids: Any) -> DeferredResult:
+    """An answer about something that goes on, with the ids by which its state is read."""
+    return DeferredResult(
+        content=result.content,
+        structured_content=result.structured_content,
+        is_error=result.is_error,
+        kind=kind,
+        upstream_ids=upstream_ids,
+    )
 
 
 def answer(

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from mcp_types import INTERNAL_ERROR, CallToolResult, ErrorData, InputRequest, TextContent
 
+from inferencesh_mcp.context import wants_mcp_task
 from inferencesh_mcp.mcp_tasks.extension import Tasks
 from inferencesh_mcp.mcp_tasks.types import Standing
-from inferencesh_mcp.tools.handover import handed_over, hands_over
+from inferencesh_mcp.tools.results import deferred
 
 from .asking import NAME, Asked, Ctx, form, missing, missing_capability, said
 from .contents import text
@@ -24,7 +25,7 @@ from .contents import text
 if TYPE_CHECKING:
     from mcp.server import MCPServer
 
-    from inferencesh_mcp.mcp_tasks.task_id import Held
+    from inferencesh_mcp.mcp_tasks.types import Held
 
 FAILED = CallToolResult(content=[TextContent(text="The job failed.")], is_error=True)
 
@@ -48,7 +49,7 @@ class Jobs:
     def begun(self, job: Job) -> CallToolResult:
         name = secrets.token_hex(8)
         self._jobs[name] = job
-        return handed_over(text("Begun."), "job", job=name)
+        return deferred(text("Begun."), "job", job=name)
 
     async def look(self, ctx: Ctx, held: Held) -> Standing:
         job = self._jobs[held.of["job"]]
@@ -82,7 +83,7 @@ async def greet(name: str) -> CallToolResult:
 async def slow_compute(seconds: float, ctx: Ctx, label: str = "") -> CallToolResult:
     """Takes its time."""
     end = text(f"Computed {label} in {seconds} s.")
-    if hands_over(ctx):
+    if wants_mcp_task(ctx):
         return JOBS.begun(Job(time.monotonic() + seconds, end))
     await anyio.sleep(seconds)
     return end
@@ -122,7 +123,7 @@ async def test_tool_with_task(ctx: Ctx) -> Asked:
 
 
 def _needs_tasks(ctx: Ctx) -> None:
-    if not hands_over(ctx):
+    if not wants_mcp_task(ctx):
         raise missing_capability({"extensions": {Tasks.identifier: {}}})
 
 
