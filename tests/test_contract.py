@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from inferencesh_mcp import __version__
 from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.schema import HOSTS
-from inferencesh_mcp.server import NAME, OFFERS, build, instructions, tools
+from inferencesh_mcp.server import NAME, TOOLS, build, instructions, tools
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools.results import failure
 from tests.generated import CONTRACT, README, ROOT, as_file, contract, tables, with_tables
@@ -105,7 +105,7 @@ def test_what_can_spend_is_never_read_only() -> None:
         "chat_stop",
     }
 
-    assert spending == {offer.function.__name__ for offer in OFFERS if not offer.hints.read_only_hint}
+    assert spending == {definition.function.__name__ for definition in TOOLS if not definition.hints.read_only_hint}
 
 
 def test_read_only_offers_nothing_that_spends_changes_or_writes() -> None:
@@ -152,7 +152,7 @@ def test_the_instructions_name_only_tools_that_are_offered(toolset: str, read_on
     """On this transport, with these toolsets; and over HTTP there is no tool that writes to the caller's disk."""
     settings = Settings(read_only=read_only, **({"toolsets": (toolset,)} if toolset else {}))
     offered = {tool.name for tool in tools(settings, remote=remote)}
-    every = {offer.function.__name__ for offer in OFFERS}
+    every = {definition.function.__name__ for definition in TOOLS}
 
     named = set(re.findall(r"\w+", instructions(settings, remote=remote))) & every
 

@@ -15,7 +15,7 @@ from inferencesh_mcp.flows.started_ids import Started, collecting_starts
 from inferencesh_mcp.internal_errors import internal_error
 from inferencesh_mcp.redaction import Redactor, credentials_in_use
 from inferencesh_mcp.tools.define import internal_failure
-from inferencesh_mcp.tools.results import error_of, failure, failure_text
+from inferencesh_mcp.tools.results import error_data, error_result, error_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,11 +61,11 @@ class Edge:
         if ctx.method == "tools/call":
             name = str((ctx.params or {}).get("name"))
             if isinstance(exc, InferenceError):
-                return _wire(failure(exc), ctx.protocol_version)
+                return _wire(error_result(exc), ctx.protocol_version)
             starts = self._starts(name, ctx.params)
             return _wire(internal_failure(exc, name, starts, started), ctx.protocol_version)
         error = exc if isinstance(exc, InferenceError) else internal_error(exc, ctx.method)
-        raise MCPError(code=INTERNAL_ERROR, message=failure_text(error), data={"error": error_of(error)}) from None
+        raise MCPError(code=INTERNAL_ERROR, message=error_text(error), data={"error": error_data(error)}) from None
 
 
 def _redacted(exc: MCPError, redactor: Redactor) -> MCPError:

@@ -32,9 +32,9 @@ from inferencesh_mcp.mcp_tasks.runs import Batch, Run
 from inferencesh_mcp.mcp_tasks.task_id import Sealer
 from inferencesh_mcp.sdk import registered_tool
 from inferencesh_mcp.tools import agents, apps, files, sessions, tasks
-from inferencesh_mcp.tools.define import BridgeTool, internal_failure
+from inferencesh_mcp.tools.define import InferenceTool, internal_failure
 from inferencesh_mcp.tools.pinned_registry import Pinned
-from inferencesh_mcp.tools.results import failure
+from inferencesh_mcp.tools.results import error_result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.settings import Settings
 
 NAME = "inference"  # no underscore: Gemini CLI takes none; short: hosts put it before every tool's name
-OFFERS = (*apps.OFFERS, *tasks.OFFERS, *files.OFFERS, *sessions.OFFERS, *agents.OFFERS)
+TOOLS = (*apps.TOOLS, *tasks.TOOLS, *files.TOOLS, *sessions.TOOLS, *agents.TOOLS)
 
 Connect = Callable[..., Transport]
 """How the server reaches the outside world: `Transport`, or one of its own with a clock that a test can turn."""
@@ -79,7 +79,7 @@ class InferenceMCPServer(MCPServer[Shared]):
                     return await super().call_tool(name, arguments, context)
                 if tool := self.pinned.tool(name):
                     return cast("CallToolResult | InputRequiredResult", await tool.run(arguments, context))
-                return failure(self.pinned.why_not(name))
+                return error_result(self.pinned.why_not(name))
             except (MCPError, ToolError):  # errors of the protocol; there is no such tool
                 raise
             except Exception as exc:  # noqa: BLE001 - the SDK would put its text into the answer
@@ -92,7 +92,7 @@ class InferenceMCPServer(MCPServer[Shared]):
             case {"arguments": {"dry_run": True}}:
                 return False
             case _:
-                return isinstance(tool, BridgeTool) and tool.starts
+                return isinstance(tool, InferenceTool) and tool.starts
 
     async def _load_pinned_apps(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Read the pinned apps before a message that needs them is handled."""
@@ -166,11 +166,11 @@ LOCAL_ONLY = frozenset({"file_save"})
 def tools(settings: Settings, *, remote: bool = False) -> list[Tool]:
     """The tools that these settings and this transport offer, in the order that a newcomer needs them."""
     return [
-        offer.tool
-        for offer in OFFERS
-        if offer.toolset in settings.toolsets
-        and (offer.hints.read_only_hint or not settings.read_only)
-        and not (remote and offer.function.__name__ in LOCAL_ONLY)
+        definition.tool
+        for definition in TOOLS
+        if definition.toolset in settings.toolsets
+        and (definition.hints.read_only_hint or not settings.read_only)
+        and not (remote and definition.function.__name__ in LOCAL_ONLY)
     ]
 
 
@@ -202,7 +202,7 @@ def _pins(settings: Settings) -> tuple[Pin, ...]:
     if settings.pin:
         from inferencesh_mcp.pins import refuse_taken
 
-        refuse_taken(settings.pins, [offer.function.__name__ for offer in OFFERS])
+        refuse_taken(settings.pins, [definition.function.__name__ for definition in TOOLS])
     return settings.pins
 
 

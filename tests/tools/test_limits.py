@@ -12,7 +12,7 @@ from PIL import Image
 from inferencesh_mcp.flows import optional_calls
 from inferencesh_mcp.schema.near_names import LONGEST_NAME
 from inferencesh_mcp.tools import preview, truncate
-from inferencesh_mcp.tools.truncate import MOST_TOKENS, fitted
+from inferencesh_mcp.tools.truncate import MAX_OUTPUT_TOKENS, fit
 from inferencesh_sandbox.faults import Stall
 from tests.conftest import Connect, Upstream, Way
 from tests.results import error, run, text_of, told
@@ -129,8 +129,8 @@ def test_a_large_output_is_looked_through_once_and_then_in_part(value: Any, monk
     monkeypatch.setattr(truncate, "as_json", noted)
     monkeypatch.setattr(truncate, "visible", seen)
 
-    found = fitted(value)
+    found = fit(value)
 
-    assert found.cut == written[0]
-    assert sum(written[1:]) < 12 * 16_000 * MOST_TOKENS / 1_000
-    assert sum(cleaned) < 12 * 16_000 * MOST_TOKENS / 1_000
+    assert found.original_length == written[0]
+    assert sum(written[1:]) < 12 * 16_000 * MAX_OUTPUT_TOKENS / 1_000
+    assert sum(cleaned) < 12 * 16_000 * MAX_OUTPUT_TOKENS / 1_000

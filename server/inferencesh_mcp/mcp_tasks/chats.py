@@ -20,7 +20,7 @@ from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput
 from inferencesh_mcp.flows.bounded_set import Remembered
 from inferencesh_mcp.mcp_tasks.types import Standing, headline
-from inferencesh_mcp.tools.progress import told
+from inferencesh_mcp.tools.progress import status_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,7 @@ class ChatTurn:
         answer = shown_turn(ctx, heard)
         now = Standing(
             status="working",
-            message=told(speaking(heard.chat, heard.turn), heard.seconds),
+            message=status_line(speaking(heard.chat, heard.turn), heard.seconds),
             changed_at=heard.chat.updated_at,
         )
         status = cast("dict[str, Any]", answer.structured_content)["status"]
@@ -127,11 +127,11 @@ class ChatTurn:
         """What came back on all requests of a question; None where nothing did."""
         from inferencesh_mcp.tools.elicitation_forms import Reply
 
-        told = {key: responses.get(_name(asked, key)) for key in asked.requests}
-        if all(one is None for one in told.values()):
+        status_line = {key: responses.get(_name(asked, key)) for key in asked.requests}
+        if all(one is None for one in status_line.values()):
             return None
         seconds = self._since_shown(who, asked, chat)
-        return {key: Reply(None if one is None else _read(one), seconds) for key, one in told.items()}
+        return {key: Reply(None if one is None else _read(one), seconds) for key, one in status_line.items()}
 
     def _since_shown(self, who: Caller, asked: Question, chat: Chat) -> float:
         """How long the person had for an answer.

@@ -22,7 +22,7 @@ from inferencesh_mcp.context import as_mcp_task, principal_of
 from inferencesh_mcp.errors import InferenceError, InvalidInput, NotFound
 from inferencesh_mcp.mcp_tasks.task_id import LASTS, Expired, NotOurs, Sealer
 from inferencesh_mcp.mcp_tasks.types import Held, Standing, headline
-from inferencesh_mcp.tools.results import DeferredResult, error_of
+from inferencesh_mcp.tools.results import DeferredResult, error_data
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -185,4 +185,4 @@ def _told_to_host() -> Generator[None]:
     except InvalidInput as exc:
         raise MCPError(code=INVALID_PARAMS, message=str(exc)) from exc
     except InferenceError as exc:
-        raise MCPError(code=INTERNAL_ERROR, message=f"{exc} {exc.next_step}".strip(), data=error_of(exc)) from exc
+        raise MCPError(code=INTERNAL_ERROR, message=f"{exc} {exc.next_step}".strip(), data=error_data(exc)) from exc

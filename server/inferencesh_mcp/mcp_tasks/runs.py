@@ -15,9 +15,9 @@ from inferencesh_mcp.flows import Counting, run
 from inferencesh_mcp.flows.batch import Room
 from inferencesh_mcp.mcp_tasks.types import Standing, headline
 from inferencesh_mcp.tools.batch_result import batch
-from inferencesh_mcp.tools.preview import shown
-from inferencesh_mcp.tools.progress import told
-from inferencesh_mcp.tools.results import outcome
+from inferencesh_mcp.tools.preview import with_preview
+from inferencesh_mcp.tools.progress import status_line
+from inferencesh_mcp.tools.results import run_result
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -38,14 +38,14 @@ class Run:
         who = caller(ctx)
         task = await who.api.task(held.of["task"])
         seconds = _seconds(task, held)
-        now = Standing(status="working", message=told(task, seconds), changed_at=task.updated_at)
+        now = Standing(status="working", message=status_line(task, seconds), changed_at=task.updated_at)
         if not task.ended:
             return now
         session = await run.session_of(who, task)
-        answer = outcome(task, app=held.of["app"], seconds=seconds, session=session)
+        answer = run_result(task, app=held.of["app"], seconds=seconds, session=session)
         if task.status == "cancelled":
             return replace(now, status="cancelled", message=headline(answer))
-        return replace(now, status="completed", message=headline(answer), result=await shown(ctx, answer))
+        return replace(now, status="completed", message=headline(answer), result=await with_preview(ctx, answer))
 
     async def answer(self, ctx: Ctx, held: Held, responses: Mapping[str, Any]) -> None:
         """A run asks nothing."""
@@ -73,7 +73,7 @@ class Batch:
         done = len(gone) + sum(task.ended for task in tasks)
         now = Standing(
             status="working",
-            message=told(Counting(done, len(found), latest if done < len(found) else None), held.age),
+            message=status_line(Counting(done, len(found), latest if done < len(found) else None), held.age),
             changed_at=_changed_at(latest) if latest else None,
         )
         if done < len(found):

@@ -17,8 +17,8 @@ from mcp_types import (
 
 from inferencesh_mcp.errors import CallError, InferenceError
 from inferencesh_mcp.resources.templates import FRESH, LOGS
-from inferencesh_mcp.tools.results import error_of, failure_text
-from inferencesh_mcp.tools.truncate import as_json, fitted, tokens
+from inferencesh_mcp.tools.results import error_data, error_text
+from inferencesh_mcp.tools.truncate import as_json, fit, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,7 +43,7 @@ def protocol_errors(uri: str) -> Generator[None]:
         yield
     except InferenceError as exc:
         code = INVALID_PARAMS if isinstance(exc, CallError) else INTERNAL_ERROR
-        raise MCPError(code=code, message=failure_text(exc), data={"uri": uri, "error": error_of(exc)}) from exc
+        raise MCPError(code=code, message=error_text(exc), data={"uri": uri, "error": error_data(exc)}) from exc
 
 
 async def read(ctx: Ctx, uri: str, template: Template, values: dict[str, str]) -> ReadResourceResult:
@@ -73,6 +73,6 @@ def _contents(
     if told:  # of logs the text is all there is
         room = max(LEAST, MOST - tokens(text))
         contents.append(
-            TextResourceContents(uri=uri, mime_type="application/json", text=as_json(fitted(told, room).value))
+            TextResourceContents(uri=uri, mime_type="application/json", text=as_json(fit(told, room).value))
         )
     return contents

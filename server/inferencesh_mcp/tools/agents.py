@@ -17,9 +17,9 @@ from inferencesh_mcp.context import Ctx, caller, caller_with_roots, wants_mcp_ta
 from inferencesh_mcp.errors import Forbidden, InferenceError, InvalidInput, RequirementsNotMet
 from inferencesh_mcp.sanitize import clean, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
-from inferencesh_mcp.tools.define import offer
+from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.progress import progress
-from inferencesh_mcp.tools.results import answer, deferred, listed
+from inferencesh_mcp.tools.results import build_result, deferred, list_result
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -32,16 +32,16 @@ Wait = Annotated[float, Field(ge=0, le=3600)]
 Query = Annotated[str, Field(description="words to search for")]
 
 
-@offer("agents", "Find agents", reads=True)
+@tool("agents", "Find agents", reads=True)
 async def agent_list(ctx: Ctx, query: Query = "", limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
     """Agents of the workspace, to hand a job to with agent_chat."""
     page = await caller(ctx).api.agents.list_agents(query=query, limit=limit, cursor=cursor)
     agents = [{"agent": one.ref, "about": clean(one.description or one.title, 160)} for one in page.items]
     lines = [f"{one['agent']}: {quoted(one['about'], 160)}" for one in agents] or ["No agent fits."]
-    return listed("agent_list", page, lines, {"agents": agents})
+    return list_result("agent_list", page, lines, {"agents": agents})
 
 
-@offer("agents", "Chat with an agent", starts=True)
+@tool("agents", "Chat with an agent", starts=True)
 async def agent_chat(
     message: Annotated[str, Field(description="what to say to the agent")],
     ctx: Ctx,
@@ -125,7 +125,7 @@ def _with_finish(given: Any) -> Any:
     return given
 
 
-@offer("agents", "Get a chat", reads=True)
+@tool("agents", "Get a chat", reads=True)
 async def chat_get(
     chat_id: ChatId,
     ctx: Ctx,
@@ -138,7 +138,7 @@ async def chat_get(
         return shown_turn(ctx, await flows_chat.listen(caller(ctx), chat_id, report, seconds=wait_seconds))
 
 
-@offer("agents", "Answer an agent", starts=True)
+@tool("agents", "Answer an agent", starts=True)
 async def chat_respond(
     chat_id: ChatId,
     invocation_id: Annotated[str, Field(description="id of what the agent waits for, from pending")],
@@ -186,11 +186,11 @@ async def chat_respond(
         )
 
 
-@offer("agents", "Stop an agent", destroys=True, repeatable=True)
+@tool("agents", "Stop an agent", destroys=True, repeatable=True)
 async def chat_stop(chat_id: ChatId, ctx: Ctx) -> CallToolResult:
     """Stop what an agent is doing in a chat."""
     await caller(ctx).api.chats.stop_chat(chat_id)
-    return answer(f"Chat {chat_id} was told to stop.", {"chat_id": chat_id, "status": "stopping"})
+    return build_result(f"Chat {chat_id} was told to stop.", {"chat_id": chat_id, "status": "stopping"})
 
 
 async def _settled(ctx: Ctx, who: Caller, heard: Heard, report: Report) -> CallToolResult | InputRequiredResult:
@@ -213,4 +213,4 @@ def shown_turn(ctx: Ctx, heard: Heard) -> CallToolResult:
     )
 
 
-OFFERS = (agent_list, agent_chat, chat_get, chat_respond, chat_stop)
+TOOLS = (agent_list, agent_chat, chat_get, chat_respond, chat_stop)

@@ -19,11 +19,19 @@ from inferencesh_mcp.flows.run_request import Wanted, function_of, is_live, vers
 from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.tools import app_description
 from inferencesh_mcp.tools.batch_result import batch
-from inferencesh_mcp.tools.define import offer
-from inferencesh_mcp.tools.preview import shown
+from inferencesh_mcp.tools.define import tool
+from inferencesh_mcp.tools.preview import with_preview
 from inferencesh_mcp.tools.progress import progress
-from inferencesh_mcp.tools.results import RunOutcome, answer, deferred, listed, needed, needed_lines, outcome
-from inferencesh_mcp.tools.truncate import as_json, fitted
+from inferencesh_mcp.tools.results import (
+    RunOutcome,
+    build_result,
+    deferred,
+    list_result,
+    requirement_data,
+    requirement_lines,
+    run_result,
+)
+from inferencesh_mcp.tools.truncate import as_json, fit
 
 # Every description stands alone and names the values of an enum: some hosts drop enums and limits (mcpo).
 AppName = Annotated[str, Field(description="app: namespace/name, with @version or :function if wanted")]
@@ -46,7 +54,7 @@ def unless_any(choice: str) -> str:
     return "" if choice == "any" else choice
 
 
-@offer("apps", "Find apps", reads=True)
+@tool("apps", "Find apps", reads=True)
 async def app_list(
     ctx: Ctx,
     query: Annotated[str, Field(description="words to search for")] = "",
@@ -63,14 +71,14 @@ async def app_list(
     lines = [f"{app['app']} ({label(app['category'])}): {quoted(app['about'], 160)}" for app in apps] or [
         "No app fits. Try other words."
     ]
-    return listed("app_list", page, lines, {"apps": apps})
+    return list_result("app_list", page, lines, {"apps": apps})
 
 
 def _line(app: App) -> dict[str, str]:
     return {"app": app.ref, "category": app.category, "about": clean(app.description or app.title, 160)}
 
 
-@offer("apps", "Read about an app", reads=True)
+@tool("apps", "Read about an app", reads=True)
 async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
     """What an app does and takes: its input fields, functions, variants, price, and what it needs first."""
     ref = AppRef.parse(app)
@@ -83,16 +91,16 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
         "app": str(ref),
         "description": clean(found.agent_description or found.description, 2000),
         "status": clean(found.status, 40) if found.status not in {"", "active"} else None,
-        "input_schema": fitted(schema, most=12_000).value,
-        "setup_schema": fitted(setup, most=3_000).value if setup.get("properties") else None,
+        "input_schema": fit(schema, limit=12_000).value,
+        "setup_schema": fit(setup, limit=3_000).value if setup.get("properties") else None,
         "functions": sorted(version.functions) or None,
         "live_functions": sorted(name for name, one in version.functions.items() if is_live(one)) or None,
         "variants": sorted(version.variants) or None,
         "needs": app_description.needs(version, function) or None,
-        "missing": [needed(need) for need in missing] if missing else None,
+        "missing": [requirement_data(need) for need in missing] if missing else None,
         "price": app_description.price(await run.estimate(who, ref, found, {}, ref.function or None)),
     }
-    return answer(
+    return build_result(
         _about(told, schema, setup, missing), {name: value for name, value in told.items() if value is not None}
     )
 
@@ -116,16 +124,16 @@ def _about(
         live = ", ".join(map(label, told["live_functions"]))
         lines.append(f"Live over a WebSocket, so no tool can run them: {live}")
     lines.append(f"Price: {told['price']}")
-    return str(fitted("\n".join(lines), most=12_000).value)
+    return str(fit("\n".join(lines), limit=12_000).value)
 
 
 def _said_of(missing: tuple[Requirement, ...] | None) -> list[str]:
     if missing is None:
         return ["Whether this account has all of that could not be checked."]
-    return ["Missing in this account:", *needed_lines(missing)] if missing else ["This account has all of that."]
+    return ["Missing in this account:", *requirement_lines(missing)] if missing else ["This account has all of that."]
 
 
-@offer("apps", "Run an app", starts=True)
+@tool("apps", "Run an app", starts=True)
 async def app_run(
     app: AppName,
     input: Input,  # noqa: A002
@@ -166,14 +174,14 @@ async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = Tru
         who = replace(who, stream=who.stream and stream)
         lasts = wait and wants_mcp_task(ctx)
         end = await run.run(who, wanted, report, seconds=who.wait_seconds if wait and not lasts else 0)
-    told = outcome(end.task, app=end.app, seconds=end.seconds, session=end.session)
+    told = run_result(end.task, app=end.app, seconds=end.seconds, session=end.session)
     if end.task.ended:
-        return await shown(ctx, told)
+        return await with_preview(ctx, told)
     # Nothing is waited for between a run that goes on and the answer that tells its id: not even a picture of it so far.
     return deferred(told, "run", task=end.task.id, app=end.app) if lasts else told
 
 
-@offer("apps", "Run an app on many inputs", starts=True)
+@tool("apps", "Run an app on many inputs", starts=True)
 async def app_run_many(
     app: AppName,
     inputs: Annotated[
@@ -218,13 +226,13 @@ def _rehearsed(
     sent = request.model_dump(exclude_none=True)
     lines = ["Dry run: nothing was started. The input fits."]
     if missing:
-        lines += ["A run would be refused, because this account lacks:", *needed_lines(missing)]
-    lines += [f"Price: {price}", f"Would send: {as_json(fitted(sent).value)}"]
+        lines += ["A run would be refused, because this account lacks:", *requirement_lines(missing)]
+    lines += [f"Price: {price}", f"Would send: {as_json(fit(sent).value)}"]
     priced = estimate.model_dump(exclude_none=True) if estimate else None
-    output = {"request": fitted(sent).value, "estimate": priced, "price": price}
+    output = {"request": fit(sent).value, "estimate": priced, "price": price}
     if missing:
-        output["missing"] = [needed(need) for need in missing]
-    return answer("\n".join(lines), {"status": "dry_run", "task_id": "", "output": output})
+        output["missing"] = [requirement_data(need) for need in missing]
+    return build_result("\n".join(lines), {"status": "dry_run", "task_id": "", "output": output})
 
 
-OFFERS = (app_list, app_get, app_run, app_run_many)
+TOOLS = (app_list, app_get, app_run, app_run_many)

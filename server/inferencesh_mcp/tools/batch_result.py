@@ -9,8 +9,8 @@ from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows.batch import Skipped
 from inferencesh_mcp.flows.output_files import output_files
 from inferencesh_mcp.sanitize import framed
-from inferencesh_mcp.tools.results import DATA, MOST_LINKS, NOTE, FileLink, answer, error_of, why
-from inferencesh_mcp.tools.truncate import MOST_TOKENS, as_json, fitted, tokens
+from inferencesh_mcp.tools.results import DATA, MAX_LINKS, NOTE, FileLink, build_result, error_data, failure_reason
+from inferencesh_mcp.tools.truncate import MAX_OUTPUT_TOKENS, as_json, fit, tokens
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
@@ -25,8 +25,8 @@ BEGAN = {"not_started": "(not started) ", "started": "(started) ", "unknown": "(
 def batch(app: str, ends: list[End]) -> CallToolResult:
     """Show how each input ended, in order. The call itself failed only where nothing came of any of them."""
     rows = [_row(number, end) for number, end in enumerate(ends)]
-    room = _filled(rows, "error", [_error(end) for end in ends], MOST_TOKENS - tokens(as_json(rows)))
-    _filled(rows, "output", [fitted(_output(end), MOST_TOKENS // 4).value for end in ends], room)
+    room = _filled(rows, "error", [_error(end) for end in ends], MAX_OUTPUT_TOKENS - tokens(as_json(rows)))
+    _filled(rows, "output", [fit(_output(end), MAX_OUTPUT_TOKENS // 4).value for end in ends], room)
     counts = Counter(row["status"] for row in rows)
     told: dict[str, Any] = {"app": app, "counts": dict(counts)}
     if any("output" in row for row in rows):
@@ -37,10 +37,10 @@ def batch(app: str, ends: list[End]) -> CallToolResult:
         f"{count} {status}" for status, count in counts.items()
     )
     lines = [head, *(f"Next: {step}" for step in following), DATA, framed("\n".join(map(_line, rows)))]
-    links = [FileLink.of(file) for end in ends for file in output_files(_output(end), MOST_LINKS)]
+    links = [FileLink.of(file) for end in ends for file in output_files(_output(end), MAX_LINKS)]
     if following:
         told["next"] = " ".join(following)
-    return answer("\n".join(lines), told, links, failed=all("error" in row for row in rows))
+    return build_result("\n".join(lines), told, links, failed=all("error" in row for row in rows))
 
 
 def _row(number: int, end: End) -> Row:
@@ -52,14 +52,14 @@ def _row(number: int, end: End) -> Row:
             known = {"task_id": end.task_id} if end.task_id else {}
             return {"index": number, "status": "error", **known, "error": {"code": end.code}}
         case _:
-            failure = {"error": {"code": f"task_{end.task.status}"}} if why(end.task) else {}
+            failure = {"error": {"code": f"task_{end.task.status}"}} if failure_reason(end.task) else {}
             return {"index": number, "status": end.task.status, "task_id": end.task.id, **failure}
 
 
 def _error(end: End) -> Row | None:
     if isinstance(end, InferenceError):
-        return error_of(end)
-    return None if isinstance(end, Skipped) else why(end.task)
+        return error_data(end)
+    return None if isinstance(end, Skipped) else failure_reason(end.task)
 
 
 def _output(end: End) -> Any:

@@ -11,8 +11,8 @@ from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.api.widgets import widget_form, widget_text
 from inferencesh_mcp.flows.output_files import OutputFile
 from inferencesh_mcp.sanitize import clean, framed, label, quoted
-from inferencesh_mcp.tools.results import FileLink, answer
-from inferencesh_mcp.tools.truncate import fitted
+from inferencesh_mcp.tools.results import FileLink, build_result
+from inferencesh_mcp.tools.truncate import fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ def conversation(
     stopped = heard.over and not failed and _was_stopped(heard, state)
     waits = [_waiting(one, page) for one in heard.waits_for]
     links = [FileLink.of(OutputFile(uri, "", _type(uri))) for message in replies for uri in message.files]
-    text = fitted("\n\n".join(message.text for message in replies if message.text), 8_000).value or None
+    text = fit("\n\n".join(message.text for message in replies if message.text), 8_000).value or None
     answered = heard.over and not failed and not stopped
     told: dict[str, Any] = {
         "chat_id": heard.chat.id,
@@ -63,7 +63,7 @@ def conversation(
         "ended": _ended(heard, silent=not (text or links or heard.chat.output)) if answered else None,
         "did": [_done(call) for message in replies for call in message.tool_invocations][-MOST_DONE:] or None,
         "plan": [f"{step.status}: {clean(step.title, 200)}" for step in heard.chat.agent_data.plan_steps[:20]] or None,
-        "output": fitted(heard.chat.output, 4_000).value if heard.over else None,
+        "output": fit(heard.chat.output, 4_000).value if heard.over else None,
         "decisions": [
             {"id": one.id, "about": one.about, "decision": one.decision, "by": one.by} for one in heard.decisions
         ]
@@ -74,7 +74,7 @@ def conversation(
         "next": _next(heard, page, may_decide=may_decide, can_ask=can_ask),
     }
     told = {name: value for name, value in told.items() if value is not None}
-    return answer(_text(told), told, links, failed=failed)
+    return build_result(_text(told), told, links, failed=failed)
 
 
 def _end_state(heard: Heard) -> str:
@@ -128,8 +128,8 @@ def _done(call: ToolInvocation) -> dict[str, Any]:
     told = {
         "tool": label(call.name, 120),
         "status": call.status,
-        "arguments": fitted(call.arguments, 300).value or None,
-        "result": fitted(call.result, 300).value or None,
+        "arguments": fit(call.arguments, 300).value or None,
+        "result": fit(call.result, 300).value or None,
         "task_id": call.execution_id or None,
     }
     return {name: value for name, value in told.items() if value is not None}
@@ -143,7 +143,7 @@ def _waiting(one: Pending, page: str) -> dict[str, Any]:
                 "kind": "client_tool",
                 "id": one.id,
                 "tool": label(call.name, 120),
-                "arguments": fitted(call.arguments, 2_000).value,
+                "arguments": fit(call.arguments, 2_000).value,
             }
         case Approval():
             arguments = one.unread or one.arguments
@@ -151,7 +151,7 @@ def _waiting(one: Pending, page: str) -> dict[str, Any]:
                 "kind": "approval",
                 "id": one.id,
                 "tool": label(one.tool_name, 120),
-                "arguments": fitted(arguments, 2_000).value,
+                "arguments": fit(arguments, 2_000).value,
                 **(
                     {"sends_secrets": [clean(name, 120) for name in one.secret_send.secrets[:20]]}
                     if one.secret_send
@@ -188,14 +188,14 @@ def _waiting(one: Pending, page: str) -> dict[str, Any]:
                 "page": page,
             }
         case SignIn():
-            return {"kind": "sign_in", "id": one.id, "page": page, "about": fitted(one.meta, 500).value}
+            return {"kind": "sign_in", "id": one.id, "page": page, "about": fit(one.meta, 500).value}
         case _:
-            return {"kind": clean(one.reason, 64), "id": one.id, "page": page, "about": fitted(one.meta, 500).value}
+            return {"kind": clean(one.reason, 64), "id": one.id, "page": page, "about": fit(one.meta, 500).value}
 
 
 def _asked(one: InputRequest) -> dict[str, Any]:
     """What an MCP server asks, as the model is told it: data from that server."""
-    what = {"url": clean(one.url, 2_000)} if one.mode == "url" else {"schema": fitted(one.schema, 2_000).value}
+    what = {"url": clean(one.url, 2_000)} if one.mode == "url" else {"schema": fit(one.schema, 2_000).value}
     return {"mode": one.mode, "message": clean(one.message, 1_000), **what}
 
 

@@ -17,7 +17,7 @@ from inferencesh_mcp.api.widget_form import FormField, WidgetForm
 from inferencesh_mcp.api.widgets import widget_form
 from inferencesh_mcp.flows.approval_details import ApprovalDetails
 from inferencesh_mcp.sanitize import clean, label, neutral, visible
-from inferencesh_mcp.tools.truncate import fitted
+from inferencesh_mcp.tools.truncate import fit
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.chat_models import AlwaysAllowOption, SecretSend, ToolExplanation
@@ -267,7 +267,7 @@ def _passed_on(tool: str, one: InputRequest, name: str) -> ElicitRequest | None:
     if one.mode == "url":
         return ElicitRequest(params=ElicitRequestURLParams(message=message, url=one.url, elicitation_id=name))
     empty: dict[str, Any] = {"type": "object", "properties": {}}
-    schema = empty | cast("dict[str, Any]", fitted(one.schema).value)
+    schema = empty | cast("dict[str, Any]", fit(one.schema).value)
     return _asked_by(message, schema) if list(schema["properties"]) == list(one.fields) else None
 
 

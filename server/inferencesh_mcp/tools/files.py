@@ -16,9 +16,9 @@ from inferencesh_mcp.context import Ctx, caller, caller_with_roots
 from inferencesh_mcp.errors import InvalidInput, NotFound
 from inferencesh_mcp.sanitize import clean, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
-from inferencesh_mcp.tools.define import offer
+from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.progress import progress, size
-from inferencesh_mcp.tools.results import FileLink, answer, listed
+from inferencesh_mcp.tools.results import FileLink, build_result, list_result
 
 if TYPE_CHECKING:
     from inferencesh_mcp.flows.upload import Ticket
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-@offer("files", "Upload a file")
+@tool("files", "Upload a file")
 async def file_upload(
     ctx: Ctx,
     source: Annotated[str, Field(description="file to upload: path in an allowed folder, https URL or data URI")] = "",
@@ -69,18 +69,18 @@ def _ticket(ticket: Ticket) -> CallToolResult:
         "expires_at": ticket.expires_at.isoformat() if ticket.expires_at else None,
         "curl": ticket.curl,
     }
-    return answer(text, {name: value for name, value in told.items() if value is not None})
+    return build_result(text, {name: value for name, value in told.items() if value is not None})
 
 
-@offer("files", "List files", reads=True)
+@tool("files", "List files", reads=True)
 async def file_list(ctx: Ctx, limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
     """Your files on the platform, with uri and id."""
     page = await caller(ctx).api.list_files(limit=limit, cursor=cursor)
     lines = [_line(file) for file in page.items] or ["No files."]
-    return listed("file_list", page, lines, {"files": [_told(file) for file in page.items]})
+    return list_result("file_list", page, lines, {"files": [_told(file) for file in page.items]})
 
 
-@offer("files", "Delete a file", destroys=True, repeatable=True)
+@tool("files", "Delete a file", destroys=True, repeatable=True)
 async def file_delete(
     file: Annotated[str, Field(description="file to delete: its file_id, or the uri of a recent one")], ctx: Ctx
 ) -> CallToolResult:
@@ -95,10 +95,10 @@ async def file_delete(
             message="None of your 100 newest files has that uri.", next_step="Give the file_id of file_list."
         )
     await api.delete_file(file_id)
-    return answer(f"Deleted file {file_id}.", {"file_id": file_id, "deleted": True})
+    return build_result(f"Deleted file {file_id}.", {"file_id": file_id, "deleted": True})
 
 
-@offer("files", "Save files to disk")
+@tool("files", "Save files to disk")
 async def file_save(
     ctx: Ctx,
     uri: Annotated[str, Field(description="address of one file to save")] = "",
@@ -116,15 +116,17 @@ async def file_save(
         {"path": str(file.path), "url": file.uri, "mime_type": file.content_type, "bytes": file.size} for file in saved
     ]
     if not left:
-        return answer("Saved:\n" + "\n".join(lines), {"files": files})
+        return build_result("Saved:\n" + "\n".join(lines), {"files": files})
     follow = f'{left} files are left. Go on with file_save(task_id="{task_id}", part={part + 1}) and the same `to`.'
-    return answer("Saved:\n" + "\n".join([*lines, f"Next: {follow}"]), {"files": files, "left": left, "next": follow})
+    return build_result(
+        "Saved:\n" + "\n".join([*lines, f"Next: {follow}"]), {"files": files, "left": left, "next": follow}
+    )
 
 
 def shown_file(file: File, what: str = "") -> CallToolResult:
     """Show a file's record: its address, name, kind and size."""
     link = FileLink(url=file.uri, mime_type=file.content_type or None, bytes=file.size)
-    return answer(f"{what}{_line(file)}", _told(file), [link])
+    return build_result(f"{what}{_line(file)}", _told(file), [link])
 
 
 def _line(file: File) -> str:
@@ -144,4 +146,4 @@ def _told(file: File) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-OFFERS = (file_upload, file_list, file_save, file_delete)
+TOOLS = (file_upload, file_list, file_save, file_delete)

@@ -21,7 +21,7 @@ from inferencesh_mcp.sanitize import clean
 from inferencesh_mcp.schema import compiled_input, compiled_output
 from inferencesh_mcp.tools import apps
 from inferencesh_mcp.tools.arguments import without_injected
-from inferencesh_mcp.tools.define import BridgeTool
+from inferencesh_mcp.tools.define import InferenceTool
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -42,7 +42,7 @@ OUTCOME: dict[str, Any] = {
 }
 
 
-class PinnedTool(BridgeTool):
+class PinnedTool(InferenceTool):
     """A tool whose arguments are an app's own fields."""
 
     starts: bool = Field(default=True, exclude=True)
@@ -63,7 +63,7 @@ class PinnedTool(BridgeTool):
         compiled = compiled_input(function.input_schema)
         logger.info("%s: %s", pin.app, " ".join(compiled.notes) or "Its schema is told whole.")
         title, hints = clean(app.title, 60) or None, apps.app_run.hints
-        made = BridgeTool.from_function(_nothing, pin.name, title, _about(pin, app), annotations=hints)
+        made = InferenceTool.from_function(_nothing, pin.name, title, _about(pin, app), annotations=hints)
         made.fn_metadata.output_schema = _outcome(function.output_schema)
         given: dict[str, Any] = {name: getattr(made, name) for name in type(made).model_fields}
         own = {"parameters": compiled.schema, "app": pin.app, "restored": compiled.restored, "starts": True}
@@ -86,14 +86,14 @@ class PinnedTool(BridgeTool):
         """What a host is shown, in a few letters: another one is another contract (T-18)."""
         return hashlib.sha256(self.listed.model_dump_json().encode()).hexdigest()[:12]
 
-    def wanted(self, arguments: dict[str, Any]) -> Wanted:
+    def run_request(self, arguments: dict[str, Any]) -> Wanted:
         """The run that a call with these arguments asks for."""
         declared = self.parameters["properties"]
         given = without_injected(arguments, declared) if declared else arguments  # an app without fields takes any
         return Wanted(app=self.app, input=self.restored(given))
 
-    async def answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
-        return await apps.ran(context, self.wanted(arguments))
+    async def call(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
+        return await apps.ran(context, self.run_request(arguments))
 
 
 async def _nothing(ctx: Ctx) -> None:

@@ -30,7 +30,7 @@ SIDE = 768  # pixels, the longer one
 TYPES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
 
 
-async def shown(ctx: Ctx, result: CallToolResult) -> CallToolResult:
+async def with_preview(ctx: Ctx, result: CallToolResult) -> CallToolResult:
     """Return the answer with a preview of its first picture, or as it is: a preview is never worth an error."""
     pictures = [part for part in result.content if isinstance(part, ResourceLink) and part.mime_type in TYPES]
     shared = ctx.request_context.lifespan_context
