@@ -36,8 +36,8 @@ Query = Annotated[str, Field(description="words to search for")]
 async def agent_list(ctx: Ctx, query: Query = "", limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
     """Agents of the workspace, to hand a job to with agent_chat."""
     page = await caller(ctx).api.agents.list_agents(query=query, limit=limit, cursor=cursor)
-    agents = [{"agent": one.ref, "about": clean(one.description or one.title, 160)} for one in page.items]
-    lines = [f"{one['agent']}: {quoted(one['about'], 160)}" for one in agents] or ["No agent fits."]
+    agents = [{"agent": agent.ref, "about": clean(agent.description or agent.title, 160)} for agent in page.items]
+    lines = [f"{agent['agent']}: {quoted(agent['about'], 160)}" for agent in agents] or ["No agent fits."]
     return list_result("agent_list", page, lines, {"agents": agents})
 
 
@@ -59,31 +59,31 @@ async def agent_chat(
     """Send a message to an agent and wait for its answer. May cost credits. The answer names the chat_id, what the agent
     did, what it waits for and the next call; never send a message twice."""
     from inferencesh_mcp.flows import chat as flows_chat
-    from inferencesh_mcp.tools.elicitation import page_opened, resumed_chat
+    from inferencesh_mcp.tools.elicitation import request_page, resumed_chat_id
 
     who = await caller_with_roots(ctx, files)
-    lasts = wants_mcp_task(ctx)
-    going_on = resumed_chat(ctx)
-    wanted = None if going_on else _message(message, agent, config, chat_id, files, context, output_schema)
+    as_task = wants_mcp_task(ctx)
+    resumed_id = resumed_chat_id(ctx)
+    new_message = None if resumed_id else _build_message(message, agent, config, chat_id, files, context, output_schema)
     async with progress(ctx) as report:
-        if wanted is None:
-            with _taken():
-                heard = await flows_chat.listen(who, going_on or chat_id, report, seconds=0)
+        if new_message is None:
+            with _after_sending():
+                outcome = await flows_chat.listen(who, resumed_id or chat_id, report, seconds=0)
         else:
             try:
-                heard = await flows_chat.say(who, wanted, report, seconds=0 if lasts else who.wait_seconds)
+                outcome = await flows_chat.say(who, new_message, report, seconds=0 if as_task else who.wait_seconds)
             except RequirementsNotMet as exc:
-                if asked := await page_opened(ctx, exc.message, DASHBOARD):
-                    return asked  # the message was not taken: once the person is done, it is sent anew
+                if page_request := await request_page(ctx, exc.message, DASHBOARD):
+                    return page_request  # the message was not taken: once the person is done, it is sent anew
                 raise
-            if lasts and not heard.over:  # what it comes to wait for is asked by whoever follows it
-                return deferred(shown_turn(ctx, heard), "turn", chat=heard.chat.id, turn=asdict(heard.turn))
-        with _taken():
-            return await _settled(ctx, who, heard, report)
+            if as_task and not outcome.over:  # what it comes to wait for is asked by whoever follows it
+                return deferred(render_turn(ctx, outcome), "turn", chat=outcome.chat.id, turn=asdict(outcome.turn))
+        with _after_sending():
+            return await _resolve_pending(ctx, who, outcome, report)
 
 
 @contextmanager
-def _taken() -> Generator[None]:
+def _after_sending() -> Generator[None]:
     """What fails in here fails after the message was taken: to say it again would be to say it twice (I-3)."""
     try:
         yield
@@ -92,7 +92,7 @@ def _taken() -> Generator[None]:
         raise
 
 
-def _message(
+def _build_message(
     text: str, agent: str, config: dict[str, Any], chat_id: str, files: list[str], context: dict[str, str], schema: dict[str, Any]
 ) -> Message:  # fmt: skip
     from inferencesh_mcp.api.agent_config import AgentConfigInput
@@ -118,11 +118,11 @@ def _message(
     )
 
 
-def _with_finish(given: Any) -> Any:
+def _with_finish(internal_tools: Any) -> Any:
     """The internal tools with the one that gives an output; what is none of the kind is refused with the rest."""
-    if given is None or isinstance(given, dict):
-        return {**cast("dict[str, Any]", given or {}), "finish": True}
-    return given
+    if internal_tools is None or isinstance(internal_tools, dict):
+        return {**cast("dict[str, Any]", internal_tools or {}), "finish": True}
+    return internal_tools
 
 
 @tool("agents", "Get a chat", reads=True)
@@ -135,7 +135,7 @@ async def chat_get(
     from inferencesh_mcp.flows import chat as flows_chat
 
     async with progress(ctx) as report:
-        return shown_turn(ctx, await flows_chat.listen(caller(ctx), chat_id, report, seconds=wait_seconds))
+        return render_turn(ctx, await flows_chat.listen(caller(ctx), chat_id, report, seconds=wait_seconds))
 
 
 @tool("agents", "Answer an agent", starts=True)
@@ -158,15 +158,15 @@ async def chat_respond(
     person is asked, where the host can."""
     from inferencesh_mcp.api.chat_turn import pending
     from inferencesh_mcp.flows import chat as flows_chat
-    from inferencesh_mcp.tools.chat_reply import decisions, reply
-    from inferencesh_mcp.tools.elicitation import decided_elsewhere, is_asked, resumed_chat
+    from inferencesh_mcp.tools.chat_reply import model_decisions, reply_for
+    from inferencesh_mcp.tools.elicitation import host_can_ask, remember_refused_decision, resumed_chat_id
 
     who = caller(ctx)
     async with progress(ctx) as report:
-        if resumed_chat(ctx) or (is_asked(ctx) and not (result or form_data or action or decision)):
-            return await _settled(ctx, who, await flows_chat.listen(who, chat_id, report, seconds=0), report)
+        if resumed_chat_id(ctx) or (host_can_ask(ctx) and not (result or form_data or action or decision)):
+            return await _resolve_pending(ctx, who, await flows_chat.listen(who, chat_id, report, seconds=0), report)
         chat = await who.api.chats.chat(chat_id)
-        send = reply(
+        send = reply_for(
             ctx,
             chat,
             invocation_id,
@@ -177,12 +177,12 @@ async def chat_respond(
             reason=reason,
         )
         try:
-            heard = await flows_chat.respond(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
+            outcome = await flows_chat.respond(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
         except Forbidden as exc:
-            decided_elsewhere(ctx, exc, pending(chat), invocation_id)
-            return await _settled(ctx, who, await flows_chat.listen(who, chat_id, report, seconds=0), report)
-        return await _settled(
-            ctx, who, replace(heard, decisions=decisions(chat, invocation_id, decision or "")), report
+            remember_refused_decision(ctx, exc, pending(chat), invocation_id)
+            return await _resolve_pending(ctx, who, await flows_chat.listen(who, chat_id, report, seconds=0), report)
+        return await _resolve_pending(
+            ctx, who, replace(outcome, decisions=model_decisions(chat, invocation_id, decision or "")), report
         )
 
 
@@ -193,23 +193,25 @@ async def chat_stop(chat_id: ChatId, ctx: Ctx) -> CallToolResult:
     return build_result(f"Chat {chat_id} was told to stop.", {"chat_id": chat_id, "status": "stopping"})
 
 
-async def _settled(ctx: Ctx, who: Caller, heard: Heard, report: Report) -> CallToolResult | InputRequiredResult:
-    from inferencesh_mcp.tools.elicitation import settled
+async def _resolve_pending(
+    ctx: Ctx, who: Caller, outcome: Heard, report: Report
+) -> CallToolResult | InputRequiredResult:
+    from inferencesh_mcp.tools.elicitation import resolve_pending
 
-    end = await settled(ctx, who, heard, report, seconds=max(who.wait_seconds - heard.seconds, 1))
-    return end if isinstance(end, InputRequiredResult) else shown_turn(ctx, end)
+    end = await resolve_pending(ctx, who, outcome, report, seconds=max(who.wait_seconds - outcome.seconds, 1))
+    return end if isinstance(end, InputRequiredResult) else render_turn(ctx, end)
 
 
-def shown_turn(ctx: Ctx, heard: Heard) -> CallToolResult:
+def render_turn(ctx: Ctx, outcome: Heard) -> CallToolResult:
     """How a turn stands, as this host is told."""
-    from inferencesh_mcp.tools.chat_result import conversation
-    from inferencesh_mcp.tools.elicitation import can_ask, may_decide, page
+    from inferencesh_mcp.tools.chat_result import chat_result
+    from inferencesh_mcp.tools.elicitation import can_ask, chat_page, may_decide
 
-    return conversation(
-        heard,
-        page=page(ctx, heard.chat.id),
-        may_decide=lambda waits: may_decide(ctx, waits),
-        can_ask=lambda waits: can_ask(ctx, waits),
+    return chat_result(
+        outcome,
+        page=chat_page(ctx, outcome.chat.id),
+        may_decide=lambda item: may_decide(ctx, item),
+        can_ask=lambda item: can_ask(ctx, item),
     )
 
 

@@ -44,7 +44,9 @@ class ToolDefinition:
         """Built once: it takes a millisecond, and no server changes it."""
         # The SDK reads the signature four times, and out of text that was a sixth of what building it takes.
         self.function.__annotations__ = get_annotations(self.function, eval_str=True)
-        tool = cast("InferenceTool", InferenceTool.from_function(self.function, title=self.title, annotations=self.hints))
+        tool = cast(
+            "InferenceTool", InferenceTool.from_function(self.function, title=self.title, annotations=self.hints)
+        )
         tool.description = " ".join(tool.description.split())  # its lines are for readers of the source
         tool.parameters = _without_noise(_without_nulls(tool.parameters))
         tool.starts = self.starts

@@ -102,8 +102,8 @@ def build_result(
 
 def _fit_text(text: str) -> str:
     """Our text, cut to fit: its line breaks are ours alone, and a frame that is cut is closed."""
-    lines = neutral(visible(text, line_break=" "))
-    return lines if tokens(lines) <= MAX_ANSWER_TOKENS else with_closed_frames(cut_text(lines, MAX_ANSWER_TOKENS))
+    cleaned = neutral(visible(text, line_break=" "))
+    return cleaned if tokens(cleaned) <= MAX_ANSWER_TOKENS else with_closed_frames(cut_text(cleaned, MAX_ANSWER_TOKENS))
 
 
 def list_result(tool: str, page: Page[Any], lines: list[str], structured: dict[str, Any]) -> CallToolResult:
@@ -159,14 +159,14 @@ def output_part(task: Task, number: int) -> CallToolResult:
 
 def _links_that_fit(files: list[FileLink]) -> list[FileLink]:
     """The first files that there is room for: an address may be long, and an output may have thousands."""
-    kept: list[FileLink] = []
+    links: list[FileLink] = []
     room = MAX_LINK_TOKENS
     for file in files[:MAX_LINKS]:
         room -= tokens(file.model_dump_json())
         if room < 0:
             break
-        kept.append(file)
-    return kept
+        links.append(file)
+    return links
 
 
 def failure_reason(task: Task) -> dict[str, Any] | None:
@@ -191,9 +191,9 @@ def _next_step(task: Task, output: Truncated) -> str | None:
     if not task.ended:
         return f"It goes on. Call {call}, wait_seconds=45) for the result; do not run the app again."
     if task.status == "completed":
-        whole = f"The output has {output.original_length} characters and was cut to fit."
+        size_note = f"The output has {output.original_length} characters and was cut to fit."
         return (
-            f"{whole} {call}, part=1) begins to give all of it; file_save writes it to disk."
+            f"{size_note} {call}, part=1) begins to give all of it; file_save writes it to disk."
             if output.original_length
             else None
         )

@@ -77,19 +77,19 @@ def split_parts(text: str) -> list[str]:
     return result
 
 
-def _count_values(value: Any, items: int, limit: int) -> int:
+def _count_values(value: Any, max_items: int, limit: int) -> int:
     """How many values there are where no list or object has more than `items`; counted no further than to `most`."""
-    count, inside = 1, [value]
-    while inside and count <= limit:
-        one = inside.pop()
-        if isinstance(one, list):
-            split_parts = cast("list[Any]", one)[:items]
-        elif isinstance(one, dict):
-            split_parts = list(islice(cast("dict[str, Any]", one).values(), items))
+    count, pending = 1, [value]
+    while pending and count <= limit:
+        current = pending.pop()
+        if isinstance(current, list):
+            children = cast("list[Any]", current)[:max_items]
+        elif isinstance(current, dict):
+            children = list(islice(cast("dict[str, Any]", current).values(), max_items))
         else:
             continue
-        count += len(split_parts)
-        inside += split_parts
+        count += len(children)
+        pending += children
     return count
 
 
@@ -98,24 +98,28 @@ def cleaned_value(value: Any) -> Any:
     return _shorten(value, None, None)
 
 
-def _shorten(value: Any, texts: int | None, items: int | None) -> Any:
+def _shorten(value: Any, max_text: int | None, max_items: int | None) -> Any:
     match value:
         case str():
-            return _shorten_text(value, texts)
+            return _shorten_text(value, max_text)
         case list():
-            found = cast("list[Any]", value)
-            kept = [_shorten(item, texts, items) for item in found[:items]]
-            return kept if len(kept) == len(found) else [*kept, f"… [cut: {len(found)} items in all]"]
+            elements = cast("list[Any]", value)
+            shortened = [_shorten(item, max_text, max_items) for item in elements[:max_items]]
+            return (
+                shortened if len(shortened) == len(elements) else [*shortened, f"… [cut: {len(elements)} items in all]"]
+            )
         case dict():
             fields = cast("dict[str, Any]", value)
-            kept_fields: dict[str, Any] = {}
-            for name, item in islice(fields.items(), items):
-                as_it_is = isinstance(item, str) and _REFERENCE_FIELDS.fullmatch(str(name)) and _is_kept_as_is(item)
-                kept_fields[_name(name, texts, kept_fields)] = item if as_it_is else _shorten(item, texts, items)
+            shortened_fields: dict[str, Any] = {}
+            for name, item in islice(fields.items(), max_items):
+                unchanged = isinstance(item, str) and _REFERENCE_FIELDS.fullmatch(str(name)) and _is_kept_as_is(item)
+                shortened_fields[_name(name, max_text, shortened_fields)] = (
+                    item if unchanged else _shorten(item, max_text, max_items)
+                )
             return (
-                kept_fields
-                if items is None or len(fields) <= items
-                else {**kept_fields, "…": f"cut: {len(fields)} fields in all"}
+                shortened_fields
+                if max_items is None or len(fields) <= max_items
+                else {**shortened_fields, "…": f"cut: {len(fields)} fields in all"}
             )
         case float() if not math.isfinite(value):
             return None  # strict JSON has no such numbers (I-12)
@@ -149,10 +153,14 @@ def _name(raw_name: Any, max_text: int | None, existing: dict[str, Any]) -> str:
 def _shorten_clean_text(text: str, limit: int | None, whole: int | None = None) -> str:
     if limit is None or len(text) <= limit:
         return visible(text)
-    kept = visible(text[: 2 * limit])[:limit]  # not all of it, which may be millions, and is looked at several times
-    end = max(kept.rfind(mark) for mark in (". ", ".\n", "\n", "! ", "? "))
-    kept = kept[: end + 1] if end > limit // 2 else kept  # at a sentence or a line, where one ends nearby
-    return f"{kept.rstrip()} … [cut: {whole or len(text)} characters in all]"
+    beginning = visible(text[: 2 * limit])[
+        :limit
+    ]  # not all of it, which may be millions, and is looked at several times
+    end = max(beginning.rfind(mark) for mark in (". ", ".\n", "\n", "! ", "? "))
+    beginning = (
+        beginning[: end + 1] if end > limit // 2 else beginning
+    )  # at a sentence or a line, where one ends nearby
+    return f"{beginning.rstrip()} … [cut: {whole or len(text)} characters in all]"
 
 
 def cut_text(text: str, limit: int) -> str:
