@@ -1,4 +1,4 @@
-"""An app for a model to read: its fields in a line each, and what it needs. Pure."""
+"""Describe an app for a model: a line for each field, what it needs, and its price. Pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import AppFunction, AppVersion, Estimate
 
 MOST_ABOUT = 160  # characters of a field's description
-MOST_PARTS = 2_000  # of a schema that are looked at: where references have more and more in them there is no other end
+MOST_PARTS = 2_000  # of a schema that are read: references can expand without end
 
 
 def fields(schema: dict[str, Any]) -> list[str]:
-    """Say each field in a line: name, `*` where it is required, what it takes, its default, what it is for."""
+    """A line for each field: name, `*` if it is required, type, default, description."""
     schema = _object(modern(schema))
     references = References(schema)
     required = set(map(str, items(schema.get("required"))))
@@ -44,10 +44,10 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _resolved(given: Any, root: References, left: Iterator[int], depth: int = 0) -> dict[str, Any]:
-    """The field with its references followed, a few levels deep: enough to say what it takes. Nothing where no part is left."""
+    """The field with its references resolved a few levels deep. Empty if the budget of parts is used up."""
     if next(left, None) is None:
         return {}
-    part = _object(given)  # `true` is a schema too, and anything may stand where one should
+    part = _object(given)  # `true` is a schema too, and an app may put anything here
     if isinstance(ref := part.get("$ref"), str) and depth < 4:
         part = {
             **_resolved(root.target(ref), root, left, depth + 1),
@@ -71,7 +71,7 @@ def _resolved(given: Any, root: References, left: Iterator[int], depth: int = 0)
 
 
 def needs(version: AppVersion, function: AppFunction) -> list[str]:
-    """Say what a person has to supply before the app runs, and how to get it as far as that is told."""
+    """What a person has to supply before the app can run, and how to get it if that is known."""
     secrets = [_need("secret", one.key, one.optional, one.description) for one in version.required_secrets]
     return secrets + [
         _need("connection", one.key, one.optional, one.instructions or one.description)
@@ -87,7 +87,7 @@ def _need(kind: str, key: str, optional: bool, how: str) -> str:
 
 
 def price(estimate: Estimate | None) -> str:
-    """Say what a run would cost, in the platform's unit (100,000,000 microcents are a dollar); or that nobody said."""
+    """The price of a run in the platform's unit (100,000,000 microcents are a dollar), or that it is unknown."""
     if estimate is None or estimate.confidence not in {"exact", "range"}:
         told = estimate.pricing_description if estimate else ""
         return f"no estimate for this input. {quoted(told, 300)}" if told else "no estimate for this input."

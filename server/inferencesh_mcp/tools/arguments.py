@@ -1,6 +1,6 @@
-"""A tool call's arguments as hosts really send them, changed to what the tool's schema asks for. Pure.
+"""Normalize the arguments that hosts send to what the tool's schema asks for. Pure.
 
-Only what has one possible meaning is changed. Everything else stays as it is, and is then refused with the reason.
+An argument is changed only if it has one possible meaning. Any other stays as it is, and validation refuses it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INJECTED = frozenset(
         "random_string",
     }
 )
-"""Arguments that hosts add by themselves, whatever a tool declares."""
+"""Arguments that hosts add by themselves."""
 
 _EMPTY_TEXTS = frozenset(
     {"", "null"}
@@ -36,11 +36,11 @@ def without_injected(arguments: dict[str, Any], declared: Iterable[str]) -> dict
 
 
 def normalized(arguments: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a call, as the tool's input schema means them.
+    """Normalize the arguments of a call by the tool's input schema.
 
-    - What hosts add by themselves is dropped.
-    - An optional argument that is null is left out; so is an empty text where the schema takes no text.
-    - Objects in a list that came as the text of their JSON are read.
+    - Arguments that hosts add by themselves are dropped.
+    - An optional argument is dropped if it is null, or an empty text where the schema takes no text.
+    - A text in a list of objects is parsed as JSON.
     """
     properties: dict[str, Any] = schema.get("properties", {})
     required = schema.get("required", [])
@@ -48,7 +48,7 @@ def normalized(arguments: dict[str, Any], schema: dict[str, Any]) -> dict[str, A
     for name, value in without_injected(arguments, properties).items():
         declared = properties.get(name)
         if declared is None:
-            result[name] = value  # the caller refuses it by name
+            result[name] = value  # the caller of this function refuses it by name
         elif name in required or not _is_left_out(value, declared):
             result[name] = _parse_objects(value, declared)
     return result
@@ -68,7 +68,7 @@ def _parse_objects(value: Any, declared: dict[str, Any]) -> Any:
 
 
 def _parse_object(text: str) -> Any:
-    """The object that a text is the JSON of; the text itself where it is none."""
+    """Parse a JSON object; return the text itself if it is not one."""
     try:
         parsed = parse(text.encode())
     except (NotJson, UnicodeEncodeError):

@@ -1,4 +1,4 @@
-"""A batch as one answer: every id in a table, then the failures, then as many outputs as there is room for."""
+"""The result of a batch: every id first, then the errors, then as many outputs as fit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BEGAN = {"not_started": "(not started) ", "started": "(started) ", "unknown": "(
 
 
 def batch(app: str, ends: list[End]) -> CallToolResult:
-    """Show how each input ended, in order. The call itself failed only where nothing came of any of them."""
+    """Build the result of a batch, in the order of the inputs. It is an error only if every input failed."""
     rows = [_row(number, end) for number, end in enumerate(ends)]
     room = _filled(rows, "error", [_error(end) for end in ends], MAX_OUTPUT_TOKENS - tokens(as_json(rows)))
     _filled(rows, "output", [fit(_output(end), MAX_OUTPUT_TOKENS // 4).value for end in ends], room)
@@ -44,7 +44,7 @@ def batch(app: str, ends: list[End]) -> CallToolResult:
 
 
 def _row(number: int, end: End) -> Row:
-    """What must be told of every input, however many there are: its id, and the code of its failure."""
+    """The fields that every input has, however many there are: its id, and the code of its error."""
     match end:
         case Skipped():
             return {"index": number, "status": "not_started"}
@@ -67,7 +67,7 @@ def _output(end: End) -> Any:
 
 
 def _filled(rows: list[Row], name: str, values: list[Any], room: int) -> int:
-    """Put each value into its row while there is room, and return what is left of it."""
+    """Put each value into its row while it fits; return the tokens that are left."""
     for row, value in zip(rows, values, strict=True):
         cost = tokens(as_json(value)) + 8
         if value is not None and cost <= room:

@@ -1,4 +1,4 @@
-"""How a plain function becomes an MCP tool; the one place where failures become answers."""
+"""Turn a function into an MCP tool, and its errors into results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Function = Callable[..., Awaitable[CallToolResult | InputRequiredResult]]
 
 @dataclass(frozen=True, kw_only=True)
 class ToolDefinition:
-    """A tool as it is offered: what it belongs to, what it is called, and what a host may assume of it."""
+    """A function with what is needed to offer it as a tool: toolset, title, and hints for the host."""
 
     function: Function
     toolset: str
@@ -41,13 +41,13 @@ class ToolDefinition:
 
     @cached_property
     def tool(self) -> Tool:
-        """Built once: it takes a millisecond, and no server changes it."""
-        # The SDK reads the signature four times, and out of text that was a sixth of what building it takes.
+        """The tool. It is built once, because that takes a millisecond and no server changes it."""
+        # The SDK reads the signature four times. Evaluating the annotations once saves a sixth of the time.
         self.function.__annotations__ = get_annotations(self.function, eval_str=True)
         tool = cast(
             "InferenceTool", InferenceTool.from_function(self.function, title=self.title, annotations=self.hints)
         )
-        tool.description = " ".join(tool.description.split())  # its lines are for readers of the source
+        tool.description = " ".join(tool.description.split())  # line breaks are for readers of the source
         tool.parameters = _without_noise(_without_nulls(tool.parameters))
         tool.starts = self.starts
         if tool.fn_metadata.output_schema is not None:
@@ -64,8 +64,8 @@ def tool(
     repeatable: bool = False,
     starts: bool = False,
 ) -> Callable[[Function], ToolDefinition]:
-    """Describe a function as a tool. `reads`: it neither spends, changes nor writes. `starts`: a run or a turn may begin.
-    Each calls the platform."""
+    """Describe a function as a tool. `reads`: it spends, changes and writes nothing. `starts`: it may begin a run or a turn.
+    Every tool calls the platform."""
     hints = ToolAnnotations(
         read_only_hint=reads, destructive_hint=destroys, idempotent_hint=reads or repeatable, open_world_hint=True
     )
@@ -73,7 +73,7 @@ def tool(
 
 
 class InferenceTool(Tool):
-    """A tool whose failures are answers: a stable code, what failed, what was started, and what to do next."""
+    """A tool that returns its errors as results: a stable code, what failed, what was started, and what to do next."""
 
     starts: bool = Field(default=False, exclude=True)
     """Whether a run or an agent's turn may begin with a call."""
@@ -86,7 +86,11 @@ class InferenceTool(Tool):
             return error_result(exc)
 
     async def call(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:
-        """What the tool's function answers; it may raise, and what it raises becomes the answer."""
+        """Call the tool's function.
+
+        Raises:
+            InferenceError: `run` makes the result of it.
+        """
         arguments = normalized(arguments, self.parameters)
         self._reject_unknown_arguments(arguments)
         validated = self._validated(arguments)
@@ -105,7 +109,7 @@ class InferenceTool(Tool):
             ) from None
 
     def _reject_unknown_arguments(self, arguments: dict[str, Any]) -> None:
-        """The SDK drops arguments it does not know; a dropped `session` would cost a second warm worker."""
+        """Refuse unknown arguments. The SDK drops them, and a dropped `session` would cost a second warm worker."""
         known = list(self.parameters.get("properties", {}))
         for name in arguments:
             if name not in known:
@@ -120,7 +124,7 @@ class InferenceTool(Tool):
 
 
 def internal_failure(exc: Exception, tool: str, starts: bool, started: Started) -> CallToolResult:
-    """The answer to a call in which something unexpected happened: what it may have started, and no text of the exception."""
+    """The result of a call that failed unexpectedly: what it may have started, and no text of the exception."""
     outcome: Outcome | None = "unknown" if starts else None
     if started.tasks or started.chats:
         outcome = "started"
@@ -134,12 +138,12 @@ def internal_failure(exc: Exception, tool: str, starts: bool, started: Started) 
 
 
 def _argument_errors(exc: ValidationError) -> str:
-    """Name each wrong argument and the rule it breaks; never what was given, which may be long or private."""
+    """Name each wrong argument and the rule that it breaks. Never quote its value, which may be long or private."""
     return " ".join(f"'{'.'.join(str(step) for step in error['loc'])}': {error['msg']}." for error in exc.errors()[:8])
 
 
 def _without_nulls(schema: Any) -> Any:
-    """The schema without null as a value: in arguments and answers alike, null is the same as left out."""
+    """The schema without null as a value. In arguments and results, null means the same as a missing field."""
     if isinstance(schema, list):
         return [_without_nulls(part) for part in cast("list[Any]", schema)]
     if not isinstance(schema, dict):
@@ -156,9 +160,9 @@ def _without_nulls(schema: Any) -> Any:
 
 
 def _without_noise(schema: Any) -> Any:
-    """The schema without what says nothing: titles that pydantic makes up from names, and `additionalProperties: true`.
+    """The schema without titles that pydantic makes from names, and without `additionalProperties: true`.
 
-    Every host pays for them on every request. google-genai (to 3.6.1) fails on any boolean `additionalProperties`.
+    Each costs tokens in every request of every host. google-genai (to 3.6.1) fails on any boolean `additionalProperties`.
     """
     if isinstance(schema, list):
         return [_without_noise(part) for part in cast("list[Any]", schema)]

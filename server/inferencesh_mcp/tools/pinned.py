@@ -1,4 +1,4 @@
-"""An app as a tool of its own: its name, its fields, its output; run by the same code as `app_run`."""
+"""A pinned app as a tool: the app's own name, fields and output. It runs with the code of `app_run`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOST_ABOUT = 280  # characters of what the app says of itself: everyone pays for them on every request
+MOST_ABOUT = 280  # characters of the app's description: they cost tokens in every request
 
-# The names of `RunOutcome`, with as little about each as still tells a host what it holds.
+# The fields of `RunOutcome`, with the shortest schemas that still say what they hold.
 OUTCOME: dict[str, Any] = {
     "task_id": {"type": "string"},
     "status": {"type": "string"},
@@ -48,20 +48,20 @@ class PinnedTool(InferenceTool):
     starts: bool = Field(default=True, exclude=True)
     app: AppRef
     restored: Callable[[dict[str, Any]], dict[str, Any]] = Field(exclude=True)
-    """Arguments under the app's own names: hosts would mangle some of them."""
+    """Renames arguments to the app's own names, some of which hosts would change."""
 
     @classmethod
     def of(cls, pin: Pin, app: App) -> PinnedTool:
-        """The tool of a pin, from what the API told of its app.
+        """Build the tool of a pin from its app.
 
         Raises:
             InvalidInput: the app has no such function, or one that no tool can run.
-            SchemaUnusable: no host could be told its schema.
+            SchemaUnusable: its schema cannot be expressed for any host.
         """
         function = function_of(app, pin.app)
         refuse_live(app, pin.app)
         compiled = compiled_input(function.input_schema)
-        logger.info("%s: %s", pin.app, " ".join(compiled.notes) or "Its schema is told whole.")
+        logger.info("%s: %s", pin.app, " ".join(compiled.notes) or "Its schema is complete.")
         title, hints = clean(app.title, 60) or None, apps.app_run.hints
         made = InferenceTool.from_function(_nothing, pin.name, title, _about(pin, app), annotations=hints)
         made.fn_metadata.output_schema = _outcome(function.output_schema)
@@ -71,7 +71,7 @@ class PinnedTool(InferenceTool):
 
     @property
     def listed(self) -> Listed:
-        """The tool as a host is shown it."""
+        """The tool as `tools/list` shows it."""
         return Listed(
             name=self.name,
             title=self.title,
@@ -83,7 +83,7 @@ class PinnedTool(InferenceTool):
 
     @property
     def digest(self) -> str:
-        """What a host is shown, in a few letters: another one is another contract (T-18)."""
+        """A short hash of the listed tool. It changes if the contract changes (T-18)."""
         return hashlib.sha256(self.listed.model_dump_json().encode()).hexdigest()[:12]
 
     def run_request(self, arguments: dict[str, Any]) -> Wanted:
@@ -97,7 +97,7 @@ class PinnedTool(InferenceTool):
 
 
 async def _nothing(ctx: Ctx) -> None:
-    """What the SDK makes a tool from; the schemas are the app's."""
+    """A function for the SDK to build a tool from; its schemas are replaced by the app's."""
 
 
 def _about(pin: Pin, app: App) -> str:
@@ -112,9 +112,9 @@ def _outcome(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _output(schema: dict[str, Any]) -> dict[str, Any]:
-    """What to expect of an output, which may be anything all the same: cut to fit, or not what the app says it returns.
+    """The schema of the output. It also allows anything else, because an output may be cut or differ from the app's schema.
 
-    Hosts hold an answer against its schema, and would show their own complaint instead of what was paid for.
+    Hosts validate results, and would show a validation error instead of the output that was paid for.
     """
     try:
         return {"anyOf": [compiled_output(schema), {}]}

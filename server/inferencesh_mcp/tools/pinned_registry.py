@@ -1,8 +1,8 @@
-"""The pinned apps as tools: made from what the API or the disk tells of the apps, kept up with it, and listed with the others.
+"""The tools of the pinned apps: read from the API or the disk, and refreshed.
 
-Whose key reads the apps? On stdio the person's own, in the background, from the first message on. Over HTTP nobody's but
-each caller's: within the request that lists the tools, and only apps that are public become tools, so that the list
-depends on the server and not on who asks (T-3).
+On stdio the apps are read with the person's key, in the background, from the first message on. Over HTTP they are read
+with the caller's key, within the request that lists the tools. Only public apps become tools there, so that the list
+is the same for every caller (T-3).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.tools.pinned import PinnedTool
 
-PATIENCE = 3.0  # seconds that a list waits for apps; hosts give a start 30 s, and this is not all of it
-AT_ONCE = 8  # apps that are read at a time
-REFRESH = 3600.0  # seconds after which a known app is looked at again
-RETRY = 60.0  # seconds until an app that could not be read is tried again; where nobody calls, each time twice as many
+PATIENCE = 3.0  # seconds that tools/list waits for apps; hosts allow 30 s for the whole start
+AT_ONCE = 8  # apps that are read at the same time
+REFRESH = 3600.0  # seconds after which a known app is read again
+RETRY = 60.0  # seconds until a failed read is repeated; in the background the pause doubles each time
 
 logger = logging.getLogger(__name__)
 
 
 class Pinned:
-    """The tools of the apps that are known, and how they come to be known."""
+    """Reads the pinned apps and holds their tools."""
 
     def __init__(self, pins: Sequence[Pin]) -> None:
         self.names = frozenset(pin.name for pin in pins)
@@ -51,7 +51,7 @@ class Pinned:
         self._tools: dict[str, PinnedTool] = {}
         self._left_out: set[str] = set()
         self._next_try: dict[AppRef, float] = {}
-        """Of apps that could not be read: before that, no caller's request tries again."""
+        """For apps that could not be read: the earliest time at which a request reads them again."""
         self._remote = self._begun = self._listed = False
         self._news, self._settled = anyio.Event(), anyio.Event()
         self._reading = anyio.Lock()
@@ -59,31 +59,31 @@ class Pinned:
 
     @property
     def tools(self) -> list[PinnedTool]:
-        """Those that are known, in the order of the pins."""
+        """The tools that were read, in the order of the pins."""
         return [self._tools[pin.name] for pin in self._pins if pin.name in self._tools]
 
     def tool(self, name: str) -> PinnedTool | None:
         return self._tools.get(name)
 
     def why_not(self, name: str) -> InferenceError:
-        """What to tell whoever calls a tool whose app is not known."""
+        """The error for a call of a tool whose app was not read."""
         app = next(pin.app for pin in self._pins if pin.name == name)
         return Unavailable(
             message=f"{app}, the app behind {name}, could not be read.",
-            next_step=f'app_run(app="{app}") still reaches it, and app_get says what it takes.',
+            next_step=f'Read it with app_get and run it with app_run(app="{app}").',
             outcome="not_started",
             retry_safe=True,
         )
 
     def live(self, shared: Shared) -> None:
-        """From now on, while the server lives: whatever is heard of the apps reaches the tools, and changes reach the hosts."""
+        """Update the tools from now on whenever an app changes, and notify the hosts."""
         if self._pins:
             self._shared, self._begun = shared, False
             shared.catalogue.watch(self._apps, self._hear, None)
             shared.group.start_soon(self._tell_of_changes, shared.bus)
 
     def begin(self, who: Caller) -> None:
-        """On stdio, at the first message: read the apps, from disk where they are kept, in the background."""
+        """On stdio, at the first message: start to read the apps in the background, cached ones from the disk."""
         if self._begun or self._shared is None:
             return
         self._begun = True
@@ -91,13 +91,13 @@ class Pinned:
         self._shared.group.start_soon(self._keep_up, who)
 
     async def wait(self) -> None:
-        """On stdio, before the tools are listed: give the reading a moment. What takes longer is told of when it is there."""
+        """On stdio, before tools/list: wait a moment for the apps. A later one is announced when it was read."""
         with anyio.move_on_after(PATIENCE):
             await self._settled.wait()
         self._listed = True
 
     async def read_for(self, who: Caller) -> None:
-        """Over HTTP, before the tools are listed: read with this caller's key what is not known, or not lately."""
+        """Over HTTP, before tools/list: read unknown and stale apps with this caller's key."""
         self._remote = True
         with anyio.move_on_after(PATIENCE):
             if self._due(who):
@@ -123,7 +123,7 @@ class Pinned:
             due = self._apps if wait == REFRESH else list(self._next_try)
 
     async def _recalled(self, who: Caller, app: AppRef) -> bool:
-        """Whether the app is known from before, and well enough not to be looked at again at once."""
+        """Whether the app is in the cache, and fresh."""
         found = await who.catalogue.recall(who.principal, app)
         if found is None:
             return False
@@ -144,7 +144,7 @@ class Pinned:
             async with limit:
                 await who.catalogue.app(who.api, who.principal, app, fresh=fresh)
         except (KeyMissing, KeyRefused) as exc:
-            if self._remote:  # that says something about this caller, and nothing about the app
+            if self._remote:  # the caller's key is wrong, which says nothing about the app
                 group.cancel_scope.cancel()
             else:
                 self._missed(app, exc)
@@ -152,7 +152,7 @@ class Pinned:
             self._missed(app, exc)
 
     def _hear(self, app: AppRef, told: App) -> None:
-        """What the API or the disk tells of an app."""
+        """Make the tools of an app that was read from the API or the disk."""
         from inferencesh_mcp.tools.pinned import PinnedTool
 
         self._next_try.pop(app, None)
@@ -162,11 +162,11 @@ class Pinned:
                 continue
             try:
                 self._put(pin, PinnedTool.of(pin, told))
-            except InferenceError as exc:  # no such function, or a schema that can be no tool's
+            except InferenceError as exc:  # no such function, or a schema that no tool can have
                 self._leave_out(pin, str(exc))
 
     def _missed(self, app: AppRef, exc: InferenceError) -> None:
-        """An app that could not be read keeps the tool it has, unless it is gone."""
+        """Keep the tool of an app that could not be read, unless the app is gone."""
         logger.info("%s could not be read: %s", app, exc.code)
         for pin in self._pins_of(app):
             if pin.name not in self._tools or isinstance(exc, NotFound):
@@ -200,7 +200,7 @@ class Pinned:
             self._news.set()
 
     async def _tell_of_changes(self, bus: SubscriptionBus) -> None:
-        """A list that was handed out is one no longer: the bus tells the hosts of either era."""
+        """Publish that the list of tools has changed, for the hosts of both eras."""
         while True:
             await self._news.wait()
             self._news = anyio.Event()
@@ -208,7 +208,7 @@ class Pinned:
 
 
 def _disk(shared: Shared) -> Kept | None:
-    """Where apps are kept; nowhere for the sandbox inside this process, which has another address at every start."""
+    """The disk cache of apps. The sandbox has none, because its address changes at every start."""
     settings = shared.settings
     if settings.sandbox:
         return None

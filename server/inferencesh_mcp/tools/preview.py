@@ -1,6 +1,6 @@
-"""At most one small picture inside an answer: the first of an output, small already or made so (promise 6).
+"""Add a preview of the first picture of an output to a result (promise 6).
 
-Scaling needs Pillow, the extra `[images]`; without it only pictures that are small already are shown.
+Scaling needs Pillow, the extra `[images]`. Without it only small pictures are shown.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api import Api
     from inferencesh_mcp.context import Ctx
 
-MOST_SHOWN = 100_000  # bytes: base64 of it and all the rest stay far below what Claude Desktop refuses
+MOST_SHOWN = 100_000  # bytes: as base64 still far below what Claude Desktop refuses
 MOST_FETCHED = 8 * 1024 * 1024  # bytes of a picture that is scaled
 MOST_PIXELS = (
     9_000_000  # of a picture that is scaled (4K has 8.3): for as long, a thread holds some seven bytes of each
@@ -31,7 +31,7 @@ TYPES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/
 
 
 async def with_preview(ctx: Ctx, result: CallToolResult) -> CallToolResult:
-    """Return the answer with a preview of its first picture, or as it is: a preview is never worth an error."""
+    """Add a preview of the first picture to a result. If there is none, or it fails, return the result as it is."""
     pictures = [part for part in result.content if isinstance(part, ResourceLink) and part.mime_type in TYPES]
     shared = ctx.request_context.lifespan_context
     if not pictures or shared.settings.inline_media == "never":
@@ -41,7 +41,7 @@ async def with_preview(ctx: Ctx, result: CallToolResult) -> CallToolResult:
     if preview is None:
         preview = await in_short(_small(who.api, url, shared.scaling), "preview")
     if preview is not None:
-        shared.previews.add((who.principal, url), preview)  # hosts look at the same task again and again
+        shared.previews.add((who.principal, url), preview)  # hosts read the same task again and again
     return result.model_copy(update={"content": [*result.content, preview]}) if preview else result
 
 
@@ -63,7 +63,7 @@ async def _small(api: Api, url: str, scaling: CapacityLimiter) -> ImageContent |
 
 
 def _is(name: str, content: bytes) -> bool:
-    """Whether the bytes begin as such a picture does: a host must not be handed something else under its name."""
+    """Whether the bytes begin like a picture of this format. A host must not get other content under its type."""
     starts = {"PNG": (b"\x89PNG\r\n",), "JPEG": (b"\xff\xd8\xff",), "GIF": (b"GIF87a", b"GIF89a"), "WEBP": (b"RIFF",)}
     return content.startswith(starts[name]) and (name != "WEBP" or content[8:12] == b"WEBP")
 
@@ -79,7 +79,7 @@ def _can_scale() -> bool:
 
 
 def _scaled(content: bytes) -> bytes | None:
-    """The picture as a JPEG of at most `MOST_SHOWN` bytes; None for what cannot be read, or is a bomb of pixels."""
+    """The picture as a small JPEG; None if it cannot be read or has too many pixels."""
     from PIL import Image
 
     try:
@@ -87,11 +87,11 @@ def _scaled(content: bytes) -> bytes | None:
             if picture.width * picture.height > MOST_PIXELS:
                 return None
             picture.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded no larger than needed
-            # Made small before it is converted, or there are two of its full size; of a palette's numbers none is between two.
+            # Scale before converting, to avoid a second copy in full size. A palette has to be converted first.
             plain = picture if picture.mode in {"RGB", "RGBA", "L"} else picture.convert("RGB")
             plain.thumbnail((SIDE, SIDE))
             small = plain.convert("RGB")
-    except Exception:  # noqa: BLE001 - whatever a picture does to its reader, the answer of a run must not be lost over it
+    except Exception:  # noqa: BLE001 - a broken picture may raise anything, and must not cost the result of a run
         return None
     for quality in (80, 60, 40, 20):
         written = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What a flow reports, as MCP progress: honest, sparse, and never in the flow's way (promise 4, invariant I-6)."""
+"""Send what a flow reports as MCP progress. Sending never delays the flow (promise 4, I-6)."""
 
 from __future__ import annotations
 
@@ -22,21 +22,19 @@ if TYPE_CHECKING:
     from inferencesh_mcp.context import Ctx
     from inferencesh_mcp.flows import Report, State
 
-MAX_MESSAGES = 2  # messages in any SPAN: the first change is told at once after the first message
+MAX_MESSAGES = 2  # messages in any window: the first change is sent at once, right after the first message
 WINDOW_SECONDS = 1.0  # seconds
-MAX_SILENCE_SECONDS = (
-    10.0  # seconds: hosts give up on a call that is silent for minutes, and count from the last message
-)
-MAX_MESSAGE_LENGTH = 200  # characters: what Claude Code shows of a message
+MAX_SILENCE_SECONDS = 10.0  # hosts cancel a call that sends nothing for minutes
+MAX_MESSAGE_LENGTH = 200  # characters that Claude Code shows of a message
 
 
 @asynccontextmanager
 async def progress(ctx: Ctx, *, in_bytes: bool = False) -> AsyncGenerator[Report]:
-    """Yield a `Report` whose latest state reaches the host; where the host did not ask, one that forgets.
+    """Yield a `Report` that sends the latest state to the host, or does nothing if the host did not ask for progress.
 
-    `in_bytes`: the call only moves files, so that its progress is bytes, of as many as the file has.
+    `in_bytes`: the call only moves files, so its progress counts bytes of the file's size.
 
-    Writing happens in a task of its own: a host that reads slowly delays its own messages and nothing else.
+    Messages are sent from a task of its own, so that a host that reads slowly does not delay the flow.
     """
     if "progress_token" not in (ctx.request_context.meta or {}):
         yield lambda _: None
@@ -46,7 +44,7 @@ async def progress(ctx: Ctx, *, in_bytes: bool = False) -> AsyncGenerator[Report
         async with anyio.create_task_group() as group:
             group.start_soon(reporter.run)
             yield reporter.update
-            # A cancellation that came now would find nobody who leaves a run that is about to be handed over.
+            # A cancellation here would come after the flow, which alone can cancel a run: it would leave the run unattended.
             group.cancel_scope.shield = True
             if not reporter.finish():
                 group.cancel_scope.cancel()
@@ -57,7 +55,7 @@ class ProgressReporter:
         self._ctx = ctx
         self._in_bytes = in_bytes
         self._bytes_before = 0
-        """Bytes of the files before this one."""
+        """Bytes of the files that are already done."""
         self._started_at = time.monotonic()
         self._last_value = -1.0
         self._state: State | None = None
@@ -74,9 +72,9 @@ class ProgressReporter:
             self._changed.set()
 
     def finish(self) -> bool:
-        """Say nothing more, for the answer is next (I-5). False while a message is still being written: it is to be broken off.
+        """Send nothing more, because the result is next (I-5). False if a message is being sent: the caller cancels it then.
 
-        A cancelled task would hold all of its call, in a cycle of its traceback, until garbage is looked for.
+        Cancelling without need would keep the whole call in memory until the next garbage collection.
         """
         self._finished.set()
         self._changed.set()
@@ -102,10 +100,10 @@ class ProgressReporter:
         self._sending = False
 
     def _next_value(self, elapsed: float) -> tuple[float, float | None]:
-        """The next number, which strictly increases (I-6), and of how many.
+        """The next value, which strictly increases (I-6), and the total if it is known.
 
-        A batch counts what is done, and creeps towards the next between two; files count bytes; of a single run
-        nobody knows how long it takes, so it counts the seconds.
+        A batch counts finished runs, with small steps in between. Files count bytes. A single run counts seconds, because
+        nobody knows how long it takes.
         """
         if isinstance(self._state, Counting):
             done = self._state.done
@@ -123,18 +121,18 @@ class ProgressReporter:
 def _is_worth_sending(previous: State | None, state: State) -> bool:
     match state:
         case Speaking():
-            return bool(state.tail or state.tool)  # an agent that has not said anything yet is none: its first word is
+            return bool(state.tail or state.tool)  # the first word of an agent is worth a message; silence is not
         case Task() if isinstance(previous, Task):
             return (state.status, _last_output(state)) != (
                 previous.status,
                 _last_output(previous),
-            )  # what else is new, nobody would read
+            )  # nobody reads other changes
         case _:
             return True
 
 
 def status_line(state: State | None, elapsed: float) -> str:
-    """Say in one line where things stand: status, seconds, the task's id, and the last log line or text."""
+    """Describe a state in one line: status, seconds, the task's id, and the last log line or text."""
     match state:
         case None:
             return "starting"
@@ -156,12 +154,12 @@ def status_line(state: State | None, elapsed: float) -> str:
 
 
 def _last_output(task: Task) -> str:
-    """The end of what it streams, or else what it logged last."""
+    """The end of the streamed text, or else the last log line."""
     return task.streamed[-80:] or (task.logs[-1].content.strip() if task.logs else "")
 
 
 def size(byte_count: int) -> str:
-    """Write a number of bytes as people do: `812 B`, `1.4 MB`."""
+    """Format a number of bytes: `812 B`, `1.4 MB`."""
     if byte_count < 1000:
         return f"{byte_count} B"
     for unit, scale in (("kB", 1e3), ("MB", 1e6)):

@@ -1,7 +1,7 @@
-"""Answers cut to what every known host can take, and cleaned of what no host should show. Pure.
+"""Clean results and cut them to a size that every known host accepts. Pure.
 
-Limits (promise 6): a text of at most 20,000 tokens, and as much again of structured content; Claude Code cuts at
-25,000 tokens, Claude Desktop refuses a result over 1 MB.
+Limits (promise 6): at most 20,000 tokens of text, and as many of structured content. Claude Code cuts at 25,000 tokens;
+Claude Desktop refuses a result over 1 MB.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Any, cast
 from inferencesh_mcp.redaction import free_name
 from inferencesh_mcp.sanitize import address, neutral, visible, without_markers
 
-MAX_OUTPUT_TOKENS = 16_000  # for an output; the rest of the answer around it is small
-MAX_ANSWER_TOKENS = 20_000  # tokens of its text, and of its structured content
-# Fields whose values are handed back to us as they are.
+MAX_OUTPUT_TOKENS = 16_000  # of an output; the rest of the result is small
+MAX_ANSWER_TOKENS = 20_000  # of the text, and of the structured content
+# Fields whose values come back to us in a later call, so they are never changed.
 _REFERENCE_FIELDS = re.compile(r"(?:.*_)?(?:id|uri|url|cursor)")
 _PLAIN_ASCII = re.compile(r"[!-;=?-~]{1,4000}")  # ASCII, no spaces, no angle brackets
 _ADDRESS = re.compile(r"(?:https?|inf|file|inference)://[!-;=?-~]{1,4000}")
-MAX_NAME_LENGTH = 200  # characters of a field's name where an answer has to be made smaller
+MAX_NAME_LENGTH = 200  # characters of a field's name, if the value is cut
 _LETTERS_AND_SPACE = (string.ascii_letters + " ").encode()
 
 
 def tokens(text: str) -> int:
-    """Estimate from above: no tokenizer of today makes more of a text than this.
+    """Estimate the number of tokens from above: no tokenizer of today makes more of a text.
 
-    Letters and spaces seldom stand alone; every other character may be a token of its own, or one for each byte.
+    Two letters or spaces count as one token; every byte of any other character counts as one.
     """
     whole = text.encode(errors="replace")
     other_bytes = len(whole.translate(None, _LETTERS_AND_SPACE))
@@ -41,17 +41,17 @@ def tokens(text: str) -> int:
 class Truncated:
     value: Any
     original_length: int
-    """Characters that the whole has as JSON, where it was cut; else 0."""
+    """Characters of the whole value as JSON if it was cut, else 0."""
 
 
 def fit(value: Any, limit: int = MAX_OUTPUT_TOKENS) -> Truncated:
-    """Return a JSON value small enough, cleaned; the longest texts and lists give way first, and say how long they were."""
+    """Clean a JSON value and cut it to so many tokens. The longest texts and lists are cut first, with a note of their length."""
     whole = as_json(value)
     if tokens(whole) <= limit:
         return Truncated(_shorten(value, None, None), 0)
     max_text, max_items = 16_000, 1_000
     while max_text > 40:
-        # One with more values than this does not fit anyway: to look through it each time would take others' time.
+        # A value with more parts than tokens cannot fit: counting is cheaper than cutting and measuring it.
         if _count_values(value, max_items, limit) <= limit:
             smaller = _shorten(value, max_text, max_items)
             if tokens(as_json(smaller)) <= limit:
@@ -61,15 +61,17 @@ def fit(value: Any, limit: int = MAX_OUTPUT_TOKENS) -> Truncated:
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
-    """Write a JSON value as text for a model: every script as it is."""
+    """Write a JSON value as text for a model, without ASCII escapes."""
     return json.dumps(value, ensure_ascii=False, default=str, indent=indent)
 
 
 def split_parts(text: str) -> list[str]:
-    """Split a text into parts that each fit one answer, as they are and as JSON; together they are the whole text."""
+    """Split a text into parts that each fit one result, as text and as JSON. Joined, they are the whole text."""
     whole, result, start = text, list[str](), 0
     while start < len(whole):
-        length = min(len(whole) - start, 2 * MAX_OUTPUT_TOKENS)  # two letters a token is the best there is
+        length = min(
+            len(whole) - start, 2 * MAX_OUTPUT_TOKENS
+        )  # the estimate is never below a token for two characters
         while (count := tokens(as_json(whole[start : start + length]))) > MAX_OUTPUT_TOKENS:
             length = max(1, length * MAX_OUTPUT_TOKENS // count)
         result.append(whole[start : start + length])
@@ -78,7 +80,7 @@ def split_parts(text: str) -> list[str]:
 
 
 def _count_values(value: Any, max_items: int, limit: int) -> int:
-    """How many values there are where no list or object has more than `items`; counted no further than to `most`."""
+    """Count the values if every list and object is cut to `max_items`. Counting stops at `limit`."""
     count, pending = 1, [value]
     while pending and count <= limit:
         current = pending.pop()
@@ -94,7 +96,7 @@ def _count_values(value: Any, max_items: int, limit: int) -> int:
 
 
 def cleaned_value(value: Any) -> Any:
-    """A JSON value as it may be shown, whole."""
+    """Clean a JSON value without cutting it."""
     return _shorten(value, None, None)
 
 
@@ -128,7 +130,7 @@ def _shorten(value: Any, max_text: int | None, max_items: int | None) -> Any:
 
 
 def _shorten_text(text: str, limit: int | None) -> str:
-    """A text that may be shown; of one that is cut, no more is looked at than what is shown."""
+    """Clean a text and cut it. Of a long text only the part that is shown is looked at."""
     if limit is None or len(text) <= limit:
         return address(text) if _ADDRESS.fullmatch(text) else _safe(text)
     return _shorten_clean_text(_safe(text[: limit + 1]), limit, whole=len(text))
@@ -143,7 +145,7 @@ def _safe(text: str) -> str:
 
 
 def _name(raw_name: Any, max_text: int | None, existing: dict[str, Any]) -> str:
-    """A field's name, cut only where texts are, and never so that two fields become one."""
+    """A cleaned name of a field, unique in its object. It is cut only if texts are cut."""
     name = _safe(str(raw_name))
     if max_text is not None and len(name) > MAX_NAME_LENGTH:
         name = f"{name[:MAX_NAME_LENGTH]}…"
@@ -153,18 +155,16 @@ def _name(raw_name: Any, max_text: int | None, existing: dict[str, Any]) -> str:
 def _shorten_clean_text(text: str, limit: int | None, whole: int | None = None) -> str:
     if limit is None or len(text) <= limit:
         return visible(text)
-    beginning = visible(text[: 2 * limit])[
-        :limit
-    ]  # not all of it, which may be millions, and is looked at several times
+    beginning = visible(text[: 2 * limit])[:limit]  # the whole text may have millions of characters
     end = max(beginning.rfind(mark) for mark in (". ", ".\n", "\n", "! ", "? "))
     beginning = (
         beginning[: end + 1] if end > limit // 2 else beginning
-    )  # at a sentence or a line, where one ends nearby
+    )  # at the end of a sentence or a line, if one is near
     return f"{beginning.rstrip()} … [cut: {whole or len(text)} characters in all]"
 
 
 def cut_text(text: str, limit: int) -> str:
-    """A text cut to so many tokens."""
+    """Cut a text to so many tokens."""
     length = len(text)
     while tokens(cut := _shorten_clean_text(text, length)) > limit:
         length //= 2
