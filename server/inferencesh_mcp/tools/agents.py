@@ -1,6 +1,6 @@
-"""Agents: hand them a job, hear what they say and do, and give them what only this side can.
+"""Tools for agents: send a message, read the chat, answer what the agent waits for.
 
-What chats need is imported when the first of them is called: most starts never do.
+The flows are imported inside the tools, because most sessions talk to no agent.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Query = Annotated[str, Field(description="words to search for")]
 
 @tool("agents", "Find agents", reads=True)
 async def agent_list(ctx: Ctx, query: Query = "", limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
-    """Agents of the workspace, to hand a job to with agent_chat."""
+    """List the agents of the workspace. Talk to one with agent_chat."""
     page = await caller(ctx).api.agents.list_agents(query=query, limit=limit, cursor=cursor)
     agents = [{"agent": agent.ref, "about": clean(agent.description or agent.title, 160)} for agent in page.items]
-    lines = [f"{agent['agent']}: {quoted(agent['about'], 160)}" for agent in agents] or ["No agent fits."]
+    lines = [f"{agent['agent']}: {quoted(agent['about'], 160)}" for agent in agents] or ["No agent matches."]
     return list_result("agent_list", page, lines, {"agents": agents})
 
 
@@ -49,7 +49,7 @@ async def agent_chat(
     config: Annotated[
         dict[str, Any], Field(description="instead of agent, an ad-hoc one: core_app.ref, system_prompt, tools, …")
     ] = {},  # noqa: B006 - never changed
-    chat_id: Annotated[str, Field(description="chat to go on with, with the same agent or config")] = "",
+    chat_id: Annotated[str, Field(description="chat to continue, with the same agent or config")] = "",
     files: Annotated[list[str], Field(description="files for the agent: paths, URLs or data URIs")] = [],  # noqa: B006
     context: Annotated[dict[str, str], Field(description="names and texts that the agent's tools are given")] = {},  # noqa: B006
     output_schema: Annotated[
@@ -74,9 +74,9 @@ async def agent_chat(
                 outcome = await flows_chat.say(who, new_message, report, seconds=0 if as_task else who.wait_seconds)
             except RequirementsNotMet as exc:
                 if page_request := await request_page(ctx, exc.message, DASHBOARD):
-                    return page_request  # the message was not taken: once the person is done, it is sent anew
+                    return page_request  # the message was not accepted: it is sent again after the person has acted
                 raise
-            if as_task and not outcome.over:  # what it comes to wait for is asked by whoever follows it
+            if as_task and not outcome.over:  # what it will wait for is asked through the MCP task
                 return deferred(render_turn(ctx, outcome), "turn", chat=outcome.chat.id, turn=asdict(outcome.turn))
         with _after_sending():
             return await _resolve_pending(ctx, who, outcome, report)
@@ -84,7 +84,7 @@ async def agent_chat(
 
 @contextmanager
 def _after_sending() -> Generator[None]:
-    """What fails in here fails after the message was taken: to say it again would be to say it twice (I-3)."""
+    """Mark errors in this block as after the start: the message was accepted and must not be sent again (I-3)."""
     try:
         yield
     except InferenceError as exc:
@@ -100,7 +100,7 @@ def _build_message(
 
     if schema and not config:
         raise InvalidInput(
-            message="`output_schema` goes with `config`: an agent of the workspace has its own.", outcome="not_started"
+            message="`output_schema` needs `config`: an agent of the workspace has its own.", outcome="not_started"
         )
     if schema:
         config = {
@@ -119,7 +119,7 @@ def _build_message(
 
 
 def _with_finish(internal_tools: Any) -> Any:
-    """The internal tools with the one that gives an output; what is none of the kind is refused with the rest."""
+    """The internal tools with `finish`, which returns an output. A value of a wrong type is refused by `AgentConfigInput`."""
     if internal_tools is None or isinstance(internal_tools, dict):
         return {**cast("dict[str, Any]", internal_tools or {}), "finish": True}
     return internal_tools
@@ -131,7 +131,7 @@ async def chat_get(
     ctx: Ctx,
     wait_seconds: Annotated[Wait, Field(description="seconds to wait for the turn's end, 0 to 3600")] = 0,
 ) -> CallToolResult:
-    """Where a chat stands: the last turn's text, what the agent did and what it waits for."""
+    """Read a chat: the last turn's text, what the agent did and what it waits for."""
     from inferencesh_mcp.flows import chat as flows_chat
 
     async with progress(ctx) as report:
@@ -154,8 +154,8 @@ async def chat_respond(
     ] = None,
     reason: Annotated[str, Field(description="why an approval is rejected")] = "",
 ) -> CallToolResult | InputRequiredResult:
-    """Give an agent what it waits for: a client tool's result or a form's data. Each is taken once. With neither, the
-    person is asked, where the host can."""
+    """Answer an agent: a client tool's result or a form's data. Each is accepted once. Without either, the host asks
+    the person, if it can."""
     from inferencesh_mcp.api.chat_turn import pending
     from inferencesh_mcp.flows import chat as flows_chat
     from inferencesh_mcp.tools.chat_reply import model_decisions, reply_for
@@ -190,7 +190,7 @@ async def chat_respond(
 async def chat_stop(chat_id: ChatId, ctx: Ctx) -> CallToolResult:
     """Stop what an agent is doing in a chat."""
     await caller(ctx).api.chats.stop_chat(chat_id)
-    return build_result(f"Chat {chat_id} was told to stop.", {"chat_id": chat_id, "status": "stopping"})
+    return build_result(f"Chat {chat_id} is stopping.", {"chat_id": chat_id, "status": "stopping"})
 
 
 async def _resolve_pending(
@@ -203,7 +203,7 @@ async def _resolve_pending(
 
 
 def render_turn(ctx: Ctx, outcome: Heard) -> CallToolResult:
-    """How a turn stands, as this host is told."""
+    """Build the result of a turn for this host."""
     from inferencesh_mcp.tools.chat_result import chat_result
     from inferencesh_mcp.tools.elicitation import can_ask, chat_page, may_decide
 

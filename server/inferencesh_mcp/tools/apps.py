@@ -50,7 +50,8 @@ Cursor = Annotated[str, Field(description="next page: next_cursor of the last an
 
 
 def unless_any(choice: str) -> str:
-    """What a filter asks the API for. `any` is a word: a host in strict mode sends every argument, and Gemini no empty one."""
+    """The value of a filter for the API. `any` means no filter: hosts in strict mode send every argument, and Gemini sends no
+    empty text."""
     return "" if choice == "any" else choice
 
 
@@ -69,7 +70,7 @@ async def app_list(
     page = await caller(ctx).api.list_apps(query=query, category=unless_any(category), limit=limit, cursor=cursor)
     apps = [_line(app) for app in page.items]
     lines = [f"{app['app']} ({label(app['category'])}): {quoted(app['about'], 160)}" for app in apps] or [
-        "No app fits. Try other words."
+        "No app matches. Try other words."
     ]
     return list_result("app_list", page, lines, {"apps": apps})
 
@@ -80,7 +81,7 @@ def _line(app: App) -> dict[str, str]:
 
 @tool("apps", "Read about an app", reads=True)
 async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
-    """What an app does and takes: its input fields, functions, variants, price, and what it needs first."""
+    """Read an app: its input fields, functions, variants, price and requirements."""
     ref = AppRef.parse(app)
     who = caller(ctx)
     found = await who.catalogue.app(who.api, who.principal, ref)
@@ -122,15 +123,15 @@ def _about(
             lines.append(f"{name.capitalize()}: {', '.join(map(label, told[name]))}")
     if told["live_functions"]:
         live = ", ".join(map(label, told["live_functions"]))
-        lines.append(f"Live over a WebSocket, so no tool can run them: {live}")
+        lines.append(f"Live functions (WebSocket); no tool can run them: {live}")
     lines.append(f"Price: {told['price']}")
     return str(fit("\n".join(lines), limit=12_000).value)
 
 
 def _said_of(missing: tuple[Requirement, ...] | None) -> list[str]:
     if missing is None:
-        return ["Whether this account has all of that could not be checked."]
-    return ["Missing in this account:", *requirement_lines(missing)] if missing else ["This account has all of that."]
+        return ["Could not check whether this account has these."]
+    return ["Missing in this account:", *requirement_lines(missing)] if missing else ["This account has all of these."]
 
 
 @tool("apps", "Run an app", starts=True)
@@ -168,7 +169,7 @@ async def app_run(
 
 
 async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = True) -> CallToolResult:
-    """Run an app for a host and answer, or hand over: the one way, whichever tool was called."""
+    """Run an app and build the result, for `app_run` and for pinned tools."""
     async with progress(ctx) as report:
         who = await caller_with_roots(ctx, wanted.input)
         who = replace(who, stream=who.stream and stream)
@@ -177,7 +178,7 @@ async def ran(ctx: Ctx, wanted: Wanted, *, wait: bool = True, stream: bool = Tru
     told = run_result(end.task, app=end.app, seconds=end.seconds, session=end.session)
     if end.task.ended:
         return await with_preview(ctx, told)
-    # Nothing is waited for between a run that goes on and the answer that tells its id: not even a picture of it so far.
+    # The result with the id of a running task is not delayed by a preview.
     return deferred(told, "run", task=end.task.id, app=end.app) if lasts else told
 
 
@@ -198,16 +199,18 @@ async def app_run_many(
     variant: Variant = "",
 ) -> CallToolResult:
     """Run an app once for each input and return every outcome in order. All inputs are checked before the first starts.
-    What takes too long is handed over by task_id, and what was not started is named."""
+    Runs that take too long are returned by task_id; inputs that were not started are listed."""
     ref = _with_function(AppRef.parse(app), function)
     wanted = [Wanted(app=ref, input=one, setup=setup or None, infra=infra, variant=variant or None) for one in inputs]
     who = await caller_with_roots(ctx, inputs)
-    lasts = wants_mcp_task(ctx) and len(wanted) <= max_concurrency  # what starts later only this call could start
+    lasts = (
+        wants_mcp_task(ctx) and len(wanted) <= max_concurrency
+    )  # a run that waits for its turn can be started by this call alone
     async with progress(ctx) as report:
         ends = await run_many(who, wanted, report, most=max_concurrency, seconds=who.wait_seconds, follow=not lasts)
     told = batch(str(ref), ends)
     tasks = [end.task for end in ends if isinstance(end, run.Ran)]
-    whole = len(tasks) == len(ends)  # the failure of one that was not started is in this answer alone
+    whole = len(tasks) == len(ends)  # the error of a run that was not started is only in this result
     goes_on = lasts and whole and not all(task.ended for task in tasks)
     return deferred(told, "batch", tasks=[task.id for task in tasks], app=str(ref)) if goes_on else told
 
@@ -215,7 +218,7 @@ async def app_run_many(
 def _with_function(ref: AppRef, function: str) -> AppRef:
     if function and ref.function and function != ref.function:
         raise InvalidInput(message=f"`app` names the function '{ref.function}' and `function` another, '{function}'.",
-                           next_step="Give one of them.", outcome="not_started", retry_safe=True)  # fmt: skip
+                           next_step="Give one of the two.", outcome="not_started", retry_safe=True)  # fmt: skip
     return AppRef(namespace=ref.namespace, name=ref.name, version=ref.version, function=function or ref.function)
 
 
@@ -224,7 +227,7 @@ def _rehearsed(
 ) -> CallToolResult:
     price = app_description.price(estimate)
     sent = request.model_dump(exclude_none=True)
-    lines = ["Dry run: nothing was started. The input fits."]
+    lines = ["Dry run: nothing was started. The input is valid."]
     if missing:
         lines += ["A run would be refused, because this account lacks:", *requirement_lines(missing)]
     lines += [f"Price: {price}", f"Would send: {as_json(fit(sent).value)}"]

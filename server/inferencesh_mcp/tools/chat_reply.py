@@ -1,4 +1,4 @@
-"""What a model gives an agent, checked against what the agent waits for: wrong, late or double answers send nothing."""
+"""Check a model's reply against what the agent waits for. A wrong, late or repeated reply sends nothing."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ BY_MODEL = "the model, as INFERENCE_APPROVALS=host allows"
 def reply_for(
     ctx: Ctx, chat: Chat, invocation_id: str, *, result: str, form_data: dict[str, Any], action: str, decision: str, reason: str
 ) -> Send:  # fmt: skip
-    """What is to be sent for an answer.
+    """What to send for a reply.
 
     Raises:
         NotFound: the chat has nothing of that id.
-        Conflict: it is not waited for any more.
-        Forbidden: an approval, which is the person's.
-        InvalidInput: an answer of the wrong kind.
+        Conflict: the chat no longer waits for it.
+        Forbidden: only the person may decide.
+        InvalidInput: the reply has the wrong kind.
     """
     item = next((item for item in pending(chat) if item.id == invocation_id), None)
     match item:
         case None if chat.invocation(invocation_id) is None:
             raise NotFound(
-                message=f"Chat {chat.id} waits for nothing of that id.",
-                next_step="chat_get shows what it waits for.",
+                message=f"Chat {chat.id} waits for nothing with this id.",
+                next_step="Read with chat_get what it waits for.",
                 outcome="not_started",
             )
         case None:
             raise Conflict(
-                message="That was answered already, or is not waited for any more.",
-                next_step="chat_get shows where the chat stands.",
+                message="This was answered already, or the chat no longer waits for it.",
+                next_step="Read the chat with chat_get.",
                 outcome="not_started",
             )
         case ClientTool():
             if not result:
-                raise InvalidInput(message="A client tool is answered with `result`, a text.", outcome="not_started")
+                raise InvalidInput(message="Give `result`, a text, for a client tool.", outcome="not_started")
             return lambda chats: chats.tool_result(invocation_id, result)
         case Form():
             answer = _form_reply(item, form_data, action)
@@ -62,14 +62,14 @@ def reply_for(
             return _input_reply(ctx, chat, item, form_data)
         case _:
             raise Forbidden(
-                message="That is for the person to settle.",
-                next_step=f"They can do so at {chat_page(ctx, chat.id)}.",
+                message="Only the person can settle this.",
+                next_step=f"They can do it at {chat_page(ctx, chat.id)}.",
                 outcome="not_started",
             )
 
 
 def model_decisions(chat: Chat, invocation_id: str, decision: str) -> tuple[Decision, ...]:
-    """What a model decided about an approval, where the operator lets it."""
+    """What a model decided about an approval, if the operator allows it."""
     outcome_word = {"accept": "approved", "reject": "rejected"}.get(decision, "")
     approvals = [
         item for item in pending(chat) if isinstance(item, Approval) and item.id == invocation_id and outcome_word
@@ -80,10 +80,10 @@ def model_decisions(chat: Chat, invocation_id: str, decision: str) -> tuple[Deci
 
 
 def _input_reply(ctx: Ctx, chat: Chat, item: McpInput, answers: dict[str, Any]) -> Send:
-    """The answers to what an MCP server asks: the person's, unless the operator lets the model give them."""
+    """The answers to an MCP server's requests. Only the person gives them, unless the operator allows the model to."""
     if not may_decide(ctx, item):
         raise Forbidden(
-            message="What an MCP server asks is the person's to answer.",
+            message="Only the person may answer what an MCP server asks.",
             next_step=f"The person can answer at {chat_page(ctx, chat.id)}.",
             outcome="not_started",
         )
@@ -92,11 +92,11 @@ def _input_reply(ctx: Ctx, chat: Chat, item: McpInput, answers: dict[str, Any]) 
         (found_problem for item in item.requests if (found_problem := _answer_problem(item, answers.get(item.key)))), ""
     )
     if sorted(answers) != sorted(keys):
-        problem = f"`form_data` has an answer for each of {clean(', '.join(keys), 300)}, and no other"
+        problem = f"`form_data` needs one answer for each of {clean(', '.join(keys), 300)}"
     if problem:
         raise InvalidInput(
             message=f"{problem}.",
-            next_step="Each answer is {action: accept|decline|cancel, content}, content only of an accepted form.",
+            next_step="Give {action: accept|decline|cancel, content}; content only for an accepted form.",
             outcome="not_started",
         )
     result = input_result(answers)
@@ -104,11 +104,11 @@ def _input_reply(ctx: Ctx, chat: Chat, item: McpInput, answers: dict[str, Any]) 
 
 
 def _answer_problem(request: InputRequest, answer: Any) -> str:
-    """What is wrong with one answer; empty for a right one."""
+    """What is wrong with one answer; empty if it is right."""
     key = clean(request.key, 80)
     fields = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
     action, content = fields.get("action"), fields.get("content")
-    if action not in ("accept", "decline", "cancel"):  # not a set, in which a list cannot be looked for
+    if action not in ("accept", "decline", "cancel"):  # not a set: a list is not hashable
         return f"`{key}` needs an action"
     if action != "accept" or request.mode == "url":
         return f"`{key}` takes no content" if content else ""
@@ -121,10 +121,10 @@ def _answer_problem(request: InputRequest, answer: Any) -> str:
 
 
 def _form_reply(item: Form, form_data: dict[str, Any], action: str) -> WidgetAnswer:
-    """A form as it was filled in; one that is empty, or of other fields, is not sent: the agent would take it for an answer."""
+    """The filled-in form. An empty form, or one with other fields, is refused: the agent would accept it as an answer."""
     form = widget_form(item.invocation.widget)
     if not form_data and not action:
-        raise InvalidInput(message="A form is answered with `form_data`, or with an `action`.", outcome="not_started")
+        raise InvalidInput(message="Give `form_data` or an `action` for a form.", outcome="not_started")
     widget_action = _action(form, action)
     submits = form and any(item.submits for item in form.actions if item.type == widget_action.type)
     if form:
@@ -158,7 +158,7 @@ def _action(form: WidgetForm | None, action_type: str) -> WidgetAction:
 def _approval_reply(ctx: Ctx, chat: Chat, item: Approval, decision: str, reason: str) -> Send:
     if not may_decide(ctx, item):
         raise Forbidden(
-            message="Approvals are the person's: a model cannot decide them.",
+            message="Only the person may decide an approval.",
             next_step=f"The person can decide at {chat_page(ctx, chat.id)}.",
             outcome="not_started",
         )
@@ -166,4 +166,4 @@ def _approval_reply(ctx: Ctx, chat: Chat, item: Approval, decision: str, reason:
         return lambda chats: chats.invoke(item.id)
     if decision == "reject":
         return lambda chats: chats.reject(item.id, reason)
-    raise InvalidInput(message='An approval is answered with decision="accept" or "reject".', outcome="not_started")
+    raise InvalidInput(message='Give decision="accept" or "reject" for an approval.', outcome="not_started")

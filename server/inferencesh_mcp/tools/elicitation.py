@@ -1,8 +1,7 @@
-"""What an agent may do only after a person said so: put to the person, and never decided for them (invariant I-20).
+"""Ask the person to decide what an agent may do. Nothing is decided for them (I-20).
 
-The older protocol asks in mid-call. The newer one has no way back: the tool answers with its question and a sealed
-state, and is called again with both. Either way the person's words are carried out once; the platform's own state
-refuses a second time.
+The older protocol asks during the call. In the newer one the tool returns its question with a sealed state, and the host
+calls it again with the answer. In both an answer is applied once: the platform refuses it a second time.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.approval_details import ApprovalDetails, DetailsMemory
     from inferencesh_mcp.flows.chat import Heard
 
-MIN_ANSWER_SECONDS = 20.0  # seconds a person has at the least, however long the agent took before it asked
-NO_LONGER_OFFERED = "not taken: what was chosen is no longer offered"
+MIN_ANSWER_SECONDS = 20.0  # seconds that a person has at least, even if the agent used up the time of the call
+NO_LONGER_OFFERED = "not accepted: the chosen option is no longer offered"
 BY_PERSON = "the person, asked by this host"
 BY_NOBODY = "nobody: the host gave no decision"
 PAGE_MESSAGE = "The agent waits for you on this page."
@@ -47,7 +46,7 @@ logger = logging.getLogger(__name__)
 async def resolve_pending(
     ctx: Ctx, who: Caller, outcome: Heard, report: Report, *, seconds: float
 ) -> Heard | InputRequiredResult:
-    """Put what the chat waits for to the person, carry out what they say, and follow on; until nothing is left to ask."""
+    """Ask the person what the chat waits for, send the answer and follow the chat, until there is nothing to ask."""
     end = time.monotonic() + seconds
     resumed = _ResumedAnswer.of(ctx)
     if resumed:
@@ -70,7 +69,7 @@ async def resolve_pending(
             remember_refused_decision(ctx, exc, outcome.waits_for, question.id)
             return await _send_to_page(ctx, outcome)
         except Conflict:
-            # Settled elsewhere; or the option that was chosen is none any more, and then it is asked about anew, once.
+            # Decided elsewhere; or the chosen option is gone, and then the person is asked again, once.
             approval_details(ctx).forget(who, question.id)
             current = await _current_state(who, outcome, report)
             refused = {item.id for item in outcome.decisions if item.decision == NO_LONGER_OFFERED}
@@ -89,7 +88,7 @@ async def resolve_pending(
 async def _answer_or_ask(
     ctx: Ctx, question: Question, resumed: _ResumedAnswer | None, outcome: Heard, end: float
 ) -> Answer | InputRequiredResult | None:
-    """What the person answers, or has answered on this leg; a form that comes back empty is put once more, plainly."""
+    """The person's answer, from this leg or asked for now. If a form comes back empty, ask once more without fields."""
     matched = resumed.matching(question) if resumed else None
     shown, replies = matched or (question, await _ask(ctx, question, outcome, end))
     if isinstance(replies, InputRequiredResult):
@@ -102,7 +101,7 @@ async def _answer_or_ask(
 
 
 async def _current_state(who: Caller, outcome: Heard, report: Report) -> Heard | None:
-    """How the chat stands now; None where it cannot be read."""
+    """The chat's current state; None if it cannot be read."""
     try:
         return await chat.listen(who, outcome.chat.id, report, seconds=0)
     except InferenceError:
@@ -114,7 +113,7 @@ def _with_decision(outcome: Heard, decision: Decision) -> Heard:
 
 
 async def request_page(ctx: Ctx, message: str, url: str, chat_id: str = "") -> InputRequiredResult | None:
-    """Have the host show the person a page, where it can and has not yet; what they do there, the platform will tell."""
+    """Ask the host to show the person a page, if it can and did not do so yet. The platform reports what they do there."""
     request = None if ctx.request_state else page_request(ctx, message, url, secrets.token_hex(8))
     if request is None:
         return None
@@ -126,14 +125,18 @@ async def request_page(ctx: Ctx, message: str, url: str, chat_id: str = "") -> I
 
 
 def page_request(ctx: Ctx, message: str, url: str, name: str) -> ElicitRequest | None:
-    """The request to show the person a page; None where the host cannot."""
+    """The request to show the person a page; None if the host cannot."""
     if not _can_show(ctx, "url"):
         return None
     return ElicitRequest(params=ElicitRequestURLParams(message=message, url=url, elicitation_id=name))
 
 
 def remember_refused_decision(ctx: Ctx, exc: Forbidden, waits: Iterable[Pending], invocation_id: str) -> None:
-    """Note that the platform takes no such answer from this key; where it refused for another reason, let that through."""
+    """Remember that the platform accepts no such answer with this key.
+
+    Raises:
+        Forbidden: `exc`, if the platform refused for another reason.
+    """
     if exc.upstream_code != "requires_sign_in":
         raise exc
     shared = ctx.request_context.lifespan_context
@@ -143,36 +146,36 @@ def remember_refused_decision(ctx: Ctx, exc: Forbidden, waits: Iterable[Pending]
 
 
 def _refusal_key(ctx: Ctx, kind: type[Pending]) -> str:
-    """By what it is remembered that a caller's key answers nothing of a kind."""
+    """The key under which a refusal for a caller and a kind of question is remembered."""
     return f"{_principal(ctx)} {kind.__name__}"
 
 
 def _accepts_decisions(ctx: Ctx, item: Pending) -> bool:
-    """Whether the platform takes an answer to this from the caller's key, as far as is known."""
+    """Whether the platform accepts an answer to this with the caller's key, as far as is known."""
     return _refusal_key(ctx, type(item)) not in ctx.request_context.lifespan_context.decided_elsewhere
 
 
 async def _send_to_page(ctx: Ctx, outcome: Heard) -> Heard | InputRequiredResult:
-    """Send the person to the page where they can act. What they do there is waited for by `chat_get`."""
+    """Send the person to the page where they can act. `chat_get` waits for what they do there."""
     chat_id = outcome.chat.id
     request = await request_page(ctx, PAGE_MESSAGE, chat_page(ctx, chat_id), chat_id)
     return request or outcome
 
 
 def needs_page(ctx: Ctx, outcome: Heard) -> bool:
-    """Whether what the chat waits for can only be settled where the person is signed in."""
+    """Whether the chat waits for something that only a signed-in person can settle."""
     return any(isinstance(item, SignIn) or not _accepts_decisions(ctx, item) for item in outcome.waits_for)
 
 
 def resumed_chat_id(ctx: Ctx) -> str | None:
-    """The chat that a second leg goes on with; None on the first, when a message is still to be sent."""
+    """The chat that a second leg continues; None on the first leg."""
     resumed = _ResumedAnswer.of(ctx)
     return (resumed.chat_id or None) if resumed else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _ResumedAnswer:
-    """What comes back on the second leg: the sealed state and the answers."""
+    """The sealed state and the answers that the host sends with the second leg."""
 
     chat_id: str
     id: str
@@ -180,21 +183,20 @@ class _ResumedAnswer:
     asked_at: float
     results: Mapping[str, ElicitResult]
     decisions: tuple[Decision, ...] = ()
-    """What was decided on the legs before."""
+    """Decisions of earlier legs."""
 
     @classmethod
     def of(cls, ctx: Ctx) -> _ResumedAnswer | None:
         if not ctx.request_state:
             return None
-        state = json.loads(ctx.request_state)  # sealed: nobody but this server wrote it
+        state = json.loads(ctx.request_state)  # sealed: only this server can have written it
         responses = ctx.input_responses or {}
         results = {key: response for key, response in responses.items() if isinstance(response, ElicitResult)}
         decisions = tuple(Decision(**response) for response in state.pop("decisions", ()))
         return cls(**state, results=results, decisions=decisions)
 
     def matching(self, question: Question) -> tuple[Question, Mapping[str, Reply]] | None:
-        """The answers to this very question, or to its plain form; None where they were about something else, or the
-        thing changed since."""
+        """The answers to this question or its plain form; None if they are about another one, or it has changed since."""
         seconds = time.time() - self.asked_at
         for response in (question, question.plain):
             if (
@@ -207,7 +209,7 @@ class _ResumedAnswer:
 
 
 def can_ask(ctx: Ctx, waits: Pending) -> bool:
-    """Whether this can be put to the person through the host, the operator wants it to, and the answer would be taken."""
+    """Whether the host can ask the person this, the operator wants it to, and the platform would accept the answer."""
     if not isinstance(waits, Approval | Form | McpInput) or not _accepts_decisions(ctx, waits):
         return False
     modes = {item.mode for item in waits.requests} if isinstance(waits, McpInput) else {"form"}
@@ -216,13 +218,13 @@ def can_ask(ctx: Ctx, waits: Pending) -> bool:
 
 
 def host_can_ask(ctx: Ctx) -> bool:
-    """Whether the host can put anything at all to its person, and the operator wants it to."""
+    """Whether the host can ask its person anything, and the operator wants it to."""
     asks = ctx.request_context.lifespan_context.settings.approvals == "ask"
     return asks and (_can_show(ctx, "form") or _can_show(ctx, "url"))
 
 
 def _can_show(ctx: Ctx, mode: str) -> bool:
-    """Whether the host can show its person a form, or a page. One that names neither can show forms."""
+    """Whether the host can show a form, or a page. A host that declares neither can show forms."""
     elicitation = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
     if elicitation is None:
         return False
@@ -232,12 +234,12 @@ def _can_show(ctx: Ctx, mode: str) -> bool:
 
 
 def may_decide(ctx: Ctx, waits: Pending) -> bool:
-    """Whether the operator lets the model decide about this, and the platform takes its decision."""
+    """Whether the operator lets the model decide this, and the platform accepts its decision."""
     return ctx.request_context.lifespan_context.settings.approvals == "host" and _accepts_decisions(ctx, waits)
 
 
 async def open_questions(ctx: Ctx, who: Caller, outcome: Heard, *, only_first: bool = False) -> list[Question]:
-    """The questions of a chat that can be put to the person through this host, oldest first."""
+    """The questions of a chat that this host can ask its person, oldest first."""
     always_allow = ctx.request_context.lifespan_context.settings.always_allow
     questions: list[Question] = []
     for item in outcome.waits_for:
@@ -254,7 +256,7 @@ async def open_questions(ctx: Ctx, who: Caller, outcome: Heard, *, only_first: b
 
 
 def approval_details(ctx: Ctx) -> DetailsMemory:
-    """What was read about calls that wait for approval, for as long as this server lives."""
+    """The cached details of calls that wait for approval."""
     return ctx.request_context.lifespan_context.approval_details
 
 
@@ -265,12 +267,12 @@ def _principal(ctx: Ctx) -> str:
 
 
 def chat_page(ctx: Ctx, chat_id: str) -> str:
-    """Where the person can see the chat, and decide."""
+    """The address where the person can see the chat and decide."""
     return ctx.request_context.lifespan_context.settings.chat_url.replace("{chat_id}", chat_id)
 
 
 async def _ask(ctx: Ctx, question: Question, outcome: Heard, end: float) -> Mapping[str, Reply] | InputRequiredResult:
-    """Put all requests of a question: at once where the protocol answers with them, else one after another."""
+    """Send all requests of a question: in one result in the newer protocol, one after another in the older one."""
     if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
         state: dict[str, Any] = {
             "chat_id": outcome.chat.id,
@@ -285,18 +287,18 @@ async def _ask(ctx: Ctx, question: Question, outcome: Heard, end: float) -> Mapp
         began = time.monotonic()
         result = await _elicit(ctx, request, max(end - began, MIN_ANSWER_SECONDS))
         replies[key] = Reply(result, time.monotonic() - began)
-        if not replies[key].action:  # nobody is there: the rest would be asked of nobody, too
+        if not replies[key].action:  # nobody answers, so the rest would not be answered either
             break
     return {key: replies.get(key, Reply(None, 0)) for key in question.requests}
 
 
 async def _elicit(ctx: Ctx, request: ElicitRequest, seconds: float) -> ElicitResult | None:
-    """Put a question to the host, for as long as this call may take; None where nobody was asked, or nobody answered."""
+    """Ask the host and wait so many seconds; None if it cannot ask, or nobody answers."""
     with anyio.move_on_after(seconds):
         try:
             clean = without_credentials(request.model_dump(by_alias=True, mode="json", exclude_none=True))
             result: ElicitResult = await ctx.session.send_request(ElicitRequest.model_validate(clean), ElicitResult)
-        except (MCPError, ValidationError) as exc:  # or what it said is no answer
+        except (MCPError, ValidationError) as exc:  # or its answer is invalid
             logger.info("the host could not ask: %s", type(exc).__name__)
         else:
             return result

@@ -1,4 +1,4 @@
-"""The questions that an agent's chat puts to a person, and what each answer makes us send. Pure: nothing is asked here."""
+"""The questions of an agent's chat as elicitation requests, and what to send for each answer. Pure: nothing is asked here."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ from inferencesh_mcp.tools.truncate import fit
 if TYPE_CHECKING:
     from inferencesh_mcp.api.chat_models import AlwaysAllowOption, SecretSend, ToolExplanation
 
-MIN_HUMAN_SECONDS = 0.3  # seconds: a host that answers a yes-or-no question sooner asked nobody
+MIN_HUMAN_SECONDS = 0.3  # no person answers a yes-or-no question faster: the host asked nobody
 DECISION_KEY = "decision"
-"""The key of a question that is one request."""
+"""The key of the only request of a question."""
 APPROVE, REJECT = "approve", "reject"
 ALWAYS_ALLOW = "always allow in this chat"
-"""On platforms that have no options: every use of the tool."""
-MAX_OPTIONS = 6  # ways to allow a call for good that a person is offered
-MAX_ARGUMENTS_LENGTH = 4_000  # characters of a tool's arguments in a question; beyond, their digest says which they are
+"""For platforms without options: allows every use of the tool."""
+MAX_OPTIONS = 6  # options to always allow that a person is offered
+MAX_ARGUMENTS_LENGTH = (
+    4_000  # characters of a tool's arguments in a question; a longer text is cut and identified by its digest
+)
 
 Send = Callable[[Chats], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a person's answer makes us send, and what it comes to, in words."""
+    """What to send for a person's answer, and the decision in words."""
 
     send: Send
     decision: str
@@ -44,51 +46,51 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back on one request."""
+    """The host's reply to one request."""
 
     result: ElicitResult | None
-    """None where the host could not ask, or nobody answered in time."""
+    """None if the host could not ask, or nobody answered in time."""
     seconds: float
     """How long the answer took."""
 
     @property
     def action(self) -> str:
-        """`accept`, or what the person chose instead; empty where nobody was asked."""
+        """`accept`, `decline` or `cancel`; empty if nobody was asked."""
         if self.result is None or (self.result.action != "accept" and self.seconds < MIN_HUMAN_SECONDS):
             return ""
         return self.result.action
 
     @property
     def content(self) -> dict[str, Any]:
-        """What was filled in."""
+        """The values of the form."""
         return cast("dict[str, Any]", (self.result and self.result.content) or {})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Something to put to the person: what is shown, and what the answer makes us send."""
+    """A question for the person: what is shown, and how the reply is read."""
 
     id: str
     about: str
-    """The tool, or what asks."""
+    """The tool, or the title of the form."""
     requests: Mapping[str, ElicitRequest]
-    """As they are put to a host, by key; all of them belong to one answer."""
+    """The requests to the host, by key. Together they give one answer."""
     digest: str
-    """Of everything that was shown: an answer counts for exactly this."""
+    """Hash of everything that was shown. An answer counts only for this."""
     decide: Callable[[Mapping[str, Reply]], Answer | None]
-    """What replies to all requests come to; None where nothing was decided."""
+    """Reads the replies to all requests; None if nothing was decided."""
     plain: Question | None = None
-    """The same with nothing to fill in, for a host that accepts the form and sends it empty."""
+    """The same question without fields, for a host that accepts the form and sends it empty."""
 
     def is_empty_acceptance(self, replies: Mapping[str, Reply]) -> bool:
-        """Whether the host accepted and told nothing of what it was to ask."""
+        """Whether the host accepted the form and sent no values."""
         return self.plain is not None and any(
             reply.action == "accept" and not reply.content for reply in replies.values()
         )
 
 
 def question_for(pending: Pending, page: str, details: ApprovalDetails | None = None) -> Question | None:
-    """The question that something pending puts to the person; None where there is none that can be put."""
+    """The question for a pending item; None if no form can ask it."""
     match pending:
         case Approval():
             return _approval_question(pending, page, details or ApprovalDetails())
@@ -102,7 +104,7 @@ def question_for(pending: Pending, page: str, details: ApprovalDetails | None = 
 
 
 def missing_fields(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
-    """The fields that a form needs and that were not filled in."""
+    """The required fields that were not filled in."""
     return [name for name in cast("list[str]", schema.get("required") or []) if content.get(name) is None]
 
 
@@ -209,7 +211,7 @@ def _approval_question(pending: Approval, page: str, details: ApprovalDetails) -
 
 
 def _always_choices(details: ApprovalDetails) -> dict[str, AlwaysAllowOption]:
-    """The platform's options, by the words that the person chooses from."""
+    """The platform's options, by the text that the person chooses from."""
     options_by_word: dict[str, AlwaysAllowOption] = {}
     for option in details.options[:MAX_OPTIONS]:
         choice = f"always allow: {clean(option.label or option.scope or option.key, 120)}"
@@ -222,7 +224,7 @@ def _always_choices(details: ApprovalDetails) -> dict[str, AlwaysAllowOption]:
 def _choices_description(
     tool: str, details: ApprovalDetails, always: Mapping[str, AlwaysAllowOption]
 ) -> dict[str, str]:
-    """What the choices for good mean, beside what they are called."""
+    """The description of the options to always allow."""
     if details.by_name:
         return {"description": f"'{ALWAYS_ALLOW}' allows every use of {tool} in this chat."}
     lines = [
@@ -236,22 +238,22 @@ def _secret_lines(secret_send: SecretSend | None) -> list[str]:
     if secret_send is None or not secret_send.secrets:
         return []
     names = clean(", ".join(secret_send.secrets), 300)
-    return [f"It sends your secrets {names} to {clean(secret_send.host, 200) or 'a place that is not told'}."]
+    return [f"It sends your secrets {names} to {clean(secret_send.host, 200) or 'an unknown host'}."]
 
 
 def _explanation_lines(explanation: ToolExplanation | None) -> list[str]:
-    """A model's reading of the call. It has read the agent's words, so it is told as one opinion."""
+    """A model's explanation of the call, shown as an opinion: the agent's text may have influenced it."""
     if explanation is None:
         return []
     risk = f"{clean(explanation.risk_level, 20)} risk. " if explanation.risk_level else ""
     more = f" {clean(explanation.risk, 200)}" if explanation.risk else ""
     return [
-        f"How a model of the platform reads it (it can be wrong): {risk}{clean(explanation.explanation, 500)}{more}"
+        f"Explanation by a model of the platform (it can be wrong): {risk}{clean(explanation.explanation, 500)}{more}"
     ]
 
 
 def _input_question(pending: McpInput) -> Question | None:
-    """All that an MCP server asks for, passed on as it came: the person sees who asks, and each answer goes back unchanged."""
+    """The requests of an MCP server, forwarded unchanged. The person sees who asks, and the answers go back unchanged."""
     tool = clean(pending.invocation.name, 120)
     requests_by_key = {f"{DECISION_KEY}.{number}": request for number, request in enumerate(pending.requests, start=1)}
     elicitations = {
@@ -282,7 +284,7 @@ def _input_question(pending: McpInput) -> Question | None:
 
 
 def _forwarded_request(tool: str, request: InputRequest, name: str) -> ElicitRequest | None:
-    """A server's request as it is put to a host; None where cleaning would change what a field is called."""
+    """A server's request for the host; None if cleaning would change the name of a field."""
     message = (
         f"An MCP server that the agent uses asks (tool {tool}):\n{visible(request.message)[:MAX_ARGUMENTS_LENGTH]}"
     )
@@ -294,7 +296,7 @@ def _forwarded_request(tool: str, request: InputRequest, name: str) -> ElicitReq
 
 
 def _input_answer(request: InputRequest, reply: Reply | None) -> dict[str, Any]:
-    """A person's answer as the server is told it; empty where there is none, or a field that is needed is missing."""
+    """A person's answer for the server; empty if there is none, or a required field is missing."""
     action = reply.action if reply else ""
     if reply is None or action != "accept":
         return {"action": action} if action else {}
@@ -315,7 +317,7 @@ def _form_question(pending: Form, form: WidgetForm) -> Question:
     }
 
     def decide(replies: Mapping[str, Reply]) -> Answer | None:
-        """A person who declines sends nothing: the form waits."""
+        """If the person declines, nothing is sent and the form keeps waiting."""
         reply = replies[DECISION_KEY]
         if reply.action != "accept" or missing_fields(schema, reply.content):
             return None
@@ -332,7 +334,7 @@ def _form_question(pending: Form, form: WidgetForm) -> Question:
 
 
 def _field_schema(field: FormField) -> dict[str, Any]:
-    """A field as the flat schema that elicitation takes."""
+    """A field as a flat schema of elicitation."""
     schema: dict[str, Any] = {"title": clean(field.label, 200)}
     if field.hint:
         schema["description"] = clean(field.hint, 300)

@@ -1,6 +1,6 @@
-"""Files, in and out: bytes go between disk and platform, never through the model.
+"""Tools for files. Bytes go between disk and platform, never through the model.
 
-What moves them is imported when the first is moved: most starts never do.
+The flows are imported inside the tools, because most sessions move no file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def file_upload(
     source: Annotated[str, Field(description="file to upload: path in an allowed folder, https URL or data URI")] = "",
     base64: Annotated[str, Field(description="instead of source: the file's bytes as base64")] = "",
     filename: Annotated[str, Field(description="name for the file; default: its own")] = "",
-    content_type: Annotated[str, Field(description="media type such as image/png; default: told by the file")] = "",
+    content_type: Annotated[str, Field(description="media type such as image/png; default: taken from the file")] = "",
     public: Annotated[bool, Field(description="true: readable by anyone who has the address")] = False,
 ) -> CallToolResult:
     """Upload a file and get the uri to put into an input (app_run uploads files by itself). Without source or base64:
@@ -74,7 +74,7 @@ def _ticket(ticket: Ticket) -> CallToolResult:
 
 @tool("files", "List files", reads=True)
 async def file_list(ctx: Ctx, limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
-    """Your files on the platform, with uri and id."""
+    """List your files on the platform, with uri and id."""
     page = await caller(ctx).api.list_files(limit=limit, cursor=cursor)
     lines = [_line(file) for file in page.items] or ["No files."]
     return list_result("file_list", page, lines, {"files": [_told(file) for file in page.items]})
@@ -84,7 +84,7 @@ async def file_list(ctx: Ctx, limit: Limit = 20, cursor: Cursor = "") -> CallToo
 async def file_delete(
     file: Annotated[str, Field(description="file to delete: its file_id, or the uri of a recent one")], ctx: Ctx
 ) -> CallToolResult:
-    """Delete a file from the platform for good."""
+    """Delete a file from the platform. This cannot be undone."""
     api = caller(ctx).api
     file_id = file
     if not _FILE_ID.fullmatch(file):
@@ -101,12 +101,12 @@ async def file_delete(
 @tool("files", "Save files to disk")
 async def file_save(
     ctx: Ctx,
-    uri: Annotated[str, Field(description="address of one file to save")] = "",
+    uri: Annotated[str, Field(description="address of the file to save")] = "",
     task_id: Annotated[str, Field(description="instead of uri: task whose files to save")] = "",
     to: Annotated[str, Field(description="folder to save in, below the save folder")] = "",
     part: Annotated[int, Field(ge=1, description="which 100 of a task's files, from 1")] = 1,
 ) -> CallToolResult:
-    """Write a file, or everything a task made, to the save folder: 100 files a call. Never overwrites."""
+    """Save a file, or all files of a task, to the save folder: 100 files a call. Never overwrites."""
     from inferencesh_mcp.flows import download
 
     async with progress(ctx, in_bytes=True) as report:
@@ -117,14 +117,14 @@ async def file_save(
     ]
     if not left:
         return build_result("Saved:\n" + "\n".join(lines), {"files": files})
-    follow = f'{left} files are left. Go on with file_save(task_id="{task_id}", part={part + 1}) and the same `to`.'
+    follow = f'{left} files are left. Continue with file_save(task_id="{task_id}", part={part + 1}) and the same `to`.'
     return build_result(
         "Saved:\n" + "\n".join([*lines, f"Next: {follow}"]), {"files": files, "left": left, "next": follow}
     )
 
 
 def shown_file(file: File, what: str = "") -> CallToolResult:
-    """Show a file's record: its address, name, kind and size."""
+    """Build the result of a file: its address, name, type and size."""
     link = FileLink(url=file.uri, mime_type=file.content_type or None, bytes=file.size)
     return build_result(f"{what}{_line(file)}", _told(file), [link])
 

@@ -1,4 +1,4 @@
-"""Sessions: warm workers that keep an app's state between runs, until they idle too long."""
+"""Tools for sessions: warm workers that keep an app's state between runs, until they are idle for too long."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def session_list(
     ctx: Ctx,
     active: Annotated[bool, Field(description="true: only sessions that a run can still use")] = False,
 ) -> CallToolResult:
-    """Your sessions and when each expires."""
+    """List your sessions and when each expires."""
     sessions = [session for session in await caller(ctx).api.sessions() if not (active and session.over)]
     lines = [_line(session) for session in sessions] or ['No sessions. app_run(session="new") starts one.']
     return build_result("\n".join(lines), {"sessions": [_told(session) for session in sessions]})
@@ -28,21 +28,21 @@ async def session_list(
 
 @tool("sessions", "Get a session", reads=True)
 async def session_get(session_id: SessionId, ctx: Ctx) -> CallToolResult:
-    """Whether a session is active and when it expires."""
+    """Read whether a session is active and when it expires."""
     return _shown(await caller(ctx).api.session(session_id))
 
 
 @tool("sessions", "Keep a session alive", repeatable=True)
 async def session_keepalive(session_id: SessionId, ctx: Ctx) -> CallToolResult:
-    """Start a session's idle time anew, without a run. A held worker may cost."""
+    """Reset a session's idle timer. Holding a worker may cost credits."""
     return _shown(await caller(ctx).api.keepalive(session_id))
 
 
 @tool("sessions", "End a session", destroys=True, repeatable=True)
 async def session_end(session_id: SessionId, ctx: Ctx) -> CallToolResult:
-    """Release a session's worker; its state is gone."""
+    """End a session. Its worker is released and its state is lost."""
     await caller(ctx).api.end_session(session_id)
-    return build_result(f"Session {session_id} is ended.", {"session_id": session_id, "status": "ended"})
+    return build_result(f"Session {session_id} has ended.", {"session_id": session_id, "status": "ended"})
 
 
 def _shown(session: Session) -> CallToolResult:

@@ -1,4 +1,4 @@
-"""Tasks: one is one run of an app, wherever it was started."""
+"""Tools for tasks. A task is one run of an app."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def task_get(
     wait_seconds: Annotated[float, Field(ge=0, le=3600, description="seconds to wait for the end, 0 to 3600")] = 0,
     part: Annotated[int, Field(ge=0, description="which part of an output that was cut, from 1; 0: its start")] = 0,
 ) -> Annotated[CallToolResult, RunOutcome]:
-    """A task's status and output. With wait_seconds it follows the live run and reports progress; 45 suits most hosts."""
+    """Get a task's status and output. With wait_seconds it follows the run and reports progress; 45 suits most hosts."""
     who = caller(ctx)
     task = await who.api.task(task_id)
     if wait_seconds and not task.ended:
@@ -45,7 +45,7 @@ async def task_get(
 
 
 async def shown_task(who: Caller, task: Task) -> CallToolResult:
-    """Show a task that was read by its id: where it stands, of which app it is, and its output."""
+    """Build the result of a task that was read by its id."""
     app = line_of(who, task).get("app", "")
     return run_result(task, app=app, session=await run.session_of(who, task))
 
@@ -61,7 +61,7 @@ async def task_list(
     limit: Limit = 20,
     cursor: Cursor = "",
 ) -> CallToolResult:
-    """Recent tasks, newest first: what runs, what ended, and their ids."""
+    """List recent tasks, newest first, with status and id."""
     who = caller(ctx)
     app_id = (await who.catalogue.app(who.api, who.principal, AppRef.parse(app))).id if app else ""
     page = await who.api.list_tasks(status=unless_any(status), app=app_id, limit=limit, cursor=cursor)
@@ -74,7 +74,7 @@ async def task_list(
 
 
 def line_of(who: Caller, task: Task) -> dict[str, str]:
-    """A task in a list: what it is of, where it stands, and since when."""
+    """A task as an entry of a list."""
     told = {"task_id": task.id, "status": task.status, "app": task.app.ref if task.app else who.catalogue.name(who.principal, task.app_id), "created_at": str(task.created_at or ""),
             "error": f"The app reported: {quoted(task.error, 160)}" if task.error else ""}  # fmt: skip
     return {name: value for name, value in told.items() if value}
@@ -90,7 +90,7 @@ async def task_logs(
     ] = "any",
     tail: Annotated[int, Field(ge=1, le=5000, description="how many lines from the end, 1 to 5000")] = 100,
 ) -> CallToolResult:
-    """What an app wrote while it ran."""
+    """Read what an app wrote while it ran."""
     found = await caller(ctx).api.task_logs(task_id)
     lines = [line for log in found.logs if log_type in {"any", log.log_type} for line in log.content.splitlines()]
     kept = fit("\n".join(lines[-tail:]))
@@ -101,14 +101,14 @@ async def task_logs(
 
 @tool("tasks", "Cancel a task", destroys=True, repeatable=True)
 async def task_cancel(task_id: TaskId, ctx: Ctx) -> Annotated[CallToolResult, RunOutcome]:
-    """Stop a task. What ran until then may be charged."""
+    """Cancel a task. The time that it ran may be charged."""
     api = caller(ctx).api
     await api.cancel(task_id)
     task = Task(id=task_id, status="cancelling")
-    with suppress(InferenceError):  # it was told to stop, whether or not anybody hears how that goes
+    with suppress(InferenceError):  # the task is being cancelled, even if its state cannot be read
         task = await api.task(task_id)
     told = run_result(task if task.ended else task.model_copy(update={"status": "cancelling"}))
-    # That it was cancelled is no failure here: it is what was asked for.
+    # A cancelled task is the success of this call.
     return (
         told.model_copy(update={"is_error": False})
         if (told.structured_content or {})["status"] == "cancelled"
