@@ -59,7 +59,7 @@ def _tools() -> str:
 
 
 def _resources() -> str:
-    rows = [f"| `{template.uri}` | {template.about} |" for template in TEMPLATES]
+    rows = [f"| `{template.uri}` | {template.description} |" for template in TEMPLATES]
     return "\n".join(["| address | what it tells |", "|---|---|", *rows])
 
 

@@ -1,4 +1,4 @@
-"""Where every request enters and every answer leaves: no credential and no text of an unexpected exception passes."""
+"""The outermost middleware: no credential and no text of an unexpected exception leaves the server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Edge:
-    """The outermost middleware of a server."""
+    """Turns exceptions into results and protocol errors, and redacts credentials in everything that is sent."""
 
     def __init__(self, starts: Callable[[str, Mapping[str, Any] | None], bool], credentials: Sequence[str]) -> None:
         """`starts` says whether a call of a tool with these parameters may begin a run. `credentials` are the process's own;
@@ -47,16 +47,16 @@ class Edge:
                     raise
                 result = self._failed(ctx, exc, started)
             except Exception as exc:
-                if ctx.request_id is None:  # a notification: nobody waits for an answer, and the SDK logs it
+                if ctx.request_id is None:  # a notification gets no answer, and the SDK logs the exception
                     raise
                 result = self._failed(ctx, exc, started)
         return cast("HandlerResult", redactor.value(result))
 
     def _failed(self, ctx: ServerRequestContext[Any, Any], exc: Exception, started: Started) -> dict[str, Any]:
-        """The answer of a tool; whoever asked for anything else is told by an error of the protocol.
+        """The result of a failed tool call.
 
         Raises:
-            MCPError: in our words.
+            MCPError: the request was for anything but a tool call.
         """
         if ctx.method == "tools/call":
             name = str((ctx.params or {}).get("name"))
@@ -75,7 +75,7 @@ def _redacted(exc: MCPError, redactor: Redactor) -> MCPError:
 
 
 def _is_of_parameters(trace: TracebackType | None) -> bool:
-    """Whether it was the SDK that checked, and so the request that is wrong; else it is a value of ours."""
+    """Whether the SDK validated a request, which is then the client's error; else a value of ours is invalid."""
     checked_by = ""
     while trace:
         module = str(trace.tb_frame.f_globals.get("__name__", ""))
@@ -85,6 +85,6 @@ def _is_of_parameters(trace: TracebackType | None) -> bool:
 
 
 def _wire(result: CallToolResult, version: str) -> dict[str, Any]:
-    """An answer as it goes out: what the SDK does to those that come from further in."""
+    """Serialize a result as the SDK does."""
     told = result.model_dump(by_alias=True, mode="json", exclude_none=True)
     return {**told, "resultType": "complete"} if version in MODERN_PROTOCOL_VERSIONS else told

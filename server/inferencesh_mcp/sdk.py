@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Params = TypeVar("Params", bound=BaseModel)
 
-ANSWER_SECONDS = 1.0  # for the answer to server/discover, which takes a millisecond; it may have been cancelled
+ANSWER_SECONDS = 1.0  # for the answer to server/discover, which takes a millisecond and may be cancelled
 
 
 def _lowlevel(server: MCPServer[Shared]) -> Server[Shared]:
@@ -73,13 +73,13 @@ def connection_of(ctx: Request) -> Connection:
 
 
 async def serve_streams(server: MCPServer[Shared], incoming: Any, outgoing: Any) -> None:
-    """Answer one client on a pair of streams until it closes its own.
+    """Serve one client on a pair of streams until it closes its own.
 
-    The SDK decides by the first request which era of the protocol a connection has. But clients try `server/discover` and
-    then shake hands on the same pipe, where its answer came late (F16). So that answer decides nothing here.
+    The SDK takes the era of a connection from its first request. But some clients send `server/discover` and then
+    `initialize` on the same pipe, because the answer came late (F16). So `server/discover` alone decides nothing here.
     """
     low = _lowlevel(server)
-    # The older era is told here what the newer one sees for itself: pinned apps' tools may change.
+    # Clients of the older era must be told that the list of tools may change.
     options = low.create_initialization_options(NotificationOptions(tools_changed=True))
     opening = _Opening(incoming, outgoing)
     async with low.lifespan(low) as state:
@@ -90,13 +90,13 @@ async def serve_streams(server: MCPServer[Shared], incoming: Any, outgoing: Any)
 
 
 class _Opening:
-    """A connection that seems to end at an `initialize` which follows nothing but `server/discover`."""
+    """The start of a connection. It ends for the SDK at an `initialize` that follows only `server/discover`."""
 
     def __init__(self, incoming: Any, outgoing: Any) -> None:
         self.incoming: Any = _OpeningIncoming(self, incoming)
         self.outgoing: Any = _OpeningOutgoing(self, outgoing)
         self.initialize: SessionMessage | None = None
-        """The message at which it was ended; the streams are still open then."""
+        """The message at which it ended; the streams are still open."""
         self.unanswered: set[Any] = set()
         self.answered = anyio.Event()
 
@@ -158,7 +158,7 @@ class _OpeningOutgoing(_Stream):
 
 
 class _Rest:
-    """What is left of a stream, after a message that was taken from it."""
+    """The rest of a stream, with a message in front that was already read."""
 
     def __init__(self, first: SessionMessage, stream: Any) -> None:
         self._first: SessionMessage | None = first

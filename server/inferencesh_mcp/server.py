@@ -29,7 +29,7 @@ from inferencesh_mcp.flows.watch import Watching
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks
 from inferencesh_mcp.mcp_tasks.runs import Batch, Run
-from inferencesh_mcp.mcp_tasks.task_id import Sealer
+from inferencesh_mcp.mcp_tasks.task_id import TaskIdCodec
 from inferencesh_mcp.sdk import registered_tool
 from inferencesh_mcp.tools import agents, apps, files, sessions, tasks
 from inferencesh_mcp.tools.define import InferenceTool, internal_failure
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from mcp_types import Tool as ListedTool
 
     from inferencesh_mcp.flows.drain import Stopping
-    from inferencesh_mcp.mcp_tasks.types import Lasting
+    from inferencesh_mcp.mcp_tasks.types import TaskSource
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.redis_limits import Replicas
     from inferencesh_mcp.settings import Settings
@@ -141,19 +141,19 @@ def build(
         tools=tools(settings, remote=remote),
         lifespan=partial(_living, settings, network, live, bus, replicas),
         log_level=settings.log_level,
-        extensions=[Tasks(Sealer(keys), _lasting(), poll_interval_ms=settings.poll_interval_ms)],
+        extensions=[Tasks(TaskIdCodec(keys), _task_sources(), poll_interval_ms=settings.poll_interval_ms)],
         request_state_security=RequestStateSecurity(keys=keys, bind_principal=principal_of),
-        cache_hints=resources.CACHED,
+        cache_hints=resources.CACHE_HINTS,
         subscriptions=bus,
     )
     server.middleware.insert(0, Edge(server.starts, settings.credentials))
-    resources.offer(server, settings)
-    prompts.offer(server, settings)
-    compatibility.offer(server)
+    resources.register(server, settings)
+    prompts.register(server, settings)
+    compatibility.register(server)
     return server
 
 
-def _lasting() -> dict[str, Lasting]:
+def _task_sources() -> dict[str, TaskSource]:
     """What tools hand over, by its kind."""
     return {"run": Run(), "batch": Batch(), "turn": ChatTurn()}
 
@@ -238,7 +238,7 @@ async def _living(
                         catalogue=Catalogue(),
                         live=live,
                         bus=bus,
-                        watching=Watching(group, resources.telling(bus)),
+                        watching=Watching(group, resources.publisher(bus)),
                         group=group,
                     )
                     if replicas:

@@ -8,7 +8,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp_types import PromptReference, ResourceTemplateReference
 
-from inferencesh_mcp.resources.list import EACH, MOST_PAGES
+from inferencesh_mcp.resources.list import ENTRIES_PER_KIND, MAX_PAGES
 from inferencesh_sandbox.faults import Stall, Status
 from tests.conftest import Connect, Upstream, Way, connected
 from tests.resources.hosts import refused
@@ -55,12 +55,12 @@ async def test_the_picker_shows_what_is_recent(connect: Connect, way: Way) -> No
 async def test_a_long_list_has_pages(connect: Connect) -> None:
     """Each page goes on where the last ended; nothing comes twice."""
     async with connect() as client:
-        await echoes(client, EACH + 5)
+        await echoes(client, ENTRIES_PER_KIND + 5)
         first = await client.list_resources()
         second = await client.list_resources(cursor=first.next_cursor)
 
     uris = [entry.uri for entry in (*first.resources, *second.resources)]
-    assert (EACH, 5, None) == (len(first.resources), len(second.resources), second.next_cursor)
+    assert (ENTRIES_PER_KIND, 5, None) == (len(first.resources), len(second.resources), second.next_cursor)
     assert len(uris) == len(set(uris))
 
 
@@ -68,13 +68,13 @@ async def test_the_list_ends(environ: dict[str, str], monkeypatch: pytest.Monkey
     """A host that reads all pages is not led through years of tasks."""
     monkeypatch.setattr("inferencesh_mcp.resources.list.EACH", 2)
     async with connected(Way("memory", "2026"), environ) as client:
-        await echoes(client, 2 * MOST_PAGES + 1)
+        await echoes(client, 2 * MAX_PAGES + 1)
         pages, cursor = 0, None
         while pages == 0 or cursor:
             cursor = (await client.list_resources(cursor=cursor)).next_cursor
             pages += 1
 
-    assert MOST_PAGES == pages
+    assert MAX_PAGES == pages
 
 
 def encoded(text: str) -> str:

@@ -1,7 +1,7 @@
-"""A turn with an agent that goes on: what it waits for is asked through the MCP task, and answered by `tasks/update`.
+"""A chat turn as an MCP task: what the agent waits for is asked through the task and answered by `tasks/update`.
 
-The questions are those of `tools.deciding`, and so is what an answer makes us send. A key names one invocation and one
-digest of what was shown: an answer to anything else is ignored, and the platform's own state refuses a second one.
+Questions and answers are those of `tools.elicitation`. A key names one invocation and the digest of what was shown, so an
+answer to anything else is ignored. The platform refuses a second answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput
 from inferencesh_mcp.flows.bounded_set import Remembered
-from inferencesh_mcp.mcp_tasks.types import Standing, headline
+from inferencesh_mcp.mcp_tasks.types import TaskState, first_line
 from inferencesh_mcp.tools.progress import status_line
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.context import Ctx
     from inferencesh_mcp.flows import Caller
     from inferencesh_mcp.flows.chat import Heard
-    from inferencesh_mcp.mcp_tasks.types import Held
+    from inferencesh_mcp.mcp_tasks.types import TaskHandle
     from inferencesh_mcp.tools.elicitation_forms import Question, Reply
 
 MAX_REMEMBERED = 4_096  # questions
@@ -40,20 +40,20 @@ logger = logging.getLogger(__name__)
 
 
 class ChatTurn:
-    """One turn of a chat. What chats need is imported when the first is looked at."""
+    """One turn of a chat. The modules of chats are imported late, because most sessions have no chat."""
 
     def __init__(self) -> None:
         self._first_shown_at: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._shown_plainly: Remembered[tuple[str, str]] = Remembered(MAX_REMEMBERED)
 
-    async def look(self, ctx: Ctx, held: Held) -> Standing:
+    async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
         from inferencesh_mcp.flows.chat import speaking
         from inferencesh_mcp.tools.agents import render_turn
 
         who = caller(ctx)
-        outcome = await _read_turn(who, held)
+        outcome = await _read_turn(who, handle)
         answer = render_turn(ctx, outcome)
-        state = Standing(
+        state = TaskState(
             status="working",
             message=status_line(speaking(outcome.chat, outcome.turn), outcome.seconds),
             changed_at=outcome.chat.updated_at,
@@ -62,21 +62,21 @@ class ChatTurn:
         if status == "working":
             return state
         if status == "stopped":
-            return replace(state, status="cancelled", message=headline(answer))
+            return replace(state, status="cancelled", message=first_line(answer))
         requests = await self._requests(ctx, who, outcome) if status == "waiting" else None
         if requests:
             return replace(
-                state, status="input_required", message=f"waits for you · chat {outcome.chat.id}", asks=requests
+                state, status="input_required", message=f"waiting for you · chat {outcome.chat.id}", requests=requests
             )
-        # Over; or waiting for what cannot be asked here, as the answer says.
-        return replace(state, status="completed", message=headline(answer), result=answer)
+        # The turn is over, or waits for something that cannot be asked here; the result says which.
+        return replace(state, status="completed", message=first_line(answer), result=answer)
 
-    async def answer(self, ctx: Ctx, held: Held, responses: Mapping[str, Any]) -> None:
+    async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
         from inferencesh_mcp.flows import chat as flows_chat
         from inferencesh_mcp.tools.elicitation import approval_details, open_questions, remember_refused_decision
 
         who = caller(ctx)
-        outcome = await _read_turn(who, held)
+        outcome = await _read_turn(who, handle)
         for question in await open_questions(ctx, who, outcome):
             shown_question = self._as_shown(who, question)
             replies = self._replies(who, shown_question, outcome.chat, responses)
@@ -89,21 +89,21 @@ class ChatTurn:
                 continue
             try:
                 await flows_chat.give(who, outcome.chat, shown_question.id, reply.send)
-            except Conflict:  # settled elsewhere; or what was chosen is offered no more, and the next look asks anew
+            except Conflict:  # decided elsewhere, or the option is gone: the next read asks again
                 logger.info("%s was not taken", shown_question.id)
                 approval_details(ctx).forget(who, shown_question.id)
             except Forbidden as exc:
                 remember_refused_decision(ctx, exc, outcome.waits_for, shown_question.id)
 
-    async def cancel(self, ctx: Ctx, held: Held) -> None:
+    async def cancel(self, ctx: Ctx, handle: TaskHandle) -> None:
         who = caller(ctx)
-        outcome = await _read_turn(who, held)
-        if not outcome.over:  # a later turn of the chat is somebody else's
+        outcome = await _read_turn(who, handle)
+        if not outcome.over:  # a later turn of the chat is not this task's
             with suppress(Conflict):
                 await who.api.chats.stop_chat(outcome.chat.id)
 
     async def _requests(self, ctx: Ctx, who: Caller, outcome: Heard) -> dict[str, InputRequest]:
-        """All that the person is asked, each under the key of its question."""
+        """The open questions for the person, by key."""
         from inferencesh_mcp.tools.elicitation import PAGE_MESSAGE, chat_page, needs_page, open_questions, page_request
 
         requests: dict[str, InputRequest] = {}
@@ -120,13 +120,13 @@ class ChatTurn:
         return requests
 
     def _as_shown(self, who: Caller, question: Question) -> Question:
-        """A question as it is put: with nothing to fill in, where this host sent its form empty."""
+        """The question as it is asked: without fields, if this host sent its form empty before."""
         return question.plain if question.plain and (who.principal, question.id) in self._shown_plainly else question
 
     def _replies(
         self, who: Caller, question: Question, chat: Chat, responses: Mapping[str, Any]
     ) -> Mapping[str, Reply] | None:
-        """What came back on all requests of a question; None where nothing did."""
+        """The replies to all requests of a question; None if there is none."""
         from inferencesh_mcp.tools.elicitation_forms import Reply
 
         status_line = {key: responses.get(_name(question, key)) for key in question.requests}
@@ -139,10 +139,10 @@ class ChatTurn:
         }
 
     def _since_shown(self, who: Caller, question: Question, chat: Chat) -> float:
-        """How long the person had for an answer.
+        """Seconds since the person was asked.
 
-        Where another replica showed the question this one knows only since when the chat waits, which is earlier: then
-        a host that declines for its person within a moment of the showing is taken for a person who said no.
+        If another replica asked, this one knows only since when the chat waits, which is earlier. A host that declines at
+        once without asking anybody then counts as a person who declined.
         """
         shown = self._first_shown_at.get((who.principal, _key(question)))
         if shown is not None:
@@ -150,16 +150,16 @@ class ChatTurn:
         return time.time() - chat.updated_at.timestamp() if chat.updated_at else 0.0
 
 
-async def _read_turn(who: Caller, held: Held) -> Heard:
-    """The chat as it is now, as this turn sees it."""
+async def _read_turn(who: Caller, handle: TaskHandle) -> Heard:
+    """Read the chat, as this turn sees it."""
     from inferencesh_mcp.api.chat_turn import Turn
     from inferencesh_mcp.flows.chat import Heard
 
-    chat = await who.api.chats.chat(held.of["chat"])
-    outcome = Heard(chat=chat, turn=Turn(**held.of["turn"]).seeing(chat), seconds=held.age)
+    chat = await who.api.chats.chat(handle.upstream_ids["chat"])
+    outcome = Heard(chat=chat, turn=Turn(**handle.upstream_ids["turn"]).seeing(chat), seconds=handle.age)
     changes = [message.updated_at or message.created_at for message in outcome.said]
-    ends = [change.timestamp() - held.began for change in changes if change]
-    # What a turn took is the same whenever it is looked at.
+    ends = [change.timestamp() - handle.started_at for change in changes if change]
+    # The duration of a finished turn does not depend on when it is read.
     return replace(outcome, seconds=max(0.0, *ends)) if outcome.over and ends else outcome
 
 
@@ -168,7 +168,7 @@ def _key(question: Question) -> str:
 
 
 def _name(question: Question, key: str) -> str:
-    """What one request of a question is called; a question of one is called by itself."""
+    """The key of one request of a question; a question with one request needs no suffix."""
     return _key(question) if len(question.requests) == 1 else f"{_key(question)}.{key}"
 
 
@@ -176,4 +176,4 @@ def _parse_result(value: Any) -> ElicitResult:
     try:
         return ElicitResult.model_validate(value)
     except ValidationError as exc:
-        raise InvalidInput(message="An answer is an action, and content where the action is accept.") from exc
+        raise InvalidInput(message="Give an action, and content if the action is accept.") from exc

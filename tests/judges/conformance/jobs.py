@@ -16,7 +16,7 @@ from mcp_types import INTERNAL_ERROR, CallToolResult, ErrorData, InputRequest, T
 
 from inferencesh_mcp.context import wants_mcp_task
 from inferencesh_mcp.mcp_tasks.extension import Tasks
-from inferencesh_mcp.mcp_tasks.types import Standing
+from inferencesh_mcp.mcp_tasks.types import TaskState
 from inferencesh_mcp.tools.results import deferred
 
 from .asking import NAME, Asked, Ctx, form, missing, missing_capability, said
@@ -25,7 +25,7 @@ from .contents import text
 if TYPE_CHECKING:
     from mcp.server import MCPServer
 
-    from inferencesh_mcp.mcp_tasks.types import Held
+    from inferencesh_mcp.mcp_tasks.types import TaskHandle
 
 FAILED = CallToolResult(content=[TextContent(text="The job failed.")], is_error=True)
 
@@ -51,24 +51,24 @@ class Jobs:
         self._jobs[name] = job
         return deferred(text("Begun."), "job", job=name)
 
-    async def look(self, ctx: Ctx, held: Held) -> Standing:
-        job = self._jobs[held.of["job"]]
+    async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
+        job = self._jobs[handle.upstream_ids["job"]]
         if job.cancelled:
-            return Standing(status="cancelled")
+            return TaskState(status="cancelled")
         if job.asks:
-            return Standing(status="input_required", asks=job.asks)
+            return TaskState(status="input_required", requests=job.asks)
         if time.monotonic() < job.ends_at:
-            return Standing(status="working")
+            return TaskState(status="working")
         if isinstance(job.end, ErrorData):
-            return Standing(status="failed", message=job.end.message, error=job.end)
-        return Standing(status="completed", result=job.end)
+            return TaskState(status="failed", message=job.end.message, error=job.end)
+        return TaskState(status="completed", result=job.end)
 
-    async def answer(self, ctx: Ctx, held: Held, responses: Mapping[str, Any]) -> None:
-        job = self._jobs[held.of["job"]]
+    async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
+        job = self._jobs[handle.upstream_ids["job"]]
         job.asks = {key: asked for key, asked in job.asks.items() if key not in responses}
 
-    async def cancel(self, ctx: Ctx, held: Held) -> None:
-        job = self._jobs[held.of["job"]]
+    async def cancel(self, ctx: Ctx, handle: TaskHandle) -> None:
+        job = self._jobs[handle.upstream_ids["job"]]
         job.cancelled = bool(job.asks) or time.monotonic() < job.ends_at
 
 
@@ -135,4 +135,4 @@ def register(server: MCPServer[Any]) -> None:
         server.add_tool(tool)
     for extension in server._extensions:
         if isinstance(extension, Tasks):
-            extension.kinds["job"] = JOBS
+            extension.sources["job"] = JOBS
