@@ -15,7 +15,7 @@ from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.schema import HOSTS
 from inferencesh_mcp.server import NAME, TOOLS, build, instructions, tools
 from inferencesh_mcp.settings import Settings
-from inferencesh_mcp.tools.results import failure
+from inferencesh_mcp.tools.results import error_result
 from tests.generated import CONTRACT, README, ROOT, as_file, contract, tables, with_tables
 from tests.schema.hosts import nodes, refusals
 
@@ -89,7 +89,7 @@ def test_every_tool_can_be_made_strict_but_those_with_a_free_object() -> None:
 
 def test_an_answer_that_says_what_went_wrong_fits_its_tools_schema() -> None:
     """Hosts on older SDKs check failures too, and would show their own complaint instead of our words."""
-    told = failure(InvalidInput(message="no such app", outcome="not_started")).structured_content
+    told = error_result(InvalidInput(message="no such app", outcome="not_started")).structured_content
     schemas = [tool["outputSchema"] for tool in contract().values() if "outputSchema" in tool]
 
     assert schemas

@@ -161,7 +161,7 @@ async def test_one_whose_time_is_over_says_how_the_run_can_still_be_read(
     async with following(way, environ | {"INFERENCE_STATE_KEYS": key}) as mine:
         refused = await mine.refused(TaskIdCodec([key.encode()]).seal(old, None))
 
-    assert {(UNKNOWN, 'The MCP task has expired. Its run can be read with task_get(task_id="01old").')} == refused
+    assert {(UNKNOWN, 'The MCP task has expired. Read its run with task_get(task_id="01old").')} == refused
     assert not upstream.sandbox.ledger.requests(path="/tasks/**")
 
 

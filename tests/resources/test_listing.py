@@ -89,7 +89,7 @@ def encoded(text: str) -> str:
 async def test_a_cursor_of_nobodys_is_refused(connect: Connect, cursor: str) -> None:
     """With a sentence, and nothing is asked of the platform for it."""
     async with connect() as client:
-        with pytest.raises(MCPError, match="none of this server's"):
+        with pytest.raises(MCPError, match="The cursor is invalid"):
             await client.list_resources(cursor=cursor)
 
 
