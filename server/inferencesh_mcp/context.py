@@ -144,12 +144,12 @@ def credentials_of(ctx: ServerRequestContext[Any, Any]) -> list[str]:
         return []
     visitor = ctx.request.scope.get(VISITOR)
     keys = [visitor.key] if isinstance(visitor, Visitor) and visitor.key else []
-    given = [
+    header_values = [
         value.strip()
         for name in ("authorization", "x-inference-api-key")
         for value in ctx.request.headers.getlist(name)
     ]
-    keys += [value.partition(" ")[2] or value for value in given]
+    keys += [value.partition(" ")[2] or value for value in header_values]
     return [key for key in keys if key != SANDBOX_KEY]
 
 

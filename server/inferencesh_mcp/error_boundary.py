@@ -35,15 +35,15 @@ class Edge:
         self._redactor = Redactor(self._own)
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        given = credentials_of(ctx)
-        redactor = Redactor((*self._own, *given)) if given else self._redactor
+        request_credentials = credentials_of(ctx)
+        redactor = Redactor((*self._own, *request_credentials)) if request_credentials else self._redactor
         with credentials_in_use(redactor), collecting_starts() as started:
             try:
                 result = await call_next(ctx)
             except MCPError as exc:
-                raise _redacted(exc, redactor) from exc
+                raise _redact(exc, redactor) from exc
             except ValidationError as exc:
-                if _is_of_parameters(exc.__traceback__):
+                if _is_request_invalid(exc.__traceback__):
                     raise
                 result = self._failed(ctx, exc, started)
             except Exception as exc:
@@ -61,20 +61,20 @@ class Edge:
         if ctx.method == "tools/call":
             name = str((ctx.params or {}).get("name"))
             if isinstance(exc, InferenceError):
-                return _wire(error_result(exc), ctx.protocol_version)
+                return _serialize(error_result(exc), ctx.protocol_version)
             starts = self._starts(name, ctx.params)
-            return _wire(internal_failure(exc, name, starts, started), ctx.protocol_version)
+            return _serialize(internal_failure(exc, name, starts, started), ctx.protocol_version)
         error = exc if isinstance(exc, InferenceError) else internal_error(exc, ctx.method)
         raise MCPError(code=INTERNAL_ERROR, message=error_text(error), data={"error": error_data(error)}) from None
 
 
-def _redacted(exc: MCPError, redactor: Redactor) -> MCPError:
-    told = {"message": exc.error.message, "data": exc.error.data}
-    clean = redactor.value(told)
-    return exc if clean is told else MCPError(code=exc.error.code, **clean)
+def _redact(exc: MCPError, redactor: Redactor) -> MCPError:
+    error = {"message": exc.error.message, "data": exc.error.data}
+    clean = redactor.value(error)
+    return exc if clean is error else MCPError(code=exc.error.code, **clean)
 
 
-def _is_of_parameters(trace: TracebackType | None) -> bool:
+def _is_request_invalid(trace: TracebackType | None) -> bool:
     """Whether the SDK validated a request, which is then the client's error; else a value of ours is invalid."""
     checked_by = ""
     while trace:
@@ -84,7 +84,7 @@ def _is_of_parameters(trace: TracebackType | None) -> bool:
     return checked_by.partition(".")[0] in {"mcp", "mcp_types"}
 
 
-def _wire(result: CallToolResult, version: str) -> dict[str, Any]:
+def _serialize(result: CallToolResult, version: str) -> dict[str, Any]:
     """Serialize a result as the SDK does."""
-    told = result.model_dump(by_alias=True, mode="json", exclude_none=True)
-    return {**told, "resultType": "complete"} if version in MODERN_PROTOCOL_VERSIONS else told
+    fields = result.model_dump(by_alias=True, mode="json", exclude_none=True)
+    return {**fields, "resultType": "complete"} if version in MODERN_PROTOCOL_VERSIONS else fields

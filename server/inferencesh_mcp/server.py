@@ -79,7 +79,7 @@ class InferenceMCPServer(MCPServer[Shared]):
                     return await super().call_tool(name, arguments, context)
                 if tool := self.pinned.tool(name):
                     return cast("CallToolResult | InputRequiredResult", await tool.run(arguments, context))
-                return error_result(self.pinned.why_not(name))
+                return error_result(self.pinned.unavailable(name))
             except (MCPError, ToolError):  # errors of the protocol; there is no such tool
                 raise
             except Exception as exc:  # noqa: BLE001 - the SDK would put its text into the answer
@@ -99,7 +99,7 @@ class InferenceMCPServer(MCPServer[Shared]):
         needed = ctx.method == "tools/list" or (ctx.method == "tools/call" and self._is_missing(ctx.params))
         reader = caller(Context(request_context=ctx, mcp_server=self)) if needed or ctx.request is None else None
         if reader and ctx.request is None:
-            self.pinned.begin(reader)
+            self.pinned.start_reading(reader)
         if reader and needed:
             await (self.pinned.wait() if ctx.request is None else self.pinned.read_for(reader))
         return await call_next(ctx)
@@ -243,7 +243,7 @@ async def _living(
                     )
                     if replicas:
                         group.start_soon(replicas.run)
-                    cast("InferenceMCPServer", server).pinned.live(shared)
+                    cast("InferenceMCPServer", server).pinned.start(shared)
                     yield shared
                     live.background = None
                     group.cancel_scope.cancel()

@@ -82,7 +82,7 @@ def test_a_picture_of_any_kind_is_made_small(mode: str) -> None:
     red = Image.new("RGB", (900, 700), "red")
     (Image.new("I;16", (900, 700), 700) if mode == "I;16" else red.convert(mode)).save(written, "PNG")
 
-    small = preview._scaled(written.getvalue())
+    small = preview._scale(written.getvalue())
 
     assert small is not None
     assert (768, 597) == Image.open(io.BytesIO(small)).size

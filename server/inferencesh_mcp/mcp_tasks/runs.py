@@ -14,7 +14,7 @@ from inferencesh_mcp.errors import Conflict, InferenceError, NotFound
 from inferencesh_mcp.flows import Counting, run
 from inferencesh_mcp.flows.batch import Room
 from inferencesh_mcp.mcp_tasks.types import TaskState, first_line
-from inferencesh_mcp.tools.batch_result import batch
+from inferencesh_mcp.tools.batch_result import batch_result
 from inferencesh_mcp.tools.preview import with_preview
 from inferencesh_mcp.tools.progress import status_line
 from inferencesh_mcp.tools.results import run_result
@@ -87,7 +87,7 @@ class Batch:
             else run.Ran(task=run_result, seconds=_seconds(run_result, handle), app=app)
             for run_result in results
         ]
-        result = batch(app, list(outcomes))
+        result = batch_result(app, list(outcomes))
         if tasks and all(task.status == "cancelled" for task in tasks):
             return replace(state, status="cancelled", message=first_line(result))
         return replace(state, status="completed", message=first_line(result), result=result)

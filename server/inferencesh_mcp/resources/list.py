@@ -19,7 +19,7 @@ from inferencesh_mcp.api.json import parse
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.resources.templates import CHAT, FILE, SESSION, TASK, Template
 from inferencesh_mcp.sanitize import clean
-from inferencesh_mcp.tools.tasks import line_of
+from inferencesh_mcp.tools.tasks import task_entry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -72,7 +72,7 @@ async def _tasks(caller: Caller, cursor: str) -> tuple[list[Resource], str]:
 
 
 def _task(caller: Caller, task: Task) -> Resource:
-    line = line_of(caller, task)
+    line = task_entry(caller, task)
     app = clean(line.get("app", ""), 120) or "a task"
     return _entry(TASK, task.id, f"{app} ({task.status})", line.get("error", ""), task.updated_at or task.created_at)
 

@@ -14,7 +14,7 @@ from inferencesh_mcp.api.enums import ENDED
 from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.context import Ctx, caller
 from inferencesh_mcp.tools import agents, apps, sessions, tasks
-from inferencesh_mcp.tools.files import shown_file
+from inferencesh_mcp.tools.files import file_result
 
 if TYPE_CHECKING:
     from inferencesh_mcp.flows.watch import Kind
@@ -71,7 +71,7 @@ async def _read_app(ctx: Ctx, namespace: str, name: str) -> CallToolResult:
 
 async def _read_task(ctx: Ctx, id: str) -> CallToolResult:  # noqa: A002 - the variable of the template, here and below
     who = caller(ctx)
-    return await tasks.shown_task(who, await who.api.task(id))
+    return await tasks.task_result(who, await who.api.task(id))
 
 
 async def _read_logs(ctx: Ctx, id: str) -> CallToolResult:  # noqa: A002
@@ -79,7 +79,7 @@ async def _read_logs(ctx: Ctx, id: str) -> CallToolResult:  # noqa: A002
 
 
 async def _read_file(ctx: Ctx, id: str) -> CallToolResult:  # noqa: A002
-    return shown_file(await caller(ctx).api.file(id))
+    return file_result(await caller(ctx).api.file(id))
 
 
 async def _read_session(ctx: Ctx, id: str) -> CallToolResult:  # noqa: A002

@@ -19,83 +19,89 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-BEGAN = {"not_started": "(not started) ", "started": "(started) ", "unknown": "(may have started) "}
+START_NOTES = {"not_started": "(not started) ", "started": "(started) ", "unknown": "(may have started) "}
 
 
-def batch(app: str, ends: list[End]) -> CallToolResult:
+def batch_result(app: str, outcomes: list[End]) -> CallToolResult:
     """Build the result of a batch, in the order of the inputs. It is an error only if every input failed."""
-    rows = [_row(number, end) for number, end in enumerate(ends)]
-    room = _filled(rows, "error", [_error(end) for end in ends], MAX_OUTPUT_TOKENS - tokens(as_json(rows)))
-    _filled(rows, "output", [fit(_output(end), MAX_OUTPUT_TOKENS // 4).value for end in ends], room)
+    rows = [_row(number, outcome) for number, outcome in enumerate(outcomes)]
+    tokens_left = _fill(
+        rows, "error", [_error(outcome) for outcome in outcomes], MAX_OUTPUT_TOKENS - tokens(as_json(rows))
+    )
+    _fill(rows, "output", [fit(_output(outcome), MAX_OUTPUT_TOKENS // 4).value for outcome in outcomes], tokens_left)
     counts = Counter(row["status"] for row in rows)
-    told: dict[str, Any] = {"app": app, "counts": dict(counts)}
+    fields: dict[str, Any] = {"app": app, "counts": dict(counts)}
     if any("output" in row for row in rows):
-        told["note"] = NOTE
-    told["results"] = rows
-    following = _next(rows)
+        fields["note"] = NOTE
+    fields["results"] = rows
+    next_steps = _next(rows)
     head = f"{app} on {len(rows)} input{'' if len(rows) == 1 else 's'}: " + ", ".join(
         f"{count} {status}" for status, count in counts.items()
     )
-    lines = [head, *(f"Next: {step}" for step in following), DATA, framed("\n".join(map(_line, rows)))]
-    links = [FileLink.of(file) for end in ends for file in output_files(_output(end), MAX_LINKS)]
-    if following:
-        told["next"] = " ".join(following)
-    return build_result("\n".join(lines), told, links, failed=all("error" in row for row in rows))
+    lines = [head, *(f"Next: {step}" for step in next_steps), DATA, framed("\n".join(map(_line, rows)))]
+    links = [FileLink.of(file) for outcome in outcomes for file in output_files(_output(outcome), MAX_LINKS)]
+    if next_steps:
+        fields["next"] = " ".join(next_steps)
+    return build_result("\n".join(lines), fields, links, failed=all("error" in row for row in rows))
 
 
-def _row(number: int, end: End) -> Row:
+def _row(number: int, outcome: End) -> Row:
     """The fields that every input has, however many there are: its id, and the code of its error."""
-    match end:
+    match outcome:
         case Skipped():
             return {"index": number, "status": "not_started"}
         case InferenceError():
-            known = {"task_id": end.task_id} if end.task_id else {}
-            return {"index": number, "status": "error", **known, "error": {"code": end.code}}
+            ids = {"task_id": outcome.task_id} if outcome.task_id else {}
+            return {"index": number, "status": "error", **ids, "error": {"code": outcome.code}}
         case _:
-            failure = {"error": {"code": f"task_{end.task.status}"}} if failure_reason(end.task) else {}
-            return {"index": number, "status": end.task.status, "task_id": end.task.id, **failure}
+            failure = {"error": {"code": f"task_{outcome.task.status}"}} if failure_reason(outcome.task) else {}
+            return {"index": number, "status": outcome.task.status, "task_id": outcome.task.id, **failure}
 
 
-def _error(end: End) -> Row | None:
-    if isinstance(end, InferenceError):
-        return error_data(end)
-    return None if isinstance(end, Skipped) else failure_reason(end.task)
+def _error(outcome: End) -> Row | None:
+    if isinstance(outcome, InferenceError):
+        return error_data(outcome)
+    return None if isinstance(outcome, Skipped) else failure_reason(outcome.task)
 
 
-def _output(end: End) -> Any:
-    return None if isinstance(end, (Skipped, InferenceError)) else end.task.output
+def _output(outcome: End) -> Any:
+    return None if isinstance(outcome, (Skipped, InferenceError)) else outcome.task.output
 
 
-def _filled(rows: list[Row], name: str, values: list[Any], room: int) -> int:
+def _fill(rows: list[Row], name: str, values: list[Any], tokens_left: int) -> int:
     """Put each value into its row while it fits; return the tokens that are left."""
     for row, value in zip(rows, values, strict=True):
         cost = tokens(as_json(value)) + 8
-        if value is not None and cost <= room:
+        if value is not None and cost <= tokens_left:
             row[name] = value
-            room -= cost
-    return room
+            tokens_left -= cost
+    return tokens_left
 
 
 def _next(rows: list[Row]) -> list[str]:
-    live = [
+    running = [
         row["task_id"]
         for row in rows
         if row["status"] not in {"error", "not_started", "completed"} and "error" not in row
     ]
-    late = [str(row["index"]) for row in rows if row["status"] == "not_started"]
-    short = any(row["status"] == "completed" and "output" not in row for row in rows)
+    not_started = [str(row["index"]) for row in rows if row["status"] == "not_started"]
+    has_hidden_outputs = any(row["status"] == "completed" and "output" not in row for row in rows)
     steps = (
-        [f"Still running: {len(live)}. Follow each with task_get(task_id, wait_seconds=45); do not run them again."]
-        if live
+        [f"Still running: {len(running)}. Follow each with task_get(task_id, wait_seconds=45); do not run them again."]
+        if running
         else []
     )
-    if late:
-        steps.append(f"Not started: inputs {late[0]} to {late[-1]}. Call app_run_many with these alone.")
-    return [*steps, "Outputs that are not shown here: task_get(task_id), or file_save(task_id)."] if short else steps
+    if not_started:
+        steps.append(f"Not started: inputs {not_started[0]} to {not_started[-1]}. Call app_run_many with these alone.")
+    return (
+        [*steps, "Outputs that are not shown here: task_get(task_id), or file_save(task_id)."]
+        if has_hidden_outputs
+        else steps
+    )
 
 
 def _line(row: Row) -> str:
     error = f": {row['error']['code']}: {row['error'].get('message', '')}" if "error" in row else ""
     output = f": {as_json(row['output'])}" if "output" in row else ""
-    began = BEGAN.get(row["error"].get("outcome", ""), "") if row["status"] == "error" else ""
-    return f"{row['index']}. {row['status']} {began}{row.get('task_id', '')}".rstrip() + error + output
+    note = START_NOTES.get(row["error"].get("outcome", ""), "") if row["status"] == "error" else ""
+    return f"{row['index']}. {row['status']} {note}{row.get('task_id', '')}".rstrip() + error + output

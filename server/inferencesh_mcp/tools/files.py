@@ -47,20 +47,20 @@ async def file_upload(
         return _ticket(await upload.ticket(who.api, name=filename, content_type=content_type, public=public))
     async with progress(ctx, in_bytes=True) as report:
         if base64:
-            given = from_base64(base64, content_type)
-            file = await upload.upload(who.api, given, report, name=filename, public=public)
+            content = from_base64(base64, content_type)
+            file = await upload.upload(who.api, content, report, name=filename, public=public)
         else:
             file = await upload.store(who, source, report, name=filename, content_type=content_type, public=public)
-    return shown_file(file, "Uploaded ")
+    return file_result(file, "Uploaded ")
 
 
 def _ticket(ticket: Ticket) -> CallToolResult:
-    until = f"{ticket.expires_at:%Y-%m-%d %H:%M:%S %Z}" if ticket.expires_at else "soon"
+    expiry = f"{ticket.expires_at:%Y-%m-%d %H:%M:%S %Z}" if ticket.expires_at else "soon"
     text = (
         f"Upload ticket. Send the bytes (replace FILE):\n{ticket.curl}\n"
-        f"Then use this uri in an input: {ticket.file.uri}\nThe address expires {until}; keep it to yourself."
+        f"Then use this uri in an input: {ticket.file.uri}\nThe address expires {expiry}; keep it to yourself."
     )
-    told = {
+    fields = {
         "uri": ticket.file.uri,
         "file_id": ticket.file.id,
         "upload_url": ticket.file.upload_url,
@@ -69,7 +69,7 @@ def _ticket(ticket: Ticket) -> CallToolResult:
         "expires_at": ticket.expires_at.isoformat() if ticket.expires_at else None,
         "curl": ticket.curl,
     }
-    return build_result(text, {name: value for name, value in told.items() if value is not None})
+    return build_result(text, {name: value for name, value in fields.items() if value is not None})
 
 
 @tool("files", "List files", reads=True)
@@ -77,7 +77,7 @@ async def file_list(ctx: Ctx, limit: Limit = 20, cursor: Cursor = "") -> CallToo
     """List your files on the platform, with uri and id."""
     page = await caller(ctx).api.list_files(limit=limit, cursor=cursor)
     lines = [_line(file) for file in page.items] or ["No files."]
-    return list_result("file_list", page, lines, {"files": [_told(file) for file in page.items]})
+    return list_result("file_list", page, lines, {"files": [_file_fields(file) for file in page.items]})
 
 
 @tool("files", "Delete a file", destroys=True, repeatable=True)
@@ -89,7 +89,7 @@ async def file_delete(
     file_id = file
     if not _FILE_ID.fullmatch(file):
         recent = (await api.list_files(limit=100)).items
-        file_id = next((one.id for one in recent if one.uri == file), "")
+        file_id = next((record.id for record in recent if record.uri == file), "")
     if not file_id:
         raise NotFound(
             message="None of your 100 newest files has that uri.", next_step="Give the file_id of file_list."
@@ -110,23 +110,25 @@ async def file_save(
     from inferencesh_mcp.flows import download
 
     async with progress(ctx, in_bytes=True) as report:
-        saved, left = await download.keep(caller(ctx), report, uri=uri, task_id=task_id, to=to, part=part)
+        saved, remaining = await download.keep(caller(ctx), report, uri=uri, task_id=task_id, to=to, part=part)
     lines = [f"{file.path} ({file.content_type}, {size(file.size)})" for file in saved]
     files = [
         {"path": str(file.path), "url": file.uri, "mime_type": file.content_type, "bytes": file.size} for file in saved
     ]
-    if not left:
+    if not remaining:
         return build_result("Saved:\n" + "\n".join(lines), {"files": files})
-    follow = f'{left} files are left. Continue with file_save(task_id="{task_id}", part={part + 1}) and the same `to`.'
+    next_step = (
+        f'{remaining} files are left. Continue with file_save(task_id="{task_id}", part={part + 1}) and the same `to`.'
+    )
     return build_result(
-        "Saved:\n" + "\n".join([*lines, f"Next: {follow}"]), {"files": files, "left": left, "next": follow}
+        "Saved:\n" + "\n".join([*lines, f"Next: {next_step}"]), {"files": files, "left": remaining, "next": next_step}
     )
 
 
-def shown_file(file: File, what: str = "") -> CallToolResult:
+def file_result(file: File, prefix: str = "") -> CallToolResult:
     """Build the result of a file: its address, name, type and size."""
     link = FileLink(url=file.uri, mime_type=file.content_type or None, bytes=file.size)
-    return build_result(f"{what}{_line(file)}", _told(file), [link])
+    return build_result(f"{prefix}{_line(file)}", _file_fields(file), [link])
 
 
 def _line(file: File) -> str:
@@ -134,8 +136,8 @@ def _line(file: File) -> str:
     return f"{quoted(file.filename, 255)} ({kind}, {size(file.size or 0)}): {file.uri} (file_id {file.id})"
 
 
-def _told(file: File) -> dict[str, Any]:
-    told = {
+def _file_fields(file: File) -> dict[str, Any]:
+    fields = {
         "uri": file.uri,
         "file_id": file.id,
         "filename": clean(file.filename, 255),
@@ -143,7 +145,7 @@ def _told(file: File) -> dict[str, Any]:
         "bytes": file.size,
         "created_at": file.created_at.isoformat() if file.created_at else None,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 TOOLS = (file_upload, file_list, file_save, file_delete)

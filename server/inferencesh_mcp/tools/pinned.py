@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOST_ABOUT = 280  # characters of the app's description: they cost tokens in every request
+MAX_DESCRIPTION = 280  # characters of the app's description: they cost tokens in every request
 
 # The fields of `RunOutcome`, with the shortest schemas that still say what they hold.
-OUTCOME: dict[str, Any] = {
+RESULT_FIELDS: dict[str, Any] = {
     "task_id": {"type": "string"},
     "status": {"type": "string"},
     "output": {},
@@ -63,11 +63,11 @@ class PinnedTool(InferenceTool):
         compiled = compiled_input(function.input_schema)
         logger.info("%s: %s", pin.app, " ".join(compiled.notes) or "Its schema is complete.")
         title, hints = clean(app.title, 60) or None, apps.app_run.hints
-        made = InferenceTool.from_function(_nothing, pin.name, title, _about(pin, app), annotations=hints)
-        made.fn_metadata.output_schema = _outcome(function.output_schema)
-        given: dict[str, Any] = {name: getattr(made, name) for name in type(made).model_fields}
-        own = {"parameters": compiled.schema, "app": pin.app, "restored": compiled.restored, "starts": True}
-        return cls.model_validate(given | own)
+        base = InferenceTool.from_function(_placeholder, pin.name, title, _description(pin, app), annotations=hints)
+        base.fn_metadata.output_schema = _result_schema(function.output_schema)
+        base_fields: dict[str, Any] = {name: getattr(base, name) for name in type(base).model_fields}
+        own_fields = {"parameters": compiled.schema, "app": pin.app, "restored": compiled.restored, "starts": True}
+        return cls.model_validate(base_fields | own_fields)
 
     @property
     def listed(self) -> Listed:
@@ -89,29 +89,31 @@ class PinnedTool(InferenceTool):
     def run_request(self, arguments: dict[str, Any]) -> Wanted:
         """The run that a call with these arguments asks for."""
         declared = self.parameters["properties"]
-        given = without_injected(arguments, declared) if declared else arguments  # an app without fields takes any
-        return Wanted(app=self.app, input=self.restored(given))
+        app_arguments = (
+            without_injected(arguments, declared) if declared else arguments
+        )  # an app without fields takes any
+        return Wanted(app=self.app, input=self.restored(app_arguments))
 
     async def call(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
-        return await apps.ran(context, self.run_request(arguments))
+        return await apps.run_and_render(context, self.run_request(arguments))
 
 
-async def _nothing(ctx: Ctx) -> None:
+async def _placeholder(ctx: Ctx) -> None:
     """A function for the SDK to build a tool from; its schemas are replaced by the app's."""
 
 
-def _about(pin: Pin, app: App) -> str:
+def _description(pin: Pin, app: App) -> str:
     function = app.version.functions.get(pin.app.function) if app.version else None
-    own = f"{function.description} " if function and function.description else ""
-    about = clean(own + (app.agent_description or app.description or app.title), MOST_ABOUT)
+    function_text = f"{function.description} " if function and function.description else ""
+    about = clean(function_text + (app.agent_description or app.description or app.title), MAX_DESCRIPTION)
     return f"{about} (Runs {pin.app} on inference.sh; may cost credits.)".strip()
 
 
-def _outcome(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": {**OUTCOME, "output": _output(schema)}}
+def _result_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": {**RESULT_FIELDS, "output": _output_schema(schema)}}
 
 
-def _output(schema: dict[str, Any]) -> dict[str, Any]:
+def _output_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema of the output. It also allows anything else, because an output may be cut or differ from the app's schema.
 
     Hosts validate results, and would show a validation error instead of the output that was paid for.

@@ -49,11 +49,11 @@ class Pinned:
         self._pins = pins
         self._apps = list(dict.fromkeys(replace(pin.app, function="") for pin in pins))
         self._tools: dict[str, PinnedTool] = {}
-        self._left_out: set[str] = set()
+        self._without_tool: set[str] = set()
         self._next_try: dict[AppRef, float] = {}
         """For apps that could not be read: the earliest time at which a request reads them again."""
-        self._remote = self._begun = self._listed = False
-        self._news, self._settled = anyio.Event(), anyio.Event()
+        self._remote = self._reading_started = self._listed = False
+        self._tools_changed, self._first_read = anyio.Event(), anyio.Event()
         self._reading = anyio.Lock()
         self._shared: Shared | None = None
 
@@ -65,7 +65,7 @@ class Pinned:
     def tool(self, name: str) -> PinnedTool | None:
         return self._tools.get(name)
 
-    def why_not(self, name: str) -> InferenceError:
+    def unavailable(self, name: str) -> InferenceError:
         """The error for a call of a tool whose app was not read."""
         app = next(pin.app for pin in self._pins if pin.name == name)
         return Unavailable(
@@ -75,25 +75,25 @@ class Pinned:
             retry_safe=True,
         )
 
-    def live(self, shared: Shared) -> None:
+    def start(self, shared: Shared) -> None:
         """Update the tools from now on whenever an app changes, and notify the hosts."""
         if self._pins:
-            self._shared, self._begun = shared, False
-            shared.catalogue.watch(self._apps, self._hear, None)
-            shared.group.start_soon(self._tell_of_changes, shared.bus)
+            self._shared, self._reading_started = shared, False
+            shared.catalogue.watch(self._apps, self._app_read, None)
+            shared.group.start_soon(self._publish_changes, shared.bus)
 
-    def begin(self, who: Caller) -> None:
+    def start_reading(self, who: Caller) -> None:
         """On stdio, at the first message: start to read the apps in the background, cached ones from the disk."""
-        if self._begun or self._shared is None:
+        if self._reading_started or self._shared is None:
             return
-        self._begun = True
-        who.catalogue.watch(self._apps, self._hear, _disk(self._shared))
-        self._shared.group.start_soon(self._keep_up, who)
+        self._reading_started = True
+        who.catalogue.watch(self._apps, self._app_read, _disk(self._shared))
+        self._shared.group.start_soon(self._keep_reading, who)
 
     async def wait(self) -> None:
         """On stdio, before tools/list: wait a moment for the apps. A later one is announced when it was read."""
         with anyio.move_on_after(PATIENCE):
-            await self._settled.wait()
+            await self._first_read.wait()
         self._listed = True
 
     async def read_for(self, who: Caller) -> None:
@@ -110,25 +110,25 @@ class Pinned:
         known = who.catalogue.knows
         return [app for app in self._apps if not known(who.principal, app) and self._next_try.get(app, now) <= now]
 
-    async def _keep_up(self, who: Caller) -> None:
-        due = [app for app in self._apps if not await self._recalled(who, app)]
+    async def _keep_reading(self, who: Caller) -> None:
+        due = [app for app in self._apps if not await self._is_fresh(who, app)]
         if len(self._tools) == len(self._pins):
-            self._settled.set()
+            self._first_read.set()
         pause = RETRY
         while True:
             await self._read(who, due, fresh=True)
-            self._settled.set()
-            wait, pause = (pause, min(2 * pause, REFRESH)) if self._left_out else (REFRESH, RETRY)
+            self._first_read.set()
+            wait, pause = (pause, min(2 * pause, REFRESH)) if self._without_tool else (REFRESH, RETRY)
             await who.api.sleep(wait)
             due = self._apps if wait == REFRESH else list(self._next_try)
 
-    async def _recalled(self, who: Caller, app: AppRef) -> bool:
+    async def _is_fresh(self, who: Caller, app: AppRef) -> bool:
         """Whether the app is in the cache, and fresh."""
-        found = await who.catalogue.recall(who.principal, app)
-        if found is None:
+        cached = await who.catalogue.recall(who.principal, app)
+        if cached is None:
             return False
-        self._hear(app, found[1])
-        return found[0] < REFRESH
+        self._app_read(app, cached[1])
+        return cached[0] < REFRESH
 
     async def _read(self, who: Caller, apps: Iterable[AppRef], *, fresh: bool) -> None:
         limit = anyio.CapacityLimiter(AT_ONCE)
@@ -147,45 +147,47 @@ class Pinned:
             if self._remote:  # the caller's key is wrong, which says nothing about the app
                 group.cancel_scope.cancel()
             else:
-                self._missed(app, exc)
+                self._app_not_read(app, exc)
         except InferenceError as exc:
-            self._missed(app, exc)
+            self._app_not_read(app, exc)
 
-    def _hear(self, app: AppRef, told: App) -> None:
+    def _app_read(self, app: AppRef, record: App) -> None:
         """Make the tools of an app that was read from the API or the disk."""
         from inferencesh_mcp.tools.pinned import PinnedTool
 
         self._next_try.pop(app, None)
         for pin in self._pins_of(app):
-            if self._remote and told.visibility != "public":
-                self._leave_out(pin, "it is not public")
+            if self._remote and record.visibility != "public":
+                self._remove_tool(pin, "it is not public")
                 continue
             try:
-                self._put(pin, PinnedTool.of(pin, told))
+                self._set_tool(pin, PinnedTool.of(pin, record))
             except InferenceError as exc:  # no such function, or a schema that no tool can have
-                self._leave_out(pin, str(exc))
+                self._remove_tool(pin, str(exc))
 
-    def _missed(self, app: AppRef, exc: InferenceError) -> None:
+    def _app_not_read(self, app: AppRef, exc: InferenceError) -> None:
         """Keep the tool of an app that could not be read, unless the app is gone."""
         logger.info("%s could not be read: %s", app, exc.code)
         for pin in self._pins_of(app):
             if pin.name not in self._tools or isinstance(exc, NotFound):
-                self._leave_out(pin, str(exc))
+                self._remove_tool(pin, str(exc))
 
-    def _put(self, pin: Pin, tool: PinnedTool) -> None:
-        before = self._tools.get(pin.name)
+    def _set_tool(self, pin: Pin, tool: PinnedTool) -> None:
+        previous = self._tools.get(pin.name)
         self._tools[pin.name] = tool
-        self._left_out.discard(pin.name)
-        if before is None:
+        self._without_tool.discard(pin.name)
+        if previous is None:
             self._changed()
-        elif before.digest != tool.digest:
-            logger.warning("The tool %s changed with %s: %s became %s.", pin.name, pin.app, before.digest, tool.digest)
+        elif previous.digest != tool.digest:
+            logger.warning(
+                "The tool %s changed with %s: %s became %s.", pin.name, pin.app, previous.digest, tool.digest
+            )
             self._changed()
 
-    def _leave_out(self, pin: Pin, why: str) -> None:
+    def _remove_tool(self, pin: Pin, why: str) -> None:
         self._next_try[replace(pin.app, function="")] = time.monotonic() + RETRY
-        if pin.name not in self._left_out:
-            self._left_out.add(pin.name)
+        if pin.name not in self._without_tool:
+            self._without_tool.add(pin.name)
             logger.warning(
                 "No tool %s: %s cannot be read (%s). app_run reaches it.", pin.name, pin.app, clean(why, 200)
             )
@@ -197,13 +199,13 @@ class Pinned:
 
     def _changed(self) -> None:
         if self._listed:
-            self._news.set()
+            self._tools_changed.set()
 
-    async def _tell_of_changes(self, bus: SubscriptionBus) -> None:
+    async def _publish_changes(self, bus: SubscriptionBus) -> None:
         """Publish that the list of tools has changed, for the hosts of both eras."""
         while True:
-            await self._news.wait()
-            self._news = anyio.Event()
+            await self._tools_changed.wait()
+            self._tools_changed = anyio.Event()
             await bus.publish(ToolsListChanged())
 
 

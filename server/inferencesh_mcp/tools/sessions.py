@@ -23,19 +23,19 @@ async def session_list(
     """List your sessions and when each expires."""
     sessions = [session for session in await caller(ctx).api.sessions() if not (active and session.over)]
     lines = [_line(session) for session in sessions] or ['No sessions. app_run(session="new") starts one.']
-    return build_result("\n".join(lines), {"sessions": [_told(session) for session in sessions]})
+    return build_result("\n".join(lines), {"sessions": [_session_fields(session) for session in sessions]})
 
 
 @tool("sessions", "Get a session", reads=True)
 async def session_get(session_id: SessionId, ctx: Ctx) -> CallToolResult:
     """Read whether a session is active and when it expires."""
-    return _shown(await caller(ctx).api.session(session_id))
+    return _session_result(await caller(ctx).api.session(session_id))
 
 
 @tool("sessions", "Keep a session alive", repeatable=True)
 async def session_keepalive(session_id: SessionId, ctx: Ctx) -> CallToolResult:
     """Reset a session's idle timer. Holding a worker may cost credits."""
-    return _shown(await caller(ctx).api.keepalive(session_id))
+    return _session_result(await caller(ctx).api.keepalive(session_id))
 
 
 @tool("sessions", "End a session", destroys=True, repeatable=True)
@@ -45,23 +45,23 @@ async def session_end(session_id: SessionId, ctx: Ctx) -> CallToolResult:
     return build_result(f"Session {session_id} has ended.", {"session_id": session_id, "status": "ended"})
 
 
-def _shown(session: Session) -> CallToolResult:
-    follow = f'Continue with app_run(session="{session.id}").' if session.status == "active" else None
-    told = _told(session) | ({"next": follow} if follow else {})
-    return build_result(_line(session) + (f"\nNext: {follow}" if follow else ""), told)
+def _session_result(session: Session) -> CallToolResult:
+    next_step = f'Continue with app_run(session="{session.id}").' if session.status == "active" else None
+    fields = _session_fields(session) | ({"next": next_step} if next_step else {})
+    return build_result(_line(session) + (f"\nNext: {next_step}" if next_step else ""), fields)
 
 
 def _line(session: Session) -> str:
-    until = (
+    expiry = (
         f", expires {session.expires_at:%Y-%m-%d %H:%M:%S %Z} if idle"
         if session.expires_at and not session.over
         else ""
     )
-    return f"Session {session.id}: {session.status}{until}, {session.call_count} runs"
+    return f"Session {session.id}: {session.status}{expiry}, {session.call_count} runs"
 
 
-def _told(session: Session) -> dict[str, Any]:
-    told = {
+def _session_fields(session: Session) -> dict[str, Any]:
+    fields = {
         "session_id": session.id,
         "status": session.status,
         "session_expires_at": session.expires_at.isoformat() if session.expires_at and not session.over else None,
@@ -69,7 +69,7 @@ def _told(session: Session) -> dict[str, Any]:
         "runs": session.call_count,
         "last_task_id": session.task_id,
     }
-    return {name: value for name, value in told.items() if value not in {None, ""}}
+    return {name: value for name, value in fields.items() if value not in {None, ""}}
 
 
 TOOLS = (session_list, session_get, session_keepalive, session_end)

@@ -14,7 +14,7 @@ from inferencesh_mcp.context import Ctx, caller
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows import Caller, run
 from inferencesh_mcp.sanitize import framed, quoted
-from inferencesh_mcp.tools.apps import Cursor, Limit, unless_any
+from inferencesh_mcp.tools.apps import Cursor, Limit, filter_value
 from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.preview import with_preview
 from inferencesh_mcp.tools.progress import progress
@@ -41,12 +41,12 @@ async def task_get(
             task = await run.attend(who, task, report, wait_seconds)
     if part:
         return output_part(task, part)
-    return await with_preview(ctx, await shown_task(who, task))
+    return await with_preview(ctx, await task_result(who, task))
 
 
-async def shown_task(who: Caller, task: Task) -> CallToolResult:
+async def task_result(who: Caller, task: Task) -> CallToolResult:
     """Build the result of a task that was read by its id."""
-    app = line_of(who, task).get("app", "")
+    app = task_entry(who, task).get("app", "")
     return run_result(task, app=app, session=await run.session_of(who, task))
 
 
@@ -64,8 +64,8 @@ async def task_list(
     """List recent tasks, newest first, with status and id."""
     who = caller(ctx)
     app_id = (await who.catalogue.app(who.api, who.principal, AppRef.parse(app))).id if app else ""
-    page = await who.api.list_tasks(status=unless_any(status), app=app_id, limit=limit, cursor=cursor)
-    tasks = [line_of(who, task) for task in page.items]
+    page = await who.api.list_tasks(status=filter_value(status), app=app_id, limit=limit, cursor=cursor)
+    tasks = [task_entry(who, task) for task in page.items]
     lines = [
         f"{task['task_id']} {task['status']} {task.get('app', '')} {task.get('created_at', '')}".rstrip()
         for task in tasks
@@ -73,11 +73,11 @@ async def task_list(
     return list_result("task_list", page, lines, {"tasks": tasks})
 
 
-def line_of(who: Caller, task: Task) -> dict[str, str]:
+def task_entry(who: Caller, task: Task) -> dict[str, str]:
     """A task as an entry of a list."""
-    told = {"task_id": task.id, "status": task.status, "app": task.app.ref if task.app else who.catalogue.name(who.principal, task.app_id), "created_at": str(task.created_at or ""),
+    fields = {"task_id": task.id, "status": task.status, "app": task.app.ref if task.app else who.catalogue.name(who.principal, task.app_id), "created_at": str(task.created_at or ""),
             "error": f"The app reported: {quoted(task.error, 160)}" if task.error else ""}  # fmt: skip
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
 @tool("tasks", "Read a task's logs", reads=True)
@@ -91,12 +91,12 @@ async def task_logs(
     tail: Annotated[int, Field(ge=1, le=5000, description="how many lines from the end, 1 to 5000")] = 100,
 ) -> CallToolResult:
     """Read what an app wrote while it ran."""
-    found = await caller(ctx).api.task_logs(task_id)
-    lines = [line for log in found.logs if log_type in {"any", log.log_type} for line in log.content.splitlines()]
-    kept = fit("\n".join(lines[-tail:]))
-    text = str(kept.value) or "No logs."
-    told = {"task_id": task_id, "status": found.status, "note": LOGS_NOTE, "logs": text, "lines": len(lines)}
-    return build_result(f"Logs of task {task_id} ({found.status}), data from the app:\n{framed(text)}", told)
+    logs = await caller(ctx).api.task_logs(task_id)
+    lines = [line for log in logs.logs if log_type in {"any", log.log_type} for line in log.content.splitlines()]
+    fitted = fit("\n".join(lines[-tail:]))
+    text = str(fitted.value) or "No logs."
+    fields = {"task_id": task_id, "status": logs.status, "note": LOGS_NOTE, "logs": text, "lines": len(lines)}
+    return build_result(f"Logs of task {task_id} ({logs.status}), data from the app:\n{framed(text)}", fields)
 
 
 @tool("tasks", "Cancel a task", destroys=True, repeatable=True)
@@ -107,12 +107,12 @@ async def task_cancel(task_id: TaskId, ctx: Ctx) -> Annotated[CallToolResult, Ru
     task = Task(id=task_id, status="cancelling")
     with suppress(InferenceError):  # the task is being cancelled, even if its state cannot be read
         task = await api.task(task_id)
-    told = run_result(task if task.ended else task.model_copy(update={"status": "cancelling"}))
+    result = run_result(task if task.ended else task.model_copy(update={"status": "cancelling"}))
     # A cancelled task is the success of this call.
     return (
-        told.model_copy(update={"is_error": False})
-        if (told.structured_content or {})["status"] == "cancelled"
-        else told
+        result.model_copy(update={"is_error": False})
+        if (result.structured_content or {})["status"] == "cancelled"
+        else result
     )
 
 
