@@ -66,7 +66,7 @@ async def test_a_long_list_has_pages(connect: Connect) -> None:
 
 async def test_the_list_ends(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that reads all pages is not led through years of tasks."""
-    monkeypatch.setattr("inferencesh_mcp.resources.list.EACH", 2)
+    monkeypatch.setattr("inferencesh_mcp.resources.list.ENTRIES_PER_KIND", 2)
     async with connected(Way("memory", "2026"), environ) as client:
         await echoes(client, 2 * MAX_PAGES + 1)
         pages, cursor = 0, None

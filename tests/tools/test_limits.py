@@ -66,7 +66,7 @@ async def test_a_preview_is_fetched_once_however_often_its_task_is_looked_at(
 async def test_a_picture_of_many_pixels_is_linked_and_not_decoded(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preview, "MOST_PIXELS", 899 * 700)
+    monkeypatch.setattr(preview, "MAX_PIXELS", 899 * 700)
     written = io.BytesIO()
     Image.effect_noise((900, 700), 90).convert("RGB").save(written, "PNG")
     async with connect() as client:
