@@ -93,8 +93,14 @@ def _after_sending() -> Generator[None]:
 
 
 def _build_message(
-    text: str, agent: str, config: dict[str, Any], chat_id: str, files: list[str], context: dict[str, str], schema: dict[str, Any]
-) -> Message:  # fmt: skip
+    text: str,
+    agent: str,
+    config: dict[str, Any],
+    chat_id: str,
+    files: list[str],
+    context: dict[str, str],
+    schema: dict[str, Any],
+) -> Message:
     from inferencesh_mcp.api.agent_config import AgentConfigInput
     from inferencesh_mcp.flows.chat import Message
 

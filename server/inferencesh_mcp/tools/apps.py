@@ -223,8 +223,12 @@ async def app_run_many(
 
 def _with_function(ref: AppRef, function: str) -> AppRef:
     if function and ref.function and function != ref.function:
-        raise InvalidInput(message=f"`app` names the function '{ref.function}' and `function` another, '{function}'.",
-                           next_step="Give one of the two.", outcome="not_started", retry_safe=True)  # fmt: skip
+        raise InvalidInput(
+            message=f"`app` names the function '{ref.function}' and `function` another, '{function}'.",
+            next_step="Give one of the two.",
+            outcome="not_started",
+            retry_safe=True,
+        )
     return AppRef(namespace=ref.namespace, name=ref.name, version=ref.version, function=function or ref.function)
 
 

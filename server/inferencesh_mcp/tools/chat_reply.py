@@ -25,8 +25,16 @@ BY_MODEL = "the model, as INFERENCE_APPROVALS=host allows"
 
 
 def reply_for(
-    ctx: Ctx, chat: Chat, invocation_id: str, *, result: str, form_data: dict[str, Any], action: str, decision: str, reason: str
-) -> Send:  # fmt: skip
+    ctx: Ctx,
+    chat: Chat,
+    invocation_id: str,
+    *,
+    result: str,
+    form_data: dict[str, Any],
+    action: str,
+    decision: str,
+    reason: str,
+) -> Send:
     """What to send for a reply.
 
     Raises:

@@ -170,8 +170,16 @@ def _pending_item(item: Pending, page: str) -> dict[str, Any]:
                     "text": clean(widget_text(item.invocation.widget), 2_000),
                     "page": page,
                 }
-            fields = [{"name": field.name, "kind": field.kind, "label": field.label, "required": field.required,
-                       "options": [choice.value for choice in field.options] or None} for field in form.fields]  # fmt: skip
+            fields = [
+                {
+                    "name": field.name,
+                    "kind": field.kind,
+                    "label": field.label,
+                    "required": field.required,
+                    "options": [choice.value for choice in field.options] or None,
+                }
+                for field in form.fields
+            ]
             actions = [{"type": action.type, "label": action.label} for action in form.actions]
             return {
                 "kind": "form",

@@ -75,8 +75,13 @@ async def task_list(
 
 def task_entry(who: Caller, task: Task) -> dict[str, str]:
     """A task as an entry of a list."""
-    fields = {"task_id": task.id, "status": task.status, "app": task.app.ref if task.app else who.catalogue.name(who.principal, task.app_id), "created_at": str(task.created_at or ""),
-            "error": f"The app reported: {quoted(task.error, 160)}" if task.error else ""}  # fmt: skip
+    fields = {
+        "task_id": task.id,
+        "status": task.status,
+        "app": task.app.ref if task.app else who.catalogue.name(who.principal, task.app_id),
+        "created_at": str(task.created_at or ""),
+        "error": f"The app reported: {quoted(task.error, 160)}" if task.error else "",
+    }
     return {name: value for name, value in fields.items() if value}
 
 
