@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 
 from inferencesh_mcp.resources.templates import TEMPLATES
-from inferencesh_mcp.server import OFFERS, build
+from inferencesh_mcp.server import TOOLS, build
 from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
 from inferencesh_mcp.settings.types import allowed
 from tests import limits
@@ -51,12 +51,15 @@ def tables() -> dict[str, str]:
 
 def _tools() -> str:
     told = contract()
-    rows = [f"| `{offer.function.__name__}` | {told[offer.function.__name__]['description']} |" for offer in OFFERS]
+    rows = [
+        f"| `{definition.function.__name__}` | {told[definition.function.__name__]['description']} |"
+        for definition in TOOLS
+    ]
     return "\n".join(["| tool | what it does |", "|---|---|", *rows])
 
 
 def _resources() -> str:
-    rows = [f"| `{template.uri}` | {template.about} |" for template in TEMPLATES]
+    rows = [f"| `{template.uri}` | {template.description} |" for template in TEMPLATES]
     return "\n".join(["| address | what it tells |", "|---|---|", *rows])
 
 

@@ -12,9 +12,10 @@ from jsonschema import Draft202012Validator
 
 from inferencesh_mcp import __version__
 from inferencesh_mcp.errors import InvalidInput
-from inferencesh_mcp.server import NAME, OFFERS, build, instructions, tools
+from inferencesh_mcp.schema import HOSTS
+from inferencesh_mcp.server import NAME, TOOLS, build, instructions, tools
 from inferencesh_mcp.settings import Settings
-from inferencesh_mcp.tools.results import failure
+from inferencesh_mcp.tools.results import error_result
 from tests.generated import CONTRACT, README, ROOT, as_file, contract, tables, with_tables
 from tests.schema.hosts import RULES, nodes, refusals
 
@@ -88,7 +89,7 @@ def test_every_tool_can_be_made_strict_but_those_with_a_free_object() -> None:
 
 def test_an_answer_that_says_what_went_wrong_fits_its_tools_schema() -> None:
     """Hosts on older SDKs check failures too, and would show their own complaint instead of our words."""
-    told = failure(InvalidInput(message="no such app", outcome="not_started")).structured_content
+    told = error_result(InvalidInput(message="no such app", outcome="not_started")).structured_content
     schemas = [tool["outputSchema"] for tool in contract().values() if "outputSchema" in tool]
 
     assert schemas
@@ -104,7 +105,7 @@ def test_what_can_spend_is_never_read_only() -> None:
         "chat_stop",
     }
 
-    assert spending == {offer.function.__name__ for offer in OFFERS if not offer.hints.read_only_hint}
+    assert spending == {definition.function.__name__ for definition in TOOLS if not definition.hints.read_only_hint}
 
 
 def test_read_only_offers_nothing_that_spends_changes_or_writes() -> None:
@@ -151,7 +152,7 @@ def test_the_instructions_name_only_tools_that_are_offered(toolset: str, read_on
     """On this transport, with these toolsets; and over HTTP there is no tool that writes to the caller's disk."""
     settings = Settings(read_only=read_only, **({"toolsets": (toolset,)} if toolset else {}))
     offered = {tool.name for tool in tools(settings, remote=remote)}
-    every = {offer.function.__name__ for offer in OFFERS}
+    every = {definition.function.__name__ for definition in TOOLS}
 
     named = set(re.findall(r"\w+", instructions(settings, remote=remote))) & every
 

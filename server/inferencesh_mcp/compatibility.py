@@ -1,4 +1,4 @@
-"""What clients send that the SDK would refuse, and what clients of older protocol versions cannot read."""
+"""Accept what clients send and the SDK would refuse; leave out what older protocol versions cannot read."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 LINKS_SINCE = "2025-06-18"  # the first version with resource_link, structuredContent, outputSchema and title
 ANNOTATIONS_SINCE = "2025-03-26"  # the first version with annotations of tools
-MOST_NAMED = 3  # fields of one error message; a union reports one for each of its members
+MOST_NAMED = 3  # fields in one error message; a union reports an error for each member
 
 
-def offer(server: MCPServer[Shared]) -> None:
-    """Have every request and answer of this server pass here."""
+def register(server: MCPServer[Shared]) -> None:
+    """Add the middleware of this module to a server."""
     server.middleware.extend((name_wrong_fields, accept_nulls, leave_links_out, fit_to_version))
 
 
@@ -43,20 +43,20 @@ async def name_wrong_fields(ctx: Request, call_next: CallNext) -> HandlerResult:
 
 
 async def accept_nulls(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """Read a null in `_meta`, or among a client's extensions, as a field that was left out (F11, F29)."""
+    """Treat a null in `_meta`, or among a client's extensions, as a missing field (F11, F29)."""
     params = _object(ctx.params)
     meta = _object(params.get("_meta"))
     changed = _drop_nulls(meta) | _drop_nulls(_extensions(meta.get(CLIENT_CAPABILITIES_META_KEY)))
     if ctx.method == "initialize":
         changed |= _drop_nulls(_extensions(params.get("capabilities")))
     if changed:
-        # The params themselves were changed: the SDK reads those of `initialize` again, after all middleware.
+        # The params are changed in place, because the SDK reads those of `initialize` again after all middleware.
         ctx = replace(ctx, meta=_parsed_meta(params))
     return await call_next(ctx)
 
 
 async def leave_links_out(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """Leave links out where a person says that their client fails on one: text names every file then."""
+    """Leave links out if INFERENCE_FILE_LINKS says that the client fails on them. The text then names every file."""
     result = await call_next(ctx)
     if isinstance(result, dict) and ctx.lifespan_context.settings.file_links == "never":
         if ctx.method == "tools/call":
@@ -69,7 +69,7 @@ async def leave_links_out(ctx: Request, call_next: CallNext) -> HandlerResult:
 
 
 async def fit_to_version(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """Answer with what the client's protocol version has: older parsers refuse a whole answer for one part (F15)."""
+    """Leave out fields that the client's protocol version does not have: older parsers refuse the whole answer (F15)."""
     result = await call_next(ctx)
     if not isinstance(result, dict):
         return result
@@ -80,7 +80,7 @@ async def fit_to_version(ctx: Request, call_next: CallNext) -> HandlerResult:
 
 
 def _object(value: Any) -> JsonObject:
-    """The object that a value is, to be changed in place; an empty one where it is none."""
+    """The value itself if it is an object, else an empty object."""
     return cast("JsonObject", value) if isinstance(value, dict) else {}
 
 
@@ -97,7 +97,7 @@ def _drop_nulls(fields: JsonObject) -> bool:
 
 
 def _parsed_meta(params: JsonObject) -> Any:
-    """As the SDK does, which gave up at the null."""
+    """Parse `_meta` as the SDK does; it failed at the null."""
     try:
         return RequestParams.model_validate(params, by_name=False).meta
     except ValidationError:

@@ -1,15 +1,24 @@
-"""For one request: whose key, and may it touch this disk."""
+"""The state of the server, and who is calling in one request."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
+import anyio
 from anyio import CapacityLimiter
+from mcp import MCPError
+from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context
+from mcp_types import ListRootsRequest, ListRootsResult
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from inferencesh_mcp.api import Api
+from inferencesh_mcp.api.json import is_array, is_object
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
 from inferencesh_mcp.flows.approval_details import DetailsMemory
@@ -17,7 +26,6 @@ from inferencesh_mcp.flows.bounded import RecentCache, RecentSet
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
-    from mcp.server.context import ServerRequestContext
     from mcp.server.subscriptions import SubscriptionBus
 
     from inferencesh_mcp.api.transport import Transport
@@ -28,24 +36,26 @@ if TYPE_CHECKING:
     from inferencesh_mcp.settings import Settings
 
 
-MOST_PREVIEWS = 64  # that are kept, each of at most 100 kB
+MOST_PREVIEWS = 64  # cached previews, each of at most 100 kB
 
 VISITOR = "inferencesh_mcp.visitor"
-"""Where the ASGI scope of a request that was let in holds its `Visitor`."""
+"""The key of the `Visitor` in the ASGI scope of an authenticated request."""
 
 HERE = "here"
-"""The principal of whoever started this process: there is one."""
+"""The principal of the person who started this process."""
 
 DECIDED_ELSEWHERE_SECONDS = 900.0
-"""For so long a refused decision counts for the next ones: what a key may do can be changed, and nobody tells us."""
+"""How long a refused decision is remembered. The rights of a key can change without notice."""
 
-# The embedded sandbox takes any such key and must never be handed a real one; whoever tries it out may decide.
+ROOTS_TIMEOUT = 5.0  # seconds for the host to list its roots; without an answer only the settings count
+
+# The embedded sandbox accepts this key, which may decide approvals. It must never get a real key.
 SANDBOX_KEY = "inf_person_sandbox"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """What lives as long as the server. It holds no caller's data but public app schemas."""
+    """State that lives as long as the server. Data of a caller in it is kept by principal."""
 
     settings: Settings
     transport: Transport
@@ -53,35 +63,31 @@ class Shared:
     app_cache: AppCache
     runs: LiveRuns
     bus: SubscriptionBus
-    """What changed, for whoever listens: the one bus of this server, in both eras."""
-    watches: Watches
+    """Events for subscribers of both eras."""
+    watching: Watching
     group: TaskGroup
-    """For work that outlives the request that began it; it ends with the server."""
+    """For work that outlives its request. It is cancelled with the server."""
     approval_details: DetailsMemory = field(default_factory=DetailsMemory)
     decided_elsewhere: RecentSet[str] = field(
         default_factory=lambda: RecentSet[str](4_096, seconds=DECIDED_ELSEWHERE_SECONDS)
     )
-    """Callers whose key the platform lets answer nothing of a kind: they are sent to the page at once."""
+    """Kinds of questions that the platform does not let a caller's key answer: the person is sent to the page at once."""
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
-    """Of threads that make pictures smaller: each takes the memory of all its pixels, and stdin and stdout need one too."""
-    previews: RecentCache[tuple[str, str], Any] = field(
-        default_factory=lambda: RecentCache[tuple[str, str], Any](MOST_PREVIEWS)
-    )
-    """By principal and address: each would be fetched again at every look at its task."""
-    hands_over: bool = False
-    """True for one call alone: its client follows what lasts by itself, so the tool starts it and does not wait."""
+    """Limits threads that scale pictures: each needs the memory of all pixels, and stdin and stdout need threads too."""
+    previews: Recent[tuple[str, str], Any] = field(default_factory=lambda: Recent[tuple[str, str], Any](MOST_PREVIEWS))
+    """Previews by principal and URL, so that reading a task again does not download them again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Visitor:
-    """Whoever sent a request over HTTP, as the face that let it in found out."""
+    """The authenticated caller of a request over HTTP."""
 
     name: str
-    """Who it is to this server, equal on every replica: of a key its hash, else the name that the operator knows."""
+    """Their identity, the same on every replica: the hash of a key, or the name that the operator gave."""
     key: str | None = field(repr=False)
-    """What inference.sh is called with: theirs or the operator's, as the mode says; None where a proxy adds one."""
+    """The key for inference.sh: theirs or the operator's, depending on the mode; None if a proxy adds one."""
     address: str = ""
-    """Where they called from, if nobody vouches for them: such a caller can make up any number of names."""
+    """Their network address if nobody vouches for their name: such a caller can invent any number of names."""
 
     @property
     def principal(self) -> str:
@@ -89,14 +95,29 @@ class Visitor:
 
 
 Ctx = Context[Shared, Any]
-"""The one spelling of the SDK's context: it is invariant in its parameter."""
+"""The SDK's context with our state; its type parameter is invariant."""
+
+
+@dataclass(kw_only=True)
+class TaskRequestContext(ServerRequestContext[Shared, Any]):
+    """The context of a tool call whose client follows a long run as an MCP task: the tool starts it and does not wait."""
+
+
+def as_mcp_task(request: ServerRequestContext[Shared, Any]) -> TaskRequestContext:
+    """The same request, to be answered with an MCP task where that is possible."""
+    return TaskRequestContext(**{item.name: getattr(request, item.name) for item in fields(request)})
+
+
+def wants_mcp_task(ctx: Ctx) -> bool:
+    """Whether this call starts a run without waiting for it, because its client follows it as an MCP task."""
+    return isinstance(ctx.request_context, TaskRequestContext)
 
 
 def caller(ctx: Ctx) -> Caller:
-    """Work out who is calling.
+    """The caller of a request.
 
-    On stdio and in memory it is the person who started this process, who may touch this disk. Over HTTP it is the
-    visitor that was let in, with the key they were let in with: where there is none, nothing stands in for it.
+    On stdio and in memory it is the person who started this process, who may use this disk. Over HTTP it is the
+    authenticated visitor with their own key; no other key replaces a missing one.
     """
     shared = ctx.request_context.lifespan_context
     settings = shared.settings
@@ -118,39 +139,73 @@ def caller(ctx: Ctx) -> Caller:
 
 
 def credentials_of(ctx: ServerRequestContext[Any, Any]) -> list[str]:
-    """What a request over HTTP was let in with, and what inference.sh is asked with for it; the sandbox's key is no secret."""
+    """The credentials of a request over HTTP and its key for inference.sh, without the sandbox's key, which is no secret."""
     if ctx.request is None:
         return []
     visitor = ctx.request.scope.get(VISITOR)
     keys = [visitor.key] if isinstance(visitor, Visitor) and visitor.key else []
-    given = [
+    header_values = [
         value.strip()
         for name in ("authorization", "x-inference-api-key")
         for value in ctx.request.headers.getlist(name)
     ]
-    keys += [value.partition(" ")[2] or value for value in given]
+    keys += [value.partition(" ")[2] or value for value in header_values]
     return [key for key in keys if key != SANDBOX_KEY]
 
 
 def principal_of(ctx: ServerRequestContext[Any, Any]) -> str | None:
-    """Whom a sealed state belongs to: over HTTP the visitor, so that nobody else can answer with it (T-6)."""
+    """The owner of a sealed state: over HTTP the visitor, so that no other caller can use it (T-6)."""
     visitor = _visitor(ctx.request)
     return visitor.principal if visitor else None
 
 
 def _visitor(request: Any) -> Visitor | None:
-    """Who sent a request; None on stdio and in memory, where there is none.
+    """The visitor of a request; None on stdio and in memory.
 
     Raises:
-        KeyMissing: it came over HTTP, and past the door. It must not be taken for the person who started this process.
+        KeyMissing: it came over HTTP without authentication. It must not count as the person who started this process.
     """
     if request is None:
         return None
     visitor = request.scope.get(VISITOR)
     if not isinstance(visitor, Visitor):
-        raise KeyMissing(message="The request was not let in by the HTTP face.", outcome="not_started")
+        raise KeyMissing(message="The request was not authenticated by the HTTP server.", outcome="not_started")
     return visitor
 
 
 def _own_key(settings: Settings) -> str | None:
     return settings.api_key.get_secret_value() if settings.api_key else None
+
+
+async def caller_with_roots(ctx: Ctx, value: Any = "/") -> Caller:
+    """The caller, who may also read the folders that the host opened: its roots, in the older protocol.
+
+    The host is asked only if a text in `value` may be a path, because asking takes time.
+    """
+    who = caller(ctx)
+    capabilities = ctx.client_capabilities
+    has_roots = ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS and capabilities and capabilities.roots
+    if who.folders is None or not has_roots or not _names_a_path(value):
+        return who
+    return replace(who, folders=who.folders.with_roots(await _roots(ctx)))
+
+
+def _names_a_path(value: Any) -> bool:
+    """Whether any text in a value could be a path."""
+    from inferencesh_mcp.flows.file_sources import may_be_path  # late: most calls name no file
+
+    if is_object(value):
+        return any(_names_a_path(part) for part in value.values())
+    if is_array(value):
+        return any(_names_a_path(part) for part in value)
+    return isinstance(value, str) and may_be_path(value)
+
+
+async def _roots(ctx: Ctx) -> list[Path]:
+    with anyio.move_on_after(ROOTS_TIMEOUT):
+        try:
+            result = await ctx.session.send_request(ListRootsRequest(), ListRootsResult)
+        except (MCPError, ValidationError):
+            return []
+        return [Path(unquote(urlsplit(str(root.uri)).path)) for root in result.roots]
+    return []

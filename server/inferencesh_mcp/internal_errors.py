@@ -1,4 +1,4 @@
-"""What nobody foresaw: kept in the log with its traceback, and told to others by its number alone."""
+"""Unexpected exceptions: logged with their traceback under an id; callers get only the id."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ logger = logging.getLogger(__name__)
 def internal_error(
     exc: BaseException, where: str, *, outcome: Outcome | None = None, task_id: str = ""
 ) -> InternalError:
-    """Log an unexpected exception, and make the error that stands for it: none of its text is in that."""
+    """Log an unexpected exception and return an error for the caller, which has none of its text."""
     error_id = secrets.token_hex(4)
-    # As text, since others may format this log than we: the end of a traceback is what tells most.
+    # As text, because the log may have a formatter of its own. The end of a traceback is the useful part.
     trace = without_secrets("".join(traceback.format_exception(exc)))[-MOST_OF_A_TRACEBACK:]
     logger.error("error %s in %s\n%s", error_id, where, trace)
-    report = f"If it fails again, report error_id {error_id} to whoever runs this server."
+    report = f"If it fails again, report error_id {error_id} to the operator of this server."
     match outcome:
         case "started" if task_id:
             then = (
                 f'Follow the run with task_get(task_id="{task_id}", wait_seconds=45); do not start it again. {report}'
             )
         case "started" | "unknown":
-            then = f"Look at what was started with task_list or chat_list before you call again. {report}"
+            then = f"Check what was started with task_list before you call again. {report}"
         case _:
             then = f"Call again. {report}"
     return InternalError(

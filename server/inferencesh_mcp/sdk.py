@@ -2,30 +2,84 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 from mcp.server.lowlevel import NotificationOptions
 from mcp.server.runner import serve_dual_era_loop
 from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from pydantic import BaseModel
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from mcp.server import MCPServer
+    from mcp.server.connection import Connection
+    from mcp.server.context import ServerRequestContext
+    from mcp.server.lowlevel import Server
+    from mcp.server.mcpserver.tools import Tool
     from mcp.shared.message import SessionMessage
 
     from inferencesh_mcp.context import Shared
 
-ANSWER_SECONDS = 1.0  # for the answer to server/discover, which takes a millisecond; it may have been cancelled
+    Request = ServerRequestContext[Shared, Any]
+    Handler = Callable[[Request, Any], Awaitable[Any]]
+
+Params = TypeVar("Params", bound=BaseModel)
+
+ANSWER_SECONDS = 1.0  # for the answer to server/discover, which takes a millisecond and may be cancelled
+
+
+def _lowlevel(server: MCPServer[Shared]) -> Server[Shared]:
+    return server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
+
+
+def request_handler(server: MCPServer[Shared], method: str) -> Handler:
+    """The SDK's own handler of a method that `MCPServer` always serves."""
+    entry = _lowlevel(server).get_request_handler(method)
+    if entry is None:
+        raise LookupError(method)
+    return entry.handler
+
+
+def replace_request_handler(
+    server: MCPServer[Shared],
+    method: str,
+    params_type: type[Params],
+    handler: Callable[[Request, Params], Awaitable[Any]],
+) -> None:
+    """Have a handler of ours answer a method; the SDK's own is replaced where there was one."""
+    _lowlevel(server).add_request_handler(method, params_type, handler)
+
+
+def add_notification_handler(
+    server: MCPServer[Shared],
+    method: str,
+    params_type: type[Params],
+    handler: Callable[[Request, Params], Awaitable[None]],
+) -> None:
+    _lowlevel(server).add_notification_handler(method, params_type, handler)
+
+
+def registered_tool(server: MCPServer[Shared], name: str) -> Tool | None:
+    """A tool as it was registered, with what our own class of it knows; the public way lists only what hosts see."""
+    manager = server._tool_manager  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
+    return manager.get_tool(name)
+
+
+def connection_of(ctx: Request) -> Connection:
+    """The connection of a request. It has the state and the exit stack that last as long as the client is connected."""
+    return ctx.session._connection  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
 
 
 async def serve_streams(server: MCPServer[Shared], incoming: Any, outgoing: Any) -> None:
-    """Answer one client on a pair of streams until it closes its own.
+    """Serve one client on a pair of streams until it closes its own.
 
-    The SDK decides by the first request which era of the protocol a connection has. But clients try `server/discover` and
-    then shake hands on the same pipe, where its answer came late (F16). So that answer decides nothing here.
+    The SDK takes the era of a connection from its first request. But some clients send `server/discover` and then
+    `initialize` on the same pipe, because the answer came late (F16). So `server/discover` alone decides nothing here.
     """
-    low = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
-    # The older era is told here what the newer one sees for itself: pinned apps' tools may change.
+    low = _lowlevel(server)
+    # Clients of the older era must be told that the list of tools may change.
     options = low.create_initialization_options(NotificationOptions(tools_changed=True))
     opening = _Opening(incoming, outgoing)
     async with low.lifespan(low) as state:
@@ -36,13 +90,13 @@ async def serve_streams(server: MCPServer[Shared], incoming: Any, outgoing: Any)
 
 
 class _Opening:
-    """A connection that seems to end at an `initialize` which follows nothing but `server/discover`."""
+    """The start of a connection. It ends for the SDK at an `initialize` that follows only `server/discover`."""
 
     def __init__(self, incoming: Any, outgoing: Any) -> None:
         self.incoming: Any = _OpeningIncoming(self, incoming)
         self.outgoing: Any = _OpeningOutgoing(self, outgoing)
         self.initialize: SessionMessage | None = None
-        """The message at which it was ended; the streams are still open then."""
+        """The message at which it ended; the streams are still open."""
         self.unanswered: set[Any] = set()
         self.answered = anyio.Event()
 
@@ -104,7 +158,7 @@ class _OpeningOutgoing(_Stream):
 
 
 class _Rest:
-    """What is left of a stream, after a message that was taken from it."""
+    """The rest of a stream, with a message in front that was already read."""
 
     def __init__(self, first: SessionMessage, stream: Any) -> None:
         self._first: SessionMessage | None = first

@@ -6,51 +6,114 @@ import secrets
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+from mcp import MCPError
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.request_state import RequestStateSecurity
 from mcp.server.subscriptions import InMemorySubscriptionBus
 
 from inferencesh_mcp import __version__, compatibility, prompts, resources
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.context import Shared, principal_of
+from inferencesh_mcp.context import Shared, caller, principal_of
 from inferencesh_mcp.error_boundary import Edge
 from inferencesh_mcp.flows.app_cache import AppCache
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.flows.live_runs import LiveRuns
 from inferencesh_mcp.flows.local_files import Folders
-from inferencesh_mcp.flows.watch import Watches
+from inferencesh_mcp.flows.start import Live
+from inferencesh_mcp.flows.started_ids import collecting_starts
+from inferencesh_mcp.flows.watch import Watching
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks
 from inferencesh_mcp.mcp_tasks.runs import Batch, Run
-from inferencesh_mcp.mcp_tasks.task_id import Sealer
+from inferencesh_mcp.mcp_tasks.task_id import TaskIdCodec
+from inferencesh_mcp.sdk import registered_tool
 from inferencesh_mcp.tools import agents, apps, files, sessions, tasks
-from inferencesh_mcp.tools.pinned_registry import Bridge
+from inferencesh_mcp.tools.define import InferenceTool, internal_failure
+from inferencesh_mcp.tools.pinned_registry import Pinned
+from inferencesh_mcp.tools.results import error_result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from mcp.server import MCPServer
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.mcpserver.tools import Tool
     from mcp.server.subscriptions import SubscriptionBus
+    from mcp_types import CallToolResult, InputRequiredResult
+    from mcp_types import Tool as ListedTool
 
-    from inferencesh_mcp.flows.drain import Drain
-    from inferencesh_mcp.mcp_tasks.types import Lasting
+    from inferencesh_mcp.flows.drain import Stopping
+    from inferencesh_mcp.mcp_tasks.types import TaskSource
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.redis_limits import Replicas
     from inferencesh_mcp.settings import Settings
 
 NAME = "inference"  # no underscore: Gemini CLI takes none; short: hosts put it before every tool's name
-OFFERS = (*apps.OFFERS, *tasks.OFFERS, *files.OFFERS, *sessions.OFFERS, *agents.OFFERS)
+TOOLS = (*apps.TOOLS, *tasks.TOOLS, *files.TOOLS, *sessions.TOOLS, *agents.TOOLS)
 
 Connect = Callable[..., Transport]
 """How the server reaches the outside world: `Transport`, or one of its own with a clock that a test can turn."""
 
 
+class InferenceMCPServer(MCPServer[Shared]):
+    """The SDK's server, with tools that can be added and removed while it runs."""
+
+    def __init__(self, name: str, *, pins: Sequence[Pin], **options: Any) -> None:
+        super().__init__(name, **options)
+        self.pinned = Pinned(pins)
+        if pins:
+            self.middleware.append(self._load_pinned_apps)
+
+    async def list_tools(self) -> list[ListedTool]:
+        return [*await super().list_tools(), *(tool.listed for tool in self.pinned.tools)]
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Shared, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        with collecting_starts() as started:
+            try:
+                if context is None or name not in self.pinned.names:
+                    return await super().call_tool(name, arguments, context)
+                if tool := self.pinned.tool(name):
+                    return cast("CallToolResult | InputRequiredResult", await tool.run(arguments, context))
+                return error_result(self.pinned.unavailable(name))
+            except (MCPError, ToolError):  # errors of the protocol; there is no such tool
+                raise
+            except Exception as exc:  # noqa: BLE001 - the SDK would put its text into the answer
+                return internal_failure(exc, name, self.starts(name, {"arguments": arguments}), started)
+
+    def starts(self, name: str, params: Mapping[str, Any] | None) -> bool:
+        """Whether a call with these parameters may begin a run or an agent's turn."""
+        tool = self.pinned.tool(name) or registered_tool(self, name)
+        match params:
+            case {"arguments": {"dry_run": True}}:
+                return False
+            case _:
+                return isinstance(tool, InferenceTool) and tool.starts
+
+    async def _load_pinned_apps(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Read the pinned apps before a message that needs them is handled."""
+        needed = ctx.method == "tools/list" or (ctx.method == "tools/call" and self._is_missing(ctx.params))
+        reader = caller(Context(request_context=ctx, mcp_server=self)) if needed or ctx.request is None else None
+        if reader and ctx.request is None:
+            self.pinned.start_reading(reader)
+        if reader and needed:
+            await (self.pinned.wait() if ctx.request is None else self.pinned.read_for(reader))
+        return await call_next(ctx)
+
+    def _is_missing(self, params: Any) -> bool:
+        """Whether a call is for a pinned app that was not read yet: another replica may have listed its tool."""
+        name = params.get("name") if params else None
+        return name in self.pinned.names and not self.pinned.tool(name)
+
+
 def build(
-    settings: Settings, *, remote: bool = False, network: Connect = Transport, drain: Drain | None = None
-) -> Bridge:
+    settings: Settings, *, remote: bool = False, network: Connect = Transport, stopping: Stopping | None = None
+) -> InferenceMCPServer:
     """Put the server together. Nothing is opened, read or sent before its first request needs it.
 
     `remote`: it is reached over HTTP, so what needs the caller's own disk is not offered. `drain` is how whoever runs
@@ -69,7 +132,7 @@ def build(
     )
     keys = [key.get_secret_value().encode() for key in settings.state_keys] or [secrets.token_bytes(32)]
     bus = replicas.bus if replicas else InMemorySubscriptionBus()
-    server = Bridge(
+    server = InferenceMCPServer(
         NAME,
         pins=_pins(settings),
         title="inference.sh" + (" (sandbox)" if settings.sandbox else ""),
@@ -79,19 +142,19 @@ def build(
         tools=tools(settings, remote=remote),
         lifespan=partial(_living, settings, network, runs, bus, replicas),
         log_level=settings.log_level,
-        extensions=[Tasks(Sealer(keys), _lasting(), poll_interval_ms=settings.poll_interval_ms)],
+        extensions=[Tasks(TaskIdCodec(keys), _task_sources(), poll_interval_ms=settings.poll_interval_ms)],
         request_state_security=RequestStateSecurity(keys=keys, bind_principal=principal_of),
-        cache_hints=resources.CACHED,
+        cache_hints=resources.CACHE_HINTS,
         subscriptions=bus,
     )
-    server.middleware.insert(0, Edge(server, settings.credentials))
-    resources.offer(server, settings)
-    prompts.offer(server, settings)
-    compatibility.offer(server)
+    server.middleware.insert(0, Edge(server.starts, settings.credentials))
+    resources.register(server, settings)
+    prompts.register(server, settings)
+    compatibility.register(server)
     return server
 
 
-def _lasting() -> dict[str, Lasting]:
+def _task_sources() -> dict[str, TaskSource]:
     """What tools hand over, by its kind."""
     return {"run": Run(), "batch": Batch(), "turn": ChatTurn()}
 
@@ -104,11 +167,11 @@ LOCAL_ONLY = frozenset({"file_save"})
 def tools(settings: Settings, *, remote: bool = False) -> list[Tool]:
     """The tools that these settings and this transport offer, in the order that a newcomer needs them."""
     return [
-        offer.tool
-        for offer in OFFERS
-        if offer.toolset in settings.toolsets
-        and (offer.hints.read_only_hint or not settings.read_only)
-        and not (remote and offer.function.__name__ in LOCAL_ONLY)
+        definition.tool
+        for definition in TOOLS
+        if definition.toolset in settings.toolsets
+        and (definition.hints.read_only_hint or not settings.read_only)
+        and not (remote and definition.function.__name__ in LOCAL_ONLY)
     ]
 
 
@@ -140,7 +203,7 @@ def _pins(settings: Settings) -> tuple[Pin, ...]:
     if settings.pin:
         from inferencesh_mcp.pins import refuse_taken
 
-        refuse_taken(settings.pins, [offer.function.__name__ for offer in OFFERS])
+        refuse_taken(settings.pins, [definition.function.__name__ for definition in TOOLS])
     return settings.pins
 
 
@@ -176,12 +239,12 @@ async def _living(
                         app_cache=AppCache(),
                         runs=runs,
                         bus=bus,
-                        watches=Watches(group, resources.telling(bus)),
+                        watching=Watching(group, resources.publisher(bus)),
                         group=group,
                     )
                     if replicas:
                         group.start_soon(replicas.run)
-                    cast("Bridge", server).pinned.live(shared)
+                    cast("InferenceMCPServer", server).pinned.start(shared)
                     yield shared
                     runs.background = None
                     group.cancel_scope.cancel()

@@ -12,7 +12,9 @@ from mcp.client.extension import advertise
 from mcp_types import CallToolResult
 
 from inferencesh_mcp.mcp_tasks.extension import Tasks
-from inferencesh_mcp.mcp_tasks.task_id import LASTS, Held, Sealer
+from inferencesh_mcp.mcp_tasks.task_id import TASK_TTL, TaskIdCodec
+from inferencesh_mcp.mcp_tasks.types import TaskHandle
+from inferencesh_sandbox.faults import Status, Swallow
 from tests.conftest import Upstream, Way, connected, until
 from tests.mcp_tasks.following import UNKNOWN, Follower, following
 from tests.results import text_of, told
@@ -154,11 +156,13 @@ async def test_one_whose_time_is_over_says_how_the_run_can_still_be_read(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     key = "k" * 32
-    old = Held(kind="run", of={"task": "01old", "app": "sandbox/slow", "tool": ""}, began=time.time() - LASTS)
+    old = TaskHandle(
+        kind="run", upstream_ids={"task": "01old", "app": "sandbox/slow", "tool": ""}, started_at=time.time() - TASK_TTL
+    )
     async with following(way, environ | {"INFERENCE_STATE_KEYS": key}) as mine:
-        refused = await mine.refused(Sealer([key.encode()]).seal(old, None))
+        refused = await mine.refused(TaskIdCodec([key.encode()]).seal(old, None))
 
-    assert {(UNKNOWN, 'The MCP task has expired. Its run can be read with task_get(task_id="01old").')} == refused
+    assert {(UNKNOWN, 'The MCP task has expired. Read its run with task_get(task_id="01old").')} == refused
     assert not upstream.sandbox.ledger.requests(path="/tasks/**")
 
 
@@ -166,10 +170,12 @@ async def test_one_whose_time_is_over_says_how_the_run_can_still_be_read(
 async def test_a_run_that_is_gone_upstream_is_unknown(way: Way, environ: dict[str, str]) -> None:
     """As one of another key would be: what an id names is read with the caller's own key."""
     key = "k" * 32
-    gone = Held(kind="run", of={"task": "01gone", "app": "sandbox/slow", "tool": ""}, began=time.time())
+    gone = TaskHandle(
+        kind="run", upstream_ids={"task": "01gone", "app": "sandbox/slow", "tool": ""}, started_at=time.time()
+    )
     async with following(way, environ | {"INFERENCE_STATE_KEYS": key}) as mine:
         with pytest.raises(MCPError) as refused:
-            await mine.get(Sealer([key.encode()]).seal(gone, None))
+            await mine.get(TaskIdCodec([key.encode()]).seal(gone, None))
 
     assert UNKNOWN == refused.value.error.code
 

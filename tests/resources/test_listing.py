@@ -8,7 +8,8 @@ import pytest
 from mcp import Client, MCPError
 from mcp_types import PromptReference, ResourceTemplateReference
 
-from inferencesh_mcp.resources.list import EACH, MOST_PAGES
+from inferencesh_mcp.resources.list import ENTRIES_PER_KIND, MAX_PAGES
+from inferencesh_sandbox.faults import Stall, Status
 from tests.conftest import Connect, Upstream, Way, connected
 from tests.resources.hosts import refused
 from tests.results import run
@@ -55,26 +56,26 @@ async def test_the_picker_shows_what_is_recent(connect: Connect, way: Way) -> No
 async def test_a_long_list_has_pages(connect: Connect) -> None:
     """Each page goes on where the last ended; nothing comes twice."""
     async with connect() as client:
-        await echoes(client, EACH + 5)
+        await echoes(client, ENTRIES_PER_KIND + 5)
         first = await client.list_resources()
         second = await client.list_resources(cursor=first.next_cursor)
 
     uris = [entry.uri for entry in (*first.resources, *second.resources)]
-    assert (EACH, 5, None) == (len(first.resources), len(second.resources), second.next_cursor)
+    assert (ENTRIES_PER_KIND, 5, None) == (len(first.resources), len(second.resources), second.next_cursor)
     assert len(uris) == len(set(uris))
 
 
 async def test_the_list_ends(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that reads all pages is not led through years of tasks."""
-    monkeypatch.setattr("inferencesh_mcp.resources.list.EACH", 2)
+    monkeypatch.setattr("inferencesh_mcp.resources.list.ENTRIES_PER_KIND", 2)
     async with connected(Way("memory", "2026"), environ) as client:
-        await echoes(client, 2 * MOST_PAGES + 1)
+        await echoes(client, 2 * MAX_PAGES + 1)
         pages, cursor = 0, None
         while pages == 0 or cursor:
             cursor = (await client.list_resources(cursor=cursor)).next_cursor
             pages += 1
 
-    assert MOST_PAGES == pages
+    assert MAX_PAGES == pages
 
 
 def encoded(text: str) -> str:
@@ -89,7 +90,7 @@ def encoded(text: str) -> str:
 async def test_a_cursor_of_nobodys_is_refused(connect: Connect, cursor: str) -> None:
     """With a sentence, and nothing is asked of the platform for it."""
     async with connect() as client:
-        with pytest.raises(MCPError, match="none of this server's"):
+        with pytest.raises(MCPError, match="The cursor is invalid"):
             await client.list_resources(cursor=cursor)
 
 

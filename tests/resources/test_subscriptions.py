@@ -13,7 +13,7 @@ from mcp import Client, MCPError
 from mcp.server.subscriptions import ToolsListChanged
 
 from inferencesh_mcp.flows.watch import EACH
-from inferencesh_mcp.resources.subscriptions import OwnUpdated
+from inferencesh_mcp.resources.subscriptions import CallerResourceUpdated
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from tests.conftest import KEY, MODES, Connect, Upstream, Way, callers, connected, in_memory, until
@@ -141,7 +141,7 @@ async def test_events_of_the_bus_reach_their_owner_alone(way: Way, environ: dict
         uri = await started(one.client, seconds=0.01, steps=1)
         await one.client.call_tool("task_get", {"task_id": uri.rpartition("/")[2], "wait_seconds": 5})  # it is quiet
         async with listening_to(one, uri, tools=True):
-            await server._subscriptions.publish(OwnUpdated(uri, "somebody else"))
+            await server._subscriptions.publish(CallerResourceUpdated(uri, "somebody else"))
             await server._subscriptions.publish(ToolsListChanged())
             await one.until(lambda: one.heard)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from inferencesh_mcp.api.problem_details import problem
 from inferencesh_mcp.sanitize import visible
-from inferencesh_mcp.tools.results import FileLink, answer, failure
-from inferencesh_mcp.tools.truncate import MOST_TOKENS, as_json, fitted, parts, shown, tokens
+from inferencesh_mcp.tools.results import FileLink, build_result, error_result
+from inferencesh_mcp.tools.truncate import MAX_OUTPUT_TOKENS, as_json, cleaned_value, fit, split_parts, tokens
 from tests.system.threats.test_patterns import MOST, quickly
 
 JSON = st.recursive(
@@ -24,7 +24,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_whatever_comes_is_strict_json_in_valid_utf8(value: object) -> None:
-    json.dumps(fitted(value).value, ensure_ascii=False, allow_nan=False).encode()
+    json.dumps(fit(value).value, ensure_ascii=False, allow_nan=False).encode()
 
 
 @pytest.mark.parametrize(
@@ -42,23 +42,23 @@ def test_whatever_comes_is_strict_json_in_valid_utf8(value: object) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_what_is_large_is_cut_and_says_so(value: object) -> None:
-    found = fitted(value)
+    found = fit(value)
 
-    assert tokens(json.dumps(found.value, ensure_ascii=False)) <= MOST_TOKENS
-    assert len(json.dumps(value, ensure_ascii=False)) == found.cut
+    assert tokens(json.dumps(found.value, ensure_ascii=False)) <= MAX_OUTPUT_TOKENS
+    assert len(json.dumps(value, ensure_ascii=False)) == found.original_length
     assert "cut:" in json.dumps(found.value, ensure_ascii=False)
 
 
 def test_what_fits_is_whole() -> None:
     value = {"a": [1, 2.5, None, True], "text": "line one\nline two"}
 
-    assert (value, 0) == (fitted(value).value, fitted(value).cut)
+    assert (value, 0) == (fit(value).value, fit(value).original_length)
 
 
 def test_a_text_is_cut_at_a_sentence() -> None:
     text = "This is a sentence. " * 10_000
 
-    assert fitted(text).value.endswith(f"sentence. … [cut: {len(text)} characters in all]")
+    assert fit(text).value.endswith(f"sentence. … [cut: {len(text)} characters in all]")
 
 
 @pytest.mark.parametrize("hidden", ["\x1b", "\x00", "\u202e", "\u200b", "\ufeff", "\U000e0041", "\ud800", "\u2066"])
@@ -75,7 +75,7 @@ def test_what_hides_or_reorders_is_replaced_by_a_sign(hidden: str) -> None:
 )  # fmt: skip
 def test_what_shapes_a_script_or_an_emoji_stays(text: str) -> None:
     assert text == visible(text)
-    assert {text: text} == fitted({text: text}).value
+    assert {text: text} == fit({text: text}).value
 
 
 @pytest.mark.finding("S13")
@@ -92,7 +92,7 @@ def test_joiners_and_selectors_that_shape_nothing_are_seen(hidden: str) -> None:
 @pytest.mark.finding("S13")
 @pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\r\n", "\r", "\x0b", "\x0c"])
 def test_every_end_of_a_line_is_one(end: str) -> None:
-    assert "one\ntwo" == visible(f"one{end}two") == fitted(f"one{end}two").value
+    assert "one\ntwo" == visible(f"one{end}two") == fit(f"one{end}two").value
 
 
 @pytest.mark.finding("S13")
@@ -100,8 +100,8 @@ def test_names_that_look_alike_stay_two() -> None:
     """However long they are, and whatever of them is not shown: no value is lost."""
     long = "n" * 300
     value = {f"{long}1": 1, f"{long}2": 2, "a\u202e": 3, "a\u2066": 4}
-    found = fitted(value).value
-    cut = fitted({**value, "text": "word " * 100_000}).value
+    found = fit(value).value
+    cut = fit({**value, "text": "word " * 100_000}).value
 
     assert [f"{long}1", f"{long}2"] == list(found)[:2]
     assert [1, 2, 3, 4] == list(found.values()) == list(cut.values())[:4]
@@ -113,7 +113,7 @@ def test_the_parts_of_an_output_are_its_json() -> None:
     value = {"text": "one\u2028two \u202e three", "persian": "\u0645\u06cc\u200c\u062e"}
 
     assert {"text": "one\ntwo \ufffd three", "persian": value["persian"]} == json.loads(
-        "".join(parts(as_json(shown(value))))
+        "".join(split_parts(as_json(cleaned_value(value))))
     )
 
 
@@ -125,10 +125,10 @@ def test_lines_and_letters_of_every_script_stay() -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "word " * 50_000, "日本" * 30_000, "x😀" * 20_000])
 def test_the_parts_of_a_text_are_all_of_it(text: str) -> None:
-    found = parts(text)
+    found = split_parts(text)
 
     assert text == "".join(found)
-    assert all(tokens(part) <= MOST_TOKENS for part in found)
+    assert all(tokens(part) <= MAX_OUTPUT_TOKENS for part in found)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no timer of CPU time")
@@ -136,26 +136,26 @@ def test_the_parts_of_a_text_are_all_of_it(text: str) -> None:
 def test_as_much_as_the_platform_may_send_holds_nobody_up(value: object) -> None:
     """Everybody else waits while an answer is cut: what is left out is not looked at closely."""
     with quickly("an output", 4 * MOST):
-        fitted(value)
-        parts(as_json(value))
+        fit(value)
+        split_parts(as_json(value))
 
 
 @pytest.mark.parametrize(
     "value", ['"' * 100_000, "\n\t" * 50_000, ["a1é"] * 50_000], ids=["quotes", "controls", "list"]
 )
 def test_a_part_fits_as_the_text_of_a_json_value_too(value: object) -> None:
-    found = parts(as_json(value))
+    found = split_parts(as_json(value))
 
     assert as_json(value) == "".join(found)
-    assert all(tokens(as_json(part)) <= MOST_TOKENS for part in found)
+    assert all(tokens(as_json(part)) <= MAX_OUTPUT_TOKENS for part in found)
 
 
 def test_no_answer_is_more_than_a_host_takes() -> None:
     """However much there is of whatever: texts, fields, addresses, or what an app still needs."""
     links = [FileLink(url=f"https://example.com/{'1' * 1900}{n}.png") for n in range(30)]
     needs = [{"type": "secret", "key": f"KEY_{n}", "action": {"type": "add_secret"}} for n in range(600)]
-    large = answer("a line of many\n" * 50_000, {"names": ["app"] * 50_000, "id": "kept"}, links)
-    refused = failure(problem(412, {}, json.dumps({"errors": needs}).encode()))
+    large = build_result("a line of many\n" * 50_000, {"names": ["app"] * 50_000, "id": "kept"}, links)
+    refused = error_result(problem(412, {}, json.dumps({"errors": needs}).encode()))
 
     for result in (large, refused):
         assert tokens(as_json([part.model_dump() for part in result.content])) <= 25_000

@@ -12,7 +12,8 @@ from PIL import Image
 from inferencesh_mcp.flows import concurrency
 from inferencesh_mcp.schema.near_names import LONGEST_NAME
 from inferencesh_mcp.tools import preview, truncate
-from inferencesh_mcp.tools.truncate import MOST_TOKENS, fitted
+from inferencesh_mcp.tools.truncate import MAX_OUTPUT_TOKENS, fit
+from inferencesh_sandbox.faults import Stall
 from tests.conftest import Connect, Upstream, Way
 from tests.results import error, run, text_of, told
 from tests.support.faults import Stall
@@ -66,7 +67,7 @@ async def test_a_preview_is_fetched_once_however_often_its_task_is_looked_at(
 async def test_a_picture_of_many_pixels_is_linked_and_not_decoded(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preview, "MOST_PIXELS", 899 * 700)
+    monkeypatch.setattr(preview, "MAX_PIXELS", 899 * 700)
     written = io.BytesIO()
     Image.effect_noise((900, 700), 90).convert("RGB").save(written, "PNG")
     async with connect() as client:
@@ -82,7 +83,7 @@ def test_a_picture_of_any_kind_is_made_small(mode: str) -> None:
     red = Image.new("RGB", (900, 700), "red")
     (Image.new("I;16", (900, 700), 700) if mode == "I;16" else red.convert(mode)).save(written, "PNG")
 
-    small = preview._scaled(written.getvalue())
+    small = preview._scale(written.getvalue())
 
     assert small is not None
     assert (768, 597) == Image.open(io.BytesIO(small)).size
@@ -129,8 +130,8 @@ def test_a_large_output_is_looked_through_once_and_then_in_part(value: Any, monk
     monkeypatch.setattr(truncate, "as_json", noted)
     monkeypatch.setattr(truncate, "visible", seen)
 
-    found = fitted(value)
+    found = fit(value)
 
-    assert found.cut == written[0]
-    assert sum(written[1:]) < 12 * 16_000 * MOST_TOKENS / 1_000
-    assert sum(cleaned) < 12 * 16_000 * MOST_TOKENS / 1_000
+    assert found.original_length == written[0]
+    assert sum(written[1:]) < 12 * 16_000 * MAX_OUTPUT_TOKENS / 1_000
+    assert sum(cleaned) < 12 * 16_000 * MAX_OUTPUT_TOKENS / 1_000

@@ -65,7 +65,7 @@ async def test_an_account_that_has_everything_is_told_so(connect: Connect, upstr
         found = await client.call_tool("app_get", {"app": APP})
         rehearsed = await run(client, APP, {}, dry_run=True)
 
-    assert "This account has all of that." in text_of(found)
+    assert "This account has all of these." in text_of(found)
     assert "missing" not in told(found)
     assert "lacks" not in text_of(rehearsed)
 
@@ -81,8 +81,8 @@ async def test_a_check_that_hangs_or_fails_neither_delays_nor_fails_the_answer(
         rehearsed = await run(client, APP, {}, dry_run=True)
 
     assert "input_schema" in told(found)
-    assert "Whether this account has all of that could not be checked." in text_of(found)
-    assert "The input fits." in text_of(rehearsed)
+    assert "Could not check whether this account has these." in text_of(found)
+    assert "The input is valid." in text_of(rehearsed)
 
 
 async def test_an_app_that_needs_nothing_is_not_checked(connect: Connect, upstream: Upstream) -> None:

@@ -33,7 +33,7 @@ async def test_a_live_function_is_refused_before_anything_starts(connect: Connec
 
     assert ("words" in names, "talk" in names) == (True, False)
     assert ["live"] == told(found)["live_functions"]
-    assert "Live over a WebSocket, so no tool can run them: live" in text_of(found)
+    assert "Live functions (WebSocket); no tool can run them: live" in text_of(found)
     assert ("invalid_input", "not_started") == (error(refused)["code"], error(refused)["outcome"])
     assert "Functions that can be run: run." == error(refused)["next"]
     for one in (refused, rehearsed, batch):

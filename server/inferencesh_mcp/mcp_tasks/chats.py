@@ -1,7 +1,7 @@
-"""A turn with an agent that goes on: what it waits for is asked through the MCP task, and answered by `tasks/update`.
+"""A chat turn as an MCP task: what the agent waits for is asked through the task and answered by `tasks/update`.
 
-The questions are those of `tools.deciding`, and so is what an answer makes us send. A key names one invocation and one
-digest of what was shown: an answer to anything else is ignored, and the platform's own state refuses a second one.
+Questions and answers are those of `tools.elicitation`. A key names one invocation and the digest of what was shown, so an
+answer to anything else is ignored. The platform refuses a second answer.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput
-from inferencesh_mcp.flows.bounded import RecentSet
-from inferencesh_mcp.mcp_tasks.types import Standing, headline
-from inferencesh_mcp.tools.progress import told
+from inferencesh_mcp.flows.bounded_set import Remembered
+from inferencesh_mcp.mcp_tasks.types import TaskState, first_line
+from inferencesh_mcp.tools.progress import status_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,145 +30,150 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.chat_models import Chat
     from inferencesh_mcp.context import Ctx
     from inferencesh_mcp.flows import Caller
-    from inferencesh_mcp.flows.chat import TurnResult
-    from inferencesh_mcp.mcp_tasks.task_id import Held
+    from inferencesh_mcp.flows.chat import Heard
+    from inferencesh_mcp.mcp_tasks.types import TaskHandle
     from inferencesh_mcp.tools.elicitation_forms import Question, Reply
 
-REMEMBERED = 4_096  # questions
+MAX_REMEMBERED = 4_096  # questions
 
 logger = logging.getLogger(__name__)
 
 
 class ChatTurn:
-    """One turn of a chat. What chats need is imported when the first is looked at."""
+    """One turn of a chat. The modules of chats are imported late, because most sessions have no chat."""
 
     def __init__(self) -> None:
-        self._first_shown: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._plainly: RecentSet[tuple[str, str]] = RecentSet(REMEMBERED)
+        self._first_shown_at: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._shown_plainly: Remembered[tuple[str, str]] = Remembered(MAX_REMEMBERED)
 
-    async def look(self, ctx: Ctx, held: Held) -> Standing:
-        from inferencesh_mcp.flows.chat import agent_progress
-        from inferencesh_mcp.tools.agents import shown_turn
+    async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
+        from inferencesh_mcp.flows.chat import speaking
+        from inferencesh_mcp.tools.agents import render_turn
 
         who = caller(ctx)
-        heard = await _heard(who, held)
-        answer = shown_turn(ctx, heard)
-        now = Standing(
+        outcome = await _read_turn(who, handle)
+        answer = render_turn(ctx, outcome)
+        state = TaskState(
             status="working",
-            message=told(agent_progress(heard.chat, heard.turn), heard.seconds),
-            changed_at=heard.chat.updated_at,
+            message=status_line(speaking(outcome.chat, outcome.turn), outcome.seconds),
+            changed_at=outcome.chat.updated_at,
         )
         status = cast("dict[str, Any]", answer.structured_content)["status"]
         if status == "working":
-            return now
+            return state
         if status == "stopped":
-            return replace(now, status="cancelled", message=headline(answer))
-        asks = await self._asks(ctx, who, heard) if status == "waiting" else None
-        if asks:
-            return replace(now, status="input_required", message=f"waits for you · chat {heard.chat.id}", asks=asks)
-        # Over; or waiting for what cannot be asked here, as the answer says.
-        return replace(now, status="completed", message=headline(answer), result=answer)
+            return replace(state, status="cancelled", message=first_line(answer))
+        requests = await self._requests(ctx, who, outcome) if status == "waiting" else None
+        if requests:
+            return replace(
+                state, status="input_required", message=f"waiting for you · chat {outcome.chat.id}", requests=requests
+            )
+        # The turn is over, or waits for something that cannot be asked here; the result says which.
+        return replace(state, status="completed", message=first_line(answer), result=answer)
 
-    async def answer(self, ctx: Ctx, held: Held, responses: Mapping[str, Any]) -> None:
+    async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
         from inferencesh_mcp.flows import chat as flows_chat
-        from inferencesh_mcp.tools.elicitation import askable, decided_elsewhere, details_of
+        from inferencesh_mcp.tools.elicitation import approval_details, open_questions, remember_refused_decision
 
         who = caller(ctx)
-        heard = await _heard(who, held)
-        for found in await askable(ctx, who, heard):
-            asked = self._as_shown(who, found)
-            replies = self._replies(who, asked, heard.chat, responses)
+        outcome = await _read_turn(who, handle)
+        for question in await open_questions(ctx, who, outcome):
+            shown_question = self._as_shown(who, question)
+            replies = self._replies(who, shown_question, outcome.chat, responses)
             if replies is None:
                 continue
-            given = asked.answered(replies)
-            if given is None:
-                if asked.came_empty(replies):
-                    self._plainly.add((who.principal, asked.id))
+            reply = shown_question.decide(replies)
+            if reply is None:
+                if shown_question.is_empty_acceptance(replies):
+                    self._shown_plainly.add((who.principal, shown_question.id))
                 continue
             try:
-                await flows_chat.send_answer(who, heard.chat, asked.id, given.send)
-            except Conflict:  # settled elsewhere; or what was chosen is offered no more, and the next look asks anew
-                logger.info("%s was not taken", asked.id)
-                details_of(ctx).forget(who, asked.id)
+                await flows_chat.give(who, outcome.chat, shown_question.id, reply.send)
+            except Conflict:  # decided elsewhere, or the option is gone: the next read asks again
+                logger.info("%s was not taken", shown_question.id)
+                approval_details(ctx).forget(who, shown_question.id)
             except Forbidden as exc:
-                decided_elsewhere(ctx, exc, heard.waits_for, asked.id)
+                remember_refused_decision(ctx, exc, outcome.waits_for, shown_question.id)
 
-    async def cancel(self, ctx: Ctx, held: Held) -> None:
+    async def cancel(self, ctx: Ctx, handle: TaskHandle) -> None:
         who = caller(ctx)
-        heard = await _heard(who, held)
-        if not heard.over:  # a later turn of the chat is somebody else's
+        outcome = await _read_turn(who, handle)
+        if not outcome.over:  # a later turn of the chat is not this task's
             with suppress(Conflict):
-                await who.api.chats.stop_chat(heard.chat.id)
+                await who.api.chats.stop_chat(outcome.chat.id)
 
-    async def _asks(self, ctx: Ctx, who: Caller, heard: TurnResult) -> dict[str, InputRequest]:
-        """All that the person is asked, each under the key of its question."""
-        from inferencesh_mcp.tools.elicitation import AT_PAGE, askable, needs_page, page, page_request
+    async def _requests(self, ctx: Ctx, who: Caller, outcome: Heard) -> dict[str, InputRequest]:
+        """The open questions for the person, by key."""
+        from inferencesh_mcp.tools.elicitation import PAGE_MESSAGE, chat_page, needs_page, open_questions, page_request
 
-        asks: dict[str, InputRequest] = {}
-        for found in await askable(ctx, who, heard):
-            asked = self._as_shown(who, found)
-            asks |= {_name(asked, key): request for key, request in asked.requests.items()}
-            self._first_shown.setdefault((who.principal, _key(asked)), time.monotonic())
-        while len(self._first_shown) > REMEMBERED:
-            self._first_shown.popitem(last=False)
-        if needs_page(ctx, heard):
-            name = f"page.{next((one.id for one in heard.waits_for if one.id), heard.chat.id)}"
-            request = page_request(ctx, AT_PAGE, page(ctx, heard.chat.id), name)
-            asks |= {name: request} if request else {}
-        return asks
+        requests: dict[str, InputRequest] = {}
+        for question in await open_questions(ctx, who, outcome):
+            shown_question = self._as_shown(who, question)
+            requests |= {_name(shown_question, key): request for key, request in shown_question.requests.items()}
+            self._first_shown_at.setdefault((who.principal, _key(shown_question)), time.monotonic())
+        while len(self._first_shown_at) > MAX_REMEMBERED:
+            self._first_shown_at.popitem(last=False)
+        if needs_page(ctx, outcome):
+            name = f"page.{next((item.id for item in outcome.waits_for if item.id), outcome.chat.id)}"
+            request = page_request(ctx, PAGE_MESSAGE, chat_page(ctx, outcome.chat.id), name)
+            requests |= {name: request} if request else {}
+        return requests
 
-    def _as_shown(self, who: Caller, asked: Question) -> Question:
-        """A question as it is put: with nothing to fill in, where this host sent its form empty."""
-        return asked.plain if asked.plain and (who.principal, asked.id) in self._plainly else asked
+    def _as_shown(self, who: Caller, question: Question) -> Question:
+        """The question as it is asked: without fields, if this host sent its form empty before."""
+        return question.plain if question.plain and (who.principal, question.id) in self._shown_plainly else question
 
     def _replies(
-        self, who: Caller, asked: Question, chat: Chat, responses: Mapping[str, Any]
+        self, who: Caller, question: Question, chat: Chat, responses: Mapping[str, Any]
     ) -> Mapping[str, Reply] | None:
-        """What came back on all requests of a question; None where nothing did."""
+        """The replies to all requests of a question; None if there is none."""
         from inferencesh_mcp.tools.elicitation_forms import Reply
 
-        told = {key: responses.get(_name(asked, key)) for key in asked.requests}
-        if all(one is None for one in told.values()):
+        status_line = {key: responses.get(_name(question, key)) for key in question.requests}
+        if all(response is None for response in status_line.values()):
             return None
-        seconds = self._since_shown(who, asked, chat)
-        return {key: Reply(None if one is None else _read(one), seconds) for key, one in told.items()}
+        seconds = self._since_shown(who, question, chat)
+        return {
+            key: Reply(None if response is None else _parse_result(response), seconds)
+            for key, response in status_line.items()
+        }
 
-    def _since_shown(self, who: Caller, asked: Question, chat: Chat) -> float:
-        """How long the person had for an answer.
+    def _since_shown(self, who: Caller, question: Question, chat: Chat) -> float:
+        """Seconds since the person was asked.
 
-        Where another replica showed the question this one knows only since when the chat waits, which is earlier: then
-        a host that declines for its person within a moment of the showing is taken for a person who said no.
+        If another replica asked, this one knows only since when the chat waits, which is earlier. A host that declines at
+        once without asking anybody then counts as a person who declined.
         """
-        shown = self._first_shown.get((who.principal, _key(asked)))
+        shown = self._first_shown_at.get((who.principal, _key(question)))
         if shown is not None:
             return time.monotonic() - shown
         return time.time() - chat.updated_at.timestamp() if chat.updated_at else 0.0
 
 
-async def _heard(who: Caller, held: Held) -> TurnResult:
-    """The chat as it is now, as this turn sees it."""
+async def _read_turn(who: Caller, handle: TaskHandle) -> Heard:
+    """Read the chat, as this turn sees it."""
     from inferencesh_mcp.api.chat_turn import Turn
     from inferencesh_mcp.flows.chat import TurnResult
 
-    chat = await who.api.chats.chat(held.of["chat"])
-    heard = TurnResult(chat=chat, turn=Turn(**held.of["turn"]).seeing(chat), seconds=held.age)
-    changes = [one.updated_at or one.created_at for one in heard.messages]
-    ends = [change.timestamp() - held.began for change in changes if change]
-    # What a turn took is the same whenever it is looked at.
-    return replace(heard, seconds=max(0.0, *ends)) if heard.over and ends else heard
+    chat = await who.api.chats.chat(handle.upstream_ids["chat"])
+    outcome = Heard(chat=chat, turn=Turn(**handle.upstream_ids["turn"]).seeing(chat), seconds=handle.age)
+    changes = [message.updated_at or message.created_at for message in outcome.said]
+    ends = [change.timestamp() - handle.started_at for change in changes if change]
+    # The duration of a finished turn does not depend on when it is read.
+    return replace(outcome, seconds=max(0.0, *ends)) if outcome.over and ends else outcome
 
 
-def _key(asked: Question) -> str:
-    return f"{asked.id}.{asked.digest[:32]}"
+def _key(question: Question) -> str:
+    return f"{question.id}.{question.digest[:32]}"
 
 
-def _name(asked: Question, key: str) -> str:
-    """What one request of a question is called; a question of one is called by itself."""
-    return _key(asked) if len(asked.requests) == 1 else f"{_key(asked)}.{key}"
+def _name(question: Question, key: str) -> str:
+    """The key of one request of a question; a question with one request needs no suffix."""
+    return _key(question) if len(question.requests) == 1 else f"{_key(question)}.{key}"
 
 
-def _read(given: Any) -> ElicitResult:
+def _parse_result(value: Any) -> ElicitResult:
     try:
-        return ElicitResult.model_validate(given)
+        return ElicitResult.model_validate(value)
     except ValidationError as exc:
-        raise InvalidInput(message="An answer is an action, and content where the action is accept.") from exc
+        raise InvalidInput(message="Give an action, and content if the action is accept.") from exc

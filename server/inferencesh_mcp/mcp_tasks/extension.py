@@ -1,13 +1,12 @@
-"""MCP tasks: a client that declares them follows what lasts by itself, by polling, instead of waiting for the answer.
+"""The MCP tasks extension: a client that declares it polls a long run instead of waiting for the result.
 
-Optional always: nothing needs it, and for any other client nothing changes. Nothing is kept here either: the id of an
-MCP task is all there is to know of it (`sealing`), and how it stands is read upstream each time (`kinds`).
+For any other client nothing changes. The server stores no tasks: the id holds all that is needed (`task_id`), and the
+state is read upstream each time (`runs`, `chats`).
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,12 +18,11 @@ from mcp_types import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, RequestPa
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
-from inferencesh_mcp.context import principal_of
+from inferencesh_mcp.context import as_mcp_task, principal_of
 from inferencesh_mcp.errors import InferenceError, InvalidInput, NotFound
-from inferencesh_mcp.mcp_tasks.task_id import LASTS, Expired, Held, NotOurs, Sealer
-from inferencesh_mcp.mcp_tasks.types import Standing, headline
-from inferencesh_mcp.tools.handover import HandedOver
-from inferencesh_mcp.tools.results import error_of
+from inferencesh_mcp.mcp_tasks.task_id import TASK_TTL, ExpiredTaskId, TaskIdCodec, UnknownTaskId
+from inferencesh_mcp.mcp_tasks.types import TaskHandle, TaskState, first_line
+from inferencesh_mcp.tools.results import DeferredResult, error_data
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -33,23 +31,23 @@ if TYPE_CHECKING:
     from mcp_types import CallToolRequestParams
 
     from inferencesh_mcp.context import Ctx, Shared
-    from inferencesh_mcp.mcp_tasks.types import Lasting
+    from inferencesh_mcp.mcp_tasks.types import TaskSource
 
     Request = ServerRequestContext[Shared, Any]
 
-NO_SUCH = "There is no such MCP task."
-SOONEST = 250  # milliseconds to the first look; it grows by as much with each second
+NO_SUCH_TASK = "There is no such MCP task."
+FIRST_POLL_MS = 250  # milliseconds; the poll interval grows by this much with each second of the run
 
-DONE: dict[str, Any] = {"resultType": "complete"}
+COMPLETE: dict[str, Any] = {"resultType": "complete"}
 
 
-class Named(RequestParams):
+class TaskParams(RequestParams):
     """The parameters of `tasks/get` and `tasks/cancel`."""
 
     task_id: str = Field(alias="taskId")
 
 
-class Answered(Named):
+class UpdateParams(TaskParams):
     """The parameters of `tasks/update`."""
 
     input_responses: dict[str, Any] = Field(alias="inputResponses")
@@ -60,132 +58,139 @@ class Tasks(Extension):
 
     identifier = "io.modelcontextprotocol/tasks"
 
-    def __init__(self, sealer: Sealer, kinds: Mapping[str, Lasting], *, poll_interval_ms: int) -> None:
-        self.kinds = dict(kinds)
-        """How each kind of thing that goes on is read, answered and cancelled."""
-        self._sealer = sealer
+    def __init__(self, codec: TaskIdCodec, sources: Mapping[str, TaskSource], *, poll_interval_ms: int) -> None:
+        self.sources = dict(sources)
+        """How each kind of work is read, answered and cancelled."""
+        self._codec = codec
         self._poll_interval_ms = poll_interval_ms
 
     def methods(self) -> Sequence[MethodBinding]:
-        newer = frozenset(MODERN_PROTOCOL_VERSIONS)
+        versions = frozenset(MODERN_PROTOCOL_VERSIONS)
         return (
-            MethodBinding("tasks/get", Named, self._get, newer),
-            MethodBinding("tasks/update", Answered, self._update, newer),
-            MethodBinding("tasks/cancel", Named, self._cancel, newer),
+            MethodBinding("tasks/get", TaskParams, self._get, versions),
+            MethodBinding("tasks/update", UpdateParams, self._update, versions),
+            MethodBinding("tasks/cancel", TaskParams, self._cancel, versions),
         )
 
     async def intercept_tool_call(
         self,
-        params: CallToolRequestParams,  # noqa: ARG002 - the tool decides, by what it answers
+        params: CallToolRequestParams,  # noqa: ARG002 - the tool decides by its result
         ctx: Request,
         call_next: CallNext,
     ) -> HandlerResult:
-        """Have the tool hand over what lasts, and make an MCP task of it; an answer that is whole stays an answer."""
-        if not self._declared(ctx):
+        """Call the tool without waiting for a long run, and return an MCP task for it. A complete result stays a result."""
+        if not self._is_declared(ctx):
             return await call_next(ctx)
-        shared = replace(ctx.lifespan_context, hands_over=True)
-        result = await call_next(replace(ctx, lifespan_context=shared))
-        if not isinstance(result, HandedOver):
+        result = await call_next(as_mcp_task(ctx))
+        if not isinstance(result, DeferredResult):
             return result
-        held = Held(kind=result.kind, of=result.held, began=datetime.now(UTC).timestamp())
-        task_id = self._sealer.seal(held, principal_of(ctx))
-        return self._told(task_id, held, Standing(status="working", message=headline(result))) | {"resultType": "task"}
+        handle = TaskHandle(
+            kind=result.kind, upstream_ids=result.upstream_ids, started_at=datetime.now(UTC).timestamp()
+        )
+        task_id = self._codec.seal(handle, principal_of(ctx))
+        return self._task_json(task_id, handle, TaskState(status="working", message=first_line(result))) | {
+            "resultType": "task"
+        }
 
-    def _declared(self, ctx: Request) -> bool:
-        """Older clients may declare it too, and could not read what comes back."""
-        can = ctx.session.client_capabilities
+    def _is_declared(self, ctx: Request) -> bool:
+        """Whether the client declares the extension, in a protocol version that has it."""
+        capabilities = ctx.session.client_capabilities
         return (
             ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
-            and can is not None
-            and self.identifier in (can.extensions or {})
+            and capabilities is not None
+            and self.identifier in (capabilities.extensions or {})
         )
 
-    async def _get(self, ctx: Request, params: Named) -> dict[str, Any]:
-        held, kind = self._known(ctx, params.task_id)
-        with _told_to_host():
-            standing = await kind.look(_context(ctx), held)
-        return self._told(params.task_id, held, standing) | DONE
+    async def _get(self, ctx: Request, params: TaskParams) -> dict[str, Any]:
+        handle, source = self._open(ctx, params.task_id)
+        with _protocol_errors():
+            state = await source.read(_context(ctx), handle)
+        return self._task_json(params.task_id, handle, state) | COMPLETE
 
-    async def _update(self, ctx: Request, params: Answered) -> dict[str, Any]:
-        held, kind = self._known(ctx, params.task_id)
-        with _told_to_host():
-            await kind.answer(_context(ctx), held, params.input_responses)
-        return DONE
+    async def _update(self, ctx: Request, params: UpdateParams) -> dict[str, Any]:
+        handle, source = self._open(ctx, params.task_id)
+        with _protocol_errors():
+            await source.answer(_context(ctx), handle, params.input_responses)
+        return COMPLETE
 
-    async def _cancel(self, ctx: Request, params: Named) -> dict[str, Any]:
-        held, kind = self._known(ctx, params.task_id)
-        with _told_to_host():
-            await kind.cancel(_context(ctx), held)
-        return DONE
+    async def _cancel(self, ctx: Request, params: TaskParams) -> dict[str, Any]:
+        handle, source = self._open(ctx, params.task_id)
+        with _protocol_errors():
+            await source.cancel(_context(ctx), handle)
+        return COMPLETE
 
-    def _known(self, ctx: Request, task_id: str) -> tuple[Held, Lasting]:
-        """What an id stands for. One that is not the caller's costs nothing upstream."""
+    def _open(self, ctx: Request, task_id: str) -> tuple[TaskHandle, TaskSource]:
+        """The handle in an id, and its source. An id that is not the caller's causes no upstream request.
+
+        Raises:
+            MCPError: the id is unknown or has expired, or the header names another one.
+        """
         require_client_extension(ctx, self.identifier)
         headers = getattr(ctx.request, "headers", None)
         if headers is not None and decode_header_value(headers.get(MCP_NAME_HEADER)) != task_id:
             raise MCPError(code=HEADER_MISMATCH, message="The header Mcp-Name is not the taskId of the request.")
         try:
-            held = self._sealer.opened(task_id, principal_of(ctx))
-        except Expired as exc:
-            raise MCPError(code=INVALID_PARAMS, message=f"The MCP task has expired. {_by_tool(exc.held)}") from exc
-        except NotOurs as exc:
-            raise MCPError(code=INVALID_PARAMS, message=NO_SUCH) from exc
-        if held.kind not in self.kinds:  # a newer replica's
-            raise MCPError(code=INVALID_PARAMS, message=NO_SUCH)
-        return held, self.kinds[held.kind]
+            handle = self._codec.open(task_id, principal_of(ctx))
+        except ExpiredTaskId as exc:
+            raise MCPError(code=INVALID_PARAMS, message=f"The MCP task has expired. {_tool_hint(exc.handle)}") from exc
+        except UnknownTaskId as exc:
+            raise MCPError(code=INVALID_PARAMS, message=NO_SUCH_TASK) from exc
+        if handle.kind not in self.sources:  # made by a newer replica
+            raise MCPError(code=INVALID_PARAMS, message=NO_SUCH_TASK)
+        return handle, self.sources[handle.kind]
 
-    def _told(self, task_id: str, held: Held, standing: Standing) -> dict[str, Any]:
-        """An MCP task as the specification writes it."""
-        began = datetime.fromtimestamp(held.began, UTC)
-        changed = max(standing.changed_at or began, began)
-        told: dict[str, Any] = {
+    def _task_json(self, task_id: str, handle: TaskHandle, state: TaskState) -> dict[str, Any]:
+        """An MCP task as JSON, as the specification defines it."""
+        started_at = datetime.fromtimestamp(handle.started_at, UTC)
+        changed_at = max(state.changed_at or started_at, started_at)
+        fields: dict[str, Any] = {
             "taskId": task_id,
-            "status": standing.status,
-            "createdAt": began.isoformat(),
-            "lastUpdatedAt": changed.isoformat(),
-            "ttlMs": int(LASTS * 1000),
-            # Most runs end within seconds: what is young is worth a look more often.
-            "pollIntervalMs": min(self._poll_interval_ms, max(SOONEST, round(held.age * SOONEST))),
+            "status": state.status,
+            "createdAt": started_at.isoformat(),
+            "lastUpdatedAt": changed_at.isoformat(),
+            "ttlMs": int(TASK_TTL * 1000),
+            # Most runs end within seconds, so a young run is polled more often.
+            "pollIntervalMs": min(self._poll_interval_ms, max(FIRST_POLL_MS, round(handle.age * FIRST_POLL_MS))),
         }
-        if standing.message:
-            told["statusMessage"] = standing.message
-        if standing.result is not None:
-            told["result"] = _dumped(standing.result) | DONE
-        if standing.asks:
-            told["inputRequests"] = {key: _dumped(request) for key, request in standing.asks.items()}
-        if standing.error is not None:
-            told["error"] = _dumped(standing.error)
-        return told
+        if state.message:
+            fields["statusMessage"] = state.message
+        if state.result is not None:
+            fields["result"] = _dump(state.result) | COMPLETE
+        if state.requests:
+            fields["inputRequests"] = {key: _dump(request) for key, request in state.requests.items()}
+        if state.error is not None:
+            fields["error"] = _dump(state.error)
+        return fields
 
 
-def _dumped(model: Any) -> dict[str, Any]:
+def _dump(model: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", model.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
 def _context(ctx: Request) -> Ctx:
-    """The context as tools have it."""
+    """The context that tools get."""
     return Context(request_context=ctx)
 
 
-def _by_tool(held: Held) -> str:
-    """How what goes on can be read without the MCP task."""
-    match held.of:
+def _tool_hint(handle: TaskHandle) -> str:
+    """How to read the work without the MCP task."""
+    match handle.upstream_ids:
         case {"task": str(task)}:
-            return f'Its run can be read with task_get(task_id="{task}").'
+            return f'Read its run with task_get(task_id="{task}").'
         case {"chat": str(chat)}:
-            return f'Its chat can be read with chat_get(chat_id="{chat}").'
+            return f'Read its chat with chat_get(chat_id="{chat}").'
         case _:
-            return "task_list names the runs."
+            return "Find the runs with task_list."
 
 
 @contextmanager
-def _told_to_host() -> Generator[None]:
-    """Our failures as errors of the protocol: here it is the host that asks, and no model reads the answer."""
+def _protocol_errors() -> Generator[None]:
+    """Turn our errors into errors of the protocol: the host asks here, and no model reads the answer."""
     try:
         yield
     except NotFound as exc:
-        raise MCPError(code=INVALID_PARAMS, message="What the MCP task stands for is gone.") from exc
+        raise MCPError(code=INVALID_PARAMS, message="The run or chat of this MCP task no longer exists.") from exc
     except InvalidInput as exc:
         raise MCPError(code=INVALID_PARAMS, message=str(exc)) from exc
     except InferenceError as exc:
-        raise MCPError(code=INTERNAL_ERROR, message=f"{exc} {exc.next_step}".strip(), data=error_of(exc)) from exc
+        raise MCPError(code=INTERNAL_ERROR, message=f"{exc} {exc.next_step}".strip(), data=error_data(exc)) from exc

@@ -1,4 +1,4 @@
-"""Runs that go on: read upstream each time, and in the end shown as the tool that started them would have shown it."""
+"""Runs and batches as MCP tasks. Their state is read upstream each time; the result is the one of the tool."""
 
 from __future__ import annotations
 
@@ -11,117 +11,121 @@ import anyio
 
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, InferenceError, NotFound
-from inferencesh_mcp.flows import BatchProgress, run
-from inferencesh_mcp.flows.batch import OutputBudget
-from inferencesh_mcp.mcp_tasks.types import Standing, headline
-from inferencesh_mcp.tools.batch_result import batch
-from inferencesh_mcp.tools.preview import shown
-from inferencesh_mcp.tools.progress import told
-from inferencesh_mcp.tools.results import outcome
+from inferencesh_mcp.flows import Counting, run
+from inferencesh_mcp.flows.batch import Room
+from inferencesh_mcp.mcp_tasks.types import TaskState, first_line
+from inferencesh_mcp.tools.batch_result import batch_result
+from inferencesh_mcp.tools.preview import with_preview
+from inferencesh_mcp.tools.progress import status_line
+from inferencesh_mcp.tools.results import run_result
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from inferencesh_mcp.api.models import Task
     from inferencesh_mcp.context import Ctx
-    from inferencesh_mcp.mcp_tasks.task_id import Held
+    from inferencesh_mcp.mcp_tasks.types import TaskHandle
 
 T = TypeVar("T")
 
-AT_ONCE = 8  # tasks of a batch that are read at the same time
+CONCURRENT_READS = 8  # tasks of a batch that are read at the same time
 
 
 class Run:
     """One run of an app."""
 
-    async def look(self, ctx: Ctx, held: Held) -> Standing:
+    async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
         who = caller(ctx)
-        task = await who.api.task(held.of["task"])
-        seconds = _seconds(task, held)
-        now = Standing(status="working", message=told(task, seconds), changed_at=task.updated_at)
+        task = await who.api.task(handle.upstream_ids["task"])
+        seconds = _seconds(task, handle)
+        state = TaskState(status="working", message=status_line(task, seconds), changed_at=task.updated_at)
         if not task.ended:
-            return now
+            return state
         session = await run.session_of(who, task)
-        answer = outcome(task, app=held.of["app"], seconds=seconds, session=session)
+        result = run_result(task, app=handle.upstream_ids["app"], seconds=seconds, session=session)
         if task.status == "cancelled":
-            return replace(now, status="cancelled", message=headline(answer))
-        return replace(now, status="completed", message=headline(answer), result=await shown(ctx, answer))
+            return replace(state, status="cancelled", message=first_line(result))
+        return replace(state, status="completed", message=first_line(result), result=await with_preview(ctx, result))
 
-    async def answer(self, ctx: Ctx, held: Held, responses: Mapping[str, Any]) -> None:
+    async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
         """A run asks nothing."""
 
-    async def cancel(self, ctx: Ctx, held: Held) -> None:
+    async def cancel(self, ctx: Ctx, handle: TaskHandle) -> None:
         with suppress(Conflict):  # it has ended
-            await caller(ctx).api.cancel(held.of["task"])
+            await caller(ctx).api.cancel(handle.upstream_ids["task"])
 
 
 class Batch:
     """Many runs of one app, all of which were started."""
 
-    async def look(self, ctx: Ctx, held: Held) -> Standing:
-        api, outputs = caller(ctx).api, OutputBudget()
+    async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
+        api, memory = caller(ctx).api, Room()
 
-        async def read(task_id: str) -> Task:
-            return outputs.trimmed(await api.task(task_id))
+        async def read_task(task_id: str) -> Task:
+            return memory.held(await api.task(task_id))
 
-        found = await _each(held.of["tasks"], read)
-        tasks = [task for task in found if not isinstance(task, InferenceError)]
-        gone = [task for task in found if isinstance(task, NotFound)]
-        if unread := next((exc for exc in found if isinstance(exc, InferenceError) and exc not in gone), None):
-            raise unread
+        results = await _for_each(handle.upstream_ids["tasks"], read_task)
+        tasks = [task for task in results if not isinstance(task, InferenceError)]
+        missing = [task for task in results if isinstance(task, NotFound)]
+        if error := next((exc for exc in results if isinstance(exc, InferenceError) and exc not in missing), None):
+            raise error
         latest = max(tasks, key=_changed_at, default=None)
-        done = len(gone) + sum(task.ended for task in tasks)
-        now = Standing(
+        finished = len(missing) + sum(task.ended for task in tasks)
+        state = TaskState(
             status="working",
-            message=told(BatchProgress(done, len(found), latest if done < len(found) else None), held.age),
+            message=status_line(
+                Counting(finished, len(results), latest if finished < len(results) else None), handle.age
+            ),
             changed_at=_changed_at(latest) if latest else None,
         )
-        if done < len(found):
-            return now
-        app = held.of["app"]
-        ends = [
-            one if isinstance(one, InferenceError) else run.RunResult(task=one, seconds=_seconds(one, held), app=app)
-            for one in found
+        if finished < len(results):
+            return state
+        app = handle.upstream_ids["app"]
+        outcomes = [
+            run_result
+            if isinstance(run_result, InferenceError)
+            else run.Ran(task=run_result, seconds=_seconds(run_result, handle), app=app)
+            for run_result in results
         ]
-        answer = batch(app, list(ends))
+        result = batch_result(app, list(outcomes))
         if tasks and all(task.status == "cancelled" for task in tasks):
-            return replace(now, status="cancelled", message=headline(answer))
-        return replace(now, status="completed", message=headline(answer), result=answer)
+            return replace(state, status="cancelled", message=first_line(result))
+        return replace(state, status="completed", message=first_line(result), result=result)
 
-    async def answer(self, ctx: Ctx, held: Held, responses: Mapping[str, Any]) -> None:
+    async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
         """A batch asks nothing."""
 
-    async def cancel(self, ctx: Ctx, held: Held) -> None:
-        """Cancel each, whatever becomes of the others; then say what could not be cancelled."""
-        found = await _each(held.of["tasks"], caller(ctx).api.cancel)
-        if failed := next((exc for exc in found if exc and not isinstance(exc, (Conflict, NotFound))), None):
+    async def cancel(self, ctx: Ctx, handle: TaskHandle) -> None:
+        """Cancel every run, and then raise the first error that is none of `Conflict` and `NotFound`."""
+        results = await _for_each(handle.upstream_ids["tasks"], caller(ctx).api.cancel)
+        if failed := next((exc for exc in results if exc and not isinstance(exc, (Conflict, NotFound))), None):
             raise failed
 
 
-async def _each(task_ids: Sequence[str], call: Callable[[str], Awaitable[T]]) -> list[T | InferenceError]:
-    """Make the same call for every task, some at a time; what failed is in the place of its answer."""
-    found: dict[str, T | InferenceError] = {}
-    room = anyio.CapacityLimiter(AT_ONCE)
+async def _for_each(task_ids: Sequence[str], call: Callable[[str], Awaitable[T]]) -> list[T | InferenceError]:
+    """Make a call for every task, some at a time. The error of a failed call stands in place of its result."""
+    results: dict[str, T | InferenceError] = {}
+    limit = anyio.CapacityLimiter(CONCURRENT_READS)
 
-    async def one(task_id: str) -> None:
-        async with room:
+    async def call_one(task_id: str) -> None:
+        async with limit:
             try:
-                found[task_id] = await call(task_id)
+                results[task_id] = await call(task_id)
             except InferenceError as exc:
-                found[task_id] = exc
+                results[task_id] = exc
 
     async with anyio.create_task_group() as group:
         for task_id in task_ids:
-            group.start_soon(one, task_id)
-    return [found[task_id] for task_id in task_ids]
+            group.start_soon(call_one, task_id)
+    return [results[task_id] for task_id in task_ids]
 
 
 def _changed_at(task: Task) -> datetime:
     return task.updated_at or task.created_at or datetime.min.replace(tzinfo=UTC)
 
 
-def _seconds(task: Task, held: Held) -> float:
-    """How long a run took, or takes by now."""
+def _seconds(task: Task, handle: TaskHandle) -> float:
+    """How long a run took, or has taken so far."""
     if task.ended and task.created_at and task.updated_at:
         return (task.updated_at - task.created_at).total_seconds()
-    return held.age
+    return handle.age

@@ -1,7 +1,7 @@
-"""The id of an MCP task: what goes on upstream, sealed for whoever started it. There is no other memory of it.
+"""The id of an MCP task: an encrypted `TaskHandle`, bound to the caller. The server stores nothing else.
 
-Any replica with the same keys opens it, and only for the same caller (T-6, A-5). What is inside is still no authority:
-it is read upstream with the caller's own key (I-10).
+Any replica with the same keys can open it, but only for the same caller (T-6, A-5). It grants no access: its upstream ids
+are read with the caller's own key (I-10).
 """
 
 from __future__ import annotations
@@ -9,70 +9,56 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mcp.server.request_state import AESGCMRequestStateCodec, InvalidRequestState
+
+from inferencesh_mcp.mcp_tasks.types import TaskHandle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LASTS = 24 * 3600.0  # seconds: longer than any run; a person who is asked something has a day for it
-LONGEST = 16_384  # characters of an id; the longest of ours names 32 tasks
+TASK_TTL = 24 * 3600.0  # seconds: longer than any run; a person has a day to answer a question
+MAX_ID_LENGTH = 16_384  # characters of an id; the longest of ours holds 32 upstream ids
 
 
-class NotOurs(Exception):
-    """The id was not made here, or not for this caller: which of the two, nobody is told."""
+class UnknownTaskId(Exception):
+    """The id was not made by this server, or not for this caller. The caller does not learn which."""
 
 
-class Expired(Exception):
-    """The id was the caller's own, and its time is over."""
+class ExpiredTaskId(Exception):
+    """The id is the caller's own and has expired."""
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, handle: TaskHandle) -> None:
         super().__init__("expired")
-        self.held = held
+        self.handle = handle
 
 
-@dataclass(frozen=True, kw_only=True)
-class Held:
-    """What goes on, as an id holds it."""
-
-    kind: str
-    of: dict[str, Any]
-    began: float
-    """Seconds since 1970."""
-
-    @property
-    def age(self) -> float:
-        return max(time.time() - self.began, 0)
-
-
-class Sealer:
-    """Makes ids and opens them."""
+class TaskIdCodec:
+    """Seals handles into ids and opens them."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        # Keys of its own: the state of a question (`request_state`) can never pass for an id, nor an id for a state.
+        # Derived keys: a sealed `request_state` can never be used as an id, nor an id as a state.
         self._codec = AESGCMRequestStateCodec([hmac.digest(key, b"id of an MCP task", hashlib.sha256) for key in keys])
 
-    def seal(self, held: Held, principal: str | None) -> str:
-        told = {"kind": held.kind, "of": held.of, "began": held.began, "for": principal}
-        return self._codec.seal(json.dumps(told, separators=(",", ":")).encode())
+    def seal(self, handle: TaskHandle, principal: str | None) -> str:
+        payload = {"kind": handle.kind, "of": handle.upstream_ids, "began": handle.started_at, "for": principal}
+        return self._codec.seal(json.dumps(payload, separators=(",", ":")).encode())
 
-    def opened(self, sealed: str, principal: str | None) -> Held:
-        """What an id stands for.
+    def open(self, sealed: str, principal: str | None) -> TaskHandle:
+        """The handle in an id.
 
         Raises:
-            NotOurs: made by nobody, by another server, or for another caller.
-            Expired: it was this caller's.
+            NotOurs: not made by this server, or for another caller.
+            Expired: it is this caller's, and too old.
         """
         try:
-            told = json.loads(self._codec.unseal(sealed[:LONGEST]))
+            payload = json.loads(self._codec.unseal(sealed[:MAX_ID_LENGTH]))
         except InvalidRequestState as exc:
-            raise NotOurs from exc
-        if told["for"] != principal:
-            raise NotOurs
-        held = Held(kind=told["kind"], of=told["of"], began=told["began"])
-        if held.age >= LASTS:
-            raise Expired(held)
-        return held
+            raise UnknownTaskId from exc
+        if payload["for"] != principal:
+            raise UnknownTaskId
+        handle = TaskHandle(kind=payload["kind"], upstream_ids=payload["of"], started_at=payload["began"])
+        if handle.age >= TASK_TTL:
+            raise ExpiredTaskId(handle)
+        return handle

@@ -1,4 +1,4 @@
-"""Resources: tasks, files, sessions, chats and apps by address, for hosts that let people pick and pin them."""
+"""Resources: tasks, files, sessions, chats and apps by URI, for hosts that let people pick and pin them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from mcp_types import (
 
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import InferenceError, NotFound
-from inferencesh_mcp.resources.completion import completed
-from inferencesh_mcp.resources.errors import told_to_host
-from inferencesh_mcp.resources.list import listed
-from inferencesh_mcp.resources.read import read
-from inferencesh_mcp.resources.subscriptions import Subscriptions, telling, truthful
-from inferencesh_mcp.resources.templates import SCHEME, found, offered
+from inferencesh_mcp.resources.completion import complete_argument
+from inferencesh_mcp.resources.list import list_recent
+from inferencesh_mcp.resources.read import protocol_errors, read
+from inferencesh_mcp.resources.subscriptions import Subscriptions, hide_subscribe_capability, publisher
+from inferencesh_mcp.resources.templates import SCHEME, enabled_templates, match_uri
+from inferencesh_mcp.sdk import add_notification_handler, replace_request_handler, request_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     from mcp.server import MCPServer
     from mcp.server.caching import CacheableMethod
@@ -40,64 +40,57 @@ if TYPE_CHECKING:
 
     Request = ServerRequestContext[Shared, Any]
 
-__all__ = ["CACHED", "offer", "telling"]
+__all__ = ["CACHE_HINTS", "publisher", "register"]
 
-# Settled when the server starts, and the same for whoever asks: no key is needed to see them.
-CACHED: Mapping[CacheableMethod, CacheHint] = {
+# These lists are fixed when the server starts, and the same for every caller.
+CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
     "resources/templates/list": CacheHint(ttl_ms=300_000, scope="public"),
     "prompts/list": CacheHint(ttl_ms=300_000, scope="public"),
 }
 
 
-def offer(server: MCPServer[Shared], settings: Settings) -> None:
-    """Give the server our resources, beside those that are registered on it."""
-    low = server._lowlevel_server  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
-    stock_read = _handler(server, "resources/read")
+def register(server: MCPServer[Shared], settings: Settings) -> None:
+    """Add our resources to a server, beside those that are registered on it."""
+    sdk_read = request_handler(server, "resources/read")
 
-    async def read_one(ctx: Request, params: ReadResourceRequestParams) -> Any:
+    async def read_uri(ctx: Request, params: ReadResourceRequestParams) -> Any:
         if not params.uri.startswith(SCHEME):
-            return await stock_read(ctx, params)
-        match = found(settings, params.uri)
+            return await sdk_read(ctx, params)
+        match = match_uri(settings, params.uri)
         if match is None:
-            with told_to_host(params.uri):
+            with protocol_errors(params.uri):
                 raise NotFound(
-                    message="There is no such resource", next_step="resources/templates/list names the kinds."
+                    message="There is no such resource", next_step="List the kinds with resources/templates/list."
                 )
         return await read(_context(ctx), params.uri, *match)
 
     async def list_page(ctx: Request, params: PaginatedRequestParams) -> ListResourcesResult:
-        own = [] if params.cursor else await server.list_resources()
+        registered = [] if params.cursor else await server.list_resources()
         try:
             who = caller(_context(ctx))
-        except InferenceError:  # no key, or none that is one: there is nobody whose recent things could be listed
-            return ListResourcesResult(resources=own)
-        page = await listed(who, offered(settings), params.cursor)
-        return page.model_copy(update={"resources": [*own, *page.resources]})
+        except InferenceError:  # no valid key, so there is no caller whose resources could be listed
+            return ListResourcesResult(resources=registered)
+        page = await list_recent(who, enabled_templates(settings), params.cursor)
+        return page.model_copy(update={"resources": [*registered, *page.resources]})
 
     async def list_templates(_: Request, __: PaginatedRequestParams) -> ListResourceTemplatesResult:
-        ours = [template.listed() for template in offered(settings)]
-        return ListResourceTemplatesResult(resource_templates=[*ours, *await server.list_resource_templates()])
+        own_templates = [template.listed() for template in enabled_templates(settings)]
+        return ListResourceTemplatesResult(resource_templates=[*own_templates, *await server.list_resource_templates()])
 
     async def complete(ctx: Request, params: CompleteRequestParams) -> CompleteResult:
-        with told_to_host("completion/complete"):
-            return CompleteResult(completion=await completed(caller(_context(ctx)), params))
+        with protocol_errors("completion/complete"):
+            return CompleteResult(completion=await complete_argument(caller(_context(ctx)), params))
 
     def _context(ctx: Request) -> Ctx:
         return Context(request_context=ctx, mcp_server=server)
 
-    low.add_request_handler("resources/read", ReadResourceRequestParams, read_one)
-    low.add_request_handler("resources/list", PaginatedRequestParams, list_page)
-    low.add_request_handler("resources/templates/list", PaginatedRequestParams, list_templates)
-    low.add_request_handler("completion/complete", CompleteRequestParams, complete)
+    replace_request_handler(server, "resources/read", ReadResourceRequestParams, read_uri)
+    replace_request_handler(server, "resources/list", PaginatedRequestParams, list_page)
+    replace_request_handler(server, "resources/templates/list", PaginatedRequestParams, list_templates)
+    replace_request_handler(server, "completion/complete", CompleteRequestParams, complete)
     subscriptions = Subscriptions(server, settings)
-    low.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, subscriptions.listen)
-    low.add_request_handler("resources/subscribe", SubscribeRequestParams, subscriptions.subscribe)
-    low.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, subscriptions.unsubscribe)
-    low.add_notification_handler("notifications/initialized", NotificationParams, subscriptions.connected)
-    server.middleware.append(truthful)
-
-
-def _handler(server: MCPServer[Shared], method: str) -> Callable[[Request, Any], Awaitable[Any]]:
-    entry = server._lowlevel_server.get_request_handler(method)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    assert entry  # noqa: S101 - MCPServer always serves it
-    return entry.handler
+    replace_request_handler(server, "subscriptions/listen", SubscriptionsListenRequestParams, subscriptions.listen)
+    replace_request_handler(server, "resources/subscribe", SubscribeRequestParams, subscriptions.subscribe)
+    replace_request_handler(server, "resources/unsubscribe", UnsubscribeRequestParams, subscriptions.unsubscribe)
+    add_notification_handler(server, "notifications/initialized", NotificationParams, subscriptions.connected)
+    server.middleware.append(hide_subscribe_capability)

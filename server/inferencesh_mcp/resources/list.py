@@ -1,7 +1,7 @@
-"""What a host's picker shows: the caller's recent tasks, files and chats, and the sessions that are warm.
+"""The list of resources: the caller's recent tasks, files and chats, and the active sessions.
 
-An entry says enough to be chosen by. What cannot be listed (no key, no answer in time) is left out: hosts ask for this list
-when they start, and a start that fails for it would help nobody.
+A kind that cannot be listed (no key, no answer in time) is left out, because hosts ask for this list when they start and
+must not fail for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inferencesh_mcp.api.json import parse
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.resources.templates import CHAT, FILE, SESSION, TASK, Template
 from inferencesh_mcp.sanitize import clean
-from inferencesh_mcp.tools.tasks import line_of
+from inferencesh_mcp.tools.tasks import task_entry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,57 +29,57 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import File, Page, Session, Task
     from inferencesh_mcp.flows import Caller
 
-EACH = 20  # entries of a kind on a page
-MOST_PAGES = 5  # some hosts read all there are: what is older is found by task_list and its like
-PATIENCE = 5.0  # seconds
-FRESH = 10_000  # ms
+ENTRIES_PER_KIND = 20  # entries of a kind on a page
+MAX_PAGES = 5  # some hosts read all pages; older tasks are found with task_list
+LIST_TIMEOUT = 5.0  # seconds
+TTL_MS = 10_000  # ms
 
 logger = logging.getLogger(__name__)
 
 
-async def listed(caller: Caller, offered: list[Template], cursor: str | None) -> ListResourcesResult:
-    """A page of what is recent: of each kind the next few.
+async def list_recent(caller: Caller, enabled: list[Template], cursor: str | None) -> ListResourcesResult:
+    """A page of recent resources: the next few of each kind.
 
     Raises:
-        MCPError: a cursor that is none of ours.
+        MCPError: the cursor is invalid.
     """
-    page, after = _position(cursor, {template.name for template in offered})
-    found: dict[str, tuple[list[Resource], str]] = {}
+    page, cursors = _parse_cursor(cursor, {template.name for template in enabled})
+    results: dict[str, tuple[list[Resource], str]] = {}
 
-    async def ask(name: str) -> None:
+    async def read_section(name: str) -> None:
         try:
-            found[name] = await SECTIONS[name](caller, after[name])
+            results[name] = await SECTIONS[name](caller, cursors[name])
         except InferenceError as exc:
             logger.info("the list of resources lacks each %s: %s", name, exc.code)
 
-    with anyio.move_on_after(PATIENCE):
+    with anyio.move_on_after(LIST_TIMEOUT):
         async with anyio.create_task_group() as group:
-            for name in after:
-                group.start_soon(ask, name)
-    entries = [entry for name in after if name in found for entry in found[name][0]]
-    more = {name: following for name, (_, following) in found.items() if following}
+            for name in cursors:
+                group.start_soon(read_section, name)
+    entries = [entry for name in cursors if name in results for entry in results[name][0]]
+    next_cursors = {name: next_cursor for name, (_, next_cursor) in results.items() if next_cursor}
     return ListResourcesResult(
         resources=entries,
-        next_cursor=_cursor(page + 1, more) if more and page < MOST_PAGES else None,
-        ttl_ms=FRESH,
+        next_cursor=_make_cursor(page + 1, next_cursors) if next_cursors and page < MAX_PAGES else None,
+        ttl_ms=TTL_MS,
         cache_scope="private",
     )
 
 
 async def _tasks(caller: Caller, cursor: str) -> tuple[list[Resource], str]:
-    page = await caller.api.list_tasks(limit=EACH, cursor=cursor)
-    return [_task(caller, task) for task in page.items], _following(page)
+    page = await caller.api.list_tasks(limit=ENTRIES_PER_KIND, cursor=cursor)
+    return [_task(caller, task) for task in page.items], _next_cursor(page)
 
 
 def _task(caller: Caller, task: Task) -> Resource:
-    line = line_of(caller, task)
+    line = task_entry(caller, task)
     app = clean(line.get("app", ""), 120) or "a task"
     return _entry(TASK, task.id, f"{app} ({task.status})", line.get("error", ""), task.updated_at or task.created_at)
 
 
 async def _files(caller: Caller, cursor: str) -> tuple[list[Resource], str]:
-    page = await caller.api.list_files(limit=EACH, cursor=cursor)
-    return [_file(file) for file in page.items if file.id], _following(page)
+    page = await caller.api.list_files(limit=ENTRIES_PER_KIND, cursor=cursor)
+    return [_file(file) for file in page.items if file.id], _next_cursor(page)
 
 
 def _file(file: File) -> Resource:
@@ -88,7 +88,7 @@ def _file(file: File) -> Resource:
 
 async def _sessions(caller: Caller, _: str) -> tuple[list[Resource], str]:
     active = [session for session in await caller.api.sessions() if session.status == "active"]
-    return [_session(session) for session in active[:EACH]], ""
+    return [_session(session) for session in active[:ENTRIES_PER_KIND]], ""
 
 
 def _session(session: Session) -> Resource:
@@ -96,8 +96,8 @@ def _session(session: Session) -> Resource:
 
 
 async def _chats(caller: Caller, cursor: str) -> tuple[list[Resource], str]:
-    page = await caller.api.chats.list_chats(limit=EACH, cursor=cursor)
-    return [_chat(chat) for chat in page.items], _following(page)
+    page = await caller.api.chats.list_chats(limit=ENTRIES_PER_KIND, cursor=cursor)
+    return [_chat(chat) for chat in page.items], _next_cursor(page)
 
 
 def _chat(chat: Chat) -> Resource:
@@ -113,34 +113,34 @@ SECTIONS: dict[str, Callable[[Caller, str], Awaitable[tuple[list[Resource], str]
 }
 
 
-def _entry(template: Template, thing: str, title: str, about: str, at: datetime | None) -> Resource:
+def _entry(template: Template, upstream_id: str, title: str, description: str, changed_at: datetime | None) -> Resource:
     return Resource(
-        uri=template.address(id=thing),
-        name=f"{template.name} {clean(thing, 128)}",
+        uri=template.address(id=upstream_id),
+        name=f"{template.name} {clean(upstream_id, 128)}",
         title=f"{template.title}: {title}",
-        description=about or None,
+        description=description or None,
         mime_type="text/plain",
-        annotations=Annotations(last_modified=at.isoformat()) if at else None,
+        annotations=Annotations(last_modified=changed_at.isoformat()) if changed_at else None,
     )
 
 
-def _following(page: Page[Any]) -> str:
+def _next_cursor(page: Page[Any]) -> str:
     return page.next_cursor if page.has_next else ""
 
 
-def _cursor(page: int, after: dict[str, str]) -> str:
+def _make_cursor(page: int, after: dict[str, str]) -> str:
     return base64.urlsafe_b64encode(json.dumps([page, after]).encode()).decode()
 
 
-def _position(cursor: str | None, offered: set[str]) -> tuple[int, dict[str, str]]:
-    """Which page it is, and after what each kind goes on. The platform's own cursors, so it needs no seal (I-10)."""
+def _parse_cursor(cursor: str | None, enabled: set[str]) -> tuple[int, dict[str, str]]:
+    """The page number, and the platform's cursor for each kind. It needs no signature: it grants no access (I-10)."""
     if not cursor:
-        return 1, {name: "" for name in SECTIONS if name in offered}
+        return 1, {name: "" for name in SECTIONS if name in enabled}
     try:
-        page, after = parse(base64.urlsafe_b64decode(cursor[:10_000]))
-        known = {str(name): str(text) for name, text in after.items() if name in SECTIONS and name in offered}
-        return min(max(int(page), 1), MOST_PAGES), known
+        page, raw_cursors = parse(base64.urlsafe_b64decode(cursor[:10_000]))
+        cursors = {str(name): str(value) for name, value in raw_cursors.items() if name in SECTIONS and name in enabled}
+        return min(max(int(page), 1), MAX_PAGES), cursors
     except (ValueError, TypeError, AttributeError) as exc:
         raise MCPError(
-            code=INVALID_PARAMS, message="That cursor is none of this server's. Ask for the first page."
+            code=INVALID_PARAMS, message="The cursor is invalid. Ask for the first page without a cursor."
         ) from exc

@@ -1,52 +1,80 @@
-"""What a resource tells: the text of the tool of its kind, and the same as JSON."""
+"""The contents of a resource: the text and the JSON of the tool of its kind."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mcp_types import BlobResourceContents, ReadResourceResult, TextContent, TextResourceContents
+from mcp import MCPError
+from mcp_types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    BlobResourceContents,
+    ReadResourceResult,
+    TextContent,
+    TextResourceContents,
+)
 
-from inferencesh_mcp.resources.errors import told_to_host
-from inferencesh_mcp.resources.templates import FRESH, LOGS
-from inferencesh_mcp.tools.truncate import as_json, fitted, tokens
+from inferencesh_mcp.errors import CallError, InferenceError
+from inferencesh_mcp.resources.templates import LOGS, STABLE_TTL_MS
+from inferencesh_mcp.tools.results import error_data, error_text
+from inferencesh_mcp.tools.truncate import as_json, fit, tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from mcp_types import CallToolResult
 
     from inferencesh_mcp.context import Ctx
     from inferencesh_mcp.resources.templates import Template
 
-MOST = 19_500  # tokens of the text and the JSON together: a host puts both before its model (promise 6)
-LEAST = 400  # tokens that are left for the JSON, however long the text
+MAX_TOKENS = 19_500  # tokens of text and JSON together: a host shows both to its model (promise 6)
+MIN_JSON_TOKENS = 400  # tokens for the JSON, however long the text is
+
+
+@contextmanager
+def protocol_errors(uri: str) -> Generator[None]:
+    """Turn our errors into errors of the protocol, around a request to the platform about a resource.
+
+    The code is -32602 if another URI would help (there is no such resource, or it is gone), else -32603. `data` has the URI
+    and the same error as a tool's result.
+    """
+    try:
+        yield
+    except InferenceError as exc:
+        code = INVALID_PARAMS if isinstance(exc, CallError) else INTERNAL_ERROR
+        raise MCPError(code=code, message=error_text(exc), data={"uri": uri, "error": error_data(exc)}) from exc
 
 
 async def read(ctx: Ctx, uri: str, template: Template, values: dict[str, str]) -> ReadResourceResult:
-    """Read one of ours with the caller's key (I-10).
+    """Read one of our resources with the caller's key (I-10).
 
     Raises:
-        MCPError: what went wrong, in our words.
+        MCPError: it cannot be read.
     """
-    with told_to_host(uri):
-        result = await template.tell(ctx, **values)
-    told: dict[str, Any] = result.structured_content or {}
-    # Read with somebody's key, so nobody else's host may keep it, whatever the app's visibility (threat T-3).
+    with protocol_errors(uri):
+        result = await template.read(ctx, **values)
+    structured_content: dict[str, Any] = result.structured_content or {}
+    # Read with the caller's key, so no shared cache may keep it, even if the app is public (T-3).
     return ReadResourceResult(
-        contents=_contents(uri, result, told if template is not LOGS else {}),
-        ttl_ms=FRESH if template.lasts(told) else 0,
+        contents=_contents(uri, result, structured_content if template is not LOGS else {}),
+        ttl_ms=STABLE_TTL_MS if template.is_final(structured_content) else 0,
         cache_scope="private",
     )
 
 
 def _contents(
-    uri: str, result: CallToolResult, told: dict[str, Any]
+    uri: str, result: CallToolResult, structured_content: dict[str, Any]
 ) -> list[TextResourceContents | BlobResourceContents]:
     text = "\n".join(part.text for part in result.content if isinstance(part, TextContent))
     contents: list[TextResourceContents | BlobResourceContents] = [
         TextResourceContents(uri=uri, mime_type="text/plain", text=text)
     ]
-    if told:  # of logs the text is all there is
-        room = max(LEAST, MOST - tokens(text))
+    if structured_content:  # logs have only text
+        tokens_left = max(MIN_JSON_TOKENS, MAX_TOKENS - tokens(text))
         contents.append(
-            TextResourceContents(uri=uri, mime_type="application/json", text=as_json(fitted(told, room).value))
+            TextResourceContents(
+                uri=uri, mime_type="application/json", text=as_json(fit(structured_content, tokens_left).value)
+            )
         )
     return contents

@@ -1,7 +1,7 @@
-"""Subscriptions, in both eras: to be told that a task or a chat has changed, wherever it was started.
+"""Subscriptions to tasks and chats, in both eras of the protocol.
 
-What is watched is `flows.watch`; here is who is told. Events of the one bus that are somebody's carry whose they are, and
-nobody else is handed them (threat T-5). The older era needs a channel to its client, which HTTP without sessions has not.
+`flows.watch` finds the changes; this module sends them to subscribers. An event about a caller's resource names the caller,
+and no other caller gets it (T-5). The older era needs a channel to the client, which HTTP without sessions does not have.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import InferenceError
-from inferencesh_mcp.resources.errors import told_to_host
-from inferencesh_mcp.resources.templates import CHAT, LOGS, TASK, found
+from inferencesh_mcp.resources.read import protocol_errors
+from inferencesh_mcp.resources.templates import CHAT, LOGS, TASK, match_uri
+from inferencesh_mcp.sdk import connection_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp.server import MCPServer
-    from mcp.server.connection import Connection
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.subscriptions import ServerEvent, SubscriptionBus
     from mcp_types import (
@@ -46,134 +46,134 @@ if TYPE_CHECKING:
 
     Request = ServerRequestContext[Shared, Any]
 
-PATIENCE = 10.0  # seconds for reading what is to be watched
-MOST_ASKED = 100  # addresses of one request that are looked at: many more than anybody is granted
+WATCH_TIMEOUT = 10.0  # seconds to read the resources that are to be watched
+MAX_URIS = 100  # URIs of one request that are looked at: many more than a caller may watch
 SUBSCRIBABLE = "Only tasks, their logs and chats can be subscribed to"
-_EAR = "inferencesh.ear"
+_SUBSCRIBER = "inferencesh.ear"
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class OwnUpdated(ResourceUpdated):
-    """A resource of one caller changed: for nobody else, though they name the same address."""
+class CallerResourceUpdated(ResourceUpdated):
+    """A caller's resource changed. Other callers do not get this event, even for the same URI."""
 
     principal: str = ""
 
 
-def telling(bus: SubscriptionBus) -> Notify:
-    """What puts the changes of what is watched onto the bus."""
+def publisher(bus: SubscriptionBus) -> Tell:
+    """A function that publishes changes of watched resources on the bus."""
     templates = {"task": TASK, "logs": LOGS, "chat": CHAT}
 
-    async def tell(principal: str, part: Part, thing: str) -> None:
-        await bus.publish(OwnUpdated(templates[part].address(id=thing), principal))
+    async def publish(principal: str, part: Part, upstream_id: str) -> None:
+        await bus.publish(CallerResourceUpdated(templates[part].address(id=upstream_id), principal))
 
-    return tell
+    return publish
 
 
 class Subscriptions:
-    """The handlers of both eras."""
+    """The handlers for subscriptions in both eras."""
 
     def __init__(self, server: MCPServer[Shared], settings: Settings) -> None:
         self._server = server
         self._settings = settings
 
     async def listen(self, ctx: Request, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
-        """2026-07-28: one request is one stream. What the caller cannot read, or may not have more of, is left out."""
+        """2026-07-28: one request is one stream. URIs that the caller cannot read, or above the limit, are left out."""
         shared = ctx.lifespan_context
-        asked = list(dict.fromkeys(params.notifications.resource_subscriptions or ()))[:MOST_ASKED]
+        uris = list(dict.fromkeys(params.notifications.resource_subscriptions or ()))[:MAX_URIS]
         public = await self._public()
-        watchable = {uri: subject for uri in asked if (subject := self._subject(uri))}
-        with told_to_host("subscriptions/listen"):
+        watchable = {uri: subject for uri in uris if (subject := self._subject(uri))}
+        with protocol_errors("subscriptions/listen"):
             who = caller(Context(request_context=ctx, mcp_server=self._server))
             async with AsyncExitStack() as stack:
-                held = stack.enter_context(shared.watches.slots(who, max(1, len(watchable))))
-                watched = await _watched(stack, shared, who, dict(list(watchable.items())[:held]))
-                honoured = params.notifications.model_copy(
-                    update={"resource_subscriptions": [uri for uri in asked if uri in watched or uri in public]}
+                granted = stack.enter_context(shared.watching.places(who, max(1, len(watchable))))
+                watched = await _watch_readable(stack, shared, who, dict(list(watchable.items())[:granted]))
+                accepted = params.notifications.model_copy(
+                    update={"resource_subscriptions": [uri for uri in uris if uri in watched or uri in public]}
                 )
-                heard = ListenHandler(_Own(shared.bus, who.principal))
-                with shared.runs.drain.deadline(math.inf):
-                    return await heard(ctx, params.model_copy(update={"notifications": honoured}))
-        # The server ends, and says so: a stream that is cut is one that a client takes for lost.
+                handler = ListenHandler(PerCallerBus(shared.bus, who.principal))
+                with shared.live.stopping.waiting(math.inf):
+                    return await handler(ctx, params.model_copy(update={"notifications": accepted}))
+        # The server stops and ends the stream properly: a client would take a cut stream for a lost connection.
         return SubscriptionsListenResult(_meta={SUBSCRIPTION_ID_META_KEY: ctx.request_id})
 
     async def subscribe(self, ctx: Request, params: SubscribeRequestParams) -> EmptyResult:
-        """2025-11-25: one more address for this connection."""
+        """2025-11-25: subscribe this connection to a URI."""
         uri = params.uri
         if uri in await self._public():
-            return EmptyResult()  # it changes with the server alone
-        ear = _ear_of(ctx)
-        if ear is None:
+            return EmptyResult()  # it changes only when the server is replaced
+        subscriber = _subscriber_of(ctx)
+        if subscriber is None:
             raise MCPError(
                 code=INVALID_REQUEST,
-                message="Subscriptions need a channel to the client, which 2025-11-25 over HTTP has not here. Use stdio or "
-                "subscriptions/listen (2026-07-28), or ask with task_get or chat_get and wait_seconds.",
+                message="Protocol 2025-11-25 over HTTP cannot send updates here. Use stdio or subscriptions/listen (2026-07-28), "
+                "or wait with task_get or chat_get and wait_seconds.",
                 data={"uri": uri},
             )
         subject = self._subject(uri)
         if subject is None:
             raise MCPError(
-                code=INVALID_PARAMS, message=f"{SUBSCRIBABLE}, by the addresses of the templates.", data={"uri": uri}
+                code=INVALID_PARAMS, message=f"{SUBSCRIBABLE}. Use a URI of their templates.", data={"uri": uri}
             )
-        with told_to_host(uri):
+        with protocol_errors(uri):
             who = caller(Context(request_context=ctx, mcp_server=self._server))
             async with AsyncExitStack() as stack:
-                if uri not in ear.held:
-                    watches = ctx.lifespan_context.watches
-                    stack.enter_context(watches.slots(who, 1))
-                    await stack.enter_async_context(watches.watch(who, *subject))
-                if uri not in ear.held:  # it may have been asked for twice meanwhile
-                    ear.held[uri] = stack.pop_all()
+                if uri not in subscriber.subscriptions:
+                    watching = ctx.lifespan_context.watching
+                    stack.enter_context(watching.places(who, 1))
+                    await stack.enter_async_context(watching.watched(who, *subject))
+                if uri not in subscriber.subscriptions:  # the same request may have come twice meanwhile
+                    subscriber.subscriptions[uri] = stack.pop_all()
         return EmptyResult()
 
     async def unsubscribe(self, ctx: Request, params: UnsubscribeRequestParams) -> EmptyResult:
-        """2025-11-25: one address less; one that was not subscribed to is no mistake."""
-        ear = _ear_of(ctx)
-        if ear is not None and params.uri in ear.held:
-            await ear.held.pop(params.uri).aclose()
+        """2025-11-25: end a subscription. It is no error if there is none."""
+        subscriber = _subscriber_of(ctx)
+        if subscriber is not None and params.uri in subscriber.subscriptions:
+            await subscriber.subscriptions.pop(params.uri).aclose()
         return EmptyResult()
 
     async def connected(self, ctx: Request, _: NotificationParams) -> None:
-        """2025-11-25: from now on the client may be told of changes, of the list of tools too."""
-        _ear_of(ctx)
+        """2025-11-25: the client is ready for notifications, also about the list of tools."""
+        _subscriber_of(ctx)
 
     async def _public(self) -> set[str]:
-        """What this server holds itself, the same for everyone."""
+        """URIs of resources that the server itself holds, the same for every caller."""
         return {resource.uri for resource in await self._server.list_resources()}
 
     def _subject(self, uri: str) -> tuple[Kind, str] | None:
-        """What to watch for an address of something that changes, in its one spelling: updates go by that name."""
-        match found(self._settings, uri):
-            case template, {"id": thing} if template.watched and template.address(id=thing) == uri:
-                return template.watched, thing
+        """What to watch for a URI; None if it cannot be watched. Only canonical URIs count, because updates name those."""
+        match match_uri(self._settings, uri):
+            case template, {"id": upstream_id} if template.watched and template.address(id=upstream_id) == uri:
+                return template.watched, upstream_id
             case _:
                 return None
 
 
-async def _watched(
+async def _watch_readable(
     stack: AsyncExitStack, shared: Shared, who: Caller, subjects: dict[str, tuple[Kind, str]]
 ) -> set[str]:
-    """Those of the addresses that the caller can read; they are watched for as long as the stack."""
+    """Watch the URIs that the caller can read, until the stack closes; return them."""
     watched: set[str] = set()
 
-    async def watch(uri: str, kind: Kind, thing: str) -> None:
+    async def watch(uri: str, kind: Kind, upstream_id: str) -> None:
         try:
-            await stack.enter_async_context(shared.watches.watch(who, kind, thing))
+            await stack.enter_async_context(shared.watching.watched(who, kind, upstream_id))
         except InferenceError as exc:
             logger.info("a subscription is left out: %s", exc.code)
         else:
             watched.add(uri)
 
-    with anyio.move_on_after(PATIENCE):
+    with anyio.move_on_after(WATCH_TIMEOUT):
         async with anyio.create_task_group() as group:
-            for uri, (kind, thing) in subjects.items():
-                group.start_soon(watch, uri, kind, thing)
+            for uri, (kind, upstream_id) in subjects.items():
+                group.start_soon(watch, uri, kind, upstream_id)
     return watched
 
 
-class _Own:
-    """The bus as one caller may hear it."""
+class PerCallerBus:
+    """The bus without the events of other callers."""
 
     def __init__(self, bus: SubscriptionBus, principal: str) -> None:
         self._bus = bus
@@ -187,34 +187,36 @@ class _Own:
 
 
 def _is_for(event: ServerEvent, principal: str) -> bool:
-    return not isinstance(event, OwnUpdated) or event.principal == principal
+    return not isinstance(event, CallerResourceUpdated) or event.principal == principal
 
 
-class _Ear:
-    """What one connection of the older era is told: of the tools, and of what it subscribed to."""
+class LegacySubscriber:
+    """Sends changes of tools and of subscribed resources to one connection of the older era."""
 
     def __init__(self, ctx: Request, principal: str) -> None:
-        self.held: dict[str, AsyncExitStack] = {}
+        self.subscriptions: dict[str, AsyncExitStack] = {}
         self._session = ctx.session
         self._principal = principal
         self._pending: dict[ServerEvent, None] = {}
-        """Changes that the client was not told of yet: "this is another now", so twice is once."""
-        self._news = anyio.Event()
-        self._unsubscribe = ctx.lifespan_context.bus.subscribe(self._hear)
+        """Changes that are not sent yet; a repeated change is sent once."""
+        self._changed = anyio.Event()
+        self._unsubscribe = ctx.lifespan_context.bus.subscribe(self._receive)
         self._scope = anyio.CancelScope()
-        ctx.lifespan_context.group.start_soon(self._speak)
+        ctx.lifespan_context.group.start_soon(self._send_changes)
 
-    def _hear(self, event: ServerEvent) -> None:
-        own = isinstance(event, ResourceUpdated) and event.uri in self.held and _is_for(event, self._principal)
-        if own or isinstance(event, ToolsListChanged):
+    def _receive(self, event: ServerEvent) -> None:
+        is_own = (
+            isinstance(event, ResourceUpdated) and event.uri in self.subscriptions and _is_for(event, self._principal)
+        )
+        if is_own or isinstance(event, ToolsListChanged):
             self._pending[event] = None
-            self._news.set()
+            self._changed.set()
 
-    async def _speak(self) -> None:
+    async def _send_changes(self) -> None:
         with self._scope:
             while True:
-                await self._news.wait()
-                self._news = anyio.Event()
+                await self._changed.wait()
+                self._changed = anyio.Event()
                 while self._pending:
                     event = next(iter(self._pending))
                     del self._pending[event]
@@ -223,29 +225,27 @@ class _Ear:
     async def close(self) -> None:
         self._unsubscribe()
         self._scope.cancel()
-        while self.held:
-            await self.held.popitem()[1].aclose()
+        while self.subscriptions:
+            await self.subscriptions.popitem()[1].aclose()
 
 
-def _connection(ctx: Request) -> Connection:
-    return ctx.session._connection  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
-
-
-def _ear_of(ctx: Request) -> _Ear | None:
-    """The ear of a connection, made when first needed; None where there is no channel to the client."""
-    connection = _connection(ctx)
+def _subscriber_of(ctx: Request) -> LegacySubscriber | None:
+    """The subscriber of a connection, created on first use; None if there is no channel to the client."""
+    connection = connection_of(ctx)
     if not connection.has_standalone_channel or connection.protocol_version in MODERN_PROTOCOL_VERSIONS:
         return None
-    ear: _Ear | None = connection.state.get(_EAR)
-    if ear is None:
-        ear = connection.state[_EAR] = _Ear(ctx, caller(Context(request_context=ctx)).principal)
-        connection.exit_stack.push_async_callback(ear.close)
-    return ear
+    subscriber: LegacySubscriber | None = connection.state.get(_SUBSCRIBER)
+    if subscriber is None:
+        subscriber = connection.state[_SUBSCRIBER] = LegacySubscriber(
+            ctx, caller(Context(request_context=ctx)).principal
+        )
+        connection.exit_stack.push_async_callback(subscriber.close)
+    return subscriber
 
 
-async def truthful(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """The older era over HTTP is not told that it may subscribe: there is no channel to tell it of changes."""
+async def hide_subscribe_capability(ctx: Request, call_next: CallNext) -> HandlerResult:
+    """Do not announce subscriptions to clients of the older era over HTTP: there is no channel for updates."""
     result = await call_next(ctx)
-    if ctx.method == "initialize" and isinstance(result, dict) and not _connection(ctx).has_standalone_channel:
+    if ctx.method == "initialize" and isinstance(result, dict) and not connection_of(ctx).has_standalone_channel:
         result["capabilities"]["resources"]["subscribe"] = False
     return result

@@ -1,6 +1,6 @@
-"""Agents: hand them a job, hear what they say and do, and give them what only this side can.
+"""Tools for agents: send a message, read the chat, answer what the agent waits for.
 
-What chats need is imported when the first of them is called: most starts never do.
+The flows are imported inside the tools, because most sessions talk to no agent.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
 from inferencesh_mcp.api.problem_details import DASHBOARD
-from inferencesh_mcp.context import Ctx, caller
+from inferencesh_mcp.context import Ctx, caller, caller_with_roots, wants_mcp_task
 from inferencesh_mcp.errors import Forbidden, InferenceError, InvalidInput, RequirementsNotMet
 from inferencesh_mcp.sanitize import clean, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
-from inferencesh_mcp.tools.define import offer
-from inferencesh_mcp.tools.handover import handed_over, hands_over
+from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.progress import progress
-from inferencesh_mcp.tools.results import answer, listed
-from inferencesh_mcp.tools.roots import caller_with_roots
+from inferencesh_mcp.tools.results import build_result, deferred, list_result
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -34,16 +32,16 @@ Wait = Annotated[float, Field(ge=0, le=3600)]
 Query = Annotated[str, Field(description="words to search for")]
 
 
-@offer("agents", "Find agents", reads=True)
+@tool("agents", "Find agents", reads=True)
 async def agent_list(ctx: Ctx, query: Query = "", limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
-    """Agents of the workspace, to hand a job to with agent_chat."""
+    """List the agents of the workspace. Talk to one with agent_chat."""
     page = await caller(ctx).api.agents.list_agents(query=query, limit=limit, cursor=cursor)
-    agents = [{"agent": one.ref, "about": clean(one.description or one.title, 160)} for one in page.items]
-    lines = [f"{one['agent']}: {quoted(one['about'], 160)}" for one in agents] or ["No agent fits."]
-    return listed("agent_list", page, lines, {"agents": agents})
+    agents = [{"agent": agent.ref, "about": clean(agent.description or agent.title, 160)} for agent in page.items]
+    lines = [f"{agent['agent']}: {quoted(agent['about'], 160)}" for agent in agents] or ["No agent matches."]
+    return list_result("agent_list", page, lines, {"agents": agents})
 
 
-@offer("agents", "Chat with an agent", starts=True)
+@tool("agents", "Chat with an agent", starts=True)
 async def agent_chat(
     message: Annotated[str, Field(description="what to say to the agent")],
     ctx: Ctx,
@@ -51,7 +49,7 @@ async def agent_chat(
     config: Annotated[
         dict[str, Any], Field(description="instead of agent, an ad-hoc one: core_app.ref, system_prompt, tools, …")
     ] = {},  # noqa: B006 - never changed
-    chat_id: Annotated[str, Field(description="chat to go on with, with the same agent or config")] = "",
+    chat_id: Annotated[str, Field(description="chat to continue, with the same agent or config")] = "",
     files: Annotated[list[str], Field(description="files for the agent: paths, URLs or data URIs")] = [],  # noqa: B006
     context: Annotated[dict[str, str], Field(description="names and texts that the agent's tools are given")] = {},  # noqa: B006
     output_schema: Annotated[
@@ -61,32 +59,32 @@ async def agent_chat(
     """Send a message to an agent and wait for its answer. May cost credits. The answer names the chat_id, what the agent
     did, what it waits for and the next call; never send a message twice."""
     from inferencesh_mcp.flows import chat as flows_chat
-    from inferencesh_mcp.tools.elicitation import page_opened, resumed_chat
+    from inferencesh_mcp.tools.elicitation import request_page, resumed_chat_id
 
     who = await caller_with_roots(ctx, files)
-    lasts = hands_over(ctx)
-    going_on = resumed_chat(ctx)
-    wanted = None if going_on else _message(message, agent, config, chat_id, files, context, output_schema)
+    as_task = wants_mcp_task(ctx)
+    resumed_id = resumed_chat_id(ctx)
+    new_message = None if resumed_id else _build_message(message, agent, config, chat_id, files, context, output_schema)
     async with progress(ctx) as report:
-        if wanted is None:
-            with _taken():
-                heard = await flows_chat.read_turn(who, going_on or chat_id, report, seconds=0)
+        if new_message is None:
+            with _after_sending():
+                outcome = await flows_chat.listen(who, resumed_id or chat_id, report, seconds=0)
         else:
             try:
-                heard = await flows_chat.send_message(who, wanted, report, seconds=0 if lasts else who.wait_seconds)
+                outcome = await flows_chat.say(who, new_message, report, seconds=0 if as_task else who.wait_seconds)
             except RequirementsNotMet as exc:
-                if asked := await page_opened(ctx, exc.message, DASHBOARD):
-                    return asked  # the message was not taken: once the person is done, it is sent anew
+                if page_request := await request_page(ctx, exc.message, DASHBOARD):
+                    return page_request  # the message was not accepted: it is sent again after the person has acted
                 raise
-            if lasts and not heard.over:  # what it comes to wait for is asked by whoever follows it
-                return handed_over(shown_turn(ctx, heard), "turn", chat=heard.chat.id, turn=asdict(heard.turn))
-        with _taken():
-            return await _settled(ctx, who, heard, report)
+            if as_task and not outcome.over:  # what it will wait for is asked through the MCP task
+                return deferred(render_turn(ctx, outcome), "turn", chat=outcome.chat.id, turn=asdict(outcome.turn))
+        with _after_sending():
+            return await _resolve_pending(ctx, who, outcome, report)
 
 
 @contextmanager
-def _taken() -> Generator[None]:
-    """What fails in here fails after the message was taken: to say it again would be to say it twice (I-3)."""
+def _after_sending() -> Generator[None]:
+    """Mark errors in this block as after the start: the message was accepted and must not be sent again (I-3)."""
     try:
         yield
     except InferenceError as exc:
@@ -94,15 +92,21 @@ def _taken() -> Generator[None]:
         raise
 
 
-def _message(
-    text: str, agent: str, config: dict[str, Any], chat_id: str, files: list[str], context: dict[str, str], schema: dict[str, Any]
-) -> Message:  # fmt: skip
+def _build_message(
+    text: str,
+    agent: str,
+    config: dict[str, Any],
+    chat_id: str,
+    files: list[str],
+    context: dict[str, str],
+    schema: dict[str, Any],
+) -> Message:
     from inferencesh_mcp.api.agent_config import AgentConfigInput
     from inferencesh_mcp.flows.chat import Message
 
     if schema and not config:
         raise InvalidInput(
-            message="`output_schema` goes with `config`: an agent of the workspace has its own.", outcome="not_started"
+            message="`output_schema` needs `config`: an agent of the workspace has its own.", outcome="not_started"
         )
     if schema:
         config = {
@@ -120,27 +124,27 @@ def _message(
     )
 
 
-def _with_finish(given: Any) -> Any:
-    """The internal tools with the one that gives an output; what is none of the kind is refused with the rest."""
-    if given is None or isinstance(given, dict):
-        return {**cast("dict[str, Any]", given or {}), "finish": True}
-    return given
+def _with_finish(internal_tools: Any) -> Any:
+    """The internal tools with `finish`, which returns an output. A value of a wrong type is refused by `AgentConfigInput`."""
+    if internal_tools is None or isinstance(internal_tools, dict):
+        return {**cast("dict[str, Any]", internal_tools or {}), "finish": True}
+    return internal_tools
 
 
-@offer("agents", "Get a chat", reads=True)
+@tool("agents", "Get a chat", reads=True)
 async def chat_get(
     chat_id: ChatId,
     ctx: Ctx,
     wait_seconds: Annotated[Wait, Field(description="seconds to wait for the turn's end, 0 to 3600")] = 0,
 ) -> CallToolResult:
-    """Where a chat stands: the last turn's text, what the agent did and what it waits for."""
+    """Read a chat: the last turn's text, what the agent did and what it waits for."""
     from inferencesh_mcp.flows import chat as flows_chat
 
     async with progress(ctx) as report:
-        return shown_turn(ctx, await flows_chat.read_turn(caller(ctx), chat_id, report, seconds=wait_seconds))
+        return render_turn(ctx, await flows_chat.listen(caller(ctx), chat_id, report, seconds=wait_seconds))
 
 
-@offer("agents", "Answer an agent", starts=True)
+@tool("agents", "Answer an agent", starts=True)
 async def chat_respond(
     chat_id: ChatId,
     invocation_id: Annotated[str, Field(description="id of what the agent waits for, from pending")],
@@ -156,19 +160,19 @@ async def chat_respond(
     ] = None,
     reason: Annotated[str, Field(description="why an approval is rejected")] = "",
 ) -> CallToolResult | InputRequiredResult:
-    """Give an agent what it waits for: a client tool's result or a form's data. Each is taken once. With neither, the
-    person is asked, where the host can."""
+    """Answer an agent: a client tool's result or a form's data. Each is accepted once. Without either, the host asks
+    the person, if it can."""
     from inferencesh_mcp.api.chat_turn import pending
     from inferencesh_mcp.flows import chat as flows_chat
-    from inferencesh_mcp.tools.chat_reply import decisions, reply
-    from inferencesh_mcp.tools.elicitation import decided_elsewhere, is_asked, resumed_chat
+    from inferencesh_mcp.tools.chat_reply import model_decisions, reply_for
+    from inferencesh_mcp.tools.elicitation import host_can_ask, remember_refused_decision, resumed_chat_id
 
     who = caller(ctx)
     async with progress(ctx) as report:
-        if resumed_chat(ctx) or (is_asked(ctx) and not (result or form_data or action or decision)):
-            return await _settled(ctx, who, await flows_chat.read_turn(who, chat_id, report, seconds=0), report)
+        if resumed_chat_id(ctx) or (host_can_ask(ctx) and not (result or form_data or action or decision)):
+            return await _resolve_pending(ctx, who, await flows_chat.listen(who, chat_id, report, seconds=0), report)
         chat = await who.api.chats.chat(chat_id)
-        send = reply(
+        send = reply_for(
             ctx,
             chat,
             invocation_id,
@@ -179,40 +183,42 @@ async def chat_respond(
             reason=reason,
         )
         try:
-            heard = await flows_chat.answer(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
+            outcome = await flows_chat.respond(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
         except Forbidden as exc:
-            decided_elsewhere(ctx, exc, pending(chat), invocation_id)
-            return await _settled(ctx, who, await flows_chat.read_turn(who, chat_id, report, seconds=0), report)
-        return await _settled(
-            ctx, who, replace(heard, decisions=decisions(chat, invocation_id, decision or "")), report
+            remember_refused_decision(ctx, exc, pending(chat), invocation_id)
+            return await _resolve_pending(ctx, who, await flows_chat.listen(who, chat_id, report, seconds=0), report)
+        return await _resolve_pending(
+            ctx, who, replace(outcome, decisions=model_decisions(chat, invocation_id, decision or "")), report
         )
 
 
-@offer("agents", "Stop an agent", destroys=True, repeatable=True)
+@tool("agents", "Stop an agent", destroys=True, repeatable=True)
 async def chat_stop(chat_id: ChatId, ctx: Ctx) -> CallToolResult:
     """Stop what an agent is doing in a chat."""
     await caller(ctx).api.chats.stop_chat(chat_id)
-    return answer(f"Chat {chat_id} was told to stop.", {"chat_id": chat_id, "status": "stopping"})
+    return build_result(f"Chat {chat_id} is stopping.", {"chat_id": chat_id, "status": "stopping"})
 
 
-async def _settled(ctx: Ctx, who: Caller, heard: TurnResult, report: Report) -> CallToolResult | InputRequiredResult:
-    from inferencesh_mcp.tools.elicitation import settled
+async def _resolve_pending(
+    ctx: Ctx, who: Caller, outcome: Heard, report: Report
+) -> CallToolResult | InputRequiredResult:
+    from inferencesh_mcp.tools.elicitation import resolve_pending
 
-    end = await settled(ctx, who, heard, report, seconds=max(who.wait_seconds - heard.seconds, 1))
-    return end if isinstance(end, InputRequiredResult) else shown_turn(ctx, end)
+    end = await resolve_pending(ctx, who, outcome, report, seconds=max(who.wait_seconds - outcome.seconds, 1))
+    return end if isinstance(end, InputRequiredResult) else render_turn(ctx, end)
 
 
-def shown_turn(ctx: Ctx, heard: TurnResult) -> CallToolResult:
-    """How a turn stands, as this host is told."""
-    from inferencesh_mcp.tools.chat_result import conversation
-    from inferencesh_mcp.tools.elicitation import can_ask, may_decide, page
+def render_turn(ctx: Ctx, outcome: Heard) -> CallToolResult:
+    """Build the result of a turn for this host."""
+    from inferencesh_mcp.tools.chat_result import chat_result
+    from inferencesh_mcp.tools.elicitation import can_ask, chat_page, may_decide
 
-    return conversation(
-        heard,
-        page=page(ctx, heard.chat.id),
-        may_decide=lambda waits: may_decide(ctx, waits),
-        can_ask=lambda waits: can_ask(ctx, waits),
+    return chat_result(
+        outcome,
+        page=chat_page(ctx, outcome.chat.id),
+        may_decide=lambda item: may_decide(ctx, item),
+        can_ask=lambda item: can_ask(ctx, item),
     )
 
 
-OFFERS = (agent_list, agent_chat, chat_get, chat_respond, chat_stop)
+TOOLS = (agent_list, agent_chat, chat_get, chat_respond, chat_stop)

@@ -1,4 +1,4 @@
-"""An app for a model to read: its fields in a line each, and what it needs. Pure."""
+"""Describe an app for a model: a line for each field, what it needs, and its price. Pure."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.models import AppFunction, AppVersion, Estimate
 
-MOST_ABOUT = 160  # characters of a field's description
-MOST_PARTS = 2_000  # of a schema that are looked at: where references have more and more in them there is no other end
+MAX_DESCRIPTION = 160  # characters of a field's description
+MAX_PARTS = 2_000  # of a schema that are read: references can expand without end
 
 
 def fields(schema: dict[str, Any]) -> list[str]:
-    """Say each field in a line: name, `*` where it is required, what it takes, its default, what it is for."""
+    """A line for each field: name, `*` if it is required, type, default, description."""
     schema = _object(modern(schema))
     references = References(schema)
     required = set(map(str, items(schema.get("required"))))
-    named = _object(schema.get("properties"))
-    left = iter(range(MOST_PARTS))
-    return [_field(name, _resolved(part, references, left), name in required) for name, part in named.items()]
+    properties = _object(schema.get("properties"))
+    budget = iter(range(MAX_PARTS))
+    return [_field(name, _resolved(part, references, budget), name in required) for name, part in properties.items()]
 
 
 def _field(name: str, part: dict[str, Any], required: bool) -> str:
     default = part.get("default")
-    given = f", default {short(default)}" if default not in (None, "", [], {}) else ""
-    about = clean(str(part.get("description") or ""), MOST_ABOUT)
-    return f"{label(name)}{'*' if required else ''}: {expected(part)}{given}" + (
-        f". {quoted(about, MOST_ABOUT)}" if about else ""
+    default_text = f", default {short(default)}" if default not in (None, "", [], {}) else ""
+    description = clean(str(part.get("description") or ""), MAX_DESCRIPTION)
+    return f"{label(name)}{'*' if required else ''}: {expected(part)}{default_text}" + (
+        f". {quoted(description, MAX_DESCRIPTION)}" if description else ""
     )
 
 
@@ -43,19 +43,19 @@ def _object(value: Any) -> dict[str, Any]:
     return value if is_object(value) else {}
 
 
-def _resolved(given: Any, root: References, left: Iterator[int], depth: int = 0) -> dict[str, Any]:
-    """The field with its references followed, a few levels deep: enough to say what it takes. Nothing where no part is left."""
-    if next(left, None) is None:
+def _resolved(schema: Any, root: References, budget: Iterator[int], depth: int = 0) -> dict[str, Any]:
+    """The field with its references resolved a few levels deep. Empty if the budget of parts is used up."""
+    if next(budget, None) is None:
         return {}
-    part = _object(given)  # `true` is a schema too, and anything may stand where one should
+    part = _object(schema)  # `true` is a schema too, and an app may put anything here
     if isinstance(ref := part.get("$ref"), str) and depth < 4:
         part = {
-            **_resolved(root.target(ref), root, left, depth + 1),
+            **_resolved(root.target(ref), root, budget, depth + 1),
             **{key: value for key, value in part.items() if key != "$ref"},
         }
     unions = {
         key: [
-            _resolved(branch, root, left, depth + 1)
+            _resolved(branch, root, budget, depth + 1)
             for branch in items(part[key])
             if _object(branch).get("type") != "null"
         ]
@@ -63,7 +63,7 @@ def _resolved(given: Any, root: References, left: Iterator[int], depth: int = 0)
         if is_array(part.get(key))
     }
     inner = (
-        {"items": _resolved(part["items"], root, left, depth + 1)}
+        {"items": _resolved(part["items"], root, budget, depth + 1)}
         if isinstance(part.get("items"), dict) and depth < 4
         else {}
     )
@@ -71,31 +71,31 @@ def _resolved(given: Any, root: References, left: Iterator[int], depth: int = 0)
 
 
 def needs(version: AppVersion, function: AppFunction) -> list[str]:
-    """Say what a person has to supply before the app runs, and how to get it as far as that is told."""
-    secrets = [_need("secret", one.key, one.optional, one.description) for one in version.required_secrets]
+    """What a person has to supply before the app can run, and how to get it if that is known."""
+    secrets = [_requirement("secret", item.key, item.optional, item.description) for item in version.required_secrets]
     return secrets + [
-        _need("connection", one.key, one.optional, one.instructions or one.description)
-        for one in connections_of(version, function)
+        _requirement("connection", item.key, item.optional, item.instructions or item.description)
+        for item in connections_of(version, function)
     ]
 
 
-def _need(kind: str, key: str, optional: bool, how: str) -> str:
-    about = without_secrets(how[: MOST_ABOUT * 10]).strip()
+def _requirement(kind: str, key: str, optional: bool, how: str) -> str:
+    description = without_secrets(how[: MAX_DESCRIPTION * 10]).strip()
     return f"{kind} {label(key, 80)}{' (optional)' if optional else ''}" + (
-        f": {quoted(about, MOST_ABOUT)}" if about else ""
+        f": {quoted(description, MAX_DESCRIPTION)}" if description else ""
     )
 
 
 def price(estimate: Estimate | None) -> str:
-    """Say what a run would cost, in the platform's unit (100,000,000 microcents are a dollar); or that nobody said."""
+    """The price of a run in the platform's unit (100,000,000 microcents are a dollar), or that it is unknown."""
     if estimate is None or estimate.confidence not in {"exact", "range"}:
-        told = estimate.pricing_description if estimate else ""
-        return f"no estimate for this input. {quoted(told, 300)}" if told else "no estimate for this input."
+        note = estimate.pricing_description if estimate else ""
+        return f"no estimate for this input. {quoted(note, 300)}" if note else "no estimate for this input."
     low, high = (
         (estimate.microcents, estimate.microcents) if estimate.confidence == "exact" else (estimate.min, estimate.max)
     )
     if low is None or high is None:
         return "no estimate for this input."
-    span = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+    range_text = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
     depends = f"; depends on {', '.join(map(label, estimate.depends_on))}" if estimate.depends_on else ""
-    return f"{span} microcents (${high / 1e8:.6g}{' at most' if low != high else ''}){depends}"
+    return f"{range_text} microcents (${high / 1e8:.6g}{' at most' if low != high else ''}){depends}"

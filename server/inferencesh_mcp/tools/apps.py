@@ -10,21 +10,27 @@ from pydantic import Field
 
 from inferencesh_mcp.api.models import App, Estimate, RunRequest
 from inferencesh_mcp.api.refs import AppRef
-from inferencesh_mcp.context import Ctx, caller
+from inferencesh_mcp.context import Ctx, caller, caller_with_roots, wants_mcp_task
 from inferencesh_mcp.errors import InvalidInput, Requirement
 from inferencesh_mcp.flows import run
 from inferencesh_mcp.flows.batch import run_many
 from inferencesh_mcp.flows.run_request import RunSpec, function_of, is_live, missing_requirements, version_of
 from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.tools import app_description
-from inferencesh_mcp.tools.batch_result import batch
-from inferencesh_mcp.tools.define import offer
-from inferencesh_mcp.tools.handover import handed_over, hands_over
-from inferencesh_mcp.tools.preview import shown
+from inferencesh_mcp.tools.batch_result import batch_result
+from inferencesh_mcp.tools.define import tool
+from inferencesh_mcp.tools.preview import with_preview
 from inferencesh_mcp.tools.progress import progress
-from inferencesh_mcp.tools.results import RunOutcome, answer, listed, needed, needed_lines, outcome
-from inferencesh_mcp.tools.roots import caller_with_roots
-from inferencesh_mcp.tools.truncate import as_json, fitted
+from inferencesh_mcp.tools.results import (
+    RunOutcome,
+    build_result,
+    deferred,
+    list_result,
+    requirement_data,
+    requirement_lines,
+    run_result,
+)
+from inferencesh_mcp.tools.truncate import as_json, fit
 
 # Every description stands alone and names the values of an enum: some hosts drop enums and limits (mcpo).
 AppName = Annotated[str, Field(description="app: namespace/name, with @version or :function if wanted")]
@@ -42,12 +48,13 @@ Limit = Annotated[int, Field(ge=1, le=100, description="most entries to list, 1 
 Cursor = Annotated[str, Field(description="next page: next_cursor of the last answer")]
 
 
-def unless_any(choice: str) -> str:
-    """What a filter asks the API for. `any` is a word: a host in strict mode sends every argument, and Gemini no empty one."""
+def filter_value(choice: str) -> str:
+    """The value of a filter for the API. `any` means no filter: hosts in strict mode send every argument, and Gemini sends no
+    empty text."""
     return "" if choice == "any" else choice
 
 
-@offer("apps", "Find apps", reads=True)
+@tool("apps", "Find apps", reads=True)
 async def app_list(
     ctx: Ctx,
     query: Annotated[str, Field(description="words to search for")] = "",
@@ -59,74 +66,75 @@ async def app_list(
     cursor: Cursor = "",
 ) -> CallToolResult:
     """Find apps on inference.sh (image, video, audio, LLM, tools) by words or category."""
-    page = await caller(ctx).api.list_apps(query=query, category=unless_any(category), limit=limit, cursor=cursor)
+    page = await caller(ctx).api.list_apps(query=query, category=filter_value(category), limit=limit, cursor=cursor)
     apps = [_line(app) for app in page.items]
     lines = [f"{app['app']} ({label(app['category'])}): {quoted(app['about'], 160)}" for app in apps] or [
-        "No app fits. Try other words."
+        "No app matches. Try other words."
     ]
-    return listed("app_list", page, lines, {"apps": apps})
+    return list_result("app_list", page, lines, {"apps": apps})
 
 
 def _line(app: App) -> dict[str, str]:
     return {"app": app.ref, "category": app.category, "about": clean(app.description or app.title, 160)}
 
 
-@offer("apps", "Read about an app", reads=True)
+@tool("apps", "Read about an app", reads=True)
 async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
-    """What an app does and takes: its input fields, functions, variants, price, and what it needs first."""
+    """Read an app: its input fields, functions, variants, price and requirements."""
     ref = AppRef.parse(app)
     who = caller(ctx)
-    found = await who.app_cache.app(who.api, who.principal, ref)
-    function, version = function_of(found, ref), version_of(found)
+    app_record = await who.catalogue.app(who.api, who.principal, ref)
+    function, version = function_of(app_record, ref), version_of(app_record)
     schema, setup = function.input_schema, version.setup_schema
-    missing = await missing_requirements(who, found, version, function)
-    told = {
+    missing = await missing_requirements(who, app_record, version, function)
+    fields = {
         "app": str(ref),
-        "description": clean(found.agent_description or found.description, 2000),
-        "status": clean(found.status, 40) if found.status not in {"", "active"} else None,
-        "input_schema": fitted(schema, most=12_000).value,
-        "setup_schema": fitted(setup, most=3_000).value if setup.get("properties") else None,
+        "description": clean(app_record.agent_description or app_record.description, 2000),
+        "status": clean(app_record.status, 40) if app_record.status not in {"", "active"} else None,
+        "input_schema": fit(schema, limit=12_000).value,
+        "setup_schema": fit(setup, limit=3_000).value if setup.get("properties") else None,
         "functions": sorted(version.functions) or None,
-        "live_functions": sorted(name for name, one in version.functions.items() if is_live(one)) or None,
+        "live_functions": sorted(name for name, app_function in version.functions.items() if is_live(app_function))
+        or None,
         "variants": sorted(version.variants) or None,
         "needs": app_description.needs(version, function) or None,
-        "missing": [needed(need) for need in missing] if missing else None,
-        "price": app_description.price(await run.estimate(who, ref, found, {}, ref.function or None)),
+        "missing": [requirement_data(need) for need in missing] if missing else None,
+        "price": app_description.price(await run.estimate(who, ref, app_record, {}, ref.function or None)),
     }
-    return answer(
-        _about(told, schema, setup, missing), {name: value for name, value in told.items() if value is not None}
+    return build_result(
+        _app_text(fields, schema, setup, missing), {name: value for name, value in fields.items() if value is not None}
     )
 
 
-def _about(
-    told: dict[str, Any], schema: dict[str, Any], setup: dict[str, Any], missing: tuple[Requirement, ...] | None
+def _app_text(
+    fields: dict[str, Any], schema: dict[str, Any], setup: dict[str, Any], missing: tuple[Requirement, ...] | None
 ) -> str:
-    lines = [f"{told['app']}: {quoted(told['description'], 2000)}"]
-    if told["status"]:
-        lines.append(f"Status: {label(told['status'])}")
-    if told["needs"]:
-        lines += ["Needs:", *(f"- {need}" for need in told["needs"])]
-    lines += _said_of(missing) if told["needs"] else []
+    lines = [f"{fields['app']}: {quoted(fields['description'], 2000)}"]
+    if fields["status"]:
+        lines.append(f"Status: {label(fields['status'])}")
+    if fields["needs"]:
+        lines += ["Needs:", *(f"- {need}" for need in fields["needs"])]
+    lines += _missing_lines(missing) if fields["needs"] else []
     lines += ["Input (* is required):", *(f"  {line}" for line in app_description.fields(schema))]
-    if told["setup_schema"]:
+    if fields["setup_schema"]:
         lines += ["Setup:", *(f"  {line}" for line in app_description.fields(setup))]
     for name in ("functions", "variants"):
-        if told[name]:
-            lines.append(f"{name.capitalize()}: {', '.join(map(label, told[name]))}")
-    if told["live_functions"]:
-        live = ", ".join(map(label, told["live_functions"]))
-        lines.append(f"Live over a WebSocket, so no tool can run them: {live}")
-    lines.append(f"Price: {told['price']}")
-    return str(fitted("\n".join(lines), most=12_000).value)
+        if fields[name]:
+            lines.append(f"{name.capitalize()}: {', '.join(map(label, fields[name]))}")
+    if fields["live_functions"]:
+        live = ", ".join(map(label, fields["live_functions"]))
+        lines.append(f"Live functions (WebSocket); no tool can run them: {live}")
+    lines.append(f"Price: {fields['price']}")
+    return str(fit("\n".join(lines), limit=12_000).value)
 
 
-def _said_of(missing: tuple[Requirement, ...] | None) -> list[str]:
+def _missing_lines(missing: tuple[Requirement, ...] | None) -> list[str]:
     if missing is None:
-        return ["Whether this account has all of that could not be checked."]
-    return ["Missing in this account:", *needed_lines(missing)] if missing else ["This account has all of that."]
+        return ["Could not check whether this account has these."]
+    return ["Missing in this account:", *requirement_lines(missing)] if missing else ["This account has all of these."]
 
 
-@offer("apps", "Run an app", starts=True)
+@tool("apps", "Run an app", starts=True)
 async def app_run(
     app: AppName,
     input: Input,  # noqa: A002
@@ -145,7 +153,7 @@ async def app_run(
 ) -> Annotated[CallToolResult, RunOutcome]:
     """Run an app and return its output. May cost credits. The input is checked first. If it takes long, the answer
     is a task_id to pass to task_get; never run it again to get a result."""
-    wanted = RunSpec(
+    spec = Wanted(
         app=_with_function(AppRef.parse(app), function),
         input=input,
         setup=setup or None,
@@ -156,25 +164,25 @@ async def app_run(
     )
     if dry_run:
         async with progress(ctx) as report:
-            return _rehearsed(*await run.dry_run(await caller_with_roots(ctx, input), wanted, report))
-    return await ran(ctx, wanted, wait=wait, stream=stream)
+            return _dry_run_result(*await run.rehearse(await caller_with_roots(ctx, input), spec, report))
+    return await run_and_render(ctx, spec, wait=wait, stream=stream)
 
 
-async def ran(ctx: Ctx, wanted: RunSpec, *, wait: bool = True, stream: bool = True) -> CallToolResult:
-    """Run an app for a host and answer, or hand over: the one way, whichever tool was called."""
+async def run_and_render(ctx: Ctx, spec: Wanted, *, wait: bool = True, stream: bool = True) -> CallToolResult:
+    """Run an app and build the result, for `app_run` and for pinned tools."""
     async with progress(ctx) as report:
-        who = await caller_with_roots(ctx, wanted.input)
+        who = await caller_with_roots(ctx, spec.input)
         who = replace(who, stream=who.stream and stream)
-        lasts = wait and hands_over(ctx)
-        end = await run.run(who, wanted, report, seconds=who.wait_seconds if wait and not lasts else 0)
-    told = outcome(end.task, app=end.app, seconds=end.seconds, session=end.session)
-    if end.task.ended:
-        return await shown(ctx, told)
-    # Nothing is waited for between a run that goes on and the answer that tells its id: not even a picture of it so far.
-    return handed_over(told, "run", task=end.task.id, app=end.app) if lasts else told
+        as_task = wait and wants_mcp_task(ctx)
+        outcome = await run.run(who, spec, report, seconds=who.wait_seconds if wait and not as_task else 0)
+    result = run_result(outcome.task, app=outcome.app, seconds=outcome.seconds, session=outcome.session)
+    if outcome.task.ended:
+        return await with_preview(ctx, result)
+    # The result with the id of a running task is not delayed by a preview.
+    return deferred(result, "run", task=outcome.task.id, app=outcome.app) if as_task else result
 
 
-@offer("apps", "Run an app on many inputs", starts=True)
+@tool("apps", "Run an app on many inputs", starts=True)
 async def app_run_many(
     app: AppName,
     inputs: Annotated[
@@ -191,41 +199,52 @@ async def app_run_many(
     variant: Variant = "",
 ) -> CallToolResult:
     """Run an app once for each input and return every outcome in order. All inputs are checked before the first starts.
-    What takes too long is handed over by task_id, and what was not started is named."""
+    Runs that take too long are returned by task_id; inputs that were not started are listed."""
     ref = _with_function(AppRef.parse(app), function)
-    wanted = [RunSpec(app=ref, input=one, setup=setup or None, infra=infra, variant=variant or None) for one in inputs]
+    specs = [
+        Wanted(app=ref, input=run_input, setup=setup or None, infra=infra, variant=variant or None)
+        for run_input in inputs
+    ]
     who = await caller_with_roots(ctx, inputs)
-    lasts = hands_over(ctx) and len(wanted) <= max_concurrency  # what starts later only this call could start
+    as_task = (
+        wants_mcp_task(ctx) and len(specs) <= max_concurrency
+    )  # a run that waits for its turn can be started by this call alone
     async with progress(ctx) as report:
-        ends = await run_many(who, wanted, report, most=max_concurrency, seconds=who.wait_seconds, follow=not lasts)
-    told = batch(str(ref), ends)
-    tasks = [end.task for end in ends if isinstance(end, run.RunResult)]
-    whole = len(tasks) == len(ends)  # the failure of one that was not started is in this answer alone
-    goes_on = lasts and whole and not all(task.ended for task in tasks)
-    return handed_over(told, "batch", tasks=[task.id for task in tasks], app=str(ref)) if goes_on else told
+        outcomes = await run_many(
+            who, specs, report, most=max_concurrency, seconds=who.wait_seconds, follow=not as_task
+        )
+    result = batch_result(str(ref), outcomes)
+    tasks = [outcome.task for outcome in outcomes if isinstance(outcome, run.Ran)]
+    all_started = len(tasks) == len(outcomes)  # the error of a run that was not started is only in this result
+    goes_on = as_task and all_started and not all(task.ended for task in tasks)
+    return deferred(result, "batch", tasks=[task.id for task in tasks], app=str(ref)) if goes_on else result
 
 
 def _with_function(ref: AppRef, function: str) -> AppRef:
     if function and ref.function and function != ref.function:
-        raise InvalidInput(message=f"`app` names the function '{ref.function}' and `function` another, '{function}'.",
-                           next_step="Give one of them.", outcome="not_started", retry_safe=True)  # fmt: skip
+        raise InvalidInput(
+            message=f"`app` names the function '{ref.function}' and `function` another, '{function}'.",
+            next_step="Give one of the two.",
+            outcome="not_started",
+            retry_safe=True,
+        )
     return AppRef(namespace=ref.namespace, name=ref.name, version=ref.version, function=function or ref.function)
 
 
-def _rehearsed(
+def _dry_run_result(
     request: RunRequest, estimate: Estimate | None, missing: tuple[Requirement, ...] | None
 ) -> CallToolResult:
     price = app_description.price(estimate)
-    sent = request.model_dump(exclude_none=True)
-    lines = ["Dry run: nothing was started. The input fits."]
+    request_body = request.model_dump(exclude_none=True)
+    lines = ["Dry run: nothing was started. The input is valid."]
     if missing:
-        lines += ["A run would be refused, because this account lacks:", *needed_lines(missing)]
-    lines += [f"Price: {price}", f"Would send: {as_json(fitted(sent).value)}"]
-    priced = estimate.model_dump(exclude_none=True) if estimate else None
-    output = {"request": fitted(sent).value, "estimate": priced, "price": price}
+        lines += ["A run would be refused, because this account lacks:", *requirement_lines(missing)]
+    lines += [f"Price: {price}", f"Would send: {as_json(fit(request_body).value)}"]
+    estimate_fields = estimate.model_dump(exclude_none=True) if estimate else None
+    output = {"request": fit(request_body).value, "estimate": estimate_fields, "price": price}
     if missing:
-        output["missing"] = [needed(need) for need in missing]
-    return answer("\n".join(lines), {"status": "dry_run", "task_id": "", "output": output})
+        output["missing"] = [requirement_data(need) for need in missing]
+    return build_result("\n".join(lines), {"status": "dry_run", "task_id": "", "output": output})
 
 
-OFFERS = (app_list, app_get, app_run, app_run_many)
+TOOLS = (app_list, app_get, app_run, app_run_many)

@@ -1,6 +1,6 @@
-"""A tool call's arguments as hosts really send them, changed to what the tool's schema asks for. Pure.
+"""Normalize the arguments that hosts send to what the tool's schema asks for. Pure.
 
-Only what has one possible meaning is changed. Everything else stays as it is, and is then refused with the reason.
+An argument is changed only if it has one possible meaning. Any other stays as it is, and validation refuses it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ INJECTED = frozenset(
         "random_string",
     }
 )
-"""Arguments that hosts add by themselves, whatever a tool declares."""
+"""Arguments that hosts add by themselves."""
 
-_NOTHING = frozenset({"", "null"})  # texts that hosts send for an optional object, list, number or choice left empty
+_EMPTY_TEXTS = frozenset(
+    {"", "null"}
+)  # texts that hosts send for an optional object, list, number or choice left empty
 
 
 def without_injected(arguments: dict[str, Any], declared: Iterable[str]) -> dict[str, Any]:
@@ -33,42 +35,42 @@ def without_injected(arguments: dict[str, Any], declared: Iterable[str]) -> dict
     return {name: value for name, value in arguments.items() if name not in extra}
 
 
-def accepted(arguments: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a call, as the tool's input schema means them.
+def normalized(arguments: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Normalize the arguments of a call by the tool's input schema.
 
-    - What hosts add by themselves is dropped.
-    - An optional argument that is null is left out; so is an empty text where the schema takes no text.
-    - Objects in a list that came as the text of their JSON are read.
+    - Arguments that hosts add by themselves are dropped.
+    - An optional argument is dropped if it is null, or an empty text where the schema takes no text.
+    - A text in a list of objects is parsed as JSON.
     """
     properties: dict[str, Any] = schema.get("properties", {})
     required = schema.get("required", [])
-    meant: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, value in without_injected(arguments, properties).items():
         declared = properties.get(name)
         if declared is None:
-            meant[name] = value  # the caller refuses it by name
-        elif name in required or not _is_left_empty(value, declared):
-            meant[name] = _with_objects_read(value, declared)
-    return meant
+            result[name] = value  # the caller of this function refuses it by name
+        elif name in required or not _is_left_out(value, declared):
+            result[name] = _parse_objects(value, declared)
+    return result
 
 
-def _is_left_empty(value: Any, declared: dict[str, Any]) -> bool:
+def _is_left_out(value: Any, declared: dict[str, Any]) -> bool:
     if value is None:
         return True
     takes_text = declared.get("type") == "string" and "enum" not in declared
-    return not takes_text and isinstance(value, str) and value.strip() in _NOTHING
+    return not takes_text and isinstance(value, str) and value.strip() in _EMPTY_TEXTS
 
 
-def _with_objects_read(value: Any, declared: dict[str, Any]) -> Any:
+def _parse_objects(value: Any, declared: dict[str, Any]) -> Any:
     if not is_array(value) or declared.get("items", {}).get("type") != "object":
         return value
-    return [_read(item) if isinstance(item, str) else item for item in value]
+    return [_parse_object(item) if isinstance(item, str) else item for item in value]
 
 
-def _read(text: str) -> Any:
-    """The object that a text is the JSON of; the text itself where it is none."""
+def _parse_object(text: str) -> Any:
+    """Parse a JSON object; return the text itself if it is not one."""
     try:
-        said = parse(text.encode())
+        parsed = parse(text.encode())
     except (NotJson, UnicodeEncodeError):
         return text
-    return said if is_object(said) else text
+    return parsed if is_object(parsed) else text

@@ -1,4 +1,4 @@
-"""How a plain function becomes an MCP tool; the one place where failures become answers."""
+"""Turn a function into an MCP tool, and its errors into results."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pydantic import Field, ValidationError
 from inferencesh_mcp.errors import InferenceError, InvalidInput, Outcome
 from inferencesh_mcp.internal_errors import internal_error
 from inferencesh_mcp.schema.near_names import nearest_name
-from inferencesh_mcp.tools.arguments import accepted
-from inferencesh_mcp.tools.results import failure
+from inferencesh_mcp.tools.arguments import normalized
+from inferencesh_mcp.tools.results import error_result
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -30,8 +30,8 @@ Function = Callable[..., Awaitable[CallToolResult | InputRequiredResult]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
-    """A tool as it is offered: what it belongs to, what it is called, and what a host may assume of it."""
+class ToolDefinition:
+    """A function with what is needed to offer it as a tool: toolset, title, and hints for the host."""
 
     function: Function
     toolset: str
@@ -41,19 +41,21 @@ class Offer:
 
     @cached_property
     def tool(self) -> Tool:
-        """Built once: it takes a millisecond, and no server changes it."""
-        # The SDK reads the signature four times, and out of text that was a sixth of what building it takes.
+        """The tool. It is built once, because that takes a millisecond and no server changes it."""
+        # The SDK reads the signature four times. Evaluating the annotations once saves a sixth of the time.
         self.function.__annotations__ = get_annotations(self.function, eval_str=True)
-        tool = cast("BridgeTool", BridgeTool.from_function(self.function, title=self.title, annotations=self.hints))
-        tool.description = " ".join(tool.description.split())  # its lines are for readers of the source
-        tool.parameters = _lean(_without_nulls(tool.parameters))
+        tool = cast(
+            "InferenceTool", InferenceTool.from_function(self.function, title=self.title, annotations=self.hints)
+        )
+        tool.description = " ".join(tool.description.split())  # line breaks are for readers of the source
+        tool.parameters = _without_noise(_without_nulls(tool.parameters))
         tool.starts = self.starts
         if tool.fn_metadata.output_schema is not None:
-            tool.fn_metadata.output_schema = _lean(_without_nulls(tool.fn_metadata.output_schema))
+            tool.fn_metadata.output_schema = _without_noise(_without_nulls(tool.fn_metadata.output_schema))
         return tool
 
 
-def offer(
+def tool(
     toolset: str,
     title: str,
     *,
@@ -61,32 +63,36 @@ def offer(
     destroys: bool = False,
     repeatable: bool = False,
     starts: bool = False,
-) -> Callable[[Function], Offer]:
-    """Describe a function as a tool. `reads`: it neither spends, changes nor writes. `starts`: a run or a turn may begin.
-    Each calls the platform."""
+) -> Callable[[Function], ToolDefinition]:
+    """Describe a function as a tool. `reads`: it spends, changes and writes nothing. `starts`: it may begin a run or a turn.
+    Every tool calls the platform."""
     hints = ToolAnnotations(
         read_only_hint=reads, destructive_hint=destroys, idempotent_hint=reads or repeatable, open_world_hint=True
     )
-    return lambda function: Offer(function=function, toolset=toolset, title=title, hints=hints, starts=starts)
+    return lambda function: ToolDefinition(function=function, toolset=toolset, title=title, hints=hints, starts=starts)
 
 
-class BridgeTool(Tool):
-    """A tool whose failures are answers: a stable code, what failed, what was started, and what to do next."""
+class InferenceTool(Tool):
+    """A tool that returns its errors as results: a stable code, what failed, what was started, and what to do next."""
 
     starts: bool = Field(default=False, exclude=True)
     """Whether a run or an agent's turn may begin with a call."""
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ARG002
         try:
-            return await self.answered(arguments, context)
+            return await self.call(arguments, context)
         except InferenceError as exc:
             logger.info("%s: %s", self.name, exc.code)
-            return failure(exc)
+            return error_result(exc)
 
-    async def answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:
-        """What the tool's function answers; it may raise, and what it raises becomes the answer."""
-        arguments = accepted(arguments, self.parameters)
-        self._refuse_strangers(arguments)
+    async def call(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:
+        """Call the tool's function.
+
+        Raises:
+            InferenceError: `run` makes the result of it.
+        """
+        arguments = normalized(arguments, self.parameters)
+        self._reject_unknown_arguments(arguments)
         validated = self._validated(arguments)
         passed = {self.context_kwarg: context} if self.context_kwarg else {}
         return await self.fn_metadata.call_fn(self.fn, self.is_async, validated, passed)
@@ -96,16 +102,19 @@ class BridgeTool(Tool):
             return self.fn_metadata.validate_arguments(arguments)
         except ValidationError as exc:
             raise InvalidInput(
-                message=_told(exc), next_step="Correct this and call again.", outcome="not_started", retry_safe=True
+                message=_argument_errors(exc),
+                next_step="Correct this and call again.",
+                outcome="not_started",
+                retry_safe=True,
             ) from None
 
-    def _refuse_strangers(self, arguments: dict[str, Any]) -> None:
-        """The SDK drops arguments it does not know; a dropped `session` would cost a second warm worker."""
+    def _reject_unknown_arguments(self, arguments: dict[str, Any]) -> None:
+        """Refuse unknown arguments. The SDK drops them, and a dropped `session` would cost a second warm worker."""
         known = list(self.parameters.get("properties", {}))
         for name in arguments:
             if name not in known:
-                near = nearest_name(name, known)
-                hint = f"Did you mean '{near}'?" if near else f"It takes {', '.join(known) or 'none'}."
+                suggestion = nearest_name(name, known)
+                hint = f"Did you mean '{suggestion}'?" if suggestion else f"It takes {', '.join(known) or 'none'}."
                 raise InvalidInput(
                     message=f"{self.name} has no argument '{name[:80]}'.",
                     next_step=hint,
@@ -114,8 +123,8 @@ class BridgeTool(Tool):
                 )
 
 
-def internal_failure(exc: Exception, tool: str, starts: bool, started: StartedIds) -> CallToolResult:
-    """The answer to a call in which something unexpected happened: what it may have started, and no text of the exception."""
+def internal_failure(exc: Exception, tool: str, starts: bool, started: Started) -> CallToolResult:
+    """The result of a call that failed unexpectedly: what it may have started, and no text of the exception."""
     outcome: Outcome | None = "unknown" if starts else None
     if started.tasks or started.chats:
         outcome = "started"
@@ -125,16 +134,16 @@ def internal_failure(exc: Exception, tool: str, starts: bool, started: StartedId
         error.candidates = tuple(started.tasks)
     if started.chats and not task_id:
         error.next_step = f'Read the chat with chat_get(chat_id="{started.chats[0]}"). {error.next_step}'
-    return failure(error)
+    return error_result(error)
 
 
-def _told(exc: ValidationError) -> str:
-    """Name each wrong argument and the rule it breaks; never what was given, which may be long or private."""
+def _argument_errors(exc: ValidationError) -> str:
+    """Name each wrong argument and the rule that it breaks. Never quote its value, which may be long or private."""
     return " ".join(f"'{'.'.join(str(step) for step in error['loc'])}': {error['msg']}." for error in exc.errors()[:8])
 
 
 def _without_nulls(schema: Any) -> Any:
-    """The schema without null as a value: in arguments and answers alike, null is the same as left out."""
+    """The schema without null as a value. In arguments and results, null means the same as a missing field."""
     if isinstance(schema, list):
         return [_without_nulls(part) for part in cast("list[Any]", schema)]
     if not isinstance(schema, dict):
@@ -150,18 +159,18 @@ def _without_nulls(schema: Any) -> Any:
             return {name: _without_nulls(part) for name, part in node.items()}
 
 
-def _lean(schema: Any) -> Any:
-    """The schema without what says nothing: titles that pydantic makes up from names, and `additionalProperties: true`.
+def _without_noise(schema: Any) -> Any:
+    """The schema without titles that pydantic makes from names, and without `additionalProperties: true`.
 
-    Every host pays for them on every request. google-genai (to 3.6.1) fails on any boolean `additionalProperties`.
+    Each costs tokens in every request of every host. google-genai (to 3.6.1) fails on any boolean `additionalProperties`.
     """
     if isinstance(schema, list):
-        return [_lean(part) for part in cast("list[Any]", schema)]
+        return [_without_noise(part) for part in cast("list[Any]", schema)]
     if not isinstance(schema, dict):
         return schema
     node = cast("dict[str, Any]", schema)
-    return {key: _lean(part) for key, part in node.items() if not _says_nothing(key, part)}
+    return {key: _without_noise(part) for key, part in node.items() if not _is_noise(key, part)}
 
 
-def _says_nothing(key: str, part: Any) -> bool:
+def _is_noise(key: str, part: Any) -> bool:
     return (key == "title" and isinstance(part, str)) or (key == "additionalProperties" and part is True)

@@ -1,8 +1,7 @@
-"""What an agent may do only after a person said so: put to the person, and never decided for them (invariant I-20).
+"""Ask the person to decide what an agent may do. Nothing is decided for them (I-20).
 
-The older protocol asks in mid-call. The newer one has no way back: the tool answers with its question and a sealed
-state, and is called again with both. Either way the person's words are carried out once; the platform's own state
-refuses a second time.
+The older protocol asks during the call. In the newer one the tool returns its question with a sealed state, and the host
+calls it again with the answer. In both an answer is applied once: the platform refuses it a second time.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from inferencesh_mcp.errors import Conflict, Forbidden, InferenceError
 from inferencesh_mcp.flows import chat
 from inferencesh_mcp.flows.chat import Decision
 from inferencesh_mcp.redaction import without_credentials
-from inferencesh_mcp.tools.elicitation_forms import KEY, Answer, Question, Reply, question
+from inferencesh_mcp.tools.elicitation_forms import DECISION_KEY, Answer, Question, Reply, question_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,140 +34,148 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.approval_details import ApprovalDetails, DetailsMemory
     from inferencesh_mcp.flows.chat import TurnResult
 
-PATIENCE = 20.0  # seconds a person has at the least, however long the agent took before it asked
-NOT_TAKEN = "not taken: what was chosen is no longer offered"
+MIN_ANSWER_SECONDS = 20.0  # seconds that a person has at least, even if the agent used up the time of the call
+NO_LONGER_OFFERED = "not accepted: the chosen option is no longer offered"
 BY_PERSON = "the person, asked by this host"
 BY_NOBODY = "nobody: the host gave no decision"
-AT_PAGE = "The agent waits for you on this page."
+PAGE_MESSAGE = "The agent waits for you on this page."
 
 logger = logging.getLogger(__name__)
 
 
-async def settled(
-    ctx: Ctx, who: Caller, heard: TurnResult, report: Report, *, seconds: float
-) -> TurnResult | InputRequiredResult:
-    """Put what the chat waits for to the person, carry out what they say, and follow on; until nothing is left to ask."""
+async def resolve_pending(
+    ctx: Ctx, who: Caller, outcome: Heard, report: Report, *, seconds: float
+) -> Heard | InputRequiredResult:
+    """Ask the person what the chat waits for, send the answer and follow the chat, until there is nothing to ask."""
     end = time.monotonic() + seconds
-    answered = _Answered.of(ctx)
-    if answered:
-        heard = replace(heard, decisions=answered.decisions)
-    if needs_page(ctx, heard):
-        return await _at_page(ctx, heard)
-    while asked := next(iter(await askable(ctx, who, heard, only_first=True)), None):
-        given = await _answer_to(ctx, asked, answered, heard, end)
-        if isinstance(given, InputRequiredResult):
-            return given
-        if given is None:
-            return _with(heard, Decision(id=asked.id, about=asked.about, decision="not decided", by=BY_NOBODY))
+    resumed = _ResumedAnswer.of(ctx)
+    if resumed:
+        outcome = replace(outcome, decisions=resumed.decisions)
+    if needs_page(ctx, outcome):
+        return await _send_to_page(ctx, outcome)
+    while question := next(iter(await open_questions(ctx, who, outcome, only_first=True)), None):
+        answer = await _answer_or_ask(ctx, question, resumed, outcome, end)
+        if isinstance(answer, InputRequiredResult):
+            return answer
+        if answer is None:
+            return _with_decision(
+                outcome, Decision(id=question.id, about=question.about, decision="not decided", by=BY_NOBODY)
+            )
         try:
-            after = await chat.answer(
-                who, heard.chat, asked.id, given.send, report, seconds=max(end - time.monotonic(), 1)
+            next_outcome = await chat.respond(
+                who, outcome.chat, question.id, answer.send, report, seconds=max(end - time.monotonic(), 1)
             )
         except Forbidden as exc:
-            decided_elsewhere(ctx, exc, heard.waits_for, asked.id)
-            return await _at_page(ctx, heard)
+            remember_refused_decision(ctx, exc, outcome.waits_for, question.id)
+            return await _send_to_page(ctx, outcome)
         except Conflict:
-            # Settled elsewhere; or the option that was chosen is none any more, and then it is asked about anew, once.
-            details_of(ctx).forget(who, asked.id)
-            now = await _standing(who, heard, report)
-            refused = {one.id for one in heard.decisions if one.decision == NOT_TAKEN}
-            if asked.id in refused or now is None or asked.id not in {one.id for one in now.waits_for}:
+            # Decided elsewhere; or the chosen option is gone, and then the person is asked again, once.
+            approval_details(ctx).forget(who, question.id)
+            current = await _current_state(who, outcome, report)
+            refused = {item.id for item in outcome.decisions if item.decision == NO_LONGER_OFFERED}
+            if question.id in refused or current is None or question.id not in {item.id for item in current.waits_for}:
                 raise
-            not_taken = Decision(id=asked.id, about=asked.about, decision=NOT_TAKEN, by=BY_PERSON)
-            heard, answered = _with(replace(now, decisions=heard.decisions), not_taken), None
+            not_taken = Decision(id=question.id, about=question.about, decision=NO_LONGER_OFFERED, by=BY_PERSON)
+            outcome, resumed = _with_decision(replace(current, decisions=outcome.decisions), not_taken), None
             continue
-        done = Decision(id=asked.id, about=asked.about, decision=given.decision, by=BY_PERSON)
-        heard = _with(replace(after, given=heard.given | after.given, decisions=heard.decisions), done)
-    return heard
+        decision = Decision(id=question.id, about=question.about, decision=answer.decision, by=BY_PERSON)
+        outcome = _with_decision(
+            replace(next_outcome, given=outcome.given | next_outcome.given, decisions=outcome.decisions), decision
+        )
+    return outcome
 
 
-async def _answer_to(
-    ctx: Ctx, asked: Question, answered: _Answered | None, heard: TurnResult, end: float
+async def _answer_or_ask(
+    ctx: Ctx, question: Question, resumed: _ResumedAnswer | None, outcome: Heard, end: float
 ) -> Answer | InputRequiredResult | None:
-    """What the person answers, or has answered on this leg; a form that comes back empty is put once more, plainly."""
-    taken = answered.take(asked) if answered else None
-    shown, replies = taken or (asked, await _ask(ctx, asked, heard, end))
+    """The person's answer, from this leg or asked for now. If a form comes back empty, ask once more without fields."""
+    matched = resumed.matching(question) if resumed else None
+    shown, replies = matched or (question, await _ask(ctx, question, outcome, end))
     if isinstance(replies, InputRequiredResult):
         return replies
-    given = shown.answered(replies)
-    if given is None and shown.plain and shown.came_empty(replies):
-        again = await _ask(ctx, shown.plain, heard, end)
-        return again if isinstance(again, InputRequiredResult) else shown.plain.answered(again)
-    return given
+    answer = shown.decide(replies)
+    if answer is None and shown.plain and shown.is_empty_acceptance(replies):
+        second_replies = await _ask(ctx, shown.plain, outcome, end)
+        return second_replies if isinstance(second_replies, InputRequiredResult) else shown.plain.decide(second_replies)
+    return answer
 
 
-async def _standing(who: Caller, heard: TurnResult, report: Report) -> TurnResult | None:
-    """How the chat stands now; None where it cannot be read."""
+async def _current_state(who: Caller, outcome: Heard, report: Report) -> Heard | None:
+    """The chat's current state; None if it cannot be read."""
     try:
-        return await chat.read_turn(who, heard.chat.id, report, seconds=0)
+        return await chat.listen(who, outcome.chat.id, report, seconds=0)
     except InferenceError:
         return None
 
 
-def _with(heard: TurnResult, decision: Decision) -> TurnResult:
-    return replace(heard, decisions=(*heard.decisions, decision))
+def _with_decision(outcome: Heard, decision: Decision) -> Heard:
+    return replace(outcome, decisions=(*outcome.decisions, decision))
 
 
-async def page_opened(ctx: Ctx, message: str, url: str, chat_id: str = "") -> InputRequiredResult | None:
-    """Have the host show the person a page, where it can and has not yet; what they do there, the platform will tell."""
+async def request_page(ctx: Ctx, message: str, url: str, chat_id: str = "") -> InputRequiredResult | None:
+    """Ask the host to show the person a page, if it can and did not do so yet. The platform reports what they do there."""
     request = None if ctx.request_state else page_request(ctx, message, url, secrets.token_hex(8))
     if request is None:
         return None
     if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
         state = {"chat_id": chat_id, "id": "page", "digest": "", "asked_at": time.time()}
-        return InputRequiredResult(input_requests={KEY: request}, request_state=json.dumps(state))
-    await _put(ctx, request, PATIENCE)
+        return InputRequiredResult(input_requests={DECISION_KEY: request}, request_state=json.dumps(state))
+    await _elicit(ctx, request, MIN_ANSWER_SECONDS)
     return None
 
 
 def page_request(ctx: Ctx, message: str, url: str, name: str) -> ElicitRequest | None:
-    """The request to show the person a page; None where the host cannot."""
+    """The request to show the person a page; None if the host cannot."""
     if not _can_show(ctx, "url"):
         return None
     return ElicitRequest(params=ElicitRequestURLParams(message=message, url=url, elicitation_id=name))
 
 
-def decided_elsewhere(ctx: Ctx, exc: Forbidden, waits: Iterable[Pending], invocation_id: str) -> None:
-    """Note that the platform takes no such answer from this key; where it refused for another reason, let that through."""
+def remember_refused_decision(ctx: Ctx, exc: Forbidden, waits: Iterable[Pending], invocation_id: str) -> None:
+    """Remember that the platform accepts no such answer with this key.
+
+    Raises:
+        Forbidden: `exc`, if the platform refused for another reason.
+    """
     if exc.upstream_code != "requires_sign_in":
         raise exc
     shared = ctx.request_context.lifespan_context
-    for one in waits:
-        if one.id == invocation_id:
-            shared.decided_elsewhere.add(_elsewhere(ctx, type(one)))
+    for item in waits:
+        if item.id == invocation_id:
+            shared.decided_elsewhere.add(_refusal_key(ctx, type(item)))
 
 
-def _elsewhere(ctx: Ctx, kind: type[Pending]) -> str:
-    """By what it is remembered that a caller's key answers nothing of a kind."""
+def _refusal_key(ctx: Ctx, kind: type[Pending]) -> str:
+    """The key under which a refusal for a caller and a kind of question is remembered."""
     return f"{_principal(ctx)} {kind.__name__}"
 
 
-def _takes_answers(ctx: Ctx, one: Pending) -> bool:
-    """Whether the platform takes an answer to this from the caller's key, as far as is known."""
-    return _elsewhere(ctx, type(one)) not in ctx.request_context.lifespan_context.decided_elsewhere
+def _accepts_decisions(ctx: Ctx, item: Pending) -> bool:
+    """Whether the platform accepts an answer to this with the caller's key, as far as is known."""
+    return _refusal_key(ctx, type(item)) not in ctx.request_context.lifespan_context.decided_elsewhere
 
 
-async def _at_page(ctx: Ctx, heard: TurnResult) -> TurnResult | InputRequiredResult:
-    """Send the person to the page where they can act. What they do there is waited for by `chat_get`."""
-    chat_id = heard.chat.id
-    asked = await page_opened(ctx, AT_PAGE, page(ctx, chat_id), chat_id)
-    return asked or heard
+async def _send_to_page(ctx: Ctx, outcome: Heard) -> Heard | InputRequiredResult:
+    """Send the person to the page where they can act. `chat_get` waits for what they do there."""
+    chat_id = outcome.chat.id
+    request = await request_page(ctx, PAGE_MESSAGE, chat_page(ctx, chat_id), chat_id)
+    return request or outcome
 
 
-def needs_page(ctx: Ctx, heard: TurnResult) -> bool:
-    """Whether what the chat waits for can only be settled where the person is signed in."""
-    return any(isinstance(one, SignIn) or not _takes_answers(ctx, one) for one in heard.waits_for)
+def needs_page(ctx: Ctx, outcome: Heard) -> bool:
+    """Whether the chat waits for something that only a signed-in person can settle."""
+    return any(isinstance(item, SignIn) or not _accepts_decisions(ctx, item) for item in outcome.waits_for)
 
 
-def resumed_chat(ctx: Ctx) -> str | None:
-    """The chat that a second leg goes on with; None on the first, when a message is still to be sent."""
-    answered = _Answered.of(ctx)
-    return (answered.chat_id or None) if answered else None
+def resumed_chat_id(ctx: Ctx) -> str | None:
+    """The chat that a second leg continues; None on the first leg."""
+    resumed = _ResumedAnswer.of(ctx)
+    return (resumed.chat_id or None) if resumed else None
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Answered:
-    """What comes back on the second leg: the sealed state and the answers."""
+class _ResumedAnswer:
+    """The sealed state and the answers that the host sends with the second leg."""
 
     chat_id: str
     id: str
@@ -176,45 +183,48 @@ class _Answered:
     asked_at: float
     results: Mapping[str, ElicitResult]
     decisions: tuple[Decision, ...] = ()
-    """What was decided on the legs before."""
+    """Decisions of earlier legs."""
 
     @classmethod
-    def of(cls, ctx: Ctx) -> _Answered | None:
+    def of(cls, ctx: Ctx) -> _ResumedAnswer | None:
         if not ctx.request_state:
             return None
-        told = json.loads(ctx.request_state)  # sealed: nobody but this server wrote it
+        state = json.loads(ctx.request_state)  # sealed: only this server can have written it
         responses = ctx.input_responses or {}
-        results = {key: one for key, one in responses.items() if isinstance(one, ElicitResult)}
-        decisions = tuple(Decision(**one) for one in told.pop("decisions", ()))
-        return cls(**told, results=results, decisions=decisions)
+        results = {key: response for key, response in responses.items() if isinstance(response, ElicitResult)}
+        decisions = tuple(Decision(**response) for response in state.pop("decisions", ()))
+        return cls(**state, results=results, decisions=decisions)
 
-    def take(self, asked: Question) -> tuple[Question, Mapping[str, Reply]] | None:
-        """The answers to this very question, or to its plain form; None where they were about something else, or the
-        thing changed since."""
+    def matching(self, question: Question) -> tuple[Question, Mapping[str, Reply]] | None:
+        """The answers to this question or its plain form; None if they are about another one, or it has changed since."""
         seconds = time.time() - self.asked_at
-        for one in (asked, asked.plain):
-            if one and (self.id, self.digest) == (one.id, one.digest) and self.results.keys() & one.requests.keys():
-                return one, {key: Reply(self.results.get(key), seconds) for key in one.requests}
+        for response in (question, question.plain):
+            if (
+                response
+                and (self.id, self.digest) == (response.id, response.digest)
+                and self.results.keys() & response.requests.keys()
+            ):
+                return response, {key: Reply(self.results.get(key), seconds) for key in response.requests}
         return None
 
 
 def can_ask(ctx: Ctx, waits: Pending) -> bool:
-    """Whether this can be put to the person through the host, the operator wants it to, and the answer would be taken."""
-    if not isinstance(waits, Approval | Form | McpInput) or not _takes_answers(ctx, waits):
+    """Whether the host can ask the person this, the operator wants it to, and the platform would accept the answer."""
+    if not isinstance(waits, Approval | Form | McpInput) or not _accepts_decisions(ctx, waits):
         return False
-    modes = {one.mode for one in waits.requests} if isinstance(waits, McpInput) else {"form"}
+    modes = {item.mode for item in waits.requests} if isinstance(waits, McpInput) else {"form"}
     asks = ctx.request_context.lifespan_context.settings.approvals == "ask"
     return asks and all(_can_show(ctx, mode) for mode in modes)
 
 
-def is_asked(ctx: Ctx) -> bool:
-    """Whether the host can put anything at all to its person, and the operator wants it to."""
+def host_can_ask(ctx: Ctx) -> bool:
+    """Whether the host can ask its person anything, and the operator wants it to."""
     asks = ctx.request_context.lifespan_context.settings.approvals == "ask"
     return asks and (_can_show(ctx, "form") or _can_show(ctx, "url"))
 
 
 def _can_show(ctx: Ctx, mode: str) -> bool:
-    """Whether the host can show its person a form, or a page. One that names neither can show forms."""
+    """Whether the host can show a form, or a page. A host that declares neither can show forms."""
     elicitation = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
     if elicitation is None:
         return False
@@ -224,29 +234,29 @@ def _can_show(ctx: Ctx, mode: str) -> bool:
 
 
 def may_decide(ctx: Ctx, waits: Pending) -> bool:
-    """Whether the operator lets the model decide about this, and the platform takes its decision."""
-    return ctx.request_context.lifespan_context.settings.approvals == "host" and _takes_answers(ctx, waits)
+    """Whether the operator lets the model decide this, and the platform accepts its decision."""
+    return ctx.request_context.lifespan_context.settings.approvals == "host" and _accepts_decisions(ctx, waits)
 
 
-async def askable(ctx: Ctx, who: Caller, heard: TurnResult, *, only_first: bool = False) -> list[Question]:
-    """The questions of a chat that can be put to the person through this host, oldest first."""
-    always = ctx.request_context.lifespan_context.settings.always_allow
-    found: list[Question] = []
-    for one in heard.waits_for:
-        if not can_ask(ctx, one):
+async def open_questions(ctx: Ctx, who: Caller, outcome: Heard, *, only_first: bool = False) -> list[Question]:
+    """The questions of a chat that this host can ask its person, oldest first."""
+    always_allow = ctx.request_context.lifespan_context.settings.always_allow
+    questions: list[Question] = []
+    for item in outcome.waits_for:
+        if not can_ask(ctx, item):
             continue
         details: ApprovalDetails | None = None
-        if isinstance(one, Approval):
-            details = await details_of(ctx).read(who, one, always=always)
-        asked = question(one, page(ctx, heard.chat.id), details)
-        found += [asked] if asked else []
-        if found and only_first:
+        if isinstance(item, Approval):
+            details = await approval_details(ctx).read(who, item, always=always_allow)
+        question = question_for(item, chat_page(ctx, outcome.chat.id), details)
+        questions += [question] if question else []
+        if questions and only_first:
             break
-    return found
+    return questions
 
 
-def details_of(ctx: Ctx) -> DetailsMemory:
-    """What was read about calls that wait for approval, for as long as this server lives."""
+def approval_details(ctx: Ctx) -> DetailsMemory:
+    """The cached details of calls that wait for approval."""
     return ctx.request_context.lifespan_context.approval_details
 
 
@@ -256,39 +266,39 @@ def _principal(ctx: Ctx) -> str:
     return caller(ctx).principal
 
 
-def page(ctx: Ctx, chat_id: str) -> str:
-    """Where the person can see the chat, and decide."""
+def chat_page(ctx: Ctx, chat_id: str) -> str:
+    """The address where the person can see the chat and decide."""
     return ctx.request_context.lifespan_context.settings.chat_url.replace("{chat_id}", chat_id)
 
 
-async def _ask(ctx: Ctx, asked: Question, heard: TurnResult, end: float) -> Mapping[str, Reply] | InputRequiredResult:
-    """Put all requests of a question: at once where the protocol answers with them, else one after another."""
+async def _ask(ctx: Ctx, question: Question, outcome: Heard, end: float) -> Mapping[str, Reply] | InputRequiredResult:
+    """Send all requests of a question: in one result in the newer protocol, one after another in the older one."""
     if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
         state: dict[str, Any] = {
-            "chat_id": heard.chat.id,
-            "id": asked.id,
-            "digest": asked.digest,
+            "chat_id": outcome.chat.id,
+            "id": question.id,
+            "digest": question.digest,
             "asked_at": time.time(),
-            "decisions": [asdict(one) for one in heard.decisions],
+            "decisions": [asdict(decision) for decision in outcome.decisions],
         }
-        return InputRequiredResult(input_requests=dict(asked.requests), request_state=json.dumps(state))
+        return InputRequiredResult(input_requests=dict(question.requests), request_state=json.dumps(state))
     replies: dict[str, Reply] = {}
-    for key, request in asked.requests.items():
+    for key, request in question.requests.items():
         began = time.monotonic()
-        result = await _put(ctx, request, max(end - began, PATIENCE))
+        result = await _elicit(ctx, request, max(end - began, MIN_ANSWER_SECONDS))
         replies[key] = Reply(result, time.monotonic() - began)
-        if not replies[key].action:  # nobody is there: the rest would be asked of nobody, too
+        if not replies[key].action:  # nobody answers, so the rest would not be answered either
             break
-    return {key: replies.get(key, Reply(None, 0)) for key in asked.requests}
+    return {key: replies.get(key, Reply(None, 0)) for key in question.requests}
 
 
-async def _put(ctx: Ctx, request: ElicitRequest, seconds: float) -> ElicitResult | None:
-    """Put a question to the host, for as long as this call may take; None where nobody was asked, or nobody answered."""
+async def _elicit(ctx: Ctx, request: ElicitRequest, seconds: float) -> ElicitResult | None:
+    """Ask the host and wait so many seconds; None if it cannot ask, or nobody answers."""
     with anyio.move_on_after(seconds):
         try:
             clean = without_credentials(request.model_dump(by_alias=True, mode="json", exclude_none=True))
             result: ElicitResult = await ctx.session.send_request(ElicitRequest.model_validate(clean), ElicitResult)
-        except (MCPError, ValidationError) as exc:  # or what it said is no answer
+        except (MCPError, ValidationError) as exc:  # or its answer is invalid
             logger.info("the host could not ask: %s", type(exc).__name__)
         else:
             return result

@@ -1,4 +1,4 @@
-"""The questions that an agent's chat puts to a person, and what each answer makes us send. Pure: nothing is asked here."""
+"""The questions of an agent's chat as elicitation requests, and what to send for each answer. Pure: nothing is asked here."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ from inferencesh_mcp.api.widget_form import FormField, WidgetForm
 from inferencesh_mcp.api.widgets import widget_form
 from inferencesh_mcp.flows.approval_details import ApprovalDetails
 from inferencesh_mcp.sanitize import clean, label, neutral, visible
-from inferencesh_mcp.tools.truncate import fitted
+from inferencesh_mcp.tools.truncate import fit
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.chat_models import AlwaysAllowOption, SecretSend, ToolExplanation
 
-FASTEST = 0.3  # seconds: a host that answers a yes-or-no question sooner asked nobody
-KEY = "decision"
-"""The key of a question that is one request."""
+MIN_HUMAN_SECONDS = 0.3  # no person answers a yes-or-no question faster: the host asked nobody
+DECISION_KEY = "decision"
+"""The key of the only request of a question."""
 APPROVE, REJECT = "approve", "reject"
-ALWAYS = "always allow in this chat"
-"""On platforms that have no options: every use of the tool."""
-MOST_OPTIONS = 6  # ways to allow a call for good that a person is offered
-MOST_SHOWN = 4_000  # characters of a tool's arguments in a question; beyond, their digest says which they are
+ALWAYS_ALLOW = "always allow in this chat"
+"""For platforms without options: allows every use of the tool."""
+MAX_OPTIONS = 6  # options to always allow that a person is offered
+MAX_ARGUMENTS_LENGTH = (
+    4_000  # characters of a tool's arguments in a question; a longer text is cut and identified by its digest
+)
 
 Send = Callable[[Chats], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a person's answer makes us send, and what it comes to, in words."""
+    """What to send for a person's answer, and the decision in words."""
 
     send: Send
     decision: str
@@ -44,69 +46,69 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back on one request."""
+    """The host's reply to one request."""
 
     result: ElicitResult | None
-    """None where the host could not ask, or nobody answered in time."""
+    """None if the host could not ask, or nobody answered in time."""
     seconds: float
     """How long the answer took."""
 
     @property
     def action(self) -> str:
-        """`accept`, or what the person chose instead; empty where nobody was asked."""
-        if self.result is None or (self.result.action != "accept" and self.seconds < FASTEST):
+        """`accept`, `decline` or `cancel`; empty if nobody was asked."""
+        if self.result is None or (self.result.action != "accept" and self.seconds < MIN_HUMAN_SECONDS):
             return ""
         return self.result.action
 
     @property
     def content(self) -> dict[str, Any]:
-        """What was filled in."""
+        """The values of the form."""
         return cast("dict[str, Any]", (self.result and self.result.content) or {})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Something to put to the person: what is shown, and what the answer makes us send."""
+    """A question for the person: what is shown, and how the reply is read."""
 
     id: str
     about: str
-    """The tool, or what asks."""
+    """The tool, or the title of the form."""
     requests: Mapping[str, ElicitRequest]
-    """As they are put to a host, by key; all of them belong to one answer."""
+    """The requests to the host, by key. Together they give one answer."""
     digest: str
-    """Of everything that was shown: an answer counts for exactly this."""
-    answered: Callable[[Mapping[str, Reply]], Answer | None]
-    """What replies to all requests come to; None where nothing was decided."""
+    """Hash of everything that was shown. An answer counts only for this."""
+    decide: Callable[[Mapping[str, Reply]], Answer | None]
+    """Reads the replies to all requests; None if nothing was decided."""
     plain: Question | None = None
-    """The same with nothing to fill in, for a host that accepts the form and sends it empty."""
+    """The same question without fields, for a host that accepts the form and sends it empty."""
 
-    def came_empty(self, replies: Mapping[str, Reply]) -> bool:
-        """Whether the host accepted and told nothing of what it was to ask."""
+    def is_empty_acceptance(self, replies: Mapping[str, Reply]) -> bool:
+        """Whether the host accepted the form and sent no values."""
         return self.plain is not None and any(
             reply.action == "accept" and not reply.content for reply in replies.values()
         )
 
 
-def question(pending: Pending, page: str, details: ApprovalDetails | None = None) -> Question | None:
-    """The question that something pending puts to the person; None where there is none that can be put."""
+def question_for(pending: Pending, page: str, details: ApprovalDetails | None = None) -> Question | None:
+    """The question for a pending item; None if no form can ask it."""
     match pending:
         case Approval():
-            return _approval(pending, page, details or ApprovalDetails())
+            return _approval_question(pending, page, details or ApprovalDetails())
         case Form():
             form = widget_form(pending.invocation.widget)
-            return _form(pending, form) if form and form.fields else None
+            return _form_question(pending, form) if form and form.fields else None
         case McpInput():
-            return _mcp_input(pending)
+            return _input_question(pending)
         case _:
             return None
 
 
-def unfilled(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
-    """The fields that a form needs and that were not filled in."""
+def missing_fields(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
+    """The required fields that were not filled in."""
     return [name for name in cast("list[str]", schema.get("required") or []) if content.get(name) is None]
 
 
-def _asked_by(message: str, schema: dict[str, Any]) -> ElicitRequest:
+def _form_request(message: str, schema: dict[str, Any]) -> ElicitRequest:
     return ElicitRequest(params=ElicitRequestFormParams(message=message, requested_schema=schema))
 
 
@@ -114,36 +116,46 @@ def _digest(*shown: Any) -> str:
     return hashlib.sha256(json.dumps(shown, default=str).encode()).hexdigest()
 
 
-def _approval(pending: Approval, page: str, details: ApprovalDetails) -> Question:
+def _approval_question(pending: Approval, page: str, details: ApprovalDetails) -> Question:
     shown = pending.unread or json.dumps(pending.arguments, ensure_ascii=False, indent=1)
     tool = label(pending.tool_name, 120)
-    always = _choices(details)
-    secrets = _secrets(pending.secret_send or details.secret_send)
-    about = [pending.id, pending.tool_name, shown, secrets]
+    always = _always_choices(details)
+    secrets = _secret_lines(pending.secret_send or details.secret_send)
+    subject = [pending.id, pending.tool_name, shown, secrets]
     digest = _digest(
-        *about, [(word, one.key, one.scope, one.description) for word, one in always.items()], details.by_name
+        *subject,
+        [(choice, option.key, option.scope, option.description) for choice, option in always.items()],
+        details.by_name,
     )
     shown = neutral(visible(shown))
-    whole = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}…\n(cut; sha256 {digest}; all of it: {page})"
-    message = "\n".join([f"The agent asks to use {tool} with:\n{whole}", *secrets, *_explained(details.explanation)])
-    rejected = Answer(send=lambda chats: chats.reject(pending.id, "rejected by the person"), decision="rejected")
-    approved = Answer(send=lambda chats: chats.invoke(pending.id), decision="approved")
+    arguments_text = (
+        shown
+        if len(shown) <= MAX_ARGUMENTS_LENGTH
+        else f"{shown[:MAX_ARGUMENTS_LENGTH]}…\n(cut; sha256 {digest}; all of it: {page})"
+    )
+    message = "\n".join(
+        [f"The agent asks to use {tool} with:\n{arguments_text}", *secrets, *_explanation_lines(details.explanation)]
+    )
+    rejection = Answer(send=lambda chats: chats.reject(pending.id, "rejected by the person"), decision="rejected")
+    approval = Answer(send=lambda chats: chats.invoke(pending.id), decision="approved")
 
-    def chosen(content: dict[str, Any]) -> Answer | None:
-        word = str(content.get("decision") or "").strip().casefold()
-        if word == APPROVE:
-            return approved
-        if word == REJECT:
+    def decide_from_form(content: dict[str, Any]) -> Answer | None:
+        choice = str(content.get("decision") or "").strip().casefold()
+        if choice == APPROVE:
+            return approval
+        if choice == REJECT:
             reason = clean(str(content.get("reason") or ""), 500)
             return (
-                Answer(send=lambda chats: chats.reject(pending.id, reason), decision="rejected") if reason else rejected
+                Answer(send=lambda chats: chats.reject(pending.id, reason), decision="rejected")
+                if reason
+                else rejection
             )
-        if details.by_name and word == ALWAYS:
+        if details.by_name and choice == ALWAYS_ALLOW:
             return Answer(
                 send=lambda chats: chats.always_allow(pending.chat_id, pending.id, tool_name=pending.tool_name),
                 decision=f"always allowed: every use of {tool}",
             )
-        option = next((one for name, one in always.items() if name.casefold() == word), None)
+        option = next((option for name, option in always.items() if name.casefold() == choice), None)
         if option is None:
             return None
         key, chosen_label = option.key, clean(option.label, 200)
@@ -152,28 +164,28 @@ def _approval(pending: Approval, page: str, details: ApprovalDetails) -> Questio
             decision=f"always allowed: {chosen_label}",
         )
 
-    def answered(replies: Mapping[str, Reply]) -> Answer | None:
-        reply = replies[KEY]
+    def decide(replies: Mapping[str, Reply]) -> Answer | None:
+        reply = replies[DECISION_KEY]
         if reply.action == "accept":
-            return chosen(reply.content)
-        return rejected if reply.action == "decline" else None
+            return decide_from_form(reply.content)
+        return rejection if reply.action == "decline" else None
 
-    def confirmed(replies: Mapping[str, Reply]) -> Answer | None:
-        reply = replies[KEY]
+    def decide_plainly(replies: Mapping[str, Reply]) -> Answer | None:
+        reply = replies[DECISION_KEY]
         if reply.action == "accept":
-            return approved if reply.seconds >= FASTEST else None
-        return rejected if reply.action == "decline" else None
+            return approval if reply.seconds >= MIN_HUMAN_SECONDS else None
+        return rejection if reply.action == "decline" else None
 
     plain = Question(
         id=pending.id,
         about=tool,
         requests={
-            KEY: _asked_by(
+            DECISION_KEY: _form_request(
                 f"{message}\nAccept to allow it. Decline to refuse it.", {"type": "object", "properties": {}}
             )
         },
         digest=_digest(digest, "plain"),
-        answered=confirmed,
+        decide=decide_plainly,
     )
     schema = {
         "type": "object",
@@ -181,8 +193,8 @@ def _approval(pending: Approval, page: str, details: ApprovalDetails) -> Questio
             "decision": {
                 "type": "string",
                 "title": "Decision",
-                **_described(tool, details, always),
-                "enum": [APPROVE, REJECT, *([ALWAYS] if details.by_name else ()), *always],
+                **_choices_description(tool, details, always),
+                "enum": [APPROVE, REJECT, *([ALWAYS_ALLOW] if details.by_name else ()), *always],
             },
             "reason": {"type": "string", "title": "Reason, if rejected", "maxLength": 500},
         },
@@ -191,143 +203,155 @@ def _approval(pending: Approval, page: str, details: ApprovalDetails) -> Questio
     return Question(
         id=pending.id,
         about=tool,
-        requests={KEY: _asked_by(message, schema)},
+        requests={DECISION_KEY: _form_request(message, schema)},
         digest=digest,
-        answered=answered,
+        decide=decide,
         plain=plain,
     )
 
 
-def _choices(details: ApprovalDetails) -> dict[str, AlwaysAllowOption]:
-    """The platform's options, by the words that the person chooses from."""
-    found: dict[str, AlwaysAllowOption] = {}
-    for option in details.options[:MOST_OPTIONS]:
-        word = f"always allow: {clean(option.label or option.scope or option.key, 120)}"
-        found[word if word not in found else f"{word} ({clean(option.scope or option.key, 40)})"] = option
-    return found
+def _always_choices(details: ApprovalDetails) -> dict[str, AlwaysAllowOption]:
+    """The platform's options, by the text that the person chooses from."""
+    options_by_word: dict[str, AlwaysAllowOption] = {}
+    for option in details.options[:MAX_OPTIONS]:
+        choice = f"always allow: {clean(option.label or option.scope or option.key, 120)}"
+        options_by_word[
+            choice if choice not in options_by_word else f"{choice} ({clean(option.scope or option.key, 40)})"
+        ] = option
+    return options_by_word
 
 
-def _described(tool: str, details: ApprovalDetails, always: Mapping[str, AlwaysAllowOption]) -> dict[str, str]:
-    """What the choices for good mean, beside what they are called."""
+def _choices_description(
+    tool: str, details: ApprovalDetails, always: Mapping[str, AlwaysAllowOption]
+) -> dict[str, str]:
+    """The description of the options to always allow."""
     if details.by_name:
-        return {"description": f"'{ALWAYS}' allows every use of {tool} in this chat."}
+        return {"description": f"'{ALWAYS_ALLOW}' allows every use of {tool} in this chat."}
     lines = [
-        f"'{word}' is for this chat ({clean(one.scope, 40)}). {clean(one.description, 200)}".strip()
-        for word, one in always.items()
+        f"'{choice}' is for this chat ({clean(option.scope, 40)}). {clean(option.description, 200)}".strip()
+        for choice, option in always.items()
     ]
     return {"description": " ".join(lines)} if lines else {}
 
 
-def _secrets(told: SecretSend | None) -> list[str]:
-    if told is None or not told.secrets:
+def _secret_lines(secret_send: SecretSend | None) -> list[str]:
+    if secret_send is None or not secret_send.secrets:
         return []
-    names = clean(", ".join(told.secrets), 300)
-    return [f"It sends your secrets {names} to {clean(told.host, 200) or 'a place that is not told'}."]
+    names = clean(", ".join(secret_send.secrets), 300)
+    return [f"It sends your secrets {names} to {clean(secret_send.host, 200) or 'an unknown host'}."]
 
 
-def _explained(told: ToolExplanation | None) -> list[str]:
-    """A model's reading of the call. It has read the agent's words, so it is told as one opinion."""
-    if told is None:
+def _explanation_lines(explanation: ToolExplanation | None) -> list[str]:
+    """A model's explanation of the call, shown as an opinion: the agent's text may have influenced it."""
+    if explanation is None:
         return []
-    risk = f"{clean(told.risk_level, 20)} risk. " if told.risk_level else ""
-    more = f" {clean(told.risk, 200)}" if told.risk else ""
-    return [f"How a model of the platform reads it (it can be wrong): {risk}{clean(told.explanation, 500)}{more}"]
+    risk = f"{clean(explanation.risk_level, 20)} risk. " if explanation.risk_level else ""
+    more = f" {clean(explanation.risk, 200)}" if explanation.risk else ""
+    return [
+        f"Explanation by a model of the platform (it can be wrong): {risk}{clean(explanation.explanation, 500)}{more}"
+    ]
 
 
-def _mcp_input(pending: McpInput) -> Question | None:
-    """All that an MCP server asks for, passed on as it came: the person sees who asks, and each answer goes back unchanged."""
+def _input_question(pending: McpInput) -> Question | None:
+    """The requests of an MCP server, forwarded unchanged. The person sees who asks, and the answers go back unchanged."""
     tool = clean(pending.invocation.name, 120)
-    keys = {f"{KEY}.{number}": one for number, one in enumerate(pending.requests, start=1)}
-    requests = {key: _passed_on(tool, one, f"{pending.id}-{key}") for key, one in keys.items()}
-    if not all(requests.values()):
+    requests_by_key = {f"{DECISION_KEY}.{number}": request for number, request in enumerate(pending.requests, start=1)}
+    elicitations = {
+        key: _forwarded_request(tool, request, f"{pending.id}-{key}") for key, request in requests_by_key.items()
+    }
+    if not all(elicitations.values()):
         return None
 
-    def answered(replies: Mapping[str, Reply]) -> Answer | None:
-        given = {one.key: _given(one, replies.get(key)) for key, one in keys.items()}
-        answers = {key: one for key, one in given.items() if one}
-        if len(answers) < len(given):
+    def decide(replies: Mapping[str, Reply]) -> Answer | None:
+        answers_or_none = {
+            request.key: _input_answer(request, replies.get(key)) for key, request in requests_by_key.items()
+        }
+        answers = {key: request for key, request in answers_or_none.items() if request}
+        if len(answers) < len(answers_or_none):
             return None
-        actions = ", ".join(dict.fromkeys(one["action"] for one in answers.values()))
+        actions = ", ".join(dict.fromkeys(request["action"] for request in answers.values()))
         result = input_result(answers)
         return Answer(send=lambda chats: chats.tool_result(pending.id, result), decision=f"answered ({actions})")
 
-    shown = [(one.key, one.mode, one.message, one.schema, one.url) for one in pending.requests]
+    shown = [(request.key, request.mode, request.message, request.schema, request.url) for request in pending.requests]
     return Question(
         id=pending.id,
         about=tool,
-        requests={key: one for key, one in requests.items() if one},
+        requests={key: request for key, request in elicitations.items() if request},
         digest=_digest(pending.id, pending.round, shown),
-        answered=answered,
+        decide=decide,
     )
 
 
-def _passed_on(tool: str, one: InputRequest, name: str) -> ElicitRequest | None:
-    """A server's request as it is put to a host; None where cleaning would change what a field is called."""
-    message = f"An MCP server that the agent uses asks (tool {tool}):\n{visible(one.message)[:MOST_SHOWN]}"
-    if one.mode == "url":
-        return ElicitRequest(params=ElicitRequestURLParams(message=message, url=one.url, elicitation_id=name))
+def _forwarded_request(tool: str, request: InputRequest, name: str) -> ElicitRequest | None:
+    """A server's request for the host; None if cleaning would change the name of a field."""
+    message = (
+        f"An MCP server that the agent uses asks (tool {tool}):\n{visible(request.message)[:MAX_ARGUMENTS_LENGTH]}"
+    )
+    if request.mode == "url":
+        return ElicitRequest(params=ElicitRequestURLParams(message=message, url=request.url, elicitation_id=name))
     empty: dict[str, Any] = {"type": "object", "properties": {}}
-    schema = empty | cast("dict[str, Any]", fitted(one.schema).value)
-    return _asked_by(message, schema) if list(schema["properties"]) == list(one.fields) else None
+    schema = empty | cast("dict[str, Any]", fit(request.schema).value)
+    return _form_request(message, schema) if list(schema["properties"]) == list(request.fields) else None
 
 
-def _given(one: InputRequest, reply: Reply | None) -> dict[str, Any]:
-    """A person's answer as the server is told it; empty where there is none, or a field that is needed is missing."""
+def _input_answer(request: InputRequest, reply: Reply | None) -> dict[str, Any]:
+    """A person's answer for the server; empty if there is none, or a required field is missing."""
     action = reply.action if reply else ""
     if reply is None or action != "accept":
         return {"action": action} if action else {}
-    if one.mode == "url":
+    if request.mode == "url":
         return {"action": action}
-    content = {name: value for name, value in reply.content.items() if name in one.fields}
-    return {} if unfilled({"required": one.required}, content) else {"action": action, "content": content}
+    content = {name: value for name, value in reply.content.items() if name in request.fields}
+    return {} if missing_fields({"required": request.required}, content) else {"action": action, "content": content}
 
 
-def _form(pending: Form, form: WidgetForm) -> Question:
-    action = next((one for one in form.actions if one.submits), None)
-    pressed = WidgetAction(type=action.type if action else "submit", payload=action.payload if action else None)
-    head = "\n".join(clean(line, 500) for line in (form.title, *form.text.splitlines()) if line)
+def _form_question(pending: Form, form: WidgetForm) -> Question:
+    action = next((action_ for action_ in form.actions if action_.submits), None)
+    widget_action = WidgetAction(type=action.type if action else "submit", payload=action.payload if action else None)
+    heading = "\n".join(clean(line, 500) for line in (form.title, *form.text.splitlines()) if line)
     schema: dict[str, Any] = {
         "type": "object",
-        "properties": {field.name: _asked(field) for field in form.fields},
+        "properties": {field.name: _field_schema(field) for field in form.fields},
         "required": [field.name for field in form.fields if field.required],
     }
 
-    def answered(replies: Mapping[str, Reply]) -> Answer | None:
-        """A person who declines sends nothing: the form waits."""
-        reply = replies[KEY]
-        if reply.action != "accept" or unfilled(schema, reply.content):
+    def decide(replies: Mapping[str, Reply]) -> Answer | None:
+        """If the person declines, nothing is sent and the form keeps waiting."""
+        reply = replies[DECISION_KEY]
+        if reply.action != "accept" or missing_fields(schema, reply.content):
             return None
-        answer = WidgetAnswer(action=pressed, form_data=reply.content)
+        answer = WidgetAnswer(action=widget_action, form_data=reply.content)
         return Answer(send=lambda chats: chats.tool_result(pending.id, answer), decision="filled in")
 
     return Question(
         id=pending.id,
         about=clean(form.title, 120) or "a form",
-        requests={KEY: _asked_by(head or "The agent asks:", schema)},
-        digest=_digest(pending.id, head, schema),
-        answered=answered,
+        requests={DECISION_KEY: _form_request(heading or "The agent asks:", schema)},
+        digest=_digest(pending.id, heading, schema),
+        decide=decide,
     )
 
 
-def _asked(field: FormField) -> dict[str, Any]:
-    """A field as the flat schema that elicitation takes."""
-    told: dict[str, Any] = {"title": clean(field.label, 200)}
+def _field_schema(field: FormField) -> dict[str, Any]:
+    """A field as a flat schema of elicitation."""
+    schema: dict[str, Any] = {"title": clean(field.label, 200)}
     if field.hint:
-        told["description"] = clean(field.hint, 300)
+        schema["description"] = clean(field.hint, 300)
     options = [choice.value for choice in field.options]
     match field.kind:
         case "number":
-            told |= {"type": "number", "minimum": field.minimum, "maximum": field.maximum}
+            schema |= {"type": "number", "minimum": field.minimum, "maximum": field.maximum}
         case "boolean":
-            told |= {"type": "boolean"}
+            schema |= {"type": "boolean"}
         case "choice":
-            told |= {"type": "string", "enum": options, "enumNames": [choice.label for choice in field.options]}
+            schema |= {"type": "string", "enum": options, "enumNames": [choice.label for choice in field.options]}
         case "choices":
-            told |= {"type": "array", "items": {"type": "string", "enum": options}}
+            schema |= {"type": "array", "items": {"type": "string", "enum": options}}
         case "date":
-            told |= {"type": "string", "format": "date-time" if field.with_time else "date"}
+            schema |= {"type": "string", "format": "date-time" if field.with_time else "date"}
         case _:
-            told |= {"type": "string"}
+            schema |= {"type": "string"}
     if field.default is not None:
-        told["default"] = list(cast("tuple[str, ...]", field.default)) if field.kind == "choices" else field.default
-    return {name: value for name, value in told.items() if value is not None}
+        schema["default"] = list(cast("tuple[str, ...]", field.default)) if field.kind == "choices" else field.default
+    return {name: value for name, value in schema.items() if value is not None}

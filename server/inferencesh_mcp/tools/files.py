@@ -1,6 +1,6 @@
-"""Files, in and out: bytes go between disk and platform, never through the model.
+"""Tools for files. Bytes go between disk and platform, never through the model.
 
-What moves them is imported when the first is moved: most starts never do.
+The flows are imported inside the tools, because most sessions move no file.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from inferencesh_mcp.api.models import File
-from inferencesh_mcp.context import Ctx, caller
+from inferencesh_mcp.context import Ctx, caller, caller_with_roots
 from inferencesh_mcp.errors import InvalidInput, NotFound
 from inferencesh_mcp.sanitize import clean, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
-from inferencesh_mcp.tools.define import offer
+from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.progress import progress, size
-from inferencesh_mcp.tools.results import FileLink, answer, listed
-from inferencesh_mcp.tools.roots import caller_with_roots
+from inferencesh_mcp.tools.results import FileLink, build_result, list_result
 
 if TYPE_CHECKING:
     from inferencesh_mcp.flows.upload import Ticket
@@ -27,13 +26,13 @@ if TYPE_CHECKING:
 _FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-@offer("files", "Upload a file")
+@tool("files", "Upload a file")
 async def file_upload(
     ctx: Ctx,
     source: Annotated[str, Field(description="file to upload: path in an allowed folder, https URL or data URI")] = "",
     base64: Annotated[str, Field(description="instead of source: the file's bytes as base64")] = "",
     filename: Annotated[str, Field(description="name for the file; default: its own")] = "",
-    content_type: Annotated[str, Field(description="media type such as image/png; default: told by the file")] = "",
+    content_type: Annotated[str, Field(description="media type such as image/png; default: taken from the file")] = "",
     public: Annotated[bool, Field(description="true: readable by anyone who has the address")] = False,
 ) -> CallToolResult:
     """Upload a file and get the uri to put into an input (app_run uploads files by itself). Without source or base64:
@@ -48,20 +47,20 @@ async def file_upload(
         return _ticket(await upload.ticket(who.api, name=filename, content_type=content_type, public=public))
     async with progress(ctx, in_bytes=True) as report:
         if base64:
-            given = from_base64(base64, content_type)
-            file = await upload.upload(who.api, given, report, name=filename, public=public)
+            content = from_base64(base64, content_type)
+            file = await upload.upload(who.api, content, report, name=filename, public=public)
         else:
             file = await upload.store(who, source, report, name=filename, content_type=content_type, public=public)
-    return shown_file(file, "Uploaded ")
+    return file_result(file, "Uploaded ")
 
 
 def _ticket(ticket: Ticket) -> CallToolResult:
-    until = f"{ticket.expires_at:%Y-%m-%d %H:%M:%S %Z}" if ticket.expires_at else "soon"
+    expiry = f"{ticket.expires_at:%Y-%m-%d %H:%M:%S %Z}" if ticket.expires_at else "soon"
     text = (
         f"Upload ticket. Send the bytes (replace FILE):\n{ticket.curl}\n"
-        f"Then use this uri in an input: {ticket.file.uri}\nThe address expires {until}; keep it to yourself."
+        f"Then use this uri in an input: {ticket.file.uri}\nThe address expires {expiry}; keep it to yourself."
     )
-    told = {
+    fields = {
         "uri": ticket.file.uri,
         "file_id": ticket.file.id,
         "upload_url": ticket.file.upload_url,
@@ -70,62 +69,66 @@ def _ticket(ticket: Ticket) -> CallToolResult:
         "expires_at": ticket.expires_at.isoformat() if ticket.expires_at else None,
         "curl": ticket.curl,
     }
-    return answer(text, {name: value for name, value in told.items() if value is not None})
+    return build_result(text, {name: value for name, value in fields.items() if value is not None})
 
 
-@offer("files", "List files", reads=True)
+@tool("files", "List files", reads=True)
 async def file_list(ctx: Ctx, limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
-    """Your files on the platform, with uri and id."""
+    """List your files on the platform, with uri and id."""
     page = await caller(ctx).api.list_files(limit=limit, cursor=cursor)
     lines = [_line(file) for file in page.items] or ["No files."]
-    return listed("file_list", page, lines, {"files": [_told(file) for file in page.items]})
+    return list_result("file_list", page, lines, {"files": [_file_fields(file) for file in page.items]})
 
 
-@offer("files", "Delete a file", destroys=True, repeatable=True)
+@tool("files", "Delete a file", destroys=True, repeatable=True)
 async def file_delete(
     file: Annotated[str, Field(description="file to delete: its file_id, or the uri of a recent one")], ctx: Ctx
 ) -> CallToolResult:
-    """Delete a file from the platform for good."""
+    """Delete a file from the platform. This cannot be undone."""
     api = caller(ctx).api
     file_id = file
     if not _FILE_ID.fullmatch(file):
         recent = (await api.list_files(limit=100)).items
-        file_id = next((one.id for one in recent if one.uri == file), "")
+        file_id = next((record.id for record in recent if record.uri == file), "")
     if not file_id:
         raise NotFound(
             message="None of your 100 newest files has that uri.", next_step="Give the file_id of file_list."
         )
     await api.delete_file(file_id)
-    return answer(f"Deleted file {file_id}.", {"file_id": file_id, "deleted": True})
+    return build_result(f"Deleted file {file_id}.", {"file_id": file_id, "deleted": True})
 
 
-@offer("files", "Save files to disk")
+@tool("files", "Save files to disk")
 async def file_save(
     ctx: Ctx,
-    uri: Annotated[str, Field(description="address of one file to save")] = "",
+    uri: Annotated[str, Field(description="address of the file to save")] = "",
     task_id: Annotated[str, Field(description="instead of uri: task whose files to save")] = "",
     to: Annotated[str, Field(description="folder to save in, below the save folder")] = "",
     part: Annotated[int, Field(ge=1, description="which 100 of a task's files, from 1")] = 1,
 ) -> CallToolResult:
-    """Write a file, or everything a task made, to the save folder: 100 files a call. Never overwrites."""
+    """Save a file, or all files of a task, to the save folder: 100 files a call. Never overwrites."""
     from inferencesh_mcp.flows import download
 
     async with progress(ctx, in_bytes=True) as report:
-        saved, left = await download.save_files(caller(ctx), report, uri=uri, task_id=task_id, to=to, part=part)
+        saved, remaining = await download.keep(caller(ctx), report, uri=uri, task_id=task_id, to=to, part=part)
     lines = [f"{file.path} ({file.content_type}, {size(file.size)})" for file in saved]
     files = [
         {"path": str(file.path), "url": file.uri, "mime_type": file.content_type, "bytes": file.size} for file in saved
     ]
-    if not left:
-        return answer("Saved:\n" + "\n".join(lines), {"files": files})
-    follow = f'{left} files are left. Go on with file_save(task_id="{task_id}", part={part + 1}) and the same `to`.'
-    return answer("Saved:\n" + "\n".join([*lines, f"Next: {follow}"]), {"files": files, "left": left, "next": follow})
+    if not remaining:
+        return build_result("Saved:\n" + "\n".join(lines), {"files": files})
+    next_step = (
+        f'{remaining} files are left. Continue with file_save(task_id="{task_id}", part={part + 1}) and the same `to`.'
+    )
+    return build_result(
+        "Saved:\n" + "\n".join([*lines, f"Next: {next_step}"]), {"files": files, "left": remaining, "next": next_step}
+    )
 
 
-def shown_file(file: File, what: str = "") -> CallToolResult:
-    """Show a file's record: its address, name, kind and size."""
+def file_result(file: File, prefix: str = "") -> CallToolResult:
+    """Build the result of a file: its address, name, type and size."""
     link = FileLink(url=file.uri, mime_type=file.content_type or None, bytes=file.size)
-    return answer(f"{what}{_line(file)}", _told(file), [link])
+    return build_result(f"{prefix}{_line(file)}", _file_fields(file), [link])
 
 
 def _line(file: File) -> str:
@@ -133,8 +136,8 @@ def _line(file: File) -> str:
     return f"{quoted(file.filename, 255)} ({kind}, {size(file.size or 0)}): {file.uri} (file_id {file.id})"
 
 
-def _told(file: File) -> dict[str, Any]:
-    told = {
+def _file_fields(file: File) -> dict[str, Any]:
+    fields = {
         "uri": file.uri,
         "file_id": file.id,
         "filename": clean(file.filename, 255),
@@ -142,7 +145,7 @@ def _told(file: File) -> dict[str, Any]:
         "bytes": file.size,
         "created_at": file.created_at.isoformat() if file.created_at else None,
     }
-    return {name: value for name, value in told.items() if value is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-OFFERS = (file_upload, file_list, file_save, file_delete)
+TOOLS = (file_upload, file_list, file_save, file_delete)

@@ -1,4 +1,4 @@
-"""An app as a tool of its own: its name, its fields, its output; run by the same code as `app_run`."""
+"""A pinned app as a tool: the app's own name, fields and output. It runs with the code of `app_run`."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from inferencesh_mcp.sanitize import clean
 from inferencesh_mcp.schema import compiled_input, compiled_output
 from inferencesh_mcp.tools import apps
 from inferencesh_mcp.tools.arguments import without_injected
-from inferencesh_mcp.tools.define import BridgeTool
+from inferencesh_mcp.tools.define import InferenceTool
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
 
 logger = logging.getLogger(__name__)
 
-MOST_ABOUT = 280  # characters of what the app says of itself: everyone pays for them on every request
+MAX_DESCRIPTION = 280  # characters of the app's description: they cost tokens in every request
 
-# The names of `RunOutcome`, with as little about each as still tells a host what it holds.
-OUTCOME: dict[str, Any] = {
+# The fields of `RunOutcome`, with the shortest schemas that still say what they hold.
+RESULT_FIELDS: dict[str, Any] = {
     "task_id": {"type": "string"},
     "status": {"type": "string"},
     "output": {},
@@ -42,36 +42,36 @@ OUTCOME: dict[str, Any] = {
 }
 
 
-class PinnedTool(BridgeTool):
+class PinnedTool(InferenceTool):
     """A tool whose arguments are an app's own fields."""
 
     starts: bool = Field(default=True, exclude=True)
     app: AppRef
     restored: Callable[[dict[str, Any]], dict[str, Any]] = Field(exclude=True)
-    """Arguments under the app's own names: hosts would mangle some of them."""
+    """Renames arguments to the app's own names, some of which hosts would change."""
 
     @classmethod
     def of(cls, pin: Pin, app: App) -> PinnedTool:
-        """The tool of a pin, from what the API told of its app.
+        """Build the tool of a pin from its app.
 
         Raises:
             InvalidInput: the app has no such function, or one that no tool can run.
-            SchemaUnusable: no host could be told its schema.
+            SchemaUnusable: its schema cannot be expressed for any host.
         """
         function = function_of(app, pin.app)
         refuse_live(app, pin.app)
         compiled = compiled_input(function.input_schema)
-        logger.info("%s: %s", pin.app, " ".join(compiled.notes) or "Its schema is told whole.")
+        logger.info("%s: %s", pin.app, " ".join(compiled.notes) or "Its schema is complete.")
         title, hints = clean(app.title, 60) or None, apps.app_run.hints
-        made = BridgeTool.from_function(_nothing, pin.name, title, _about(pin, app), annotations=hints)
-        made.fn_metadata.output_schema = _outcome(function.output_schema)
-        given: dict[str, Any] = {name: getattr(made, name) for name in type(made).model_fields}
-        own = {"parameters": compiled.schema, "app": pin.app, "restored": compiled.restored, "starts": True}
-        return cls.model_validate(given | own)
+        base = InferenceTool.from_function(_placeholder, pin.name, title, _description(pin, app), annotations=hints)
+        base.fn_metadata.output_schema = _result_schema(function.output_schema)
+        base_fields: dict[str, Any] = {name: getattr(base, name) for name in type(base).model_fields}
+        own_fields = {"parameters": compiled.schema, "app": pin.app, "restored": compiled.restored, "starts": True}
+        return cls.model_validate(base_fields | own_fields)
 
     @property
     def listed(self) -> Listed:
-        """The tool as a host is shown it."""
+        """The tool as `tools/list` shows it."""
         return Listed(
             name=self.name,
             title=self.title,
@@ -83,38 +83,40 @@ class PinnedTool(BridgeTool):
 
     @property
     def digest(self) -> str:
-        """What a host is shown, in a few letters: another one is another contract (T-18)."""
+        """A short hash of the listed tool. It changes if the contract changes (T-18)."""
         return hashlib.sha256(self.listed.model_dump_json().encode()).hexdigest()[:12]
 
-    def wanted(self, arguments: dict[str, Any]) -> RunSpec:
+    def run_request(self, arguments: dict[str, Any]) -> Wanted:
         """The run that a call with these arguments asks for."""
         declared = self.parameters["properties"]
-        given = without_injected(arguments, declared) if declared else arguments  # an app without fields takes any
-        return RunSpec(app=self.app, input=self.restored(given))
+        app_arguments = (
+            without_injected(arguments, declared) if declared else arguments
+        )  # an app without fields takes any
+        return Wanted(app=self.app, input=self.restored(app_arguments))
 
-    async def answered(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
-        return await apps.ran(context, self.wanted(arguments))
-
-
-async def _nothing(ctx: Ctx) -> None:
-    """What the SDK makes a tool from; the schemas are the app's."""
+    async def call(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
+        return await apps.run_and_render(context, self.run_request(arguments))
 
 
-def _about(pin: Pin, app: App) -> str:
+async def _placeholder(ctx: Ctx) -> None:
+    """A function for the SDK to build a tool from; its schemas are replaced by the app's."""
+
+
+def _description(pin: Pin, app: App) -> str:
     function = app.version.functions.get(pin.app.function) if app.version else None
-    own = f"{function.description} " if function and function.description else ""
-    about = clean(own + (app.agent_description or app.description or app.title), MOST_ABOUT)
+    function_text = f"{function.description} " if function and function.description else ""
+    about = clean(function_text + (app.agent_description or app.description or app.title), MAX_DESCRIPTION)
     return f"{about} (Runs {pin.app} on inference.sh; may cost credits.)".strip()
 
 
-def _outcome(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": {**OUTCOME, "output": _output(schema)}}
+def _result_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": {**RESULT_FIELDS, "output": _output_schema(schema)}}
 
 
-def _output(schema: dict[str, Any]) -> dict[str, Any]:
-    """What to expect of an output, which may be anything all the same: cut to fit, or not what the app says it returns.
+def _output_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of the output. It also allows anything else, because an output may be cut or differ from the app's schema.
 
-    Hosts hold an answer against its schema, and would show their own complaint instead of what was paid for.
+    Hosts validate results, and would show a validation error instead of the output that was paid for.
     """
     try:
         return {"anyOf": [compiled_output(schema), {}]}

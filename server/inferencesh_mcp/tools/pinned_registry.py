@@ -1,8 +1,8 @@
-"""The pinned apps as tools: made from what the API or the disk tells of the apps, kept up with it, and listed with the others.
+"""The tools of the pinned apps: read from the API or the disk, and refreshed.
 
-Whose key reads the apps? On stdio the person's own, in the background, from the first message on. Over HTTP nobody's but
-each caller's: within the request that lists the tools, and only apps that are public become tools, so that the list
-depends on the server and not on who asks (T-3).
+On stdio the apps are read with the person's key, in the background, from the first message on. Over HTTP they are read
+with the caller's key, within the request that lists the tools. Only public apps become tools there, so that the list
+is the same for every caller (T-3).
 """
 
 from __future__ import annotations
@@ -10,104 +10,94 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import anyio
-from mcp import MCPError
-from mcp.server import MCPServer
-from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.subscriptions import ToolsListChanged
 
-from inferencesh_mcp.context import Shared, caller
 from inferencesh_mcp.errors import InferenceError, KeyMissing, KeyRefused, NotFound, Unavailable
-from inferencesh_mcp.flows.concurrency import unwrap_exception_group
-from inferencesh_mcp.flows.started_ids import collect_started_ids
+from inferencesh_mcp.flows.exception_groups import ungrouped
 from inferencesh_mcp.sanitize import clean
-from inferencesh_mcp.tools.define import BridgeTool, internal_failure
-from inferencesh_mcp.tools.results import failure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from anyio.abc import TaskGroup
-    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.subscriptions import SubscriptionBus
-    from mcp_types import CallToolResult, InputRequiredResult
-    from mcp_types import Tool as Listed
 
     from inferencesh_mcp.api.models import App
     from inferencesh_mcp.api.refs import AppRef
+    from inferencesh_mcp.context import Shared
     from inferencesh_mcp.flows import Caller
     from inferencesh_mcp.flows.app_cache import AppDiskCache
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.tools.pinned import PinnedTool
 
-PATIENCE = 3.0  # seconds that a list waits for apps; hosts give a start 30 s, and this is not all of it
-AT_ONCE = 8  # apps that are read at a time
-REFRESH = 3600.0  # seconds after which a known app is looked at again
-RETRY = 60.0  # seconds until an app that could not be read is tried again; where nobody calls, each time twice as many
+PATIENCE = 3.0  # seconds that tools/list waits for apps; hosts allow 30 s for the whole start
+AT_ONCE = 8  # apps that are read at the same time
+REFRESH = 3600.0  # seconds after which a known app is read again
+RETRY = 60.0  # seconds until a failed read is repeated; in the background the pause doubles each time
 
 logger = logging.getLogger(__name__)
 
 
 class Pinned:
-    """The tools of the apps that are known, and how they come to be known."""
+    """Reads the pinned apps and holds their tools."""
 
     def __init__(self, pins: Sequence[Pin]) -> None:
         self.names = frozenset(pin.name for pin in pins)
         self._pins = pins
         self._apps = list(dict.fromkeys(replace(pin.app, function="") for pin in pins))
         self._tools: dict[str, PinnedTool] = {}
-        self._left_out: set[str] = set()
+        self._without_tool: set[str] = set()
         self._next_try: dict[AppRef, float] = {}
-        """Of apps that could not be read: before that, no caller's request tries again."""
-        self._remote = self._begun = self._listed = False
-        self._news, self._settled = anyio.Event(), anyio.Event()
+        """For apps that could not be read: the earliest time at which a request reads them again."""
+        self._remote = self._reading_started = self._listed = False
+        self._tools_changed, self._first_read = anyio.Event(), anyio.Event()
         self._reading = anyio.Lock()
         self._shared: Shared | None = None
 
     @property
     def tools(self) -> list[PinnedTool]:
-        """Those that are known, in the order of the pins."""
+        """The tools that were read, in the order of the pins."""
         return [self._tools[pin.name] for pin in self._pins if pin.name in self._tools]
 
     def tool(self, name: str) -> PinnedTool | None:
         return self._tools.get(name)
 
-    def why_not(self, name: str) -> InferenceError:
-        """What to tell whoever calls a tool whose app is not known."""
+    def unavailable(self, name: str) -> InferenceError:
+        """The error for a call of a tool whose app was not read."""
         app = next(pin.app for pin in self._pins if pin.name == name)
         return Unavailable(
             message=f"{app}, the app behind {name}, could not be read.",
-            next_step=f'app_run(app="{app}") still reaches it, and app_get says what it takes.',
+            next_step=f'Read it with app_get and run it with app_run(app="{app}").',
             outcome="not_started",
             retry_safe=True,
         )
 
-    def live(self, shared: Shared) -> None:
-        """From now on, while the server lives: whatever is heard of the apps reaches the tools, and changes reach the hosts."""
+    def start(self, shared: Shared) -> None:
+        """Update the tools from now on whenever an app changes, and notify the hosts."""
         if self._pins:
-            self._shared, self._begun = shared, False
-            shared.app_cache.watch(self._apps, self._hear, None)
-            shared.group.start_soon(self._tell_of_changes, shared.bus)
+            self._shared, self._reading_started = shared, False
+            shared.catalogue.watch(self._apps, self._app_read, None)
+            shared.group.start_soon(self._publish_changes, shared.bus)
 
-    def begin(self, who: Caller) -> None:
-        """On stdio, at the first message: read the apps, from disk where they are kept, in the background."""
-        if self._begun or self._shared is None:
+    def start_reading(self, who: Caller) -> None:
+        """On stdio, at the first message: start to read the apps in the background, cached ones from the disk."""
+        if self._reading_started or self._shared is None:
             return
-        self._begun = True
-        who.app_cache.watch(self._apps, self._hear, _disk(self._shared))
-        self._shared.group.start_soon(self._keep_up, who)
+        self._reading_started = True
+        who.catalogue.watch(self._apps, self._app_read, _disk(self._shared))
+        self._shared.group.start_soon(self._keep_reading, who)
 
     async def wait(self) -> None:
-        """On stdio, before the tools are listed: give the reading a moment. What takes longer is told of when it is there."""
+        """On stdio, before tools/list: wait a moment for the apps. A later one is announced when it was read."""
         with anyio.move_on_after(PATIENCE):
-            await self._settled.wait()
+            await self._first_read.wait()
         self._listed = True
 
     async def read_for(self, who: Caller) -> None:
-        """Over HTTP, before the tools are listed: read with this caller's key what is not known, or not lately."""
+        """Over HTTP, before tools/list: read unknown and stale apps with this caller's key."""
         self._remote = True
         with anyio.move_on_after(PATIENCE):
             if self._due(who):
@@ -120,25 +110,25 @@ class Pinned:
         known = who.app_cache.knows
         return [app for app in self._apps if not known(who.principal, app) and self._next_try.get(app, now) <= now]
 
-    async def _keep_up(self, who: Caller) -> None:
-        due = [app for app in self._apps if not await self._recalled(who, app)]
+    async def _keep_reading(self, who: Caller) -> None:
+        due = [app for app in self._apps if not await self._is_fresh(who, app)]
         if len(self._tools) == len(self._pins):
-            self._settled.set()
+            self._first_read.set()
         pause = RETRY
         while True:
             await self._read(who, due, fresh=True)
-            self._settled.set()
-            wait, pause = (pause, min(2 * pause, REFRESH)) if self._left_out else (REFRESH, RETRY)
+            self._first_read.set()
+            wait, pause = (pause, min(2 * pause, REFRESH)) if self._without_tool else (REFRESH, RETRY)
             await who.api.sleep(wait)
             due = self._apps if wait == REFRESH else list(self._next_try)
 
-    async def _recalled(self, who: Caller, app: AppRef) -> bool:
-        """Whether the app is known from before, and well enough not to be looked at again at once."""
-        found = await who.app_cache.recall(who.principal, app)
-        if found is None:
+    async def _is_fresh(self, who: Caller, app: AppRef) -> bool:
+        """Whether the app is in the cache, and fresh."""
+        cached = await who.catalogue.recall(who.principal, app)
+        if cached is None:
             return False
-        self._hear(app, found[1])
-        return found[0] < REFRESH
+        self._app_read(app, cached[1])
+        return cached[0] < REFRESH
 
     async def _read(self, who: Caller, apps: Iterable[AppRef], *, fresh: bool) -> None:
         limit = anyio.CapacityLimiter(AT_ONCE)
@@ -154,48 +144,50 @@ class Pinned:
             async with limit:
                 await who.app_cache.app(who.api, who.principal, app, fresh=fresh)
         except (KeyMissing, KeyRefused) as exc:
-            if self._remote:  # that says something about this caller, and nothing about the app
+            if self._remote:  # the caller's key is wrong, which says nothing about the app
                 group.cancel_scope.cancel()
             else:
-                self._missed(app, exc)
+                self._app_not_read(app, exc)
         except InferenceError as exc:
-            self._missed(app, exc)
+            self._app_not_read(app, exc)
 
-    def _hear(self, app: AppRef, told: App) -> None:
-        """What the API or the disk tells of an app."""
+    def _app_read(self, app: AppRef, record: App) -> None:
+        """Make the tools of an app that was read from the API or the disk."""
         from inferencesh_mcp.tools.pinned import PinnedTool
 
         self._next_try.pop(app, None)
         for pin in self._pins_of(app):
-            if self._remote and told.visibility != "public":
-                self._leave_out(pin, "it is not public")
+            if self._remote and record.visibility != "public":
+                self._remove_tool(pin, "it is not public")
                 continue
             try:
-                self._put(pin, PinnedTool.of(pin, told))
-            except InferenceError as exc:  # no such function, or a schema that can be no tool's
-                self._leave_out(pin, str(exc))
+                self._set_tool(pin, PinnedTool.of(pin, record))
+            except InferenceError as exc:  # no such function, or a schema that no tool can have
+                self._remove_tool(pin, str(exc))
 
-    def _missed(self, app: AppRef, exc: InferenceError) -> None:
-        """An app that could not be read keeps the tool it has, unless it is gone."""
+    def _app_not_read(self, app: AppRef, exc: InferenceError) -> None:
+        """Keep the tool of an app that could not be read, unless the app is gone."""
         logger.info("%s could not be read: %s", app, exc.code)
         for pin in self._pins_of(app):
             if pin.name not in self._tools or isinstance(exc, NotFound):
-                self._leave_out(pin, str(exc))
+                self._remove_tool(pin, str(exc))
 
-    def _put(self, pin: Pin, tool: PinnedTool) -> None:
-        before = self._tools.get(pin.name)
+    def _set_tool(self, pin: Pin, tool: PinnedTool) -> None:
+        previous = self._tools.get(pin.name)
         self._tools[pin.name] = tool
-        self._left_out.discard(pin.name)
-        if before is None:
+        self._without_tool.discard(pin.name)
+        if previous is None:
             self._changed()
-        elif before.digest != tool.digest:
-            logger.warning("The tool %s changed with %s: %s became %s.", pin.name, pin.app, before.digest, tool.digest)
+        elif previous.digest != tool.digest:
+            logger.warning(
+                "The tool %s changed with %s: %s became %s.", pin.name, pin.app, previous.digest, tool.digest
+            )
             self._changed()
 
-    def _leave_out(self, pin: Pin, why: str) -> None:
+    def _remove_tool(self, pin: Pin, why: str) -> None:
         self._next_try[replace(pin.app, function="")] = time.monotonic() + RETRY
-        if pin.name not in self._left_out:
-            self._left_out.add(pin.name)
+        if pin.name not in self._without_tool:
+            self._without_tool.add(pin.name)
             logger.warning(
                 "No tool %s: %s cannot be read (%s). app_run reaches it.", pin.name, pin.app, clean(why, 200)
             )
@@ -207,70 +199,18 @@ class Pinned:
 
     def _changed(self) -> None:
         if self._listed:
-            self._news.set()
+            self._tools_changed.set()
 
-    async def _tell_of_changes(self, bus: SubscriptionBus) -> None:
-        """A list that was handed out is one no longer: the bus tells the hosts of either era."""
+    async def _publish_changes(self, bus: SubscriptionBus) -> None:
+        """Publish that the list of tools has changed, for the hosts of both eras."""
         while True:
-            await self._news.wait()
-            self._news = anyio.Event()
+            await self._tools_changed.wait()
+            self._tools_changed = anyio.Event()
             await bus.publish(ToolsListChanged())
 
 
-class Bridge(MCPServer[Shared]):
-    """The SDK's server, with tools that come and go."""
-
-    def __init__(self, name: str, *, pins: Sequence[Pin], **given: Any) -> None:
-        super().__init__(name, **given)
-        self.pinned = Pinned(pins)
-        if pins:
-            self.middleware.append(self._see_to_the_pinned)
-
-    async def list_tools(self) -> list[Listed]:
-        return [*await super().list_tools(), *(tool.listed for tool in self.pinned.tools)]
-
-    async def call_tool(
-        self, name: str, arguments: dict[str, Any], context: Context[Shared, Any] | None = None
-    ) -> CallToolResult | InputRequiredResult:
-        with collect_started_ids() as started:
-            try:
-                if context is None or name not in self.pinned.names:
-                    return await super().call_tool(name, arguments, context)
-                if tool := self.pinned.tool(name):
-                    return cast("CallToolResult | InputRequiredResult", await tool.run(arguments, context))
-                return failure(self.pinned.why_not(name))
-            except (MCPError, ToolError):  # the protocol's own, and that there is no such tool
-                raise
-            except Exception as exc:  # noqa: BLE001 - the SDK would tell its text
-                return internal_failure(exc, name, self.starts(name, {"arguments": arguments}), started)
-
-    def starts(self, name: str, params: Mapping[str, Any] | None) -> bool:
-        """Whether a call with these parameters may begin a run or an agent's turn."""
-        tool = self.pinned.tool(name) or self._tool_manager.get_tool(name)
-        match params:
-            case {"arguments": {"dry_run": True}}:
-                return False
-            case _:
-                return isinstance(tool, BridgeTool) and tool.starts
-
-    async def _see_to_the_pinned(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Have the apps read by the time that a message needs them."""
-        needed = ctx.method == "tools/list" or (ctx.method == "tools/call" and self._is_missing(ctx.params))
-        who = caller(Context(request_context=ctx, mcp_server=self)) if needed or ctx.request is None else None
-        if who and ctx.request is None:
-            self.pinned.begin(who)
-        if who and needed:
-            await (self.pinned.wait() if ctx.request is None else self.pinned.read_for(who))
-        return await call_next(ctx)
-
-    def _is_missing(self, params: Any) -> bool:
-        """Whether a call is for a pinned app that is not known yet: another replica may have listed it."""
-        name = params.get("name") if params else None
-        return name in self.pinned.names and not self.pinned.tool(name)
-
-
-def _disk(shared: Shared) -> AppDiskCache | None:
-    """Where apps are kept; nowhere for the sandbox inside this process, which has another address at every start."""
+def _disk(shared: Shared) -> Kept | None:
+    """The disk cache of apps. The sandbox has none, because its address changes at every start."""
     settings = shared.settings
     if settings.sandbox:
         return None

@@ -1,4 +1,4 @@
-"""What a flow reports, as MCP progress: honest, sparse, and never in the flow's way (promise 4, invariant I-6)."""
+"""Send what a flow reports as MCP progress. Sending never delays the flow (promise 4, I-6)."""
 
 from __future__ import annotations
 
@@ -22,141 +22,147 @@ if TYPE_CHECKING:
     from inferencesh_mcp.context import Ctx
     from inferencesh_mcp.flows import Report, State
 
-AT_MOST = 2  # messages in any SPAN: the first change is told at once after the first message
-SPAN = 1.0  # seconds
-LATEST = 10.0  # seconds: hosts give up on a call that is silent for minutes, and count from the last message
-LONGEST = 200  # characters: what Claude Code shows of a message
+MAX_MESSAGES = 2  # messages in any window: the first change is sent at once, right after the first message
+WINDOW_SECONDS = 1.0  # seconds
+MAX_SILENCE_SECONDS = 10.0  # hosts cancel a call that sends nothing for minutes
+MAX_MESSAGE_LENGTH = 200  # characters that Claude Code shows of a message
 
 
 @asynccontextmanager
 async def progress(ctx: Ctx, *, in_bytes: bool = False) -> AsyncGenerator[Report]:
-    """Yield a `Report` whose latest state reaches the host; where the host did not ask, one that forgets.
+    """Yield a `Report` that sends the latest state to the host, or does nothing if the host did not ask for progress.
 
-    `in_bytes`: the call only moves files, so that its progress is bytes, of as many as the file has.
+    `in_bytes`: the call only moves files, so its progress counts bytes of the file's size.
 
-    Writing happens in a task of its own: a host that reads slowly delays its own messages and nothing else.
+    Messages are sent from a task of its own, so that a host that reads slowly does not delay the flow.
     """
     if "progress_token" not in (ctx.request_context.meta or {}):
         yield lambda _: None
         return
-    teller = _Teller(ctx, in_bytes=in_bytes)
-    with unwrap_exception_group():
+    reporter = ProgressReporter(ctx, in_bytes=in_bytes)
+    with ungrouped():
         async with anyio.create_task_group() as group:
-            group.start_soon(teller.speak)
-            yield teller.hear
-            # A cancellation that came now would find nobody who leaves a run that is about to be handed over.
+            group.start_soon(reporter.run)
+            yield reporter.update
+            # A cancellation here would come after the flow, which alone can cancel a run: it would leave the run unattended.
             group.cancel_scope.shield = True
-            if not teller.fall_silent():
+            if not reporter.finish():
                 group.cancel_scope.cancel()
 
 
-class _Teller:
+class ProgressReporter:
     def __init__(self, ctx: Ctx, *, in_bytes: bool) -> None:
         self._ctx = ctx
         self._in_bytes = in_bytes
-        self._moved = 0
-        """Bytes of the files before this one."""
-        self._began = time.monotonic()
-        self._said = -1.0
+        self._bytes_before = 0
+        """Bytes of the files that are already done."""
+        self._started_at = time.monotonic()
+        self._last_value = -1.0
         self._state: State | None = None
-        self._news = anyio.Event()
-        self._over = anyio.Event()
-        self._saying = False
+        self._changed = anyio.Event()
+        self._finished = anyio.Event()
+        self._sending = False
 
-    def hear(self, state: State) -> None:
-        before = self._state
-        if isinstance(before, Transfer) and isinstance(state, Transfer) and before.name != state.name:
-            self._moved += before.done
+    def update(self, state: State) -> None:
+        previous = self._state
+        if isinstance(previous, Moving) and isinstance(state, Moving) and previous.name != state.name:
+            self._bytes_before += previous.done
         self._state = state
-        if _is_news(before, state):
-            self._news.set()
+        if _is_worth_sending(previous, state):
+            self._changed.set()
 
-    def fall_silent(self) -> bool:
-        """Say nothing more, for the answer is next (I-5). False while a message is still being written: it is to be broken off.
+    def finish(self) -> bool:
+        """Send nothing more, because the result is next (I-5). False if a message is being sent: the caller cancels it then.
 
-        A cancelled task would hold all of its call, in a cycle of its traceback, until garbage is looked for.
+        Cancelling without need would keep the whole call in memory until the next garbage collection.
         """
-        self._over.set()
-        self._news.set()
-        return not self._saying
+        self._finished.set()
+        self._changed.set()
+        return not self._sending
 
-    async def speak(self) -> None:
-        recent: deque[float] = deque(maxlen=AT_MOST)
-        while not self._over.is_set():
-            self._news = anyio.Event()
+    async def run(self) -> None:
+        recent: deque[float] = deque(maxlen=MAX_MESSAGES)
+        while not self._finished.is_set():
+            self._changed = anyio.Event()
             recent.append(time.monotonic())
-            await self._say()
-            with anyio.move_on_after(LATEST - SPAN):
-                await self._news.wait()
-            if len(recent) == AT_MOST and (early := recent[0] + SPAN - time.monotonic()) > 0:
-                with anyio.move_on_after(early):
-                    await self._over.wait()
+            await self._send()
+            with anyio.move_on_after(MAX_SILENCE_SECONDS - WINDOW_SECONDS):
+                await self._changed.wait()
+            if len(recent) == MAX_MESSAGES and (too_early_by := recent[0] + WINDOW_SECONDS - time.monotonic()) > 0:
+                with anyio.move_on_after(too_early_by):
+                    await self._finished.wait()
 
-    async def _say(self) -> None:
-        elapsed = time.monotonic() - self._began
-        self._said, total = self._next(elapsed)
-        self._saying = True
-        await self._ctx.report_progress(self._said, total, without_secrets(told(self._state, elapsed)))
-        self._saying = False
+    async def _send(self) -> None:
+        elapsed = time.monotonic() - self._started_at
+        self._last_value, total = self._next_value(elapsed)
+        self._sending = True
+        await self._ctx.report_progress(self._last_value, total, without_secrets(status_line(self._state, elapsed)))
+        self._sending = False
 
-    def _next(self, elapsed: float) -> tuple[float, float | None]:
-        """The next number, which strictly increases (I-6), and of how many.
+    def _next_value(self, elapsed: float) -> tuple[float, float | None]:
+        """The next value, which strictly increases (I-6), and the total if it is known.
 
-        A batch counts what is done, and creeps towards the next between two; files count bytes; of a single run
-        nobody knows how long it takes, so it counts the seconds.
+        A batch counts finished runs, with small steps in between. Files count bytes. A single run counts seconds, because
+        nobody knows how long it takes.
         """
         if isinstance(self._state, BatchProgress):
             done = self._state.done
-            if done > self._said:
+            if done > self._last_value:
                 return done, self._state.total
-            return self._said + (math.floor(self._said) + 1 - self._said) / 10, self._state.total
+            return self._last_value + (math.floor(self._last_value) + 1 - self._last_value) / 10, self._state.total
         if self._in_bytes:
-            moving = self._state if isinstance(self._state, Transfer) else Transfer("", "", 0, None)
-            return max(self._moved + moving.done, self._said + 0.001), None if self._moved else moving.size
-        return max(round(elapsed, 1), round(self._said + 0.1, 1)), None
+            moving = self._state if isinstance(self._state, Moving) else Moving("", "", 0, None)
+            return max(
+                self._bytes_before + moving.done, self._last_value + 0.001
+            ), None if self._bytes_before else moving.size
+        return max(round(elapsed, 1), round(self._last_value + 0.1, 1)), None
 
 
-def _is_news(before: State | None, state: State) -> bool:
+def _is_worth_sending(previous: State | None, state: State) -> bool:
     match state:
-        case AgentProgress():
-            return bool(state.tail or state.tool)  # an agent that has not said anything yet is none: its first word is
-        case Task() if isinstance(before, Task):
-            return (state.status, _last(state)) != (before.status, _last(before))  # what else is new, nobody would read
+        case Speaking():
+            return bool(state.tail or state.tool)  # the first word of an agent is worth a message; silence is not
+        case Task() if isinstance(previous, Task):
+            return (state.status, _last_output(state)) != (
+                previous.status,
+                _last_output(previous),
+            )  # nobody reads other changes
         case _:
             return True
 
 
-def told(state: State | None, elapsed: float) -> str:
-    """Say in one line where things stand: status, seconds, the task's id, and the last log line or text."""
+def status_line(state: State | None, elapsed: float) -> str:
+    """Describe a state in one line: status, seconds, the task's id, and the last log line or text."""
     match state:
         case None:
             return "starting"
-        case Transfer():
-            whole = f" of {size(state.size)}" if state.size is not None else ""
-            return clean(f"{state.verb} {state.name} · {size(state.done)}{whole}", LONGEST)
-        case BatchProgress():
-            now = f" · {told(state.latest, elapsed)}" if state.latest else ""
-            return clean(f"{state.done} of {state.total} done{now}", LONGEST)
-        case AgentProgress():
-            doing = f"using {state.tool}" if state.tool else "answering"
+        case Moving():
+            of_total = f" of {size(state.size)}" if state.size is not None else ""
+            return clean(f"{state.verb} {state.name} · {size(state.done)}{of_total}", MAX_MESSAGE_LENGTH)
+        case Counting():
+            latest = f" · {status_line(state.latest, elapsed)}" if state.latest else ""
+            return clean(f"{state.done} of {state.total} done{latest}", MAX_MESSAGE_LENGTH)
+        case Speaking():
+            activity = f"using {state.tool}" if state.tool else "answering"
             return clean(
-                f"{doing} · {elapsed:.0f} s · chat {state.chat_id} · {state.tail}".removesuffix(" · "), LONGEST
+                f"{activity} · {elapsed:.0f} s · chat {state.chat_id} · {state.tail}".removesuffix(" · "),
+                MAX_MESSAGE_LENGTH,
             )
         case Task():
-            where = f"{state.status} · {elapsed:.0f} s · task {state.id}"
-            return clean(f"{where} · {last}" if (last := _last(state)) else where, LONGEST)
+            position = f"{state.status} · {elapsed:.0f} s · task {state.id}"
+            return clean(f"{position} · {output}" if (output := _last_output(state)) else position, MAX_MESSAGE_LENGTH)
 
 
-def _last(task: Task) -> str:
-    """The end of what it streams, or else what it logged last."""
+def _last_output(task: Task) -> str:
+    """The end of the streamed text, or else the last log line."""
     return task.streamed[-80:] or (task.logs[-1].content.strip() if task.logs else "")
 
 
-def size(count: int) -> str:
-    """Write a number of bytes as people do: `812 B`, `1.4 MB`."""
-    if count < 1000:
-        return f"{count} B"
+def size(byte_count: int) -> str:
+    """Format a number of bytes: `812 B`, `1.4 MB`."""
+    if byte_count < 1000:
+        return f"{byte_count} B"
     for unit, scale in (("kB", 1e3), ("MB", 1e6)):
-        if count < scale * 1000:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count / 1e9:.1f} GB"
+        if byte_count < scale * 1000:
+            return f"{byte_count / scale:.1f} {unit}"
+    return f"{byte_count / 1e9:.1f} GB"

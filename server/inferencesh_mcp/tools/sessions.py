@@ -1,4 +1,4 @@
-"""Sessions: warm workers that keep an app's state between runs, until they idle too long."""
+"""Tools for sessions: warm workers that keep an app's state between runs, until they are idle for too long."""
 
 from __future__ import annotations
 
@@ -9,59 +9,59 @@ from pydantic import Field
 
 from inferencesh_mcp.api.models import Session
 from inferencesh_mcp.context import Ctx, caller
-from inferencesh_mcp.tools.define import offer
-from inferencesh_mcp.tools.results import answer
+from inferencesh_mcp.tools.define import tool
+from inferencesh_mcp.tools.results import build_result
 
 SessionId = Annotated[str, Field(description="session_id of an answer of app_run or session_list")]
 
 
-@offer("sessions", "List sessions", reads=True)
+@tool("sessions", "List sessions", reads=True)
 async def session_list(
     ctx: Ctx,
     active: Annotated[bool, Field(description="true: only sessions that a run can still use")] = False,
 ) -> CallToolResult:
-    """Your sessions and when each expires."""
+    """List your sessions and when each expires."""
     sessions = [session for session in await caller(ctx).api.sessions() if not (active and session.over)]
     lines = [_line(session) for session in sessions] or ['No sessions. app_run(session="new") starts one.']
-    return answer("\n".join(lines), {"sessions": [_told(session) for session in sessions]})
+    return build_result("\n".join(lines), {"sessions": [_session_fields(session) for session in sessions]})
 
 
-@offer("sessions", "Get a session", reads=True)
+@tool("sessions", "Get a session", reads=True)
 async def session_get(session_id: SessionId, ctx: Ctx) -> CallToolResult:
-    """Whether a session is active and when it expires."""
-    return _shown(await caller(ctx).api.session(session_id))
+    """Read whether a session is active and when it expires."""
+    return _session_result(await caller(ctx).api.session(session_id))
 
 
-@offer("sessions", "Keep a session alive", repeatable=True)
+@tool("sessions", "Keep a session alive", repeatable=True)
 async def session_keepalive(session_id: SessionId, ctx: Ctx) -> CallToolResult:
-    """Start a session's idle time anew, without a run. A held worker may cost."""
-    return _shown(await caller(ctx).api.keepalive(session_id))
+    """Reset a session's idle timer. Holding a worker may cost credits."""
+    return _session_result(await caller(ctx).api.keepalive(session_id))
 
 
-@offer("sessions", "End a session", destroys=True, repeatable=True)
+@tool("sessions", "End a session", destroys=True, repeatable=True)
 async def session_end(session_id: SessionId, ctx: Ctx) -> CallToolResult:
-    """Release a session's worker; its state is gone."""
+    """End a session. Its worker is released and its state is lost."""
     await caller(ctx).api.end_session(session_id)
-    return answer(f"Session {session_id} is ended.", {"session_id": session_id, "status": "ended"})
+    return build_result(f"Session {session_id} has ended.", {"session_id": session_id, "status": "ended"})
 
 
-def _shown(session: Session) -> CallToolResult:
-    follow = f'Continue with app_run(session="{session.id}").' if session.status == "active" else None
-    told = _told(session) | ({"next": follow} if follow else {})
-    return answer(_line(session) + (f"\nNext: {follow}" if follow else ""), told)
+def _session_result(session: Session) -> CallToolResult:
+    next_step = f'Continue with app_run(session="{session.id}").' if session.status == "active" else None
+    fields = _session_fields(session) | ({"next": next_step} if next_step else {})
+    return build_result(_line(session) + (f"\nNext: {next_step}" if next_step else ""), fields)
 
 
 def _line(session: Session) -> str:
-    until = (
+    expiry = (
         f", expires {session.expires_at:%Y-%m-%d %H:%M:%S %Z} if idle"
         if session.expires_at and not session.over
         else ""
     )
-    return f"Session {session.id}: {session.status}{until}, {session.call_count} runs"
+    return f"Session {session.id}: {session.status}{expiry}, {session.call_count} runs"
 
 
-def _told(session: Session) -> dict[str, Any]:
-    told = {
+def _session_fields(session: Session) -> dict[str, Any]:
+    fields = {
         "session_id": session.id,
         "status": session.status,
         "session_expires_at": session.expires_at.isoformat() if session.expires_at and not session.over else None,
@@ -69,7 +69,7 @@ def _told(session: Session) -> dict[str, Any]:
         "runs": session.call_count,
         "last_task_id": session.task_id,
     }
-    return {name: value for name, value in told.items() if value not in {None, ""}}
+    return {name: value for name, value in fields.items() if value not in {None, ""}}
 
 
-OFFERS = (session_list, session_get, session_keepalive, session_end)
+TOOLS = (session_list, session_get, session_keepalive, session_end)

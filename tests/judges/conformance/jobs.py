@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from mcp_types import INTERNAL_ERROR, CallToolResult, ErrorData, InputRequest, TextContent
 
+from inferencesh_mcp.context import wants_mcp_task
 from inferencesh_mcp.mcp_tasks.extension import Tasks
-from inferencesh_mcp.mcp_tasks.types import Standing
-from inferencesh_mcp.tools.handover import handed_over, hands_over
+from inferencesh_mcp.mcp_tasks.types import TaskState
+from inferencesh_mcp.tools.results import deferred
 
 from .asking import NAME, Asked, Ctx, form, missing, missing_capability, said
 from .contents import text
@@ -24,7 +25,7 @@ from .contents import text
 if TYPE_CHECKING:
     from mcp.server import MCPServer
 
-    from inferencesh_mcp.mcp_tasks.task_id import Held
+    from inferencesh_mcp.mcp_tasks.types import TaskHandle
 
 FAILED = CallToolResult(content=[TextContent(text="The job failed.")], is_error=True)
 
@@ -48,26 +49,26 @@ class Jobs:
     def begun(self, job: Job) -> CallToolResult:
         name = secrets.token_hex(8)
         self._jobs[name] = job
-        return handed_over(text("Begun."), "job", job=name)
+        return deferred(text("Begun."), "job", job=name)
 
-    async def look(self, ctx: Ctx, held: Held) -> Standing:
-        job = self._jobs[held.of["job"]]
+    async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
+        job = self._jobs[handle.upstream_ids["job"]]
         if job.cancelled:
-            return Standing(status="cancelled")
+            return TaskState(status="cancelled")
         if job.asks:
-            return Standing(status="input_required", asks=job.asks)
+            return TaskState(status="input_required", requests=job.asks)
         if time.monotonic() < job.ends_at:
-            return Standing(status="working")
+            return TaskState(status="working")
         if isinstance(job.end, ErrorData):
-            return Standing(status="failed", message=job.end.message, error=job.end)
-        return Standing(status="completed", result=job.end)
+            return TaskState(status="failed", message=job.end.message, error=job.end)
+        return TaskState(status="completed", result=job.end)
 
-    async def answer(self, ctx: Ctx, held: Held, responses: Mapping[str, Any]) -> None:
-        job = self._jobs[held.of["job"]]
+    async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
+        job = self._jobs[handle.upstream_ids["job"]]
         job.asks = {key: asked for key, asked in job.asks.items() if key not in responses}
 
-    async def cancel(self, ctx: Ctx, held: Held) -> None:
-        job = self._jobs[held.of["job"]]
+    async def cancel(self, ctx: Ctx, handle: TaskHandle) -> None:
+        job = self._jobs[handle.upstream_ids["job"]]
         job.cancelled = bool(job.asks) or time.monotonic() < job.ends_at
 
 
@@ -82,7 +83,7 @@ async def greet(name: str) -> CallToolResult:
 async def slow_compute(seconds: float, ctx: Ctx, label: str = "") -> CallToolResult:
     """Takes its time."""
     end = text(f"Computed {label} in {seconds} s.")
-    if hands_over(ctx):
+    if wants_mcp_task(ctx):
         return JOBS.begun(Job(time.monotonic() + seconds, end))
     await anyio.sleep(seconds)
     return end
@@ -122,7 +123,7 @@ async def test_tool_with_task(ctx: Ctx) -> Asked:
 
 
 def _needs_tasks(ctx: Ctx) -> None:
-    if not hands_over(ctx):
+    if not wants_mcp_task(ctx):
         raise missing_capability({"extensions": {Tasks.identifier: {}}})
 
 
@@ -134,4 +135,4 @@ def register(server: MCPServer[Any]) -> None:
         server.add_tool(tool)
     for extension in server._extensions:
         if isinstance(extension, Tasks):
-            extension.kinds["job"] = JOBS
+            extension.sources["job"] = JOBS

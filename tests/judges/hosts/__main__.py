@@ -21,8 +21,8 @@ from subprocess import DEVNULL, PIPE, STDOUT
 import anyio
 from anyio.abc import Process
 
-from inferencesh_mcp.server import OFFERS
-from inferencesh_sandbox import Ledger, serving
+from inferencesh_mcp.server import TOOLS
+from inferencesh_sandbox import Ledger, Sandbox, serving
 from tests.judges import npm
 from tests.judges.hosts.drivers import DRIVERS, NAME, Driver, Place
 from tests.judges.hosts.scripted_model import DONE, Call, ScriptedModel, scripted_model
@@ -31,7 +31,7 @@ from tests.support.sandbox import Sandbox
 HERE = Path(__file__).parent
 PACKAGES = Path(sys.prefix) / "judges" / "hosts"
 KEY = "inf_hosts_judge"
-OURS = frozenset(offer.function.__name__ for offer in OFFERS)
+OURS = frozenset(definition.function.__name__ for definition in TOOLS)
 LIMIT = 120
 """Seconds for one conversation: a host takes 5 to 15 to start, alone on the machine."""
 CANCEL_LIMIT = 30

@@ -25,7 +25,7 @@ from checks import Checks  # noqa: E402
 from npm import installed, node  # noqa: E402
 from serving import serving  # noqa: E402
 
-from inferencesh_mcp.server import OFFERS  # noqa: E402
+from inferencesh_mcp.server import TOOLS  # noqa: E402
 
 ERAS = {"2025": "legacy", "2026": "modern"}
 PINS = (
@@ -43,7 +43,7 @@ NEEDED = {"app_list", "app_get", "app_run", "task_get", "task_cancel", "draw", "
 """What a host must find, whatever else there is."""
 
 
-OWN = {offer.function.__name__ for offer in OFFERS}
+OWN = {definition.function.__name__ for definition in TOOLS}
 
 
 def folder() -> Path:

@@ -42,7 +42,7 @@ def host(
     """`async with host(INFERENCE_ON_CANCEL="keep") as my:`; `sleep` replaces the pauses of a server that is near."""
     caplog.set_level("DEBUG", logger="inferencesh_mcp")
     if way.transport != "stdio":
-        monkeypatch.setattr(progress, "SPAN", progress.SPAN / HURRY)
+        monkeypatch.setattr(progress, "WINDOW_SECONDS", progress.WINDOW_SECONDS / HURRY)
 
     @asynccontextmanager
     async def connected(sleep: Any = None, **changed: str | None) -> AsyncIterator[Host]:

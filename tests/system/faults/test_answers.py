@@ -123,7 +123,7 @@ THE_PLATFORM_REFUSES = [
     refused(
         problem(404, "not_found", "app not found", suggestions=["sandbox/echo"]),
         "not_found: inference.sh answered 404: app not found.",
-        "Close to it: sandbox/echo",
+        "Did you mean sandbox/echo?",
         NEVER,
         "Next: Check the name or id: app_list, task_list, file_list, session_list and agent_list show what there is.",
         suggestions=["sandbox/echo"],
@@ -202,7 +202,7 @@ KEYS = [
 INPUTS = [
     run("an app that is not there", "sandbox/drow", {},
         "not_found: inference.sh answered 404: app 'sandbox/drow' not found.",
-        "Close to it: sandbox/draw, sandbox/slow, sandbox/echo", NEVER,
+        "Did you mean sandbox/draw, sandbox/slow, sandbox/echo?", NEVER,
         "Next: Check the name or id: app_list, task_list, file_list, session_list and agent_list show what there is."),
     run("no name of an app", "draw", {},
         "invalid_input: 'draw' is not an app: write namespace/name, namespace/name@version or namespace/name:function, "
