@@ -12,7 +12,6 @@ from jsonschema import Draft202012Validator
 
 from inferencesh_mcp import __version__
 from inferencesh_mcp.errors import InvalidInput
-from inferencesh_mcp.schema import HOSTS
 from inferencesh_mcp.server import NAME, TOOLS, build, instructions, tools
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools.results import error_result

@@ -64,7 +64,7 @@ class Shared:
     runs: LiveRuns
     bus: SubscriptionBus
     """Events for subscribers of both eras."""
-    watching: Watching
+    watches: Watches
     group: TaskGroup
     """For work that outlives its request. It is cancelled with the server."""
     approval_details: DetailsMemory = field(default_factory=DetailsMemory)
@@ -74,7 +74,9 @@ class Shared:
     """Kinds of questions that the platform does not let a caller's key answer: the person is sent to the page at once."""
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Limits threads that scale pictures: each needs the memory of all pixels, and stdin and stdout need threads too."""
-    previews: Recent[tuple[str, str], Any] = field(default_factory=lambda: Recent[tuple[str, str], Any](MOST_PREVIEWS))
+    previews: RecentCache[tuple[str, str], Any] = field(
+        default_factory=lambda: RecentCache[tuple[str, str], Any](MOST_PREVIEWS)
+    )
     """Previews by principal and URL, so that reading a task again does not download them again."""
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from inferencesh_mcp.context import credentials_of
 from inferencesh_mcp.errors import InferenceError
-from inferencesh_mcp.flows.started_ids import StartedIds, collect_started_ids
+from inferencesh_mcp.flows.started_ids import collect_started_ids
 from inferencesh_mcp.internal_errors import internal_error
 from inferencesh_mcp.redaction import Redactor, credentials_in_use
 from inferencesh_mcp.tools.define import internal_failure
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+
+    from inferencesh_mcp.flows.started_ids import StartedIds
 
 
 class Edge:
@@ -37,7 +39,7 @@ class Edge:
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         request_credentials = credentials_of(ctx)
         redactor = Redactor((*self._own, *request_credentials)) if request_credentials else self._redactor
-        with credentials_in_use(redactor), collecting_starts() as started:
+        with credentials_in_use(redactor), collect_started_ids() as started:
             try:
                 result = await call_next(ctx)
             except MCPError as exc:
@@ -52,7 +54,7 @@ class Edge:
                 result = self._failed(ctx, exc, started)
         return cast("HandlerResult", redactor.value(result))
 
-    def _failed(self, ctx: ServerRequestContext[Any, Any], exc: Exception, started: Started) -> dict[str, Any]:
+    def _failed(self, ctx: ServerRequestContext[Any, Any], exc: Exception, started: StartedIds) -> dict[str, Any]:
         """The result of a failed tool call.
 
         Raises:

@@ -24,9 +24,8 @@ from inferencesh_mcp.flows.app_cache import AppCache
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.flows.live_runs import LiveRuns
 from inferencesh_mcp.flows.local_files import Folders
-from inferencesh_mcp.flows.start import Live
-from inferencesh_mcp.flows.started_ids import collecting_starts
-from inferencesh_mcp.flows.watch import Watching
+from inferencesh_mcp.flows.started_ids import collect_started_ids
+from inferencesh_mcp.flows.watch import Watches
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks
 from inferencesh_mcp.mcp_tasks.runs import Batch, Run
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from mcp_types import CallToolResult, InputRequiredResult
     from mcp_types import Tool as ListedTool
 
-    from inferencesh_mcp.flows.drain import Stopping
+    from inferencesh_mcp.flows.drain import Drain
     from inferencesh_mcp.mcp_tasks.types import TaskSource
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.redis_limits import Replicas
@@ -74,7 +73,7 @@ class InferenceMCPServer(MCPServer[Shared]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Shared, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        with collecting_starts() as started:
+        with collect_started_ids() as started:
             try:
                 if context is None or name not in self.pinned.names:
                     return await super().call_tool(name, arguments, context)
@@ -112,7 +111,7 @@ class InferenceMCPServer(MCPServer[Shared]):
 
 
 def build(
-    settings: Settings, *, remote: bool = False, network: Connect = Transport, stopping: Stopping | None = None
+    settings: Settings, *, remote: bool = False, network: Connect = Transport, drain: Drain | None = None
 ) -> InferenceMCPServer:
     """Put the server together. Nothing is opened, read or sent before its first request needs it.
 
@@ -239,7 +238,7 @@ async def _living(
                         app_cache=AppCache(),
                         runs=runs,
                         bus=bus,
-                        watching=Watching(group, resources.publisher(bus)),
+                        watches=Watches(group, resources.publisher(bus)),
                         group=group,
                     )
                     if replicas:

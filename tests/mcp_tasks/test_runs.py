@@ -14,7 +14,6 @@ from mcp_types import CallToolResult
 from inferencesh_mcp.mcp_tasks.extension import Tasks
 from inferencesh_mcp.mcp_tasks.task_id import TASK_TTL, TaskIdCodec
 from inferencesh_mcp.mcp_tasks.types import TaskHandle
-from inferencesh_sandbox.faults import Status, Swallow
 from tests.conftest import Upstream, Way, connected, until
 from tests.mcp_tasks.following import UNKNOWN, Follower, following
 from tests.results import text_of, told

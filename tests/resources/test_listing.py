@@ -9,7 +9,6 @@ from mcp import Client, MCPError
 from mcp_types import PromptReference, ResourceTemplateReference
 
 from inferencesh_mcp.resources.list import ENTRIES_PER_KIND, MAX_PAGES
-from inferencesh_sandbox.faults import Stall, Status
 from tests.conftest import Connect, Upstream, Way, connected
 from tests.resources.hosts import refused
 from tests.results import run

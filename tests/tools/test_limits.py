@@ -13,7 +13,6 @@ from inferencesh_mcp.flows import concurrency
 from inferencesh_mcp.schema.near_names import LONGEST_NAME
 from inferencesh_mcp.tools import preview, truncate
 from inferencesh_mcp.tools.truncate import MAX_OUTPUT_TOKENS, fit
-from inferencesh_sandbox.faults import Stall
 from tests.conftest import Connect, Upstream, Way
 from tests.results import error, run, text_of, told
 from tests.support.faults import Stall

@@ -18,7 +18,8 @@ from pydantic import ValidationError
 
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput
-from inferencesh_mcp.flows.bounded_set import Remembered
+from inferencesh_mcp.flows.bounded import RecentSet
+from inferencesh_mcp.flows.chat import TurnResult
 from inferencesh_mcp.mcp_tasks.types import TaskState, first_line
 from inferencesh_mcp.tools.progress import status_line
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.chat_models import Chat
     from inferencesh_mcp.context import Ctx
     from inferencesh_mcp.flows import Caller
-    from inferencesh_mcp.flows.chat import Heard
     from inferencesh_mcp.mcp_tasks.types import TaskHandle
     from inferencesh_mcp.tools.elicitation_forms import Question, Reply
 
@@ -44,10 +44,10 @@ class ChatTurn:
 
     def __init__(self) -> None:
         self._first_shown_at: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._shown_plainly: Remembered[tuple[str, str]] = Remembered(MAX_REMEMBERED)
+        self._shown_plainly: RecentSet[tuple[str, str]] = RecentSet(MAX_REMEMBERED)
 
     async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
-        from inferencesh_mcp.flows.chat import speaking
+        from inferencesh_mcp.flows.chat import agent_progress
         from inferencesh_mcp.tools.agents import render_turn
 
         who = caller(ctx)
@@ -55,7 +55,7 @@ class ChatTurn:
         answer = render_turn(ctx, outcome)
         state = TaskState(
             status="working",
-            message=status_line(speaking(outcome.chat, outcome.turn), outcome.seconds),
+            message=status_line(agent_progress(outcome.chat, outcome.turn), outcome.seconds),
             changed_at=outcome.chat.updated_at,
         )
         status = cast("dict[str, Any]", answer.structured_content)["status"]
@@ -88,7 +88,7 @@ class ChatTurn:
                     self._shown_plainly.add((who.principal, shown_question.id))
                 continue
             try:
-                await flows_chat.give(who, outcome.chat, shown_question.id, reply.send)
+                await flows_chat.send_answer(who, outcome.chat, shown_question.id, reply.send)
             except Conflict:  # decided elsewhere, or the option is gone: the next read asks again
                 logger.info("%s was not taken", shown_question.id)
                 approval_details(ctx).forget(who, shown_question.id)
@@ -102,7 +102,7 @@ class ChatTurn:
             with suppress(Conflict):
                 await who.api.chats.stop_chat(outcome.chat.id)
 
-    async def _requests(self, ctx: Ctx, who: Caller, outcome: Heard) -> dict[str, InputRequest]:
+    async def _requests(self, ctx: Ctx, who: Caller, outcome: TurnResult) -> dict[str, InputRequest]:
         """The open questions for the person, by key."""
         from inferencesh_mcp.tools.elicitation import PAGE_MESSAGE, chat_page, needs_page, open_questions, page_request
 
@@ -150,14 +150,13 @@ class ChatTurn:
         return time.time() - chat.updated_at.timestamp() if chat.updated_at else 0.0
 
 
-async def _read_turn(who: Caller, handle: TaskHandle) -> Heard:
+async def _read_turn(who: Caller, handle: TaskHandle) -> TurnResult:
     """Read the chat, as this turn sees it."""
     from inferencesh_mcp.api.chat_turn import Turn
-    from inferencesh_mcp.flows.chat import TurnResult
 
     chat = await who.api.chats.chat(handle.upstream_ids["chat"])
-    outcome = Heard(chat=chat, turn=Turn(**handle.upstream_ids["turn"]).seeing(chat), seconds=handle.age)
-    changes = [message.updated_at or message.created_at for message in outcome.said]
+    outcome = TurnResult(chat=chat, turn=Turn(**handle.upstream_ids["turn"]).seeing(chat), seconds=handle.age)
+    changes = [message.updated_at or message.created_at for message in outcome.messages]
     ends = [change.timestamp() - handle.started_at for change in changes if change]
     # The duration of a finished turn does not depend on when it is read.
     return replace(outcome, seconds=max(0.0, *ends)) if outcome.over and ends else outcome

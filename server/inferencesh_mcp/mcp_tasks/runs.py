@@ -11,8 +11,8 @@ import anyio
 
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, InferenceError, NotFound
-from inferencesh_mcp.flows import Counting, run
-from inferencesh_mcp.flows.batch import Room
+from inferencesh_mcp.flows import BatchProgress, run
+from inferencesh_mcp.flows.batch import OutputBudget
 from inferencesh_mcp.mcp_tasks.types import TaskState, first_line
 from inferencesh_mcp.tools.batch_result import batch_result
 from inferencesh_mcp.tools.preview import with_preview
@@ -59,10 +59,10 @@ class Batch:
     """Many runs of one app, all of which were started."""
 
     async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
-        api, memory = caller(ctx).api, Room()
+        api, memory = caller(ctx).api, OutputBudget()
 
         async def read_task(task_id: str) -> Task:
-            return memory.held(await api.task(task_id))
+            return memory.trimmed(await api.task(task_id))
 
         results = await _for_each(handle.upstream_ids["tasks"], read_task)
         tasks = [task for task in results if not isinstance(task, InferenceError)]
@@ -74,7 +74,7 @@ class Batch:
         state = TaskState(
             status="working",
             message=status_line(
-                Counting(finished, len(results), latest if finished < len(results) else None), handle.age
+                BatchProgress(finished, len(results), latest if finished < len(results) else None), handle.age
             ),
             changed_at=_changed_at(latest) if latest else None,
         )
@@ -84,7 +84,7 @@ class Batch:
         outcomes = [
             run_result
             if isinstance(run_result, InferenceError)
-            else run.Ran(task=run_result, seconds=_seconds(run_result, handle), app=app)
+            else run.RunResult(task=run_result, seconds=_seconds(run_result, handle), app=app)
             for run_result in results
         ]
         result = batch_result(app, list(outcomes))

@@ -36,7 +36,7 @@ async def complete_argument(caller: Caller, params: CompleteRequestParams) -> Co
     )
     values: list[str] = []
     if search is not None:
-        results = await in_short(search(caller, prefix), f"values for {name}") or []
+        results = await optional_call(search(caller, prefix), f"values for {name}") or []
         values = [value for value in dict.fromkeys(results) if value.isprintable()]  # no hidden characters (T-17)
     return Completion(values=values[:MAX_VALUES], total=len(values), has_more=len(values) > MAX_VALUES)
 

@@ -61,7 +61,7 @@ class CallerResourceUpdated(ResourceUpdated):
     principal: str = ""
 
 
-def publisher(bus: SubscriptionBus) -> Tell:
+def publisher(bus: SubscriptionBus) -> Notify:
     """A function that publishes changes of watched resources on the bus."""
     templates = {"task": TASK, "logs": LOGS, "chat": CHAT}
 
@@ -87,13 +87,13 @@ class Subscriptions:
         with protocol_errors("subscriptions/listen"):
             who = caller(Context(request_context=ctx, mcp_server=self._server))
             async with AsyncExitStack() as stack:
-                granted = stack.enter_context(shared.watching.places(who, max(1, len(watchable))))
+                granted = stack.enter_context(shared.watches.slots(who, max(1, len(watchable))))
                 watched = await _watch_readable(stack, shared, who, dict(list(watchable.items())[:granted]))
                 accepted = params.notifications.model_copy(
                     update={"resource_subscriptions": [uri for uri in uris if uri in watched or uri in public]}
                 )
                 handler = ListenHandler(PerCallerBus(shared.bus, who.principal))
-                with shared.live.stopping.waiting(math.inf):
+                with shared.runs.drain.deadline(math.inf):
                     return await handler(ctx, params.model_copy(update={"notifications": accepted}))
         # The server stops and ends the stream properly: a client would take a cut stream for a lost connection.
         return SubscriptionsListenResult(_meta={SUBSCRIPTION_ID_META_KEY: ctx.request_id})
@@ -120,9 +120,9 @@ class Subscriptions:
             who = caller(Context(request_context=ctx, mcp_server=self._server))
             async with AsyncExitStack() as stack:
                 if uri not in subscriber.subscriptions:
-                    watching = ctx.lifespan_context.watching
-                    stack.enter_context(watching.places(who, 1))
-                    await stack.enter_async_context(watching.watched(who, *subject))
+                    watching = ctx.lifespan_context.watches
+                    stack.enter_context(watching.slots(who, 1))
+                    await stack.enter_async_context(watching.watch(who, *subject))
                 if uri not in subscriber.subscriptions:  # the same request may have come twice meanwhile
                     subscriber.subscriptions[uri] = stack.pop_all()
         return EmptyResult()
@@ -159,7 +159,7 @@ async def _watch_readable(
 
     async def watch(uri: str, kind: Kind, upstream_id: str) -> None:
         try:
-            await stack.enter_async_context(shared.watching.watched(who, kind, upstream_id))
+            await stack.enter_async_context(shared.watches.watch(who, kind, upstream_id))
         except InferenceError as exc:
             logger.info("a subscription is left out: %s", exc.code)
         else:

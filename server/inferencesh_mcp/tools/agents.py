@@ -68,10 +68,12 @@ async def agent_chat(
     async with progress(ctx) as report:
         if new_message is None:
             with _after_sending():
-                outcome = await flows_chat.listen(who, resumed_id or chat_id, report, seconds=0)
+                outcome = await flows_chat.read_turn(who, resumed_id or chat_id, report, seconds=0)
         else:
             try:
-                outcome = await flows_chat.say(who, new_message, report, seconds=0 if as_task else who.wait_seconds)
+                outcome = await flows_chat.send_message(
+                    who, new_message, report, seconds=0 if as_task else who.wait_seconds
+                )
             except RequirementsNotMet as exc:
                 if page_request := await request_page(ctx, exc.message, DASHBOARD):
                     return page_request  # the message was not accepted: it is sent again after the person has acted
@@ -141,7 +143,7 @@ async def chat_get(
     from inferencesh_mcp.flows import chat as flows_chat
 
     async with progress(ctx) as report:
-        return render_turn(ctx, await flows_chat.listen(caller(ctx), chat_id, report, seconds=wait_seconds))
+        return render_turn(ctx, await flows_chat.read_turn(caller(ctx), chat_id, report, seconds=wait_seconds))
 
 
 @tool("agents", "Answer an agent", starts=True)
@@ -170,7 +172,7 @@ async def chat_respond(
     who = caller(ctx)
     async with progress(ctx) as report:
         if resumed_chat_id(ctx) or (host_can_ask(ctx) and not (result or form_data or action or decision)):
-            return await _resolve_pending(ctx, who, await flows_chat.listen(who, chat_id, report, seconds=0), report)
+            return await _resolve_pending(ctx, who, await flows_chat.read_turn(who, chat_id, report, seconds=0), report)
         chat = await who.api.chats.chat(chat_id)
         send = reply_for(
             ctx,
@@ -183,10 +185,10 @@ async def chat_respond(
             reason=reason,
         )
         try:
-            outcome = await flows_chat.respond(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
+            outcome = await flows_chat.answer(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
         except Forbidden as exc:
             remember_refused_decision(ctx, exc, pending(chat), invocation_id)
-            return await _resolve_pending(ctx, who, await flows_chat.listen(who, chat_id, report, seconds=0), report)
+            return await _resolve_pending(ctx, who, await flows_chat.read_turn(who, chat_id, report, seconds=0), report)
         return await _resolve_pending(
             ctx, who, replace(outcome, decisions=model_decisions(chat, invocation_id, decision or "")), report
         )
@@ -200,7 +202,7 @@ async def chat_stop(chat_id: ChatId, ctx: Ctx) -> CallToolResult:
 
 
 async def _resolve_pending(
-    ctx: Ctx, who: Caller, outcome: Heard, report: Report
+    ctx: Ctx, who: Caller, outcome: TurnResult, report: Report
 ) -> CallToolResult | InputRequiredResult:
     from inferencesh_mcp.tools.elicitation import resolve_pending
 
@@ -208,7 +210,7 @@ async def _resolve_pending(
     return end if isinstance(end, InputRequiredResult) else render_turn(ctx, end)
 
 
-def render_turn(ctx: Ctx, outcome: Heard) -> CallToolResult:
+def render_turn(ctx: Ctx, outcome: TurnResult) -> CallToolResult:
     """Build the result of a turn for this host."""
     from inferencesh_mcp.tools.chat_result import chat_result
     from inferencesh_mcp.tools.elicitation import can_ask, chat_page, may_decide

@@ -83,7 +83,7 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
     """Read an app: its input fields, functions, variants, price and requirements."""
     ref = AppRef.parse(app)
     who = caller(ctx)
-    app_record = await who.catalogue.app(who.api, who.principal, ref)
+    app_record = await who.app_cache.app(who.api, who.principal, ref)
     function, version = function_of(app_record, ref), version_of(app_record)
     schema, setup = function.input_schema, version.setup_schema
     missing = await missing_requirements(who, app_record, version, function)
@@ -123,7 +123,7 @@ def _app_text(
             lines.append(f"{name.capitalize()}: {', '.join(map(label, fields[name]))}")
     if fields["live_functions"]:
         live = ", ".join(map(label, fields["live_functions"]))
-        lines.append(f"Live functions (WebSocket); no tool can run them: {live}")
+        lines.append(f"LiveRuns functions (WebSocket); no tool can run them: {live}")
     lines.append(f"Price: {fields['price']}")
     return str(fit("\n".join(lines), limit=12_000).value)
 
@@ -153,7 +153,7 @@ async def app_run(
 ) -> Annotated[CallToolResult, RunOutcome]:
     """Run an app and return its output. May cost credits. The input is checked first. If it takes long, the answer
     is a task_id to pass to task_get; never run it again to get a result."""
-    spec = Wanted(
+    spec = RunSpec(
         app=_with_function(AppRef.parse(app), function),
         input=input,
         setup=setup or None,
@@ -164,11 +164,11 @@ async def app_run(
     )
     if dry_run:
         async with progress(ctx) as report:
-            return _dry_run_result(*await run.rehearse(await caller_with_roots(ctx, input), spec, report))
+            return _dry_run_result(*await run.dry_run(await caller_with_roots(ctx, input), spec, report))
     return await run_and_render(ctx, spec, wait=wait, stream=stream)
 
 
-async def run_and_render(ctx: Ctx, spec: Wanted, *, wait: bool = True, stream: bool = True) -> CallToolResult:
+async def run_and_render(ctx: Ctx, spec: RunSpec, *, wait: bool = True, stream: bool = True) -> CallToolResult:
     """Run an app and build the result, for `app_run` and for pinned tools."""
     async with progress(ctx) as report:
         who = await caller_with_roots(ctx, spec.input)
@@ -202,7 +202,7 @@ async def app_run_many(
     Runs that take too long are returned by task_id; inputs that were not started are listed."""
     ref = _with_function(AppRef.parse(app), function)
     specs = [
-        Wanted(app=ref, input=run_input, setup=setup or None, infra=infra, variant=variant or None)
+        RunSpec(app=ref, input=run_input, setup=setup or None, infra=infra, variant=variant or None)
         for run_input in inputs
     ]
     who = await caller_with_roots(ctx, inputs)
@@ -214,7 +214,7 @@ async def app_run_many(
             who, specs, report, most=max_concurrency, seconds=who.wait_seconds, follow=not as_task
         )
     result = batch_result(str(ref), outcomes)
-    tasks = [outcome.task for outcome in outcomes if isinstance(outcome, run.Ran)]
+    tasks = [outcome.task for outcome in outcomes if isinstance(outcome, run.RunResult)]
     all_started = len(tasks) == len(outcomes)  # the error of a run that was not started is only in this result
     goes_on = as_task and all_started and not all(task.ended for task in tasks)
     return deferred(result, "batch", tasks=[task.id for task in tasks], app=str(ref)) if goes_on else result

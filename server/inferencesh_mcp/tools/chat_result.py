@@ -34,11 +34,11 @@ _END_REASONS = {
 
 
 def chat_result(
-    outcome: Heard, *, page: str, may_decide: Callable[[Pending], bool], can_ask: Callable[[Pending], bool]
+    outcome: TurnResult, *, page: str, may_decide: Callable[[Pending], bool], can_ask: Callable[[Pending], bool]
 ) -> CallToolResult:
     """Build the result of a turn. `page` is where the person can decide. `may_decide` says whether the model may decide,
     `can_ask` whether the host can ask the person."""
-    replies = [message for message in outcome.said if message.role == "assistant"]
+    replies = [message for message in outcome.messages if message.role == "assistant"]
     state = _run_state(outcome)
     failed = outcome.over and (
         state in {"failed", "rejected"} or (not state and any(message.status == "failed" for message in replies))
@@ -79,25 +79,25 @@ def chat_result(
     return build_result(_text(fields), fields, links, failed=failed)
 
 
-def _run_state(outcome: Heard) -> str:
+def _run_state(outcome: TurnResult) -> str:
     """The state in which this turn's run ended, from its event or the run; empty if neither has it."""
     end, run = outcome.turn.end(outcome.chat), _own_run(outcome)
     return (end.state if end else "") or (run.state if run else "")
 
 
-def _failure_message(outcome: Heard) -> str:
+def _failure_message(outcome: TurnResult) -> str:
     """Why the turn failed: the errors of its event, its messages and its run, without repetition."""
     end, run = outcome.turn.end(outcome.chat), _own_run(outcome)
     texts = [
         end.text if end else "",
-        *(text for message in outcome.said for text in message.errors),
+        *(text for message in outcome.messages for text in message.errors),
         run.error if run else "",
     ]
     reasons = "; ".join(dict.fromkeys(text for text in texts if text))
     return f"The agent reported: {quoted(reasons, 1000)}" if reasons else "The agent gave no reason."
 
 
-def _end_note(outcome: Heard, *, silent: bool) -> dict[str, Any] | None:
+def _end_note(outcome: TurnResult, *, silent: bool) -> dict[str, Any] | None:
     """Why a turn ended without a complete answer; None if it has one."""
     end = outcome.turn.end(outcome.chat)
     reason = (end.reason if end else "") or ("no_reply" if silent else "")
@@ -112,15 +112,17 @@ def _media_type(uri: str) -> str | None:
     return mimetypes.guess_type(path_of(uri))[0]
 
 
-def _was_stopped(outcome: Heard, state: str) -> bool:
+def _was_stopped(outcome: TurnResult, state: str) -> bool:
     """Whether somebody ended the turn before the agent did."""
     if state:
         return state in {"canceled", "cancelled"}
-    messages = [message for message in (outcome.chat.message(outcome.turn.user_message_id), *outcome.said) if message]
+    messages = [
+        message for message in (outcome.chat.message(outcome.turn.user_message_id), *outcome.messages) if message
+    ]
     return bool(messages) and messages[-1].status == "cancelled"
 
 
-def _own_run(outcome: Heard) -> AgentRun | None:
+def _own_run(outcome: TurnResult) -> AgentRun | None:
     """The run of this turn. The chat has only its last run, which may belong to a later message."""
     run, user_message_id = outcome.chat.active_run, outcome.turn.user_message_id
     return run if run and (not user_message_id or run.user_message_id in {"", user_message_id}) else None
@@ -210,7 +212,7 @@ def _input_request(request: InputRequest) -> dict[str, Any]:
 
 
 def _next_step(
-    outcome: Heard, page: str, *, may_decide: Callable[[Pending], bool], can_ask: Callable[[Pending], bool]
+    outcome: TurnResult, page: str, *, may_decide: Callable[[Pending], bool], can_ask: Callable[[Pending], bool]
 ) -> str | None:
     chat_id = outcome.chat.id
     if outcome.over:

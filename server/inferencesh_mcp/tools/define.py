@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.flows.started_ids import StartedIds
 
+
 logger = logging.getLogger(__name__)
 
 Function = Callable[..., Awaitable[CallToolResult | InputRequiredResult]]
@@ -123,7 +124,7 @@ class InferenceTool(Tool):
                 )
 
 
-def internal_failure(exc: Exception, tool: str, starts: bool, started: Started) -> CallToolResult:
+def internal_failure(exc: Exception, tool: str, starts: bool, started: StartedIds) -> CallToolResult:
     """The result of a call that failed unexpectedly: what it may have started, and no text of the exception."""
     outcome: Outcome | None = "unknown" if starts else None
     if started.tasks or started.chats:

@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 
 
 async def resolve_pending(
-    ctx: Ctx, who: Caller, outcome: Heard, report: Report, *, seconds: float
-) -> Heard | InputRequiredResult:
+    ctx: Ctx, who: Caller, outcome: TurnResult, report: Report, *, seconds: float
+) -> TurnResult | InputRequiredResult:
     """Ask the person what the chat waits for, send the answer and follow the chat, until there is nothing to ask."""
     end = time.monotonic() + seconds
     resumed = _ResumedAnswer.of(ctx)
@@ -62,7 +62,7 @@ async def resolve_pending(
                 outcome, Decision(id=question.id, about=question.about, decision="not decided", by=BY_NOBODY)
             )
         try:
-            next_outcome = await chat.respond(
+            next_outcome = await chat.answer(
                 who, outcome.chat, question.id, answer.send, report, seconds=max(end - time.monotonic(), 1)
             )
         except Forbidden as exc:
@@ -86,7 +86,7 @@ async def resolve_pending(
 
 
 async def _answer_or_ask(
-    ctx: Ctx, question: Question, resumed: _ResumedAnswer | None, outcome: Heard, end: float
+    ctx: Ctx, question: Question, resumed: _ResumedAnswer | None, outcome: TurnResult, end: float
 ) -> Answer | InputRequiredResult | None:
     """The person's answer, from this leg or asked for now. If a form comes back empty, ask once more without fields."""
     matched = resumed.matching(question) if resumed else None
@@ -100,15 +100,15 @@ async def _answer_or_ask(
     return answer
 
 
-async def _current_state(who: Caller, outcome: Heard, report: Report) -> Heard | None:
+async def _current_state(who: Caller, outcome: TurnResult, report: Report) -> TurnResult | None:
     """The chat's current state; None if it cannot be read."""
     try:
-        return await chat.listen(who, outcome.chat.id, report, seconds=0)
+        return await chat.read_turn(who, outcome.chat.id, report, seconds=0)
     except InferenceError:
         return None
 
 
-def _with_decision(outcome: Heard, decision: Decision) -> Heard:
+def _with_decision(outcome: TurnResult, decision: Decision) -> TurnResult:
     return replace(outcome, decisions=(*outcome.decisions, decision))
 
 
@@ -155,14 +155,14 @@ def _accepts_decisions(ctx: Ctx, item: Pending) -> bool:
     return _refusal_key(ctx, type(item)) not in ctx.request_context.lifespan_context.decided_elsewhere
 
 
-async def _send_to_page(ctx: Ctx, outcome: Heard) -> Heard | InputRequiredResult:
+async def _send_to_page(ctx: Ctx, outcome: TurnResult) -> TurnResult | InputRequiredResult:
     """Send the person to the page where they can act. `chat_get` waits for what they do there."""
     chat_id = outcome.chat.id
     request = await request_page(ctx, PAGE_MESSAGE, chat_page(ctx, chat_id), chat_id)
     return request or outcome
 
 
-def needs_page(ctx: Ctx, outcome: Heard) -> bool:
+def needs_page(ctx: Ctx, outcome: TurnResult) -> bool:
     """Whether the chat waits for something that only a signed-in person can settle."""
     return any(isinstance(item, SignIn) or not _accepts_decisions(ctx, item) for item in outcome.waits_for)
 
@@ -238,7 +238,7 @@ def may_decide(ctx: Ctx, waits: Pending) -> bool:
     return ctx.request_context.lifespan_context.settings.approvals == "host" and _accepts_decisions(ctx, waits)
 
 
-async def open_questions(ctx: Ctx, who: Caller, outcome: Heard, *, only_first: bool = False) -> list[Question]:
+async def open_questions(ctx: Ctx, who: Caller, outcome: TurnResult, *, only_first: bool = False) -> list[Question]:
     """The questions of a chat that this host can ask its person, oldest first."""
     always_allow = ctx.request_context.lifespan_context.settings.always_allow
     questions: list[Question] = []
@@ -271,7 +271,9 @@ def chat_page(ctx: Ctx, chat_id: str) -> str:
     return ctx.request_context.lifespan_context.settings.chat_url.replace("{chat_id}", chat_id)
 
 
-async def _ask(ctx: Ctx, question: Question, outcome: Heard, end: float) -> Mapping[str, Reply] | InputRequiredResult:
+async def _ask(
+    ctx: Ctx, question: Question, outcome: TurnResult, end: float
+) -> Mapping[str, Reply] | InputRequiredResult:
     """Send all requests of a question: in one result in the newer protocol, one after another in the older one."""
     if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
         state: dict[str, Any] = {

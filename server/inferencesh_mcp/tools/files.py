@@ -110,7 +110,7 @@ async def file_save(
     from inferencesh_mcp.flows import download
 
     async with progress(ctx, in_bytes=True) as report:
-        saved, remaining = await download.keep(caller(ctx), report, uri=uri, task_id=task_id, to=to, part=part)
+        saved, remaining = await download.save_files(caller(ctx), report, uri=uri, task_id=task_id, to=to, part=part)
     lines = [f"{file.path} ({file.content_type}, {size(file.size)})" for file in saved]
     files = [
         {"path": str(file.path), "url": file.uri, "mime_type": file.content_type, "bytes": file.size} for file in saved

@@ -86,13 +86,13 @@ class PinnedTool(InferenceTool):
         """A short hash of the listed tool. It changes if the contract changes (T-18)."""
         return hashlib.sha256(self.listed.model_dump_json().encode()).hexdigest()[:12]
 
-    def run_request(self, arguments: dict[str, Any]) -> Wanted:
+    def run_request(self, arguments: dict[str, Any]) -> RunSpec:
         """The run that a call with these arguments asks for."""
         declared = self.parameters["properties"]
         app_arguments = (
             without_injected(arguments, declared) if declared else arguments
         )  # an app without fields takes any
-        return Wanted(app=self.app, input=self.restored(app_arguments))
+        return RunSpec(app=self.app, input=self.restored(app_arguments))
 
     async def call(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
         return await apps.run_and_render(context, self.run_request(arguments))

@@ -16,7 +16,7 @@ import anyio
 from mcp.server.subscriptions import ToolsListChanged
 
 from inferencesh_mcp.errors import InferenceError, KeyMissing, KeyRefused, NotFound, Unavailable
-from inferencesh_mcp.flows.exception_groups import ungrouped
+from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.sanitize import clean
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Pinned:
         """Update the tools from now on whenever an app changes, and notify the hosts."""
         if self._pins:
             self._shared, self._reading_started = shared, False
-            shared.catalogue.watch(self._apps, self._app_read, None)
+            shared.app_cache.watch(self._apps, self._app_read, None)
             shared.group.start_soon(self._publish_changes, shared.bus)
 
     def start_reading(self, who: Caller) -> None:
@@ -87,7 +87,7 @@ class Pinned:
         if self._reading_started or self._shared is None:
             return
         self._reading_started = True
-        who.catalogue.watch(self._apps, self._app_read, _disk(self._shared))
+        who.app_cache.watch(self._apps, self._app_read, _disk(self._shared))
         self._shared.group.start_soon(self._keep_reading, who)
 
     async def wait(self) -> None:
@@ -124,7 +124,7 @@ class Pinned:
 
     async def _is_fresh(self, who: Caller, app: AppRef) -> bool:
         """Whether the app is in the cache, and fresh."""
-        cached = await who.catalogue.recall(who.principal, app)
+        cached = await who.app_cache.recall(who.principal, app)
         if cached is None:
             return False
         self._app_read(app, cached[1])
@@ -209,7 +209,7 @@ class Pinned:
             await bus.publish(ToolsListChanged())
 
 
-def _disk(shared: Shared) -> Kept | None:
+def _disk(shared: Shared) -> AppDiskCache | None:
     """The disk cache of apps. The sandbox has none, because its address changes at every start."""
     settings = shared.settings
     if settings.sandbox:

@@ -37,7 +37,7 @@ async def with_preview(ctx: Ctx, result: CallToolResult) -> CallToolResult:
     who, url = caller(ctx), str(pictures[0].uri)
     preview: ImageContent | None = shared.previews.get((who.principal, url))
     if preview is None:
-        preview = await in_short(_preview(who.api, url, shared.scaling), "preview")
+        preview = await optional_call(_preview(who.api, url, shared.scaling), "preview")
     if preview is not None:
         shared.previews.add((who.principal, url), preview)  # hosts read the same task again and again
     return result.model_copy(update={"content": [*result.content, preview]}) if preview else result

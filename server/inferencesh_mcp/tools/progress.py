@@ -40,7 +40,7 @@ async def progress(ctx: Ctx, *, in_bytes: bool = False) -> AsyncGenerator[Report
         yield lambda _: None
         return
     reporter = ProgressReporter(ctx, in_bytes=in_bytes)
-    with ungrouped():
+    with unwrap_exception_group():
         async with anyio.create_task_group() as group:
             group.start_soon(reporter.run)
             yield reporter.update
@@ -65,7 +65,7 @@ class ProgressReporter:
 
     def update(self, state: State) -> None:
         previous = self._state
-        if isinstance(previous, Moving) and isinstance(state, Moving) and previous.name != state.name:
+        if isinstance(previous, Transfer) and isinstance(state, Transfer) and previous.name != state.name:
             self._bytes_before += previous.done
         self._state = state
         if _is_worth_sending(previous, state):
@@ -111,7 +111,7 @@ class ProgressReporter:
                 return done, self._state.total
             return self._last_value + (math.floor(self._last_value) + 1 - self._last_value) / 10, self._state.total
         if self._in_bytes:
-            moving = self._state if isinstance(self._state, Moving) else Moving("", "", 0, None)
+            moving = self._state if isinstance(self._state, Transfer) else Transfer("", "", 0, None)
             return max(
                 self._bytes_before + moving.done, self._last_value + 0.001
             ), None if self._bytes_before else moving.size
@@ -120,7 +120,7 @@ class ProgressReporter:
 
 def _is_worth_sending(previous: State | None, state: State) -> bool:
     match state:
-        case Speaking():
+        case AgentProgress():
             return bool(state.tail or state.tool)  # the first word of an agent is worth a message; silence is not
         case Task() if isinstance(previous, Task):
             return (state.status, _last_output(state)) != (
@@ -136,13 +136,13 @@ def status_line(state: State | None, elapsed: float) -> str:
     match state:
         case None:
             return "starting"
-        case Moving():
+        case Transfer():
             of_total = f" of {size(state.size)}" if state.size is not None else ""
             return clean(f"{state.verb} {state.name} · {size(state.done)}{of_total}", MAX_MESSAGE_LENGTH)
-        case Counting():
+        case BatchProgress():
             latest = f" · {status_line(state.latest, elapsed)}" if state.latest else ""
             return clean(f"{state.done} of {state.total} done{latest}", MAX_MESSAGE_LENGTH)
-        case Speaking():
+        case AgentProgress():
             activity = f"using {state.tool}" if state.tool else "answering"
             return clean(
                 f"{activity} · {elapsed:.0f} s · chat {state.chat_id} · {state.tail}".removesuffix(" · "),

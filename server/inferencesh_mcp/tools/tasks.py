@@ -63,7 +63,7 @@ async def task_list(
 ) -> CallToolResult:
     """List recent tasks, newest first, with status and id."""
     who = caller(ctx)
-    app_id = (await who.catalogue.app(who.api, who.principal, AppRef.parse(app))).id if app else ""
+    app_id = (await who.app_cache.app(who.api, who.principal, AppRef.parse(app))).id if app else ""
     page = await who.api.list_tasks(status=filter_value(status), app=app_id, limit=limit, cursor=cursor)
     tasks = [task_entry(who, task) for task in page.items]
     lines = [
@@ -78,7 +78,7 @@ def task_entry(who: Caller, task: Task) -> dict[str, str]:
     fields = {
         "task_id": task.id,
         "status": task.status,
-        "app": task.app.ref if task.app else who.catalogue.name(who.principal, task.app_id),
+        "app": task.app.ref if task.app else who.app_cache.name(who.principal, task.app_id),
         "created_at": str(task.created_at or ""),
         "error": f"The app reported: {quoted(task.error, 160)}" if task.error else "",
     }

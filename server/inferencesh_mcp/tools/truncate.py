@@ -80,7 +80,7 @@ def split_parts(text: str) -> list[str]:
 
 
 def _count_values(value: Any, max_items: int, limit: int) -> int:
-    """Count the values if every list and object is cut to `max_items`. Counting stops at `limit`."""
+    """Count the values if every list and object is cut to `max_items`. BatchProgress stops at `limit`."""
     count, pending = 1, [value]
     while pending and count <= limit:
         current = pending.pop()

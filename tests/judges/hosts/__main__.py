@@ -22,7 +22,7 @@ import anyio
 from anyio.abc import Process
 
 from inferencesh_mcp.server import TOOLS
-from inferencesh_sandbox import Ledger, Sandbox, serving
+from inferencesh_sandbox import Ledger, serving
 from tests.judges import npm
 from tests.judges.hosts.drivers import DRIVERS, NAME, Driver, Place
 from tests.judges.hosts.scripted_model import DONE, Call, ScriptedModel, scripted_model
