@@ -100,7 +100,7 @@ def _versions() -> Finding:
 
 def _server(settings: Settings) -> Iterator[Finding]:
     """Whether these settings go together: a pin may be called as one of the server's own tools, `http` lack its tokens."""
-    from inferencesh_mcp.http import face
+    from inferencesh_mcp.http.app import create_app
     from inferencesh_mcp.server import build
 
     try:
@@ -110,7 +110,7 @@ def _server(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding("settings", "ok", "the server starts with them")
     try:
-        face(build(settings, remote=True), settings)
+        create_app(build(settings, remote=True), settings)
     except SettingsError as exc:
         yield Finding("http settings", "warning", exc.message, "Mend it: http does not start like this.")
 

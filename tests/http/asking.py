@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 
 from inferencesh_mcp.flows.drain import Stopping
-from inferencesh_mcp.http import face
+from inferencesh_mcp.http.app import create_app
 from inferencesh_mcp.http.server import configured
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
@@ -95,7 +95,9 @@ async def facing(environ: dict[str, str], sandbox: Sandbox, headers: dict[str, s
     """The HTTP face with these settings, on a loopback port, as `http` serves it but for the signals."""
     settings = Settings.from_environ(environ)
     stopping = Stopping()
-    server = Guest(configured(face(build(settings, remote=True, stopping=stopping), settings, stopping), settings))
+    server = Guest(
+        configured(create_app(build(settings, remote=True, stopping=stopping), settings, stopping), settings)
+    )
     limits = httpx2.Limits(max_connections=None)
     async with guest(server) as url, httpx2.AsyncClient(timeout=30, limits=limits, verify=False) as http:
         yield Face(url, sandbox, http, headers, stopping, server)

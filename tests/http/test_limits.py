@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
-from inferencesh_mcp import http
+from inferencesh_mcp.http import app as http
 from inferencesh_mcp.api.json import MOST_IN_A_MESSAGE
 from inferencesh_mcp.flows import watch
 from inferencesh_sandbox import Sandbox, serving

@@ -10,8 +10,8 @@ from mcp import MCPError
 from starlette.responses import Response
 
 from inferencesh_mcp.errors import InferenceError, SettingsError
-from inferencesh_mcp.http.bearer import bearer, unknown
-from inferencesh_mcp.http.error_responses import Refused
+from inferencesh_mcp.http.auth import bearer, unknown
+from inferencesh_mcp.http.middleware import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers
 
     from inferencesh_mcp.context import Shared
-    from inferencesh_mcp.http.middleware import Shares
+    from inferencesh_mcp.http.middleware import RequestLimits
     from inferencesh_mcp.http.tokens import Tokens
 
 # Seconds: what is read is read in a tenth of one; a run takes as long as a host waits; a turn of a chat in between.
@@ -32,7 +32,7 @@ BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300)
 class Metrics:
     """Counts the calls of one server as its middleware, and shows them to who may read them."""
 
-    def __init__(self, server: MCPServer[Shared], readers: Tokens, shares: Shares) -> None:
+    def __init__(self, server: MCPServer[Shared], readers: Tokens, shares: RequestLimits) -> None:
         try:
             import prometheus_client
         except ImportError as exc:
@@ -96,7 +96,7 @@ class Metrics:
 class _Now:
     """What is counted elsewhere, or is as it is now."""
 
-    def __init__(self, metrics: Metrics, shares: Shares) -> None:
+    def __init__(self, metrics: Metrics, shares: RequestLimits) -> None:
         self._metrics, self._shares = metrics, shares
 
     def collect(self) -> Iterator[Metric]:

@@ -1,28 +1,144 @@
-"""What happens to a request before MCP sees it: its route, its door, its caller's share, its whole body."""
+"""What happens to an HTTP request before MCP sees it: host and origin, routes, authentication, limits, its body."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
+from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+from opentelemetry.context import attach, detach
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
 
 from inferencesh_mcp.api.json import MOST_IN_A_MESSAGE, too_many_values
 from inferencesh_mcp.context import VISITOR
-from inferencesh_mcp.http.error_responses import Refused
+from inferencesh_mcp.settings.types import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
-    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from inferencesh_mcp.flows.drain import Stopping
-    from inferencesh_mcp.http.auth import Door
-    from inferencesh_mcp.http.error_responses import Page
+    from inferencesh_mcp.http.auth import Authenticator
+
+Page = Callable[[Headers], Response]
+"""Something that can only be read, at an address of its own."""
+
+# JSON-RPC 2.0: invalid request, and the first code that is the server's own.
+_INVALID_REQUEST, _SERVER_ERROR = -32600, -32000
+
+
+@dataclass(eq=False, kw_only=True)
+class Refused(Exception):
+    """A request that goes no further: nothing was started, and nothing left this process."""
+
+    status: int
+    code: str
+    """Stable, machine-readable, as those of `errors`."""
+    message: str
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    retry_after: int | None = None
+    """Seconds after which the same request may be let in."""
+
+    def __str__(self) -> str:
+        return self.message
+
+    def page(self) -> JSONResponse:
+        """The same where no MCP is spoken, in the form of an OAuth error (RFC 6749 5.2): hosts look for a sign-in there."""
+        told = {"error": self.code, "error_description": self.message}
+        return JSONResponse(told, status_code=self.status, headers=dict(self.headers))
+
+    def response(self) -> JSONResponse:
+        """The answer to a message of MCP."""
+        told: dict[str, Any] = {"code": self.code, "outcome": "not_started"}
+        headers = dict(self.headers)
+        if self.retry_after is not None:
+            told["retry_after_seconds"] = self.retry_after
+            headers["Retry-After"] = str(self.retry_after)
+        number = _SERVER_ERROR if self.status in {429, 503} else _INVALID_REQUEST
+        body = {"jsonrpc": "2.0", "id": None, "error": {"code": number, "message": self.message, "data": told}}
+        return JSONResponse(body, status_code=self.status, headers=headers)
+
+
+LOOPBACK_HOSTS = tuple(f"[{host}]" if ":" in host else host for host in LOOPBACK)
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
+
+# What a browser lets a page read. No cookies: nobody is known here by what their browser adds by itself.
+_READ = ("mcp-session-id", "mcp-protocol-version", "www-authenticate", "retry-after")
+_AN_HOUR = 3600
+
+
+class HostOriginMiddleware:
+    """Lets through what is addressed to this server by its name, and comes from no page or from one that is allowed."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Sequence[str], origins: Sequence[str]) -> None:
+        self._hosts, self._origins = frozenset(hosts), frozenset(origins)
+        # Whoever gets to it has an origin that may: `_refusal` has looked. It may send any header: those of MCP have no end.
+        self._app = CORSMiddleware(
+            app, allow_origin_regex=".*", allow_methods=("GET", "POST"), allow_headers=("*",), expose_headers=_READ,
+            max_age=_AN_HOUR,
+        )  # fmt: skip
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))):
+            await refusal.response()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> Refused | None:
+        if not self._is_ours(headers.getlist("host")):
+            message = "This server is not reached by that name. INFERENCE_ALLOWED_HOSTS names those it is."
+            return Refused(status=421, code="forbidden", message=message)
+        if any(not self._is_allowed(origin, headers["host"]) for origin in headers.getlist("origin")):
+            message = "Pages of that origin may not use this server. INFERENCE_ALLOWED_ORIGINS names those that may."
+            return Refused(status=403, code="forbidden", message=message)
+        return None
+
+    def _is_allowed(self, origin: str, host: str) -> bool:
+        """A page that is named; or one of this machine, at a server that is spoken to as this machine."""
+        scheme, _, page = origin.partition("://")
+        at_home = scheme == "http" and _is_loopback(page) and _is_loopback(host)
+        return at_home or origin in self._origins
+
+    def _is_ours(self, given: Sequence[str]) -> bool:
+        """A name that is allowed, with any port unless the allowed one names its own."""
+        found = _HOST.fullmatch(given[0].lower()) if len(given) == 1 else None
+        return found is not None and (found[0] in self._hosts or found[1] in self._hosts)
+
+
+def _is_loopback(host: str) -> bool:
+    found = _HOST.fullmatch(host.lower())
+    return found is not None and found[1] in LOOPBACK_HOSTS
+
+
+class TraceContextMiddleware:
+    """An application whose spans belong to the trace that a request's `traceparent` names.
+
+    `mcp` itself reads the one in a message's `_meta`, which comes first.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._propagator = TraceContextTextMapPropagator()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        token = attach(self._propagator.extract(Headers(scope=scope)))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            detach(token)
+
 
 # Where hosts look for a way to sign in (RFC 8414, RFC 9728, OpenID Connect), or go when they find none.
 _SIGN_IN = ("/.well-known/oauth-", "/.well-known/openid-", "/authorize", "/register", "/token")
@@ -32,14 +148,14 @@ _CLOSE = {"Connection": "close"}
 logger = logging.getLogger(__name__)
 
 
-class Gate:
+class Router:
     """The routes. MCP is the only one that does anything, and nobody gets there but through the door."""
 
     def __init__(
-        self, mcp: ASGIApp, door: Door, *,
-        path: str, pages: Mapping[str, Page], stopping: Stopping, shares: Shares, bodies: Bodies, largest_body: int,
+        self, mcp: ASGIApp, authenticator: Authenticator, *,
+        path: str, pages: Mapping[str, Page], stopping: Stopping, shares: RequestLimits, bodies: BodyBudget, largest_body: int,
     ) -> None:  # fmt: skip
-        self._mcp, self._door, self._path, self._pages = mcp, door, path, pages
+        self._mcp, self._authenticator, self._path, self._pages = mcp, authenticator, path, pages
         self._stopping, self._shares, self._bodies, self._largest_body = stopping, shares, bodies, largest_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,13 +171,13 @@ class Gate:
         try:
             headers = Headers(scope=scope)
             _refuse_two_lengths(headers)
-            visitor = await self._door.admit(headers)
+            visitor = await self._authenticator.admit(headers)
             self._check(scope)
             scope = {**scope, "headers": _accepting(headers)}
             address = _address(scope)
-            if not self._door.vouches:
+            if not self._authenticator.vouches:
                 visitor = replace(visitor, address=address)
-            source = visitor.principal if self._door.vouches else address
+            source = visitor.principal if self._authenticator.vouches else address
             with self._shares.held(visitor.principal), self._bodies.read_by(source) as note:
                 body = await _whole(receive, self._largest_body, note)
                 if body is not None:
@@ -91,7 +207,7 @@ class Gate:
         """The page at a path. Where there is none, a host that looks for a sign-in shows its person what it is told."""
         page = self._pages.get(scope["path"])
         if page is None and scope["path"].startswith(_SIGN_IN):
-            raise Refused(status=404, code="invalid_request", message=self._door.instead_of_signing_in)
+            raise Refused(status=404, code="invalid_request", message=self._authenticator.instead_of_signing_in)
         if page is None:
             raise Refused(status=404, code="not_found", message=f"There is nothing here; MCP is at {self._path}.")
         if scope["method"] not in {"GET", "HEAD"}:
@@ -122,7 +238,7 @@ def _accepting(headers: Headers) -> list[tuple[bytes, bytes]]:
     return changed.raw
 
 
-class Shares:
+class RequestLimits:
     """How many requests each caller has open, so that one who has many leaves room for the others (T-22)."""
 
     def __init__(self, most: int, most_in_all: int) -> None:
@@ -153,7 +269,7 @@ class Shares:
                 del self._open[principal]
 
 
-class Bodies:
+class BodyBudget:
     """How many bytes of requests are held at a time: of one source, and in all. A made-up key is a caller like any other."""
 
     def __init__(self, most: int, most_in_all: int) -> None:

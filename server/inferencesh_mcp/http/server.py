@@ -13,8 +13,8 @@ import anyio
 import uvicorn
 
 from inferencesh_mcp.errors import SettingsError
-from inferencesh_mcp.http import PATH, face
-from inferencesh_mcp.http.slow_clients import Guarded, Manners
+from inferencesh_mcp.http.app import PATH, create_app
+from inferencesh_mcp.http.slow_clients import ConnectionLimits, LimitedH11Protocol
 from inferencesh_mcp.settings.types import LOOPBACK
 from inferencesh_mcp.shutdown import Shutdown
 
@@ -45,15 +45,15 @@ def serve(
         SettingsError: an address that others can reach, without all that this takes.
     """
     _refuse_wide_open(settings, host)
-    app = face(server, settings, stopping)
+    app = create_app(server, settings, stopping)
     with _bound(host, port) as listening:
         return anyio.run(_serve, _Server(configured(app, settings)), listening, stopping, settings.drain_seconds, ready)
 
 
 def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """uvicorn, as this face needs it. Everything is said here: it would read variables of its own otherwise."""
+    """uvicorn, as this application needs it. Everything is said here: it would read variables of its own otherwise."""
     return uvicorn.Config(
-        app, http=cast("Any", partial(Guarded, Manners(settings))), ws="none", lifespan="on", interface="asgi3",
+        app, http=cast("Any", partial(LimitedH11Protocol, ConnectionLimits(settings))), ws="none", lifespan="on", interface="asgi3",
         log_config=None, access_log=False, server_header=False,
         proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=1, backlog=BACKLOG, workers=1,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from inferencesh_mcp.http.error_responses import Refused
+from inferencesh_mcp.http.middleware import Refused
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,7 +35,7 @@ _TOO_SLOW = _closing("408 Request Timeout", "timed_out", "The request did not ar
 _NO_REQUEST = _closing("400 Bad Request", "invalid_call", "That is not an HTTP request this server can read.")
 
 
-class Manners:
+class ConnectionLimits:
     """What is asked of a connection, and how many each address has open."""
 
     def __init__(self, settings: Settings) -> None:
@@ -62,12 +62,12 @@ class Manners:
         return any(plain in network for network in self._proxies)
 
 
-class Guarded(H11Protocol):
-    """The server's end of one connection, which is held to the manners."""
+class LimitedH11Protocol(H11Protocol):
+    """The server's end of one connection, which is held to the limits."""
 
-    def __init__(self, manners: Manners, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, limits: ConnectionLimits, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._manners = manners
+        self._limits = limits
         self._turn: Any = None
         """What the other side owes: the rest of a head (h11.IDLE), the rest of a body (h11.SEND_BODY), or nothing."""
         self._end: asyncio.TimerHandle | None = None
@@ -76,7 +76,7 @@ class Guarded(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         address = self.client[0] if self.client else ""
-        if not self._manners.take(address):
+        if not self._limits.take(address):
             logger.warning("refused a connection from %s: it has as many as one address may", address)
             transport.abort()
             return
@@ -87,7 +87,7 @@ class Guarded(H11Protocol):
         super().connection_lost(exc)
         self._wait_for(None)
         if self._address is not None:
-            self._manners.give_back(self._address)
+            self._limits.give_back(self._address)
             self._address = None
 
     def data_received(self, data: bytes) -> None:
@@ -123,7 +123,7 @@ class Guarded(H11Protocol):
             self._end.cancel()
             self._end = None
         if turn is not None:
-            seconds = self._manners.body_seconds if turn is h11.SEND_BODY else self._manners.header_seconds
+            seconds = self._limits.body_seconds if turn is h11.SEND_BODY else self._limits.header_seconds
             self._end = self.loop.call_later(seconds, self._cut_off)
 
     def _cut_off(self) -> None:

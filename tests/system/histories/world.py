@@ -17,7 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.flows.drain import Stopping
-from inferencesh_mcp.http import PATH, face
+from inferencesh_mcp.http.app import PATH, create_app
 from inferencesh_mcp.http.server import configured
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
@@ -147,7 +147,9 @@ class Replicas:
 
     async def _start(self) -> None:
         settings, stopping = Settings.from_environ(self._world.environ()), Stopping()
-        app = face(build(settings, remote=True, network=self._world.network(), stopping=stopping), settings, stopping)
+        app = create_app(
+            build(settings, remote=True, network=self._world.network(), stopping=stopping), settings, stopping
+        )
         server = Guest(configured(app, settings))
         url = await self._stack.enter_async_context(guest(server))
         self._live.append(_Replica(url, server, stopping))
