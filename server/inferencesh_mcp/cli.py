@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 EXIT_CODES = (
-    "Exit codes: 0 done, or the host closed stdin or stdout; 1 failed; 2 wrong use or a wrong setting; "
-    "129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, after live runs were cancelled or handed over."
+    "Exit codes: 0 done, or the host closed stdin or stdout; 1 failed; 2 wrong use or an invalid setting; "
+    "129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, after live runs were cancelled or reported by id."
 )
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed")
 SELDOM = 50  # collections of the middle generation to one of the oldest; Python's own is 10
@@ -98,9 +98,7 @@ def _settings(environ: Mapping[str, str]) -> Settings:
     """
     settings = Settings.from_environ(environ)
     if settings.refuse_root and os.name == "posix" and os.geteuid() == 0:
-        raise SettingsError(
-            message=f"This must not run as root, since {PREFIX}REFUSE_ROOT is set. Give it another user."
-        )
+        raise SettingsError(message=f"{PREFIX}REFUSE_ROOT is set, so this must not run as root. Use another user.")
     return settings
 
 
@@ -110,7 +108,7 @@ def _start_logging(settings: Settings, environ: Mapping[str, str]) -> None:
 
     logs.configure(settings, sys.stderr)
     if ignored := unknown_variables(environ):
-        logging.getLogger(__name__).warning("Ignored, since they are no settings: %s", ", ".join(ignored))
+        logging.getLogger(__name__).warning("Ignored, because they are not settings: %s", ", ".join(ignored))
 
 
 def _collect() -> None:
@@ -147,15 +145,15 @@ def _listens_on(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     invoke_without_command=True,
     params=[_setting_option(name, hidden=True) for name in FIELDS if name not in SECRETS],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=f"Each command has its own options: inferencesh-mcp COMMAND --help. Every option is a variable too. "
-    f"The key is a variable only: {PREFIX}API_KEY.\n\n{EXIT_CODES}",
+    epilog=f"Options of a command: inferencesh-mcp COMMAND --help. Every option is also a variable. "
+    f"The key is only a variable: {PREFIX}API_KEY.\n\n{EXIT_CODES}",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def _group(context: click.Context, /, **options: Any) -> None:
     """Run inference.sh apps from any MCP host.
 
-    Without a command it speaks MCP on stdin and stdout, as hosts start it. To try it without a key: inferencesh-mcp demo
+    Without a command it serves MCP on stdin and stdout, which is how hosts start it. To try it without a key: inferencesh-mcp demo
     """
     context.obj = _environ(context.obj, options)
     if not context.invoked_subcommand:
@@ -168,7 +166,7 @@ def _group(context: click.Context, /, **options: Any) -> None:
 @_group.command()
 @click.pass_obj
 def stdio(environ: dict[str, str], /, **options: Any) -> None:
-    """Speak MCP on stdin and stdout. The same as no command at all."""
+    """Serve MCP on stdin and stdout. The same as no command."""
     _serve_stdio(_environ(environ, options))
 
 
@@ -189,7 +187,7 @@ def _serve_stdio(environ: dict[str, str]) -> None:
 @_listens_on(8000)
 @click.pass_obj
 def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
-    """Serve MCP on /mcp for many. They bring keys of their own, unless INFERENCE_HTTP_AUTH says otherwise."""
+    """Serve MCP over HTTP on /mcp. Callers send their own keys, unless INFERENCE_HTTP_AUTH says otherwise."""
     from inferencesh_mcp.flows.drain import Stopping
     from inferencesh_mcp.http.server import serve
     from inferencesh_mcp.server import build
@@ -219,7 +217,7 @@ def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> No
 @_group.command()
 @click.argument("name")
 def token(name: str) -> None:
-    """Make a token for a caller of `http`: shown once, and kept by the server as a hash."""
+    """Make a token for a caller of `http`. It is shown once; the server stores only its hash."""
     from inferencesh_mcp.http import tokens
     from inferencesh_mcp.settings.types import TOKEN
 
@@ -228,10 +226,9 @@ def token(name: str) -> None:
     if not TOKEN.fullmatch(line):
         raise SettingsError(message="NAME must be 1 to 64 letters, digits, or any of . _ @ -")
     click.echo(made)
-    click.echo(
-        f"Give this token to {name}, and the server the line below: who calls tools, in INFERENCE_HTTP_TOKENS", err=True
-    )
-    click.echo("or its file; who reads /metrics alone, in INFERENCE_METRICS_TOKENS.", err=True)
+    click.echo(f"Give the token above to {name}. The server needs only its hash, the line below.", err=True)
+    click.echo("To call tools, add it to INFERENCE_HTTP_TOKENS or its file. To read /metrics, add it to", err=True)
+    click.echo("INFERENCE_METRICS_TOKENS.", err=True)
     click.echo(line, err=True)
 
 
@@ -240,7 +237,7 @@ def token(name: str) -> None:
 @_listens_on(8787)
 @click.pass_obj
 def sandbox(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
-    """Serve the embedded inference.sh alone. Any key that begins with inf_ works."""
+    """Serve only the embedded inference.sh sandbox. Any key that begins with inf_ works."""
     from contextlib import AsyncExitStack
 
     import anyio
@@ -264,10 +261,13 @@ def sandbox(environ: dict[str, str], /, host: str, port: int, **options: Any) ->
 
 @_group.command()
 @click.option(
-    "--to", type=click.Path(file_okay=False), default=None, help="Folder for the pictures; default: a new one."
+    "--to",
+    type=click.Path(file_okay=False),
+    default=None,
+    help="Folder for the pictures. Default: a new temporary folder.",
 )
 def demo(to: str | None) -> int:
-    """Show it all, with no key and no network: a real host, this server, a picture in and a picture out."""
+    """Show a whole run without a key or a network: a picture in and a picture out."""
     from inferencesh_mcp.demo import show
 
     if to:  # the server would refuse it too, but without a person to say so to
@@ -278,18 +278,18 @@ def demo(to: str | None) -> int:
 @_settings_options(STDIO_SETTINGS)
 @_group.command()
 @click.argument("host", type=click.Choice(HOSTS))
-@click.option("--http", "url", default=None, metavar="URL", help="A server that runs elsewhere, instead of this one.")
-@click.option("--sign-in", is_flag=True, help="With --http: no key goes in, you sign in there (OAuth).")
-@click.option("--name", default="inference", show_default=True, help="What the host shall call it.")
-@click.option("--print", "only_show", is_flag=True, help="Only show what would be written, and where.")
+@click.option("--http", "url", default=None, metavar="URL", help="URL of a remote server to use instead of this one.")
+@click.option("--sign-in", is_flag=True, help="With --http: write no key; the host signs in with OAuth.")
+@click.option("--name", default="inference", show_default=True, help="Name of the server in the host.")
+@click.option("--print", "only_show", is_flag=True, help="Show the entry and its file, and write nothing.")
 @click.pass_obj
 def install(
     environ: dict[str, str], /, host: str, url: str | None, sign_in: bool, name: str, only_show: bool, **options: Any
 ) -> None:
     """Write this server into a host's configuration, with the settings given here.
 
-    Everything else in the file stays, and a backup beside it. Your key goes in by the host's own means for secrets,
-    where it has one.
+    The rest of the file is not changed, and a backup is kept beside it. Your key goes into the host's own secret store,
+    if it has one.
     """
     from inferencesh_mcp.hosts.command import install, show
 
@@ -301,10 +301,10 @@ def install(
 
 @_group.command()
 @click.argument("host", type=click.Choice(HOSTS))
-@click.option("--name", default="inference", show_default=True, help="What the host calls it.")
+@click.option("--name", default="inference", show_default=True, help="Name of the server in the host.")
 @click.pass_obj
 def uninstall(environ: dict[str, str], /, host: str, name: str) -> None:
-    """Take this server out of a host's configuration again."""
+    """Remove this server from a host's configuration."""
     from inferencesh_mcp.hosts.command import uninstall
 
     uninstall(host, name, platform=sys.platform, environ=environ)
@@ -315,7 +315,7 @@ def uninstall(environ: dict[str, str], /, host: str, name: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 @click.pass_obj
 def doctor(environ: dict[str, str], /, as_json: bool, **options: Any) -> int:
-    """Check what stands between here and a first run, and say what to do about it."""
+    """Check the key, network, folders and hosts, and say what to fix."""
     from inferencesh_mcp.doctor import examine
     from inferencesh_mcp.hosts import Machine
 

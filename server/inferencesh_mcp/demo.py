@@ -47,10 +47,10 @@ async def _show(folder: Path, screen: _Screen) -> None:
         found = _structured(seen)["output"]
         screen.line(f"It is a {found['format']} of {found['width']} × {found['height']}, {found['bytes']} bytes")
         thumbnail = await _save(client, screen, seen)
-        screen.line("Handing a job to an agent, which has to ask before it uses a tool")
+        screen.line("Giving a job to an agent that must ask before it uses a tool")
         job = {"message": "Draw a lighthouse", "agent": "sandbox/approver"}
         screen.checked(await client.call_tool("agent_chat", job, progress_callback=screen.progress))
-    screen.line("All of this was the sandbox inside the server: nothing was sent anywhere, nothing cost anything.")
+    screen.line("All of this ran in the sandbox inside the server. Nothing was sent anywhere or cost anything.")
     screen.line(str(thumbnail))
 
 

@@ -106,13 +106,13 @@ def _server(settings: Settings) -> Iterator[Finding]:
     try:
         build(settings)
     except SettingsError as exc:
-        yield Finding("settings", "failure", exc.message, "Mend it: the server does not start like this.")
+        yield Finding("settings", "failure", exc.message, "Fix it: the server does not start with it.")
         return
     yield Finding("settings", "ok", "the server starts with them")
     try:
         create_app(build(settings, remote=True), settings)
     except SettingsError as exc:
-        yield Finding("http settings", "warning", exc.message, "Mend it: http does not start like this.")
+        yield Finding("http settings", "warning", exc.message, "Fix it: `inferencesh-mcp http` does not start with it.")
 
 
 def _foreign(machine: Machine) -> Iterator[Finding]:
@@ -123,7 +123,9 @@ def _foreign(machine: Machine) -> Iterator[Finding]:
         )
     for name in sorted(FOREIGN & machine.variables.keys()):
         ours = " This server reads INFERENCE_BASE_URL." if name == "INFERENCE_API_BASE_URL" else ""
-        yield Finding("settings", "warning", f"{name} is set, and means nothing here", f"Leave it, or unset it.{ours}")
+        yield Finding(
+            "settings", "warning", f"{name} is set, but has no effect here", f"Unset it if you do not need it.{ours}"
+        )
 
 
 def _trust(settings: Settings, machine: Machine) -> Iterator[Finding]:
@@ -133,12 +135,12 @@ def _trust(settings: Settings, machine: Machine) -> Iterator[Finding]:
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         given = machine.variables.get(name)
         if given and not os.path.exists(given):
-            yield Finding("trust store", "failure", f"{name} is {given}, which is not there", f"Mend or unset {name}.")
+            yield Finding("trust store", "failure", f"{name} is {given}, which does not exist", f"Fix or unset {name}.")
             return
     found = ssl.get_default_verify_paths()
     stores = [path for path in (found.cafile, found.capath, *STORES) if path and _holds_something(Path(path))]
     if machine.platform == "linux" and not stores:
-        yield Finding("trust store", "failure", "no certificates to trust were found", "Install ca-certificates.")
+        yield Finding("trust store", "failure", "no trusted certificates were found", "Install ca-certificates.")
     else:
         yield Finding("trust store", "ok", stores[0] if machine.platform == "linux" else "the system's")
 
@@ -218,7 +220,7 @@ async def _pin(api: Api, pin: Pin) -> Finding:
     try:
         PinnedTool.of(pin, await api.app(replace(pin.app, function="")))
     except InferenceError as exc:
-        do = exc.next_step or "Mend INFERENCE_PIN; app_run reaches the app all the same."
+        do = exc.next_step or "Fix INFERENCE_PIN. The app still works with app_run."
         return Finding("pin", "warning", f"{pin.app} cannot be the tool {pin.name}: {exc}", do)
     return Finding("pin", "ok", f"{pin.app} is the tool {pin.name}")
 
@@ -235,7 +237,10 @@ def _clock(skew: timedelta) -> Finding:
     seconds = round(skew.total_seconds())
     if abs(skew) > MOST_SKEW:
         return Finding(
-            "clock", "warning", f"this machine is {seconds} s off the API's clock", "Set it: uploads may be refused."
+            "clock",
+            "warning",
+            f"this machine is {seconds} s off the API's clock",
+            "Set the clock. Uploads may be refused.",
         )
     return Finding("clock", "ok", f"within {abs(seconds)} s of the API's")
 
@@ -246,7 +251,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
             yield Finding("allowed folder", "ok", str(folder))
         else:
             yield Finding(
-                "allowed folder", "warning", f"{folder} cannot be read", "Create it, or mend INFERENCE_ALLOWED_DIRS."
+                "allowed folder", "warning", f"{folder} cannot be read", "Create it, or fix INFERENCE_ALLOWED_DIRS."
             )
     folder = settings.saving_to
     nearest = next((parent for parent in (folder, *folder.parents) if os.path.exists(parent)), folder)
@@ -257,7 +262,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
             "save folder",
             "warning",
             f"{Path(folder)} cannot be written",
-            "Set INFERENCE_SAVE_DIR to a folder that can.",
+            "Set INFERENCE_SAVE_DIR to a folder that you can write to.",
         )
 
 
@@ -266,7 +271,7 @@ async def _hosts(machine: Machine) -> list[Finding]:
     seen = list(look(machine))
     if not seen:
         return [
-            Finding("host", "ok", "no host that is known here was found", "inferencesh-mcp install --help names them.")
+            Finding("host", "ok", "no known host was found", "`inferencesh-mcp install --help` lists the known hosts.")
         ]
     findings: list[Finding] = []
     for host in seen:

@@ -69,7 +69,7 @@ def serve(server: MCPServer[Shared], *, at_end: Callable[[], None] = lambda: Non
         SettingsError: there is no stdin, or no stdout.
     """
     if None in {sys.stdin, sys.stdout}:
-        raise SettingsError(message="MCP over stdio needs stdin and stdout, and one of them is closed.")
+        raise SettingsError(message="MCP over stdio needs stdin and stdout, but one is closed.")
     try:
         anyio.run(_serve, server, at_end)
     except Exception:
@@ -177,7 +177,7 @@ class Requests:
             line = self._stdin.readline(LONGEST_LINE + 1)
             if len(line) <= LONGEST_LINE:
                 if too_many_values(line, MOST_IN_A_MESSAGE):
-                    message = f"A message has at most {MOST_IN_A_MESSAGE} values."
+                    message = f"A message may have at most {MOST_IN_A_MESSAGE} values."
                     return _Invalid(INVALID_REQUEST, message, _request_id(line[:_EDGE], line[-_EDGE:]))
                 return line
             head, tail, rest = line[:_EDGE], b"", line
@@ -186,7 +186,7 @@ class Requests:
         except OSError as exc:  # a terminal that is gone
             logger.info("stdin cannot be read any more: %s", exc.strerror)
             return b""
-        message = f"A message has at most {LONGEST_LINE} bytes."
+        message = f"A message may have at most {LONGEST_LINE} bytes."
         return _Invalid(INVALID_REQUEST, message, _request_id(head, (tail + rest)[-_EDGE:]))
 
     def _receive(self, line: bytes | _Invalid) -> None:
@@ -220,7 +220,7 @@ class Requests:
 
     def _receive_batch(self, values: list[Any]) -> None:
         if self._answers.version != BATCHES_IN or not values:
-            message = f"Batches need protocol version {BATCHES_IN}, and a message in them."
+            message = f"Batches need protocol version {BATCHES_IN} and at least one message."
             ids: list[RequestId | None] = [number for value in values if (number := _id_of(value)) is not None]
             for number in ids or [None]:
                 self._refuse(_Invalid(INVALID_REQUEST, message, number))
@@ -242,7 +242,7 @@ class Requests:
                 self._refuse(_Invalid(INVALID_REQUEST, f"Request id {number!r} is in use.", number), batch)
                 return
             case JSONRPCRequest(method="initialize", id=number) if batch:
-                self._refuse(_Invalid(INVALID_REQUEST, "initialize cannot be part of a batch.", number), batch)
+                self._refuse(_Invalid(INVALID_REQUEST, "initialize must not be in a batch.", number), batch)
                 return
             case JSONRPCRequest():
                 self._answers.expect(message, batch)

@@ -33,7 +33,7 @@ def test_in_and_out(tmp_path: Path) -> None:
 
     assert (0, "") == (put_in.returncode, put_in.stderr)
     assert f"Cursor: created inference in {path}." in put_in.stdout
-    assert f"takes it from the variable {KEY}" in put_in.stdout
+    assert f"Set {KEY} in the environment" in put_in.stdout
     entry = json.loads(path.read_text("utf-8"))["mcpServers"]["inference"]
     carried = {name: value for name, value in entry["env"].items() if name.upper() not in NETWORK}
     assert {KEY: "${env:INFERENCE_API_KEY}", "INFERENCE_WAIT_SECONDS": "50"} == carried

@@ -162,7 +162,7 @@ def test_somebody_elses_server_of_that_name_is_left_alone(host: Host, machine: M
 
     with pytest.raises(HostFileRefused, match="another server named inference"):
         install.install(host, NAME, SERVER, machine=machine)
-    with pytest.raises(HostFileRefused, match="it was left there"):
+    with pytest.raises(HostFileRefused, match="It was not changed"):
         install.uninstall(host, NAME, machine=machine)
     assert (theirs, {path.name}) == (path.read_bytes(), folder_of(path))
 
@@ -263,7 +263,7 @@ def test_the_platforms_own_endpoint_is_left_alone(host: Host, machine: Machine) 
 
 
 def test_claude_desktop_takes_no_remote_server_from_its_file() -> None:
-    with pytest.raises(InvalidInput, match="takes no remote server") as refused:
+    with pytest.raises(InvalidInput, match="cannot use a remote server") as refused:
         install.remote("https://mcp.example.com/mcp", BY_NAME["claude-desktop"])
 
     assert "Connectors" in refused.value.next_step
@@ -294,18 +294,18 @@ class TestAFileThatIsNotWhatItShouldBe:
     @pytest.mark.parametrize(
         ("text", "where"),
         [
-            ('{\n  "mcpServers": {\n    "a" {}\n  }\n}', "line 3, column 9: a colon was expected"),
-            ('{"a": 1,}', "line 1, column 8: there is a comma before }"),
-            ('{"a": 1} // mine', "line 1, column 10: there is something after the end"),
-            ('{"a": [1 2]}', "line 1, column 10: a comma or ] was expected"),
-            ('{"a": NaN}', "line 1, column 7: a value was expected"),
-            ('{"a": "\t"}', "line 1, column 7: a value was expected"),
-            ('{"a": 1', "line 1, column 8: a comma or } was expected"),
-            ("{'a': 1}", "line 1, column 2: a name in double quotes was expected"),
+            ('{\n  "mcpServers": {\n    "a" {}\n  }\n}', "line 3, column 9: expected a colon"),
+            ('{"a": 1,}', "line 1, column 8: a comma is not allowed before }"),
+            ('{"a": 1} // mine', "line 1, column 10: unexpected text after the end"),
+            ('{"a": [1 2]}', "line 1, column 10: expected a comma or ]"),
+            ('{"a": NaN}', "line 1, column 7: expected a value"),
+            ('{"a": "\t"}', "line 1, column 7: expected a value"),
+            ('{"a": 1', "line 1, column 8: expected a comma or }"),
+            ("{'a': 1}", "line 1, column 2: expected a name in double quotes"),
             ("[" * 1000, "nested too deeply"),
-            ("<html>", "line 1, column 1: a value was expected"),
-            ("[]", "holds no object"),
-            ('{"mcpServers": []}', "no object where one belongs: mcpServers"),
+            ("<html>", "line 1, column 1: expected a value"),
+            ("[]", "is not a JSON object"),
+            ('{"mcpServers": []}', "must have an object at mcpServers"),
         ],
     )
     def test_json(self, text: str, where: str, machine: Machine) -> None:
@@ -330,7 +330,7 @@ class TestAFileThatIsNotWhatItShouldBe:
         host = BY_NAME["zed"]
 
         told = self.refused(host, machine, path=placed(host, machine, b'{"a": "\xff\xfe\x00"}'))
-        assert "no UTF-8 text" in told.message
+        assert "not UTF-8 text" in told.message
 
     def test_a_folder(self, machine: Machine) -> None:
         host = BY_NAME["cursor"]
@@ -345,7 +345,7 @@ class TestAFileThatIsNotWhatItShouldBe:
         path.parent.mkdir()
         path.symlink_to(path)
 
-        assert "a link that leads nowhere" in self.refused(host, machine, path=path).message
+        assert "a broken link" in self.refused(host, machine, path=path).message
 
     @pytest.mark.parametrize("what", ["file", "folder"])
     def test_read_only(self, what: str, machine: Machine) -> None:
@@ -386,7 +386,7 @@ def test_what_somebody_else_wrote_in_between_is_not_written_over(machine: Machin
     kept = config_file.read(path)
     path.write_bytes(b'{"theirs": 1}')
 
-    with pytest.raises(HostFileRefused, match="changed by somebody else"):
+    with pytest.raises(HostFileRefused, match="changed by another program"):
         config_file.replace(kept, b"ours")
     assert (b'{"theirs": 1}', {path.name}) == (path.read_bytes(), folder_of(path))
 

@@ -155,9 +155,7 @@ def _zed(machine: Machine) -> tuple[PurePath, ...]:
     return (folder / "settings.json",)
 
 
-FROM_ENVIRONMENT = (
-    f"The key is not in the file: {{title}} takes it from the variable {KEY}, so set that where it starts."
-)
+FROM_ENVIRONMENT = f"The key is not in the file. Set {KEY} in the environment that {{title}} starts in."
 
 HOSTS = (
     # modelcontextprotocol.io, "Connect to local MCP servers": the file, its places, `env`; nothing in it is filled in.
@@ -180,7 +178,7 @@ HOSTS = (
         refers=f"${{{KEY}}}",
         started_as=(("type", "stdio"),),
         reached_as=(("type", "http"),),
-        then="Start Claude Code anew; /mcp lists the server.",
+        then="Restart Claude Code. /mcp lists the server.",
         key_from=FROM_ENVIRONMENT,
     ),
     # cursor.com/docs/mcp: ~/.cursor/mcp.json; ${env:NAME} is filled in in command, args, env, url and headers.
@@ -216,7 +214,7 @@ HOSTS = (
         section="mcp_servers",
         places=lambda machine: (machine.folder("CODEX_HOME", ".codex") / "config.toml",),
         format="toml",
-        then="Start Codex anew; /mcp lists the server.",
+        then="Restart Codex. /mcp lists the server.",
         key_from=FROM_ENVIRONMENT,
     ),
     # geminicli.com/docs/reference/configuration: ~/.gemini/settings.json (GEMINI_CLI_HOME stands in for home);
@@ -229,7 +227,7 @@ HOSTS = (
         format="jsonc",
         refers=f"${{{KEY}}}",
         address="httpUrl",
-        then="Start Gemini CLI anew; /mcp lists the server. In a folder that is not trusted it is Disabled: /permissions trusts it.",
+        then="Restart Gemini CLI. /mcp lists the server. If it is Disabled, trust the folder with /permissions.",
         key_from=FROM_ENVIRONMENT,
     ),
     # docs.windsurf.com/windsurf/cascade/mcp: ~/.codeium/windsurf/mcp_config.json; ${env:NAME} is filled in in command,
@@ -253,6 +251,6 @@ HOSTS = (
         section="context_servers",
         places=_zed,
         format="jsonc",
-        then="Zed notices by itself: the server's dot in the agent panel's settings turns green.",
+        then="Nothing. The server's dot in Zed's agent settings turns green.",
     ),
 )

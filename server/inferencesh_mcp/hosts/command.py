@@ -72,7 +72,7 @@ def _server(host: Host, url: str | None, program: str, environ: Mapping[str, str
     if url is not None:
         return hosts_install.remote(url, host, sign_in=sign_in)
     if sign_in:
-        raise InvalidInput(message="--sign-in goes with --http: it is a server elsewhere that you sign in to.")
+        raise InvalidInput(message="--sign-in needs --http. Only a remote server asks you to sign in.")
     settings = {name: value for name, value in environ.items() if _goes_along(name, value)}
     return hosts_install.local(Path(program), environ, settings)
 
@@ -93,8 +93,8 @@ def _key(host: Host, old: str, environ: Mapping[str, str], *, remote: bool) -> s
     """
     key = ("" if remote else environ.get(KEY, "")) or old
     if not key and sys.stdin.isatty():
-        which = "What that server lets you in with, a token or your key" if remote else "Your inference.sh key"
-        question = f"{which}. {host.title} keeps it in its file (Enter: put it in later)"
+        which = "The remote server's token, or your key" if remote else "Your inference.sh key"
+        question = f"{which}. {host.title} stores it in its file (Enter: add it later)"
         key = str(click.prompt(question, default="", hide_input=True, show_default=False, err=True)).strip()
     Settings.from_environ({KEY: key})  # refuses what can be no key, without showing it
     return key
@@ -105,30 +105,30 @@ def _done(host: Host, name: str, done: Done) -> str:
         case "unchanged":
             return f"{host.title}: nothing to do. {done.path}"
         case "removed":
-            kept = f" What was there is in {done.backup}" if done.backup else ""
-            return f"{host.title}: took {name} out of {done.path}.{kept}"
+            kept = f" The old file is {done.backup}" if done.backup else ""
+            return f"{host.title}: removed {name} from {done.path}.{kept}"
         case _:
-            kept = f" What was there before is in {done.backup}" if done.backup else ""
+            kept = f" The old file is {done.backup}" if done.backup else ""
             return f"{host.title}: {done.what} {name} in {done.path}.{kept}"
 
 
 def _key_from(host: Host) -> str:
     if host.key_from:
         return host.key_from.format(title=host.title)
-    return f"{host.title} fills in nothing, so your key has to stand there itself."
+    return f"{host.title} cannot refer to a variable, so the file holds your key."
 
 
 def _left_to_do(host: Host, server: Local | Remote, done: Done, *, key: str, key_is_set: bool) -> Iterator[str]:
     if not server.needs_key and isinstance(server, Remote):
         yield f"{host.title} asks you to sign in when it first connects."
     elif not server.needs_key:
-        yield "It is the sandbox: no key is needed, and nothing is real."
+        yield "This is the sandbox. It needs no key and costs nothing."
     elif host.key_from:
         yield _key_from(host)
         if "variable" in host.key_from and not key_is_set:
             yield f"{KEY} is not set here. {WHERE_TO_GET_ONE}"
     elif key:
-        yield f"Your key is in the file: {host.title} has no other place for it."
+        yield f"Your key is in the file, because {host.title} has no other place for it."
         if os.name == "posix" and done.path.stat().st_mode & 0o077:
             yield f"Others on this machine can read it: chmod 600 '{done.path}'"
     else:

@@ -46,7 +46,7 @@ def read(named: Path) -> Kept:
     try:
         told = path.lstat()
         if not stat.S_ISREG(told.st_mode):
-            what = "a folder" if path.is_dir() else "a link that leads nowhere" if path.is_symlink() else "no file"
+            what = "a folder" if path.is_dir() else "a broken link" if path.is_symlink() else "not a regular file"
             raise HostFileRefused(message=f"{named} is {what}.", next_step="Move it away and try again.")
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -60,7 +60,7 @@ def read(named: Path) -> Kept:
     except UnicodeDecodeError:
         whole = False
     if not whole:
-        raise HostFileRefused(message=f"{named} is no UTF-8 text.", next_step="Save it as UTF-8 and try again.")
+        raise HostFileRefused(message=f"{named} is not UTF-8 text.", next_step="Save it as UTF-8 and try again.")
     return kept
 
 
@@ -85,7 +85,7 @@ def replace(kept: Kept, raw: bytes | None, *, backup: Path | None = None) -> Non
         if backup and kept.raw is not None:
             _write(backup, kept.raw, PRIVATE)
         if (path.read_bytes() if path.exists() else None) != kept.raw:
-            raise HostFileRefused(message=f"{path} was changed by somebody else just now.", next_step="Try again.")
+            raise HostFileRefused(message=f"{path} was changed by another program just now.", next_step="Try again.")
         if raw is None:
             path.unlink(missing_ok=True)
         else:

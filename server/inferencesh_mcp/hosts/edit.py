@@ -32,7 +32,7 @@ def content(host: Host, text: str) -> dict[str, Any]:
     node = jsonc.parse(text, comments=host.format == "jsonc")
     value: Any = {} if node is None else node.value
     if not isinstance(value, dict):
-        raise HostFileRefused(message="holds no object: a configuration begins with {.")
+        raise HostFileRefused(message="is not a JSON object: it must begin with {.")
     return cast("dict[str, Any]", value)
 
 

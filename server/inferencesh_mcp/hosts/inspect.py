@@ -41,11 +41,15 @@ def look(machine: Machine) -> Iterator[Seen]:
             text = config_file.read(path).text
             told = edit.servers(host, text)
         except HostFileRefused as exc:
-            yield Seen(host.title, exc.message if str(path) in exc.message else f"{path} {exc.message}", "Mend it.")
+            yield Seen(
+                host.title, exc.message if str(path) in exc.message else f"{path} {exc.message}", "Fix the file."
+            )
             continue
         ours = {name: entry for name, entry in told.items() if install.is_ours(entry)}
         if not ours:
-            yield Seen(host.title, "is here, without this server", f"inferencesh-mcp install {host.name}", is_in=False)
+            yield Seen(
+                host.title, "is installed, without this server", f"inferencesh-mcp install {host.name}", is_in=False
+            )
         for name, entry in ours.items():
             yield _judged(host, machine, name, table(entry), text)
 
@@ -59,14 +63,14 @@ def _judged(host: Host, machine: Machine, name: str, entry: dict[str, Any], text
         return Seen(host.title, f"{name} reaches {entry.get(host.address) or 'no address'}")
     there = os.path.isfile(command) if Path(command).is_absolute() else shutil.which(command, path=_path(machine))
     if not there:
-        return Seen(host.title, f"{name} starts {command}, which is not there", again)
+        return Seen(host.title, f"{name} starts {command}, which does not exist", again)
     settings = table(entry.get("env"))
     if edit.ASKED in str(settings) and "promptString" not in text:
-        return Seen(host.title, f"{name} asks for a key that nothing in the file asks for", again)
+        return Seen(host.title, f"{name} refers to a key input that the file does not define", again)
     if KEY in settings and not settings[KEY] and settings.get("INFERENCE_SANDBOX") != "true":
         return Seen(host.title, f"{name} has no key", f"Put your key in: {KEY} in {install.place(host, machine)}.")
     if wrong := _wrong(settings):
-        return Seen(host.title, f"{name} does not start: {wrong}", f"Mend it in: {install.place(host, machine)}.")
+        return Seen(host.title, f"{name} does not start: {wrong}", f"Fix it in: {install.place(host, machine)}.")
     arguments = [str(argument) for argument in array(entry.get("args"))]
     environ = {variable: str(value) for variable, value in settings.items()}
     passed_on = [str(variable) for variable in array(entry.get("env_vars"))]

@@ -52,7 +52,7 @@ def remote(url: str, host: Host, *, sign_in: bool = False) -> Remote:
         raise InvalidInput(message=f"--http must be {ADDRESS}.")
     if not host.address:
         raise InvalidInput(
-            message=f"{host.title} takes no remote server from its file.",
+            message=f"{host.title} cannot use a remote server from its file.",
             next_step=f"Add {url} in its settings under Connectors, as a custom connector; it signs in with OAuth.",
         )
     return Remote(url, needs_key=not sign_in)
@@ -156,8 +156,8 @@ def uninstall(host: Host, name: str, *, machine: Machine) -> Done:
     alone = kept.text == edit.put(host, "", name, servers[name])
     if not is_ours(servers[name]) and (is_foreign(servers[name]) or not (alone or backup.exists())):
         raise HostFileRefused(
-            message=f"{path} has another server named {name}; it was left there.",
-            next_step="Take it out by hand, if it shall go.",
+            message=f"{path} has another server named {name}. It was not changed.",
+            next_step="Remove it by hand if you do not need it.",
         )
     before = _before(host, name, kept, backup)
     if before is not None:
@@ -227,11 +227,11 @@ def _edited(host: Host, path: Path, name: str, old: str, new: str) -> str:
     except HostFileRefused:
         pass
     raise HostFileRefused(
-        message=f"{path} is written in a way that cannot be edited safely; it was left as it is.",
+        message=f"{path} cannot be edited safely. It was not changed.",
         next_step=f"Edit it by hand: inferencesh-mcp install {host.name} --print shows the entry.",
     )
 
 
 def _naming(path: Path, exc: HostFileRefused) -> HostFileRefused:
     told = exc.message if exc.message.startswith(str(path)) else f"{path} {exc.message}"
-    return HostFileRefused(message=told, next_step=exc.next_step or "Mend it, then try again; it was left as it is.")
+    return HostFileRefused(message=told, next_step=exc.next_step or "Fix the file, then try again. It was not changed.")

@@ -118,12 +118,12 @@ class CallersKey:
         for one in given:
             refuse_unfilled(one, "key_missing")
         if len(given) > 1:
-            raise unknown("key_refused", "The request carries two keys that differ.", _HOW)
+            raise unknown("key_refused", "The request has two different keys.", _HOW)
         key = given.pop() if given else self._nobody
         if key is None:
             raise unknown("key_missing", _NO_KEY, _HOW)
         if _FOREIGN.match(key) or not _WORD.fullmatch(key) or not key.startswith(self._prefixes or ""):
-            raise unknown("key_refused", "That is not a key of inference.sh.", _HOW)
+            raise unknown("key_refused", "This is not an inference.sh key.", _HOW)
         return Visitor(name=f"key:{hashlib.sha256(key.encode()).hexdigest()}", key=key)
 
     def pages(self) -> dict[str, Page]:
@@ -142,7 +142,7 @@ class GatewayTokens:
     async def admit(self, headers: Headers) -> Visitor:
         name = self._known.name(operators_bearer(headers))
         if name is None:
-            raise unknown("token_refused", "That is not a token of this server.", "Ask its operator for one.")
+            raise unknown("token_refused", "This server does not know that token.", "Ask its operator for one.")
         return Visitor(name=f"token:{name}", key=self._key)
 
     def pages(self) -> dict[str, Page]:
@@ -159,10 +159,10 @@ def bearer(headers: Headers) -> str | None:
     for value in headers.getlist("authorization"):
         scheme, _, token = value.strip().partition(" ")
         if scheme and scheme.lower() != "bearer":
-            raise unknown("key_refused", "Authorization must be a Bearer.", "")
+            raise unknown("key_refused", "Authorization must be 'Bearer <token>'.", "")
         found |= {token.strip()} - {""}
     if len(found) > 1:
-        raise unknown("key_refused", "The request carries two tokens that differ.", "")
+        raise unknown("key_refused", "The request has two different tokens.", "")
     return found.pop() if found else None
 
 
@@ -173,7 +173,7 @@ def operators_bearer(headers: Headers) -> str:
         Refused: none, or a key of their own beside it, which would have to be ignored.
     """
     if OWN_KEY in headers:
-        raise unknown("key_refused", "This server calls inference.sh with its operator's key, and takes no other.", "")
+        raise unknown("key_refused", "This server uses its operator's inference.sh key. Do not send your own.", "")
     token = bearer(headers)
     if token is None:
         raise unknown("token_missing", "No token was sent.", "Send it as Authorization: Bearer.")
@@ -194,4 +194,4 @@ def refuse_unfilled(credential: str, code: str) -> None:
     """
     if _UNFILLED.fullmatch(credential):
         shown = "A placeholder" if any(map(str.isdigit, credential)) else f"The placeholder {credential}"
-        raise unknown(code, f"{shown} was sent, which nobody filled in.", "Set its value in your host.")
+        raise unknown(code, f"{shown} was sent instead of a credential.", "Set its value in your host.")

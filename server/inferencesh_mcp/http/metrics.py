@@ -60,7 +60,7 @@ class Metrics:
         except Refused:
             reader = None
         if reader is None:
-            raise unknown("token_missing", "A token is needed to read this.", "")
+            raise unknown("token_missing", "Send a metrics token as Authorization: Bearer.", "")
         return Response(self._shown(self._registry), media_type="text/plain; version=0.0.4")
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:

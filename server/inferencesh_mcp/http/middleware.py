@@ -95,10 +95,10 @@ class HostOriginMiddleware:
 
     def _refusal(self, headers: Headers) -> Refused | None:
         if not self._is_ours(headers.getlist("host")):
-            message = "This server is not reached by that name. INFERENCE_ALLOWED_HOSTS names those it is."
+            message = "This host name is not allowed. Add it to INFERENCE_ALLOWED_HOSTS."
             return Refused(status=421, code="forbidden", message=message)
         if any(not self._is_allowed(origin, headers["host"]) for origin in headers.getlist("origin")):
-            message = "Pages of that origin may not use this server. INFERENCE_ALLOWED_ORIGINS names those that may."
+            message = "This origin is not allowed. Add it to INFERENCE_ALLOWED_ORIGINS."
             return Refused(status=403, code="forbidden", message=message)
         return None
 
@@ -189,10 +189,10 @@ class Router:
     def _check(self, scope: Scope) -> None:
         # A GET would be held open for ever, with nothing to come on it: there are no sessions, whatever id it names.
         if scope["method"] != "POST":
-            message = "Messages are sent by POST."
+            message = "Only POST is allowed here."
             raise Refused(status=405, code="invalid_call", message=message, headers={"Allow": "POST"})
         if self._stopping.announced:
-            message = "This server is stopping. Nothing was started; send the same again, and another takes it."
+            message = "This server is stopping. Nothing was started. Send the request again."
             raise Refused(status=503, code="stopping", message=message, retry_after=1, headers=_CLOSE)
 
     def _page(self, scope: Scope) -> Response:
@@ -209,9 +209,9 @@ class Router:
         if page is None and scope["path"].startswith(_SIGN_IN):
             raise Refused(status=404, code="invalid_request", message=self._authenticator.instead_of_signing_in)
         if page is None:
-            raise Refused(status=404, code="not_found", message=f"There is nothing here; MCP is at {self._path}.")
+            raise Refused(status=404, code="not_found", message=f"Not found. MCP is at {self._path}.")
         if scope["method"] not in {"GET", "HEAD"}:
-            message = "This can only be read."
+            message = "Only GET and HEAD are allowed here."
             raise Refused(status=405, code="invalid_call", message=message, headers={"Allow": "GET, HEAD"})
         return page
 
@@ -219,7 +219,7 @@ class Router:
 def _refuse_two_lengths(headers: Headers) -> None:
     """Refuse what a proxy and this server could read as different requests (RFC 9112 6.1)."""
     if "content-length" in headers and "transfer-encoding" in headers:
-        message = "A request has a Content-Length or a Transfer-Encoding, not both."
+        message = "A request must not have both Content-Length and Transfer-Encoding."
         raise Refused(status=400, code="invalid_call", message=message, headers=_CLOSE)
 
 
@@ -254,10 +254,15 @@ class RequestLimits:
             Refused: they are all taken.
         """
         if self._open[principal] >= self._most:
-            message = f"{self._most} requests of yours are open already, the most this server allows one caller."
+            message = f"You have {self._most} requests open, the most allowed. Wait for one to end."
             raise Refused(status=429, code="rate_limited", message=message, retry_after=1)
         if self.open >= self._most_in_all:
-            raise Refused(status=503, code="unavailable", message="This server is full.", retry_after=5)
+            raise Refused(
+                status=503,
+                code="unavailable",
+                message="This server has too many open requests. Try again later.",
+                retry_after=5,
+            )
         self._open[principal] += 1
         self.open += 1
         try:
@@ -288,10 +293,15 @@ class BodyBudget:
         def note(more: int) -> None:
             nonlocal mine
             if self._held[source] + more > self._most:
-                message = f"Requests of yours hold {self._most} bytes already, the most this server allows."
+                message = f"Your open requests hold {self._most} bytes, the most allowed. Try again later."
                 raise Refused(status=429, code="rate_limited", message=message, retry_after=1)
             if self._held.total() + more > self._most_in_all:
-                raise Refused(status=503, code="unavailable", message="This server is full.", retry_after=5)
+                raise Refused(
+                    status=503,
+                    code="unavailable",
+                    message="This server has too many open requests. Try again later.",
+                    retry_after=5,
+                )
             mine += more
             self._held[source] += more
 
@@ -312,14 +322,14 @@ async def _whole(receive: Receive, largest: int, note: Callable[[int], None]) ->
             return None
         more: bytes = message.get("body", b"")
         if len(body) + len(more) > largest:
-            raise Refused(status=413, code="invalid_input", message=f"A message is at most {largest} bytes long.")
+            raise Refused(status=413, code="invalid_input", message=f"A message may have at most {largest} bytes.")
         note(len(more))
         body += more
         if not message.get("more_body", False):
             break
     if too_many_values(whole := bytes(body), MOST_IN_A_MESSAGE):
         raise Refused(
-            status=413, code="invalid_input", message=f"A message has at most {MOST_IN_A_MESSAGE} values in it."
+            status=413, code="invalid_input", message=f"A message may have at most {MOST_IN_A_MESSAGE} values."
         )
     return whole
 

@@ -87,7 +87,7 @@ class OAuthTokens:
 
     @property
     def instead_of_signing_in(self) -> str:
-        return f"Sign in at {self.protection.issuer}: {self.protection.metadata_url} says so to your host."
+        return f"Sign in at {self.protection.issuer}. Your host finds it through {self.protection.metadata_url}."
 
     async def admit(self, headers: Headers) -> Visitor:
         try:
@@ -129,13 +129,13 @@ class OAuthTokens:
             )  # fmt: skip
             _refuse_id_token(claims)
         except jwt.ExpiredSignatureError:
-            raise self._unknown("token_expired", "The token is over; get a new one.") from None
+            raise self._unknown("token_expired", "The token has expired. Request a new one.") from None
         except jwt.InvalidAudienceError:
             raise self._unknown("token_refused", "The token was not made for this server.") from None
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError):  # its text may quote the token
             raise self._unknown("token_refused", "That is not a valid token of this server's issuer.") from None
         except InferenceError:
-            message = "The issuer of tokens cannot be reached, so that none can be checked."
+            message = "The token issuer cannot be reached, so no token can be checked. Try again."
             raise Refused(status=503, code="issuer_unavailable", message=message, retry_after=5) from None
         return claims
 

@@ -112,16 +112,16 @@ def _refuse_wide_open(settings: Settings, host: str) -> None:
         return
     if not settings.allowed_hosts:
         raise SettingsError(
-            message=f"INFERENCE_ALLOWED_HOSTS must name the hosts this server is reached by, since {host} is not loopback."
+            message=f"Set INFERENCE_ALLOWED_HOSTS to this server's host names: {host} is not a loopback address."
         )
     if settings.sandbox and settings.http_auth == "caller":
         raise SettingsError(
-            message=f"The sandbox lets everybody in, and {host} is not loopback: set INFERENCE_HTTP_AUTH to tokens or oauth."
+            message=f"The sandbox admits everybody and {host} is not loopback. Set INFERENCE_HTTP_AUTH to tokens or oauth."
         )
 
 
 def cannot_listen(host: str, port: int, exc: OSError) -> SettingsError:
-    return SettingsError(message=f"Port {port} of {host} cannot be listened on: {exc.strerror}.")
+    return SettingsError(message=f"Cannot listen on {host}, port {port}: {exc.strerror}.")
 
 
 @contextmanager

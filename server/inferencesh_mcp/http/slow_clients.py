@@ -32,7 +32,7 @@ def _closing(status: str, code: str, message: str) -> bytes:
 
 
 _TOO_SLOW = _closing("408 Request Timeout", "timed_out", "The request did not arrive in time.")
-_NO_REQUEST = _closing("400 Bad Request", "invalid_call", "That is not an HTTP request this server can read.")
+_NO_REQUEST = _closing("400 Bad Request", "invalid_call", "This is not a valid HTTP request.")
 
 
 class ConnectionLimits:
