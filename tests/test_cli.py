@@ -108,7 +108,10 @@ def test_a_wrong_setting_stops_the_start() -> None:
         (("install", "cursor", "--name", "Mine"), '--name is "Mine", but must be up to 24 of a-z, 0-9 and -'),
         (("install", "cursor", "--sign-in"), "--sign-in needs --http"),
         (("install", "cursor", "--http", "ftp://mcp.example.com"), "--http must be an https:// address"),
-        (("install", "claude-desktop", "--http", "https://mcp.example.com"), "Claude Desktop cannot use a remote server"),
+        (
+            ("install", "claude-desktop", "--http", "https://mcp.example.com"),
+            "Claude Desktop cannot use a remote server",
+        ),
     ],
 )
 def test_wrong_use_is_one_sentence(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import httpx2
 
 from inferencesh_mcp.flows.drain import Stopping
 from inferencesh_mcp.http.app import create_app
-from inferencesh_mcp.http.server import configured
+from inferencesh_mcp.http.server import uvicorn_config
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_sandbox import Sandbox
@@ -96,7 +96,7 @@ async def facing(environ: dict[str, str], sandbox: Sandbox, headers: dict[str, s
     settings = Settings.from_environ(environ)
     stopping = Stopping()
     server = Guest(
-        configured(create_app(build(settings, remote=True, stopping=stopping), settings, stopping), settings)
+        uvicorn_config(create_app(build(settings, remote=True, stopping=stopping), settings, stopping), settings)
     )
     limits = httpx2.Limits(max_connections=None)
     async with guest(server) as url, httpx2.AsyncClient(timeout=30, limits=limits, verify=False) as http:

@@ -1,8 +1,4 @@
-"""MCP over HTTP: MCP on /mcp, stateless, for any number of callers and replicas.
-
-`auth` says who may come in, `hosts` by which name, `gate` how many at once; `connections` cuts off who is too slow, and
-`serving` starts and ends it all.
-"""
+"""The ASGI application: MCP on /mcp, stateless, for any number of callers and replicas."""
 
 from __future__ import annotations
 
@@ -33,24 +29,22 @@ if TYPE_CHECKING:
     from inferencesh_mcp.settings import Settings
 
 PATH = "/mcp"
-MOST_BODY_BYTES = (
-    32 * 1024 * 1024
-)  # of all requests that are read or worked on; once parsed each takes a few times that
-MOST_STREAMS = 4_096  # open requests of everybody: more than a process has runs, and few enough for its memory
+MOST_BODY_BYTES = 32 * 1024 * 1024  # held for all open requests; once parsed, a message takes a few times its bytes
+MOST_STREAMS = 4_096  # open requests of all callers: more than a process has runs, and few enough for its memory
 
 
 def create_app(server: MCPServer[Shared], settings: Settings, stopping: Stopping | None = None) -> ASGIApp:
-    """The ASGI application: the SDK's, behind the names, the door and the limits that the settings choose.
+    """The ASGI application: the SDK's, behind the host check, authentication and limits that the settings choose.
 
     Raises:
-        SettingsError: they do not go together.
+        SettingsError: the settings contradict each other.
     """
     stopping = stopping or Stopping()
     mcp = server.streamable_http_app(
         streamable_http_path=PATH,
         stateless_http=True,  # no session: any replica answers any request
         max_request_body_size=settings.max_body_bytes,
-        # `HostOriginMiddleware` does this, on every route.
+        # HostOriginMiddleware checks this on every route
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
     authenticator = authenticator_for(settings)
@@ -59,19 +53,19 @@ def create_app(server: MCPServer[Shared], settings: Settings, stopping: Stopping
         "/readyz": lambda _: PlainTextResponse("stopping", 503) if stopping.announced else PlainTextResponse("ok"),
         **authenticator.pages(),
     }
-    shares = RequestLimits(settings.max_streams, MOST_STREAMS)
+    limits = RequestLimits(settings.max_streams, MOST_STREAMS)
     if settings.metrics_tokens:
-        pages["/metrics"] = Metrics(server, Tokens(settings.metrics_tokens), shares).page
+        pages["/metrics"] = Metrics(server, Tokens(settings.metrics_tokens), limits).page
     gate = Router(
         TraceContextMiddleware(mcp) if settings.traces else mcp, authenticator, path=PATH, pages=pages, stopping=stopping,
-        shares=shares, bodies=_bodies(settings), largest_body=settings.max_body_bytes,
+        limits=limits, body_budget=_body_budget(settings), largest_body=settings.max_body_bytes,
     )  # fmt: skip
     return HostOriginMiddleware(
         gate, hosts=(*LOOPBACK_HOSTS, *settings.allowed_hosts), origins=settings.allowed_origins
     )
 
 
-def _bodies(settings: Settings) -> BodyBudget:
-    """Half of all for one source, and room for two of the longest messages."""
-    most = max(MOST_BODY_BYTES // 2, settings.max_body_bytes)
-    return BodyBudget(most, 2 * most)
+def _body_budget(settings: Settings) -> BodyBudget:
+    """One source may hold half of all bytes. There is room for two messages of the longest kind."""
+    per_source = max(MOST_BODY_BYTES // 2, settings.max_body_bytes)
+    return BodyBudget(per_source, 2 * per_source)

@@ -18,7 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.flows.drain import Stopping
 from inferencesh_mcp.http.app import PATH, create_app
-from inferencesh_mcp.http.server import configured
+from inferencesh_mcp.http.server import uvicorn_config
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_sandbox import Clock, Sandbox, serving
@@ -150,7 +150,7 @@ class Replicas:
         app = create_app(
             build(settings, remote=True, network=self._world.network(), stopping=stopping), settings, stopping
         )
-        server = Guest(configured(app, settings))
+        server = Guest(uvicorn_config(app, settings))
         url = await self._stack.enter_async_context(guest(server))
         self._live.append(_Replica(url, server, stopping))
 
