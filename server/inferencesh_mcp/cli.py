@@ -1,4 +1,4 @@
-"""The commands. What each does is imported when it is asked for: the first reply of stdio waits for nothing else."""
+"""The commands. Each imports what it needs when it runs, so that stdio's first reply waits for nothing else."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ EXIT_CODES = (
     "129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, after live runs were cancelled or reported by id."
 )
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed")
-SELDOM = 50  # collections of the middle generation to one of the oldest; Python's own is 10
+GC_GEN2_THRESHOLD = 50  # collections of generation 1 per collection of generation 2; Python's default is 10
 STDIO_ONLY = frozenset({"allowed_dirs", "save_dir", "cache_dir"})
-"""Settings that mean nothing to `http`, which never touches this machine's disk."""
+"""Settings without effect in `http`, which never uses this machine's disk."""
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Do what the arguments say and return the exit code, one of `EXIT_CODES`. A server does not return: it exits itself."""
+    """Run a command and return its exit code, one of `EXIT_CODES`. A server does not return: it exits the process."""
     try:
         code: int | None = _group.main(
             args=list(arguments), prog_name="inferencesh-mcp", obj=environ, standalone_mode=False
@@ -47,12 +47,12 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _setting_option(name: str, *, hidden: bool = False) -> click.Option:
-    """The option of one setting, with its choices. Its value is read by `Settings`, which words what is wrong with it."""
+    """The option of one setting, with its choices. `Settings` reads its value and reports errors."""
     field = FIELDS[name]
-    words = name.replace("_", "-")
+    flag = name.replace("_", "-")
     switch = field.type is bool
     return click.Option(
-        [f"--{words}/--no-{words}" if switch else f"--{words}"],
+        [f"--{flag}/--no-{flag}" if switch else f"--{flag}"],
         default=None,
         metavar=None if switch else _metavar(name),
         hidden=hidden,
@@ -66,7 +66,7 @@ def _metavar(name: str) -> str:
 
 
 def _settings_options(names: Iterable[str]) -> Callable[[click.Command], click.Command]:
-    """Give a command the options of these settings. The secrets have none: a command line is visible to others."""
+    """Add the options of these settings to a command. Secrets have none, because command lines are visible to others."""
 
     def add(command: click.Command) -> click.Command:
         command.params.extend(_setting_option(name) for name in names if name not in SECRETS)
@@ -81,20 +81,20 @@ LOG_SETTINGS = ("log_level", "log_format")
 
 
 def _environ(environ: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, str]:
-    """The environment with the options that were given: an option stands in for its variable."""
-    given = {
+    """The environment, with each given option in place of its variable."""
+    variables = {
         f"{PREFIX}{name.upper()}": str(value).lower() if isinstance(value, bool) else value
         for name, value in options.items()
         if value is not None
     }
-    return {**environ, **given}
+    return {**environ, **variables}
 
 
 def _settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings of a command that serves.
+    """Read the settings of a command.
 
     Raises:
-        SettingsError: one is wrong, or this runs as root where it must not.
+        SettingsError: a setting is invalid, or this must not run as root.
     """
     settings = Settings.from_environ(environ)
     if settings.refuse_root and os.name == "posix" and os.geteuid() == 0:
@@ -103,7 +103,7 @@ def _settings(environ: Mapping[str, str]) -> Settings:
 
 
 def _start_logging(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Log to stderr, and say once which variables are ignored."""
+    """Log to stderr, starting with the variables that are ignored."""
     from inferencesh_mcp import logs
 
     logs.configure(settings, sys.stderr)
@@ -111,19 +111,19 @@ def _start_logging(settings: Settings, environ: Mapping[str, str]) -> None:
         logging.getLogger(__name__).warning("Ignored, because they are not settings: %s", ", ".join(ignored))
 
 
-def _collect() -> None:
-    """Look for garbage from now on (see `__main__`), never in what the start has made, and seldom in what has lived long.
+def _enable_gc() -> None:
+    """Enable garbage collection (see `__main__`): skip the objects made at start, and scan old objects rarely.
 
-    To look through a thousand live runs takes more than half a second, in which nobody is answered, and finds next to
-    nothing: a call that ends leaves some twenty objects to be found.
+    A scan of a thousand live runs blocks all callers for over half a second and finds almost nothing: a call leaves
+    some twenty objects.
     """
     gc.freeze()
-    gc.set_threshold(*gc.get_threshold()[:2], SELDOM)
+    gc.set_threshold(*gc.get_threshold()[:2], GC_GEN2_THRESHOLD)
     gc.enable()
 
 
-def _traced(settings: Settings) -> Callable[[], None]:
-    """Begin to trace where the settings want it; what is returned sends the last of it."""
+def _start_traces(settings: Settings) -> Callable[[], None]:
+    """Start traces if the settings say so. Returns a function that sends the last ones."""
     if not settings.traces:
         return lambda: None
     try:
@@ -133,7 +133,7 @@ def _traced(settings: Settings) -> Callable[[], None]:
     return telemetry.configure()
 
 
-def _listens_on(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _listen_options(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options of a command that serves."""
     host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
     kind = click.IntRange(0, 65535)
@@ -159,7 +159,7 @@ def _group(context: click.Context, /, **options: Any) -> None:
     if not context.invoked_subcommand:
         _serve_stdio(context.obj)
     elif context.invoked_subcommand != http.name:
-        _collect()
+        _enable_gc()
 
 
 @_settings_options(STDIO_SETTINGS)
@@ -176,15 +176,15 @@ def _serve_stdio(environ: dict[str, str]) -> None:
 
     settings = _settings(environ)
     _start_logging(settings, environ)
-    end_traces = _traced(settings)
+    end_traces = _start_traces(settings)
     server = build(settings)
-    _collect()
+    _enable_gc()
     stdio.serve(server, at_end=end_traces)
 
 
 @_settings_options(HTTP_SETTINGS)
 @_group.command()
-@_listens_on(8000)
+@_listen_options(8000)
 @click.pass_obj
 def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
     """Serve MCP over HTTP on /mcp. Callers send their own keys, unless INFERENCE_HTTP_AUTH says otherwise."""
@@ -196,10 +196,10 @@ def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> No
     environ = _environ(environ, options)
     settings = _settings(environ)
     _start_logging(settings, environ)
-    end_traces = _traced(settings)
+    end_traces = _start_traces(settings)
     stopping = Stopping()
     server = build(settings, remote=True, stopping=stopping)
-    _collect()
+    _enable_gc()
     try:
         code = serve(
             server,
@@ -221,11 +221,11 @@ def token(name: str) -> None:
     from inferencesh_mcp.http import tokens
     from inferencesh_mcp.settings.types import TOKEN
 
-    made = tokens.mint()
-    line = tokens.line(name, made)
+    new_token = tokens.mint()
+    line = tokens.line(name, new_token)
     if not TOKEN.fullmatch(line):
         raise SettingsError(message="NAME must be 1 to 64 letters, digits, or any of . _ @ -")
-    click.echo(made)
+    click.echo(new_token)
     click.echo(f"Give the token above to {name}. The server needs only its hash, the line below.", err=True)
     click.echo("To call tools, add it to INFERENCE_HTTP_TOKENS or its file. To read /metrics, add it to", err=True)
     click.echo("INFERENCE_METRICS_TOKENS.", err=True)
@@ -234,7 +234,7 @@ def token(name: str) -> None:
 
 @_settings_options(LOG_SETTINGS)
 @_group.command()
-@_listens_on(8787)
+@_listen_options(8787)
 @click.pass_obj
 def sandbox(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
     """Serve only the embedded inference.sh sandbox. Any key that begins with inf_ works."""
@@ -270,7 +270,7 @@ def demo(to: str | None) -> int:
     """Show a whole run without a key or a network: a picture in and a picture out."""
     from inferencesh_mcp.demo import show
 
-    if to:  # the server would refuse it too, but without a person to say so to
+    if to:  # the server would refuse it too, but its error would not be shown
         Settings.from_environ({f"{PREFIX}SAVE_DIR": os.path.abspath(to)})  # noqa: PTH100 - links stay as they are
     return show(to, sys.stdout, width=os.get_terminal_size().columns if sys.stdout.isatty() else None)
 
@@ -295,8 +295,8 @@ def install(
 
     environ = _environ(environ, options)
     _settings(environ)  # a wrong setting must not be written into a host's file
-    do = show if only_show else install
-    do(host, name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=environ)
+    command = show if only_show else install
+    command(host, name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=environ)
 
 
 @_group.command()

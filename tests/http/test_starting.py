@@ -57,7 +57,7 @@ def test_off_this_machine_the_sandbox_needs_a_door() -> None:
         ({"INFERENCE_HTTP_AUTH": "oauth", "INFERENCE_API_KEY": "inf_k"}, "INFERENCE_OAUTH_ISSUER and"),
         ({"INFERENCE_HTTP_TOKENS": HASH}, "INFERENCE_HTTP_TOKENS needs INFERENCE_HTTP_AUTH=tokens"),
         (OAUTH | {"INFERENCE_HTTP_AUTH": "caller"}, "INFERENCE_OAUTH_ISSUER needs INFERENCE_HTTP_AUTH=oauth"),
-        (OAUTH | {"INFERENCE_API_KEY": "inf_k", "INFERENCE_HTTP_KEY_PREFIXES": "inf_"}, "INFERENCE_HTTP_KEY_PREFIXES goes"),
+        (OAUTH | {"INFERENCE_API_KEY": "inf_k", "INFERENCE_HTTP_KEY_PREFIXES": "inf_"}, "INFERENCE_HTTP_KEY_PREFIXES needs"),
         ({"INFERENCE_HTTP_AUTH": "tokens", "INFERENCE_API_KEY": "inf_k", "INFERENCE_HTTP_TOKENS_FILE": "/nowhere"}, "cannot be read"),
     ],
 )  # fmt: skip

@@ -44,7 +44,7 @@ def test_in_and_out(tmp_path: Path) -> None:
     assert version.stdout.startswith("inferencesh-mcp ")
 
     taken_out = call("uninstall", "cursor", HOME=str(tmp_path))
-    assert (0, f"Cursor: took inference out of {path}.\n") == (taken_out.returncode, taken_out.stdout)
+    assert (0, f"Cursor: removed inference from {path}.\n") == (taken_out.returncode, taken_out.stdout)
     assert not path.exists()
 
 

@@ -1,4 +1,4 @@
-"""Settings: one frozen value, with every default and its reason.
+"""Settings: one frozen value with every default.
 
 `Settings.from_environ` is a pure function of a mapping; `__main__` alone hands it the real environment. What a value may be
 is in `types`.
@@ -43,26 +43,26 @@ if TYPE_CHECKING:
 
 PREFIX = "INFERENCE_"
 SECRETS = frozenset({"api_key", "state_keys", "redis_url"})
-"""Never flags, since command lines are visible to others, and never shown."""
+"""Never options, because command lines are visible to others, and never shown."""
 Toolset = Literal["apps", "tasks", "files", "sessions", "agents"]
 TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 
-# Variables with our prefix that belong to the official SDKs: not ours to refuse.
+# Variables with our prefix that belong to the official SDKs.
 FOREIGN = frozenset({"INFERENCE_API_BASE_URL", "INFERENCE_SSE_MODE", "INFERENCE_SSE_READ_BYTES"})
 
 NEAR_MISS = 0.85
-"""How alike two names are (difflib's ratio) for one to be a typing error of the other: API_KYE, TOOLSET, APIKEY."""
+"""difflib's ratio from which a name counts as a typing error: API_KYE, TOOLSET, APIKEY."""
 PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
-"""Not ours, but everybody's; those in lower case come first, as curl and Python have it."""
+"""Shared with other programs. Lower case takes precedence, as in curl and Python."""
 
-# What a host passes on when it could not fill in its own reference: Claude Code, Gemini CLI and desktop bundles do.
+# An unresolved reference, as Claude Code, Gemini CLI and desktop bundles pass it on.
 _UNFILLED = re.compile(r"\$(?:\w+|\{[^{}]*\})")
 
 
 def _readable(text: str) -> str:
-    """The pins say what is wrong with them in a sentence of their own."""
+    """Pins raise their own errors."""
     if text:
-        from inferencesh_mcp import pins  # brings the API along, which not every command needs
+        from inferencesh_mcp import pins  # late: imports the API, which not every command needs
 
         pins.parsed(text)
     return text
@@ -70,10 +70,10 @@ def _readable(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the process was started with. Every field but `proxies` is a variable `INFERENCE_<NAME>`; all but the secrets are
-    flags too.
+    """The settings of a process. Every field except `proxies` is a variable `INFERENCE_<NAME>`; all except secrets are
+    options too.
 
-    No pydantic model: to make one of so many fields takes a fortieth of a start, and hardly any of them is ever told.
+    A dataclass, because building a pydantic model of so many fields takes a fortieth of a start.
     """
 
     api_key: Key | None = setting(
@@ -88,7 +88,7 @@ class Settings:
     sandbox: bool = setting(False, "Use the embedded sandbox instead of inference.sh: no key, no network, no cost.")
     stream: bool = setting(True, "Follow runs by stream. `false` polls instead.")
     poll_interval_ms: int = setting(2000, "Pause between polls, in milliseconds.", ge=100, le=60_000)
-    # The shortest limits of known hosts are 50 to 60 s; the answer must be on its way before.
+    # The shortest timeouts of known hosts are 50 to 60 s.
     wait_seconds: float = setting(
         45, "Seconds that a call waits for a run before it returns its `task_id`.", ge=1, le=3600
     )
@@ -140,7 +140,7 @@ class Settings:
     traces: bool = setting(False, "Send OpenTelemetry traces to the address in the `OTEL_` variables (extra `[otel]`).")
     refuse_root: bool = setting(False, "Refuse to start as root. The image sets it.")
 
-    # Of `http` alone: where it is reached and by whom, how much of it each may have, and what its replicas share.
+    # For `http` only: host names, authentication, limits, and what replicas share.
     allowed_hosts: Annotated[tuple[HostName, ...], LISTED] = setting(
         (),
         "Host names that `http` accepts besides loopback names, separated by commas.",
@@ -231,19 +231,19 @@ class Settings:
         count as unset.
 
         Raises:
-            SettingsError: one sentence that names the variable, its value and what is allowed. A variable that is no
-                setting is an error only where its name is nearly one; others may belong to other programs.
+            SettingsError: names the variable, its value and what is allowed. An unknown variable is an error only if its
+                name is close to a setting's; others may belong to other programs.
         """
-        given = {name: environ[_variable(name)].strip() for name in FIELDS if _variable(name) in environ}
+        texts = {name: environ[_variable(name)].strip() for name in FIELDS if _variable(name) in environ}
         for name in unknown_variables(environ):
             if near := _near_miss(name):
                 raise SettingsError(message=f"{name} is not a setting. Did you mean {near}?")
-        values = {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
+        values = {name: value for name, value in texts.items() if value and not _UNFILLED.fullmatch(value)}
         return cls(**{name: _read(name, value) for name, value in values.items()}, proxies=_proxies(environ))
 
     @property
     def pins(self) -> "tuple[Pin, ...]":
-        """The apps that have a tool of their own; none where what runs them is not offered."""
+        """The apps with tools of their own; none if the tools that run apps are not offered."""
         if not self.pin or self.read_only or "apps" not in self.toolsets:
             return ()
         from inferencesh_mcp import pins
@@ -252,14 +252,14 @@ class Settings:
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """What nobody may be shown: the key, what seals states, and the password of Redis."""
+        """Values to redact: the key, the state keys and the password of Redis."""
         values = [secret.get_secret_value() for secret in (self.api_key, *self.state_keys) if secret]
         password = urlsplit(self.redis_url.get_secret_value()).password if self.redis_url else None
         return (*values, password) if password else tuple(values)
 
     @property
     def caching_in(self) -> Path:
-        """The folder that pinned apps are kept in; it need not exist yet."""
+        """The cache folder for pinned apps. It need not exist."""
         if self.cache_dir is not None:
             return self.cache_dir
         from platformdirs import user_cache_path
@@ -268,7 +268,7 @@ class Settings:
 
     @property
     def saving_to(self) -> Path:
-        """The folder that `file_save` writes into; it need not exist yet."""
+        """The folder for `file_save`. It need not exist."""
         if self.save_dir is not None:
             return self.save_dir
         home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where HOME is not known
@@ -283,8 +283,8 @@ FIELDS = {setting.name: setting for setting in fields(Settings) if setting.metad
 
 
 def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    given = {name: environ.get(name.lower(), environ.get(name, "")).strip() for name in PROXY_VARIABLES}
-    return {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
+    proxies = {name: environ.get(name.lower(), environ.get(name, "")).strip() for name in PROXY_VARIABLES}
+    return {name: value for name, value in proxies.items() if value and not _UNFILLED.fullmatch(value)}
 
 
 def _read(name: str, value: str) -> Any:
@@ -295,7 +295,7 @@ def _read(name: str, value: str) -> Any:
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """The variables with our prefix that are no setting. They may belong to another program, or to Kubernetes."""
+    """Variables with our prefix that are not settings. They may belong to another program or to Kubernetes."""
     return sorted(
         name
         for name in environ
@@ -308,7 +308,7 @@ def _variable(name: str) -> str:
 
 
 def _near_miss(variable: str) -> str:
-    """The setting whose name somebody mistyped; empty where the name is not close to any."""
+    """The variable that a name probably means; empty if none is close."""
     import difflib
 
     name = variable.removeprefix(PREFIX).lower()[:40]
@@ -317,7 +317,7 @@ def _near_miss(variable: str) -> str:
 
 
 def _sentence(name: str, value: str) -> str:
-    """Say which variable is wrong, what it holds and what it may hold; a secret is never shown."""
+    """The error for an invalid value: the variable, its value unless secret, and what is allowed."""
     without_secrets = re.sub(r"[?#].*", "?***", re.sub(r"//[^/@]*@", "//***@", value))[:80]
     shown = "" if name in {*SECRETS, "http_tokens", "metrics_tokens"} else f' is "{without_secrets}", but'
     return f"{PREFIX}{name.upper()}{shown} must be {allowed(FIELDS[name])}."
