@@ -16,7 +16,6 @@ from inferencesh_mcp.errors import HostFileRefused
 from inferencesh_mcp.hosts import table
 
 _GAP = "\0"  # no TOML contains it
-_TAIL = re.compile(r"(?:^[ \t]*(?:#.*)?\r?\n)*[ \t]*(?:#.*)?\Z", re.MULTILINE)
 _BLANK_LINE = re.compile(r"(?:(?<=\n)|\A)[ \t]*\r?\n\Z")
 
 
@@ -55,12 +54,18 @@ def _cut(text: str, path: tuple[str, str]) -> tuple[str, str] | None:
     old = servers.get(name)
     if not isinstance(old, AbstractTable):
         return None
-    tail = _TAIL.search(old.as_string())
     gap = tomlkit.table(is_super_table=True)  # which is written without a header
     gap.add(Whitespace(_GAP))
     servers[name] = gap
     before, _, after = tomlkit.dumps(document).partition(_GAP)
-    return before, (tail[0] if tail else "") + after.removeprefix("\n")  # tomlkit adds this one; theirs is in the tail
+    return before, _tail(old.as_string()) + after.removeprefix("\n")  # tomlkit adds this one; theirs is in the tail
+
+
+def _tail(body: str) -> str:
+    """The blank lines and comments after a table's last value."""
+    lines = body.split("\n")
+    values = [number for number, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")]
+    return "\n".join(lines[values[-1] + 1 :] if values else lines)
 
 
 def _rendered(path: tuple[str, str], value: dict[str, Any]) -> str:
