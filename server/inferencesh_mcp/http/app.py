@@ -56,12 +56,12 @@ def create_app(server: MCPServer[Shared], settings: Settings, stopping: Stopping
     limits = RequestLimits(settings.max_streams, MOST_STREAMS)
     if settings.metrics_tokens:
         pages["/metrics"] = Metrics(server, Tokens(settings.metrics_tokens), limits).page
-    gate = Router(
+    router = Router(
         TraceContextMiddleware(mcp) if settings.traces else mcp, authenticator, path=PATH, pages=pages, stopping=stopping,
         limits=limits, body_budget=_body_budget(settings), largest_body=settings.max_body_bytes,
     )  # fmt: skip
     return HostOriginMiddleware(
-        gate, hosts=(*LOOPBACK_HOSTS, *settings.allowed_hosts), origins=settings.allowed_origins
+        router, hosts=(*LOOPBACK_HOSTS, *settings.allowed_hosts), origins=settings.allowed_origins
     )
 
 
