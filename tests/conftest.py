@@ -26,7 +26,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server import MCPServer
 from mcp.shared.memory import create_client_server_memory_streams
 
-from inferencesh_mcp.http import face
+from inferencesh_mcp.http.app import create_app
 from inferencesh_mcp.sdk import serve_streams
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
@@ -204,7 +204,7 @@ async def over_http(environ: dict[str, str], mode: str = "", **built: Any) -> As
     async with let_in(mode or CHOSEN, environ) as (started_with, headers):
         settings = Settings.from_environ(started_with)
         async with (
-            listening(face(build(settings, remote=True, **built), settings)) as url,
+            listening(create_app(build(settings, remote=True, **built), settings)) as url,
             httpx2.AsyncClient(headers=headers, timeout=60, verify=False) as http,
         ):
             yield streamable_http_client(f"{url}/mcp", http_client=http)
@@ -216,7 +216,7 @@ async def callers(environ: dict[str, str], *keys: str, **client: Any) -> AsyncIt
     settings = Settings.from_environ({name: value for name, value in environ.items() if name != "INFERENCE_API_KEY"})
     async with AsyncExitStack() as stack:
         stack.enter_context(anyio.fail_after(50))
-        url = await stack.enter_async_context(listening(face(build(settings, remote=True), settings)))
+        url = await stack.enter_async_context(listening(create_app(build(settings, remote=True), settings)))
         clients: list[Client] = []
         for key in keys:
             headers = {"Authorization": f"Bearer {key}"}

@@ -17,11 +17,11 @@ _START, _END = "<!-- limits -->", "<!-- /limits -->"
 BYTES, PLAIN, SECONDS = "bytes", "", "s"
 ROWS: tuple[tuple[str, str, str], ...] = (
     ("One message over HTTP", "INFERENCE_MAX_BODY_BYTES", BYTES),
-    ("All messages over HTTP that are read or worked on; half of it from one address or one known caller", "http:MOST_BODY_BYTES", BYTES),
+    ("All messages over HTTP that are read or worked on; half of it from one address or one known caller", "http.app:MOST_BODY_BYTES", BYTES),
     ("One message over stdio", "stdio:LONGEST_LINE", BYTES),
     ("Values in one message", "api.json:MOST_IN_A_MESSAGE", PLAIN),
     ("Open requests of one caller over HTTP", "INFERENCE_MAX_STREAMS", PLAIN),
-    ("Open requests of all callers", "http:MOST_STREAMS", PLAIN),
+    ("Open requests of all callers", "http.app:MOST_STREAMS", PLAIN),
     ("Connections from one address", "INFERENCE_MAX_CONNECTIONS", PLAIN),
     ("Subscriptions of one caller", "flows.watch:EACH", PLAIN),
     ("Subscriptions from one address whose callers bring their own keys", "flows.watch:EACH_ADDRESS", PLAIN),
@@ -53,8 +53,8 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("A picture that is fetched for a preview", "tools.preview:MAX_DOWNLOAD_BYTES", BYTES),
     ("A picture that is made smaller", "tools.preview:MAX_PIXELS", "pixels"),
     ("Previews that are kept, each of at most 100 kB", "context:MOST_PREVIEWS", PLAIN),
-    ("What an answer says beside the matter: prices, sessions, previews", "flows.concurrency:PATIENCE", SECONDS),
-    ("Keys of one OAuth issuer", "http.jwks:MOST", PLAIN),
+    ("What an answer says beside the matter: prices, sessions, previews", "flows.optional_calls:PATIENCE", SECONDS),
+    ("Keys of one OAuth issuer", "http.oauth:MOST_KEYS", PLAIN),
 )  # fmt: skip
 
 

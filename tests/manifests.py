@@ -82,7 +82,7 @@ def _hosts() -> Iterator[tuple[str, str]]:
     for host in HOSTS:
         ending = "toml" if host.format == "toml" else "json"
         yield f"hosts/{host.name}.{ending}", install.shown(host, NAME, UVX)
-        if host.address:
+        if host.address_field:
             yield f"hosts/remote/{host.name}.{ending}", install.shown(host, NAME, ELSEWHERE)
 
 

@@ -106,11 +106,14 @@ def test_a_wrong_setting_stops_the_start() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("sandbox", "--host", "192.0.2.1"), "Port 8787 of 192.0.2.1 cannot be listened on: "),
+        (("sandbox", "--host", "192.0.2.1"), "Cannot listen on 192.0.2.1, port 8787: "),
         (("install", "cursor", "--name", "Mine"), '--name is "Mine", but must be up to 24 of a-z, 0-9 and -'),
-        (("install", "cursor", "--sign-in"), "--sign-in goes with --http"),
+        (("install", "cursor", "--sign-in"), "--sign-in needs --http"),
         (("install", "cursor", "--http", "ftp://mcp.example.com"), "--http must be an https:// address"),
-        (("install", "claude-desktop", "--http", "https://mcp.example.com"), "Claude Desktop takes no remote server"),
+        (
+            ("install", "claude-desktop", "--http", "https://mcp.example.com"),
+            "Claude Desktop cannot use a remote server",
+        ),
     ],
 )
 def test_wrong_use_is_one_sentence(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         {"mcp", "mcp_types", "anyio"},
     ),
     "stdio": ({"api", "context", "shutdown", "errors", "sdk"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
-    "hosts": ({"settings", "errors"}, {"click"}),
+    "hosts": ({"settings", "errors"}, {"click", "tomlkit"}),
     "demo": ({"errors", "sanitize"}, {"mcp", "mcp_types", "anyio"}),
     "doctor": (
         {"server", "api", "context", "flows", "hosts", "pins", "tools", "settings", "http", "errors", "redaction"},

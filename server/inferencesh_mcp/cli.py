@@ -1,4 +1,4 @@
-"""The commands. What each does is imported when it is asked for: the first reply of stdio waits for nothing else."""
+"""The commands. Each imports what it needs when it runs, so that stdio's first reply waits for nothing else."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 EXIT_CODES = (
-    "Exit codes: 0 done, or the host closed stdin or stdout; 1 failed; 2 wrong use or a wrong setting; "
-    "129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, after live runs were cancelled or handed over."
+    "Exit codes: 0 done, or the host closed stdin or stdout; 1 failed; 2 wrong use or an invalid setting; "
+    "129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, after live runs were cancelled or reported by id."
 )
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed")
-SELDOM = 50  # collections of the middle generation to one of the oldest; Python's own is 10
+GC_GEN2_THRESHOLD = 50  # collections of generation 1 per collection of generation 2; Python's default is 10
 STDIO_ONLY = frozenset({"allowed_dirs", "save_dir", "cache_dir"})
-"""Settings that mean nothing to `http`, which never touches this machine's disk."""
+"""Settings without effect in `http`, which never uses this machine's disk."""
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Do what the arguments say and return the exit code, one of `EXIT_CODES`. A server does not return: it exits itself."""
+    """Run a command and return its exit code, one of `EXIT_CODES`. A server does not return: it exits the process."""
     try:
         code: int | None = _group.main(
             args=list(arguments), prog_name="inferencesh-mcp", obj=environ, standalone_mode=False
@@ -47,12 +47,12 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _setting_option(name: str, *, hidden: bool = False) -> click.Option:
-    """The option of one setting, with its choices. Its value is read by `Settings`, which words what is wrong with it."""
+    """The option of one setting, with its choices. `Settings` reads its value and reports errors."""
     field = FIELDS[name]
-    words = name.replace("_", "-")
+    flag = name.replace("_", "-")
     switch = field.type is bool
     return click.Option(
-        [f"--{words}/--no-{words}" if switch else f"--{words}"],
+        [f"--{flag}/--no-{flag}" if switch else f"--{flag}"],
         default=None,
         metavar=None if switch else _metavar(name),
         hidden=hidden,
@@ -66,7 +66,7 @@ def _metavar(name: str) -> str:
 
 
 def _settings_options(names: Iterable[str]) -> Callable[[click.Command], click.Command]:
-    """Give a command the options of these settings. The secrets have none: a command line is visible to others."""
+    """Add the options of these settings to a command. Secrets have none, because command lines are visible to others."""
 
     def add(command: click.Command) -> click.Command:
         command.params.extend(_setting_option(name) for name in names if name not in SECRETS)
@@ -81,51 +81,49 @@ LOG_SETTINGS = ("log_level", "log_format")
 
 
 def _environ(environ: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, str]:
-    """The environment with the options that were given: an option stands in for its variable."""
-    given = {
+    """The environment, with each given option in place of its variable."""
+    variables = {
         f"{PREFIX}{name.upper()}": str(value).lower() if isinstance(value, bool) else value
         for name, value in options.items()
         if value is not None
     }
-    return {**environ, **given}
+    return {**environ, **variables}
 
 
 def _settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings of a command that serves.
+    """Read the settings of a command.
 
     Raises:
-        SettingsError: one is wrong, or this runs as root where it must not.
+        SettingsError: a setting is invalid, or this must not run as root.
     """
     settings = Settings.from_environ(environ)
     if settings.refuse_root and os.name == "posix" and os.geteuid() == 0:
-        raise SettingsError(
-            message=f"This must not run as root, since {PREFIX}REFUSE_ROOT is set. Give it another user."
-        )
+        raise SettingsError(message=f"{PREFIX}REFUSE_ROOT is set, so this must not run as root. Use another user.")
     return settings
 
 
 def _start_logging(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Log to stderr, and say once which variables are ignored."""
+    """Log to stderr, starting with the variables that are ignored."""
     from inferencesh_mcp import logs
 
     logs.configure(settings, sys.stderr)
     if ignored := unknown_variables(environ):
-        logging.getLogger(__name__).warning("Ignored, since they are no settings: %s", ", ".join(ignored))
+        logging.getLogger(__name__).warning("Ignored, because they are not settings: %s", ", ".join(ignored))
 
 
-def _collect() -> None:
-    """Look for garbage from now on (see `__main__`), never in what the start has made, and seldom in what has lived long.
+def _enable_gc() -> None:
+    """Enable garbage collection (see `__main__`): skip the objects made at start, and scan old objects rarely.
 
-    To look through a thousand live runs takes more than half a second, in which nobody is answered, and finds next to
-    nothing: a call that ends leaves some twenty objects to be found.
+    A scan of a thousand live runs blocks all callers for over half a second and finds almost nothing: a call leaves
+    some twenty objects.
     """
     gc.freeze()
-    gc.set_threshold(*gc.get_threshold()[:2], SELDOM)
+    gc.set_threshold(*gc.get_threshold()[:2], GC_GEN2_THRESHOLD)
     gc.enable()
 
 
-def _traced(settings: Settings) -> Callable[[], None]:
-    """Begin to trace where the settings want it; what is returned sends the last of it."""
+def _start_traces(settings: Settings) -> Callable[[], None]:
+    """Start traces if the settings say so. Returns a function that sends the last ones."""
     if not settings.traces:
         return lambda: None
     try:
@@ -135,7 +133,7 @@ def _traced(settings: Settings) -> Callable[[], None]:
     return telemetry.configure()
 
 
-def _listens_on(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _listen_options(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options of a command that serves."""
     host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
     kind = click.IntRange(0, 65535)
@@ -147,28 +145,28 @@ def _listens_on(port: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     invoke_without_command=True,
     params=[_setting_option(name, hidden=True) for name in FIELDS if name not in SECRETS],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=f"Each command has its own options: inferencesh-mcp COMMAND --help. Every option is a variable too. "
-    f"The key is a variable only: {PREFIX}API_KEY.\n\n{EXIT_CODES}",
+    epilog=f"Options of a command: inferencesh-mcp COMMAND --help. Every option is also a variable. "
+    f"The key is only a variable: {PREFIX}API_KEY.\n\n{EXIT_CODES}",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def _group(context: click.Context, /, **options: Any) -> None:
     """Run inference.sh apps from any MCP host.
 
-    Without a command it speaks MCP on stdin and stdout, as hosts start it. To try it without a key: inferencesh-mcp demo
+    Without a command it serves MCP on stdin and stdout, which is how hosts start it. To try it without a key: inferencesh-mcp demo
     """
     context.obj = _environ(context.obj, options)
     if not context.invoked_subcommand:
         _serve_stdio(context.obj)
     elif context.invoked_subcommand != http.name:
-        _collect()
+        _enable_gc()
 
 
 @_settings_options(STDIO_SETTINGS)
 @_group.command()
 @click.pass_obj
 def stdio(environ: dict[str, str], /, **options: Any) -> None:
-    """Speak MCP on stdin and stdout. The same as no command at all."""
+    """Serve MCP on stdin and stdout. The same as no command."""
     _serve_stdio(_environ(environ, options))
 
 
@@ -178,19 +176,19 @@ def _serve_stdio(environ: dict[str, str]) -> None:
 
     settings = _settings(environ)
     _start_logging(settings, environ)
-    end_traces = _traced(settings)
+    end_traces = _start_traces(settings)
     server = build(settings)
-    _collect()
+    _enable_gc()
     stdio.serve(server, at_end=end_traces)
 
 
 @_settings_options(HTTP_SETTINGS)
 @_group.command()
-@_listens_on(8000)
+@_listen_options(8000)
 @click.pass_obj
 def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
-    """Serve MCP on /mcp for many. They bring keys of their own, unless INFERENCE_HTTP_AUTH says otherwise."""
-    from inferencesh_mcp.flows.drain import Drain
+    """Serve MCP over HTTP on /mcp. Callers send their own keys, unless INFERENCE_HTTP_AUTH says otherwise."""
+    from inferencesh_mcp.flows.drain import Stopping
     from inferencesh_mcp.http.server import serve
     from inferencesh_mcp.server import build
     from inferencesh_mcp.shutdown import exit_now
@@ -198,10 +196,10 @@ def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> No
     environ = _environ(environ, options)
     settings = _settings(environ)
     _start_logging(settings, environ)
-    end_traces = _traced(settings)
-    drain = Drain()
-    server = build(settings, remote=True, drain=drain)
-    _collect()
+    end_traces = _start_traces(settings)
+    stopping = Stopping()
+    server = build(settings, remote=True, stopping=stopping)
+    _enable_gc()
     try:
         code = serve(
             server,
@@ -219,28 +217,27 @@ def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> No
 @_group.command()
 @click.argument("name")
 def token(name: str) -> None:
-    """Make a token for a caller of `http`: shown once, and kept by the server as a hash."""
+    """Make a token for a caller of `http`. It is shown once; the server stores only its hash."""
     from inferencesh_mcp.http import tokens
     from inferencesh_mcp.settings.types import TOKEN
 
-    made = tokens.mint()
-    line = tokens.line(name, made)
+    new_token = tokens.mint()
+    line = tokens.line(name, new_token)
     if not TOKEN.fullmatch(line):
         raise SettingsError(message="NAME must be 1 to 64 letters, digits, or any of . _ @ -")
-    click.echo(made)
-    click.echo(
-        f"Give this token to {name}, and the server the line below: who calls tools, in INFERENCE_HTTP_TOKENS", err=True
-    )
-    click.echo("or its file; who reads /metrics alone, in INFERENCE_METRICS_TOKENS.", err=True)
+    click.echo(new_token)
+    click.echo(f"Give the token above to {name}. The server needs only its hash, the line below.", err=True)
+    click.echo("To call tools, add it to INFERENCE_HTTP_TOKENS or its file. To read /metrics, add it to", err=True)
+    click.echo("INFERENCE_METRICS_TOKENS.", err=True)
     click.echo(line, err=True)
 
 
 @_settings_options(LOG_SETTINGS)
 @_group.command()
-@_listens_on(8787)
+@_listen_options(8787)
 @click.pass_obj
 def sandbox(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
-    """Serve the embedded inference.sh alone. Any key that begins with inf_ works."""
+    """Serve only the embedded inference.sh sandbox. Any key that begins with inf_ works."""
     from contextlib import AsyncExitStack
 
     import anyio
@@ -264,13 +261,16 @@ def sandbox(environ: dict[str, str], /, host: str, port: int, **options: Any) ->
 
 @_group.command()
 @click.option(
-    "--to", type=click.Path(file_okay=False), default=None, help="Folder for the pictures; default: a new one."
+    "--to",
+    type=click.Path(file_okay=False),
+    default=None,
+    help="Folder for the pictures. Default: a new temporary folder.",
 )
 def demo(to: str | None) -> int:
-    """Show it all, with no key and no network: a real host, this server, a picture in and a picture out."""
+    """Show a whole run without a key or a network: a picture in and a picture out."""
     from inferencesh_mcp.demo import show
 
-    if to:  # the server would refuse it too, but without a person to say so to
+    if to:  # the server would refuse it too, but its error would not be shown
         Settings.from_environ({f"{PREFIX}SAVE_DIR": os.path.abspath(to)})  # noqa: PTH100 - links stay as they are
     return show(to, sys.stdout, width=os.get_terminal_size().columns if sys.stdout.isatty() else None)
 
@@ -278,33 +278,33 @@ def demo(to: str | None) -> int:
 @_settings_options(STDIO_SETTINGS)
 @_group.command()
 @click.argument("host", type=click.Choice(HOSTS))
-@click.option("--http", "url", default=None, metavar="URL", help="A server that runs elsewhere, instead of this one.")
-@click.option("--sign-in", is_flag=True, help="With --http: no key goes in, you sign in there (OAuth).")
-@click.option("--name", default="inference", show_default=True, help="What the host shall call it.")
-@click.option("--print", "only_show", is_flag=True, help="Only show what would be written, and where.")
+@click.option("--http", "url", default=None, metavar="URL", help="URL of a remote server to use instead of this one.")
+@click.option("--sign-in", is_flag=True, help="With --http: write no key; the host signs in with OAuth.")
+@click.option("--name", default="inference", show_default=True, help="Name of the server in the host.")
+@click.option("--print", "only_show", is_flag=True, help="Show the entry and its file, and write nothing.")
 @click.pass_obj
 def install(
     environ: dict[str, str], /, host: str, url: str | None, sign_in: bool, name: str, only_show: bool, **options: Any
 ) -> None:
     """Write this server into a host's configuration, with the settings given here.
 
-    Everything else in the file stays, and a backup beside it. Your key goes in by the host's own means for secrets,
-    where it has one.
+    The rest of the file is not changed, and a backup is kept beside it. Your key goes into the host's own secret store,
+    if it has one.
     """
     from inferencesh_mcp.hosts.command import install, show
 
     environ = _environ(environ, options)
     _settings(environ)  # a wrong setting must not be written into a host's file
-    do = show if only_show else install
-    do(host, name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=environ)
+    command = show if only_show else install
+    command(host, name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=environ)
 
 
 @_group.command()
 @click.argument("host", type=click.Choice(HOSTS))
-@click.option("--name", default="inference", show_default=True, help="What the host calls it.")
+@click.option("--name", default="inference", show_default=True, help="Name of the server in the host.")
 @click.pass_obj
 def uninstall(environ: dict[str, str], /, host: str, name: str) -> None:
-    """Take this server out of a host's configuration again."""
+    """Remove this server from a host's configuration."""
     from inferencesh_mcp.hosts.command import uninstall
 
     uninstall(host, name, platform=sys.platform, environ=environ)
@@ -315,7 +315,7 @@ def uninstall(environ: dict[str, str], /, host: str, name: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 @click.pass_obj
 def doctor(environ: dict[str, str], /, as_json: bool, **options: Any) -> int:
-    """Check what stands between here and a first run, and say what to do about it."""
+    """Check the key, network, folders and hosts, and say what to fix."""
     from inferencesh_mcp.doctor import examine
     from inferencesh_mcp.hosts import Machine
 

@@ -1,4 +1,4 @@
-"""The main job with no key: a real MCP client, this server as a subprocess, the sandbox, a picture in and a picture out."""
+"""`inferencesh-mcp demo`: an MCP client runs this server with the sandbox, a picture in and a picture out."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from inferencesh_mcp.sanitize import clean
 if TYPE_CHECKING:
     from mcp_types import CallToolResult, ElicitRequestParams
 
-BAR = 24  # characters
-READING = 1.0  # seconds
+BAR_WIDTH = 24  # characters
+READING_SECONDS = 1.0
 
 
 def show(to: str | None, out: TextIO, *, width: int | None) -> int:
@@ -38,30 +38,30 @@ async def _show(folder: Path, screen: _Screen) -> None:
     async with Client(server, elicitation_callback=screen.approve) as client:
         tools = [tool.name for tool in (await client.list_tools()).tools]
         screen.line(f"It offers {', '.join(tools)}")
-        drawn = await _run(
+        draw_result = await _run(
             client, screen, "sandbox/draw", {"prompt": "a lighthouse at dusk", "width": 640, "height": 400}
         )
-        picture = await _save(client, screen, drawn)
+        picture = await _save(client, screen, draw_result)
         screen.line(f"Now a picture from disk goes in: {picture}")
-        seen = await _run(client, screen, "sandbox/picture-info", {"image": str(picture)})
-        found = _structured(seen)["output"]
-        screen.line(f"It is a {found['format']} of {found['width']} × {found['height']}, {found['bytes']} bytes")
-        thumbnail = await _save(client, screen, seen)
-        screen.line("Handing a job to an agent, which has to ask before it uses a tool")
+        info_result = await _run(client, screen, "sandbox/picture-info", {"image": str(picture)})
+        info = _structured(info_result)["output"]
+        screen.line(f"It is a {info['format']} of {info['width']} × {info['height']}, {info['bytes']} bytes")
+        thumbnail = await _save(client, screen, info_result)
+        screen.line("Giving a job to an agent that must ask before it uses a tool")
         job = {"message": "Draw a lighthouse", "agent": "sandbox/approver"}
         screen.checked(await client.call_tool("agent_chat", job, progress_callback=screen.progress))
-    screen.line("All of this was the sandbox inside the server: nothing was sent anywhere, nothing cost anything.")
+    screen.line("All of this ran in the sandbox inside the server. Nothing was sent anywhere or cost anything.")
     screen.line(str(thumbnail))
 
 
-async def _run(client: Client, screen: _Screen, app: str, given: dict[str, Any]) -> CallToolResult:
+async def _run(client: Client, screen: _Screen, app: str, app_input: dict[str, Any]) -> CallToolResult:
     screen.line(f"Running {app}")
-    arguments = {"app": app, "input": given}
+    arguments = {"app": app, "input": app_input}
     return screen.checked(await client.call_tool("app_run", arguments, progress_callback=screen.progress))
 
 
-async def _save(client: Client, screen: _Screen, ran: CallToolResult) -> Path:
-    task_id = _structured(ran)["task_id"]
+async def _save(client: Client, screen: _Screen, run_result: CallToolResult) -> Path:
+    task_id = _structured(run_result)["task_id"]
     saved = screen.checked(await client.call_tool("file_save", {"task_id": task_id}))
     return Path(_structured(saved)["files"][0]["path"])
 
@@ -71,12 +71,11 @@ def _structured(result: CallToolResult) -> dict[str, Any]:
 
 
 class _Screen:
-    """Lines for people: progress is a bar that is drawn over on a terminal, and plain lines elsewhere."""
+    """Output for a person: progress is a moving bar on a terminal, and lines elsewhere."""
 
     def __init__(self, out: TextIO, width: int | None) -> None:
         self._out = out
         self._width = width
-        self._drawn = 0
 
     def line(self, text: str) -> None:
         self._clear()
@@ -84,29 +83,29 @@ class _Screen:
         self._out.flush()
 
     async def progress(self, progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG002
-        """Show one progress notification. How long a run takes nobody knows, so the bar travels instead of filling up."""
+        """Show a progress notification. The bar moves instead of filling up, because the total is unknown."""
         if self._width is None:
             self.line(f"  {message}")
             return
         self._clear()
-        at = int(progress * 10) % BAR
-        bar = "".join("█" if (place - at) % BAR < 4 else "░" for place in range(BAR))
+        at = int(progress * 10) % BAR_WIDTH
+        bar = "".join("█" if (place - at) % BAR_WIDTH < 4 else "░" for place in range(BAR_WIDTH))
         self._out.write(clean(f"  {bar} {message}", self._width - 1))
         self._out.flush()
 
     async def approve(self, context: Any, params: ElicitRequestParams) -> ElicitResult:  # noqa: ARG002
-        """Show what the agent wants a person to allow, and allow it after the moment it takes to read."""
+        """Show the approval that an agent asks for, wait, and approve it."""
         for line in f"A person is asked: {params.message}".splitlines():
             self.line(f"  {line}")
-        await anyio.sleep(READING)
+        await anyio.sleep(READING_SECONDS)
         self.line("  The person approves")
         return ElicitResult(action="accept", content={"decision": "approve"})
 
     def checked(self, result: CallToolResult) -> CallToolResult:
-        """Show the answer as a host's model reads it.
+        """Show a result as the model reads it.
 
         Raises:
-            UpstreamError: the call failed, which the demo never does by itself.
+            UpstreamError: the call failed.
         """
         text = next((block.text for block in result.content if block.type == "text"), "")
         if result.is_error:

@@ -1,4 +1,4 @@
-"""What stands between here and a first run, and what to do about it."""
+"""`inferencesh-mcp doctor`: checks what a first run needs, and says what to fix."""
 
 from __future__ import annotations
 
@@ -32,15 +32,20 @@ if TYPE_CHECKING:
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.settings import Settings
 
-MOST_SKEW = timedelta(minutes=5)  # presigned addresses are dated; beyond that they look used up
+MAX_SKEW = timedelta(minutes=5)  # presigned addresses expire; with more skew they look expired
 
 
 START_SECONDS = 20.0
 """For a host's own entry to start and list its tools; hosts themselves wait 10 to 60 s."""
-INHERITED = ("PATH", "HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "SYSTEMROOT", "TEMP", "TMP", "LANG")
-"""What hosts leave a server of the environment."""
+INHERITED_VARIABLES = ("PATH", "HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "SYSTEMROOT", "TEMP", "TMP", "LANG")
+"""Variables that hosts pass on to a server."""
 KEY_PREFIXES = ("inf_", "1nfsh-")
-STORES = ("/etc/ssl/cert.pem", "/etc/pki/tls/cert.pem", "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/ca-bundle.pem")
+CERTIFICATE_STORES = (
+    "/etc/ssl/cert.pem",
+    "/etc/pki/tls/cert.pem",
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/ssl/ca-bundle.pem",
+)
 Verdict = Literal["ok", "warning", "failure"]
 
 
@@ -53,7 +58,7 @@ class Finding:
 
 
 def examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool = False) -> int:
-    """Write each finding, and return the exit code: 1 where something stops a run.
+    """Write the findings and return the exit code: 1 if something stops a run.
 
     As JSON it is `{"ok": bool, "findings": [{"check", "verdict", "found", "do"}]}`; checks are only ever added.
     """
@@ -72,9 +77,11 @@ def _examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool
         *_folders(settings),
     ]
     hosts = anyio.run(_hosts, machine)
-    # A host brings a key and settings of its own: what is missing here stops nobody if an entry of a host works.
+    # A host has its own key and settings, so a failure here is only a warning if a host's entry works.
     if any(host.check == "host starts" and host.verdict == "ok" for host in hosts):
-        findings = [replace(one, verdict="warning") if one.verdict == "failure" else one for one in findings]
+        findings = [
+            replace(finding, verdict="warning") if finding.verdict == "failure" else finding for finding in findings
+        ]
     findings += hosts
     findings = [Finding(**without_credentials(asdict(finding))) for finding in findings]
     failed = any(finding.verdict == "failure" for finding in findings)
@@ -92,27 +99,27 @@ def _line(finding: Finding) -> str:
 
 
 def _versions() -> Finding:
-    found = f"inferencesh-mcp {__version__}, mcp {version('mcp')}, Python {platform.python_version()} on {platform.system()}"
+    versions = f"inferencesh-mcp {__version__}, mcp {version('mcp')}, Python {platform.python_version()} on {platform.system()}"
     if not version("mcp").startswith("2."):
-        return Finding("versions", "failure", found, "Install mcp 2, or let uvx choose: uvx inferencesh-mcp doctor.")
-    return Finding("versions", "ok", found)
+        return Finding("versions", "failure", versions, "Install mcp 2, or let uvx choose: uvx inferencesh-mcp doctor.")
+    return Finding("versions", "ok", versions)
 
 
 def _server(settings: Settings) -> Iterator[Finding]:
-    """Whether these settings go together: a pin may be called as one of the server's own tools, `http` lack its tokens."""
-    from inferencesh_mcp.http import face
+    """Whether the settings fit together: a pin may have the name of a tool, `http` may lack tokens."""
+    from inferencesh_mcp.http.app import create_app
     from inferencesh_mcp.server import build
 
     try:
         build(settings)
     except SettingsError as exc:
-        yield Finding("settings", "failure", exc.message, "Mend it: the server does not start like this.")
+        yield Finding("settings", "failure", exc.message, "Fix it: the server does not start with it.")
         return
     yield Finding("settings", "ok", "the server starts with them")
     try:
-        face(build(settings, remote=True), settings)
+        create_app(build(settings, remote=True), settings)
     except SettingsError as exc:
-        yield Finding("http settings", "warning", exc.message, "Mend it: http does not start like this.")
+        yield Finding("http settings", "warning", exc.message, "Fix it: `inferencesh-mcp http` does not start with it.")
 
 
 def _foreign(machine: Machine) -> Iterator[Finding]:
@@ -123,28 +130,30 @@ def _foreign(machine: Machine) -> Iterator[Finding]:
         )
     for name in sorted(FOREIGN & machine.variables.keys()):
         ours = " This server reads INFERENCE_BASE_URL." if name == "INFERENCE_API_BASE_URL" else ""
-        yield Finding("settings", "warning", f"{name} is set, and means nothing here", f"Leave it, or unset it.{ours}")
+        yield Finding(
+            "settings", "warning", f"{name} is set, but has no effect here", f"Unset it if you do not need it.{ours}"
+        )
 
 
 def _trust(settings: Settings, machine: Machine) -> Iterator[Finding]:
-    """Whether there is anybody to trust: slim containers come without certificates."""
+    """Whether there are trusted certificates: slim containers have none."""
     if settings.sandbox or not (settings.proxy_url or settings.base_url).startswith("https:"):
         return
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        given = machine.variables.get(name)
-        if given and not os.path.exists(given):
-            yield Finding("trust store", "failure", f"{name} is {given}, which is not there", f"Mend or unset {name}.")
+        path = machine.variables.get(name)
+        if path and not os.path.exists(path):
+            yield Finding("trust store", "failure", f"{name} is {path}, which does not exist", f"Fix or unset {name}.")
             return
-    found = ssl.get_default_verify_paths()
-    stores = [path for path in (found.cafile, found.capath, *STORES) if path and _holds_something(Path(path))]
+    paths = ssl.get_default_verify_paths()
+    stores = [path for path in (paths.cafile, paths.capath, *CERTIFICATE_STORES) if path and _is_not_empty(Path(path))]
     if machine.platform == "linux" and not stores:
-        yield Finding("trust store", "failure", "no certificates to trust were found", "Install ca-certificates.")
+        yield Finding("trust store", "failure", "no trusted certificates were found", "Install ca-certificates.")
     else:
         yield Finding("trust store", "ok", stores[0] if machine.platform == "linux" else "the system's")
 
 
 def _proxy(settings: Settings) -> Iterator[Finding]:
-    """The way that the proxy variables choose; a password in them is not shown."""
+    """The proxy that the variables choose, without its password."""
     where = settings.proxy_url or settings.base_url
     if settings.sandbox or not settings.proxies:
         return
@@ -160,7 +169,7 @@ def _proxy(settings: Settings) -> Iterator[Finding]:
         yield Finding("proxy", "ok", f"{proxy.address} on the way to {where}, by {proxy.variable}")
 
 
-def _holds_something(path: Path) -> bool:
+def _is_not_empty(path: Path) -> bool:
     try:
         return path.is_file() or (path.is_dir() and any(path.iterdir()))
     except OSError:  # it may not be entered
@@ -168,7 +177,7 @@ def _holds_something(path: Path) -> bool:
 
 
 async def _api(settings: Settings) -> list[Finding]:
-    """One look at the API tells of the key, the way there, and the clock."""
+    """Check the key, the network and the clock with one API call."""
     if settings.sandbox:
         from inferencesh_mcp.server import upstream
 
@@ -218,13 +227,13 @@ async def _pin(api: Api, pin: Pin) -> Finding:
     try:
         PinnedTool.of(pin, await api.app(replace(pin.app, function="")))
     except InferenceError as exc:
-        do = exc.next_step or "Mend INFERENCE_PIN; app_run reaches the app all the same."
+        do = exc.next_step or "Fix INFERENCE_PIN. The app still works with app_run."
         return Finding("pin", "warning", f"{pin.app} cannot be the tool {pin.name}: {exc}", do)
     return Finding("pin", "ok", f"{pin.app} is the tool {pin.name}")
 
 
 def _innermost(exc: BaseException) -> str:
-    """What the system said: an unknown name and a certificate that is not trusted look the same from above."""
+    """The system's own error, which tells an unknown name from an untrusted certificate."""
     inner = exc
     while (further := inner.__cause__ or inner.__context__) is not None:
         inner = further
@@ -233,9 +242,12 @@ def _innermost(exc: BaseException) -> str:
 
 def _clock(skew: timedelta) -> Finding:
     seconds = round(skew.total_seconds())
-    if abs(skew) > MOST_SKEW:
+    if abs(skew) > MAX_SKEW:
         return Finding(
-            "clock", "warning", f"this machine is {seconds} s off the API's clock", "Set it: uploads may be refused."
+            "clock",
+            "warning",
+            f"this machine is {seconds} s off the API's clock",
+            "Set the clock. Uploads may be refused.",
         )
     return Finding("clock", "ok", f"within {abs(seconds)} s of the API's")
 
@@ -246,7 +258,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
             yield Finding("allowed folder", "ok", str(folder))
         else:
             yield Finding(
-                "allowed folder", "warning", f"{folder} cannot be read", "Create it, or mend INFERENCE_ALLOWED_DIRS."
+                "allowed folder", "warning", f"{folder} cannot be read", "Create it, or fix INFERENCE_ALLOWED_DIRS."
             )
     folder = settings.saving_to
     nearest = next((parent for parent in (folder, *folder.parents) if os.path.exists(parent)), folder)
@@ -257,19 +269,19 @@ def _folders(settings: Settings) -> Iterator[Finding]:
             "save folder",
             "warning",
             f"{Path(folder)} cannot be written",
-            "Set INFERENCE_SAVE_DIR to a folder that can.",
+            "Set INFERENCE_SAVE_DIR to a folder that you can write to.",
         )
 
 
 async def _hosts(machine: Machine) -> list[Finding]:
-    """What each host on this machine has of this server, and whether it starts."""
-    seen = list(look(machine))
-    if not seen:
+    """The entries for this server in each host on this machine, and whether they start."""
+    inspections = list(look(machine))
+    if not inspections:
         return [
-            Finding("host", "ok", "no host that is known here was found", "inferencesh-mcp install --help names them.")
+            Finding("host", "ok", "no known host was found", "`inferencesh-mcp install --help` lists the known hosts.")
         ]
     findings: list[Finding] = []
-    for host in seen:
+    for host in inspections:
         verdict: Verdict = "warning" if host.do and host.is_in else "ok"
         findings.append(Finding("host", verdict, without_secrets(f"{host.title}: {host.what}"), host.do))
         if host.process is not None:
@@ -278,14 +290,14 @@ async def _hosts(machine: Machine) -> list[Finding]:
 
 
 async def _starts(title: str, process: Local, machine: Machine) -> Finding:
-    """Start what a host starts, as hosts do: with few variables besides the entry's own; and list its tools."""
+    """Start a host's entry as the host does, with few inherited variables, and list its tools."""
     from mcp import Client, StdioServerParameters
 
-    kept = {name: machine.variables[name] for name in INHERITED if name in machine.variables}
+    inherited = {name: machine.variables[name] for name in INHERITED_VARIABLES if name in machine.variables}
     server = StdioServerParameters(
         command=process.command,
         args=list(process.args),
-        env={**kept, **dict(process.settings), "INFERENCE_LOG_LEVEL": "ERROR"},
+        env={**inherited, **dict(process.settings), "INFERENCE_LOG_LEVEL": "ERROR"},
     )
     try:
         with anyio.fail_after(START_SECONDS), unwrap_exception_group():
@@ -302,13 +314,13 @@ async def _starts(title: str, process: Local, machine: Machine) -> Finding:
             f"{title}: it starts with {tools} tools, and without a key",
             "Give the host a key.",
         )
-    wrong = [one for one in await _api(settings) if one.verdict != "ok"]
-    if wrong:
+    problems = [finding for finding in await _api(settings) if finding.verdict != "ok"]
+    if problems:
         return Finding(
             "host starts",
-            wrong[0].verdict,
-            f"{title}: it starts with {tools} tools; {wrong[0].check}: {wrong[0].found}",
-            wrong[0].do,
+            problems[0].verdict,
+            f"{title}: it starts with {tools} tools; {problems[0].check}: {problems[0].found}",
+            problems[0].do,
         )
     return Finding("host starts", "ok", f"{title}: it starts with {tools} tools, and its key and pins work")
 

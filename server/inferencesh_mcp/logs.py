@@ -1,4 +1,4 @@
-"""Logging: to stderr, a line an event, as text or JSON, and never a secret (threat T-2)."""
+"""Logging to stderr: one line per event, as text or JSON, without secrets (T-2)."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.settings import Settings
 
-LONGEST = 4096  # characters of one line
-MOST_WAITING = 2_000  # lines that wait for stderr to be read: 8 MB at most
-RESERVED = 500  # more lines for warnings and errors: they name the runs that go on
+MAX_LINE_LENGTH = 4096  # characters of one line
+MAX_QUEUED_LINES = 2_000  # lines that wait for stderr to be read: 8 MB at most
+RESERVED_FOR_WARNINGS = 500  # more lines for warnings and errors: they name the runs that go on
 FLUSH_SECONDS = 1.0  # for the last lines at the end of the process, where nobody may read them
-# They write whole URLs at INFO, signatures included.
-TALKATIVE = ("httpx2", "httpcore2", "uvicorn.access", "asyncio")
+# At INFO these log whole URLs with their signatures.
+NOISY_LOGGERS = ("httpx2", "httpcore2", "uvicorn.access", "asyncio")
 
 
 def configure(settings: Settings, stream: TextIO | None) -> None:
-    """Send everything that is logged to `stream`. Once a process, before the server is built.
+    """Send all logging to `stream`. Call it once per process, before the server is built.
 
-    There is no `stream` where a host closed stderr.
+    `stream` is None if the host closed stderr.
     """
     handler = BackgroundHandler(stream) if stream else logging.NullHandler()
     redactor = Redactor(settings.credentials)
     handler.setFormatter(_Json(redactor) if settings.log_format == "json" else _Text(redactor))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    for name in TALKATIVE:
+    for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -54,7 +54,7 @@ class BackgroundHandler(logging.Handler):
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        room = MOST_WAITING if record.levelno < logging.WARNING else MOST_WAITING + RESERVED
+        room = MAX_QUEUED_LINES if record.levelno < logging.WARNING else MAX_QUEUED_LINES + RESERVED_FOR_WARNINGS
         if self._lines.qsize() >= room:
             self._dropped += 1
             return
@@ -98,7 +98,7 @@ class _Text(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        return without_secrets(self._redactor.text(super().format(record)))[:LONGEST]
+        return without_secrets(self._redactor.text(super().format(record)))[:MAX_LINE_LENGTH]
 
 
 class _Json(logging.Formatter):
@@ -107,13 +107,13 @@ class _Json(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
+        entry = {
             "time": self.formatTime(record),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        clean = {name: without_secrets(self._redactor.text(text))[:LONGEST] for name, text in told.items()}
+            entry["exception"] = self.formatException(record.exc_info)
+        clean = {name: without_secrets(self._redactor.text(text))[:MAX_LINE_LENGTH] for name, text in entry.items()}
         return json.dumps(clean, ensure_ascii=False)

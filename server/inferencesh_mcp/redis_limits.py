@@ -1,9 +1,9 @@
-"""What replicas tell each other, through Redis: how many runs each caller has live, and that a list has changed.
+"""Limits and list changes that replicas share through Redis.
 
-It is a help and never a condition. While Redis is away, every replica goes by what it knows itself, says so once, and no
-call waits, fails or is lost for it. What is in Redis are hashes of callers and random names of places; each expires.
+Redis is optional at run time. While it is away, each replica applies its own limits, logs it once, and no call waits or
+fails. Redis holds only hashes of callers and random names of places, all of which expire.
 
-A change of one caller's task or chat is not told: whoever listens for it has their replica watch it upstream already.
+Changes of one caller's task or chat are not shared: the replica of each subscriber watches them upstream.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from mcp.server.subscriptions import ServerEvent
     from pydantic import SecretStr
 
-PATIENCE = 0.5  # seconds for an answer: a run waits for one before it starts
-PAUSE = 5.0  # seconds in which Redis is not asked again once it did not answer
-LEASE = 60  # seconds that a place is held for without its replica saying so again: one that dies gives back no place
-RENEWED = 20.0  # seconds
+REDIS_TIMEOUT = 0.5  # seconds: a run waits for the answer before it starts
+RETRY_PAUSE = 5.0  # seconds without requests after Redis did not answer
+LEASE_SECONDS = 60  # seconds until an unrenewed place is free again: a replica that dies returns none
+RENEW_INTERVAL = 20.0  # seconds
 CHANNEL = "inferencesh:changed"
 CHANGES: dict[str, ServerEvent] = {
     "tools": ToolsListChanged(),
@@ -36,7 +36,7 @@ CHANGES: dict[str, ServerEvent] = {
     "resources": ResourcesListChanged(),
 }
 
-# By the clock of Redis: those of replicas differ. Those whose lease is over are counted no more.
+# Uses the clock of Redis, because those of replicas differ. Expired leases are not counted.
 TAKE = """
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
@@ -45,7 +45,7 @@ redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
-# Also those that Redis has forgotten, as it does when it is started anew.
+# Also adds places that Redis lost in a restart.
 RENEW = """
 local now = tonumber(redis.call('TIME')[1])
 for place = 2, #ARGV do redis.call('ZADD', KEYS[1], now + tonumber(ARGV[1]), ARGV[place]) end
@@ -55,141 +55,145 @@ redis.call('EXPIRE', KEYS[1], ARGV[1])
 logger = logging.getLogger(__name__)
 
 
-class Replicas:
-    """What one replica has to do with the others."""
+class RedisLimits:
+    """One replica's connection to the other replicas."""
 
     def __init__(self, url: SecretStr) -> None:
-        """Nothing is opened before it is needed.
+        """Opens no connection until one is needed.
 
         Raises:
-            SettingsError: the extra that speaks with Redis is not installed.
+            SettingsError: the extra for Redis is not installed.
         """
         try:
             from redis import asyncio, exceptions
         except ImportError as exc:
             raise SettingsError(message="INFERENCE_REDIS_URL needs the extra: install inferencesh-mcp[redis].") from exc
-        limits: dict[str, Any] = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "timeout": PATIENCE}
+        limits: dict[str, Any] = {
+            "socket_timeout": REDIS_TIMEOUT,
+            "socket_connect_timeout": REDIS_TIMEOUT,
+            "timeout": REDIS_TIMEOUT,
+        }
         pool = cast("Any", asyncio.BlockingConnectionPool).from_url(
             url.get_secret_value(), max_connections=16, retry=None, **limits
         )
         self._redis: Any = asyncio.Redis(connection_pool=pool)
         self._failures = (exceptions.RedisError, OSError, TimeoutError)
         self._name = secrets.token_hex(8)
-        self._held: dict[str, set[str]] = {}
-        self._over: dict[str, set[str]] = {}
+        self._places: dict[str, set[str]] = {}
+        self._returned: dict[str, set[str]] = {}
         self._changed: set[str] = set()
-        self._news = anyio.Event()
-        self._asked_again_at = 0.0
-        self.bus = Bus(self._tell)
+        self._pending = anyio.Event()
+        self._retry_at = 0.0
+        self.bus = SharedBus(self._share)
 
     async def take(self, principal: str, most: int) -> str | None:
-        """The name of a place among all that a caller may have; None where all are taken. Unknown counts as free."""
+        """Take one of a caller's places; None if all are taken. While Redis is away, places are free."""
         place = f"{self._name}:{secrets.token_hex(8)}"
-        if await self._ask(lambda: self._redis.eval(TAKE, 1, _key(principal), place, most, LEASE)) == 0:
+        if await self._query(lambda: self._redis.eval(TAKE, 1, _key(principal), place, most, LEASE_SECONDS)) == 0:
             return None
-        self._held.setdefault(principal, set()).add(place)
+        self._places.setdefault(principal, set()).add(place)
         return place
 
     def give_back(self, principal: str, place: str) -> None:
-        """Redis is told in the background: nobody waits for it."""
-        _take_out(self._held, principal, place)
-        self._over.setdefault(principal, set()).add(place)
-        self._news.set()
+        """Return a place. Redis is updated in the background."""
+        _remove(self._places, principal, place)
+        self._returned.setdefault(principal, set()).add(place)
+        self._pending.set()
 
     async def run(self) -> None:
-        """Hear the others, tell them, and hold what is held; until it is cancelled."""
+        """Listen, send changes and renew places until cancelled."""
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._hear)
+                group.start_soon(self._listen)
                 group.start_soon(self._renew)
-                await self._say()
+                await self._send_changes()
         finally:
-            with anyio.move_on_after(PATIENCE, shield=True):
+            with anyio.move_on_after(REDIS_TIMEOUT, shield=True):
                 await self._redis.aclose(close_connection_pool=True)
 
-    def _tell(self, event: ServerEvent) -> None:
+    def _share(self, event: ServerEvent) -> None:
         self._changed |= {name for name, known in CHANGES.items() if known == event}
-        self._news.set()
+        self._pending.set()
 
-    async def _say(self) -> None:
+    async def _send_changes(self) -> None:
         while True:
-            await self._news.wait()
-            self._news = anyio.Event()
-            over, self._over = self._over, {}
+            await self._pending.wait()
+            self._pending = anyio.Event()
+            returned, self._returned = self._returned, {}
             changed, self._changed = self._changed, set()
-            for principal, places in over.items():
-                await self._ask(lambda: self._redis.zrem(_key(principal), *places))  # noqa: B023 - awaited in its turn
+            for principal, places in returned.items():
+                await self._query(lambda: self._redis.zrem(_key(principal), *places))  # noqa: B023 - awaited before the next iteration
             for name in changed:
-                told = json.dumps({"by": self._name, "changed": name})
-                await self._ask(lambda: self._redis.publish(CHANNEL, told))  # noqa: B023 - the same
+                message = json.dumps({"by": self._name, "changed": name})
+                await self._query(lambda: self._redis.publish(CHANNEL, message))  # noqa: B023 - the same
 
     async def _renew(self) -> None:
         while True:
-            await anyio.sleep(RENEWED)
-            for principal, places in list(self._held.items()):
+            await anyio.sleep(RENEW_INTERVAL)
+            for principal, places in list(self._places.items()):
                 held = list(places)
-                await self._ask(lambda: self._redis.eval(RENEW, 1, _key(principal), LEASE, *held))  # noqa: B023 - the same
-                # What was given back meanwhile may have been renewed after it was taken out.
-                if over := set(held) - self._held.get(principal, set()):
-                    self._over.setdefault(principal, set()).update(over)
-                    self._news.set()
+                await self._query(lambda: self._redis.eval(RENEW, 1, _key(principal), LEASE_SECONDS, *held))  # noqa: B023 - the same
+                # A place that was returned meanwhile may have been renewed afterwards.
+                if returned := set(held) - self._places.get(principal, set()):
+                    self._returned.setdefault(principal, set()).update(returned)
+                    self._pending.set()
 
-    async def _hear(self) -> None:
+    async def _listen(self) -> None:
         while True:
             try:
-                async with self._redis.pubsub() as others:
-                    await others.subscribe(CHANNEL)
+                async with self._redis.pubsub() as pubsub:
+                    await pubsub.subscribe(CHANNEL)
                     while True:
-                        if message := await others.get_message(ignore_subscribe_messages=True, timeout=None):
-                            await self._heard(message["data"])
+                        if message := await pubsub.get_message(ignore_subscribe_messages=True, timeout=None):
+                            await self._receive(message["data"])
             except self._failures as exc:
-                self._away(exc)
-            await anyio.sleep(PAUSE)
+                self._log_away(exc)
+            await anyio.sleep(RETRY_PAUSE)
 
-    async def _heard(self, data: bytes) -> None:
+    async def _receive(self, data: bytes) -> None:
         try:
-            told = json.loads(data)
-            event = CHANGES[told["changed"]] if told["by"] != self._name else None
+            message = json.loads(data)
+            event = CHANGES[message["changed"]] if message["by"] != self._name else None
         except (ValueError, LookupError, TypeError):
-            return  # of another version, or of somebody else
+            return  # of another version or program
         if event is not None:
-            await self.bus.hear(event)
+            await self.bus.receive(event)
 
-    async def _ask(self, question: Callable[[], Any]) -> Any:
-        """Its answer; None where there is none, or where there was none a moment ago."""
-        if time.monotonic() < self._asked_again_at:
+    async def _query(self, query: Callable[[], Any]) -> Any:
+        """The result of a query; None if Redis does not answer, or did not a moment ago."""
+        if time.monotonic() < self._retry_at:
             return None
         try:
-            with anyio.fail_after(2 * PATIENCE):
-                answer = await question()
+            with anyio.fail_after(2 * REDIS_TIMEOUT):
+                answer = await query()
         except self._failures as exc:
-            self._away(exc)
+            self._log_away(exc)
             return None
-        if self._asked_again_at:
-            self._asked_again_at = 0.0
+        if self._retry_at:
+            self._retry_at = 0.0
             logger.warning("Redis is back: limits hold for all replicas together")
         return answer
 
-    def _away(self, exc: BaseException) -> None:
-        """Say it once; the address, which may have a password in it, is not said."""
-        if not self._asked_again_at:
+    def _log_away(self, exc: BaseException) -> None:
+        """Log it once, without the address, which may contain a password."""
+        if not self._retry_at:
             logger.warning("Redis is away (%s): until it is back, limits hold for each replica", type(exc).__name__)
-        self._asked_again_at = time.monotonic() + PAUSE
+        self._retry_at = time.monotonic() + RETRY_PAUSE
 
 
-class Bus(InMemorySubscriptionBus):
-    """What changed, for whoever listens here; what concerns everybody is told to the other replicas too."""
+class SharedBus(InMemorySubscriptionBus):
+    """Delivers changes to subscribers here, and shares list changes with the other replicas."""
 
-    def __init__(self, tell: Callable[[ServerEvent], None]) -> None:
+    def __init__(self, share: Callable[[ServerEvent], None]) -> None:
         super().__init__()
-        self._tell = tell
+        self._share = share
 
     async def publish(self, event: ServerEvent) -> None:
-        self._tell(event)
+        self._share(event)
         await super().publish(event)
 
-    async def hear(self, event: ServerEvent) -> None:
-        """Pass on what another replica told."""
+    async def receive(self, event: ServerEvent) -> None:
+        """Deliver a change from another replica."""
         await super().publish(event)
 
 
@@ -197,7 +201,7 @@ def _key(principal: str) -> str:
     return f"inferencesh:live:{principal}"
 
 
-def _take_out(places: dict[str, set[str]], principal: str, place: str) -> None:
+def _remove(places: dict[str, set[str]], principal: str, place: str) -> None:
     held = places.get(principal, set())
     held.discard(place)
     if not held:

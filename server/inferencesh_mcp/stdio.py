@@ -1,10 +1,10 @@
-"""MCP on stdin and stdout: what the SDK's own runner leaves open.
+"""MCP on stdin and stdout, with what the SDK's runner lacks.
 
-A signal cleans up and ends. A line has a limit. Every request that can be recognized is answered, batches included. Two
-requests with one id do not both run.
+A signal cleans up and ends the process. Lines have a limit. Every recognizable request is answered, including batches.
+Two requests with one id do not both run.
 
-Facts F-6 and F-7 of the SDK's runner: SIGTERM kills without clean-up, SIGINT hangs on the reading thread, a line may be of
-any length, what it cannot parse is dropped without a word, and two requests with one id both run.
+In the SDK's runner SIGTERM kills without clean-up, SIGINT hangs on the reading thread, lines have no limit, messages that
+cannot be parsed are dropped silently, and two requests with one id both run (F-6, F-7).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ logger = logging.getLogger(__name__)
 
 
 def serve(server: MCPServer[Shared], *, at_end: Callable[[], None] = lambda: None) -> NoReturn:
-    """Speak MCP on stdin and stdout until either ends or a signal comes; then cancel what runs, do the last, and exit.
+    """Serve MCP on stdin and stdout until either closes or a signal comes. Then cancel runs, call `at_end` and exit.
 
     Does not return: the thread that reads stdin cannot be interrupted, so the process is ended under it.
 
@@ -69,7 +69,7 @@ def serve(server: MCPServer[Shared], *, at_end: Callable[[], None] = lambda: Non
         SettingsError: there is no stdin, or no stdout.
     """
     if None in {sys.stdin, sys.stdout}:
-        raise SettingsError(message="MCP over stdio needs stdin and stdout, and one of them is closed.")
+        raise SettingsError(message="MCP over stdio needs stdin and stdout, but one is closed.")
     try:
         anyio.run(_serve, server, at_end)
     except Exception:
@@ -80,13 +80,13 @@ def serve(server: MCPServer[Shared], *, at_end: Callable[[], None] = lambda: Non
 async def _serve(server: MCPServer[Shared], at_end: Callable[[], None]) -> None:
     shutdown = Shutdown(SHUTDOWN_SECONDS)
     shutdown.watch_signals()
-    conversation = _Conversation(server, shutdown)
+    session = _Session(server, shutdown)
     async with anyio.create_task_group() as group:
-        group.start_soon(conversation.run)
-        group.start_soon(_cancel_when, shutdown.requested, conversation.scope)
-        await conversation.runs_settled.wait()
+        group.start_soon(session.run)
+        group.start_soon(_cancel_when, shutdown.requested, session.scope)
+        await session.runs_settled.wait()
         with anyio.move_on_after(LAST_ANSWER_SECONDS):
-            await conversation.closed.wait()
+            await session.closed.wait()
         at_end()
         exit_now(shutdown.exit_code)
 
@@ -96,8 +96,8 @@ async def _cancel_when(requested: Callable[[], Any], scope: anyio.CancelScope) -
     scope.cancel()
 
 
-class _Conversation:
-    """What is said on stdin and stdout, until either ends or the scope is cancelled."""
+class _Session:
+    """The session on stdin and stdout, until either closes or the scope is cancelled."""
 
     def __init__(self, server: MCPServer[Shared], shutdown: Shutdown) -> None:
         self._server, self._shutdown = server, shutdown
@@ -114,7 +114,7 @@ class _Conversation:
                 async with stdio_server(stdin=no_input) as (_, outgoing):
                     await self._serve_host(outgoing)
         except* OSError:
-            logger.info("stdout cannot be written to any more")
+            logger.info("stdout is closed")
         finally:
             self.closed.set()
 
@@ -131,7 +131,7 @@ class _Conversation:
 
 
 async def _begin_when_cancelled(shutdown: Shutdown) -> None:
-    """Stdout may be closed: then the SDK cancels all that is under way."""
+    """If stdout is closed, the SDK cancels everything."""
     try:
         await anyio.sleep_forever()
     finally:
@@ -139,10 +139,10 @@ async def _begin_when_cancelled(shutdown: Shutdown) -> None:
 
 
 class Requests:
-    """The host's messages. The SDK gets those that it can answer; the others are answered here, each with a line in the log.
+    """The host's messages. The SDK gets the valid ones. The others are answered here and logged.
 
-    A request whose id is still being worked on is one of the others: run twice, it would be paid twice. The SDK would put it
-    in the first one's place, so that the first one could not be cancelled any more.
+    A request whose id is in use is not passed on: it would be run and paid twice, and the first could no longer be
+    cancelled.
     """
 
     def __init__(self, stdin: BinaryIO, answers: Answers, *, at_end: Callable[[], None]) -> None:
@@ -177,16 +177,16 @@ class Requests:
             line = self._stdin.readline(LONGEST_LINE + 1)
             if len(line) <= LONGEST_LINE:
                 if too_many_values(line, MOST_IN_A_MESSAGE):
-                    message = f"A message has at most {MOST_IN_A_MESSAGE} values."
+                    message = f"A message may have at most {MOST_IN_A_MESSAGE} values."
                     return _Invalid(INVALID_REQUEST, message, _request_id(line[:_EDGE], line[-_EDGE:]))
                 return line
             head, tail, rest = line[:_EDGE], b"", line
             while rest and not rest.endswith(b"\n"):
                 tail, rest = rest[-_EDGE:], self._stdin.readline(LONGEST_LINE)
         except OSError as exc:  # a terminal that is gone
-            logger.info("stdin cannot be read any more: %s", exc.strerror)
+            logger.info("stdin is closed: %s", exc.strerror)
             return b""
-        message = f"A message has at most {LONGEST_LINE} bytes."
+        message = f"A message may have at most {LONGEST_LINE} bytes."
         return _Invalid(INVALID_REQUEST, message, _request_id(head, (tail + rest)[-_EDGE:]))
 
     def _receive(self, line: bytes | _Invalid) -> None:
@@ -205,7 +205,7 @@ class Requests:
             self._take(message, None)
 
     def _receive_unusual(self, line: bytes) -> None:
-        """A batch, or no message."""
+        """Handle a batch or an invalid message."""
         try:
             value: Any = json.loads(line.decode())
         except UnicodeDecodeError:
@@ -220,7 +220,7 @@ class Requests:
 
     def _receive_batch(self, values: list[Any]) -> None:
         if self._answers.version != BATCHES_IN or not values:
-            message = f"Batches need protocol version {BATCHES_IN}, and a message in them."
+            message = f"Batches need protocol version {BATCHES_IN} and at least one message."
             ids: list[RequestId | None] = [number for value in values if (number := _id_of(value)) is not None]
             for number in ids or [None]:
                 self._refuse(_Invalid(INVALID_REQUEST, message, number))
@@ -242,7 +242,7 @@ class Requests:
                 self._refuse(_Invalid(INVALID_REQUEST, f"Request id {number!r} is in use.", number), batch)
                 return
             case JSONRPCRequest(method="initialize", id=number) if batch:
-                self._refuse(_Invalid(INVALID_REQUEST, "initialize cannot be part of a batch.", number), batch)
+                self._refuse(_Invalid(INVALID_REQUEST, "initialize must not be in a batch.", number), batch)
                 return
             case JSONRPCRequest():
                 self._answers.expect(message, batch)
@@ -259,12 +259,12 @@ class Requests:
 
 
 class Answers:
-    """What the host is told, and the requests that are being worked on: with its answer, an id is free again."""
+    """Sends answers to the host, and knows which requests are in progress. An answered id may be used again."""
 
     def __init__(self, outgoing: Any, group: TaskGroup) -> None:
         self.live: dict[RequestId, Batch | None] = {}
         self.version: str | None = None
-        """What was agreed on in the handshake, if there was one."""
+        """The protocol version of the handshake, if there was one."""
         self._outgoing, self._group = outgoing, group
         self._initialize: RequestId | None = None
         self._unsent = 0
@@ -285,7 +285,7 @@ class Answers:
             self.send_if_answered(batch)
 
     def refuse(self, invalid: _Invalid, batch: Batch | None) -> None:
-        """Answer what the SDK does not see. Does not wait: a host that does not read must still be heard."""
+        """Answer a message that the SDK does not see. Does not wait, because the host may not be reading."""
         error = ErrorData(code=invalid.code, message=invalid.message)
         answer = JSONRPCError(jsonrpc="2.0", id=invalid.id, error=error)
         if batch:
@@ -365,7 +365,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Invalid:
-    """Why something is no message that can be served, and which request it seems to be."""
+    """Why a message is invalid, and the id of the request, if any."""
 
     code: int
     message: str
@@ -374,7 +374,7 @@ class _Invalid:
 
 
 def _invalid(value: Any) -> _Invalid:
-    """JSON that is no message. An answer gets no answer, not even a malformed one."""
+    """An invalid JSON message. A response is never answered, even if it is malformed."""
     fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     is_answer = "method" not in fields and bool({"result", "error"} & fields.keys())
     return _Invalid(INVALID_REQUEST, "The message is not a JSON-RPC 2.0 message.", _id_of(fields), not is_answer)
@@ -400,9 +400,9 @@ def _request_id(head: bytes, tail: bytes) -> RequestId | None:
     Members of the outermost object alone are looked at. A message without a method is an answer: its id is one of ours.
     """
     members: dict[bytes, bytes] = {}
-    for found in (_FIRST_MEMBERS.match(head), _LAST_MEMBERS.search(tail)):
-        if found:
-            members |= dict(re.findall(_MEMBER, found[0]))
+    for match in (_FIRST_MEMBERS.match(head), _LAST_MEMBERS.search(tail)):
+        if match:
+            members |= dict(re.findall(_MEMBER, match[0]))
     if b"method" not in members or b"id" not in members:
         return None
     number: RequestId = json.loads(members[b"id"].decode(errors="replace"))

@@ -1,6 +1,6 @@
-"""Traces: sent where the `OTEL_` variables of OpenTelemetry's own SDK say, as parts of the caller's, and without secrets.
+"""OpenTelemetry traces, without secrets. The SDK's own `OTEL_` variables say where they go.
 
-`mcp` makes a span of every message by itself, and `api.tracing` one of every request to the API; without this they go nowhere.
+`mcp` makes a span for each message and `api.spans` one for each API request. Without this module they are dropped.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from inferencesh_mcp.redaction import without_secrets
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-LAST_WORDS_MS = 2_000  # for what was not sent yet when the process ends
-LONGEST = 500  # characters of a value: hosts choose request ids and tool names
+FLUSH_TIMEOUT_MS = 2_000  # for spans that were not sent when the process ends
+MAX_VALUE_LENGTH = 500  # characters of a value: hosts choose request ids and tool names
 
 
 def configure() -> Callable[[], None]:
-    """Begin to trace; once a process. Returns what is to be called at its end."""
-    ours = Resource({"service.name": "inferencesh-mcp", "service.version": __version__})
-    provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
-    provider.add_span_processor(Discreet(OTLPSpanExporter()))
+    """Start tracing, once per process. Returns a function to call at the end of the process."""
+    resource = Resource({"service.name": "inferencesh-mcp", "service.version": __version__})
+    provider = TracerProvider(resource=resource.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
+    provider.add_span_processor(RedactingSpanProcessor(OTLPSpanExporter()))
     set_tracer_provider(provider)
 
-    def end() -> None:
-        provider.force_flush(LAST_WORDS_MS)
+    def flush() -> None:
+        provider.force_flush(FLUSH_TIMEOUT_MS)
 
-    return end
+    return flush
 
 
-class Discreet(BatchSpanProcessor):
-    """Sends each span without any secret, whoever put it there. A span ends inside its request, where its key is known."""
+class RedactingSpanProcessor(BatchSpanProcessor):
+    """Redacts each span before it is sent. A span ends inside its request, where the key is known."""
 
     def on_end(self, span: ReadableSpan) -> None:
         super().on_end(_clean(span))
@@ -50,7 +50,7 @@ def _clean(span: ReadableSpan) -> ReadableSpan:
         parent=span.parent,
         resource=span.resource,
         attributes=_values(span.attributes),
-        events=[Event(_text(one.name), _values(one.attributes), one.timestamp) for one in span.events],
+        events=[Event(_text(event.name), _values(event.attributes), event.timestamp) for event in span.events],
         links=span.links,
         kind=span.kind,
         status=Status(span.status.status_code, span.status.description and _text(span.status.description)),
@@ -60,9 +60,9 @@ def _clean(span: ReadableSpan) -> ReadableSpan:
     )
 
 
-def _values(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: _text(value) if isinstance(value, str) else value for name, value in (given or {}).items()}
+def _values(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: _text(value) if isinstance(value, str) else value for name, value in (attributes or {}).items()}
 
 
 def _text(text: str) -> str:
-    return without_secrets(text)[:LONGEST]
+    return without_secrets(text)[:MAX_VALUE_LENGTH]

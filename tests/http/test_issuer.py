@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from inferencesh_mcp.errors import InferenceError
-from inferencesh_mcp.http.jwks import FRESH, PAUSE, Issuer
+from inferencesh_mcp.http.oauth import KEYS_TTL, REFETCH_INTERVAL, IssuerKeys
 from tests.conftest import listening
 from tests.http_auth_modes import LocalIssuer, issuing
 from tests.tls import connect_proxy
@@ -36,7 +36,7 @@ async def issuer() -> AsyncIterator[LocalIssuer]:
 
 
 async def test_keys_are_asked_for_at_the_first_token_and_kept(issuer: LocalIssuer) -> None:
-    keys = Issuer(issuer.url)
+    keys = IssuerKeys(issuer.url)
     before = list(issuer.asked)
 
     found = [await keys.key("first") for _ in range(5)]
@@ -47,10 +47,10 @@ async def test_keys_are_asked_for_at_the_first_token_and_kept(issuer: LocalIssue
 
 async def test_a_new_key_is_found_and_a_withdrawn_one_forgotten(issuer: LocalIssuer) -> None:
     clock = Clock()
-    keys = Issuer(issuer.url, clock=clock)
+    keys = IssuerKeys(issuer.url, clock=clock)
     assert await keys.key("first")
     issuer.rotate("second")
-    clock.now += PAUSE
+    clock.now += REFETCH_INTERVAL
 
     second, first = await keys.key("second"), await keys.key("first")
 
@@ -59,7 +59,7 @@ async def test_a_new_key_is_found_and_a_withdrawn_one_forgotten(issuer: LocalIss
 
 async def test_names_that_somebody_makes_up_do_not_make_us_ask(issuer: LocalIssuer) -> None:
     """Anybody can put a name in a token's head: one question in a while is all that comes of it."""
-    keys = Issuer(issuer.url, clock=Clock())
+    keys = IssuerKeys(issuer.url, clock=Clock())
 
     for number in range(50):
         assert await keys.key(f"made up {number}") is None
@@ -70,10 +70,10 @@ async def test_names_that_somebody_makes_up_do_not_make_us_ask(issuer: LocalIssu
 async def test_an_issuer_that_is_away_does_not_shut_out_whom_it_let_in(issuer: LocalIssuer) -> None:
     """Its keys count until they are old; then nobody can tell whether they were withdrawn."""
     clock = Clock()
-    keys = Issuer(issuer.url, clock=clock)
+    keys = IssuerKeys(issuer.url, clock=clock)
     assert await keys.key("first")
     issuer.down = True
-    clock.now += FRESH - 1
+    clock.now += KEYS_TTL - 1
     assert await keys.key("first")
 
     clock.now += 2
@@ -82,7 +82,7 @@ async def test_an_issuer_that_is_away_does_not_shut_out_whom_it_let_in(issuer: L
 
 
 async def test_keys_that_the_metadata_of_another_issuer_names_are_not_believed(issuer: LocalIssuer) -> None:
-    keys = Issuer(f"{issuer.url}/tenant")
+    keys = IssuerKeys(f"{issuer.url}/tenant")
 
     with pytest.raises(InferenceError):
         await keys.key("first")
@@ -90,18 +90,18 @@ async def test_keys_that_the_metadata_of_another_issuer_names_are_not_believed(i
 
 
 async def test_a_given_address_of_the_keys_needs_no_metadata(issuer: LocalIssuer) -> None:
-    assert await Issuer("https://issuer.example.com", f"{issuer.url}/jwks").key("first")
+    assert await IssuerKeys("https://issuer.example.com", f"{issuer.url}/jwks").key("first")
     assert ["/jwks"] == issuer.asked
 
 
 async def test_keys_that_whoever_checks_could_sign_with_are_none(issuer: LocalIssuer) -> None:
-    assert await Issuer(issuer.url).key("shared") is None
+    assert await IssuerKeys(issuer.url).key("shared") is None
 
 
 @pytest.mark.finding("F23")
 async def test_an_issuer_is_asked_through_the_proxy_that_the_environment_names() -> None:
     async with connect_proxy() as proxy:
-        keys = Issuer("https://issuer.example.test", proxies={"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"})
+        keys = IssuerKeys("https://issuer.example.test", proxies={"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"})
         with pytest.raises(InferenceError):  # this proxy knows nobody
             await keys.key("first")
 
@@ -130,7 +130,7 @@ async def test_a_strange_key_hides_none_of_the_others() -> None:
         return JSONResponse({"keys": [*STRANGE, weak, strong]})
 
     async with listening(Starlette(routes=[Route("/jwks", jwks)])) as url:
-        keys = Issuer(url, f"{url}/jwks")
+        keys = IssuerKeys(url, f"{url}/jwks")
         found = {kid: await keys.key(kid) for kid in ("strong", "weak")}
 
     assert found["strong"] is not None

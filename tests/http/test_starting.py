@@ -40,12 +40,12 @@ def refused(environ: dict[str, str], host: str = "127.0.0.1") -> str:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "mcp.example.com"])
 def test_off_this_machine_it_must_know_its_names(host: str) -> None:
-    assert "INFERENCE_ALLOWED_HOSTS must name" in refused({}, host)
+    assert "Set INFERENCE_ALLOWED_HOSTS" in refused({}, host)
 
 
 def test_off_this_machine_the_sandbox_needs_a_door() -> None:
     """Whoever brings no key is let into it: that is no way in for everybody."""
-    assert "The sandbox lets everybody in" in refused(OUTSIDE | {"INFERENCE_SANDBOX": "true"}, "0.0.0.0")
+    assert "The sandbox admits everybody" in refused(OUTSIDE | {"INFERENCE_SANDBOX": "true"}, "0.0.0.0")
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,9 @@ def test_off_this_machine_the_sandbox_needs_a_door() -> None:
         ({"INFERENCE_HTTP_AUTH": "tokens", "INFERENCE_API_KEY": "inf_k"}, "INFERENCE_HTTP_TOKENS or"),
         (OAUTH, "INFERENCE_API_KEY must be set"),
         ({"INFERENCE_HTTP_AUTH": "oauth", "INFERENCE_API_KEY": "inf_k"}, "INFERENCE_OAUTH_ISSUER and"),
-        ({"INFERENCE_HTTP_TOKENS": HASH}, "INFERENCE_HTTP_TOKENS goes with INFERENCE_HTTP_AUTH=tokens"),
-        (OAUTH | {"INFERENCE_HTTP_AUTH": "caller"}, "INFERENCE_OAUTH_ISSUER goes with INFERENCE_HTTP_AUTH=oauth"),
-        (OAUTH | {"INFERENCE_API_KEY": "inf_k", "INFERENCE_HTTP_KEY_PREFIXES": "inf_"}, "INFERENCE_HTTP_KEY_PREFIXES goes"),
+        ({"INFERENCE_HTTP_TOKENS": HASH}, "INFERENCE_HTTP_TOKENS needs INFERENCE_HTTP_AUTH=tokens"),
+        (OAUTH | {"INFERENCE_HTTP_AUTH": "caller"}, "INFERENCE_OAUTH_ISSUER needs INFERENCE_HTTP_AUTH=oauth"),
+        (OAUTH | {"INFERENCE_API_KEY": "inf_k", "INFERENCE_HTTP_KEY_PREFIXES": "inf_"}, "INFERENCE_HTTP_KEY_PREFIXES needs"),
         ({"INFERENCE_HTTP_AUTH": "tokens", "INFERENCE_API_KEY": "inf_k", "INFERENCE_HTTP_TOKENS_FILE": "/nowhere"}, "cannot be read"),
     ],
 )  # fmt: skip
@@ -99,4 +99,4 @@ def test_a_port_that_is_taken_is_said_so() -> None:
         told = call("http", "--port", port)
 
     assert 2 == told.returncode
-    assert f"Port {port} of 127.0.0.1 cannot be listened on" in told.stderr
+    assert f"Cannot listen on 127.0.0.1, port {port}" in told.stderr

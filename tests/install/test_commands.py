@@ -13,7 +13,7 @@ import pytest
 
 from inferencesh_mcp.cli import HOSTS as NAMES
 from inferencesh_mcp.hosts import HOSTS, KEY
-from inferencesh_mcp.hosts.command import GOES_ALONG, NETWORK
+from inferencesh_mcp.hosts.command import NETWORK_VARIABLES, PASSED_SETTINGS
 from inferencesh_mcp.settings import FIELDS
 from tests.test_cli import call
 
@@ -33,9 +33,9 @@ def test_in_and_out(tmp_path: Path) -> None:
 
     assert (0, "") == (put_in.returncode, put_in.stderr)
     assert f"Cursor: created inference in {path}." in put_in.stdout
-    assert f"takes it from the variable {KEY}" in put_in.stdout
+    assert f"Set {KEY} in the environment" in put_in.stdout
     entry = json.loads(path.read_text("utf-8"))["mcpServers"]["inference"]
-    carried = {name: value for name, value in entry["env"].items() if name.upper() not in NETWORK}
+    carried = {name: value for name, value in entry["env"].items() if name.upper() not in NETWORK_VARIABLES}
     assert {KEY: "${env:INFERENCE_API_KEY}", "INFERENCE_WAIT_SECONDS": "50"} == carried
     assert SECRET not in put_in.stdout + path.read_text("utf-8")
     version = subprocess.run(
@@ -44,15 +44,15 @@ def test_in_and_out(tmp_path: Path) -> None:
     assert version.stdout.startswith("inferencesh-mcp ")
 
     taken_out = call("uninstall", "cursor", HOME=str(tmp_path))
-    assert (0, f"Cursor: took inference out of {path}.\n") == (taken_out.returncode, taken_out.stdout)
+    assert (0, f"Cursor: removed inference from {path}.\n") == (taken_out.returncode, taken_out.stdout)
     assert not path.exists()
 
 
 def test_no_secret_of_a_gateway_goes_along() -> None:
     """What goes along is named; every name is a setting, and none is a secret or for HTTP alone."""
-    assert set(FIELDS) >= GOES_ALONG
-    assert "api_key" not in GOES_ALONG
-    assert not [name for name in GOES_ALONG if re.match("http_|oauth_|allowed_hosts|trusted", name)]
+    assert set(FIELDS) >= PASSED_SETTINGS
+    assert "api_key" not in PASSED_SETTINGS
+    assert not [name for name in PASSED_SETTINGS if re.match("http_|oauth_|allowed_hosts|trusted", name)]
 
 
 def test_print_only_shows_and_shows_no_key(tmp_path: Path) -> None:

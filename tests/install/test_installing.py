@@ -63,7 +63,7 @@ def test_what_is_put_in_is_taken_out_to_the_byte(host: Host, form: Callable[[str
 
     now = path.read_bytes()
     assert ("added", path, before) == (done.what, done.path, done.backup.read_bytes() if done.backup else b"")
-    assert host.entry(SERVER, SECRET) == install.found(host, NAME, machine)
+    assert host.entry(SERVER, SECRET) == install.entry_of(host, NAME, machine)
     assert only_added(before, now)
     assert "unchanged" == install.install(host, NAME, SERVER, machine=machine, key=SECRET).what
     assert now == path.read_bytes()
@@ -135,7 +135,7 @@ def test_an_empty_file_is_as_good_as_none(host: Host, empty: bytes, machine: Mac
 
     install.install(host, NAME, SERVER, machine=machine)
 
-    assert host.entry(SERVER) == install.found(host, NAME, machine)
+    assert host.entry(SERVER) == install.entry_of(host, NAME, machine)
     install.uninstall(host, NAME, machine=machine)
     assert empty == path.read_bytes()
 
@@ -150,7 +150,7 @@ def test_other_settings_take_the_place_of_the_old_ones(host: Host, machine: Mach
     done = install.install(host, NAME, moved, machine=machine)
 
     assert ("updated", before) == (done.what, done.backup.read_bytes() if done.backup else b"")
-    assert host.entry(moved) == install.found(host, NAME, machine)
+    assert host.entry(moved) == install.entry_of(host, NAME, machine)
     install.uninstall(host, NAME, machine=machine)
     assert before == path.read_bytes()
 
@@ -162,12 +162,12 @@ def test_somebody_elses_server_of_that_name_is_left_alone(host: Host, machine: M
 
     with pytest.raises(HostFileRefused, match="another server named inference"):
         install.install(host, NAME, SERVER, machine=machine)
-    with pytest.raises(HostFileRefused, match="it was left there"):
+    with pytest.raises(HostFileRefused, match="It was not changed"):
         install.uninstall(host, NAME, machine=machine)
     assert (theirs, {path.name}) == (path.read_bytes(), folder_of(path))
 
     install.install(host, "inference-sh", SERVER, machine=machine)
-    assert {"command": "triton", "args": []} == install.found(host, NAME, machine)
+    assert {"command": "triton", "args": []} == install.entry_of(host, NAME, machine)
 
 
 @each_host
@@ -190,7 +190,7 @@ def test_the_key_is_in_the_file_only_where_the_host_has_no_other_way(host: Host,
 
     assert (host.name in literal) is (SECRET in done.path.read_text("utf-8"))
     assert SECRET not in install.shown(host, NAME, SERVER)
-    assert (SECRET if host.name in literal else "") == install.key_in(install.found(host, NAME, machine))
+    assert (SECRET if host.name in literal else "") == install.key_in(install.entry_of(host, NAME, machine))
 
 
 def test_a_local_server_is_written_as_each_host_wants_it() -> None:
@@ -214,12 +214,12 @@ def test_a_local_server_is_written_as_each_host_wants_it() -> None:
     assert not [host for host in HOSTS if KEY in str(host.entry(sandbox))], "the sandbox needs none"
 
 
-@pytest.mark.parametrize("host", [host for host in HOSTS if host.address], ids=lambda host: host.name)
+@pytest.mark.parametrize("host", [host for host in HOSTS if host.address_field], ids=lambda host: host.name)
 def test_a_remote_server_is_written_as_the_host_wants_it(host: Host, machine: Machine) -> None:
     server = install.remote("https://mcp.example.com/mcp", host)
     done = install.install(host, NAME, server, machine=machine, key=SECRET)
 
-    entry = install.found(host, NAME, machine)
+    entry = install.entry_of(host, NAME, machine)
     bearer = {
         "claude-code": "${INFERENCE_API_KEY}", "cursor": "${env:INFERENCE_API_KEY}", "windsurf": "${env:INFERENCE_API_KEY}",
         "vscode": "${input:inference-api-key}", "gemini": "${INFERENCE_API_KEY}", "zed": SECRET, "codex": None,
@@ -233,7 +233,7 @@ def test_a_remote_server_is_written_as_the_host_wants_it(host: Host, machine: Ma
     assert not done.path.exists()
 
 
-@pytest.mark.parametrize("host", [host for host in HOSTS if host.address], ids=lambda host: host.name)
+@pytest.mark.parametrize("host", [host for host in HOSTS if host.address_field], ids=lambda host: host.name)
 def test_a_server_to_sign_in_to_gets_no_key(host: Host, machine: Machine) -> None:
     before = fixture(host).encode()
     path = placed(host, machine, before)
@@ -241,16 +241,16 @@ def test_a_server_to_sign_in_to_gets_no_key(host: Host, machine: Machine) -> Non
 
     install.install(host, NAME, server, machine=machine, key=SECRET)
 
-    assert not {KEY, SECRET, "Authorization"} & set(str(install.found(host, NAME, machine)).split('"'))
-    assert "headers" not in install.found(host, NAME, machine)
+    assert not {KEY, SECRET, "Authorization"} & set(str(install.entry_of(host, NAME, machine)).split('"'))
+    assert "headers" not in install.entry_of(host, NAME, machine)
     install.uninstall(host, NAME, machine=machine)
     assert before == path.read_bytes()
 
 
-@pytest.mark.parametrize("host", [host for host in HOSTS if host.address], ids=lambda host: host.name)
+@pytest.mark.parametrize("host", [host for host in HOSTS if host.address_field], ids=lambda host: host.name)
 def test_the_platforms_own_endpoint_is_left_alone(host: Host, machine: Machine) -> None:
     """Its documentation enters it under the name that is our default."""
-    theirs = {host.address: install.HOSTED, "headers": {"Authorization": f"Bearer {SECRET}"}}
+    theirs = {host.address_field: install.HOSTED, "headers": {"Authorization": f"Bearer {SECRET}"}}
     placed(host, machine, edit.put(host, "", NAME, theirs).encode())
 
     for do in (
@@ -259,11 +259,11 @@ def test_the_platforms_own_endpoint_is_left_alone(host: Host, machine: Machine) 
     ):
         with pytest.raises(HostFileRefused, match="another server named inference"):
             do()
-    assert theirs == install.found(host, NAME, machine)
+    assert theirs == install.entry_of(host, NAME, machine)
 
 
 def test_claude_desktop_takes_no_remote_server_from_its_file() -> None:
-    with pytest.raises(InvalidInput, match="takes no remote server") as refused:
+    with pytest.raises(InvalidInput, match="cannot use a remote server") as refused:
         install.remote("https://mcp.example.com/mcp", BY_NAME["claude-desktop"])
 
     assert "Connectors" in refused.value.next_step
@@ -294,18 +294,18 @@ class TestAFileThatIsNotWhatItShouldBe:
     @pytest.mark.parametrize(
         ("text", "where"),
         [
-            ('{\n  "mcpServers": {\n    "a" {}\n  }\n}', "line 3, column 9: a colon was expected"),
-            ('{"a": 1,}', "line 1, column 8: there is a comma before }"),
-            ('{"a": 1} // mine', "line 1, column 10: there is something after the end"),
-            ('{"a": [1 2]}', "line 1, column 10: a comma or ] was expected"),
-            ('{"a": NaN}', "line 1, column 7: a value was expected"),
-            ('{"a": "\t"}', "line 1, column 7: a value was expected"),
-            ('{"a": 1', "line 1, column 8: a comma or } was expected"),
-            ("{'a': 1}", "line 1, column 2: a name in double quotes was expected"),
+            ('{\n  "mcpServers": {\n    "a" {}\n  }\n}', "line 3, column 9: expected a colon"),
+            ('{"a": 1,}', "line 1, column 8: a comma is not allowed before }"),
+            ('{"a": 1} // mine', "line 1, column 10: unexpected text after the end"),
+            ('{"a": [1 2]}', "line 1, column 10: expected a comma or ]"),
+            ('{"a": NaN}', "line 1, column 7: expected a value"),
+            ('{"a": "\t"}', "line 1, column 7: expected a value"),
+            ('{"a": 1', "line 1, column 8: expected a comma or }"),
+            ("{'a': 1}", "line 1, column 2: expected a name in double quotes"),
             ("[" * 1000, "nested too deeply"),
-            ("<html>", "line 1, column 1: a value was expected"),
-            ("[]", "holds no object"),
-            ('{"mcpServers": []}', "no object where one belongs: mcpServers"),
+            ("<html>", "line 1, column 1: expected a value"),
+            ("[]", "is not a JSON object"),
+            ('{"mcpServers": []}', "must have an object at mcpServers"),
         ],
     )
     def test_json(self, text: str, where: str, machine: Machine) -> None:
@@ -330,7 +330,7 @@ class TestAFileThatIsNotWhatItShouldBe:
         host = BY_NAME["zed"]
 
         told = self.refused(host, machine, path=placed(host, machine, b'{"a": "\xff\xfe\x00"}'))
-        assert "no UTF-8 text" in told.message
+        assert "not UTF-8 text" in told.message
 
     def test_a_folder(self, machine: Machine) -> None:
         host = BY_NAME["cursor"]
@@ -345,7 +345,7 @@ class TestAFileThatIsNotWhatItShouldBe:
         path.parent.mkdir()
         path.symlink_to(path)
 
-        assert "a link that leads nowhere" in self.refused(host, machine, path=path).message
+        assert "a broken link" in self.refused(host, machine, path=path).message
 
     @pytest.mark.parametrize("what", ["file", "folder"])
     def test_read_only(self, what: str, machine: Machine) -> None:
@@ -386,7 +386,7 @@ def test_what_somebody_else_wrote_in_between_is_not_written_over(machine: Machin
     kept = config_file.read(path)
     path.write_bytes(b'{"theirs": 1}')
 
-    with pytest.raises(HostFileRefused, match="changed by somebody else"):
+    with pytest.raises(HostFileRefused, match="changed by another program"):
         config_file.replace(kept, b"ours")
     assert (b'{"theirs": 1}', {path.name}) == (path.read_bytes(), folder_of(path))
 

@@ -100,4 +100,4 @@ def test_the_password_of_a_proxy_is_not_written_down(tmp_path: Path) -> None:
 
 @pytest.mark.finding("F35")
 def test_gemini_says_what_to_do_in_a_folder_that_is_not_trusted(tmp_path: Path) -> None:
-    assert "not trusted" in call("install", "gemini", HOME=str(tmp_path)).stdout
+    assert "trust the folder" in call("install", "gemini", HOME=str(tmp_path)).stdout

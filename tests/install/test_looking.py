@@ -47,7 +47,7 @@ def test_a_host_is_told_with_what_it_starts(host: Any, tmp_path: Path) -> None:
 
     command.unlink()
     [(verdict, found, do)] = findings("host", tmp_path)
-    assert ("warning", f"{host.title}: inference starts {command}, which is not there") == (verdict, found)
+    assert ("warning", f"{host.title}: inference starts {command}, which does not exist") == (verdict, found)
     assert f"inferencesh-mcp install {host.name}" == do
 
 
@@ -72,7 +72,7 @@ def test_a_host_without_it_and_one_without_a_key_and_one_that_cannot_be_read(tmp
     install.install(BY_NAME["zed"], "inference", Local(str(tmp_path / "mcp"), ("inferencesh-mcp",)), machine=machine)
 
     cursor, windsurf, zed = findings("host", tmp_path)
-    assert ("ok", "Cursor: is here, without this server", "inferencesh-mcp install cursor") == cursor
+    assert ("ok", "Cursor: is installed, without this server", "inferencesh-mcp install cursor") == cursor
     assert "warning" == windsurf[0]
     assert "is not valid JSON at line 1, column 2" in windsurf[1]
     assert ("warning", "Zed: inference has no key") == zed[:2]
@@ -150,7 +150,7 @@ def test_no_host_is_no_failure(tmp_path: Path) -> None:
 def test_what_the_official_sdks_read_is_told_to_mean_nothing_here(tmp_path: Path) -> None:
     _, (verdict, found, do) = findings("settings", tmp_path, INFERENCE_API_BASE_URL="https://x")
 
-    assert ("warning", "INFERENCE_API_BASE_URL is set, and means nothing here") == (verdict, found)
+    assert ("warning", "INFERENCE_API_BASE_URL is set, but has no effect here") == (verdict, found)
     assert "INFERENCE_BASE_URL" in do
 
 
@@ -158,7 +158,7 @@ def test_certificates_that_are_named_and_not_there_stop_a_run(tmp_path: Path) ->
     gone = str(tmp_path / "gone.pem")
 
     [(verdict, found, do)] = findings("trust store", tmp_path, "false", SSL_CERT_FILE=gone)
-    assert ("failure", f"SSL_CERT_FILE is {gone}, which is not there") == (verdict, found)
+    assert ("failure", f"SSL_CERT_FILE is {gone}, which does not exist") == (verdict, found)
     assert do
     assert "ok" == findings("trust store", tmp_path, "false")[0][0]
 

@@ -11,7 +11,8 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-from inferencesh_mcp.http import face, tokens
+from inferencesh_mcp.http import tokens
+from inferencesh_mcp.http.app import create_app
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from tests.conftest import Upstream, Way, listening, over_http
@@ -90,7 +91,7 @@ async def test_among_those_who_share_the_operators_key_each_has_their_own(
     }
     settings = Settings.from_environ(environ | known)
     async with (
-        listening(face(build(settings, remote=True), settings)) as url,
+        listening(create_app(build(settings, remote=True), settings)) as url,
         holder(url, ada) as mine,
         holder(url, bob) as theirs,
     ):

@@ -13,7 +13,7 @@ from typing import Any
 from dockerfile import DOCKERFILE, ROOT
 
 from inferencesh_mcp import __version__
-from inferencesh_mcp.http import PATH
+from inferencesh_mcp.http.app import PATH
 from inferencesh_mcp.settings import FIELDS, PREFIX, Settings
 
 DRAIN = Settings().drain_seconds

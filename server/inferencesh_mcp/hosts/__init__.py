@@ -1,7 +1,7 @@
-"""The hosts that `install` knows: where each keeps its configuration, what it calls things, how it takes a secret.
+"""The hosts that `install` knows: where their configuration is, its format, and how it takes a secret.
 
-Each fact names what it rests on. They were looked up in November 2026, and hosts change: `doctor` looks at what is
-there, and `install --print` shows what would be written.
+Each fact names its source, as of November 2026. Hosts change: `doctor` checks the entries, and `install --print` shows
+what would be written.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Machine:
 
     def folder(self, variable: str, *default: str) -> PurePath:
         """What a variable names, or a folder under home."""
-        given = self.variables.get(variable)
-        return type(self.home)(given) if given else self.home.joinpath(*default)
+        path = self.variables.get(variable)
+        return type(self.home)(path) if path else self.home.joinpath(*default)
 
     @property
     def applications(self) -> PurePath:
@@ -92,15 +92,15 @@ class Host:
     """Where the file may be; the last that exists counts, else the first."""
     format: Literal["json", "jsonc", "toml"] = "json"
     """`jsonc`: JSON whose comments and trailing commas the host takes as well."""
-    refers: str | None = None
+    key_reference: str | None = None
     """How a string of the file refers to the key without holding it; None where the key must stand there itself."""
-    started_as: tuple[tuple[str, str], ...] = ()
+    local_fields: tuple[tuple[str, str], ...] = ()
     """What an entry for a local server says besides the command."""
-    reached_as: tuple[tuple[str, str], ...] = ()
+    remote_fields: tuple[tuple[str, str], ...] = ()
     """What an entry for a remote server says besides the address."""
-    address: str = "url"
+    address_field: str = "url"
     """What the address of a remote server is called; empty where the file takes none."""
-    then: str
+    next_step: str
     """What a person does for the host to notice."""
     key_from: str = ""
     """Where the key comes from, as a sentence; empty where the file holds it."""
@@ -109,15 +109,15 @@ class Host:
         """What is written for the server. `key` is used only where the host has no better way."""
         if self.format == "toml":
             return _codex(server)
-        told = self.refers or key
+        secret = self.key_reference or key
         if isinstance(server, Remote):
-            headers = {"headers": {"Authorization": f"Bearer {told or PLACEHOLDER}"}} if server.needs_key else {}
-            return {**dict(self.reached_as), self.address: server.url, **headers}
+            headers = {"headers": {"Authorization": f"Bearer {secret or PLACEHOLDER}"}} if server.needs_key else {}
+            return {**dict(self.remote_fields), self.address_field: server.url, **headers}
         if self.name == "claude-code":
-            told = told.replace("}", ":-}")  # unset: the server starts without a key, and says so
-        env = ({KEY: told} if server.needs_key else {}) | dict(server.settings)
+            secret = secret.replace("}", ":-}")  # unset: the server starts without a key, and says so
+        env = ({KEY: secret} if server.needs_key else {}) | dict(server.settings)
         return {
-            **dict(self.started_as),
+            **dict(self.local_fields),
             "command": server.command,
             "args": list(server.args),
             **({"env": env} if env else {}),
@@ -155,9 +155,7 @@ def _zed(machine: Machine) -> tuple[PurePath, ...]:
     return (folder / "settings.json",)
 
 
-FROM_ENVIRONMENT = (
-    f"The key is not in the file: {{title}} takes it from the variable {KEY}, so set that where it starts."
-)
+FROM_ENVIRONMENT = f"The key is not in the file. Set {KEY} in the environment that {{title}} starts in."
 
 HOSTS = (
     # modelcontextprotocol.io, "Connect to local MCP servers": the file, its places, `env`; nothing in it is filled in.
@@ -167,8 +165,8 @@ HOSTS = (
         title="Claude Desktop",
         section="mcpServers",
         places=_claude_desktop,
-        address="",
-        then="Quit Claude Desktop and start it again.",
+        address_field="",
+        next_step="Quit Claude Desktop and start it again.",
     ),
     # code.claude.com/docs/en/mcp: user scope is `mcpServers` of ~/.claude.json (CLAUDE_CONFIG_DIR moves it); ${VAR} and
     # ${VAR:-default} are filled in in command, args, env, url and headers.
@@ -177,10 +175,10 @@ HOSTS = (
         title="Claude Code",
         section="mcpServers",
         places=lambda machine: (machine.folder("CLAUDE_CONFIG_DIR") / ".claude.json",),
-        refers=f"${{{KEY}}}",
-        started_as=(("type", "stdio"),),
-        reached_as=(("type", "http"),),
-        then="Start Claude Code anew; /mcp lists the server.",
+        key_reference=f"${{{KEY}}}",
+        local_fields=(("type", "stdio"),),
+        remote_fields=(("type", "http"),),
+        next_step="Restart Claude Code. /mcp lists the server.",
         key_from=FROM_ENVIRONMENT,
     ),
     # cursor.com/docs/mcp: ~/.cursor/mcp.json; ${env:NAME} is filled in in command, args, env, url and headers.
@@ -190,8 +188,8 @@ HOSTS = (
         section="mcpServers",
         places=lambda machine: (machine.home / ".cursor" / "mcp.json",),
         format="jsonc",
-        refers=f"${{env:{KEY}}}",
-        then="Switch the server on in Cursor's settings, under MCP.",
+        key_reference=f"${{env:{KEY}}}",
+        next_step="Switch the server on in Cursor's settings, under MCP.",
         key_from=FROM_ENVIRONMENT,
     ),
     # code.visualstudio.com/docs/agents/reference/mcp-configuration: `servers` and `inputs` of the user profile's
@@ -202,10 +200,10 @@ HOSTS = (
         section="servers",
         places=lambda machine: (machine.applications / "Code" / "User" / "mcp.json",),
         format="jsonc",
-        refers=f"${{input:{INPUT}}}",
-        started_as=(("type", "stdio"),),
-        reached_as=(("type", "http"),),
-        then="Run “MCP: List Servers” in VS Code and start it.",
+        key_reference=f"${{input:{INPUT}}}",
+        local_fields=(("type", "stdio"),),
+        remote_fields=(("type", "http"),),
+        next_step="Run “MCP: List Servers” in VS Code and start it.",
         key_from="VS Code asks for your key when it first starts the server, and keeps it in the system's secret storage.",
     ),
     # developers.openai.com/codex/mcp and config-reference: `env_vars` are passed on to a local server, and
@@ -216,7 +214,7 @@ HOSTS = (
         section="mcp_servers",
         places=lambda machine: (machine.folder("CODEX_HOME", ".codex") / "config.toml",),
         format="toml",
-        then="Start Codex anew; /mcp lists the server.",
+        next_step="Restart Codex. /mcp lists the server.",
         key_from=FROM_ENVIRONMENT,
     ),
     # geminicli.com/docs/reference/configuration: ~/.gemini/settings.json (GEMINI_CLI_HOME stands in for home);
@@ -227,9 +225,9 @@ HOSTS = (
         section="mcpServers",
         places=lambda machine: (machine.folder("GEMINI_CLI_HOME") / ".gemini" / "settings.json",),
         format="jsonc",
-        refers=f"${{{KEY}}}",
-        address="httpUrl",
-        then="Start Gemini CLI anew; /mcp lists the server. In a folder that is not trusted it is Disabled: /permissions trusts it.",
+        key_reference=f"${{{KEY}}}",
+        address_field="httpUrl",
+        next_step="Restart Gemini CLI. /mcp lists the server. If it is Disabled, trust the folder with /permissions.",
         key_from=FROM_ENVIRONMENT,
     ),
     # docs.windsurf.com/windsurf/cascade/mcp: ~/.codeium/windsurf/mcp_config.json; ${env:NAME} is filled in in command,
@@ -240,9 +238,9 @@ HOSTS = (
         section="mcpServers",
         places=lambda machine: (machine.home / ".codeium" / "windsurf" / "mcp_config.json",),
         format="jsonc",
-        refers=f"${{env:{KEY}}}",
-        address="serverUrl",
-        then="Press refresh in Windsurf's list of MCP servers.",
+        key_reference=f"${{env:{KEY}}}",
+        address_field="serverUrl",
+        next_step="Press refresh in Windsurf's list of MCP servers.",
         key_from=FROM_ENVIRONMENT,
     ),
     # zed.dev/docs/ai/mcp and configuring-zed: `context_servers` of settings.json. Nothing is filled in, in headers
@@ -253,6 +251,6 @@ HOSTS = (
         section="context_servers",
         places=_zed,
         format="jsonc",
-        then="Zed notices by itself: the server's dot in the agent panel's settings turns green.",
+        next_step="Zed needs no restart. The server's dot in its agent settings turns green.",
     ),
 )

@@ -18,24 +18,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from inferencesh_mcp.hosts import Host
-    from inferencesh_mcp.hosts.install import Done
+    from inferencesh_mcp.hosts.install import InstallResult
 
-GOES_ALONG = frozenset({
+PASSED_SETTINGS = frozenset({
     "base_url", "proxy_url", "stream", "poll_interval_ms", "wait_seconds", "on_cancel", "allowed_dirs", "save_dir",
     "toolsets", "read_only", "pin", "cache_dir", "approvals", "always_allow", "chat_url", "inline_media", "file_links",
     "max_concurrent_runs", "log_level", "log_format", "sandbox",
 })  # fmt: skip
 """Settings that mean something to a server a host starts. They are named, so that no secret of a gateway goes along."""
-NETWORK = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"})
+NETWORK_VARIABLES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"})
 """Variables that every program reads, in either case for the proxies."""
-WHERE_TO_GET_ONE = "Get a key at https://inference.sh."
+HOW_TO_GET_A_KEY = "Get a key at https://inference.sh."
 
 
 def show(
-    named: str, name: str, url: str | None, *, sign_in: bool, program: str, platform: str, environ: Mapping[str, str]
+    host_name: str,
+    name: str,
+    url: str | None,
+    *,
+    sign_in: bool,
+    program: str,
+    platform: str,
+    environ: Mapping[str, str],
 ) -> None:
     """Write the entry to stdout and say on stderr where it goes; no key is in it."""
-    host = hosts_install.host_named(named)
+    host = hosts_install.host_named(host_name)
     server = _server(host, url, program, environ, sign_in=sign_in)
     click.echo(hosts_install.shown(host, hosts_install.checked_name(name), server), nl=False)
     where = f"This goes into {hosts_install.place(host, Machine.this(platform, environ))}."
@@ -43,27 +50,34 @@ def show(
 
 
 def install(
-    named: str, name: str, url: str | None, *, sign_in: bool, program: str, platform: str, environ: Mapping[str, str]
+    host_name: str,
+    name: str,
+    url: str | None,
+    *,
+    sign_in: bool,
+    program: str,
+    platform: str,
+    environ: Mapping[str, str],
 ) -> None:
     """Write the entry, and say what was done and what is left to do.
 
     Raises:
         HostFileRefused, InvalidInput: nothing was changed; the text says why.
     """
-    host, machine = hosts_install.host_named(named), Machine.this(platform, environ)
+    host, machine = hosts_install.host_named(host_name), Machine.this(platform, environ)
     server = _server(host, url, program, environ, sign_in=sign_in)
-    in_file = server.needs_key and host.refers is None and host.format != "toml"
-    old = hosts_install.found(host, hosts_install.checked_name(name), machine)
+    in_file = server.needs_key and host.key_reference is None and host.format != "toml"
+    old = hosts_install.entry_of(host, hosts_install.checked_name(name), machine)
     key = _key(host, hosts_install.key_in(old), environ, remote=isinstance(server, Remote)) if in_file else ""
     done = hosts_install.install(host, name, server, machine=machine, key=key)
     click.echo(_done(host, name, done))
-    for line in _left_to_do(host, server, done, key=key, key_is_set=bool(environ.get(KEY))):
+    for line in _next_steps(host, server, done, key=key, key_is_set=bool(environ.get(KEY))):
         click.echo(line)
 
 
-def uninstall(named: str, name: str, *, platform: str, environ: Mapping[str, str]) -> None:
+def uninstall(host_name: str, name: str, *, platform: str, environ: Mapping[str, str]) -> None:
     """Take the entry out, and say what was done."""
-    host = hosts_install.host_named(named)
+    host = hosts_install.host_named(host_name)
     done = hosts_install.uninstall(host, hosts_install.checked_name(name), machine=Machine.this(platform, environ))
     click.echo(_done(host, name, done))
 
@@ -72,18 +86,18 @@ def _server(host: Host, url: str | None, program: str, environ: Mapping[str, str
     if url is not None:
         return hosts_install.remote(url, host, sign_in=sign_in)
     if sign_in:
-        raise InvalidInput(message="--sign-in goes with --http: it is a server elsewhere that you sign in to.")
-    settings = {name: value for name, value in environ.items() if _goes_along(name, value)}
+        raise InvalidInput(message="--sign-in needs --http. Only a remote server asks you to sign in.")
+    settings = {name: value for name, value in environ.items() if _is_passed(name, value)}
     return hosts_install.local(Path(program), environ, settings)
 
 
-def _goes_along(name: str, value: str) -> bool:
+def _is_passed(name: str, value: str) -> bool:
     """Hosts clear the environment: without its proxy and certificates the server would reach nothing (codex issue 29124)."""
     if not value.strip():
         return False
-    if name.upper() in NETWORK:
+    if name.upper() in NETWORK_VARIABLES:
         return "@" not in value  # a proxy's password must not be written into a file
-    return name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() in GOES_ALONG
+    return name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() in PASSED_SETTINGS
 
 
 def _key(host: Host, old: str, environ: Mapping[str, str], *, remote: bool) -> str:
@@ -93,44 +107,46 @@ def _key(host: Host, old: str, environ: Mapping[str, str], *, remote: bool) -> s
     """
     key = ("" if remote else environ.get(KEY, "")) or old
     if not key and sys.stdin.isatty():
-        which = "What that server lets you in with, a token or your key" if remote else "Your inference.sh key"
-        question = f"{which}. {host.title} keeps it in its file (Enter: put it in later)"
+        which = "The remote server's token, or your key" if remote else "Your inference.sh key"
+        question = f"{which}. {host.title} stores it in its file (Enter: add it later)"
         key = str(click.prompt(question, default="", hide_input=True, show_default=False, err=True)).strip()
     Settings.from_environ({KEY: key})  # refuses what can be no key, without showing it
     return key
 
 
-def _done(host: Host, name: str, done: Done) -> str:
+def _done(host: Host, name: str, done: InstallResult) -> str:
     match done.what:
         case "unchanged":
             return f"{host.title}: nothing to do. {done.path}"
         case "removed":
-            kept = f" What was there is in {done.backup}" if done.backup else ""
-            return f"{host.title}: took {name} out of {done.path}.{kept}"
+            kept = f" The old file is {done.backup}" if done.backup else ""
+            return f"{host.title}: removed {name} from {done.path}.{kept}"
         case _:
-            kept = f" What was there before is in {done.backup}" if done.backup else ""
+            kept = f" The old file is {done.backup}" if done.backup else ""
             return f"{host.title}: {done.what} {name} in {done.path}.{kept}"
 
 
 def _key_from(host: Host) -> str:
     if host.key_from:
         return host.key_from.format(title=host.title)
-    return f"{host.title} fills in nothing, so your key has to stand there itself."
+    return f"{host.title} cannot refer to a variable, so the file holds your key."
 
 
-def _left_to_do(host: Host, server: Local | Remote, done: Done, *, key: str, key_is_set: bool) -> Iterator[str]:
+def _next_steps(
+    host: Host, server: Local | Remote, done: InstallResult, *, key: str, key_is_set: bool
+) -> Iterator[str]:
     if not server.needs_key and isinstance(server, Remote):
         yield f"{host.title} asks you to sign in when it first connects."
     elif not server.needs_key:
-        yield "It is the sandbox: no key is needed, and nothing is real."
+        yield "This is the sandbox. It needs no key and costs nothing."
     elif host.key_from:
         yield _key_from(host)
         if "variable" in host.key_from and not key_is_set:
-            yield f"{KEY} is not set here. {WHERE_TO_GET_ONE}"
+            yield f"{KEY} is not set here. {HOW_TO_GET_A_KEY}"
     elif key:
-        yield f"Your key is in the file: {host.title} has no other place for it."
+        yield f"Your key is in the file, because {host.title} has no other place for it."
         if os.name == "posix" and done.path.stat().st_mode & 0o077:
             yield f"Others on this machine can read it: chmod 600 '{done.path}'"
     else:
-        yield f"Put your key in: {'Authorization' if isinstance(server, Remote) else KEY} in {done.path}. {WHERE_TO_GET_ONE}"
-    yield host.then
+        yield f"Put your key in: {'Authorization' if isinstance(server, Remote) else KEY} in {done.path}. {HOW_TO_GET_A_KEY}"
+    yield host.next_step

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from inferencesh_mcp.errors import HostFileRefused
 
-_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 PRIVATE = 0o600
 """Of a file that we make: it may come to hold a key."""
 
 
 @dataclass(frozen=True)
-class Kept:
+class ConfigFile:
     """A file as it was read; `raw` is None when there is none."""
 
     path: Path
@@ -36,7 +36,7 @@ class Kept:
         return self.mark + text.encode(self.encoding)
 
 
-def read(named: Path) -> Kept:
+def read(named: Path) -> ConfigFile:
     """Read a configuration, or find that there is none yet.
 
     Raises:
@@ -44,27 +44,27 @@ def read(named: Path) -> Kept:
     """
     path = Path(os.path.realpath(named))
     try:
-        told = path.lstat()
-        if not stat.S_ISREG(told.st_mode):
-            what = "a folder" if path.is_dir() else "a link that leads nowhere" if path.is_symlink() else "no file"
-            raise HostFileRefused(message=f"{named} is {what}.", next_step="Move it away and try again.")
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if path.is_dir() else "a broken link" if path.is_symlink() else "not a regular file"
+            raise HostFileRefused(message=f"{named} is {kind}.", next_step="Move it away and try again.")
         raw = path.read_bytes()
     except FileNotFoundError:
-        return Kept(path, None)
+        return ConfigFile(path, None)
     except (OSError, ValueError) as exc:
         raise HostFileRefused(message=f"{named} cannot be read: {_why(exc)}.") from exc
-    mark, encoding = next(((mark, name) for mark, name in _MARKS if raw.startswith(mark)), (b"", "utf-8"))
-    kept = Kept(path, raw, mark, encoding, stat.S_IMODE(told.st_mode))
+    mark, encoding = next(((mark, name) for mark, name in _BYTE_ORDER_MARKS if raw.startswith(mark)), (b"", "utf-8"))
+    kept = ConfigFile(path, raw, mark, encoding, stat.S_IMODE(status.st_mode))
     try:
-        whole = kept.written(kept.text) == raw
+        is_lossless = kept.written(kept.text) == raw
     except UnicodeDecodeError:
-        whole = False
-    if not whole:
-        raise HostFileRefused(message=f"{named} is no UTF-8 text.", next_step="Save it as UTF-8 and try again.")
+        is_lossless = False
+    if not is_lossless:
+        raise HostFileRefused(message=f"{named} is not UTF-8 text.", next_step="Save it as UTF-8 and try again.")
     return kept
 
 
-def replace(kept: Kept, raw: bytes | None, *, backup: Path | None = None) -> None:
+def replace(kept: ConfigFile, raw: bytes | None, *, backup: Path | None = None) -> None:
     """Put `raw` in the place of what was read, or remove the file; first keep what was there in `backup`.
 
     It is there as a whole or not at all, with the same mode, and not when somebody else changed the file meanwhile.
@@ -75,17 +75,17 @@ def replace(kept: Kept, raw: bytes | None, *, backup: Path | None = None) -> Non
     path = kept.path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Replacing asks for the folder's leave alone, and the administrator has every leave: what says read-only is left.
-        for what, place in (("it", path), ("its folder", path.parent)):
+        # Replacing needs only the folder's permission, and root has all permissions. So read-only files are refused here.
+        for subject, place in (("it", path), ("its folder", path.parent)):
             if place.exists() and not place.stat().st_mode & 0o222:
                 raise HostFileRefused(
-                    message=f"{path} cannot be written: {what} is read-only.",
+                    message=f"{path} cannot be written: {subject} is read-only.",
                     next_step="Make it writable, then try again.",
                 )
         if backup and kept.raw is not None:
             _write(backup, kept.raw, PRIVATE)
         if (path.read_bytes() if path.exists() else None) != kept.raw:
-            raise HostFileRefused(message=f"{path} was changed by somebody else just now.", next_step="Try again.")
+            raise HostFileRefused(message=f"{path} was changed by another program just now.", next_step="Try again.")
         if raw is None:
             path.unlink(missing_ok=True)
         else:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.hosts import Host
 
-ASKED = f"${{input:{INPUT}}}"
+INPUT_REFERENCE = f"${{input:{INPUT}}}"
 _INPUT = {"type": "promptString", "id": INPUT, "description": "Your inference.sh key", "password": True}
 
 
@@ -32,7 +32,7 @@ def content(host: Host, text: str) -> dict[str, Any]:
     node = jsonc.parse(text, comments=host.format == "jsonc")
     value: Any = {} if node is None else node.value
     if not isinstance(value, dict):
-        raise HostFileRefused(message="holds no object: a configuration begins with {.")
+        raise HostFileRefused(message="is not a JSON object: it must begin with {.")
     return cast("dict[str, Any]", value)
 
 
@@ -42,7 +42,7 @@ def put(host: Host, text: str, name: str, entry: dict[str, Any]) -> str:
     if host.format == "toml":
         return text if servers(host, text).get(name) == entry else toml.put(text, path, entry)
     comments = host.format == "jsonc"
-    if ASKED in repr(entry) and INPUT not in _inputs(host, text):
+    if INPUT_REFERENCE in repr(entry) and INPUT not in _inputs(host, text):
         text = jsonc.append(text, ("inputs",), _INPUT, comments=comments)
     return jsonc.put(text, path, entry, comments=comments)
 
@@ -55,7 +55,7 @@ def take(host: Host, text: str, name: str, *, before: Mapping[str, Any]) -> str:
     while name in servers(host, text):  # a name that stands there twice is taken out twice
         text = jsonc.take(text, (host.section, name), comments=comments)
     inputs = _inputs(host, text)
-    if INPUT in inputs and ASKED not in text and INPUT not in repr(before.get("inputs")):
+    if INPUT in inputs and INPUT_REFERENCE not in text and INPUT not in repr(before.get("inputs")):
         text = jsonc.take(text, ("inputs", inputs.index(INPUT)), comments=comments)
     now = content(host, text)
     for section in (host.section, "inputs"):
@@ -66,16 +66,16 @@ def take(host: Host, text: str, name: str, *, before: Mapping[str, Any]) -> str:
 
 def changes_only(host: Host, old: str, new: str, name: str) -> bool:
     """Whether two texts say the same about all but this server. It is asked before anything is written."""
-    told, expected = (_without(host, content(host, text), name) for text in (new, old))
-    return told == expected
+    new_rest, old_rest = (_without(host, content(host, text), name) for text in (new, old))
+    return new_rest == old_rest
 
 
-def _without(host: Host, told: dict[str, Any], name: str) -> dict[str, Any]:
-    rest: Any = told.get(host.section, {})
+def _without(host: Host, configuration: dict[str, Any], name: str) -> dict[str, Any]:
+    rest: Any = configuration.get(host.section, {})
     if isinstance(rest, dict):
         rest = {key: value for key, value in table(rest).items() if key != name}
-    inputs = [item for item in array(told.get("inputs")) if table(item).get("id") != INPUT]
-    return {**told, host.section: rest} | ({"inputs": inputs} if host.section == "servers" else {})
+    inputs = [item for item in array(configuration.get("inputs")) if table(item).get("id") != INPUT]
+    return {**configuration, host.section: rest} | ({"inputs": inputs} if host.section == "servers" else {})
 
 
 def _inputs(host: Host, text: str) -> list[Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Inspection:
     """One host, or one entry of it. `do` is empty where nothing is wrong."""
 
     title: str
@@ -31,7 +31,7 @@ class Seen:
     """What the host starts, with the key filled in where this machine has it."""
 
 
-def look(machine: Machine) -> Iterator[Seen]:
+def look(machine: Machine) -> Iterator[Inspection]:
     """What each host that is found here has of this server; nothing of a key."""
     for host in HOSTS:
         path = install.place(host, machine)
@@ -39,44 +39,52 @@ def look(machine: Machine) -> Iterator[Seen]:
             continue
         try:
             text = config_file.read(path).text
-            told = edit.servers(host, text)
+            servers = edit.servers(host, text)
         except HostFileRefused as exc:
-            yield Seen(host.title, exc.message if str(path) in exc.message else f"{path} {exc.message}", "Mend it.")
+            yield Inspection(
+                host.title, exc.message if str(path) in exc.message else f"{path} {exc.message}", "Fix the file."
+            )
             continue
-        ours = {name: entry for name, entry in told.items() if install.is_ours(entry)}
+        ours = {name: entry for name, entry in servers.items() if install.is_ours(entry)}
         if not ours:
-            yield Seen(host.title, "is here, without this server", f"inferencesh-mcp install {host.name}", is_in=False)
+            yield Inspection(
+                host.title, "is installed, without this server", f"inferencesh-mcp install {host.name}", is_in=False
+            )
         for name, entry in ours.items():
-            yield _judged(host, machine, name, table(entry), text)
+            yield _inspect_entry(host, machine, name, table(entry), text)
 
 
-def _judged(host: Host, machine: Machine, name: str, entry: dict[str, Any], text: str) -> Seen:
-    again = f"inferencesh-mcp install {host.name}" + (f" --name {name}" if name != "inference" else "")
+def _inspect_entry(host: Host, machine: Machine, name: str, entry: dict[str, Any], text: str) -> Inspection:
+    reinstall = f"inferencesh-mcp install {host.name}" + (f" --name {name}" if name != "inference" else "")
     command = str(entry.get("command", ""))
     if not command:
         if PLACEHOLDER in str(entry):
-            return Seen(host.title, f"{name} has no key", f"Put your key in: {install.place(host, machine)}.")
-        return Seen(host.title, f"{name} reaches {entry.get(host.address) or 'no address'}")
-    there = os.path.isfile(command) if Path(command).is_absolute() else shutil.which(command, path=_path(machine))
-    if not there:
-        return Seen(host.title, f"{name} starts {command}, which is not there", again)
+            return Inspection(host.title, f"{name} has no key", f"Put your key in: {install.place(host, machine)}.")
+        return Inspection(host.title, f"{name} reaches {entry.get(host.address_field) or 'no address'}")
+    exists = os.path.isfile(command) if Path(command).is_absolute() else shutil.which(command, path=_path(machine))
+    if not exists:
+        return Inspection(host.title, f"{name} starts {command}, which does not exist", reinstall)
     settings = table(entry.get("env"))
-    if edit.ASKED in str(settings) and "promptString" not in text:
-        return Seen(host.title, f"{name} asks for a key that nothing in the file asks for", again)
+    if edit.INPUT_REFERENCE in str(settings) and "promptString" not in text:
+        return Inspection(host.title, f"{name} refers to a key input that the file does not define", reinstall)
     if KEY in settings and not settings[KEY] and settings.get("INFERENCE_SANDBOX") != "true":
-        return Seen(host.title, f"{name} has no key", f"Put your key in: {KEY} in {install.place(host, machine)}.")
-    if wrong := _wrong(settings):
-        return Seen(host.title, f"{name} does not start: {wrong}", f"Mend it in: {install.place(host, machine)}.")
+        return Inspection(
+            host.title, f"{name} has no key", f"Put your key in: {KEY} in {install.place(host, machine)}."
+        )
+    if problem := _settings_error(settings):
+        return Inspection(
+            host.title, f"{name} does not start: {problem}", f"Fix it in: {install.place(host, machine)}."
+        )
     arguments = [str(argument) for argument in array(entry.get("args"))]
     environ = {variable: str(value) for variable, value in settings.items()}
-    passed_on = [str(variable) for variable in array(entry.get("env_vars"))]
-    if KEY in passed_on or "$" in environ.get(KEY, ""):
+    passed_variables = [str(variable) for variable in array(entry.get("env_vars"))]
+    if KEY in passed_variables or "$" in environ.get(KEY, ""):
         environ[KEY] = machine.variables.get(KEY, "")
     process = Local(command, tuple(arguments), tuple(environ.items()))
-    return Seen(host.title, f"{name} starts {' '.join([command, *arguments])}", process=process)
+    return Inspection(host.title, f"{name} starts {' '.join([command, *arguments])}", process=process)
 
 
-def _wrong(settings: dict[str, Any]) -> str:
+def _settings_error(settings: dict[str, Any]) -> str:
     """What the server would say of these variables; not of the key, nor of what the host fills in."""
     try:
         Settings.from_environ({k: v for k, v in settings.items() if k != KEY and isinstance(v, str) and "${" not in v})

@@ -1,4 +1,4 @@
-"""Put the server into a host's configuration, and take it out again as if it had never been there."""
+"""Add the server to a host's configuration, and remove it without a trace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")  # no underscore: Gemini CLI; short:
 
 
 @dataclass(frozen=True)
-class Done:
+class InstallResult:
     """What became of the file."""
 
     what: Literal["created", "added", "updated", "removed", "unchanged"]
@@ -50,9 +50,9 @@ def remote(url: str, host: Host, *, sign_in: bool = False) -> Remote:
     """
     if not is_secure(url):
         raise InvalidInput(message=f"--http must be {ADDRESS}.")
-    if not host.address:
+    if not host.address_field:
         raise InvalidInput(
-            message=f"{host.title} takes no remote server from its file.",
+            message=f"{host.title} cannot use a remote server from its file.",
             next_step=f"Add {url} in its settings under Connectors, as a custom connector; it signs in with OAuth.",
         )
     return Remote(url, needs_key=not sign_in)
@@ -64,13 +64,13 @@ def local(program: Path, environ: Mapping[str, str], settings: Mapping[str, str]
     Hosts do not search the PATH of a terminal, so the path is absolute. What `uvx` has made for this one run may be
     gone tomorrow: then it is `uvx` that the host shall start.
     """
-    told = tuple(settings.items())
+    variables = tuple(settings.items())
     if any(part.startswith(("archive-v", "environments-v")) for part in program.parts):  # of uv's cache
-        return Local(shutil.which("uvx", path=environ.get("PATH")) or "uvx", ("inferencesh-mcp",), told)
+        return Local(shutil.which("uvx", path=environ.get("PATH")) or "uvx", ("inferencesh-mcp",), variables)
     for name in ("inferencesh-mcp", "inferencesh-mcp.exe"):
         if os.path.isfile(command := program.parent / name):
-            return Local(str(command), (), told)
-    return Local(str(program), ("-m", "inferencesh_mcp"), told)
+            return Local(str(command), (), variables)
+    return Local(str(program), ("-m", "inferencesh_mcp"), variables)
 
 
 def place(host: Host, machine: Machine) -> Path:
@@ -85,7 +85,7 @@ def shown(host: Host, name: str, server: Local | Remote) -> str:
     return text if text.endswith("\n") else text + "\n"
 
 
-def found(host: Host, name: str, machine: Machine) -> Any:
+def entry_of(host: Host, name: str, machine: Machine) -> Any:
     """The entry of that name as it is now; None when there is none."""
     path = place(host, machine)
     return _read(host, path)[1].get(name)
@@ -100,17 +100,17 @@ def key_in(entry: Any) -> str:
 
 def is_ours(entry: Any) -> bool:
     """Whether an entry starts this server, or reaches one with a key of inference.sh."""
-    told = str(entry)  # of TOML it may hold a date, which JSON has not
-    return any(mark in told for mark in ("inferencesh", KEY, PLACEHOLDER))
+    text = str(entry)  # not JSON: a TOML value may be a date
+    return any(mark in text for mark in ("inferencesh", KEY, PLACEHOLDER))
 
 
 def is_foreign(entry: Any) -> bool:
     """Whether an entry without a mark of ours is plainly another's: a command, or the platform's own endpoint."""
-    told = table(entry)
-    return "command" in told or HOSTED in map(str, told.values())
+    fields = table(entry)
+    return "command" in fields or HOSTED in map(str, fields.values())
 
 
-def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, key: str = "") -> Done:
+def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, key: str = "") -> InstallResult:
     """Write the entry. What the file was before the first entry of ours is kept in a backup beside it, once.
 
     Raises:
@@ -127,20 +127,20 @@ def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, 
     try:
         text = edit.put(host, kept.text, name, entry)
     except HostFileRefused as exc:
-        raise _naming(path, exc) from exc
+        raise _with_path(path, exc) from exc
     text = _edited(host, path, name, kept.text, text)
     if text == kept.text and kept.raw is not None:
-        return Done("unchanged", path)
+        return InstallResult("unchanged", path)
     backup = _backup(path, name)
     # Not of a file that already holds an entry of ours: such a copy would keep a key after `uninstall`.
     first = kept.raw is not None and old is None and not backup.exists()
     config_file.replace(kept, kept.written(text), backup=backup if first else None)
     what: Literal["created", "added", "updated"]
     what = "created" if kept.raw is None else "added" if old is None else "updated"
-    return Done(what, path, backup if backup.exists() else None)
+    return InstallResult(what, path, backup if backup.exists() else None)
 
 
-def uninstall(host: Host, name: str, *, machine: Machine) -> Done:
+def uninstall(host: Host, name: str, *, machine: Machine) -> InstallResult:
     """Take the entry out: to the byte what was there before, where nobody else has changed the file since.
 
     No copy that holds a key of ours is left beside the file.
@@ -151,28 +151,28 @@ def uninstall(host: Host, name: str, *, machine: Machine) -> Done:
     path = place(host, machine)
     kept, servers = _read(host, path)
     if name not in servers:
-        return Done("unchanged", path)
+        return InstallResult("unchanged", path)
     backup = _backup(path, name)
     alone = kept.text == edit.put(host, "", name, servers[name])
     if not is_ours(servers[name]) and (is_foreign(servers[name]) or not (alone or backup.exists())):
         raise HostFileRefused(
-            message=f"{path} has another server named {name}; it was left there.",
-            next_step="Take it out by hand, if it shall go.",
+            message=f"{path} has another server named {name}. It was not changed.",
+            next_step="Remove it by hand if you do not need it.",
         )
     before = _before(host, name, kept, backup)
     if before is not None:
         config_file.replace(kept, before)
         backup.unlink()
-        return Done("removed", path)
+        return InstallResult("removed", path)
     if alone and not backup.exists():
         config_file.replace(kept, None)  # we made it, and nothing else is in it
-        return Done("removed", path)
+        return InstallResult("removed", path)
     text = edit.take(host, kept.text, name, before=_content(host, backup))
     text = _edited(host, path, name, kept.text, text)
     config_file.replace(kept, kept.written(text))
     if _holds_ours(host, backup):
         backup.unlink()
-    return Done("removed", path, backup if backup.exists() else None)
+    return InstallResult("removed", path, backup if backup.exists() else None)
 
 
 def _backup(path: Path, name: str) -> Path:
@@ -187,14 +187,14 @@ def _holds_ours(host: Host, backup: Path) -> bool:
         return False
 
 
-def _before(host: Host, name: str, kept: config_file.Kept, backup: Path) -> bytes | None:
+def _before(host: Host, name: str, kept: config_file.ConfigFile, backup: Path) -> bytes | None:
     """What was there before the server was put in: the backup, if putting it in there gives what is here now."""
     try:
-        then, servers = _read(host, backup)
+        old, servers = _read(host, backup)
         entry = edit.servers(host, kept.text).get(name)
-        if then.raw is None or name in servers or entry is None:
+        if old.raw is None or name in servers or entry is None:
             return None
-        return then.raw if then.written(edit.put(host, then.text, name, entry)) == kept.raw else None
+        return old.raw if old.written(edit.put(host, old.text, name, entry)) == kept.raw else None
     except HostFileRefused:
         return None
 
@@ -211,12 +211,12 @@ def _content(host: Host, backup: Path) -> Mapping[str, Any]:
         return {}
 
 
-def _read(host: Host, path: Path) -> tuple[config_file.Kept, Mapping[str, Any]]:
+def _read(host: Host, path: Path) -> tuple[config_file.ConfigFile, Mapping[str, Any]]:
     kept = config_file.read(path)
     try:
         return kept, edit.servers(host, kept.text)
     except HostFileRefused as exc:
-        raise _naming(path, exc) from exc
+        raise _with_path(path, exc) from exc
 
 
 def _edited(host: Host, path: Path, name: str, old: str, new: str) -> str:
@@ -227,11 +227,13 @@ def _edited(host: Host, path: Path, name: str, old: str, new: str) -> str:
     except HostFileRefused:
         pass
     raise HostFileRefused(
-        message=f"{path} is written in a way that cannot be edited safely; it was left as it is.",
+        message=f"{path} cannot be edited safely. It was not changed.",
         next_step=f"Edit it by hand: inferencesh-mcp install {host.name} --print shows the entry.",
     )
 
 
-def _naming(path: Path, exc: HostFileRefused) -> HostFileRefused:
-    told = exc.message if exc.message.startswith(str(path)) else f"{path} {exc.message}"
-    return HostFileRefused(message=told, next_step=exc.next_step or "Mend it, then try again; it was left as it is.")
+def _with_path(path: Path, exc: HostFileRefused) -> HostFileRefused:
+    message = exc.message if exc.message.startswith(str(path)) else f"{path} {exc.message}"
+    return HostFileRefused(
+        message=message, next_step=exc.next_step or "Fix the file, then try again. It was not changed."
+    )

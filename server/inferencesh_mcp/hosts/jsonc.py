@@ -82,7 +82,7 @@ class _Parser:
         node = self._value(at, DEEPEST)
         end = self._skip(node.end)
         if end != len(self._text):
-            raise self._wrong(end, "there is something after the end")
+            raise self._wrong(end, "unexpected text after the end")
         return node
 
     def _skip(self, at: int) -> int:
@@ -93,11 +93,11 @@ class _Parser:
         opens = self._text[at : at + 1]
         if opens and opens in "{[":
             if not depth:
-                raise self._wrong(at, "it is nested too deeply")
+                raise self._wrong(at, "nested too deeply")
             return self._container(at, opens, depth)
         match = _STRING.match(self._text, at) if opens == '"' else _SCALAR.match(self._text, at)
         if match is None:
-            raise self._wrong(at, "a value was expected")
+            raise self._wrong(at, "expected a value")
         return Node(at, match.end(), "", scalar=json.loads(match[0]))
 
     def _container(self, start: int, opens: str, depth: int) -> Node:
@@ -106,12 +106,12 @@ class _Parser:
         at = self._skip(start + 1)
         while self._text[at : at + 1] != closes:
             if items and items[-1].comma is None:
-                raise self._wrong(at, f"a comma or {closes} was expected")
+                raise self._wrong(at, f"expected a comma or {closes}")
             item = self._item(at, opens, depth)
             if item.comma is not None:
                 following = self._skip(item.end)
                 if self._text[following : following + 1] == closes and not self._comments:
-                    raise self._wrong(item.comma, f"there is a comma before {closes}")
+                    raise self._wrong(item.comma, f"a comma is not allowed before {closes}")
             items.append(item)
             at = self._skip(item.end)
         return Node(start, at + 1, opens, tuple(items))
@@ -121,10 +121,10 @@ class _Parser:
         if opens == "{":
             match = _STRING.match(self._text, start)
             if match is None:
-                raise self._wrong(start, "a name in double quotes was expected")
+                raise self._wrong(start, "expected a name in double quotes")
             key, at = json.loads(match[0]), self._skip(match.end())
             if self._text[at : at + 1] != ":":
-                raise self._wrong(at, "a colon was expected")
+                raise self._wrong(at, "expected a colon")
             at = self._skip(at + 1)
         node = self._value(at, depth - 1)
         comma = self._skip(node.end)
@@ -190,7 +190,7 @@ def take(text: str, path: tuple[str | int, ...], *, comments: bool) -> str:
 def _demand(node: Node, opens: str, path: Iterable[str]) -> None:
     if node.opens != opens:
         where = " → ".join(path) or "the whole file"
-        raise HostFileRefused(message=f"has no {'object' if opens == '{' else 'array'} where one belongs: {where}.")
+        raise HostFileRefused(message=f"must have {'an object' if opens == '{' else 'an array'} at {where}.")
 
 
 def _nested(path: tuple[str, ...], value: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Who may come in, and with which key inference.sh is called for them: the modes of D-1, one a server, never mixed.
+"""Who may call, and with which inference.sh key: the modes of INFERENCE_HTTP_AUTH, one per server (D-1).
 
-No mode falls back to another: what the chosen one does not know is refused before anything leaves this process.
+No mode falls back to another. An unknown credential is refused before anything leaves this process.
 """
 
 from __future__ import annotations
@@ -12,79 +12,91 @@ from typing import TYPE_CHECKING, Protocol
 from inferencesh_mcp.context import SANDBOX_KEY, Visitor
 from inferencesh_mcp.errors import SettingsError
 from inferencesh_mcp.http import tokens
-from inferencesh_mcp.http.bearer import OWN_KEY, bearer, operators_bearer, refuse_unfilled, unknown
+from inferencesh_mcp.http.middleware import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.datastructures import Headers
 
-    from inferencesh_mcp.http.error_responses import Page
+    from inferencesh_mcp.http.middleware import Page
     from inferencesh_mcp.settings import Settings
 
-_NO_KEY = "No inference.sh key was sent."
-_HOW = "Send yours as Authorization: Bearer or X-Inference-Api-Key."
+OWN_KEY = "x-inference-api-key"
 
-# A gateway's tokens, those of other services, and signed ones (JWT): plainly no keys of inference.sh (D-1).
+# What a host sends that could not fill in a reference, or a person who copied an example.
+_NAME = r"[^{}\"\\]{1,80}"
+_PLACEHOLDER = re.compile(
+    rf"\$\w{{1,60}}|\$?\{{{_NAME}\}}|\$?\{{\{{{_NAME}\}}\}}|%\w{{1,60}}%|<[A-Za-z_ .:-]{{1,60}}>|(?i:(?:inf_)?your[A-Z_ .-]{{1,60}})"
+)
+
+_KEY_MISSING = "No inference.sh key was sent."
+_HOW_TO_SEND_A_KEY = "Send yours as Authorization: Bearer or X-Inference-Api-Key."
+
+# Tokens of a gateway, of other services, and JWTs cannot be inference.sh keys (D-1).
 _FOREIGN = re.compile(tokens.PREFIX + r"|gh[a-z]_|github_pat_|glpat-|sk-|xox|ya29\.|AKIA|[\w-]+\.[\w-]+\.[\w-]*$")
-_WORD = re.compile(r"[\x21-\x7e]{1,512}")
+_KEY = re.compile(r"[\x21-\x7e]{1,512}")
 
 
-class Door(Protocol):
-    """One mode: what it lets in, and as whom."""
+class Authenticator(Protocol):
+    """One mode of authentication."""
 
     @property
-    def vouches(self) -> bool:
-        """Whether it knows whom it lets in. Else one visitor may come under any number of names."""
+    def identifies_callers(self) -> bool:
+        """Whether a credential proves who calls. If not, one caller may use any number of names."""
         ...
 
     @property
-    def instead_of_signing_in(self) -> str:
-        """What to do for who looks for a sign-in where there is none."""
+    def sign_in_hint(self) -> str:
+        """What to do instead, for a host that looks for a sign-in page."""
         ...
 
     async def admit(self, headers: Headers) -> Visitor:
-        """Say who sends this request; Refused when it may not come in."""
+        """Who sends this request.
+
+        Raises:
+            Refused: the credential is missing or unknown.
+        """
         ...
 
     def pages(self) -> dict[str, Page]:
-        """What this mode has to tell whoever looks for the way in."""
+        """The pages that describe this mode, by path."""
         ...
 
 
-def door(settings: Settings) -> Door:
-    """The door that the settings choose.
+def authenticator_for(settings: Settings) -> Authenticator:
+    """The authenticator that the settings choose.
 
     Raises:
-        SettingsError: they belong to more than one mode, or to half of one.
+        SettingsError: they belong to several modes, or are incomplete.
     """
-    _refuse_mixture(settings)
+    _refuse_mixed_modes(settings)
     if settings.http_auth == "caller":
-        return CallersKey(settings.http_key_prefixes, nobody=SANDBOX_KEY if settings.sandbox else None)
+        return CallerKeyAuthenticator(settings.http_key_prefixes, default_key=SANDBOX_KEY if settings.sandbox else None)
     key = _operators_key(settings)
     if settings.http_auth == "tokens":
-        return GatewayTokens(tokens.read(settings.http_tokens, settings.http_tokens_file), key)
-    from inferencesh_mcp.http.oauth import OAuthTokens  # its cryptography is not paid for by the other modes
+        return GatewayTokenAuthenticator(tokens.read(settings.http_tokens, settings.http_tokens_file), key)
+    from inferencesh_mcp.http.oauth import OAuthAuthenticator  # late: the other modes need no cryptography
 
-    return OAuthTokens.of(settings, key)
+    return OAuthAuthenticator.of(settings, key)
 
 
-def _refuse_mixture(settings: Settings) -> None:
+def _refuse_mixed_modes(settings: Settings) -> None:
     for mode, names in (
         ("caller", ("http_key_prefixes",)),
         ("tokens", ("http_tokens", "http_tokens_file")),
         ("oauth", ("oauth_issuer", "oauth_resource", "oauth_jwks_url", "oauth_scopes")),
     ):
-        strange = [name for name in names if getattr(settings, name)] if mode != settings.http_auth else []
-        if strange:
+        misplaced = [name for name in names if getattr(settings, name)] if mode != settings.http_auth else []
+        if misplaced:
             raise SettingsError(
-                message=f"INFERENCE_{strange[0].upper()} goes with INFERENCE_HTTP_AUTH={mode}, "
+                message=f"INFERENCE_{misplaced[0].upper()} needs INFERENCE_HTTP_AUTH={mode}, "
                 f"but INFERENCE_HTTP_AUTH is {settings.http_auth}."
             )
 
 
 def _operators_key(settings: Settings) -> str | None:
-    """What all callers of an operator's server share; None where the operator's proxy adds it."""
+    """The key that all callers share; None if the operator's proxy adds it."""
     if settings.sandbox:
         return SANDBOX_KEY
     if settings.api_key is None and settings.proxy_url is None:
@@ -94,48 +106,96 @@ def _operators_key(settings: Settings) -> str | None:
     return settings.api_key.get_secret_value() if settings.api_key else None
 
 
-class CallersKey:
-    """Whoever brings a key of inference.sh; whether it is one, inference.sh says. It serves their request and no other."""
+class CallerKeyAuthenticator:
+    """Callers send their own inference.sh key, which is used for their request only. inference.sh decides if it is valid."""
 
-    vouches = False
-    instead_of_signing_in = f"{_NO_KEY} {_HOW}"
+    identifies_callers = False
+    sign_in_hint = f"{_KEY_MISSING} {_HOW_TO_SEND_A_KEY}"
 
-    def __init__(self, prefixes: Sequence[str], *, nobody: str | None) -> None:
-        """`nobody` is the key of whoever brings none: the sandbox has one."""
+    def __init__(self, prefixes: Sequence[str], *, default_key: str | None) -> None:
+        """`default_key` is used for requests without a key: the sandbox has one."""
         self._prefixes = tuple(prefixes)
-        self._nobody = nobody
+        self._default_key = default_key
 
     async def admit(self, headers: Headers) -> Visitor:
-        given = {key for key in (bearer(headers), *headers.getlist(OWN_KEY)) if key}
-        for one in given:
-            refuse_unfilled(one, "key_missing")
-        if len(given) > 1:
-            raise unknown("key_refused", "The request carries two keys that differ.", _HOW)
-        key = given.pop() if given else self._nobody
+        keys = {key for key in (bearer(headers), *headers.getlist(OWN_KEY)) if key}
+        for candidate in keys:
+            refuse_placeholder(candidate, "key_missing")
+        if len(keys) > 1:
+            raise unauthorized("key_refused", "The request has two different keys.", _HOW_TO_SEND_A_KEY)
+        key = keys.pop() if keys else self._default_key
         if key is None:
-            raise unknown("key_missing", _NO_KEY, _HOW)
-        if _FOREIGN.match(key) or not _WORD.fullmatch(key) or not key.startswith(self._prefixes or ""):
-            raise unknown("key_refused", "That is not a key of inference.sh.", _HOW)
+            raise unauthorized("key_missing", _KEY_MISSING, _HOW_TO_SEND_A_KEY)
+        if _FOREIGN.match(key) or not _KEY.fullmatch(key) or not key.startswith(self._prefixes or ""):
+            raise unauthorized("key_refused", "This is not an inference.sh key.", _HOW_TO_SEND_A_KEY)
         return Visitor(name=f"key:{hashlib.sha256(key.encode()).hexdigest()}", key=key)
 
     def pages(self) -> dict[str, Page]:
-        return {}  # a key is no MCP access token: nothing here may look as if it were (D-1)
+        return {}  # a key is not an MCP access token, so there is no OAuth metadata (D-1)
 
 
-class GatewayTokens:
-    """Whoever holds one of this server's own tokens; inference.sh is called with the operator's key."""
+class GatewayTokenAuthenticator:
+    """Callers send one of this server's own tokens. inference.sh is called with the operator's key."""
 
-    vouches = True
-    instead_of_signing_in = "No token was sent. Send one of this server's as Authorization: Bearer."
+    identifies_callers = True
+    sign_in_hint = "No token was sent. Send one of this server's as Authorization: Bearer."
 
-    def __init__(self, known: tokens.Tokens, key: str | None) -> None:
-        self._known, self._key = known, key
+    def __init__(self, valid_tokens: tokens.Tokens, key: str | None) -> None:
+        self._tokens, self._key = valid_tokens, key
 
     async def admit(self, headers: Headers) -> Visitor:
-        name = self._known.name(operators_bearer(headers))
+        name = self._tokens.name(gateway_bearer(headers))
         if name is None:
-            raise unknown("token_refused", "That is not a token of this server.", "Ask its operator for one.")
+            raise unauthorized("token_refused", "This server does not know that token.", "Ask its operator for one.")
         return Visitor(name=f"token:{name}", key=self._key)
 
     def pages(self) -> dict[str, Page]:
         return {}
+
+
+def bearer(headers: Headers) -> str | None:
+    """The one bearer token of a request; None if there is none.
+
+    Raises:
+        Refused: two different tokens, or another scheme.
+    """
+    tokens_sent: set[str] = set()
+    for value in headers.getlist("authorization"):
+        scheme, _, token = value.strip().partition(" ")
+        if scheme and scheme.lower() != "bearer":
+            raise unauthorized("key_refused", "Authorization must be 'Bearer <token>'.", "")
+        tokens_sent |= {token.strip()} - {""}
+    if len(tokens_sent) > 1:
+        raise unauthorized("key_refused", "The request has two different tokens.", "")
+    return tokens_sent.pop() if tokens_sent else None
+
+
+def gateway_bearer(headers: Headers) -> str:
+    """The token of a caller whose requests use the operator's key.
+
+    Raises:
+        Refused: no token, or a key of the caller's own, which would be ignored.
+    """
+    if OWN_KEY in headers:
+        raise unauthorized("key_refused", "This server uses its operator's inference.sh key. Do not send your own.", "")
+    token = bearer(headers)
+    if token is None:
+        raise unauthorized("token_missing", "No token was sent.", "Send it as Authorization: Bearer.")
+    refuse_placeholder(token, "token_missing")
+    return token
+
+
+def unauthorized(code: str, message: str, remedy: str) -> Refused:
+    """A 401 response to a missing or unknown credential."""
+    return Refused(status=401, code=code, message=f"{message} {remedy}".strip(), headers={"WWW-Authenticate": "Bearer"})
+
+
+def refuse_placeholder(credential: str, code: str) -> None:
+    """Refuse a placeholder instead of a credential.
+
+    Raises:
+        Refused: the message shows the placeholder unless it has a digit, as real keys do.
+    """
+    if _PLACEHOLDER.fullmatch(credential):
+        placeholder = "A placeholder" if any(map(str.isdigit, credential)) else f"The placeholder {credential}"
+        raise unauthorized(code, f"{placeholder} was sent instead of a credential.", "Set its value in your host.")

@@ -1,147 +1,275 @@
-"""What happens to a request before MCP sees it: its route, its door, its caller's share, its whole body."""
+"""What happens to an HTTP request before MCP sees it: host and origin, routes, authentication, limits, its body."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
+from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+from opentelemetry.context import attach, detach
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
 
 from inferencesh_mcp.api.json import MOST_IN_A_MESSAGE, too_many_values
 from inferencesh_mcp.context import VISITOR
-from inferencesh_mcp.http.error_responses import Refused
+from inferencesh_mcp.settings.types import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
-    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from inferencesh_mcp.flows.drain import Drain
-    from inferencesh_mcp.http.auth import Door
-    from inferencesh_mcp.http.error_responses import Page
+    from inferencesh_mcp.flows.drain import Stopping
+    from inferencesh_mcp.http.auth import Authenticator
 
-# Where hosts look for a way to sign in (RFC 8414, RFC 9728, OpenID Connect), or go when they find none.
+Page = Callable[[Headers], Response]
+"""A page that can only be read."""
+
+# JSON-RPC 2.0: invalid request, and the first code that is the server's own.
+_INVALID_REQUEST, _SERVER_ERROR = -32600, -32000
+
+
+@dataclass(eq=False, kw_only=True)
+class Refused(Exception):
+    """A request that is refused before anything was started or left this process."""
+
+    status: int
+    code: str
+    """Stable and machine-readable, like the codes of `errors`."""
+    message: str
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    retry_after: int | None = None
+    """Seconds after which the same request may succeed."""
+
+    def __str__(self) -> str:
+        return self.message
+
+    def page(self) -> JSONResponse:
+        """The response outside MCP, as an OAuth error (RFC 6749 5.2), because hosts look for a sign-in there."""
+        body = {"error": self.code, "error_description": self.message}
+        return JSONResponse(body, status_code=self.status, headers=dict(self.headers))
+
+    def response(self) -> JSONResponse:
+        """The response to an MCP message."""
+        data: dict[str, Any] = {"code": self.code, "outcome": "not_started"}
+        headers = dict(self.headers)
+        if self.retry_after is not None:
+            data["retry_after_seconds"] = self.retry_after
+            headers["Retry-After"] = str(self.retry_after)
+        code = _SERVER_ERROR if self.status in {429, 503} else _INVALID_REQUEST
+        body = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": self.message, "data": data}}
+        return JSONResponse(body, status_code=self.status, headers=headers)
+
+
+LOOPBACK_HOSTS = tuple(f"[{host}]" if ":" in host else host for host in LOOPBACK)
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
+
+# Headers that a web page may read. There are no cookies.
+_EXPOSED_HEADERS = ("mcp-session-id", "mcp-protocol-version", "www-authenticate", "retry-after")
+_PREFLIGHT_MAX_AGE = 3600
+
+
+class HostOriginMiddleware:
+    """Lets a request through if its Host is this server's and its Origin, if any, is allowed (T-7).
+
+    Otherwise a web page could point its own name at this machine and use the server (DNS rebinding)."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Sequence[str], origins: Sequence[str]) -> None:
+        self._hosts, self._origins = frozenset(hosts), frozenset(origins)
+        # `_refusal` has checked the origin already. Any header is allowed, because MCP adds headers.
+        self._app = CORSMiddleware(
+            app, allow_origin_regex=".*", allow_methods=("GET", "POST"), allow_headers=("*",), expose_headers=_EXPOSED_HEADERS,
+            max_age=_PREFLIGHT_MAX_AGE,
+        )  # fmt: skip
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))):
+            await refusal.response()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> Refused | None:
+        if not self._is_allowed_host(headers.getlist("host")):
+            message = "This host name is not allowed. Add it to INFERENCE_ALLOWED_HOSTS."
+            return Refused(status=421, code="forbidden", message=message)
+        if any(not self._is_allowed_origin(origin, headers["host"]) for origin in headers.getlist("origin")):
+            message = "This origin is not allowed. Add it to INFERENCE_ALLOWED_ORIGINS."
+            return Refused(status=403, code="forbidden", message=message)
+        return None
+
+    def _is_allowed_origin(self, origin: str, host: str) -> bool:
+        """An origin that is named, or a page of this machine that addresses the server as this machine."""
+        scheme, _, page = origin.partition("://")
+        is_local = scheme == "http" and _is_loopback(page) and _is_loopback(host)
+        return is_local or origin in self._origins
+
+    def _is_allowed_host(self, hosts: Sequence[str]) -> bool:
+        """An allowed name; with any port, unless the allowed name has one."""
+        match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
+        return match is not None and (match[0] in self._hosts or match[1] in self._hosts)
+
+
+def _is_loopback(host: str) -> bool:
+    match = _HOST.fullmatch(host.lower())
+    return match is not None and match[1] in LOOPBACK_HOSTS
+
+
+class TraceContextMiddleware:
+    """Makes the spans of a request part of the trace in its `traceparent` header.
+
+    `mcp` reads the one in a message's `_meta`, which takes precedence.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._propagator = TraceContextTextMapPropagator()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        token = attach(self._propagator.extract(Headers(scope=scope)))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            detach(token)
+
+
+# Paths where hosts look for a sign-in (RFC 8414, RFC 9728, OpenID Connect).
 _SIGN_IN = ("/.well-known/oauth-", "/.well-known/openid-", "/authorize", "/register", "/token")
-_BOTH = "application/json, text/event-stream"
+_ACCEPT = "application/json, text/event-stream"
 _CLOSE = {"Connection": "close"}
 
 logger = logging.getLogger(__name__)
 
 
-class Gate:
-    """The routes. MCP is the only one that does anything, and nobody gets there but through the door."""
+class Router:
+    """Routes requests: MCP after authentication and limits, and pages that can only be read."""
 
     def __init__(
-        self, mcp: ASGIApp, door: Door, *,
-        path: str, pages: Mapping[str, Page], drain: Drain, shares: Shares, bodies: Bodies, largest_body: int,
+        self, mcp: ASGIApp, authenticator: Authenticator, *,
+        path: str, pages: Mapping[str, Page], stopping: Stopping, limits: RequestLimits, body_budget: BodyBudget, largest_body: int,
     ) -> None:  # fmt: skip
-        self._mcp, self._door, self._path, self._pages = mcp, door, path, pages
-        self._drain, self._shares, self._bodies, self._largest_body = drain, shares, bodies, largest_body
+        self._mcp, self._authenticator, self._path, self._pages = mcp, authenticator, path, pages
+        self._stopping, self._limits, self._body_budget, self._largest_body = (
+            stopping,
+            limits,
+            body_budget,
+            largest_body,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._mcp(scope, receive, send)  # the start and the end of the server: there are no websockets
+            await self._mcp(scope, receive, send)  # lifespan events; there are no websockets
         elif scope["path"] in {self._path, f"{self._path}/"}:
             raw_path = self._path.encode()
-            await self._entered({**scope, "path": self._path, "raw_path": raw_path}, receive, send)
+            await self._serve_mcp({**scope, "path": self._path, "raw_path": raw_path}, receive, send)
         else:
             await self._page(scope)(scope, receive, send)
 
-    async def _entered(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_mcp(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             headers = Headers(scope=scope)
             _refuse_two_lengths(headers)
-            visitor = await self._door.admit(headers)
+            visitor = await self._authenticator.admit(headers)
             self._check(scope)
-            scope = {**scope, "headers": _accepting(headers)}
+            scope = {**scope, "headers": _with_accept(headers)}
             address = _address(scope)
-            if not self._door.vouches:
+            if not self._authenticator.identifies_callers:
                 visitor = replace(visitor, address=address)
-            source = visitor.principal if self._door.vouches else address
-            with self._shares.held(visitor.principal), self._bodies.read_by(source) as note:
-                body = await _whole(receive, self._largest_body, note)
+            source = visitor.principal if self._authenticator.identifies_callers else address
+            with self._limits.open_request(visitor.principal), self._body_budget.hold(source) as count_bytes:
+                body = await _read_body(receive, self._largest_body, count_bytes)
                 if body is not None:
-                    await self._mcp({**scope, VISITOR: visitor}, _again(body, receive), send)
+                    await self._mcp({**scope, VISITOR: visitor}, _replay(body, receive), send)
         except Refused as refused:
             logger.info("refused %s from %s: %s", scope["method"], _address(scope), refused.code)
             await refused.response()(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        # A GET would be held open for ever, with nothing to come on it: there are no sessions, whatever id it names.
+        # There are no sessions, so a GET would stay open and receive nothing.
         if scope["method"] != "POST":
-            message = "Messages are sent by POST."
+            message = "Only POST is allowed here."
             raise Refused(status=405, code="invalid_call", message=message, headers={"Allow": "POST"})
-        if self._drain.refuses_calls:
-            message = "This server is stopping. Nothing was started; send the same again, and another takes it."
+        if self._stopping.announced:
+            message = "This server is stopping. Nothing was started. Send the request again."
             raise Refused(status=503, code="stopping", message=message, retry_after=1, headers=_CLOSE)
 
     def _page(self, scope: Scope) -> Response:
         headers = Headers(scope=scope)
         try:
             _refuse_two_lengths(headers)
-            return self._found(scope)(headers)
+            return self._page_at(scope)(headers)
         except Refused as refused:
             return refused.page()
 
-    def _found(self, scope: Scope) -> Page:
-        """The page at a path. Where there is none, a host that looks for a sign-in shows its person what it is told."""
+    def _page_at(self, scope: Scope) -> Page:
+        """The page at a path. A host that looks for a sign-in shows its user the message of the refusal."""
         page = self._pages.get(scope["path"])
         if page is None and scope["path"].startswith(_SIGN_IN):
-            raise Refused(status=404, code="invalid_request", message=self._door.instead_of_signing_in)
+            raise Refused(status=404, code="invalid_request", message=self._authenticator.sign_in_hint)
         if page is None:
-            raise Refused(status=404, code="not_found", message=f"There is nothing here; MCP is at {self._path}.")
+            raise Refused(status=404, code="not_found", message=f"Not found. MCP is at {self._path}.")
         if scope["method"] not in {"GET", "HEAD"}:
-            message = "This can only be read."
+            message = "Only GET and HEAD are allowed here."
             raise Refused(status=405, code="invalid_call", message=message, headers={"Allow": "GET, HEAD"})
         return page
 
 
 def _refuse_two_lengths(headers: Headers) -> None:
-    """Refuse what a proxy and this server could read as different requests (RFC 9112 6.1)."""
+    """Refuse a request that a proxy and this server could read differently (RFC 9112 6.1)."""
     if "content-length" in headers and "transfer-encoding" in headers:
-        message = "A request has a Content-Length or a Transfer-Encoding, not both."
+        message = "A request must not have both Content-Length and Transfer-Encoding."
         raise Refused(status=400, code="invalid_call", message=message, headers=_CLOSE)
 
 
-def _accepting(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The headers of a request that takes a stream of events, and so any answer: some hosts name that alone, or nothing.
+def _with_accept(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The headers with an Accept that the SDK takes. Some hosts send only text/event-stream, or none.
 
     Raises:
-        Refused: it takes none.
+        Refused: the client does not accept event streams.
     """
-    told = [part.partition(";")[0].strip().lower() for part in ",".join(headers.getlist("accept")).split(",")]
-    if any(told) and not {"text/event-stream", "text/*", "*/*"}.intersection(told):
-        message = f"Answers may be streams: send Accept: {_BOTH}."
+    accepted = [part.partition(";")[0].strip().lower() for part in ",".join(headers.getlist("accept")).split(",")]
+    if any(accepted) and not {"text/event-stream", "text/*", "*/*"}.intersection(accepted):
+        message = f"Answers may be streams: send Accept: {_ACCEPT}."
         raise Refused(status=406, code="invalid_call", message=message)
     changed = MutableHeaders(raw=[(name, value) for name, value in headers.raw if name != b"accept"])
-    changed["accept"] = _BOTH
+    changed["accept"] = _ACCEPT
     return changed.raw
 
 
-class Shares:
-    """How many requests each caller has open, so that one who has many leaves room for the others (T-22)."""
+class RequestLimits:
+    """Limits open requests per caller and in total, so that no caller takes all (T-22)."""
 
-    def __init__(self, most: int, most_in_all: int) -> None:
-        self._most, self._most_in_all = most, most_in_all
+    def __init__(self, limit: int, total_limit: int) -> None:
+        self._limit, self._total_limit = limit, total_limit
         self._open: Counter[str] = Counter()
         self.open = 0
 
     @contextmanager
-    def held(self, principal: str) -> Generator[None]:
-        """Hold one of a caller's places for as long as a request is open.
+    def open_request(self, principal: str) -> Generator[None]:
+        """Count a request while it is open.
 
         Raises:
-            Refused: they are all taken.
+            Refused: the limit is reached.
         """
-        if self._open[principal] >= self._most:
-            message = f"{self._most} requests of yours are open already, the most this server allows one caller."
+        if self._open[principal] >= self._limit:
+            message = f"You have {self._limit} requests open, the most allowed. Wait for one to end."
             raise Refused(status=429, code="rate_limited", message=message, retry_after=1)
-        if self.open >= self._most_in_all:
-            raise Refused(status=503, code="unavailable", message="This server is full.", retry_after=5)
+        if self.open >= self._total_limit:
+            raise Refused(
+                status=503,
+                code="unavailable",
+                message="This server has too many open requests. Try again later.",
+                retry_after=5,
+            )
         self._open[principal] += 1
         self.open += 1
         try:
@@ -153,63 +281,68 @@ class Shares:
                 del self._open[principal]
 
 
-class Bodies:
-    """How many bytes of requests are held at a time: of one source, and in all. A made-up key is a caller like any other."""
+class BodyBudget:
+    """Limits the bytes of open requests per source and in total."""
 
-    def __init__(self, most: int, most_in_all: int) -> None:
-        self._most, self._most_in_all = most, most_in_all
+    def __init__(self, limit: int, total_limit: int) -> None:
+        self._limit, self._total_limit = limit, total_limit
         self._held: Counter[str] = Counter()
 
     @contextmanager
-    def read_by(self, source: str) -> Generator[Callable[[int], None]]:
-        """Hold the bytes of a request for as long as it is open; what is yielded notes so many more of them.
+    def hold(self, source: str) -> Generator[Callable[[int], None]]:
+        """Count a request's bytes while it is open. Yields a function that adds bytes.
 
         Raises:
-            Refused: in the block, by what notes them, where they would be too many.
+            Refused: by that function, if a limit would be exceeded.
         """
-        mine = 0
+        added = 0
 
-        def note(more: int) -> None:
-            nonlocal mine
-            if self._held[source] + more > self._most:
-                message = f"Requests of yours hold {self._most} bytes already, the most this server allows."
+        def count(size: int) -> None:
+            nonlocal added
+            if self._held[source] + size > self._limit:
+                message = f"Your open requests hold {self._limit} bytes, the most allowed. Try again later."
                 raise Refused(status=429, code="rate_limited", message=message, retry_after=1)
-            if self._held.total() + more > self._most_in_all:
-                raise Refused(status=503, code="unavailable", message="This server is full.", retry_after=5)
-            mine += more
-            self._held[source] += more
+            if self._held.total() + size > self._total_limit:
+                raise Refused(
+                    status=503,
+                    code="unavailable",
+                    message="This server has too many open requests. Try again later.",
+                    retry_after=5,
+                )
+            added += size
+            self._held[source] += size
 
         try:
-            yield note
+            yield count
         finally:
-            self._held[source] -= mine
+            self._held[source] -= added
             if not self._held[source]:
                 del self._held[source]
 
 
-async def _whole(receive: Receive, largest: int, note: Callable[[int], None]) -> bytes | None:
-    """A request's body; None when whoever sent it has gone, or took too long (see `connections`)."""
+async def _read_body(receive: Receive, largest: int, count: Callable[[int], None]) -> bytes | None:
+    """A request's body; None if the client disconnected or was cut off (see `slow_clients`)."""
     body = bytearray()
     while True:
         message = await receive()
         if message["type"] != "http.request":
             return None
-        more: bytes = message.get("body", b"")
-        if len(body) + len(more) > largest:
-            raise Refused(status=413, code="invalid_input", message=f"A message is at most {largest} bytes long.")
-        note(len(more))
-        body += more
+        chunk: bytes = message.get("body", b"")
+        if len(body) + len(chunk) > largest:
+            raise Refused(status=413, code="invalid_input", message=f"A message may have at most {largest} bytes.")
+        count(len(chunk))
+        body += chunk
         if not message.get("more_body", False):
             break
-    if too_many_values(whole := bytes(body), MOST_IN_A_MESSAGE):
+    if too_many_values(content := bytes(body), MOST_IN_A_MESSAGE):
         raise Refused(
-            status=413, code="invalid_input", message=f"A message has at most {MOST_IN_A_MESSAGE} values in it."
+            status=413, code="invalid_input", message=f"A message may have at most {MOST_IN_A_MESSAGE} values."
         )
-    return whole
+    return content
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """What was read, for MCP to read, and then whatever else comes."""
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that returns the body that was read, then what follows."""
     first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replayed() -> Message:

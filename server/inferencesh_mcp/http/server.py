@@ -1,4 +1,4 @@
-"""The HTTP server's life: it starts only where it is not wide open, and ends in time without losing a run (reliability 4.4)."""
+"""Runs the HTTP server: refuses unsafe settings, drains on a signal and loses no run (reliability 4.4)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import anyio
 import uvicorn
 
 from inferencesh_mcp.errors import SettingsError
-from inferencesh_mcp.http import PATH, face
-from inferencesh_mcp.http.slow_clients import Guarded, Manners
+from inferencesh_mcp.http.app import PATH, create_app
+from inferencesh_mcp.http.slow_clients import ConnectionLimits, LimitedH11Protocol
 from inferencesh_mcp.settings.types import LOOPBACK
 from inferencesh_mcp.shutdown import Shutdown
 
@@ -28,32 +28,34 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.drain import Drain
     from inferencesh_mcp.settings import Settings
 
-BRIEFLY = 1.0  # seconds at most for who is about to start a run
-LAST_WORDS = 1.2  # seconds of the drain that are kept for closing what is open then
-KEEP_ALIVE = 75  # seconds: longer than the proxies before us keep one, or they would send into a closed connection
+STARTING_TIMEOUT = 1.0  # seconds for calls that are about to start a run
+CLOSING_TIMEOUT = 1.2  # seconds of the drain that are kept for closing connections
+KEEP_ALIVE = 75  # seconds: longer than reverse proxies keep one, or they would send into a closed connection
 BACKLOG = 2048
 
 
 def serve(
     server: MCPServer[Shared], settings: Settings, drain: Drain, *, host: str, port: int, ready: Callable[[str], None]
 ) -> int:  # fmt: skip
-    """Serve until a signal comes, and then as long as the calls under way need, but no longer than `drain_seconds`.
+    """Serve until a signal comes, then let open calls end for at most `drain_seconds`.
 
     Returns the exit code.
 
     Raises:
-        SettingsError: an address that others can reach, without all that this takes.
+        SettingsError: others can reach the address, but the settings do not protect it.
     """
-    _refuse_wide_open(settings, host)
-    app = face(server, settings, drain)
-    with _bound(host, port) as listening:
-        return anyio.run(_serve, _Server(configured(app, settings)), listening, drain, settings.drain_seconds, ready)
+    _refuse_unprotected(settings, host)
+    app = create_app(server, settings, stopping)
+    with _listening_socket(host, port) as listener:
+        return anyio.run(
+            _serve, _Server(uvicorn_config(app, settings)), listener, stopping, settings.drain_seconds, ready
+        )
 
 
-def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """uvicorn, as this face needs it. Everything is said here: it would read variables of its own otherwise."""
+def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """Uvicorn's settings. All are given, because it would read its own variables otherwise."""
     return uvicorn.Config(
-        app, http=cast("Any", partial(Guarded, Manners(settings))), ws="none", lifespan="on", interface="asgi3",
+        app, http=cast("Any", partial(LimitedH11Protocol, ConnectionLimits(settings))), ws="none", lifespan="on", interface="asgi3",
         log_config=None, access_log=False, server_header=False,
         proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=list(settings.trusted_proxies),
         timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=1, backlog=BACKLOG, workers=1,
@@ -61,33 +63,33 @@ def configured(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 async def _serve(
-    server: _Server, listening: socket.socket, drain: Drain, drain_seconds: float, ready: Callable[[str], None]
+    server: _Server, listener: socket.socket, stopping: Stopping, drain: float, ready: Callable[[str], None]
 ) -> int:
     shutdown = Shutdown(drain_seconds)
     shutdown.watch_signals()
     async with anyio.create_task_group() as group:
-        group.start_soon(server.serve, [listening])
+        group.start_soon(server.serve, [listener])
         await server.accepts.wait()
-        ready(_url(listening))
+        ready(_url(listener))
         await shutdown.requested()
         await _drain(server, drain, drain_seconds)
         server.should_exit = True
     return shutdown.exit_code
 
 
-async def _drain(server: _Server, drain: Drain, seconds: float) -> None:
-    """Have every call under way answered, with its task's id where the run goes on. New ones are refused meanwhile."""
-    ends = anyio.current_time() + seconds - LAST_WORDS
-    drain.refuses_calls = True
-    with anyio.move_on_after(min(BRIEFLY, seconds / 5)):
-        await server.calls_under_way()
-    drain.start()
-    with anyio.CancelScope(deadline=ends):
-        await server.calls_under_way()
+async def _drain(server: _Server, stopping: Stopping, seconds: float) -> None:
+    """Let every open call end, with its task id if the run continues. New calls are refused."""
+    deadline = anyio.current_time() + seconds - CLOSING_TIMEOUT
+    stopping.announced = True
+    with anyio.move_on_after(min(STARTING_TIMEOUT, seconds / 5)):
+        await server.open_calls_ended()
+    stopping.begin()
+    with anyio.CancelScope(deadline=deadline):
+        await server.open_calls_ended()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its way with signals, which ends calls before they could tell their task ids (F-5)."""
+    """uvicorn without its signal handlers, which end calls before they return their task ids (F-5)."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -101,44 +103,44 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.accepts.set()
 
-    async def calls_under_way(self) -> None:
-        """Wait until no request is open that is open now: those that come yet are refused, and may come for ever."""
-        if under_way := set(self.server_state.tasks):
-            await asyncio.wait(under_way)
+    async def open_calls_ended(self) -> None:
+        """Wait for the requests that are open now. Later ones are refused, and may never stop."""
+        if open_calls := set(self.server_state.tasks):
+            await asyncio.wait(open_calls)
 
 
-def _refuse_wide_open(settings: Settings, host: str) -> None:
+def _refuse_unprotected(settings: Settings, host: str) -> None:
     if host in LOOPBACK:
         return
     if not settings.allowed_hosts:
         raise SettingsError(
-            message=f"INFERENCE_ALLOWED_HOSTS must name the hosts this server is reached by, since {host} is not loopback."
+            message=f"Set INFERENCE_ALLOWED_HOSTS to this server's host names: {host} is not a loopback address."
         )
     if settings.sandbox and settings.http_auth == "caller":
         raise SettingsError(
-            message=f"The sandbox lets everybody in, and {host} is not loopback: set INFERENCE_HTTP_AUTH to tokens or oauth."
+            message=f"The sandbox admits everybody and {host} is not loopback. Set INFERENCE_HTTP_AUTH to tokens or oauth."
         )
 
 
 def cannot_listen(host: str, port: int, exc: OSError) -> SettingsError:
-    return SettingsError(message=f"Port {port} of {host} cannot be listened on: {exc.strerror}.")
+    return SettingsError(message=f"Cannot listen on {host}, port {port}: {exc.strerror}.")
 
 
 @contextmanager
-def _bound(host: str, port: int) -> Generator[socket.socket]:
+def _listening_socket(host: str, port: int) -> Generator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's delay off only for sockets that name TCP; with it, an answer in two pieces comes 40 ms late.
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        if sys.platform != "win32":  # there it would share the port with others
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # asyncio disables Nagle's delay only on sockets that name TCP. The delay costs 40 ms per answer in two parts.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        if sys.platform != "win32":  # there it would share the port with other processes
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind((host, port))
-            listening.listen(BACKLOG)
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
         except OSError as exc:
             raise cannot_listen(host, port, exc) from exc
-        yield listening
+        yield listener
 
 
-def _url(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"

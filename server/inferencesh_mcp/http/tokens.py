@@ -1,6 +1,6 @@
-"""The gateway's own bearer tokens: each has a name, and is kept as the SHA-256 of itself.
+"""The gateway's own bearer tokens. Each has a name, and only its SHA-256 is stored.
 
-A token is 32 random bytes, so its plain hash tells nothing about it: there are no likely ones to try.
+A token is 32 random bytes, so its hash cannot be guessed back.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-PREFIX = "igw_"  # tells whoever finds one what it opens: no key of inference.sh, but a gateway to it
+PREFIX = "igw_"  # shows that a token belongs to a gateway and is not an inference.sh key
 
 
 def mint() -> str:
@@ -25,34 +25,34 @@ def mint() -> str:
 
 
 def line(name: str, token: str) -> str:
-    """How a token is written down where the server reads it."""
+    """The entry for a token in the server's settings: its name and hash."""
     return f"{name}:{_hash(token)}"
 
 
 class Tokens:
-    """The tokens that open a door, and whose they are. One holder may have two, while the old one is replaced."""
+    """The valid tokens and their holders. A holder may have two while one replaces the other."""
 
     def __init__(self, lines: Sequence[str]) -> None:
-        self._known = [(name, digest.lower()) for name, _, digest in (one.partition(":") for one in lines)]
+        self._known = [(name, digest.lower()) for name, _, digest in (line.partition(":") for line in lines)]
 
     def name(self, token: str) -> str | None:
-        """Whose token this is. How long that takes does not tell how much of it was right."""
-        given = _hash(token)
-        found = [name for name, known in self._known if hmac.compare_digest(known, given)]
-        return found[0] if found else None
+        """The holder of a token, or None. Takes the same time whatever the token is."""
+        digest = _hash(token)
+        names = [name for name, known in self._known if hmac.compare_digest(known, digest)]
+        return names[0] if names else None
 
 
-def read(given: Sequence[str], file: Path | None) -> Tokens:
-    """The tokens of the setting and of the file, a line each; blank lines and those that begin with # are none.
+def read(entries: Sequence[str], file: Path | None) -> Tokens:
+    """The tokens of the setting and of the file, one per line. Blank lines and lines that begin with # are skipped.
 
     Raises:
-        SettingsError: there are none, or one is not `name:sha256`.
+        SettingsError: there is none, or an entry is not `name:sha256`.
     """
-    lines = [*given, *(_lines(file) if file else [])]
+    lines = [*entries, *(_lines(file) if file else [])]
     if not lines:
         raise SettingsError(
-            message="INFERENCE_HTTP_TOKENS or INFERENCE_HTTP_TOKENS_FILE must hold the hash of a token: "
-            "`inferencesh-mcp token NAME` makes one."
+            message="INFERENCE_HTTP_TOKENS or INFERENCE_HTTP_TOKENS_FILE must hold a token's hash. "
+            "Make one: `inferencesh-mcp token NAME`."
         )
     return Tokens(lines)
 
@@ -65,9 +65,9 @@ def _lines(file: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(message=f"INFERENCE_HTTP_TOKENS_FILE cannot be read: {type(exc).__name__}.") from exc
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    for number, one in enumerate(lines, 1):
-        if not TOKEN.fullmatch(one):  # not shown: it may be the token itself, put there by mistake
-            raise SettingsError(message=f"Entry {number} of INFERENCE_HTTP_TOKENS_FILE must be a name and a hash, as `inferencesh-mcp token NAME` writes it.")  # fmt: skip
+    for number, line in enumerate(lines, 1):
+        if not TOKEN.fullmatch(line):  # not shown: it may be the token itself, by mistake
+            raise SettingsError(message=f"Entry {number} of INFERENCE_HTTP_TOKENS_FILE must be a line that `inferencesh-mcp token NAME` wrote.")  # fmt: skip
     return lines
 
 

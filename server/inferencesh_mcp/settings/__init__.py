@@ -1,7 +1,7 @@
-"""Settings: one frozen value, with every default and its reason.
+"""Settings: one frozen value with every default.
 
 `Settings.from_environ` is a pure function of a mapping; `__main__` alone hands it the real environment. What a value may be
-is in `kinds`.
+is in `types`.
 """
 
 import os
@@ -43,26 +43,26 @@ if TYPE_CHECKING:
 
 PREFIX = "INFERENCE_"
 SECRETS = frozenset({"api_key", "state_keys", "redis_url"})
-"""Never flags, since command lines are visible to others, and never shown."""
+"""Never options, because command lines are visible to others, and never shown."""
 Toolset = Literal["apps", "tasks", "files", "sessions", "agents"]
 TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 
-# Variables with our prefix that belong to the official SDKs: not ours to refuse.
+# Variables with our prefix that belong to the official SDKs.
 FOREIGN = frozenset({"INFERENCE_API_BASE_URL", "INFERENCE_SSE_MODE", "INFERENCE_SSE_READ_BYTES"})
 
 NEAR_MISS = 0.85
-"""How alike two names are (difflib's ratio) for one to be a typing error of the other: API_KYE, TOOLSET, APIKEY."""
+"""difflib's ratio from which a name counts as a typing error: API_KYE, TOOLSET, APIKEY."""
 PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
-"""Not ours, but everybody's; those in lower case come first, as curl and Python have it."""
+"""Shared with other programs. Lower case takes precedence, as in curl and Python."""
 
-# What a host passes on when it could not fill in its own reference: Claude Code, Gemini CLI and desktop bundles do.
+# An unresolved reference, as Claude Code, Gemini CLI and desktop bundles pass it on.
 _UNFILLED = re.compile(r"\$(?:\w+|\{[^{}]*\})")
 
 
 def _readable(text: str) -> str:
-    """The pins say what is wrong with them in a sentence of their own."""
+    """Pins raise their own errors."""
     if text:
-        from inferencesh_mcp import pins  # brings the API along, which not every command needs
+        from inferencesh_mcp import pins  # late: imports the API, which not every command needs
 
         pins.parsed(text)
     return text
@@ -70,152 +70,154 @@ def _readable(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the process was started with. Every field but `proxies` is a variable `INFERENCE_<NAME>`; all but the secrets are
-    flags too.
+    """The settings of a process. Every field except `proxies` is a variable `INFERENCE_<NAME>`; all except secrets are
+    options too.
 
-    No pydantic model: to make one of so many fields takes a fortieth of a start, and hardly any of them is ever told.
+    A dataclass, because building a pydantic model of so many fields takes a fortieth of a start.
     """
 
     api_key: Key | None = setting(
         None, "Your inference.sh key. Not a flag: command lines are visible to others.", allowed="a key without spaces"
     )
-    base_url: Base = setting("https://api.inference.sh", "Where the API is.", allowed=ADDRESS)
+    base_url: Base = setting("https://api.inference.sh", "Address of the API.", allowed=ADDRESS)
     proxy_url: Base | None = setting(
         None,
-        "Send every call to this address instead, as the official SDKs' proxy mode does; the proxy adds the key.",
+        "Send every call to this address instead. The proxy adds the key, as in the official SDKs' proxy mode.",
         allowed=ADDRESS,
     )
-    sandbox: bool = setting(False, "Talk to the embedded sandbox instead of inference.sh: no key, no network, no cost.")
-    stream: bool = setting(True, "Follow runs by stream; `false` polls instead.")
+    sandbox: bool = setting(False, "Use the embedded sandbox instead of inference.sh: no key, no network, no cost.")
+    stream: bool = setting(True, "Follow runs by stream. `false` polls instead.")
     poll_interval_ms: int = setting(2000, "Pause between polls, in milliseconds.", ge=100, le=60_000)
-    # The shortest limits of known hosts are 50 to 60 s; the answer must be on its way before.
+    # The shortest timeouts of known hosts are 50 to 60 s.
     wait_seconds: float = setting(
-        45, "How long a call waits for a run before it hands over its `task_id`.", ge=1, le=3600
+        45, "Seconds that a call waits for a run before it returns its `task_id`.", ge=1, le=3600
     )
-    on_cancel: Literal["cancel", "keep"] = setting("cancel", "What becomes of a run whose call the host cancels.")
-    max_concurrent_runs: int = setting(32, "Runs one caller may have live at once.", ge=1, le=1000)
+    on_cancel: Literal["cancel", "keep"] = setting("cancel", "What to do with a run when the host cancels its call.")
+    max_concurrent_runs: int = setting(32, "Most live runs of one caller.", ge=1, le=1000)
     allowed_dirs: Annotated[tuple[Folder, ...], LISTED_AS_PATHS] = setting(
         (),
-        f"Folders whose files may be uploaded, separated by `{os.pathsep}`. `INFERENCE_SAVE_DIR` is always one.",
+        f"Folders whose files may be uploaded, separated by `{os.pathsep}`. `INFERENCE_SAVE_DIR` is always included.",
         allowed="absolute paths of folders that neither are nor hold your home folder",
     )
     save_dir: Folder | None = setting(
         None,
-        "Where `file_save` writes. Unset: `inference` under your downloads, or under your home.",
+        "Folder for `file_save`. Unset: `inference` in your downloads or home folder.",
         allowed=FOLDER,
     )
     toolsets: Annotated[tuple[Toolset, ...], LISTED] = setting(
-        TOOLSETS, "Which groups of tools to offer.", allowed=f"some of {','.join(TOOLSETS)}", min_length=1
+        TOOLSETS, "Groups of tools to offer.", allowed=f"some of {','.join(TOOLSETS)}", min_length=1
     )
-    read_only: bool = setting(False, "Offer only tools that neither spend, change nor write anything.")
+    read_only: bool = setting(False, "Offer only tools that spend, change and write nothing.")
     pin: Annotated[str, AfterValidator(_readable)] = setting(
         "",
-        "Apps that have a tool of their own, by the name before `=` if there is one.",
+        "Apps to offer as tools of their own. `alias=` before an app names its tool.",
         allowed="`[alias=]namespace/name[@version][:function]`, separated by commas",
     )
     cache_dir: Folder | None = setting(
         None,
-        "Where stdio keeps what it knows of pinned apps, so that a start needs no network. "
-        "Unset: this machine's usual place for such files.",
+        "Where stdio caches the schemas of pinned apps, so that it starts without a network. "
+        "Unset: this system's cache folder.",
         allowed=FOLDER,
     )
     approvals: Literal["ask", "host"] = setting(
-        "ask", "Who decides what an agent needs approval for: the person, or (`host`) the model too."
+        "ask", "Who approves what an agent asks for: the person (`ask`), or the model too (`host`)."
     )
-    always_allow: bool = setting(False, "Whether a person who is asked may also allow a tool for the rest of a chat.")
+    always_allow: bool = setting(False, "Let a person allow a tool for the rest of a chat.")
     chat_url: str = setting(
         "https://app.inference.sh/chats/{chat_id}",
-        "The page on which a person sees a chat and decides; `{chat_id}` stands for its id.",
+        "Page where a person sees a chat and decides. `{chat_id}` is replaced by its id.",
         allowed="an https:// address",
         pattern="^https://",
     )
-    inline_media: Literal["auto", "never"] = setting("auto", "Whether a small picture is shown inside an answer.")
+    inline_media: Literal["auto", "never"] = setting("auto", "Whether answers contain small pictures.")
     file_links: Literal["auto", "never"] = setting(
-        "auto", "Whether files are links of their own in an answer: some clients lose the whole answer over one."
+        "auto", "Whether answers contain file links. Some clients lose an answer that has one."
     )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)] = setting(
-        "WARNING", "What goes to stderr."
+        "WARNING", "Lowest level that is logged to stderr."
     )
-    log_format: Literal["text", "json"] = setting("text", "How it is written, a line each.")
-    traces: bool = setting(False, "Send OpenTelemetry traces where the `OTEL_` variables say (extra `[otel]`).")
-    refuse_root: bool = setting(False, "Whether to refuse to start as root. The image sets it.")
+    log_format: Literal["text", "json"] = setting("text", "Format of the log, one event per line.")
+    traces: bool = setting(False, "Send OpenTelemetry traces to the address in the `OTEL_` variables (extra `[otel]`).")
+    refuse_root: bool = setting(False, "Refuse to start as root. The image sets it.")
 
-    # Of `http` alone: where it is reached and by whom, how much of it each may have, and what its replicas share.
+    # For `http` only: host names, authentication, limits, and what replicas share.
     allowed_hosts: Annotated[tuple[HostName, ...], LISTED] = setting(
         (),
-        "Names that `http` is reached by besides this machine's own, separated by commas.",
+        "Host names that `http` accepts besides loopback names, separated by commas.",
         allowed="host names such as mcp.example.com",
         http=True,
     )
     allowed_origins: Annotated[tuple[Origin, ...], LISTED] = setting(
         (),
-        "Web pages whose scripts may use `http`, separated by commas. None needs to be named for hosts that are no web page.",
+        "Origins of web pages that may use `http`, separated by commas. Hosts that are not web pages need none.",
         allowed="origins such as https://app.example.com",
         http=True,
     )
     trusted_proxies: Annotated[tuple[Network, ...], LISTED] = setting(
         (),
-        "Your reverse proxies: they alone may say whom a request came from, and open any number of connections.",
+        "Your reverse proxies. Only they may forward a client's address or exceed the connection limit.",
         allowed="IP addresses and networks such as 10.0.0.0/8",
         http=True,
     )
     http_auth: Literal["caller", "tokens", "oauth"] = setting(
         "caller",
-        "Who may use `http`: whoever brings a key of their own (`caller`), or whoever your `tokens` or your `oauth` issuer "
-        "let in, with your key.",
+        "Who may use `http`: callers with their own key (`caller`), or callers with your `tokens` or from your "
+        "`oauth` issuer, who use your key.",
         http=True,
     )
     http_key_prefixes: Annotated[tuple[str, ...], LISTED] = setting(
         (),
-        "What callers' own keys begin with; others are refused here.",
-        allowed="beginnings of keys such as inf_",
+        "Prefixes of callers' own keys. Other keys are refused.",
+        allowed="key prefixes such as inf_",
         http=True,
     )
     http_tokens: Annotated[tuple[TokenHash, ...], LISTED] = setting(
         (),
-        "The tokens that `tokens` lets in, as `inferencesh-mcp token NAME` writes them.",
+        "Hashes of the tokens that `tokens` accepts, from `inferencesh-mcp token NAME`.",
         allowed="name:sha256 pairs, separated by commas",
         http=True,
     )
     http_tokens_file: File | None = setting(
-        None, "The same in a file, a line each. Read at the start.", allowed="the path of a file", http=True
+        None, "A file with the same, one per line. Read at start.", allowed="the path of a file", http=True
     )
-    oauth_issuer: Address | None = setting(None, "Whose tokens `oauth` lets in.", allowed=ADDRESS, http=True)
+    oauth_issuer: Address | None = setting(None, "Issuer whose tokens `oauth` accepts.", allowed=ADDRESS, http=True)
     oauth_resource: Address | None = setting(
-        None, "This server's public address, which tokens must be made for (`aud`).", allowed=ADDRESS, http=True
+        None, "This server's public address. Tokens must name it as their audience (`aud`).", allowed=ADDRESS, http=True
     )
     oauth_scopes: Annotated[tuple[Scope, ...], LISTED] = setting(
         (), "Scopes that a token must have.", allowed="names without spaces, separated by commas", http=True
     )
     oauth_jwks_url: Address | None = setting(
-        None, "Where the issuer's keys are. Unset: where its metadata says.", allowed=ADDRESS, http=True
+        None, "Address of the issuer's keys. Unset: taken from its metadata.", allowed=ADDRESS, http=True
     )
-    max_runs_in_all: int = setting(
-        1000, "Runs that all callers together may have live in one process.", http=True, ge=1, le=10_000
+    max_runs_in_all: int = setting(1000, "Most live runs of all callers in one process.", http=True, ge=1, le=10_000)
+    max_streams: int = setting(64, "Most open `http` requests of one caller.", http=True, ge=1, le=10_000)
+    max_connections: int = setting(256, "Most `http` connections from one address.", http=True, ge=1, le=10_000)
+    max_body_bytes: int = setting(4 * 1024 * 1024, "Most bytes in one `http` message.", http=True, ge=1024, le=1 << 26)
+    header_seconds: float = setting(
+        10, "Seconds in which a request's headers must arrive at `http`.", http=True, ge=0.1, le=60
     )
-    max_streams: int = setting(64, "Requests one caller of `http` may have open at once.", http=True, ge=1, le=10_000)
-    max_connections: int = setting(256, "Connections to `http` from one address.", http=True, ge=1, le=10_000)
-    max_body_bytes: int = setting(4 * 1024 * 1024, "The longest message to `http`.", http=True, ge=1024, le=1 << 26)
-    header_seconds: float = setting(10, "How long the head of a request to `http` may take.", http=True, ge=0.1, le=60)
-    body_seconds: float = setting(30, "How long its body may take.", http=True, ge=0.1, le=600)
-    drain_seconds: float = setting(10, "How long `http` may take to end once told to.", http=True, ge=2, le=600)
+    body_seconds: float = setting(
+        30, "Seconds in which a request's body must arrive at `http`.", http=True, ge=0.1, le=600
+    )
+    drain_seconds: float = setting(10, "Most seconds that `http` takes to stop.", http=True, ge=2, le=600)
     metrics_tokens: Annotated[tuple[TokenHash, ...], LISTED] = setting(
         (),
-        "Who may read `/metrics` of `http`, as `inferencesh-mcp token NAME` writes it (extra `[metrics]`); unset, there is none.",
+        "Hashes of the tokens that may read `/metrics` (extra `[metrics]`). Unset: no `/metrics`.",
         allowed="name:sha256 pairs, separated by commas",
         http=True,
     )
     state_keys: StateKeys = setting(
         (),
-        "Seals what clients hand back: questions and MCP tasks. The same for all replicas; the first seals, all open. "
-        "Unset: one of this process alone.",
+        "Keys that seal state held by clients: questions and MCP tasks. Use the same on all replicas. The first seals, "
+        "all open. Unset: a key of this process.",
         allowed="different secrets of 32 bytes or more, separated by commas",
         http=True,
     )
     redis_url: RedisUrl | None = setting(
         None,
-        "Where replicas tell each other what each caller has live, so that limits hold for all together (extra `[redis]`). "
-        "Unset: for each by itself.",
+        "Redis that replicas share, so that limits hold for all of them together (extra `[redis]`). "
+        "Unset: limits hold for each replica.",
         allowed="a redis://, rediss:// or unix:// address",
         http=True,
     )
@@ -229,19 +231,19 @@ class Settings:
         count as unset.
 
         Raises:
-            SettingsError: one sentence that names the variable, its value and what is allowed. A variable that is no
-                setting is an error only where its name is nearly one; others may belong to other programs.
+            SettingsError: names the variable, its value and what is allowed. An unknown variable is an error only if its
+                name is close to a setting's; others may belong to other programs.
         """
-        given = {name: environ[_variable(name)].strip() for name in FIELDS if _variable(name) in environ}
+        texts = {name: environ[_variable(name)].strip() for name in FIELDS if _variable(name) in environ}
         for name in unknown_variables(environ):
             if near := _near_miss(name):
                 raise SettingsError(message=f"{name} is not a setting. Did you mean {near}?")
-        values = {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
+        values = {name: value for name, value in texts.items() if value and not _UNFILLED.fullmatch(value)}
         return cls(**{name: _read(name, value) for name, value in values.items()}, proxies=_proxies(environ))
 
     @property
     def pins(self) -> "tuple[Pin, ...]":
-        """The apps that have a tool of their own; none where what runs them is not offered."""
+        """The apps with tools of their own; none if the tools that run apps are not offered."""
         if not self.pin or self.read_only or "apps" not in self.toolsets:
             return ()
         from inferencesh_mcp import pins
@@ -250,14 +252,14 @@ class Settings:
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """What nobody may be shown: the key, what seals states, and the password of Redis."""
+        """Values to redact: the key, the state keys and the password of Redis."""
         values = [secret.get_secret_value() for secret in (self.api_key, *self.state_keys) if secret]
         password = urlsplit(self.redis_url.get_secret_value()).password if self.redis_url else None
         return (*values, password) if password else tuple(values)
 
     @property
     def caching_in(self) -> Path:
-        """The folder that pinned apps are kept in; it need not exist yet."""
+        """The cache folder for pinned apps. It need not exist."""
         if self.cache_dir is not None:
             return self.cache_dir
         from platformdirs import user_cache_path
@@ -266,7 +268,7 @@ class Settings:
 
     @property
     def saving_to(self) -> Path:
-        """The folder that `file_save` writes into; it need not exist yet."""
+        """The folder for `file_save`. It need not exist."""
         if self.save_dir is not None:
             return self.save_dir
         home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where HOME is not known
@@ -281,8 +283,8 @@ FIELDS = {setting.name: setting for setting in fields(Settings) if setting.metad
 
 
 def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    given = {name: environ.get(name.lower(), environ.get(name, "")).strip() for name in PROXY_VARIABLES}
-    return {name: value for name, value in given.items() if value and not _UNFILLED.fullmatch(value)}
+    proxies = {name: environ.get(name.lower(), environ.get(name, "")).strip() for name in PROXY_VARIABLES}
+    return {name: value for name, value in proxies.items() if value and not _UNFILLED.fullmatch(value)}
 
 
 def _read(name: str, value: str) -> Any:
@@ -293,7 +295,7 @@ def _read(name: str, value: str) -> Any:
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """The variables with our prefix that are no setting. They may belong to another program, or to Kubernetes."""
+    """Variables with our prefix that are not settings. They may belong to another program or to Kubernetes."""
     return sorted(
         name
         for name in environ
@@ -306,7 +308,7 @@ def _variable(name: str) -> str:
 
 
 def _near_miss(variable: str) -> str:
-    """The setting whose name somebody mistyped; empty where the name is not close to any."""
+    """The variable that a name probably means; empty if none is close."""
     import difflib
 
     name = variable.removeprefix(PREFIX).lower()[:40]
@@ -315,7 +317,7 @@ def _near_miss(variable: str) -> str:
 
 
 def _sentence(name: str, value: str) -> str:
-    """Say which variable is wrong, what it holds and what it may hold; a secret is never shown."""
+    """The error for an invalid value: the variable, its value unless secret, and what is allowed."""
     without_secrets = re.sub(r"[?#].*", "?***", re.sub(r"//[^/@]*@", "//***@", value))[:80]
     shown = "" if name in {*SECRETS, "http_tokens", "metrics_tokens"} else f' is "{without_secrets}", but'
     return f"{PREFIX}{name.upper()}{shown} must be {allowed(FIELDS[name])}."

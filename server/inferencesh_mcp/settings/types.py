@@ -1,4 +1,4 @@
-"""What a setting may hold: each kind is read from text, held to its rule, and can say in words what is allowed."""
+"""The types of settings: each is read from text and validated, and says in words what is allowed."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from dataclasses import Field
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")  # what can only mean this machine
+LOOPBACK = ("127.0.0.1", "localhost", "::1")  # names of this machine only
 
-SHORTEST_STATE_KEY = 32  # bytes: what AES-256 takes
+MIN_STATE_KEY_BYTES = 32  # bytes: what AES-256 takes
 
-# A gateway's token by its holder's name and its own SHA-256 (see `web.tokens`).
+# A gateway token: its holder's name and its SHA-256 (see `http.tokens`).
 TOKEN = re.compile(r"[\w.@-]{1,64}:[0-9a-fA-F]{64}", re.ASCII)
 
 
 def setting(default: Any, about: str, *, allowed: str = "", http: bool = False, **limits: Any) -> Any:
-    """A field of `Settings`. `allowed` is said where its type and limits do not say it; `http` is for those of `http` alone."""
-    told = {"about": about, "allowed": allowed, "http": http, "limits": limits}
-    return dataclasses.field(default=default, metadata=told)
+    """A field of `Settings`. `allowed` describes valid values if type and limits do not. `http` marks settings of `http` only."""
+    metadata = {"about": about, "allowed": allowed, "http": http, "limits": limits}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def read(field: Field[Any], value: str) -> Any:
-    """The value that a text stands for.
+    """Parse a setting's value.
 
     Raises:
-        ValidationError: it is none that the setting may hold.
+        ValidationError: the value is not allowed.
     """
     kind: Any = Annotated[field.type, pydantic.Field(**field.metadata["limits"])]
     return TypeAdapter[Any](kind).validate_python(value)
 
 
 def choices_of(field: Field[Any]) -> tuple[str, ...]:
-    """The words that a setting may be; empty where it is not a choice of words."""
+    """The choices of a setting; empty if it has none."""
     kind = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def allowed(field: Field[Any]) -> str:
-    """What a setting may hold, in words."""
+    """The allowed values, in words."""
     if field.metadata["allowed"]:
         return str(field.metadata["allowed"])
     kind = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
@@ -76,16 +76,16 @@ LISTED_AS_PATHS = _split(os.pathsep)
 
 
 def _must(rule: Callable[[Any], Any]) -> AfterValidator:
-    def held(value: Any) -> Any:
+    def validate(value: Any) -> Any:
         if not rule(value):
             raise ValueError
         return value
 
-    return AfterValidator(held)
+    return AfterValidator(validate)
 
 
 def is_secure(url: str) -> bool:
-    """Whether a key may go there (threat T-27): https, or plain http to this machine only."""
+    """Whether a key may be sent there: https, or http to this machine (T-27)."""
     with suppress(ValueError):
         parts = urlsplit(url)
         secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
@@ -94,7 +94,7 @@ def is_secure(url: str) -> bool:
 
 
 def _has_port(url: SecretStr) -> bool:
-    """Whether the port is one, where there is one: reading it fails otherwise."""
+    """Whether the port, if any, is valid. Reading an invalid port raises ValueError."""
     return urlsplit(url.get_secret_value()).port != 0
 
 
@@ -103,7 +103,7 @@ def _narrow(folder: Path) -> bool:
 
 
 def _network(text: str) -> bool:
-    """No network stands for everything."""
+    """Whether this is a network that does not contain all addresses."""
     try:
         return ip_network(text, strict=False).prefixlen > 0
     except ValueError:
@@ -112,7 +112,7 @@ def _network(text: str) -> bool:
 
 def _safe_state_keys(keys: tuple[SecretStr, ...]) -> bool:
     plain = [key.get_secret_value().encode() for key in keys]
-    return all(len(key) >= SHORTEST_STATE_KEY for key in plain) and len({*plain}) == len(plain)
+    return all(len(key) >= MIN_STATE_KEY_BYTES for key in plain) and len({*plain}) == len(plain)
 
 
 def _secretly(pattern: re.Pattern[str]) -> AfterValidator:
@@ -132,7 +132,7 @@ Key = Annotated[SecretStr, _secretly(re.compile(r"[\x21-\x7e]{1,512}"))]
 StateKeys = Annotated[tuple[SecretStr, ...], LISTED, _must(_safe_state_keys)]
 RedisUrl = Annotated[SecretStr, _secretly(re.compile(r"(rediss?://[^/\s]+|unix:///)\S*")), _must(_has_port)]
 
-# No entry of these stands for everything: an empty list lets nobody in (I-21).
+# No entry matches everything, and an empty list admits nobody (I-21).
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?|[a-z0-9+.-]+://[a-z0-9._-]+")
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 3.3

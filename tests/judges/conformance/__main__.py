@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from inferencesh_mcp.http import face
+from inferencesh_mcp.http.app import create_app
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from tests.conftest import listening
@@ -117,7 +117,7 @@ async def judge(revision: str, expected: str, *, sessions: bool = False) -> Judg
         room.register(server)
     suite = folder() / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
     app: Any = WithSessions(server) if sessions else server
-    async with listening(face(app, settings)) as url:
+    async with listening(create_app(app, settings)) as url:
         with TemporaryDirectory() as results, anyio.fail_after(LIMIT):
             command = [node(folder()), str(suite), "server", "--url", f"{url}/mcp", "--requirements", revision]
             done = await anyio.run_process([*command, "-o", results], stdout=PIPE, stderr=STDOUT, check=False)

@@ -15,7 +15,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.flows import start as flows_start
-from inferencesh_mcp.http import face, tokens
+from inferencesh_mcp.http import tokens
+from inferencesh_mcp.http.app import create_app
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from tests.conftest import Upstream, listening, until
@@ -44,7 +45,7 @@ async def serving(environ: dict[str, str]) -> AsyncIterator[str]:
     """One server over HTTP, whose pauses are short."""
     settings = Settings.from_environ(environ)
     network = functools.partial(Transport, sleep=hurry)
-    async with listening(face(build(settings, network=network), settings)) as url:
+    async with listening(create_app(build(settings, network=network), settings)) as url:
         yield url
 
 

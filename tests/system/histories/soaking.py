@@ -22,7 +22,8 @@ import anyio
 import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
-from inferencesh_mcp.http import PATH, tokens
+from inferencesh_mcp.http import tokens
+from inferencesh_mcp.http.app import PATH
 from inferencesh_sandbox import Clock
 from tests.benchmarks.figures import Figure, as_table
 from tests.benchmarks.processes import environ, resident

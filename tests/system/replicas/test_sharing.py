@@ -17,7 +17,7 @@ from mcp import Client
 from mcp.server.subscriptions import ResourceUpdated, ToolsListChanged
 from pydantic import SecretStr
 
-from inferencesh_mcp.redis_limits import Replicas
+from inferencesh_mcp.redis_limits import RedisLimits
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_sandbox import serving
@@ -127,8 +127,8 @@ async def test_a_redis_that_says_nothing_keeps_nobody_waiting(caplog: pytest.Log
 
 async def test_redis_that_forgot_is_told_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is away and comes back counts again what is live."""
-    monkeypatch.setattr("inferencesh_mcp.redis_limits.RENEWED", 0.2)
-    monkeypatch.setattr("inferencesh_mcp.redis_limits.PAUSE", 0.1)
+    monkeypatch.setattr("inferencesh_mcp.redis_limits.RENEW_INTERVAL", 0.2)
+    monkeypatch.setattr("inferencesh_mcp.redis_limits.RETRY_PAUSE", 0.1)
     shared = Redis(tmp_path)
     async with two(shared.url) as (here, there, sandbox):
         with shared.running():
@@ -148,7 +148,7 @@ async def test_a_list_that_changed_is_told_to_all_replicas_and_a_callers_own_to_
     """Whoever listens for something of their own has it watched where they listen."""
     heard: list[Any] = []
     with Redis(tmp_path).running() as url:
-        here, there = Replicas(SecretStr(url)), Replicas(SecretStr(url))
+        here, there = RedisLimits(SecretStr(url)), RedisLimits(SecretStr(url))
         there.bus.subscribe(heard.append)
         here.bus.subscribe(heard.append)
         async with anyio.create_task_group() as group:
