@@ -53,7 +53,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("A picture that is fetched for a preview", "tools.preview:MAX_DOWNLOAD_BYTES", BYTES),
     ("A picture that is made smaller", "tools.preview:MAX_PIXELS", "pixels"),
     ("Previews that are kept, each of at most 100 kB", "context:MOST_PREVIEWS", PLAIN),
-    ("What an answer says beside the matter: prices, sessions, previews", "flows.optional_calls:PATIENCE", SECONDS),
+    ("What an answer says beside the matter: prices, sessions, previews", "flows.concurrency:PATIENCE", SECONDS),
     ("Keys of one OAuth issuer", "http.oauth:MOST_KEYS", PLAIN),
 )  # fmt: skip
 

@@ -188,7 +188,7 @@ def _serve_stdio(environ: dict[str, str]) -> None:
 @click.pass_obj
 def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
     """Serve MCP over HTTP on /mcp. Callers send their own keys, unless INFERENCE_HTTP_AUTH says otherwise."""
-    from inferencesh_mcp.flows.drain import Stopping
+    from inferencesh_mcp.flows.drain import Drain
     from inferencesh_mcp.http.server import serve
     from inferencesh_mcp.server import build
     from inferencesh_mcp.shutdown import exit_now
@@ -197,8 +197,8 @@ def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> No
     settings = _settings(environ)
     _start_logging(settings, environ)
     end_traces = _start_traces(settings)
-    stopping = Stopping()
-    server = build(settings, remote=True, stopping=stopping)
+    drain = Drain()
+    server = build(settings, remote=True, drain=drain)
     _enable_gc()
     try:
         code = serve(

@@ -111,18 +111,18 @@ class InferenceMCPServer(MCPServer[Shared]):
 
 
 def build(
-    settings: Settings, *, remote: bool = False, network: Connect = Transport, stopping: Stopping | None = None
-) -> Bridge:
+    settings: Settings, *, remote: bool = False, network: Connect = Transport, drain: Drain | None = None
+) -> InferenceMCPServer:
     """Build the server. Nothing is opened, read or sent before a request needs it.
 
-    `remote`: the server is reached over HTTP, so tools that need the caller's disk are not offered. `stopping` is set by
+    `remote`: the server is reached over HTTP, so tools that need the caller's disk are not offered. `drain` is set by
     the runner when it shuts down.
 
     Raises:
-        SettingsError: a pinned app's tool has the name of one of the server's own, or an extra is not installed.
+        SettingsError: a pinned app's tool would be called as one of the server's own, or an extra is not installed.
     """
     replicas = _redis_limits(settings)
-    live = Live(
+    runs = LiveRuns(
         settings.max_concurrent_runs,
         settings.max_runs_in_all,
         drain=drain,
@@ -139,9 +139,9 @@ def build(
         instructions=instructions(settings, remote=remote),
         website_url="https://inference.sh",
         tools=tools(settings, remote=remote),
-        lifespan=partial(_lifespan, settings, network, live, bus, replicas),
+        lifespan=partial(_lifespan, settings, network, runs, bus, replicas),
         log_level=settings.log_level,
-        extensions=[Tasks(Sealer(keys), _task_sources(), poll_interval_ms=settings.poll_interval_ms)],
+        extensions=[Tasks(TaskIdCodec(keys), _task_sources(), poll_interval_ms=settings.poll_interval_ms)],
         request_state_security=RequestStateSecurity(keys=keys, bind_principal=principal_of),
         cache_hints=resources.CACHE_HINTS,
         subscriptions=bus,
@@ -153,8 +153,8 @@ def build(
     return server
 
 
-def _task_sources() -> dict[str, Lasting]:
-    """The sources of MCP tasks, by kind."""
+def _task_sources() -> dict[str, TaskSource]:
+    """What tools hand over, by its kind."""
     return {"run": Run(), "batch": Batch(), "turn": ChatTurn()}
 
 

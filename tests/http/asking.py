@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from inferencesh_mcp.flows.drain import Stopping
+from inferencesh_mcp.flows.drain import Drain
 from inferencesh_mcp.http.app import create_app
 from inferencesh_mcp.http.server import uvicorn_config
 from inferencesh_mcp.server import build
@@ -94,9 +94,9 @@ def result_of(response: httpx2.Response) -> Any:
 async def facing(environ: dict[str, str], sandbox: Sandbox, headers: dict[str, str]) -> AsyncIterator[Face]:
     """The HTTP face with these settings, on a loopback port, as `http` serves it but for the signals."""
     settings = Settings.from_environ(environ)
-    stopping = Stopping()
-    server = Guest(
-        uvicorn_config(create_app(build(settings, remote=True, stopping=stopping), settings, stopping), settings)
+    drain = Drain()
+    server = EmbeddedServer(
+        uvicorn_config(create_app(build(settings, remote=True, drain=drain), settings, drain), settings)
     )
     limits = httpx2.Limits(max_connections=None)
     async with guest(server) as url, httpx2.AsyncClient(timeout=30, limits=limits, verify=False) as http:

@@ -14,7 +14,7 @@ from anyio.abc import SocketStream
 from inferencesh_mcp.api.json import MOST_IN_A_MESSAGE
 from inferencesh_mcp.flows import watch
 from inferencesh_mcp.http import app as http
-from inferencesh_sandbox import Sandbox, serving
+from inferencesh_sandbox import serving
 from tests.conftest import until
 from tests.http.asking import ERAS, LEGACY, MODERN, Face, envelope, facing, message_of
 from tests.http.conftest import THEIRS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.responses import PlainTextResponse
 
-from inferencesh_mcp.flows.drain import Stopping
+from inferencesh_mcp.flows.drain import Drain
 from inferencesh_mcp.http.auth import authenticator_for
 from inferencesh_mcp.http.metrics import Metrics
 from inferencesh_mcp.http.middleware import (
@@ -33,13 +33,13 @@ MOST_BODY_BYTES = 32 * 1024 * 1024  # held for all open requests; once parsed, a
 MOST_STREAMS = 4_096  # open requests of all callers: more than a process has runs, and few enough for its memory
 
 
-def create_app(server: MCPServer[Shared], settings: Settings, stopping: Stopping | None = None) -> ASGIApp:
+def create_app(server: MCPServer[Shared], settings: Settings, drain: Drain | None = None) -> ASGIApp:
     """The ASGI application: the SDK's, behind the host check, authentication and limits that the settings choose.
 
     Raises:
         SettingsError: the settings contradict each other.
     """
-    stopping = stopping or Stopping()
+    drain = drain or Drain()
     mcp = server.streamable_http_app(
         streamable_http_path=PATH,
         stateless_http=True,  # no session: any replica answers any request
@@ -50,14 +50,14 @@ def create_app(server: MCPServer[Shared], settings: Settings, stopping: Stopping
     authenticator = authenticator_for(settings)
     pages: dict[str, Page] = {
         "/healthz": lambda _: PlainTextResponse("ok"),
-        "/readyz": lambda _: PlainTextResponse("stopping", 503) if stopping.announced else PlainTextResponse("ok"),
+        "/readyz": lambda _: PlainTextResponse("stopping", 503) if drain.refuses_calls else PlainTextResponse("ok"),
         **authenticator.pages(),
     }
     limits = RequestLimits(settings.max_streams, MOST_STREAMS)
     if settings.metrics_tokens:
         pages["/metrics"] = Metrics(server, Tokens(settings.metrics_tokens), limits).page
     router = Router(
-        TraceContextMiddleware(mcp) if settings.traces else mcp, authenticator, path=PATH, pages=pages, stopping=stopping,
+        TraceContextMiddleware(mcp) if settings.traces else mcp, authenticator, path=PATH, pages=pages, drain=drain,
         limits=limits, body_budget=_body_budget(settings), largest_body=settings.max_body_bytes,
     )  # fmt: skip
     return HostOriginMiddleware(

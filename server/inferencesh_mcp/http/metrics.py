@@ -107,7 +107,7 @@ class _LiveCollector:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         shared = self._metrics.shared
-        live = shared.live if shared else None
+        live = shared.runs if shared else None
         yield GaugeMetricFamily("inferencesh_live_runs", "Runs that calls wait for.", live.running if live else 0)
         yield GaugeMetricFamily("inferencesh_open_requests", "Open requests of /mcp.", self._limits.open)
         yield CounterMetricFamily("inferencesh_runs", "Runs started.", live.started if live else 0)

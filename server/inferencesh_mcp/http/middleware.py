@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from inferencesh_mcp.flows.drain import Stopping
+    from inferencesh_mcp.flows.drain import Drain
     from inferencesh_mcp.http.auth import Authenticator
 
 Page = Callable[[Headers], Response]
@@ -155,11 +155,11 @@ class Router:
 
     def __init__(
         self, mcp: ASGIApp, authenticator: Authenticator, *,
-        path: str, pages: Mapping[str, Page], stopping: Stopping, limits: RequestLimits, body_budget: BodyBudget, largest_body: int,
+        path: str, pages: Mapping[str, Page], drain: Drain, limits: RequestLimits, body_budget: BodyBudget, largest_body: int,
     ) -> None:  # fmt: skip
         self._mcp, self._authenticator, self._path, self._pages = mcp, authenticator, path, pages
-        self._stopping, self._limits, self._body_budget, self._largest_body = (
-            stopping,
+        self._drain, self._limits, self._body_budget, self._largest_body = (
+            drain,
             limits,
             body_budget,
             largest_body,
@@ -198,8 +198,8 @@ class Router:
         if scope["method"] != "POST":
             message = "Only POST is allowed here."
             raise Refused(status=405, code="invalid_call", message=message, headers={"Allow": "POST"})
-        if self._stopping.announced:
-            message = "This server is stopping. Nothing was started. Send the request again."
+        if self._drain.refuses_calls:
+            message = "This server is drain. Nothing was started. Send the request again."
             raise Refused(status=503, code="stopping", message=message, retry_after=1, headers=_CLOSE)
 
     def _page(self, scope: Scope) -> Response:

@@ -45,11 +45,9 @@ def serve(
         SettingsError: others can reach the address, but the settings do not protect it.
     """
     _refuse_unprotected(settings, host)
-    app = create_app(server, settings, stopping)
+    app = create_app(server, settings, drain)
     with _listening_socket(host, port) as listener:
-        return anyio.run(
-            _serve, _Server(uvicorn_config(app, settings)), listener, stopping, settings.drain_seconds, ready
-        )
+        return anyio.run(_serve, _Server(uvicorn_config(app, settings)), listener, drain, settings.drain_seconds, ready)
 
 
 def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
@@ -63,7 +61,7 @@ def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 
 
 async def _serve(
-    server: _Server, listener: socket.socket, stopping: Stopping, drain: float, ready: Callable[[str], None]
+    server: _Server, listener: socket.socket, drain: Drain, drain_seconds: float, ready: Callable[[str], None]
 ) -> int:
     shutdown = Shutdown(drain_seconds)
     shutdown.watch_signals()
@@ -77,13 +75,13 @@ async def _serve(
     return shutdown.exit_code
 
 
-async def _drain(server: _Server, stopping: Stopping, seconds: float) -> None:
+async def _drain(server: _Server, drain: Drain, seconds: float) -> None:
     """Let every open call end, with its task id if the run continues. New calls are refused."""
     deadline = anyio.current_time() + seconds - CLOSING_TIMEOUT
-    stopping.announced = True
+    drain.refuses_calls = True
     with anyio.move_on_after(min(STARTING_TIMEOUT, seconds / 5)):
         await server.open_calls_ended()
-    stopping.begin()
+    drain.start()
     with anyio.CancelScope(deadline=deadline):
         await server.open_calls_ended()
 

@@ -16,7 +16,7 @@ import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.flows.drain import Stopping
+from inferencesh_mcp.flows.drain import Drain
 from inferencesh_mcp.http.app import PATH, create_app
 from inferencesh_mcp.http.server import uvicorn_config
 from inferencesh_mcp.server import build
@@ -147,11 +147,9 @@ class Replicas:
             await self._live.pop(0).end()
 
     async def _start(self) -> None:
-        settings, stopping = Settings.from_environ(self._world.environ()), Stopping()
-        app = create_app(
-            build(settings, remote=True, network=self._world.network(), stopping=stopping), settings, stopping
-        )
-        server = Guest(uvicorn_config(app, settings))
+        settings, drain = Settings.from_environ(self._world.environ()), Drain()
+        app = create_app(build(settings, remote=True, network=self._world.network(), drain=drain), settings, drain)
+        server = EmbeddedServer(uvicorn_config(app, settings))
         url = await self._stack.enter_async_context(guest(server))
         self._live.append(_Replica(url, server, drain))
 
