@@ -342,7 +342,6 @@ async def test_hostile_ids_send_nothing(api, script):
     """T-11, for every method that takes one."""
     takers = [
         api.task,
-        api.task_status,
         api.task_logs,
         api.cancel,
         api.file,

@@ -25,7 +25,6 @@ from inferencesh_mcp.api.models import (
     Task,
     TaskLog,
     TaskLogs,
-    TaskStatus,
     UsageEvent,
     parsed,
     the_one,
@@ -70,7 +69,6 @@ __all__ = [
     "Task",
     "TaskLog",
     "TaskLogs",
-    "TaskStatus",
     "Transport",
     "UsageEvent",
 ]
@@ -179,10 +177,6 @@ class Api:
     async def task(self, task_id: str) -> Task:
         """A task as it is now; UpstreamError where the answer is about another one."""
         return the_one(task_id, parsed(Task, await self._sender.get(_task_path(task_id))))
-
-    async def task_status(self, task_id: str) -> TaskStatus:
-        """A task's status alone, which is cheaper."""
-        return parsed(TaskStatus, await self._sender.get(f"{_task_path(task_id)}/status"))
 
     async def list_tasks(
         self, limit: int = 20, cursor: str = "", status: str = "", app: str = "", since: datetime | None = None

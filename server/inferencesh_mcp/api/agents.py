@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from inferencesh_mcp.api.agent_config import AgentConfigInput  # noqa: TC001 - a model reads its annotations
 from inferencesh_mcp.api.chat_models import (
     Agent,
-    AgentVersion,
     AlwaysAllowOptions,
     Chat,
     ChatMessage,
-    ChatStatus,
-    Interrupt,
     Sent,
     ToolExplanation,
 )
 from inferencesh_mcp.api.chat_stream import attend, chat_path, read_chat
 from inferencesh_mcp.api.json import NotReadableBack, encoded
-from inferencesh_mcp.api.models import PAGE_LIMIT, File, One, Page, Wire, parsed, version_in
+from inferencesh_mcp.api.models import File, One, Page, Wire, parsed
 from inferencesh_mcp.api.refs import AgentRef, segment
 from inferencesh_mcp.api.responses import outcome_unknown
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import Sender, listing, searching
 from inferencesh_mcp.api.task_stream import Pace
-from inferencesh_mcp.api.transport import Call
-from inferencesh_mcp.errors import CallError, InvalidInput, NotFound, OutcomeUnknown, UpstreamError
+from inferencesh_mcp.errors import CallError, InvalidInput, OutcomeUnknown, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -113,46 +107,11 @@ class Agents:
         body = listing(limit, cursor) | searching(query)
         return parsed(Page[Agent], await self._sender.list("/agents/list", body))
 
-    async def agent(self, ref: AgentRef) -> Agent:
-        """One template with its version: the one that `ref` names, else the current one."""
-        agent = parsed(Agent, await self._sender.get(f"/agents/{ref.path}"))
-        if ref.version and not (agent.version and ref.version in {agent.version.id, agent.version.short_id}):
-            return agent.model_copy(update={"version": await self._version(agent.id, ref)})
-        if agent.version is None and agent.version_id:
-            return agent.model_copy(
-                update={"version": await self._version(agent.id, replace(ref, version=agent.version_id))}
-            )
-        return agent
-
-    async def agent_versions(self, agent_id: str, limit: int = 20, cursor: str = "") -> Page[AgentVersion]:
-        """A template's versions, newest first."""
-        path = f"/agents/{segment(agent_id, 'agent id')}/versions/list"
-        return parsed(Page[AgentVersion], await self._sender.list(path, listing(limit, cursor)))
-
-    async def internal_tools(self) -> Any:
-        """The tools that the platform itself has for agents, as it tells them."""
-        return await self._sender.get("/agents/internal-tools")
-
-    async def _version(self, agent_id: str, ref: AgentRef) -> AgentVersion:
-        """The version that a reference names by its id or, as people write it, by its short id."""
-        try:
-            return await self._version_by_id(agent_id, ref.version)
-        except NotFound:
-            page = await self.agent_versions(agent_id, limit=PAGE_LIMIT)
-        for version in page.items:
-            if ref.version in {version.id, version.short_id}:
-                return version
-        raise NotFound(message=f"{ref.namespace}/{ref.name} has no version {ref.version}")
-
-    async def _version_by_id(self, agent_id: str, version_id: str) -> AgentVersion:
-        path = f"/agents/{segment(agent_id, 'agent id')}/versions/{segment(version_id, 'version')}"
-        return parsed(AgentVersion, version_in(await self._sender.get(path)))
-
 
 class Chats:
     """Chats with agents, for one caller.
 
-    What answers a tool call (`tool_result`, `invoke`, `reject`, `always_allow`, `resolve_interrupt`) is sent once: again only
+    What answers a tool call (`tool_result`, `invoke`, `reject`, `always_allow`) is sent once: again only
     when nothing left this machine. Its errors carry `outcome`: `not_started` when it certainly had no effect, `unknown` when
     the chat has to be read to find out. A key may not decide on the newest platform: Forbidden, `requires_sign_in`.
     """
@@ -187,31 +146,14 @@ class Chats:
         """A chat as it is now, with its messages: all that the API tells, or the last hundred."""
         return parsed(Chat, await read_chat(self._sender, chat_id))
 
-    async def chat_status(self, chat_id: str) -> ChatStatus:
-        """A chat's status alone, which is cheaper."""
-        return parsed(ChatStatus, await self._sender.get(f"{chat_path(chat_id)}/status"))
-
     async def list_chats(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Chat]:
         """The caller's chats, the ones that changed last first; not every server tells their messages here."""
         body = listing(limit, cursor) | searching(query) | {"sort": [{"field": "updated_at", "dir": "desc"}]}
         return parsed(Page[Chat], await self._sender.list("/chats/list", body))
 
-    async def messages(self, chat_id: str, limit: int = 20, cursor: str = "") -> Page[ChatMessage]:
-        """A page of a chat's messages, for servers that do not tell them with the chat."""
-        asked = f"limit={max(1, min(limit, PAGE_LIMIT))}" + (f"&cursor={quote(cursor, safe='')}" if cursor else "")
-        return parsed(Page[ChatMessage], await self._sender.get(f"{chat_path(chat_id)}/messages?{asked}"))
-
-    async def delete_chat(self, chat_id: str) -> None:
-        """Delete a chat."""
-        await self._sender.send(Call(method="DELETE", path=chat_path(chat_id), operation=Operation.STOP))
-
     async def stop_chat(self, chat_id: str) -> None:
         """Ask the agent to stop; it does so soon. Nothing happens to a chat that is idle."""
         await self._sender.post(Operation.STOP, f"{chat_path(chat_id)}/stop")
-
-    async def cancel_message(self, message_id: str) -> None:
-        """Take back a message that is queued."""
-        await self._sender.post(Operation.STOP, f"/chats/messages/{segment(message_id, 'message id')}/cancel")
 
     def follow_chat(
         self, chat: Chat, stream: bool = True, poll_interval: float = 2.0
@@ -261,16 +203,6 @@ class Chats:
         """What a call that waits for approval does, in plain words; the server makes that once and keeps it."""
         path = f"{chat_path(chat_id)}{_tool_path(invocation_id)}/explain"
         return parsed(ToolExplanation, await self._sender.post(Operation.ANSWER, path))
-
-    async def resolve_interrupt(self, interrupt_id: str, decision: Literal["allow", "deny"]) -> None:
-        """Decide about something that a run waits for."""
-        path = f"/interrupts/{segment(interrupt_id, 'interrupt id')}/resolve"
-        await self._sender.post(Operation.ANSWER, path, {"decision": decision})
-
-    async def run_interrupts(self, run_id: str) -> tuple[Interrupt, ...]:
-        """What a run waits for."""
-        value = await self._sender.get(f"/agent-runs/{segment(run_id, 'run id')}/interrupts")
-        return parsed(Page[Interrupt], value).items
 
     async def _start(self, body: dict[str, Any]) -> Any:
         return await self._sender.post(Operation.START, "/agents/run", body)

@@ -11,7 +11,6 @@ import anyio
 from checks import Checks
 from mcp_client import judge_client
 from npm import installed
-from our_builders import judge_ours
 from python_agents import FLOWS as AGENT_FLOWS
 from python_agents import STREAMED
 from python_sdk import FLOWS, judge
@@ -61,7 +60,6 @@ async def main() -> int:
         await judge(checks, sandbox, url, (*FLOWS, *AGENT_FLOWS))
         await judge_js(checks, url)
         await judge_client(checks, url)
-    judge_ours(checks)
     return checks.close()
 
 
