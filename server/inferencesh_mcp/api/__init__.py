@@ -34,7 +34,8 @@ from inferencesh_mcp.api.refs import AppRef, segment
 from inferencesh_mcp.api.responses import outcome_unknown
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import Sender, listing, searching
-from inferencesh_mcp.api.task_stream import Pace, follow
+from inferencesh_mcp.api.stream import Pace
+from inferencesh_mcp.api.task_stream import follow_task
 from inferencesh_mcp.api.transport import Call, Download, Transport
 from inferencesh_mcp.errors import (
     CallError,
@@ -209,13 +210,13 @@ class Api:
     def follow(
         self, task: Task, stream: bool = True, poll_interval: float = 2.0
     ) -> AbstractAsyncContextManager[AsyncIterator[Task]]:
-        """A block in which a run's new states are told, newest last, until one has ended.
+        """A block with the new states of a task, until one has ended.
 
-        `async with api.follow(task) as states: async for state in states: …`; leaving the block closes the connection there
-        and then. `stream=False` polls every `poll_interval` seconds. See `following` for what is raised.
+        `async with api.follow(task) as states: async for state in states: …`; leaving the block closes the connection at
+        once. `stream=False` polls every `poll_interval` seconds. Raises what `task` raises.
         """
         self._sender.check_key()
-        return follow(self._transport, self._sender.key, task, stream=stream, pace=Pace(poll=poll_interval))
+        return follow_task(self._sender, task, stream=stream, pace=Pace(poll=poll_interval))
 
     async def create_file(
         self, *, filename: str, content_type: str, size: int | None = None, public: bool = False, path: str = ""

@@ -16,14 +16,14 @@ from inferencesh_mcp.api.chat_models import (
     Sent,
     ToolExplanation,
 )
-from inferencesh_mcp.api.chat_stream import attend, chat_path, read_chat
+from inferencesh_mcp.api.chat_stream import chat_path, follow_chat, read_chat
 from inferencesh_mcp.api.json import NotReadableBack, encoded
 from inferencesh_mcp.api.models import File, One, Page, Wire, parsed
 from inferencesh_mcp.api.refs import AgentRef, segment
 from inferencesh_mcp.api.responses import outcome_unknown
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import Sender, listing, searching
-from inferencesh_mcp.api.task_stream import Pace
+from inferencesh_mcp.api.stream import Pace
 from inferencesh_mcp.errors import CallError, InvalidInput, OutcomeUnknown, UpstreamError
 
 if TYPE_CHECKING:
@@ -158,15 +158,14 @@ class Chats:
     def follow_chat(
         self, chat: Chat, stream: bool = True, poll_interval: float = 2.0
     ) -> AbstractAsyncContextManager[AsyncIterator[Chat]]:
-        """A block in which a chat's new states are told, newest last, for as long as they are asked for.
+        """A block with the new states of a chat, for as long as they are read.
 
-        `chat` is what is known of it: `Sent.chat` after the first message, else what `chat` told. The stream is open when
-        the block begins, so that a message sent inside it is answered to listening ears; leaving the block closes the
-        connection there and then. `turn_over` and `pending` tell when to leave. `stream=False` polls every `poll_interval`
-        seconds. See `attending` for what is raised.
+        `chat` is what is known of it: `Sent.chat` after the first message, else the result of `chat`. The stream is open when
+        the block begins, so send the message inside it; leaving the block closes the connection at once. `turn_over` and
+        `pending` say when to leave. `stream=False` polls every `poll_interval` seconds. Raises what `chat` raises.
         """
         self._sender.check_key()
-        return attend(self._sender, chat, stream=stream, pace=Pace(poll=poll_interval))
+        return follow_chat(self._sender, chat, stream=stream, pace=Pace(poll=poll_interval))
 
     async def tool_result(
         self, invocation_id: str, result: str | WidgetAnswer, attachments: Sequence[FileRef] = ()
