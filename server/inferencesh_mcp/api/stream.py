@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from inferencesh_mcp.api.ndjson import Lines
+from inferencesh_mcp.api.json import NdjsonReader
 from inferencesh_mcp.api.retry import LONGEST_RETRY_AFTER, backoff
 from inferencesh_mcp.api.task_state import Record, is_heartbeat
 from inferencesh_mcp.errors import InferenceError, NotFound, WaitError
@@ -54,7 +54,7 @@ class Connection:
         """Whether a line changed what is known; set by the follower."""
         self.line_count = 0
         """Lines that were not heartbeats."""
-        self._lines = Lines()
+        self._reader = NdjsonReader()
         self._idle, self._clock = idle, clock
         self._last_line = clock()
         self._last_heartbeat: float | None = None
@@ -64,7 +64,7 @@ class Connection:
     @property
     def bad_lines(self) -> int:
         """Lines that could not be read."""
-        return self._lines.bad
+        return self._reader.bad
 
     async def next_lines(self, chunks: AsyncIterator[bytes], patience: float = math.inf) -> list[Record] | None:
         """The lines that the next bytes complete, without heartbeats.
@@ -79,8 +79,8 @@ class Connection:
         if limit.cancelled_caught:
             self._end_reason = "it was idle for too long"
         self._ended = chunk is None
-        lines = self._lines.end() if chunk is None else self._lines.feed(chunk)
-        if self._lines.too_long:
+        lines = self._reader.end() if chunk is None else self._reader.feed(chunk)
+        if self._reader.too_long:
             self._ended, self._end_reason = True, "a line was too long"
         return self._without_heartbeats(lines)
 

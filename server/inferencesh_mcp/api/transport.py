@@ -16,17 +16,16 @@ from urllib.parse import quote, urlsplit
 import anyio
 import anyio.lowlevel
 
-from inferencesh_mcp.api import response_body, url_policy
+from inferencesh_mcp.api import bodies, url_policy
 from inferencesh_mcp.api.attempts import Attempts, GivenUp
 from inferencesh_mcp.api.headers import clock_skew, content_length
 from inferencesh_mcp.api.json import BODY_DEPTH_LIMIT, NotReadableBack, encoded
-from inferencesh_mcp.api.polling import Polling
+from inferencesh_mcp.api.keys import Polling
 from inferencesh_mcp.api.problem_details import Unwrapped, problem
 from inferencesh_mcp.api.proxies import Proxies
 from inferencesh_mcp.api.responses import Answer, Lost, Refusal, final, judged, lost, refused, unanswered
 from inferencesh_mcp.api.retry import Failure, Operation
 from inferencesh_mcp.api.spans import part_of, traced
-from inferencesh_mcp.api.upload_body import UploadBody
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput, SettingsError, TimedOut, UpstreamError
 
 if TYPE_CHECKING:
@@ -181,8 +180,8 @@ class Transport:
         request = self._stream_request(path, key)
         async with self._stream_opened(request) as response:
             if not 200 <= response.status < 300:
-                raise problem(response.status, response.headers, await response_body.of_error(response))
-            async with aclosing(response_body.chunks(response)) as chunks:
+                raise problem(response.status, response.headers, await bodies.read_error_body(response))
+            async with aclosing(bodies.body_chunks(response)) as chunks:
                 yield chunks
                 # After the last line the end follows at once: a connection that was read to it can be used again.
                 with suppress(InferenceError), anyio.move_on_after(END_SECONDS):
@@ -199,7 +198,7 @@ class Transport:
         headers = {"content-type": content_type, "content-length": str(size)}
 
         async def once(seconds: float) -> bool | Refusal:
-            return await self._put(url, headers, UploadBody(content(), size), seconds)
+            return await self._put(url, headers, bodies.UploadBody(content(), size), seconds)
 
         try:
             await self._attempts.persist(Operation.PUT, key, "PUT of a file", once, seconds=UPLOAD_SECONDS)
@@ -223,7 +222,7 @@ class Transport:
             size = content_length(response.headers)
             if size is not None and size > DOWNLOAD_LIMIT:
                 raise _too_large()
-            chunks = await stack.enter_async_context(aclosing(self._bounded(response_body.chunks(response), until)))
+            chunks = await stack.enter_async_context(aclosing(self._bounded(bodies.body_chunks(response), until)))
             yield Download(size=size, content_type=response.headers.get("content-type", ""), chunks=chunks)
 
     async def _bounded(self, chunks: AsyncGenerator[bytes], until: float) -> AsyncGenerator[bytes]:
@@ -253,9 +252,7 @@ class Transport:
                     async with self._opened(kind, request) as response:
                         well = 200 <= response.status < 300
                         body = (
-                            await response_body.whole(response, place)
-                            if well
-                            else await response_body.of_error(response)
+                            await bodies.read_body(response, place) if well else await bodies.read_error_body(response)
                         )
                 return judged(Answer(status=response.status, headers=response.headers, body=body))
         except UpstreamError as exc:
@@ -263,11 +260,13 @@ class Transport:
         except (TimeoutError, Lost) as exc:
             return unanswered(exc)
 
-    async def _put(self, url: str, headers: Mapping[str, str], content: UploadBody, seconds: float) -> bool | Refusal:
+    async def _put(
+        self, url: str, headers: Mapping[str, str], content: bodies.UploadBody, seconds: float
+    ) -> bool | Refusal:
         try:
             with anyio.fail_after(seconds):
                 async with self._file_opened("PUT", url, headers, content) as response:
-                    await response_body.of_error(response)
+                    await bodies.read_error_body(response)
         except (TimeoutError, Lost) as exc:
             return unanswered(exc)
         if not 200 <= response.status < 300:
@@ -286,10 +285,10 @@ class Transport:
                     with anyio.fail_after(OPEN_SECONDS):
                         response = await attempt.enter_async_context(self._file_opened("GET", url, {}))
                     if response.status == 200:
-                        response_body.refuse_encoding(response)  # before anything is begun with what it may hold
+                        bodies.refuse_encoding(response)  # before anything is begun with what it may hold
                         stack.push_async_exit(attempt.pop_all())
                         return response
-                    await response_body.of_error(response)
+                    await bodies.read_error_body(response)
             except (TimeoutError, Lost) as exc:
                 return unanswered(exc)
             target = response.headers.get("location", "") if response.status in REDIRECTS else ""

@@ -23,7 +23,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from inferencesh_mcp import pins, redaction, sanitize
-from inferencesh_mcp.api import chat_models, enums, headers, keys, ndjson, problem_details, refs, url_policy
+from inferencesh_mcp.api import chat_models, enums, headers, keys, problem_details, refs, url_policy
 from inferencesh_mcp.api import json as api_json
 from inferencesh_mcp.api.agent_config import AgentConfigInput
 from inferencesh_mcp.api.widgets import widget_form, widget_text
@@ -202,7 +202,7 @@ def settings_with(text: str) -> None:
 
 
 def lines_of(text: str) -> None:
-    raw, lines = text.encode(errors="replace"), ndjson.Lines()
+    raw, lines = text.encode(errors="replace"), api_json.NdjsonReader()
     for start in range(0, len(raw), 1000):
         lines.feed(raw[start : start + 1000])
     lines.end()
