@@ -30,7 +30,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("Live runs in one process", "INFERENCE_MAX_RUNS_IN_ALL", PLAIN),
     ("One answer of the API", "api.bodies:LIMIT", BYTES),
     ("One answer of the API that is an error", "api.bodies:ERROR_LIMIT", BYTES),
-    ("Answers over 1 MiB that are read at a time, starts of runs apart", "api.transport:LARGE_ANSWERS", PLAIN),
+    ("Answers over 1 MiB that are read at a time, starts of runs apart", "api.transport:LARGE_ANSWERS_LIMIT", PLAIN),
     ("Values in one answer, or one line of a stream", "api.json:MOST_VALUES", PLAIN),
     ("Depth of one answer, or one line of a stream", "api.json:DEPTH_LIMIT", PLAIN),
     ("One line of a stream", "api.json:LINE_LIMIT", BYTES),

@@ -113,7 +113,7 @@ def test_a_chat_keeps_so_many_messages_and_so_much_of_them(monkeypatch: pytest.M
 async def test_so_many_large_answers_are_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others wait for a place. A small one is never behind them."""
     monkeypatch.setattr(bodies, "LARGE", 10_000)
-    monkeypatch.setattr(transports, "LARGE_ANSWERS", 2)
+    monkeypatch.setattr(transports, "LARGE_ANSWERS_LIMIT", 2)
     waiting, release = 0, anyio.Event()
 
     async def large(_: Request) -> Response:

@@ -22,7 +22,7 @@ from inferencesh_mcp.api.models import File, One, Page, Wire, parsed
 from inferencesh_mcp.api.refs import AgentRef, segment
 from inferencesh_mcp.api.responses import outcome_unknown
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.api.sender import Sender, listing, searching
+from inferencesh_mcp.api.sender import Sender, list_body, search_body
 from inferencesh_mcp.api.stream import Pace
 from inferencesh_mcp.errors import CallError, InvalidInput, OutcomeUnknown, UpstreamError
 
@@ -104,7 +104,7 @@ class Agents:
 
     async def list_agents(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Agent]:
         """The templates, or what in them matches `query`."""
-        body = listing(limit, cursor) | searching(query)
+        body = list_body(limit, cursor) | search_body(query)
         return parsed(Page[Agent], await self._sender.list("/agents/list", body))
 
 
@@ -148,7 +148,7 @@ class Chats:
 
     async def list_chats(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Chat]:
         """The caller's chats, the ones that changed last first; not every server tells their messages here."""
-        body = listing(limit, cursor) | searching(query) | {"sort": [{"field": "updated_at", "dir": "desc"}]}
+        body = list_body(limit, cursor) | search_body(query) | {"sort": [{"field": "updated_at", "dir": "desc"}]}
         return parsed(Page[Chat], await self._sender.list("/chats/list", body))
 
     async def stop_chat(self, chat_id: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from inferencesh_mcp.api.headers import is_encoded
-from inferencesh_mcp.api.responses import Lost, unanswered
+from inferencesh_mcp.api.responses import Lost, no_answer_from
 from inferencesh_mcp.errors import FileRefused, UpstreamError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ async def body_chunks(response: Response) -> AsyncGenerator[bytes]:
             async for chunk in chunks:
                 yield chunk
     except Lost as exc:
-        raise unanswered(exc).error from exc.__cause__
+        raise no_answer_from(exc).error from exc.__cause__
 
 
 class UploadBody:

@@ -22,14 +22,14 @@ from inferencesh_mcp.api.models import (
     Session,
     Task,
     TaskLogs,
+    checked_task,
     parsed,
-    the_one,
     version_in,
 )
 from inferencesh_mcp.api.refs import AppRef, segment
 from inferencesh_mcp.api.responses import outcome_unknown
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.api.sender import Sender, listing, searching
+from inferencesh_mcp.api.sender import Sender, list_body, search_body
 from inferencesh_mcp.api.stream import Pace
 from inferencesh_mcp.api.task_stream import follow_task
 from inferencesh_mcp.api.transport import Call, Download, Transport
@@ -89,7 +89,7 @@ class Api:
 
     async def list_apps(self, query: str = "", category: str = "", limit: int = 20, cursor: str = "") -> Page[App]:
         """The catalogue, or what in it matches `query`."""
-        body = listing(limit, cursor, _filters(category=category)) | searching(query)
+        body = list_body(limit, cursor, _filters(category=category)) | search_body(query)
         return parsed(Page[App], await self._sender.list("/apps/list", body))
 
     async def app(self, ref: AppRef) -> App:
@@ -104,7 +104,7 @@ class Api:
     async def app_versions(self, app_id: str, limit: int = 20, cursor: str = "") -> Page[AppVersion]:
         """An app's versions, newest first."""
         path = f"/apps/{segment(app_id, 'app id')}/versions/list"
-        return parsed(Page[AppVersion], await self._sender.list(path, listing(limit, cursor)))
+        return parsed(Page[AppVersion], await self._sender.list(path, list_body(limit, cursor)))
 
     async def check_requirements(
         self,
@@ -150,7 +150,7 @@ class Api:
 
     async def task(self, task_id: str) -> Task:
         """A task as it is now; UpstreamError where the answer is about another one."""
-        return the_one(task_id, parsed(Task, await self._sender.get(_task_path(task_id))))
+        return checked_task(task_id, parsed(Task, await self._sender.get(_task_path(task_id))))
 
     async def list_tasks(
         self, limit: int = 20, cursor: str = "", status: str = "", app: str = "", since: datetime | None = None
@@ -162,7 +162,7 @@ class Api:
         if since is not None:
             moment = since.astimezone(UTC).isoformat().replace("+00:00", "Z")
             filters.append({"field": "created_at", "operator": "gte", "value": moment})
-        body = listing(limit, cursor, filters) | {"sort": [{"field": "created_at", "dir": "desc"}]}
+        body = list_body(limit, cursor, filters) | {"sort": [{"field": "created_at", "dir": "desc"}]}
         return parsed(Page[Task], await self._sender.list("/tasks/list", body))
 
     async def task_logs(self, task_id: str) -> TaskLogs:
@@ -211,7 +211,7 @@ class Api:
 
     async def list_files(self, limit: int = 20, cursor: str = "") -> Page[File]:
         """The caller's files."""
-        return parsed(Page[File], await self._sender.list("/files/list", listing(limit, cursor)))
+        return parsed(Page[File], await self._sender.list("/files/list", list_body(limit, cursor)))
 
     async def file(self, file_id: str) -> File:
         """A file's record."""

@@ -421,7 +421,7 @@ class RunRequest(BaseModel):
     """Seconds; counts with a new session alone."""
 
 
-def the_one(task_id: str, task: Task) -> Task:
+def checked_task(task_id: str, task: Task) -> Task:
     """The task, which must be the one that was asked for: its id is what a paid run is found again by."""
     if task.id and task_id not in {task.id, task.short_id}:
         raise UpstreamError(message="inference.sh answered with another task than the one that was asked for")

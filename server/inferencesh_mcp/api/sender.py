@@ -56,12 +56,12 @@ class Sender:
             )
 
 
-def listing(limit: int, cursor: str, filters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+def list_body(limit: int, cursor: str, filters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     """What a list is asked with."""
     asked: dict[str, Any] = {"limit": max(1, min(limit, PAGE_LIMIT))}
     return asked | ({"cursor": cursor} if cursor else {}) | ({"filters": filters} if filters else {})
 
 
-def searching(query: str) -> dict[str, Any]:
+def search_body(query: str) -> dict[str, Any]:
     """The part of a list's request that searches; nothing for an empty query."""
     return {"search": {"term": query, "exact": False}} if query else {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.enums import status_word
 from inferencesh_mcp.api.json import is_array
-from inferencesh_mcp.api.models import Task, TaskStatus, Wire, parsed, the_one
+from inferencesh_mcp.api.models import Task, TaskStatus, Wire, checked_task, parsed
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.stream import Pace, StreamFollower
 from inferencesh_mcp.api.task_state import STREAMED, Record, has_ended, merge
@@ -95,7 +95,7 @@ class _TaskFollower(StreamFollower):
 
     async def _fetch(self) -> Record:
         record = await self._sender.get(self._path)
-        the_one(self._task.id, parsed(Task, record))
+        checked_task(self._task.id, parsed(Task, record))
         return {**record, STREAMED: self._record.get(STREAMED, "")}
 
     def _parse_record(self) -> Task:
