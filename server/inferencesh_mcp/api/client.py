@@ -1,4 +1,4 @@
-"""inference.sh for one caller: one short typed method for each endpoint. Knows nothing of MCP."""
+"""The client of inference.sh for one caller: one short typed method for each endpoint."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ VERSION_PAGES = 5
 
 
 class Api:
-    """inference.sh with one caller's key. Cheap to make: the connections are the transport's.
+    """inference.sh with one caller's key. Cheap to create: the connections belong to the transport.
 
-    Every method raises the typed errors of `inferencesh_mcp.errors`, and KeyMissing when there is no key to send.
+    Every method raises the typed errors of `inferencesh_mcp.errors`, and KeyMissing without a key.
     """
 
     def __init__(
         self, transport: Transport, key: str | None, on_key_refused: Callable[[], None] = lambda: None
     ) -> None:
-        """`on_key_refused` is called whenever the API refuses the key. KeyRefused for text that can be no key."""
+        """`on_key_refused` is called whenever the API refuses the key. KeyRefused for text that cannot be a key."""
         self._sender = Sender(transport, key, on_key_refused)
         self._transport = transport
 
     @property
     def account(self) -> str:
-        """Names the upstream account in maps of this process: equal for all callers who share a key, and not the key itself."""
+        """A name for the upstream account within this process: equal for all callers with the same key, and not the key itself."""
         return self._sender.key.account if self._sender.key else ""
 
     @property
@@ -84,16 +84,16 @@ class Api:
         return Chats(self._sender)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait by the transport's clock, the one that its own pauses go by."""
+        """Wait by the transport's clock, like its own pauses."""
         await self._transport.sleep(seconds)
 
     async def list_apps(self, query: str = "", category: str = "", limit: int = 20, cursor: str = "") -> Page[App]:
-        """The catalogue, or what in it matches `query`."""
+        """Apps of the catalogue, or those that match `query`."""
         body = list_body(limit, cursor, _filters(category=category)) | search_body(query)
         return parsed(Page[App], await self._sender.list("/apps/list", body))
 
     async def app(self, ref: AppRef) -> App:
-        """One app with its version: the one that `ref` names, else the current one."""
+        """One app with the version that `ref` names, or its current version."""
         app = parsed(App, await self._sender.get(f"/apps/{ref.path}"))
         if ref.version and not (app.version and ref.version in {app.version.id, app.version.short_id}):
             return app.model_copy(update={"version": await self._version(app.id, ref)})
@@ -112,34 +112,34 @@ class Api:
         credentials: Sequence[ConnectionRequirement] = (),
         integrations: Sequence[ConnectionRequirement] = (),
     ) -> RequirementCheck:
-        """Whether these are there: the newest API reads `credentials`, an older one `integrations`."""
+        """Whether the account has these. The newest API reads `credentials`, an older one `integrations`."""
         body = {
-            "secrets": [_plain(one) for one in secrets],
-            "credentials": [_plain(one, key="slug") for one in credentials],
-            "integrations": [_plain(one) for one in integrations],
+            "secrets": [_requirement(secret) for secret in secrets],
+            "credentials": [_requirement(credential, key="slug") for credential in credentials],
+            "integrations": [_requirement(integration) for integration in integrations],
         }
-        asked = {name: listed for name, listed in body.items() if listed}
+        body = {name: requirements for name, requirements in body.items() if requirements}
         try:
-            return parsed(RequirementCheck, await self._sender.list("/credentials/check", asked))
+            return parsed(RequirementCheck, await self._sender.list("/credentials/check", body))
         except RequirementsNotMet as error:
             return RequirementCheck.model_construct(satisfied=False, missing=error.requirements)
 
     async def estimate(self, app_id: str, input: Any, function: str | None = None) -> Estimate:  # noqa: A002 - the API's own word
-        """What a run with this input may cost."""
+        """The estimated cost of a run with this input."""
         body = {"input": input} | ({"function": function} if function else {})
         return parsed(Estimate, await self._sender.list(f"/store/apps/{segment(app_id, 'app id')}/estimate", body))
 
     async def run(self, request: RunRequest) -> Task:
-        """Start a run, which costs money, and at most once.
+        """Start a run, which costs money, at most once.
 
-        Every error carries `outcome`: `not_started` for a refusal or when nothing left this machine, after the retries
-        that are safe; OutcomeUnknown, with `sent_at`, when the run may have started but its answer was lost.
+        Every error carries `outcome`: `not_started` after a refusal or if nothing was sent, once the safe retries are used
+        up; OutcomeUnknown, with `sent_at`, if the run may have started but its answer was lost.
         """
         sent_at = self._transport.now()
         body = request.model_dump(exclude_unset=True, exclude_none=True) | {"input": request.input}
         try:
             value = await self._sender.send(Call(method="POST", path="/apps/run", operation=Operation.START, body=body))
-            return _identified(parsed(Task, value))
+            return _with_id(parsed(Task, value))
         except UpstreamError as error:
             if error.outcome is not None:
                 raise
@@ -149,7 +149,7 @@ class Api:
             raise
 
     async def task(self, task_id: str) -> Task:
-        """A task as it is now; UpstreamError where the answer is about another one."""
+        """A task as it is now; UpstreamError if the answer is a different task."""
         return checked_task(task_id, parsed(Task, await self._sender.get(_task_path(task_id))))
 
     async def list_tasks(
@@ -166,7 +166,7 @@ class Api:
         return parsed(Page[Task], await self._sender.list("/tasks/list", body))
 
     async def task_logs(self, task_id: str) -> TaskLogs:
-        """A task's logs; taken from the task itself where the API has no call for them."""
+        """A task's logs; read from the task itself if the API has no endpoint for them."""
         try:
             return parsed(TaskLogs, await self._sender.get(f"{_task_path(task_id)}/logs"))
         except (NotFound, UpstreamError) as error:
@@ -175,7 +175,7 @@ class Api:
         return parsed(TaskLogs, await self._sender.get(_task_path(task_id)))
 
     async def cancel(self, task_id: str, force: bool = False) -> None:
-        """Ask for a task to be cancelled; it ends later. Conflict when it has ended already."""
+        """Request the cancellation of a task; it ends later. Conflict if it has ended already."""
         body = {"force": True} if force else {}
         path = f"{_task_path(task_id)}/cancel"
         await self._sender.send(Call(method="POST", path=path, operation=Operation.STOP, body=body))
@@ -194,18 +194,18 @@ class Api:
     async def create_file(
         self, *, filename: str, content_type: str, size: int | None = None, public: bool = False, path: str = ""
     ) -> File:
-        """A record for a file, with the address to PUT its bytes to."""
-        named = {"uri": "", "filename": filename, "content_type": content_type}
-        given = {"path": path or None, "size": size, "public": public or None}
-        wanted = named | {name: value for name, value in given.items() if value is not None}
-        made = await self._sender.list("/files", {"files": [wanted]})
-        file = parsed(File, made[0] if is_array(made) and made else made)
+        """Create a file's record, with the address to PUT its bytes to."""
+        record: dict[str, Any] = {"uri": "", "filename": filename, "content_type": content_type}
+        optional = {"path": path or None, "size": size, "public": public or None}
+        record |= {name: value for name, value in optional.items() if value is not None}
+        created = await self._sender.list("/files", {"files": [record]})
+        file = parsed(File, created[0] if is_array(created) and created else created)
         if not file.upload_url or not file.uri:
             raise UpstreamError(message="inference.sh gave no address to upload the file to")
         return file
 
     async def put_file(self, file: File, content: Callable[[], AsyncIterable[bytes]], size: int) -> None:
-        """Send a file's bytes; `content` is called once for each attempt. Forbidden when the address has expired."""
+        """Send a file's bytes; `content` is called for each attempt. Forbidden if the upload address has expired."""
         kind = file.content_type if is_media_type(file.content_type) else "application/octet-stream"
         await self._transport.put(file.upload_url, content, size=size, content_type=kind, key=self._sender.key)
 
@@ -223,7 +223,7 @@ class Api:
         await self._sender.send(Call(method="DELETE", path=path, operation=Operation.STOP))
 
     def download(self, url: str) -> AbstractAsyncContextManager[Download]:
-        """A block in which a file's bytes can be read. The key is not sent; only public https addresses are read."""
+        """A block in which a file's bytes can be read. Only public https addresses are allowed; the key is not sent."""
         return self._transport.download(url, self._sender.key)
 
     async def sessions(self) -> list[Session]:
@@ -231,22 +231,22 @@ class Api:
         return list(parsed(Page[Session], await self._sender.get("/sessions")).items)
 
     async def session(self, session_id: str) -> Session:
-        """One session. NotFound, or Gone when it expired or was ended."""
+        """One session; NotFound, or Gone if it has expired or was ended."""
         return parsed(Session, await self._sender.get(_session_path(session_id)))
 
     async def keepalive(self, session_id: str) -> Session:
-        """Start a session's idle time anew."""
+        """Reset a session's idle timer."""
         path = f"{_session_path(session_id)}/keepalive"
         return parsed(
             Session, await self._sender.send(Call(method="POST", path=path, operation=Operation.EXTEND, body={}))
         )
 
     async def end_session(self, session_id: str) -> None:
-        """End a session and let its worker go."""
+        """End a session and release its worker."""
         await self._sender.send(Call(method="DELETE", path=_session_path(session_id), operation=Operation.STOP))
 
     async def _version(self, app_id: str, ref: AppRef) -> AppVersion:
-        """The version that a reference names by its id or, as people write it, by its short id."""
+        """The version that a reference names by its id or short id."""
         try:
             return await self._version_by_id(app_id, ref.version)
         except NotFound:
@@ -266,7 +266,7 @@ class Api:
         return parsed(AppVersion, version_in(await self._sender.get(path)))
 
 
-def _identified(task: Task) -> Task:
+def _with_id(task: Task) -> Task:
     if not task.id:
         raise UpstreamError(message="inference.sh answered with a task that has no id")
     return task
@@ -280,11 +280,11 @@ def _session_path(session_id: str) -> str:
     return f"/sessions/{segment(session_id, 'session id')}"
 
 
-def _plain(needed: SecretRequirement | ConnectionRequirement, key: str = "key") -> dict[str, Any]:
-    """A requirement as the check takes it."""
-    told = needed.model_dump(exclude={"key", "instructions"}, exclude_defaults=True)
-    return {key: needed.key, **told}
+def _requirement(requirement: SecretRequirement | ConnectionRequirement, key: str = "key") -> dict[str, Any]:
+    """A requirement in the form that the check takes."""
+    fields = requirement.model_dump(exclude={"key", "instructions"}, exclude_defaults=True)
+    return {key: requirement.key, **fields}
 
 
-def _filters(**wanted: Any) -> list[dict[str, Any]]:
-    return [{"field": name, "operator": "eq", "value": value} for name, value in wanted.items() if value != ""]
+def _filters(**fields: Any) -> list[dict[str, Any]]:
+    return [{"field": name, "operator": "eq", "value": value} for name, value in fields.items() if value != ""]
