@@ -2,8 +2,8 @@
 
 Python's own reader takes NaN, Infinity and lone surrogates, none of which can be written again as JSON or as UTF-8.
 
-What is sent is held to what can be read back: a task, a chat and every list of them repeat what they were given, and a run
-whose every answer would be refused is paid for and lost.
+A value is sent only if it can be read back, because tasks, chats and lists repeat their input: otherwise a paid run would be
+lost, since every answer about it would be refused.
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ def encoded(value: Any, limit: float = SENT_LIMIT, depth: int = SENT_DEPTH_LIMIT
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as exc:
-            raise NotReadableBack("has half a character (a lone surrogate), which is no text") from exc
+            raise NotReadableBack("has a lone surrogate, which is not valid text") from exc
     if _LONG_NUMBER.search(text) and _has_huge_integer(value):
-        raise NotReadableBack("has an integer of more than 308 digits, which few can read")
+        raise NotReadableBack("has an integer of more than 308 digits: send it as text")
     return text.encode()
 
 
