@@ -1,17 +1,17 @@
-"""Every way this can fail, as a tree by remedy. Imports nothing.
+"""All errors, as a tree by remedy. Imports nothing.
 
 InferenceError
 ├── CallError              change the arguments
 │   ├── InvalidInput         400, 422, or refused by us before anything was sent
 │   ├── NotFound             404
-│   │   └── SessionNotFound    there is no such session, or it is not the caller's
+│   │   └── SessionNotFound    no such session, or not the caller's
 │   ├── Conflict             409
 │   ├── Gone                 410
-│   │   ├── SessionExpired     nobody used it for as long as its time-out
-│   │   └── SessionEnded       somebody ended it
-│   └── FileRefused          a file that may not, or cannot, be read or written
+│   │   ├── SessionExpired     it was idle for longer than its time-out
+│   │   └── SessionEnded       it was ended
+│   └── FileRefused          a file must not or cannot be read or written
 ├── AccountError           a person has to do something
-│   ├── KeyMissing           no key was given
+│   ├── KeyMissing           no key
 │   ├── KeyRefused           401
 │   ├── PaymentRequired      402
 │   ├── Forbidden            403
@@ -19,13 +19,13 @@ InferenceError
 ├── WaitError              the same call may work later
 │   ├── RateLimited          429
 │   ├── Unavailable          5xx, or no connection
-│   └── TimedOut             no answer inside the deadline
-├── WorkerLost             the machine that held a session is gone, and the session's state with it
+│   └── TimedOut             no answer in time
+├── WorkerLost             the session's machine and its state are lost
 ├── OutcomeUnknown         the reply to something that must not be sent twice was lost
-├── UpstreamError          the API answered with something that cannot be understood: report it
-│   └── SchemaUnusable       an app's schema that cannot be a tool's
-├── InternalError          a fault of ours: its text is in the log alone
-├── HostFileRefused        a host's configuration that cannot be edited as it is; nothing was changed
+├── UpstreamError          the API's answer cannot be understood: report it
+│   └── SchemaUnusable       an app's schema cannot be a tool's schema
+├── InternalError          a bug in the bridge: its text is only in the log
+├── HostFileRefused        a host's configuration cannot be edited; nothing was changed
 └── SettingsError          a setting is wrong: the start is refused
 """
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 Outcome = Literal["not_started", "started", "unknown"]
-"""What became of a run (reliability invariant I-3): nothing began, it began, or nobody can tell."""
+"""Whether a run was started (I-3)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +50,9 @@ class Requirement:
     key: str
     message: str
     action: str = ""
-    """What to do about it, as a sentence; empty where the API named no action."""
+    """What to do about it, as a sentence; empty if the API named no action."""
     details: tuple[str, ...] = ()
-    """What the provider adds, in a line each: instructions, a website, what scopes mean. Foreign text."""
+    """What the provider adds, one line each: instructions, a website, the meaning of scopes. Foreign text."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -64,14 +64,14 @@ class InferenceError(Exception):
 
     message: str
     next_step: str = ""
-    """The one thing to do next, as a sentence."""
+    """What to do next, as a sentence."""
     outcome: Outcome | None = None
-    """Set on everything that fails while a run is being asked for or followed."""
+    """Set on every error while a run is started or followed."""
     task_id: str | None = None
     retry_safe: bool | None = None
     """Whether the same call can be made again without risking a second paid run."""
     status: int | None = None
-    """The HTTP status it came with, if it came from the API."""
+    """The HTTP status, if the error came from the API."""
     upstream_code: str = ""
     """The API's own code, for example `SESSION_EXPIRED`."""
     retry_after: float | None = None
@@ -79,7 +79,7 @@ class InferenceError(Exception):
     candidates: tuple[str, ...] = ()
     """Task ids that may belong to a run whose reply was lost."""
     suggestions: tuple[str, ...] = ()
-    """References close to one that was not found."""
+    """References similar to one that was not found."""
     requirements: tuple[Requirement, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -174,7 +174,7 @@ class OutcomeUnknown(InferenceError):
     code = "outcome_unknown"
 
     sent_at: datetime | None = None
-    """When the request left, by the API's clock: what it started was created after this."""
+    """When the request was sent, by the API's clock: a run that it started was created after this."""
 
 
 class UpstreamError(InferenceError):
@@ -186,7 +186,7 @@ class InternalError(InferenceError):
     code = "internal_error"
 
     error_id: str = ""
-    """What the log calls it."""
+    """The error's id in the log."""
 
 
 class SchemaUnusable(UpstreamError):

@@ -68,8 +68,8 @@ class Redactor:
         """The text without any credential."""
         content = text.encode("utf-8", "surrogatepass")
         lowered = content.lower()
-        found = [*self._plain(content, lowered), *self._escaped(content)] if self._words else []
-        clean = _replaced(content, found) if found else text
+        regions = [*self._plain(content, lowered), *self._escaped(content)] if self._words else []
+        clean = _replaced(content, regions) if regions else text
         return _PLATFORM_KEY.sub(REPLACEMENT, clean) if b"1nfsh-" in lowered else clean
 
     def value(self, value: Any) -> Any:
@@ -162,16 +162,16 @@ def _extended(content: bytes, lowered: bytes, at: int, form: _Form, start: int) 
     return (at - left, at + right) if secret >= form.least else None
 
 
-def _replaced(content: bytes, found: list[tuple[int, int]]) -> str:
+def _replaced(content: bytes, regions: list[tuple[int, int]]) -> str:
     parts: list[bytes] = []
-    kept = 0
-    for start, end in sorted(found):
-        if start >= kept:
-            parts += [content[kept:start], REPLACEMENT.encode()]
+    position = 0
+    for start, end in sorted(regions):
+        if start >= position:
+            parts += [content[position:start], REPLACEMENT.encode()]
         elif not parts:
             parts.append(REPLACEMENT.encode())
-        kept = max(kept, end)
-    return b"".join([*parts, content[kept:]]).decode("utf-8", "surrogatepass")
+        position = max(position, end)
+    return b"".join([*parts, content[position:]]).decode("utf-8", "surrogatepass")
 
 
 def _unescaped(escape: bytes) -> bytes:

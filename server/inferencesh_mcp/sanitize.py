@@ -86,8 +86,8 @@ def with_closed_frames(text: str) -> str:
     return "\n".join([text, *(end for end in ends if end not in text)])
 
 
-def _in_other_brackets(found: re.Match[str]) -> str:
-    inner = next(group for group in found.groups() if group is not None)
+def _in_other_brackets(match: re.Match[str]) -> str:
+    inner = next(group for group in match.groups() if group is not None)
     return f"({inner})"
 
 

@@ -40,26 +40,6 @@ async def test_templates_are_listed_and_searched(api, script):
     assert {"limit": 5, "cursor": "x", "search": {"term": "cat", "exact": False}} == script.seen[0].json
 
 
-async def test_a_template_comes_with_the_version_that_was_named(api, script):
-    """By id, by short id, or the current one."""
-    script.on(
-        "GET",
-        "/agents/a/b",
-        status(200, {"id": "i", "namespace": "a", "name": "b", "version": {"id": "v1", "short_id": "s1"}}),
-    )
-    script.on("GET", "/agents/i/versions/v2", status(200, {"id": "v2", "tools": [{"name": "t"}, None]}))
-    script.on("POST", "/agents/i/versions/list", status(200, {"items": [{"id": "v3", "short_id": "s3"}]}))
-    script.on("GET", "/agents/a/c", status(200, {"id": "i", "version_id": "v2"}))
-
-    assert "v1" == (await api.agents.agent(AgentRef.parse("a/b"))).version.id
-    assert "v1" == (await api.agents.agent(AgentRef.parse("a/b@s1"))).version.id
-    assert ({"name": "t"},) == (await api.agents.agent(AgentRef.parse("a/b@v2"))).version.tools
-    assert "v3" == (await api.agents.agent(AgentRef.parse("a/b@s3"))).version.id
-    assert "v2" == (await api.agents.agent(AgentRef.parse("a/c"))).version.id
-    with pytest.raises(errors.NotFound, match="a/b has no version s4"):
-        await api.agents.agent(AgentRef.parse("a/b@s4"))
-
-
 @pytest.mark.parametrize(
     ("text", "ref"),
     [("a/b", "a/b"), (" agent/a/b@v ", "a/b@v"), ("a/b@latest", "a/b"), ("ns/my.agent-1@x", "ns/my.agent-1@x")],
@@ -181,7 +161,7 @@ async def test_a_message_that_was_turned_away_is_sent_again(api, script):
     assert 2 == script.count(*RUN)
 
 
-async def test_chats_are_read_listed_stopped_and_deleted(api, script):
+async def test_chats_are_read_listed_and_stopped(api, script):
     script.on(
         "GET",
         "/chats/c1",
@@ -189,20 +169,13 @@ async def test_chats_are_read_listed_stopped_and_deleted(api, script):
             200, {"id": "c1", "status": "busy", "chat_messages": [{"id": "b", "order": 2}, {"id": "a", "order": 1}]}
         ),
     )
-    script.on(
-        "GET", "/chats/c1/status", status(200, {"id": "c1", "status": "idle", "updated_at": "2026-01-02T03:04:05Z"})
-    )
     script.on("POST", "/chats/list", status(200, {"items": [{"id": "c1", "name": "n"}]}))
-    for method, path in (("DELETE", "/chats/c1"), ("POST", "/chats/c1/stop"), ("POST", "/chats/messages/m1/cancel")):
-        script.on(method, path, status(204))
+    script.on("POST", "/chats/c1/stop", status(204))
 
     assert ["a", "b"] == [message.id for message in (await api.chats.chat("c1")).chat_messages]
-    assert "idle" == (await api.chats.chat_status("c1")).status
     assert ["n"] == [chat.name for chat in (await api.chats.list_chats(limit=3)).items]
-    await api.chats.delete_chat("c1")
     await api.chats.stop_chat("c1")
-    await api.chats.cancel_message("m1")
-    assert {"limit": 3, "sort": [{"field": "updated_at", "dir": "desc"}]} == script.seen[2].json
+    assert {"limit": 3, "sort": [{"field": "updated_at", "dir": "desc"}]} == script.seen[1].json
     with pytest.raises(errors.InvalidInput):
         await api.chats.chat("../c1")
 
@@ -217,13 +190,9 @@ async def test_messages_are_read_on_their_own_where_a_chat_has_none(api, script)
         status(200, {"items": [{"id": "b", "order": 2}, {"id": "a", "order": 1}]}),
         status(404),
     )
-    script.on(
-        "GET", "/chats/c1/messages?limit=2&cursor=x%2Fy%3D", status(200, {"items": [{"id": "z"}], "next_cursor": "n"})
-    )
 
     assert ["a", "b"] == [message.id for message in (await api.chats.chat("c1")).chat_messages]
     assert () == (await api.chats.chat("c1")).chat_messages
-    assert "n" == (await api.chats.messages("c1", limit=2, cursor="x/y=")).next_cursor
 
 
 async def test_tool_calls_are_answered_and_decided(api, script):
@@ -233,14 +202,8 @@ async def test_tool_calls_are_answered_and_decided(api, script):
         "/tools/t1/invoke",
         "/tools/t1/reject",
         "/chats/c1/tools/t1/always-allow",
-        "/interrupts/i1/resolve",
     ):
         script.on("POST", path, status(200, {"id": "t1", "data": {"own": True}}))
-    script.on(
-        "GET",
-        "/agent-runs/r1/interrupts",
-        status(200, [{"id": "i1", "reason": "tool_approval", "meta": '{"tool_name":"x"}'}]),
-    )
     chats = api.chats
 
     await chats.tool_result("t1", "sunny", [FileRef(uri="u")])
@@ -251,7 +214,6 @@ async def test_tool_calls_are_answered_and_decided(api, script):
     await chats.invoke("t1")
     await chats.reject("t1", "too dear")
     await chats.always_allow("c1", "t1", tool_name="img")
-    await chats.resolve_interrupt("i1", "deny")
 
     assert [
         {"result": "sunny", "attachments": [{"uri": "u", "filename": "", "content_type": ""}]},
@@ -260,9 +222,7 @@ async def test_tool_calls_are_answered_and_decided(api, script):
         {},
         {"reason": "too dear"},
         {"tool_name": "img"},
-        {"decision": "deny"},
     ] == [one.json for one in script.seen]
-    assert [("i1", {"tool_name": "x"})] == [(one.id, one.meta) for one in await chats.run_interrupts("r1")]
 
 
 @pytest.mark.parametrize("play", [rst(), fin(), problem(500), problem(503)])

@@ -4,12 +4,10 @@ import anyio
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import Api, Transport, building
-from inferencesh_mcp.api import agent_config as tb
+from inferencesh_mcp.api import Api, Transport
 from inferencesh_mcp.api.agent_config import AgentConfigInput
 from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput, WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, Turn, pending, turn_over
-from inferencesh_mcp.api.refs import AgentRef
 from inferencesh_mcp.api.widgets import widget_form
 from inferencesh_sandbox import Facts, serving
 from tests.support.faults import FinAfter, RstAfter, Stall, Swallow
@@ -61,37 +59,7 @@ async def talk(api, asked, answer=None, stream=True):
 
 async def test_templates_are_found(api):
     page = await api.agents.list_agents(query="assistant")
-    agent = await api.agents.agent(AgentRef.parse("sandbox/assistant"))
-
     assert "sandbox/assistant" in [one.ref for one in page.items]
-    assert "sandbox" in agent.description
-    assert (
-        agent.version.id
-        == (await api.agents.agent(AgentRef.parse(f"sandbox/assistant@{agent.version.short_id}"))).version.id
-    )
-    assert agent.version.id in [version.id for version in (await api.agents.agent_versions(agent.id)).items]
-    with pytest.raises(errors.NotFound):
-        await api.agents.agent(AgentRef.parse("sandbox/nobody"))
-
-
-@pytest.mark.finding("D2")
-@pytest.mark.parametrize("as_agent", [False, True], ids=["the version itself", "the agent that holds it"])
-async def test_a_pinned_agent_version_keeps_its_prompt_and_tools(as_agent):
-    """Whether the platform answers with the version or with its agent."""
-    sandbox = Sandbox(facts=Facts(agent_version_as_agent=as_agent))
-    async with serving(sandbox) as url:
-        agents = Api(transport := Transport(url), "inf_tests").agents
-        current = await agents.agent(AgentRef.parse("sandbox/desk"))
-        assistant = await agents.agent(AgentRef.parse("sandbox/assistant"))
-        older = (await agents.agent_versions(assistant.id)).items[1]
-        pinned = await agents.agent(AgentRef.parse(f"sandbox/assistant@{older.short_id}"))
-        again = await agents.agent(AgentRef.parse(f"sandbox/desk@{current.version.id}"))
-        await transport.aclose()
-
-    assert (older.id, older.system_prompt) == (pinned.version.id, pinned.version.system_prompt)
-    assert pinned.version.system_prompt
-    assert current.version.tools
-    assert current.version == again.version
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -105,7 +73,6 @@ async def test_two_turns_of_one_chat(api, stream):
     assert not again[-1].busy
     assert again[-1] == await api.chats.chat(told[-1].id)
     assert told[-1].id in [chat.id for chat in (await api.chats.list_chats()).items]
-    assert "idle" == (await api.chats.chat_status(told[-1].id)).status
 
 
 async def test_a_long_answer_grows(api):
@@ -133,11 +100,17 @@ async def test_an_answer_is_stopped(api):
     assert "500" not in turn.messages(chat)[0].text
 
 
-WEATHER = building.client_tool("get_weather", "Get the weather of a city", {"city": building.string("City")})
+CITY = {"type": "object", "properties": {"city": {"type": "string", "description": "City"}}, "required": ["city"]}
+WEATHER = {
+    "name": "get_weather",
+    "description": "Get the weather of a city",
+    "type": "client",
+    "client": {"input_schema": CITY},
+}
 
 
 def config(**more):
-    return AgentConfigInput(core_app=tb.CoreApp(ref="sandbox/llm"), **more)
+    return AgentConfigInput.parse({"core_app": {"ref": "sandbox/llm"}, **more})
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -153,7 +126,7 @@ async def test_a_client_tool_is_answered_once(api, stream):
             await api.chats.tool_result(waiting.id, "rainy")
 
     _, text = await talk(
-        api, request("What is the weather in Paris?", agent_config=config(tools=(WEATHER,))), answer, stream
+        api, request("What is the weather in Paris?", agent_config=config(tools=[WEATHER])), answer, stream
     )
 
     assert "sunny, 23 degrees" in text
@@ -271,15 +244,6 @@ async def test_an_agent_that_needs_a_secret_says_so(api):
     assert ("not_started", True) == (caught.value.outcome, bool(caught.value.requirements))
 
 
-async def test_a_chat_is_deleted(api):
-    told, _ = await talk(api, request("Hello"))
-
-    await api.chats.delete_chat(told[-1].id)
-
-    with pytest.raises(errors.NotFound):
-        await api.chats.chat(told[-1].id)
-
-
 @pytest.mark.parametrize(
     "fault", [RstAfter(lines=6), FinAfter(lines=9), FinAfter(lines=4, cut=True), Stall(lines=0)], ids=str
 )
@@ -300,7 +264,7 @@ async def test_a_tool_that_waits_while_the_chat_says_so_is_seen(api):
     async def answer(waiting):
         await api.chats.tool_result(waiting.id, "sunny")
 
-    _, text = await talk(api, request("What is the weather in Paris?", agent_config=config(tools=(WEATHER,))), answer)
+    _, text = await talk(api, request("What is the weather in Paris?", agent_config=config(tools=[WEATHER])), answer)
 
     assert "sunny" in text
 

@@ -5,9 +5,9 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api.chat_models import Chat, ChatMessage, Sent
-from inferencesh_mcp.api.chat_stream import attend
+from inferencesh_mcp.api.chat_stream import follow_chat
 from inferencesh_mcp.api.chat_turn import Turn, pending, turn_over
-from inferencesh_mcp.api.task_stream import Pace
+from inferencesh_mcp.api.stream import Pace
 from tests.api.conftest import fin, lines, problem, rst, status
 
 pytestmark = pytest.mark.anyio
@@ -385,7 +385,7 @@ async def test_a_silent_stream_is_given_up(api, script):
     script.on(*STREAM, lines(BUSY, end="hang", gate=gone))
     script.on(*GET, status(200, DONE))
 
-    async with attend(api._sender, SENT.chat, stream=True, pace=Pace(idle=0.05)) as states:
+    async with follow_chat(api._sender, SENT.chat, stream=True, pace=Pace(idle=0.05)) as states:
         told = [await anext(states), await anext(states)]
 
     assert [True, False] == [chat.busy for chat in told]

@@ -8,8 +8,9 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import Api, Task, Transport, transport
-from inferencesh_mcp.api.keys import Key
-from inferencesh_mcp.api.task_stream import Pace, follow
+from inferencesh_mcp.api.sender import Sender
+from inferencesh_mcp.api.stream import Pace
+from inferencesh_mcp.api.task_stream import follow_task
 from tests.api.conftest import KEY, fin, lines, problem, rst, status
 
 pytestmark = pytest.mark.anyio
@@ -229,7 +230,7 @@ async def test_a_silent_stream_is_given_up(transport, script):
     script.on(*STREAM, lines(RUNNING, end="hang", gate=gone))
     script.on(*GET, status(200, DONE))
 
-    states = await told(follow(transport, Key(KEY), STARTED, stream=True, pace=Pace(idle=0.05)))
+    states = await told(follow_task(Sender(transport, KEY, lambda: None), STARTED, stream=True, pace=Pace(idle=0.05)))
 
     assert ["running", "completed"] == [state.status for state in states]
     with anyio.fail_after(2):

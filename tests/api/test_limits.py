@@ -13,12 +13,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from inferencesh_mcp.api import chat_state, ndjson, response_body
+from inferencesh_mcp.api import bodies, chat_state
+from inferencesh_mcp.api import json as api_json
 from inferencesh_mcp.api import transport as transports
 from inferencesh_mcp.api.chat_models import Chat
 from inferencesh_mcp.api.chat_state import Conversation
-from inferencesh_mcp.api.json import MOST_VALUES, NotJson, parse, too_many_values
-from inferencesh_mcp.api.ndjson import Lines
+from inferencesh_mcp.api.json import MOST_VALUES, NdjsonReader, NotJson, parse, too_many_values
 from inferencesh_mcp.api.task_state import FIELDS, merge
 from inferencesh_mcp.api.transport import Call, Transport
 from tests.conftest import listening, until
@@ -76,9 +76,9 @@ def test_a_task_keeps_no_field_that_a_task_has_not() -> None:
 @pytest.mark.finding("S11")
 def test_large_lines_of_one_connection_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The record is read then, and a new connection opened; small lines go on for ever."""
-    monkeypatch.setattr(ndjson, "MOST_IN_LARGE_LINES", 5 * ndjson.LARGE_LINE)
-    large = json.dumps({"id": "t", "output": "x" * ndjson.LARGE_LINE}).encode() + b"\n"
-    lines, small = Lines(), Lines()
+    monkeypatch.setattr(api_json, "LARGE_LINES_LIMIT", 5 * api_json.LARGE_LINE)
+    large = json.dumps({"id": "t", "output": "x" * api_json.LARGE_LINE}).encode() + b"\n"
+    lines, small = NdjsonReader(), NdjsonReader()
 
     told = [len(lines.feed(large)) for _ in range(8)]
     beats = sum(len(small.feed(b'{"type":"heartbeat"}\n' * 1_000)) for _ in range(100))
@@ -112,8 +112,8 @@ def test_a_chat_keeps_so_many_messages_and_so_much_of_them(monkeypatch: pytest.M
 @pytest.mark.finding("S4")
 async def test_so_many_large_answers_are_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others wait for a place. A small one is never behind them."""
-    monkeypatch.setattr(response_body, "LARGE", 10_000)
-    monkeypatch.setattr(transports, "LARGE_ANSWERS", 2)
+    monkeypatch.setattr(bodies, "LARGE", 10_000)
+    monkeypatch.setattr(transports, "LARGE_ANSWERS_LIMIT", 2)
     waiting, release = 0, anyio.Event()
 
     async def large(_: Request) -> Response:

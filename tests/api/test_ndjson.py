@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferencesh_mcp.api.ndjson import LINE_LIMIT, Lines
+from inferencesh_mcp.api.json import LINE_LIMIT, NdjsonReader
 
 CASES = {
     "nothing": (b"", [], 0),
@@ -35,7 +35,7 @@ CASES = {
 
 
 def read(pieces):
-    lines = Lines()
+    lines = NdjsonReader()
     found = [line for piece in pieces for line in lines.feed(piece)]
     return found + lines.end(), lines.bad
 
@@ -79,7 +79,7 @@ def test_any_bytes_are_survived(raw):
 @pytest.mark.parametrize(("size", "kept"), [(LINE_LIMIT - 1, True), (LINE_LIMIT, True), (LINE_LIMIT + 1, False)])
 def test_a_line_may_be_as_long_as_the_limit(size, kept):
     """One byte more, and nothing is read any further."""
-    lines = Lines()
+    lines = NdjsonReader()
     line = b'{"a":"' + b"x" * (size - 8) + b'"}'
 
     found = lines.feed(line + b"\n") + lines.feed(b'{"b":2}\n')
@@ -90,7 +90,7 @@ def test_a_line_may_be_as_long_as_the_limit(size, kept):
 
 def test_a_line_without_end_is_not_kept():
     """Memory stays near the limit, whatever comes."""
-    lines = Lines(limit=1000)
+    lines = NdjsonReader(limit=1000)
     for _ in range(100):
         lines.feed(b"x" * 100)
 

@@ -10,7 +10,7 @@ from inferencesh_mcp.api.retry import (
     backoff,
     is_done,
     may_repeat,
-    nothing_began,
+    nothing_started,
     pause,
 )
 
@@ -83,7 +83,7 @@ NOTHING = SAFE | {"301", "307", "400", "401", "402", "403", "404", "409", "410",
 @pytest.mark.parametrize("name", FAILURES)
 def test_when_nothing_can_have_begun(name):
     """Everything else is an unknown outcome."""
-    assert (name in NOTHING) == nothing_began(FAILURES[name])
+    assert (name in NOTHING) == nothing_started(FAILURES[name])
 
 
 @pytest.mark.parametrize("status", [404, 409, 410, 400, 500])

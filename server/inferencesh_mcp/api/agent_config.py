@@ -1,52 +1,64 @@
-"""An agent's tools and an agent of one's own, as they are sent: what the official tool builders print, as types.
+"""The configuration of an ad-hoc agent, as types: what the API accepts, checked before it is sent.
 
-A tool that one of the builders printed is printed again byte for byte: `wire` leaves out what was not given, and keeps the
-nulls and the `false` that the Python builder writes. Sources: the builders of npm `@inferencesh/sdk` 0.6.10 and 0.6.54 and of
-PyPI `inferencesh` 0.36.0. `building` makes such tools in Python.
+Sources: the tool builders of npm `@inferencesh/sdk` 0.6.10 and 0.6.54 and of PyPI `inferencesh` 0.36.0.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from inferencesh_mcp.api.vocabulary import InternalToolName
 from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.sanitize import clean
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+MOST_PROBLEMS = 5
+"""Problems of one configuration that an error lists."""
+
 Schema = dict[str, Any]
+InternalToolName = Literal[
+    "plan",
+    "memory",
+    "widget",
+    "finish",
+    "skills",
+    "host_context",
+    "meta",
+    "artifact",
+    "spawn",
+    "agent",
+    "remote",
+    "knowledge",
+    "wait",
+]
 InternalTools = dict[InternalToolName, bool]
-"""The platform's own tools, on or off, in the order they were given."""
+"""The platform's own tools, each on or off."""
 
 
-class _Sent(BaseModel):
-    """What is sent has the fields that are known and no others: what a server ignores would only seem to work."""
+class _Config(BaseModel):
+    """Refuses unknown fields: what the API ignores would only seem to work."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    def model_post_init(self, context: Any, /) -> None:
-        """What says which kind of thing this is goes along even where it was not given."""
-        del context
-        self.model_fields_set.update({"type", "header"} & type(self).model_fields.keys())
-
     def wire(self) -> dict[str, Any]:
-        """The value as it is sent, in the builders' order, without what was not given."""
+        """The value as it is sent: only the fields that were given, with their nulls."""
         return self.model_dump(exclude_unset=True)
 
 
-class _Tool(_Sent):
+class _Tool(_Config):
     """What all tools share."""
 
     name: str = Field(min_length=1, max_length=128)
     display_name: str | None = None
     description: str = ""
+    require_approval: bool | None = None
+    approval_timeout: int | None = None
 
 
-class ClientConfig(_Sent):
+class ClientConfig(_Config):
     input_schema: Schema | None = None
     output_schema: Schema | None = None
 
@@ -54,13 +66,11 @@ class ClientConfig(_Sent):
 class ClientTool(_Tool):
     """Carried out by whoever chats: here, by the host's model."""
 
-    type: Literal["client"] = "client"
-    require_approval: bool | None = None
-    approval_timeout: int | None = None
+    type: Literal["client"]
     client: ClientConfig
 
 
-class AppConfig(_Sent):
+class AppConfig(_Config):
     ref: str
     id: str | None = None
     version_id: str | None = None
@@ -77,13 +87,11 @@ class AppConfig(_Sent):
 class AppTool(_Tool):
     """Runs an app."""
 
-    type: Literal["app"] = "app"
-    require_approval: bool | None = None
-    approval_timeout: int | None = None
+    type: Literal["app"]
     app: AppConfig
 
 
-class AgentConfig(_Sent):
+class AgentConfig(_Config):
     ref: str
     id: str | None = None
     version_id: str | None = None
@@ -92,50 +100,53 @@ class AgentConfig(_Sent):
 class AgentTool(_Tool):
     """Asks another agent."""
 
-    type: Literal["agent"] = "agent"
-    require_approval: bool | None = None
-    approval_timeout: int | None = None
+    type: Literal["agent"]
     agent: AgentConfig
 
 
-class NoAuth(_Sent):
+class NoAuth(_Config):
     type: Literal["none"]
 
 
-class IntegrationAuth(_Sent):
+class IntegrationAuth(_Config):
     """The token of a connection, by its id."""
 
-    type: Literal["integration"] = "integration"
+    type: Literal["integration"]
     provider: str
     integration_id: str | None = None
 
 
-class CredentialAuth(_Sent):
+class CredentialAuth(_Config):
     """The token of the caller's own connection to a provider: the newest form."""
 
-    type: Literal["credential"] = "credential"
+    type: Literal["credential"]
     provider: str
 
 
-class ApiKeyAuth(_Sent):
+class ApiKeyAuth(_Config):
     """A secret in a header."""
 
-    type: Literal["api_key"] = "api_key"
+    type: Literal["api_key"]
     secret: str = Field(repr=False)
     header: str = "X-API-Key"
 
+    def model_post_init(self, context: Any, /) -> None:
+        """Send `header` even if it was not given, as the official builders do."""
+        del context
+        self.model_fields_set.add("header")
 
-class BearerAuth(_Sent):
+
+class BearerAuth(_Config):
     """A secret as a bearer token."""
 
-    type: Literal["bearer"] = "bearer"
+    type: Literal["bearer"]
     secret: str = Field(repr=False)
 
 
 Auth = Annotated[NoAuth | IntegrationAuth | CredentialAuth | ApiKeyAuth | BearerAuth, Field(discriminator="type")]
 
 
-class HttpConfig(_Sent):
+class HttpConfig(_Config):
     url: str
     method: str | None = None
     """None is POST."""
@@ -148,22 +159,18 @@ class HttpConfig(_Sent):
 class HttpTool(_Tool):
     """Sends an HTTP request, with credentials that the platform keeps."""
 
-    type: Literal["http"] = "http"
-    require_approval: bool | None = None
-    approval_timeout: int | None = None
+    type: Literal["http"]
     http: HttpConfig
 
 
 class CallTool(_Tool):
     """The same under its other name."""
 
-    type: Literal["call"] = "call"
-    require_approval: bool | None = None
-    approval_timeout: int | None = None
+    type: Literal["call"]
     call: HttpConfig
 
 
-class HookConfig(_Sent):
+class HookConfig(_Config):
     url: str
     secret: str | None = Field(default=None, repr=False)
     input_schema: Schema | None = None
@@ -173,13 +180,11 @@ class HookConfig(_Sent):
 class WebhookTool(_Tool):
     """Calls a webhook."""
 
-    type: Literal["hook"] = "hook"
-    require_approval: bool | None = None
-    approval_timeout: int | None = None
+    type: Literal["hook"]
     hook: HookConfig
 
 
-class McpConfig(_Sent):
+class McpConfig(_Config):
     """A tool of an MCP server, which is named by a connection's id or, in the newest form, by the server's own name."""
 
     integration_id: str | None = None
@@ -196,13 +201,11 @@ class McpConfig(_Sent):
 class McpTool(_Tool):
     """Calls a tool of a connected MCP server."""
 
-    type: Literal["mcp"] = "mcp"
-    require_approval: bool | None = None
-    approval_timeout: int | None = None
+    type: Literal["mcp"]
     mcp: McpConfig
 
 
-class InternalConfig(_Sent):
+class InternalConfig(_Config):
     category: str
     operation: str
 
@@ -210,9 +213,7 @@ class InternalConfig(_Sent):
 class InternalTool(_Tool):
     """One of the platform's own tools, named one by one; `InternalTools` turns them on by kind."""
 
-    type: Literal["internal"] = "internal"
-    require_approval: bool | None = None
-    approval_timeout: int | None = None
+    type: Literal["internal"]
     internal: InternalConfig
 
 
@@ -222,7 +223,7 @@ Tool = Annotated[
 ]
 
 
-class CoreApp(_Sent):
+class CoreApp(_Config):
     """The app that an agent thinks with."""
 
     ref: str | None = None
@@ -238,7 +239,7 @@ class CoreApp(_Sent):
         return self
 
 
-class Skill(_Sent):
+class Skill(_Config):
     """Something that an agent can read up on."""
 
     name: str
@@ -250,7 +251,7 @@ class Skill(_Sent):
     preload: bool | None = None
 
 
-class ContextField(_Sent):
+class ContextField(_Config):
     """Something that a chat with the agent is begun with."""
 
     name: str
@@ -260,7 +261,7 @@ class ContextField(_Sent):
     in_prompt: bool | None = None
 
 
-class AgentConfigInput(_Sent):
+class AgentConfigInput(_Config):
     """An agent of one's own, made for a chat.
 
     Lifecycle hooks and permissions are left out on purpose: the one would be a way out for data, the other a way past approvals.
@@ -280,7 +281,18 @@ class AgentConfigInput(_Sent):
     @classmethod
     def parse(cls, value: Any) -> AgentConfigInput:
         """Read a configuration as a model or a person writes it; InvalidInput names each wrong field, and quotes no value."""
-        return _checked(cls, value, "the agent's configuration")
+        try:
+            return cls.model_validate(value)
+        except ValidationError as exc:
+            problems = exc.errors(include_url=False, include_input=False)
+            listed = "; ".join(_problem(problem) for problem in problems[:MOST_PROBLEMS])
+            more = f" (and {len(problems) - MOST_PROBLEMS} more)" if len(problems) > MOST_PROBLEMS else ""
+            raise InvalidInput(
+                message=f"the agent's configuration is wrong: {listed}{more}",
+                next_step="Correct it, and call again: nothing was sent.",
+                outcome="not_started",
+                retry_safe=True,
+            ) from None  # pydantic's own text would quote the values, secrets among them
 
     @model_validator(mode="after")
     def _has_no_name_twice(self) -> AgentConfigInput:
@@ -291,41 +303,12 @@ class AgentConfigInput(_Sent):
         return self
 
 
-class _AnyTool(_Sent):
-    tool: Tool
-
-
-def parse_tool(
-    value: Any,
-) -> ClientTool | AppTool | AgentTool | HttpTool | CallTool | WebhookTool | McpTool | InternalTool:
-    """Read one tool as a builder printed it; InvalidInput names each wrong field, and quotes no value."""
-    return _checked(_AnyTool, {"tool": value}, "the tool").tool
-
-
-_M = TypeVar("_M", bound=BaseModel)
-
-
-def _checked(model: type[_M], value: Any, what: str) -> _M:
-    try:
-        return model.model_validate(value)
-    except ValidationError as exc:
-        problems = exc.errors(include_url=False, include_input=False)
-        said = [_problem(one) for one in problems[:5]]
-        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
-        raise InvalidInput(
-            message=f"{what} is wrong: {'; '.join(said)}{more}",
-            next_step="Correct it, and call again: nothing was sent.",
-            outcome="not_started",
-            retry_safe=True,
-        ) from None  # pydantic's own text would quote the values, secrets among them
-
-
 def _problem(error: ErrorDetails) -> str:
     """One thing that is wrong, where it is and what it should be, without what it is."""
     where, context = _place(error["loc"]), error.get("ctx", {})
     text = {
         "missing": "is missing",
-        "extra_forbidden": "is no field that is known here",
+        "extra_forbidden": "is an unknown field",
         "union_tag_invalid": f"must have a type of {context.get('expected_tags', '')}",
         "union_tag_not_found": "has no type",
         "value_error": str(context.get("error", "")),
@@ -334,12 +317,11 @@ def _problem(error: ErrorDetails) -> str:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """The path to a field, as it would be written; the kinds that tell one tool from another are no part of it."""
+    """The path to a field, without the tags of the unions on the way."""
     path = ""
     for index, part in enumerate(location):
         before = location[index - 1] if index else ""
-        is_kind = before in {"tool", "auth"} or (isinstance(before, int) and location[index - 2] == "tools")
-        if is_kind or (index == 0 and part == "tool"):
+        if before == "auth" or (isinstance(before, int) and location[index - 2] == "tools"):
             continue
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
     return path

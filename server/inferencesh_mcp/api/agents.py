@@ -1,36 +1,30 @@
-"""The endpoints of agents and of their chats. Imported when they are first used: most starts need none of them."""
+"""The endpoints of agents and chats. Imported at first use, because most processes need none of them."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from inferencesh_mcp.api.agent_config import AgentConfigInput  # noqa: TC001 - a model reads its annotations
 from inferencesh_mcp.api.chat_models import (
     Agent,
-    AgentVersion,
     AlwaysAllowOptions,
     Chat,
     ChatMessage,
-    ChatStatus,
-    Interrupt,
     Sent,
     ToolExplanation,
 )
-from inferencesh_mcp.api.chat_stream import attend, chat_path, read_chat
+from inferencesh_mcp.api.chat_stream import chat_path, follow_chat, read_chat
 from inferencesh_mcp.api.json import NotReadableBack, encoded
-from inferencesh_mcp.api.models import PAGE_LIMIT, File, One, Page, Wire, parsed, version_in
+from inferencesh_mcp.api.models import File, One, Page, Wire, parsed
 from inferencesh_mcp.api.refs import AgentRef, segment
 from inferencesh_mcp.api.responses import outcome_unknown
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.api.sender import Sender, listing, searching
-from inferencesh_mcp.api.task_stream import Pace
-from inferencesh_mcp.api.transport import Call
-from inferencesh_mcp.errors import CallError, InvalidInput, NotFound, OutcomeUnknown, UpstreamError
+from inferencesh_mcp.api.sender import Sender, list_body, search_body
+from inferencesh_mcp.api.stream import Pace
+from inferencesh_mcp.errors import CallError, InvalidInput, OutcomeUnknown, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -53,17 +47,17 @@ class FileRef(_Request):
 
 
 class MessageInput(_Request):
-    """A message. Make it with `of`: then servers of every age see its files."""
+    """A message. `of` creates one whose files older servers see too."""
 
     text: str = ""
     attachments: tuple[FileRef, ...] | None = None
-    """What newer servers read; then the two below are not read."""
+    """Read by newer servers, which then ignore `images` and `files`."""
     images: tuple[str, ...] | None = None
     files: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, text: str, files: Sequence[File] = ()) -> MessageInput:
-        """A text, with files that were uploaded: pictures are what `image/…` is."""
+        """A text with uploaded files; files of type `image/…` are images."""
         if not files:
             return cls(text=text)
         refs = tuple(_ref(file) for file in files)
@@ -73,30 +67,30 @@ class MessageInput(_Request):
 
 
 class AgentRunRequest(_Request):
-    """What an agent may be asked with. Nothing else passes."""
+    """A message for an agent. No other fields are sent."""
 
     chat_id: str | None = None
-    """None begins a chat. Later turns name the same agent again."""
+    """None starts a chat. Later turns name the same agent again."""
     agent: str | None = None
     """A template: `namespace/name` or `namespace/name@version`."""
     agent_config: AgentConfigInput | None = None
-    """An agent of one's own, instead of a template."""
+    """An ad-hoc agent instead of a template."""
     agent_name: str | None = None
-    """What tells agents of one's own apart; the configuration's name where it is not given."""
+    """Distinguishes ad-hoc agents; by default the configuration's name."""
     context: dict[str, str] | None = None
-    """Counts when a chat begins."""
+    """Used only when a chat starts."""
     input: MessageInput
 
 
 class WidgetAction(_Request):
-    """What was pressed."""
+    """The action that was chosen."""
 
     type: str
     payload: Any = None
 
 
 class WidgetAnswer(_Request):
-    """What a person did with a widget."""
+    """A person's answer to a widget."""
 
     action: WidgetAction
     form_data: dict[str, Any] | None = Field(default=None, repr=False)
@@ -109,175 +103,112 @@ class Agents:
         self._sender = sender
 
     async def list_agents(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Agent]:
-        """The templates, or what in them matches `query`."""
-        body = listing(limit, cursor) | searching(query)
+        """Agent templates, or those that match `query`."""
+        body = list_body(limit, cursor) | search_body(query)
         return parsed(Page[Agent], await self._sender.list("/agents/list", body))
-
-    async def agent(self, ref: AgentRef) -> Agent:
-        """One template with its version: the one that `ref` names, else the current one."""
-        agent = parsed(Agent, await self._sender.get(f"/agents/{ref.path}"))
-        if ref.version and not (agent.version and ref.version in {agent.version.id, agent.version.short_id}):
-            return agent.model_copy(update={"version": await self._version(agent.id, ref)})
-        if agent.version is None and agent.version_id:
-            return agent.model_copy(
-                update={"version": await self._version(agent.id, replace(ref, version=agent.version_id))}
-            )
-        return agent
-
-    async def agent_versions(self, agent_id: str, limit: int = 20, cursor: str = "") -> Page[AgentVersion]:
-        """A template's versions, newest first."""
-        path = f"/agents/{segment(agent_id, 'agent id')}/versions/list"
-        return parsed(Page[AgentVersion], await self._sender.list(path, listing(limit, cursor)))
-
-    async def internal_tools(self) -> Any:
-        """The tools that the platform itself has for agents, as it tells them."""
-        return await self._sender.get("/agents/internal-tools")
-
-    async def _version(self, agent_id: str, ref: AgentRef) -> AgentVersion:
-        """The version that a reference names by its id or, as people write it, by its short id."""
-        try:
-            return await self._version_by_id(agent_id, ref.version)
-        except NotFound:
-            page = await self.agent_versions(agent_id, limit=PAGE_LIMIT)
-        for version in page.items:
-            if ref.version in {version.id, version.short_id}:
-                return version
-        raise NotFound(message=f"{ref.namespace}/{ref.name} has no version {ref.version}")
-
-    async def _version_by_id(self, agent_id: str, version_id: str) -> AgentVersion:
-        path = f"/agents/{segment(agent_id, 'agent id')}/versions/{segment(version_id, 'version')}"
-        return parsed(AgentVersion, version_in(await self._sender.get(path)))
 
 
 class Chats:
     """Chats with agents, for one caller.
 
-    What answers a tool call (`tool_result`, `invoke`, `reject`, `always_allow`, `resolve_interrupt`) is sent once: again only
-    when nothing left this machine. Its errors carry `outcome`: `not_started` when it certainly had no effect, `unknown` when
-    the chat has to be read to find out. A key may not decide on the newest platform: Forbidden, `requires_sign_in`.
+    Answers to a tool call (`tool_result`, `invoke`, `reject`, `always_allow`) are sent once, or again only if nothing was
+    sent. Their errors carry `outcome`: `not_started` if the answer certainly had no effect, `unknown` if the chat must be
+    read to find out. The newest platform takes no decisions from a key: Forbidden, `requires_sign_in`.
     """
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
 
     async def send_message(self, request: AgentRunRequest) -> Sent:
-        """Send a message, which costs money, and at most once; without `chat_id` it begins a chat.
+        """Send a message, which costs money, at most once; without `chat_id` it starts a chat.
 
-        Every error carries `outcome`: `not_started` for a refusal or when nothing left this machine, after the retries that
-        are safe; OutcomeUnknown, with `sent_at`, when the message may have been taken but the answer was lost.
+        Every error carries `outcome`: `not_started` after a refusal or if nothing was sent, once the safe retries are used
+        up; OutcomeUnknown, with `sent_at`, if the message may have been accepted but the answer was lost.
         """
         sent_at = self._sender.transport.now()
         try:
             value = await self._start(_message_body(request))
             return _sent(value, request)
         except OutcomeUnknown as error:
-            error.next_step = _look_for_it(request)
+            error.next_step = _next_step_if_lost(request)
             raise
         except UpstreamError as error:
             if error.outcome is not None:
                 raise
             unknown = outcome_unknown(error.message, sent_at, error)
-            unknown.next_step = _look_for_it(request)
+            unknown.next_step = _next_step_if_lost(request)
             raise unknown from error
         except CallError as error:  # refused here, before anything was sent
             error.outcome, error.retry_safe = "not_started", True
             raise
 
     async def chat(self, chat_id: str) -> Chat:
-        """A chat as it is now, with its messages: all that the API tells, or the last hundred."""
+        """A chat as it is now, with the messages that the API returns, or the last hundred."""
         return parsed(Chat, await read_chat(self._sender, chat_id))
 
-    async def chat_status(self, chat_id: str) -> ChatStatus:
-        """A chat's status alone, which is cheaper."""
-        return parsed(ChatStatus, await self._sender.get(f"{chat_path(chat_id)}/status"))
-
     async def list_chats(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Chat]:
-        """The caller's chats, the ones that changed last first; not every server tells their messages here."""
-        body = listing(limit, cursor) | searching(query) | {"sort": [{"field": "updated_at", "dir": "desc"}]}
+        """The caller's chats, last changed first; not every server includes their messages."""
+        body = list_body(limit, cursor) | search_body(query) | {"sort": [{"field": "updated_at", "dir": "desc"}]}
         return parsed(Page[Chat], await self._sender.list("/chats/list", body))
 
-    async def messages(self, chat_id: str, limit: int = 20, cursor: str = "") -> Page[ChatMessage]:
-        """A page of a chat's messages, for servers that do not tell them with the chat."""
-        asked = f"limit={max(1, min(limit, PAGE_LIMIT))}" + (f"&cursor={quote(cursor, safe='')}" if cursor else "")
-        return parsed(Page[ChatMessage], await self._sender.get(f"{chat_path(chat_id)}/messages?{asked}"))
-
-    async def delete_chat(self, chat_id: str) -> None:
-        """Delete a chat."""
-        await self._sender.send(Call(method="DELETE", path=chat_path(chat_id), operation=Operation.STOP))
-
     async def stop_chat(self, chat_id: str) -> None:
-        """Ask the agent to stop; it does so soon. Nothing happens to a chat that is idle."""
+        """Request that the agent stops; it does so soon. An idle chat is not changed."""
         await self._sender.post(Operation.STOP, f"{chat_path(chat_id)}/stop")
-
-    async def cancel_message(self, message_id: str) -> None:
-        """Take back a message that is queued."""
-        await self._sender.post(Operation.STOP, f"/chats/messages/{segment(message_id, 'message id')}/cancel")
 
     def follow_chat(
         self, chat: Chat, stream: bool = True, poll_interval: float = 2.0
     ) -> AbstractAsyncContextManager[AsyncIterator[Chat]]:
-        """A block in which a chat's new states are told, newest last, for as long as they are asked for.
+        """A block with the new states of a chat, for as long as they are read.
 
-        `chat` is what is known of it: `Sent.chat` after the first message, else what `chat` told. The stream is open when
-        the block begins, so that a message sent inside it is answered to listening ears; leaving the block closes the
-        connection there and then. `turn_over` and `pending` tell when to leave. `stream=False` polls every `poll_interval`
-        seconds. See `attending` for what is raised.
+        `chat` is what is known of it: `Sent.chat` after the first message, else the result of `chat`. The stream is open when
+        the block begins, so send the message inside it; leaving the block closes the connection at once. `turn_over` and
+        `pending` say when to leave. `stream=False` polls every `poll_interval` seconds. Raises what `chat` raises.
         """
         self._sender.check_key()
-        return attend(self._sender, chat, stream=stream, pace=Pace(poll=poll_interval))
+        return follow_chat(self._sender, chat, stream=stream, pace=Pace(poll=poll_interval))
 
     async def tool_result(
         self, invocation_id: str, result: str | WidgetAnswer, attachments: Sequence[FileRef] = ()
     ) -> None:
-        """Answer a client tool with text, a widget with what was done with it, MCP input with `input_result`."""
+        """Answer a client tool with text, a widget with a WidgetAnswer, MCP input with `input_result`."""
         body: dict[str, Any] = {"result": result if isinstance(result, str) else _packed(result)}
         if attachments:
-            body["attachments"] = [one.model_dump(exclude_none=True) for one in attachments]
+            body["attachments"] = [attachment.model_dump(exclude_none=True) for attachment in attachments]
         await self._sender.post(Operation.ANSWER, _tool_path(invocation_id), body)
 
     async def invoke(self, invocation_id: str) -> None:
-        """Approve a call of a tool."""
+        """Approve a tool call."""
         await self._sender.post(Operation.ANSWER, f"{_tool_path(invocation_id)}/invoke")
 
     async def reject(self, invocation_id: str, reason: str = "") -> None:
-        """Refuse a call of a tool; the agent is told why."""
+        """Reject a tool call; the agent gets the reason."""
         await self._sender.post(Operation.ANSWER, f"{_tool_path(invocation_id)}/reject", {"reason": reason})
 
     async def always_allow_options(self, chat_id: str, invocation_id: str) -> AlwaysAllowOptions:
-        """What may be allowed for the rest of the chat. Older servers have no such call (404)."""
+        """What can be allowed for the rest of the chat. Older servers do not have this endpoint (404)."""
         path = f"{chat_path(chat_id)}{_tool_path(invocation_id)}/always-allow/options"
         return parsed(AlwaysAllowOptions, await self._sender.get(path))
 
     async def always_allow(self, chat_id: str, invocation_id: str, *, option: str = "", tool_name: str = "") -> None:
-        """Approve a call of a tool, and further calls as the option says; by the tool's name on servers without options.
+        """Approve a tool call and further calls as the option says; servers without options take the tool's name.
 
         Raises:
-            Conflict: it was decided already, or the option is no longer one.
+            Conflict: the call was decided already, or the option is no longer offered.
         """
         path = f"{chat_path(chat_id)}{_tool_path(invocation_id)}/always-allow"
         await self._sender.post(Operation.ANSWER, path, {"option": option} if option else {"tool_name": tool_name})
 
     async def explain(self, chat_id: str, invocation_id: str) -> ToolExplanation:
-        """What a call that waits for approval does, in plain words; the server makes that once and keeps it."""
+        """A plain description of a call that waits for approval; the server creates it once and caches it."""
         path = f"{chat_path(chat_id)}{_tool_path(invocation_id)}/explain"
         return parsed(ToolExplanation, await self._sender.post(Operation.ANSWER, path))
-
-    async def resolve_interrupt(self, interrupt_id: str, decision: Literal["allow", "deny"]) -> None:
-        """Decide about something that a run waits for."""
-        path = f"/interrupts/{segment(interrupt_id, 'interrupt id')}/resolve"
-        await self._sender.post(Operation.ANSWER, path, {"decision": decision})
-
-    async def run_interrupts(self, run_id: str) -> tuple[Interrupt, ...]:
-        """What a run waits for."""
-        value = await self._sender.get(f"/agent-runs/{segment(run_id, 'run id')}/interrupts")
-        return parsed(Page[Interrupt], value).items
 
     async def _start(self, body: dict[str, Any]) -> Any:
         return await self._sender.post(Operation.START, "/agents/run", body)
 
 
 class _Answer(Wire):
-    """What `/agents/run` answers."""
+    """The answer of `/agents/run`."""
 
     user_message: One[ChatMessage] = None
     assistant_message: One[ChatMessage] = None
@@ -287,14 +218,14 @@ def _message_body(request: AgentRunRequest) -> dict[str, Any]:
     if request.agent and request.agent_config:
         raise InvalidInput(message="a message goes to an agent or to a configuration, not to both")
     if not (request.agent or request.agent_config or request.chat_id):
-        raise InvalidInput(message="the message names no agent: give one, or a configuration, or the id of a chat")
+        raise InvalidInput(message="the message names no agent: give an agent, a configuration or a chat id")
     message = request.input
     if not (message.text.strip() or message.attachments or message.images or message.files):
         raise InvalidInput(message="the message is empty: give it a text or a file")
     if request.chat_id:
         segment(request.chat_id, "chat id")
-    named = {"agent": str(AgentRef.parse(request.agent))} if request.agent else {}
-    body = request.model_dump(exclude={"agent_config", "input"}, exclude_none=True) | named
+    agent = {"agent": str(AgentRef.parse(request.agent))} if request.agent else {}
+    body = request.model_dump(exclude={"agent_config", "input"}, exclude_none=True) | agent
     if request.agent_config:
         config = request.agent_config
         name = request.agent_name or config.name
@@ -304,14 +235,14 @@ def _message_body(request: AgentRunRequest) -> dict[str, Any]:
 
 def _sent(value: Any, request: AgentRunRequest) -> Sent:
     answer = parsed(_Answer, value)
-    told = [one for one in (answer.assistant_message, answer.user_message) if one is not None]
-    chat_id = next((one.chat_id for one in told if one.chat_id), "") or request.chat_id or ""
+    messages = [message for message in (answer.assistant_message, answer.user_message) if message is not None]
+    chat_id = next((message.chat_id for message in messages if message.chat_id), "") or request.chat_id or ""
     if not chat_id:
         raise UpstreamError(message="inference.sh did not say which chat the message is in")
     return Sent(chat_id=chat_id, user_message=answer.user_message, assistant_message=answer.assistant_message)
 
 
-def _look_for_it(request: AgentRunRequest) -> str:
+def _next_step_if_lost(request: AgentRunRequest) -> str:
     if request.chat_id:
         return f"Do not send it again before looking for it: read the chat {request.chat_id} with chat_get."
     return "Do not send it again: an agent may be at work on it in a new chat."
@@ -319,12 +250,12 @@ def _look_for_it(request: AgentRunRequest) -> str:
 
 def _packed(answer: WidgetAnswer) -> str:
     """A widget's answer as the JSON string that the API takes."""
-    told = answer.model_dump(exclude_none=True)
+    value = answer.model_dump(exclude_none=True)
     try:
-        encoded(told)
+        encoded(value)
     except NotReadableBack as exc:
         raise InvalidInput(message=f"the answer {exc}") from exc
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _ref(file: File) -> FileRef:

@@ -1,4 +1,4 @@
-"""One request, as often as the policy lets it be sent. No I/O of its own: waiting, chance and the clock are given."""
+"""Repeats one request as the retry policy allows. No I/O of its own: sleep, random and clock are passed in."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.keys import Key
 
 CALL_SECONDS = 60.0
-"""One call in all: its attempts, and the pauses between them."""
+"""One call with all its attempts and the pauses between them."""
 BUCKETS_LIMIT = 4096
-"""Principals whose retries are counted; past it, the one that was quiet longest starts anew."""
+"""Principals whose retry budget is kept; beyond it, the least recently used one gets a fresh budget."""
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
 class GivenUp(Exception):
-    """No attempt is left."""
+    """No further attempt is allowed."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class GivenUp(Exception):
 
 
 class Attempts:
-    """Sends again what may be sent again, on a budget of retries for each principal."""
+    """Retries requests, with a retry budget for each principal."""
 
     def __init__(
         self, sleep: Callable[[float], Awaitable[None]], random: Callable[[], float], clock: Callable[[], float]
@@ -41,26 +41,26 @@ class Attempts:
         self._sleep, self._random, self._clock = sleep, random, clock
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
         self.failures = Counter[str]()
-        """How often an attempt failed, by the code of its error."""
+        """Failed attempts by the code of their error."""
 
-    async def persist(
+    async def run(
         self,
         operation: Operation,
         key: Key | None,
         name: str,
-        once: Callable[[float], Awaitable[T | Refusal]],
+        send_once: Callable[[float], Awaitable[T | Refusal]],
         *,
         seconds: float | None = None,
     ) -> T | None:
-        """What `once`, which is told the seconds that are left, comes to. `name` is for the log.
+        """The result of `send_once`, which is given the seconds that are left. `name` is for the log.
 
-        `seconds` is for all of it, `CALL_SECONDS` without a word. None when an earlier attempt of a STOP has had its effect.
+        `seconds` limits all attempts together (default `CALL_SECONDS`). None if an earlier attempt of a STOP took effect.
         Raises GivenUp with the last refusal.
         """
         bucket, sent_before = self._bucket(key), False
         end = self._clock() + (CALL_SECONDS if seconds is None else seconds)
         for attempt in count(1):
-            outcome = await once(end - self._clock())
+            outcome = await send_once(end - self._clock())
             if not isinstance(outcome, Refusal):
                 if attempt == 1:
                     bucket.succeeded()
@@ -69,7 +69,7 @@ class Attempts:
             if is_done(operation, outcome.failure, sent_before=sent_before):
                 return None
             wait = pause(outcome.failure, attempt, self._random)
-            # A pause that outlasts the call could only end in the same error, later; and one that was asked for is not cut.
+            # A pause longer than the call would only delay the same error; a requested pause is never shortened.
             in_time = wait <= LONGEST_RETRY_AFTER and self._clock() + wait < end
             if not (in_time and may_repeat(operation, outcome.failure, attempt) and bucket.take(outcome.failure)):
                 raise GivenUp(outcome) from outcome.error.__cause__
@@ -79,7 +79,7 @@ class Attempts:
         raise AssertionError  # pragma: no cover - counting does not end
 
     def _bucket(self, key: Key | None) -> Bucket:
-        """The retries left to this principal, who is known by a keyed hash and never by the key (I-9)."""
+        """The retry budget of this principal, identified by a keyed hash and never by the key (I-9)."""
         principal = key.account if key else ""
         bucket = self._buckets.setdefault(principal, Bucket())
         self._buckets.move_to_end(principal)

@@ -1,8 +1,7 @@
-"""When a turn is over, and what it waits for. Pure: no I/O.
+"""Whether a turn is over, and what it waits for. Pure: no I/O.
 
-A chat's stream, and a poll, begin with what was before: an idle chat. That idleness says nothing about a message that was
-sent since. It counts only once the chat was seen busy in this turn, once this turn's answer is final, or once a run that was
-not there before has ended.
+Streams and polls start with the state from before the message: an idle chat. Idle therefore ends the turn only if the chat
+was busy in this turn, if this turn's answer is final, or if a run that is new in this turn has ended.
 """
 
 from __future__ import annotations
@@ -28,25 +27,25 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _GONE = frozenset({"failed", "cancelled"})
-"""The statuses of a message that nothing will come of any more."""
+"""Statuses of a message that will not be answered."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """One turn of a chat, and what was seen of it: `turn = turn.seeing(chat)` for every state, then `turn_over`."""
+    """One turn of a chat: update it with `turn = turn.seeing(chat)` for every state, then call `turn_over`."""
 
     user_message_id: str = ""
     assistant_message_id: str = ""
     run_before: str = ""
-    """The run that was there before the message was sent."""
+    """The chat's run before the message was sent."""
     run_before_ended: bool = True
-    """Whether it had ended then. If not, the chat's being busy with it says nothing about this turn."""
+    """Whether that run had ended then. If not, a chat that is busy with it says nothing about this turn."""
     was_busy: bool = False
-    """The chat was seen busy in this turn."""
+    """Whether the chat was busy in this turn."""
 
     @classmethod
     def of(cls, sent: Sent, before: Chat | None = None) -> Turn:
-        """The turn that a message began; `before` is the chat as it was before that, unless it is new."""
+        """The turn that a message starts; `before` is the chat before it, or None for a new chat."""
         run = before.active_run if before else None
         return cls(
             user_message_id=sent.user_message.id if sent.user_message else "",
@@ -57,15 +56,15 @@ class Turn:
 
     @classmethod
     def under_way(cls, chat: Chat) -> Turn:
-        """The turn that a chat is in, for somebody who comes later: a chat that is idle is at its end."""
+        """The turn that a chat is in now; the turn of an idle chat is over."""
         run = chat.active_run
-        asked = [one.id for one in chat.chat_messages if one.role == "user" and not _is_queued(one)]
-        told = run.user_message_id if run else ""
-        message_id = told if chat.message(told) else asked[-1] if asked else ""
+        user_ids = [message.id for message in chat.chat_messages if message.role == "user" and not _is_queued(message)]
+        run_message_id = run.user_message_id if run else ""
+        message_id = run_message_id if chat.message(run_message_id) else user_ids[-1] if user_ids else ""
         return cls(user_message_id=message_id, was_busy=True, run_before=run.id if run else "")
 
     def seeing(self, chat: Chat) -> Turn:
-        """The turn after another sighting."""
+        """The turn after another state of its chat."""
         run = chat.active_run
         of_before = run is not None and run.id == self.run_before and not self.run_before_ended
         if self.was_busy or not chat.busy or of_before or _is_queued(chat.message(self.user_message_id)):
@@ -73,61 +72,63 @@ class Turn:
         return replace(self, was_busy=True)
 
     def messages(self, chat: Chat) -> tuple[ChatMessage, ...]:
-        """What was said after the turn's own message and before the next one; all there is when that is not known."""
-        asked = chat.message(self.user_message_id) if self.user_message_id else None
-        if asked is None:
+        """The messages after the turn's own and before the next turn's; all messages if the turn's own is unknown."""
+        own = chat.message(self.user_message_id) if self.user_message_id else None
+        if own is None:
             return chat.chat_messages
-        said = chat.chat_messages[chat.chat_messages.index(asked) + 1 :]
-        if asked.agent_run_id:  # what the agent still says may come after a message that waits
-            said = tuple(one for one in said if one.agent_run_id in {"", asked.agent_run_id})
-        nexts = (place for place, one in enumerate(said) if one.role == "user" and not _is_queued(one))
-        return tuple(one for one in said[: next(nexts, None)] if not _is_queued(one))
+        later = chat.chat_messages[chat.chat_messages.index(own) + 1 :]
+        if own.agent_run_id:  # the agent's reply may come after a queued message
+            later = tuple(message for message in later if message.agent_run_id in {"", own.agent_run_id})
+        next_turns = (
+            index for index, message in enumerate(later) if message.role == "user" and not _is_queued(message)
+        )
+        return tuple(message for message in later[: next(next_turns, None)] if not _is_queued(message))
 
     def end(self, chat: Chat) -> RunEnd | None:
-        """How this turn's run ended, where an event of the chat tells."""
-        asked = chat.message(self.user_message_id)
-        if asked is None:
+        """How this turn's run ended, if an event of the chat says so."""
+        own = chat.message(self.user_message_id)
+        if own is None:
             return None
-        told = (message.run_end for message in reversed(self.messages(chat)))
-        mine = {"", asked.agent_run_id}
-        return next((end for end in told if end and (not asked.agent_run_id or end.run_id in mine)), None)
+        ends = (message.run_end for message in reversed(self.messages(chat)))
+        mine = {"", own.agent_run_id}
+        return next((end for end in ends if end and (not own.agent_run_id or end.run_id in mine)), None)
 
 
 def turn_over(chat: Chat, turn: Turn) -> bool:
     """Whether this turn is over, and not only the one before it."""
-    asked = chat.message(turn.user_message_id)
-    if _is_queued(asked):
+    own = chat.message(turn.user_message_id)
+    if _is_queued(own):
         return False
-    if asked is not None and asked.status in _GONE:
+    if own is not None and own.status in _GONE:
         return True
     answer = chat.message(turn.assistant_message_id)
     if chat.busy:
-        return asked is not None and (answer is None or answer.final) and _is_behind(chat.active_run, turn)
+        return own is not None and (answer is None or answer.final) and _is_behind(chat.active_run, turn)
     return turn.was_busy or (answer is not None and answer.final) or _has_run(chat, turn) or turn.end(chat) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClientTool:
-    """A tool that this side has to carry out; answered by `tool_result` with text."""
+    """A tool that the client has to run; answered by `tool_result` with text."""
 
     invocation: ToolInvocation
 
     @property
     def id(self) -> str:
-        """What the answer goes to."""
+        """The id to answer."""
         return self.invocation.id
 
 
 @dataclass(frozen=True, kw_only=True)
 class Approval:
-    """A call of a tool that a person has to allow; answered by `invoke`, `reject` or `always_allow`."""
+    """A tool call that a person has to allow; answered by `invoke`, `reject` or `always_allow`."""
 
     id: str
     """The invocation's."""
     tool_name: str
     arguments: dict[str, Any]
     unread: str = ""
-    """Arguments that could not be read as an object."""
+    """Arguments that could not be parsed as an object."""
     secret_send: SecretSend | None = None
     chat_id: str = ""
     expires_at: datetime | None = None
@@ -141,7 +142,7 @@ class Form:
 
     @property
     def id(self) -> str:
-        """What the answer goes to."""
+        """The id to answer."""
         return self.invocation.id
 
 
@@ -151,13 +152,13 @@ class McpInput:
 
     invocation: ToolInvocation
     requests: tuple[InputRequest, ...]
-    """All of them are answered together."""
+    """All are answered together."""
     round: str
-    """What tells these requests from earlier ones of the same call."""
+    """Distinguishes these requests from earlier ones of the same call."""
 
     @property
     def id(self) -> str:
-        """What the answer goes to."""
+        """The id to answer."""
         return self.invocation.id
 
 
@@ -172,7 +173,7 @@ class SignIn:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """Something else that waits for a decision; answered by `resolve_interrupt`, where it is an interrupt."""
+    """Any other decision that the chat waits for; it is taken on the person's page."""
 
     id: str
     reason: str
@@ -184,27 +185,27 @@ Pending = ClientTool | Approval | Form | McpInput | SignIn | Gate
 
 
 def mark(waits: Pending) -> str:
-    """What tells one thing that is waited for from every other: an MCP server asks again in the name of the same call."""
+    """A unique name for a pending item: an MCP server can ask again within the same call."""
     return f"{waits.id} {waits.round}" if isinstance(waits, McpInput) else waits.id
 
 
 def pending(chat: Chat) -> list[Pending]:
-    """What the chat waits for, oldest first, each once."""
+    """What the chat waits for, oldest first, without duplicates."""
     calls = {call.id: call for message in chat.chat_messages for call in _live_calls(message)}
-    interrupts = [one for one in chat.pending_interrupts if one.pending]
-    approvals = {one.invocation_id: one for one in interrupts if one.reason == "tool_approval"}
-    found: list[Pending] = []
+    interrupts = [interrupt for interrupt in chat.pending_interrupts if interrupt.pending]
+    approvals = {interrupt.invocation_id: interrupt for interrupt in interrupts if interrupt.reason == "tool_approval"}
+    pending_items: list[Pending] = []
     for call in calls.values():
         waits = _waiting(call, approvals.get(call.id), chat)
-        found += [waits] if waits else []
-    known = {one.id for one in found if one.id}
+        pending_items += [waits] if waits else []
+    known = {item.id for item in pending_items if item.id}
     for interrupt in interrupts:
         waits = _interrupted(interrupt, chat.invocation(interrupt.invocation_id))
-        found += [waits] if waits and not {waits.id, interrupt.invocation_id} & known else []
+        pending_items += [waits] if waits and not {waits.id, interrupt.invocation_id} & known else []
     run = chat.active_run
-    if run and run.state == "auth_required" and not any(isinstance(one, SignIn) for one in found):
-        found.append(SignIn(id="", meta=run.interrupt_meta))
-    return found
+    if run and run.state == "auth_required" and not any(isinstance(item, SignIn) for item in pending_items):
+        pending_items.append(SignIn(id="", meta=run.interrupt_meta))
+    return pending_items
 
 
 def _live_calls(message: ChatMessage) -> tuple[ToolInvocation, ...]:
@@ -242,12 +243,12 @@ def _approval(call: ToolInvocation, interrupt: Interrupt | None, chat: Chat) -> 
 
 
 def _secret_send(interrupt: Interrupt | None) -> SecretSend | None:
-    told = interrupt.meta.get("secret_send") if interrupt else None
-    return parsed(SecretSend, told) if is_object(told) else None
+    value = interrupt.meta.get("secret_send") if interrupt else None
+    return parsed(SecretSend, value) if is_object(value) else None
 
 
 def _interrupted(interrupt: Interrupt, call: ToolInvocation | None) -> Pending | None:
-    """What an interrupt waits for, when no invocation says so itself."""
+    """What an interrupt waits for, if no invocation says so itself."""
     if interrupt.reason in {"tool_approval", "client_tool", "widget"}:
         return None if call else _by_meta(interrupt)
     if interrupt.reason == "auth":
@@ -256,7 +257,7 @@ def _interrupted(interrupt: Interrupt, call: ToolInvocation | None) -> Pending |
 
 
 def _by_meta(interrupt: Interrupt) -> Pending:
-    """The invocation is in a message that is not loaded, or in a sub-agent's chat: the interrupt itself tells of it."""
+    """Build the invocation from the interrupt: its message is not loaded, or it is in a sub-agent's chat."""
     function = {"name": interrupt.meta.get("tool_name"), "arguments": interrupt.meta.get("arguments")}
     call = ToolInvocation.model_validate(
         {"id": interrupt.invocation_id, "function": function, "widget": interrupt.meta.get("widget")}
@@ -279,14 +280,14 @@ def _is_queued(message: ChatMessage | None) -> bool:
 
 
 def _is_behind(run: AgentRun | None, turn: Turn) -> bool:
-    """Whether the chat, without having been idle, is already about a later message than the turn's own."""
+    """Whether the chat went on to a later message than the turn's own without becoming idle."""
     if run is None or not run.user_message_id or run.user_message_id == turn.user_message_id:
         return False
     return run.id != turn.run_before
 
 
 def _has_run(chat: Chat, turn: Turn) -> bool:
-    """Whether a run that was not there before has ended."""
+    """Whether a run that is new in this turn has ended."""
     run = chat.active_run
     if run is None or not run.ended:
         return False

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import re
-from typing import Any, get_args
+from typing import Any
 
-from inferencesh_mcp.api.vocabulary import TaskLogTypeName, TaskStatusName
 from inferencesh_mcp.sanitize import clean
 
-STATUSES: tuple[str, ...] = get_args(TaskStatusName)
-"""A task's statuses; the position is the number on the wire. 13 is known to the newest Python SDK alone."""
+STATUSES = (
+    "unknown",
+    "received",
+    "queued",
+    "dispatched",
+    "preparing",
+    "serving",
+    "setting_up",
+    "running",
+    "cancelling",
+    "uploading",
+    "completed",
+    "failed",
+    "cancelled",
+    "rejected",
+)
+"""A task's statuses; the position is the number on the wire. Only the newest Python SDK knows 13."""
 
 ENDED = frozenset({"completed", "failed", "cancelled", "rejected"})
 """The statuses after which a task never changes."""
 
-LOG_TYPES: tuple[str, ...] = get_args(TaskLogTypeName)
+LOG_TYPES = ("build", "run", "serve", "setup", "task")
 """The kinds of log; the position is the number on the wire."""
 
 _NO_WORD = re.compile(r"[^a-z0-9_. -]")

@@ -1,5 +1,5 @@
-"""What an answer's headers say. What cannot be read is as good as absent, and never an error: the request may have had its
-effect already, and its id is in the body. Pure: no I/O.
+"""Reads the headers of an answer. A header that cannot be parsed is ignored and never an error: the request may have taken
+effect, and its id is in the body. Pure: no I/O.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 LONGEST_DATE = 64
 """Characters of a date that are looked at: the longest form of RFC 9110 has 36."""
 LARGEST_SKEW = timedelta(days=1)
-"""A clock that seems further off than this is no clock: its answers date nothing."""
+"""A server clock that is further off is ignored."""
 LONGEST_WAIT = 86_400.0
-"""Seconds, a day: whoever asks to wait longer says "later", and nobody plans with a longer time."""
+"""Seconds. A longer wait is shortened to a day: no caller plans for more."""
 LONGEST_NUMBER = 15
 """Digits that are looked at: more than any size or time has."""
 
@@ -47,7 +47,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
 
 def rate_limit_reset(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds until requests are counted anew, where the answer says that none is left (`X-RateLimit-*`, in unix seconds)."""
+    """Seconds until the rate limit resets, if no request is left (`X-RateLimit-*`, in Unix seconds)."""
     remaining, reset = (headers.get(f"x-ratelimit-{name}", "").strip() for name in ("remaining", "reset"))
     if not (_is_number(reset) and len(reset) <= LONGEST_NUMBER) or (_is_number(remaining) and int(remaining[:9]) > 0):
         return None
@@ -72,8 +72,8 @@ def is_encoded(headers: Mapping[str, str]) -> bool:
 
 
 def _seconds_until(moment: datetime, headers: Mapping[str, str], now: datetime | None) -> float:
-    told = date(headers) or now or datetime.now(UTC)
-    return min(max(0.0, (moment - told).total_seconds()), LONGEST_WAIT)
+    server_time = date(headers) or now or datetime.now(UTC)
+    return min(max(0.0, (moment - server_time).total_seconds()), LONGEST_WAIT)
 
 
 def _date(text: str) -> datetime | None:

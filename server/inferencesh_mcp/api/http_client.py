@@ -1,8 +1,8 @@
-"""HTTP, and the one module that names its library: httpx2, which `mcp` runs on too.
+"""HTTP. This is the only module that uses the HTTP library: httpx2, which `mcp` uses too.
 
-Only the library's transports are used, not its client: a transport opens connections and speaks HTTP, no more. So there are
-no cookies that could mix callers up, no redirects, no `.netrc`, no decoding of bodies (T-15), no retries, no log lines with
-addresses in them, and nothing of the environment but where certificates are.
+Only the library's transports are used, not its client, because a transport only opens connections and speaks HTTP. So there
+are no cookies that could mix up callers, no redirects, no `.netrc`, no decoding of bodies (T-15), no retries and no log lines
+with addresses. Of the environment only the location of certificates is read.
 """
 
 from __future__ import annotations
@@ -27,49 +27,49 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS = 2.0
 CONNECT_SECONDS = 10.0
-"""For a connection, the look for its address included."""
+"""Time to connect, including the name lookup."""
 POOL_SECONDS = 20.0
-"""For a place among the connections for files."""
+"""Wait for a free connection in the pool for files."""
 READ_SECONDS = 30.0
-"""Between two pieces of an answer, its beginning included. A stream is as silent as it likes."""
+"""Wait for the next bytes of an answer. Streams have no such limit."""
 WRITE_SECONDS = 30.0
-"""Until the other side takes the next piece of a file."""
+"""Wait until the server accepts the next bytes of a file."""
 _PLAIN_URL = re.compile(r"(?P<origin>[A-Za-z]+://[^/?#\\]+)(?P<path>[!\"$-~]*)(?:#[!-~]*)?")
 _NEVER_SENT = (
     httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol,
 )  # fmt: skip
-"""What happens before the first byte of a request leaves."""
+"""Errors before the first byte of a request is sent."""
 _IDLE = 20
-"""Connections kept for the next request: each request looks at all of them, and a crowd's would stay open for nothing."""
+"""Idle connections that are kept: each request checks all of them, and more would stay open unused."""
 _LIMITS: dict[Kind, httpx2.Limits] = {
-    # As many as there may be: a caller whose calls hang must not take the connection that another's needs (T-22).
+    # No limit on connections: a caller whose calls hang must not block another caller (T-22).
     "calls": httpx2.Limits(max_keepalive_connections=_IDLE, keepalive_expiry=10.0),
-    # A connection that was idle may have been closed at the other end, and a run sent on it would be lost without a trace. Or
-    # something was said on it meanwhile, and would be taken for the answer: that a run was refused, say, so that it is sent again.
+    # Starts never reuse a connection. The server may have closed an idle one, so a start sent on it would be lost. Or an idle
+    # one may hold an unrequested response (response smuggling), which would be taken for the answer to the start.
     "runs": httpx2.Limits(max_keepalive_connections=0),
     "streams": httpx2.Limits(max_keepalive_connections=_IDLE, keepalive_expiry=5.0),
-    # Connections are to addresses, not names: one that was made for a name must never serve another name there.
+    # Connections are to addresses, not names: one that was opened for one name must never serve another.
     "files": httpx2.Limits(max_connections=100, max_keepalive_connections=0),
 }
 _EXPIRED, _NOT_YET_VALID, _OTHER_HOST, _OTHER_ADDRESS = 10, 9, 62, 64
-"""Of OpenSSL's results of a verification, those that more certificates to trust would not mend."""
+"""OpenSSL verification results that more trusted certificates would not fix."""
 
 
 class Response:
-    """An answer whose body has not been read; whoever asked for it closes it."""
+    """An answer whose body has not been read yet; the caller must close it."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        """Found by their names in any case."""
+        """Names are matched without regard to case."""
 
     async def aclose(self) -> None:
-        """Close the connection, also when cancelled; where the body was read to its end, it serves again instead."""
+        """Release the connection, also when cancelled: it is reused after a complete body, else closed."""
         await self._response.aclose()
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """The body as it comes. Raises Lost where it ends too early, or nothing comes for too long."""
+        """The body as it arrives. Raises Lost if it ends too early or nothing arrives for too long."""
         try:
             async with aclosing(self._response.aiter_raw()) as chunks:
                 async for chunk in chunks:
@@ -79,13 +79,13 @@ class Response:
 
 
 class Pools:
-    """The connections. Nothing is opened before the first request; `aclose` closes all."""
+    """All connections. Nothing is opened before the first request; `aclose` closes all."""
 
     def __init__(self) -> None:
         self._transports: dict[tuple[Kind, str, Proxy | None], httpx2.AsyncHTTPTransport] = {}
 
     async def aclose(self) -> None:
-        """Close every connection, also where the server that had them is being cancelled."""
+        """Close every connection, also during cancellation."""
         transports, self._transports = self._transports, {}
         with anyio.move_on_after(CLOSE_SECONDS, shield=True):
             for transport in transports.values():
@@ -95,19 +95,19 @@ class Pools:
         self, kind: Kind, method: str, url: str, headers: Mapping[str, str], content: bytes | AsyncIterable[bytes] | None = None,
         *, address: str | None = None, proxy: Proxy | None = None,
     ) -> Response:  # fmt: skip
-        """Send a request to its URL, or to its URL at this address, and give the answer as soon as there is a status.
+        """Send a request, and return the answer as soon as its status arrives.
 
-        `address` is an IP address, or the name that a proxy is told. Raises Lost without an answer; ValueError for what is no
-        URL; SettingsError where there is nobody to trust.
+        `address` replaces the host: an IP address, or the name for a proxy. Raises Lost without an answer, ValueError for an
+        invalid URL, SettingsError if the trusted certificates cannot be read.
         """
         extensions: dict[str, Any] = {"timeout": _timeouts(kind)}
         try:
             if plain := _PLAIN_URL.fullmatch(url):
-                # Its path goes out as it stands, since a signature may be of it.
+                # The path is sent unchanged, because a signature may cover it.
                 target, path = _origin(plain["origin"]), plain["path"]
                 extensions["target"] = (path if path.startswith("/") else f"/{path}").encode("ascii")
             else:
-                target = httpx2.URL(url)  # encodes what cannot stand in a request
+                target = httpx2.URL(url)  # encodes characters that are not allowed in a request
             host = target.raw_host.decode("ascii")
             if address is not None:
                 headers = {"host": target.netloc.decode("ascii"), **headers}
@@ -126,37 +126,37 @@ class Pools:
     def _transport(self, kind: Kind, scheme: str, proxy: Proxy | None) -> httpx2.AsyncHTTPTransport:
         key = (kind, scheme, proxy)
         if key not in self._transports:
-            trusted = _trusted() if scheme == "https" else _nobody()
+            trusted = _trusted() if scheme == "https" else _plain_context()
             self._transports[key] = httpx2.AsyncHTTPTransport(
-                verify=trusted, http2=False, limits=_LIMITS[kind], proxy=_named(proxy) if proxy else None
+                verify=trusted, http2=False, limits=_LIMITS[kind], proxy=_httpx_proxy(proxy) if proxy else None
             )
         return self._transports[key]
 
 
 @lru_cache(maxsize=64)
 def _origin(url: str) -> httpx2.URL:
-    """Parsed once: a transport asks one API, and few places for files."""
+    """Cached: a transport uses one API and few file hosts."""
     return httpx2.URL(url)
 
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """Whom to trust, read from disk once: it takes longer than a call to the API. SSL_CERT_FILE and SSL_CERT_DIR count."""
+    """The trusted certificates, read once because that takes longer than a call. SSL_CERT_FILE and SSL_CERT_DIR apply."""
     try:
         return httpx2.create_ssl_context()
     except OSError as exc:  # ssl.SSLError is one
         raise SettingsError(
             message="the certificates to trust cannot be read",
-            next_step="Mend SSL_CERT_FILE or SSL_CERT_DIR, or unset it.",
+            next_step="Fix SSL_CERT_FILE or SSL_CERT_DIR, or unset it.",
         ) from exc
 
 
-def _nobody() -> ssl.SSLContext:
-    """For http:// alone, where nothing is read from disk."""
+def _plain_context() -> ssl.SSLContext:
+    """For http:// only, so that no certificates are read from disk."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _named(proxy: Proxy) -> httpx2.Proxy:
+def _httpx_proxy(proxy: Proxy) -> httpx2.Proxy:
     return httpx2.Proxy(proxy.url, ssl_context=_trusted() if proxy.url.startswith("https:") else None)
 
 
@@ -172,10 +172,10 @@ def _lost(exc: Exception, host: str, proxy: Proxy | None) -> Lost:
     if not isinstance(exc, _NEVER_SENT):
         return Lost(sent=True, in_time=in_time)
     lost = Lost(sent=False, in_time=in_time)
-    if (refused := _certificate_error(exc)) is not None:
-        lost.reason, lost.next_step = _distrusted(refused, host)
+    if (certificate_error := _certificate_error(exc)) is not None:
+        lost.reason, lost.next_step = _certificate_problem(certificate_error, host)
     elif isinstance(exc, httpx2.ProxyError) and proxy is not None:
-        status = str(exc)[:3]  # the rest is the proxy's own words
+        status = str(exc)[:3]  # the rest is the proxy's own text
         lost.reason = f"the proxy {proxy.address} refused to connect to {host}: {status}"
         lost.next_step = (
             f"Put a user and a password into {proxy.variable}."
@@ -195,8 +195,8 @@ def _certificate_error(exc: BaseException) -> ssl.SSLCertVerificationError | Non
     return inner
 
 
-def _distrusted(exc: ssl.SSLCertVerificationError, host: str) -> tuple[str, str]:
-    """What is wrong with a certificate, and what to do."""
+def _certificate_problem(exc: ssl.SSLCertVerificationError, host: str) -> tuple[str, str]:
+    """What is wrong with a certificate, and what to do about it."""
     if exc.verify_code in {_EXPIRED, _NOT_YET_VALID}:
         when = "has expired" if exc.verify_code == _EXPIRED else "is not valid yet"
         return (

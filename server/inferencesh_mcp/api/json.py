@@ -2,8 +2,8 @@
 
 Python's own reader takes NaN, Infinity and lone surrogates, none of which can be written again as JSON or as UTF-8.
 
-What is sent is held to what can be read back: a task, a chat and every list of them repeat what they were given, and a run
-whose every answer would be refused is paid for and lost.
+A value is sent only if it can be read back, because tasks, chats and lists repeat their input: otherwise a paid run would be
+lost, since every answer about it would be refused.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ BODY_DEPTH_LIMIT = SENT_DEPTH_LIMIT + 4
 """The same of a request's body, which wraps the value too."""
 SENT_LIMIT = 4 * 1024 * 1024
 """Bytes: one line of a stream holds no more. A read holds 16 MiB, and has to repeat it in whatever escapes the API prefers."""
+
+LINE_LIMIT = 4 * 1024 * 1024
+"""Longest line of a stream, in bytes without its end. The last line carries a whole task, with its logs and output."""
+LARGE_LINE = 64 * 1024
+"""Lines of at least this many bytes count for `LARGE_LINES_LIMIT`."""
+LARGE_LINES_LIMIT = 16 * 1024 * 1024
+"""Bytes of all large lines of one connection: a follower keeps parts of them. Past it the stream has to be reopened."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -91,10 +98,68 @@ def encoded(value: Any, limit: float = SENT_LIMIT, depth: int = SENT_DEPTH_LIMIT
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as exc:
-            raise NotReadableBack("has half a character (a lone surrogate), which is no text") from exc
+            raise NotReadableBack("has a lone surrogate, which is not valid text") from exc
     if _LONG_NUMBER.search(text) and _has_huge_integer(value):
-        raise NotReadableBack("has an integer of more than 308 digits, which few can read")
+        raise NotReadableBack("has an integer of more than 308 digits: send it as text")
     return text.encode()
+
+
+class NdjsonReader:
+    """Splits one connection's bytes into JSON objects; never raises. Call `feed` with each chunk, then `end` once.
+
+    Lines end at byte 0x0A and nowhere else: U+2028 inside a string does not end one.
+    """
+
+    def __init__(self, limit: int = LINE_LIMIT) -> None:
+        self.bad = 0
+        """Lines that could not be parsed and were skipped."""
+        self.too_long = False
+        """A line, or all large ones together, passed the limit: nothing more is read, close the connection."""
+        self._in_large_lines = 0
+        self._limit = limit
+        self._pending = bytearray()
+
+    def feed(self, chunk: bytes) -> list[dict[str, Any]]:
+        """The objects of the lines that `chunk` completes, in order."""
+        if self.too_long:
+            return []
+        first, *rest = chunk.split(b"\n")
+        self._pending += first
+        objects: list[dict[str, Any]] = []
+        for piece in rest:
+            objects += self._line()
+            self._pending = bytearray(piece)
+        self._check()
+        return objects
+
+    def end(self) -> list[dict[str, Any]]:
+        """The object of a last line without a line end, if it is complete."""
+        return self._line()
+
+    def _line(self) -> list[dict[str, Any]]:
+        self._check()
+        if self.too_long:
+            return []
+        line = bytes(self._pending).removeprefix(_BYTE_ORDER_MARK).strip()
+        if len(line) >= LARGE_LINE:
+            self._in_large_lines += len(line)
+            if self._in_large_lines > LARGE_LINES_LIMIT:
+                self.too_long = True
+                self._pending.clear()
+                return []
+        if not line:
+            return []
+        try:
+            value = parse(line)
+        except NotJson:
+            self.bad += 1
+            return []
+        return [value] if is_object(value) else []
+
+    def _check(self) -> None:
+        if len(self._pending) > self._limit:
+            self.too_long = True
+            self._pending.clear()
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:

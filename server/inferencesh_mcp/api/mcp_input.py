@@ -1,4 +1,4 @@
-"""What an MCP server that an agent uses asks the person for, and the answer as the API takes it. Pure: no I/O.
+"""Input that an MCP server behind an agent asks a person for, and the answer for the API. Pure: no I/O.
 
 The call of the tool waits in `awaiting_input` and holds the server's own requests, as the protocol spells them, by key. All
 requests of one call are answered together; the server may ask again, in another round of the same call.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.chat_models import ToolInvocation
 
 REQUESTS_LIMIT = 10
-"""Requests of one call; who asks for more is read on the person's page."""
+"""Requests of one call; a call with more is answered on the person's page."""
 FIELDS_LIMIT = 50
 """Fields of one form: more than a person fills in at a prompt."""
 SCHEMA_LIMIT = 20_000
@@ -34,7 +34,7 @@ class InputRequest:
     """One request of an MCP server: a form to fill in, or a page to open."""
 
     key: str
-    """What the answer is called."""
+    """The key of the answer."""
     mode: Literal["form", "url"]
     message: str
     schema: dict[str, Any]
@@ -54,13 +54,12 @@ class InputRequest:
 
 
 def input_requests(call: ToolInvocation) -> tuple[InputRequest, ...]:
-    """What a call asks the person for; nothing where any of it is no form and no page that can be passed on whole."""
-    told = _data(call).get("input_requests")
-    if not is_object(told) or not 0 < len(told) <= REQUESTS_LIMIT:
+    """What a call asks the person for; empty if any request is not a form or page that can be passed on completely."""
+    values = _data(call).get("input_requests")
+    if not is_object(values) or not 0 < len(values) <= REQUESTS_LIMIT:
         return ()
-    requests = [_request(key, one) for key, one in told.items()]
-    found = tuple(one for one in requests if one)
-    return found if len(found) == len(requests) else ()
+    requests = [request for key, value in values.items() if (request := _request(key, value))]
+    return tuple(requests) if len(requests) == len(values) else ()
 
 
 def input_round(call: ToolInvocation) -> str:
@@ -80,8 +79,8 @@ def _data(call: ToolInvocation) -> dict[str, Any]:
     return value if call.type == "mcp" and is_object(value) else {}
 
 
-def _request(key: str, told: Any) -> InputRequest | None:
-    params = told.get("params") if is_object(told) and told.get("method") == "elicitation/create" else None
+def _request(key: str, value: Any) -> InputRequest | None:
+    params = value.get("params") if is_object(value) and value.get("method") == "elicitation/create" else None
     if not is_object(params):
         return None
     message = params.get("message")

@@ -1,6 +1,6 @@
-"""The wire as frozen values. Unknown fields are left out, null counts as absent, odd values become the default.
+"""The API's records as frozen values. Unknown fields are dropped, null means absent, invalid values become the default.
 
-Nothing here refuses a record for one field: a task that costs money must not be lost over its `rating`. Sources: the type
+No record is refused for one field: a task that costs money must not be lost because of its `rating`. Sources: the type
 lists of npm `@inferencesh/sdk` 0.6.10 and 0.6.54 and of PyPI `inferencesh` 0.36.0.
 """
 
@@ -21,8 +21,10 @@ from inferencesh_mcp.sanitize import address, clean, token
 from inferencesh_mcp.sanitize import name as reference_part
 
 LINE_LIMIT = 500
-"""Characters of a label. The longest of the platform's own are file names, of 255."""
-_CURSOR = re.compile(r"[!#-;=?-\[\]-~]{0,4000}")  # printable ASCII but spaces, quotes, backslashes and angle brackets
+"""Characters of a label. The platform's longest ones are file names, of 255."""
+_CURSOR = re.compile(
+    r"[!#-;=?-\[\]-~]{0,4000}"
+)  # printable ASCII without spaces, quotes, backslashes and angle brackets
 
 
 def _text(value: Any) -> Any:
@@ -32,12 +34,12 @@ def _text(value: Any) -> Any:
 
 
 def _line(value: Any) -> str:
-    """A label, such as a title or a category: it stands in lines of ours, and so it is one line."""
+    """A label, such as a title or a category, as one line: our answers put it inside lines of their own."""
     return clean(_text(value), LINE_LIMIT)
 
 
 def _id(value: Any) -> str:
-    """An id: it stands in calls that we tell a model to make, and so it is one word."""
+    """An id as one word: our answers put it inside calls that a model should make."""
     return token(_text(value))
 
 
@@ -47,12 +49,12 @@ def _name(value: Any) -> str:
 
 
 def _address(value: Any) -> str:
-    """A URL: what may not stand in one is encoded."""
+    """A URL; characters that are not allowed in one are encoded."""
     return address(_text(value))
 
 
 def _cursor(value: Any) -> str:
-    """A cursor is handed back as it came; one that would not survive inside a call of ours is none."""
+    """A cursor is passed back unchanged; one that could not be quoted in a call is dropped."""
     text = _text(value)
     return text if _CURSOR.fullmatch(text) else ""
 
@@ -63,7 +65,7 @@ def _media_type(value: Any) -> str:
 
 
 def _whole(value: Any) -> Any:
-    """What 64 bits hold; more is no size and no count."""
+    """An integer of at most 64 bits, else None."""
     try:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
@@ -80,7 +82,7 @@ def _flag(value: Any) -> bool:
 
 
 def _moment(value: Any) -> Any:
-    """RFC 3339; what cannot be read, and Go's zero time, is None; without a zone it is UTC."""
+    """RFC 3339, in UTC without a zone. None for anything else, and for Go's zero time."""
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -95,8 +97,8 @@ def _object(value: Any) -> Any:
 
 
 def _objects(value: Any) -> Any:
-    """The objects in an array. A tuple was read before, and stays; so does one of its values."""
-    if _was_read(value):
+    """The objects in an array. A tuple was parsed before and is kept, as are its values."""
+    if _is_parsed(value):
         return value
     return [item for item in items(value) if is_object(item) or isinstance(item, BaseModel)]
 
@@ -110,10 +112,10 @@ def _object_or_none(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    return [_line(item) for item in items(value) if isinstance(item, str)] if not _was_read(value) else value
+    return [_line(item) for item in items(value) if isinstance(item, str)] if not _is_parsed(value) else value
 
 
-def _was_read(value: Any) -> bool:
+def _is_parsed(value: Any) -> bool:
     return isinstance(value, tuple)
 
 
@@ -140,7 +142,7 @@ One = Annotated[T | None, BeforeValidator(_object_or_none)]
 
 
 class Wire(BaseModel):
-    """What every record shares. Schemas are built at first use: most starts never need most of them."""
+    """Base of all records. Schemas are built at first use, because most processes need few of them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
@@ -161,7 +163,7 @@ class TaskLog(Wire):
 
 
 class UsageEvent(Wire):
-    """One thing that was metered."""
+    """One metered item."""
 
     type: Line = ""
     model: Line = ""
@@ -179,7 +181,7 @@ class SecretRequirement(Wire):
 
 
 class ConnectionRequirement(Wire):
-    """A connection that an app needs. The newest API calls it a credential and its name a slug; the older, an integration."""
+    """A connection that an app needs: a credential with a slug in the newest API, an integration in the older one."""
 
     key: Line = Field(default="", validation_alias=AliasChoices("slug", "key"))
     description: Text = ""
@@ -199,13 +201,13 @@ class AppFunction(Wire):
     output_schema: Object = {}
     capabilities: Words = ()
     credentials: Many[ConnectionRequirement] = ()
-    """What this function needs on top of its version's."""
+    """What this function needs in addition to its version's requirements."""
     kind: Text = "run"
     """`run`, or `stream`: a live exchange over a WebSocket."""
 
 
 class AppVariant(Wire):
-    """One of the sizes that an app comes in."""
+    """One of the sizes of an app."""
 
     name: Text = ""
     order: Whole = 0
@@ -227,9 +229,9 @@ class AppVersion(Wire):
     variants: Named[AppVariant] = {}
     required_secrets: Many[SecretRequirement] = ()
     required_credentials: Many[ConnectionRequirement] = ()
-    """What the newest API tells."""
+    """In the newest API."""
     required_integrations: Many[ConnectionRequirement] = ()
-    """What an older API tells instead."""
+    """In an older API."""
     resources: Object = {}
 
 
@@ -247,13 +249,13 @@ class App(Wire):
     tags: Words = ()
     images: Object = {}
     status: Line = ""
-    """`active`, `maintenance`, `deprecated`, `retired`, or empty where the API does not say."""
+    """`active`, `maintenance`, `deprecated`, `retired`, or empty if the API does not say."""
     status_message: Text = ""
     visibility: Line = ""
     version_id: Id = ""
     version: One[AppVersion] = None
     resolved_function: Text = ""
-    """The function that the name pins which was asked for; empty for a name that is no alias of one."""
+    """The function that the requested name pins; empty if the name is not an alias for one."""
 
     @property
     def ref(self) -> str:
@@ -262,12 +264,12 @@ class App(Wire):
 
 
 class Task(Wire):
-    """One run of an app, in the newest state that was heard of."""
+    """One run of an app, in its latest known state."""
 
     id: Id
     short_id: Id = ""
     status: Status = "unknown"
-    """One lower-case word; one that this version does not know means that the task goes on."""
+    """One lower-case word; an unknown word means that the task has not ended."""
     app_id: Id = ""
     app_version_id: Id = ""
     app_variant: Line = ""
@@ -287,7 +289,7 @@ class Task(Wire):
     updated_at: Moment = None
     run_at: Moment = None
     streamed: Text = ""
-    """Text that arrived piece by piece while the task ran; `output` has the final word."""
+    """Text that was streamed while the task ran; `output` replaces it."""
 
     @property
     def ended(self) -> bool:
@@ -297,14 +299,14 @@ class Task(Wire):
     @model_validator(mode="before")
     @classmethod
     def _streamed_text(cls, data: Any) -> Any:
-        """A merged record keeps the whole accumulated output under `streamed`; a task shows its text."""
+        """A merged record keeps all accumulated output under `streamed`; a task has only its text."""
         if is_object(data) and is_object(data.get("streamed")):
             return {**data, "streamed": data["streamed"].get("response", "")}
         return data
 
 
 class TaskStatus(Wire):
-    """The cheap answer to a poll."""
+    """The status alone, as a poll returns it."""
 
     id: Id = ""
     status: Status = "unknown"
@@ -320,12 +322,12 @@ class TaskLogs(Wire):
 
 
 class File(Wire):
-    """A stored file, or the record of one that is about to be uploaded."""
+    """A stored file, or the record of a file that will be uploaded."""
 
     id: Id = ""
     uri: Address = ""
     upload_url: Text = Field(default="", repr=False)
-    """Where to PUT the bytes: whoever has this address can write the file, so it is never shown in a repr."""
+    """Where to PUT the bytes. Anyone with this address can write the file, so no repr shows it."""
     filename: Line = ""
     content_type: MediaType = ""
     size: Whole = None
@@ -337,7 +339,7 @@ class File(Wire):
 
 
 class Session(Wire):
-    """A warm worker that is held between runs."""
+    """A warm worker that is kept between runs."""
 
     id: Id = ""
     status: Word = ""
@@ -356,12 +358,12 @@ class Session(Wire):
 
     @property
     def over(self) -> bool:
-        """Whether no run can use it any more."""
+        """Whether the session has ended or expired."""
         return self.status in {"ended", "expired"}
 
 
 class Estimate(Wire):
-    """What a run may cost, in microcents: 100,000,000 are one US dollar."""
+    """The estimated cost of a run, in microcents: 100,000,000 are one US dollar."""
 
     confidence: Line = "unknown"
     """`exact`, `range` or `unknown`."""
@@ -388,15 +390,15 @@ class Page(Wire, Generic[T]):
     @model_validator(mode="before")
     @classmethod
     def _from_array(cls, data: Any) -> Any:
-        """A bare array is a page too. However much is sent, a page is what one request may ask for."""
-        found = data if is_array(data) else data.get("items") if is_object(data) else None
-        if not is_array(found):
+        """Accept a bare array as a page, and keep at most `PAGE_LIMIT` items."""
+        entries = data if is_array(data) else data.get("items") if is_object(data) else None
+        if not is_array(entries):
             return data
-        return {**(data if is_object(data) else {}), "items": found[:PAGE_LIMIT]}
+        return {**(data if is_object(data) else {}), "items": entries[:PAGE_LIMIT]}
 
 
 class RequirementCheck(Wire):
-    """Whether secrets and connections are there, and what is missing."""
+    """Whether all secrets and connections exist, and which are missing."""
 
     satisfied: Flag = False
     missing: Annotated[tuple[Requirement, ...], BeforeValidator(requirements)] = Field(
@@ -405,7 +407,7 @@ class RequirementCheck(Wire):
 
 
 class RunRequest(BaseModel):
-    """What a run may be asked with. Nothing else passes: a webhook, for one, would be a way out for data."""
+    """The body of a start. No other fields are sent: a webhook, for example, could leak data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -416,30 +418,30 @@ class RunRequest(BaseModel):
     infra: Literal["cloud", "private", "private_first", "remote"] | None = None
     variant: str | None = None
     session: str | None = None
-    """`new`, or the id of one."""
+    """`new`, or the id of a session."""
     session_timeout: int | None = None
-    """Seconds; counts with a new session alone."""
+    """Seconds; used only with a new session."""
 
 
-def the_one(task_id: str, task: Task) -> Task:
-    """The task, which must be the one that was asked for: its id is what a paid run is found again by."""
+def checked_task(task_id: str, task: Task) -> Task:
+    """The task; UpstreamError if it is not the requested one, because its id identifies a paid run."""
     if task.id and task_id not in {task.id, task.short_id}:
-        raise UpstreamError(message="inference.sh answered with another task than the one that was asked for")
+        raise UpstreamError(message="inference.sh answered with a different task")
     return task
 
 
 def version_in(value: Any) -> Any:
-    """The version in an answer: what the app or agent that was answered holds under `version`, else the answer itself.
+    """The version in an answer: the `version` of an app, or the answer itself.
 
     Raises:
-        NotFound: the answer is an app or an agent without the version that was asked for.
+        NotFound: the answer is an app without the requested version.
     """
     if not is_object(value):
         return value
     if is_object(value.get("version")):
         return value["version"]
-    if "version_id" in value:  # only an app or an agent has that
-        raise NotFound(message="inference.sh answered without the version that was asked for")
+    if "version_id" in value:  # only an app has this field
+        raise NotFound(message="inference.sh answered without the requested version")
     return value
 
 
@@ -447,7 +449,7 @@ M = TypeVar("M", bound=Wire)
 
 
 def parsed(model: type[M], value: Any) -> M:
-    """The value as a model; UpstreamError, which quotes nothing of it, when it is nothing of the kind."""
+    """Validate a value as a model. The UpstreamError for anything else does not quote the value."""
     try:
         return model.model_validate(value)
     except ValidationError as exc:

@@ -1,8 +1,8 @@
-"""What went wrong, from an HTTP answer: status, headers and body become one error of the tree. Pure: no I/O.
+"""Turns the status, headers and body of an HTTP error into one typed error. Pure: no I/O.
 
-Forms understood: `application/problem+json` (RFC 9457), the v1 envelope `{"success": false, "error": {…}}`, the oldest
-`{"error": {…}}`, the 412's `{"errors": […]}` flat or nested, and a 2xx that says `success: false`. A body that is none of
-these is never shown: it is a page from something in between.
+Understood are `application/problem+json` (RFC 9457), the v1 envelope `{"success": false, "error": {…}}`, the oldest
+`{"error": {…}}`, the 412's `{"errors": […]}` flat or nested, and a 2xx with `success: false`. Any other body is never shown:
+it is a page of something between us and the API.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from inferencesh_mcp.sanitize import address, clean, label, quoted, token
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MOST_REQUIREMENTS = 20
-MOST_DETAILS = 12
-"""Lines that one requirement's provider may add: what scopes mean, its instructions, its website."""
+REQUIREMENTS_LIMIT = 20
+DETAILS_LIMIT = 12
+"""Lines that a requirement's provider may add: the meaning of scopes, instructions, a website."""
 MESSAGE_LIMIT = 500
 """Longest message, in characters."""
 DASHBOARD = "https://inference.sh"
@@ -120,25 +120,25 @@ _STEPS_BY_CODE = {
     "VERSION_MISMATCH": 'A session belongs to one version of its app: use that version, or session="new".',
 }
 LASTING = frozenset({"app_maintenance"})
-"""Codes of states that outlast a call: an answer with one is final, whatever its status allows."""
+"""Codes of states that outlast a call: such an answer is final, even if its status could be retried."""
 _ENVELOPE = frozenset({"data", "messages", "success", "status", "error"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unwrapped:
-    """A success: the value itself, and what the API warned of along with it."""
+    """A successful answer: its value, and the API's warnings."""
 
     value: Any
     warnings: tuple[str, ...] = ()
 
 
 def problem(status: int, headers: Mapping[str, str], body: bytes) -> InferenceError:
-    """The error that an answer with this status means. `headers` have lower-case names."""
+    """The error for an answer with this status. `headers` have lower-case names."""
     return _problem(status, headers, _object(body))
 
 
 def unwrap(value: Any) -> Unwrapped | InferenceError:
-    """The DTO inside a 2xx in any of its three forms, or the error that the 2xx says it is."""
+    """The value inside a 2xx in any of its three forms, or the error that the 2xx reports."""
     if not is_object(value):
         return Unwrapped(value=value)
     if value.get("success") is False and value.keys() <= _ENVELOPE | {"detail", "title", "type", "errors", "message"}:
@@ -149,48 +149,50 @@ def unwrap(value: Any) -> Unwrapped | InferenceError:
 
 
 def is_api_error(body: bytes) -> bool:
-    """Whether a body has the shape of the API's own errors, so that it was the API that refused."""
-    told = _object(body)
-    return bool(told) and (
-        isinstance(told.get("error"), dict | str) or {"type", "title", "detail"} & told.keys() != set()
+    """Whether a body has the form of the API's own errors, so the API itself refused."""
+    payload = _object(body)
+    return bool(payload) and (
+        isinstance(payload.get("error"), dict | str) or {"type", "title", "detail"} & payload.keys() != set()
     )
 
 
 def requirements(errors: Any) -> tuple[Requirement, ...]:
     """Each `{type, key, message, action}` as a Requirement whose action is a sentence."""
-    return tuple(found for error in items(errors)[:MOST_REQUIREMENTS] if (found := _requirement(error)) is not None)
+    return tuple(
+        requirement for error in items(errors)[:REQUIREMENTS_LIMIT] if (requirement := _requirement(error)) is not None
+    )
 
 
 def safe(text: str) -> str:
-    """Text of the API as it may be shown in an error: one short line without keys or signatures."""
+    """Text of the API as it may be shown in an error: one short line without keys and signatures."""
     return clean(without_secrets(text[: MESSAGE_LIMIT * 4]), MESSAGE_LIMIT - 100)
 
 
-def _problem(status: int, headers: Mapping[str, str], told: dict[str, Any]) -> InferenceError:
-    code = _code(told)
-    kind = _CLASSES_BY_CODE.get(code) or _class(status, told)
-    missing = requirements(_listed_errors(told)) if kind is RequirementsNotMet else ()
-    wait = _asked_to_wait(status, headers)
+def _problem(status: int, headers: Mapping[str, str], payload: dict[str, Any]) -> InferenceError:
+    code = _code(payload)
+    kind = _CLASSES_BY_CODE.get(code) or _class(status, payload)
+    missing = requirements(_listed_errors(payload)) if kind is RequirementsNotMet else ()
+    wait = _seconds_to_wait(status, headers)
     return kind(
-        message=_message(status, told, missing),
-        next_step=_next_step(code, told, wait) or _NEXT_STEPS.get(kind, ""),
+        message=_message(status, payload, missing),
+        next_step=_next_step(code, payload, wait) or _NEXT_STEPS.get(kind, ""),
         status=status,
         upstream_code=code,
         retry_after=wait,
-        suggestions=_suggestions(told),
+        suggestions=_suggestions(payload),
         requirements=missing,
     )
 
 
-def _next_step(code: str, told: dict[str, Any], wait: float | None) -> str:
-    """The step that belongs to a code, with what the error's `meta` and headers know of it."""
+def _next_step(code: str, payload: dict[str, Any], wait: float | None) -> str:
+    """The next step for a code, with details from the error's `meta` and headers."""
     step = _STEPS_BY_CODE.get(code, "")
-    meta: dict[str, Any] = next((place["meta"] for place in _places(told) if is_object(place.get("meta"))), told)
+    meta: dict[str, Any] = next((place["meta"] for place in _places(payload) if is_object(place.get("meta"))), payload)
     asked = f"It asks to wait {wait:.0f} s." if wait and code in LASTING else ""
-    return " ".join(filter(None, (step, asked, _known_of(code, meta)))) if step else ""
+    return " ".join(filter(None, (step, asked, _meta_details(code, meta)))) if step else ""
 
 
-def _known_of(code: str, meta: dict[str, Any]) -> str:
+def _meta_details(code: str, meta: dict[str, Any]) -> str:
     if code in {"insufficient_scope", "requires_sign_in"}:
         return _labelled("Scope", meta.get("required_scope"))
     if code == "team_role_required":
@@ -206,36 +208,36 @@ def _labelled(label: str, value: Any) -> str:
 
 
 def _entitlement(meta: dict[str, Any]) -> str:
-    """What a plan allows, and how far that is used up, as far as it is told."""
-    what = _short(meta.get("resource_label")) or _short(meta.get("resource"))
+    """What a plan allows and how much of it is used, as far as `meta` says."""
+    resource = _short(meta.get("resource_label")) or _short(meta.get("resource"))
     counts = [count for name in ("current", "limit") if isinstance(count := meta.get(name), int)]
     used = f", {counts[0]} of {counts[1]} used" if len(counts) == 2 else ""
     addon = _short(meta.get("addon_plan_name")) if meta.get("upgrade_available") is True else ""
-    return " ".join(filter(None, (f"Limit: {what}{used}." if what else "", _labelled("Offered plan", addon))))
+    return " ".join(filter(None, (f"Limit: {resource}{used}." if resource else "", _labelled("Offered plan", addon))))
 
 
-def _asked_to_wait(status: int, headers: Mapping[str, str]) -> float | None:
-    """The seconds that the API asks to wait; where it only counts requests, until it counts anew."""
-    asked = retry_after(headers)
-    return rate_limit_reset(headers) if asked is None and status == 429 else asked
+def _seconds_to_wait(status: int, headers: Mapping[str, str]) -> float | None:
+    """Seconds that the API asks to wait; for a rate limit without `Retry-After`, until it resets."""
+    seconds = retry_after(headers)
+    return rate_limit_reset(headers) if seconds is None and status == 429 else seconds
 
 
-def _class(status: int, told: dict[str, Any]) -> type[InferenceError]:
+def _class(status: int, payload: dict[str, Any]) -> type[InferenceError]:
     if status >= 500:
         return Unavailable
-    if status == 412 and not is_array(_listed_errors(told)):
+    if status == 412 and not is_array(_listed_errors(payload)):
         return UpstreamError
     return _CLASSES.get(status, UpstreamError)
 
 
-def _message(status: int, told: dict[str, Any], missing: tuple[Requirement, ...]) -> str:
+def _message(status: int, payload: dict[str, Any], missing: tuple[Requirement, ...]) -> str:
     if missing:
-        said = "; ".join(one.message for one in missing)
+        details = "; ".join(requirement.message for requirement in missing)
     else:
-        said = "; ".join(filter(None, (_detail(told), _field_errors(told))))
+        details = "; ".join(filter(None, (_detail(payload), _field_errors(payload))))
     if 300 <= status < 400:
-        said = "it points elsewhere, which is never followed; check the base URL"
-    return clean(f"inference.sh answered {status}" + (f": {safe(said)}" if said else ""), MESSAGE_LIMIT)
+        details = "it points elsewhere, which is never followed; check the base URL"
+    return clean(f"inference.sh answered {status}" + (f": {safe(details)}" if details else ""), MESSAGE_LIMIT)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -246,56 +248,63 @@ def _object(body: bytes) -> dict[str, Any]:
     return value if is_object(value) else {}
 
 
-def _status_of(told: dict[str, Any]) -> int:
-    """The status inside a body; one that is no error's is taken for the API's own failure."""
-    status = told.get("status")
+def _status_of(payload: dict[str, Any]) -> int:
+    """The status inside a body; 500 if that is not an error's status."""
+    status = payload.get("status")
     return status if isinstance(status, int) and 300 <= status < 600 else 500
 
 
-def _detail(told: dict[str, Any]) -> str:
-    error = _inner(told)
-    candidates = (told.get("detail"), error.get("message"), told.get("message"), told.get("error"), told.get("title"))
+def _detail(payload: dict[str, Any]) -> str:
+    error = _error_object(payload)
+    candidates = (
+        payload.get("detail"),
+        error.get("message"),
+        payload.get("message"),
+        payload.get("error"),
+        payload.get("title"),
+    )
     return next((text for text in candidates if isinstance(text, str) and text), "")
 
 
-def _inner(told: dict[str, Any]) -> dict[str, Any]:
-    error = told.get("error")
+def _error_object(payload: dict[str, Any]) -> dict[str, Any]:
+    error = payload.get("error")
     return error if is_object(error) else {}
 
 
-def _code(told: dict[str, Any]) -> str:
+def _code(payload: dict[str, Any]) -> str:
     """The code: of `error`, else of the problem itself, else the last segment of its `type`."""
-    kind = told.get("type")
+    kind = payload.get("type")
     tail = kind.rstrip("/").rpartition("/")[2] if isinstance(kind, str) and kind != "about:blank" else ""
-    candidates = (_inner(told).get("code"), told.get("code"), tail)
+    candidates = (_error_object(payload).get("code"), payload.get("code"), tail)
     return token(next((code for code in candidates if isinstance(code, str) and code), ""), 64)
 
 
-def _places(told: dict[str, Any]) -> list[dict[str, Any]]:
-    """Where the newer and the older forms keep what belongs to an error, likeliest first."""
-    error = _inner(told)
-    places = (told, error, told.get("data"), told.get("meta"), error.get("meta"))
+def _places(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects in which newer and older forms keep an error's fields, likeliest first."""
+    error = _error_object(payload)
+    places = (payload, error, payload.get("data"), payload.get("meta"), error.get("meta"))
     return [place for place in places if is_object(place)]
 
 
-def _listed_errors(told: dict[str, Any]) -> Any:
-    return next((place["errors"] for place in _places(told) if is_array(place.get("errors"))), None)
+def _listed_errors(payload: dict[str, Any]) -> Any:
+    return next((place["errors"] for place in _places(payload) if is_array(place.get("errors"))), None)
 
 
-def _suggestions(told: dict[str, Any]) -> tuple[str, ...]:
-    listed = next((place["suggestions"] for place in _places(told) if is_array(place.get("suggestions"))), None)
-    return tuple(token(without_secrets(one), 160) for one in items(listed)[:10] if isinstance(one, str))
+def _suggestions(payload: dict[str, Any]) -> tuple[str, ...]:
+    listed = next((place["suggestions"] for place in _places(payload) if is_array(place.get("suggestions"))), None)
+    return tuple(token(without_secrets(text), 160) for text in items(listed)[:10] if isinstance(text, str))
 
 
-def _field_errors(told: dict[str, Any]) -> str:
-    """The first few `{field, message}` of an error that lists what is wrong with an input."""
-    return "; ".join(text for one in items(_listed_errors(told))[:5] if (text := _field_error(one)))
+def _field_errors(payload: dict[str, Any]) -> str:
+    """The first few `{field, message}` of an error that lists invalid fields."""
+    return "; ".join(text for error in items(_listed_errors(payload))[:5] if (text := _field_error(error)))
 
 
-def _field_error(one: Any) -> str:
-    if not is_object(one):
-        return one if isinstance(one, str) else ""
-    name, text = one.get("field") or one.get("key") or one.get("path"), one.get("message") or one.get("detail")
+def _field_error(error: Any) -> str:
+    if not is_object(error):
+        return error if isinstance(error, str) else ""
+    name = error.get("field") or error.get("key") or error.get("path")
+    text = error.get("message") or error.get("detail")
     return ": ".join(part for part in (name, text) if isinstance(part, str))
 
 
@@ -315,19 +324,19 @@ def _requirement(error: Any) -> Requirement | None:
 
 def _action(action: dict[str, Any], key: str) -> str:
     provider = label(_short(action.get("provider_name")) or _short(action.get("provider")) or key)
-    named = ", ".join(map(label, _several(action.get("scopes"))))
-    secrets = [label(name) for name in _several(action.get("secrets")) or [key]]
+    scopes = ", ".join(map(label, _short_texts(action.get("scopes"))))
+    secrets = [label(name) for name in _short_texts(action.get("secrets")) or [key]]
     sentences = {
         "add_secret": f"Add the secret{'s' if len(secrets) > 1 else ''} {', '.join(secrets)} at {DASHBOARD}.",
         "connect": f"Connect {provider} at {DASHBOARD}.",
-        "add_scopes": f"Connect {provider} again at {DASHBOARD} and grant {named or 'the missing scopes'}.",
+        "add_scopes": f"Connect {provider} again at {DASHBOARD} and grant {scopes or 'the missing scopes'}.",
     }
     kind = plain_word(_short(action.get("type")))
     return sentences.get(kind, f"Do this at {DASHBOARD}: {kind.replace('_', ' ')}." if kind else "")
 
 
 def _details(action: dict[str, Any]) -> tuple[str, ...]:
-    """What the provider says of an action, a line each: it is text from elsewhere, and is shown as such."""
+    """What the provider adds to an action, one line each, quoted because it is foreign text."""
     meanings = action.get("scope_descriptions")
     scopes = list(meanings.items())[:10] if is_object(meanings) else []
     lines = [f"Scope {label(_short(name))}: {quoted(_short(text), 300)}" for name, text in scopes if _short(text)]
@@ -335,18 +344,18 @@ def _details(action: dict[str, Any]) -> tuple[str, ...]:
         lines.append(f"The provider's instructions: {quoted(instructions, 1000)}")
     if (website := _short(action.get("provider_website"))).startswith("https://"):
         lines.append(f"The provider's website: {address(website)}")
-    return tuple(lines[:MOST_DETAILS])
+    return tuple(lines[:DETAILS_LIMIT])
 
 
-def _several(value: Any) -> list[str]:
-    return [text for one in items(value)[:10] if (text := _short(one))]
+def _short_texts(value: Any) -> list[str]:
+    return [text for item in items(value)[:10] if (text := _short(item))]
 
 
 def _warnings(messages: Any) -> tuple[str, ...]:
-    return tuple(safe(one["message"]) for one in items(messages)[:10] if _warns(one))
+    return tuple(safe(message["message"]) for message in items(messages)[:10] if _is_warning(message))
 
 
-def _warns(message: Any) -> bool:
+def _is_warning(message: Any) -> bool:
     return (
         is_object(message)
         and isinstance(message.get("message"), str)

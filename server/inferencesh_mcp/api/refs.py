@@ -48,8 +48,8 @@ class AppRef:
         return f"{self.namespace}/{self.name}{version}" + (f":{self.function}" if self.function else "")
 
     def _fits(self) -> bool:
-        given = [self.namespace, self.name, *filter(None, (self.version, self.function))]
-        return all(_fits(part, _NAME) for part in given)
+        parts = [self.namespace, self.name, *filter(None, (self.version, self.function))]
+        return all(_fits(part, _NAME) for part in parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,8 @@ class AgentRef:
         path, at, version = text.strip().partition("@")
         namespace, _, name = path.removeprefix("agent/").partition("/")
         ref = cls(namespace=namespace, name=name, version="" if version == "latest" else version)
-        given = [namespace, name, *filter(None, (ref.version,))]
-        if not all(_fits(part, _NAME) for part in given) or (at and not version):
+        parts = [namespace, name, *filter(None, (ref.version,))]
+        if not all(_fits(part, _NAME) for part in parts) or (at and not version):
             raise InvalidInput(
                 message=f"{_quoted(text)} is not an agent: write namespace/name or namespace/name@version",
                 next_step="Find the agent's name with agent_list.",
@@ -107,7 +107,7 @@ def _split_path(path: str, text: str) -> tuple[str, str]:
     parts = path.split("/")
     if len(parts) == 3 and parts[0] in _KINDS:
         if parts[0] != "app":
-            raise InvalidInput(message=f"{_quoted(text)} names a thing of kind '{parts[0]}', not an app")
+            raise InvalidInput(message=f"{_quoted(text)} is of kind '{parts[0]}', not an app")
         parts = parts[1:]
     if len(parts) != 2:
         raise _bad_ref(text)

@@ -1,4 +1,4 @@
-"""Which requests may be sent again, and when. Pure: the clock and chance are the caller's.
+"""Which requests may be retried, and when. Pure: clock and randomness come from the caller.
 
 The numbers are those of the AWS SDKs' standard mode (botocore 1.44): 3 attempts, full jitter, a budget of 500 tokens.
 """
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ATTEMPTS = 3
-"""How often one request is sent at most."""
+"""Most attempts of one request."""
 TRANSIENT_BASE = 0.05
-"""First back-off, in seconds, after a break."""
+"""First back-off, in seconds, after a broken connection or a server error."""
 THROTTLED_BASE = 1.0
-"""First back-off, in seconds, after a refusal for load."""
+"""First back-off, in seconds, after 429."""
 LONGEST_PAUSE = 20.0
 LONGEST_RETRY_AFTER = 60.0
-"""The API is not waited for longer than this, in seconds, whatever it asks."""
+"""Longest `Retry-After`, in seconds, that is waited for."""
 
 _TRANSIENT = frozenset({500, 502, 503, 504})
 _THROTTLED = 429
 
 
 class Operation(Enum):
-    """What a request does, as far as sending it twice is concerned."""
+    """What a request does, as far as a retry is concerned."""
 
     READ = "read"
     """O-1, O-8, O-10: any GET, a list by POST, an upload's record (an unused one costs nothing)."""
@@ -45,7 +45,7 @@ class Operation(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """How one attempt failed. Without a status no whole answer was read."""
+    """How one attempt failed. None as `status` means that no complete answer was read."""
 
     sent: bool
     """Whether a byte of the request may have left this process."""
@@ -53,13 +53,13 @@ class Failure:
     retry_after: float | None = None
     """Seconds the API asked to wait."""
     refused: bool = False
-    """The answer had the shape of the API's own error: it was the API that spoke, not something before it."""
+    """The answer had the form of the API's own errors, so it came from the API and not from a proxy."""
     lasting: bool = False
-    """The API named a state that lasts: nothing was started, and sending again at once would not help."""
+    """The API named a lasting state: nothing was started, and a retry would not help."""
 
 
 def may_repeat(operation: Operation, failure: Failure, attempt: int) -> bool:
-    """Whether the request may be sent again after attempt number `attempt` (from 1) failed like this."""
+    """Whether to retry after attempt number `attempt` (from 1) failed like this."""
     if attempt >= ATTEMPTS or failure.lasting:
         return False
     if not failure.sent:
@@ -67,28 +67,28 @@ def may_repeat(operation: Operation, failure: Failure, attempt: int) -> bool:
     if operation is Operation.ANSWER:
         return False
     if operation is Operation.START:
-        return _was_turned_away(failure)
+        return _was_refused_for_load(failure)
     if operation is Operation.EXTEND and failure.status is None:
         return attempt == 1
     return failure.status is None or failure.status in _TRANSIENT or failure.status == _THROTTLED
 
 
-def nothing_began(failure: Failure) -> bool:
-    """Whether a START that failed like this has certainly started nothing."""
-    if not failure.sent or failure.lasting or _was_turned_away(failure):
+def nothing_started(failure: Failure) -> bool:
+    """Whether a START that failed like this certainly started nothing."""
+    if not failure.sent or failure.lasting or _was_refused_for_load(failure):
         return True
     return failure.status is not None and 300 <= failure.status < 500
 
 
 def is_done(operation: Operation, failure: Failure, *, sent_before: bool) -> bool:
-    """Whether a STOP has had its effect although the last answer is an error: an earlier attempt may have done it."""
+    """Whether a STOP has taken effect although its last answer is an error: an earlier attempt may have done it."""
     return operation is Operation.STOP and sent_before and failure.status in {404, 409, 410}
 
 
 def pause(failure: Failure, attempt: int, random: Callable[[], float]) -> float:
     """Seconds to wait after attempt number `attempt` (from 1). `random` gives numbers in [0, 1).
 
-    What the API asks for is kept, and never less than half a back-off: it may ask for none at all, or for a time that is over.
+    `Retry-After` is respected, but at least half a back-off is waited: it may be zero or in the past.
     """
     if failure.retry_after is not None:
         return max(failure.retry_after, (THROTTLED_BASE + backoff(attempt - 1, random, THROTTLED_BASE)) / 2)
@@ -97,12 +97,12 @@ def pause(failure: Failure, attempt: int, random: Callable[[], float]) -> float:
 
 
 def backoff(doublings: int, random: Callable[[], float], base: float = TRANSIENT_BASE) -> float:
-    """Seconds: anything between nothing and `base` doubled so often, at most `LONGEST_PAUSE` (full jitter)."""
+    """Random seconds from 0 to `base` doubled `doublings` times, at most `LONGEST_PAUSE` (full jitter)."""
     return random() * min(base * 2.0 ** min(doublings, 32), LONGEST_PAUSE)
 
 
 class Bucket:
-    """The retries that one principal may still cause at one origin; empty means: fail at once."""
+    """The retry budget of one principal; when it is empty, requests fail at their first error."""
 
     CAPACITY = 500
     TRANSIENT_COST = 14
@@ -112,7 +112,7 @@ class Bucket:
         self.tokens = self.CAPACITY
 
     def take(self, failure: Failure) -> bool:
-        """Pay for one retry; False when there is not enough left."""
+        """Pay for one retry; False if the budget is too low."""
         cost = self.THROTTLED_COST if failure.status == _THROTTLED else self.TRANSIENT_COST
         if cost > self.tokens:
             return False
@@ -120,12 +120,12 @@ class Bucket:
         return True
 
     def succeeded(self) -> None:
-        """A request went through at its first attempt."""
+        """Refill the budget: a request succeeded at its first attempt."""
         self.tokens = min(self.CAPACITY, self.tokens + 1)
 
 
-def _was_turned_away(failure: Failure) -> bool:
-    """The documented refusals before anything starts: 429, and 503 with Retry-After in the API's own error shape."""
+def _was_refused_for_load(failure: Failure) -> bool:
+    """The documented refusals before anything starts: 429, and 503 with Retry-After in the API's own error form."""
     if failure.status == _THROTTLED:
         return True
     return failure.status == 503 and failure.retry_after is not None and failure.refused

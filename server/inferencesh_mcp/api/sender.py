@@ -1,4 +1,4 @@
-"""One caller's requests: a key, and the shared transport."""
+"""Requests of one caller: a key and the shared transport."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Sender:
-    """Sends with one caller's key; every method raises KeyMissing when there is none, and what `Transport.call` raises."""
+    """Sends with one caller's key. Every method raises what `Transport.call` raises, and KeyMissing without a key."""
 
     def __init__(self, transport: Transport, key: str | None, on_key_refused: Callable[[], None]) -> None:
-        """`on_key_refused` is called whenever the API refuses the key. KeyRefused for text that can be no key."""
+        """`on_key_refused` is called whenever the API refuses the key. KeyRefused for text that cannot be a key."""
         self.transport = transport
         self._on_key_refused = on_key_refused
         self.key = Key(key) if key else None
@@ -30,15 +30,15 @@ class Sender:
         return await self.send(Call(method="GET", path=path))
 
     async def list(self, path: str, body: dict[str, Any]) -> Any:
-        """A POST that changes nothing that matters, so that it may be sent again (O-8, O-10)."""
+        """A POST without an effect that matters, so it may be retried (O-8, O-10)."""
         return await self.send(Call(method="POST", path=path, body=body))
 
     async def post(self, operation: Operation, path: str, body: dict[str, Any] | None = None) -> Any:
-        """A POST that does what `operation` says; without a body an empty object is sent."""
+        """A POST of this kind; None as `body` sends an empty object."""
         return await self.send(Call(method="POST", path=path, operation=operation, body=body or {}))
 
     async def send(self, call: Call) -> Any:
-        """The value that a call is answered with."""
+        """The value of the answer to a call."""
         self.check_key()
         try:
             return (await self.transport.call(call, self.key)).value
@@ -47,7 +47,7 @@ class Sender:
             raise
 
     def check_key(self) -> None:
-        """KeyMissing when there is no key to send."""
+        """Raise KeyMissing if there is no key to send."""
         if self.key is None and not self.transport.brings_key:
             raise KeyMissing(
                 message="no inference.sh key was given",
@@ -56,12 +56,12 @@ class Sender:
             )
 
 
-def listing(limit: int, cursor: str, filters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """What a list is asked with."""
-    asked: dict[str, Any] = {"limit": max(1, min(limit, PAGE_LIMIT))}
-    return asked | ({"cursor": cursor} if cursor else {}) | ({"filters": filters} if filters else {})
+def list_body(limit: int, cursor: str, filters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """The body of a list's request."""
+    body: dict[str, Any] = {"limit": max(1, min(limit, PAGE_LIMIT))}
+    return body | ({"cursor": cursor} if cursor else {}) | ({"filters": filters} if filters else {})
 
 
-def searching(query: str) -> dict[str, Any]:
-    """The part of a list's request that searches; nothing for an empty query."""
+def search_body(query: str) -> dict[str, Any]:
+    """The search part of a list's body; empty for an empty query."""
     return {"search": {"term": query, "exact": False}} if query else {}

@@ -1,4 +1,4 @@
-"""What a trace is told of a request: its method, which endpoint, and how it was answered. Never an id, a query or a key."""
+"""OpenTelemetry spans of requests: method, endpoint and status, never an id, a query or a key."""
 
 from __future__ import annotations
 
@@ -14,20 +14,50 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
 _tracer = get_tracer("inferencesh-mcp")
-_propagator = TraceContextTextMapPropagator()  # and no baggage: what a host put there is not for others
+_propagator = TraceContextTextMapPropagator()  # without baggage: what a host put there is not for others
 
-# What a path is made of but for names and ids.
-_WORDS = frozenset((
-    "agent-runs", "agents", "always-allow", "apps", "cancel", "chats", "check", "credentials", "engine", "estimate",
-    "files", "internal-tools", "interrupts", "invoke", "keepalive", "list", "logs", "me", "messages", "public",
-    "reject", "resolve", "run", "sessions", "status", "stop", "store", "stream", "tasks", "templates", "tools",
-    "versions",
-))  # fmt: skip
+# The parts of paths that are not names or ids.
+_PATH_PARTS = frozenset(
+    (
+        "agent-runs",
+        "agents",
+        "always-allow",
+        "apps",
+        "cancel",
+        "chats",
+        "check",
+        "credentials",
+        "engine",
+        "estimate",
+        "files",
+        "internal-tools",
+        "interrupts",
+        "invoke",
+        "keepalive",
+        "list",
+        "logs",
+        "me",
+        "messages",
+        "public",
+        "reject",
+        "resolve",
+        "run",
+        "sessions",
+        "status",
+        "stop",
+        "store",
+        "stream",
+        "tasks",
+        "templates",
+        "tools",
+        "versions",
+    )
+)
 
 
 @contextmanager
-def traced(method: str, host: str, path: str | None) -> Generator[Span]:
-    """A span from the sending of a request until its status is there. Without a path it is one for a file."""
+def client_span(method: str, host: str, path: str | None) -> Generator[Span]:
+    """A span from sending a request until its status arrives. None as `path` means a request for a file."""
     name = f"{method} a file" if path is None else f"{method} {_template(path)}"
     with _tracer.start_span(name, kind=SpanKind.CLIENT, record_exception=False, set_status_on_exception=False) as span:
         span.set_attribute("http.request.method", method)
@@ -40,13 +70,13 @@ def traced(method: str, host: str, path: str | None) -> Generator[Span]:
             raise
 
 
-def part_of(span: Span) -> dict[str, str]:
-    """The header that tells the API whose part a request is. Files go to others, who are told nothing."""
+def trace_headers(span: Span) -> dict[str, str]:
+    """The trace headers of a request to the API. File hosts get none."""
     carrier: dict[str, str] = {}
-    if span.is_recording():  # else it would be the caller's own span, which we were not asked to hand on
+    if span.is_recording():  # otherwise this is the caller's own span, which must not be passed on
         _propagator.inject(carrier, set_span_in_context(span))
     return {name: value for name, value in carrier.items() if name == "traceparent"}
 
 
 def _template(path: str) -> str:
-    return "/".join(part if part in _WORDS else "{}" for part in path.partition("?")[0].strip("/").split("/"))
+    return "/".join(part if part in _PATH_PARTS else "{}" for part in path.partition("?")[0].strip("/").split("/"))

@@ -1,6 +1,6 @@
-"""A task's record and one line of its stream make the task's next record. Pure: no I/O.
+"""Merges the lines of a task's stream into the task's record. Pure: no I/O.
 
-What a line may be: a heartbeat; a whole task; `{data, fields}`, of which only the named fields count; `{data}`;
+A line may be: a heartbeat; a whole task; `{data, fields}`, of which only the named fields count; `{data}`;
 `{event, data}`; a delta of text; anything else, which changes nothing. See `merge`.
 """
 
@@ -15,11 +15,12 @@ from inferencesh_mcp.api.models import Task
 Record = dict[str, Any]
 
 STREAMED = "streamed"
-"""Where the record keeps what deltas made so far: the shape of an LLM's output (response, reasoning, tool_calls)."""
+"""The record's field for accumulated deltas, in the form of an LLM's output (response, reasoning, tool_calls)."""
 
-LONGEST = 4 * 1024 * 1024  # characters of one text that deltas make: of a longer one, the newest are kept
+LONGEST = 4 * 1024 * 1024
+"""Characters of one text made of deltas; of a longer one only the end is kept."""
 FIELDS = frozenset(Task.model_fields) - {STREAMED}
-"""What is kept of a line: what else it names would be held for nothing, and there is no end to names."""
+"""The fields of a line that are kept; others would only use memory, without a limit."""
 
 
 def is_heartbeat(line: Record) -> bool:
@@ -27,7 +28,7 @@ def is_heartbeat(line: Record) -> bool:
 
 
 def merge(record: Record, line: Record) -> Record:
-    """The record after the line; the same object when the line changes nothing. A record that has ended stays."""
+    """The record after the line; the same object if nothing changes. A record that has ended does not change."""
     if is_heartbeat(line) or has_ended(record):
         return record
     if line.get("event") == "delta":
@@ -40,7 +41,7 @@ def has_ended(record: Record) -> bool:
 
 
 def _news(line: Record) -> Record:
-    """The fields that a line tells, wherever it keeps them."""
+    """The fields in a line, wherever it keeps them."""
     data = line.get("data")
     if not is_object(data):
         return line if "status" in line or "id" in line else {}
@@ -50,15 +51,15 @@ def _news(line: Record) -> Record:
 
 
 def _with_news(record: Record, news: Record) -> Record:
-    if _another_id(record, news):
+    if _is_other_object(record, news):
         return record
-    kept = {name: news[name] for name in news.keys() & FIELDS if news[name] is not None or name != "status"}
-    merged = {**record, **kept}
+    fields = {name: news[name] for name in news.keys() & FIELDS if news[name] is not None or name != "status"}
+    merged = {**record, **fields}
     return record if merged == record else merged
 
 
-def _another_id(record: Record, news: Record) -> bool:
-    """Whether the news are of something else: some events carry an object of their own, with an id."""
+def _is_other_object(record: Record, news: Record) -> bool:
+    """Whether the line is about another object: some events carry an object with its own id."""
     mine = (record.get("id"), record.get("short_id"))
     return news.get("id") is not None and record.get("id") is not None and news["id"] not in mine
 
@@ -73,9 +74,9 @@ def _with_delta(record: Record, data: Any) -> Record:
 
 
 def merge_delta(so_far: Record, delta: Record) -> Record:
-    """The text of an LLM's output with one delta more, as far as a person sees it grow; the rest comes with the record."""
-    told = {name: delta[name] for name in ("response", "reasoning") if delta.get(name) is not None}
-    return {**so_far, **{name: _joined(so_far.get(name), value) for name, value in told.items()}}
+    """The text and reasoning of an LLM's output after one more delta; the rest arrives with the record."""
+    texts = {name: delta[name] for name in ("response", "reasoning") if delta.get(name) is not None}
+    return {**so_far, **{name: _joined(so_far.get(name), value) for name, value in texts.items()}}
 
 
 def _joined(so_far: Any, more: Any) -> str:

@@ -60,7 +60,7 @@ def redirected(url: str, location: str) -> str:
     try:
         return urldefrag(urljoin(url, location)).url
     except ValueError as exc:
-        raise FileRefused(message="the file's address redirects to what is no URL") from exc
+        raise FileRefused(message="the file's address redirects to an invalid URL") from exc
 
 
 def is_allowed(address: str, *, loopback: bool) -> bool:
@@ -74,9 +74,8 @@ def is_allowed(address: str, *, loopback: bool) -> bool:
 def outside_name(host: str) -> str:
     """A file's host as a proxy may be asked for it; FileRefused for what can only mean a place inside.
 
-    What a name leads to is known to the proxy alone, so the rule is of names: no address but a public one, however it is
-    written; no name without a dot, and none of those kept for inner networks. What lies behind other names is the proxy's to
-    judge, which is there to decide who may reach what.
+    Only the proxy resolves the name, so this checks the name: only public addresses, in any notation; no name without a dot,
+    and no name reserved for internal networks. The proxy decides about all other names.
     """
     try:
         name = host.encode("idna").decode("ascii").lower().rstrip(".")

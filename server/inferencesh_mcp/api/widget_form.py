@@ -74,7 +74,7 @@ class NoForm(Exception):
 
 
 @dataclass(kw_only=True)
-class Found:
+class FormBuilder:
     """What a walk through a widget has come across."""
 
     texts: list[str] = field(default_factory=list[str])

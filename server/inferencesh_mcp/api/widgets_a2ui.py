@@ -12,8 +12,8 @@ from inferencesh_mcp.api.chat_models import unpacked
 from inferencesh_mcp.api.json import is_array, is_object, items
 from inferencesh_mcp.api.widget_form import (
     DEPTH_LIMIT,
+    FormBuilder,
     FormField,
-    Found,
     Node,
     NoForm,
     WidgetForm,
@@ -34,10 +34,10 @@ def surface(widget: Node) -> WidgetForm | None:
             components.setdefault(one["id"], _flat(one))
     inside = {child for one in components.values() for child in _children(one)}
     roots = ["root"] if "root" in components else [name for name in components if name not in inside]
-    surface, found = _Surface(components, widget.get("dataModel")), Found()
+    surface, builder = _Surface(components, widget.get("dataModel")), FormBuilder()
     for root in roots:
-        surface.walk(root, None, found, 0)
-    return found.form("")
+        surface.walk(root, None, builder, 0)
+    return builder.form("")
 
 
 def _flat(component: Node) -> Node:
@@ -63,67 +63,74 @@ class _Surface:
         self._components, self._model = components, unpacked(model)
         self._seen: set[str] = set()
 
-    def walk(self, name: str, submit: Any, found: Found, depth: int) -> None:
+    def walk(self, name: str, submit: Any, builder: FormBuilder, depth: int) -> None:
         """Read a component and what is in it, each once."""
         if depth > DEPTH_LIMIT:  # they are nested by name: what the reader of JSON allows says nothing
             raise NoForm
-        one = self._components.get(name)
-        if one is None or name in self._seen:
+        component = self._components.get(name)
+        if component is None or name in self._seen:
             return
         self._seen.add(name)
-        kind = string(one.get("component"))
+        kind = string(component.get("component"))
         if kind in {"Text", "Badge"}:
-            found.speak(self._bound(one.get("text")) or one.get("badgeLabel"))
+            builder.speak(self._bound(component.get("text")) or component.get("badgeLabel"))
         elif kind == "Button":
-            self._button(one, submit, found)
+            self._button(component, submit, builder)
             return
         elif kind in {"TextField", "CheckBox", "ChoicePicker", "Slider", "DateTimeInput"}:
-            if not one.get("disabled"):
-                found.ask(self._field(kind, name, one))
+            if not component.get("disabled"):
+                builder.ask(self._field(kind, name, component))
         elif kind not in _AROUND | _SHOWN:
             raise NoForm  # a chart, an artifact, or something newer
-        presses = len(found.actions)
-        inside = one.get("onSubmitAction") or submit
-        for child in _children(one):
-            self.walk(child, inside, found, depth + 1)
-        if one.get("onSubmitAction") and not any(press.submits for press in found.actions[presses:]):
-            found.press(one["onSubmitAction"], "Submit", submits=True)
+        presses = len(builder.actions)
+        inside = component.get("onSubmitAction") or submit
+        for child in _children(component):
+            self.walk(child, inside, builder, depth + 1)
+        if component.get("onSubmitAction") and not any(press.submits for press in builder.actions[presses:]):
+            builder.press(component["onSubmitAction"], "Submit", submits=True)
 
-    def _button(self, one: Node, submit: Any, found: Found) -> None:
-        face = self._components.get(string(one.get("child")), {})
-        self._seen.add(string(one.get("child")))
-        label = string(one.get("label")) or string(self._bound(face.get("text")))
-        own = one.get("action")
+    def _button(self, component: Node, submit: Any, builder: FormBuilder) -> None:
+        face = self._components.get(string(component.get("child")), {})
+        self._seen.add(string(component.get("child")))
+        label = string(component.get("label")) or string(self._bound(face.get("text")))
+        own = component.get("action")
         if is_object(own) and is_object(submit) and own.get("type") == submit.get("type"):
             own = {**submit, **own}
         is_submit = own is None or (is_object(submit) and is_object(own) and own.get("type") == submit.get("type"))
-        found.press(own or submit, label, submits=is_submit or (submit is None and bool(found.fields)))
+        builder.press(own or submit, label, submits=is_submit or (submit is None and bool(builder.fields)))
 
-    def _field(self, kind: str, component_id: str, one: Node) -> FormField:
-        bound = one.get("selections") if kind == "ChoicePicker" and one.get("selections") else one.get("value")
+    def _field(self, kind: str, component_id: str, component: Node) -> FormField:
+        bound = (
+            component.get("selections")
+            if kind == "ChoicePicker" and component.get("selections")
+            else component.get("value")
+        )
         path = string(bound.get("path")) if is_object(bound) else ""
         plain = FormField(
             name=path.strip("/") or component_id,
             kind="text",
-            label=string(one.get("label")),
-            required=one.get("required") is True,
+            label=string(component.get("label")),
+            required=component.get("required") is True,
             default=self._bound(bound),
-            hint=string(one.get("placeholder")),
-            pattern=string(one.get("validationRegexp")),
+            hint=string(component.get("placeholder")),
+            pattern=string(component.get("validationRegexp")),
         )
         if kind == "TextField":
-            return self._text_field(plain, string(one.get("textFieldType")).lower())
+            return self._text_field(plain, string(component.get("textFieldType")).lower())
         if kind == "CheckBox":
             return replace(plain, kind="boolean")
         if kind == "Slider":
             return replace(
-                plain, kind="number", minimum=number(one.get("minValue")), maximum=number(one.get("maxValue"))
+                plain,
+                kind="number",
+                minimum=number(component.get("minValue")),
+                maximum=number(component.get("maxValue")),
             )
         if kind == "DateTimeInput":
-            only_time = one.get("enableDate") is False
-            return plain if only_time else replace(plain, kind="date", with_time=one.get("enableTime") is True)
-        several = one.get("maxAllowedSelections") != 1
-        return replace(plain, kind="choices" if several else "choice", options=choices(one.get("options")))
+            only_time = component.get("enableDate") is False
+            return plain if only_time else replace(plain, kind="date", with_time=component.get("enableTime") is True)
+        several = component.get("maxAllowedSelections") != 1
+        return replace(plain, kind="choices" if several else "choice", options=choices(component.get("options")))
 
     def _text_field(self, plain: FormField, kind: str) -> FormField:
         if kind in {"obscured", "password"}:  # a secret is not asked in a form
@@ -143,12 +150,12 @@ class _Surface:
         literal = next((value[name] for name in value if name.startswith("literal")), None)
         if literal is not None or not isinstance(value.get("path"), str):
             return literal
-        found: Any = self._model
+        node: Any = self._model
         for step in value["path"].strip("/").split("/"):
-            if is_object(found):
-                found = found.get(step)
-            elif is_array(found) and step.isdigit() and len(step) < 6 and int(step) < len(found):
-                found = found[int(step)]
+            if is_object(node):
+                node = node.get(step)
+            elif is_array(node) and step.isdigit() and len(step) < 6 and int(step) < len(node):
+                node = node[int(step)]
             else:
                 return None
-        return found
+        return node

@@ -9,8 +9,8 @@ from inferencesh_mcp.api.json import is_object, items
 from inferencesh_mcp.api.widget_form import (
     DEPTH_LIMIT,
     FieldKind,
+    FormBuilder,
     FormField,
-    Found,
     Node,
     NoForm,
     WidgetForm,
@@ -26,22 +26,22 @@ _AROUND = {"row", "col", "box", "form", "transition", ""}
 
 def tree(widget: Node) -> WidgetForm | None:
     """The form that a tree is; None when it asks nothing. NoForm when it holds what no form can show."""
-    found = Found()
+    builder = FormBuilder()
     inner = unpacked(widget.get("json"))
     roots = widget.get("children") or (inner.get("children") or [inner] if is_object(inner) else inner)
     if widget.get("html") and not roots:
         raise NoForm
     for node in items(roots):
-        _walk(node, None, found, 0)
+        _walk(node, None, builder, 0)
     for button in items(widget.get("actions")):
         if is_object(button):
             # Beside a form that sends itself, these are ways around it.
-            alone = bool(found.fields) and not any(one.submits for one in found.actions)
-            found.press(button.get("action"), button.get("label"), submits=alone)
-    return found.form(string(widget.get("title")))
+            alone = bool(builder.fields) and not any(one.submits for one in builder.actions)
+            builder.press(button.get("action"), button.get("label"), submits=alone)
+    return builder.form(string(widget.get("title")))
 
 
-def _walk(node: Any, submit: Any, found: Found, depth: int) -> None:
+def _walk(node: Any, submit: Any, builder: FormBuilder, depth: int) -> None:
     """Read a node and what is in it; `submit` is the action of the form that it stands in."""
     if not is_object(node):
         return
@@ -49,25 +49,25 @@ def _walk(node: Any, submit: Any, found: Found, depth: int) -> None:
         raise NoForm
     kind = string(node.get("type"))
     if kind in _SPOKEN:
-        found.speak(node.get("value") or node.get("label"))
+        builder.speak(node.get("value") or node.get("label"))
     elif kind == "label":
-        found.labels[string(node.get("fieldName"))] = string(node.get("value"))
+        builder.labels[string(node.get("fieldName"))] = string(node.get("value"))
     elif kind == "button":
         own = node.get("onClickAction") or node.get("action")
-        found.press(
+        builder.press(
             own or (submit if node.get("submit") else None), node.get("label"), submits=bool(node.get("submit"))
         )
     elif kind in _NODE_FIELDS:
         if not node.get("disabled"):
-            found.ask(_node_field(kind, node))
+            builder.ask(_node_field(kind, node))
     elif kind not in _AROUND | _SHOWN:
         raise NoForm  # a chart, a plan, or something newer
     inside = node.get("onSubmitAction") or submit
-    presses = len(found.actions)
+    presses = len(builder.actions)
     for child in items(node.get("children")):
-        _walk(child, inside, found, depth + 1)
-    if node.get("onSubmitAction") and not any(one.submits for one in found.actions[presses:]):
-        found.press(node["onSubmitAction"], "Submit", submits=True)
+        _walk(child, inside, builder, depth + 1)
+    if node.get("onSubmitAction") and not any(one.submits for one in builder.actions[presses:]):
+        builder.press(node["onSubmitAction"], "Submit", submits=True)
 
 
 _NODE_FIELDS: dict[str, FieldKind] = {

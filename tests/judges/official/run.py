@@ -14,7 +14,6 @@ sys.path.append(str(Path(__file__).parents[3]))  # for tests.support
 from checks import Checks
 from mcp_client import judge_client
 from npm import installed
-from our_builders import judge_ours
 from python_agents import FLOWS as AGENT_FLOWS
 from python_agents import STREAMED
 from python_sdk import FLOWS, judge
@@ -65,7 +64,6 @@ async def main() -> int:
         await judge(checks, sandbox, url, (*FLOWS, *AGENT_FLOWS))
         await judge_js(checks, url)
         await judge_client(checks, url)
-    judge_ours(checks)
     return checks.close()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from inferencesh_mcp.api import attempts, response_body
+from inferencesh_mcp.api import attempts, bodies
 from tests.conftest import Upstream, Way
 from tests.results import error, told
 from tests.support.faults import Stall, Status
@@ -75,7 +75,7 @@ async def test_x18_an_error_that_drips_is_an_error(
     host: Hosted, front: Front, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And is not listened to for longer than five seconds; of a file's address no more than of a call."""
-    monkeypatch.setattr(response_body, "ERROR_SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "ERROR_SECONDS", 0.2)
     front.on("GET /tasks/", endless(404, b"x", 0.01))
     front.on("GET /app/files/", endless(404, b"x", 0.01))
     front.on("PUT /upload/", endless(404, b"x", 0.01))

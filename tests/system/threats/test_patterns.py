@@ -23,9 +23,9 @@ import pytest
 from starlette.datastructures import Headers
 
 from inferencesh_mcp import pins, redaction, sanitize
-from inferencesh_mcp.api import chat_models, enums, headers, keys, ndjson, problem_details, refs, url_policy
+from inferencesh_mcp.api import chat_models, enums, headers, keys, problem_details, refs, url_policy
 from inferencesh_mcp.api import json as api_json
-from inferencesh_mcp.api.agent_config import AgentConfigInput, parse_tool
+from inferencesh_mcp.api.agent_config import AgentConfigInput
 from inferencesh_mcp.api.widgets import widget_form, widget_text
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows import download, file_sources, output_files, upload
@@ -202,7 +202,7 @@ def settings_with(text: str) -> None:
 
 
 def lines_of(text: str) -> None:
-    raw, lines = text.encode(errors="replace"), ndjson.Lines()
+    raw, lines = text.encode(errors="replace"), api_json.NdjsonReader()
     for start in range(0, len(raw), 1000):
         lines.feed(raw[start : start + 1000])
     lines.end()
@@ -253,7 +253,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "schema of an output": lambda text: compiled_output({"type": "object", "title": text, "description": text}),
     "tool's name": lambda text: tool_name(text, ()),
     "fields": lambda text: app_description.fields({"properties": {text: {"description": text, "default": text, "$ref": text}}}),
-    "agent's tool": lambda text: parse_tool({"type": text, "name": text}),
+    "agent's tool": lambda text: AgentConfigInput.parse({"tools": [{"type": text, "name": text}]}),
     "agent's configuration": lambda text: AgentConfigInput.parse({"name": text, "tools": [{"type": text}]}),
     "settings": settings_with,
     "credential": door_for,

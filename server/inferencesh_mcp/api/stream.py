@@ -1,0 +1,179 @@
+"""Following a task or a chat by its NDJSON stream: what both share.
+
+The stream is fast but not reliable: it can end early, stay silent or repeat itself, so what decides is a GET of the record.
+A broken stream is reopened, polling replaces streams that bring nothing, and an unavailable API is waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from abc import ABC, abstractmethod
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from inferencesh_mcp.api.json import NdjsonReader
+from inferencesh_mcp.api.retry import LONGEST_RETRY_AFTER, backoff
+from inferencesh_mcp.api.task_state import Record, is_heartbeat
+from inferencesh_mcp.errors import InferenceError, NotFound, WaitError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+    from inferencesh_mcp.api.sender import Sender
+
+POLL_JITTER = 0.1
+"""Share by which an interval between polls is shortened or lengthened at random, so that followers do not poll in step."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How long a follower waits; times in seconds."""
+
+    idle: float = 60.0
+    """A stream is given up after this long without a line, or after three times its largest gap between heartbeats."""
+    barren: int = 5
+    """After more than this many streams in a row without news, polling replaces the stream."""
+    poll: float = 2.0
+    stream_again: float = 30.0
+    """While polling replaces the stream, the stream is tried again this often."""
+    unknown: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4)
+    """Pauses after a 404 in the first second: a new record may not be known everywhere yet."""
+
+
+class Connection:
+    """One connection's lines, and whether it is still alive. A complete line is a sign of life, a single byte is not."""
+
+    def __init__(self, idle: float, clock: Callable[[], float]) -> None:
+        self.has_news = False
+        """Whether a line changed what is known; set by the follower."""
+        self.line_count = 0
+        """Lines that were not heartbeats."""
+        self._reader = NdjsonReader()
+        self._idle, self._clock = idle, clock
+        self._last_line = clock()
+        self._last_heartbeat: float | None = None
+        self._ended = False
+        self._end_reason = "it ended"
+
+    @property
+    def bad_lines(self) -> int:
+        """Lines that could not be read."""
+        return self._reader.bad
+
+    async def next_lines(self, chunks: AsyncIterator[bytes], patience: float = math.inf) -> list[Record] | None:
+        """The lines that the next bytes complete, without heartbeats.
+
+        None when the connection has ended, or when nothing came for `patience` seconds; it cannot be used afterwards.
+        """
+        if self._ended:
+            return None
+        chunk = None
+        with anyio.move_on_after(min(patience, self._last_line + self._idle - self._clock())) as limit:
+            chunk = await anext(chunks, None)
+        if limit.cancelled_caught:
+            self._end_reason = "it was idle for too long"
+        self._ended = chunk is None
+        lines = self._reader.end() if chunk is None else self._reader.feed(chunk)
+        if self._reader.too_long:
+            self._ended, self._end_reason = True, "a line was too long"
+        return self._without_heartbeats(lines)
+
+    def log_end(self, subject: str) -> None:
+        """Log why the connection was closed."""
+        logger.debug(
+            "%s: stream closed, %s; %d lines, %d bad", subject, self._end_reason, self.line_count, self.bad_lines
+        )
+
+    def _without_heartbeats(self, lines: list[Record]) -> list[Record]:
+        if lines:
+            self._last_line = self._clock()
+        if any(is_heartbeat(line) for line in lines):
+            if self._last_heartbeat is not None:
+                self._idle = max(self._idle, 3 * (self._last_line - self._last_heartbeat))
+            self._last_heartbeat = self._last_line
+        news = [line for line in lines if not is_heartbeat(line)]
+        self.line_count += len(news)
+        return news
+
+
+class StreamFollower(ABC):
+    """Follows one record, once: the subclass says how the record is read and what a changed status is."""
+
+    def __init__(self, sender: Sender, path: str, pace: Pace, *, polls_per_read: float = math.inf) -> None:
+        """`polls_per_read`: after so many polls the record is read although its status is the same."""
+        self._sender, self._transport, self._path, self._pace = sender, sender.transport, path, pace
+        self._polls_per_read = polls_per_read
+        self._barren = 0
+        """Streams without news and failed reads, in a row."""
+        self._retry_after = 0.0
+        """Seconds that the last failure asked to wait."""
+        self._not_found_pauses = list(pace.unknown)
+
+    @abstractmethod
+    async def _fetch(self) -> Record:
+        """Read the record by a GET."""
+
+    @abstractmethod
+    async def _is_status_new(self) -> bool:
+        """Poll the status alone: whether it differs from what is known."""
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncGenerator[Connection]:
+        """A block in which one connection is read. A stream that fails is not an error: the block ends."""
+        connection = Connection(self._pace.idle, self._transport.clock)
+        try:
+            yield connection
+        except InferenceError as error:
+            self._retry_after = error.retry_after or 0.0
+            logger.info("%s: the stream failed (%s)", self._path, error.code)
+        finally:
+            self._barren = 0 if connection.has_news else self._barren + 1
+            connection.log_end(self._path)
+
+    async def _poll_until_changed(self, *, stream: bool) -> bool:
+        """Poll if the stream is off or brings nothing. True if the record should be read, False if the stream should."""
+        if stream and self._barren <= self._pace.barren:
+            return False
+        end = self._transport.clock() + (self._pace.stream_again if stream else math.inf)
+        polls = 0
+        with self._transport.polling.by(self._sender.key):
+            while self._transport.clock() < end:
+                interval = self._transport.polling.interval(self._sender.key, self._pace.poll)
+                await self._transport.sleep(interval * (1 - POLL_JITTER + 2 * POLL_JITTER * self._transport.random()))
+                polls += 1
+                try:
+                    is_new = await self._is_status_new()
+                except WaitError as error:
+                    await self._transport.sleep(min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
+                    is_new = False
+                if is_new or polls >= self._polls_per_read:
+                    return True
+        return False
+
+    async def _read(self) -> Record | None:
+        """The record, or None while the API is unavailable, which is not an error."""
+        while True:
+            try:
+                return await self._fetch()
+            except NotFound:
+                if not self._not_found_pauses:
+                    raise
+                await self._transport.sleep(self._not_found_pauses.pop(0))
+            except WaitError as error:
+                self._retry_after = error.retry_after or 0.0
+                self._barren += 1
+                logger.info("%s: it could not be read (%s)", self._path, error.code)
+                return None
+
+    async def _pause(self) -> None:
+        """Wait before the next connection or read: as long as was asked for, or longer after several failures."""
+        retry_after, self._retry_after = self._retry_after, 0.0
+        await self._transport.sleep(
+            max(min(retry_after, LONGEST_RETRY_AFTER), backoff(self._barren, self._transport.random))
+        )
