@@ -39,7 +39,7 @@ async def test_the_input_is_checked_against_the_function_that_a_name_pins(connec
 async def test_a_platform_that_tells_no_pinned_function_is_believed(connect: Connect, upstream: Upstream) -> None:
     """The older shape of the same answer: then the app's default function is what there is to go by."""
     app = catalogue.app_named("sandbox/increment")
-    shown = catalogue.told(app, version_id=app.version_ids[0])
+    shown = catalogue.app_dto(app, version_id=app.version_ids[0])
     assert "resolved_function" not in shown
     upstream.sandbox.faults.add(Status(code=200, body=json.dumps(shown)), path="/apps/sandbox/increment", times=-1)
     async with connect() as client:

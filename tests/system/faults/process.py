@@ -82,6 +82,10 @@ class Piped:
             self.lines += whole
 
 
+LIMIT = 50.0
+"""Seconds after which a test with a process of its own has failed: below the limit of every test."""
+
+
 @asynccontextmanager
 async def piped(
     environ: dict[str, str],
@@ -110,7 +114,8 @@ async def piped(
         if reading:
             group.start_soon(pipe.reads)
         try:
-            yield pipe
+            with anyio.fail_after(LIMIT):  # a test that is broken off from outside would leave the process behind
+                yield pipe
         finally:
             if process.returncode is None:
                 process.kill()

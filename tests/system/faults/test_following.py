@@ -13,7 +13,7 @@ import anyio
 import pytest
 from mcp_types import CallToolResult
 
-from inferencesh_mcp import api
+from inferencesh_mcp.api import client
 from tests.conftest import Upstream, until
 from tests.results import told
 from tests.support.faults import Drop, FinAfter, Garble, RstAfter, Stall, Status, StayQueued
@@ -214,7 +214,7 @@ async def test_x37_a_stream_that_falls_silent_is_given_up(
     host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The record is read, and the stream opened anew."""
-    monkeypatch.setattr(api, "Pace", functools.partial(api.Pace, idle=0.2))  # a minute, else
+    monkeypatch.setattr(client, "Pace", functools.partial(client.Pace, idle=0.2))  # a minute, else
     upstream.sandbox.faults.add(Stall(lines=BETWEEN), path=STREAM)
     async with host() as my:
         result = await followed(my, upstream)

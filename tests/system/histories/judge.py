@@ -94,7 +94,7 @@ class _Judge:
         invoked = Counter(asked.path.split("/")[2] for asked in self._ledger.requests("POST", DECISION))
         sent, drawn = Counter[str](), Counter[str]()
         for turn in self._turns.values():
-            tag, asked = tag_in(turn.asked.text), turn.chat.invocations.values()
+            tag, asked = tag_in(turn.request.text), turn.chat.invocations.values()
             drawn[tag] = len(self._ran[tag])
             sent[tag] += sum(invoked[one.id] for one in asked if one.message.run_id == turn.id)
         for tag in sent | drawn:
@@ -132,7 +132,7 @@ class _Judge:
         expected = self._expected()
         left = {tag for call in self._calls if call.left for tag in call.tags} - self._unknown - self._unheard
         for turn in self._turns.values():
-            tag, chat = tag_in(turn.asked.text), turn.chat
+            tag, chat = tag_in(turn.request.text), turn.chat
             if tag not in left or chat.id in expected or turn.state == "input_required":
                 continue
             over = max(message.updated_at for message in chat.messages if message.run_id == turn.id)
@@ -170,7 +170,7 @@ class _Judge:
                 elif one.get("status", "error") not in {"error", "not_started"}:
                     yield f"J-2: {one} was told of {tag}, without its {what}"
         own = {(tag, task.id) for tag, tasks in self._ran.items() for task in tasks}
-        own |= {(tag_in(run.asked.text), run.chat.id) for run in self._turns.values()}
+        own |= {(tag_in(run.request.text), run.chat.id) for run in self._turns.values()}
         for call, tag, name in told:
             if (tag, name) not in own:
                 yield f"J-2: {name} was told of {tag}, and is another's"
