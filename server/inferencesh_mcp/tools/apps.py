@@ -123,7 +123,7 @@ def _app_text(
             lines.append(f"{name.capitalize()}: {', '.join(map(label, fields[name]))}")
     if fields["live_functions"]:
         live = ", ".join(map(label, fields["live_functions"]))
-        lines.append(f"LiveRuns functions (WebSocket); no tool can run them: {live}")
+        lines.append(f"Live functions (WebSocket); no tool can run them: {live}")
     lines.append(f"Price: {fields['price']}")
     return str(fit("\n".join(lines), limit=12_000).value)
 

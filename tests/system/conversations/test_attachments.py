@@ -24,14 +24,14 @@ async def test_a_picture_by_its_address_reaches_the_agent_as_a_picture(connect: 
         told(await chat(client, "Look at these", agent="sandbox/assistant", files=addresses))
 
     (talk,) = chats(upstream)
-    files = talk.runs[0].asked.files
+    files = talk.runs[0].request.files
     assert [
         (CAT, "my cat.PNG", "image/png"),
         (addresses[1], "report.pdf", "application/pdf"),
         (addresses[2], "", ""),
         (addresses[3], "data", ""),
     ] == [(one.uri, one.filename, one.content_type) for one in files]
-    assert ["text", "image", "file", "file", "file"] == _kinds(talk.messages[0].told())
+    assert ["text", "image", "file", "file", "file"] == _kinds(talk.messages[0].dto())
 
 
 @pytest.mark.parametrize("facts", [Facts(attachments_read=False)], ids=["older"])
@@ -44,7 +44,7 @@ async def test_an_older_platform_finds_it_among_the_images(connect: Connect, ups
     (talk,) = chats(upstream)
     assert [{"type": "image", "image": CAT}, {"type": "file", "file": "https://example.com/a.pdf"}] == talk.messages[
         0
-    ].told()["content"][1:]
+    ].dto()["content"][1:]
 
 
 def _kinds(message: dict[str, Any]) -> list[str]:

@@ -263,7 +263,7 @@ FILES = [
             "file_refused: {folder}/id_rsa is hidden or looks like a secret, so it is never uploaded.", NEVER,
             "Next: If it really is to be sent, copy it under another name first."),
     picture("a link", "{folder}/link.png",
-            "file_refused: {folder}/link.png is a link, or lies behind something that is no folder.", NEVER,
+            "file_refused: {folder}/link.png is a link, or a part of it is not a folder.", NEVER,
             "Next: Links are not followed: give the real path."),
     picture("broken base64", "data:image/png;base64,@@", "invalid_input: The base64 is broken.", NEVER,
             "Next: Encode the whole file (RFC 4648)."),
