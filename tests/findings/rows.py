@@ -32,6 +32,7 @@ ROWS: dict[str, str] = {
     "B14": "smaller faults: names taken for secrets, relative paths taken for addresses, sizes refused too late, dead addresses",
     # Differences from the newest facts of the platform.
     "D1": "a pinned older version of an app lost its schema, its functions and its needs",
+    "D2": "a pinned older version of an agent lost its prompt and tools, where it was read",
     "D3": "the end of an agent's run was not read from its events",
     "D4": "requirements were checked with a wrong body, and by nobody",
     "D5": "an agent's own MCP input request could not be answered",

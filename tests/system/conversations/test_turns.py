@@ -10,6 +10,9 @@ import pytest
 from mcp import Client
 
 from inferencesh_mcp.tools.truncate import tokens
+from inferencesh_sandbox.agents import AGENTS
+from inferencesh_sandbox.ids import short
+from inferencesh_sandbox.lookup import find_by_name
 from tests.conftest import Connect, Upstream, Way, until
 from tests.results import text_of, told
 from tests.system.conversations.legs import HERE, MEMORY, THREE, chats, over
@@ -207,3 +210,17 @@ async def test_a_turn_that_used_a_hundred_tools_stays_inside_the_limits(
 
     assert len(told(result)["did"]) <= 30
     assert max(sizes(result)[1:]) <= MOST_TOKENS
+
+
+@pytest.mark.finding("D2")
+@over(*MEMORY)
+async def test_a_pinned_version_of_an_agent_is_named_to_the_platform_and_never_read(
+    connect: Connect, upstream: Upstream
+) -> None:
+    """Its prompt and tools are the platform's to load: no answer about a version can lose them here."""
+    version = short(find_by_name("agent", AGENTS, ASSISTANT).version_ids[-1])
+    async with connect() as client:
+        answer = told(await chat(client, "Hello", agent=f"{ASSISTANT}@{version}"))
+
+    assert "answered" == answer["status"]
+    assert () == upstream.sandbox.ledger.requests("GET", "/agents/*")
