@@ -9,7 +9,9 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import socket
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -86,6 +88,8 @@ def _way(item: pytest.Item) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup leaves it: the servers of the tests would inherit that
     logging.getLogger("inferencesh_mcp").setLevel("DEBUG")
     config.add_cleanup(stdio_fork.ended.close)
 
