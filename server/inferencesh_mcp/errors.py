@@ -31,11 +31,13 @@ InferenceError
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+import dataclasses
+from dataclasses import FrozenInstanceError, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from typing import Self
 
 Outcome = Literal["not_started", "started", "unknown"]
 """Whether a run was started (I-3)."""
@@ -57,7 +59,7 @@ class Requirement:
 
 @dataclass(eq=False, kw_only=True)
 class InferenceError(Exception):
-    """The root. The text says what failed; the fields say what that means for the caller."""
+    """The root. The text says what failed; the fields say what that means for the caller. Frozen: see `replace`."""
 
     code: ClassVar[str] = "error"
     """Stable, machine-readable name of the failure: part of the answers' contract."""
@@ -87,6 +89,18 @@ class InferenceError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Not by `frozen=True`, which would also refuse the `__traceback__` that contextlib sets.
+        if name in self.__dict__:
+            raise FrozenInstanceError(name)
+        super().__setattr__(name, value)
+
+    def replace(self, **changes: Any) -> Self:
+        """The same error with other fields, for who knows more: `raise error.replace(outcome="started") from error`."""
+        changed = dataclasses.replace(self, **changes)
+        changed.__cause__ = self.__cause__
+        return changed
 
 
 class CallError(InferenceError):

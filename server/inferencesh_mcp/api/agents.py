@@ -130,17 +130,14 @@ class Chats:
             value = await self._start(_message_body(request))
             return _sent(value, request)
         except OutcomeUnknown as error:
-            error.next_step = _next_step_if_lost(request)
-            raise
+            raise error.replace(next_step=_next_step_if_lost(request)) from error
         except UpstreamError as error:
             if error.outcome is not None:
                 raise
             unknown = outcome_unknown(error.message, sent_at, error)
-            unknown.next_step = _next_step_if_lost(request)
-            raise unknown from error
+            raise unknown.replace(next_step=_next_step_if_lost(request)) from error
         except CallError as error:  # refused here, before anything was sent
-            error.outcome, error.retry_safe = "not_started", True
-            raise
+            raise error.replace(outcome="not_started", retry_safe=True) from error
 
     async def chat(self, chat_id: str) -> Chat:
         """A chat as it is now, with the messages that the API returns, or the last hundred."""

@@ -145,8 +145,7 @@ class Api:
                 raise
             raise outcome_unknown(error.message, sent_at, error) from error
         except CallError as error:  # refused here, before anything was sent
-            error.outcome, error.retry_safe = "not_started", True
-            raise
+            raise error.replace(outcome="not_started", retry_safe=True) from error
 
     async def task(self, task_id: str) -> Task:
         """A task as it is now; UpstreamError if the answer is a different task."""

@@ -171,21 +171,21 @@ def _lost(exc: Exception, host: str, proxy: Proxy | None) -> Lost:
     in_time = not isinstance(exc, httpx2.TimeoutException)
     if not isinstance(exc, _NEVER_SENT):
         return Lost(sent=True, in_time=in_time)
-    lost = Lost(sent=False, in_time=in_time)
+    reason, next_step = "", ""
     if (certificate_error := _certificate_error(exc)) is not None:
-        lost.reason, lost.next_step = _certificate_problem(certificate_error, host)
+        reason, next_step = _certificate_problem(certificate_error, host)
     elif isinstance(exc, httpx2.ProxyError) and proxy is not None:
         status = str(exc)[:3]  # the rest is the proxy's own text
-        lost.reason = f"the proxy {proxy.address} refused to connect to {host}: {status}"
-        lost.next_step = (
+        reason = f"the proxy {proxy.address} refused to connect to {host}: {status}"
+        next_step = (
             f"Put a user and a password into {proxy.variable}."
             if status == "407"
             else f"Check {proxy.variable}, or add {host} to NO_PROXY."
         )
     elif proxy is not None:
-        lost.reason = f"{host} could not be reached through the proxy {proxy.address}"
-        lost.next_step = f"Check the network and {proxy.variable}, then call again."
-    return lost
+        reason = f"{host} could not be reached through the proxy {proxy.address}"
+        next_step = f"Check the network and {proxy.variable}, then call again."
+    return Lost(sent=False, in_time=in_time, reason=reason, next_step=next_step)
 
 
 def _certificate_error(exc: BaseException) -> ssl.SSLCertVerificationError | None:

@@ -35,12 +35,14 @@ class Refusal:
 class Lost(Exception):
     """No complete answer arrived."""
 
-    def __init__(self, *, sent: bool, in_time: bool) -> None:
-        """`sent`: a byte of the request may have left this process. `in_time`: it failed before the time limit."""
+    def __init__(self, *, sent: bool, in_time: bool, reason: str = "", next_step: str = "") -> None:
+        """`sent`: a byte of the request may have left this process. `in_time`: it failed before the time limit.
+
+        `reason`, `next_step`: why the request was never sent and what to do, if known: a certificate or a proxy.
+        """
         super().__init__()
         self.sent, self.in_time = sent, in_time
-        self.reason = self.next_step = ""
-        """Why the request was never sent and what to do, if known: a certificate or a proxy."""
+        self.reason, self.next_step = reason, next_step
 
 
 def read_answer(answer: Answer) -> Unwrapped | Refusal:
@@ -95,10 +97,11 @@ def no_answer_from(exc: TimeoutError | Lost) -> Refusal:
     refusal = (
         no_answer(sent=exc.sent, in_time=exc.in_time) if isinstance(exc, Lost) else no_answer(sent=True, in_time=False)
     )
+    error = refusal.error
     if isinstance(exc, Lost) and exc.reason:
-        refusal.error.message, refusal.error.next_step = exc.reason, exc.next_step
-    refusal.error.__cause__ = exc.__cause__ or exc
-    return refusal
+        error = error.replace(message=exc.reason, next_step=exc.next_step)
+    error.__cause__ = exc.__cause__ or exc
+    return Refusal(failure=refusal.failure, error=error)
 
 
 def final_error(operation: Operation, refusal: Refusal, sent_at: datetime) -> InferenceError:
@@ -106,18 +109,16 @@ def final_error(operation: Operation, refusal: Refusal, sent_at: datetime) -> In
     error = refusal.error
     if operation is Operation.ANSWER:
         # Nothing is charged, but the answer may have taken effect: the caller must read the state before it answers again (O-7).
-        error.retry_safe = nothing_started(refusal.failure)
-        error.outcome = "not_started" if error.retry_safe else "unknown"
+        without_effect = nothing_started(refusal.failure)
+        return error.replace(outcome="not_started" if without_effect else "unknown", retry_safe=without_effect)
     if operation is not Operation.START:
         return error
     # The API says that the session is lost; a run may have started in it (reliability 4.5).
     if isinstance(error, WorkerLost):
-        error.outcome, error.retry_safe = "started", False
-        return error
+        return error.replace(outcome="started", retry_safe=False)
     if not nothing_started(refusal.failure):
         return outcome_unknown(error.message, sent_at, error)
-    error.outcome, error.retry_safe = "not_started", True
-    return error
+    return error.replace(outcome="not_started", retry_safe=True)
 
 
 def outcome_unknown(reason: str, sent_at: datetime, error: InferenceError) -> OutcomeUnknown:

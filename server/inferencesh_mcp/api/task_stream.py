@@ -85,8 +85,7 @@ class _TaskFollower(StreamFollower):
         try:
             record = await self._read()
         except InferenceError as error:
-            error.task_id = self._task.id
-            raise
+            raise error.replace(task_id=self._task.id) from error
         if record is None:
             return False
         before = self._task

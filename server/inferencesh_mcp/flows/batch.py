@@ -94,8 +94,7 @@ async def _check(caller: Caller, specs: Sequence[RunSpec]) -> None:
             await validate(caller, spec, reread=not wrong, budget=budget)
         except InferenceError as exc:
             if not isinstance(exc, InvalidInput):
-                exc.outcome, exc.retry_safe = "not_started", True
-                raise
+                raise exc.replace(outcome="not_started", retry_safe=True) from exc
             wrong.append(f"inputs.{number}: {exc.message}")
     if wrong:
         more = f" (and {len(wrong) - MOST_PROBLEMS} more)" if len(wrong) > MOST_PROBLEMS else ""

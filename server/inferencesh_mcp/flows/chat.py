@@ -109,8 +109,7 @@ async def send_message(caller: Caller, message: Message, report: Report, *, seco
         files = await _files(caller, message.files, report)
         before = await caller.api.chats.chat(message.chat_id) if message.chat_id else None
     except InferenceError as exc:
-        exc.outcome, exc.retry_safe = "not_started", True
-        raise
+        raise exc.replace(outcome="not_started", retry_safe=True) from exc
     request = AgentRunRequest(
         chat_id=message.chat_id,
         agent=message.agent,
@@ -174,9 +173,8 @@ async def answer(
                 return await _follow(caller, result, states, report, end, known=given)
     except InferenceError as exc:
         # The message before it was accepted, so the remedy is to read the chat and not to send the message again.
-        exc.retry_safe = False
-        exc.next_step = f'Read the chat with chat_get(chat_id="{chat.id}"): it shows what was accepted.'
-        raise
+        next_step = f'Read the chat with chat_get(chat_id="{chat.id}"): it shows what was accepted.'
+        raise exc.replace(retry_safe=False, next_step=next_step) from exc
 
 
 async def send_answer(caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
@@ -193,8 +191,7 @@ async def send_answer(caller: Caller, chat: Chat, invocation_id: str, send: Call
         try:
             now = await caller.api.chats.chat(chat.id)
         except InferenceError as exc:
-            exc.outcome = "not_started"
-            raise
+            raise exc.replace(outcome="not_started") from exc
         if turns.is_answered(account, invocation_id, question) or not _is_still_asked(asked, invocation_id, now):
             raise Conflict(
                 message="That was answered already, or is not waited for any more.",
@@ -250,9 +247,8 @@ async def stop_agent_on_cancel(caller: Caller, chat_id: str) -> AsyncGenerator[N
         await cancel_abandoned_chat(caller, chat_id)
         raise
     except InferenceError as exc:
-        exc.outcome, exc.retry_safe = "started", False
-        exc.next_step = f'The message was accepted. Read the chat with chat_get(chat_id="{chat_id}").'
-        raise
+        next_step = f'The message was accepted. Read the chat with chat_get(chat_id="{chat_id}").'
+        raise exc.replace(outcome="started", retry_safe=False, next_step=next_step) from exc
 
 
 def _states(caller: Caller, chat: Chat) -> AbstractAsyncContextManager[AsyncIterator[Chat]]:
@@ -330,10 +326,8 @@ async def _send_once(caller: Caller, request: AgentRunRequest, before: Chat | No
             ids = ", ".join(result) or "it could not be found"
             logger.warning("what became of a message is not known, and its agent may still run: %s", ids)
             if result and before is None:
-                lost.candidates = tuple(result)
-                lost.next_step = (
-                    f"Do not send it again: read {' and '.join(result)} with chat_get, one may be of this message."
-                )
+                next_step = f"Do not send it again: read {' and '.join(result)} with chat_get, one may be of this message."
+                raise lost.replace(candidates=tuple(result), next_step=next_step) from lost
             raise
         return result
     except BaseException:

@@ -75,10 +75,10 @@ async def save_files(
         try:
             saved.append(await save(caller.api, folder, file.url, report, stem=f"{task.id}-{file.place}"))
         except InferenceError as exc:
-            if saved:  # they stay on disk, so the error names them
-                done = ", ".join(str(file.path) for file in saved)
-                exc.next_step = f"Saved before that: {done}. {exc.next_step}".strip()
-            raise
+            if not saved:
+                raise
+            done = ", ".join(str(file.path) for file in saved)  # they stay on disk, so the error names them
+            raise exc.replace(next_step=f"Saved before that: {done}. {exc.next_step}".strip()) from exc
     whole = json.dumps(output, ensure_ascii=False, indent=1).encode(errors="replace")
     if not files or (part == 1 and len(whole) > MOST_BESIDE_FILES):
         saved.append(await _save_bytes(folder, f"{task.id}-output.json", whole))

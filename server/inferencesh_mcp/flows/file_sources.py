@@ -309,8 +309,7 @@ async def _download(api: Api, url: str) -> AsyncGenerator[Download]:
         async with api.download(url) as download:
             yield download
     except FileRefused as exc:
-        exc.next_step = exc.next_step or _FETCH_REMEDY
-        raise
+        raise exc.replace(next_step=exc.next_step or _FETCH_REMEDY) from exc
     except InferenceError as exc:
         answer = (
             f"it answered {exc.status}" if exc.status and exc.status != 200 else "the answer was missing or incomplete"

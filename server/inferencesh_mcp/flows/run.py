@@ -66,8 +66,7 @@ async def run_in_slot(
     try:
         app, request = await _prepare(caller, spec, report, uploads)
     except InferenceError as exc:
-        exc.outcome, exc.retry_safe = "not_started", True
-        raise
+        raise exc.replace(outcome="not_started", retry_safe=True) from exc
     task = await start(caller, request, app.id)
     record_task(task.id)
     caller.runs.started += 1
@@ -98,8 +97,7 @@ async def dry_run(
         missing = await missing_requirements(caller, app, version_of(app), function_of(app, spec.app))
         return request, await estimate(caller, spec.app, app, request.input, request.function), missing
     except InferenceError as exc:
-        exc.outcome, exc.retry_safe = "not_started", True
-        raise
+        raise exc.replace(outcome="not_started", retry_safe=True) from exc
 
 
 async def estimate(caller: Caller, ref: AppRef, app: App, app_input: Any, function: str | None) -> Estimate | None:
@@ -153,5 +151,4 @@ async def _follow_or_cancel(caller: Caller, task: Task, report: Report, seconds:
         await cancel_abandoned_task(caller, task)
         raise
     except InferenceError as exc:
-        exc.outcome, exc.task_id, exc.retry_safe = "started", task.id, False
-        raise
+        raise exc.replace(outcome="started", task_id=task.id, retry_safe=False) from exc

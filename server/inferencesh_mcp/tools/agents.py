@@ -90,8 +90,8 @@ def _after_sending() -> Generator[None]:
     try:
         yield
     except InferenceError as exc:
-        exc.outcome, exc.retry_safe = "unknown" if exc.outcome == "unknown" else "started", False
-        raise
+        outcome = "unknown" if exc.outcome == "unknown" else "started"
+        raise exc.replace(outcome=outcome, retry_safe=False) from exc
 
 
 def _build_message(

@@ -132,9 +132,10 @@ def internal_failure(exc: Exception, tool: str, starts: bool, started: StartedId
     task_id = started.tasks[0] if started.tasks else ""
     error = internal_error(exc, tool, outcome=outcome, task_id=task_id)
     if len(started.tasks) > 1:
-        error.candidates = tuple(started.tasks)
+        error = error.replace(candidates=tuple(started.tasks))
     if started.chats and not task_id:
-        error.next_step = f'Read the chat with chat_get(chat_id="{started.chats[0]}"). {error.next_step}'
+        next_step = f'Read the chat with chat_get(chat_id="{started.chats[0]}"). {error.next_step}'
+        error = error.replace(next_step=next_step)
     return error_result(error)
 
 
