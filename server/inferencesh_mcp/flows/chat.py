@@ -326,7 +326,9 @@ async def _send_once(caller: Caller, request: AgentRunRequest, before: Chat | No
             ids = ", ".join(result) or "it could not be found"
             logger.warning("what became of a message is not known, and its agent may still run: %s", ids)
             if result and before is None:
-                next_step = f"Do not send it again: read {' and '.join(result)} with chat_get, one may be of this message."
+                next_step = (
+                    f"Do not send it again: read {' and '.join(result)} with chat_get, one may be of this message."
+                )
                 raise lost.replace(candidates=tuple(result), next_step=next_step) from lost
             raise
         return result
