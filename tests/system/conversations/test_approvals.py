@@ -117,10 +117,9 @@ async def test_two_people_who_approve_at_once_invoke_it_once(
         assert told(result).get("status") in {"answered", "working"} or told(result)["error"]["code"] == "conflict"
 
 
+@pytest.mark.fault("X-49")
 @over(*MODERN)
-async def test_x49_an_answer_that_is_sent_twice_acts_once(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_an_answer_that_is_sent_twice_acts_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The sealed state and the answer again, word for word: the second finds it settled."""
     async with asking(way, environ, said("cancel")) as client:
         question = await leg(client, "agent_chat", DRAW)
@@ -135,9 +134,10 @@ async def test_x49_an_answer_that_is_sent_twice_acts_once(
     assert sent_once(upstream)
 
 
+@pytest.mark.fault("X-49")
 @pytest.mark.finding("S8")
 @over(*MODERN)
-async def test_x49_four_copies_of_an_answer_at_once_are_sent_once(
+async def test_four_copies_of_an_answer_at_once_are_sent_once(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     results: list[Any] = []
@@ -201,8 +201,9 @@ async def test_what_changed_after_it_was_shown_is_asked_again_and_not_carried_ou
     assert (["invoke"], 1) == (decided(upstream), drawn(upstream))
 
 
+@pytest.mark.fault("X-49")
 @over(*HERE)
-async def test_x49_an_agent_that_was_stopped_while_it_waited_takes_no_approval(
+async def test_an_agent_that_was_stopped_while_it_waited_takes_no_approval(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The chat is stopped while the person still thinks; their late yes does nothing."""

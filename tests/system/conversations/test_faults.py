@@ -309,10 +309,11 @@ async def test_so_does_it_on_every_way_in(
     honest(upstream, chat_id, fault, broken, again, last)
 
 
+@pytest.mark.fault("X-49")
 @pytest.mark.finding("S8")
 @pytest.mark.parametrize("asks", ASKS)
 @over(MEMORY[0])
-async def test_x49_the_same_answer_four_times_at_once_is_sent_once(
+async def test_the_same_answer_four_times_at_once_is_sent_once(
     way: Way, environ: dict[str, str], upstream: Upstream, asks: str
 ) -> None:
     """The first is on its way while the others find the chat waiting still; they are told that it was answered."""
@@ -342,8 +343,9 @@ async def test_x49_the_same_answer_four_times_at_once_is_sent_once(
     assert ["answered", *["conflict"] * 3] == sorted(one.get("status") or one["error"]["code"] for one in results)
 
 
+@pytest.mark.fault("X-49")
 @over(MEMORY[0])
-async def test_x49_an_answer_after_the_agent_was_stopped_is_refused(
+async def test_an_answer_after_the_agent_was_stopped_is_refused(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The chat is stopped while it waits; nothing is sent for what comes too late."""

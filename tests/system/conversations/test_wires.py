@@ -53,8 +53,9 @@ def posts(upstream: Upstream, path: str = RUN) -> int:
     return len(upstream.sandbox.ledger.requests("POST", path))
 
 
+@pytest.mark.fault("X-1")
 @over(*MEMORY)
-async def test_x01_a_message_that_never_left_is_sent_again(
+async def test_a_message_that_never_left_is_sent_again(
     way: Way, behind: dict[str, str], upstream: Upstream, proxy: Proxy
 ) -> None:
     """A refused connection: the first one, and the one for what the agent waits for."""
@@ -76,9 +77,10 @@ async def test_x01_a_message_that_never_left_is_sent_again(
     judge(upstream)
 
 
+@pytest.mark.fault("X-1", "X-2")
 @pytest.mark.parametrize("away", ["refused", "hanging"])
 @over(*MEMORY)
-async def test_x01_x02_a_message_to_a_platform_that_is_away_was_not_started(
+async def test_a_message_to_a_platform_that_is_away_was_not_started(
     way: Way, behind: dict[str, str], upstream: Upstream, proxy: Proxy, away: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says so within its attempts, and the same call can be made again."""
@@ -95,8 +97,9 @@ async def test_x01_x02_a_message_to_a_platform_that_is_away_was_not_started(
     judge(upstream)
 
 
+@pytest.mark.fault("X-2")
 @over(MEMORY[0])
-async def test_x02_a_handshake_answered_with_garbage_starts_nothing(
+async def test_a_handshake_answered_with_garbage_starts_nothing(
     way: Way, behind: dict[str, str], upstream: Upstream, proxy: Proxy
 ) -> None:
     proxy.script.extend([Act(instead=b"HTTP/1.0 200 OK\r\n\r\n\0\xff" * 50)] * 20)
@@ -107,10 +110,9 @@ async def test_x02_a_handshake_answered_with_garbage_starts_nothing(
     judge(upstream, messages=0)
 
 
+@pytest.mark.fault("X-5")
 @over(*MEMORY)
-async def test_x05_of_two_chats_that_fit_neither_is_taken(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_of_two_chats_that_fit_neither_is_taken(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The reply is lost, and another client said the same in the same second: nobody can tell whose is whose."""
     upstream.sandbox.faults.add(Swallow(), method="POST", path=RUN)
     async with (
@@ -135,9 +137,10 @@ async def test_x05_of_two_chats_that_fit_neither_is_taken(
     judge(upstream, messages=2)
 
 
+@pytest.mark.fault("X-5")
 @pytest.mark.parametrize(("fault", "taken"), [(Swallow(), 2), (Drop(), 1)], ids=["taken", "not taken"])
 @over(MEMORY[0])
-async def test_x05_another_live_calls_chat_is_not_adopted(
+async def test_another_live_calls_chat_is_not_adopted(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: Any, taken: int
 ) -> None:
     """The same caller said the same meanwhile, and knows which chat that is: the lost message began another, or none."""
@@ -161,8 +164,9 @@ async def test_x05_another_live_calls_chat_is_not_adopted(
     judge(upstream, messages=taken)
 
 
+@pytest.mark.fault("X-30")
 @over(*MEMORY)
-async def test_x30_an_agent_whose_host_leaves_while_its_chat_is_looked_for_is_stopped(
+async def test_an_agent_whose_host_leaves_while_its_chat_is_looked_for_is_stopped(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     upstream.sandbox.faults.add(Swallow(), method="POST", path=RUN)
@@ -181,8 +185,9 @@ async def test_x30_an_agent_whose_host_leaves_while_its_chat_is_looked_for_is_st
     judge(upstream, messages=1)
 
 
+@pytest.mark.fault("X-13")
 @over(*MEMORY)
-async def test_x13_a_wait_until_a_date_is_kept(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_a_wait_until_a_date_is_kept(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     slept = []
 
     async def sleep(seconds: float) -> None:
@@ -199,10 +204,9 @@ async def test_x13_a_wait_until_a_date_is_kept(way: Way, environ: dict[str, str]
     judge(upstream)
 
 
+@pytest.mark.fault("X-14")
 @over(*MEMORY)
-async def test_x14_a_limit_that_does_not_end_is_told_as_one(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_a_limit_that_does_not_end_is_told_as_one(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """429 for ever: as many requests as there are attempts, and nothing sent."""
     limit = Status(code=429, headers={"retry-after": "1"}, error="rate_limited")
     upstream.sandbox.faults.add(limit, method="POST", path=RUN, times=-1)

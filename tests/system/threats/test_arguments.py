@@ -109,8 +109,9 @@ async def judged(client: Client, name: str, arguments: dict[str, Any]) -> CallTo
     return result
 
 
+@pytest.mark.fault("X-45")
 @over(Way("memory", "2026"), Way("http", "2026"))
-async def test_x45_nearly_right_arguments_are_answered(connect: Connect, upstream: Upstream) -> None:
+async def test_nearly_right_arguments_are_answered(connect: Connect, upstream: Upstream) -> None:
     """Valid ones and spoilt ones, for every tool: an answer or a typed error; no run is sent that the app would refuse."""
     random, ledger = Random(SEED), upstream.sandbox.ledger
     settings = {"WAIT_SECONDS": "1", "PIN": "pinned=sandbox/draw", "APPROVALS": "host"}
