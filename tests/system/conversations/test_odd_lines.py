@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Upstream, Way
-from tests.results import text_of, told
+from tests.results import payload, text_of
 from tests.support.faults import Garble, Status
 from tests.system.conversations.legs import MEMORY, over
 from tests.system.conversations.test_faults import ASSISTANT, counted, judge, talking
@@ -67,7 +67,7 @@ async def test_a_record_of_unknown_words_is_told_without_being_taken_for_an_end(
 ) -> None:
     """Its text is told, what could hide or break a line is not, and what waits there is left alone."""
     async with talking(way, environ) as client:
-        chat_id = told(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"]
+        chat_id = payload(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"]
         parts = [{"type": "hologram", "hologram": {"x": 1}}, {"type": "text", "text": "so far\u202e"}, 7, {"text": 8}]
         tool = {
             "id": "t1",
@@ -88,9 +88,9 @@ async def test_a_record_of_unknown_words_is_told_without_being_taken_for_an_end(
         result = await client.call_tool("chat_get", {"chat_id": chat_id})
 
     assert not result.is_error
-    assert ("working", "so far\ufffd") == (told(result)["status"], told(result)["text"])
-    assert not told(result).get("pending")
-    assert "\u202e" not in text_of(result) + json.dumps(told(result), ensure_ascii=False)
+    assert ("working", "so far\ufffd") == (payload(result)["status"], payload(result)["text"])
+    assert not payload(result).get("pending")
+    assert "\u202e" not in text_of(result) + json.dumps(payload(result), ensure_ascii=False)
     judge(upstream)
 
 
@@ -116,7 +116,7 @@ async def test_it_takes_no_memory(way: Way, environ: dict[str, str], upstream: U
         await chat(client, "Count to 3", agent=ASSISTANT)
         before = peak_memory()
         upstream.sandbox.faults.add(Garble(form=form, at=3), method="GET", path="/chats/*/stream")
-        result = told(await chat(client, "Count to 9", agent=ASSISTANT))
+        result = payload(await chat(client, "Count to 9", agent=ASSISTANT))
         grown = peak_memory() - before
 
     assert WHOLE == (result["status"], result["text"])

@@ -13,7 +13,7 @@ import pytest
 
 from inferencesh_mcp.api import attempts, bodies
 from tests.conftest import Upstream, Way
-from tests.results import error, told
+from tests.results import error, payload
 from tests.support.faults import Stall, Status
 from tests.system.faults.front import Front, Visit
 from tests.system.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, over
@@ -155,7 +155,7 @@ async def test_a_packed_answer_is_refused(
             sent = await my.call("file_upload", source=f"{upstream.url}/app/files/u/a/b.txt")
 
     assert "upstream_error" == error(call)["code"]
-    assert {"n": 1} == told(ran)["output"], "the stream fails, and the task is read instead"
+    assert {"n": 1} == payload(ran)["output"], "the stream fails, and the task is read instead"
     assert ["file_refused" if way == HTTP else "upstream_error", "file_refused"] == [
         error(saved)["code"],
         error(sent)["code"],
@@ -212,4 +212,4 @@ async def test_a_head_that_does_not_end_is_cut_off(
 
 
 async def _works(my: Host) -> None:
-    assert {"n": 1} == told(await my.run("echo", {"n": 1}))["output"]
+    assert {"n": 1} == payload(await my.run("echo", {"n": 1}))["output"]

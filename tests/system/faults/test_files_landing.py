@@ -21,7 +21,7 @@ import pytest
 from inferencesh_mcp.api import http_client
 from inferencesh_sandbox.tenants import Tenant
 from tests.conftest import Upstream, until
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.support.faults import Drip, FinAfter, RstAfter, Stall, Status
 from tests.system.faults.front import Front, Visit
 from tests.system.faults.hosts import DISKS, MEMORY, STDIO, Host, Hosted, over
@@ -71,7 +71,7 @@ async def test_a_limit_on_files_leaves_nothing_behind(host: Hosted, large: str, 
             await refused_and_clean(my, folder, "no room left", uri=large)
         second = await my.call("file_save", uri=large)
 
-    assert [4 * MIB] * 2 == [Path(told(one)["files"][0]["path"]).stat().st_size for one in (first, second)]
+    assert [4 * MIB] * 2 == [Path(payload(one)["files"][0]["path"]).stat().st_size for one in (first, second)]
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ async def test_a_full_disk_leaves_nothing_behind(host: Hosted, large: str, disk:
     async with host(INFERENCE_SAVE_DIR=str(disk)) as my:
         await refused_and_clean(my, disk, "no room left", uri=large)
         saved = await my.call("file_upload", source="data:,small")
-        assert not (await my.call("file_save", uri=told(saved)["uri"])).is_error
+        assert not (await my.call("file_save", uri=payload(saved)["uri"])).is_error
 
 
 @contextmanager
@@ -175,7 +175,7 @@ async def test_a_download_that_breaks_leaves_nothing(
         result = await my.call("file_save", uri=large)
 
     assert error(result)["code"] in {"unavailable", "not_found"}
-    assert [Path(told(first)["files"][0]["path"])] == list(folder.iterdir())
+    assert [Path(payload(first)["files"][0]["path"])] == list(folder.iterdir())
 
 
 @pytest.mark.fault("X-28")
@@ -222,7 +222,7 @@ async def test_on_a_disk_without_hard_links_nothing_is_written_over_either(
     (folder / first).write_bytes(b"old")
     (folder / second).symlink_to(folder / "nowhere")
     async with host() as my:
-        saved = [Path(told(await my.call("file_save", uri=large))["files"][0]["path"]) for _ in range(2)]
+        saved = [Path(payload(await my.call("file_save", uri=large))["files"][0]["path"]) for _ in range(2)]
         monkeypatch.setattr(os, "replace", refused)
         failed = await my.call("file_save", uri=large)
 
@@ -251,7 +251,9 @@ async def test_a_name_with_a_slash_or_nul_is_one_plain_name(host: Hosted, upstre
             upstream.sandbox.faults.add(
                 Status(code=200, body=b"x", headers={"content-type": "image/png"}), method="GET"
             )
-            saved = Path(told(await my.call("file_save", uri=f"{upstream.url}/app/files/u/{name}"))["files"][0]["path"])
+            saved = Path(
+                payload(await my.call("file_save", uri=f"{upstream.url}/app/files/u/{name}"))["files"][0]["path"]
+            )
             assert (folder, True) == (saved.parent, saved.name.startswith(plain.partition(".")[0])), saved
 
     assert len(NAMES) == len(list(folder.iterdir()))

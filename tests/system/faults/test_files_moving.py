@@ -21,7 +21,7 @@ from inferencesh_mcp.settings import Settings
 from inferencesh_sandbox.apps import png
 from inferencesh_sandbox.tenants import Tenant
 from tests.conftest import MODES, Connect, Upstream, Way, in_memory, until
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.support.faults import Intake, Status
 from tests.system.faults.front import Front, Visit
 from tests.system.faults.hosts import DISKS, MEMORY, NEAR, STDIO, Hosted, judge, over
@@ -88,7 +88,7 @@ async def test_an_address_that_ran_out_is_asked_for_once_more(host: Hosted, upst
     async with host() as my:
         result = await my.run("picture-info", {"image": image})
 
-    assert told(result)["output"]["bytes"] in (SIZE, len(SMALL))
+    assert payload(result)["output"]["bytes"] in (SIZE, len(SMALL))
     assert (2, 2) == (records(upstream), puts(upstream))
     judge(my, upstream.sandbox, starts=1)
 
@@ -155,7 +155,7 @@ async def test_an_upload_that_stalls_is_begun_again(
     async with host() as my:
         result = await my.call("file_upload", source=source(upstream.url))
 
-    assert SIZE == len(stored(upstream, told(result)["uri"]))
+    assert SIZE == len(stored(upstream, payload(result)["uri"]))
     assert (1, 2) == (records(upstream), puts(upstream))
 
 
@@ -182,7 +182,7 @@ async def test_an_upload_that_breaks_is_begun_again(
     async with host() as my:
         result = await my.call("file_upload", source=source(upstream.url))
 
-    assert picture.read_bytes() == stored(upstream, told(result)["uri"])
+    assert picture.read_bytes() == stored(upstream, payload(result)["uri"])
     assert (1, 2) == (records(upstream), puts(upstream))
 
 
@@ -204,7 +204,7 @@ async def test_a_long_upload_that_breaks_is_begun_again_too(
     async with host_with(way, environ | {"INFERENCE_BASE_URL": front.url}, clock=lambda: now) as client:
         result = await client.call_tool("file_upload", {"source": str(picture)})
 
-    assert picture.read_bytes() == stored(upstream, told(result)["uri"])
+    assert picture.read_bytes() == stored(upstream, payload(result)["uri"])
 
 
 def host_with(way: Way, environ: dict[str, str], **time: Any) -> Any:
@@ -227,7 +227,7 @@ async def test_a_success_before_the_end_is_none(
     async with host(INFERENCE_BASE_URL=front.url) as my:
         result = await my.call("file_upload", source=source(front.url))
 
-    assert picture.read_bytes() == stored(upstream, told(result)["uri"])
+    assert picture.read_bytes() == stored(upstream, payload(result)["uri"])
     assert (2, 1) == (attempts(front), puts(upstream))
 
 

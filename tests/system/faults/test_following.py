@@ -15,7 +15,7 @@ from mcp_types import CallToolResult
 
 from inferencesh_mcp.api import client
 from tests.conftest import Upstream, until
-from tests.results import told
+from tests.results import payload
 from tests.support.faults import Drop, FinAfter, Garble, RstAfter, Stall, Status, StayQueued
 from tests.system.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, judge, over
 from tests.system.faults.weighing import peak_memory
@@ -60,7 +60,7 @@ async def test_a_stream_that_is_reset_is_taken_up_again(host: Hosted, upstream: 
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert ("completed", 3) == (told(result)["status"], told(result)["output"]["steps"])
+    assert ("completed", 3) == (payload(result)["status"], payload(result)["output"]["steps"])
     assert 1 <= streams(upstream) <= 2
     judge(my, upstream.sandbox, starts=1)
 
@@ -73,7 +73,7 @@ async def test_a_stream_that_is_reset_every_time_is_replaced_by_polling(host: Ho
     async with host() as my:
         result = await my.run("slow", my.slow(0.6, 3))
 
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     assert streams(upstream) < 12
     judge(my, upstream.sandbox, starts=1)
 
@@ -93,7 +93,7 @@ async def test_a_stream_that_ends_early_is_no_result(host: Hosted, upstream: Ups
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert ("completed", 3) == (told(result)["status"], told(result)["output"]["steps"])
+    assert ("completed", 3) == (payload(result)["status"], payload(result)["output"]["steps"])
     judge(my, upstream.sandbox, starts=1)
 
 
@@ -126,7 +126,7 @@ async def test_an_odd_line_is_left_out_and_the_rest_is_used(host: Hosted, upstre
     async with host() as my:
         result = await followed(my, upstream, seconds=1.2)
 
-    assert ("completed", 3) == (told(result)["status"], told(result)["output"]["steps"])
+    assert ("completed", 3) == (payload(result)["status"], payload(result)["output"]["steps"])
     assert 1 == streams(upstream)
     messages = [params["message"] for params in my.progress_of(my.runs[0])]
     assert [message for message in messages if "step" in message], "the lines after it were used"
@@ -142,7 +142,7 @@ async def test_a_line_cut_by_the_end_of_the_stream_is_no_news(host: Hosted, upst
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert ("completed", 3) == (told(result)["status"], told(result)["output"]["steps"])
+    assert ("completed", 3) == (payload(result)["status"], payload(result)["output"]["steps"])
     judge(my, upstream.sandbox, starts=1)
 
 
@@ -156,7 +156,7 @@ async def test_a_line_without_measure_ends_the_stream_and_not_the_run(
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     assert "a line was too long" in my.read_log()
     judge(my, upstream.sandbox, starts=1)
 
@@ -174,7 +174,7 @@ async def test_a_line_without_measure_takes_no_memory(host: Hosted, upstream: Up
         result = await followed(my, upstream)
         grown = peak_memory() - before
 
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     assert grown < 3 * 4 * 1024 * 1024
     judge(my, upstream.sandbox, starts=2)
 
@@ -209,7 +209,7 @@ async def test_a_status_that_nobody_knows_is_shown_and_the_run_goes_on(
 
     messages = [params["message"] for params in my.progress_of(my.runs[0])]
     assert [message for message in messages if shown in message], messages
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     judge(my, upstream.sandbox, starts=1)
 
 
@@ -224,7 +224,7 @@ async def test_a_stream_that_falls_silent_is_given_up(
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert ("completed", 3) == (told(result)["status"], told(result)["output"]["steps"])
+    assert ("completed", 3) == (payload(result)["status"], payload(result)["output"]["steps"])
     assert "it was idle for too long" in my.read_log()
     judge(my, upstream.sandbox, starts=1)
 
@@ -238,9 +238,9 @@ async def test_a_run_of_which_nothing_is_heard_is_handed_over(host: Hosted, upst
         result = await my.run("slow", {"seconds": 60, "steps": 3})
 
     assert not result.is_error
-    assert [told(result)["task_id"]] == [start.task_id for start in upstream.sandbox.ledger.starts]
-    assert told(result)["status"] in {"queued", "running"}
-    assert "task_get" in told(result)["next"]
+    assert [payload(result)["task_id"]] == [start.task_id for start in upstream.sandbox.ledger.starts]
+    assert payload(result)["status"] in {"queued", "running"}
+    assert "task_get" in payload(result)["next"]
     judge(my, upstream.sandbox, starts=1)
 
 
@@ -252,7 +252,7 @@ async def test_an_end_that_only_the_stream_tells_is_not_believed(host: Hosted, u
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert ("completed", 3) == (told(result)["status"], told(result)["output"]["steps"])
+    assert ("completed", 3) == (payload(result)["status"], payload(result)["output"]["steps"])
     assert 2 == streams(upstream)
     judge(my, upstream.sandbox, starts=1)
 
@@ -265,7 +265,7 @@ async def test_an_api_that_is_away_for_a_while_is_waited_for(host: Hosted, upstr
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     judge(my, upstream.sandbox, starts=1)
 
 
@@ -279,7 +279,7 @@ async def test_a_record_that_can_no_longer_be_read_is_an_error_that_knows_the_ta
     async with host() as my:
         result = await followed(my, upstream)
 
-    failure = told(result)["error"]
+    failure = payload(result)["error"]
     task = upstream.sandbox.ledger.starts[0].task_id
     assert ("key_refused", "started", task, False) == tuple(
         failure[name] for name in ("code", "outcome", "task_id", "retry_safe")

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from tests.conftest import KEY, Upstream
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.support.faults import LoseWorker, Stall, Status
 from tests.system.faults.hosts import PIPE, Host, Hosted, judge
 
@@ -23,7 +23,7 @@ def upstream(turned_upstream: Upstream) -> Upstream:
 
 
 async def begun(my: Host, **more: Any) -> str:
-    return told(await my.run("count", {"step": 1}, session="new", **more))["session_id"]
+    return payload(await my.run("count", {"step": 1}, session="new", **more))["session_id"]
 
 
 def refused(code: str, result: Any, upstream: Upstream, starts: int) -> None:
@@ -58,8 +58,8 @@ async def test_a_session_lives_as_long_as_it_works(host: Hosted, upstream: Upstr
     async with host() as my:
         result = await my.run("slow", {"seconds": 30, "steps": 20}, session="new", session_timeout=5)
 
-    assert "completed" == told(result)["status"]
-    assert told(result)["session_expires_at"]
+    assert "completed" == payload(result)["status"]
+    assert payload(result)["session_expires_at"]
     judge(my, upstream.sandbox, starts=1)
 
 
@@ -73,8 +73,8 @@ async def test_what_is_said_of_a_session_is_not_waited_for(
         monkeypatch.setattr("inferencesh_mcp.flows.concurrency.PATIENCE", 0.1)
         result = await my.run("count", {"step": 1}, session="new")
 
-    assert "completed" == told(result)["status"]
-    assert told(result)["session_id"]
+    assert "completed" == payload(result)["status"]
+    assert payload(result)["session_id"]
 
 
 @pytest.mark.fault("X-21")
@@ -109,7 +109,7 @@ async def test_a_session_ended_by_another_client_amid_a_run(host: Hosted, upstre
         after = await my.run("count", {"step": 1}, session=session)
         again = await my.call("session_end", session_id=session)
 
-    assert "completed" == told(results[0])["status"]
+    assert "completed" == payload(results[0])["status"]
     refused("session_ended", after, upstream, starts=2)
     assert not again.is_error or "session_ended" == error(again)["code"]
     assert 1 == sessions(upstream)
@@ -147,7 +147,7 @@ async def test_a_worker_lost_amid_a_run_is_a_failed_task(host: Hosted, upstream:
         session = await begun(my)
         upstream.sandbox.faults.add(LoseWorker(), path="/apps/run")
         during = await my.run("count", {"step": 1}, session=session)
-        read = await my.call("task_get", task_id=told(during)["task_id"])
+        read = await my.call("task_get", task_id=payload(during)["task_id"])
         after = await my.run("count", {"step": 1}, session=session)
 
     for result in (during, read):

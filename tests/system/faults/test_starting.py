@@ -16,7 +16,7 @@ from inferencesh_mcp.api import http_client
 from inferencesh_sandbox import serving
 from inferencesh_sandbox.clock import Clock
 from tests.conftest import Upstream, until
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.support.faults import Drop, EndAtOnce, HideTasks, Stall, Status, Swallow, Twice
 from tests.support.sandbox import Sandbox
 from tests.system.faults.hosts import NEAR, PIPE, STDIO, Host, Hosted, judge, over
@@ -48,7 +48,7 @@ async def test_a_refused_connection_is_tried_again(
         proxy.shut()
         result = await my.run("echo", {"n": 1})
 
-    assert ({"n": 1}, 1) == (told(result)["output"], len(pauses))
+    assert ({"n": 1}, 1) == (payload(result)["output"], len(pauses))
     judge(my, upstream.sandbox, starts=1)
 
 
@@ -69,7 +69,7 @@ async def test_a_connection_refused_for_good_starts_nothing_and_the_call_can_be_
         await proxy.open()
         result = await my.run("echo", {"n": 1})
 
-    assert {"n": 1} == told(result)["output"]
+    assert {"n": 1} == payload(result)["output"]
     judge(my, upstream.sandbox, starts=1)
 
 
@@ -124,7 +124,7 @@ async def test_a_swallowed_reply_is_adopted(host: Hosted, upstream: Upstream) ->
     async with host() as my:
         result = await my.run("slow", {"seconds": 0.2, "steps": 2})
 
-    assert ("completed", 2) == (told(result)["status"], told(result)["output"]["steps"])
+    assert ("completed", 2) == (payload(result)["status"], payload(result)["output"]["steps"])
     assert 1 == posts(upstream)
     judge(my, upstream.sandbox, starts=1)
 
@@ -154,7 +154,7 @@ async def test_a_number_may_be_told_as_another_language_writes_it(host: Hosted, 
     async with host() as my:
         result = await lost_and_kept(my, upstream, 7.0, 7)
 
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     judge(my, upstream.sandbox, starts=1)
 
 
@@ -184,7 +184,7 @@ async def test_a_reply_cut_at_any_byte_is_adopted(
         proxy.script.append(act)
         result = await my.run("echo", {"n": 1})
 
-    assert {"n": 1} == told(result)["output"]
+    assert {"n": 1} == payload(result)["output"]
     assert 1 == posts(upstream)
     judge(my, upstream.sandbox, starts=1)
 
@@ -221,7 +221,7 @@ async def test_a_lost_reply_without_a_trace_is_unknown(host: Hosted, upstream: U
     assert ("outcome_unknown", "unknown", False) == tuple(told_of[name] for name in ("code", "outcome", "retry_safe"))
     assert "candidates" not in told_of
     assert "task_list" in told_of["next"]
-    assert started == (len(told(listed)["tasks"]) == 1), "what the error says to do finds it"
+    assert started == (len(payload(listed)["tasks"]) == 1), "what the error says to do finds it"
     assert (1, 5 + 1) == (posts(upstream), len(upstream.sandbox.ledger.requests("POST", LIST)))
     judge(my, upstream.sandbox, starts=int(started))
 
@@ -250,7 +250,7 @@ async def test_a_clock_that_is_wrong_hides_no_task(host: Hosted, minutes: int) -
             sandbox.faults.add(Swallow(), path=RUN)
             result = await my.run("echo", {"n": 1})
 
-    assert {"n": 1} == told(result)["output"]
+    assert {"n": 1} == payload(result)["output"]
     assert sum(my.slept) < 15
     judge(my, sandbox, starts=1)
 
@@ -279,7 +279,7 @@ async def test_an_input_that_no_answer_could_repeat_is_refused_before_it_costs(
             }.items()
         }
 
-    assert {"n": nested(47)} == told(deepest)["output"]
+    assert {"n": nested(47)} == payload(deepest)["output"]
     for why, result in refused.items():
         assert "invalid_input" == error(result)["code"], why
         assert why in error(result)["message"]
@@ -301,7 +301,7 @@ async def test_a_date_of_another_age_breaks_neither_this_run_nor_the_next(
         upstream.sandbox.faults.add(Swallow(), path=RUN)
         lost = await my.run("echo", {"n": 2})
 
-    assert [{"n": 0}, {"n": 1}, {"n": 2}] == [told(result)["output"] for result in (*results, lost)]
+    assert [{"n": 0}, {"n": 1}, {"n": 2}] == [payload(result)["output"] for result in (*results, lost)]
     judge(my, upstream.sandbox, starts=3)
 
 
@@ -351,7 +351,7 @@ async def test_an_api_that_only_counts_requests_is_asked_again_when_it_counts_an
     async with host() as my:
         result = await my.run("echo", {"n": 1})
 
-    assert {"n": 1} == told(result)["output"]
+    assert {"n": 1} == payload(result)["output"]
     assert 25 <= my.slept[0] <= 30
     judge(my, upstream.sandbox, starts=1)
 
@@ -387,10 +387,10 @@ async def test_the_task_of_another_live_call_is_not_taken(host: Hosted, upstream
 
     made = {start.task_id for start in upstream.sandbox.ledger.starts}
     if started:
-        assert made == {told(result)["task_id"] for result in results}
+        assert made == {payload(result)["task_id"] for result in results}
     else:
-        assert [None, "unknown"] == sorted((told(r).get("error", {}).get("outcome") for r in results), key=str)
-        assert not [told(r) for r in results if "candidates" in told(r).get("error", {})]
+        assert [None, "unknown"] == sorted((payload(r).get("error", {}).get("outcome") for r in results), key=str)
+        assert not [payload(r) for r in results if "candidates" in payload(r).get("error", {})]
     judge(my, upstream.sandbox, starts=1 + started)
 
 
@@ -431,7 +431,7 @@ async def test_a_task_that_is_over_in_the_reply_is_answered_at_once(host: Hosted
     async with host() as my:
         result = await my.run("echo", {"n": 1})
 
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     assert not upstream.sandbox.ledger.requests(path="/tasks/*/stream")
     judge(my, upstream.sandbox, starts=1)
 
@@ -446,7 +446,7 @@ async def test_a_wait_that_is_asked_for_is_kept(host: Hosted, upstream: Upstream
         result = await my.run("echo", {"n": 1})
         took = time.monotonic() - began
 
-    assert {"n": 1} == told(result)["output"]
+    assert {"n": 1} == payload(result)["output"]
     assert [2.0] == my.slept if my.hurries else took >= 2
     assert 2 == posts(upstream)
     judge(my, upstream.sandbox, starts=1)
@@ -461,7 +461,7 @@ async def test_a_wait_until_a_date_is_kept(host: Hosted, upstream: Upstream) -> 
     async with host() as my:
         result = await my.run("echo", {"n": 1})
 
-    assert {"n": 1} == told(result)["output"]
+    assert {"n": 1} == payload(result)["output"]
     assert 25 <= my.slept[0] <= 30
     judge(my, upstream.sandbox, starts=1)
 
@@ -500,7 +500,7 @@ async def test_a_page_from_something_in_between_is_never_shown(host: Hosted, ups
     assert not about.is_error
     assert "unavailable" == error(away)["code"]
     assert len(error(away)["message"]) <= 500
-    assert {"n": 1} == told(result)["output"]
+    assert {"n": 1} == payload(result)["output"]
     assert not [frame for frame in my.frames if "<" in str(frame.message) and "html" in str(frame.message)]
     judge(my, upstream.sandbox, starts=1)
 
@@ -534,7 +534,7 @@ async def test_a_start_that_failed_after_the_task_was_made_is_adopted(
         proxy.script.append(Act(replaces=b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n"))
         result = await my.run("echo", {"n": 1})
 
-    assert {"n": 1} == told(result)["output"]
+    assert {"n": 1} == payload(result)["output"]
     assert 1 == posts(upstream)
     judge(my, upstream.sandbox, starts=1)
 
@@ -546,7 +546,7 @@ async def test_a_start_that_was_turned_away_is_sent_again(host: Hosted, upstream
     async with host() as my:
         result = await my.run("echo", {"n": 1})
 
-    assert {"n": 1} == told(result)["output"]
+    assert {"n": 1} == payload(result)["output"]
     assert 2 == posts(upstream)
     judge(my, upstream.sandbox, starts=1)
 
@@ -576,7 +576,7 @@ async def test_the_task_of_a_call_that_has_ended_is_not_taken(
         upstream.sandbox.faults.add(Drop(), path=RUN)
         lost = await my.run("echo", {"n": 1})
 
-    assert "completed" == told(other)["status"]
+    assert "completed" == payload(other)["status"]
     assert "unknown" == error(lost)["outcome"]
     assert "candidates" not in error(lost)
     judge(my, upstream.sandbox, starts=1)

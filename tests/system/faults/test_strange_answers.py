@@ -10,7 +10,7 @@ import pytest
 from mcp import MCPError
 
 from tests.conftest import Upstream
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.support.faults import Status
 from tests.system.faults.hosts import HTTP, NEAR, PIPE, Host, Hosted, over
 from tests.system.faults.rows import many
@@ -74,8 +74,8 @@ async def answered(my: Host, tool: str, arguments: dict[str, Any]) -> Any:
     assert result.structured_content, (tool, text_of(result)[:500])
     _is_clean(result.model_dump_json())
     if result.is_error:
-        assert "error" in told(result), tool
-        assert len(told(result)["error"].get("message", "")) < 3_000
+        assert "error" in payload(result), tool
+        assert len(payload(result)["error"].get("message", "")) < 3_000
     return result
 
 
@@ -140,7 +140,7 @@ async def test_an_envelope_is_opened_or_is_an_error(host: Hosted, upstream: Upst
         result = await answered(my, "task_get", {"task_id": "t1"})
 
     if expected == "completed":
-        assert ("t1", "completed", {"a": 1}) == tuple(told(result)[one] for one in ("task_id", "status", "output"))
+        assert ("t1", "completed", {"a": 1}) == tuple(payload(result)[one] for one in ("task_id", "status", "output"))
     else:
         assert expected == error(result)["code"]
 

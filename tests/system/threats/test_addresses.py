@@ -14,7 +14,7 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream, Way
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.support.faults import Status
 from tests.system.faults.hosts import over
 from tests.system.threats.conftest import Tripwire
@@ -179,7 +179,7 @@ async def test_a_run_survives_the_addresses_in_its_output(
     async with connect() as client:
         results = [await run_echo(client, {"image": url, "file": {"uri": url}}) for url in outputs]
 
-    statuses = {url: told(result).get("status") for url, result in zip(outputs, results, strict=True)}
+    statuses = {url: payload(result).get("status") for url, result in zip(outputs, results, strict=True)}
     assert {"completed"} == set(statuses.values()), statuses
     assert not [result for result in results if any(part.type == "image" for part in result.content)]
     assert [] == tripwire.touched
@@ -193,7 +193,7 @@ async def test_nothing_hostile_is_saved(connect: Connect, tripwire: Tripwire, fo
     async with connect() as client:
         by_address = [await client.call_tool("file_save", {"uri": url}) for url in outputs]
         ran = await run_echo(client, {"image": f"http://127.0.0.1:{tripwire.port}/a.png"})
-        of_task = await client.call_tool("file_save", {"task_id": told(ran)["task_id"]})
+        of_task = await client.call_tool("file_save", {"task_id": payload(ran)["task_id"]})
 
     assert {"file_refused"} == {error(result)["code"] for result in [*by_address, of_task]}
     assert [] == tripwire.touched
@@ -246,7 +246,7 @@ async def test_no_redirect_leads_a_file_or_a_stream_to_another_machine(
     """Bytes are fetched only from where they might be anyway, and sent nowhere; a stream's is read as a break."""
     faults, ledger = upstream.sandbox.faults, upstream.sandbox.ledger
     async with connect() as client:
-        stored = told(await client.call_tool("file_upload", {"source": "data:,hello"}))
+        stored = payload(await client.call_tool("file_upload", {"source": "data:,hello"}))
         for code in REDIRECTS:
             away = Status(code=code, headers={"location": elsewhere})
             faults.add(away, method="GET", path="/app/files/**")
@@ -257,7 +257,7 @@ async def test_no_redirect_leads_a_file_or_a_stream_to_another_machine(
             ran = await run_echo(client, {"n": code})
 
             assert ["file_refused", "upstream_error"] == [error(fetched)["code"], error(sent)["code"]]
-            assert {"n": code} == told(ran)["output"]
+            assert {"n": code} == payload(ran)["output"]
 
     assert {""} >= {asked.caller for asked in ledger.requests(path="/me")}, "a download's redirect takes no key along"
     assert {"GET"} >= {asked.method for asked in ledger.requests(path="/me")}
@@ -275,7 +275,7 @@ async def test_a_file_is_fetched_over_a_few_redirects(connect: Connect, upstream
         faults.add(away, method="GET", path=f"/app/files/{start}", times=-1)
 
     async with connect() as client:
-        stored = told(await client.call_tool("file_upload", {"source": "data:text/plain,hello"}))
+        stored = payload(await client.call_tool("file_upload", {"source": "data:text/plain,hello"}))
         for number, code in enumerate(REDIRECTS):
             redirect(f"s/{number}", f"{number + 1}" if number < 4 else stored["uri"], code)
         redirect("s/again", "0")
@@ -289,7 +289,7 @@ async def test_a_file_is_fetched_over_a_few_redirects(connect: Connect, upstream
             for name in ("again", "round", "lan", "plain", "other", "file", "odd")
         }
 
-    assert (False, 5) == (fetched.is_error, told(fetched)["bytes"])
+    assert (False, 5) == (fetched.is_error, payload(fetched)["bytes"])
     assert dict.fromkeys(refused, "file_refused") == {name: error(result)["code"] for name, result in refused.items()}
     assert "redirects more than 5 times" in text_of(refused["round"])
     assert [] == tripwire.touched
@@ -299,7 +299,7 @@ async def test_a_file_is_fetched_over_a_few_redirects(connect: Connect, upstream
 async def test_a_file_is_moved_without_the_key(connect: Connect, upstream: Upstream) -> None:
     """Whoever keeps the bytes never sees it, and needs none."""
     async with connect() as client:
-        stored = told(await client.call_tool("file_upload", {"source": "data:,hello"}))
+        stored = payload(await client.call_tool("file_upload", {"source": "data:,hello"}))
         await client.call_tool("file_upload", {"source": stored["uri"]})
         drawn = await client.call_tool("app_run", {"app": "sandbox/draw", "input": {"prompt": "x"}})
 

@@ -9,7 +9,7 @@ import pytest
 
 from inferencesh_mcp.flows import file_sources
 from tests.conftest import Connect, Upstream, Way
-from tests.results import error, told
+from tests.results import error, payload
 from tests.system.faults.hosts import over
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +55,7 @@ REFUSED = [
 async def test_what_a_data_uri_holds_is_sent_as_it_is(connect: Connect, upstream: Upstream) -> None:
     """Base64 and percent-encoding are undone once and never again: a data URI inside one is just text."""
     async with connect() as client:
-        sent = {uri: told(await client.call_tool("file_upload", {"source": uri})) for uri in TAKEN}
+        sent = {uri: payload(await client.call_tool("file_upload", {"source": uri})) for uri in TAKEN}
 
     for uri, (content, kind) in TAKEN.items():
         found = upstream.sandbox.store.by_uri(sent[uri]["uri"])
@@ -99,7 +99,7 @@ async def test_eight_mebibytes_are_the_most(
         assert ["file_refused"] * 4 == [error(result)["code"] for result in results]
         assert () == upstream.sandbox.ledger.requests()
     else:
-        assert [size] * 4 == [told(result)["bytes"] for result in results]
+        assert [size] * 4 == [payload(result)["bytes"] for result in results]
 
 
 async def test_a_content_type_is_one_or_is_refused(connect: Connect, upstream: Upstream) -> None:
@@ -123,7 +123,7 @@ async def test_a_content_type_is_one_or_is_refused(connect: Connect, upstream: U
                 assert "invalid_input" == error(result)["code"], (kind, arguments)
         fine = await client.call_tool("file_upload", {"content_type": "text/plain; charset=utf-8", "source": "data:,x"})
 
-    assert "text/plain; charset=utf-8" == told(fine)["content_type"]
+    assert "text/plain; charset=utf-8" == payload(fine)["content_type"]
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/files"))
 
 

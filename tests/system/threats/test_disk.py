@@ -12,7 +12,7 @@ import pytest
 from mcp_types import ListRootsResult, Root
 
 from tests.conftest import LOCAL, Connect, Upstream, Way, connected
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.system.faults.hosts import over
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="POSIX paths")]
@@ -88,7 +88,7 @@ async def test_text_that_looks_like_a_path_is_text(connect: Connect, upstream: U
         echoed = await client.call_tool("app_run", {"app": "sandbox/echo", "input": {"prompt": path, "file": path}})
         drawn = await client.call_tool("app_run", {"app": "sandbox/draw", "input": {"prompt": path}})
 
-    assert {"prompt": path, "file": path} == told(echoed)["output"]
+    assert {"prompt": path, "file": path} == payload(echoed)["output"]
     assert not drawn.is_error
     assert not upstream.sandbox.ledger.requests("POST", "/files")
 
@@ -115,7 +115,7 @@ async def test_a_root_of_the_host_opens_its_folder(way: Way, environ: dict[str, 
         hidden = await client.call_tool("file_upload", {"source": str(root / ".env")})
         beside = await client.call_tool("file_upload", {"source": str(world / "beside.txt")})
 
-    assert ("note.txt", 8) == (told(sent)["filename"], told(sent)["bytes"])
+    assert ("note.txt", 8) == (payload(sent)["filename"], payload(sent)["bytes"])
     assert ["file_refused"] * 2 == [error(hidden)["code"], error(beside)["code"]]
 
 

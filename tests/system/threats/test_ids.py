@@ -12,7 +12,7 @@ from mcp_types import PromptReference, ResourceTemplateReference
 from inferencesh_mcp.flows import start as flows_start
 from tests.conftest import Connect, Upstream, Way
 from tests.mcp_tasks.following import following
-from tests.results import error, told
+from tests.results import error, payload
 from tests.support.faults import Status
 from tests.system.faults.hosts import over
 
@@ -124,7 +124,7 @@ async def test_an_id_that_the_platform_made_up_is_no_better(
     assert asked <= {"/apps/run", "/apps/sandbox/slow", "/tasks/list"}
     assert error(result)["outcome"] == ("started" if hostile else "unknown")
     assert error(result)["retry_safe"] is False
-    assert "error" in told(result)
+    assert "error" in payload(result)
 
 
 @over(Way("memory", "2026"))
@@ -159,7 +159,7 @@ async def test_what_a_pinned_app_is_given_is_its_input(connect: Connect, upstrea
     async with connect(INFERENCE_PIN="draw=sandbox/draw", INFERENCE_INLINE_MEDIA="never") as client:
         for hostile in sendable(Way("http", "2026"))[::9]:
             result = await client.call_tool("draw", {"prompt": hostile[:4000], "width": 16, "height": 16})
-            assert told(result), hostile
+            assert payload(result), hostile
 
     paths = {asked.path for asked in upstream.sandbox.ledger.requests()}
     tasks = {f"/tasks/{start.task_id}" for start in upstream.sandbox.ledger.starts}
