@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from inferencesh_mcp.api import Api, AppRef, Transport
+from inferencesh_mcp.api.client import Api
+from inferencesh_mcp.api.refs import AppRef
+from inferencesh_mcp.api.transport import Transport
 from inferencesh_sandbox import Facts, serving
 from tests.conftest import KEY, Connect, Upstream
 from tests.results import error, run, text_of, told
