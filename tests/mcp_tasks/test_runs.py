@@ -195,7 +195,7 @@ async def test_a_platform_that_does_not_answer_leaves_it_as_it_is(
         now = await mine.get(task_id)
         await mine.cancel(task_id)
 
-    assert "unavailable" == failed.value.error.data["code"]
+    assert "unavailable" == failed.value.error.data["error"]["code"]
     assert "working" == now["status"]
 
 
