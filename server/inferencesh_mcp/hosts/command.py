@@ -47,7 +47,7 @@ def show(
     server = _server(host, url, program, environ, sign_in=sign_in)
     click.echo(hosts_install.shown(host, hosts_install.checked_name(name), server), nl=False)
     where = f"This goes into {hosts_install.place(host, Machine.this(platform, environ))}."
-    click.echo(f"{where} {_key_from(host)}" if server.needs_key else where, err=True)
+    click.echo(f"{where} {_key_from(host, server)}" if server.needs_key else where, err=True)
 
 
 def install(
@@ -67,9 +67,12 @@ def install(
     """
     host, machine = hosts_install.host_named(host_name), Machine.this(platform, environ)
     server = _server(host, url, program, environ, sign_in=sign_in)
-    in_file = server.needs_key and host.key_reference is None and host.format != "toml"
     old = hosts_install.entry_of(host, hosts_install.checked_name(name), machine)
-    key = _key(host, hosts_install.key_in(old), environ, remote=isinstance(server, Remote)) if in_file else ""
+    key = (
+        _key(host, hosts_install.key_in(old), environ, remote=isinstance(server, Remote))
+        if host.holds_key(server)
+        else ""
+    )
     done = hosts_install.install(host, name, server, machine=machine, key=key)
     click.echo(_done(host, name, done))
     for line in _next_steps(host, server, done, key=key, key_is_set=bool(environ.get(KEY))):
@@ -153,8 +156,8 @@ def _done(host: Host, name: str, done: InstallResult) -> str:
             return f"{host.title}: {done.what} {name} in {done.path}.{kept}"
 
 
-def _key_from(host: Host) -> str:
-    if host.key_from:
+def _key_from(host: Host, server: Local | Remote) -> str:
+    if not host.holds_key(server):
         return host.key_from.format(title=host.title)
     return f"{host.title} cannot refer to a variable, so the file holds your key."
 
@@ -166,8 +169,8 @@ def _next_steps(
         yield f"{host.title} asks you to sign in when it first connects."
     elif not server.needs_key:
         yield "This is the sandbox. It needs no key and costs nothing."
-    elif host.key_from:
-        yield _key_from(host)
+    elif not host.holds_key(server):
+        yield _key_from(host, server)
         if "variable" in host.key_from and not key_is_set:
             yield f"{KEY} is not set here. {HOW_TO_GET_A_KEY}"
     elif key:
