@@ -39,9 +39,9 @@ async def test_all_inputs_are_checked_before_the_first_starts(connect: Connect, 
         result = await many(client, "sandbox/draw", [{"prompt": "x"}, {"promt": "y"}, {"prompt": 3}])
 
     assert result.is_error
-    assert "inputs.1: " in text_of(result)
+    assert "input 2: " in text_of(result)
     assert "did you mean 'prompt'" in text_of(result)
-    assert "inputs.2: " in text_of(result)
+    assert "input 3: " in text_of(result)
     assert () == upstream.sandbox.ledger.starts
 
 
@@ -66,7 +66,7 @@ async def test_what_keeps_all_from_starting_says_that_nothing_was_started(connec
     for result in (unknown, unread):
         assert ("not_started", True) == (told(result)["error"]["outcome"], told(result)["error"]["retry_safe"])
         assert "Nothing was started or charged." in text_of(result)
-    assert "0. error (not started): requirements_not_met" in text_of(nobodys)
+    assert "1. error (not started): requirements_not_met" in text_of(nobodys)
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
@@ -89,7 +89,7 @@ async def test_one_failure_does_not_stop_the_rest(connect: Connect) -> None:
 
     rows = told(result)["results"]
     assert {"completed": 4, "failed": 2} == told(result)["counts"]
-    assert [1, 4] == [row["index"] for row in rows if "error" in row]
+    assert [2, 5] == [row["number"] for row in rows if "error" in row]
     assert all(row["error"]["message"] and row["task_id"] for row in rows if "error" in row)
     assert not result.is_error
 
@@ -151,10 +151,10 @@ async def test_past_the_wait_every_id_is_handed_over(connect: Connect, upstream:
     assert {start.task_id for start in upstream.sandbox.ledger.starts} == {
         row["task_id"] for row in rows if "task_id" in row
     }
-    assert [4, 5] == [row["index"] for row in rows if row["status"] == "not_started"]
+    assert [5, 6] == [row["number"] for row in rows if row["status"] == "not_started"]
     assert 3 == len(live)
     assert "task_get" in told(result)["next"]
-    assert "inputs 4 to 5" in told(result)["next"]
+    assert "inputs 5 to 6" in told(result)["next"]
     assert () == upstream.sandbox.ledger.cancels
 
 
