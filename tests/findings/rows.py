@@ -95,11 +95,14 @@ ROWS: dict[str, str] = {
     "S12": "a run was lost when its caller left at the wrong moment, or its input could not be read back",
     "S13": "outputs were altered silently",
     "S14": "smaller faults: stderr not drained, places of subscriptions, previews, mass saving, OAuth keys, framing, deny-list",
+    # Trials with capable models that knew nothing but the tools.
+    "M10": "a long output took 16,000 tokens, with two sizes, and its parts were raw JSON of an unknown number",
+    "M17": "a batch was numbered from 0",
 }
 
 
-def marked(path: Path) -> Iterator[tuple[str, str]]:
-    """The findings that the tests of a file are marked with: (finding, name of the test)."""
+def marked(path: Path, marker: str = "finding") -> Iterator[tuple[str, str]]:
+    """The rows that a marker of a file's tests names: (row, name of the test)."""
     tree = ast.parse(path.read_bytes())
     of_module = [
         node.value
@@ -112,7 +115,7 @@ def marked(path: Path) -> Iterator[tuple[str, str]]:
             continue
         for mark in [*node.decorator_list, *of_module]:
             for call in ast.walk(mark):
-                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "finding":
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == marker:
                     yield from ((ast.literal_eval(argument), node.name) for argument in call.args)
 
 

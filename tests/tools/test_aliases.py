@@ -8,7 +8,7 @@ import pytest
 
 from inferencesh_sandbox import catalogue
 from tests.conftest import LOCAL, Connect, Upstream
-from tests.results import error, run, text_of, told
+from tests.results import error, payload, run, text_of
 from tests.support.faults import Status
 
 pytestmark = [
@@ -29,7 +29,7 @@ async def test_the_input_is_checked_against_the_function_that_a_name_pins(connec
 
     assert "key*: text" in text_of(about)
     assert "'key' is missing" in error(wrong)["message"]
-    assert 2 == told(right)["output"]["current"]
+    assert 2 == payload(right)["output"]["current"]
     assert not dry.is_error
     assert not other.is_error, "a function that is named counts more than one that is pinned"
     made = [task.order.function.name for tenant in upstream.sandbox.tenants for task in tenant.tasks]
@@ -47,4 +47,4 @@ async def test_a_platform_that_tells_no_pinned_function_is_believed(connect: Con
         named = await run(client, "sandbox/increment:increment", {"key": "k"}, session="new")
 
     assert "'key' is not a field" in error(wrong)["message"]
-    assert 1 == told(named)["output"]["current"]
+    assert 1 == payload(named)["output"]["current"]

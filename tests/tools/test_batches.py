@@ -14,7 +14,7 @@ from mcp_types import CallToolResult
 from inferencesh_mcp.tools.results import DATA
 from inferencesh_mcp.tools.truncate import tokens
 from tests.conftest import WAYS, Connect, Upstream, until
-from tests.results import text_of, told
+from tests.results import payload, text_of
 from tests.support.faults import RstAfter, Status, Swallow, Twice
 from tests.system.faults.hosts import MEMORY
 
@@ -29,8 +29,8 @@ async def test_outcomes_come_in_the_order_of_the_inputs(connect: Connect) -> Non
     async with connect() as client:
         result = await many(client, "sandbox/echo", [{"n": n} for n in range(12)])
 
-    assert [{"n": n} for n in range(12)] == [row["output"] for row in told(result)["results"]]
-    assert {"completed": 12} == told(result)["counts"]
+    assert [{"n": n} for n in range(12)] == [row["output"] for row in payload(result)["results"]]
+    assert {"completed": 12} == payload(result)["counts"]
     assert not result.is_error
 
 
@@ -39,7 +39,7 @@ async def test_all_inputs_are_checked_before_the_first_starts(connect: Connect, 
         result = await many(client, "sandbox/draw", [{"prompt": "x"}, {"promt": "y"}, {"prompt": 3}])
 
     assert result.is_error
-    assert "input 2: " in text_of(result)
+    assert "Input 2: " in text_of(result)
     assert "did you mean 'prompt'" in text_of(result)
     assert "input 3: " in text_of(result)
     assert () == upstream.sandbox.ledger.starts
@@ -64,7 +64,7 @@ async def test_what_keeps_all_from_starting_says_that_nothing_was_started(connec
         nobodys = await many(client, "sandbox/needs-secret", [{}])
 
     for result in (unknown, unread):
-        assert ("not_started", True) == (told(result)["error"]["outcome"], told(result)["error"]["retry_safe"])
+        assert ("not_started", True) == (payload(result)["error"]["outcome"], payload(result)["error"]["retry_safe"])
         assert "Nothing was started or charged." in text_of(result)
     assert "1. error (not started): requirements_not_met" in text_of(nobodys)
 
@@ -82,13 +82,14 @@ async def test_what_the_apps_gave_stands_behind_the_fence(connect: Connect) -> N
     assert fence
 
 
+@pytest.mark.finding("M17")
 async def test_one_failure_does_not_stop_the_rest(connect: Connect) -> None:
     inputs = [{"seconds": 0.05, "steps": 2, **({"fail_at": 1} if n in {1, 4} else {})} for n in range(6)]
     async with connect() as client:
         result = await many(client, "sandbox/slow", inputs)
 
-    rows = told(result)["results"]
-    assert {"completed": 4, "failed": 2} == told(result)["counts"]
+    rows = payload(result)["results"]
+    assert {"completed": 4, "failed": 2} == payload(result)["counts"]
     assert [2, 5] == [row["number"] for row in rows if "error" in row]
     assert all(row["error"]["message"] and row["task_id"] for row in rows if "error" in row)
     assert not result.is_error
@@ -117,9 +118,9 @@ async def test_a_batch_is_content_with_the_places_that_are_left(connect: Connect
         refused = await many(client, "sandbox/slow", [{"seconds": 0.05, "steps": 1}] * 6)
         group.cancel_scope.cancel()
 
-    assert {"completed": 6} == told(alone)["counts"]
+    assert {"completed": 6} == payload(alone)["counts"]
     assert refused.is_error
-    assert ("rate_limited", "not_started") == (told(refused)["error"]["code"], told(refused)["error"]["outcome"])
+    assert ("rate_limited", "not_started") == (payload(refused)["error"]["code"], payload(refused)["error"]["outcome"])
     assert 8 == len(upstream.sandbox.ledger.starts)
 
 
@@ -145,7 +146,7 @@ async def test_past_the_wait_every_id_is_handed_over(connect: Connect, upstream:
         inputs = [{"seconds": 0.1 if n == 0 else 30, "steps": 1} for n in range(6)]
         result = await many(client, "sandbox/slow", inputs, max_concurrency=3)
 
-    rows = told(result)["results"]
+    rows = payload(result)["results"]
     live = [row for row in rows if row["status"] not in {"completed", "not_started"}]
     assert "completed" == rows[0]["status"]
     assert {start.task_id for start in upstream.sandbox.ledger.starts} == {
@@ -153,8 +154,8 @@ async def test_past_the_wait_every_id_is_handed_over(connect: Connect, upstream:
     }
     assert [5, 6] == [row["number"] for row in rows if row["status"] == "not_started"]
     assert 3 == len(live)
-    assert "task_get" in told(result)["next"]
-    assert "inputs 5 to 6" in told(result)["next"]
+    assert "task_get" in payload(result)["next"]
+    assert "inputs 5 to 6" in payload(result)["next"]
     assert () == upstream.sandbox.ledger.cancels
 
 
@@ -210,9 +211,9 @@ async def test_a_run_that_may_be_either_of_two_is_in_the_log_when_its_batch_is_l
         first, second, third = await left(client, upstream, 3)
         await until(lambda: "a run of sandbox/slow may go on without its caller" in caplog.text)
 
-    (told,) = [line for line in caplog.messages if "may go on without its caller" in line]
-    assert first in told
-    assert second in told
+    (payload,) = [line for line in caplog.messages if "may go on without its caller" in line]
+    assert first in payload
+    assert second in payload
     assert [third] == [cancel.task_id for cancel in upstream.sandbox.ledger.cancels]
 
 
@@ -222,9 +223,9 @@ async def test_two_hundred_outcomes_fit_one_answer(connect: Connect) -> None:
     async with connect() as client:
         result = await many(client, "sandbox/slow", inputs, max_concurrency=32)
 
-    rows = told(result)["results"]
-    assert {"completed": 195, "failed": 5} == told(result)["counts"]
+    rows = payload(result)["results"]
+    assert {"completed": 195, "failed": 5} == payload(result)["counts"]
     assert 200 == len({row["task_id"] for row in rows})
     assert all("message" in row["error"] for row in rows if row["status"] == "failed")
     assert all(row["task_id"] in text_of(result) for row in rows)
-    assert max(tokens(json.dumps(told(result))), tokens(text_of(result))) <= 20_000
+    assert max(tokens(json.dumps(payload(result))), tokens(text_of(result))) <= 20_000

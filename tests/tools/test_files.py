@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import LOCAL, Connect, Upstream, Way
-from tests.results import error, run, text_of, told
+from tests.results import error, payload, run, text_of
 from tests.support.faults import Drip
 from tests.system.faults.hosts import over
 
@@ -25,12 +25,12 @@ async def test_bytes_are_the_progress_of_a_file(connect: Connect, upstream: Upst
         heard.append((progress, total, message or ""))
 
     async with connect() as client:
-        file = told(await client.call_tool("file_upload", {"base64": base64.b64encode(bytes(40_000)).decode()}))
+        file = payload(await client.call_tool("file_upload", {"base64": base64.b64encode(bytes(40_000)).decode()}))
         upstream.sandbox.faults.add(Drip(size=2_000, every=0.1), method="GET", path="/app/files/**")
         result = await client.call_tool("file_save", {"uri": file["uri"]}, progress_callback=hear)
 
     numbers = [progress for progress, _, _ in heard]
-    assert 40_000 == told(result)["files"][0]["bytes"]
+    assert 40_000 == payload(result)["files"][0]["bytes"]
     assert sorted(set(numbers)) == numbers
     assert 40_000 == heard[-1][1] >= heard[-1][0] > 2_000
     assert "saving" in heard[-1][2]
@@ -39,9 +39,9 @@ async def test_bytes_are_the_progress_of_a_file(connect: Connect, upstream: Upst
 async def test_bytes_come_in_as_base64(connect: Connect) -> None:
     """Their type is told, or read off their first bytes."""
     async with connect() as client:
-        told_type = told(await client.call_tool("file_upload", {"base64": "aGVsbG8=", "content_type": "text/plain"}))
+        told_type = payload(await client.call_tool("file_upload", {"base64": "aGVsbG8=", "content_type": "text/plain"}))
         png = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
-        read_type = told(await client.call_tool("file_upload", {"base64": png, "filename": "a.png"}))
+        read_type = payload(await client.call_tool("file_upload", {"base64": png, "filename": "a.png"}))
         broken = await client.call_tool("file_upload", {"base64": "%%%"})
         both = await client.call_tool("file_upload", {"base64": "aGVsbG8=", "source": "data:,x"})
 
@@ -54,22 +54,22 @@ async def test_bytes_come_in_as_base64(connect: Connect) -> None:
 async def test_a_public_file_is_recorded_as_one(connect: Connect) -> None:
     async with connect() as client:
         file = await client.call_tool("file_upload", {"source": "data:text/plain,hello", "public": True})
-        listed = told(await client.call_tool("file_list", {}))["files"]
+        listed = payload(await client.call_tool("file_list", {}))["files"]
 
-    assert told(file)["uri"] in [one["uri"] for one in listed]
+    assert payload(file)["uri"] in [one["uri"] for one in listed]
 
 
 async def test_a_file_is_deleted_by_its_uri_or_its_id(connect: Connect) -> None:
     async with connect() as client:
-        first = told(await client.call_tool("file_upload", {"source": "data:text/plain,a"}))
-        second = told(await client.call_tool("file_upload", {"source": "data:text/plain,b"}))
+        first = payload(await client.call_tool("file_upload", {"source": "data:text/plain,a"}))
+        second = payload(await client.call_tool("file_upload", {"source": "data:text/plain,b"}))
         await client.call_tool("file_delete", {"file": first["uri"]})
         await client.call_tool("file_delete", {"file": second["file_id"]})
         gone = await client.call_tool("file_delete", {"file": "https://elsewhere.example/x.png"})
-        listed = told(await client.call_tool("file_list", {}))
+        listed = payload(await client.call_tool("file_list", {}))
 
     assert [] == listed["files"]
-    assert "not_found" == told(gone)["error"]["code"]
+    assert "not_found" == payload(gone)["error"]["code"]
 
 
 CONTENT = bytes(range(256))
@@ -98,8 +98,8 @@ async def test_every_form_of_base64_that_has_one_meaning_is_taken(connect: Conne
     uri = form if form.lstrip().startswith("data:") else f"data:application/x-thing;base64,{form}"
     async with connect() as client:
         files = [
-            told(await client.call_tool("file_upload", {"base64": form})),
-            told(await client.call_tool("file_upload", {"source": uri})),
+            payload(await client.call_tool("file_upload", {"base64": form})),
+            payload(await client.call_tool("file_upload", {"source": uri})),
         ]
 
     names = {hashlib.sha256(CONTENT).hexdigest()[:12]}
@@ -136,12 +136,12 @@ async def test_a_path_as_people_paste_it_is_taken(
              "~/allowed/my picture (1).txt", "'~/allowed/my picture (1).txt'", "@~/allowed/my\\ picture\\ (1).txt"]  # fmt: skip
     async with connect() as client:
         files = {form: await client.call_tool("file_upload", {"source": form}) for form in forms}
-        exact = told(await client.call_tool("file_upload", {"source": f"{folder}/odd "}))
+        exact = payload(await client.call_tool("file_upload", {"source": f"{folder}/odd "}))
         gone = await client.call_tool("file_upload", {"source": f"'{folder}/gone.txt'"})
         ran = await run(client, "sandbox/picture-info", {"image": f'"{folder}/gone.png"'})
 
     assert [] == [
-        form for form, file in files.items() if file.is_error or told(file)["filename"] != "my picture (1).txt"
+        form for form, file in files.items() if file.is_error or payload(file)["filename"] != "my picture (1).txt"
     ]
     assert 3 == exact["bytes"]
     assert error(gone)["message"] == f"{folder}/gone.txt does not exist."
@@ -155,7 +155,7 @@ async def test_a_path_that_may_mean_several_files_is_not_guessed(connect: Connec
         (folder / name).write_text(name)
     async with connect() as client:
         several = await client.call_tool("file_upload", {"source": f"'{folder}/a\\ b.txt'"})
-        exact = told(await client.call_tool("file_upload", {"source": f"{folder}/a\\ b.txt"}))
+        exact = payload(await client.call_tool("file_upload", {"source": f"{folder}/a\\ b.txt"}))
 
     assert "Several files fit" in error(several)["message"]
     assert "a\\ b.txt" == exact["filename"]
@@ -193,11 +193,11 @@ async def test_a_relative_name_is_no_address(connect: Connect, upstream: Upstrea
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
 async def test_everything_a_task_made_is_saved_and_nothing_overwritten(connect: Connect, folder: Path) -> None:
     async with connect() as client:
-        made = told(await run(client, "sandbox/outputs", {"which": "nested"}))
-        first = told(await client.call_tool("file_save", {"task_id": made["task_id"]}))["files"]
-        second = told(await client.call_tool("file_save", {"task_id": made["task_id"]}))["files"]
-        numbers = told(await run(client, "sandbox/outputs", {"which": "numbers"}))
-        text = told(await client.call_tool("file_save", {"task_id": numbers["task_id"]}))["files"]
+        made = payload(await run(client, "sandbox/outputs", {"which": "nested"}))
+        first = payload(await client.call_tool("file_save", {"task_id": made["task_id"]}))["files"]
+        second = payload(await client.call_tool("file_save", {"task_id": made["task_id"]}))["files"]
+        numbers = payload(await run(client, "sandbox/outputs", {"which": "numbers"}))
+        text = payload(await client.call_tool("file_save", {"task_id": numbers["task_id"]}))["files"]
 
     assert len(made["files"]) == len([file for file in first if file["url"]])
     assert all(Path(file["path"]).read_bytes() for file in first)

@@ -14,7 +14,7 @@ from inferencesh_mcp.schema.near_names import LONGEST_NAME
 from inferencesh_mcp.tools import preview, truncate
 from inferencesh_mcp.tools.truncate import PART_TOKENS, show
 from tests.conftest import Connect, Upstream, Way
-from tests.results import error, run, text_of, told
+from tests.results import error, payload, run, text_of
 from tests.support.faults import Stall
 from tests.system.faults.hosts import over
 
@@ -37,10 +37,10 @@ async def test_no_secondary_call_keeps_an_answer_waiting(
         counted = await run(client, "sandbox/count", {"step": 1}, session="new")
         drawn = await run(client, "sandbox/draw", {"prompt": "x", "width": 40, "height": 30})
 
-    assert "no estimate for this input." == told(read)["price"] == told(rehearsed)["output"]["price"]
-    assert told(read)["input_schema"]["properties"]
-    assert ["completed"] * 2 == [told(result)["status"] for result in (counted, drawn)]
-    assert told(counted)["session_id"]
+    assert "no estimate for this input." == payload(read)["price"] == payload(rehearsed)["output"]["price"]
+    assert payload(read)["input_schema"]["properties"]
+    assert ["completed"] * 2 == [payload(result)["status"] for result in (counted, drawn)]
+    assert payload(counted)["session_id"]
     assert upstream.sandbox.ledger.requests("POST", "/store/apps/*/estimate")
 
 
@@ -51,7 +51,7 @@ async def test_a_preview_is_fetched_once_however_often_its_task_is_looked_at(
 ) -> None:
     async with connect() as client:
         drawn = await run(client, "sandbox/draw", {"prompt": "x", "width": 40, "height": 30})
-        looked = [await client.call_tool("task_get", {"task_id": told(drawn)["task_id"]}) for _ in range(3)]
+        looked = [await client.call_tool("task_get", {"task_id": payload(drawn)["task_id"]}) for _ in range(3)]
         other = await run(client, "sandbox/draw", {"prompt": "y", "width": 40, "height": 30})
 
     pictures = [[part.data for part in one.content if part.type == "image"] for one in (drawn, *looked)]
@@ -71,7 +71,7 @@ async def test_a_picture_of_many_pixels_is_linked_and_not_decoded(
     Image.effect_noise((900, 700), 90).convert("RGB").save(written, "PNG")
     async with connect() as client:
         file = await client.call_tool("file_upload", {"base64": base64.b64encode(written.getvalue()).decode()})
-        result = await run(client, "sandbox/echo", {"image": told(file)["uri"]})
+        result = await run(client, "sandbox/echo", {"image": payload(file)["uri"]})
 
     assert ["text", "resource_link"] == [part.type for part in result.content]
 

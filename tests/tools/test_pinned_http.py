@@ -10,7 +10,7 @@ import pytest
 
 from inferencesh_mcp.tools import pinned_registry
 from tests.conftest import KEY, Connect, Upstream, callers
-from tests.results import run, told
+from tests.results import payload, run
 from tests.support.faults import Status
 from tests.tools.pinned import CHANGED, HTTP, PRIVATE, answering, names
 
@@ -37,7 +37,7 @@ async def test_only_public_apps_have_tools(connect: Connect, upstream: Upstream,
     answering(upstream, "sandbox/echo", app=PRIVATE)
     async with connect(INFERENCE_PIN="hero=sandbox/echo, sandbox/draw") as client:
         assert ["draw"] == await names(client)
-        assert {"n": 1} == told(await run(client, "sandbox/echo", {"n": 1}))["output"]
+        assert {"n": 1} == payload(await run(client, "sandbox/echo", {"n": 1}))["output"]
         assert ["draw"] == await names(client)
         assert (await client.call_tool("hero", {})).is_error
 
@@ -77,7 +77,7 @@ async def test_no_list_depends_on_who_asks(environ: dict[str, str], upstream: Up
         theirs = await run(stranger, "sandbox/echo", {"text": "x"})
         lists += [(await client.list_tools()).tools for client in (owner, stranger)]
 
-    assert "not_found" == told(theirs)["error"]["code"]
+    assert "not_found" == payload(theirs)["error"]["code"]
     assert all(lists[0] == other for other in lists)
     assert "draw" in [tool.name for tool in lists[0]]
     assert "hero" not in [tool.name for tool in lists[0]]

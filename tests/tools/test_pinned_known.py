@@ -21,7 +21,7 @@ from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import pinned_registry
 from tests.conftest import KEY, WAYS, Connect, Upstream, Way, connected, in_memory, until
-from tests.results import run, text_of, told
+from tests.results import payload, run, text_of
 from tests.support.faults import Drop, Status
 from tests.tools.pinned import CHANGED, HTTP, MEMORY, PRIVATE, answering, hero_takes, names
 
@@ -230,7 +230,7 @@ async def test_an_app_that_is_gone_takes_its_tool_along(
         assert [] == await names(client)
         called = await client.call_tool("hero", {})
 
-    assert ("unavailable", "not_started") == tuple(told(called)["error"][name] for name in ("code", "outcome"))
+    assert ("unavailable", "not_started") == tuple(payload(called)["error"][name] for name in ("code", "outcome"))
     assert 'app_run(app="sandbox/echo")' in text_of(called)
     assert 1 == len(log())
     assert [] == list(cache.iterdir())
@@ -243,7 +243,8 @@ async def test_an_app_that_cannot_be_read_is_left_out_and_the_others_are_there(c
         assert ["hero"] == await names(client)
         assert ["hero"] == await names(client)
         assert (
-            "completed" == told(await run(client, "sandbox/draw", {"prompt": "x", "width": 16, "height": 16}))["status"]
+            "completed"
+            == payload(await run(client, "sandbox/draw", {"prompt": "x", "width": 16, "height": 16}))["status"]
         )
 
     assert 3 == len(log())
@@ -260,7 +261,7 @@ async def test_no_key_lists_what_is_known_and_leaves_out_the_rest(connect: Conne
         assert ["hero"] == await names(client)
         result = await client.call_tool("hero", {})
 
-    assert "key_missing" == told(result)["error"]["code"]
+    assert "key_missing" == payload(result)["error"]["code"]
     assert 1 == len(log())
 
 
@@ -304,5 +305,5 @@ async def test_an_app_that_means_harm_harms_no_other(connect: Connect, upstream:
             assert ["hero", "draw"] == await names(client)
             result = await client.call_tool("hero", {"slow": "a" * 60 + "!", "elsewhere": 1, "many": 3})
 
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     assert () == upstream.sandbox.ledger.requests(path="/elsewhere")

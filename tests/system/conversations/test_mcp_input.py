@@ -12,7 +12,7 @@ from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult, Inp
 from inferencesh_sandbox import Facts
 from tests.conftest import Connect, Upstream, Way
 from tests.mcp_tasks.following import answer, following
-from tests.results import text_of, told
+from tests.results import payload, text_of
 from tests.support.faults import Swallow
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, chats, leg, over, sent_once, waiting_in
 from tests.tools.test_chats import CAN_ASK, PERSON, asking, chat
@@ -46,7 +46,7 @@ async def test_a_form_is_asked_as_the_server_asks_it(way: Way, environ: dict[str
         return ElicitResult(action="accept", content=NAMED)  # type: ignore[arg-type]
 
     async with asking(way, environ, fill) as client:
-        result = told(await chat(client, **TABLE))
+        result = payload(await chat(client, **TABLE))
 
     (question,) = asked
     assert "For how many people, and when?" in question.message
@@ -68,7 +68,7 @@ async def test_a_no_is_passed_on_as_the_no_that_it_is(
         return ElicitResult(action=action)
 
     async with asking(way, environ, refuse) as client:
-        result = told(await chat(client, **TABLE))
+        result = payload(await chat(client, **TABLE))
 
     assert [{"table": {"action": action}}] == given(upstream)
     assert "answered" == result["status"]
@@ -84,7 +84,7 @@ async def test_a_no_that_nobody_had_the_time_to_say_is_not_passed_on(
         return ElicitResult(action=action)
 
     async with asking(way, environ, at_once) as client:
-        result = told(await chat(client, **TABLE))
+        result = payload(await chat(client, **TABLE))
 
     assert [] == given(upstream)
     assert ("waiting", "mcp_input") == (result["status"], result["pending"][0]["kind"])
@@ -100,7 +100,7 @@ async def test_a_page_is_opened_as_the_server_asks(way: Way, environ: dict[str, 
         return ElicitResult(action="accept")
 
     async with asking(way, environ, go) as client:
-        result = told(await chat(client, "Book it with my account", agent=BOOKING))
+        result = payload(await chat(client, "Book it with my account", agent=BOOKING))
 
     (page,) = opened
     assert ("url", "https://bookings.example/connect") == (page.mode, page.url)
@@ -124,7 +124,7 @@ async def test_several_requests_at_once_are_answered_together(
         return ElicitResult(action="accept", content={"people": 2})
 
     async with asking(way, environ, fill) as client:
-        result = told(await chat(client, "Book an evening", agent=BOOKING))
+        result = payload(await chat(client, "Book an evening", agent=BOOKING))
 
     assert 2 == len(asked)
     assert [{"table": {"action": "accept", "content": {"people": 2}}, "consent": {"action": "decline"}}] == given(
@@ -150,7 +150,7 @@ async def test_an_answer_to_one_of_two_requests_sends_nothing(
 
     assert ["decision.1", "decision.2"] == sorted(requests)
     assert isinstance(result, CallToolResult)
-    assert ("waiting", "not decided") == (told(result)["status"], told(result)["decisions"][0]["decision"])
+    assert ("waiting", "not decided") == (payload(result)["status"], payload(result)["decisions"][0]["decision"])
     assert [] == given(upstream)
 
 
@@ -164,7 +164,7 @@ async def test_a_server_that_asks_again_is_answered_again(
         return ElicitResult(action="accept", content={"people": 3} if "people" in params.message else {"name": "Ada"})
 
     async with asking(way, environ, fill) as client:
-        result = told(await chat(client, "Book a meal", agent=BOOKING))
+        result = payload(await chat(client, "Book a meal", agent=BOOKING))
 
     assert [
         {"table": {"action": "accept", "content": {"people": 3}}},
@@ -183,7 +183,7 @@ async def test_the_second_round_is_asked_for_also_where_the_reply_to_the_first_a
         return ElicitResult(action="accept", content={"people": 3} if "people" in params.message else {})
 
     async with asking(way, environ, fill) as client:
-        result = told(await chat(client, "Book a meal", agent=BOOKING))
+        result = payload(await chat(client, "Book a meal", agent=BOOKING))
 
     assert ["table", "consent"] == [key for one in given(upstream) for key in one]
     assert "answered" == result["status"]
@@ -203,11 +203,11 @@ async def test_what_has_to_be_filled_in_is_not_sent_empty_and_what_has_not_is(
 
     async with asking(way, environ, accept) as client:
         empty = True
-        first = told(await chat(client, "Book a meal", agent=BOOKING))
+        first = payload(await chat(client, "Book a meal", agent=BOOKING))
         before = given(upstream)
         empty = False
         again = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
-        second = told(await client.call_tool("chat_respond", again))
+        second = payload(await client.call_tool("chat_respond", again))
 
     assert ("waiting", []) == (first["status"], before)
     assert "chat_respond" in first["next"]
@@ -220,7 +220,7 @@ async def test_where_nobody_can_be_asked_it_is_told_with_its_page_and_stays_the_
     connect: Connect, upstream: Upstream
 ) -> None:
     async with connect(INFERENCE_API_KEY=PERSON) as client:
-        first = told(await chat(client, **TABLE))
+        first = payload(await chat(client, **TABLE))
         (waits,) = first["pending"]
         where = {"chat_id": first["chat_id"], "invocation_id": waits["id"]}
         answers = {"table": {"action": "accept", "content": {"people": 2}}}
@@ -231,7 +231,7 @@ async def test_where_nobody_can_be_asked_it_is_told_with_its_page_and_stays_the_
     assert f"{PAGE}{first['chat_id']}" == waits["page"]
     assert waits["page"] in first["next"]
     for refused in tried:
-        assert ("forbidden", "not_started") == (told(refused)["error"]["code"], told(refused)["error"]["outcome"])
+        assert ("forbidden", "not_started") == (payload(refused)["error"]["code"], payload(refused)["error"]["outcome"])
         assert waits["page"] in text_of(refused)
     assert [] == given(upstream)
 
@@ -250,15 +250,15 @@ async def test_the_operator_may_let_the_model_answer(connect: Connect, upstream:
         {"form_data": {"table": {"action": "decline"}, "chair": {"action": "decline"}}},
     ]
     async with connect(INFERENCE_APPROVALS="host", INFERENCE_API_KEY=PERSON) as client:
-        first = told(await chat(client, **TABLE))
+        first = payload(await chat(client, **TABLE))
         where = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
         refused = [await client.call_tool("chat_respond", {**where, **one}) for one in wrong]
         before = given(upstream)
         right = {"form_data": {"table": {"action": "accept", "content": {"people": 2}}}}
-        answered = told(await client.call_tool("chat_respond", {**where, **right}))
+        answered = payload(await client.call_tool("chat_respond", {**where, **right}))
 
     assert "form_data" in first["next"]
-    assert ["invalid_input"] * len(wrong) == [told(one)["error"]["code"] for one in refused]
+    assert ["invalid_input"] * len(wrong) == [payload(one)["error"]["code"] for one in refused]
     assert [] == before
     assert "answered" == answered["status"]
     assert [right["form_data"]] == given(upstream)
@@ -276,8 +276,8 @@ async def test_where_only_a_sign_in_may_answer_the_person_is_sent_to_the_page(
         return ElicitResult(action="accept", content={"people": 2} if params.mode == "form" else None)
 
     async with asking(way, environ, fill, INFERENCE_API_KEY="inf_ordinary") as client:
-        first = told(await chat(client, **TABLE))
-        second = told(await chat(client, **TABLE))
+        first = payload(await chat(client, **TABLE))
+        second = payload(await chat(client, **TABLE))
 
     assert ["waiting", "waiting"] == [first["status"], second["status"]]
     assert f"{PAGE}{second['chat_id']}" == asked[-1]
@@ -294,7 +294,7 @@ async def test_a_platform_that_takes_it_from_a_key_is_told(
         return ElicitResult(action="accept", content={"people": 2})
 
     async with asking(way, environ, fill, INFERENCE_API_KEY="inf_ordinary") as client:
-        assert "answered" == told(await chat(client, **TABLE))["status"]
+        assert "answered" == payload(await chat(client, **TABLE))["status"]
 
     assert 1 == len(given(upstream))
 
@@ -335,15 +335,15 @@ async def test_what_cannot_be_passed_on_whole_is_left_to_the_page(
         raise AssertionError("nobody is asked")
 
     async with asking(way, environ, never, INFERENCE_APPROVALS="host") as client:
-        first = told(await chat(client, **TABLE))
+        first = payload(await chat(client, **TABLE))
         waiting_in(upstream).data["input_requests"]["table"] = request_
-        second = told(await client.call_tool("chat_get", {"chat_id": first["chat_id"]}))
+        second = payload(await client.call_tool("chat_get", {"chat_id": first["chat_id"]}))
         where = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
         tried = await client.call_tool("chat_respond", {**where, "form_data": {"table": {"action": "cancel"}}})
 
     (waits,) = second["pending"]
     assert ("waiting", "mcp", f"{PAGE}{first['chat_id']}") == (second["status"], waits["kind"], waits["page"])
-    assert "forbidden" == told(tried)["error"]["code"]
+    assert "forbidden" == payload(tried)["error"]["code"]
     assert [] == given(upstream)
 
 

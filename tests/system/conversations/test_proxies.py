@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import Upstream, Way, connected
-from tests.results import error, told
+from tests.results import error, payload
 from tests.tls import Authority, connect_proxy, in_front_of
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ async def test_an_app_runs_through_the_proxy_that_the_environment_names(
         async with connected(STDIO, environ | way) as client:
             distrusted = await client.call_tool("app_run", {"app": "sandbox/echo", "input": {"n": 2}})
 
-    assert "completed" == told(run)["status"]
+    assert "completed" == payload(run)["status"]
     assert {f"{HOST}:443"} == set(proxy.asked)
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/apps/run"))
     assert f"The certificate of {HOST} is not trusted: set SSL_CERT_FILE" in error(distrusted)["message"]

@@ -10,7 +10,7 @@ from mcp_types import ElicitRequestFormParams, ElicitResult
 
 from tests.conftest import Upstream, Way
 from tests.mcp_tasks.following import answer, following
-from tests.results import text_of, told
+from tests.results import payload, text_of
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, over, sent_once
 from tests.system.conversations.test_approvals import decided, drawn
 from tests.tools.test_chats import asking, chat
@@ -39,7 +39,7 @@ async def test_a_host_that_accepts_with_nothing_is_asked_plainly_and_then_its_ye
 
     assert ["decision"] == asked[0]["required"]
     assert {"type": "object", "properties": {}} == asked[1]
-    assert ("answered", ["invoke"], 1) == (told(result)["status"], decided(upstream), drawn(upstream))
+    assert ("answered", ["invoke"], 1) == (payload(result)["status"], decided(upstream), drawn(upstream))
     assert "draw: approved, by the person, asked by this host" in text_of(result)
     assert sent_once(upstream)
 
@@ -53,7 +53,7 @@ async def test_a_no_to_the_plain_question_is_a_no(way: Way, environ: dict[str, s
         return answers.pop(0)
 
     async with asking(way, environ, refuse) as client:
-        result = told(await chat(client, **DRAW))
+        result = payload(await chat(client, **DRAW))
 
     assert ("answered", ["reject"], 0) == (result["status"], decided(upstream), drawn(upstream))
     assert "rejected" == result["decisions"][0]["decision"]
@@ -75,8 +75,8 @@ async def test_a_host_that_accepts_everything_at_once_has_decided_nothing(
 
     assert 2 == asked[0]
     assert ([], 0) == (decided(upstream), drawn(upstream))
-    assert ("waiting", "not decided") == (told(result)["status"], told(result)["decisions"][0]["decision"])
-    assert "chat_respond" in told(result)["next"]
+    assert ("waiting", "not decided") == (payload(result)["status"], payload(result)["decisions"][0]["decision"])
+    assert "chat_respond" in payload(result)["next"]
     assert "draw: not decided" in text_of(result)
 
 
@@ -90,7 +90,7 @@ async def test_an_answer_without_a_decision_is_told_as_not_decided(
         return ElicitResult(action="accept", content=content)
 
     async with asking(way, environ, odd) as client:
-        result = told(await chat(client, **DRAW))
+        result = payload(await chat(client, **DRAW))
 
     assert [] == decided(upstream)
     assert ("waiting", "not decided") == (result["status"], result["decisions"][0]["decision"])
@@ -118,7 +118,7 @@ async def test_a_form_whose_field_is_missing_is_not_sent(way: Way, environ: dict
         return ElicitResult(action="accept", content={"size": "l"})
 
     async with asking(way, environ, accept) as client:
-        result = told(await chat(client, "Show me a form", agent="sandbox/desk"))
+        result = payload(await chat(client, "Show me a form", agent="sandbox/desk"))
 
     assert () == upstream.sandbox.ledger.results
     assert ("waiting", "not decided") == (result["status"], result["decisions"][0]["decision"])

@@ -11,7 +11,7 @@ import pytest
 
 from inferencesh_sandbox.apps import png
 from tests.conftest import Upstream
-from tests.results import told
+from tests.results import payload
 from tests.support.faults import Status
 from tests.system.faults.hosts import NEAR, PIPE, Host, Hosted, over
 
@@ -36,7 +36,7 @@ def sent(upstream: Upstream) -> tuple[int, int]:
 
 async def batch(my: Host, images: list[str], **more: Any) -> list[dict[str, Any]]:
     result = await my.call("app_run_many", app=APP, inputs=[{"image": image} for image in images], **more)
-    return told(result)["results"]
+    return payload(result)["results"]
 
 
 @over(*NEAR)

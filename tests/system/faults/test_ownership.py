@@ -20,7 +20,7 @@ from inferencesh_mcp.http.app import create_app
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from tests.conftest import Upstream, listening, until
-from tests.results import error, run, told
+from tests.results import error, payload, run
 from tests.support.faults import Drop, HideTasks, Status, Swallow
 from tests.system.faults.conftest import HURRY
 from tests.system.faults.hosts import NEAR, PIPE, Hosted, judge, over
@@ -206,7 +206,7 @@ async def test_a_lost_run_is_found_on_a_later_page(
             await my.run("echo", {"n": number})
         gate.release()
 
-    assert {"n": "lost"} == told(results[0])["output"]
+    assert {"n": "lost"} == payload(results[0])["output"]
     judge(my, upstream.sandbox, starts=6)
 
 
@@ -222,7 +222,7 @@ async def test_a_task_is_not_taken_where_not_all_recent_ones_were_looked_through
     async with host() as my:
         await my.run("echo", {"n": "other"})
         result = await my.run("echo", {"n": 1})
-        assert "completed" == told(result)["status"], "the fault was for the first"
+        assert "completed" == payload(result)["status"], "the fault was for the first"
         upstream.sandbox.faults.add(Swallow(), path=RUN)
         result = await my.run("echo", {"n": 2})
 

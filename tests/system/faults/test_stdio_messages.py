@@ -137,7 +137,7 @@ TOO_LONG: dict[str, tuple[bytes, Any]] = {
 
 
 @pytest.mark.parametrize("name", TOO_LONG)
-async def test_f7_a_line_that_is_too_long_is_refused_and_the_next_is_served(server: Started, name: str) -> None:
+async def test_a_line_that_is_too_long_is_refused_and_the_next_is_served(server: Started, name: str) -> None:
     line, number = TOO_LONG[name]
     async with server() as pipe:
         await greet(pipe, "2025-11-25")

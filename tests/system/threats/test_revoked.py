@@ -9,7 +9,7 @@ import pytest
 from mcp import Client, MCPError
 
 from tests.conftest import Connect, Upstream, Way
-from tests.results import error, told
+from tests.results import error, payload
 from tests.support.faults import Status
 from tests.system.faults.hosts import over
 
@@ -91,8 +91,8 @@ async def test_a_price_that_is_refused_hides_no_app_that_may_be_read(connect: Co
         upstream.sandbox.faults.add(Status(code=403), path=ESTIMATE)
         result = await client.call_tool("app_get", {"app": "mine/secret"})
 
-    assert "CONFIDENTIAL" in told(result)["description"]
-    assert told(result)["price"].startswith("no estimate")
+    assert "CONFIDENTIAL" in payload(result)["description"]
+    assert payload(result)["price"].startswith("no estimate")
 
 
 async def test_what_is_public_stays_known(connect: Connect, upstream: Upstream) -> None:
@@ -102,4 +102,4 @@ async def test_what_is_public_stays_known(connect: Connect, upstream: Upstream) 
         assert "key_refused" == error(await client.call_tool("task_list", {}))["code"]
         result = await client.call_tool("app_get", {"app": "mine/secret"})
 
-    assert "CONFIDENTIAL" in told(result)["description"]
+    assert "CONFIDENTIAL" in payload(result)["description"]

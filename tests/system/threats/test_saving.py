@@ -13,7 +13,7 @@ import pytest
 
 from inferencesh_sandbox.tenants import Tenant
 from tests.conftest import LOCAL, Connect, Upstream, Way
-from tests.results import error, told
+from tests.results import error, payload
 from tests.support.faults import Status
 from tests.system.faults.weighing import growth, linux, server_of_mine
 
@@ -30,7 +30,7 @@ def stored(upstream: Upstream, filename: str, pieces: list[bytes]) -> str:
 
 
 def paths(result: Any) -> list[Path]:
-    return [Path(file["path"]) for file in told(result)["files"]]
+    return [Path(file["path"]) for file in payload(result)["files"]]
 
 
 async def test_nothing_is_ever_overwritten(connect: Connect, upstream: Upstream, folder: Path) -> None:
@@ -63,7 +63,7 @@ async def test_a_name_is_one_plain_word(connect: Connect, upstream: Upstream, fo
     async with connect() as client:
         for name in HOSTILE_NAMES:
             result = await client.call_tool("file_save", {"uri": f"{upstream.url}/app/files/u/{name}"})
-            assert not result.is_error, (name, told(result))
+            assert not result.is_error, (name, payload(result))
             (saved,) = paths(result)
             assert folder == saved.parent, name
             assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,129}\.[a-z0-9]{1,8}", saved.name), (name, saved.name)
@@ -81,7 +81,7 @@ async def test_a_content_type_is_one_or_none(connect: Connect, upstream: Upstrea
             answer = Status(code=200, body=b"x", headers={"content-type": kind})
             upstream.sandbox.faults.add(answer, method="GET", path="/**")
             result = await client.call_tool("file_save", {"uri": f"{upstream.url}/app/files/u/note"})
-            saved.append((told(result)["files"][0]["mime_type"], paths(result)[0].suffix))
+            saved.append((payload(result)["files"][0]["mime_type"], paths(result)[0].suffix))
 
     assert [("text/plain", ".txt"), *[("application/octet-stream", ".bin")] * 2] == saved
 
@@ -154,9 +154,10 @@ async def test_one_call_saves_a_hundred_files_and_says_what_is_left(
         times=-1,
     )
     async with connect() as client:
-        ran = told(await client.call_tool("app_run", {"app": "sandbox/echo", "input": {"images": urls}}))
+        ran = payload(await client.call_tool("app_run", {"app": "sandbox/echo", "input": {"images": urls}}))
         parts = [
-            told(await client.call_tool("file_save", {"task_id": ran["task_id"], "part": part})) for part in (1, 2, 3)
+            payload(await client.call_tool("file_save", {"task_id": ran["task_id"], "part": part}))
+            for part in (1, 2, 3)
         ]
         beyond = await client.call_tool("file_save", {"task_id": ran["task_id"], "part": 4})
 
@@ -186,7 +187,7 @@ async def test_all_that_a_task_made_is_saved(connect: Connect, upstream: Upstrea
     """Its files by where they stand in the output; and the output itself where files are not all of it."""
     async with connect() as client:
         for which, names in MADE.items():
-            ran = told(await client.call_tool("app_run", {"app": "sandbox/outputs", "input": {"which": which}}))
+            ran = payload(await client.call_tool("app_run", {"app": "sandbox/outputs", "input": {"which": which}}))
             saved = paths(await client.call_tool("file_save", {"task_id": ran["task_id"], "to": which}))
             again = paths(await client.call_tool("file_save", {"task_id": ran["task_id"], "to": which}))
 
@@ -207,7 +208,7 @@ async def test_what_cannot_be_saved_is_told(connect: Connect, upstream: Upstream
             "nothing": await client.call_tool("file_save", {}),
             "both": await client.call_tool("file_save", {"uri": "https://x/y", "task_id": "abc"}),
             "unknown": await client.call_tool("file_save", {"task_id": "abc"}),
-            "running": await client.call_tool("file_save", {"task_id": told(running)["task_id"]}),
+            "running": await client.call_tool("file_save", {"task_id": payload(running)["task_id"]}),
             "gone": await client.call_tool("file_save", {"uri": f"{upstream.url}/app/files/u/a.png"}),
         }
 
@@ -225,7 +226,7 @@ async def test_a_save_that_fails_half_way_says_what_it_saved(
     good = stored(upstream, "good.png", [b"x"])
     async with connect() as client:
         given = {"first": good, "second": "http://169.254.169.254/a.png"}
-        ran = told(await client.call_tool("app_run", {"app": "sandbox/echo", "input": given}))
+        ran = payload(await client.call_tool("app_run", {"app": "sandbox/echo", "input": given}))
         result = await client.call_tool("file_save", {"task_id": ran["task_id"]})
 
     (saved,) = folder.iterdir()

@@ -15,7 +15,7 @@ from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from tests.conftest import KEY, MODES, Upstream, Way, in_memory, over_http
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.system.faults.hosts import over
 from tests.system.threats.hostile import as_text
 
@@ -116,7 +116,7 @@ async def test_a_run_that_was_started_is_told_by_its_id(
     (started,) = upstream.sandbox.ledger.starts
     failed = error(result)
     assert ("internal_error", "started", started.task_id) == (failed["code"], failed["outcome"], failed["task_id"])
-    assert started.task_id == told(result)["task_id"]
+    assert started.task_id == payload(result)["task_id"]
     assert f'task_get(task_id="{started.task_id}"' in failed["next"]
     nothing_foreign(as_text(result.model_dump(mode="json")))
     found(failed["error_id"])
@@ -136,7 +136,7 @@ async def test_one_input_of_a_batch_stops_no_other(way: Way, environ: dict[str, 
         inputs = [{"seconds": 0.1, "steps": 1}] * 3
         result = await client.call_tool("app_run_many", {"app": "sandbox/slow", "inputs": inputs})
 
-    rows = told(result)["results"]
+    rows = payload(result)["results"]
     assert [2, 1] == [sum(row["status"] == status for row in rows) for status in ("completed", "error")]
     assert {one.task_id for one in upstream.sandbox.ledger.starts} == {row["task_id"] for row in rows}
     assert [] == [one for one in upstream.sandbox.ledger.requests() if one.path.endswith("/cancel")]
