@@ -20,9 +20,10 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "sanitize": (set(), set()),
     "redaction": (set(), set()),
     "folder_identity": (set(), set()),
-    "settings": ({"folder_identity", "pins", "errors"}, {"pydantic", "platformdirs"}),
+    "loopback": (set(), set()),
+    "settings": ({"folder_identity", "loopback", "pins", "errors"}, {"pydantic", "platformdirs"}),
     "api": (
-        {"errors", "sanitize", "redaction"},
+        {"errors", "loopback", "sanitize", "redaction"},
         {"httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
     ),
     "schema": ({"api", "errors", "sanitize"}, {"jsonschema", "referencing"}),
@@ -51,7 +52,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "telemetry": ({"redaction"}, {"opentelemetry"}),
     "inferencesh_sandbox": (set(), {"anyio", "pydantic", "starlette", "uvicorn", "jsonschema"}),
     "http": (
-        {"context", "flows", "api", "settings", "shutdown", "errors"},
+        {"context", "flows", "api", "loopback", "settings", "shutdown", "errors"},
         {
             "mcp",
             "starlette",
