@@ -88,7 +88,7 @@ async def test_a_tool_pinned_to_an_older_version_has_its_fields(connect: Connect
     assert payload(done)["status"] == "completed"
 
 
-async def test_an_app_answered_without_the_version_asked_for_is_completed_from_the_list(
+async def test_an_app_answered_without_its_version_is_completed_from_the_list(
     connect: Connect, upstream: Upstream
 ) -> None:
     """An app's card alone is no version: read as one it would lose every field without a word."""

@@ -44,7 +44,7 @@ async def fetched(my: Host, way: Way, platform: str) -> Any:
 
 
 @pytest.mark.fault("X-18")
-async def test_a_body_that_drips_is_given_up_in_time(
+async def test_a_response_that_drips_ends_at_the_time_limit(
     host: Hosted, front: Front, monkeypatch: pytest.MonkeyPatch, way: Way
 ) -> None:
     """Each byte comes in time, the whole never does: one limit holds for the call, its repetitions included."""
@@ -61,7 +61,7 @@ async def test_a_body_that_drips_is_given_up_in_time(
 
 
 @pytest.mark.fault("X-18")
-async def test_an_error_without_an_end_is_an_error(host: Hosted, front: Front) -> None:
+async def test_an_endless_error_body_is_still_an_error(host: Hosted, front: Front) -> None:
     """Its status is answer enough: no more of its body is read than 64 KiB."""
     front.on("GET /tasks/", endless(404, b"x" * 8000))
     front.on("DELETE /sessions/", endless(409, b"x" * 8000))
@@ -74,7 +74,7 @@ async def test_an_error_without_an_end_is_an_error(host: Hosted, front: Front) -
 
 @pytest.mark.fault("X-18")
 @over(*NEAR)
-async def test_an_error_that_drips_is_an_error(
+async def test_an_error_body_that_drips_is_still_an_error(
     host: Hosted, front: Front, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And is not listened to for longer than five seconds; of a file's address no more than of a call."""
@@ -96,7 +96,7 @@ async def test_an_error_that_drips_is_an_error(
 
 @pytest.mark.fault("X-40")
 @over(*NEAR)
-async def test_a_platform_that_never_answers_is_given_up_by_every_call(
+async def test_every_call_gives_up_on_a_platform_that_never_answers(
     host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hundreds of calls at once: each ends in time, and what they held is let go of."""
@@ -137,7 +137,7 @@ def packed(bomb: bytes, **more: str) -> Status:
     [*product((PIPE, STDIO[0]), ("gzip", "identity, gzip")), (HTTP, "GZip"), (HTTP, "br")],
     ids=str,
 )
-async def test_a_packed_answer_is_refused(
+async def test_a_compressed_response_is_refused(
     host: Hosted, upstream: Upstream, folder: Path, bomb: bytes, way: Way, encoding: str
 ) -> None:
     """On a call, on a stream and on a download; a few kilobytes never become a hundred megabytes here (T-15)."""
@@ -175,7 +175,7 @@ INTERIM = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * 1000
 @pytest.mark.usefixtures("fresh")
 @over(*NEAR, STDIO[1])
 @pytest.mark.parametrize("raw", [HEADERS, ONE_LINE, INTERIM], ids=["2000 headers", "2 MB header", "1000 interim"])
-async def test_a_head_that_does_not_end_is_cut_off(
+async def test_endless_response_headers_are_cut_off(
     host: Hosted, front: Front, way: Way, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection is dropped, not only left; nothing of it is shown, and the next call works."""
