@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 
-async def test_the_input_is_checked_against_the_function_that_a_name_pins(connect: Connect, upstream: Upstream) -> None:
+async def test_an_alias_is_checked_against_the_function_it_pins(connect: Connect, upstream: Upstream) -> None:
     """Described, checked and priced as what will run: not as the app's default, which takes no field at all."""
     async with connect() as client:
         about = await client.call_tool("app_get", {"app": "sandbox/increment"})
@@ -36,7 +36,7 @@ async def test_the_input_is_checked_against_the_function_that_a_name_pins(connec
     assert ["increment", "get_all"] == made
 
 
-async def test_a_platform_that_tells_no_pinned_function_is_believed(connect: Connect, upstream: Upstream) -> None:
+async def test_an_alias_without_a_pinned_function_uses_the_default(connect: Connect, upstream: Upstream) -> None:
     """The older shape of the same answer: then the app's default function is what there is to go by."""
     app = catalogue.app_named("sandbox/increment")
     shown = catalogue.app_dto(app, version_id=app.version_ids[0])

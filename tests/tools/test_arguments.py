@@ -57,7 +57,7 @@ async def test_null_for_a_required_argument_is_refused(connect: Connect, upstrea
 
 
 @pytest.mark.finding("F6", "F8", "F3")
-async def test_a_field_of_an_app_that_holds_nothing_is_left_out(connect: Connect, upstream: Upstream) -> None:
+async def test_an_empty_field_of_an_app_is_left_out(connect: Connect, upstream: Upstream) -> None:
     """A null that the app itself takes reaches it by `app_run`, whose caller read the app's own schema."""
     answering(upstream, "sandbox/echo", input_schema=NULLABLE)
     given = {"text": None, "seed": None, "box": {"width": None}}
@@ -101,7 +101,7 @@ async def test_any_other_unknown_argument_is_refused(connect: Connect, arguments
 
 @pytest.mark.finding("F8", "F1")
 @pytest.mark.parametrize("empty", ["", " ", "null"])
-async def test_an_empty_text_where_no_text_is_taken_is_left_out(connect: Connect, empty: str) -> None:
+async def test_an_empty_text_for_another_type_is_left_out(connect: Connect, empty: str) -> None:
     draw = GOOD["app_run"] | {"setup": empty, "session_timeout": empty, "infra": empty, "stream": empty}
     async with connect() as client:
         ran = await client.call_tool("app_run", draw)
@@ -114,7 +114,7 @@ async def test_an_empty_text_where_no_text_is_taken_is_left_out(connect: Connect
 
 
 @pytest.mark.finding("F8")
-async def test_a_list_of_json_texts_is_read_as_objects(connect: Connect, upstream: Upstream) -> None:
+async def test_a_list_of_json_texts_is_parsed_as_objects(connect: Connect, upstream: Upstream) -> None:
     texts = ['{"prompt": "a", "width": "16", "height": 16}', {"prompt": "b", "width": 16, "height": 16}]
     async with connect() as client:
         result = await client.call_tool("app_run_many", {"app": "sandbox/draw", "inputs": texts})
@@ -136,7 +136,7 @@ async def test_any_filters_nothing(connect: Connect) -> None:
 
 
 @pytest.mark.finding("F5")
-async def test_only_sessions_in_use_can_be_listed(connect: Connect, upstream: Upstream) -> None:
+async def test_the_list_can_be_limited_to_active_sessions(connect: Connect, upstream: Upstream) -> None:
     """A tool that takes nothing cannot be made strict by openai-agents; what would say so breaks google-genai."""
     sessions = [{"id": "a", "status": "active"}, {"id": "b", "status": "ended"}, {"id": "c", "status": "expired"}]
     answer = Status(code=200, headers={"content-type": "application/json"}, body=json.dumps(sessions))

@@ -59,7 +59,7 @@ def said(action: str, after: float = 0.4, **content: Any) -> Asked:
     return answer
 
 
-async def test_two_turns_of_one_chat(connect: Connect) -> None:
+async def test_a_second_message_continues_the_chat(connect: Connect) -> None:
     """The agent remembers; the answer names the chat to go on with."""
     async with connect() as client:
         first = payload(await chat(client, "My name is Ada.", agent="sandbox/assistant"))
@@ -70,7 +70,7 @@ async def test_two_turns_of_one_chat(connect: Connect) -> None:
     assert "Ada" in second["text"]
 
 
-async def test_a_growing_answer_is_told_by_its_end(connect: Connect) -> None:
+async def test_progress_shows_the_end_of_a_growing_answer(connect: Connect) -> None:
     heard: list[str] = []
 
     async def hear(_progress: float, _total: float | None, message: str | None) -> None:
@@ -85,7 +85,7 @@ async def test_a_growing_answer_is_told_by_its_end(connect: Connect) -> None:
     assert all(len(message) <= 200 for message in heard)
 
 
-async def test_a_client_tool_is_handed_out_once_and_its_result_used(connect: Connect, upstream: Upstream) -> None:
+async def test_a_client_tool_is_handed_out_once_and_its_result_is_used(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         first = payload(await chat(client, "What is the weather in Paris?", config=WEATHER))
         (waits,) = first["pending"]
@@ -119,7 +119,7 @@ async def test_a_structured_output_fits_its_schema(connect: Connect) -> None:
     assert {"summary", "confidence"} == set(result["output"])
 
 
-async def test_without_a_host_that_can_ask_an_approval_stays_the_persons(connect: Connect, upstream: Upstream) -> None:
+async def test_without_elicitation_an_approval_stays_the_persons(connect: Connect, upstream: Upstream) -> None:
     """The answer gives the page; a model cannot decide, and nobody is said to have."""
     async with connect() as client:
         result = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
@@ -136,7 +136,7 @@ async def test_without_a_host_that_can_ask_an_approval_stays_the_persons(connect
 
 
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
-async def test_a_person_approves(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_approved_call_is_carried_out(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """They see the tool and its arguments; it is invoked once."""
     shown: list[str] = []
 
@@ -187,7 +187,9 @@ async def test_always_is_offered_only_by_the_operator(way: Way, environ: dict[st
     [said("accept", decision="reject", reason="not today"), said("decline")],
     ids=["rejected", "declined"],
 )
-async def test_a_person_rejects(way: Way, environ: dict[str, str], upstream: Upstream, answer: Asked) -> None:
+async def test_a_rejected_call_is_not_carried_out(
+    way: Way, environ: dict[str, str], upstream: Upstream, answer: Asked
+) -> None:
     async with asking(way, environ, answer) as client:
         result = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
 
@@ -198,7 +200,7 @@ async def test_a_person_rejects(way: Way, environ: dict[str, str], upstream: Ups
 
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
 @pytest.mark.parametrize("answer", [said("cancel"), said("decline", after=0)], ids=["dismissed", "declined at once"])
-async def test_nobody_who_was_not_asked_is_said_to_have_decided(
+async def test_an_answer_names_no_decision_that_no_person_made(
     way: Way, environ: dict[str, str], upstream: Upstream, answer: Asked
 ) -> None:
     async with asking(way, environ, answer) as client:
@@ -209,7 +211,7 @@ async def test_nobody_who_was_not_asked_is_said_to_have_decided(
 
 
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
-async def test_where_only_a_sign_in_may_decide_the_page_is_given_and_from_then_on_at_once(
+async def test_if_only_a_sign_in_may_decide_the_page_is_given(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     asked: list[str] = []
@@ -244,7 +246,7 @@ async def test_the_operator_may_let_the_model_decide(connect: Connect, upstream:
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_model_whose_decision_the_platform_does_not_take_is_given_the_page(
+async def test_a_models_decision_that_the_platform_refuses_leads_to_the_page(
     connect: Connect, upstream: Upstream
 ) -> None:
     """And is not told to decide again."""
@@ -263,7 +265,7 @@ async def test_a_model_whose_decision_the_platform_does_not_take_is_given_the_pa
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_what_keeps_a_message_from_being_sent_says_so(connect: Connect, upstream: Upstream) -> None:
+async def test_an_error_before_sending_says_that_nothing_was_started(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         unread = await chat(client, "hello", agent="sandbox/assistant", files=["/etc/passwd"])
         unknown = await chat(client, "hello", agent="sandbox/assistant", chat_id="nowhere")
@@ -279,14 +281,14 @@ async def test_what_keeps_a_message_from_being_sent_says_so(connect: Connect, up
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_why_an_agent_failed_is_told_once(connect: Connect) -> None:
+async def test_the_reason_of_a_failed_agent_is_given_once(connect: Connect) -> None:
     async with connect() as client:
         error = payload(await chat(client, "hello", agent="sandbox/failing"))["error"]["message"]
 
     assert 1 == error.count("the agent failed")
 
 
-async def test_a_turn_that_outlasts_the_wait_is_handed_over(connect: Connect, upstream: Upstream) -> None:
+async def test_a_turn_longer_than_the_wait_is_handed_over(connect: Connect, upstream: Upstream) -> None:
     async with connect(INFERENCE_WAIT_SECONDS="1") as client:
         first = payload(await chat(client, "Count to 6 slowly", agent="sandbox/assistant"))
         second = payload(await client.call_tool("chat_get", {"chat_id": first["chat_id"], "wait_seconds": 30}))
@@ -307,7 +309,7 @@ async def test_a_host_that_leaves_stops_the_agent(connect: Connect, upstream: Up
 
 
 @pytest.mark.parametrize("fault", [RstAfter(lines=4), FinAfter(lines=4)], ids=["reset", "ended"])
-async def test_a_stream_that_breaks_loses_and_repeats_nothing(connect: Connect, upstream: Upstream, fault: Any) -> None:
+async def test_a_broken_chat_stream_loses_and_repeats_nothing(connect: Connect, upstream: Upstream, fault: Any) -> None:
     upstream.sandbox.faults.add(fault, method="GET", path="/chats/*/stream")
     async with connect() as client:
         result = payload(await chat(client, "Count to 6 slowly", agent="sandbox/assistant"))
@@ -329,7 +331,7 @@ async def test_a_message_whose_reply_was_lost_is_found_and_not_sent_again(connec
     assert 2 == len(upstream.sandbox.ledger.requests("POST", "/agents/run"))
 
 
-async def test_what_an_agent_needs_first_is_told(connect: Connect) -> None:
+async def test_an_agents_missing_requirements_are_reported(connect: Connect) -> None:
     async with connect() as client:
         locked = await chat(client, "hello", agent="sandbox/locked")
         failing = await chat(client, "hello", agent="sandbox/failing")
@@ -359,7 +361,7 @@ async def test_the_page_for_a_missing_secret_is_opened(way: Way, environ: dict[s
     assert not upstream.sandbox.ledger.requests("GET", "/chats/*/stream")
 
 
-async def test_agents_are_found(connect: Connect) -> None:
+async def test_agents_are_listed(connect: Connect) -> None:
     async with connect() as client:
         listed = payload(await client.call_tool("agent_list", {}))
 

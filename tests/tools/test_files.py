@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
-async def test_bytes_are_the_progress_of_a_file(connect: Connect, upstream: Upstream) -> None:
+async def test_progress_of_a_file_counts_bytes(connect: Connect, upstream: Upstream) -> None:
     """Of as many as the file has, where that is known."""
     heard: list[tuple[float, float | None, str]] = []
 
@@ -36,7 +36,7 @@ async def test_bytes_are_the_progress_of_a_file(connect: Connect, upstream: Upst
     assert "saving" in heard[-1][2]
 
 
-async def test_bytes_come_in_as_base64(connect: Connect) -> None:
+async def test_a_file_is_uploaded_from_base64(connect: Connect) -> None:
     """Their type is told, or read off their first bytes."""
     async with connect() as client:
         told_type = payload(await client.call_tool("file_upload", {"base64": "aGVsbG8=", "content_type": "text/plain"}))
@@ -51,7 +51,7 @@ async def test_bytes_come_in_as_base64(connect: Connect) -> None:
     assert "not both" in text_of(both)
 
 
-async def test_a_public_file_is_recorded_as_one(connect: Connect) -> None:
+async def test_a_public_file_is_recorded_as_public(connect: Connect) -> None:
     async with connect() as client:
         file = await client.call_tool("file_upload", {"source": "data:text/plain,hello", "public": True})
         listed = payload(await client.call_tool("file_list", {}))["files"]
@@ -93,7 +93,7 @@ WRAPPED = base64.encodebytes(CONTENT).decode()
     ],
 )
 @over(Way("memory", "2026"))
-async def test_every_form_of_base64_that_has_one_meaning_is_taken(connect: Connect, form: str) -> None:
+async def test_every_unambiguous_form_of_base64_is_accepted(connect: Connect, form: str) -> None:
     """As the bytes, and as a data URI's."""
     uri = form if form.lstrip().startswith("data:") else f"data:application/x-thing;base64,{form}"
     async with connect() as client:
@@ -113,7 +113,7 @@ async def test_every_form_of_base64_that_has_one_meaning_is_taken(connect: Conne
     "form", ["%%%", "aGVsbG8=aGVsbG8=", "aGVsbG8x-", "aGV", "a", "/proc/self/environ", "/dev/stdin"]
 )
 @over(Way("memory", "2026"))
-async def test_what_is_cut_or_no_base64_is_refused(connect: Connect, form: str) -> None:
+async def test_cut_or_invalid_base64_is_refused(connect: Connect, form: str) -> None:
     async with connect() as client:
         result = await client.call_tool("file_upload", {"base64": form})
 
@@ -122,7 +122,7 @@ async def test_what_is_cut_or_no_base64_is_refused(connect: Connect, form: str) 
 
 @pytest.mark.finding("F13")
 @over(Way("memory", "2026"))
-async def test_a_path_as_people_paste_it_is_taken(
+async def test_a_path_is_accepted_as_people_paste_it(
     connect: Connect, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In quotes, with a shell's backslashes, a leading @, spaces around it, or from the home; as a file of that very name first."""
@@ -150,7 +150,7 @@ async def test_a_path_as_people_paste_it_is_taken(
 
 @pytest.mark.finding("F13")
 @over(Way("memory", "2026"))
-async def test_a_path_that_may_mean_several_files_is_not_guessed(connect: Connect, folder: Path) -> None:
+async def test_a_path_that_fits_several_files_is_refused(connect: Connect, folder: Path) -> None:
     for name in ("a b.txt", "a\\ b.txt"):
         (folder / name).write_text(name)
     async with connect() as client:
@@ -166,7 +166,7 @@ async def test_a_path_that_may_mean_several_files_is_not_guessed(connect: Connec
     "path", ["/mnt/user-data/uploads/x.png", "sandbox:/mnt/data/x.png", "/mnt/data/x.png", "'sandbox:/mnt/data/x.png'"]
 )
 @over(Way("memory", "2026"))
-async def test_a_path_of_the_hosts_own_sandbox_is_told_as_one(connect: Connect, folder: Path, path: str) -> None:
+async def test_a_path_of_the_hosts_own_sandbox_gets_its_own_advice(connect: Connect, folder: Path, path: str) -> None:
     """With both ways in: an upload ticket, and an allowed folder."""
     async with connect() as client:
         uploaded = await client.call_tool("file_upload", {"source": path})
@@ -181,7 +181,7 @@ async def test_a_path_of_the_hosts_own_sandbox_is_told_as_one(connect: Connect, 
 @pytest.mark.finding("B14")
 @pytest.mark.parametrize("name", ["http", "inf", "https", "INF"])
 @over(Way("memory", "2026"))
-async def test_a_relative_name_is_no_address(connect: Connect, upstream: Upstream, name: str) -> None:
+async def test_a_relative_name_is_not_an_address(connect: Connect, upstream: Upstream, name: str) -> None:
     async with connect() as client:
         uploaded = await client.call_tool("file_upload", {"source": name})
         ran = await run(client, "sandbox/picture-info", {"image": name})
@@ -191,7 +191,7 @@ async def test_a_relative_name_is_no_address(connect: Connect, upstream: Upstrea
 
 
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
-async def test_everything_a_task_made_is_saved_and_nothing_overwritten(connect: Connect, folder: Path) -> None:
+async def test_all_files_of_a_task_are_saved_and_nothing_is_overwritten(connect: Connect, folder: Path) -> None:
     async with connect() as client:
         made = payload(await run(client, "sandbox/outputs", {"which": "nested"}))
         first = payload(await client.call_tool("file_save", {"task_id": made["task_id"]}))["files"]

@@ -24,7 +24,7 @@ NEAR = over(Way("memory", "2025"), Way("memory", "2026"))
 
 @NEAR
 @pytest.mark.finding("B5")
-async def test_no_secondary_call_keeps_an_answer_waiting(
+async def test_no_secondary_call_delays_an_answer(
     connect: Connect, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A price, a session and a picture that never come are left out. Each would be waited for a minute otherwise."""
@@ -46,9 +46,7 @@ async def test_no_secondary_call_keeps_an_answer_waiting(
 
 @NEAR
 @pytest.mark.finding("S14")
-async def test_a_preview_is_fetched_once_however_often_its_task_is_looked_at(
-    connect: Connect, upstream: Upstream
-) -> None:
+async def test_a_preview_is_fetched_once_per_task(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         drawn = await run(client, "sandbox/draw", {"prompt": "x", "width": 40, "height": 30})
         looked = [await client.call_tool("task_get", {"task_id": payload(drawn)["task_id"]}) for _ in range(3)]
@@ -77,7 +75,7 @@ async def test_a_picture_of_many_pixels_is_linked_and_not_decoded(
 
 
 @pytest.mark.parametrize("mode", ["P", "RGBA", "L", "1", "LA", "I;16"])
-def test_a_picture_of_any_kind_is_made_small(mode: str) -> None:
+def test_a_picture_of_any_kind_is_scaled_down(mode: str) -> None:
     written = io.BytesIO()
     red = Image.new("RGB", (900, 700), "red")
     (Image.new("I;16", (900, 700), 700) if mode == "I;16" else red.convert(mode)).save(written, "PNG")
@@ -90,7 +88,7 @@ def test_a_picture_of_any_kind_is_made_small(mode: str) -> None:
 
 @NEAR
 @pytest.mark.finding("S3")
-async def test_a_misspelt_argument_is_named_and_a_long_one_is_compared_with_nothing(connect: Connect) -> None:
+async def test_a_misspelt_argument_is_suggested_and_a_long_one_is_not(connect: Connect) -> None:
     async with connect() as client:
         near = await client.call_tool("app_list", {"querry": "x"})
         long = await client.call_tool("app_list", {"q" * 1_000_000: "x"})
@@ -111,7 +109,7 @@ def _wide(depth: int, width: int) -> Any:
     [_wide(4, 20), [[number] for number in range(150_000)], {str(number): {} for number in range(150_000)}, ["x" * 10**6] * 16],
     ids=["a tree", "lists", "objects", "texts"],
 )  # fmt: skip
-def test_a_large_output_is_looked_through_once_and_then_in_part(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_output_is_read_once_and_then_in_part(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is written out once to tell its length; after that only what could be shown is looked at."""
     written: list[int] = []
     cleaned: list[int] = []

@@ -33,7 +33,7 @@ async def upstream(request: pytest.FixtureRequest) -> AsyncIterator[Upstream]:
         yield Upstream(sandbox, url)
 
 
-async def test_what_an_app_needs_and_what_is_missing_is_told_with_the_app(connect: Connect, upstream: Upstream) -> None:
+async def test_app_get_lists_requirements_and_which_are_missing(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         found = await client.call_tool("app_get", {"app": APP})
 
@@ -46,7 +46,7 @@ async def test_what_an_app_needs_and_what_is_missing_is_told_with_the_app(connec
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/credentials/check"))
 
 
-async def test_a_dry_run_says_what_is_missing_and_starts_nothing(connect: Connect, upstream: Upstream) -> None:
+async def test_a_dry_run_lists_missing_requirements_and_starts_nothing(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         rehearsed = await run(client, APP, {"prompt": "x"}, dry_run=True)
 
@@ -57,7 +57,7 @@ async def test_a_dry_run_says_what_is_missing_and_starts_nothing(connect: Connec
     assert not upstream.sandbox.ledger.requests("POST", "/apps/run")
 
 
-async def test_an_account_that_has_everything_is_told_so(connect: Connect, upstream: Upstream) -> None:
+async def test_an_account_with_all_requirements_is_confirmed(connect: Connect, upstream: Upstream) -> None:
     json_ = {"content-type": "application/json"}
     satisfied = Status(code=200, headers=json_, body=json.dumps({"satisfied": True}))
     upstream.sandbox.faults.add(satisfied, path="/credentials/check", times=-1)
@@ -71,7 +71,7 @@ async def test_an_account_that_has_everything_is_told_so(connect: Connect, upstr
 
 
 @pytest.mark.parametrize("fault", [Stall(), Status(code=403, error="insufficient_scope"), Status(code=200, body="?")])
-async def test_a_check_that_hangs_or_fails_neither_delays_nor_fails_the_answer(
+async def test_a_failing_requirements_check_does_not_delay_the_answer(
     connect: Connect, upstream: Upstream, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(concurrency, "PATIENCE", 0.2)
@@ -85,7 +85,7 @@ async def test_a_check_that_hangs_or_fails_neither_delays_nor_fails_the_answer(
     assert "The input is valid." in text_of(rehearsed)
 
 
-async def test_an_app_that_needs_nothing_is_not_checked(connect: Connect, upstream: Upstream) -> None:
+async def test_an_app_without_requirements_is_not_checked(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         await client.call_tool("app_get", {"app": "sandbox/echo"})
         await run(client, "sandbox/echo", {"a": 1}, dry_run=True)

@@ -42,7 +42,7 @@ async def test_each_pinned_app_is_a_tool_of_the_first_list(connect: Connect, way
     assert [hints] * 5 == [tool.annotations for tool in listed[len(own) :]]
 
 
-async def test_it_answers_as_app_run_does(connect: Connect, upstream: Upstream) -> None:
+async def test_a_pinned_tool_answers_as_app_run_does(connect: Connect, upstream: Upstream) -> None:
     given = {"prompt": "a red kite", "width": 64, "height": 48}
     async with connect() as client:
         await client.list_tools()
@@ -56,7 +56,7 @@ async def test_it_answers_as_app_run_does(connect: Connect, upstream: Upstream) 
     assert 2 == len(upstream.sandbox.ledger.starts)
 
 
-async def test_a_run_that_outlasts_the_wait_is_handed_over(connect: Connect, upstream: Upstream) -> None:
+async def test_a_run_longer_than_the_wait_is_handed_over(connect: Connect, upstream: Upstream) -> None:
     heard: list[str] = []
 
     async def hear(_progress: float, _total: float | None, message: str | None) -> None:
@@ -84,7 +84,7 @@ async def test_cancelling_the_call_cancels_the_task(connect: Connect, upstream: 
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_mistake_is_named_and_costs_nothing(connect: Connect, upstream: Upstream) -> None:
+async def test_an_invalid_argument_is_named_and_starts_nothing(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         result = await client.call_tool("draw", {"promt": "a kite", "width": 9999})
 
@@ -96,7 +96,7 @@ async def test_a_mistake_is_named_and_costs_nothing(connect: Connect, upstream: 
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_values_that_a_host_can_only_send_as_text_are_understood(connect: Connect) -> None:
+async def test_values_sent_as_text_are_converted(connect: Connect) -> None:
     """In a tool of its own and through `app_run` alike; a text that the app takes as one stays one."""
     async with connect() as client:
         pinned = payload(await client.call_tool("draw", {"prompt": "5", "width": "40", "height": 30}))
@@ -110,7 +110,7 @@ async def test_values_that_a_host_can_only_send_as_text_are_understood(connect: 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
 @pytest.mark.parametrize("kind", ["image", "nested", "list", "large_text", "numbers", "unicode", "empty"])
-async def test_no_output_fails_the_schema_that_was_listed(connect: Connect, kind: str) -> None:
+async def test_every_output_fits_the_listed_schema(connect: Connect, kind: str) -> None:
     """A client that checks would throw away what was paid for."""
     async with connect() as client:
         await client.list_tools()
@@ -120,7 +120,9 @@ async def test_no_output_fails_the_schema_that_was_listed(connect: Connect, kind
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_an_output_other_than_promised_is_given_as_it_is(connect: Connect, upstream: Upstream) -> None:
+async def test_an_output_that_does_not_fit_its_schema_is_returned_unchanged(
+    connect: Connect, upstream: Upstream
+) -> None:
     promised = {"type": "object", "properties": {"n": {"type": "integer"}}}
     answering(upstream, "sandbox/echo", output_schema=promised)
     async with connect() as client:
@@ -133,7 +135,7 @@ async def test_an_output_other_than_promised_is_given_as_it_is(connect: Connect,
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_field_whose_name_hosts_would_mangle_reaches_the_app_under_its_own(
+async def test_a_field_with_an_unusual_name_reaches_the_app_under_that_name(
     connect: Connect, upstream: Upstream
 ) -> None:
     answering(
@@ -165,7 +167,7 @@ async def test_a_description_is_one_short_clean_line(connect: Connect, upstream:
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
 @pytest.mark.parametrize("changed", [{"INFERENCE_READ_ONLY": "true"}, {"INFERENCE_TOOLSETS": "tasks"}])
-async def test_what_may_not_be_run_has_no_tool(connect: Connect, changed: dict[str, str]) -> None:
+async def test_an_app_that_may_not_be_run_has_no_tool(connect: Connect, changed: dict[str, str]) -> None:
     async with connect(**changed) as client:
         names = [tool.name for tool in (await client.list_tools()).tools]
 

@@ -46,7 +46,7 @@ async def test_only_public_apps_have_tools(connect: Connect, upstream: Upstream,
 
 
 @pytest.mark.parametrize("way", HTTP, indirect=True, ids=str)
-async def test_the_apps_are_read_once_for_all(connect: Connect, upstream: Upstream) -> None:
+async def test_the_apps_are_read_once_for_all_callers(connect: Connect, upstream: Upstream) -> None:
     async with connect(INFERENCE_PIN="hero=sandbox/echo, sandbox/draw, other=sandbox/echo:run") as client:
         lists = [await client.list_tools() for _ in range(3)]
 
@@ -54,9 +54,7 @@ async def test_the_apps_are_read_once_for_all(connect: Connect, upstream: Upstre
     assert ["/apps/sandbox/draw", "/apps/sandbox/echo"] == sorted(of_apps(upstream))
 
 
-async def test_a_key_that_is_refused_says_nothing_about_the_apps(
-    environ: dict[str, str], upstream: Upstream, log: Any
-) -> None:
+async def test_a_refused_key_does_not_remove_the_tools(environ: dict[str, str], upstream: Upstream, log: Any) -> None:
     """Whoever asks first: the next caller is not kept waiting for what the first could not read."""
     async with callers(environ, "refused_CANARY", KEY) as (refused, caller):
         assert [] == await names(refused)
@@ -65,7 +63,7 @@ async def test_a_key_that_is_refused_says_nothing_about_the_apps(
     assert [] == log()
 
 
-async def test_no_list_depends_on_who_asks(environ: dict[str, str], upstream: Upstream) -> None:
+async def test_the_list_is_the_same_for_every_caller(environ: dict[str, str], upstream: Upstream) -> None:
     """One may see the app and the other may not: neither has a tool of it, and its schema is told to nobody else (T-3)."""
     answering(upstream, "sandbox/echo", app=PRIVATE, input_schema=CHANGED)
     async with callers(environ | {"INFERENCE_PIN": "hero=sandbox/echo, sandbox/draw"}, KEY, "inf_stranger") as clients:
@@ -83,7 +81,7 @@ async def test_no_list_depends_on_who_asks(environ: dict[str, str], upstream: Up
     assert "hero" not in [tool.name for tool in lists[0]]
 
 
-async def test_the_list_waits_not_for_long_either(
+async def test_the_list_does_not_wait_long_for_a_slow_app(
     environ: dict[str, str], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was not there in time is read for whoever asks next."""

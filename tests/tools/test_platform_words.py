@@ -20,7 +20,7 @@ near = pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
 
 
 @near
-async def test_a_live_function_is_refused_before_anything_starts(connect: Connect, upstream: Upstream) -> None:
+async def test_a_live_function_is_refused_before_the_start(connect: Connect, upstream: Upstream) -> None:
     """Its task would wait, and cost, for a WebSocket that no tool opens."""
     given = {"text": "a b"}
     async with connect(INFERENCE_PIN=f"talk={LIVE}, words=sandbox/stream-text") as client:
@@ -44,7 +44,7 @@ async def test_a_live_function_is_refused_before_anything_starts(connect: Connec
 
 @near
 @pytest.mark.finding("D10")
-async def test_an_app_of_a_category_that_nobody_knows_yet_is_shown(connect: Connect, upstream: Upstream) -> None:
+async def test_an_app_of_an_unknown_category_is_shown(connect: Connect, upstream: Upstream) -> None:
     item = {"namespace": "a", "name": "b", "category": "hologram", "status": "resting", "description": "x"}
     upstream.sandbox.faults.add(
         Status(code=200, headers={"content-type": "application/json"}, body=json.dumps({"items": [item]})),
@@ -72,5 +72,5 @@ async def test_an_app_of_a_category_that_nobody_knows_yet_is_shown(connect: Conn
                 {"id": "v", "type": "new", "status": "new"}]}]}),
     ],
 )  # fmt: skip
-def test_a_word_that_nobody_knows_yet_never_loses_a_record(model: Any, record: dict[str, Any]) -> None:
+def test_an_unknown_enum_value_loses_no_record(model: Any, record: dict[str, Any]) -> None:
     assert parsed(model, record)

@@ -85,9 +85,7 @@ async def test_progress_says_nothing_twice(connect: Connect, upstream: Upstream)
     assert 1 == len([message for message in heard if "step 1/2" in message])
 
 
-async def test_a_run_that_outlasts_the_wait_is_handed_over_and_taken_up_again(
-    connect: Connect, upstream: Upstream
-) -> None:
+async def test_a_run_longer_than_the_wait_is_handed_over_and_resumed(connect: Connect, upstream: Upstream) -> None:
     """No host's time-out loses work: the answer names the task and the exact next call, which finds the result."""
     async with connect(INFERENCE_WAIT_SECONDS="1") as client:
         first = await run(client, "sandbox/slow", {"seconds": 2, "steps": 4})
@@ -101,7 +99,7 @@ async def test_a_run_that_outlasts_the_wait_is_handed_over_and_taken_up_again(
     assert (1, 0) == (len(upstream.sandbox.ledger.starts), len(upstream.sandbox.ledger.cancels))
 
 
-async def test_a_call_that_does_not_wait_answers_with_the_task(connect: Connect) -> None:
+async def test_a_call_without_waiting_returns_the_task_id(connect: Connect) -> None:
     async with connect() as client:
         result = await run(client, "sandbox/slow", {"seconds": 5, "steps": 1}, wait=False)
         stopped = await client.call_tool("task_cancel", {"task_id": payload(result)["task_id"]})
@@ -112,7 +110,7 @@ async def test_a_call_that_does_not_wait_answers_with_the_task(connect: Connect)
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_cancel_that_was_taken_is_told_as_one_also_when_the_task_cannot_be_read(
+async def test_a_successful_cancel_is_reported_when_the_task_cannot_be_read(
     connect: Connect, upstream: Upstream
 ) -> None:
     async with connect() as client:
@@ -126,7 +124,7 @@ async def test_a_cancel_that_was_taken_is_told_as_one_also_when_the_task_cannot_
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_an_output_that_is_not_there_yet_has_no_parts(connect: Connect) -> None:
+async def test_an_output_that_does_not_exist_yet_has_no_parts(connect: Connect) -> None:
     """It is not told as one that is null, and ended; and nobody is told to wait for what will never come."""
     async with connect() as client:
         task_id = payload(await run(client, "sandbox/slow", {"seconds": 5, "steps": 1}, wait=False))["task_id"]
@@ -154,7 +152,7 @@ async def test_cancelling_the_call_cancels_the_task(connect: Connect, upstream: 
 
 
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
-async def test_a_picture_from_disk_goes_in_and_its_thumbnail_comes_out(connect: Connect, folder: Path) -> None:
+async def test_a_picture_from_disk_is_uploaded_and_its_thumbnail_is_shown(connect: Connect, folder: Path) -> None:
     """A path at a place that the schema calls a file is uploaded; everything a task made is saved."""
     async with connect() as client:
         drawn = await run(client, "sandbox/draw", {"prompt": "x", "width": 90, "height": 60})
@@ -183,7 +181,7 @@ async def test_a_failed_task_says_why_and_where_its_logs_are(connect: Connect) -
     assert not logs.is_error
 
 
-async def test_text_grows_in_the_progress_and_is_whole_in_the_answer(connect: Connect) -> None:
+async def test_text_grows_in_the_progress_and_is_complete_in_the_answer(connect: Connect) -> None:
     heard: list[str] = []
 
     async def hear(_progress: float, _total: float | None, message: str | None) -> None:
@@ -198,7 +196,7 @@ async def test_text_grows_in_the_progress_and_is_whole_in_the_answer(connect: Co
     assert any("one two" in message and words not in message for message in heard)
 
 
-async def test_an_input_as_a_json_string_is_understood(connect: Connect) -> None:
+async def test_an_input_as_a_json_string_is_parsed(connect: Connect) -> None:
     """Some hosts send an object as a string of JSON; it means the same."""
     async with connect() as client:
         result = await client.call_tool("app_run", {"app": "sandbox/echo", "input": '{"a": [1, 2]}'})
@@ -257,7 +255,7 @@ async def test_the_key_is_in_no_answer(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_clock_that_is_set_meanwhile_changes_nothing(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_change_of_the_wall_clock_changes_nothing(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """I-24: each look at the time of day is a day later; nothing that takes a while is given up for that, or takes longer."""
     days = count(time.time(), 86_400.0)
     async with connect() as client:
@@ -282,7 +280,7 @@ async def test_a_clock_that_is_set_meanwhile_changes_nothing(connect: Connect, m
     ],
     ids=["a wrong input", "no such app", "no app at all", "no such file", "two functions"],
 )
-async def test_a_dry_run_is_refused_as_a_run_is(
+async def test_a_dry_run_is_refused_for_the_same_reasons_as_a_run(
     connect: Connect, upstream: Upstream, arguments: dict[str, Any]
 ) -> None:
     async with connect() as client:

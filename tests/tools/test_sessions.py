@@ -30,7 +30,7 @@ def advance(upstream: Upstream, seconds: float) -> None:
     clock.advance(seconds)
 
 
-async def test_a_session_keeps_what_the_app_remembers(connect: Connect) -> None:
+async def test_a_session_keeps_the_apps_state(connect: Connect) -> None:
     """Every outcome says which session it used, when it expires, and how to go on."""
     async with connect() as client:
         first = await count(client, session="new", session_timeout=600)
@@ -45,7 +45,7 @@ async def test_a_session_keeps_what_the_app_remembers(connect: Connect) -> None:
     assert f'app_run(session="{first["session_id"]}")' in text_of(shown)
 
 
-async def test_a_session_is_listed_read_kept_alive_and_ended(connect: Connect, upstream: Upstream) -> None:
+async def test_a_session_can_be_listed_read_kept_alive_and_ended(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         session_id = (await count(client, session="new", session_timeout=100))["session_id"]
         before = payload(await client.call_tool("session_get", {"session_id": session_id}))
@@ -63,7 +63,7 @@ async def test_a_session_is_listed_read_kept_alive_and_ended(connect: Connect, u
     assert "session_ended" == payload(after)["error"]["code"]
 
 
-async def test_four_failures_are_four_answers(connect: Connect, upstream: Upstream) -> None:
+async def test_four_session_failures_have_four_codes(connect: Connect, upstream: Upstream) -> None:
     """Each says what became of the state; none is silently moved to a new session."""
     async with connect() as client:
         expired = (await count(client, session="new", session_timeout=10))["session_id"]
@@ -93,7 +93,7 @@ async def test_four_failures_are_four_answers(connect: Connect, upstream: Upstre
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_nobody_is_told_to_go_on_with_a_session_that_is_over(connect: Connect, upstream: Upstream) -> None:
+async def test_an_ended_session_is_not_offered_again(connect: Connect, upstream: Upstream) -> None:
     """Whether the platform still shows it or not: nor when it would have expired."""
     async with connect() as client:
         task_id, session_id = ((first := await count(client, session="new"))["task_id"], first["session_id"])
@@ -119,7 +119,7 @@ async def test_a_session_of_another_app_is_refused(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, 3601, -5])
-async def test_a_timeout_out_of_bounds_is_refused_before_anything(
+async def test_a_session_timeout_out_of_bounds_is_refused_before_the_start(
     connect: Connect, upstream: Upstream, timeout: int
 ) -> None:
     """Nought is no time-out at all, so it is the default; beyond the bounds nothing is started."""
@@ -133,7 +133,7 @@ async def test_a_timeout_out_of_bounds_is_refused_before_anything(
         assert () == upstream.sandbox.ledger.starts
 
 
-async def test_functions_of_an_app_have_schemas_of_their_own(connect: Connect) -> None:
+async def test_each_function_of_an_app_has_its_own_schema(connect: Connect) -> None:
     async with connect() as client:
         about = payload(await client.call_tool("app_get", {"app": "sandbox/memory:set_value"}))
         first = payload(
@@ -148,7 +148,7 @@ async def test_functions_of_an_app_have_schemas_of_their_own(connect: Connect) -
     assert (True, 7) == (found["output"]["found"], found["output"]["value"])
 
 
-async def test_an_answer_survives_a_session_that_cannot_be_read(connect: Connect, upstream: Upstream) -> None:
+async def test_an_unreadable_session_does_not_fail_the_answer(connect: Connect, upstream: Upstream) -> None:
     """The run is over and paid for; when it is not known how long its session lives, that alone is missing."""
     upstream.sandbox.faults.add(Status(code=403, error="forbidden"), method="GET", path="/sessions/*", times=-1)
     async with connect() as client:

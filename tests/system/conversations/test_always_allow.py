@@ -52,7 +52,7 @@ def chosen(upstream: Upstream) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("decision", "scope", "asked"), [(EXACTLY, "exact", 2), (EVERY, "tool", 1)])
 @over(*HERE)
-async def test_the_platforms_own_options_are_offered_and_the_chosen_one_is_sent(
+async def test_the_platforms_options_are_offered_and_the_choice_is_sent(
     way: Way, environ: dict[str, str], upstream: Upstream, decision: str, scope: str, asked: int
 ) -> None:
     """And it goes as far as it says: exactly these inputs are not every use."""
@@ -76,7 +76,7 @@ async def test_the_platforms_own_options_are_offered_and_the_chosen_one_is_sent(
 
 
 @over(*MEMORY)
-async def test_nothing_is_offered_for_good_where_the_operator_does_not_want_it(
+async def test_always_allow_is_offered_only_if_the_operator_enables_it(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     person = Person("approve")
@@ -102,7 +102,7 @@ async def test_nothing_is_offered_for_good_where_the_operator_does_not_want_it(
     ids=["unavailable", "none", "odd", "broken", "refused", "too many"],
 )
 @over(*MEMORY)
-async def test_where_the_platform_offers_nothing_nothing_is_offered(
+async def test_always_allow_is_not_offered_without_platform_options(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: Fault
 ) -> None:
     """The person still decides about the one call."""
@@ -116,7 +116,7 @@ async def test_where_the_platform_offers_nothing_nothing_is_offered(
 
 
 @over(*HERE)
-async def test_an_option_that_is_offered_no_more_is_asked_about_anew(
+async def test_a_withdrawn_option_leads_to_a_new_question(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The platform answers 409; the call still waits, and the person chooses again from what there is now."""
@@ -132,7 +132,7 @@ async def test_an_option_that_is_offered_no_more_is_asked_about_anew(
 
 
 @over(*MEMORY)
-async def test_an_option_that_is_refused_for_ever_is_no_endless_question(
+async def test_an_option_that_is_always_refused_does_not_ask_forever(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     upstream.sandbox.faults.add(Status(code=409, error="conflict"), method="POST", path=ALLOW, times=-1)
@@ -147,7 +147,7 @@ async def test_an_option_that_is_refused_for_ever_is_no_endless_question(
 
 @pytest.mark.parametrize("facts", [OLDER], ids=["older"])
 @over(*HERE)
-async def test_an_older_platform_is_told_the_tools_name(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_older_platform_gets_the_tools_name(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The person is told that it is for every use of the tool."""
     person = Person("always allow in this chat")
     async with asking(way, environ, person, **ALLOWING) as client:
@@ -160,7 +160,9 @@ async def test_an_older_platform_is_told_the_tools_name(way: Way, environ: dict[
 
 
 @over(*HERE)
-async def test_a_reading_of_the_call_reaches_the_person(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_the_explanation_of_the_call_is_shown_to_the_person(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     """With its risk, as the opinion that it is; read once, however often the question is put."""
     person = Person("perhaps", "approve")
     async with asking(way, environ, person) as client:
@@ -178,7 +180,7 @@ async def test_a_reading_of_the_call_reaches_the_person(way: Way, environ: dict[
 
 @pytest.mark.parametrize("fault", [Delay(seconds=600), Status(code=500), Status(code=404), Status(code=200, body="[]")])
 @over(*MEMORY)
-async def test_a_reading_that_does_not_come_delays_nobody(
+async def test_a_missing_explanation_delays_nothing(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: Fault
 ) -> None:
     upstream.sandbox.faults.add(fault, method="POST", path=EXPLAIN, times=-1)
@@ -192,9 +194,7 @@ async def test_a_reading_that_does_not_come_delays_nobody(
 
 
 @over(*MEMORY)
-async def test_what_a_call_sends_of_the_persons_secrets_is_told_by_name(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_the_secrets_that_a_call_sends_are_named(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     person = Person("perhaps")
     async with asking(way, environ, person) as client:
         first = payload(await chat(client, "Draw my secret place", agent="sandbox/approver"))
@@ -205,7 +205,7 @@ async def test_what_a_call_sends_of_the_persons_secrets_is_told_by_name(
 
 
 @over(MODERN[0])
-async def test_a_task_of_the_protocol_offers_the_same(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_mcp_task_offers_the_same_options(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """However often it is looked at, the options and the reading are read once; what is refused is asked anew."""
 
     async def ask(*_: Any) -> Any:
@@ -232,7 +232,7 @@ async def test_a_task_of_the_protocol_offers_the_same(way: Way, environ: dict[st
 
 
 @over(MODERN[0])
-async def test_what_was_offered_for_other_inputs_is_not_taken(
+async def test_an_option_for_other_inputs_is_not_accepted(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The inputs changed while the person thought: they choose again, from the options of the new ones."""

@@ -60,9 +60,7 @@ async def test_a_dismissed_question_can_be_asked_again_and_is_answered_once(
     assert "waiting" != payload(third).get("status")
 
 
-async def test_an_answer_that_is_none_decides_nothing_and_the_message_was_taken(
-    environ: dict[str, str], upstream: Upstream, tmp_path: Path
-) -> None:
+async def test_an_invalid_answer_decides_nothing(environ: dict[str, str], upstream: Upstream, tmp_path: Path) -> None:
     """A host of the older era that answers in a shape of its own: the model must not hear that nothing was started."""
     capable = HELLO | {"capabilities": {"elicitation": {}}}
     async with piped(environ | {"INFERENCE_API_KEY": PERSON}, tmp_path / "stderr") as pipe:
@@ -121,7 +119,7 @@ async def test_two_people_who_approve_at_once_invoke_it_once(
 
 @pytest.mark.fault("X-49")
 @over(*MODERN)
-async def test_an_answer_that_is_sent_twice_acts_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_approval_sent_twice_acts_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The sealed state and the answer again, word for word: the second finds it settled."""
     async with asking(way, environ, said("cancel")) as client:
         question = await leg(client, "agent_chat", DRAW)
@@ -139,7 +137,7 @@ async def test_an_answer_that_is_sent_twice_acts_once(way: Way, environ: dict[st
 @pytest.mark.fault("X-49")
 @pytest.mark.finding("S8")
 @over(*MODERN)
-async def test_four_copies_of_an_answer_at_once_are_sent_once(
+async def test_four_simultaneous_copies_of_an_approval_are_sent_once(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     results: list[Any] = []
@@ -165,7 +163,9 @@ async def test_four_copies_of_an_answer_at_once_are_sent_once(
 
 
 @over(MODERN[0])
-async def test_an_approval_is_no_approval_of_the_next(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_approval_does_not_approve_the_next_call(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     """Where the agent asks for two things, the answer about the first says nothing about the second."""
     two = {"message": "Draw two lakes", "agent": "sandbox/approver"}
     async with asking(way, environ, said("cancel")) as client:
@@ -185,7 +185,7 @@ async def test_an_approval_is_no_approval_of_the_next(way: Way, environ: dict[st
 
 
 @over(*MODERN)
-async def test_what_changed_after_it_was_shown_is_asked_again_and_not_carried_out(
+async def test_a_call_that_changed_after_it_was_shown_is_asked_again(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The yes was to a cat, and is none to a tiger."""
@@ -207,7 +207,7 @@ async def test_what_changed_after_it_was_shown_is_asked_again_and_not_carried_ou
 
 @pytest.mark.fault("X-49")
 @over(*HERE)
-async def test_an_agent_that_was_stopped_while_it_waited_takes_no_approval(
+async def test_an_agent_that_was_stopped_accepts_no_approval(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The chat is stopped while the person still thinks; their late yes does nothing."""
@@ -241,9 +241,7 @@ async def two_callers(environ: dict[str, str]) -> AsyncIterator[tuple[Client, Cl
         yield first, second
 
 
-async def test_another_caller_cannot_answer_with_somebody_elses_state(
-    environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_a_caller_cannot_answer_with_another_callers_state(environ: dict[str, str], upstream: Upstream) -> None:
     """T-6: refused before anything of it is read; its owner can still use it."""
     async with two_callers(environ) as (owner, thief):
         question = await leg(owner, "agent_chat", DRAW)
@@ -313,7 +311,7 @@ async def test_a_state_that_was_tampered_with_or_is_too_old_is_refused(
 
 
 @over(*MEMORY)
-async def test_what_the_person_is_shown_of_long_arguments_is_cut_with_their_digest(
+async def test_long_arguments_are_shown_cut_with_their_digest(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """They see how it begins, that it is cut, what the whole's digest is, and where all of it can be read."""
@@ -336,7 +334,7 @@ async def test_what_the_person_is_shown_of_long_arguments_is_cut_with_their_dige
 
 
 @over(*MEMORY)
-async def test_what_was_approved_is_not_asked_again_where_the_chat_falls_silent(
+async def test_an_approved_call_is_not_asked_again_when_the_chat_is_silent(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The stream tells nothing more of it, and the call has to answer: it goes on, as far as anybody knows."""
@@ -368,7 +366,7 @@ async def test_what_was_approved_is_not_asked_again_where_the_chat_falls_silent(
     ids=["dropped", "500", "404", "swallowed"],
 )
 @over(*MEMORY)
-async def test_an_approval_that_gets_lost_on_the_way_is_told_with_its_chat(
+async def test_an_approval_lost_on_the_way_is_an_error_with_the_chat_id(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: Fault, outcome: str, invoked: int
 ) -> None:
     """The message was taken: nobody is told to send it again, and what was approved is not approved twice."""
@@ -388,7 +386,7 @@ async def test_an_approval_that_gets_lost_on_the_way_is_told_with_its_chat(
 
 
 @over(*MEMORY)
-async def test_a_chat_that_cannot_be_followed_after_its_approval_is_told_as_started(
+async def test_a_chat_that_cannot_be_followed_after_an_approval_is_reported_as_started(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     async def answer(_params: ElicitRequestFormParams) -> ElicitResult:
@@ -409,7 +407,7 @@ async def test_a_chat_that_cannot_be_followed_after_its_approval_is_told_as_star
 
 @pytest.mark.finding("S8")
 @over(MODERN[0])
-async def test_an_answer_is_not_sent_where_the_chat_tells_that_another_was(
+async def test_an_answer_is_not_sent_if_the_chat_shows_another_was(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Two replicas hold the same question: the second reads the chat once more, right before it would send."""

@@ -18,7 +18,7 @@ CAT = "https://example.com/pets/my%20cat.PNG?size=large#top"
 
 
 @over(*HERE)
-async def test_a_picture_by_its_address_reaches_the_agent_as_a_picture(connect: Connect, upstream: Upstream) -> None:
+async def test_a_picture_by_url_reaches_the_agent_as_a_picture(connect: Connect, upstream: Upstream) -> None:
     addresses = [CAT, "https://example.com/a/report.pdf", "https://example.com/", "https://example.com/data"]
     async with connect() as client:
         payload(await chat(client, "Look at these", agent="sandbox/assistant", files=addresses))
@@ -36,7 +36,7 @@ async def test_a_picture_by_its_address_reaches_the_agent_as_a_picture(connect: 
 
 @pytest.mark.parametrize("facts", [Facts(attachments_read=False)], ids=["older"])
 @over(MEMORY[0])
-async def test_an_older_platform_finds_it_among_the_images(connect: Connect, upstream: Upstream) -> None:
+async def test_an_older_platform_gets_the_picture_among_the_images(connect: Connect, upstream: Upstream) -> None:
     """Both forms are sent, and the older one is sorted by type."""
     async with connect() as client:
         await chat(client, "Look at these", agent="sandbox/assistant", files=[CAT, "https://example.com/a.pdf"])

@@ -17,7 +17,7 @@ EVERYTHING = "Make a plan, recall, delegate, do an http call, draw a lake"
 
 
 @over(*THREE)
-async def test_an_answer_tells_everything_that_the_agent_did(connect: Connect, upstream: Upstream) -> None:
+async def test_an_answer_lists_everything_the_agent_did(connect: Connect, upstream: Upstream) -> None:
     """A plan, memory, another agent, an http call and a picture: each with arguments, result and status, once."""
     async with connect() as client:
         kept = payload(await chat(client, "Remember that tea is green", agent="sandbox/desk"))
@@ -55,7 +55,7 @@ async def test_an_answer_tells_everything_that_the_agent_did(connect: Connect, u
 
 
 @over(*THREE)
-async def test_what_the_agent_did_in_the_turn_before_is_not_told_again(connect: Connect) -> None:
+async def test_an_answer_does_not_list_actions_of_the_previous_turn(connect: Connect) -> None:
     async with connect() as client:
         first = payload(await chat(client, "draw a lake", agent="sandbox/desk"))
         second = await chat(client, "http", agent="sandbox/desk", chat_id=first["chat_id"])
@@ -66,7 +66,7 @@ async def test_what_the_agent_did_in_the_turn_before_is_not_told_again(connect: 
 
 
 @over(*THREE)
-async def test_each_tool_that_is_used_is_told_on_the_way(connect: Connect) -> None:
+async def test_progress_names_each_tool_that_the_agent_uses(connect: Connect) -> None:
     heard: list[str] = []
 
     async def hear(_progress: float, _total: float | None, message: str | None) -> None:

@@ -92,7 +92,7 @@ LOST: dict[str, Fault] = {
 @pytest.mark.parametrize("further", [False, True], ids=["first", "next"])
 @pytest.mark.parametrize("fault", TAKEN)
 @over(*MEMORY)
-async def test_a_message_that_was_taken_in_spite_of_it_is_sent_once(
+async def test_a_message_that_arrived_despite_a_fault_is_sent_once(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: str, further: bool
 ) -> None:
     async with talking(way, environ) as client:
@@ -111,7 +111,7 @@ async def test_a_message_that_was_taken_in_spite_of_it_is_sent_once(
 @pytest.mark.parametrize("further", [False, True], ids=["first", "next"])
 @pytest.mark.parametrize("fault", LOST)
 @over(MEMORY[0])
-async def test_a_message_of_which_nothing_is_known_is_not_sent_again(
+async def test_a_message_with_unknown_outcome_is_not_sent_again(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: str, further: bool
 ) -> None:
     """It is looked for, and not found: nobody can tell, and the chat that it was for is named."""
@@ -131,7 +131,7 @@ async def test_a_message_of_which_nothing_is_known_is_not_sent_again(
 
 
 @over(*WIRES[2:])
-async def test_a_message_whose_reply_was_lost_is_found_on_every_way_in(
+async def test_a_message_whose_reply_was_lost_is_found_on_every_transport(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     upstream.sandbox.faults.add(Swallow(), method="POST", path="/agents/run")
@@ -144,7 +144,7 @@ async def test_a_message_whose_reply_was_lost_is_found_on_every_way_in(
 
 @pytest.mark.parametrize("fault", REFUSED)
 @over(*MEMORY)
-async def test_a_message_that_was_refused_was_not_started(
+async def test_a_refused_message_was_not_started(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: str
 ) -> None:
     what, code = REFUSED[fault]
@@ -189,7 +189,7 @@ async def counted(way: Way, environ: dict[str, str], upstream: Upstream, faults:
 
 @pytest.mark.parametrize("fault", BROKEN)
 @over(MEMORY[0])
-async def test_a_stream_that_breaks_misses_and_repeats_nothing(
+async def test_a_broken_stream_loses_and_repeats_nothing(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: str
 ) -> None:
     result = await counted(way, environ, upstream, BROKEN[fault])
@@ -200,7 +200,9 @@ async def test_a_stream_that_breaks_misses_and_repeats_nothing(
 
 @pytest.mark.parametrize("fault", ["X-6 reset after three, twice", "X-8 half a line"])
 @over(*WIRES[1:])
-async def test_so_it_is_on_every_way_in(way: Way, environ: dict[str, str], upstream: Upstream, fault: str) -> None:
+async def test_a_broken_stream_loses_nothing_on_every_transport(
+    way: Way, environ: dict[str, str], upstream: Upstream, fault: str
+) -> None:
     result = await counted(way, environ, upstream, BROKEN[fault])
 
     assert ("answered", "1 2 3 4 5 6 7 8 9") == (result["status"], result["text"])
@@ -208,7 +210,7 @@ async def test_so_it_is_on_every_way_in(way: Way, environ: dict[str, str], upstr
 
 
 @over(*MEMORY)
-async def test_a_chat_that_cannot_be_read_any_more_is_told_as_started_with_its_id(
+async def test_an_unreadable_chat_is_reported_as_started_with_its_id(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The message was taken and the key is refused ever after: no second message, and the chat is named."""
@@ -291,7 +293,7 @@ def honest(upstream: Upstream, chat_id: str, fault: str, broken: Any, again: Any
     [*product(("result", "approval"), GIVEN), *product(("form", "rejection"), ("dropped", "swallowed"))],
 )
 @over(MEMORY[0])
-async def test_what_an_agent_is_given_counts_once(
+async def test_a_result_for_an_agent_is_sent_once(
     way: Way, environ: dict[str, str], upstream: Upstream, asks: str, fault: str
 ) -> None:
     chat_id, broken, again, last = await given(way, environ, upstream, asks, fault)
@@ -301,7 +303,7 @@ async def test_what_an_agent_is_given_counts_once(
 
 @pytest.mark.parametrize(("asks", "fault"), [("result", "swallowed"), ("approval", "swallowed")])
 @over(*WIRES[1:])
-async def test_so_does_it_on_every_way_in(
+async def test_a_result_for_an_agent_is_sent_once_on_every_transport(
     way: Way, environ: dict[str, str], upstream: Upstream, asks: str, fault: str
 ) -> None:
     chat_id, broken, again, last = await given(way, environ, upstream, asks, fault)
@@ -313,7 +315,7 @@ async def test_so_does_it_on_every_way_in(
 @pytest.mark.finding("S8")
 @pytest.mark.parametrize("asks", ASKS)
 @over(MEMORY[0])
-async def test_the_same_answer_four_times_at_once_is_sent_once(
+async def test_the_same_result_four_times_at_once_is_sent_once(
     way: Way, environ: dict[str, str], upstream: Upstream, asks: str
 ) -> None:
     """The first is on its way while the others find the chat waiting still; they are told that it was answered."""
@@ -345,7 +347,7 @@ async def test_the_same_answer_four_times_at_once_is_sent_once(
 
 @pytest.mark.fault("X-49")
 @over(MEMORY[0])
-async def test_an_answer_after_the_agent_was_stopped_is_refused(
+async def test_a_result_after_the_agent_was_stopped_is_refused(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The chat is stopped while it waits; nothing is sent for what comes too late."""
@@ -362,9 +364,7 @@ async def test_an_answer_after_the_agent_was_stopped_is_refused(
 
 
 @over(MEMORY[0])
-async def test_a_chat_that_says_nothing_more_is_handed_over(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_a_silent_chat_is_handed_over(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """A stream that stalls does not hold the call beyond its wait; the answer names the chat and the next call."""
     upstream.sandbox.faults.add(Stall(lines=2), method="GET", path="/chats/*/stream", times=-1)
     async with connected(way, environ | {"INFERENCE_WAIT_SECONDS": "1"}) as client:

@@ -42,7 +42,7 @@ def given(upstream: Upstream) -> dict[str, Any]:
 
 @spellings
 @over(*HERE)
-async def test_its_fields_are_asked_of_the_person(
+async def test_the_person_is_asked_for_the_forms_fields(
     way: Way, environ: dict[str, str], upstream: Upstream, spelling: str
 ) -> None:
     """Each kind of field as what it is, and what they fill in reaches the agent once."""
@@ -76,7 +76,7 @@ async def test_its_fields_are_asked_of_the_person(
 
 @spellings
 @over(*HERE)
-async def test_where_nobody_can_be_asked_it_is_told_with_its_fields_and_filled_in_once(
+async def test_without_elicitation_the_forms_fields_are_in_the_answer(
     connect: Connect, upstream: Upstream, spelling: str
 ) -> None:
     async with connect(INFERENCE_API_KEY=PERSON) as client:
@@ -100,7 +100,7 @@ async def test_where_nobody_can_be_asked_it_is_told_with_its_fields_and_filled_i
 
 
 @over(*HERE)
-async def test_its_other_actions_can_be_chosen_and_a_wrong_one_is_refused(connect: Connect, upstream: Upstream) -> None:
+async def test_another_action_of_the_form_can_be_chosen(connect: Connect, upstream: Upstream) -> None:
     """What the form does not have sends nothing, and the answer names what it has."""
     async with connect(INFERENCE_API_KEY=PERSON) as client:
         first = payload(await chat(client, "Show me a form", agent="sandbox/desk"))
@@ -130,7 +130,7 @@ async def test_its_other_actions_can_be_chosen_and_a_wrong_one_is_refused(connec
     ids=["nothing", "a text", "a decision", "a required field missing", "an unknown field"],
 )
 @over(HERE[0])
-async def test_an_answer_that_does_not_fit_the_form_sends_nothing(
+async def test_a_form_answer_that_does_not_fit_sends_nothing(
     connect: Connect, upstream: Upstream, answer: dict[str, Any]
 ) -> None:
     """An empty form is not sent by mistake: the agent would take it for the person's."""
@@ -145,7 +145,7 @@ async def test_an_answer_that_does_not_fit_the_form_sends_nothing(
 
 @pytest.mark.parametrize("answer", [said("decline"), said("cancel")], ids=["declined", "dismissed"])
 @over(HERE[1], HERE[3])
-async def test_a_person_who_does_not_fill_it_in_sends_nothing(
+async def test_a_form_that_is_not_filled_in_sends_nothing(
     way: Way, environ: dict[str, str], upstream: Upstream, answer: Any
 ) -> None:
     async with asking(way, environ, answer) as client:
@@ -157,7 +157,7 @@ async def test_a_person_who_does_not_fill_it_in_sends_nothing(
 
 
 @over(*HERE)
-async def test_a_page_that_no_form_can_show_is_told_as_text_with_where_to_see_it(
+async def test_a_widget_that_no_form_can_show_is_given_as_text(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The person is not asked about a part of it, even by a host that can ask."""

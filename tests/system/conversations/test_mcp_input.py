@@ -37,7 +37,9 @@ def shapes(*facts: Facts) -> pytest.MarkDecorator:
 
 @shapes(Facts(), Facts(mcp_data_as_text=True))
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
-async def test_a_form_is_asked_as_the_server_asks_it(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_the_person_fills_in_the_form_of_an_mcp_server(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     """In both eras and over each transport, whether the platform tells it as an object or as text."""
     asked: list[ElicitRequestFormParams] = []
 
@@ -60,7 +62,7 @@ async def test_a_form_is_asked_as_the_server_asks_it(way: Way, environ: dict[str
 
 @pytest.mark.parametrize("action", ["decline", "cancel"])
 @over(*HERE)
-async def test_a_no_is_passed_on_as_the_no_that_it_is(
+async def test_a_decline_is_passed_on_as_a_decline(
     way: Way, environ: dict[str, str], upstream: Upstream, action: Action
 ) -> None:
     async def refuse(_params: ElicitRequestFormParams) -> ElicitResult:
@@ -77,7 +79,7 @@ async def test_a_no_is_passed_on_as_the_no_that_it_is(
 
 @pytest.mark.parametrize("action", ["decline", "cancel"])
 @over(*HERE)
-async def test_a_no_that_nobody_had_the_time_to_say_is_not_passed_on(
+async def test_an_instant_decline_is_not_passed_on(
     way: Way, environ: dict[str, str], upstream: Upstream, action: Action
 ) -> None:
     async def at_once(_params: ElicitRequestFormParams) -> ElicitResult:
@@ -92,7 +94,9 @@ async def test_a_no_that_nobody_had_the_time_to_say_is_not_passed_on(
 
 
 @over(*HERE)
-async def test_a_page_is_opened_as_the_server_asks(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_a_url_request_of_an_mcp_server_opens_its_page(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     opened: list[Any] = []
 
     async def go(params: Any) -> ElicitResult:
@@ -155,7 +159,7 @@ async def test_an_answer_to_one_of_two_requests_sends_nothing(
 
 
 @over(*HERE)
-async def test_a_server_that_asks_again_is_answered_again(
+async def test_a_second_request_of_the_server_is_answered(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The second round waits in the name of the same call, and is not taken for the first."""
@@ -174,7 +178,7 @@ async def test_a_server_that_asks_again_is_answered_again(
 
 
 @over(*MEMORY)
-async def test_the_second_round_is_asked_for_also_where_the_reply_to_the_first_answer_was_lost(
+async def test_the_second_request_is_asked_when_the_first_reply_was_lost(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     upstream.sandbox.faults.add(Swallow(), method="POST", path="/tools/*")
@@ -191,9 +195,7 @@ async def test_the_second_round_is_asked_for_also_where_the_reply_to_the_first_a
 
 @pytest.mark.finding("F10")
 @over(*MEMORY)
-async def test_what_has_to_be_filled_in_is_not_sent_empty_and_what_has_not_is(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_only_optional_forms_are_sent_empty(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """An accepted form without its field is no answer; one that needs nothing is one."""
 
     async def accept(params: ElicitRequestFormParams) -> ElicitResult:
@@ -216,9 +218,7 @@ async def test_what_has_to_be_filled_in_is_not_sent_empty_and_what_has_not_is(
 
 
 @over(*HERE)
-async def test_where_nobody_can_be_asked_it_is_told_with_its_page_and_stays_the_persons(
-    connect: Connect, upstream: Upstream
-) -> None:
+async def test_without_elicitation_the_request_stays_the_persons(connect: Connect, upstream: Upstream) -> None:
     async with connect(INFERENCE_API_KEY=PERSON) as client:
         first = payload(await chat(client, **TABLE))
         (waits,) = first["pending"]
@@ -265,7 +265,7 @@ async def test_the_operator_may_let_the_model_answer(connect: Connect, upstream:
 
 
 @over(*CAN_ASK)
-async def test_where_only_a_sign_in_may_answer_the_person_is_sent_to_the_page(
+async def test_if_only_a_sign_in_may_answer_the_person_gets_the_page(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The first answer is refused by the platform; from then on nobody is asked in vain."""
@@ -287,7 +287,7 @@ async def test_where_only_a_sign_in_may_answer_the_person_is_sent_to_the_page(
 
 @pytest.mark.parametrize("facts", [Facts(keys_answer_questions=True)], ids=["older"])
 @over(*MEMORY)
-async def test_a_platform_that_takes_it_from_a_key_is_told(
+async def test_an_answer_is_sent_if_the_platform_accepts_it_from_a_key(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     async def fill(_params: Any) -> ElicitResult:
@@ -326,7 +326,7 @@ STRANGE: dict[str, Any] = {
 
 @pytest.mark.parametrize("request_", STRANGE.values(), ids=STRANGE)
 @over(HERE[0])
-async def test_what_cannot_be_passed_on_whole_is_left_to_the_page(
+async def test_a_form_that_cannot_be_passed_on_is_left_to_the_page(
     way: Way, environ: dict[str, str], upstream: Upstream, request_: Any
 ) -> None:
     """Nobody is asked a part of it, and the model cannot answer it."""
@@ -348,7 +348,9 @@ async def test_what_cannot_be_passed_on_whole_is_left_to_the_page(
 
 
 @over(MODERN[0])
-async def test_a_yes_counts_only_for_what_was_shown(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_accept_counts_only_for_the_request_that_was_shown(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     """The server changed its question meanwhile: it is asked anew."""
 
     async def never(_params: Any) -> ElicitResult:
@@ -366,7 +368,7 @@ async def test_a_yes_counts_only_for_what_was_shown(way: Way, environ: dict[str,
 
 
 @over(MODERN[0])
-async def test_a_task_of_the_protocol_asks_for_all_and_takes_all(
+async def test_an_mcp_task_asks_all_requests_and_accepts_all_answers(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Two requests at once; half an answer sends nothing."""
@@ -396,9 +398,7 @@ async def test_a_task_of_the_protocol_asks_for_all_and_takes_all(
 
 
 @over(MODERN[0])
-async def test_a_task_of_the_protocol_goes_through_two_rounds(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_an_mcp_task_goes_through_two_rounds(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     async def ask(*_: Any) -> Any:
         raise AssertionError
 

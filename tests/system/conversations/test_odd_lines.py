@@ -52,7 +52,7 @@ ODD = {
 @pytest.mark.fault("X-10")
 @pytest.mark.parametrize("odd", ODD)
 @over(MEMORY[0])
-async def test_what_nobody_knows_ends_no_turn(way: Way, environ: dict[str, str], upstream: Upstream, odd: str) -> None:
+async def test_an_unknown_status_ends_no_turn(way: Way, environ: dict[str, str], upstream: Upstream, odd: str) -> None:
     """Amid the answer: it neither ends the turn, nor gets into the text."""
     result = await counted(way, environ, upstream, (Garble(form="text", at=6, text=ODD[odd]),))
 
@@ -62,7 +62,7 @@ async def test_what_nobody_knows_ends_no_turn(way: Way, environ: dict[str, str],
 
 @pytest.mark.fault("X-10")
 @over(*MEMORY)
-async def test_a_record_of_unknown_words_is_told_without_being_taken_for_an_end(
+async def test_a_chat_with_an_unknown_status_is_not_reported_as_ended(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Its text is told, what could hide or break a line is not, and what waits there is left alone."""
@@ -97,7 +97,7 @@ async def test_a_record_of_unknown_words_is_told_without_being_taken_for_an_end(
 @pytest.mark.fault("X-9")
 @pytest.mark.parametrize("form", ["giant", "endless"])
 @over(MEMORY[1])
-async def test_a_line_without_measure_ends_the_stream_and_not_the_turn(
+async def test_a_line_that_is_too_long_ends_the_stream_and_not_the_turn(
     way: Way, environ: dict[str, str], upstream: Upstream, form: Any
 ) -> None:
     result = await counted(way, environ, upstream, (Garble(form=form, at=6),))
@@ -110,7 +110,9 @@ async def test_a_line_without_measure_ends_the_stream_and_not_the_turn(
 @pytest.mark.parametrize("form", ["giant", "endless"])
 @over(Way("stdio", "2025"))
 @pytest.mark.usefixtures("fresh")
-async def test_it_takes_no_memory(way: Way, environ: dict[str, str], upstream: Upstream, form: Any) -> None:
+async def test_a_line_that_is_too_long_is_not_held_in_memory(
+    way: Way, environ: dict[str, str], upstream: Upstream, form: Any
+) -> None:
     """The process grows by less than three times the longest line that is read."""
     async with talking(way, environ) as client:
         await chat(client, "Count to 3", agent=ASSISTANT)

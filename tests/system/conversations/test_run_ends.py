@@ -54,7 +54,7 @@ async def test_why_an_agent_failed_is_read_from_the_event(connect: Connect, stre
 @streaming
 @pytest.mark.parametrize("reason", ENDS)
 @over(*MEMORY)
-async def test_a_reply_that_is_cut_or_missing_is_said_to_be(connect: Connect, stream: str, reason: str) -> None:
+async def test_a_cut_or_missing_reply_is_reported(connect: Connect, stream: str, reason: str) -> None:
     message, said = ENDS[reason]
     async with connect(INFERENCE_STREAM=stream, INFERENCE_POLL_INTERVAL_MS="200") as client:
         answered = await chat(client, message, agent="sandbox/assistant")
@@ -69,7 +69,7 @@ async def test_a_reply_that_is_cut_or_missing_is_said_to_be(connect: Connect, st
 
 @pytest.mark.finding("D3")
 @over(*HERE)
-async def test_a_turn_is_told_as_it_ended_and_not_as_the_one_before(connect: Connect) -> None:
+async def test_a_turn_is_reported_by_its_own_end(connect: Connect) -> None:
     async with connect() as client:
         first = payload(await chat(client, "Say nothing", agent="sandbox/assistant"))
         second = payload(await chat(client, "Hello", agent="sandbox/assistant", chat_id=first["chat_id"]))
@@ -85,7 +85,7 @@ async def test_a_turn_is_told_as_it_ended_and_not_as_the_one_before(connect: Con
 @pytest.mark.finding("D3")
 @pytest.mark.parametrize("facts", [OLDER], ids=["older"])
 @over(*MEMORY)
-async def test_an_older_platform_tells_it_by_the_run_and_the_messages(connect: Connect) -> None:
+async def test_an_older_platform_reports_the_end_by_run_and_messages(connect: Connect) -> None:
     async with connect() as client:
         failed = await chat(client, "Hello", agent="sandbox/failing")
         silent = payload(await chat(client, "Say nothing", agent="sandbox/assistant"))
@@ -98,7 +98,7 @@ async def test_an_older_platform_tells_it_by_the_run_and_the_messages(connect: C
 @pytest.mark.finding("D3")
 @platforms
 @over(*MEMORY)
-async def test_an_agent_that_is_stopped_has_not_answered(connect: Connect, upstream: Upstream) -> None:
+async def test_a_stopped_agent_has_not_answered(connect: Connect, upstream: Upstream) -> None:
     async with connect(INFERENCE_WAIT_SECONDS="1") as client:
         working = payload(await chat(client, "Hello", agent="sandbox/hanging"))
         await client.call_tool("chat_stop", {"chat_id": working["chat_id"]})
@@ -110,7 +110,7 @@ async def test_an_agent_that_is_stopped_has_not_answered(connect: Connect, upstr
 
 @pytest.mark.finding("D3")
 @over(*MEMORY)
-async def test_a_reason_that_nobody_knows_is_told_by_its_word(connect: Connect, upstream: Upstream) -> None:
+async def test_an_unknown_reason_is_quoted(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         first = payload(await chat(client, "Say nothing", agent="sandbox/assistant"))
         (silent,) = chats(upstream)
@@ -125,7 +125,7 @@ async def test_a_reason_that_nobody_knows_is_told_by_its_word(connect: Connect, 
 @pytest.mark.finding("D3")
 @platforms
 @over(MODERN[0])
-async def test_a_task_of_the_protocol_ends_as_its_run_did(way: Way, environ: dict[str, str]) -> None:
+async def test_an_mcp_task_ends_as_its_run_ended(way: Way, environ: dict[str, str]) -> None:
     async with following(way, environ) as mine:
         failed = await mine.until(await mine.begin("agent_chat", message="Hello", agent="sandbox/failing"))
         cut = await mine.until(

@@ -34,7 +34,7 @@ async def begun(upstream: Upstream) -> Any:
 
 
 @over(*HERE)
-async def test_an_agent_is_stopped_in_mid_answer(connect: Connect, upstream: Upstream) -> None:
+async def test_an_agent_is_stopped_while_it_answers(connect: Connect, upstream: Upstream) -> None:
     """The call that waited ends there and then, with what was said so far, and does not call it an answer."""
     results: list[Any] = []
 
@@ -58,9 +58,7 @@ async def test_an_agent_is_stopped_in_mid_answer(connect: Connect, upstream: Ups
 
 
 @over(*HERE)
-async def test_two_messages_at_once_into_one_chat_are_each_answered_by_their_own(
-    connect: Connect, upstream: Upstream
-) -> None:
+async def test_two_messages_at_once_in_one_chat_get_their_own_answers(connect: Connect, upstream: Upstream) -> None:
     """Both are sent once; the second waits for the first, and neither is told the other's answer."""
     answers: dict[str, Any] = {}
 
@@ -83,7 +81,7 @@ async def test_two_messages_at_once_into_one_chat_are_each_answered_by_their_own
 
 
 @over(*THREE)
-async def test_a_message_into_a_chat_that_is_busy_waits_its_turn(connect: Connect, upstream: Upstream) -> None:
+async def test_a_message_to_a_busy_chat_waits(connect: Connect, upstream: Upstream) -> None:
     """What was under way before is not taken for its answer."""
     async with connect(INFERENCE_WAIT_SECONDS="1") as client:
         first = payload(await chat(client, "Count to 4 slowly", agent=ASSISTANT))
@@ -106,7 +104,7 @@ async def test_a_message_into_a_chat_that_is_busy_waits_its_turn(connect: Connec
 
 
 @over(*MEMORY)
-async def test_a_host_that_leaves_after_its_person_approved_stops_the_agent(
+async def test_a_host_that_leaves_after_an_approval_stops_the_agent(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """What the approval set to work is worked on for nobody."""
@@ -123,7 +121,7 @@ async def test_a_host_that_leaves_after_its_person_approved_stops_the_agent(
 
 
 @over(*THREE)
-async def test_a_host_that_leaves_while_its_answer_is_on_its_way_stops_the_agent(
+async def test_a_host_that_leaves_while_its_answer_is_sent_stops_the_agent(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The answer may have arrived, and what it sets to work is worked on for nobody."""
@@ -146,7 +144,7 @@ async def test_a_host_that_leaves_while_its_answer_is_on_its_way_stops_the_agent
 
 
 @over(*THREE)
-async def test_a_host_that_leaves_may_leave_the_agent_at_work(connect: Connect, upstream: Upstream) -> None:
+async def test_on_cancel_keep_lets_the_agent_finish(connect: Connect, upstream: Upstream) -> None:
     """With ON_CANCEL=keep the turn goes on, and is there for whoever asks later."""
     async with connect(INFERENCE_ON_CANCEL="keep") as client:
         with anyio.move_on_after(20) as call:
@@ -171,7 +169,7 @@ def sizes(result: Any) -> tuple[int, int, int]:
 
 
 @over(*THREE)
-async def test_a_chat_of_three_hundred_messages_stays_inside_the_limits(connect: Connect, upstream: Upstream) -> None:
+async def test_a_chat_of_three_hundred_messages_stays_within_the_limits(connect: Connect, upstream: Upstream) -> None:
     """Its last turn is shown and nothing before it, to whoever goes on and to whoever comes later."""
     async with connect() as client:
         chat_id = payload(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"]
@@ -196,7 +194,7 @@ async def test_a_chat_of_three_hundred_messages_stays_inside_the_limits(connect:
 
 
 @over(*MEMORY)
-async def test_a_turn_that_used_a_hundred_tools_stays_inside_the_limits(
+async def test_a_turn_with_a_hundred_tools_stays_within_the_limits(
     connect: Connect, upstream: Upstream, way: Way
 ) -> None:
     """Only the last of what the agent did is told."""
@@ -214,9 +212,7 @@ async def test_a_turn_that_used_a_hundred_tools_stays_inside_the_limits(
 
 @pytest.mark.finding("D2")
 @over(*MEMORY)
-async def test_a_pinned_version_of_an_agent_is_named_to_the_platform_and_never_read(
-    connect: Connect, upstream: Upstream
-) -> None:
+async def test_a_pinned_agent_version_is_sent_and_never_read(connect: Connect, upstream: Upstream) -> None:
     """Its prompt and tools are the platform's to load: no answer about a version can lose them here."""
     version = short(find_by_name("agent", AGENTS, ASSISTANT).version_ids[-1])
     async with connect() as client:

@@ -22,7 +22,7 @@ MOMENT = 0.4  # seconds that a person needs to press a button
 
 
 @over(*HERE)
-async def test_a_host_that_accepts_with_nothing_is_asked_plainly_and_then_its_yes_is_one(
+async def test_an_accept_without_a_decision_is_asked_again_as_yes_or_no(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The second question has nothing to fill in, so that there is nothing that could be missing."""
@@ -45,7 +45,7 @@ async def test_a_host_that_accepts_with_nothing_is_asked_plainly_and_then_its_ye
 
 
 @over(*HERE)
-async def test_a_no_to_the_plain_question_is_a_no(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_a_no_to_the_yes_or_no_question_rejects(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     answers = [ElicitResult(action="accept", content={}), ElicitResult(action="decline")]
 
     async def refuse(_params: ElicitRequestFormParams) -> ElicitResult:
@@ -60,7 +60,7 @@ async def test_a_no_to_the_plain_question_is_a_no(way: Way, environ: dict[str, s
 
 
 @over(*HERE)
-async def test_a_host_that_accepts_everything_at_once_has_decided_nothing(
+async def test_a_host_that_accepts_everything_instantly_decides_nothing(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Faster than anybody reads, and without a decision: nothing is approved, and nothing rejected."""
@@ -82,7 +82,7 @@ async def test_a_host_that_accepts_everything_at_once_has_decided_nothing(
 
 @pytest.mark.parametrize("content", [{"decision": "perhaps"}, {"reason": "none"}, {"decision": ""}], ids=str)
 @over(*MEMORY)
-async def test_an_answer_without_a_decision_is_told_as_not_decided(
+async def test_an_answer_without_a_decision_is_reported_as_undecided(
     way: Way, environ: dict[str, str], upstream: Upstream, content: dict[str, Any]
 ) -> None:
     async def odd(_params: ElicitRequestFormParams) -> ElicitResult:
@@ -98,7 +98,7 @@ async def test_an_answer_without_a_decision_is_told_as_not_decided(
 
 @pytest.mark.parametrize("content", [{"decision": "Approve"}, {"decision": " approve "}], ids=str)
 @over(*MEMORY)
-async def test_a_decision_is_read_however_its_letters_are_written(
+async def test_a_decision_is_read_in_upper_and_lower_case(
     way: Way, environ: dict[str, str], upstream: Upstream, content: dict[str, Any]
 ) -> None:
     async def approve(_params: ElicitRequestFormParams) -> ElicitResult:
@@ -111,7 +111,7 @@ async def test_a_decision_is_read_however_its_letters_are_written(
 
 
 @over(*HERE)
-async def test_a_form_whose_field_is_missing_is_not_sent(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_a_form_with_a_missing_field_is_not_sent(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The agent would take it for what the person filled in."""
 
     async def accept(_params: ElicitRequestFormParams) -> ElicitResult:
@@ -125,7 +125,9 @@ async def test_a_form_whose_field_is_missing_is_not_sent(way: Way, environ: dict
 
 
 @over(MODERN[0])
-async def test_a_task_of_the_protocol_asks_plainly_too(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_mcp_task_asks_the_yes_or_no_question_too(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     async def ask(*_: Any) -> Any:
         raise AssertionError
 

@@ -80,7 +80,7 @@ async def test_a_message_that_never_left_is_sent_again(
 @pytest.mark.fault("X-1", "X-2")
 @pytest.mark.parametrize("away", ["refused", "hanging"])
 @over(*MEMORY)
-async def test_a_message_to_a_platform_that_is_away_was_not_started(
+async def test_a_message_to_an_unreachable_platform_was_not_started(
     way: Way, behind: dict[str, str], upstream: Upstream, proxy: Proxy, away: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says so within its attempts, and the same call can be made again."""
@@ -112,7 +112,7 @@ async def test_a_handshake_answered_with_garbage_starts_nothing(
 
 @pytest.mark.fault("X-5")
 @over(*MEMORY)
-async def test_of_two_chats_that_fit_neither_is_taken(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_two_matching_chats_are_not_adopted(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The reply is lost, and another client said the same in the same second: nobody can tell whose is whose."""
     upstream.sandbox.faults.add(Swallow(), method="POST", path=RUN)
     async with (
@@ -166,7 +166,7 @@ async def test_another_live_calls_chat_is_not_adopted(
 
 @pytest.mark.fault("X-30")
 @over(*MEMORY)
-async def test_an_agent_whose_host_leaves_while_its_chat_is_looked_for_is_stopped(
+async def test_an_agent_whose_host_leaves_during_the_search_is_stopped(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     upstream.sandbox.faults.add(Swallow(), method="POST", path=RUN)
@@ -187,7 +187,9 @@ async def test_an_agent_whose_host_leaves_while_its_chat_is_looked_for_is_stoppe
 
 @pytest.mark.fault("X-13")
 @over(*MEMORY)
-async def test_a_wait_until_a_date_is_kept(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_a_message_waits_until_the_date_in_retry_after(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     slept = []
 
     async def sleep(seconds: float) -> None:
@@ -206,7 +208,9 @@ async def test_a_wait_until_a_date_is_kept(way: Way, environ: dict[str, str], up
 
 @pytest.mark.fault("X-14")
 @over(*MEMORY)
-async def test_a_limit_that_does_not_end_is_told_as_one(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_endless_rate_limit_on_messages_is_an_error(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     """429 for ever: as many requests as there are attempts, and nothing sent."""
     limit = Status(code=429, headers={"retry-after": "1"}, error="rate_limited")
     upstream.sandbox.faults.add(limit, method="POST", path=RUN, times=-1)
@@ -219,7 +223,9 @@ async def test_a_limit_that_does_not_end_is_told_as_one(way: Way, environ: dict[
 
 
 @over(*WIRES)
-async def test_on_every_wire_a_chat_keeps_its_word(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_faults_of_a_chat_are_handled_on_every_transport(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     """One of each class: the message, the stream, what the agent is given, what nobody has heard of, and X-49."""
     faults = upstream.sandbox.faults
     message, answer, path = ASKS["approval"]

@@ -33,7 +33,7 @@ def posts(upstream: Upstream) -> int:
 
 @pytest.mark.fault("X-1")
 @over(*NEAR)
-async def test_a_refused_connection_is_tried_again(
+async def test_a_refused_connection_is_retried(
     host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str]
 ) -> None:
     """What never left this machine is sent again, and is one start."""
@@ -54,7 +54,7 @@ async def test_a_refused_connection_is_tried_again(
 
 @pytest.mark.fault("X-1")
 @over(*STDIO)
-async def test_a_connection_refused_for_good_starts_nothing_and_the_call_can_be_made_again(
+async def test_a_start_whose_connection_is_always_refused_can_be_repeated(
     host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str]
 ) -> None:
     async with host(**behind) as my:
@@ -118,7 +118,7 @@ async def test_a_tls_handshake_answered_with_garbage_starts_nothing(
 
 
 @pytest.mark.fault("X-3")
-async def test_a_swallowed_reply_is_adopted(host: Hosted, upstream: Upstream) -> None:
+async def test_a_run_whose_reply_is_lost_is_adopted(host: Hosted, upstream: Upstream) -> None:
     """The connection breaks after the task was made: it is found, followed, and not started again."""
     upstream.sandbox.faults.add(Swallow(), path=RUN)
     async with host() as my:
@@ -149,7 +149,9 @@ async def lost_and_kept(my: Host, upstream: Upstream, sent: float, kept: int) ->
 
 @pytest.mark.fault("X-3")
 @over(PIPE)
-async def test_a_number_may_be_told_as_another_language_writes_it(host: Hosted, upstream: Upstream) -> None:
+async def test_a_lost_run_is_found_when_the_platform_writes_a_number_in_another_form(
+    host: Hosted, upstream: Upstream
+) -> None:
     """What was sent as 7.0 is 7 to a platform in Go, and still the same run."""
     async with host() as my:
         result = await lost_and_kept(my, upstream, 7.0, 7)
@@ -160,7 +162,7 @@ async def test_a_number_may_be_told_as_another_language_writes_it(host: Hosted, 
 
 @pytest.mark.fault("X-5")
 @over(PIPE)
-async def test_the_next_seed_is_another_run_however_large(host: Hosted, upstream: Upstream) -> None:
+async def test_a_run_with_the_next_large_seed_is_another_run(host: Hosted, upstream: Upstream) -> None:
     """Beyond 2^53 the two are one and the same to whoever takes them for floating-point numbers."""
     async with host() as my:
         result = await lost_and_kept(my, upstream, 2**60, 2**60 + 1)
@@ -175,7 +177,7 @@ async def test_the_next_seed_is_another_run_however_large(host: Hosted, upstream
     [Act(told=0), Act(told=60), Act(told=200), Act(told=200, resets=False)],
     ids=["nothing", "headers", "body", "body-ended-cleanly"],
 )
-async def test_a_reply_cut_at_any_byte_is_adopted(
+async def test_a_run_whose_reply_is_cut_is_adopted(
     host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str], act: Act
 ) -> None:
     """Nothing of it, half its headers, half its body: a reply that is not whole is no reply."""
@@ -191,7 +193,7 @@ async def test_a_reply_cut_at_any_byte_is_adopted(
 
 @pytest.mark.fault("X-3")
 @over(*NEAR)
-async def test_a_request_cut_half_way_is_looked_for_and_not_sent_again(
+async def test_a_start_request_cut_half_way_is_searched_for_and_not_sent_again(
     host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str]
 ) -> None:
     """Once a byte has left, it may have arrived."""
@@ -208,7 +210,7 @@ async def test_a_request_cut_half_way_is_looked_for_and_not_sent_again(
 # In a process the search takes its 15 seconds, so it is done once.
 @pytest.mark.fault("X-4")
 @pytest.mark.parametrize(("way", "started"), [*product(NEAR, (True, False)), (STDIO[0], False)], ids=str)
-async def test_a_lost_reply_without_a_trace_is_unknown(host: Hosted, upstream: Upstream, started: bool) -> None:
+async def test_a_lost_start_that_is_in_no_list_is_unknown(host: Hosted, upstream: Upstream, started: bool) -> None:
     """Whether it was started or not cannot be told, so nothing is sent again and nothing is promised."""
     upstream.sandbox.faults.add(Swallow() if started else Drop(), path=RUN)
     upstream.sandbox.faults.add(HideTasks(), path=LIST, times=-1)
@@ -239,7 +241,7 @@ class Elsewhen(Clock):
 @pytest.mark.fault("X-42")
 @pytest.mark.parametrize("minutes", [-60, 10, 60])
 @over(*NEAR)
-async def test_a_clock_that_is_wrong_hides_no_task(host: Hosted, minutes: int) -> None:
+async def test_a_wrong_clock_hides_no_task(host: Hosted, minutes: int) -> None:
     """Theirs or ours: what was lost is looked for by their time, and nobody waits longer."""
     sandbox = Sandbox(Elsewhen(wrong := timedelta(minutes=minutes)))
     async with serving(sandbox) as url, proxying(url) as proxy:
@@ -264,9 +266,7 @@ def nested(depth: int) -> Any:
 
 @pytest.mark.finding("S12")
 @over(*NEAR)
-async def test_an_input_that_no_answer_could_repeat_is_refused_before_it_costs(
-    host: Hosted, upstream: Upstream
-) -> None:
+async def test_an_input_that_no_response_could_hold_is_refused(host: Hosted, upstream: Upstream) -> None:
     """Too deep, too large, or a number that most readers take for infinite: such a task could never be read."""
     async with host() as my:
         deepest = await my.run("echo", {"n": nested(47)})
@@ -292,7 +292,7 @@ async def test_an_input_that_no_answer_could_repeat_is_refused_before_it_costs(
     "date", [b"Fri, 31 Dec 9999 23:59:59 GMT", b"Mon, 01 Jan 0001 00:00:00 GMT"], ids=["last", "first"]
 )
 @over(*NEAR)
-async def test_a_date_of_another_age_breaks_neither_this_run_nor_the_next(
+async def test_an_extreme_date_header_does_not_break_runs(
     host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str], date: bytes
 ) -> None:
     proxy.script.extend([Act(date=date)] * 100)
@@ -308,9 +308,7 @@ async def test_a_date_of_another_age_breaks_neither_this_run_nor_the_next(
 @pytest.mark.finding("S9")
 @pytest.mark.parametrize("code", [429, 503])
 @over(PIPE)
-async def test_an_api_that_asks_for_no_pause_is_not_asked_again_at_once(
-    host: Hosted, upstream: Upstream, code: int
-) -> None:
+async def test_a_retry_waits_even_if_retry_after_is_zero(host: Hosted, upstream: Upstream, code: int) -> None:
     """`Retry-After: 0`, a date that is over, and a date by a clock that is an hour slow."""
     past = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
     async with host() as my:
@@ -327,9 +325,7 @@ async def test_an_api_that_asks_for_no_pause_is_not_asked_again_at_once(
 @pytest.mark.finding("S9")
 @pytest.mark.parametrize("header", ["999999999", "9" * 3000, "Fri, 31 Dec 9999 23:59:59 GMT"])
 @over(PIPE)
-async def test_a_wait_without_an_end_is_not_waited_for_and_told_as_a_day(
-    host: Hosted, upstream: Upstream, header: str
-) -> None:
+async def test_an_endless_retry_after_is_reported_as_a_day(host: Hosted, upstream: Upstream, header: str) -> None:
     upstream.sandbox.faults.add(Status(code=429, headers={"Retry-After": header}), path=RUN, times=-1)
     async with host() as my:
         result = await my.run("echo", {})
@@ -341,9 +337,7 @@ async def test_a_wait_without_an_end_is_not_waited_for_and_told_as_a_day(
 
 @pytest.mark.finding("D12")
 @over(PIPE)
-async def test_an_api_that_only_counts_requests_is_asked_again_when_it_counts_anew(
-    host: Hosted, upstream: Upstream
-) -> None:
+async def test_a_start_is_retried_at_the_rate_limit_reset(host: Hosted, upstream: Upstream) -> None:
     """429 with `X-RateLimit-Reset`, in unix seconds, and no `Retry-After`."""
     reset = str(int(time.time()) + 30)
     headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
@@ -357,7 +351,7 @@ async def test_an_api_that_only_counts_requests_is_asked_again_when_it_counts_an
 
 
 @pytest.mark.fault("X-5")
-async def test_two_tasks_that_fit_are_both_named_and_neither_is_taken(host: Hosted, upstream: Upstream) -> None:
+async def test_two_matching_tasks_are_both_named_and_neither_is_adopted(host: Hosted, upstream: Upstream) -> None:
     upstream.sandbox.faults.add(Swallow(), path=RUN)
     upstream.sandbox.faults.add(Twice(), path=RUN)
     async with host() as my:
@@ -372,7 +366,7 @@ async def test_two_tasks_that_fit_are_both_named_and_neither_is_taken(host: Host
 
 @pytest.mark.fault("X-5")
 @pytest.mark.parametrize(("way", "started"), [*product(NEAR, (True, False)), (STDIO[0], True)], ids=str)
-async def test_the_task_of_another_live_call_is_not_taken(host: Hosted, upstream: Upstream, started: bool) -> None:
+async def test_the_task_of_another_live_call_is_not_adopted(host: Hosted, upstream: Upstream, started: bool) -> None:
     """Two calls of the same: one is followed, the other's reply is lost. Each ends with its own task, or with none."""
     faults, results = upstream.sandbox.faults, []
     async with host() as my, anyio.create_task_group() as group:
@@ -396,7 +390,7 @@ async def test_the_task_of_another_live_call_is_not_taken(host: Hosted, upstream
 
 @pytest.mark.fault("X-5")
 @over(*NEAR)
-async def test_a_task_that_another_call_may_be_told_of_is_not_taken(
+async def test_a_task_that_may_belong_to_another_call_is_not_adopted(
     host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One start is made and its reply is slow, an identical one is dropped: the dropped one does not take the other's."""
@@ -425,7 +419,7 @@ async def test_a_task_that_another_call_may_be_told_of_is_not_taken(
 
 
 @pytest.mark.fault("X-12")
-async def test_a_task_that_is_over_in_the_reply_is_answered_at_once(host: Hosted, upstream: Upstream) -> None:
+async def test_a_task_that_has_ended_in_the_start_reply_is_answered_at_once(host: Hosted, upstream: Upstream) -> None:
     """No stream is opened for what has ended already."""
     upstream.sandbox.faults.add(EndAtOnce(), path=RUN)
     async with host() as my:
@@ -437,7 +431,7 @@ async def test_a_task_that_is_over_in_the_reply_is_answered_at_once(host: Hosted
 
 
 @pytest.mark.fault("X-13")
-async def test_a_wait_that_is_asked_for_is_kept(host: Hosted, upstream: Upstream) -> None:
+async def test_a_start_waits_as_retry_after_says(host: Hosted, upstream: Upstream) -> None:
     """429 with `Retry-After` in seconds: one start, after that time and not much later."""
     async with host() as my:
         await my.call("app_get", app="sandbox/echo")
@@ -454,7 +448,7 @@ async def test_a_wait_that_is_asked_for_is_kept(host: Hosted, upstream: Upstream
 
 @pytest.mark.fault("X-13")
 @over(*NEAR)
-async def test_a_wait_until_a_date_is_kept(host: Hosted, upstream: Upstream) -> None:
+async def test_a_start_waits_until_the_date_in_retry_after(host: Hosted, upstream: Upstream) -> None:
     """`Retry-After` as an HTTP date, whose seconds are whole."""
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     upstream.sandbox.faults.add(Status(code=429, headers={"Retry-After": date}), path=RUN)
@@ -467,7 +461,7 @@ async def test_a_wait_until_a_date_is_kept(host: Hosted, upstream: Upstream) -> 
 
 
 @pytest.mark.fault("X-14")
-async def test_a_limit_that_does_not_end_is_told_as_one(host: Hosted, upstream: Upstream) -> None:
+async def test_an_endless_rate_limit_is_an_error_after_three_attempts(host: Hosted, upstream: Upstream) -> None:
     """429 for ever: a typed error after as many requests as there are attempts, and nothing started."""
     upstream.sandbox.faults.add(
         Status(code=429, headers={"Retry-After": "1"}, error="rate_limited"), path=RUN, times=-1
@@ -484,7 +478,7 @@ async def test_a_limit_that_does_not_end_is_told_as_one(host: Hosted, upstream: 
 
 
 @pytest.mark.fault("X-15")
-async def test_a_page_from_something_in_between_is_never_shown(host: Hosted, upstream: Upstream) -> None:
+async def test_an_html_page_from_a_gateway_is_never_shown(host: Hosted, upstream: Upstream) -> None:
     """502 with HTML: reads are made again; a start is looked for instead."""
     page = Status(code=502, headers={"content-type": "text/html"}, body=PAGE)
     faults = upstream.sandbox.faults
@@ -509,7 +503,7 @@ async def test_a_page_from_something_in_between_is_never_shown(host: Hosted, ups
 @over(*NEAR)
 @pytest.mark.parametrize("body", [PAGE, None], ids=["page", "problem"])
 @pytest.mark.parametrize("code", [500, 502, 503, 504])
-async def test_a_start_that_fails_over_there_is_not_sent_again(
+async def test_a_start_answered_with_5xx_is_not_sent_again(
     host: Hosted, upstream: Upstream, code: int, body: str | None
 ) -> None:
     """5xx without a promise: it may have started, so the list is asked, and nothing is sent twice."""
@@ -525,7 +519,7 @@ async def test_a_start_that_fails_over_there_is_not_sent_again(
 
 
 @pytest.mark.fault("X-16")
-async def test_a_start_that_failed_after_the_task_was_made_is_adopted(
+async def test_a_start_that_failed_after_creating_the_task_is_adopted(
     host: Hosted, upstream: Upstream, proxy: Proxy, behind: dict[str, str]
 ) -> None:
     """500 in place of the reply, the task made all the same: what is found is taken."""
@@ -540,7 +534,7 @@ async def test_a_start_that_failed_after_the_task_was_made_is_adopted(
 
 
 @pytest.mark.fault("X-16")
-async def test_a_start_that_was_turned_away_is_sent_again(host: Hosted, upstream: Upstream) -> None:
+async def test_a_start_refused_with_503_and_retry_after_is_sent_again(host: Hosted, upstream: Upstream) -> None:
     """503 with `Retry-After` in the API's own words: it says that nothing was started."""
     upstream.sandbox.faults.add(Status(code=503, headers={"Retry-After": "1"}), path=RUN)
     async with host() as my:
@@ -553,7 +547,7 @@ async def test_a_start_that_was_turned_away_is_sent_again(host: Hosted, upstream
 
 @pytest.mark.fault("X-16")
 @over(*NEAR)
-async def test_a_page_that_asks_to_come_back_is_no_promise(host: Hosted, upstream: Upstream) -> None:
+async def test_a_gateways_503_with_retry_after_is_not_retried(host: Hosted, upstream: Upstream) -> None:
     """503 with `Retry-After`, but from something in between: the start may be under way behind it."""
     upstream.sandbox.faults.add(Status(code=503, headers={"Retry-After": "1"}, body=PAGE), path=RUN)
     async with host() as my:
@@ -567,7 +561,7 @@ async def test_a_page_that_asks_to_come_back_is_no_promise(host: Hosted, upstrea
 @pytest.mark.fault("X-5")
 @over(*NEAR)
 @pytest.mark.parametrize("given", [{"n": 1}, {"n": 2}], ids=["same", "other"])
-async def test_the_task_of_a_call_that_has_ended_is_not_taken(
+async def test_the_task_of_a_finished_call_is_not_adopted(
     host: Hosted, upstream: Upstream, given: dict[str, int]
 ) -> None:
     """What was answered once is nobody else's, were it asked for in the same words a moment later."""

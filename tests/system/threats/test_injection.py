@@ -83,7 +83,7 @@ def frame(result: CallToolResult) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("place", bodies(""))
-async def test_what_it_says_changes_nothing_about_how_it_is_shown(
+async def test_foreign_text_does_not_change_the_shape_of_an_answer(
     connect: Connect, upstream: Upstream, place: str
 ) -> None:
     """Fifty texts that want to be more than text: the same structure, the same first words, nothing unseen, nothing fetched."""
@@ -127,7 +127,7 @@ READERS = {
 OF = {"apps": "app_", "tasks": "task_", "files": "file_", "sessions": "session_", "agents": ("agent_", "chat_")}
 
 
-async def test_a_server_that_only_reads_has_nothing_else(connect: Connect, upstream: Upstream) -> None:
+async def test_a_read_only_server_has_only_reading_tools(connect: Connect, upstream: Upstream) -> None:
     """Neither in its list nor by name: what spends, changes or writes is not there at all."""
     async with connect(INFERENCE_READ_ONLY="true", INFERENCE_PIN="hero=sandbox/draw") as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
@@ -145,7 +145,7 @@ async def test_a_server_that_only_reads_has_nothing_else(connect: Connect, upstr
 
 
 @pytest.mark.parametrize("toolset", OF)
-async def test_a_toolset_is_all_that_is_offered(connect: Connect, upstream: Upstream, toolset: str) -> None:
+async def test_only_the_tools_of_the_toolset_are_offered(connect: Connect, upstream: Upstream, toolset: str) -> None:
     async with connect(INFERENCE_TOOLSETS=toolset) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
 

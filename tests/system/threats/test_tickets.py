@@ -32,9 +32,7 @@ async def sent(curl: str, path: Path) -> int:
     return 0 if answer.is_success else 22
 
 
-async def test_the_line_of_a_ticket_works_and_its_uri_is_an_input(
-    connect: Connect, upstream: Upstream, tmp_path: Path
-) -> None:
+async def test_a_tickets_curl_command_uploads_the_file(connect: Connect, upstream: Upstream, tmp_path: Path) -> None:
     """Over HTTP too, where the server can see no disk: what it could not read comes in through the ticket."""
     path = tmp_path / "it's a picture.png"
     path.write_bytes(PICTURE)
@@ -52,7 +50,7 @@ async def test_the_line_of_a_ticket_works_and_its_uri_is_an_input(
     assert KEY not in result.model_dump_json()
 
 
-async def test_a_ticket_says_when_it_runs_out(connect: Connect) -> None:
+async def test_a_ticket_says_when_it_expires(connect: Connect) -> None:
     async with connect() as client:
         result = await client.call_tool("file_upload", {"filename": "a.txt"})
 
@@ -61,7 +59,7 @@ async def test_a_ticket_says_when_it_runs_out(connect: Connect) -> None:
     assert f"The address expires {until:%Y-%m-%d %H:%M:%S} UTC; keep it to yourself." in text_of(result)
 
 
-async def test_who_may_read_a_file_is_on_its_record(connect: Connect, upstream: Upstream) -> None:
+async def test_the_record_says_who_may_read_the_file(connect: Connect, upstream: Upstream) -> None:
     """By ticket, by source and by bytes."""
     async with connect() as client:
         made = [
@@ -74,7 +72,7 @@ async def test_who_may_read_a_file_is_on_its_record(connect: Connect, upstream: 
     assert [True] * 3 + [False] * 3 == [file.public for file in found if file]
 
 
-async def test_a_ticket_that_was_not_used_is_no_file(connect: Connect) -> None:
+async def test_an_unused_ticket_is_not_a_file(connect: Connect) -> None:
     """Its uri leads nowhere, which a run with it says."""
     async with connect() as client:
         ticket = payload(await client.call_tool("file_upload", {"filename": "a.png"}))
@@ -83,7 +81,7 @@ async def test_a_ticket_that_was_not_used_is_no_file(connect: Connect) -> None:
     assert "task_failed" == error(ran)["code"]
 
 
-async def test_no_ticket_is_given_where_no_record_is_made(connect: Connect, upstream: Upstream) -> None:
+async def test_without_a_file_record_there_is_no_ticket(connect: Connect, upstream: Upstream) -> None:
     upstream.sandbox.faults.add(Status(code=402, error="limit_exceeded"), path="/files")
     async with connect() as client:
         result = await client.call_tool("file_upload", {"filename": "a.png"})
@@ -106,6 +104,6 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("url", "end"), ENDS.items(), ids=range(len(ENDS)))
-def test_an_address_tells_when_it_runs_out(url: str, end: datetime | None) -> None:
+def test_the_expiry_is_read_from_the_upload_url(url: str, end: datetime | None) -> None:
     """S3's way and the others'; what cannot be read is not known."""
     assert end == expiry(url)

@@ -29,10 +29,10 @@ def broken(*, when: Callable[[str], bool]) -> type[Transport]:
     """A way to the outside world that fails as no code of ours does, for some paths."""
 
     class Broken(Transport):
-        async def call(self, call: Any, key: Any) -> Any:
-            if when(call.path):
+        async def call(self, operation: Any, method: str, path: str, key: Any, body: Any = None) -> Any:
+            if when(path):
                 raise RuntimeError(SECRET)
-            return await super().call(call, key)
+            return await super().call(operation, method, path, key, body)
 
         def stream(self, path: str, key: Any) -> Any:
             if when(path):
@@ -87,7 +87,7 @@ CALLS: list[tuple[str, dict[str, Any], str | None]] = [
 
 
 @over(*WAYS)
-async def test_a_tool_answers_with_a_code_a_number_and_what_may_have_begun(
+async def test_an_unexpected_exception_is_answered_with_a_code_and_a_number(
     way: Way, environ: dict[str, str], found: Callable[[str], None]
 ) -> None:
     async with connected(way, environ, broken(when=lambda _: True)) as client:
@@ -106,7 +106,7 @@ async def test_a_tool_answers_with_a_code_a_number_and_what_may_have_begun(
 
 
 @over(*WAYS)
-async def test_a_run_that_was_started_is_told_by_its_id(
+async def test_an_exception_after_the_start_names_the_task(
     way: Way, environ: dict[str, str], upstream: Upstream, found: Callable[[str], None]
 ) -> None:
     """Whatever fails after it: the model can follow it, and has no reason to start another."""
@@ -123,7 +123,7 @@ async def test_a_run_that_was_started_is_told_by_its_id(
 
 
 @over(*WAYS[:2])
-async def test_one_input_of_a_batch_stops_no_other(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_exception_of_one_input_stops_no_other(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """Nor are the others cancelled; each that was started is named."""
     paths: list[str] = []
 
@@ -144,7 +144,7 @@ async def test_one_input_of_a_batch_stops_no_other(way: Way, environ: dict[str, 
 
 
 @over(*WAYS)
-async def test_a_chat_that_took_a_message_is_told_by_its_id(
+async def test_an_exception_after_a_message_names_the_chat(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     async with connected(way, environ, broken(when=lambda path: path.startswith("/chats/"))) as client:
@@ -159,7 +159,7 @@ async def test_a_chat_that_took_a_message_is_told_by_its_id(
 
 
 @over(*WAYS)
-async def test_whoever_asks_for_anything_else_gets_an_error_of_the_protocol(
+async def test_an_exception_outside_tools_is_a_protocol_error(
     way: Way, environ: dict[str, str], found: Callable[[str], None]
 ) -> None:
     async with connected(way, environ, broken(when=lambda _: True)) as client:
@@ -186,7 +186,9 @@ async def test_whoever_asks_for_anything_else_gets_an_error_of_the_protocol(
 
 
 @over(*WAYS)
-async def test_a_pinned_app_answers_so_too(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_exception_of_a_pinned_app_is_answered_the_same_way(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     pinned = {**environ, "INFERENCE_PIN": "hero=sandbox/slow"}
     async with connected(way, pinned, broken(when=lambda path: path == "/apps/run")) as client:
         assert "hero" in {tool.name for tool in (await client.list_tools()).tools}
@@ -198,7 +200,7 @@ async def test_a_pinned_app_answers_so_too(way: Way, environ: dict[str, str], up
 
 
 @over(*WAYS)
-async def test_the_callers_own_mistakes_are_still_told_as_theirs(way: Way, environ: dict[str, str]) -> None:
+async def test_the_callers_mistakes_are_still_reported_as_such(way: Way, environ: dict[str, str]) -> None:
     async with connected(way, environ, broken(when=lambda _: True)) as client:
         for ask in (lambda: client.read_resource("inference://nothing/x"), lambda: client.get_prompt("nothing")):
             with refused() as errors:
