@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -44,7 +45,8 @@ def show(
     """Write the entry to stdout and say on stderr where it goes; no key is in it."""
     host = hosts_install.host_named(host_name)
     server = _server(host, url, program, environ, sign_in=sign_in)
-    click.echo(hosts_install.shown(host, hosts_install.checked_name(name), server), nl=False)
+    entry = hosts_install.shown(host, hosts_install.checked_name(name), server)
+    click.echo(_escaped(entry, sys.stdout.encoding, host.format), nl=False)
     where = f"This goes into {hosts_install.place(host, Machine.this(platform, environ))}."
     click.echo(f"{where} {_key_from(host)}" if server.needs_key else where, err=True)
 
@@ -112,6 +114,21 @@ def _key(host: Host, old: str, environ: Mapping[str, str], *, remote: bool) -> s
         key = str(click.prompt(question, default="", hide_input=True, show_default=False, err=True)).strip()
     Settings.from_environ({KEY: key})  # refuses what can be no key, without showing it
     return key
+
+
+def _escaped(entry: str, encoding: str, file_format: str) -> str:
+    """An entry with escapes for what the encoding lacks, so that a copy of the output means the same."""
+
+    def escaped(char: str) -> str:
+        if char.isascii():
+            return char
+        return f"\\U{ord(char):08x}" if file_format == "toml" else json.dumps(char)[1:-1]
+
+    try:
+        entry.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(map(escaped, entry))
+    return entry
 
 
 def _done(host: Host, name: str, done: InstallResult) -> str:
