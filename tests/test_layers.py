@@ -19,7 +19,6 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "compatibility": ({"context"}, {"mcp", "mcp_types", "pydantic"}),
     "sanitize": (set(), set()),
     "redaction": (set(), set()),
-    "internal_errors": ({"errors", "redaction"}, set()),
     "folder_identity": (set(), set()),
     "settings": ({"folder_identity", "pins", "errors"}, {"pydantic", "platformdirs"}),
     "api": (
@@ -29,12 +28,12 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "schema": ({"api", "errors", "sanitize"}, {"jsonschema", "referencing"}),
     "pins": ({"api", "schema", "errors"}, set()),
     "flows": (
-        {"api", "errors", "folder_identity", "internal_errors", "schema", "sanitize"},
+        {"api", "errors", "folder_identity", "redaction", "schema", "sanitize"},
         {"anyio"},
     ),
     "context": ({"api", "flows", "settings", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
     "tools": (
-        {"context", "flows", "pins", "api", "schema", "errors", "internal_errors", "sanitize", "redaction"},
+        {"context", "flows", "pins", "api", "schema", "errors", "sanitize", "redaction"},
         {"mcp", "mcp_types", "pydantic", "anyio", "PIL"},
     ),
     "resources": (
@@ -45,7 +44,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "mcp_tasks": ({"context", "tools", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
     "redis_limits": ({"errors"}, {"mcp", "anyio", "redis", "pydantic"}),
     "error_boundary": (
-        {"context", "tools", "flows", "errors", "internal_errors", "redaction"},
+        {"context", "tools", "flows", "errors", "redaction"},
         {"mcp", "mcp_types", "pydantic"},
     ),
     "logs": ({"redaction", "settings"}, set()),
@@ -70,7 +69,6 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
             "api",
             "pins",
             "context",
-            "sdk",
             "error_boundary",
             "flows",
             "tools",

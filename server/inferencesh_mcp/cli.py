@@ -286,26 +286,38 @@ def demo(to: str | None) -> int:
 
 @_settings_options(STDIO_SETTINGS)
 @_group.command()
-@click.argument("host", type=click.Choice(HOSTS))
+@click.argument("host", type=click.Choice(HOSTS), required=False)
 @click.option("--http", "url", default=None, metavar="URL", help="URL of a remote server to use instead of this one.")
 @click.option("--sign-in", is_flag=True, help="With --http: write no key; the host signs in with OAuth.")
 @click.option("--name", default="inference", show_default=True, help="Name of the server in the host.")
 @click.option("--print", "only_show", is_flag=True, help="Show the entry and its file, and write nothing.")
 @click.pass_obj
 def install(
-    environ: dict[str, str], /, host: str, url: str | None, sign_in: bool, name: str, only_show: bool, **options: Any
-) -> None:
-    """Write this server into a host's configuration, with the settings given here.
+    environ: dict[str, str],
+    /,
+    host: str | None,
+    url: str | None,
+    sign_in: bool,
+    name: str,
+    only_show: bool,
+    **options: Any,
+) -> int:
+    """Write this server into a host's configuration, with the settings given here. Without HOST, offer those on this machine.
 
     The rest of the file is not changed, and a backup is kept beside it. Your key goes into the host's own secret store,
     if it has one.
     """
-    from inferencesh_mcp.hosts.command import install, show
+    from inferencesh_mcp.hosts.command import install, offer, show
 
     environ = _environ(environ, options)
     _settings(environ)  # a wrong setting must not be written into a host's file
+    if host is None:
+        if only_show:
+            raise click.UsageError("--print needs a HOST.")
+        return offer(name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=environ)
     command = show if only_show else install
     command(host, name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=environ)
+    return 0
 
 
 @_group.command()

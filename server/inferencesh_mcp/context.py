@@ -17,7 +17,7 @@ from mcp_types import ListRootsRequest, ListRootsResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from inferencesh_mcp.api import Api
+from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.json import is_array, is_object
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller

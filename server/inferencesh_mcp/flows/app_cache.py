@@ -27,7 +27,7 @@ from inferencesh_mcp.errors import Forbidden, KeyRefused, NotFound, UpstreamErro
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from inferencesh_mcp.api import Api
+    from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.api.refs import AppRef
 
 FRESH = 300.0  # seconds: a new version of an app is noticed after that, or at once if an input no longer fits

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inferencesh_mcp.errors import InvalidInput
-from inferencesh_mcp.hosts import KEY, Local, Machine, Remote
+from inferencesh_mcp.errors import HostFileRefused, InvalidInput
+from inferencesh_mcp.hosts import HOSTS, KEY, Local, Machine, Remote
 from inferencesh_mcp.hosts import install as hosts_install
+from inferencesh_mcp.hosts.inspect import is_present
 from inferencesh_mcp.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -75,6 +76,32 @@ def install(
     click.echo(_done(host, name, done))
     for line in _next_steps(host, server, done, key=key, key_is_set=bool(environ.get(KEY))):
         click.echo(line)
+
+
+def offer(name: str, url: str | None, *, sign_in: bool, program: str, platform: str, environ: Mapping[str, str]) -> int:
+    """Ask about each host on this machine, and install into those that the person wants. Without a terminal, only list them.
+
+    Returns the exit code: 1 if a host's file was refused.
+    """
+    machine = Machine.this(platform, environ)
+    present = [host for host in HOSTS if is_present(host, machine)]
+    if not present:
+        click.echo(
+            f"No known host was found. Name one: inferencesh-mcp install {'|'.join(host.name for host in HOSTS)}"
+        )
+    code = 0
+    for host in present:
+        if not sys.stdin.isatty():
+            click.echo(f"{host.title}: inferencesh-mcp install {host.name}")
+        elif click.confirm(
+            f"Add {name} to {host.title} ({hosts_install.place(host, machine)})?", default=True, err=True
+        ):
+            try:
+                install(host.name, name, url, sign_in=sign_in, program=program, platform=platform, environ=environ)
+            except (HostFileRefused, InvalidInput) as exc:
+                click.echo(f"{host.title}: {exc} {exc.next_step}".rstrip(), err=True)
+                code = 1
+    return code
 
 
 def uninstall(host_name: str, name: str, *, platform: str, environ: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ from inferencesh_mcp.flows.concurrency import optional_call
 if TYPE_CHECKING:
     from anyio import CapacityLimiter
 
-    from inferencesh_mcp.api import Api
+    from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.context import Ctx
 
 MAX_PREVIEW_BYTES = 100_000  # bytes: as base64 still far below what Claude Desktop refuses

@@ -23,7 +23,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from inferencesh_mcp import pins, redaction, sanitize
-from inferencesh_mcp.api import chat_models, enums, headers, keys, problem_details, refs, url_policy
+from inferencesh_mcp.api import chat_models, enums, headers, problem_details, refs, sender, url_policy
 from inferencesh_mcp.api import json as api_json
 from inferencesh_mcp.api.agent_config import AgentConfigInput
 from inferencesh_mcp.api.widgets import widget_form, widget_text
@@ -157,7 +157,7 @@ def hostile_to(pattern: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("place", [place for place, one in WRITTEN.items() if one.pattern is not None])
-def test_a19_no_pattern_is_slow(place: str) -> None:
+def test_no_pattern_is_slow(place: str) -> None:
     """However the text goes on."""
     one = WRITTEN[place]
     pattern = re.compile(str(one.pattern))
@@ -168,7 +168,7 @@ def test_a19_no_pattern_is_slow(place: str) -> None:
                 pattern.sub("", text) if way in {"sub", "finditer"} else getattr(pattern, way)(text)
 
 
-def test_a19_every_pattern_is_tried() -> None:
+def test_every_pattern_is_tried() -> None:
     """One that is put together when it is used is tried by what uses it."""
     made = {place.partition(":")[0] for place, one in WRITTEN.items() if one.pattern is None}
 
@@ -223,7 +223,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "without secrets": redaction.without_secrets,
     "status": enums.status_word,
     "media type": enums.is_media_type,
-    "key": keys.Key,
+    "key": sender.Key,
     "JSON": lambda text: api_json.parse(text.encode(errors="replace")),
     "JSON inside": chat_models.unpacked,
     "lines": lines_of,
@@ -274,7 +274,7 @@ REFUSALS = (InferenceError, ValueError, Refused, KeyError)
 
 
 @pytest.mark.parametrize("name", PARSERS)
-def test_a19_no_parser_is_slow(name: str) -> None:
+def test_no_parser_is_slow(name: str) -> None:
     """Sixty-four kibibytes of anything are read, or refused, in an instant."""
     for text in TEXTS:
         with quickly(f"{name} of {text[:40]!r}…", MOST_OF_A_FILE if name in READ_ONCE else MOST), suppress(*REFUSALS):
@@ -308,7 +308,7 @@ WIDGETS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", WIDGETS)
-def test_a19_no_widget_is_slow(name: str) -> None:
+def test_no_widget_is_slow(name: str) -> None:
     """It is a form or it is none; neither takes long or breaks."""
     with quickly(name):
         widget_form(WIDGETS[name])
@@ -339,7 +339,7 @@ PINNING = {
 
 
 @pytest.mark.parametrize("name", PINNING)
-def test_a19_a_schema_of_an_app_cannot_make_its_check_slow(name: str) -> None:
+def test_an_apps_schema_cannot_make_validation_slow(name: str) -> None:
     """Whoever publishes an app chooses its schema: a pattern in it is not ours to try on everybody's time (T-18)."""
     given = {"a": "a" * 40 + "!", "a" * 40 + "!": "a", "b": [{"n": at % 977} for at in range(1_500)]}
     for check in (validate.problems, validate.repaired, lambda schema, _: app_description.fields(schema)):
