@@ -307,16 +307,17 @@ def install(
     The rest of the file is not changed, and a backup is kept beside it. Your key goes into the host's own secret store,
     if it has one.
     """
-    from inferencesh_mcp.hosts.command import install, offer, show
+    from inferencesh_mcp.hosts import Machine
+    from inferencesh_mcp.hosts.command import install, offer
 
     environ = _environ(environ, options)
     _settings(environ)  # a wrong setting must not be written into a host's file
+    machine = Machine.this(sys.platform, environ)
     if host is None:
         if only_show:
             raise click.UsageError("--print needs a HOST.")
-        return offer(name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=environ)
-    command = show if only_show else install
-    command(host, name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=environ)
+        return offer(name, url, sign_in=sign_in, machine=machine)
+    install(host, name, url, sign_in=sign_in, only_show=only_show, machine=machine)
     return 0
 
 
@@ -326,9 +327,10 @@ def install(
 @click.pass_obj
 def uninstall(environ: dict[str, str], /, host: str, name: str) -> None:
     """Remove this server from a host's configuration."""
+    from inferencesh_mcp.hosts import Machine
     from inferencesh_mcp.hosts.command import uninstall
 
-    uninstall(host, name, platform=sys.platform, environ=environ)
+    uninstall(host, name, Machine.this(sys.platform, environ))
 
 
 @_settings_options(FIELDS)
