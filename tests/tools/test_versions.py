@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from inferencesh_mcp.api import Api, AppRef, Transport
+from inferencesh_mcp.api.retry import Operation
+from inferencesh_mcp.api.sender import Key
+from inferencesh_mcp.api.transport import Transport
 from inferencesh_sandbox import Facts, serving
 from tests.conftest import KEY, Connect, Upstream
 from tests.results import error, payload, run, text_of
@@ -43,11 +45,11 @@ async def upstream(request: pytest.FixtureRequest) -> AsyncIterator[Upstream]:
 
 async def older(upstream: Upstream, app: str) -> str:
     """The app, pinned to a version before the current one."""
-    transport = Transport(upstream.url)
-    api = Api(transport, KEY)
-    versions = (await api.app_versions((await api.app(AppRef.parse(app))).id)).items
+    transport, key = Transport(upstream.url), Key(KEY)
+    record = await transport.call(Operation.READ, "GET", f"/apps/{app}", key)
+    page = await transport.call(Operation.READ, "POST", f"/apps/{record['id']}/versions/list", key, {"limit": 5})
     await transport.aclose()
-    return f"{app}@{versions[1].short_id}"
+    return f"{app}@{page['items'][1]['short_id']}"
 
 
 async def test_an_older_version_keeps_its_fields_and_functions(connect: Connect, upstream: Upstream) -> None:

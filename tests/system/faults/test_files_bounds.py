@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from inferencesh_mcp.api import attempts, bodies
+from inferencesh_mcp.api import responses, retry
 from tests.conftest import Upstream, Way, until
 from tests.results import error, payload
 from tests.support.faults import Stall, Status
@@ -48,7 +48,7 @@ async def test_a_response_that_drips_ends_at_the_time_limit(
     host: Hosted, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each byte comes in time, the whole never does: one limit holds for the call, its repetitions included."""
-    monkeypatch.setattr(attempts, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(retry, "CALL_SECONDS", 0.5)
     front.on("GET /tasks/", *[endless(200, b" ", 0.01)] * 3)
     async with host(INFERENCE_BASE_URL=front.url) as my:
         result = await my.call("task_get", task_id="abc")
@@ -74,7 +74,7 @@ async def test_an_error_body_that_drips_is_still_an_error(
     host: Hosted, front: Front, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And is not listened to for longer than five seconds; of a file's address no more than of a call."""
-    monkeypatch.setattr(bodies, "ERROR_SECONDS", 0.2)
+    monkeypatch.setattr(responses, "ERROR_BODY_SECONDS", 0.2)
     front.on("GET /tasks/", endless(404, b"x", 0.01))
     front.on("GET /app/files/", endless(404, b"x", 0.01))
     front.on("PUT /upload/", endless(404, b"x", 0.01))
@@ -97,7 +97,7 @@ async def test_every_call_gives_up_on_a_platform_that_never_answers(
 ) -> None:
     """Hundreds of calls at once: each ends in time, and what they held is let go of."""
     calls = many(500, 100)
-    monkeypatch.setattr(attempts, "CALL_SECONDS", 1.0)
+    monkeypatch.setattr(retry, "CALL_SECONDS", 1.0)
     async with host(INFERENCE_MAX_STREAMS=str(calls + 1)) as my:
         upstream.sandbox.faults.add(Stall(), path="/tasks/*", times=-1)
         results: list[Any] = []
@@ -178,7 +178,7 @@ async def test_endless_response_headers_are_cut_off(
     if raw is INTERIM:
         if way.transport == "stdio":
             pytest.skip("the limit of 60 seconds is shortened here")
-        monkeypatch.setattr(attempts, "CALL_SECONDS", 0.5)
+        monkeypatch.setattr(retry, "CALL_SECONDS", 0.5)
     gone: list[Visit] = []
 
     async def play(visit: Visit) -> None:

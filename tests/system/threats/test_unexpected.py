@@ -29,10 +29,10 @@ def broken(*, when: Callable[[str], bool]) -> type[Transport]:
     """A way to the outside world that fails as no code of ours does, for some paths."""
 
     class Broken(Transport):
-        async def call(self, call: Any, key: Any) -> Any:
-            if when(call.path):
+        async def call(self, operation: Any, method: str, path: str, key: Any, body: Any = None) -> Any:
+            if when(path):
                 raise RuntimeError(SECRET)
-            return await super().call(call, key)
+            return await super().call(operation, method, path, key, body)
 
         def stream(self, path: str, key: Any) -> Any:
             if when(path):
