@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format generate lock official conformance clients hosts package manifests bundle bench faults soak mutants clean thorough
+.PHONY: help demo test check lint format generate lock official conformance clients hosts windows package manifests bundle bench faults soak mutants clean thorough
 .PHONY: handed-out judged
 
 PYTHON ?= python3
@@ -25,7 +25,7 @@ thorough: $(READY) ## Run the tests that `make test` leaves out: each transport 
 	@$(BIN)/python -m tests.programs nginx redis-server
 	@$(BIN)/python -m pytest -q -n 0 -m "programs and not timing"  # replicas, a proxy and a load: they have the machine to themselves
 
-check: lint test thorough ## All that CI runs (README: Contributing says which programs it needs)
+check: lint test thorough ## All that CI runs (CONTRIBUTING.md says which programs it needs)
 	@$(MAKE) --no-print-directory -j 2 handed-out judged  # each waits, for the network or for the other side
 
 handed-out: $(READY)
@@ -34,12 +34,14 @@ handed-out: $(READY)
 judged: $(READY)
 	@$(MAKE) --no-print-directory official && $(MAKE) --no-print-directory conformance && $(MAKE) --no-print-directory clients
 
-lint: $(READY) ## Check style and types
-	@echo "Checking style and types" >&2
+lint: $(READY) ## Check style, types and pages
+	@echo "Checking style, types and pages" >&2
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/pyright
+	@$(BIN)/codespell
+	@$(BIN)/python -m tests.pages
 
 format: $(READY) ## Put the code in its usual form
 	@$(BIN)/ruff check --fix-only .
@@ -58,6 +60,9 @@ clients: $(READY) $(CLIENTS) ## Let clients and agent kits that nobody here wrot
 hosts: $(READY) ## Let Claude Code, Codex, Gemini CLI and opencode judge it, with a scripted model (needs npm and 1.5 GB)
 	@$(BIN)/python -m tests.judges.hosts
 
+windows: $(READY) ## Let Windows judge it: a real CPython under Wine, on Linux (root installs Debian's Wine; 1.2 GB)
+	@PYTHON=$(PYTHON) $(BIN)/python -m tests.judges.windows
+
 package: $(READY) $(PACKAGING) ## Build the wheel and the sdist, and judge them, the image and the manifests
 	@PYTHON=$(PYTHON) $(BIN)/python tests/package/run.py
 
@@ -69,7 +74,7 @@ bundle: manifests ## Pack the desktop bundle: dist/inferencesh-mcp-*.mcpb
 mutants: $(READY) ## Break each invariant in a copy, one at a time, and see a test go red (some minutes)
 	@$(BIN)/python -m tests.mutations
 
-bench: $(READY) ## Measure, each figure as a ratio in one run; `make generate` puts them into the README
+bench: $(READY) ## Measure, each figure as a ratio in one run; `make generate` puts them into tests/benchmarks/README.md
 	@$(BIN)/python -m pytest -q -n 0 -m timing
 	@$(BIN)/python -m tests.benchmarks
 

@@ -20,18 +20,20 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "sanitize": (set(), set()),
     "redaction": (set(), set()),
     "folder_identity": (set(), set()),
-    "settings": ({"folder_identity", "pins", "errors"}, {"pydantic", "platformdirs"}),
+    "loopback": (set(), set()),
+    "bounded": (set(), set()),
+    "settings": ({"folder_identity", "loopback", "pins", "errors"}, {"pydantic", "platformdirs"}),
     "api": (
-        {"errors", "sanitize", "redaction"},
+        {"errors", "loopback", "sanitize", "redaction"},
         {"httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
     ),
     "schema": ({"api", "errors", "sanitize"}, {"jsonschema", "referencing"}),
     "pins": ({"api", "schema", "errors"}, set()),
     "flows": (
-        {"api", "errors", "folder_identity", "redaction", "schema", "sanitize"},
+        {"api", "errors", "bounded", "folder_identity", "redaction", "schema", "sanitize"},
         {"anyio"},
     ),
-    "context": ({"api", "flows", "settings", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
+    "context": ({"api", "bounded", "flows", "settings", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
     "tools": (
         {"context", "flows", "pins", "api", "schema", "errors", "sanitize", "redaction"},
         {"mcp", "mcp_types", "pydantic", "anyio", "PIL"},
@@ -41,7 +43,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         {"mcp", "mcp_types", "anyio"},
     ),
     "prompts": ({"context", "sdk", "settings", "sanitize"}, {"mcp", "mcp_types", "pydantic"}),
-    "mcp_tasks": ({"context", "tools", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
+    "mcp_tasks": ({"bounded", "context", "tools", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
     "redis_limits": ({"errors"}, {"mcp", "anyio", "redis", "pydantic"}),
     "error_boundary": (
         {"context", "tools", "flows", "errors", "redaction"},
@@ -51,7 +53,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "telemetry": ({"redaction"}, {"opentelemetry"}),
     "inferencesh_sandbox": (set(), {"anyio", "pydantic", "starlette", "uvicorn", "jsonschema"}),
     "http": (
-        {"context", "flows", "api", "settings", "shutdown", "errors"},
+        {"context", "flows", "api", "loopback", "settings", "shutdown", "errors"},
         {
             "mcp",
             "starlette",

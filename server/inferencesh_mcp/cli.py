@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import os
 import sys
@@ -31,6 +32,7 @@ STDIO_ONLY = frozenset({"allowed_dirs", "save_dir", "cache_dir"})
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run a command and return its exit code, one of `EXIT_CODES`. A server does not return: it exits the process."""
+    _replace_unencodable()
     try:
         code: int | None = _group.main(
             args=list(arguments), prog_name="inferencesh-mcp", obj=environ, standalone_mode=False
@@ -44,6 +46,13 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     return code or 0
+
+
+def _replace_unencodable() -> None:
+    """Let no character end a command: on Windows the output to a pipe or file is cp1252, for example."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _setting_option(name: str, *, hidden: bool = False) -> click.Option:
@@ -97,7 +106,7 @@ def _settings(environ: Mapping[str, str]) -> Settings:
         SettingsError: a setting is invalid, or this must not run as root.
     """
     settings = Settings.from_environ(environ)
-    if settings.refuse_root and os.name == "posix" and os.geteuid() == 0:
+    if settings.refuse_root and sys.platform != "win32" and os.geteuid() == 0:
         raise SettingsError(message=f"{PREFIX}REFUSE_ROOT is set, so this must not run as root. Use another user.")
     return settings
 
@@ -277,26 +286,39 @@ def demo(to: str | None) -> int:
 
 @_settings_options(STDIO_SETTINGS)
 @_group.command()
-@click.argument("host", type=click.Choice(HOSTS))
+@click.argument("host", type=click.Choice(HOSTS), required=False)
 @click.option("--http", "url", default=None, metavar="URL", help="URL of a remote server to use instead of this one.")
 @click.option("--sign-in", is_flag=True, help="With --http: write no key; the host signs in with OAuth.")
 @click.option("--name", default="inference", show_default=True, help="Name of the server in the host.")
 @click.option("--print", "only_show", is_flag=True, help="Show the entry and its file, and write nothing.")
 @click.pass_obj
 def install(
-    environ: dict[str, str], /, host: str, url: str | None, sign_in: bool, name: str, only_show: bool, **options: Any
-) -> None:
-    """Write this server into a host's configuration, with the settings given here.
+    environ: dict[str, str],
+    /,
+    host: str | None,
+    url: str | None,
+    sign_in: bool,
+    name: str,
+    only_show: bool,
+    **options: Any,
+) -> int:
+    """Write this server into a host's configuration, with the settings given here. Without HOST, offer those on this machine.
 
     The rest of the file is not changed, and a backup is kept beside it. Your key goes into the host's own secret store,
     if it has one.
     """
-    from inferencesh_mcp.hosts.command import install, show
+    from inferencesh_mcp.hosts import Machine
+    from inferencesh_mcp.hosts.command import install, offer
 
     environ = _environ(environ, options)
     _settings(environ)  # a wrong setting must not be written into a host's file
-    command = show if only_show else install
-    command(host, name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=environ)
+    machine = Machine.this(sys.platform, environ)
+    if host is None:
+        if only_show:
+            raise click.UsageError("--print needs a HOST.")
+        return offer(name, url, sign_in=sign_in, machine=machine)
+    install(host, name, url, sign_in=sign_in, only_show=only_show, machine=machine)
+    return 0
 
 
 @_group.command()
@@ -305,9 +327,10 @@ def install(
 @click.pass_obj
 def uninstall(environ: dict[str, str], /, host: str, name: str) -> None:
     """Remove this server from a host's configuration."""
+    from inferencesh_mcp.hosts import Machine
     from inferencesh_mcp.hosts.command import uninstall
 
-    uninstall(host, name, platform=sys.platform, environ=environ)
+    uninstall(host, name, Machine.this(sys.platform, environ))
 
 
 @_settings_options(FIELDS)

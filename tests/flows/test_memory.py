@@ -7,7 +7,7 @@ import json
 import pytest
 
 from inferencesh_mcp import context
-from inferencesh_mcp.flows.bounded import RecentSet
+from inferencesh_mcp.bounded import RecentSet
 from inferencesh_mcp.flows.ownership import GIVEN_UP_SECONDS, StartRegistry
 from tests.conftest import KEY, LOCAL, Connect, Upstream, callers
 from tests.results import error, payload, run

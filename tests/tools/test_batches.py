@@ -169,9 +169,7 @@ async def test_a_cancelled_batch_cancels_its_runs_and_starts_no_more(connect: Co
 
             arguments = {"app": "sandbox/slow", "inputs": [{"seconds": 30, "steps": 60}] * 5, "max_concurrency": 2}
             await client.call_tool("app_run_many", arguments, progress_callback=hear)
-        with anyio.fail_after(5):
-            while len(upstream.sandbox.ledger.cancels) < 2:
-                await anyio.sleep(0.01)
+        await until(lambda: len(upstream.sandbox.ledger.cancels) == 2)
 
     assert 2 == len(upstream.sandbox.ledger.starts) == len(upstream.sandbox.ledger.cancels)
 
@@ -214,6 +212,7 @@ async def test_an_ambiguous_run_of_a_cancelled_batch_is_logged(
     assert [third] == [cancel.task_id for cancel in upstream.sandbox.ledger.cancels]
 
 
+@pytest.mark.parametrize("way", MEMORY[1:], indirect=True, ids=str)
 async def test_two_hundred_results_fit_in_one_answer(connect: Connect) -> None:
     """All ids, the failures in full, and as many outputs as there is room for."""
     inputs = [{"seconds": 0.01, "steps": 1, **({"fail_at": 1} if n % 40 == 0 else {})} for n in range(200)]
