@@ -14,7 +14,7 @@ from inferencesh_mcp.schema.validate import problems
 from inferencesh_mcp.tools.app_description import fields
 from inferencesh_sandbox import catalogue
 from tests.conftest import LOCAL, Connect, Upstream
-from tests.results import error, run, text_of, told
+from tests.results import error, payload, run, text_of
 from tests.support.faults import Status
 
 pytestmark = [pytest.mark.anyio, pytest.mark.finding("B6")]
@@ -134,4 +134,4 @@ async def test_a_file_behind_an_odd_reference_is_uploaded_and_described(
     (start,) = [task for tenant in upstream.sandbox.tenants for task in tenant.tasks]
     assert str(folder) not in str(start.order.input)
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/files"))
-    assert told(about)
+    assert payload(about)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.api import Api, Transport
+from inferencesh_mcp.api.client import Api
+from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.flows.local_files import Folders
 from inferencesh_mcp.flows.upload import upload_all
 from inferencesh_mcp.schema.file_fields import file_places

@@ -15,6 +15,7 @@ from inferencesh_mcp.api.models import Session
 from inferencesh_mcp.errors import Forbidden, Gone, InferenceError, KeyRefused, NotFound
 from inferencesh_mcp.flows.cancel import cancel_abandoned_task
 from inferencesh_mcp.flows.concurrency import optional_call
+from inferencesh_mcp.flows.internal_errors import record_task
 from inferencesh_mcp.flows.run_request import (
     build_request,
     function_of,
@@ -23,7 +24,6 @@ from inferencesh_mcp.flows.run_request import (
     version_of,
 )
 from inferencesh_mcp.flows.start import start
-from inferencesh_mcp.flows.started_ids import record_task
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, Estimate, RunRequest, Task

@@ -23,7 +23,7 @@ _SENDABLE = re.compile(r"https?://[^'\s\\\x00-\x1f\x7f]{1,8000}")
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from inferencesh_mcp.api import Api
+    from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.api.models import File
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.local_files import Folders

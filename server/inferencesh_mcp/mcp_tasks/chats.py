@@ -16,10 +16,10 @@ from mcp_types import ElicitResult
 from pydantic import ValidationError
 
 from inferencesh_mcp.api.chat_turn import Turn
+from inferencesh_mcp.bounded import BoundedDict, RecentSet
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, InvalidInput
 from inferencesh_mcp.flows.approvals import CannotAsk, resolve_pending
-from inferencesh_mcp.flows.bounded import RecentCache, RecentSet
 from inferencesh_mcp.flows.chat import TurnResult, agent_progress
 from inferencesh_mcp.mcp_tasks.types import TaskState, first_line
 from inferencesh_mcp.tools.chat_result import chat_result, turn_status
@@ -49,7 +49,7 @@ class ChatTurn:
     """One turn of a chat."""
 
     def __init__(self) -> None:
-        self._first_shown_at: RecentCache[tuple[str, str], float] = RecentCache(MAX_REMEMBERED)
+        self._first_shown_at: BoundedDict[tuple[str, str], float] = BoundedDict(MAX_REMEMBERED)
         self._shown_plainly: RecentSet[tuple[str, str]] = RecentSet(MAX_REMEMBERED)
 
     async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
@@ -113,9 +113,7 @@ class ChatTurn:
                 continue
             shown = self._as_shown(who, question)
             requests |= {_name(shown, key): request for key, request in shown.requests.items()}
-            shown_key = (who.principal, _key(shown))
-            if self._first_shown_at.get(shown_key) is None:
-                self._first_shown_at.add(shown_key, time.monotonic())
+            self._first_shown_at.setdefault((who.principal, _key(shown)), time.monotonic())
         if any(host.needs_page(item) for item in turn.waits_for):
             name = f"page.{next((item.id for item in turn.waits_for if item.id), turn.chat.id)}"
             request = host.page_request(PAGE_MESSAGE, host.page(turn.chat.id), name)

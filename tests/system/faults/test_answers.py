@@ -350,7 +350,7 @@ async def test_a_refusal_says_what_failed_and_what_to_do(
 
 @pytest.mark.fault("X-17")
 @over(PIPE, STDIO[0])
-async def test_the_answers_are_the_same_everywhere(
+async def test_every_transport_gives_the_same_answer(
     host: Hosted, upstream: Upstream, places: dict[str, str], way: Way
 ) -> None:
     """In the other era, and over a pipe."""
@@ -361,7 +361,7 @@ async def test_the_answers_are_the_same_everywhere(
 
 
 @pytest.mark.fault("X-17")
-def test_every_answer_has_its_next_step() -> None:
+def test_every_error_says_what_to_do_next() -> None:
     """The last line says what to do, as a sentence; the first says what failed, as one."""
     for case in CASES:
         first, last = case.answer[0], case.answer[-1]
@@ -371,7 +371,7 @@ def test_every_answer_has_its_next_step() -> None:
 
 @pytest.mark.fault("X-17")
 @over(MEMORY[1])
-async def test_a_file_that_permissions_protect_is_refused(
+async def test_a_file_without_read_permission_is_refused(
     host: Hosted, upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Root may read everything, so the system's refusal is put in the place where it would come from."""

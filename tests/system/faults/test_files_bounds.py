@@ -11,9 +11,9 @@ from typing import Any
 import anyio
 import pytest
 
-from inferencesh_mcp.api import attempts, bodies
+from inferencesh_mcp.api import responses, retry
 from tests.conftest import Upstream, Way
-from tests.results import error, told
+from tests.results import error, payload
 from tests.support.faults import Stall, Status
 from tests.system.faults.front import Front, Visit
 from tests.system.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, over
@@ -44,13 +44,13 @@ async def fetched(my: Host, way: Way, platform: str) -> Any:
 
 
 @pytest.mark.fault("X-18")
-async def test_a_body_that_drips_is_given_up_in_time(
+async def test_a_response_that_drips_ends_at_the_time_limit(
     host: Hosted, front: Front, monkeypatch: pytest.MonkeyPatch, way: Way
 ) -> None:
     """Each byte comes in time, the whole never does: one limit holds for the call, its repetitions included."""
     if way.transport == "stdio":
         pytest.skip("the limit of 60 seconds is shortened here")
-    monkeypatch.setattr(attempts, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(retry, "CALL_SECONDS", 0.5)
     front.on("GET /tasks/", *[endless(200, b" ", 0.01)] * 3)
     async with host(INFERENCE_BASE_URL=front.url) as my:
         began = time.monotonic()
@@ -61,7 +61,7 @@ async def test_a_body_that_drips_is_given_up_in_time(
 
 
 @pytest.mark.fault("X-18")
-async def test_an_error_without_an_end_is_an_error(host: Hosted, front: Front) -> None:
+async def test_an_endless_error_body_is_still_an_error(host: Hosted, front: Front) -> None:
     """Its status is answer enough: no more of its body is read than 64 KiB."""
     front.on("GET /tasks/", endless(404, b"x" * 8000))
     front.on("DELETE /sessions/", endless(409, b"x" * 8000))
@@ -74,11 +74,11 @@ async def test_an_error_without_an_end_is_an_error(host: Hosted, front: Front) -
 
 @pytest.mark.fault("X-18")
 @over(*NEAR)
-async def test_an_error_that_drips_is_an_error(
+async def test_an_error_body_that_drips_is_still_an_error(
     host: Hosted, front: Front, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And is not listened to for longer than five seconds; of a file's address no more than of a call."""
-    monkeypatch.setattr(bodies, "ERROR_SECONDS", 0.2)
+    monkeypatch.setattr(responses, "ERROR_BODY_SECONDS", 0.2)
     front.on("GET /tasks/", endless(404, b"x", 0.01))
     front.on("GET /app/files/", endless(404, b"x", 0.01))
     front.on("PUT /upload/", endless(404, b"x", 0.01))
@@ -96,12 +96,12 @@ async def test_an_error_that_drips_is_an_error(
 
 @pytest.mark.fault("X-40")
 @over(*NEAR)
-async def test_a_platform_that_never_answers_is_given_up_by_every_call(
+async def test_every_call_gives_up_on_a_platform_that_never_answers(
     host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hundreds of calls at once: each ends in time, and what they held is let go of."""
     calls = many(500, 100)
-    monkeypatch.setattr(attempts, "CALL_SECONDS", 1.0)
+    monkeypatch.setattr(retry, "CALL_SECONDS", 1.0)
     async with host(INFERENCE_MAX_STREAMS=str(calls + 1)) as my:
         upstream.sandbox.faults.add(Stall(), path="/tasks/*", times=-1)
         results: list[Any] = []
@@ -137,7 +137,7 @@ def packed(bomb: bytes, **more: str) -> Status:
     [*product((PIPE, STDIO[0]), ("gzip", "identity, gzip")), (HTTP, "GZip"), (HTTP, "br")],
     ids=str,
 )
-async def test_a_packed_answer_is_refused(
+async def test_a_compressed_response_is_refused(
     host: Hosted, upstream: Upstream, folder: Path, bomb: bytes, way: Way, encoding: str
 ) -> None:
     """On a call, on a stream and on a download; a few kilobytes never become a hundred megabytes here (T-15)."""
@@ -155,7 +155,7 @@ async def test_a_packed_answer_is_refused(
             sent = await my.call("file_upload", source=f"{upstream.url}/app/files/u/a/b.txt")
 
     assert "upstream_error" == error(call)["code"]
-    assert {"n": 1} == told(ran)["output"], "the stream fails, and the task is read instead"
+    assert {"n": 1} == payload(ran)["output"], "the stream fails, and the task is read instead"
     assert ["file_refused" if way == HTTP else "upstream_error", "file_refused"] == [
         error(saved)["code"],
         error(sent)["code"],
@@ -175,14 +175,14 @@ INTERIM = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * 1000
 @pytest.mark.usefixtures("fresh")
 @over(*NEAR, STDIO[1])
 @pytest.mark.parametrize("raw", [HEADERS, ONE_LINE, INTERIM], ids=["2000 headers", "2 MB header", "1000 interim"])
-async def test_a_head_that_does_not_end_is_cut_off(
+async def test_endless_response_headers_are_cut_off(
     host: Hosted, front: Front, way: Way, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection is dropped, not only left; nothing of it is shown, and the next call works."""
     if raw is INTERIM:
         if way.transport == "stdio":
             pytest.skip("the limit of 60 seconds is shortened here")
-        monkeypatch.setattr(attempts, "CALL_SECONDS", 0.5)
+        monkeypatch.setattr(retry, "CALL_SECONDS", 0.5)
     gone: list[Visit] = []
 
     async def play(visit: Visit) -> None:
@@ -212,4 +212,4 @@ async def test_a_head_that_does_not_end_is_cut_off(
 
 
 async def _works(my: Host) -> None:
-    assert {"n": 1} == told(await my.run("echo", {"n": 1}))["output"]
+    assert {"n": 1} == payload(await my.run("echo", {"n": 1}))["output"]

@@ -13,7 +13,7 @@ from mcp_types import CallToolResult
 from inferencesh_mcp import errors
 from inferencesh_mcp.errors import InferenceError
 from tests.conftest import Connect, Upstream, Way
-from tests.results import text_of, told
+from tests.results import payload, text_of
 from tests.system.faults.hosts import over
 from tests.system.faults.rows import many
 from tests.system.threats.fuzzing import mutated, odd
@@ -101,7 +101,7 @@ async def judged(client: Client, name: str, arguments: dict[str, Any]) -> CallTo
     result = await client.call_tool(name, arguments)
     assert result.structured_content is not None, (name, arguments, text_of(result)[:300])
     if result.is_error:
-        found = told(result).get("error") or {"code": "task_failed", "message": ""}
+        found = payload(result).get("error") or {"code": "task_failed", "message": ""}
         assert found["code"] in CODES | OF_TASKS, (name, arguments, found)
         assert len(found["message"]) < 3_000
         assert "Traceback" not in text_of(result)

@@ -132,7 +132,7 @@ async def on_a_pipe(environ: dict[str, str]) -> AsyncIterator[Pipe]:
 
 
 @pytest.mark.fault("X-43")
-async def test_ten_thousand_on_a_pipe(caplog: pytest.LogCaptureFixture) -> None:
+async def test_malformed_messages_on_a_pipe_are_answered_or_skipped(caplog: pytest.LogCaptureFixture) -> None:
     """After each hundred, and in their midst, a request in either era is answered; nothing was thrown, started or printed."""
     random, sandbox = Random(SEED), Sandbox()
     async with (
@@ -178,7 +178,7 @@ async def answer_of(face: Face, headers: dict[str, str], body: bytes) -> httpx2.
 
 
 @pytest.mark.fault("X-43")
-async def test_ten_thousand_over_http(face: Face, caplog: pytest.LogCaptureFixture) -> None:
+async def test_malformed_messages_over_http_are_answered(face: Face, caplog: pytest.LogCaptureFixture) -> None:
     """In both eras, ten at a time; the headers say what the message said before it was spoilt."""
     random = Random(SEED + 1)
 
@@ -209,7 +209,7 @@ async def test_ten_thousand_over_http(face: Face, caplog: pytest.LogCaptureFixtu
 @pytest.mark.fault("X-43")
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_what_is_malformed_is_refused_over_http(face: Face, era: str, name: str) -> None:
+async def test_a_malformed_body_over_http_is_refused(face: Face, era: str, name: str) -> None:
     """With a status of the caller's fault, or an error of the protocol's; nothing is asked of the platform."""
     headers, _ = envelope("tools/list", era)
     before = len(face.asked())
@@ -234,7 +234,7 @@ async def test_what_is_malformed_is_refused_over_http(face: Face, era: str, name
      {"mcp-protocol-version": "1999-01-01"}, {"mcp-protocol-version": "\x01"}, {"mcp-method": "prompts/list"}, {"mcp-name": "app_run"}],
     ids=str,
 )  # fmt: skip
-async def test_a_header_that_says_otherwise_is_refused_over_http(face: Face, era: str, changed: dict[str, str]) -> None:
+async def test_a_header_that_contradicts_the_body_is_refused(face: Face, era: str, changed: dict[str, str]) -> None:
     """A method or a name in a header counts in the newer era alone, and must be the message's there."""
     headers, body = envelope("tools/call", era, name="app_list", arguments={})
     before = len(face.asked())

@@ -23,7 +23,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from inferencesh_mcp import pins, redaction, sanitize
-from inferencesh_mcp.api import chat_models, enums, headers, keys, problem_details, refs, url_policy
+from inferencesh_mcp.api import chat_models, enums, headers, problem_details, refs, sender, url_policy
 from inferencesh_mcp.api import json as api_json
 from inferencesh_mcp.api.agent_config import AgentConfigInput
 from inferencesh_mcp.api.widgets import widget_form, widget_text
@@ -223,7 +223,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "without secrets": redaction.without_secrets,
     "status": enums.status_word,
     "media type": enums.is_media_type,
-    "key": keys.Key,
+    "key": sender.Key,
     "JSON": lambda text: api_json.parse(text.encode(errors="replace")),
     "JSON inside": chat_models.unpacked,
     "lines": lines_of,
@@ -339,7 +339,7 @@ PINNING = {
 
 
 @pytest.mark.parametrize("name", PINNING)
-def test_a_schema_of_an_app_cannot_make_its_check_slow(name: str) -> None:
+def test_an_apps_schema_cannot_make_validation_slow(name: str) -> None:
     """Whoever publishes an app chooses its schema: a pattern in it is not ours to try on everybody's time (T-18)."""
     given = {"a": "a" * 40 + "!", "a" * 40 + "!": "a", "b": [{"n": at % 977} for at in range(1_500)]}
     for check in (validate.problems, validate.repaired, lambda schema, _: app_description.fields(schema)):

@@ -14,11 +14,11 @@ IDS = {f"{kind}-{number}" for kind, last in (("T", 27), ("A", 19), ("I", 24)) fo
 LINES = dict(re.findall(r"^\| ([TAI]-\d+) \| [^|]+ \| (.+) \|$", PAGE, re.MULTILINE))
 
 
-def test_every_id_has_a_line() -> None:
+def test_every_id_has_a_row() -> None:
     assert IDS == LINES.keys()
 
 
-def test_every_id_that_the_code_names_is_explained() -> None:
+def test_every_id_in_the_code_is_explained() -> None:
     """To whoever has nothing but the repository."""
     code = "".join(path.read_text("utf-8") for path in (TESTS.parent / "server").rglob("*.py"))
     explained = PAGE + (TESTS.parent / "CONTRIBUTING.md").read_text("utf-8")
@@ -27,7 +27,7 @@ def test_every_id_that_the_code_names_is_explained() -> None:
     assert set() == {one for one in named if not re.search(rf"\b{one}\b", explained) and one not in ROWS}
 
 
-def test_what_is_named_is_there() -> None:
+def test_every_named_file_and_test_exists() -> None:
     """A file, or one test of it; a line without any says why."""
     missing = []
     for one, line in LINES.items():
