@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import os
 import sys
@@ -31,6 +32,7 @@ STDIO_ONLY = frozenset({"allowed_dirs", "save_dir", "cache_dir"})
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run a command and return its exit code, one of `EXIT_CODES`. A server does not return: it exits the process."""
+    _replace_unencodable()
     try:
         code: int | None = _group.main(
             args=list(arguments), prog_name="inferencesh-mcp", obj=environ, standalone_mode=False
@@ -44,6 +46,13 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     return code or 0
+
+
+def _replace_unencodable() -> None:
+    """Let no character end a command: on Windows the output to a pipe or file is cp1252, for example."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _setting_option(name: str, *, hidden: bool = False) -> click.Option:
@@ -97,7 +106,7 @@ def _settings(environ: Mapping[str, str]) -> Settings:
         SettingsError: a setting is invalid, or this must not run as root.
     """
     settings = Settings.from_environ(environ)
-    if settings.refuse_root and os.name == "posix" and os.geteuid() == 0:
+    if settings.refuse_root and sys.platform != "win32" and os.geteuid() == 0:
         raise SettingsError(message=f"{PREFIX}REFUSE_ROOT is set, so this must not run as root. Use another user.")
     return settings
 

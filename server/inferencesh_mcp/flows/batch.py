@@ -87,14 +87,14 @@ async def _check(caller: Caller, specs: Sequence[RunSpec]) -> None:
 
     budget = ValidationBudget()
     wrong: list[str] = []
-    for number, spec in enumerate(specs):
+    for number, spec in enumerate(specs, 1):
         await anyio.lowlevel.checkpoint()  # let others run, and a cancellation: a cached app is read without waiting
         try:
             await validate(caller, spec, reread=not wrong, budget=budget)
         except InferenceError as exc:
             if not isinstance(exc, InvalidInput):
                 raise exc.replace(outcome="not_started", retry_safe=True) from exc
-            wrong.append(f"inputs.{number}: {exc.message}")
+            wrong.append(f"input {number}: {exc.message}")
     if wrong:
         more = f" (and {len(wrong) - MOST_PROBLEMS} more)" if len(wrong) > MOST_PROBLEMS else ""
         raise InvalidInput(

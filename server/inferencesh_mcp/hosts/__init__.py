@@ -208,7 +208,7 @@ HOSTS = (
         key_reference=f"${{input:{INPUT}}}",
         local_fields=(("type", "stdio"),),
         remote_fields=(("type", "http"),),
-        next_step="Run “MCP: List Servers” in VS Code and start it.",
+        next_step='Run "MCP: List Servers" in VS Code and start it.',
         key_from="VS Code asks for your key when it first starts the server, and keeps it in the system's secret storage.",
     ),
     # developers.openai.com/codex/mcp and config-reference: `env_vars` are passed on to a local server, and

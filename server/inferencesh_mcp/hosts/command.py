@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ def install(host_name: str, name: str, url: str | None, *, sign_in: bool, only_s
     host, name = hosts_install.host_named(host_name), hosts_install.checked_name(name)
     server = _server(host, url, machine.variables, sign_in=sign_in)
     if only_show:
-        click.echo(hosts_install.shown(host, name, server), nl=False)
+        click.echo(_escaped(hosts_install.shown(host, name, server), sys.stdout.encoding, host.format), nl=False)
         where = f"This goes into {hosts_install.place(host, machine)}."
         click.echo(f"{where} {_key_from(host)}" if server.needs_key else where, err=True)
         return
@@ -118,6 +119,21 @@ def _key(host: Host, name: str, server: Local | Remote, machine: Machine) -> str
         key = str(click.prompt(question, default="", hide_input=True, show_default=False, err=True)).strip()
     Settings.from_environ({KEY: key})  # refuses what can be no key, without showing it
     return key
+
+
+def _escaped(entry: str, encoding: str, file_format: str) -> str:
+    """An entry with escapes for what the encoding lacks, so that a copy of the output means the same."""
+
+    def escaped(char: str) -> str:
+        if char.isascii():
+            return char
+        return f"\\U{ord(char):08x}" if file_format == "toml" else json.dumps(char)[1:-1]
+
+    try:
+        entry.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(map(escaped, entry))
+    return entry
 
 
 def _done(host: Host, name: str, done: InstallResult) -> str:

@@ -101,7 +101,7 @@ async def test_always_allow_is_offered_only_if_the_operator_enables_it(
     ],
     ids=["unavailable", "none", "odd", "broken", "refused", "too many"],
 )
-@over(*MEMORY)
+@over(MEMORY[0])
 async def test_always_allow_is_not_offered_without_platform_options(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: Fault
 ) -> None:
@@ -179,7 +179,7 @@ async def test_the_explanation_of_the_call_is_shown_to_the_person(
 
 
 @pytest.mark.parametrize("fault", [Delay(seconds=600), Status(code=500), Status(code=404), Status(code=200, body="[]")])
-@over(*MEMORY)
+@over(MEMORY[0])
 async def test_a_missing_explanation_delays_nothing(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: Fault
 ) -> None:

@@ -50,11 +50,10 @@ ODD = {
 
 
 @pytest.mark.fault("X-10")
-@pytest.mark.parametrize("odd", ODD)
 @over(MEMORY[0])
-async def test_an_unknown_status_ends_no_turn(way: Way, environ: dict[str, str], upstream: Upstream, odd: str) -> None:
-    """Amid the answer: it neither ends the turn, nor gets into the text."""
-    result = await counted(way, environ, upstream, (Garble(form="text", at=6, text=ODD[odd]),))
+async def test_unknown_lines_end_no_turn(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+    """All of them amid the answer: they neither end the turn, nor get into the text."""
+    result = await counted(way, environ, upstream, (Garble(form="text", at=6, text="\n".join(ODD.values())),))
 
     assert WHOLE == (result["status"], result["text"])
     judge(upstream, messages=2)

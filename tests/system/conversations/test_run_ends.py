@@ -33,7 +33,7 @@ streaming = pytest.mark.parametrize("stream", ["true", "false"], ids=["stream", 
 @pytest.mark.finding("D3")
 @platforms
 @streaming
-@over(*MEMORY)
+@over(MEMORY[0])
 async def test_why_an_agent_failed_is_read_from_the_event(connect: Connect, stream: str) -> None:
     """Also where the chat tells no run any more, and whoever comes later is told the same."""
     async with connect(INFERENCE_STREAM=stream, INFERENCE_POLL_INTERVAL_MS="200") as client:
@@ -53,7 +53,7 @@ async def test_why_an_agent_failed_is_read_from_the_event(connect: Connect, stre
 @platforms
 @streaming
 @pytest.mark.parametrize("reason", ENDS)
-@over(*MEMORY)
+@over(MEMORY[0])
 async def test_a_cut_or_missing_reply_is_reported(connect: Connect, stream: str, reason: str) -> None:
     message, said = ENDS[reason]
     async with connect(INFERENCE_STREAM=stream, INFERENCE_POLL_INTERVAL_MS="200") as client:
@@ -97,7 +97,7 @@ async def test_an_older_platform_reports_the_end_by_run_and_messages(connect: Co
 
 @pytest.mark.finding("D3")
 @platforms
-@over(*MEMORY)
+@over(MEMORY[0])
 async def test_a_stopped_agent_has_not_answered(connect: Connect, upstream: Upstream) -> None:
     async with connect(INFERENCE_WAIT_SECONDS="1") as client:
         working = payload(await chat(client, "Hello", agent="sandbox/hanging"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from itertools import product
 from pathlib import Path
@@ -12,7 +11,7 @@ import anyio
 import pytest
 
 from inferencesh_mcp.api import responses, retry
-from tests.conftest import Upstream, Way
+from tests.conftest import Upstream, Way, until
 from tests.results import error, payload
 from tests.support.faults import Stall, Status
 from tests.system.faults.front import Front, Visit
@@ -44,20 +43,17 @@ async def fetched(my: Host, way: Way, platform: str) -> Any:
 
 
 @pytest.mark.fault("X-18")
+@over(*NEAR)
 async def test_a_response_that_drips_ends_at_the_time_limit(
-    host: Hosted, front: Front, monkeypatch: pytest.MonkeyPatch, way: Way
+    host: Hosted, front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each byte comes in time, the whole never does: one limit holds for the call, its repetitions included."""
-    if way.transport == "stdio":
-        pytest.skip("the limit of 60 seconds is shortened here")
     monkeypatch.setattr(retry, "CALL_SECONDS", 0.5)
     front.on("GET /tasks/", *[endless(200, b" ", 0.01)] * 3)
     async with host(INFERENCE_BASE_URL=front.url) as my:
-        began = time.monotonic()
         result = await my.call("task_get", task_id="abc")
 
     assert "timed_out" == error(result)["code"]
-    assert time.monotonic() - began > 0.4
 
 
 @pytest.mark.fault("X-18")
@@ -200,9 +196,7 @@ async def test_endless_response_headers_are_cut_off(
             if raw is not INTERIM:
                 saved = await fetched(my, way, front.url)
                 assert ("file_refused" if way == HTTP else "unavailable") == error(saved)["code"]
-        with anyio.fail_after(5):
-            while len(gone) < len(front.visits):
-                await anyio.sleep(0.01)
+        await until(lambda: len(gone) == len(front.visits))
         front.script.clear()
         await _works(my)
 

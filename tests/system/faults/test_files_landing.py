@@ -202,7 +202,7 @@ async def test_a_cancelled_download_leaves_no_file(host: Hosted, upstream: Upstr
             group.start_soon(functools.partial(my.call, "file_save", uri=large))
             await until(lambda: list(folder.iterdir()))
             group.cancel_scope.cancel()
-        await until(lambda: not list(folder.iterdir()), within=2)
+        await until(lambda: not list(folder.iterdir()))
 
 
 @pytest.mark.fault("X-28")

@@ -62,8 +62,10 @@ def judge(upstream: Upstream, pipe: Piped, *, starts: int, cancels: int) -> None
 
 @pytest.mark.fault("X-34")
 @pytest.mark.finding("F22")
-@pytest.mark.parametrize("runs", [0, 1, 50])
-@pytest.mark.parametrize("kind", CODES)
+@pytest.mark.parametrize(
+    ("kind", "runs"),
+    [(signal.SIGTERM, 0), (signal.SIGTERM, 50), (signal.SIGINT, 1), (signal.SIGHUP, 1)],
+)
 async def test_a_signal_cancels_the_runs_and_ends_the_process(
     server: Started, upstream: Upstream, kind: signal.Signals, runs: int
 ) -> None:
@@ -77,8 +79,7 @@ async def test_a_signal_cancels_the_runs_and_ends_the_process(
 
 
 @pytest.mark.finding("S2")
-@pytest.mark.parametrize("others", [1, 9])
-@pytest.mark.parametrize("kind", CODES)
+@pytest.mark.parametrize(("kind", "others"), [(signal.SIGTERM, 9), (signal.SIGINT, 1), (signal.SIGHUP, 1)])
 async def test_more_signals_do_not_stop_the_cleanup(
     server: Started, upstream: Upstream, kind: signal.Signals, others: int
 ) -> None:
@@ -120,10 +121,7 @@ async def test_a_server_under_nohup_ignores_a_hangup(server: Started) -> None:
 
 
 @pytest.mark.finding("S14")
-@pytest.mark.parametrize("kind", CODES)
-async def test_a_host_that_does_not_read_stderr_does_not_stop_the_server(
-    server: Started, upstream: Upstream, kind: signal.Signals
-) -> None:
+async def test_a_host_that_does_not_read_stderr_does_not_stop_the_server(server: Started, upstream: Upstream) -> None:
     """Its pipe is full after a few lines of DEBUG. Calls are answered as before, and a signal cancels what runs and ends it."""
     mine, its = os.pipe()
     fcntl.fcntl(its, fcntl.F_SETPIPE_SZ, PAGE)
@@ -136,9 +134,9 @@ async def test_a_host_that_does_not_read_stderr_does_not_stop_the_server(
         await pipe.send({"id": "last", "method": "tools/list"})
         await pipe.answered("last")
         await until(lambda: all(pipe.answers(f"call {number}") for number in range(100)))
-        pipe.process.send_signal(kind)
+        pipe.process.send_signal(signal.SIGTERM)
 
-        assert await pipe.over() == CODES[kind]
+        assert await pipe.over() == CODES[signal.SIGTERM]
     written = b""
     while chunk := os.read(mine, 65536):
         written += chunk
@@ -321,8 +319,7 @@ async def test_a_call_with_half_a_surrogate_pair_is_answered(server: Started) ->
     async with server() as pipe:
         await pipe.greet()
         await pipe.run("cut", "echo", text="whole \U0001f600, half \ud83d")
-        with anyio.fail_after(10):
-            answer = await pipe.answered("cut")
+        answer = await pipe.answered("cut")
         await pipe.close()
         assert 0 == await pipe.over()
 

@@ -83,10 +83,8 @@ async def test_a_connect_that_hangs_starts_nothing(
     async with host(**behind) as my:
         await my.call("app_get", app="sandbox/echo")
         proxy.fill()
-        began = time.monotonic()
         result = await my.run("echo", {})
 
-    assert time.monotonic() - began >= 0.6
     assert ("unavailable", "not_started") == (error(result)["code"], error(result)["outcome"])
     judge(my, upstream.sandbox, starts=0)
 
@@ -207,9 +205,9 @@ async def test_a_start_request_cut_half_way_is_searched_for_and_not_sent_again(
     judge(my, upstream.sandbox, starts=0)
 
 
-# In a process the search takes its 15 seconds, so it is done once.
 @pytest.mark.fault("X-4")
-@pytest.mark.parametrize(("way", "started"), [*product(NEAR, (True, False)), (STDIO[0], False)], ids=str)
+@over(*NEAR)
+@pytest.mark.parametrize("started", [True, False])
 async def test_a_lost_start_that_is_in_no_list_is_unknown(host: Hosted, upstream: Upstream, started: bool) -> None:
     """Whether it was started or not cannot be told, so nothing is sent again and nothing is promised."""
     upstream.sandbox.faults.add(Swallow() if started else Drop(), path=RUN)
@@ -431,17 +429,16 @@ async def test_a_task_that_has_ended_in_the_start_reply_is_answered_at_once(host
 
 
 @pytest.mark.fault("X-13")
+@over(*NEAR)
 async def test_a_start_waits_as_retry_after_says(host: Hosted, upstream: Upstream) -> None:
     """429 with `Retry-After` in seconds: one start, after that time and not much later."""
     async with host() as my:
         await my.call("app_get", app="sandbox/echo")
         upstream.sandbox.faults.add(Status(code=429, headers={"Retry-After": "2"}), path=RUN)
-        began = time.monotonic()
         result = await my.run("echo", {"n": 1})
-        took = time.monotonic() - began
 
     assert {"n": 1} == payload(result)["output"]
-    assert [2.0] == my.slept if my.hurries else took >= 2
+    assert [2.0] == my.slept
     assert 2 == posts(upstream)
     judge(my, upstream.sandbox, starts=1)
 

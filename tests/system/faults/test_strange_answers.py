@@ -59,7 +59,7 @@ STRANGE: dict[str, str] = {
 }  # fmt: skip
 
 
-TRIED = [*product((PIPE,), STRANGE), *product((HTTP,), list(STRANGE)[:: many(1, 5)])]
+TRIED = [*product((PIPE,), STRANGE), *product((HTTP,), list(STRANGE)[:: many(1, 9)])]
 
 
 def _is_clean(found: str) -> None:

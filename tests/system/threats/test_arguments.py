@@ -20,7 +20,7 @@ from tests.system.threats.fuzzing import mutated, odd
 
 pytestmark = pytest.mark.anyio
 SEED = 20261125
-EACH = many(60, 20)  # calls of each tool
+EACH = {"memory": many(60, 20), "http": many(60, 5)}  # calls of each tool
 CODES = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, InferenceError)}
 OF_TASKS = {"task_failed", "task_cancelled", "task_rejected", "agent_failed"}
 GOOD: dict[str, dict[str, Any]] = {
@@ -111,7 +111,7 @@ async def judged(client: Client, name: str, arguments: dict[str, Any]) -> CallTo
 
 @pytest.mark.fault("X-45")
 @over(Way("memory", "2026"), Way("http", "2026"))
-async def test_nearly_right_arguments_are_answered(connect: Connect, upstream: Upstream) -> None:
+async def test_nearly_right_arguments_are_answered(connect: Connect, upstream: Upstream, way: Way) -> None:
     """Valid ones and spoilt ones, for every tool: an answer or a typed error; no run is sent that the app would refuse."""
     random, ledger = Random(SEED), upstream.sandbox.ledger
     settings = {"WAIT_SECONDS": "1", "PIN": "pinned=sandbox/draw", "APPROVALS": "host"}
@@ -123,7 +123,7 @@ async def test_nearly_right_arguments_are_answered(connect: Connect, upstream: U
                 continue  # over HTTP there is no file_save
             tool = tools[name]
             await judged(client, tool.name, GOOD[tool.name])
-            for number in range(EACH):
+            for number in range(EACH[way.transport]):
                 good = GOOD[tool.name] if number % 3 else written_for(random, tool.input_schema)
                 arguments = sendable(mutated(random, good) if number % 3 else good)
                 if isinstance(arguments, dict):

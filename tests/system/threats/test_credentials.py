@@ -138,8 +138,9 @@ WAYS = (Way("memory", "2025"), Way("http", "2026"))
 
 @pytest.mark.anyio
 @pytest.mark.finding("S1")
-@over(*WAYS)
-@pytest.mark.parametrize("status", [200, 403, 412, 422])
+@pytest.mark.parametrize(
+    ("way", "status"), [(WAYS[0], 200), (WAYS[0], 412), (WAYS[0], 422), (WAYS[1], 200), (WAYS[1], 403)], ids=str
+)
 async def test_a_key_that_the_platform_echoes_is_redacted_everywhere(
     environ: dict[str, str], way: Way, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
