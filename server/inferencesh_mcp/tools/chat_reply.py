@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from inferencesh_mcp.api.agents import WidgetAction
 from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, McpInput, Pending
 from inferencesh_mcp.api.json import is_object
-from inferencesh_mcp.api.widget_form import WidgetForm
-from inferencesh_mcp.api.widgets import widget_form
+from inferencesh_mcp.api.widgets import WidgetForm, widget_form
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound
 from inferencesh_mcp.flows.approvals import Approve, ClientResult, Decision, FormData, McpInputResult, Reject
 from inferencesh_mcp.sanitize import clean, label

@@ -13,8 +13,7 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitRequestURLPa
 from inferencesh_mcp.api.agents import WidgetAction
 from inferencesh_mcp.api.chat_turn import Approval, Form, McpInput, Pending
 from inferencesh_mcp.api.mcp_input import InputRequest
-from inferencesh_mcp.api.widget_form import FormField, WidgetForm
-from inferencesh_mcp.api.widgets import widget_form
+from inferencesh_mcp.api.widgets import FormField, WidgetForm, widget_form
 from inferencesh_mcp.flows.approval_details import ApprovalDetails
 from inferencesh_mcp.flows.approvals import AlwaysAllow, Approve, Decision, FormData, McpInputResult, Reject
 from inferencesh_mcp.sanitize import clean, label, neutral, visible
