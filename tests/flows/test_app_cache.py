@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from inferencesh_mcp import context
 from inferencesh_mcp.bounded import RecentSet
+from inferencesh_mcp.flows import approval_memory
 from inferencesh_mcp.flows.ownership import GIVEN_UP_SECONDS, StartRegistry
 from tests.conftest import KEY, LOCAL, Connect, Upstream, callers
 from tests.results import error, payload, run
@@ -78,7 +78,7 @@ async def test_a_key_that_may_not_decide_is_not_tried_again_at_once(
     connect: Connect, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     """What a key may do can be changed; the platform is asked again after a while."""
-    monkeypatch.setattr(context, "DECIDED_ELSEWHERE_SECONDS", seconds)
+    monkeypatch.setattr(approval_memory, "SIGN_IN_SECONDS", seconds)
     async with connect(INFERENCE_APPROVALS="host") as client:
         where = []
         for _ in range(2):
