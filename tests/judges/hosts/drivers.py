@@ -208,7 +208,7 @@ QWEN_CODE = Driver(
         {
             "security": {"auth": {"selectedType": "openai"}},
             "privacy": {"usageStatisticsEnabled": False},
-            "tools": {"exclude": ["tool_search"]},  # else it shows the tools to its model only when that searches for them
+            "tools": {"exclude": ["tool_search"]},  # else its model sees the tools only when it searches for them
         },
     ),
     environ=lambda place: {
