@@ -27,7 +27,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         {"httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
     ),
     "schema": ({"api", "errors", "sanitize"}, {"jsonschema", "referencing"}),
-    "pins": ({"api", "schema", "errors"}, set()),
+    "pins": ({"api", "errors"}, set()),
     "flows": (
         {"api", "errors", "folder_identity", "internal_errors", "schema", "sanitize"},
         {"anyio"},

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from inferencesh_mcp.errors import InferenceError, InvalidInput, Outcome
 from inferencesh_mcp.internal_errors import internal_error
-from inferencesh_mcp.schema.near_names import nearest_name
+from inferencesh_mcp.schema.describe import nearest_name
 from inferencesh_mcp.tools.arguments import normalized
 from inferencesh_mcp.tools.results import error_result
 
