@@ -32,7 +32,7 @@ RUN python3 -m pip wheel --no-deps -w own . \
 # hadolint ignore=DL3006
 FROM ${BASE}
 ARG VERSION=0.1.0
-LABEL io.modelcontextprotocol.server.name="sh.inference/inferencesh-mcp" \
+LABEL io.modelcontextprotocol.server.name="io.github.inferencesh-mcp/inferencesh-mcp" \
       org.opencontainers.image.title="inferencesh-mcp" \
       org.opencontainers.image.description="Run inference.sh apps from any MCP host: seen, safe and never lost." \
       org.opencontainers.image.version="${VERSION}" \

@@ -25,7 +25,7 @@ thorough: $(READY) ## Run the tests that `make test` leaves out: each transport 
 	@$(BIN)/python -m tests.programs nginx redis-server
 	@$(BIN)/python -m pytest -q -n 0 -m "programs and not timing"  # replicas, a proxy and a load: they have the machine to themselves
 
-check: lint test thorough ## All that CI runs (README: Contributing says which programs it needs)
+check: lint test thorough ## All that CI runs (CONTRIBUTING.md says which programs it needs)
 	@$(MAKE) --no-print-directory -j 2 handed-out judged  # each waits, for the network or for the other side
 
 handed-out: $(READY)
@@ -34,12 +34,14 @@ handed-out: $(READY)
 judged: $(READY)
 	@$(MAKE) --no-print-directory official && $(MAKE) --no-print-directory conformance && $(MAKE) --no-print-directory clients
 
-lint: $(READY) ## Check style and types
-	@echo "Checking style and types" >&2
+lint: $(READY) ## Check style, types and pages
+	@echo "Checking style, types and pages" >&2
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/pyright
+	@$(BIN)/codespell
+	@$(BIN)/python -m tests.pages
 
 format: $(READY) ## Put the code in its usual form
 	@$(BIN)/ruff check --fix-only .
@@ -69,7 +71,7 @@ bundle: manifests ## Pack the desktop bundle: dist/inferencesh-mcp-*.mcpb
 mutants: $(READY) ## Break each invariant in a copy, one at a time, and see a test go red (some minutes)
 	@$(BIN)/python -m tests.mutations
 
-bench: $(READY) ## Measure, each figure as a ratio in one run; `make generate` puts them into the README
+bench: $(READY) ## Measure, each figure as a ratio in one run; `make generate` puts them into tests/benchmarks/README.md
 	@$(BIN)/python -m pytest -q -n 0 -m timing
 	@$(BIN)/python -m tests.benchmarks
 

@@ -53,8 +53,9 @@ THOROUGH = ("histories", "sandbox")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    if rows_of(item.nodeid):
+    if rows := rows_of(item):
         item.add_marker("fault")
+        item.user_properties.append(("faults", rows))  # part of the report, which `make faults` reads
 
 
 COLLECTED: list[str] = []

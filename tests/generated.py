@@ -1,4 +1,4 @@
-"""What is written by the code about itself: the tools' contract, the tables of the README, and `manifests/`.
+"""What is written by the code about itself: the tools' contract, the tables of the pages, and `manifests/`.
 
 `make generate` writes it anew; the tests fail where it is stale, so that every change of a contract is seen in a diff.
 """
@@ -15,14 +15,18 @@ from inferencesh_mcp.resources.templates import TEMPLATES
 from inferencesh_mcp.server import TOOLS, build
 from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
 from inferencesh_mcp.settings.types import allowed
-from tests import limits
+from tests import demo_picture, limits
 from tests.benchmarks.figures import LATEST, as_markdown
 from tests.findings import rows as findings
-from tests.manifests import FOLDER, badges, host_table, manifests
+from tests.manifests import FOLDER, badges, block, commands, host_table, manifests
+from tests.test_layers import TABLE
 
 ROOT = Path(__file__).parent.parent
 CONTRACT = ROOT / "tests" / "contract"
 README = ROOT / "README.md"
+INSIDE = ROOT / "server" / "README.md"
+PAGES = (README, INSIDE, ROOT / "tests" / "benchmarks" / "README.md")
+"""The pages with generated tables."""
 
 
 def contract() -> dict[str, Any]:
@@ -36,7 +40,7 @@ def as_file(tool: Any) -> str:
 
 
 def tables() -> dict[str, str]:
-    """The README's tables by the name in their markers."""
+    """The pages' tables by the name in their markers."""
     return {
         "tools": _tools(),
         "resources": _resources(),
@@ -44,6 +48,10 @@ def tables() -> dict[str, str]:
         "settings": _settings(http=False),
         "http-settings": _settings(http=True),
         "badges": badges(),
+        "commands": commands(),
+        "block": block(),
+        "answer": _answer(),
+        "packages": _packages(),
         "hosts": host_table(),
         "figures": as_markdown(json.loads(LATEST.read_text("utf-8"))),
     }
@@ -69,6 +77,27 @@ def _prompts() -> str:
         names = ", ".join(f"`{one.name}`" + ("" if one.required else " (optional)") for one in prompt.arguments or [])
         rows.append(f"| `{prompt.name}` | {prompt.description} | {names} |")
     return "\n".join(["| prompt | what it asks for | arguments |", "|---|---|---|", *rows])
+
+
+def _answer() -> str:
+    """What a model reads of the first run and its picture, as the moving picture has recorded it."""
+    lines = demo_picture.lines_of(demo_picture.PICTURE.read_text("utf-8"))
+    ended = next(number for number, line in enumerate(lines) if "sandbox/draw: completed" in line)
+    return "\n".join(["```text", *(line.removeprefix("  ") for line in lines[ended : ended + 3]), "```"])
+
+
+def _packages() -> str:
+    """Each package of ours in a row of its own depth: it imports only from the rows below."""
+    ours = {room: rooms for room, (rooms, _) in TABLE.items()}
+
+    def depth(room: str) -> int:
+        return 1 + max((depth(user) for user, used in ours.items() if room in used), default=-1)
+
+    rows: dict[int, list[str]] = {}
+    for room in sorted(ours):
+        rows.setdefault(depth(room), []).append(room)
+    lines = [f"{'│' if number else ' '} {'  '.join(rows[number])}" for number in sorted(rows)]
+    return "\n".join(["```text", *lines, "▼", "```"])
 
 
 def _settings(*, http: bool) -> str:
@@ -100,6 +129,8 @@ def with_tables(text: str) -> str:
     """The text with what stands between each pair of markers written anew."""
     for name, table in tables().items():
         start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if start not in text:
+            continue
         before, _, rest = text.partition(start)
         _, _, after = rest.partition(end)
         text = f"{before}{start}\n{table}\n{end}{after}"
@@ -117,7 +148,9 @@ def write() -> None:
         (FOLDER / path).write_text(text, encoding="utf-8")
     (ROOT / "tests" / "findings" / "README.md").write_text(findings.table(), encoding="utf-8")
     limits.SECURITY.write_text(limits.with_table(limits.SECURITY.read_text(encoding="utf-8")), encoding="utf-8")
-    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    demo_picture.write()
+    for page in PAGES:
+        page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

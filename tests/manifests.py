@@ -13,14 +13,16 @@ from typing import Any
 from urllib.parse import quote
 
 from inferencesh_mcp import __version__
-from inferencesh_mcp.hosts import HOSTS, KEY, Host, Local, Machine, Remote, edit, install
+from inferencesh_mcp.hosts import HOSTS, KEY, PLACEHOLDER, Host, Local, Machine, Remote, edit, install
 from inferencesh_mcp.server import NAME
 from inferencesh_mcp.settings import FIELDS, PREFIX
 
 FOLDER = Path(__file__).parent.parent / "manifests"
-REGISTERED = "sh.inference/inferencesh-mcp"
+REGISTERED = "io.github.inferencesh-mcp/inferencesh-mcp"
+"""The registry takes names under a domain only from its owner, and this project is not inference.sh's."""
+AUTHORS = "The inferencesh-mcp authors (independent of inference.sh)"
 DESCRIPTION = "Run inference.sh apps from any MCP host: seen, safe and never lost."
-PAGE = "https://inference.sh"
+KEYS_PAGE = "https://inference.sh"
 UVX = Local("uvx", ("inferencesh-mcp",))
 ELSEWHERE = Remote("https://mcp.example.com/mcp")
 FOR_ONE = ("api_key", "allowed_dirs", "save_dir", "toolsets", "pin", "read_only", "wait_seconds")
@@ -35,17 +37,41 @@ def manifests(tools: dict[str, Any]) -> dict[str, str]:
 
 def badges() -> str:
     """What adds the server to a host at a click, for a page that lets only https:// links through."""
-    cursor, vscode = (_host(name) for name in ("cursor", "vscode"))
-    inner = base64.b64encode(_compact(cursor.entry(UVX)).encode()).decode()
+    inner = base64.b64encode(_compact(_host("cursor").entry(UVX)).encode()).decode()
     in_cursor = f"https://cursor.com/en/install-mcp?name={NAME}&config={quote(inner, safe='')}"
-    asked = json.loads(edit.put(vscode, "", NAME, vscode.entry(UVX)))
-    told = {"name": NAME, **asked["servers"][NAME], "inputs": asked["inputs"]}
-    in_vscode = f"https://vscode.dev/redirect?url={quote(f'vscode:mcp/install?{quote(_compact(told))}', safe='')}"
+    in_vscode = f"https://vscode.dev/redirect?url={quote(f'vscode:mcp/install?{quote(_compact(_vscode()))}', safe='')}"
     return (
         f"[![Add to Cursor](https://cursor.com/deeplink/mcp-install-dark.svg)]({in_cursor})\n"
         "[![Add to VS Code](https://img.shields.io/badge/VS_Code-add_inference.sh-0098FF)]"
         f"({in_vscode})"
     )
+
+
+def _vscode() -> dict[str, Any]:
+    """What VS Code takes by a link or a command: the entry with its name, and what it asks for."""
+    host = _host("vscode")
+    asked = json.loads(edit.put(host, "", NAME, host.entry(UVX)))
+    return {"name": NAME, **asked["servers"][NAME], "inputs": asked["inputs"]}
+
+
+def commands() -> str:
+    """One line a host: by its own command where it has one, else by ours."""
+    server = "uvx inferencesh-mcp"
+    return "\n".join([
+        "```sh",
+        f"claude mcp add --scope user {NAME} --env {KEY}='${{{KEY}:-}}' -- {server}",
+        f'codex mcp add {NAME} --env {KEY}="${KEY}" -- {server}',
+        f"gemini mcp add --scope user --env {KEY}='${KEY}' {NAME} {server}",
+        f"code --add-mcp '{_compact(_vscode())}'",
+        f"{server} install cursor",
+        "```",
+    ])  # fmt: skip
+
+
+def block() -> str:
+    """The form that most hosts read, with the key in it."""
+    entry = {"command": UVX.command, "args": list(UVX.args), "env": {KEY: PLACEHOLDER}}
+    return f'```json\n{{\n  "mcpServers": {{\n    "{NAME}": {json.dumps(entry)}\n  }}\n}}\n```'
 
 
 def host_table() -> str:
@@ -93,14 +119,13 @@ def _registry() -> dict[str, Any]:
     return {
         "$schema": "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json",
         "name": REGISTERED,
-        "title": "inference.sh",
+        "title": "inferencesh-mcp",
         "description": DESCRIPTION,
         "version": __version__,
-        "websiteUrl": PAGE,
         "packages": [
             {"registryType": "pypi", "identifier": "inferencesh-mcp", "version": __version__, "runtimeHint": "uvx",
              "transport": stdio, "environmentVariables": variables},
-            {"registryType": "oci", "identifier": f"inferencesh/inferencesh-mcp:{__version__}", "runtimeHint": "docker",
+            {"registryType": "oci", "identifier": f"ghcr.io/inferencesh-mcp/inferencesh-mcp:{__version__}", "runtimeHint": "docker",
              "transport": stdio, "environmentVariables": variables[:1]},
         ],
         "remotes": [
@@ -138,11 +163,10 @@ def _bundle(tools: dict[str, Any]) -> dict[str, Any]:
     return {
         "manifest_version": "0.4",
         "name": "inferencesh-mcp",
-        "display_name": "inference.sh",
+        "display_name": "inferencesh-mcp",
         "version": __version__,
         "description": DESCRIPTION,
-        "author": {"name": "inference.sh", "url": PAGE},
-        "homepage": PAGE,
+        "author": {"name": AUTHORS},
         "license": "MIT",
         "keywords": ["inference.sh", "images", "video", "audio", "agents"],
         "server": {
@@ -162,7 +186,7 @@ def _bundle(tools: dict[str, Any]) -> dict[str, Any]:
         "tools_generated": True,
         "compatibility": {"platforms": ["darwin", "win32", "linux"], "runtimes": {"python": ">=3.11"}},
         "user_config": {
-            "api_key": {"type": "string", "title": "inference.sh key", "description": f"Get one at {PAGE}.",
+            "api_key": {"type": "string", "title": "inference.sh key", "description": f"Get one at {KEYS_PAGE}.",
                         "required": True, "sensitive": True},
             "save_dir": {"type": "directory", "title": "Folder for results", "required": False,
                          "description": "Where files are saved. Unset: inference under your downloads."},
@@ -180,7 +204,7 @@ def _gemini() -> dict[str, Any]:
         "description": DESCRIPTION,
         "mcpServers": {NAME: _host("gemini").entry(UVX)},
         "settings": [
-            {"name": "inference.sh key", "description": f"Get one at {PAGE}.", "envVar": KEY, "sensitive": True}
+            {"name": "inference.sh key", "description": f"Get one at {KEYS_PAGE}.", "envVar": KEY, "sensitive": True}
         ],
     }
 

@@ -25,13 +25,13 @@ async def left_at(said: str, client: Client, tool: str, **arguments: Any) -> Non
     assert call.cancelled_caught
 
 
-def told(result: CallToolResult) -> Any:
+def payload(result: CallToolResult) -> Any:
     return result.structured_content
 
 
 def error(result: CallToolResult) -> dict[str, Any]:
     assert result.is_error
-    return told(result)["error"]
+    return payload(result)["error"]
 
 
 def text_of(result: CallToolResult) -> str:

@@ -15,35 +15,35 @@ import httpx2
 import pytest
 
 from inferencesh_mcp import __version__
+from tests import stdio_fork
 from tests.benchmarks.processes import sandbox
-from tests.conftest import KEY, Upstream
-from tests.support.faults import Status
 
 
 def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, with nothing of ours in its environment but what is given."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("INFERENCE_")}
     return subprocess.run(
-        [sys.executable, "-m", "inferencesh_mcp", *arguments],
+        stdio_fork.command(*arguments),
         env=clean | environ, capture_output=True, text=True, timeout=50, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
 
 
+@pytest.mark.usefixtures("fresh")
 def test_version() -> None:
     assert f"inferencesh-mcp {__version__}\n" == call("--version").stdout
 
 
-def test_help_can_be_read() -> None:
+def test_the_help_is_complete() -> None:
     """It says what the command is for, how to try it, and every option with its variable."""
-    told = call("--help")
+    result = call("--help")
 
-    assert (0, "") == (told.returncode, told.stderr)
-    assert "inferencesh-mcp demo" in told.stdout
+    assert (0, "") == (result.returncode, result.stderr)
+    assert "inferencesh-mcp demo" in result.stdout
     assert {"sandbox", "demo", "doctor", "install", "uninstall"} <= set(
-        re.findall(r"^  (\w+)  ", told.stdout, re.MULTILINE)
+        re.findall(r"^  (\w+)  ", result.stdout, re.MULTILINE)
     )
-    assert "129, 130, 143" in told.stdout, "the exit codes"
-    assert told.stdout.count("\n") <= 40, "it fits a screen"
+    assert "129, 130, 143" in result.stdout, "the exit codes"
+    assert result.stdout.count("\n") <= 40, "it fits a screen"
 
 
 @pytest.mark.finding("B13")
@@ -60,47 +60,47 @@ def test_help_can_be_read() -> None:
 def test_the_help_of_a_command_has_the_options_that_work_on_it(
     command: str, own: tuple[str, ...], others: tuple[str, ...]
 ) -> None:
-    page = call(command, "--help").stdout
+    result = call(command, "--help").stdout
 
-    assert [] == [option for option in own if option not in page]
-    assert [] == [option for option in (*others, "--api-key") if option in page]
+    assert [] == [option for option in own if option not in result]
+    assert [] == [option for option in (*others, "--api-key") if option in result]
 
 
 @pytest.mark.finding("B13", "F36")
-def test_an_option_stands_before_or_after_its_command() -> None:
+def test_an_option_may_stand_before_or_after_its_command() -> None:
     assert 0 == call("doctor", "--sandbox").returncode
     assert 0 == call("--sandbox", "doctor").returncode
     assert "No such option" not in call("http", "--sandbox", "--http-auth", "nobody").stderr
 
 
 @pytest.mark.finding("B12", "F26")
-def test_a_variable_that_is_no_setting_is_warned_of_once() -> None:
+def test_an_unknown_variable_is_warned_of_once() -> None:
     """And the start goes on: it may belong to another program."""
-    page = call(INFERENCE_MODEL="llama", INFERENCE_SANDBOX="true")
+    result = call(INFERENCE_MODEL="llama", INFERENCE_SANDBOX="true")
 
-    assert 0 == page.returncode
-    assert 1 == page.stderr.count("INFERENCE_MODEL")
+    assert 0 == result.returncode
+    assert 1 == result.stderr.count("INFERENCE_MODEL")
 
 
 @pytest.mark.finding("B3")
 @pytest.mark.parametrize("home", [None, "/root/" + "a" * 300], ids=["unset", "cannot be looked at"])
-def test_the_server_starts_where_home_is_unset_or_closed(home: str | None) -> None:
+def test_the_server_starts_without_a_readable_home(home: str | None) -> None:
     """A service without HOME, or with the home of another user: a name too long is refused by the system likewise."""
     environ = {"PATH": os.environ["PATH"], "INFERENCE_SANDBOX": "true"} | ({"HOME": home} if home else {})
     hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}  # fmt: skip
-    page = subprocess.run([sys.executable, "-m", "inferencesh_mcp"], env=environ, input=json.dumps(hello) + "\n",
+    result = subprocess.run([sys.executable, "-m", "inferencesh_mcp"], env=environ, input=json.dumps(hello) + "\n",
                           capture_output=True, text=True, timeout=50, check=False)  # fmt: skip
 
-    assert "Traceback" not in page.stderr
-    assert json.loads(page.stdout.splitlines()[0])["result"]["serverInfo"]["name"] == "inference"
+    assert "Traceback" not in result.stderr
+    assert json.loads(result.stdout.splitlines()[0])["result"]["serverInfo"]["name"] == "inference"
 
 
 def test_a_wrong_setting_stops_the_start() -> None:
-    told = call("--wait-seconds", "soon")
+    result = call("--wait-seconds", "soon")
 
     expected = 'inferencesh-mcp: INFERENCE_WAIT_SECONDS is "soon", but must be a number from 1 to 3600.\n'
-    assert (2, "", expected) == (told.returncode, told.stdout, told.stderr)
+    assert (2, "", expected) == (result.returncode, result.stdout, result.stderr)
 
 
 @pytest.mark.parametrize(
@@ -116,51 +116,51 @@ def test_a_wrong_setting_stops_the_start() -> None:
         ),
     ],
 )
-def test_wrong_use_is_one_sentence(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
-    told = call(*arguments, HOME=str(tmp_path))
+def test_wrong_arguments_are_refused_in_one_line(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    result = call(*arguments, HOME=str(tmp_path))
 
-    assert (2, "", 1) == (told.returncode, told.stdout, told.stderr.count("\n"))
-    assert told.stderr.startswith(f"inferencesh-mcp: {sentence}")
-
-
-def test_a_flag_stands_in_for_its_variable() -> None:
-    told = call("--wait-seconds", "9", "doctor", INFERENCE_WAIT_SECONDS="soon", INFERENCE_SANDBOX="true")
-
-    assert 0 == told.returncode
+    assert (2, "", 1) == (result.returncode, result.stdout, result.stderr.count("\n"))
+    assert result.stderr.startswith(f"inferencesh-mcp: {sentence}")
 
 
-def test_root_is_refused_where_the_operator_says_so() -> None:
+def test_an_option_overrides_its_variable() -> None:
+    result = call("--wait-seconds", "9", "doctor", INFERENCE_WAIT_SECONDS="soon", INFERENCE_SANDBOX="true")
+
+    assert 0 == result.returncode
+
+
+def test_root_is_refused_if_the_operator_says_so() -> None:
     """As the image does (threat T-25); whoever is not root is not bothered."""
-    told = call("--sandbox", "doctor", INFERENCE_REFUSE_ROOT="true")
+    result = call("--sandbox", "doctor", INFERENCE_REFUSE_ROOT="true")
 
     if os.geteuid() == 0:
-        assert (2, True) == (told.returncode, "INFERENCE_REFUSE_ROOT" in told.stderr)
+        assert (2, True) == (result.returncode, "INFERENCE_REFUSE_ROOT" in result.stderr)
     else:
-        assert (0, "") == (told.returncode, told.stderr)
+        assert (0, "") == (result.returncode, result.stderr)
 
 
-def test_an_unknown_command_is_answered_with_what_there_is() -> None:
-    told = call("demmo")
+def test_an_unknown_command_is_named() -> None:
+    result = call("demmo")
 
-    assert 2 == told.returncode
-    assert "demmo" in told.stderr
+    assert 2 == result.returncode
+    assert "demmo" in result.stderr
 
 
-def test_the_demo_refuses_a_folder_that_the_server_may_not_write_to() -> None:
-    told = call("demo", "--to", "/")
+def test_the_demo_refuses_a_folder_it_may_not_write_to() -> None:
+    result = call("demo", "--to", "/")
 
-    assert (2, "") == (told.returncode, told.stdout)
-    assert 'is "/", but must be the absolute path of a folder' in told.stderr
+    assert (2, "") == (result.returncode, result.stdout)
+    assert 'is "/", but must be the absolute path of a folder' in result.stderr
 
 
 def test_the_demo_ends_with_a_picture(tmp_path: Path) -> None:
     """Progress is told in plain lines where there is no terminal, and the last line is the path of a PNG."""
-    told = call("demo", "--to", str(tmp_path))
+    result = call("demo", "--to", str(tmp_path))
 
-    assert (0, "") == (told.returncode, told.stderr)
-    assert re.search(r"· \d+ s · task \w+", told.stdout), "progress is told"
-    assert "A person is asked: The agent asks to use" in told.stdout
-    picture = Path(told.stdout.splitlines()[-1]).read_bytes()
+    assert (0, "") == (result.returncode, result.stderr)
+    assert re.search(r"· \d+ s · task \w+", result.stdout), "progress is told"
+    assert "A person is asked: The agent asks to use" in result.stdout
+    picture = Path(result.stdout.splitlines()[-1]).read_bytes()
     assert b"\x89PNG\r\n\x1a\n" == picture[:8]
     assert min(struct.unpack(">II", picture[16:24])) > 0
 
@@ -178,7 +178,7 @@ def test_the_sandbox_says_when_it_is_ready_and_ends_on_a_signal() -> None:
     assert ("", "") == (out, err)
 
 
-def test_no_header_can_break_a_served_sandbox() -> None:
+def test_the_served_sandbox_ignores_the_fault_header() -> None:
     """The tests' sandbox takes faults from this header; the one that we ship does not know it."""
     with sandbox() as url, httpx2.Client(base_url=url, headers={"authorization": "Bearer inf_me"}) as http:
         usual = http.get("/me")
@@ -187,84 +187,3 @@ def test_no_header_can_break_a_served_sandbox() -> None:
 
     assert 200 == usual.status_code
     assert [(200, usual.content)] * 3 == [(answer.status_code, answer.content) for answer in answers]
-
-
-class TestDoctor:
-    def test_it_asks_for_a_key_and_says_where_to_get_one(self) -> None:
-        told = call("doctor")
-
-        assert 1 == told.returncode
-        assert "failure  key: INFERENCE_API_KEY is not set" in told.stdout
-        assert "https://inference.sh" in told.stdout
-
-    @pytest.mark.anyio
-    async def test_all_is_well(self, upstream: Upstream, environ: dict[str, str], tmp_path: Path) -> None:
-        """And what programs read has a stable shape."""
-        from anyio import to_thread
-
-        pins = {"INFERENCE_PIN": "sandbox/echo, mine=sandbox/gone"}
-        told = await to_thread.run_sync(lambda: call("doctor", "--json", HOME=str(tmp_path), **environ | pins))
-
-        assert 0 == told.returncode, told.stdout
-        report = json.loads(told.stdout)
-        assert (True, {"ok", "findings"}) == (report["ok"], report.keys())
-        assert all({"check", "verdict", "found", "do"} == finding.keys() for finding in report["findings"])
-        findings = {finding["check"]: finding["verdict"] for finding in report["findings"]}
-        checks = ("versions", "settings", "api", "key", "clock", "save folder", "host")
-        assert dict.fromkeys(checks, "ok") | {"pin": "warning"} == findings
-        pinned = [finding["found"] for finding in report["findings"] if finding["check"] == "pin"]
-        assert "sandbox/echo is the tool echo" == pinned[0]
-        assert pinned[1].startswith("sandbox/gone cannot be the tool mine: ")
-        assert KEY not in told.stdout + told.stderr
-
-    @pytest.mark.anyio
-    async def test_a_refused_key_is_told_as_such(self, upstream: Upstream, environ: dict[str, str]) -> None:
-        from anyio import to_thread
-
-        told = await to_thread.run_sync(lambda: call("doctor", **environ | {"INFERENCE_API_KEY": "sk-other"}))
-
-        assert 1 == told.returncode
-        assert "ok       api:" in told.stdout
-        assert "failure  key:" in told.stdout
-        assert "does not begin with inf_" in told.stdout
-        assert "sk-other" not in told.stdout + told.stderr
-
-    @pytest.mark.anyio
-    @pytest.mark.finding("S1")
-    async def test_a_key_of_the_newer_form_is_taken_for_a_key(
-        self, upstream: Upstream, environ: dict[str, str]
-    ) -> None:
-        from anyio import to_thread
-
-        key = "1nfsh-01jxq7w3tdk5m8v2zr9e4hbgnc"
-        upstream.sandbox.faults.add(Status(code=401, body=f'{{"detail": "{key} is unknown"}}'), times=-1)
-        told = await to_thread.run_sync(lambda: call("doctor", **environ | {"INFERENCE_API_KEY": key}))
-
-        assert "failure  key:" in told.stdout
-        assert "does not begin with" not in told.stdout
-        assert key not in told.stdout + told.stderr
-
-    def test_nobody_there_is_told_as_such(self) -> None:
-        told = call("doctor", INFERENCE_API_KEY="inf_k", INFERENCE_BASE_URL="http://127.0.0.1:1")
-
-        assert 1 == told.returncode
-        assert "failure  api: http://127.0.0.1:1" in told.stdout
-        assert "Connect call failed" in told.stdout, "what the system said"
-
-    def test_settings_that_do_not_go_together_stop_a_run(self) -> None:
-        told = call("doctor", INFERENCE_SANDBOX="true", INFERENCE_PIN="app_run=sandbox/echo")
-
-        assert 1 == told.returncode
-        assert 'failure  settings: INFERENCE_PIN has a tool called "app_run"' in told.stdout
-
-    def test_settings_that_http_does_not_start_with_are_told(self) -> None:
-        told = call("doctor", INFERENCE_SANDBOX="true", INFERENCE_HTTP_AUTH="tokens")
-
-        assert 0 == told.returncode, "what a host starts runs all the same"
-        assert "warning  http settings: INFERENCE_HTTP_TOKENS or" in told.stdout
-
-    def test_a_folder_that_is_missing_is_a_warning(self, tmp_path: Path) -> None:
-        told = call("doctor", INFERENCE_SANDBOX="true", INFERENCE_ALLOWED_DIRS=str(tmp_path / "gone"))
-
-        assert 0 == told.returncode
-        assert "warning  allowed folder" in told.stdout

@@ -15,7 +15,7 @@ from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.server import NAME, TOOLS, build, instructions, tools
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools.results import error_result
-from tests.generated import CONTRACT, README, ROOT, as_file, contract, tables, with_tables
+from tests.generated import CONTRACT, PAGES, ROOT, as_file, contract, tables, with_tables
 from tests.schema.hosts import RULES, nodes, refusals
 
 MOST_BYTES = 18_000  # of tools/list: every host pays for them on every request
@@ -28,8 +28,8 @@ def test_every_change_of_a_tool_is_seen_in_a_diff() -> None:
     assert {name: as_file(tool) for name, tool in contract().items()} == written
 
 
-def test_the_tables_of_the_readme_are_those_of_the_code() -> None:
-    text = README.read_text(encoding="utf-8")
+def test_the_tables_of_the_pages_are_those_of_the_code() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
 
     assert with_tables(text) == text
     assert dict.fromkeys(tables(), 1) == {name: text.count(f"<!-- {name} -->") for name in tables()}

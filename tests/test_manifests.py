@@ -16,10 +16,10 @@ from inferencesh_mcp import __version__
 from inferencesh_mcp.cli import HOSTS as NAMES
 from inferencesh_mcp.hosts import HOSTS, KEY, Host, edit
 from inferencesh_mcp.settings import FIELDS, PREFIX
-from tests.generated import README, ROOT, contract
+from tests.generated import INSIDE, README, ROOT, contract
 from tests.manifests import DESCRIPTION, FOLDER, REGISTERED, UVX, manifests
 
-PAGES = (README, FOLDER / "README.md")
+PAGES = (README, INSIDE, FOLDER / "README.md")
 VARIABLES = {PREFIX + name.upper() for name in FIELDS}
 
 
@@ -42,6 +42,7 @@ def test_they_say_what_the_project_says() -> None:
 
     assert (project["description"], project["name"]) == (DESCRIPTION, read("mcpb/manifest.json")["name"])
     assert f"<!-- mcp-name: {REGISTERED} -->" in README.read_text("utf-8")
+    assert [{"name": read("mcpb/manifest.json")["author"]["name"].partition(" (")[0]}] == project["authors"]
     assert len(DESCRIPTION) <= 100, "the registry takes no more"
 
 
@@ -53,8 +54,8 @@ def test_the_version_is_this_one_wherever_there_is_one(name: str) -> None:
 
 
 def test_every_variable_that_is_named_anywhere_is_a_setting() -> None:
-    """In the README and in all of `manifests/`."""
-    texts = [path.read_text("utf-8") for path in (README, *FOLDER.rglob("*")) if path.is_file()]
+    """On the pages and in all of `manifests/`."""
+    texts = [path.read_text("utf-8") for path in (*PAGES, *FOLDER.rglob("*")) if path.is_file()]
 
     assert set() == {name for text in texts for name in re.findall(r"\bINFERENCE_[A-Z_]+\b", text)} - VARIABLES
 
@@ -110,7 +111,7 @@ def test_a_secret_is_marked_as_one_wherever_it_can_be() -> None:
     assert {"envVar": KEY, "sensitive": True}.items() <= gemini["settings"][0].items()
 
 
-def test_the_readme_names_every_host_and_only_commands_that_there_are() -> None:
+def test_the_pages_name_every_host_and_only_commands_that_exist() -> None:
     from inferencesh_mcp.cli import _group
 
     text = "".join(page.read_text("utf-8") for page in PAGES)
@@ -124,7 +125,8 @@ def test_the_readme_names_every_host_and_only_commands_that_there_are() -> None:
 
 
 def _between(name: str) -> str:
-    return README.read_text("utf-8").partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    return text.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
 
 
 def test_what_the_bundle_is_packed_from_is_there() -> None:
@@ -135,11 +137,8 @@ def test_what_the_bundle_is_packed_from_is_there() -> None:
 
 
 def test_every_file_that_a_page_names_is_there() -> None:
-    """Links go from the page, all other names from the root."""
-    pages = {page: page.read_text("utf-8") for page in (*PAGES, ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md")}
-    linked = {
-        page.parent / name for page, text in pages.items() for name in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
-    }
-    told = {ROOT / name for text in pages.values() for name in re.findall(r"`((?:tests|manifests)/[\w./-]*)`", text)}
+    """Names go from the root; `make lint` follows the links."""
+    text = "".join(page.read_text("utf-8") for page in (*PAGES, ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"))
+    named = {ROOT / name for name in re.findall(r"`((?:tests|manifests)/[\w./-]*)`", text)}
 
-    assert [] == [path for path in linked | told if not path.exists()]
+    assert [] == [path for path in named if not path.exists()]

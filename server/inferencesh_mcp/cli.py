@@ -277,26 +277,39 @@ def demo(to: str | None) -> int:
 
 @_settings_options(STDIO_SETTINGS)
 @_group.command()
-@click.argument("host", type=click.Choice(HOSTS))
+@click.argument("host", type=click.Choice(HOSTS), required=False)
 @click.option("--http", "url", default=None, metavar="URL", help="URL of a remote server to use instead of this one.")
 @click.option("--sign-in", is_flag=True, help="With --http: write no key; the host signs in with OAuth.")
 @click.option("--name", default="inference", show_default=True, help="Name of the server in the host.")
 @click.option("--print", "only_show", is_flag=True, help="Show the entry and its file, and write nothing.")
 @click.pass_obj
 def install(
-    environ: dict[str, str], /, host: str, url: str | None, sign_in: bool, name: str, only_show: bool, **options: Any
-) -> None:
-    """Write this server into a host's configuration, with the settings given here.
+    environ: dict[str, str],
+    /,
+    host: str | None,
+    url: str | None,
+    sign_in: bool,
+    name: str,
+    only_show: bool,
+    **options: Any,
+) -> int:
+    """Write this server into a host's configuration, with the settings given here. Without HOST, offer those on this machine.
 
     The rest of the file is not changed, and a backup is kept beside it. Your key goes into the host's own secret store,
     if it has one.
     """
-    from inferencesh_mcp.hosts.command import install, show
+    from inferencesh_mcp.hosts import Machine
+    from inferencesh_mcp.hosts.command import install, offer
 
     environ = _environ(environ, options)
     _settings(environ)  # a wrong setting must not be written into a host's file
-    command = show if only_show else install
-    command(host, name, url, sign_in=sign_in, program=sys.executable, platform=sys.platform, environ=environ)
+    machine = Machine.this(sys.platform, environ)
+    if host is None:
+        if only_show:
+            raise click.UsageError("--print needs a HOST.")
+        return offer(name, url, sign_in=sign_in, machine=machine)
+    install(host, name, url, sign_in=sign_in, only_show=only_show, machine=machine)
+    return 0
 
 
 @_group.command()
@@ -305,9 +318,10 @@ def install(
 @click.pass_obj
 def uninstall(environ: dict[str, str], /, host: str, name: str) -> None:
     """Remove this server from a host's configuration."""
+    from inferencesh_mcp.hosts import Machine
     from inferencesh_mcp.hosts.command import uninstall
 
-    uninstall(host, name, platform=sys.platform, environ=environ)
+    uninstall(host, name, Machine.this(sys.platform, environ))
 
 
 @_settings_options(FIELDS)

@@ -17,12 +17,12 @@ from mcp_types import ListRootsRequest, ListRootsResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from inferencesh_mcp.api import Api
+from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.json import is_array, is_object
+from inferencesh_mcp.bounded import BoundedDict, RecentSet
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
 from inferencesh_mcp.flows.approval_details import DetailsMemory
-from inferencesh_mcp.flows.bounded import RecentCache, RecentSet
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -74,8 +74,8 @@ class Shared:
     """Kinds of questions that the platform does not let a caller's key answer: the person is sent to the page at once."""
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Limits threads that scale pictures: each needs the memory of all pixels, and stdin and stdout need threads too."""
-    previews: RecentCache[tuple[str, str], Any] = field(
-        default_factory=lambda: RecentCache[tuple[str, str], Any](MOST_PREVIEWS)
+    previews: BoundedDict[tuple[str, str], Any] = field(
+        default_factory=lambda: BoundedDict[tuple[str, str], Any](MOST_PREVIEWS)
     )
     """Previews by principal and URL, so that reading a task again does not download them again."""
 

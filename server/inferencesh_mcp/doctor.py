@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 import anyio
 
 from inferencesh_mcp import __version__
-from inferencesh_mcp.api import Api
+from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.proxies import Proxies
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.context import SANDBOX_KEY

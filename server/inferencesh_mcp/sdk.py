@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mcp.server.connection import Connection
     from mcp.server.context import ServerRequestContext
     from mcp.server.lowlevel import Server
-    from mcp.server.mcpserver.tools import Tool
     from mcp.shared.message import SessionMessage
 
     from inferencesh_mcp.context import Shared
@@ -59,12 +58,6 @@ def add_notification_handler(
     handler: Callable[[Request, Params], Awaitable[None]],
 ) -> None:
     _lowlevel(server).add_notification_handler(method, params_type, handler)
-
-
-def registered_tool(server: MCPServer[Shared], name: str) -> Tool | None:
-    """A tool as it was registered, with what our own class of it knows; the public way lists only what hosts see."""
-    manager = server._tool_manager  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - there is no public way in
-    return manager.get_tool(name)
 
 
 def connection_of(ctx: Request) -> Connection:

@@ -9,35 +9,30 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
-from mcp import MCPError
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.request_state import RequestStateSecurity
 from mcp.server.subscriptions import InMemorySubscriptionBus
 
 from inferencesh_mcp import __version__, compatibility, prompts, resources
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.context import Shared, caller, principal_of
-from inferencesh_mcp.error_boundary import Edge
+from inferencesh_mcp.error_boundary import ErrorBoundary
 from inferencesh_mcp.flows.app_cache import AppCache
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.flows.live_runs import LiveRuns
 from inferencesh_mcp.flows.local_files import Folders
-from inferencesh_mcp.flows.started_ids import collect_started_ids
 from inferencesh_mcp.flows.watch import Watches
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks
 from inferencesh_mcp.mcp_tasks.runs import Batch, Run
 from inferencesh_mcp.mcp_tasks.task_id import TaskIdCodec
-from inferencesh_mcp.sdk import registered_tool
 from inferencesh_mcp.tools import agents, apps, files, sessions, tasks
-from inferencesh_mcp.tools.define import InferenceTool, internal_failure
 from inferencesh_mcp.tools.pinned_registry import Pinned
 from inferencesh_mcp.tools.results import error_result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.mcpserver.tools import Tool
@@ -73,26 +68,11 @@ class InferenceMCPServer(MCPServer[Shared]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Shared, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        with collect_started_ids() as started:
-            try:
-                if context is None or name not in self.pinned.names:
-                    return await super().call_tool(name, arguments, context)
-                if tool := self.pinned.tool(name):
-                    return cast("CallToolResult | InputRequiredResult", await tool.run(arguments, context))
-                return error_result(self.pinned.unavailable(name))
-            except (MCPError, ToolError):  # errors of the protocol; there is no such tool
-                raise
-            except Exception as exc:  # noqa: BLE001 - the SDK would put its text into the answer
-                return internal_failure(exc, name, self.starts(name, {"arguments": arguments}), started)
-
-    def starts(self, name: str, params: Mapping[str, Any] | None) -> bool:
-        """Whether a call with these parameters may begin a run or an agent's turn."""
-        tool = self.pinned.tool(name) or registered_tool(self, name)
-        match params:
-            case {"arguments": {"dry_run": True}}:
-                return False
-            case _:
-                return isinstance(tool, InferenceTool) and tool.starts
+        if context is None or name not in self.pinned.names:
+            return await super().call_tool(name, arguments, context)
+        if tool := self.pinned.tool(name):
+            return await tool.run(arguments, context)
+        return error_result(self.pinned.unavailable(name))
 
     async def _load_pinned_apps(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Read the pinned apps before a message that needs them is handled."""
@@ -146,7 +126,7 @@ def build(
         cache_hints=resources.CACHE_HINTS,
         subscriptions=bus,
     )
-    server.middleware.insert(0, Edge(server.starts, settings.credentials))
+    server.middleware.insert(0, ErrorBoundary(settings.credentials))
     resources.register(server, settings)
     prompts.register(server, settings)
     compatibility.register(server)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
-from inferencesh_mcp.api import Api, Transport
+from inferencesh_mcp.api.client import Api
+from inferencesh_mcp.api.transport import Transport
 
 KEY = "inf_CANARY_5ecret"
 

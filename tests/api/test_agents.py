@@ -3,10 +3,11 @@
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import Api, File
 from inferencesh_mcp.api.agent_config import AgentConfigInput
-from inferencesh_mcp.api.agents import AgentRunRequest, FileRef, MessageInput, WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput, WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.chat_models import Chat
+from inferencesh_mcp.api.client import Api
+from inferencesh_mcp.api.models import File
 from inferencesh_mcp.api.refs import AgentRef
 from tests.api.conftest import fin, problem, rst, status
 
@@ -206,7 +207,7 @@ async def test_tool_calls_are_answered_and_decided(api, script):
         script.on("POST", path, status(200, {"id": "t1", "data": {"own": True}}))
     chats = api.chats
 
-    await chats.tool_result("t1", "sunny", [FileRef(uri="u")])
+    await chats.tool_result("t1", "sunny")
     await chats.tool_result(
         "t1", WidgetAnswer(action=WidgetAction(type="ok", payload={"a": 1}), form_data={"name": "é"})
     )
@@ -216,7 +217,7 @@ async def test_tool_calls_are_answered_and_decided(api, script):
     await chats.always_allow("c1", "t1", tool_name="img")
 
     assert [
-        {"result": "sunny", "attachments": [{"uri": "u", "filename": "", "content_type": ""}]},
+        {"result": "sunny"},
         {"result": '{"action":{"type":"ok","payload":{"a":1}},"form_data":{"name":"é"}}'},
         {"result": '{"action":{"type":"ok"}}'},
         {},

@@ -4,10 +4,11 @@ import anyio
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import Api, Transport
 from inferencesh_mcp.api.agent_config import AgentConfigInput
 from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput, WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, Turn, pending, turn_over
+from inferencesh_mcp.api.client import Api
+from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.api.widgets import widget_form
 from inferencesh_sandbox import Facts, serving
 from tests.support.faults import FinAfter, RstAfter, Stall, Swallow

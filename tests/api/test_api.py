@@ -7,8 +7,9 @@ import anyio
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import Api, AppRef, File, Session
-from inferencesh_mcp.api.models import ConnectionRequirement, SecretRequirement
+from inferencesh_mcp.api.client import Api
+from inferencesh_mcp.api.models import ConnectionRequirement, File, SecretRequirement, Session
+from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.errors import Requirement, UpstreamError
 from tests.api.conftest import fin, problem, rst, status
 
@@ -146,8 +147,8 @@ async def test_logs_are_found_where_they_are(api, script):
 async def test_a_cancel_that_came_through_is_done(api, script):
     """O-5: "conflict" after a lost answer is what success looks like; at once, it is news."""
     script.on("POST", "/tasks/t/cancel", rst(), problem(409))
-    await api.cancel("t", force=True)
-    assert {"force": True} == script.seen[0].json
+    await api.cancel("t")
+    assert {} == script.seen[0].json
 
     script.on("POST", "/tasks/t/cancel", problem(409))
     with pytest.raises(errors.Conflict):
@@ -170,13 +171,11 @@ async def test_a_file_is_recorded_and_sent(api, upstream, script):
     script.on("POST", "/files", status(200, [FILE | {"upload_url": f"{upstream}/up?sig=1"}]))
     script.on("PUT", "/up?sig=1", status(200))
 
-    file = await api.create_file(filename="a.txt", content_type="text/plain", size=4, public=True, path="p")
+    file = await api.create_file(filename="a.txt", content_type="text/plain", size=4, public=True)
     await api.put_file(file, content(b"ab", b"cd"), 4)
 
     assert {
-        "files": [
-            {"uri": "", "filename": "a.txt", "content_type": "text/plain", "path": "p", "size": 4, "public": True}
-        ]
+        "files": [{"uri": "", "filename": "a.txt", "content_type": "text/plain", "size": 4, "public": True}]
     } == script.seen[0].json
     assert (b"abcd", "4", "text/plain") == (
         script.seen[1].body,
@@ -349,7 +348,6 @@ async def test_hostile_ids_send_nothing(api, script):
         api.session,
         api.keepalive,
         api.end_session,
-        api.app_versions,
     ]
     for take in takers:
         for value in ("../x", "a/b", "", "a?b", "%2e%2e"):

@@ -8,8 +8,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import Api, RunRequest, Transport, http_client
-from inferencesh_mcp.api.responses import Lost
+from inferencesh_mcp.api import http_client
+from inferencesh_mcp.api.client import Api
+from inferencesh_mcp.api.http_client import Lost, Request
+from inferencesh_mcp.api.models import RunRequest
+from inferencesh_mcp.api.transport import Transport
 from tests.api.conftest import KEY, status
 from tests.tls import Authority, in_front_of
 
@@ -87,7 +90,8 @@ async def test_at_a_checked_address_the_certificate_must_be_of_the_name(
             lambda self, sock, to: connect(self, sock, ("127.0.0.1", port) if to[0] == "93.184.216.34" else to),
         )
         pools = http_client.Pools()
-        opening = pools.open("files", "GET", "https://files.example.test/x", {}, address="93.184.216.34")
+        url = "https://files.example.test/x"
+        opening = pools.open(Request(kind="files", method="GET", url=url, headers={}, address="93.184.216.34"))
         if accepted:
             response = await opening
             assert [b"bytes"] == [chunk async for chunk in response.chunks()]

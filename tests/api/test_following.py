@@ -7,10 +7,13 @@ import anyio.lowlevel
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import Api, Task, Transport, transport
+from inferencesh_mcp.api import transport
+from inferencesh_mcp.api.client import Api
+from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.api.sender import Sender
 from inferencesh_mcp.api.stream import Pace
 from inferencesh_mcp.api.task_stream import follow_task
+from inferencesh_mcp.api.transport import Transport
 from tests.api.conftest import KEY, fin, lines, problem, rst, status
 
 pytestmark = pytest.mark.anyio
@@ -311,10 +314,11 @@ async def test_deltas_are_text_so_far(api, script):
     assert ["", "Hel", "Hello", "Hello"] == [state.streamed for state in await told(api.follow(STARTED))]
 
 
-async def test_without_a_place_among_the_streams_it_polls(api, script, time, monkeypatch):
+async def test_without_a_place_among_the_streams_it_polls(upstream, script, time, monkeypatch):
     """Past the most that may be open at once, nobody waits in silence."""
     monkeypatch.setattr(transport, "STREAMS_LIMIT", 0)
     monkeypatch.setattr(transport, "OPEN_SECONDS", 0.01)
+    api = Api(Transport(upstream, sleep=time.sleep, random=lambda: 0.5, clock=time.clock), KEY)
     script.on(*GET, *[status(200, RUNNING)] * 3, status(200, DONE))
     script.on(*STATUS, status(200, {"status": 10}))
 

@@ -13,14 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from inferencesh_mcp.api import bodies, chat_state
+from inferencesh_mcp.api import chat_state, responses
 from inferencesh_mcp.api import json as api_json
 from inferencesh_mcp.api import transport as transports
 from inferencesh_mcp.api.chat_models import Chat
 from inferencesh_mcp.api.chat_state import Conversation
 from inferencesh_mcp.api.json import MOST_VALUES, NdjsonReader, NotJson, parse, too_many_values
+from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.task_state import FIELDS, merge
-from inferencesh_mcp.api.transport import Call, Transport
+from inferencesh_mcp.api.transport import Transport
 from tests.conftest import listening, until
 
 pytestmark = pytest.mark.anyio
@@ -112,7 +113,7 @@ def test_a_chat_keeps_so_many_messages_and_so_much_of_them(monkeypatch: pytest.M
 @pytest.mark.finding("S4")
 async def test_so_many_large_answers_are_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others wait for a place. A small one is never behind them."""
-    monkeypatch.setattr(bodies, "LARGE", 10_000)
+    monkeypatch.setattr(responses, "LARGE_BODY", 10_000)
     monkeypatch.setattr(transports, "LARGE_ANSWERS_LIMIT", 2)
     waiting, release = 0, anyio.Event()
 
@@ -136,14 +137,14 @@ async def test_so_many_large_answers_are_read_at_a_time(monkeypatch: pytest.Monk
         transport = Transport(url)
 
         async def ask(path: str) -> None:
-            done.append((await transport.call(Call(method="GET", path=path), None)).value)
+            done.append(await transport.call(Operation.READ, "GET", path, None))
 
         async with anyio.create_task_group() as group:
             for _ in range(5):
                 group.start_soon(ask, "/large")
             await until(lambda: waiting == 5)
-            await until(lambda: transport._large is not None and transport._large.value == 0)
-            held = transport._large.statistics().tasks_waiting if transport._large else 0
+            await until(lambda: transport._large_answers.value == 0)
+            held = transport._large_answers.statistics().tasks_waiting
             await ask("/small")
             before = list(done)
             release.set()

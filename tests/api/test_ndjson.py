@@ -40,8 +40,9 @@ def read(pieces):
     return found + lines.end(), lines.bad
 
 
+@pytest.mark.fault("X-8")
 @pytest.mark.parametrize(("raw", "found", "bad"), CASES.values(), ids=CASES)
-def test_x08_a_case_reads_the_same_wherever_it_is_cut(raw, found, bad):
+def test_a_case_reads_the_same_wherever_it_is_cut(raw, found, bad):
     """Where the network cuts is no news: nowhere, at each byte, and at all of them."""
     cuts = range(len(raw)) if len(raw) < 10_000 else [7]
 

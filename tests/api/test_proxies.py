@@ -6,9 +6,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import Api, RunRequest, Transport, http_client
-from inferencesh_mcp.api.models import File
+from inferencesh_mcp.api import http_client
+from inferencesh_mcp.api.client import Api
+from inferencesh_mcp.api.models import File, RunRequest
 from inferencesh_mcp.api.proxies import Proxies
+from inferencesh_mcp.api.transport import Transport
 from tests.api.conftest import KEY, fin, lines, status
 from tests.tls import Authority, connect_proxy, in_front_of
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from inferencesh_mcp import errors
+from inferencesh_mcp.api.problem_details import LASTING
 from inferencesh_mcp.api.retry import (
     ATTEMPTS,
     Bucket,
@@ -14,25 +16,24 @@ from inferencesh_mcp.api.retry import (
     pause,
 )
 
-NEVER_SENT = Failure(sent=False)
-LOST = Failure(sent=True)
-THROTTLED = Failure(sent=True, status=429)
-TURNED_AWAY = Failure(sent=True, status=503, retry_after=1.0, refused=True)
+
+def failure(status=None, *, sent=True, refused=False, **fields):
+    return Failure(error=errors.UpstreamError(message="no", status=status, **fields), sent=sent, refused=refused)
 
 
-def answered(status):
-    return Failure(sent=True, status=status)
-
-
+NEVER_SENT = failure(sent=False)
+LOST = failure()
+THROTTLED = failure(429)
+TURNED_AWAY = failure(503, retry_after=1.0, refused=True)
 FAILURES = {
     "never sent": NEVER_SENT,
     "lost": LOST,
     "429": THROTTLED,
     "503 turned away": TURNED_AWAY,
-    "503 with Retry-After, not the API's": Failure(sent=True, status=503, retry_after=1.0),
-    "503 of the API's, no Retry-After": Failure(sent=True, status=503, refused=True),
+    "503 with Retry-After, not the API's": failure(503, retry_after=1.0),
+    "503 of the API's, no Retry-After": failure(503, refused=True),
     **{
-        str(code): answered(code)
+        str(code): failure(code)
         for code in (200, 301, 307, 400, 401, 402, 403, 404, 409, 410, 412, 422, 500, 501, 502, 503, 504)
     },
 }
@@ -86,16 +87,25 @@ def test_when_nothing_can_have_begun(name):
     assert (name in NOTHING) == nothing_started(FAILURES[name])
 
 
+def test_a_lasting_state_of_the_api_is_not_retried():
+    """Only if the API itself names it: nothing was started then."""
+    [code] = LASTING
+
+    assert not may_repeat(Operation.READ, failure(503, upstream_code=code, refused=True), 1)
+    assert may_repeat(Operation.READ, failure(503, upstream_code=code), 1)
+    assert nothing_started(failure(503, upstream_code=code, refused=True))
+
+
 @pytest.mark.parametrize("status", [404, 409, 410, 400, 500])
 def test_a_stop_is_done_when_an_earlier_attempt_may_have_done_it(status):
     """O-5: then "not found", "conflict" and "gone" are what success looks like."""
-    assert (status in {404, 409, 410}) == is_done(Operation.STOP, answered(status), sent_before=True)
-    assert not is_done(Operation.STOP, answered(status), sent_before=False)
-    assert not is_done(Operation.READ, answered(status), sent_before=True)
+    assert (status in {404, 409, 410}) == is_done(Operation.STOP, failure(status), sent_before=True)
+    assert not is_done(Operation.STOP, failure(status), sent_before=False)
+    assert not is_done(Operation.READ, failure(status), sent_before=True)
 
 
 @pytest.mark.parametrize(
-    ("failure", "attempt", "chance", "seconds"),
+    ("failed", "attempt", "chance", "seconds"),
     [
         (LOST, 1, 1.0, 0.05),
         (LOST, 2, 1.0, 0.1),
@@ -104,12 +114,12 @@ def test_a_stop_is_done_when_an_earlier_attempt_may_have_done_it(status):
         (THROTTLED, 1, 1.0, 1.0),
         (THROTTLED, 2, 1.0, 2.0),
         (TURNED_AWAY, 1, 1.0, 1.0),
-        (Failure(sent=True, status=429, retry_after=7.0), 1, 0.0, 7.0),
+        (failure(429, retry_after=7.0), 1, 0.0, 7.0),
     ],
 )
-def test_pauses_have_full_jitter_and_obey_the_api(failure, attempt, chance, seconds):
+def test_pauses_have_full_jitter_and_obey_the_api(failed, attempt, chance, seconds):
     """50 ms doubled after a break, 1 s after a refusal for load, or what Retry-After says."""
-    assert seconds == pause(failure, attempt, lambda: chance)
+    assert seconds == pause(failed, attempt, lambda: chance)
 
 
 @pytest.mark.finding("S9")
@@ -117,10 +127,10 @@ def test_pauses_have_full_jitter_and_obey_the_api(failure, attempt, chance, seco
 @pytest.mark.parametrize("status", [429, 503])
 def test_an_api_that_asks_for_no_pause_still_gets_one(status, asked):
     """Half a back-off at the least, and the other half is chance, so that callers do not come back in step."""
-    failure = Failure(sent=True, status=status, retry_after=asked, refused=True)
+    failed = failure(status, retry_after=asked, refused=True)
 
-    assert [0.5, 1.0] == [pause(failure, 1, lambda chance=chance: chance) for chance in (0.0, 1.0)]
-    assert [0.5, 1.5] == [pause(failure, 2, lambda chance=chance: chance) for chance in (0.0, 1.0)]
+    assert [0.5, 1.0] == [pause(failed, 1, lambda chance=chance: chance) for chance in (0.0, 1.0)]
+    assert [0.5, 1.5] == [pause(failed, 2, lambda chance=chance: chance) for chance in (0.0, 1.0)]
 
 
 def test_backoff_ends_at_twenty_seconds():
@@ -136,5 +146,5 @@ def test_the_bucket_runs_empty_and_fills_by_success():
     assert 35 == sum(bucket.take(LOST) for _ in range(100))
     assert 2 == sum(bucket.take(THROTTLED) for _ in range(10))
     for _ in range(1000):
-        bucket.succeeded()
+        bucket.refill()
     assert 500 == bucket.tokens

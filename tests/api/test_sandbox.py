@@ -3,7 +3,10 @@
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import Api, AppRef, RunRequest, Transport
+from inferencesh_mcp.api.client import Api
+from inferencesh_mcp.api.models import RunRequest
+from inferencesh_mcp.api.refs import AppRef
+from inferencesh_mcp.api.transport import Transport
 from inferencesh_sandbox import serving
 from tests.support.sandbox import Sandbox
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import RunRequest
 from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput
 from inferencesh_mcp.api.json import NotReadableBack, encoded, parse
+from inferencesh_mcp.api.models import RunRequest
 
 pytestmark = [pytest.mark.anyio, pytest.mark.finding("S12")]
 

@@ -9,9 +9,12 @@ import anyio
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api import Api, RunRequest, Transport
-from inferencesh_mcp.api.http_client import Pools
-from inferencesh_mcp.api.keys import Key
+from inferencesh_mcp.api.client import Api
+from inferencesh_mcp.api.http_client import Pools, Request
+from inferencesh_mcp.api.models import RunRequest
+from inferencesh_mcp.api.retry import Operation
+from inferencesh_mcp.api.sender import Key
+from inferencesh_mcp.api.transport import Transport
 from tests.api.conftest import KEY, fin, lines, problem, rst, status
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +24,10 @@ POST = ("POST", "/apps/run")
 GET = ("GET", "/tasks/t1")
 TASK = {"id": "t1", "status": 1}
 GZIP = [("content-encoding", "gzip")]
+
+
+def file_request(url, address):
+    return Request(kind="files", method="GET", url=url, headers={}, address=address)
 
 
 async def refused(call, kind):
@@ -291,10 +298,14 @@ async def test_the_proxy_gets_the_target_and_no_key(upstream, script, time):
 async def test_a_path_cannot_leave_the_base(upstream, script):
     """The last fence, behind the patterns (I-19)."""
     transport = Transport(f"{upstream}/v9")
+    script.on("GET", "/v9/a", status(200, {"a": 1}))
     for path in ("@evil.example/x", "/../x", "/a/../../x", ".evil.example/", "x"):
         with pytest.raises(errors.InvalidInput):
-            transport._url(path)
-    assert f"{upstream}/v9/a" == transport._url("/a")
+            await transport.call(Operation.READ, "GET", path, None)
+
+    assert {"a": 1} == await transport.call(Operation.READ, "GET", "/a", None)
+    assert ["/v9/a"] == [request.path for request in script.seen]
+    await transport.aclose()
 
 
 async def test_the_key_shows_nowhere(api, transport, script, caplog):
@@ -412,16 +423,17 @@ async def test_an_upload_ends_at_its_deadline_too(upstream, time):
     transport = Transport(upstream, sleep=time.sleep, clock=lambda: next(ticks, 3600.0))
 
     with anyio.fail_after(10):
-        sending = transport.put(f"{upstream}/up", drip, size=10**6, content_type="text/plain", key=None)
+        sending = transport.files.put(f"{upstream}/up", drip, size=10**6, content_type="text/plain", key=None)
         await refused(sending, errors.TimedOut)
     await transport.aclose()
 
 
-async def test_nothing_is_opened_before_the_first_call():
+async def test_nothing_is_opened_before_the_first_call(upstream, script):
     """Making one is free."""
-    transport = Transport("https://api.inference.sh")
+    Transport(upstream)
+    await anyio.wait_all_tasks_blocked()
 
-    assert (None, None) == (transport._pools, transport._streams)
+    assert 0 == script.connections
 
 
 BROKEN = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nZZ\r\n"
@@ -443,7 +455,7 @@ async def test_a_file_that_ends_in_an_error_is_not_whole(transport, upstream, sc
     script.on("GET", "/file", end)
 
     with anyio.fail_after(5), pytest.raises(errors.Unavailable):
-        async with transport.download(f"{upstream}/file", None) as download:
+        async with transport.files.download(f"{upstream}/file", None) as download:
             _ = [chunk async for chunk in download.chunks]
 
 
@@ -496,7 +508,7 @@ async def test_a_host_is_named_as_its_signature_has_it(script, upstream, monkeyp
     script.on("GET", "/x", status(200))
     pools = Pools()
 
-    response = await pools.open("files", "GET", f"http://{host}/x", {}, address="93.184.216.34")
+    response = await pools.open(file_request(f"http://{host}/x", "93.184.216.34"))
     await response.aclose()
     await pools.aclose()
 
@@ -515,7 +527,7 @@ async def test_a_signed_address_goes_out_as_it_is_written(upstream, script, writ
     script.on("GET", sent, status(200))
     pools = Pools()
 
-    response = await pools.open("files", "GET", f"{upstream}{written}", {}, address="127.0.0.1")
+    response = await pools.open(file_request(f"{upstream}{written}", "127.0.0.1"))
     await response.aclose()
     await pools.aclose()
 

@@ -1,4 +1,4 @@
-"""Measure everything, about nine minutes: prints a table, and writes the same to `figures.json`, from which the README's is made."""
+"""Measure everything, about nine minutes: prints a table, and writes the same to `figures.json`, from which the page's is made."""
 
 from __future__ import annotations
 

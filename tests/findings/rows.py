@@ -98,8 +98,8 @@ ROWS: dict[str, str] = {
 }
 
 
-def marked(path: Path) -> Iterator[tuple[str, str]]:
-    """The findings that the tests of a file are marked with: (finding, name of the test)."""
+def marked(path: Path, marker: str = "finding") -> Iterator[tuple[str, str]]:
+    """The rows that a marker of a file's tests names: (row, name of the test)."""
     tree = ast.parse(path.read_bytes())
     of_module = [
         node.value
@@ -112,7 +112,7 @@ def marked(path: Path) -> Iterator[tuple[str, str]]:
             continue
         for mark in [*node.decorator_list, *of_module]:
             for call in ast.walk(mark):
-                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "finding":
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == marker:
                     yield from ((ast.literal_eval(argument), node.name) for argument in call.args)
 
 

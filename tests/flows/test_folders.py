@@ -101,7 +101,7 @@ def test_no_race_opens_what_lies_behind_a_link(world: Path, folders: Folders) ->
     flipping.start()
     read: set[bytes] = set()
     try:
-        for _ in range(20_000):
+        for _ in range(5_000):
             try:
                 file = folders.open(f"{world}/allowed/flip/private.txt")
             except FileRefused:

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from inferencesh_mcp import context
-from inferencesh_mcp.flows.bounded import RecentSet
+from inferencesh_mcp.bounded import RecentSet
 from inferencesh_mcp.flows.ownership import GIVEN_UP_SECONDS, StartRegistry
 from tests.conftest import KEY, LOCAL, Connect, Upstream, callers
-from tests.results import error, run, told
+from tests.results import error, payload, run
 from tests.support.faults import Status
 
 pytestmark = pytest.mark.anyio
@@ -62,7 +62,7 @@ def test_a_start_that_was_given_up_is_reckoned_with_for_ten_minutes() -> None:
 async def test_a_public_app_that_is_gone_is_forgotten(environ: dict[str, str], upstream: Upstream) -> None:
     """Whoever hears of it first: it is not served from memory to the next."""
     async with callers(environ, KEY, f"{KEY}_other") as (one, other):
-        assert "completed" == told(await run(one, "sandbox/slow", {"seconds": 0}))["status"]
+        assert "completed" == payload(await run(one, "sandbox/slow", {"seconds": 0}))["status"]
         upstream.sandbox.faults.add(Status(code=404), method="GET", path="/apps/sandbox/slow", times=-1)
         heard = await run(one, "sandbox/slow", {"seconds": "long"})  # does not fit: the app is read anew
         again = [await run(client, "sandbox/slow", {"seconds": 0}) for client in (one, other)]
@@ -82,7 +82,9 @@ async def test_a_key_that_may_not_decide_is_not_asked_again_at_once(
     async with connect(INFERENCE_APPROVALS="host") as client:
         where = []
         for _ in range(2):
-            asked = told(await client.call_tool("agent_chat", {"message": "Draw a cat", "agent": "sandbox/approver"}))
+            asked = payload(
+                await client.call_tool("agent_chat", {"message": "Draw a cat", "agent": "sandbox/approver"})
+            )
             where.append({"chat_id": asked["chat_id"], "invocation_id": asked["pending"][0]["id"]})
         for one in where:
             await client.call_tool("chat_respond", one | {"decision": "accept"})
@@ -103,6 +105,6 @@ async def test_a_variant_is_refused_where_the_app_has_none(connect: Connect, ups
         upstream.sandbox.faults.add(Status(code=200, body=json.dumps(body)), path=app, times=-1)
         none = await run(client, "sandbox/echo@v1", {"n": 1}, variant="default")
 
-    assert "completed" == told(known)["status"]
+    assert "completed" == payload(known)["status"]
     assert "variant must be one of default" in error(wrong)["message"]
     assert "this one has none" in error(none)["message"]

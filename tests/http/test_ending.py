@@ -21,7 +21,8 @@ pytestmark = pytest.mark.anyio
 LONG = {"seconds": 60, "steps": 60}
 
 
-async def test_x34_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstream) -> None:
+@pytest.mark.fault("X-34")
+async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstream) -> None:
     """In both eras: what was run, run many times, followed and said; and who listens is told that it is over."""
     answers: dict[str, Any] = {}
     ledger = upstream.sandbox.ledger
@@ -71,8 +72,9 @@ async def test_x34_every_call_is_handed_over_and_every_run_goes_on(upstream: Ups
     assert "ERROR" not in log
 
 
+@pytest.mark.fault("X-34")
 @pytest.mark.parametrize("runs", [0, 50])
-async def test_x34_however_many_run_each_id_is_told(upstream: Upstream, runs: int) -> None:
+async def test_however_many_run_each_id_is_told(upstream: Upstream, runs: int) -> None:
     """In the caller's answer; and nothing is cancelled."""
     told: list[str] = []
 
@@ -129,7 +131,8 @@ async def test_a_log_that_nobody_reads_does_not_stop_the_server(upstream: Upstre
     assert (STOPPED, True) == (code, took < DRAIN)
 
 
-async def test_x35_a_run_of_a_server_that_was_killed_is_found_in_the_list(upstream: Upstream) -> None:
+@pytest.mark.fault("X-35")
+async def test_a_run_of_a_server_that_was_killed_is_found_in_the_list(upstream: Upstream) -> None:
     """The same call is a second start, for nobody knows of the first any more; both are there to see."""
     for _ in range(2):
         async with running(upstream.url) as server:

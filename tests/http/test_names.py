@@ -35,7 +35,7 @@ async def named() -> AsyncIterator[Face]:
     "host",
     ["evil.example", "mcp.example.com.evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example",
      "127.0.0.1:evil", "127.0.0.1:8000@evil.example", "evil@127.0.0.1", "mcp.example.com/x?y#z", "127.0.0.1/mcp?",
-     "gate.example.com", "gate.example.com:443", "0.0.0.0", "127.0.0.2", "[::2]", "[::1", "localhost:", "", "*", "null",
+     "gate.example.com", "gate.example.com:443", "0.0.0.0", "128.0.0.1", "[::2]", "[::1", "localhost:", "", "*", "null",
      "mcp.example.com, evil.example"],
 )  # fmt: skip
 async def test_by_any_other_name_there_is_no_route(named: Face, host: str, path: str) -> None:
@@ -48,7 +48,7 @@ async def test_by_any_other_name_there_is_no_route(named: Face, host: str, path:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.0.0.1:9", "LOCALHOST", "localhost:1234", "[::1]", "[::1]:80", "mcp.example.com",
+    "host", ["127.0.0.1", "127.0.0.2", "127.0.0.1:9", "LOCALHOST", "localhost:1234", "[::1]", "[::1]:80", "mcp.example.com",
              "MCP.Example.Com:443", "gate.example.com:8443", "[2001:db8::1]:8000"]
 )  # fmt: skip
 async def test_its_own_names_lead_to_it(named: Face, host: str) -> None:
@@ -62,7 +62,7 @@ async def test_its_own_names_lead_to_it(named: Face, host: str) -> None:
 @pytest.mark.parametrize(
     "origin",
     ["https://evil.example", "null", "http://app.example.com", f"{PAGE}:8443", f"{PAGE}.evil.example", f"{PAGE}/",
-     "https://APP.example.com", "file://", "https://localhost", "http://localhost.evil.example", "http://localhost:6274/", "http://127.0.0.2", f"{PAGE}, https://evil.example", "*"],
+     "https://APP.example.com", "file://", "https://localhost", "http://localhost.evil.example", "http://localhost:6274/", "http://128.0.0.1", f"{PAGE}, https://evil.example", "*"],
 )  # fmt: skip
 async def test_a_page_of_another_origin_gets_nothing(named: Face, origin: str, path: str) -> None:
     """Not even what it may not do: a preflight is refused as the request itself would be."""

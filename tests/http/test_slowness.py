@@ -64,13 +64,14 @@ async def dripped(stream: SocketStream, drops: bytes) -> None:
         return
 
 
+@pytest.mark.fault("X-41")
 @pytest.mark.parametrize(
     ("begun", "drops", "limit"),
     [(b"", b"", HEADER), (b"GET /heal", b"", HEADER), (HEAD, b"x-slow: " + b"y" * 500, HEADER),
      (HEAD + LENGTH, b"", BODY), (HEAD + LENGTH, b"{" * 500, BODY)],
     ids=["says nothing", "half a line", "drips headers", "no body and no key", "drips a body and no key"],
 )  # fmt: skip
-async def test_x41_who_does_not_come_to_the_point_is_cut_off(
+async def test_who_does_not_come_to_the_point_is_cut_off(
     patient: Face, begun: bytes, drops: bytes, limit: float
 ) -> None:
     """The time is for all of it: a drop now and then buys none."""
@@ -114,7 +115,8 @@ async def test_a_long_answer_is_not_a_slow_request(patient: Face) -> None:
     assert "completed" == answer["status"]
 
 
-async def test_x41_while_hundreds_dawdle_others_are_served_at_once(patient: Face) -> None:
+@pytest.mark.fault("X-41")
+async def test_while_hundreds_dawdle_others_are_served_at_once(patient: Face) -> None:
     """From another address than the one that has its fill."""
     stuck: list[SocketStream] = []
     try:
@@ -163,10 +165,9 @@ async def test_a_head_has_a_longest(patient: Face) -> None:
     assert b"" == heard or heard.startswith((b"HTTP/1.1 400", b"HTTP/1.1 431"))
 
 
+@pytest.mark.fault("X-29")
 @pytest.mark.parametrize(("at", "era"), [("head", MODERN), ("body", MODERN), *(("answer", era) for era in ERAS)])
-async def test_x29_who_breaks_off_does_no_harm(
-    patient: Face, at: str, era: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_who_breaks_off_does_no_harm(patient: Face, at: str, era: str, caplog: pytest.LogCaptureFixture) -> None:
     """A-2: nothing is thrown, what they had begun is cancelled, and the next one is served."""
     ledger = patient.sandbox.ledger
     started, cancelled = len(ledger.starts), len(ledger.cancels)

@@ -144,7 +144,8 @@ async def test_what_only_looks_like_a_call_is_none(faces: dict[str, Face], era: 
     assert response.status_code in {202, 400, 404} or "error" in message_of(response)
 
 
-async def test_x39_a_caller_at_the_cap_is_told_so_and_delays_nobody(narrow: Face) -> None:
+@pytest.mark.fault("X-39")
+async def test_a_caller_at_the_cap_is_told_so_and_delays_nobody(narrow: Face) -> None:
     """A has all the runs it may have, and hundreds of requests more; B notices nothing."""
     refused: list[Any] = []
 
@@ -190,7 +191,8 @@ async def test_x39_a_caller_at_the_cap_is_told_so_and_delays_nobody(narrow: Face
     assert statistics.median(busy) < max(0.25, 10 * statistics.median(idle))
 
 
-async def test_x39_x40_calls_that_hang_upstream_take_nothing_from_others(faces: dict[str, Face]) -> None:
+@pytest.mark.fault("X-39", "X-40")
+async def test_calls_that_hang_upstream_take_nothing_from_others(faces: dict[str, Face]) -> None:
     """Two callers with all their requests open and unanswered, and a third one who notices nothing."""
     face = faces["caller"]
     task = (await face.call("app_run", app="sandbox/echo", input={}, headers=BOB))["task_id"]

@@ -105,6 +105,46 @@ def test_a_key_that_must_stand_in_the_file_is_asked_for_and_not_shown(tmp_path: 
     assert "nothing to do" in call("install", "claude-desktop", HOME=str(tmp_path)).stdout
 
 
+def test_install_alone_lists_the_hosts_of_this_machine(tmp_path: Path) -> None:
+    """By their file, their folder or their command. Nothing is written without a terminal to ask at."""
+    (tmp_path / ".cursor").mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "codex").touch(0o755)
+
+    page = call("install", HOME=str(tmp_path), PATH=str(tmp_path / "bin"))
+
+    assert (0, "") == (page.returncode, page.stderr)
+    assert page.stdout == "Cursor: inferencesh-mcp install cursor\nCodex: inferencesh-mcp install codex\n"
+    assert [] == [*(tmp_path / ".cursor").iterdir()]
+    assert "No known host was found" in call("install", HOME=str(tmp_path / "bin"), PATH="/nowhere").stdout
+    assert 2 == call("install", "--print").returncode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal")
+def test_install_alone_asks_about_each_host_and_goes_on_after_a_refused_file(tmp_path: Path) -> None:
+    (tmp_path / ".cursor").mkdir()
+    (tmp_path / CURSOR).write_text("{")
+    for folder in (".codex", ".codeium/windsurf"):
+        (tmp_path / folder).mkdir(parents=True)
+    ours, theirs = os.openpty()
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("INFERENCE_")}
+    command = [sys.executable, "-m", "inferencesh_mcp", "--sandbox", "install"]
+    with subprocess.Popen(
+        command, env=clean | {"HOME": str(tmp_path), "PATH": "/nowhere"}, stdin=theirs, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        os.write(ours, b"y\nn\ny\n")
+        out, err = process.communicate(timeout=20)
+    os.close(ours)
+    os.close(theirs)
+
+    assert 1 == process.returncode
+    assert "Cursor: " in err
+    assert "is not valid JSON" in err
+    assert "Codex" not in out
+    assert "Windsurf: created inference" in out
+
+
 def _readable(handle: int) -> bool:
     import select
 

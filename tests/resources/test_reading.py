@@ -113,7 +113,7 @@ async def test_what_is_not_there_is_an_error_with_its_address(connect: Connect) 
 
 
 @over(Way("memory", "2025"), Way("stdio", "2026"), Way("http", "2026"))
-async def test_t11_what_is_no_id_reaches_no_path(connect: Connect, upstream: Upstream, way: Way) -> None:
+async def test_what_is_no_id_reaches_no_path(connect: Connect, upstream: Upstream, way: Way) -> None:
     """I-19: a hostile id is refused before anything is asked, however it is written."""
     templates = (
         TEMPLATES if way.transport == "memory" else ["inference://tasks/{id}", "inference://apps/{namespace}/{name}"]

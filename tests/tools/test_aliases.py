@@ -8,7 +8,7 @@ import pytest
 
 from inferencesh_sandbox import catalogue
 from tests.conftest import LOCAL, Connect, Upstream
-from tests.results import error, run, text_of, told
+from tests.results import error, payload, run, text_of
 from tests.support.faults import Status
 
 pytestmark = [
@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 
-async def test_the_input_is_checked_against_the_function_that_a_name_pins(connect: Connect, upstream: Upstream) -> None:
+async def test_an_alias_is_checked_against_the_function_it_pins(connect: Connect, upstream: Upstream) -> None:
     """Described, checked and priced as what will run: not as the app's default, which takes no field at all."""
     async with connect() as client:
         about = await client.call_tool("app_get", {"app": "sandbox/increment"})
@@ -29,14 +29,14 @@ async def test_the_input_is_checked_against_the_function_that_a_name_pins(connec
 
     assert "key*: text" in text_of(about)
     assert "'key' is missing" in error(wrong)["message"]
-    assert 2 == told(right)["output"]["current"]
+    assert 2 == payload(right)["output"]["current"]
     assert not dry.is_error
     assert not other.is_error, "a function that is named counts more than one that is pinned"
     made = [task.order.function.name for tenant in upstream.sandbox.tenants for task in tenant.tasks]
     assert ["increment", "get_all"] == made
 
 
-async def test_a_platform_that_tells_no_pinned_function_is_believed(connect: Connect, upstream: Upstream) -> None:
+async def test_an_alias_without_a_pinned_function_uses_the_default(connect: Connect, upstream: Upstream) -> None:
     """The older shape of the same answer: then the app's default function is what there is to go by."""
     app = catalogue.app_named("sandbox/increment")
     shown = catalogue.app_dto(app, version_id=app.version_ids[0])
@@ -47,4 +47,4 @@ async def test_a_platform_that_tells_no_pinned_function_is_believed(connect: Con
         named = await run(client, "sandbox/increment:increment", {"key": "k"}, session="new")
 
     assert "'key' is not a field" in error(wrong)["message"]
-    assert 1 == told(named)["output"]["current"]
+    assert 1 == payload(named)["output"]["current"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Connect, Upstream, Way
-from tests.results import error, run, text_of, told
+from tests.results import error, payload, run, text_of
 from tests.support.faults import Status
 from tests.system.threats.test_arguments import GOOD
 from tests.tools.pinned import answering
@@ -44,7 +44,7 @@ async def test_null_for_an_optional_argument_is_the_same_as_leaving_it_out(conne
             with_nulls = await client.call_tool(tool.name, nulls | required)
 
             assert without.is_error == with_nulls.is_error, (tool.name, text_of(with_nulls))
-            assert set(told(without)) == set(told(with_nulls)), tool.name
+            assert set(payload(without)) == set(payload(with_nulls)), tool.name
 
 
 @pytest.mark.finding("F6")
@@ -57,14 +57,14 @@ async def test_null_for_a_required_argument_is_refused(connect: Connect, upstrea
 
 
 @pytest.mark.finding("F6", "F8", "F3")
-async def test_a_field_of_an_app_that_holds_nothing_is_left_out(connect: Connect, upstream: Upstream) -> None:
+async def test_an_empty_field_of_an_app_is_left_out(connect: Connect, upstream: Upstream) -> None:
     """A null that the app itself takes reaches it by `app_run`, whose caller read the app's own schema."""
     answering(upstream, "sandbox/echo", input_schema=NULLABLE)
     given = {"text": None, "seed": None, "box": {"width": None}}
     async with connect(INFERENCE_PIN="hero=sandbox/echo") as client:
         await client.list_tools()
-        by_name = told(await client.call_tool("hero", given))
-        by_run = told(await run(client, "sandbox/echo", given | {"box": {"width": ""}}))
+        by_name = payload(await client.call_tool("hero", given))
+        by_run = payload(await run(client, "sandbox/echo", given | {"box": {"width": ""}}))
 
     assert ({"box": {}}, {"box": {}, "seed": None}) == (by_name["output"], by_run["output"])
 
@@ -82,7 +82,7 @@ async def test_fields_that_hosts_inject_are_dropped(connect: Connect, upstream: 
         own = await client.call_tool("chat_respond", {"chat_id": "abc", "invocation_id": "def", "action": "go"})
 
     assert [False] * 4 == [result.is_error for result in (listed, crew, cursor, pinned)]
-    assert {"text": "a", "action": "sendMessage"} == told(pinned)["output"]
+    assert {"text": "a", "action": "sendMessage"} == payload(pinned)["output"]
     assert "not_found" == error(own)["code"]
 
 
@@ -101,7 +101,7 @@ async def test_any_other_unknown_argument_is_refused(connect: Connect, arguments
 
 @pytest.mark.finding("F8", "F1")
 @pytest.mark.parametrize("empty", ["", " ", "null"])
-async def test_an_empty_text_where_no_text_is_taken_is_left_out(connect: Connect, empty: str) -> None:
+async def test_an_empty_text_for_another_type_is_left_out(connect: Connect, empty: str) -> None:
     draw = GOOD["app_run"] | {"setup": empty, "session_timeout": empty, "infra": empty, "stream": empty}
     async with connect() as client:
         ran = await client.call_tool("app_run", draw)
@@ -114,7 +114,7 @@ async def test_an_empty_text_where_no_text_is_taken_is_left_out(connect: Connect
 
 
 @pytest.mark.finding("F8")
-async def test_a_list_of_json_texts_is_read_as_objects(connect: Connect, upstream: Upstream) -> None:
+async def test_a_list_of_json_texts_is_parsed_as_objects(connect: Connect, upstream: Upstream) -> None:
     texts = ['{"prompt": "a", "width": "16", "height": 16}', {"prompt": "b", "width": 16, "height": 16}]
     async with connect() as client:
         result = await client.call_tool("app_run_many", {"app": "sandbox/draw", "inputs": texts})
@@ -128,20 +128,22 @@ async def test_a_list_of_json_texts_is_read_as_objects(connect: Connect, upstrea
 @pytest.mark.finding("F1")
 async def test_any_filters_nothing(connect: Connect) -> None:
     async with connect() as client:
-        apps = [told(await client.call_tool("app_list", given))["apps"] for given in ({}, {"category": "any"})]
-        tasks = [told(await client.call_tool("task_list", given))["tasks"] for given in ({}, {"status": "any"})]
+        apps = [payload(await client.call_tool("app_list", given))["apps"] for given in ({}, {"category": "any"})]
+        tasks = [payload(await client.call_tool("task_list", given))["tasks"] for given in ({}, {"status": "any"})]
 
     assert apps[0] == apps[1] != []
     assert tasks[0] == tasks[1]
 
 
 @pytest.mark.finding("F5")
-async def test_only_sessions_in_use_can_be_listed(connect: Connect, upstream: Upstream) -> None:
+async def test_the_list_can_be_limited_to_active_sessions(connect: Connect, upstream: Upstream) -> None:
     """A tool that takes nothing cannot be made strict by openai-agents; what would say so breaks google-genai."""
     sessions = [{"id": "a", "status": "active"}, {"id": "b", "status": "ended"}, {"id": "c", "status": "expired"}]
     answer = Status(code=200, headers={"content-type": "application/json"}, body=json.dumps(sessions))
     upstream.sandbox.faults.add(answer, method="GET", path="/sessions", times=-1)
     async with connect() as client:
-        listed = [told(await client.call_tool("session_list", {"active": only}))["sessions"] for only in (False, True)]
+        listed = [
+            payload(await client.call_tool("session_list", {"active": only}))["sessions"] for only in (False, True)
+        ]
 
     assert [["a", "b", "c"], ["a"]] == [[session["session_id"] for session in part] for part in listed]

@@ -14,7 +14,7 @@ from mcp_types import CallToolResult
 from inferencesh_mcp.tools.results import DATA
 from inferencesh_mcp.tools.truncate import tokens
 from tests.conftest import WAYS, Connect, Upstream, until
-from tests.results import text_of, told
+from tests.results import payload, text_of
 from tests.support.faults import RstAfter, Status, Swallow, Twice
 from tests.system.faults.hosts import MEMORY
 
@@ -25,16 +25,16 @@ async def many(client: Client, app: str, inputs: list[Any], **arguments: Any) ->
     return await client.call_tool("app_run_many", {"app": app, "inputs": inputs, **arguments})
 
 
-async def test_outcomes_come_in_the_order_of_the_inputs(connect: Connect) -> None:
+async def test_results_are_in_the_order_of_the_inputs(connect: Connect) -> None:
     async with connect() as client:
         result = await many(client, "sandbox/echo", [{"n": n} for n in range(12)])
 
-    assert [{"n": n} for n in range(12)] == [row["output"] for row in told(result)["results"]]
-    assert {"completed": 12} == told(result)["counts"]
+    assert [{"n": n} for n in range(12)] == [row["output"] for row in payload(result)["results"]]
+    assert {"completed": 12} == payload(result)["counts"]
     assert not result.is_error
 
 
-async def test_all_inputs_are_checked_before_the_first_starts(connect: Connect, upstream: Upstream) -> None:
+async def test_all_inputs_are_validated_before_the_first_start(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         result = await many(client, "sandbox/draw", [{"prompt": "x"}, {"promt": "y"}, {"prompt": 3}])
 
@@ -46,7 +46,7 @@ async def test_all_inputs_are_checked_before_the_first_starts(connect: Connect, 
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_an_app_is_read_again_once_however_many_inputs_do_not_fit(connect: Connect, upstream: Upstream) -> None:
+async def test_an_app_is_reread_once_for_any_number_of_invalid_inputs(connect: Connect, upstream: Upstream) -> None:
     """Its schema may be a newer one; after that it is not."""
     async with connect() as client:
         given = {"app": "sandbox/draw", "inputs": [{"promt": "x"}] * 50}
@@ -56,7 +56,7 @@ async def test_an_app_is_read_again_once_however_many_inputs_do_not_fit(connect:
     assert 2 == len(upstream.sandbox.ledger.requests("GET", "/apps/sandbox/draw"))
 
 
-async def test_what_keeps_all_from_starting_says_that_nothing_was_started(connect: Connect) -> None:
+async def test_an_error_for_the_whole_batch_says_that_nothing_was_started(connect: Connect) -> None:
     """An app that is not there, a file that may not be read: told as for one run."""
     async with connect() as client:
         unknown = await many(client, "sandbox/nowhere", [{}, {}])
@@ -64,13 +64,13 @@ async def test_what_keeps_all_from_starting_says_that_nothing_was_started(connec
         nobodys = await many(client, "sandbox/needs-secret", [{}])
 
     for result in (unknown, unread):
-        assert ("not_started", True) == (told(result)["error"]["outcome"], told(result)["error"]["retry_safe"])
+        assert ("not_started", True) == (payload(result)["error"]["outcome"], payload(result)["error"]["retry_safe"])
         assert "Nothing was started or charged." in text_of(result)
     assert "0. error (not started): requirements_not_met" in text_of(nobodys)
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_what_the_apps_gave_stands_behind_the_fence(connect: Connect) -> None:
+async def test_outputs_stand_behind_the_data_line(connect: Connect) -> None:
     """And what is to be done next in front of it, where it is seen first and cannot be forged."""
     async with connect(INFERENCE_WAIT_SECONDS="3") as client:
         inputs = [{"seconds": 0.01, "steps": 1}, {"seconds": 60, "steps": 1}]
@@ -82,19 +82,19 @@ async def test_what_the_apps_gave_stands_behind_the_fence(connect: Connect) -> N
     assert fence
 
 
-async def test_one_failure_does_not_stop_the_rest(connect: Connect) -> None:
+async def test_one_failure_does_not_stop_the_other_inputs(connect: Connect) -> None:
     inputs = [{"seconds": 0.05, "steps": 2, **({"fail_at": 1} if n in {1, 4} else {})} for n in range(6)]
     async with connect() as client:
         result = await many(client, "sandbox/slow", inputs)
 
-    rows = told(result)["results"]
-    assert {"completed": 4, "failed": 2} == told(result)["counts"]
+    rows = payload(result)["results"]
+    assert {"completed": 4, "failed": 2} == payload(result)["counts"]
     assert [1, 4] == [row["index"] for row in rows if "error" in row]
     assert all(row["error"]["message"] and row["task_id"] for row in rows if "error" in row)
     assert not result.is_error
 
 
-async def test_no_more_run_at_once_than_was_said(connect: Connect, upstream: Upstream) -> None:
+async def test_no_more_runs_at_once_than_max_concurrency(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         await many(client, "sandbox/slow", [{"seconds": 0.2, "steps": 1}] * 6, max_concurrency=2)
 
@@ -106,7 +106,7 @@ async def test_no_more_run_at_once_than_was_said(connect: Connect, upstream: Ups
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_batch_is_content_with_the_places_that_are_left(connect: Connect, upstream: Upstream) -> None:
+async def test_a_batch_uses_the_free_places_of_the_run_limit(connect: Connect, upstream: Upstream) -> None:
     """It waits for its own runs instead of failing on them; without a place for even one, nothing is started."""
     async with connect(INFERENCE_MAX_CONCURRENT_RUNS="2") as client, anyio.create_task_group() as group:
         alone = await many(client, "sandbox/slow", [{"seconds": 0.05, "steps": 1}] * 6)
@@ -117,13 +117,13 @@ async def test_a_batch_is_content_with_the_places_that_are_left(connect: Connect
         refused = await many(client, "sandbox/slow", [{"seconds": 0.05, "steps": 1}] * 6)
         group.cancel_scope.cancel()
 
-    assert {"completed": 6} == told(alone)["counts"]
+    assert {"completed": 6} == payload(alone)["counts"]
     assert refused.is_error
-    assert ("rate_limited", "not_started") == (told(refused)["error"]["code"], told(refused)["error"]["outcome"])
+    assert ("rate_limited", "not_started") == (payload(refused)["error"]["code"], payload(refused)["error"]["outcome"])
     assert 8 == len(upstream.sandbox.ledger.starts)
 
 
-async def test_progress_counts_what_is_done_of_a_real_total(connect: Connect) -> None:
+async def test_progress_counts_finished_inputs_of_the_total(connect: Connect) -> None:
     heard: list[tuple[float, float | None]] = []
 
     async def hear(progress: float, total: float | None, _message: str | None) -> None:
@@ -139,13 +139,13 @@ async def test_progress_counts_what_is_done_of_a_real_total(connect: Connect) ->
     assert 0 <= numbers[0] < numbers[-1] <= 6
 
 
-async def test_past_the_wait_every_id_is_handed_over(connect: Connect, upstream: Upstream) -> None:
+async def test_every_task_id_is_returned_when_the_wait_ends(connect: Connect, upstream: Upstream) -> None:
     """What runs is named by its task, what was not started by its number, and nothing is started afterwards."""
     async with connect(INFERENCE_WAIT_SECONDS="3") as client:
         inputs = [{"seconds": 0.1 if n == 0 else 30, "steps": 1} for n in range(6)]
         result = await many(client, "sandbox/slow", inputs, max_concurrency=3)
 
-    rows = told(result)["results"]
+    rows = payload(result)["results"]
     live = [row for row in rows if row["status"] not in {"completed", "not_started"}]
     assert "completed" == rows[0]["status"]
     assert {start.task_id for start in upstream.sandbox.ledger.starts} == {
@@ -153,13 +153,13 @@ async def test_past_the_wait_every_id_is_handed_over(connect: Connect, upstream:
     }
     assert [4, 5] == [row["index"] for row in rows if row["status"] == "not_started"]
     assert 3 == len(live)
-    assert "task_get" in told(result)["next"]
-    assert "inputs 4 to 5" in told(result)["next"]
+    assert "task_get" in payload(result)["next"]
+    assert "inputs 4 to 5" in payload(result)["next"]
     assert () == upstream.sandbox.ledger.cancels
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if str(way) != "http-2025"], indirect=True, ids=str)
-async def test_cancelling_stops_what_runs_and_starts_no_more(connect: Connect, upstream: Upstream) -> None:
+async def test_a_cancelled_batch_cancels_its_runs_and_starts_no_more(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         with anyio.move_on_after(20) as call:
 
@@ -169,9 +169,7 @@ async def test_cancelling_stops_what_runs_and_starts_no_more(connect: Connect, u
 
             arguments = {"app": "sandbox/slow", "inputs": [{"seconds": 30, "steps": 60}] * 5, "max_concurrency": 2}
             await client.call_tool("app_run_many", arguments, progress_callback=hear)
-        with anyio.fail_after(5):
-            while len(upstream.sandbox.ledger.cancels) < 2:
-                await anyio.sleep(0.01)
+        await until(lambda: len(upstream.sandbox.ledger.cancels) == 2)
 
     assert 2 == len(upstream.sandbox.ledger.starts) == len(upstream.sandbox.ledger.cancels)
 
@@ -186,9 +184,7 @@ async def left(client: Client, upstream: Upstream, tasks: int) -> list[str]:
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_run_that_could_not_be_followed_is_cancelled_with_its_batch(
-    connect: Connect, upstream: Upstream
-) -> None:
+async def test_a_run_that_cannot_be_followed_is_cancelled_with_its_batch(connect: Connect, upstream: Upstream) -> None:
     """It still runs, and the host leaves before it is told of the failure, and of the task."""
     upstream.sandbox.faults.add(RstAfter(lines=1), path="/tasks/*/stream")
     upstream.sandbox.faults.add(Status(code=401, error="unauthorized"), method="GET", path="/tasks/*")
@@ -200,7 +196,7 @@ async def test_a_run_that_could_not_be_followed_is_cancelled_with_its_batch(
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_run_that_may_be_either_of_two_is_in_the_log_when_its_batch_is_left(
+async def test_an_ambiguous_run_of_a_cancelled_batch_is_logged(
     connect: Connect, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The host leaves before it is told of the two, and nobody can tell which to cancel (I-2)."""
@@ -210,21 +206,22 @@ async def test_a_run_that_may_be_either_of_two_is_in_the_log_when_its_batch_is_l
         first, second, third = await left(client, upstream, 3)
         await until(lambda: "a run of sandbox/slow may go on without its caller" in caplog.text)
 
-    (told,) = [line for line in caplog.messages if "may go on without its caller" in line]
-    assert first in told
-    assert second in told
+    (payload,) = [line for line in caplog.messages if "may go on without its caller" in line]
+    assert first in payload
+    assert second in payload
     assert [third] == [cancel.task_id for cancel in upstream.sandbox.ledger.cancels]
 
 
-async def test_two_hundred_outcomes_fit_one_answer(connect: Connect) -> None:
+@pytest.mark.parametrize("way", MEMORY[1:], indirect=True, ids=str)
+async def test_two_hundred_results_fit_in_one_answer(connect: Connect) -> None:
     """All ids, the failures in full, and as many outputs as there is room for."""
     inputs = [{"seconds": 0.01, "steps": 1, **({"fail_at": 1} if n % 40 == 0 else {})} for n in range(200)]
     async with connect() as client:
         result = await many(client, "sandbox/slow", inputs, max_concurrency=32)
 
-    rows = told(result)["results"]
-    assert {"completed": 195, "failed": 5} == told(result)["counts"]
+    rows = payload(result)["results"]
+    assert {"completed": 195, "failed": 5} == payload(result)["counts"]
     assert 200 == len({row["task_id"] for row in rows})
     assert all("message" in row["error"] for row in rows if row["status"] == "failed")
     assert all(row["task_id"] in text_of(result) for row in rows)
-    assert max(tokens(json.dumps(told(result))), tokens(text_of(result))) <= 20_000
+    assert max(tokens(json.dumps(payload(result))), tokens(text_of(result))) <= 20_000

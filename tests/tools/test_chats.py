@@ -12,7 +12,7 @@ from mcp import Client
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult
 
 from tests.conftest import WAYS, Connect, Upstream, Way, connected, until
-from tests.results import left_at, text_of, told
+from tests.results import left_at, payload, text_of
 from tests.support.faults import FinAfter, RstAfter, Swallow
 from tests.system.faults.hosts import MEMORY
 
@@ -59,18 +59,18 @@ def said(action: str, after: float = 0.4, **content: Any) -> Asked:
     return answer
 
 
-async def test_two_turns_of_one_chat(connect: Connect) -> None:
+async def test_a_second_message_continues_the_chat(connect: Connect) -> None:
     """The agent remembers; the answer names the chat to go on with."""
     async with connect() as client:
-        first = told(await chat(client, "My name is Ada.", agent="sandbox/assistant"))
-        second = told(await chat(client, "What is my name?", agent="sandbox/assistant", chat_id=first["chat_id"]))
+        first = payload(await chat(client, "My name is Ada.", agent="sandbox/assistant"))
+        second = payload(await chat(client, "What is my name?", agent="sandbox/assistant", chat_id=first["chat_id"]))
 
     assert ("answered", "answered") == (first["status"], second["status"])
     assert first["chat_id"] == second["chat_id"]
     assert "Ada" in second["text"]
 
 
-async def test_a_growing_answer_is_told_by_its_end(connect: Connect) -> None:
+async def test_progress_shows_the_end_of_a_growing_answer(connect: Connect) -> None:
     heard: list[str] = []
 
     async def hear(_progress: float, _total: float | None, message: str | None) -> None:
@@ -80,14 +80,14 @@ async def test_a_growing_answer_is_told_by_its_end(connect: Connect) -> None:
         arguments = {"message": "Count to 8 slowly", "agent": "sandbox/assistant"}
         result = await client.call_tool("agent_chat", arguments, progress_callback=hear)
 
-    assert "8" in told(result)["text"]
-    assert any(told(result)["chat_id"] in message for message in heard)
+    assert "8" in payload(result)["text"]
+    assert any(payload(result)["chat_id"] in message for message in heard)
     assert all(len(message) <= 200 for message in heard)
 
 
-async def test_a_client_tool_is_handed_out_once_and_its_result_used(connect: Connect, upstream: Upstream) -> None:
+async def test_a_client_tool_is_handed_out_once_and_its_result_is_used(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
-        first = told(await chat(client, "What is the weather in Paris?", config=WEATHER))
+        first = payload(await chat(client, "What is the weather in Paris?", config=WEATHER))
         (waits,) = first["pending"]
         answered = await client.call_tool(
             "chat_respond", {"chat_id": first["chat_id"], "invocation_id": waits["id"], "result": "hail and thunder"}
@@ -97,9 +97,9 @@ async def test_a_client_tool_is_handed_out_once_and_its_result_used(connect: Con
         )
 
     assert ("waiting", "client_tool", "get_weather") == (first["status"], waits["kind"], waits["tool"])
-    assert "answered" == told(answered)["status"]
-    assert "hail and thunder" in told(answered)["text"]
-    assert ("conflict", True) == (told(again)["error"]["code"], again.is_error)
+    assert "answered" == payload(answered)["status"]
+    assert "hail and thunder" in payload(answered)["text"]
+    assert ("conflict", True) == (payload(again)["error"]["code"], again.is_error)
     assert 1 == len(upstream.sandbox.ledger.requests("POST", f"/tools/{waits['id']}"))
 
 
@@ -110,7 +110,7 @@ async def test_a_structured_output_fits_its_schema(connect: Connect) -> None:
         "required": ["summary", "confidence"],
     }
     async with connect() as client:
-        result = told(
+        result = payload(
             await chat(
                 client, "Analyse: great product!", config={"core_app": {"ref": "sandbox/llm"}}, output_schema=schema
             )
@@ -119,10 +119,10 @@ async def test_a_structured_output_fits_its_schema(connect: Connect) -> None:
     assert {"summary", "confidence"} == set(result["output"])
 
 
-async def test_without_a_host_that_can_ask_an_approval_stays_the_persons(connect: Connect, upstream: Upstream) -> None:
+async def test_without_elicitation_an_approval_stays_the_persons(connect: Connect, upstream: Upstream) -> None:
     """The answer gives the page; a model cannot decide, and nobody is said to have."""
     async with connect() as client:
-        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        result = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
         (waits,) = result["pending"]
         tried = await client.call_tool(
             "chat_respond", {"chat_id": result["chat_id"], "invocation_id": waits["id"], "decision": "accept"}
@@ -131,12 +131,12 @@ async def test_without_a_host_that_can_ask_an_approval_stays_the_persons(connect
     assert ("waiting", "approval") == (result["status"], waits["kind"])
     assert f"https://app.inference.sh/chats/{result['chat_id']}" == waits["page"]
     assert "you cannot decide it" in result["next"]
-    assert "forbidden" == told(tried)["error"]["code"]
+    assert "forbidden" == payload(tried)["error"]["code"]
     assert not upstream.sandbox.ledger.requests("POST", "/tools/**")
 
 
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
-async def test_a_person_approves(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_approved_call_is_carried_out(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """They see the tool and its arguments; it is invoked once."""
     shown: list[str] = []
 
@@ -146,7 +146,7 @@ async def test_a_person_approves(way: Way, environ: dict[str, str], upstream: Up
         return ElicitResult(action="accept", content={"decision": "approve"})
 
     async with asking(way, environ, approve) as client:
-        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        result = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
 
     assert "answered" == result["status"]
     assert 1 == len(shown)
@@ -169,8 +169,8 @@ async def test_always_is_offered_only_by_the_operator(way: Way, environ: dict[st
     async with asking(way, environ, always) as client:
         await chat(client, "Draw a cat", agent="sandbox/approver")
     async with asking(way, environ, always, INFERENCE_ALWAYS_ALLOW="true") as client:
-        first = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
-        second = told(await chat(client, "Draw a dog", agent="sandbox/approver", chat_id=first["chat_id"]))
+        first = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        second = payload(await chat(client, "Draw a dog", agent="sandbox/approver", chat_id=first["chat_id"]))
 
     always_allow = ["always allow: draw with exactly these inputs", "always allow: every use of draw"]
     assert [["approve", "reject"], ["approve", "reject", *always_allow]] == offered
@@ -187,9 +187,11 @@ async def test_always_is_offered_only_by_the_operator(way: Way, environ: dict[st
     [said("accept", decision="reject", reason="not today"), said("decline")],
     ids=["rejected", "declined"],
 )
-async def test_a_person_rejects(way: Way, environ: dict[str, str], upstream: Upstream, answer: Asked) -> None:
+async def test_a_rejected_call_is_not_carried_out(
+    way: Way, environ: dict[str, str], upstream: Upstream, answer: Asked
+) -> None:
     async with asking(way, environ, answer) as client:
-        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        result = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
 
     assert "answered" == result["status"]
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/reject"))
@@ -198,18 +200,18 @@ async def test_a_person_rejects(way: Way, environ: dict[str, str], upstream: Ups
 
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
 @pytest.mark.parametrize("answer", [said("cancel"), said("decline", after=0)], ids=["dismissed", "declined at once"])
-async def test_nobody_who_was_not_asked_is_said_to_have_decided(
+async def test_an_answer_names_no_decision_that_no_person_made(
     way: Way, environ: dict[str, str], upstream: Upstream, answer: Asked
 ) -> None:
     async with asking(way, environ, answer) as client:
-        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        result = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
 
     assert ("waiting", "approval") == (result["status"], result["pending"][0]["kind"])
     assert not upstream.sandbox.ledger.requests("POST", "/tools/**")
 
 
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
-async def test_where_only_a_sign_in_may_decide_the_page_is_given_and_from_then_on_at_once(
+async def test_if_only_a_sign_in_may_decide_the_page_is_given(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     asked: list[str] = []
@@ -220,8 +222,8 @@ async def test_where_only_a_sign_in_may_decide_the_page_is_given_and_from_then_o
         return ElicitResult(action="accept", content={"decision": "approve"} if params.mode == "form" else None)
 
     async with asking(way, environ, approve, INFERENCE_API_KEY="inf_ordinary") as client:
-        first = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
-        second = told(await chat(client, "Draw a dog", agent="sandbox/approver"))
+        first = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        second = payload(await chat(client, "Draw a dog", agent="sandbox/approver"))
 
     assert ["waiting", "waiting"] == [first["status"], second["status"]]
     pages = [f"https://app.inference.sh/chats/{answer['chat_id']}" for answer in (first, second)]
@@ -233,37 +235,37 @@ async def test_where_only_a_sign_in_may_decide_the_page_is_given_and_from_then_o
 
 async def test_the_operator_may_let_the_model_decide(connect: Connect, upstream: Upstream) -> None:
     async with connect(INFERENCE_APPROVALS="host", INFERENCE_API_KEY=PERSON) as client:
-        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        result = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
         decided = await client.call_tool(
             "chat_respond",
             {"chat_id": result["chat_id"], "invocation_id": result["pending"][0]["id"], "decision": "accept"},
         )
 
-    assert "answered" == told(decided)["status"]
+    assert "answered" == payload(decided)["status"]
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_model_whose_decision_the_platform_does_not_take_is_given_the_page(
+async def test_a_models_decision_that_the_platform_refuses_leads_to_the_page(
     connect: Connect, upstream: Upstream
 ) -> None:
     """And is not told to decide again."""
     async with connect(INFERENCE_APPROVALS="host") as client:
-        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        result = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
         decision = {"chat_id": result["chat_id"], "invocation_id": result["pending"][0]["id"], "decision": "accept"}
         decided = await client.call_tool("chat_respond", decision)
         again = await client.call_tool("chat_respond", decision)
-        now = told(await client.call_tool("chat_get", {"chat_id": result["chat_id"]}))
+        now = payload(await client.call_tool("chat_get", {"chat_id": result["chat_id"]}))
 
-    assert ("waiting", False) == (told(decided)["status"], decided.is_error)
-    assert result["pending"][0]["page"] in told(decided)["next"]
+    assert ("waiting", False) == (payload(decided)["status"], decided.is_error)
+    assert result["pending"][0]["page"] in payload(decided)["next"]
     assert result["pending"][0]["page"] in text_of(again)
-    assert "decision=" not in told(decided)["next"] + now["next"]
+    assert "decision=" not in payload(decided)["next"] + now["next"]
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_what_keeps_a_message_from_being_sent_says_so(connect: Connect, upstream: Upstream) -> None:
+async def test_an_error_before_sending_says_that_nothing_was_started(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         unread = await chat(client, "hello", agent="sandbox/assistant", files=["/etc/passwd"])
         unknown = await chat(client, "hello", agent="sandbox/assistant", chat_id="nowhere")
@@ -271,7 +273,7 @@ async def test_what_keeps_a_message_from_being_sent_says_so(connect: Connect, up
         strange = await chat(client, "hello", config=odd, output_schema={"type": "object"})
 
     assert ["file_refused", "not_found", "invalid_input"] == [
-        told(one)["error"]["code"] for one in (unread, unknown, strange)
+        payload(one)["error"]["code"] for one in (unread, unknown, strange)
     ]
     for result in (unread, unknown, strange):
         assert "Nothing was started or charged." in text_of(result)
@@ -279,17 +281,17 @@ async def test_what_keeps_a_message_from_being_sent_says_so(connect: Connect, up
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_why_an_agent_failed_is_told_once(connect: Connect) -> None:
+async def test_the_reason_of_a_failed_agent_is_given_once(connect: Connect) -> None:
     async with connect() as client:
-        error = told(await chat(client, "hello", agent="sandbox/failing"))["error"]["message"]
+        error = payload(await chat(client, "hello", agent="sandbox/failing"))["error"]["message"]
 
     assert 1 == error.count("the agent failed")
 
 
-async def test_a_turn_that_outlasts_the_wait_is_handed_over(connect: Connect, upstream: Upstream) -> None:
+async def test_a_turn_longer_than_the_wait_is_handed_over(connect: Connect, upstream: Upstream) -> None:
     async with connect(INFERENCE_WAIT_SECONDS="1") as client:
-        first = told(await chat(client, "Count to 6 slowly", agent="sandbox/assistant"))
-        second = told(await client.call_tool("chat_get", {"chat_id": first["chat_id"], "wait_seconds": 30}))
+        first = payload(await chat(client, "Count to 6 slowly", agent="sandbox/assistant"))
+        second = payload(await client.call_tool("chat_get", {"chat_id": first["chat_id"], "wait_seconds": 30}))
 
     assert ("working", "answered") == (first["status"], second["status"])
     assert "chat_get" in first["next"]
@@ -307,10 +309,10 @@ async def test_a_host_that_leaves_stops_the_agent(connect: Connect, upstream: Up
 
 
 @pytest.mark.parametrize("fault", [RstAfter(lines=4), FinAfter(lines=4)], ids=["reset", "ended"])
-async def test_a_stream_that_breaks_loses_and_repeats_nothing(connect: Connect, upstream: Upstream, fault: Any) -> None:
+async def test_a_broken_chat_stream_loses_and_repeats_nothing(connect: Connect, upstream: Upstream, fault: Any) -> None:
     upstream.sandbox.faults.add(fault, method="GET", path="/chats/*/stream")
     async with connect() as client:
-        result = told(await chat(client, "Count to 6 slowly", agent="sandbox/assistant"))
+        result = payload(await chat(client, "Count to 6 slowly", agent="sandbox/assistant"))
 
     assert "answered" == result["status"]
     assert ["1", "2", "3", "4", "5", "6"] == [
@@ -321,24 +323,24 @@ async def test_a_stream_that_breaks_loses_and_repeats_nothing(connect: Connect, 
 
 async def test_a_message_whose_reply_was_lost_is_found_and_not_sent_again(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
-        first = told(await chat(client, "My name is Ada.", agent="sandbox/assistant"))
+        first = payload(await chat(client, "My name is Ada.", agent="sandbox/assistant"))
         upstream.sandbox.faults.add(Swallow(), method="POST", path="/agents/run")
-        second = told(await chat(client, "What is my name?", agent="sandbox/assistant", chat_id=first["chat_id"]))
+        second = payload(await chat(client, "What is my name?", agent="sandbox/assistant", chat_id=first["chat_id"]))
 
     assert "Ada" in second["text"]
     assert 2 == len(upstream.sandbox.ledger.requests("POST", "/agents/run"))
 
 
-async def test_what_an_agent_needs_first_is_told(connect: Connect) -> None:
+async def test_an_agents_missing_requirements_are_reported(connect: Connect) -> None:
     async with connect() as client:
         locked = await chat(client, "hello", agent="sandbox/locked")
         failing = await chat(client, "hello", agent="sandbox/failing")
         unknown = await chat(client, "hello", agent="sandbox/nobody")
         nobody = await chat(client, "hello")
 
-    assert "requirements_not_met" == told(locked)["error"]["code"]
-    assert ("failed", True) == (told(failing)["status"], failing.is_error)
-    assert "not_found" == told(unknown)["error"]["code"]
+    assert "requirements_not_met" == payload(locked)["error"]["code"]
+    assert ("failed", True) == (payload(failing)["status"], failing.is_error)
+    assert "not_found" == payload(unknown)["error"]["code"]
     assert "names no agent" in text_of(nobody)
 
 
@@ -355,12 +357,12 @@ async def test_the_page_for_a_missing_secret_is_opened(way: Way, environ: dict[s
         result = await chat(client, "hello", agent="sandbox/locked")
 
     assert ["https://inference.sh"] == opened
-    assert "requirements_not_met" == told(result)["error"]["code"]
+    assert "requirements_not_met" == payload(result)["error"]["code"]
     assert not upstream.sandbox.ledger.requests("GET", "/chats/*/stream")
 
 
-async def test_agents_are_found(connect: Connect) -> None:
+async def test_agents_are_listed(connect: Connect) -> None:
     async with connect() as client:
-        listed = told(await client.call_tool("agent_list", {}))
+        listed = payload(await client.call_tool("agent_list", {}))
 
     assert {"sandbox/assistant", "sandbox/approver", "sandbox/desk"} <= {agent["agent"] for agent in listed["agents"]}

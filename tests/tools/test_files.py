@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import LOCAL, Connect, Upstream, Way
-from tests.results import error, run, text_of, told
+from tests.results import error, payload, run, text_of
 from tests.support.faults import Drip
 from tests.system.faults.hosts import over
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
-async def test_bytes_are_the_progress_of_a_file(connect: Connect, upstream: Upstream) -> None:
+async def test_progress_of_a_file_counts_bytes(connect: Connect, upstream: Upstream) -> None:
     """Of as many as the file has, where that is known."""
     heard: list[tuple[float, float | None, str]] = []
 
@@ -25,23 +25,23 @@ async def test_bytes_are_the_progress_of_a_file(connect: Connect, upstream: Upst
         heard.append((progress, total, message or ""))
 
     async with connect() as client:
-        file = told(await client.call_tool("file_upload", {"base64": base64.b64encode(bytes(40_000)).decode()}))
+        file = payload(await client.call_tool("file_upload", {"base64": base64.b64encode(bytes(40_000)).decode()}))
         upstream.sandbox.faults.add(Drip(size=2_000, every=0.1), method="GET", path="/app/files/**")
         result = await client.call_tool("file_save", {"uri": file["uri"]}, progress_callback=hear)
 
     numbers = [progress for progress, _, _ in heard]
-    assert 40_000 == told(result)["files"][0]["bytes"]
+    assert 40_000 == payload(result)["files"][0]["bytes"]
     assert sorted(set(numbers)) == numbers
     assert 40_000 == heard[-1][1] >= heard[-1][0] > 2_000
     assert "saving" in heard[-1][2]
 
 
-async def test_bytes_come_in_as_base64(connect: Connect) -> None:
+async def test_a_file_is_uploaded_from_base64(connect: Connect) -> None:
     """Their type is told, or read off their first bytes."""
     async with connect() as client:
-        told_type = told(await client.call_tool("file_upload", {"base64": "aGVsbG8=", "content_type": "text/plain"}))
+        told_type = payload(await client.call_tool("file_upload", {"base64": "aGVsbG8=", "content_type": "text/plain"}))
         png = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()
-        read_type = told(await client.call_tool("file_upload", {"base64": png, "filename": "a.png"}))
+        read_type = payload(await client.call_tool("file_upload", {"base64": png, "filename": "a.png"}))
         broken = await client.call_tool("file_upload", {"base64": "%%%"})
         both = await client.call_tool("file_upload", {"base64": "aGVsbG8=", "source": "data:,x"})
 
@@ -51,25 +51,25 @@ async def test_bytes_come_in_as_base64(connect: Connect) -> None:
     assert "not both" in text_of(both)
 
 
-async def test_a_public_file_is_recorded_as_one(connect: Connect) -> None:
+async def test_a_public_file_is_recorded_as_public(connect: Connect) -> None:
     async with connect() as client:
         file = await client.call_tool("file_upload", {"source": "data:text/plain,hello", "public": True})
-        listed = told(await client.call_tool("file_list", {}))["files"]
+        listed = payload(await client.call_tool("file_list", {}))["files"]
 
-    assert told(file)["uri"] in [one["uri"] for one in listed]
+    assert payload(file)["uri"] in [one["uri"] for one in listed]
 
 
 async def test_a_file_is_deleted_by_its_uri_or_its_id(connect: Connect) -> None:
     async with connect() as client:
-        first = told(await client.call_tool("file_upload", {"source": "data:text/plain,a"}))
-        second = told(await client.call_tool("file_upload", {"source": "data:text/plain,b"}))
+        first = payload(await client.call_tool("file_upload", {"source": "data:text/plain,a"}))
+        second = payload(await client.call_tool("file_upload", {"source": "data:text/plain,b"}))
         await client.call_tool("file_delete", {"file": first["uri"]})
         await client.call_tool("file_delete", {"file": second["file_id"]})
         gone = await client.call_tool("file_delete", {"file": "https://elsewhere.example/x.png"})
-        listed = told(await client.call_tool("file_list", {}))
+        listed = payload(await client.call_tool("file_list", {}))
 
     assert [] == listed["files"]
-    assert "not_found" == told(gone)["error"]["code"]
+    assert "not_found" == payload(gone)["error"]["code"]
 
 
 CONTENT = bytes(range(256))
@@ -93,13 +93,13 @@ WRAPPED = base64.encodebytes(CONTENT).decode()
     ],
 )
 @over(Way("memory", "2026"))
-async def test_every_form_of_base64_that_has_one_meaning_is_taken(connect: Connect, form: str) -> None:
+async def test_every_unambiguous_form_of_base64_is_accepted(connect: Connect, form: str) -> None:
     """As the bytes, and as a data URI's."""
     uri = form if form.lstrip().startswith("data:") else f"data:application/x-thing;base64,{form}"
     async with connect() as client:
         files = [
-            told(await client.call_tool("file_upload", {"base64": form})),
-            told(await client.call_tool("file_upload", {"source": uri})),
+            payload(await client.call_tool("file_upload", {"base64": form})),
+            payload(await client.call_tool("file_upload", {"source": uri})),
         ]
 
     names = {hashlib.sha256(CONTENT).hexdigest()[:12]}
@@ -113,7 +113,7 @@ async def test_every_form_of_base64_that_has_one_meaning_is_taken(connect: Conne
     "form", ["%%%", "aGVsbG8=aGVsbG8=", "aGVsbG8x-", "aGV", "a", "/proc/self/environ", "/dev/stdin"]
 )
 @over(Way("memory", "2026"))
-async def test_what_is_cut_or_no_base64_is_refused(connect: Connect, form: str) -> None:
+async def test_cut_or_invalid_base64_is_refused(connect: Connect, form: str) -> None:
     async with connect() as client:
         result = await client.call_tool("file_upload", {"base64": form})
 
@@ -122,7 +122,7 @@ async def test_what_is_cut_or_no_base64_is_refused(connect: Connect, form: str) 
 
 @pytest.mark.finding("F13")
 @over(Way("memory", "2026"))
-async def test_a_path_as_people_paste_it_is_taken(
+async def test_a_path_is_accepted_as_people_paste_it(
     connect: Connect, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In quotes, with a shell's backslashes, a leading @, spaces around it, or from the home; as a file of that very name first."""
@@ -136,12 +136,12 @@ async def test_a_path_as_people_paste_it_is_taken(
              "~/allowed/my picture (1).txt", "'~/allowed/my picture (1).txt'", "@~/allowed/my\\ picture\\ (1).txt"]  # fmt: skip
     async with connect() as client:
         files = {form: await client.call_tool("file_upload", {"source": form}) for form in forms}
-        exact = told(await client.call_tool("file_upload", {"source": f"{folder}/odd "}))
+        exact = payload(await client.call_tool("file_upload", {"source": f"{folder}/odd "}))
         gone = await client.call_tool("file_upload", {"source": f"'{folder}/gone.txt'"})
         ran = await run(client, "sandbox/picture-info", {"image": f'"{folder}/gone.png"'})
 
     assert [] == [
-        form for form, file in files.items() if file.is_error or told(file)["filename"] != "my picture (1).txt"
+        form for form, file in files.items() if file.is_error or payload(file)["filename"] != "my picture (1).txt"
     ]
     assert 3 == exact["bytes"]
     assert error(gone)["message"] == f"{folder}/gone.txt does not exist."
@@ -150,12 +150,12 @@ async def test_a_path_as_people_paste_it_is_taken(
 
 @pytest.mark.finding("F13")
 @over(Way("memory", "2026"))
-async def test_a_path_that_may_mean_several_files_is_not_guessed(connect: Connect, folder: Path) -> None:
+async def test_a_path_that_fits_several_files_is_refused(connect: Connect, folder: Path) -> None:
     for name in ("a b.txt", "a\\ b.txt"):
         (folder / name).write_text(name)
     async with connect() as client:
         several = await client.call_tool("file_upload", {"source": f"'{folder}/a\\ b.txt'"})
-        exact = told(await client.call_tool("file_upload", {"source": f"{folder}/a\\ b.txt"}))
+        exact = payload(await client.call_tool("file_upload", {"source": f"{folder}/a\\ b.txt"}))
 
     assert "Several files fit" in error(several)["message"]
     assert "a\\ b.txt" == exact["filename"]
@@ -166,7 +166,7 @@ async def test_a_path_that_may_mean_several_files_is_not_guessed(connect: Connec
     "path", ["/mnt/user-data/uploads/x.png", "sandbox:/mnt/data/x.png", "/mnt/data/x.png", "'sandbox:/mnt/data/x.png'"]
 )
 @over(Way("memory", "2026"))
-async def test_a_path_of_the_hosts_own_sandbox_is_told_as_one(connect: Connect, folder: Path, path: str) -> None:
+async def test_a_path_of_the_hosts_own_sandbox_gets_its_own_advice(connect: Connect, folder: Path, path: str) -> None:
     """With both ways in: an upload ticket, and an allowed folder."""
     async with connect() as client:
         uploaded = await client.call_tool("file_upload", {"source": path})
@@ -181,7 +181,7 @@ async def test_a_path_of_the_hosts_own_sandbox_is_told_as_one(connect: Connect, 
 @pytest.mark.finding("B14")
 @pytest.mark.parametrize("name", ["http", "inf", "https", "INF"])
 @over(Way("memory", "2026"))
-async def test_a_relative_name_is_no_address(connect: Connect, upstream: Upstream, name: str) -> None:
+async def test_a_relative_name_is_not_an_address(connect: Connect, upstream: Upstream, name: str) -> None:
     async with connect() as client:
         uploaded = await client.call_tool("file_upload", {"source": name})
         ran = await run(client, "sandbox/picture-info", {"image": name})
@@ -191,13 +191,13 @@ async def test_a_relative_name_is_no_address(connect: Connect, upstream: Upstrea
 
 
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
-async def test_everything_a_task_made_is_saved_and_nothing_overwritten(connect: Connect, folder: Path) -> None:
+async def test_all_files_of_a_task_are_saved_and_nothing_is_overwritten(connect: Connect, folder: Path) -> None:
     async with connect() as client:
-        made = told(await run(client, "sandbox/outputs", {"which": "nested"}))
-        first = told(await client.call_tool("file_save", {"task_id": made["task_id"]}))["files"]
-        second = told(await client.call_tool("file_save", {"task_id": made["task_id"]}))["files"]
-        numbers = told(await run(client, "sandbox/outputs", {"which": "numbers"}))
-        text = told(await client.call_tool("file_save", {"task_id": numbers["task_id"]}))["files"]
+        made = payload(await run(client, "sandbox/outputs", {"which": "nested"}))
+        first = payload(await client.call_tool("file_save", {"task_id": made["task_id"]}))["files"]
+        second = payload(await client.call_tool("file_save", {"task_id": made["task_id"]}))["files"]
+        numbers = payload(await run(client, "sandbox/outputs", {"which": "numbers"}))
+        text = payload(await client.call_tool("file_save", {"task_id": numbers["task_id"]}))["files"]
 
     assert len(made["files"]) == len([file for file in first if file["url"]])
     assert all(Path(file["path"]).read_bytes() for file in first)

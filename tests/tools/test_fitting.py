@@ -23,7 +23,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_whatever_comes_is_strict_json_in_valid_utf8(value: object) -> None:
+def test_every_value_becomes_strict_json_in_valid_utf8(value: object) -> None:
     json.dumps(fit(value).value, ensure_ascii=False, allow_nan=False).encode()
 
 
@@ -41,7 +41,7 @@ def test_whatever_comes_is_strict_json_in_valid_utf8(value: object) -> None:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_large_is_cut_and_says_so(value: object) -> None:
+def test_a_large_value_is_cut_and_says_so(value: object) -> None:
     found = fit(value)
 
     assert tokens(json.dumps(found.value, ensure_ascii=False)) <= MAX_OUTPUT_TOKENS
@@ -49,7 +49,7 @@ def test_what_is_large_is_cut_and_says_so(value: object) -> None:
     assert "cut:" in json.dumps(found.value, ensure_ascii=False)
 
 
-def test_what_fits_is_whole() -> None:
+def test_a_small_value_is_unchanged() -> None:
     value = {"a": [1, 2.5, None, True], "text": "line one\nline two"}
 
     assert (value, 0) == (fit(value).value, fit(value).original_length)
@@ -62,7 +62,7 @@ def test_a_text_is_cut_at_a_sentence() -> None:
 
 
 @pytest.mark.parametrize("hidden", ["\x1b", "\x00", "\u202e", "\u200b", "\ufeff", "\U000e0041", "\ud800", "\u2066"])
-def test_what_hides_or_reorders_is_replaced_by_a_sign(hidden: str) -> None:
+def test_hidden_and_reordering_characters_are_replaced(hidden: str) -> None:
     assert "a\ufffdb" == visible(f"a{hidden}b")
 
 
@@ -73,7 +73,7 @@ def test_what_hides_or_reorders_is_replaced_by_a_sign(hidden: str) -> None:
      "\u0915\u094d\u200d\u0937", "\u0e01\u0e32\u0e23\u200b\u0e17\u0e33", "private \ue000 use"],
     ids=["Persian", "family", "heart on fire", "keycap", "Devanagari", "Thai", "private use"],
 )  # fmt: skip
-def test_what_shapes_a_script_or_an_emoji_stays(text: str) -> None:
+def test_characters_that_shape_a_script_or_an_emoji_are_kept(text: str) -> None:
     assert text == visible(text)
     assert {text: text} == fit({text: text}).value
 
@@ -83,7 +83,7 @@ def test_what_shapes_a_script_or_an_emoji_stays(text: str) -> None:
     "hidden",
     ["a\u200db", "a\u200cb", "\U0001f600\u200d\u200c\u200d\u200c", "x\ufe01", "\U0001f600\U000e0101\U000e0102"],
 )
-def test_joiners_and_selectors_that_shape_nothing_are_seen(hidden: str) -> None:
+def test_joiners_and_selectors_that_shape_nothing_are_replaced(hidden: str) -> None:
     """A row of them may carry a message that no person sees."""
     assert "\ufffd" in visible(hidden)
     assert len(hidden) == len(visible(hidden))
@@ -91,12 +91,12 @@ def test_joiners_and_selectors_that_shape_nothing_are_seen(hidden: str) -> None:
 
 @pytest.mark.finding("S13")
 @pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\r\n", "\r", "\x0b", "\x0c"])
-def test_every_end_of_a_line_is_one(end: str) -> None:
+def test_every_kind_of_line_end_becomes_a_line_feed(end: str) -> None:
     assert "one\ntwo" == visible(f"one{end}two") == fit(f"one{end}two").value
 
 
 @pytest.mark.finding("S13")
-def test_names_that_look_alike_stay_two() -> None:
+def test_names_that_look_alike_stay_separate() -> None:
     """However long they are, and whatever of them is not shown: no value is lost."""
     long = "n" * 300
     value = {f"{long}1": 1, f"{long}2": 2, "a\u202e": 3, "a\u2066": 4}
@@ -108,7 +108,7 @@ def test_names_that_look_alike_stay_two() -> None:
 
 
 @pytest.mark.finding("S13")
-def test_the_parts_of_an_output_are_its_json() -> None:
+def test_the_parts_of_an_output_join_to_its_json() -> None:
     """Nothing is taken out on the way: what cannot be shown has a sign in its place, and it parses."""
     value = {"text": "one\u2028two \u202e three", "persian": "\u0645\u06cc\u200c\u062e"}
 
@@ -117,14 +117,14 @@ def test_the_parts_of_an_output_are_its_json() -> None:
     )
 
 
-def test_lines_and_letters_of_every_script_stay() -> None:
+def test_lines_and_letters_of_every_script_are_kept() -> None:
     text = "Grüße\n\tこんにちは مرحبا 👍"
 
     assert text == visible(text)
 
 
 @pytest.mark.parametrize("text", ["", "a", "word " * 50_000, "日本" * 30_000, "x😀" * 20_000])
-def test_the_parts_of_a_text_are_all_of_it(text: str) -> None:
+def test_the_parts_of_a_text_join_to_the_text(text: str) -> None:
     found = split_parts(text)
 
     assert text == "".join(found)
@@ -133,7 +133,7 @@ def test_the_parts_of_a_text_are_all_of_it(text: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no timer of CPU time")
 @pytest.mark.parametrize("value", ["word " * 1_000_000, ["a1é"] * 600_000], ids=["one long text", "many short ones"])
-def test_as_much_as_the_platform_may_send_holds_nobody_up(value: object) -> None:
+def test_the_largest_output_is_cut_quickly(value: object) -> None:
     """Everybody else waits while an answer is cut: what is left out is not looked at closely."""
     with quickly("an output", 4 * MOST):
         fit(value)
@@ -143,14 +143,14 @@ def test_as_much_as_the_platform_may_send_holds_nobody_up(value: object) -> None
 @pytest.mark.parametrize(
     "value", ['"' * 100_000, "\n\t" * 50_000, ["a1é"] * 50_000], ids=["quotes", "controls", "list"]
 )
-def test_a_part_fits_as_the_text_of_a_json_value_too(value: object) -> None:
+def test_a_part_also_fits_as_a_json_string(value: object) -> None:
     found = split_parts(as_json(value))
 
     assert as_json(value) == "".join(found)
     assert all(tokens(as_json(part)) <= MAX_OUTPUT_TOKENS for part in found)
 
 
-def test_no_answer_is_more_than_a_host_takes() -> None:
+def test_no_answer_is_larger_than_hosts_accept() -> None:
     """However much there is of whatever: texts, fields, addresses, or what an app still needs."""
     links = [FileLink(url=f"https://example.com/{'1' * 1900}{n}.png") for n in range(30)]
     needs = [{"type": "secret", "key": f"KEY_{n}", "action": {"type": "add_secret"}} for n in range(600)]

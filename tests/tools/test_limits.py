@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from inferencesh_mcp.flows import concurrency
-from inferencesh_mcp.schema.near_names import LONGEST_NAME
+from inferencesh_mcp.schema.describe import LONGEST_NAME
 from inferencesh_mcp.tools import preview, truncate
 from inferencesh_mcp.tools.truncate import MAX_OUTPUT_TOKENS, fit
 from tests.conftest import Connect, Upstream, Way
-from tests.results import error, run, text_of, told
+from tests.results import error, payload, run, text_of
 from tests.support.faults import Stall
 from tests.system.faults.hosts import over
 
@@ -24,7 +24,7 @@ NEAR = over(Way("memory", "2025"), Way("memory", "2026"))
 
 @NEAR
 @pytest.mark.finding("B5")
-async def test_no_secondary_call_keeps_an_answer_waiting(
+async def test_no_secondary_call_delays_an_answer(
     connect: Connect, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A price, a session and a picture that never come are left out. Each would be waited for a minute otherwise."""
@@ -37,21 +37,19 @@ async def test_no_secondary_call_keeps_an_answer_waiting(
         counted = await run(client, "sandbox/count", {"step": 1}, session="new")
         drawn = await run(client, "sandbox/draw", {"prompt": "x", "width": 40, "height": 30})
 
-    assert "no estimate for this input." == told(read)["price"] == told(rehearsed)["output"]["price"]
-    assert told(read)["input_schema"]["properties"]
-    assert ["completed"] * 2 == [told(result)["status"] for result in (counted, drawn)]
-    assert told(counted)["session_id"]
+    assert "no estimate for this input." == payload(read)["price"] == payload(rehearsed)["output"]["price"]
+    assert payload(read)["input_schema"]["properties"]
+    assert ["completed"] * 2 == [payload(result)["status"] for result in (counted, drawn)]
+    assert payload(counted)["session_id"]
     assert upstream.sandbox.ledger.requests("POST", "/store/apps/*/estimate")
 
 
 @NEAR
 @pytest.mark.finding("S14")
-async def test_a_preview_is_fetched_once_however_often_its_task_is_looked_at(
-    connect: Connect, upstream: Upstream
-) -> None:
+async def test_a_preview_is_fetched_once_per_task(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         drawn = await run(client, "sandbox/draw", {"prompt": "x", "width": 40, "height": 30})
-        looked = [await client.call_tool("task_get", {"task_id": told(drawn)["task_id"]}) for _ in range(3)]
+        looked = [await client.call_tool("task_get", {"task_id": payload(drawn)["task_id"]}) for _ in range(3)]
         other = await run(client, "sandbox/draw", {"prompt": "y", "width": 40, "height": 30})
 
     pictures = [[part.data for part in one.content if part.type == "image"] for one in (drawn, *looked)]
@@ -71,13 +69,13 @@ async def test_a_picture_of_many_pixels_is_linked_and_not_decoded(
     Image.effect_noise((900, 700), 90).convert("RGB").save(written, "PNG")
     async with connect() as client:
         file = await client.call_tool("file_upload", {"base64": base64.b64encode(written.getvalue()).decode()})
-        result = await run(client, "sandbox/echo", {"image": told(file)["uri"]})
+        result = await run(client, "sandbox/echo", {"image": payload(file)["uri"]})
 
     assert ["text", "resource_link"] == [part.type for part in result.content]
 
 
 @pytest.mark.parametrize("mode", ["P", "RGBA", "L", "1", "LA", "I;16"])
-def test_a_picture_of_any_kind_is_made_small(mode: str) -> None:
+def test_a_picture_of_any_kind_is_scaled_down(mode: str) -> None:
     written = io.BytesIO()
     red = Image.new("RGB", (900, 700), "red")
     (Image.new("I;16", (900, 700), 700) if mode == "I;16" else red.convert(mode)).save(written, "PNG")
@@ -90,7 +88,7 @@ def test_a_picture_of_any_kind_is_made_small(mode: str) -> None:
 
 @NEAR
 @pytest.mark.finding("S3")
-async def test_a_misspelt_argument_is_named_and_a_long_one_is_compared_with_nothing(connect: Connect) -> None:
+async def test_a_misspelt_argument_is_suggested_and_a_long_one_is_not(connect: Connect) -> None:
     async with connect() as client:
         near = await client.call_tool("app_list", {"querry": "x"})
         long = await client.call_tool("app_list", {"q" * 1_000_000: "x"})
@@ -111,7 +109,7 @@ def _wide(depth: int, width: int) -> Any:
     [_wide(4, 20), [[number] for number in range(150_000)], {str(number): {} for number in range(150_000)}, ["x" * 10**6] * 16],
     ids=["a tree", "lists", "objects", "texts"],
 )  # fmt: skip
-def test_a_large_output_is_looked_through_once_and_then_in_part(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_output_is_read_once_and_then_in_part(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is written out once to tell its length; after that only what could be shown is looked at."""
     written: list[int] = []
     cleaned: list[int] = []

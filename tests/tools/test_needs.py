@@ -10,7 +10,7 @@ import pytest
 from inferencesh_mcp.flows import concurrency
 from inferencesh_sandbox import Facts, serving
 from tests.conftest import Connect, Upstream
-from tests.results import run, text_of, told
+from tests.results import payload, run, text_of
 from tests.support.faults import Fault, Stall, Status
 from tests.support.sandbox import Sandbox
 from tests.system.faults.hosts import MEMORY
@@ -33,12 +33,12 @@ async def upstream(request: pytest.FixtureRequest) -> AsyncIterator[Upstream]:
         yield Upstream(sandbox, url)
 
 
-async def test_what_an_app_needs_and_what_is_missing_is_told_with_the_app(connect: Connect, upstream: Upstream) -> None:
+async def test_app_get_lists_requirements_and_which_are_missing(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         found = await client.call_tool("app_get", {"app": APP})
 
-    assert ["SANDBOX_API_KEY", "google"] == [one["key"] for one in told(found)["missing"]]
-    assert 'secret SANDBOX_API_KEY: "What needs-secret signs in with"' in told(found)["needs"]
+    assert ["SANDBOX_API_KEY", "google"] == [one["key"] for one in payload(found)["missing"]]
+    assert 'secret SANDBOX_API_KEY: "What needs-secret signs in with"' in payload(found)["needs"]
     text = text_of(found).split("\n")
     assert {"Needs:", "Missing in this account:", SECRET} <= set(text)
     assert '- "connect google" → Connect Google at https://inference.sh.' in text
@@ -46,18 +46,18 @@ async def test_what_an_app_needs_and_what_is_missing_is_told_with_the_app(connec
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/credentials/check"))
 
 
-async def test_a_dry_run_says_what_is_missing_and_starts_nothing(connect: Connect, upstream: Upstream) -> None:
+async def test_a_dry_run_lists_missing_requirements_and_starts_nothing(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         rehearsed = await run(client, APP, {"prompt": "x"}, dry_run=True)
 
     assert not rehearsed.is_error
-    assert ["SANDBOX_API_KEY", "google"] == [one["key"] for one in told(rehearsed)["output"]["missing"]]
+    assert ["SANDBOX_API_KEY", "google"] == [one["key"] for one in payload(rehearsed)["output"]["missing"]]
     assert "A run would be refused, because this account lacks:" in text_of(rehearsed)
     assert SECRET in text_of(rehearsed)
     assert not upstream.sandbox.ledger.requests("POST", "/apps/run")
 
 
-async def test_an_account_that_has_everything_is_told_so(connect: Connect, upstream: Upstream) -> None:
+async def test_an_account_with_all_requirements_is_confirmed(connect: Connect, upstream: Upstream) -> None:
     json_ = {"content-type": "application/json"}
     satisfied = Status(code=200, headers=json_, body=json.dumps({"satisfied": True}))
     upstream.sandbox.faults.add(satisfied, path="/credentials/check", times=-1)
@@ -66,12 +66,12 @@ async def test_an_account_that_has_everything_is_told_so(connect: Connect, upstr
         rehearsed = await run(client, APP, {}, dry_run=True)
 
     assert "This account has all of these." in text_of(found)
-    assert "missing" not in told(found)
+    assert "missing" not in payload(found)
     assert "lacks" not in text_of(rehearsed)
 
 
 @pytest.mark.parametrize("fault", [Stall(), Status(code=403, error="insufficient_scope"), Status(code=200, body="?")])
-async def test_a_check_that_hangs_or_fails_neither_delays_nor_fails_the_answer(
+async def test_a_failing_requirements_check_does_not_delay_the_answer(
     connect: Connect, upstream: Upstream, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(concurrency, "PATIENCE", 0.2)
@@ -80,12 +80,12 @@ async def test_a_check_that_hangs_or_fails_neither_delays_nor_fails_the_answer(
         found = await client.call_tool("app_get", {"app": APP})
         rehearsed = await run(client, APP, {}, dry_run=True)
 
-    assert "input_schema" in told(found)
+    assert "input_schema" in payload(found)
     assert "Could not check whether this account has these." in text_of(found)
     assert "The input is valid." in text_of(rehearsed)
 
 
-async def test_an_app_that_needs_nothing_is_not_checked(connect: Connect, upstream: Upstream) -> None:
+async def test_an_app_without_requirements_is_not_checked(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         await client.call_tool("app_get", {"app": "sandbox/echo"})
         await run(client, "sandbox/echo", {"a": 1}, dry_run=True)

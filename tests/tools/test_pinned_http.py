@@ -10,7 +10,7 @@ import pytest
 
 from inferencesh_mcp.tools import pinned_registry
 from tests.conftest import KEY, Connect, Upstream, callers
-from tests.results import run, told
+from tests.results import payload, run
 from tests.support.faults import Status
 from tests.tools.pinned import CHANGED, HTTP, PRIVATE, answering, names
 
@@ -37,7 +37,7 @@ async def test_only_public_apps_have_tools(connect: Connect, upstream: Upstream,
     answering(upstream, "sandbox/echo", app=PRIVATE)
     async with connect(INFERENCE_PIN="hero=sandbox/echo, sandbox/draw") as client:
         assert ["draw"] == await names(client)
-        assert {"n": 1} == told(await run(client, "sandbox/echo", {"n": 1}))["output"]
+        assert {"n": 1} == payload(await run(client, "sandbox/echo", {"n": 1}))["output"]
         assert ["draw"] == await names(client)
         assert (await client.call_tool("hero", {})).is_error
 
@@ -46,7 +46,7 @@ async def test_only_public_apps_have_tools(connect: Connect, upstream: Upstream,
 
 
 @pytest.mark.parametrize("way", HTTP, indirect=True, ids=str)
-async def test_the_apps_are_read_once_for_all(connect: Connect, upstream: Upstream) -> None:
+async def test_the_apps_are_read_once_for_all_callers(connect: Connect, upstream: Upstream) -> None:
     async with connect(INFERENCE_PIN="hero=sandbox/echo, sandbox/draw, other=sandbox/echo:run") as client:
         lists = [await client.list_tools() for _ in range(3)]
 
@@ -54,9 +54,7 @@ async def test_the_apps_are_read_once_for_all(connect: Connect, upstream: Upstre
     assert ["/apps/sandbox/draw", "/apps/sandbox/echo"] == sorted(of_apps(upstream))
 
 
-async def test_a_key_that_is_refused_says_nothing_about_the_apps(
-    environ: dict[str, str], upstream: Upstream, log: Any
-) -> None:
+async def test_a_refused_key_does_not_remove_the_tools(environ: dict[str, str], upstream: Upstream, log: Any) -> None:
     """Whoever asks first: the next caller is not kept waiting for what the first could not read."""
     async with callers(environ, "refused_CANARY", KEY) as (refused, caller):
         assert [] == await names(refused)
@@ -65,7 +63,7 @@ async def test_a_key_that_is_refused_says_nothing_about_the_apps(
     assert [] == log()
 
 
-async def test_no_list_depends_on_who_asks(environ: dict[str, str], upstream: Upstream) -> None:
+async def test_the_list_is_the_same_for_every_caller(environ: dict[str, str], upstream: Upstream) -> None:
     """One may see the app and the other may not: neither has a tool of it, and its schema is told to nobody else (T-3)."""
     answering(upstream, "sandbox/echo", app=PRIVATE, input_schema=CHANGED)
     async with callers(environ | {"INFERENCE_PIN": "hero=sandbox/echo, sandbox/draw"}, KEY, "inf_stranger") as clients:
@@ -77,13 +75,13 @@ async def test_no_list_depends_on_who_asks(environ: dict[str, str], upstream: Up
         theirs = await run(stranger, "sandbox/echo", {"text": "x"})
         lists += [(await client.list_tools()).tools for client in (owner, stranger)]
 
-    assert "not_found" == told(theirs)["error"]["code"]
+    assert "not_found" == payload(theirs)["error"]["code"]
     assert all(lists[0] == other for other in lists)
     assert "draw" in [tool.name for tool in lists[0]]
     assert "hero" not in [tool.name for tool in lists[0]]
 
 
-async def test_the_list_waits_not_for_long_either(
+async def test_the_list_does_not_wait_long_for_a_slow_app(
     environ: dict[str, str], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was not there in time is read for whoever asks next."""
@@ -93,7 +91,6 @@ async def test_the_list_waits_not_for_long_either(
     async with callers(pins, KEY) as (client,):
         assert ["draw"] == await names(client)
         gate.release()
-        with anyio.fail_after(10):
-            while ["draw"] == await names(client):
-                await anyio.sleep(0.05)
+        while ["draw"] == await names(client):
+            await anyio.sleep(0.05)
         assert ["hero", "draw"] == await names(client)

@@ -21,7 +21,7 @@ from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import pinned_registry
 from tests.conftest import KEY, WAYS, Connect, Upstream, Way, connected, in_memory, until
-from tests.results import run, text_of, told
+from tests.results import payload, run, text_of
 from tests.support.faults import Drop, Status
 from tests.tools.pinned import CHANGED, HTTP, MEMORY, PRIVATE, answering, hero_takes, names
 
@@ -70,7 +70,7 @@ async def listening(way: Way, environ: dict[str, str]) -> AsyncIterator[tuple[Cl
 
 
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
-async def test_a_second_start_asks_nothing_of_the_api(connect: Connect, upstream: Upstream, cache: Path) -> None:
+async def test_a_second_start_sends_no_request(connect: Connect, upstream: Upstream, cache: Path) -> None:
     """What was told the first time is on disk, for this person alone, and without the key."""
     async with connect() as client:
         first = (await client.list_tools()).tools
@@ -105,7 +105,7 @@ async def test_a_start_needs_no_network_once_an_app_is_known(
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\x00{", b"[" * 10_000, b'{"app_ref": "sandbox/echo", "app": 7}', b"x" * 5_000_000]
 )
-async def test_garbage_on_disk_is_as_good_as_nothing(connect: Connect, cache: Path, content: bytes) -> None:
+async def test_a_damaged_cache_file_is_ignored(connect: Connect, cache: Path, content: bytes) -> None:
     async with connect() as client:
         assert ["hero"] == await names(client)
     (kept,) = cache.iterdir()
@@ -117,7 +117,7 @@ async def test_garbage_on_disk_is_as_good_as_nothing(connect: Connect, cache: Pa
 
 
 @pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
-async def test_a_disk_that_takes_nothing_is_no_obstacle(connect: Connect, cache: Path, log: Any) -> None:
+async def test_an_unwritable_cache_is_not_an_error(connect: Connect, cache: Path, log: Any) -> None:
     cache.write_text("a file where the folder should be", encoding="utf-8")
     async with connect() as client:
         assert ["hero"] == await names(client)
@@ -126,7 +126,7 @@ async def test_a_disk_that_takes_nothing_is_no_obstacle(connect: Connect, cache:
 
 
 @pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
-async def test_the_folder_stays_small(connect: Connect, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_cache_folder_stays_small(connect: Connect, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes, and what a process left that ended in the middle of writing."""
     monkeypatch.setattr("inferencesh_mcp.flows.app_cache.DISK_FILES_LIMIT", 3)
     cache.mkdir()
@@ -141,9 +141,7 @@ async def test_the_folder_stays_small(connect: Connect, cache: Path, monkeypatch
 
 
 @pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
-async def test_what_one_key_may_see_is_no_other_keys_business(
-    connect: Connect, upstream: Upstream, cache: Path
-) -> None:
+async def test_a_private_app_is_cached_for_its_key_only(connect: Connect, upstream: Upstream, cache: Path) -> None:
     """A private app is kept for the key that showed it (T-3); a public one is anybody's."""
     answering(upstream, "sandbox/echo", app=PRIVATE)
     async with connect() as client:
@@ -159,7 +157,7 @@ async def test_what_one_key_may_see_is_no_other_keys_business(
 
 
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
-async def test_the_first_list_waits_not_for_long_and_the_rest_is_told_of(
+async def test_a_late_app_is_announced_as_a_change_of_the_list(
     way: Way, environ: dict[str, str], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way.transport == "memory":
@@ -168,13 +166,12 @@ async def test_the_first_list_waits_not_for_long_and_the_rest_is_told_of(
     async with listening(way, environ) as (client, changed):
         assert [] == await names(client)
         gate.release()
-        with anyio.fail_after(10):
-            await changed.wait()
+        await changed.wait()
         assert ["hero"] == await names(client)
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_change_since_the_last_start_is_logged_and_told_of(
+async def test_a_change_since_the_last_start_is_logged_and_announced(
     way: Way, environ: dict[str, str], upstream: Upstream, cache: Path, log: Any
 ) -> None:
     """The list is there at once, as it was; what the app has become replaces it (T-18: a change is seen)."""
@@ -186,8 +183,7 @@ async def test_a_change_since_the_last_start_is_logged_and_told_of(
     async with listening(way, environ) as (client, changed):
         assert set() == await hero_takes(client)
         gate.release()
-        with anyio.fail_after(10):
-            await changed.wait()
+        await changed.wait()
         assert {"text"} == await hero_takes(client)
 
     (line,) = log()
@@ -195,9 +191,7 @@ async def test_a_change_since_the_last_start_is_logged_and_told_of(
 
 
 @pytest.mark.parametrize("way", [*MEMORY, HTTP[0]], indirect=True, ids=str)
-async def test_a_change_that_a_run_finds_out_is_told_of_too(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_a_change_found_by_a_run_is_announced(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The input no longer fits what the app has become: nothing is started, and the host learns the new fields."""
     answering(upstream, "sandbox/echo", input_schema={"type": "object", "properties": {"n": {"type": "integer"}}})
     async with listening(way, environ) as (client, changed):
@@ -205,8 +199,7 @@ async def test_a_change_that_a_run_finds_out_is_told_of_too(
         upstream.sandbox.faults.clear()
         answering(upstream, "sandbox/echo", input_schema=CHANGED)
         result = await client.call_tool("hero", {"n": "three"})
-        with anyio.fail_after(10):
-            await changed.wait()
+        await changed.wait()
         assert {"text"} == await hero_takes(client)
 
     assert "'text' is missing" in text_of(result)
@@ -214,7 +207,7 @@ async def test_a_change_that_a_run_finds_out_is_told_of_too(
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_an_app_that_is_gone_takes_its_tool_along(
+async def test_a_deleted_app_loses_its_tool(
     way: Way, environ: dict[str, str], upstream: Upstream, cache: Path, log: Any
 ) -> None:
     async with connected(way, environ) as client:
@@ -225,25 +218,25 @@ async def test_an_app_that_is_gone_takes_its_tool_along(
     async with listening(way, environ) as (client, changed):
         assert ["hero"] == await names(client)
         gate.release()
-        with anyio.fail_after(10):
-            await changed.wait()
+        await changed.wait()
         assert [] == await names(client)
         called = await client.call_tool("hero", {})
 
-    assert ("unavailable", "not_started") == tuple(told(called)["error"][name] for name in ("code", "outcome"))
+    assert ("unavailable", "not_started") == tuple(payload(called)["error"][name] for name in ("code", "outcome"))
     assert 'app_run(app="sandbox/echo")' in text_of(called)
     assert 1 == len(log())
     assert [] == list(cache.iterdir())
 
 
 @pytest.mark.parametrize("way", [*MEMORY, *HTTP], indirect=True, ids=str)
-async def test_an_app_that_cannot_be_read_is_left_out_and_the_others_are_there(connect: Connect, log: Any) -> None:
+async def test_an_unreadable_app_is_left_out_and_the_others_are_listed(connect: Connect, log: Any) -> None:
     pins = "sandbox/gone, hero=sandbox/echo, sandbox/memory:no_such, sandbox/draw@nosuch"
     async with connect(INFERENCE_PIN=pins) as client:
         assert ["hero"] == await names(client)
         assert ["hero"] == await names(client)
         assert (
-            "completed" == told(await run(client, "sandbox/draw", {"prompt": "x", "width": 16, "height": 16}))["status"]
+            "completed"
+            == payload(await run(client, "sandbox/draw", {"prompt": "x", "width": 16, "height": 16}))["status"]
         )
 
     assert 3 == len(log())
@@ -252,7 +245,7 @@ async def test_an_app_that_cannot_be_read_is_left_out_and_the_others_are_there(c
 
 
 @pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
-async def test_no_key_lists_what_is_known_and_leaves_out_the_rest(connect: Connect, cache: Path, log: Any) -> None:
+async def test_without_a_key_only_cached_apps_are_listed(connect: Connect, cache: Path, log: Any) -> None:
     async with connect() as client:
         assert ["hero"] == await names(client)
     age(cache)
@@ -260,11 +253,11 @@ async def test_no_key_lists_what_is_known_and_leaves_out_the_rest(connect: Conne
         assert ["hero"] == await names(client)
         result = await client.call_tool("hero", {})
 
-    assert "key_missing" == told(result)["error"]["code"]
+    assert "key_missing" == payload(result)["error"]["code"]
     assert 1 == len(log())
 
 
-async def test_apps_are_looked_at_again_while_the_server_runs(environ: dict[str, str], upstream: Upstream) -> None:
+async def test_apps_are_reread_while_the_server_runs(environ: dict[str, str], upstream: Upstream) -> None:
     """Soon where one could not be read, every hour where all are known."""
     slept: list[float] = []
     send, turned = anyio.create_memory_object_stream[None](10)
@@ -290,7 +283,7 @@ async def test_apps_are_looked_at_again_while_the_server_runs(environ: dict[str,
 
 
 @pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
-async def test_an_app_that_means_harm_harms_no_other(connect: Connect, upstream: Upstream) -> None:
+async def test_a_hostile_app_does_not_affect_the_others(connect: Connect, upstream: Upstream) -> None:
     """Its schema refers to itself, to elsewhere, and repeats a pattern for ever; it is listed, and called, all the same (T-18)."""
     fields = {
         "self": {"$ref": "#/properties/self"},
@@ -304,5 +297,5 @@ async def test_an_app_that_means_harm_harms_no_other(connect: Connect, upstream:
             assert ["hero", "draw"] == await names(client)
             result = await client.call_tool("hero", {"slow": "a" * 60 + "!", "elsewhere": 1, "many": 3})
 
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     assert () == upstream.sandbox.ledger.requests(path="/elsewhere")

@@ -68,7 +68,7 @@ async def test_each_code_has_its_own_next_step(
 
 
 @pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}], ids=["without Retry-After", "with Retry-After"])
-async def test_an_app_under_repair_is_not_asked_again_behind_the_callers_back(
+async def test_an_app_under_maintenance_is_not_retried_silently(
     connect: Connect, upstream: Upstream, headers: dict[str, str]
 ) -> None:
     upstream.sandbox.faults.add(refusal(503, "app_maintenance", headers), path="/apps/run", times=-1)
@@ -86,9 +86,7 @@ async def test_an_app_under_repair_is_not_asked_again_behind_the_callers_back(
     assert (1, 1) == (len(ledger.requests("POST", "/apps/run")), len(ledger.requests("GET", "/apps/sandbox/draw")))
 
 
-async def test_what_the_provider_adds_to_a_requirement_is_kept_a_line_each(
-    connect: Connect, upstream: Upstream
-) -> None:
+async def test_a_providers_notes_on_a_requirement_are_one_line_each(connect: Connect, upstream: Upstream) -> None:
     action = {
         "type": "add_secret",
         "secrets": ["A_KEY", "B_KEY"],

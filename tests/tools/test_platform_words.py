@@ -10,7 +10,7 @@ import pytest
 from inferencesh_mcp.api.chat_models import Chat
 from inferencesh_mcp.api.models import App, Session, Task, parsed
 from tests.conftest import Connect, Upstream
-from tests.results import error, run, text_of, told
+from tests.results import error, payload, run, text_of
 from tests.support.faults import Status
 from tests.system.faults.hosts import MEMORY
 
@@ -20,7 +20,7 @@ near = pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
 
 
 @near
-async def test_a_live_function_is_refused_before_anything_starts(connect: Connect, upstream: Upstream) -> None:
+async def test_a_live_function_is_refused_before_the_start(connect: Connect, upstream: Upstream) -> None:
     """Its task would wait, and cost, for a WebSocket that no tool opens."""
     given = {"text": "a b"}
     async with connect(INFERENCE_PIN=f"talk={LIVE}, words=sandbox/stream-text") as client:
@@ -32,19 +32,19 @@ async def test_a_live_function_is_refused_before_anything_starts(connect: Connec
         usual = await run(client, "sandbox/stream-text", given)
 
     assert ("words" in names, "talk" in names) == (True, False)
-    assert ["live"] == told(found)["live_functions"]
+    assert ["live"] == payload(found)["live_functions"]
     assert "Live functions (WebSocket); no tool can run them: live" in text_of(found)
     assert ("invalid_input", "not_started") == (error(refused)["code"], error(refused)["outcome"])
     assert "Functions that can be run: run." == error(refused)["next"]
     for one in (refused, rehearsed, batch):
         assert "'live' is a live stream over a WebSocket" in text_of(one)
-    assert told(usual)["status"] == "completed"
+    assert payload(usual)["status"] == "completed"
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/apps/run"))
 
 
 @near
 @pytest.mark.finding("D10")
-async def test_an_app_of_a_category_that_nobody_knows_yet_is_shown(connect: Connect, upstream: Upstream) -> None:
+async def test_an_app_of_an_unknown_category_is_shown(connect: Connect, upstream: Upstream) -> None:
     item = {"namespace": "a", "name": "b", "category": "hologram", "status": "resting", "description": "x"}
     upstream.sandbox.faults.add(
         Status(code=200, headers={"content-type": "application/json"}, body=json.dumps({"items": [item]})),
@@ -54,7 +54,7 @@ async def test_an_app_of_a_category_that_nobody_knows_yet_is_shown(connect: Conn
         listed = await client.call_tool("app_list", {})
         decisions = await client.call_tool("app_list", {"category": "decision"})
 
-    assert [{"app": "a/b", "category": "hologram", "about": "x"}] == told(listed)["apps"]
+    assert [{"app": "a/b", "category": "hologram", "about": "x"}] == payload(listed)["apps"]
     assert 'a/b (hologram): "x"' in text_of(listed)
     assert not decisions.is_error
 
@@ -72,5 +72,5 @@ async def test_an_app_of_a_category_that_nobody_knows_yet_is_shown(connect: Conn
                 {"id": "v", "type": "new", "status": "new"}]}]}),
     ],
 )  # fmt: skip
-def test_a_word_that_nobody_knows_yet_never_loses_a_record(model: Any, record: dict[str, Any]) -> None:
+def test_an_unknown_enum_value_loses_no_record(model: Any, record: dict[str, Any]) -> None:
     assert parsed(model, record)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream, until
-from tests.results import error, left_at, run, text_of, told
+from tests.results import error, left_at, payload, run, text_of
 from tests.support.faults import Status
 from tests.system.faults.hosts import MEMORY
 
@@ -24,7 +24,7 @@ async def test_a_run_answers_with_its_output(connect: Connect) -> None:
     async with connect() as client:
         result = await run(client, "sandbox/draw", {"prompt": "a red kite", "width": 64, "height": 48})
 
-    outcome = told(result)
+    outcome = payload(result)
     assert ("sandbox/draw", "completed") == (outcome["app"], outcome["status"])
     assert [outcome["output"]["image"]] == [link.uri for link in result.content if link.type == "resource_link"]
     assert outcome["output"]["image"] in text_of(result)
@@ -62,7 +62,7 @@ async def test_progress_begins_at_once_and_strictly_increases(connect: Connect) 
     numbers = [progress for progress, _, _ in heard]
     assert sorted(set(numbers)) == numbers
     assert "starting" == heard[0][2]
-    assert any(told(result)["task_id"] in message for _, _, message in heard)
+    assert any(payload(result)["task_id"] in message for _, _, message in heard)
     assert {None} == {total for _, total, _ in heard}
     assert len(heard) <= 2 * (int(took) + 1), "at most two a second"
 
@@ -85,51 +85,49 @@ async def test_progress_says_nothing_twice(connect: Connect, upstream: Upstream)
     assert 1 == len([message for message in heard if "step 1/2" in message])
 
 
-async def test_a_run_that_outlasts_the_wait_is_handed_over_and_taken_up_again(
-    connect: Connect, upstream: Upstream
-) -> None:
+async def test_a_run_longer_than_the_wait_is_handed_over_and_resumed(connect: Connect, upstream: Upstream) -> None:
     """No host's time-out loses work: the answer names the task and the exact next call, which finds the result."""
     async with connect(INFERENCE_WAIT_SECONDS="1") as client:
         first = await run(client, "sandbox/slow", {"seconds": 2, "steps": 4})
-        task_id = told(first)["task_id"]
-        assert f'task_get(task_id="{task_id}", wait_seconds=45)' in told(first)["next"]
+        task_id = payload(first)["task_id"]
+        assert f'task_get(task_id="{task_id}", wait_seconds=45)' in payload(first)["next"]
         assert not first.is_error
 
         second = await client.call_tool("task_get", {"task_id": task_id, "wait_seconds": 20})
 
-    assert ("completed", 4) == (told(second)["status"], told(second)["output"]["steps"])
+    assert ("completed", 4) == (payload(second)["status"], payload(second)["output"]["steps"])
     assert (1, 0) == (len(upstream.sandbox.ledger.starts), len(upstream.sandbox.ledger.cancels))
 
 
-async def test_a_call_that_does_not_wait_answers_with_the_task(connect: Connect) -> None:
+async def test_a_call_without_waiting_returns_the_task_id(connect: Connect) -> None:
     async with connect() as client:
         result = await run(client, "sandbox/slow", {"seconds": 5, "steps": 1}, wait=False)
-        stopped = await client.call_tool("task_cancel", {"task_id": told(result)["task_id"]})
+        stopped = await client.call_tool("task_cancel", {"task_id": payload(result)["task_id"]})
 
     assert (False, False) == (result.is_error, stopped.is_error)
-    assert told(result)["status"] not in {"completed", "failed"}
-    assert told(stopped)["status"] in {"cancelling", "cancelled"}
+    assert payload(result)["status"] not in {"completed", "failed"}
+    assert payload(stopped)["status"] in {"cancelling", "cancelled"}
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_cancel_that_was_taken_is_told_as_one_also_when_the_task_cannot_be_read(
+async def test_a_successful_cancel_is_reported_when_the_task_cannot_be_read(
     connect: Connect, upstream: Upstream
 ) -> None:
     async with connect() as client:
-        task_id = told(await run(client, "sandbox/slow", {"seconds": 30, "steps": 1}, wait=False))["task_id"]
+        task_id = payload(await run(client, "sandbox/slow", {"seconds": 30, "steps": 1}, wait=False))["task_id"]
         upstream.sandbox.faults.add(Status(code=503), method="GET", path="/tasks/*", times=-1)
         result = await client.call_tool("task_cancel", {"task_id": task_id})
 
     assert not result.is_error
-    assert ("cancelling", task_id) == (told(result)["status"], told(result)["task_id"])
+    assert ("cancelling", task_id) == (payload(result)["status"], payload(result)["task_id"])
     assert 1 == len(upstream.sandbox.ledger.cancels)
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_an_output_that_is_not_there_yet_has_no_parts(connect: Connect) -> None:
+async def test_an_output_that_does_not_exist_yet_has_no_parts(connect: Connect) -> None:
     """It is not told as one that is null, and ended; and nobody is told to wait for what will never come."""
     async with connect() as client:
-        task_id = told(await run(client, "sandbox/slow", {"seconds": 5, "steps": 1}, wait=False))["task_id"]
+        task_id = payload(await run(client, "sandbox/slow", {"seconds": 5, "steps": 1}, wait=False))["task_id"]
         early = await client.call_tool("task_get", {"task_id": task_id, "part": 1})
         await client.call_tool("task_cancel", {"task_id": task_id})
         never = await client.call_tool("file_save", {"task_id": task_id})
@@ -154,36 +152,36 @@ async def test_cancelling_the_call_cancels_the_task(connect: Connect, upstream: 
 
 
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
-async def test_a_picture_from_disk_goes_in_and_its_thumbnail_comes_out(connect: Connect, folder: Path) -> None:
+async def test_a_picture_from_disk_is_uploaded_and_its_thumbnail_is_shown(connect: Connect, folder: Path) -> None:
     """A path at a place that the schema calls a file is uploaded; everything a task made is saved."""
     async with connect() as client:
         drawn = await run(client, "sandbox/draw", {"prompt": "x", "width": 90, "height": 60})
-        saved = await client.call_tool("file_save", {"task_id": told(drawn)["task_id"]})
-        picture = Path(told(saved)["files"][0]["path"])
+        saved = await client.call_tool("file_save", {"task_id": payload(drawn)["task_id"]})
+        picture = Path(payload(saved)["files"][0]["path"])
         seen = await run(client, "sandbox/picture-info", {"image": str(picture)})
-        thumbnail = await client.call_tool("file_save", {"task_id": told(seen)["task_id"], "to": "small"})
+        thumbnail = await client.call_tool("file_save", {"task_id": payload(seen)["task_id"], "to": "small"})
 
     assert (90, 60) == struct.unpack(">II", picture.read_bytes()[16:24])
     assert (90, 60, picture.stat().st_size) == tuple(
-        told(seen)["output"][name] for name in ("width", "height", "bytes")
+        payload(seen)["output"][name] for name in ("width", "height", "bytes")
     )
-    assert folder / "small" == Path(told(thumbnail)["files"][0]["path"]).parent
-    assert f"{told(seen)['task_id']}-thumbnail.png" == Path(told(thumbnail)["files"][0]["path"]).name
+    assert folder / "small" == Path(payload(thumbnail)["files"][0]["path"]).parent
+    assert f"{payload(seen)['task_id']}-thumbnail.png" == Path(payload(thumbnail)["files"][0]["path"]).name
 
 
 async def test_a_failed_task_says_why_and_where_its_logs_are(connect: Connect) -> None:
     async with connect() as client:
         result = await run(client, "sandbox/fail", {"message": "no colours left"})
-        logs = await client.call_tool("task_logs", {"task_id": told(result)["task_id"]})
+        logs = await client.call_tool("task_logs", {"task_id": payload(result)["task_id"]})
 
     assert result.is_error
-    assert "task_failed" == told(result)["error"]["code"]
-    assert "no colours left" in told(result)["error"]["message"]
-    assert "task_logs" in told(result)["next"]
+    assert "task_failed" == payload(result)["error"]["code"]
+    assert "no colours left" in payload(result)["error"]["message"]
+    assert "task_logs" in payload(result)["next"]
     assert not logs.is_error
 
 
-async def test_text_grows_in_the_progress_and_is_whole_in_the_answer(connect: Connect) -> None:
+async def test_text_grows_in_the_progress_and_is_complete_in_the_answer(connect: Connect) -> None:
     heard: list[str] = []
 
     async def hear(_progress: float, _total: float | None, message: str | None) -> None:
@@ -194,16 +192,16 @@ async def test_text_grows_in_the_progress_and_is_whole_in_the_answer(connect: Co
         given = {"app": "sandbox/stream-text", "input": {"text": words, "chunk_ms": 150}}
         result = await client.call_tool("app_run", given, progress_callback=hear)
 
-    assert words == told(result)["output"]["response"]
+    assert words == payload(result)["output"]["response"]
     assert any("one two" in message and words not in message for message in heard)
 
 
-async def test_an_input_as_a_json_string_is_understood(connect: Connect) -> None:
+async def test_an_input_as_a_json_string_is_parsed(connect: Connect) -> None:
     """Some hosts send an object as a string of JSON; it means the same."""
     async with connect() as client:
         result = await client.call_tool("app_run", {"app": "sandbox/echo", "input": '{"a": [1, 2]}'})
 
-    assert {"a": [1, 2]} == told(result)["output"]
+    assert {"a": [1, 2]} == payload(result)["output"]
 
 
 async def test_polling_gives_the_same_answer(connect: Connect, upstream: Upstream) -> None:
@@ -211,7 +209,7 @@ async def test_polling_gives_the_same_answer(connect: Connect, upstream: Upstrea
     async with connect(INFERENCE_STREAM="false", INFERENCE_POLL_INTERVAL_MS="100") as client:
         result = await run(client, "sandbox/slow", {"seconds": 0.5, "steps": 2})
 
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     assert not upstream.sandbox.ledger.requests(path="/tasks/*/stream")
 
 
@@ -221,7 +219,7 @@ async def test_a_dry_run_starts_nothing_and_names_the_price(connect: Connect, up
 
     assert "Price:" in text_of(result)
     assert {"prompt": "x"} == json.loads(text_of(result).partition("Would send: ")[2])["input"]
-    assert {"prompt": "x"} == told(result)["output"]["request"]["input"]
+    assert {"prompt": "x"} == payload(result)["output"]["request"]["input"]
     assert () == upstream.sandbox.ledger.starts
 
 
@@ -232,10 +230,10 @@ async def test_lists_show_what_there_is(connect: Connect) -> None:
         ran = await run(client, "sandbox/echo", {})
         tasks = await client.call_tool("task_list", {"app": "sandbox/echo", "status": "completed"})
 
-    assert "sandbox/draw" in [app["app"] for app in told(apps)["apps"]]
+    assert "sandbox/draw" in [app["app"] for app in payload(apps)["apps"]]
     assert "prompt*: text" in text_of(about)
-    assert {"prompt", "width", "height", "seed"} == set(told(about)["input_schema"]["properties"])
-    assert told(ran)["task_id"] in [task["task_id"] for task in told(tasks)["tasks"]]
+    assert {"prompt", "width", "height", "seed"} == set(payload(about)["input_schema"]["properties"])
+    assert payload(ran)["task_id"] in [task["task_id"] for task in payload(tasks)["tasks"]]
 
 
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
@@ -243,10 +241,10 @@ async def test_a_file_is_uploaded_once_and_used_by_its_uri(connect: Connect, fol
     (folder / "note.txt").write_bytes(b"hello")
     async with connect() as client:
         file = await client.call_tool("file_upload", {"source": str(folder / "note.txt")})
-        saved = await client.call_tool("file_save", {"uri": told(file)["uri"], "to": "back"})
+        saved = await client.call_tool("file_save", {"uri": payload(file)["uri"], "to": "back"})
 
-    assert ("note.txt", "text/plain", 5) == tuple(told(file)[name] for name in ("filename", "content_type", "bytes"))
-    assert b"hello" == Path(told(saved)["files"][0]["path"]).read_bytes()
+    assert ("note.txt", "text/plain", 5) == tuple(payload(file)[name] for name in ("filename", "content_type", "bytes"))
+    assert b"hello" == Path(payload(saved)["files"][0]["path"]).read_bytes()
 
 
 async def test_the_key_is_in_no_answer(connect: Connect) -> None:
@@ -257,14 +255,14 @@ async def test_the_key_is_in_no_answer(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_clock_that_is_set_meanwhile_changes_nothing(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_change_of_the_wall_clock_changes_nothing(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """I-24: each look at the time of day is a day later; nothing that takes a while is given up for that, or takes longer."""
     days = count(time.time(), 86_400.0)
     async with connect() as client:
         monkeypatch.setattr(time, "time", lambda: next(days))
-        ran = told(await run(client, "sandbox/slow", {"seconds": 0.1, "steps": 2}))
-        many = told(await client.call_tool("app_run_many", {"app": "sandbox/echo", "inputs": [{"n": 1}, {"n": 2}]}))
-        chat = told(await client.call_tool("agent_chat", {"agent": "sandbox/assistant", "message": "Hello."}))
+        ran = payload(await run(client, "sandbox/slow", {"seconds": 0.1, "steps": 2}))
+        many = payload(await client.call_tool("app_run_many", {"app": "sandbox/echo", "inputs": [{"n": 1}, {"n": 2}]}))
+        chat = payload(await client.call_tool("agent_chat", {"agent": "sandbox/assistant", "message": "Hello."}))
 
     assert ("completed", {"completed": 2}, "answered") == (ran.get("status"), many.get("counts"), chat.get("status"))
     assert ran["elapsed_seconds"] + chat["elapsed_seconds"] < 60
@@ -282,7 +280,7 @@ async def test_a_clock_that_is_set_meanwhile_changes_nothing(connect: Connect, m
     ],
     ids=["a wrong input", "no such app", "no app at all", "no such file", "two functions"],
 )
-async def test_a_dry_run_is_refused_as_a_run_is(
+async def test_a_dry_run_is_refused_for_the_same_reasons_as_a_run(
     connect: Connect, upstream: Upstream, arguments: dict[str, Any]
 ) -> None:
     async with connect() as client:

@@ -8,7 +8,7 @@ import pytest
 from mcp import Client
 
 from tests.conftest import Connect, Upstream
-from tests.results import run, text_of, told
+from tests.results import payload, run, text_of
 from tests.support.faults import LoseWorker, Status
 from tests.system.faults.hosts import MEMORY
 
@@ -22,7 +22,7 @@ def upstream(turned_upstream: Upstream) -> Upstream:
 
 
 async def count(client: Client, **session: Any) -> Any:
-    return told(await run(client, "sandbox/count", {"step": 2}, **session))
+    return payload(await run(client, "sandbox/count", {"step": 2}, **session))
 
 
 def advance(upstream: Upstream, seconds: float) -> None:
@@ -30,7 +30,7 @@ def advance(upstream: Upstream, seconds: float) -> None:
     clock.advance(seconds)
 
 
-async def test_a_session_keeps_what_the_app_remembers(connect: Connect) -> None:
+async def test_a_session_keeps_the_apps_state(connect: Connect) -> None:
     """Every outcome says which session it used, when it expires, and how to go on."""
     async with connect() as client:
         first = await count(client, session="new", session_timeout=600)
@@ -45,14 +45,14 @@ async def test_a_session_keeps_what_the_app_remembers(connect: Connect) -> None:
     assert f'app_run(session="{first["session_id"]}")' in text_of(shown)
 
 
-async def test_a_session_is_listed_read_kept_alive_and_ended(connect: Connect, upstream: Upstream) -> None:
+async def test_a_session_can_be_listed_read_kept_alive_and_ended(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         session_id = (await count(client, session="new", session_timeout=100))["session_id"]
-        before = told(await client.call_tool("session_get", {"session_id": session_id}))
+        before = payload(await client.call_tool("session_get", {"session_id": session_id}))
         advance(upstream, 90)
-        kept = told(await client.call_tool("session_keepalive", {"session_id": session_id}))
+        kept = payload(await client.call_tool("session_keepalive", {"session_id": session_id}))
         advance(upstream, 90)
-        listed = told(await client.call_tool("session_list", {}))
+        listed = payload(await client.call_tool("session_list", {}))
         ended = await client.call_tool("session_end", {"session_id": session_id})
         after = await run(client, "sandbox/count", {"step": 1}, session=session_id)
 
@@ -60,10 +60,10 @@ async def test_a_session_is_listed_read_kept_alive_and_ended(connect: Connect, u
     assert kept["session_expires_at"] > before["session_expires_at"]
     assert [session_id] == [session["session_id"] for session in listed["sessions"]]
     assert not ended.is_error
-    assert "session_ended" == told(after)["error"]["code"]
+    assert "session_ended" == payload(after)["error"]["code"]
 
 
-async def test_four_failures_are_four_answers(connect: Connect, upstream: Upstream) -> None:
+async def test_four_session_failures_have_four_codes(connect: Connect, upstream: Upstream) -> None:
     """Each says what became of the state; none is silently moved to a new session."""
     async with connect() as client:
         expired = (await count(client, session="new", session_timeout=10))["session_id"]
@@ -78,9 +78,9 @@ async def test_four_failures_are_four_answers(connect: Connect, upstream: Upstre
         ended = (await count(client, session="new"))["session_id"]
         await client.call_tool("session_end", {"session_id": ended})
         answers["ended"] = await run(client, "sandbox/count", {"step": 1}, session=ended)
-        sessions = told(await client.call_tool("session_list", {}))["sessions"]
+        sessions = payload(await client.call_tool("session_list", {}))["sessions"]
 
-    codes = {name: told(answer)["error"]["code"] for name, answer in answers.items()}
+    codes = {name: payload(answer)["error"]["code"] for name, answer in answers.items()}
     assert {
         "expired": "session_expired",
         "lost": "worker_lost",
@@ -88,12 +88,12 @@ async def test_four_failures_are_four_answers(connect: Connect, upstream: Upstre
         "ended": "session_ended",
     } == codes
     assert all('session="new"' in text_of(answer) for answer in answers.values())
-    assert ("task_failed", "started") == tuple(told(during)["error"][name] for name in ("code", "outcome"))
+    assert ("task_failed", "started") == tuple(payload(during)["error"][name] for name in ("code", "outcome"))
     assert not [one for one in sessions if one["status"] == "active"]
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_nobody_is_told_to_go_on_with_a_session_that_is_over(connect: Connect, upstream: Upstream) -> None:
+async def test_an_ended_session_is_not_offered_again(connect: Connect, upstream: Upstream) -> None:
     """Whether the platform still shows it or not: nor when it would have expired."""
     async with connect() as client:
         task_id, session_id = ((first := await count(client, session="new"))["task_id"], first["session_id"])
@@ -106,7 +106,7 @@ async def test_nobody_is_told_to_go_on_with_a_session_that_is_over(connect: Conn
     for answer in (shown, ended, gone):
         assert "ended" in text_of(answer)
         assert "continue with app_run" not in text_of(answer)
-        assert "session_expires_at" not in told(answer)
+        assert "session_expires_at" not in payload(answer)
 
 
 async def test_a_session_of_another_app_is_refused(connect: Connect) -> None:
@@ -114,12 +114,12 @@ async def test_a_session_of_another_app_is_refused(connect: Connect) -> None:
         session_id = (await count(client, session="new"))["session_id"]
         result = await run(client, "sandbox/echo", {}, session=session_id)
 
-    assert ("conflict", "not_started") == tuple(told(result)["error"][name] for name in ("code", "outcome"))
+    assert ("conflict", "not_started") == tuple(payload(result)["error"][name] for name in ("code", "outcome"))
     assert "belongs to one app" in text_of(result)
 
 
 @pytest.mark.parametrize("timeout", [0, 3601, -5])
-async def test_a_timeout_out_of_bounds_is_refused_before_anything(
+async def test_a_session_timeout_out_of_bounds_is_refused_before_the_start(
     connect: Connect, upstream: Upstream, timeout: int
 ) -> None:
     """Nought is no time-out at all, so it is the default; beyond the bounds nothing is started."""
@@ -127,18 +127,20 @@ async def test_a_timeout_out_of_bounds_is_refused_before_anything(
         result = await run(client, "sandbox/count", {"step": 1}, session="new", session_timeout=timeout)
 
     if timeout == 0:
-        assert "completed" == told(result)["status"]
+        assert "completed" == payload(result)["status"]
     else:
         assert "session_timeout is 1 to 3600 seconds" in text_of(result)
         assert () == upstream.sandbox.ledger.starts
 
 
-async def test_functions_of_an_app_have_schemas_of_their_own(connect: Connect) -> None:
+async def test_each_function_of_an_app_has_its_own_schema(connect: Connect) -> None:
     async with connect() as client:
-        about = told(await client.call_tool("app_get", {"app": "sandbox/memory:set_value"}))
-        first = told(await run(client, "sandbox/memory", {"key": "a", "value": 7}, function="set_value", session="new"))
+        about = payload(await client.call_tool("app_get", {"app": "sandbox/memory:set_value"}))
+        first = payload(
+            await run(client, "sandbox/memory", {"key": "a", "value": 7}, function="set_value", session="new")
+        )
         wrong = await run(client, "sandbox/memory:set_value", {"key": "a"}, session=first["session_id"])
-        found = told(await run(client, "sandbox/memory:get_value", {"key": "a"}, session=first["session_id"]))
+        found = payload(await run(client, "sandbox/memory:get_value", {"key": "a"}, session=first["session_id"]))
 
     assert {"key", "value"} == set(about["input_schema"]["properties"])
     assert ["get_all", "get_value", "increment", "set_value"] == about["functions"]
@@ -146,7 +148,7 @@ async def test_functions_of_an_app_have_schemas_of_their_own(connect: Connect) -
     assert (True, 7) == (found["output"]["found"], found["output"]["value"])
 
 
-async def test_an_answer_survives_a_session_that_cannot_be_read(connect: Connect, upstream: Upstream) -> None:
+async def test_an_unreadable_session_does_not_fail_the_answer(connect: Connect, upstream: Upstream) -> None:
     """The run is over and paid for; when it is not known how long its session lives, that alone is missing."""
     upstream.sandbox.faults.add(Status(code=403, error="forbidden"), method="GET", path="/sessions/*", times=-1)
     async with connect() as client:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from inferencesh_mcp.api import Api, AppRef, Transport
+from inferencesh_mcp.api.retry import Operation
+from inferencesh_mcp.api.sender import Key
+from inferencesh_mcp.api.transport import Transport
 from inferencesh_sandbox import Facts, serving
 from tests.conftest import KEY, Connect, Upstream
-from tests.results import error, run, text_of, told
+from tests.results import error, payload, run, text_of
 from tests.support.faults import Status
 from tests.support.sandbox import Sandbox
 from tests.system.faults.hosts import MEMORY
@@ -43,18 +45,18 @@ async def upstream(request: pytest.FixtureRequest) -> AsyncIterator[Upstream]:
 
 async def older(upstream: Upstream, app: str) -> str:
     """The app, pinned to a version before the current one."""
-    transport = Transport(upstream.url)
-    api = Api(transport, KEY)
-    versions = (await api.app_versions((await api.app(AppRef.parse(app))).id)).items
+    transport, key = Transport(upstream.url), Key(KEY)
+    record = await transport.call(Operation.READ, "GET", f"/apps/{app}", key)
+    page = await transport.call(Operation.READ, "POST", f"/apps/{record['id']}/versions/list", key, {"limit": 5})
     await transport.aclose()
-    return f"{app}@{versions[1].short_id}"
+    return f"{app}@{page['items'][1]['short_id']}"
 
 
 async def test_an_older_version_keeps_its_fields_and_functions(connect: Connect, upstream: Upstream) -> None:
     pinned = await older(upstream, "sandbox/count")
     async with connect() as client:
-        current = told(await client.call_tool("app_get", {"app": "sandbox/count"}))
-        whole = told(await client.call_tool("app_get", {"app": pinned}))
+        current = payload(await client.call_tool("app_get", {"app": "sandbox/count"}))
+        whole = payload(await client.call_tool("app_get", {"app": pinned}))
         function = await client.call_tool("app_get", {"app": f"{pinned}:run"})
         misfit = await run(client, pinned, {"step": "many"}, dry_run=True)
         done = await run(client, pinned, {"step": 2})
@@ -63,7 +65,7 @@ async def test_an_older_version_keeps_its_fields_and_functions(connect: Connect,
     assert whole["functions"] == current["functions"]
     assert not function.is_error
     assert error(misfit)["code"] == "invalid_input"
-    assert told(done)["status"] == "completed"
+    assert payload(done)["status"] == "completed"
 
 
 async def test_a_file_in_the_input_of_an_older_version_is_uploaded(
@@ -74,8 +76,8 @@ async def test_a_file_in_the_input_of_an_older_version_is_uploaded(
     async with connect() as client:
         done = await run(client, pinned, {"image": str(folder / "dot.png")})
 
-    assert told(done)["status"] == "completed", text_of(done)
-    assert (told(done)["output"]["width"], told(done)["output"]["format"]) == (2, "png")
+    assert payload(done)["status"] == "completed", text_of(done)
+    assert (payload(done)["output"]["width"], payload(done)["output"]["format"]) == (2, "png")
 
 
 async def test_a_tool_pinned_to_an_older_version_has_its_fields(connect: Connect, upstream: Upstream) -> None:
@@ -85,10 +87,10 @@ async def test_a_tool_pinned_to_an_older_version_has_its_fields(connect: Connect
         done = await client.call_tool("hits", {"step": 2})
 
     assert "step" in tool.input_schema["properties"]
-    assert told(done)["status"] == "completed"
+    assert payload(done)["status"] == "completed"
 
 
-async def test_an_app_answered_without_the_version_asked_for_is_completed_from_the_list(
+async def test_an_app_answered_without_its_version_is_completed_from_the_list(
     connect: Connect, upstream: Upstream
 ) -> None:
     """An app's card alone is no version: read as one it would lose every field without a word."""
@@ -100,6 +102,6 @@ async def test_an_app_answered_without_the_version_asked_for_is_completed_from_t
         path="/apps/*/versions/*",
     )
     async with connect() as client:
-        whole = told(await client.call_tool("app_get", {"app": pinned}))
+        whole = payload(await client.call_tool("app_get", {"app": pinned}))
 
     assert "step" in whole["input_schema"]["properties"]

@@ -13,7 +13,7 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 from tests.conftest import KEY, WAYS, Connect, Upstream, Way
-from tests.results import run, told
+from tests.results import payload, run
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fresh")]
 PINNED = [Way("memory", "2026"), Way("stdio", "2025"), Way("http", "2026")]
@@ -41,8 +41,8 @@ def picture(width: int, height: int) -> bytes:
 async def uploaded(client: Client, way: Way, path: Path) -> str:
     """By path where the server shares the disk; else by a ticket, so that the bytes pass neither model nor server."""
     if way.transport != "http":
-        return str(told(await client.call_tool("file_upload", {"source": str(path)}))["uri"])
-    ticket = told(await client.call_tool("file_upload", {"filename": path.name, "content_type": "image/png"}))
+        return str(payload(await client.call_tool("file_upload", {"source": str(path)}))["uri"])
+    ticket = payload(await client.call_tool("file_upload", {"filename": path.name, "content_type": "image/png"}))
     async with httpx2.AsyncClient() as shell:
         sent = await shell.put(ticket["upload_url"], content=path.read_bytes(), headers=ticket["headers"])
     assert sent.is_success
@@ -72,39 +72,39 @@ async def test_a_working_day(connect: Connect, upstream: Upstream, way: Way, fol
     clock: Any = upstream.sandbox.clock
     async with connect(INFERENCE_PIN="sandbox/picture-info, sandbox/count, sandbox/fail") as client:
         uri = await uploaded(client, way, path)
-        seen = told(await ran(client, pinned, "picture-info", {"image": uri}))
+        seen = payload(await ran(client, pinned, "picture-info", {"image": uri}))
         assert (120, 80, "png") == tuple(seen["output"][name] for name in ("width", "height", "format"))
 
-        assert 7 == told(await ran(client, pinned, "count", {"step": 7}))["output"]["value"]
-        broken = told(await ran(client, pinned, "fail", {"message": "no colours left"}))
+        assert 7 == payload(await ran(client, pinned, "count", {"step": 7}))["output"]["value"]
+        broken = payload(await ran(client, pinned, "fail", {"message": "no colours left"}))
         assert ("task_failed", "started") == tuple(broken["error"][name] for name in ("code", "outcome"))
-        counted = [told(await run(client, "sandbox/count", {"step": 1}, session="new", session_timeout=60))]
+        counted = [payload(await run(client, "sandbox/count", {"step": 1}, session="new", session_timeout=60))]
         session_id = counted[0]["session_id"]
-        counted += [told(await run(client, "sandbox/count", {"step": 1}, session=session_id)) for _ in range(2)]
+        counted += [payload(await run(client, "sandbox/count", {"step": 1}, session=session_id)) for _ in range(2)]
         assert [1, 2, 3] == [outcome["output"]["value"] for outcome in counted]
         clock.advance(50)
-        kept = told(await client.call_tool("session_keepalive", {"session_id": session_id}))
+        kept = payload(await client.call_tool("session_keepalive", {"session_id": session_id}))
         assert kept["session_expires_at"] > counted[-1]["session_expires_at"]
         clock.advance(61)
         late = await run(client, "sandbox/count", {"step": 1}, session=session_id)
-        assert ("session_expired", "not_started") == tuple(told(late)["error"][name] for name in ("code", "outcome"))
+        assert ("session_expired", "not_started") == tuple(payload(late)["error"][name] for name in ("code", "outcome"))
 
         inputs = [{"seconds": 0.01, "steps": 2, **({"fail_at": 2} if n in {3, 17} else {})} for n in range(20)]
-        batch = told(await client.call_tool("app_run_many", {"app": "sandbox/slow", "inputs": inputs}))
+        batch = payload(await client.call_tool("app_run_many", {"app": "sandbox/slow", "inputs": inputs}))
         assert {"completed": 18, "failed": 2} == batch["counts"]
         assert [3, 17] == [row["index"] for row in batch["results"] if "error" in row]
 
         if way.transport != "http":
-            saved = told(await client.call_tool("file_save", {"task_id": seen["task_id"], "to": "day"}))
+            saved = payload(await client.call_tool("file_save", {"task_id": seen["task_id"], "to": "day"}))
             assert [folder / "day"] == [Path(file["path"]).parent for file in saved["files"]]
         else:
             assert "file_save" not in [tool.name for tool in (await client.list_tools()).tools]
 
-        files = told(await client.call_tool("file_list", {}))["files"]
+        files = payload(await client.call_tool("file_list", {}))["files"]
         assert uri in [file["uri"] for file in files]
         for file in files:
             assert not (await client.call_tool("file_delete", {"file": file["file_id"]})).is_error
-        assert [] == told(await client.call_tool("file_list", {}))["files"]
+        assert [] == payload(await client.call_tool("file_list", {}))["files"]
 
     starts = upstream.sandbox.ledger.starts
     assert 3 + 3 + 20 == len(starts) == len({start.task_id for start in starts})

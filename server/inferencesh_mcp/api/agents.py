@@ -1,4 +1,4 @@
-"""The endpoints of agents and chats. Imported at first use, because most processes need none of them."""
+"""The endpoints of agents and chats."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from inferencesh_mcp.api.chat_stream import chat_path, follow_chat, read_chat
 from inferencesh_mcp.api.json import NotReadableBack, encoded
 from inferencesh_mcp.api.models import File, One, Page, Wire, parsed
 from inferencesh_mcp.api.refs import AgentRef, segment
-from inferencesh_mcp.api.responses import outcome_unknown
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.api.sender import Sender, list_body, search_body
+from inferencesh_mcp.api.sender import list_body, search_body
 from inferencesh_mcp.api.stream import Pace
-from inferencesh_mcp.errors import CallError, InvalidInput, OutcomeUnknown, UpstreamError
+from inferencesh_mcp.errors import InvalidInput, OutcomeUnknown, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
+
+    from inferencesh_mcp.api.sender import Sender
 
 
 class _Request(BaseModel):
@@ -75,8 +76,6 @@ class AgentRunRequest(_Request):
     """A template: `namespace/name` or `namespace/name@version`."""
     agent_config: AgentConfigInput | None = None
     """An ad-hoc agent instead of a template."""
-    agent_name: str | None = None
-    """Distinguishes ad-hoc agents; by default the configuration's name."""
     context: dict[str, str] | None = None
     """Used only when a chat starts."""
     input: MessageInput
@@ -105,7 +104,7 @@ class Agents:
     async def list_agents(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Agent]:
         """Agent templates, or those that match `query`."""
         body = list_body(limit, cursor) | search_body(query)
-        return parsed(Page[Agent], await self._sender.list("/agents/list", body))
+        return parsed(Page[Agent], await self._sender.post(Operation.READ, "/agents/list", body))
 
 
 class Chats:
@@ -125,19 +124,12 @@ class Chats:
         Every error carries `outcome`: `not_started` after a refusal or if nothing was sent, once the safe retries are used
         up; OutcomeUnknown, with `sent_at`, if the message may have been accepted but the answer was lost.
         """
-        sent_at = self._sender.transport.now()
         try:
-            value = await self._start(_message_body(request))
-            return _sent(value, request)
+            with self._sender.starting():
+                value = await self._sender.post(Operation.START, "/agents/run", _message_body(request))
+                return _sent(value, request)
         except OutcomeUnknown as error:
             raise error.replace(next_step=_next_step_if_lost(request)) from error
-        except UpstreamError as error:
-            if error.outcome is not None:
-                raise
-            unknown = outcome_unknown(error.message, sent_at, error)
-            raise unknown.replace(next_step=_next_step_if_lost(request)) from error
-        except CallError as error:  # refused here, before anything was sent
-            raise error.replace(outcome="not_started", retry_safe=True) from error
 
     async def chat(self, chat_id: str) -> Chat:
         """A chat as it is now, with the messages that the API returns, or the last hundred."""
@@ -146,7 +138,7 @@ class Chats:
     async def list_chats(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Chat]:
         """The caller's chats, last changed first; not every server includes their messages."""
         body = list_body(limit, cursor) | search_body(query) | {"sort": [{"field": "updated_at", "dir": "desc"}]}
-        return parsed(Page[Chat], await self._sender.list("/chats/list", body))
+        return parsed(Page[Chat], await self._sender.post(Operation.READ, "/chats/list", body))
 
     async def stop_chat(self, chat_id: str) -> None:
         """Request that the agent stops; it does so soon. An idle chat is not changed."""
@@ -164,13 +156,9 @@ class Chats:
         self._sender.check_key()
         return follow_chat(self._sender, chat, stream=stream, pace=Pace(poll=poll_interval))
 
-    async def tool_result(
-        self, invocation_id: str, result: str | WidgetAnswer, attachments: Sequence[FileRef] = ()
-    ) -> None:
+    async def tool_result(self, invocation_id: str, result: str | WidgetAnswer) -> None:
         """Answer a client tool with text, a widget with a WidgetAnswer, MCP input with `input_result`."""
-        body: dict[str, Any] = {"result": result if isinstance(result, str) else _packed(result)}
-        if attachments:
-            body["attachments"] = [attachment.model_dump(exclude_none=True) for attachment in attachments]
+        body = {"result": result if isinstance(result, str) else _packed(result)}
         await self._sender.post(Operation.ANSWER, _tool_path(invocation_id), body)
 
     async def invoke(self, invocation_id: str) -> None:
@@ -200,9 +188,6 @@ class Chats:
         path = f"{chat_path(chat_id)}{_tool_path(invocation_id)}/explain"
         return parsed(ToolExplanation, await self._sender.post(Operation.ANSWER, path))
 
-    async def _start(self, body: dict[str, Any]) -> Any:
-        return await self._sender.post(Operation.START, "/agents/run", body)
-
 
 class _Answer(Wire):
     """The answer of `/agents/run`."""
@@ -225,8 +210,7 @@ def _message_body(request: AgentRunRequest) -> dict[str, Any]:
     body = request.model_dump(exclude={"agent_config", "input"}, exclude_none=True) | agent
     if request.agent_config:
         config = request.agent_config
-        name = request.agent_name or config.name
-        body |= {"agent_config": config.wire()} | ({"agent_name": name} if name else {})
+        body |= {"agent_config": config.wire()} | ({"agent_name": config.name} if config.name else {})
     return body | {"input": message.model_dump(exclude_none=True)}
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from inferencesh_mcp.api.agents import Agents, Chats
 from inferencesh_mcp.api.enums import STATUSES, is_media_type
 from inferencesh_mcp.api.json import is_array
 from inferencesh_mcp.api.models import (
@@ -26,26 +27,20 @@ from inferencesh_mcp.api.models import (
     parsed,
     version_in,
 )
-from inferencesh_mcp.api.refs import AppRef, segment
-from inferencesh_mcp.api.responses import outcome_unknown
+from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import Sender, list_body, search_body
 from inferencesh_mcp.api.stream import Pace
 from inferencesh_mcp.api.task_stream import follow_task
-from inferencesh_mcp.api.transport import Call, Download, Transport
-from inferencesh_mcp.errors import (
-    CallError,
-    InvalidInput,
-    NotFound,
-    RequirementsNotMet,
-    UpstreamError,
-)
+from inferencesh_mcp.errors import InvalidInput, NotFound, RequirementsNotMet, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from inferencesh_mcp.api.agents import Agents, Chats
+    from inferencesh_mcp.api.file_transport import Download
+    from inferencesh_mcp.api.refs import AppRef
+    from inferencesh_mcp.api.transport import Transport
 
 VERSION_PAGES = 5
 """Pages of versions that are searched for a short id."""
@@ -63,25 +58,13 @@ class Api:
         """`on_key_refused` is called whenever the API refuses the key. KeyRefused for text that cannot be a key."""
         self._sender = Sender(transport, key, on_key_refused)
         self._transport = transport
+        self.agents = Agents(self._sender)
+        self.chats = Chats(self._sender)
 
     @property
     def account(self) -> str:
         """A name for the upstream account within this process: equal for all callers with the same key, and not the key itself."""
-        return self._sender.key.account if self._sender.key else ""
-
-    @property
-    def agents(self) -> Agents:
-        """The agents of the workspace."""
-        from inferencesh_mcp.api.agents import Agents
-
-        return Agents(self._sender)
-
-    @property
-    def chats(self) -> Chats:
-        """Chats with agents: sending, following, answering."""
-        from inferencesh_mcp.api.agents import Chats
-
-        return Chats(self._sender)
+        return self._sender.account
 
     async def sleep(self, seconds: float) -> None:
         """Wait by the transport's clock, like its own pauses."""
@@ -90,7 +73,7 @@ class Api:
     async def list_apps(self, query: str = "", category: str = "", limit: int = 20, cursor: str = "") -> Page[App]:
         """Apps of the catalogue, or those that match `query`."""
         body = list_body(limit, cursor, _filters(category=category)) | search_body(query)
-        return parsed(Page[App], await self._sender.list("/apps/list", body))
+        return parsed(Page[App], await self._sender.post(Operation.READ, "/apps/list", body))
 
     async def app(self, ref: AppRef) -> App:
         """One app with the version that `ref` names, or its current version."""
@@ -100,11 +83,6 @@ class Api:
         if app.version is None and app.version_id:
             return app.model_copy(update={"version": await self._version(app.id, replace(ref, version=app.version_id))})
         return app
-
-    async def app_versions(self, app_id: str, limit: int = 20, cursor: str = "") -> Page[AppVersion]:
-        """An app's versions, newest first."""
-        path = f"/apps/{segment(app_id, 'app id')}/versions/list"
-        return parsed(Page[AppVersion], await self._sender.list(path, list_body(limit, cursor)))
 
     async def check_requirements(
         self,
@@ -120,14 +98,16 @@ class Api:
         }
         body = {name: requirements for name, requirements in body.items() if requirements}
         try:
-            return parsed(RequirementCheck, await self._sender.list("/credentials/check", body))
+            return parsed(RequirementCheck, await self._sender.post(Operation.READ, "/credentials/check", body))
         except RequirementsNotMet as error:
             return RequirementCheck.model_construct(satisfied=False, missing=error.requirements)
 
     async def estimate(self, app_id: str, input: Any, function: str | None = None) -> Estimate:  # noqa: A002 - the API's own word
         """The estimated cost of a run with this input."""
         body = {"input": input} | ({"function": function} if function else {})
-        return parsed(Estimate, await self._sender.list(f"/store/apps/{segment(app_id, 'app id')}/estimate", body))
+        return parsed(
+            Estimate, await self._sender.post(Operation.READ, f"/store/apps/{segment(app_id, 'app id')}/estimate", body)
+        )
 
     async def run(self, request: RunRequest) -> Task:
         """Start a run, which costs money, at most once.
@@ -135,17 +115,12 @@ class Api:
         Every error carries `outcome`: `not_started` after a refusal or if nothing was sent, once the safe retries are used
         up; OutcomeUnknown, with `sent_at`, if the run may have started but its answer was lost.
         """
-        sent_at = self._transport.now()
         body = request.model_dump(exclude_unset=True, exclude_none=True) | {"input": request.input}
-        try:
-            value = await self._sender.send(Call(method="POST", path="/apps/run", operation=Operation.START, body=body))
-            return _with_id(parsed(Task, value))
-        except UpstreamError as error:
-            if error.outcome is not None:
-                raise
-            raise outcome_unknown(error.message, sent_at, error) from error
-        except CallError as error:  # refused here, before anything was sent
-            raise error.replace(outcome="not_started", retry_safe=True) from error
+        with self._sender.starting():
+            task = parsed(Task, await self._sender.post(Operation.START, "/apps/run", body))
+            if not task.id:
+                raise UpstreamError(message="inference.sh answered with a task that has no id")
+            return task
 
     async def task(self, task_id: str) -> Task:
         """A task as it is now; UpstreamError if the answer is a different task."""
@@ -162,7 +137,7 @@ class Api:
             moment = since.astimezone(UTC).isoformat().replace("+00:00", "Z")
             filters.append({"field": "created_at", "operator": "gte", "value": moment})
         body = list_body(limit, cursor, filters) | {"sort": [{"field": "created_at", "dir": "desc"}]}
-        return parsed(Page[Task], await self._sender.list("/tasks/list", body))
+        return parsed(Page[Task], await self._sender.post(Operation.READ, "/tasks/list", body))
 
     async def task_logs(self, task_id: str) -> TaskLogs:
         """A task's logs; read from the task itself if the API has no endpoint for them."""
@@ -173,11 +148,9 @@ class Api:
                 raise
         return parsed(TaskLogs, await self._sender.get(_task_path(task_id)))
 
-    async def cancel(self, task_id: str, force: bool = False) -> None:
+    async def cancel(self, task_id: str) -> None:
         """Request the cancellation of a task; it ends later. Conflict if it has ended already."""
-        body = {"force": True} if force else {}
-        path = f"{_task_path(task_id)}/cancel"
-        await self._sender.send(Call(method="POST", path=path, operation=Operation.STOP, body=body))
+        await self._sender.post(Operation.STOP, f"{_task_path(task_id)}/cancel")
 
     def follow(
         self, task: Task, stream: bool = True, poll_interval: float = 2.0
@@ -191,13 +164,15 @@ class Api:
         return follow_task(self._sender, task, stream=stream, pace=Pace(poll=poll_interval))
 
     async def create_file(
-        self, *, filename: str, content_type: str, size: int | None = None, public: bool = False, path: str = ""
+        self, *, filename: str, content_type: str, size: int | None = None, public: bool = False
     ) -> File:
-        """Create a file's record, with the address to PUT its bytes to."""
+        """Create a file's record, with the address to PUT its bytes to. `size` is in bytes, None if not known."""
         record: dict[str, Any] = {"uri": "", "filename": filename, "content_type": content_type}
-        optional = {"path": path or None, "size": size, "public": public or None}
-        record |= {name: value for name, value in optional.items() if value is not None}
-        created = await self._sender.list("/files", {"files": [record]})
+        if size is not None:
+            record["size"] = size
+        if public:
+            record["public"] = True
+        created = await self._sender.post(Operation.READ, "/files", {"files": [record]})
         file = parsed(File, created[0] if is_array(created) and created else created)
         if not file.upload_url or not file.uri:
             raise UpstreamError(message="inference.sh gave no address to upload the file to")
@@ -206,11 +181,11 @@ class Api:
     async def put_file(self, file: File, content: Callable[[], AsyncIterable[bytes]], size: int) -> None:
         """Send a file's bytes; `content` is called for each attempt. Forbidden if the upload address has expired."""
         kind = file.content_type if is_media_type(file.content_type) else "application/octet-stream"
-        await self._transport.put(file.upload_url, content, size=size, content_type=kind, key=self._sender.key)
+        await self._transport.files.put(file.upload_url, content, size=size, content_type=kind, key=self._sender.key)
 
     async def list_files(self, limit: int = 20, cursor: str = "") -> Page[File]:
         """The caller's files."""
-        return parsed(Page[File], await self._sender.list("/files/list", list_body(limit, cursor)))
+        return parsed(Page[File], await self._sender.post(Operation.READ, "/files/list", list_body(limit, cursor)))
 
     async def file(self, file_id: str) -> File:
         """A file's record."""
@@ -218,12 +193,11 @@ class Api:
 
     async def delete_file(self, file_id: str) -> None:
         """Delete a file."""
-        path = f"/files/{segment(file_id, 'file id')}"
-        await self._sender.send(Call(method="DELETE", path=path, operation=Operation.STOP))
+        await self._sender.delete(f"/files/{segment(file_id, 'file id')}")
 
     def download(self, url: str) -> AbstractAsyncContextManager[Download]:
         """A block in which a file's bytes can be read. Only public https addresses are allowed; the key is not sent."""
-        return self._transport.download(url, self._sender.key)
+        return self._transport.files.download(url, self._sender.key)
 
     async def sessions(self) -> list[Session]:
         """The caller's sessions."""
@@ -236,22 +210,23 @@ class Api:
     async def keepalive(self, session_id: str) -> Session:
         """Reset a session's idle timer."""
         path = f"{_session_path(session_id)}/keepalive"
-        return parsed(
-            Session, await self._sender.send(Call(method="POST", path=path, operation=Operation.EXTEND, body={}))
-        )
+        return parsed(Session, await self._sender.post(Operation.EXTEND, path))
 
     async def end_session(self, session_id: str) -> None:
         """End a session and release its worker."""
-        await self._sender.send(Call(method="DELETE", path=_session_path(session_id), operation=Operation.STOP))
+        await self._sender.delete(_session_path(session_id))
 
     async def _version(self, app_id: str, ref: AppRef) -> AppVersion:
         """The version that a reference names by its id or short id."""
+        path = f"/apps/{segment(app_id, 'app id')}/versions"
         try:
-            return await self._version_by_id(app_id, ref.version)
+            value = await self._sender.get(f"{path}/{segment(ref.version, 'version')}")
+            return parsed(AppVersion, version_in(value))
         except NotFound:
             cursor = ""
         for _ in range(VERSION_PAGES):
-            page = await self.app_versions(app_id, limit=PAGE_LIMIT, cursor=cursor)
+            body = list_body(PAGE_LIMIT, cursor)
+            page = parsed(Page[AppVersion], await self._sender.post(Operation.READ, f"{path}/list", body))
             for version in page.items:
                 if ref.version in {version.id, version.short_id}:
                     return version
@@ -259,16 +234,6 @@ class Api:
             if not (page.has_next and cursor):
                 break
         raise NotFound(message=f"{ref.namespace}/{ref.name} has no version {ref.version}")
-
-    async def _version_by_id(self, app_id: str, version_id: str) -> AppVersion:
-        path = f"/apps/{segment(app_id, 'app id')}/versions/{segment(version_id, 'version')}"
-        return parsed(AppVersion, version_in(await self._sender.get(path)))
-
-
-def _with_id(task: Task) -> Task:
-    if not task.id:
-        raise UpstreamError(message="inference.sh answered with a task that has no id")
-    return task
 
 
 def _task_path(task_id: str) -> str:

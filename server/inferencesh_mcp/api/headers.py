@@ -21,32 +21,27 @@ LONGEST_NUMBER = 15
 """Digits that are looked at: more than any size or time has."""
 
 
-def date(headers: Mapping[str, str]) -> datetime | None:
-    """The time by the clock of whoever answered."""
-    return _date(headers.get("date", ""))
-
-
-def clock_skew(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """How far the other clock is ahead of `now`; None where it cannot be told."""
-    moment = date(headers)
+def clock_skew(date: str, now: datetime) -> timedelta | None:
+    """How far the clock of whoever sent this `Date` is ahead of `now`; None if that is not known."""
+    moment = _date(date)
     if moment is None or abs(moment - now) > LARGEST_SKEW:
         return None
     return moment - now
 
 
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Seconds that an answer asks to wait, from 0 to a day; None where it does not ask.
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that an answer asks to wait, from 0 to a day; None if it does not ask.
 
-    A date is held against the `Date` of the same answer: both are by one clock, which may be wrong. `now` stands in for it.
+    A date is compared with the `Date` of the same answer: both are by one clock, which may be wrong.
     """
     text = headers.get("retry-after", "").strip()
     if _is_number(text):
         return min(float(text[: LONGEST_NUMBER + 1]), LONGEST_WAIT)
     moment = _date(text)
-    return None if moment is None else _seconds_until(moment, headers, now)
+    return None if moment is None else _seconds_until(moment, headers)
 
 
-def rate_limit_reset(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+def rate_limit_reset(headers: Mapping[str, str]) -> float | None:
     """Seconds until the rate limit resets, if no request is left (`X-RateLimit-*`, in Unix seconds)."""
     remaining, reset = (headers.get(f"x-ratelimit-{name}", "").strip() for name in ("remaining", "reset"))
     if not (_is_number(reset) and len(reset) <= LONGEST_NUMBER) or (_is_number(remaining) and int(remaining[:9]) > 0):
@@ -55,29 +50,30 @@ def rate_limit_reset(headers: Mapping[str, str], now: datetime | None = None) ->
         moment = datetime.fromtimestamp(int(reset), UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    seconds = _seconds_until(moment, headers, now)
-    return seconds or None  # a time that is over is no hint; nor is a number of seconds, which would be one of 1970
+    return (
+        _seconds_until(moment, headers) or None
+    )  # a past time is no hint; a number of seconds would be a time of 1970
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:
-    """How many bytes the body has, where that is said."""
+    """Bytes of the body, if the answer says so."""
     text = headers.get("content-length", "").strip()
     return int(text) if _is_number(text) and len(text) <= LONGEST_NUMBER else None
 
 
 def is_encoded(headers: Mapping[str, str]) -> bool:
-    """Whether the body is compressed, or anything else than itself."""
+    """Whether the body is compressed, or encoded in another way."""
     codings = {coding.strip().lower() for coding in headers.get("content-encoding", "").split(",")}
     return bool(codings - {"", "identity"})
 
 
-def _seconds_until(moment: datetime, headers: Mapping[str, str], now: datetime | None) -> float:
-    server_time = date(headers) or now or datetime.now(UTC)
+def _seconds_until(moment: datetime, headers: Mapping[str, str]) -> float:
+    server_time = _date(headers.get("date", "")) or datetime.now(UTC)
     return min(max(0.0, (moment - server_time).total_seconds()), LONGEST_WAIT)
 
 
 def _date(text: str) -> datetime | None:
-    """An HTTP date, in UTC also where it names no zone."""
+    """An HTTP date, in UTC even if it names no zone."""
     try:
         moment = parsedate_to_datetime(text[:LONGEST_DATE])
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

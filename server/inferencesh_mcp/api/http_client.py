@@ -10,21 +10,22 @@ from __future__ import annotations
 import re
 import ssl
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import httpx2
 
-from inferencesh_mcp.api.responses import Lost
 from inferencesh_mcp.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 
     from inferencesh_mcp.api.proxies import Proxy
-    from inferencesh_mcp.api.transport import Kind
 
+Kind = Literal["calls", "runs", "streams", "files"]
+"""What a connection is used for: each kind has its own pool."""
 CLOSE_SECONDS = 2.0
 CONNECT_SECONDS = 10.0
 """Time to connect, including the name lookup."""
@@ -36,8 +37,12 @@ WRITE_SECONDS = 30.0
 """Wait until the server accepts the next bytes of a file."""
 _PLAIN_URL = re.compile(r"(?P<origin>[A-Za-z]+://[^/?#\\]+)(?P<path>[!\"$-~]*)(?:#[!-~]*)?")
 _NEVER_SENT = (
-    httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol,
-)  # fmt: skip
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+)
 """Errors before the first byte of a request is sent."""
 _IDLE = 20
 """Idle connections that are kept: each request checks all of them, and more would stay open unused."""
@@ -55,6 +60,33 @@ _EXPIRED, _NOT_YET_VALID, _OTHER_HOST, _OTHER_ADDRESS = 10, 9, 62, 64
 """OpenSSL verification results that more trusted certificates would not fix."""
 
 
+class Lost(Exception):
+    """No complete answer arrived."""
+
+    def __init__(self, *, sent: bool, in_time: bool, reason: str = "", next_step: str = "") -> None:
+        """`sent`: a byte of the request may have left this process. `in_time`: it failed before the time limit.
+
+        `reason`, `next_step`: why the request was never sent and what to do, if known: a certificate or a proxy.
+        """
+        super().__init__()
+        self.sent, self.in_time = sent, in_time
+        self.reason, self.next_step = reason, next_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request as it is sent: to the API, to a proxy in front of it, or to a file's host."""
+
+    kind: Kind
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes | AsyncIterable[bytes] | None = field(default=None, repr=False)
+    proxy: Proxy | None = None
+    address: str | None = None
+    """Replaces the host to connect to: an IP address, or the name for a proxy."""
+
+
 class Response:
     """An answer whose body has not been read yet; the caller must close it."""
 
@@ -63,6 +95,11 @@ class Response:
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         """Names are matched without regard to case."""
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
 
     async def aclose(self) -> None:
         """Release the connection, also when cancelled: it is reused after a complete body, else closed."""
@@ -91,37 +128,35 @@ class Pools:
             for transport in transports.values():
                 await transport.aclose()
 
-    async def open(
-        self, kind: Kind, method: str, url: str, headers: Mapping[str, str], content: bytes | AsyncIterable[bytes] | None = None,
-        *, address: str | None = None, proxy: Proxy | None = None,
-    ) -> Response:  # fmt: skip
+    async def open(self, request: Request) -> Response:
         """Send a request, and return the answer as soon as its status arrives.
 
-        `address` replaces the host: an IP address, or the name for a proxy. Raises Lost without an answer, ValueError for an
-        invalid URL, SettingsError if the trusted certificates cannot be read.
+        Raises Lost without an answer, ValueError for an invalid URL, SettingsError if the trusted certificates cannot be read.
         """
-        extensions: dict[str, Any] = {"timeout": _timeouts(kind)}
+        headers, extensions = dict(request.headers), dict[str, Any](timeout=_timeouts(request.kind))
         try:
-            if plain := _PLAIN_URL.fullmatch(url):
+            if plain := _PLAIN_URL.fullmatch(request.url):
                 # The path is sent unchanged, because a signature may cover it.
                 target, path = _origin(plain["origin"]), plain["path"]
                 extensions["target"] = (path if path.startswith("/") else f"/{path}").encode("ascii")
             else:
-                target = httpx2.URL(url)  # encodes characters that are not allowed in a request
+                target = httpx2.URL(request.url)  # encodes characters that are not allowed in a request
             host = target.raw_host.decode("ascii")
-            if address is not None:
-                headers = {"host": target.netloc.decode("ascii"), **headers}
+            if request.address is not None:
+                headers.setdefault("host", target.netloc.decode("ascii"))
                 extensions["sni_hostname"] = host
-                target = target.copy_with(host=address)
+                target = target.copy_with(host=request.address)
         except httpx2.InvalidURL as exc:
             raise ValueError(str(exc)) from exc
-        if _LIMITS[kind].max_keepalive_connections == 0:
-            headers = {**headers, "connection": "close"}
-        request = httpx2.Request(method, target, headers=headers, content=content, extensions=extensions)
+        if _LIMITS[request.kind].max_keepalive_connections == 0:
+            headers["connection"] = "close"
+        sent = httpx2.Request(request.method, target, headers=headers, content=request.content, extensions=extensions)
         try:
-            return Response(await self._transport(kind, target.scheme, proxy).handle_async_request(request))
+            return Response(
+                await self._transport(request.kind, target.scheme, request.proxy).handle_async_request(sent)
+            )
         except (httpx2.TransportError, ssl.SSLError) as exc:
-            raise _lost(exc, host, proxy) from exc
+            raise _lost(exc, host, request.proxy) from exc
 
     def _transport(self, kind: Kind, scheme: str, proxy: Proxy | None) -> httpx2.AsyncHTTPTransport:
         key = (kind, scheme, proxy)
@@ -161,10 +196,8 @@ def _httpx_proxy(proxy: Proxy) -> httpx2.Proxy:
 
 
 def _timeouts(kind: Kind) -> dict[str, float | None]:
-    return {
-        "connect": CONNECT_SECONDS, "pool": POOL_SECONDS, "write": WRITE_SECONDS,
-        "read": None if kind == "streams" else READ_SECONDS,
-    }  # fmt: skip
+    read = None if kind == "streams" else READ_SECONDS
+    return {"connect": CONNECT_SECONDS, "pool": POOL_SECONDS, "write": WRITE_SECONDS, "read": read}
 
 
 def _lost(exc: Exception, host: str, proxy: Proxy | None) -> Lost:

@@ -7,8 +7,8 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from inferencesh_mcp.api.url_policy import is_loopback_host
 from inferencesh_mcp.errors import SettingsError
+from inferencesh_mcp.loopback import is_loopback_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

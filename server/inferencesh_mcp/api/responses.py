@@ -1,122 +1,134 @@
-"""The result of one attempt: a value, or a refusal that says whether to retry. Pure: no I/O."""
+"""An HTTP response: its body, read within limits, and what it is: a value, or the failure of one attempt."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
+import anyio
+
+from inferencesh_mcp.api.headers import is_encoded
+from inferencesh_mcp.api.http_client import Lost
 from inferencesh_mcp.api.json import NotJson, parse
-from inferencesh_mcp.api.problem_details import LASTING, Unwrapped, is_api_error, problem, unwrap
+from inferencesh_mcp.api.problem_details import Unwrapped, is_api_error, problem, unwrap
 from inferencesh_mcp.api.retry import Failure, Operation, nothing_started
 from inferencesh_mcp.errors import InferenceError, OutcomeUnknown, TimedOut, Unavailable, UpstreamError, WorkerLost
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from datetime import datetime
 
+    from inferencesh_mcp.api.http_client import Response
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """An HTTP answer that was read to its end. `headers` have lower-case names."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """A failed attempt: what decides about a retry, and the error if there is none."""
-
-    failure: Failure
-    error: InferenceError
+BODY_LIMIT = 16 * 1024 * 1024
+LARGE_BODY = 1024 * 1024
+"""An answer of more bytes waits for one of a few slots: only so many large ones are held and parsed at a time."""
+ERROR_BODY_LIMIT = 64 * 1024
+ERROR_BODY_SECONDS = 5.0
 
 
-class Lost(Exception):
-    """No complete answer arrived."""
-
-    def __init__(self, *, sent: bool, in_time: bool, reason: str = "", next_step: str = "") -> None:
-        """`sent`: a byte of the request may have left this process. `in_time`: it failed before the time limit.
-
-        `reason`, `next_step`: why the request was never sent and what to do, if known: a certificate or a proxy.
-        """
-        super().__init__()
-        self.sent, self.in_time = sent, in_time
-        self.reason, self.next_step = reason, next_step
+def refuse_encoding(response: Response) -> None:
+    """Refuse a compressed body: it was not asked for, and a small one can expand to gigabytes (T-15)."""
+    if is_encoded(response.headers):
+        message = "inference.sh sent a compressed answer, which was not asked for"
+        raise UpstreamError(message=message, status=response.status)
 
 
-def read_answer(answer: Answer) -> Unwrapped | Refusal:
-    """The value in an answer of the API, or the refusal that it is."""
-    if not 200 <= answer.status < 300:
-        return read_refusal(answer)
-    if not answer.body.strip():
+async def read_body(response: Response, take_slot: Callable[[], Awaitable[None]]) -> bytes:
+    """The whole body, at most 16 MiB. `take_slot` is awaited once, before a large body is read further.
+
+    Of an error, as much as arrives in time: its status alone is enough of an answer.
+    """
+    if not response.is_ok:
+        return await read_error_body(response)
+    body, has_slot = bytearray(), False
+    async with aclosing(_chunks(response)) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > BODY_LIMIT:
+                raise UpstreamError(message="inference.sh's answer is larger than 16 MiB", status=response.status)
+            if len(body) > LARGE_BODY and not has_slot:
+                has_slot = True
+                await take_slot()
+    return bytes(body)
+
+
+async def read_error_body(response: Response) -> bytes:
+    """As much of a body as arrives within 5 seconds, at most 64 KiB; never an error."""
+    body = bytearray()
+    with suppress(Lost, UpstreamError), anyio.move_on_after(ERROR_BODY_SECONDS):
+        async with aclosing(_chunks(response)) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > ERROR_BODY_LIMIT:
+                    break
+    return bytes(body[:ERROR_BODY_LIMIT])
+
+
+async def body_chunks(response: Response) -> AsyncGenerator[bytes]:
+    """The body chunk by chunk; Unavailable or TimedOut if it breaks off, UpstreamError if it is compressed."""
+    try:
+        async with aclosing(_chunks(response)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    except Lost as exc:
+        raise no_answer(exc).error from exc
+
+
+def _chunks(response: Response) -> AsyncGenerator[bytes]:
+    """The bytes as they came, undecoded. The reader must close the generator: garbage collection does it too late."""
+    refuse_encoding(response)
+    return response.chunks()
+
+
+def read_answer(response: Response, body: bytes) -> Unwrapped | Failure:
+    """The value in an answer of the API, or the failure that it is."""
+    if not response.is_ok:
+        return refusal(response, body)
+    if not body.strip():
         return Unwrapped(value=None)
     try:
-        unwrapped = unwrap(parse(answer.body))
+        value = unwrap(parse(body))
     except NotJson as exc:
-        return unreadable(answer.status, str(exc))
-    if isinstance(unwrapped, Unwrapped):
-        return unwrapped
-    return _refusal(unwrapped, refused=True)
+        text = f"inference.sh answered {response.status} with something that cannot be read: {exc}"
+        return Failure(error=UpstreamError(message=text, status=response.status))
+    return Failure(error=value, refused=True) if isinstance(value, InferenceError) else value
 
 
-def read_refusal(answer: Answer) -> Refusal:
-    """The refusal in an answer with an error status."""
-    error = problem(answer.status, answer.headers, answer.body)
-    return _refusal(error, refused=is_api_error(answer.body))
+def refusal(response: Response, body: bytes) -> Failure:
+    """The failure that an answer with an error status is."""
+    return Failure(error=problem(response.status, response.headers, body), refused=is_api_error(body))
 
 
-def _refusal(error: InferenceError, *, refused: bool) -> Refusal:
-    lasting = refused and error.upstream_code in LASTING
-    failure = Failure(sent=True, status=error.status, retry_after=error.retry_after, refused=refused, lasting=lasting)
-    return Refusal(failure=failure, error=error)
-
-
-def unreadable(status: int, reason: str) -> Refusal:
-    """A refusal for an answer that is not usable JSON."""
-    text = f"inference.sh answered {status} with something that cannot be read: {reason}"
-    return Refusal(failure=Failure(sent=True, status=status), error=UpstreamError(message=text, status=status))
-
-
-def no_answer(*, sent: bool, in_time: bool) -> Refusal:
-    """A refusal without a complete answer. The HTTP library's text is never shown: it may quote an address."""
+def no_answer(exc: TimeoutError | Lost) -> Failure:
+    """The failure without a complete answer. The HTTP library's text is never shown: it may quote an address."""
+    lost = exc if isinstance(exc, Lost) else Lost(sent=True, in_time=False)
     error: InferenceError
-    if not sent:
+    if not lost.sent:
         error = Unavailable(
-            message="inference.sh could not be reached", next_step="Check the network, then call again."
+            message=lost.reason or "inference.sh could not be reached",
+            next_step=lost.next_step or "Check the network, then call again.",
         )
-    elif in_time:
+    elif lost.in_time:
         error = Unavailable(message="the connection to inference.sh broke before the answer was complete")
     else:
         error = TimedOut(message="inference.sh did not answer in time")
-    return Refusal(failure=Failure(sent=sent), error=error)
-
-
-def no_answer_from(exc: TimeoutError | Lost) -> Refusal:
-    """The same, from the exception that was raised."""
-    refusal = (
-        no_answer(sent=exc.sent, in_time=exc.in_time) if isinstance(exc, Lost) else no_answer(sent=True, in_time=False)
-    )
-    error = refusal.error
-    if isinstance(exc, Lost) and exc.reason:
-        error = error.replace(message=exc.reason, next_step=exc.next_step)
     error.__cause__ = exc.__cause__ or exc
-    return Refusal(failure=refusal.failure, error=error)
+    return Failure(error=error, sent=lost.sent)
 
 
-def final_error(operation: Operation, refusal: Refusal, sent_at: datetime) -> InferenceError:
+def final_error(operation: Operation, failure: Failure, sent_at: datetime) -> InferenceError:
     """The error of a call without retries left. For START and ANSWER it carries the outcome."""
-    error = refusal.error
+    error, is_harmless = failure.error, nothing_started(failure)
     if operation is Operation.ANSWER:
         # Nothing is charged, but the answer may have taken effect: the caller must read the state before it answers again (O-7).
-        without_effect = nothing_started(refusal.failure)
-        return error.replace(outcome="not_started" if without_effect else "unknown", retry_safe=without_effect)
+        return error.replace(outcome="not_started" if is_harmless else "unknown", retry_safe=is_harmless)
     if operation is not Operation.START:
         return error
     # The API says that the session is lost; a run may have started in it (reliability 4.5).
     if isinstance(error, WorkerLost):
         return error.replace(outcome="started", retry_safe=False)
-    if not nothing_started(refusal.failure):
+    if not is_harmless:
         return outcome_unknown(error.message, sent_at, error)
     return error.replace(outcome="not_started", retry_safe=True)
 

@@ -1,16 +1,24 @@
-"""Which requests may be retried, and when. Pure: clock and randomness come from the caller.
+"""Which requests may be retried, when, and the loop that does it. No I/O of its own: sleep, random and clock are passed in.
 
 The numbers are those of the AWS SDKs' standard mode (botocore 1.44): 3 attempts, full jitter, a budget of 500 tokens.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, TypeVar
+
+from inferencesh_mcp.api.problem_details import LASTING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+    from inferencesh_mcp.api.sender import Key
+    from inferencesh_mcp.errors import InferenceError
 
 ATTEMPTS = 3
 """Most attempts of one request."""
@@ -21,9 +29,16 @@ THROTTLED_BASE = 1.0
 LONGEST_PAUSE = 20.0
 LONGEST_RETRY_AFTER = 60.0
 """Longest `Retry-After`, in seconds, that is waited for."""
+CALL_SECONDS = 60.0
+"""One call with all its attempts and the pauses between them."""
+BUCKETS_LIMIT = 4096
+"""Principals whose retry budget is kept; beyond it, the least recently used one gets a fresh budget."""
 
 _TRANSIENT = frozenset({500, 502, 503, 504})
 _THROTTLED = 429
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 class Operation(Enum):
@@ -45,17 +60,30 @@ class Operation(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """How one attempt failed. None as `status` means that no complete answer was read."""
+    """How one attempt failed: what decides about a retry, and the error if there is none."""
 
-    sent: bool
+    error: InferenceError
+    sent: bool = True
     """Whether a byte of the request may have left this process."""
-    status: int | None = None
-    retry_after: float | None = None
-    """Seconds the API asked to wait."""
     refused: bool = False
     """The answer had the form of the API's own errors, so it came from the API and not from a proxy."""
-    lasting: bool = False
-    """The API named a lasting state: nothing was started, and a retry would not help."""
+    already_done: bool = False
+    """It is the second answer to a STOP that has taken effect: no error."""
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status; None if no complete answer was read."""
+        return self.error.status
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds the API asked to wait."""
+        return self.error.retry_after
+
+    @property
+    def lasting(self) -> bool:
+        """The API named a lasting state: nothing was started, and a retry would not help."""
+        return self.refused and self.error.upstream_code in LASTING
 
 
 def may_repeat(operation: Operation, failure: Failure, attempt: int) -> bool:
@@ -101,6 +129,13 @@ def backoff(doublings: int, random: Callable[[], float], base: float = TRANSIENT
     return random() * min(base * 2.0 ** min(doublings, 32), LONGEST_PAUSE)
 
 
+def _was_refused_for_load(failure: Failure) -> bool:
+    """The documented refusals before anything starts: 429, and 503 with Retry-After in the API's own error form."""
+    if failure.status == _THROTTLED:
+        return True
+    return failure.status == 503 and failure.retry_after is not None and failure.refused
+
+
 class Bucket:
     """The retry budget of one principal; when it is empty, requests fail at their first error."""
 
@@ -119,13 +154,61 @@ class Bucket:
         self.tokens -= cost
         return True
 
-    def succeeded(self) -> None:
-        """Refill the budget: a request succeeded at its first attempt."""
+    def refill(self) -> None:
+        """Add a token, because a request succeeded at its first attempt."""
         self.tokens = min(self.CAPACITY, self.tokens + 1)
 
 
-def _was_refused_for_load(failure: Failure) -> bool:
-    """The documented refusals before anything starts: 429, and 503 with Retry-After in the API's own error form."""
-    if failure.status == _THROTTLED:
-        return True
-    return failure.status == 503 and failure.retry_after is not None and failure.refused
+class Retrier:
+    """Retries requests, with a retry budget for each principal."""
+
+    def __init__(
+        self, sleep: Callable[[float], Awaitable[None]], random: Callable[[], float], clock: Callable[[], float]
+    ) -> None:
+        self._sleep, self._random, self._clock = sleep, random, clock
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self.failures = Counter[str]()
+        """Failed attempts by the code of their error."""
+
+    async def run(
+        self,
+        operation: Operation,
+        key: Key | None,
+        name: str,
+        send_once: Callable[[float], Awaitable[T | Failure]],
+        *,
+        seconds: float | None = None,
+    ) -> T | Failure:
+        """The result of `send_once`, which is given the seconds that are left, or its last failure. `name` is for the log.
+
+        `seconds` limits all attempts together (default `CALL_SECONDS`).
+        """
+        bucket, sent_before = self._bucket(key), False
+        end = self._clock() + (CALL_SECONDS if seconds is None else seconds)
+        for attempt in count(1):
+            result = await send_once(end - self._clock())
+            if not isinstance(result, Failure):
+                if attempt == 1:
+                    bucket.refill()
+                return result
+            self.failures[result.error.code] += 1
+            if is_done(operation, result, sent_before=sent_before):
+                return replace(result, already_done=True)
+            wait = pause(result, attempt, self._random)
+            # A pause longer than the call would only delay the same error; a requested pause is never shortened.
+            in_time = wait <= LONGEST_RETRY_AFTER and self._clock() + wait < end
+            if not (in_time and may_repeat(operation, result, attempt) and bucket.take(result)):
+                return result
+            logger.info("%s: attempt %d failed (%s), again in %.2f s", name, attempt, result.error.code, wait)
+            sent_before = sent_before or result.sent
+            await self._sleep(wait)
+        raise AssertionError  # pragma: no cover - counting does not end
+
+    def _bucket(self, key: Key | None) -> Bucket:
+        """The retry budget of this principal, identified by a keyed hash and never by the key (I-9)."""
+        principal = key.account if key else ""
+        bucket = self._buckets.setdefault(principal, Bucket())
+        self._buckets.move_to_end(principal)
+        if len(self._buckets) > BUCKETS_LIMIT:
+            self._buckets.popitem(last=False)
+        return bucket

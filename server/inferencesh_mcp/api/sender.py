@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import secrets
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.keys import Key
 from inferencesh_mcp.api.models import PAGE_LIMIT
 from inferencesh_mcp.api.problem_details import DASHBOARD
-from inferencesh_mcp.api.transport import Call, Transport
-from inferencesh_mcp.errors import KeyMissing, KeyRefused
+from inferencesh_mcp.api.responses import outcome_unknown
+from inferencesh_mcp.api.retry import Operation
+from inferencesh_mcp.errors import CallError, KeyMissing, KeyRefused, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
-    from inferencesh_mcp.api.retry import Operation
+    from inferencesh_mcp.api.transport import Transport
+
+_TOKEN = re.compile(r"[\x21-\x7e]{1,512}")
+_PEPPER = secrets.token_bytes(32)
+
+
+class Key:
+    """A key of inference.sh, which no repr, log line or error shows. Only `authorization` reveals it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        """KeyRefused for text with spaces, line ends or characters outside ASCII."""
+        if not _TOKEN.fullmatch(value):
+            raise KeyRefused(
+                message="the key has characters that are not allowed, such as a space or a line end",
+                next_step="Copy the key again and set it as INFERENCE_API_KEY.",
+            )
+        self._value = value
+
+    @property
+    def authorization(self) -> str:
+        """The value of the Authorization header."""
+        return f"Bearer {self._value}"
+
+    @property
+    def account(self) -> str:
+        """A stable name for the key within this process: a hash with a secret of the process, so it reveals nothing (I-9)."""
+        return hashlib.blake2b(self._value.encode(), key=_PEPPER, digest_size=16).hexdigest()
+
+    def __repr__(self) -> str:
+        return "Key(***)"
 
 
 class Sender:
@@ -25,26 +60,35 @@ class Sender:
         self._on_key_refused = on_key_refused
         self.key = Key(key) if key else None
 
-    async def get(self, path: str) -> Any:
-        """Read."""
-        return await self.send(Call(method="GET", path=path))
+    @property
+    def account(self) -> str:
+        """`Key.account`; empty without a key."""
+        return self.key.account if self.key else ""
 
-    async def list(self, path: str, body: dict[str, Any]) -> Any:
-        """A POST without an effect that matters, so it may be retried (O-8, O-10)."""
-        return await self.send(Call(method="POST", path=path, body=body))
+    async def get(self, path: str) -> Any:
+        """The JSON value at a path."""
+        return await self._send(Operation.READ, "GET", path)
 
     async def post(self, operation: Operation, path: str, body: dict[str, Any] | None = None) -> Any:
-        """A POST of this kind; None as `body` sends an empty object."""
-        return await self.send(Call(method="POST", path=path, operation=operation, body=body or {}))
+        """The value of the answer to a POST of this kind; None as `body` sends an empty object."""
+        return await self._send(operation, "POST", path, body or {})
 
-    async def send(self, call: Call) -> Any:
-        """The value of the answer to a call."""
-        self.check_key()
+    async def delete(self, path: str) -> None:
+        """Delete or end what is at a path."""
+        await self._send(Operation.STOP, "DELETE", path)
+
+    @contextmanager
+    def starting(self) -> Generator[None]:
+        """A block that sends a START and reads its answer: every error that leaves it carries `outcome`."""
+        sent_at = self.transport.now()
         try:
-            return (await self.transport.call(call, self.key)).value
-        except KeyRefused:
-            self._on_key_refused()
-            raise
+            yield
+        except UpstreamError as error:
+            if error.outcome is not None:
+                raise
+            raise outcome_unknown(error.message, sent_at, error) from error
+        except CallError as error:  # refused here, before anything was sent
+            raise error.replace(outcome="not_started", retry_safe=True) from error
 
     def check_key(self) -> None:
         """Raise KeyMissing if there is no key to send."""
@@ -54,6 +98,14 @@ class Sender:
                 next_step=f"Make one in the dashboard at {DASHBOARD} and set it as INFERENCE_API_KEY.",
                 outcome="not_started",
             )
+
+    async def _send(self, operation: Operation, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        self.check_key()
+        try:
+            return await self.transport.call(operation, method, path, self.key, body)
+        except KeyRefused:
+            self._on_key_refused()
+            raise
 
 
 def list_body(limit: int, cursor: str, filters: list[dict[str, Any]] | None = None) -> dict[str, Any]:

@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 _tracer = get_tracer("inferencesh-mcp")
 _propagator = TraceContextTextMapPropagator()  # without baggage: what a host put there is not for others
 
-# The parts of paths that are not names or ids.
 _PATH_PARTS = frozenset(
-    (
-        "agent-runs",
+    {
         "agents",
         "always-allow",
         "apps",
@@ -27,20 +25,16 @@ _PATH_PARTS = frozenset(
         "chats",
         "check",
         "credentials",
-        "engine",
         "estimate",
+        "explain",
         "files",
-        "internal-tools",
-        "interrupts",
         "invoke",
         "keepalive",
         "list",
         "logs",
-        "me",
         "messages",
-        "public",
+        "options",
         "reject",
-        "resolve",
         "run",
         "sessions",
         "status",
@@ -48,11 +42,11 @@ _PATH_PARTS = frozenset(
         "store",
         "stream",
         "tasks",
-        "templates",
         "tools",
         "versions",
-    )
+    }
 )
+"""The parts of our paths that are not names or ids."""
 
 
 @contextmanager

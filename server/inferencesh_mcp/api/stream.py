@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,15 @@ from inferencesh_mcp.api.task_state import Record, is_heartbeat
 from inferencesh_mcp.errors import InferenceError, NotFound, WaitError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 
     from inferencesh_mcp.api.sender import Sender
 
 POLL_JITTER = 0.1
 """Share by which an interval between polls is shortened or lengthened at random, so that followers do not poll in step."""
+
+POLLS_PER_MINUTE = 600
+"""Polls of one key. The platform allows 1,000 reads a minute; the rest is left for the key's other uses."""
 
 logger = logging.getLogger(__name__)
 
@@ -142,9 +145,11 @@ class StreamFollower(ABC):
             return False
         end = self._transport.clock() + (self._pace.stream_again if stream else math.inf)
         polls = 0
-        with self._transport.polling.by(self._sender.key):
+        with self._counted_as_poller():
             while self._transport.clock() < end:
-                interval = self._transport.polling.interval(self._sender.key, self._pace.poll)
+                # The platform counts the reads of each key, so all runs and chats that are polled share one number.
+                shared = self._transport.pollers[self._sender.account] * 60 / POLLS_PER_MINUTE
+                interval = max(self._pace.poll, shared)
                 await self._transport.sleep(interval * (1 - POLL_JITTER + 2 * POLL_JITTER * self._transport.random()))
                 polls += 1
                 try:
@@ -155,6 +160,17 @@ class StreamFollower(ABC):
                 if is_new or polls >= self._polls_per_read:
                     return True
         return False
+
+    @contextmanager
+    def _counted_as_poller(self) -> Generator[None]:
+        pollers, account = self._transport.pollers, self._sender.account
+        pollers[account] += 1
+        try:
+            yield
+        finally:
+            pollers[account] -= 1
+            if not pollers[account]:
+                del pollers[account]
 
     async def _read(self) -> Record | None:
         """The record, or None while the API is unavailable, which is not an error."""

@@ -7,6 +7,7 @@ import socket
 from urllib.parse import SplitResult, urldefrag, urljoin, urlsplit
 
 from inferencesh_mcp.errors import FileRefused, SettingsError
+from inferencesh_mcp.loopback import is_https_or_loopback, is_loopback_host
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -21,19 +22,9 @@ def base_url(url: str, variable: str) -> str:
     parts = _split(url)
     if parts is None or parts.query or parts.fragment or parts.username or parts.password:
         raise SettingsError(message=f"{variable} must be a plain URL such as https://api.inference.sh")
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback_host(parts.hostname or "")):
+    if not is_https_or_loopback(parts):
         raise SettingsError(message=f"{variable} must begin with https:// (http:// is for this machine alone)")
     return url.strip().rstrip("/")
-
-
-def is_loopback_host(host: str) -> bool:
-    """Whether a host's name or address can only mean this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def loopback_port(url: str) -> int | None:
@@ -50,7 +41,7 @@ def file_host(url: str, *, loopback: bool) -> tuple[str, int]:
     if parts is None or parts.username or parts.password:
         raise FileRefused(message="the file's address is not a URL that can be fetched")
     host = parts.hostname or ""
-    if parts.scheme != "https" and not (loopback and parts.scheme == "http" and is_loopback_host(host)):
+    if not (is_https_or_loopback(parts) if loopback else parts.scheme == "https"):
         raise FileRefused(message="the file's address must begin with https://")
     return host, parts.port or (443 if parts.scheme == "https" else 80)
 

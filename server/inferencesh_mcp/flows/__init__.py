@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from inferencesh_mcp.api.models import Task
 
 if TYPE_CHECKING:
-    from inferencesh_mcp.api import Api
+    from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.flows.app_cache import AppCache
     from inferencesh_mcp.flows.live_runs import LiveRuns
     from inferencesh_mcp.flows.local_files import Folders

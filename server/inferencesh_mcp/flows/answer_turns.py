@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from inferencesh_mcp.flows.bounded import RecentSet
+from inferencesh_mcp.bounded import RecentSet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

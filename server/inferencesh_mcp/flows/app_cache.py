@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import time
-from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +21,13 @@ from anyio import to_thread
 
 from inferencesh_mcp.api.json import NotJson, is_object, parse
 from inferencesh_mcp.api.models import App, parsed
+from inferencesh_mcp.bounded import BoundedDict
 from inferencesh_mcp.errors import Forbidden, KeyRefused, NotFound, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from inferencesh_mcp.api import Api
+    from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.api.refs import AppRef
 
 FRESH = 300.0  # seconds: a new version of an app is noticed after that, or at once if an input no longer fits
@@ -46,7 +46,7 @@ class AppCache:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._apps: OrderedDict[tuple[str, str], tuple[float, App]] = OrderedDict()
+        self._apps: BoundedDict[tuple[str, str], tuple[float, App]] = BoundedDict(MOST)
         self._disk: AppDiskCache | None = None
         self._watched: frozenset[str] = frozenset()
         self._on_app: Callable[[AppRef, App], None] = lambda _ref, _app: None
@@ -116,8 +116,6 @@ class AppCache:
         if len(app.model_dump_json()) > LARGEST:
             return
         self._apps["" if app.visibility == "public" else principal, name] = (read_at, app)
-        while len(self._apps) > MOST:
-            self._apps.popitem(last=False)
 
 
 class AppDiskCache:

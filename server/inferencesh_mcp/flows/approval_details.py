@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
 
+from inferencesh_mcp.bounded import BoundedDict
 from inferencesh_mcp.errors import InferenceError
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class _Read:
 class DetailsMemory:
     """The details of the newest calls, by caller, invocation and arguments."""
 
-    _details: OrderedDict[tuple[str, str, str], _Read] = field(default_factory=OrderedDict[tuple[str, str, str], _Read])
+    _details: BoundedDict[tuple[str, str, str], _Read] = field(
+        default_factory=lambda: BoundedDict[tuple[str, str, str], _Read](REMEMBERED)
+    )
 
     async def read(self, who: Caller, approval: Approval, *, always: bool) -> ApprovalDetails:
         """The details of a call that waits for approval. Options are included only if `always` lets people use them; they
@@ -67,8 +69,6 @@ class DetailsMemory:
         key = (who.principal, approval.id, _digest(approval))
         details = self._details.setdefault(key, _Read())
         self._details.move_to_end(key)
-        while len(self._details) > REMEMBERED:
-            self._details.popitem(last=False)
         with anyio.move_on_after(PATIENCE):
             async with anyio.create_task_group() as group:
                 if details.offered is None and not details.has_no_options:

@@ -12,14 +12,13 @@ import anyio
 import anyio.lowlevel
 
 from inferencesh_mcp.api.models import Task
-from inferencesh_mcp.errors import InferenceError, InvalidInput, Outcome, WaitError
+from inferencesh_mcp.errors import InferenceError, InvalidInput, WaitError
 from inferencesh_mcp.flows import BatchProgress, Transfer
 from inferencesh_mcp.flows.cancel import cancel_abandoned_run, cancel_abandoned_task, log_abandoned_candidates
+from inferencesh_mcp.flows.internal_errors import collect_started_ids, internal_error
 from inferencesh_mcp.flows.run import RunResult, run_prepared
 from inferencesh_mcp.flows.run_request import prepare
-from inferencesh_mcp.flows.started_ids import collect_started_ids
 from inferencesh_mcp.flows.upload import Uploads
-from inferencesh_mcp.internal_errors import internal_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,7 +71,7 @@ async def run_many(
     report(BatchProgress(0, len(specs), None))
     batch = _Batch(caller, specs, report, end=began + seconds, follow=follow)
     async with caller.runs.slot(caller.principal):
-        with Uploads(caller, batch.report_progress) as uploads:
+        with Uploads(caller.api, caller.folders, batch.report_progress) as uploads:
             prepared = await _prepare_all(caller, specs, uploads)
             await batch.run(prepared, uploads, most)
     return batch.ends
@@ -150,9 +149,7 @@ class _Batch:
             except InferenceError as exc:
                 return exc
             except Exception as exc:  # noqa: BLE001 - the other inputs must not be lost because of it
-                task_id = started.tasks[0] if started.tasks else ""
-                outcome: Outcome = "started" if task_id else "unknown"
-                return internal_error(exc, "app_run_many", outcome=outcome, task_id=task_id)
+                return internal_error(exc, "app_run_many", started, may_start=True)
 
     async def _work_in_own_slot(self, remaining: Iterator[tuple[int, Prepared]], uploads: Uploads) -> None:
         """Work in a second slot if there is one; otherwise the other workers do it all."""

@@ -26,9 +26,9 @@ from inferencesh_mcp.errors import Conflict, InferenceError, OutcomeUnknown
 from inferencesh_mcp.flows import AgentProgress
 from inferencesh_mcp.flows.cancel import cancel_abandoned_chat
 from inferencesh_mcp.flows.file_sources import is_remote
+from inferencesh_mcp.flows.internal_errors import record_chat
 from inferencesh_mcp.flows.lost_starts import Candidates, LostStart
 from inferencesh_mcp.flows.start import ALLOWANCE
-from inferencesh_mcp.flows.started_ids import record_chat
 from inferencesh_mcp.flows.upload import store
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from inferencesh_mcp.flows.output_files import OutputFile, output_files, output_
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from inferencesh_mcp.api import Api
+    from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.local_files import SaveFolder, WriteFolder
 

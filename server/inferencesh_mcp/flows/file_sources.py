@@ -24,7 +24,8 @@ from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator
 
-    from inferencesh_mcp.api import Api, Download
+    from inferencesh_mcp.api.client import Api
+    from inferencesh_mcp.api.file_transport import Download
     from inferencesh_mcp.flows.local_files import Folders
 
 CHUNK = 256 * 1024  # bytes read and sent at a time

@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from inferencesh_mcp.flows.bounded import RecentSet
+from inferencesh_mcp.bounded import RecentSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,9 +16,9 @@ from inferencesh_mcp.api.models import Session
 from inferencesh_mcp.errors import Forbidden, Gone, InferenceError, KeyRefused, NotFound
 from inferencesh_mcp.flows.cancel import cancel_abandoned_task
 from inferencesh_mcp.flows.concurrency import optional_call
+from inferencesh_mcp.flows.internal_errors import record_task
 from inferencesh_mcp.flows.run_request import build_request, missing_requirements, prepare, version_of
 from inferencesh_mcp.flows.start import start
-from inferencesh_mcp.flows.started_ids import record_task
 from inferencesh_mcp.flows.upload import Uploads
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ async def run(caller: Caller, spec: RunSpec, report: Report, *, seconds: float) 
     """
     began = time.monotonic()
     async with caller.runs.slot(caller.principal):
-        with Uploads(caller, report) as uploads:
+        with Uploads(caller.api, caller.folders, report) as uploads:
             with before_start(caller):
                 prepared = await prepare(caller, spec, uploads)
             result = await run_prepared(caller, prepared, uploads, report, seconds=seconds - (time.monotonic() - began))
@@ -93,7 +93,7 @@ async def dry_run(
     Raises:
         InferenceError: a run would have been refused with it. Nothing was started.
     """
-    with before_start(caller), Uploads(caller, report) as uploads:
+    with before_start(caller), Uploads(caller.api, caller.folders, report) as uploads:
         prepared = await prepare(caller, spec, uploads)
         request = await build_request(prepared, uploads)
         app, function = prepared.app, prepared.function

@@ -26,9 +26,10 @@ _SENDABLE = re.compile(r"https?://[^'\s\\\x00-\x1f\x7f]{1,8000}")
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from inferencesh_mcp.api import Api
+    from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.api.models import File
     from inferencesh_mcp.flows import Caller, Report
+    from inferencesh_mcp.flows.local_files import Folders
     from inferencesh_mcp.schema.file_fields import Place
     from inferencesh_mcp.schema.refs import Schema
 
@@ -138,8 +139,8 @@ class Uploads:
     upload, so what is sent is what was checked.
     """
 
-    def __init__(self, caller: Caller, report: Report) -> None:
-        self._api, self._folders, self._report = caller.api, caller.folders, report
+    def __init__(self, api: Api, folders: Folders | None, report: Report) -> None:
+        self._api, self._folders, self._report = api, folders, report
         self._checked = set[str]()
         self._open: dict[str, tuple[Source, ExitStack]] = {}
         self._locks: dict[str, anyio.Lock] = {}

@@ -90,6 +90,8 @@ class Host:
     """The object, or the table, that holds the servers by name."""
     places: Callable[[Machine], tuple[PurePath, ...]]
     """Where the file may be; the last that exists counts, else the first."""
+    command: str = ""
+    """The program that a terminal starts it with, if it has one."""
     format: Literal["json", "jsonc", "toml"] = "json"
     """`jsonc`: JSON whose comments and trailing commas the host takes as well."""
     key_reference: str | None = None
@@ -174,6 +176,7 @@ HOSTS = (
         name="claude-code",
         title="Claude Code",
         section="mcpServers",
+        command="claude",
         places=lambda machine: (machine.folder("CLAUDE_CONFIG_DIR") / ".claude.json",),
         key_reference=f"${{{KEY}}}",
         local_fields=(("type", "stdio"),),
@@ -186,6 +189,7 @@ HOSTS = (
         name="cursor",
         title="Cursor",
         section="mcpServers",
+        command="cursor",
         places=lambda machine: (machine.home / ".cursor" / "mcp.json",),
         format="jsonc",
         key_reference=f"${{env:{KEY}}}",
@@ -198,6 +202,7 @@ HOSTS = (
         name="vscode",
         title="VS Code",
         section="servers",
+        command="code",
         places=lambda machine: (machine.applications / "Code" / "User" / "mcp.json",),
         format="jsonc",
         key_reference=f"${{input:{INPUT}}}",
@@ -212,6 +217,7 @@ HOSTS = (
         name="codex",
         title="Codex",
         section="mcp_servers",
+        command="codex",
         places=lambda machine: (machine.folder("CODEX_HOME", ".codex") / "config.toml",),
         format="toml",
         next_step="Restart Codex. /mcp lists the server.",
@@ -223,6 +229,7 @@ HOSTS = (
         name="gemini",
         title="Gemini CLI",
         section="mcpServers",
+        command="gemini",
         places=lambda machine: (machine.folder("GEMINI_CLI_HOME") / ".gemini" / "settings.json",),
         format="jsonc",
         key_reference=f"${{{KEY}}}",
@@ -236,6 +243,7 @@ HOSTS = (
         name="windsurf",
         title="Windsurf",
         section="mcpServers",
+        command="windsurf",
         places=lambda machine: (machine.home / ".codeium" / "windsurf" / "mcp_config.json",),
         format="jsonc",
         key_reference=f"${{env:{KEY}}}",
@@ -249,6 +257,7 @@ HOSTS = (
         name="zed",
         title="Zed",
         section="context_servers",
+        command="zed",
         places=_zed,
         format="jsonc",
         next_step="Zed needs no restart. The server's dot in its agent settings turns green.",

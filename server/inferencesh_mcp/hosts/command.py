@@ -1,4 +1,4 @@
-"""`install` and `uninstall` as a person meets them: what is asked, and what is said."""
+"""`install` and `uninstall` at the terminal: what they ask, and what they print."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inferencesh_mcp.errors import InvalidInput
-from inferencesh_mcp.hosts import KEY, Local, Machine, Remote
+from inferencesh_mcp.errors import HostFileRefused, InvalidInput
+from inferencesh_mcp.hosts import HOSTS, KEY, Remote
 from inferencesh_mcp.hosts import install as hosts_install
+from inferencesh_mcp.hosts.inspect import is_present
 from inferencesh_mcp.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from inferencesh_mcp.hosts import Host
+    from inferencesh_mcp.hosts import Host, Local, Machine
     from inferencesh_mcp.hosts.install import InstallResult
 
 PASSED_SETTINGS = frozenset({
@@ -31,64 +32,65 @@ NETWORK_VARIABLES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "
 HOW_TO_GET_A_KEY = "Get a key at https://inference.sh."
 
 
-def show(
-    host_name: str,
-    name: str,
-    url: str | None,
-    *,
-    sign_in: bool,
-    program: str,
-    platform: str,
-    environ: Mapping[str, str],
-) -> None:
-    """Write the entry to stdout and say on stderr where it goes; no key is in it."""
-    host = hosts_install.host_named(host_name)
-    server = _server(host, url, program, environ, sign_in=sign_in)
-    click.echo(hosts_install.shown(host, hosts_install.checked_name(name), server), nl=False)
-    where = f"This goes into {hosts_install.place(host, Machine.this(platform, environ))}."
-    click.echo(f"{where} {_key_from(host)}" if server.needs_key else where, err=True)
-
-
-def install(
-    host_name: str,
-    name: str,
-    url: str | None,
-    *,
-    sign_in: bool,
-    program: str,
-    platform: str,
-    environ: Mapping[str, str],
-) -> None:
-    """Write the entry, and say what was done and what is left to do.
+def install(host_name: str, name: str, url: str | None, *, sign_in: bool, only_show: bool, machine: Machine) -> None:
+    """Write the entry, and say what was done and what is left to do. `only_show` writes it to stdout instead, without a key.
 
     Raises:
         HostFileRefused, InvalidInput: nothing was changed; the text says why.
     """
-    host, machine = hosts_install.host_named(host_name), Machine.this(platform, environ)
-    server = _server(host, url, program, environ, sign_in=sign_in)
-    in_file = server.needs_key and host.key_reference is None and host.format != "toml"
-    old = hosts_install.entry_of(host, hosts_install.checked_name(name), machine)
-    key = _key(host, hosts_install.key_in(old), environ, remote=isinstance(server, Remote)) if in_file else ""
+    host, name = hosts_install.host_named(host_name), hosts_install.checked_name(name)
+    server = _server(host, url, machine.variables, sign_in=sign_in)
+    if only_show:
+        click.echo(hosts_install.shown(host, name, server), nl=False)
+        where = f"This goes into {hosts_install.place(host, machine)}."
+        click.echo(f"{where} {_key_from(host)}" if server.needs_key else where, err=True)
+        return
+    key = _key(host, name, server, machine)
     done = hosts_install.install(host, name, server, machine=machine, key=key)
     click.echo(_done(host, name, done))
-    for line in _next_steps(host, server, done, key=key, key_is_set=bool(environ.get(KEY))):
+    for line in _next_steps(host, server, done, key=key, key_is_set=bool(machine.variables.get(KEY))):
         click.echo(line)
 
 
-def uninstall(host_name: str, name: str, *, platform: str, environ: Mapping[str, str]) -> None:
+def offer(name: str, url: str | None, *, sign_in: bool, machine: Machine) -> int:
+    """Ask about each host on this machine, and install into those that the person wants. Without a terminal, only list them.
+
+    Returns the exit code: 1 if a host's file was refused.
+    """
+    present = [host for host in HOSTS if is_present(host, machine)]
+    if not present:
+        click.echo(
+            f"No known host was found. Name one: inferencesh-mcp install {'|'.join(host.name for host in HOSTS)}"
+        )
+    code = 0
+    for host in present:
+        if not sys.stdin.isatty():
+            click.echo(f"{host.title}: inferencesh-mcp install {host.name}")
+        elif click.confirm(
+            f"Add {name} to {host.title} ({hosts_install.place(host, machine)})?", default=True, err=True
+        ):
+            try:
+                install(host.name, name, url, sign_in=sign_in, only_show=False, machine=machine)
+            except (HostFileRefused, InvalidInput) as exc:
+                click.echo(f"{host.title}: {exc} {exc.next_step}".rstrip(), err=True)
+                code = 1
+    return code
+
+
+def uninstall(host_name: str, name: str, machine: Machine) -> None:
     """Take the entry out, and say what was done."""
     host = hosts_install.host_named(host_name)
-    done = hosts_install.uninstall(host, hosts_install.checked_name(name), machine=Machine.this(platform, environ))
+    done = hosts_install.uninstall(host, hosts_install.checked_name(name), machine=machine)
     click.echo(_done(host, name, done))
 
 
-def _server(host: Host, url: str | None, program: str, environ: Mapping[str, str], *, sign_in: bool) -> Local | Remote:
+def _server(host: Host, url: str | None, environ: Mapping[str, str], *, sign_in: bool) -> Local | Remote:
     if url is not None:
         return hosts_install.remote(url, host, sign_in=sign_in)
     if sign_in:
         raise InvalidInput(message="--sign-in needs --http. Only a remote server asks you to sign in.")
     settings = {name: value for name, value in environ.items() if _is_passed(name, value)}
-    return hosts_install.local(Path(program), environ, settings)
+    return hosts_install.local(Path(sys.executable), environ, settings)
 
 
 def _is_passed(name: str, value: str) -> bool:
@@ -100,12 +102,16 @@ def _is_passed(name: str, value: str) -> bool:
     return name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() in PASSED_SETTINGS
 
 
-def _key(host: Host, old: str, environ: Mapping[str, str], *, remote: bool) -> str:
-    """The key that shall stand in the file: the one that is set now, else the one that stands there, else what the person types.
+def _key(host: Host, name: str, server: Local | Remote, machine: Machine) -> str:
+    """The key for the file: the variable's, else the one in the file, else what the person types. Empty if none goes in.
 
-    For a server elsewhere the variable is not taken: that server may belong to somebody who must not see a personal key.
+    For a remote server the variable is not used: that server may belong to somebody who must not see a personal key.
     """
-    key = ("" if remote else environ.get(KEY, "")) or old
+    old_entry = hosts_install.entry_of(host, name, machine)
+    if not server.needs_key or host.key_reference is not None or host.format == "toml":
+        return ""
+    remote = isinstance(server, Remote)
+    key = ("" if remote else machine.variables.get(KEY, "")) or hosts_install.key_in(old_entry)
     if not key and sys.stdin.isatty():
         which = "The remote server's token, or your key" if remote else "Your inference.sh key"
         question = f"{which}. {host.title} stores it in its file (Enter: add it later)"

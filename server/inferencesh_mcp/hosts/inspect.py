@@ -31,12 +31,21 @@ class Inspection:
     """What the host starts, with the key filled in where this machine has it."""
 
 
+def is_present(host: Host, machine: Machine) -> bool:
+    """Whether the host is on this machine: its file, the folder of its file, or its command."""
+    path = install.place(host, machine)
+    folder = path.parent
+    if os.path.exists(path) or (folder != Path(machine.home) and os.path.isdir(folder)):
+        return True
+    return bool(host.command and shutil.which(host.command, path=_path(machine)))
+
+
 def look(machine: Machine) -> Iterator[Inspection]:
     """What each host that is found here has of this server; nothing of a key."""
     for host in HOSTS:
-        path = install.place(host, machine)
-        if not os.path.exists(path):
+        if not is_present(host, machine):
             continue
+        path = install.place(host, machine)
         try:
             text = config_file.read(path).text
             servers = edit.servers(host, text)

@@ -11,7 +11,6 @@ from inferencesh_mcp.flows.drain import Drain
 from inferencesh_mcp.http.auth import authenticator_for
 from inferencesh_mcp.http.metrics import Metrics
 from inferencesh_mcp.http.middleware import (
-    LOOPBACK_HOSTS,
     BodyBudget,
     HostOriginMiddleware,
     RequestLimits,
@@ -60,9 +59,7 @@ def create_app(server: MCPServer[Shared], settings: Settings, drain: Drain | Non
         TraceContextMiddleware(mcp) if settings.traces else mcp, authenticator, path=PATH, pages=pages, drain=drain,
         limits=limits, body_budget=_body_budget(settings), largest_body=settings.max_body_bytes,
     )  # fmt: skip
-    return HostOriginMiddleware(
-        router, hosts=(*LOOPBACK_HOSTS, *settings.allowed_hosts), origins=settings.allowed_origins
-    )
+    return HostOriginMiddleware(router, hosts=settings.allowed_hosts, origins=settings.allowed_origins)
 
 
 def _body_budget(settings: Settings) -> BodyBudget:

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from inferencesh_mcp.api.json import MOST_IN_A_MESSAGE, too_many_values
 from inferencesh_mcp.context import VISITOR
-from inferencesh_mcp.settings.types import LOOPBACK
+from inferencesh_mcp.loopback import is_loopback_host
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -67,8 +67,6 @@ class Refused(Exception):
         return JSONResponse(body, status_code=self.status, headers=headers)
 
 
-LOOPBACK_HOSTS = tuple(f"[{host}]" if ":" in host else host for host in LOOPBACK)
-
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 
 # Headers that a web page may read. There are no cookies.
@@ -111,14 +109,14 @@ class HostOriginMiddleware:
         return is_local or origin in self._origins
 
     def _is_allowed_host(self, hosts: Sequence[str]) -> bool:
-        """An allowed name; with any port, unless the allowed name has one."""
+        """Whether it is this machine or an allowed name; with any port, unless the allowed name has one."""
         match = _HOST.fullmatch(hosts[0].lower()) if len(hosts) == 1 else None
-        return match is not None and (match[0] in self._hosts or match[1] in self._hosts)
+        return match is not None and (is_loopback_host(match[1]) or not self._hosts.isdisjoint((match[0], match[1])))
 
 
 def _is_loopback(host: str) -> bool:
     match = _HOST.fullmatch(host.lower())
-    return match is not None and match[1] in LOOPBACK_HOSTS
+    return match is not None and is_loopback_host(match[1])
 
 
 class TraceContextMiddleware:
@@ -199,7 +197,7 @@ class Router:
             message = "Only POST is allowed here."
             raise Refused(status=405, code="invalid_call", message=message, headers={"Allow": "POST"})
         if self._drain.refuses_calls:
-            message = "This server is drain. Nothing was started. Send the request again."
+            message = "This server is stopping. Nothing was started. Send the request again."
             raise Refused(status=503, code="stopping", message=message, retry_after=1, headers=_CLOSE)
 
     def _page(self, scope: Scope) -> Response:

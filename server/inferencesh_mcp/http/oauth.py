@@ -16,7 +16,8 @@ from mcp.server.auth.routes import build_resource_metadata_url
 from pydantic import AnyHttpUrl
 from starlette.responses import JSONResponse
 
-from inferencesh_mcp.api.transport import Call, Transport
+from inferencesh_mcp.api.retry import Operation
+from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.context import Visitor
 from inferencesh_mcp.errors import AccountError, CallError, InferenceError, SettingsError, UpstreamError
 from inferencesh_mcp.http.auth import gateway_bearer
@@ -250,7 +251,7 @@ async def _read(url: str, proxies: Mapping[str, str] | None) -> dict[str, Any]:
     transport = Transport(f"{parts.scheme}://{parts.netloc}", proxies=proxies)
     try:
         query = f"?{parts.query}" if parts.query else ""
-        payload = (await transport.call(Call(method="GET", path=f"{parts.path}{query}"), None)).value
+        payload = await transport.call(Operation.READ, "GET", f"{parts.path}{query}", None)
     finally:
         await transport.aclose()
     if not isinstance(payload, dict):

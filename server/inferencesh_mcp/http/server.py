@@ -15,7 +15,7 @@ import uvicorn
 from inferencesh_mcp.errors import SettingsError
 from inferencesh_mcp.http.app import PATH, create_app
 from inferencesh_mcp.http.slow_clients import ConnectionLimits, LimitedH11Protocol
-from inferencesh_mcp.settings.types import LOOPBACK
+from inferencesh_mcp.loopback import is_loopback_host
 from inferencesh_mcp.shutdown import Shutdown
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class _Server(uvicorn.Server):
 
 
 def _refuse_unprotected(settings: Settings, host: str) -> None:
-    if host in LOOPBACK:
+    if is_loopback_host(host):
         return
     if not settings.allowed_hosts:
         raise SettingsError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 from mcp_types import ElicitResult
 from pydantic import ValidationError
 
+from inferencesh_mcp.bounded import BoundedDict, RecentSet
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput
-from inferencesh_mcp.flows.bounded import RecentSet
 from inferencesh_mcp.flows.chat import TurnResult
 from inferencesh_mcp.mcp_tasks.types import TaskState, first_line
 from inferencesh_mcp.tools.progress import status_line
@@ -43,7 +42,7 @@ class ChatTurn:
     """One turn of a chat. The modules of chats are imported late, because most sessions have no chat."""
 
     def __init__(self) -> None:
-        self._first_shown_at: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._first_shown_at: BoundedDict[tuple[str, str], float] = BoundedDict(MAX_REMEMBERED)
         self._shown_plainly: RecentSet[tuple[str, str]] = RecentSet(MAX_REMEMBERED)
 
     async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
@@ -111,8 +110,6 @@ class ChatTurn:
             shown_question = self._as_shown(who, question)
             requests |= {_name(shown_question, key): request for key, request in shown_question.requests.items()}
             self._first_shown_at.setdefault((who.principal, _key(shown_question)), time.monotonic())
-        while len(self._first_shown_at) > MAX_REMEMBERED:
-            self._first_shown_at.popitem(last=False)
         if needs_page(ctx, outcome):
             name = f"page.{next((item.id for item in outcome.waits_for if item.id), outcome.chat.id)}"
             request = page_request(ctx, PAGE_MESSAGE, chat_page(ctx, outcome.chat.id), name)

@@ -6,7 +6,6 @@ state is read upstream each time (`runs`, `chats`).
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,18 +13,17 @@ from mcp import MCPError
 from mcp.server.extension import Extension, MethodBinding
 from mcp.server.mcpserver import Context, require_client_extension
 from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
-from mcp_types import HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, RequestParams
+from mcp_types import HEADER_MISMATCH, INVALID_PARAMS, RequestParams
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
 from inferencesh_mcp.context import as_mcp_task, principal_of
-from inferencesh_mcp.errors import InferenceError, InvalidInput, NotFound
 from inferencesh_mcp.mcp_tasks.task_id import TASK_TTL, ExpiredTaskId, TaskIdCodec, UnknownTaskId
 from inferencesh_mcp.mcp_tasks.types import TaskHandle, TaskState, first_line
-from inferencesh_mcp.tools.results import DeferredResult, error_data
+from inferencesh_mcp.tools.results import DeferredResult
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp_types import CallToolRequestParams
@@ -103,20 +101,17 @@ class Tasks(Extension):
 
     async def _get(self, ctx: Request, params: TaskParams) -> dict[str, Any]:
         handle, source = self._open(ctx, params.task_id)
-        with _protocol_errors():
-            state = await source.read(_context(ctx), handle)
+        state = await source.read(_context(ctx), handle)
         return self._task_json(params.task_id, handle, state) | COMPLETE
 
     async def _update(self, ctx: Request, params: UpdateParams) -> dict[str, Any]:
         handle, source = self._open(ctx, params.task_id)
-        with _protocol_errors():
-            await source.answer(_context(ctx), handle, params.input_responses)
+        await source.answer(_context(ctx), handle, params.input_responses)
         return COMPLETE
 
     async def _cancel(self, ctx: Request, params: TaskParams) -> dict[str, Any]:
         handle, source = self._open(ctx, params.task_id)
-        with _protocol_errors():
-            await source.cancel(_context(ctx), handle)
+        await source.cancel(_context(ctx), handle)
         return COMPLETE
 
     def _open(self, ctx: Request, task_id: str) -> tuple[TaskHandle, TaskSource]:
@@ -181,16 +176,3 @@ def _tool_hint(handle: TaskHandle) -> str:
             return f'Read its chat with chat_get(chat_id="{chat}").'
         case _:
             return "Find the runs with task_list."
-
-
-@contextmanager
-def _protocol_errors() -> Generator[None]:
-    """Turn our errors into errors of the protocol: the host asks here, and no model reads the answer."""
-    try:
-        yield
-    except NotFound as exc:
-        raise MCPError(code=INVALID_PARAMS, message="The run or chat of this MCP task no longer exists.") from exc
-    except InvalidInput as exc:
-        raise MCPError(code=INVALID_PARAMS, message=str(exc)) from exc
-    except InferenceError as exc:
-        raise MCPError(code=INTERNAL_ERROR, message=f"{exc} {exc.next_step}".strip(), data=error_data(exc)) from exc

@@ -23,7 +23,7 @@ from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import InferenceError, NotFound
 from inferencesh_mcp.resources.completion import complete_argument
 from inferencesh_mcp.resources.list import list_recent
-from inferencesh_mcp.resources.read import protocol_errors, read
+from inferencesh_mcp.resources.read import read
 from inferencesh_mcp.resources.subscriptions import Subscriptions, hide_subscribe_capability, publisher
 from inferencesh_mcp.resources.templates import SCHEME, enabled_templates, match_uri
 from inferencesh_mcp.sdk import add_notification_handler, replace_request_handler, request_handler
@@ -58,10 +58,9 @@ def register(server: MCPServer[Shared], settings: Settings) -> None:
             return await sdk_read(ctx, params)
         match = match_uri(settings, params.uri)
         if match is None:
-            with protocol_errors(params.uri):
-                raise NotFound(
-                    message="There is no such resource", next_step="List the kinds with resources/templates/list."
-                )
+            raise NotFound(
+                message="There is no such resource", next_step="List the kinds with resources/templates/list."
+            )
         return await read(_context(ctx), params.uri, *match)
 
     async def list_page(ctx: Request, params: PaginatedRequestParams) -> ListResourcesResult:
@@ -78,8 +77,7 @@ def register(server: MCPServer[Shared], settings: Settings) -> None:
         return ListResourceTemplatesResult(resource_templates=[*own_templates, *await server.list_resource_templates()])
 
     async def complete(ctx: Request, params: CompleteRequestParams) -> CompleteResult:
-        with protocol_errors("completion/complete"):
-            return CompleteResult(completion=await complete_argument(caller(_context(ctx)), params))
+        return CompleteResult(completion=await complete_argument(caller(_context(ctx)), params))
 
     def _context(ctx: Request) -> Ctx:
         return Context(request_context=ctx, mcp_server=server)

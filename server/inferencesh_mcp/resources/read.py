@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mcp import MCPError
 from mcp_types import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
     BlobResourceContents,
     ReadResourceResult,
     TextContent,
     TextResourceContents,
 )
 
-from inferencesh_mcp.errors import CallError, InferenceError
 from inferencesh_mcp.resources.templates import LOGS, STABLE_TTL_MS
-from inferencesh_mcp.tools.results import error_data, error_text
 from inferencesh_mcp.tools.truncate import as_json, fit, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from mcp_types import CallToolResult
 
     from inferencesh_mcp.context import Ctx
@@ -32,28 +24,9 @@ MAX_TOKENS = 19_500  # tokens of text and JSON together: a host shows both to it
 MIN_JSON_TOKENS = 400  # tokens for the JSON, however long the text is
 
 
-@contextmanager
-def protocol_errors(uri: str) -> Generator[None]:
-    """Turn our errors into errors of the protocol, around a request to the platform about a resource.
-
-    The code is -32602 if another URI would help (there is no such resource, or it is gone), else -32603. `data` has the URI
-    and the same error as a tool's result.
-    """
-    try:
-        yield
-    except InferenceError as exc:
-        code = INVALID_PARAMS if isinstance(exc, CallError) else INTERNAL_ERROR
-        raise MCPError(code=code, message=error_text(exc), data={"uri": uri, "error": error_data(exc)}) from exc
-
-
 async def read(ctx: Ctx, uri: str, template: Template, values: dict[str, str]) -> ReadResourceResult:
-    """Read one of our resources with the caller's key (I-10).
-
-    Raises:
-        MCPError: it cannot be read.
-    """
-    with protocol_errors(uri):
-        result = await template.read(ctx, **values)
+    """Read one of our resources with the caller's key (I-10)."""
+    result = await template.read(ctx, **values)
     structured_content: dict[str, Any] = result.structured_content or {}
     # Read with the caller's key, so no shared cache may keep it, even if the app is public (T-3).
     return ReadResourceResult(

@@ -22,7 +22,6 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import InferenceError
-from inferencesh_mcp.resources.read import protocol_errors
 from inferencesh_mcp.resources.templates import CHAT, LOGS, TASK, match_uri
 from inferencesh_mcp.sdk import connection_of
 
@@ -84,17 +83,16 @@ class Subscriptions:
         uris = list(dict.fromkeys(params.notifications.resource_subscriptions or ()))[:MAX_URIS]
         public = await self._public()
         watchable = {uri: subject for uri in uris if (subject := self._subject(uri))}
-        with protocol_errors("subscriptions/listen"):
-            who = caller(Context(request_context=ctx, mcp_server=self._server))
-            async with AsyncExitStack() as stack:
-                granted = stack.enter_context(shared.watches.slots(who, max(1, len(watchable))))
-                watched = await _watch_readable(stack, shared, who, dict(list(watchable.items())[:granted]))
-                accepted = params.notifications.model_copy(
-                    update={"resource_subscriptions": [uri for uri in uris if uri in watched or uri in public]}
-                )
-                handler = ListenHandler(PerCallerBus(shared.bus, who.principal))
-                with shared.runs.drain.deadline(math.inf):
-                    return await handler(ctx, params.model_copy(update={"notifications": accepted}))
+        who = caller(Context(request_context=ctx, mcp_server=self._server))
+        async with AsyncExitStack() as stack:
+            granted = stack.enter_context(shared.watches.slots(who, max(1, len(watchable))))
+            watched = await _watch_readable(stack, shared, who, dict(list(watchable.items())[:granted]))
+            accepted = params.notifications.model_copy(
+                update={"resource_subscriptions": [uri for uri in uris if uri in watched or uri in public]}
+            )
+            handler = ListenHandler(PerCallerBus(shared.bus, who.principal))
+            with shared.runs.drain.deadline(math.inf):
+                return await handler(ctx, params.model_copy(update={"notifications": accepted}))
         # The server stops and ends the stream properly: a client would take a cut stream for a lost connection.
         return SubscriptionsListenResult(_meta={SUBSCRIPTION_ID_META_KEY: ctx.request_id})
 
@@ -116,15 +114,14 @@ class Subscriptions:
             raise MCPError(
                 code=INVALID_PARAMS, message=f"{SUBSCRIBABLE}. Use a URI of their templates.", data={"uri": uri}
             )
-        with protocol_errors(uri):
-            who = caller(Context(request_context=ctx, mcp_server=self._server))
-            async with AsyncExitStack() as stack:
-                if uri not in subscriber.subscriptions:
-                    watching = ctx.lifespan_context.watches
-                    stack.enter_context(watching.slots(who, 1))
-                    await stack.enter_async_context(watching.watch(who, *subject))
-                if uri not in subscriber.subscriptions:  # the same request may have come twice meanwhile
-                    subscriber.subscriptions[uri] = stack.pop_all()
+        who = caller(Context(request_context=ctx, mcp_server=self._server))
+        async with AsyncExitStack() as stack:
+            if uri not in subscriber.subscriptions:
+                watching = ctx.lifespan_context.watches
+                stack.enter_context(watching.slots(who, 1))
+                await stack.enter_async_context(watching.watch(who, *subject))
+            if uri not in subscriber.subscriptions:  # the same request may have come twice meanwhile
+                subscriber.subscriptions[uri] = stack.pop_all()
         return EmptyResult()
 
     async def unsubscribe(self, ctx: Request, params: UnsubscribeRequestParams) -> EmptyResult:

@@ -6,11 +6,11 @@ A reference that leads out of the schema is never fetched (threat T-18): it has 
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from typing import Any
 from urllib.parse import unquote
 
 from inferencesh_mcp.api.json import is_array, is_object
+from inferencesh_mcp.bounded import BoundedDict
 
 Schema = dict[str, Any]
 
@@ -47,7 +47,7 @@ class Document:
         return node
 
 
-_recent: OrderedDict[int, tuple[Any, Document]] = OrderedDict()
+_recent: BoundedDict[int, tuple[Any, Document]] = BoundedDict(RECENT_LIMIT)
 
 
 def document(schema: Any) -> Document:
@@ -55,8 +55,6 @@ def document(schema: Any) -> Document:
     cached = _recent.get(id(schema))
     if cached is None or cached[0] is not schema:
         cached = _recent[id(schema)] = (schema, Document(schema))
-        if len(_recent) > RECENT_LIMIT:
-            _recent.popitem(last=False)
     return cached[1]
 
 

@@ -91,7 +91,7 @@ class _Branch:
 
     schema: Schema
     trail: tuple[str, ...]
-    """The references that led to it."""
+    """The references and unions that led to it."""
     description: str = ""
     default: Any = None
 
@@ -133,7 +133,7 @@ class _Compiler:
     def _branches(self, part: Any, trail: tuple[str, ...]) -> list[_Branch]:
         """The branches of a part of the schema. References are followed and unions opened."""
         self._parts_left -= 1
-        if self._parts_left < 0:
+        if self._parts_left < 0 or len(trail) > MOST_LEVELS:
             self.left_open.add("what is too large")
             return [_Branch({}, ())]
         if not is_object(part):
@@ -156,7 +156,7 @@ class _Compiler:
         union = part.get("anyOf", part.get("oneOf"))
         if is_array(union) and declared is None and "properties" not in part:
             if len(union) <= MOST_BRANCHES:
-                return [branch for way in union for branch in self._branches(way, trail)]
+                return [branch for way in union for branch in self._branches(way, (*trail, "anyOf"))]
             self.left_open.add("a choice of too many")
             return [_Branch({}, ())]
         if is_array(declared):
@@ -172,7 +172,7 @@ class _Compiler:
 
     def _field(self, part: Any, depth: int, trail: tuple[str, ...], *, texts: bool, optional: bool = False) -> Schema:
         """The schema of one place. `texts`: with descriptions and defaults. `optional`: it can be left out instead of null."""
-        if depth >= MOST_LEVELS:
+        if depth >= MOST_LEVELS - 1:
             self.left_open.add("what is too deep")
             return {}
         branches = self._branches(part, trail)

@@ -181,7 +181,7 @@ def _innermost(errors: list[ValidationError], depth: int = 0) -> Iterator[Valida
 
 def _branch_errors(error: ValidationError) -> list[ValidationError]:
     if error.validator in {"anyOf", "oneOf"}:
-        for _, branch in groupby(error.context or (), lambda inner: inner.schema_path[0]):
+        for _, branch in groupby(error.context or (), lambda inner: next(iter(inner.schema_path), None)):
             errors = list(branch)
             if not any(inner.validator == "type" and not inner.path for inner in errors):
                 return errors

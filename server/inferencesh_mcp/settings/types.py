@@ -15,12 +15,11 @@ import pydantic
 from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, SecretStr, TypeAdapter
 
 from inferencesh_mcp.folder_identity import is_or_holds_home
+from inferencesh_mcp.loopback import is_https_or_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from dataclasses import Field
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")  # names of this machine only
 
 MIN_STATE_KEY_BYTES = 32  # bytes: what AES-256 takes
 
@@ -88,8 +87,13 @@ def is_secure(url: str) -> bool:
     """Whether a key may be sent there: https, or http to this machine (T-27)."""
     with suppress(ValueError):
         parts = urlsplit(url)
-        secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
-        return secure and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc and bool(AnyHttpUrl(url))
+        return (
+            is_https_or_loopback(parts)
+            and bool(parts.hostname)
+            and parts.port != 0
+            and "@" not in parts.netloc
+            and bool(AnyHttpUrl(url))
+        )
     return False
 
 

@@ -9,12 +9,13 @@ from functools import cached_property
 from inspect import get_annotations
 from typing import TYPE_CHECKING, Any, cast
 
+from mcp import MCPError
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
-from inferencesh_mcp.errors import InferenceError, InvalidInput, Outcome
-from inferencesh_mcp.internal_errors import internal_error
+from inferencesh_mcp.errors import InferenceError, InvalidInput
+from inferencesh_mcp.flows.internal_errors import collect_started_ids, internal_error
 from inferencesh_mcp.schema.describe import nearest_name
 from inferencesh_mcp.tools.arguments import normalized
 from inferencesh_mcp.tools.results import error_result
@@ -22,12 +23,10 @@ from inferencesh_mcp.tools.results import error_result
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
 
-    from inferencesh_mcp.flows.started_ids import StartedIds
-
-
 logger = logging.getLogger(__name__)
 
-Function = Callable[..., Awaitable[CallToolResult | InputRequiredResult]]
+Result = CallToolResult | InputRequiredResult
+Function = Callable[..., Awaitable[Result]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +78,20 @@ class InferenceTool(Tool):
     starts: bool = Field(default=False, exclude=True)
     """Whether a run or an agent's turn may begin with a call."""
 
-    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Any:  # noqa: ARG002
-        try:
-            return await self.call(arguments, context)
-        except InferenceError as exc:
-            logger.info("%s: %s", self.name, exc.code)
-            return error_result(exc)
+    async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Result:  # noqa: ARG002
+        with collect_started_ids() as started:
+            try:
+                return await self.call(arguments, context)
+            except InferenceError as exc:
+                logger.info("%s: %s", self.name, exc.code)
+                return error_result(exc)
+            except MCPError:
+                raise
+            except Exception as exc:  # noqa: BLE001 - the SDK would put its text into the answer
+                may_start = self.starts and arguments.get("dry_run") is not True
+                return error_result(internal_error(exc, self.name, started, may_start=may_start))
 
-    async def call(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Any:
+    async def call(self, arguments: dict[str, Any], context: Context[Any, Any]) -> Result:
         """Call the tool's function.
 
         Raises:
@@ -96,7 +101,8 @@ class InferenceTool(Tool):
         self._reject_unknown_arguments(arguments)
         validated = self._validated(arguments)
         passed = {self.context_kwarg: context} if self.context_kwarg else {}
-        return await self.fn_metadata.call_fn(self.fn, self.is_async, validated, passed)
+        result: Result = await self.fn_metadata.call_fn(self.fn, self.is_async, validated, passed)
+        return result
 
     def _validated(self, arguments: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -122,21 +128,6 @@ class InferenceTool(Tool):
                     outcome="not_started",
                     retry_safe=True,
                 )
-
-
-def internal_failure(exc: Exception, tool: str, starts: bool, started: StartedIds) -> CallToolResult:
-    """The result of a call that failed unexpectedly: what it may have started, and no text of the exception."""
-    outcome: Outcome | None = "unknown" if starts else None
-    if started.tasks or started.chats:
-        outcome = "started"
-    task_id = started.tasks[0] if started.tasks else ""
-    error = internal_error(exc, tool, outcome=outcome, task_id=task_id)
-    if len(started.tasks) > 1:
-        error = error.replace(candidates=tuple(started.tasks))
-    if started.chats and not task_id:
-        next_step = f'Read the chat with chat_get(chat_id="{started.chats[0]}"). {error.next_step}'
-        error = error.replace(next_step=next_step)
-    return error_result(error)
 
 
 def _argument_errors(exc: ValidationError) -> str:

@@ -18,7 +18,7 @@ from inferencesh_mcp.flows.concurrency import optional_call
 if TYPE_CHECKING:
     from anyio import CapacityLimiter
 
-    from inferencesh_mcp.api import Api
+    from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.context import Ctx
 
 MAX_PREVIEW_BYTES = 100_000  # bytes: as base64 still far below what Claude Desktop refuses
@@ -39,7 +39,7 @@ async def with_preview(ctx: Ctx, result: CallToolResult) -> CallToolResult:
     if preview is None:
         preview = await optional_call(_preview(who.api, url, shared.scaling), "preview")
     if preview is not None:
-        shared.previews.add((who.principal, url), preview)  # hosts read the same task again and again
+        shared.previews[who.principal, url] = preview  # hosts read the same task again and again
     return result.model_copy(update={"content": [*result.content, preview]}) if preview else result
 
 

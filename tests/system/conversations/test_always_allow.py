@@ -12,7 +12,7 @@ from mcp_types import ElicitRequestFormParams, ElicitResult
 from inferencesh_sandbox import Facts
 from tests.conftest import Upstream, Way
 from tests.mcp_tasks.following import answer, following
-from tests.results import text_of, told
+from tests.results import payload, text_of
 from tests.support.faults import Delay, Fault, Status
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, over, sent_once, waiting_in
 from tests.system.conversations.test_approvals import decided, drawn
@@ -52,14 +52,14 @@ def chosen(upstream: Upstream) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("decision", "scope", "asked"), [(EXACTLY, "exact", 2), (EVERY, "tool", 1)])
 @over(*HERE)
-async def test_the_platforms_own_options_are_offered_and_the_chosen_one_is_sent(
+async def test_the_platforms_options_are_offered_and_the_choice_is_sent(
     way: Way, environ: dict[str, str], upstream: Upstream, decision: str, scope: str, asked: int
 ) -> None:
     """And it goes as far as it says: exactly these inputs are not every use."""
     person = Person(decision, "approve")
     async with asking(way, environ, person, **ALLOWING) as client:
         first = await chat(client, **DRAW)
-        again = {"chat_id": told(first)["chat_id"], "agent": "sandbox/approver"}
+        again = {"chat_id": payload(first)["chat_id"], "agent": "sandbox/approver"}
         await chat(client, "Draw a cat", **again)
         await chat(client, "Draw a dog", **again)
 
@@ -70,18 +70,18 @@ async def test_the_platforms_own_options_are_offered_and_the_chosen_one_is_sent(
     assert ("always_allow", scope) == chosen(upstream)[0]
     assert (asked, 3) == (len(person.asked), drawn(upstream))
     assert {"always allowed: " + decision.removeprefix("always allow: ")} == {
-        one["decision"] for one in told(first)["decisions"]
+        one["decision"] for one in payload(first)["decisions"]
     }
     assert "by the person, asked by this host" in text_of(first)
 
 
 @over(*MEMORY)
-async def test_nothing_is_offered_for_good_where_the_operator_does_not_want_it(
+async def test_always_allow_is_offered_only_if_the_operator_enables_it(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     person = Person("approve")
     async with asking(way, environ, person) as client:
-        result = told(await chat(client, **DRAW))
+        result = payload(await chat(client, **DRAW))
 
     assert [["approve", "reject"]] == person.offered
     assert [("draw", "approved")] == [(one["about"], one["decision"]) for one in result["decisions"]]
@@ -101,29 +101,29 @@ async def test_nothing_is_offered_for_good_where_the_operator_does_not_want_it(
     ],
     ids=["unavailable", "none", "odd", "broken", "refused", "too many"],
 )
-@over(*MEMORY)
-async def test_where_the_platform_offers_nothing_nothing_is_offered(
+@over(MEMORY[0])
+async def test_always_allow_is_not_offered_without_platform_options(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: Fault
 ) -> None:
     """The person still decides about the one call."""
     upstream.sandbox.faults.add(fault, method="GET", path=OPTIONS, times=-1)
     person = Person("approve")
     async with asking(way, environ, person, **ALLOWING) as client:
-        result = told(await chat(client, **DRAW))
+        result = payload(await chat(client, **DRAW))
 
     assert [["approve", "reject"]] == person.offered
     assert ("answered", ["invoke"]) == (result["status"], decided(upstream))
 
 
 @over(*HERE)
-async def test_an_option_that_is_offered_no_more_is_asked_about_anew(
+async def test_a_withdrawn_option_leads_to_a_new_question(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The platform answers 409; the call still waits, and the person chooses again from what there is now."""
     upstream.sandbox.faults.add(Status(code=409, error="conflict"), method="POST", path=ALLOW)
     person = Person(EVERY)
     async with asking(way, environ, person, **ALLOWING) as client:
-        result = told(await chat(client, **DRAW))
+        result = payload(await chat(client, **DRAW))
 
     assert 2 == len(person.asked)
     assert 2 == len(upstream.sandbox.ledger.requests("GET", OPTIONS)), "what was refused is not offered from memory"
@@ -132,13 +132,13 @@ async def test_an_option_that_is_offered_no_more_is_asked_about_anew(
 
 
 @over(*MEMORY)
-async def test_an_option_that_is_refused_for_ever_is_no_endless_question(
+async def test_an_option_that_is_always_refused_does_not_ask_forever(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     upstream.sandbox.faults.add(Status(code=409, error="conflict"), method="POST", path=ALLOW, times=-1)
     person = Person(EVERY)
     async with asking(way, environ, person, **ALLOWING) as client:
-        first = told(await chat(client, **DRAW))
+        first = payload(await chat(client, **DRAW))
 
     assert 2 == len(person.asked)
     assert [] == decided(upstream)
@@ -147,11 +147,11 @@ async def test_an_option_that_is_refused_for_ever_is_no_endless_question(
 
 @pytest.mark.parametrize("facts", [OLDER], ids=["older"])
 @over(*HERE)
-async def test_an_older_platform_is_told_the_tools_name(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_older_platform_gets_the_tools_name(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The person is told that it is for every use of the tool."""
     person = Person("always allow in this chat")
     async with asking(way, environ, person, **ALLOWING) as client:
-        first = told(await chat(client, **DRAW))
+        first = payload(await chat(client, **DRAW))
         await chat(client, "Draw a dog", chat_id=first["chat_id"], agent="sandbox/approver")
 
     assert [["approve", "reject", "always allow in this chat"]] == person.offered
@@ -160,11 +160,13 @@ async def test_an_older_platform_is_told_the_tools_name(way: Way, environ: dict[
 
 
 @over(*HERE)
-async def test_a_reading_of_the_call_reaches_the_person(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_the_explanation_of_the_call_is_shown_to_the_person(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     """With its risk, as the opinion that it is; read once, however often the question is put."""
     person = Person("perhaps", "approve")
     async with asking(way, environ, person) as client:
-        first = told(await chat(client, **DRAW))
+        first = payload(await chat(client, **DRAW))
         again = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
         await client.call_tool("chat_respond", again)
 
@@ -177,35 +179,33 @@ async def test_a_reading_of_the_call_reaches_the_person(way: Way, environ: dict[
 
 
 @pytest.mark.parametrize("fault", [Delay(seconds=600), Status(code=500), Status(code=404), Status(code=200, body="[]")])
-@over(*MEMORY)
-async def test_a_reading_that_does_not_come_delays_nobody(
+@over(MEMORY[0])
+async def test_a_missing_explanation_delays_nothing(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: Fault
 ) -> None:
     upstream.sandbox.faults.add(fault, method="POST", path=EXPLAIN, times=-1)
     person = Person("approve")
     async with asking(way, environ, person) as client:
         with anyio.fail_after(30):
-            result = told(await chat(client, **DRAW))
+            result = payload(await chat(client, **DRAW))
 
     assert "it can be wrong" not in person.asked[0].message
     assert ("answered", 1) == (result["status"], len(upstream.sandbox.ledger.requests("POST", EXPLAIN)))
 
 
 @over(*MEMORY)
-async def test_what_a_call_sends_of_the_persons_secrets_is_told_by_name(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_the_secrets_that_a_call_sends_are_named(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     person = Person("perhaps")
     async with asking(way, environ, person) as client:
-        first = told(await chat(client, "Draw my secret place", agent="sandbox/approver"))
-        later = told(await client.call_tool("chat_get", {"chat_id": first["chat_id"]}))
+        first = payload(await chat(client, "Draw my secret place", agent="sandbox/approver"))
+        later = payload(await client.call_tool("chat_get", {"chat_id": first["chat_id"]}))
 
     assert "It sends your secrets PAINTER_KEY to painter.example." in person.asked[0].message
     assert ["PAINTER_KEY"] == later["pending"][0]["sends_secrets"]
 
 
 @over(MODERN[0])
-async def test_a_task_of_the_protocol_offers_the_same(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_mcp_task_offers_the_same_options(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """However often it is looked at, the options and the reading are read once; what is refused is asked anew."""
 
     async def ask(*_: Any) -> Any:
@@ -232,7 +232,7 @@ async def test_a_task_of_the_protocol_offers_the_same(way: Way, environ: dict[st
 
 
 @over(MODERN[0])
-async def test_what_was_offered_for_other_inputs_is_not_taken(
+async def test_an_option_for_other_inputs_is_not_accepted(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The inputs changed while the person thought: they choose again, from the options of the new ones."""
@@ -247,7 +247,7 @@ async def test_what_was_offered_for_other_inputs_is_not_taken(
 
     person = Late(EXACTLY)
     async with asking(way, environ, person, **ALLOWING) as client:
-        result = told(await chat(client, **DRAW))
+        result = payload(await chat(client, **DRAW))
 
     assert ["Draw a cat", "a tiger"] == [
         next(prompt for prompt in ("Draw a cat", "a tiger") if prompt in one.message) for one in person.asked

@@ -14,7 +14,7 @@ from mcp import Client, MCPError
 from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 
 from tests.conftest import Upstream, Way, callers, until
-from tests.results import told
+from tests.results import payload
 from tests.support.faults import Drop, Fault, Stall, Status, Swallow
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, OTHER, chats, leg, over, sent_once, waiting_in
 from tests.system.faults.process import HELLO, piped
@@ -47,22 +47,20 @@ async def test_a_dismissed_question_can_be_asked_again_and_is_answered_once(
         return answers.pop(0)
 
     async with asking(way, environ, answer) as client:
-        first = told(await chat(client, **DRAW))
+        first = payload(await chat(client, **DRAW))
         before = decided(upstream)
         again = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
-        second = told(await client.call_tool("chat_respond", again))
+        second = payload(await client.call_tool("chat_respond", again))
         third = await client.call_tool("chat_respond", again)
 
     assert ("waiting", []) == (first["status"], before)
     assert "chat_respond" in first["next"]
     assert "answered" == second["status"]
     assert (["invoke"], 1, []) == (decided(upstream), drawn(upstream), answers)
-    assert "waiting" != told(third).get("status")
+    assert "waiting" != payload(third).get("status")
 
 
-async def test_an_answer_that_is_none_decides_nothing_and_the_message_was_taken(
-    environ: dict[str, str], upstream: Upstream, tmp_path: Path
-) -> None:
+async def test_an_invalid_answer_decides_nothing(environ: dict[str, str], upstream: Upstream, tmp_path: Path) -> None:
     """A host of the older era that answers in a shape of its own: the model must not hear that nothing was started."""
     capable = HELLO | {"capabilities": {"elicitation": {}}}
     async with piped(environ | {"INFERENCE_API_KEY": PERSON}, tmp_path / "stderr") as pipe:
@@ -100,7 +98,7 @@ async def test_two_people_who_approve_at_once_invoke_it_once(
 
     results: list[CallToolResult] = []
     async with asking(way, environ, answer) as client:
-        first = told(await chat(client, **DRAW))
+        first = payload(await chat(client, **DRAW))
         again = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
 
         async def respond() -> None:
@@ -112,15 +110,16 @@ async def test_two_people_who_approve_at_once_invoke_it_once(
 
     assert (["invoke"], 1) == (decided(upstream), drawn(upstream))
     assert sent_once(upstream)
-    assert any(told(result).get("status") == "answered" for result in results)
+    assert any(payload(result).get("status") == "answered" for result in results)
     for result in results:
-        assert told(result).get("status") in {"answered", "working"} or told(result)["error"]["code"] == "conflict"
+        assert (
+            payload(result).get("status") in {"answered", "working"} or payload(result)["error"]["code"] == "conflict"
+        )
 
 
+@pytest.mark.fault("X-49")
 @over(*MODERN)
-async def test_x49_an_answer_that_is_sent_twice_acts_once(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_an_approval_sent_twice_acts_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The sealed state and the answer again, word for word: the second finds it settled."""
     async with asking(way, environ, said("cancel")) as client:
         question = await leg(client, "agent_chat", DRAW)
@@ -128,16 +127,17 @@ async def test_x49_an_answer_that_is_sent_twice_acts_once(
         first = await leg(client, "agent_chat", DRAW, question, **APPROVE)
         second = await leg(client, "agent_chat", DRAW, question, **APPROVE)
 
-    assert "answered" == told(first)["status"]
-    assert "answered" == told(second)["status"]
-    assert told(first)["chat_id"] == told(second)["chat_id"]
+    assert "answered" == payload(first)["status"]
+    assert "answered" == payload(second)["status"]
+    assert payload(first)["chat_id"] == payload(second)["chat_id"]
     assert (["invoke"], 1) == (decided(upstream), drawn(upstream))
     assert sent_once(upstream)
 
 
+@pytest.mark.fault("X-49")
 @pytest.mark.finding("S8")
 @over(*MODERN)
-async def test_x49_four_copies_of_an_answer_at_once_are_sent_once(
+async def test_four_simultaneous_copies_of_an_approval_are_sent_once(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     results: list[Any] = []
@@ -155,13 +155,17 @@ async def test_x49_four_copies_of_an_answer_at_once_are_sent_once(
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
     assert (["invoke"], 1) == (decided(upstream), drawn(upstream))
     assert sent_once(upstream)
-    assert any(told(result).get("status") == "answered" for result in results)
+    assert any(payload(result).get("status") == "answered" for result in results)
     for result in results:
-        assert told(result).get("status") in {"answered", "working"} or told(result)["error"]["code"] == "conflict"
+        assert (
+            payload(result).get("status") in {"answered", "working"} or payload(result)["error"]["code"] == "conflict"
+        )
 
 
 @over(MODERN[0])
-async def test_an_approval_is_no_approval_of_the_next(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_approval_does_not_approve_the_next_call(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     """Where the agent asks for two things, the answer about the first says nothing about the second."""
     two = {"message": "Draw two lakes", "agent": "sandbox/approver"}
     async with asking(way, environ, said("cancel")) as client:
@@ -175,13 +179,13 @@ async def test_an_approval_is_no_approval_of_the_next(way: Way, environ: dict[st
         last = await leg(client, "agent_chat", two, about_second, **APPROVE)
 
     assert 1 == between
-    assert "answered" == told(last)["status"]
+    assert "answered" == payload(last)["status"]
     assert (["invoke", "invoke"], 2) == (decided(upstream), drawn(upstream))
     assert 2 == len({one.invocation_id for one in upstream.sandbox.ledger.decisions})
 
 
 @over(*MODERN)
-async def test_what_changed_after_it_was_shown_is_asked_again_and_not_carried_out(
+async def test_a_call_that_changed_after_it_was_shown_is_asked_again(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The yes was to a cat, and is none to a tiger."""
@@ -197,12 +201,13 @@ async def test_what_changed_after_it_was_shown_is_asked_again_and_not_carried_ou
     (shown,) = [request.params.message for request in (asked_again.input_requests or {}).values()]  # type: ignore[union-attr]
     assert "a tiger" in shown
     assert ([], 0) == before
-    assert "answered" == told(result)["status"]
+    assert "answered" == payload(result)["status"]
     assert (["invoke"], 1) == (decided(upstream), drawn(upstream))
 
 
+@pytest.mark.fault("X-49")
 @over(*HERE)
-async def test_x49_an_agent_that_was_stopped_while_it_waited_takes_no_approval(
+async def test_an_agent_that_was_stopped_accepts_no_approval(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The chat is stopped while the person still thinks; their late yes does nothing."""
@@ -221,8 +226,8 @@ async def test_x49_an_agent_that_was_stopped_while_it_waited_takes_no_approval(
 
     assert ([], 0) == (decided(upstream), drawn(upstream))
     assert 1 == len(upstream.sandbox.ledger.stops)
-    assert "answered" != told(result).get("status"), "it was stopped and has not answered"
-    assert chats(upstream)[0].id in str(told(result)), "the answer names the chat"
+    assert "answered" != payload(result).get("status"), "it was stopped and has not answered"
+    assert chats(upstream)[0].id in str(payload(result)), "the answer names the chat"
 
 
 @asynccontextmanager
@@ -236,9 +241,7 @@ async def two_callers(environ: dict[str, str]) -> AsyncIterator[tuple[Client, Cl
         yield first, second
 
 
-async def test_another_caller_cannot_answer_with_somebody_elses_state(
-    environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_a_caller_cannot_answer_with_another_callers_state(environ: dict[str, str], upstream: Upstream) -> None:
     """T-6: refused before anything of it is read; its owner can still use it."""
     async with two_callers(environ) as (owner, thief):
         question = await leg(owner, "agent_chat", DRAW)
@@ -250,7 +253,7 @@ async def test_another_caller_cannot_answer_with_somebody_elses_state(
 
     assert REFUSED == refused.value.code
     assert ([], 0) == before
-    assert "answered" == told(result)["status"]
+    assert "answered" == payload(result)["status"]
     assert (["invoke"], 1) == (decided(upstream), drawn(upstream))
     assert sent_once(upstream)
 
@@ -308,7 +311,7 @@ async def test_a_state_that_was_tampered_with_or_is_too_old_is_refused(
 
 
 @over(*MEMORY)
-async def test_what_the_person_is_shown_of_long_arguments_is_cut_with_their_digest(
+async def test_long_arguments_are_shown_cut_with_their_digest(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """They see how it begins, that it is cut, what the whole's digest is, and where all of it can be read."""
@@ -321,7 +324,7 @@ async def test_what_the_person_is_shown_of_long_arguments_is_cut_with_their_dige
 
     long = f"Draw {'a very ' * 900} long cat"
     async with asking(way, environ, answer) as client:
-        result = told(await chat(client, long, agent="sandbox/approver"))
+        result = payload(await chat(client, long, agent="sandbox/approver"))
 
     (question,) = shown
     assert len(question) < 5_000
@@ -331,7 +334,7 @@ async def test_what_the_person_is_shown_of_long_arguments_is_cut_with_their_dige
 
 
 @over(*MEMORY)
-async def test_what_was_approved_is_not_asked_again_where_the_chat_falls_silent(
+async def test_an_approved_call_is_not_asked_again_when_the_chat_is_silent(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The stream tells nothing more of it, and the call has to answer: it goes on, as far as anybody knows."""
@@ -344,7 +347,7 @@ async def test_what_was_approved_is_not_asked_again_where_the_chat_falls_silent(
         return ElicitResult(action="accept", content={"decision": "approve"})
 
     async with asking(way, environ, approve, INFERENCE_WAIT_SECONDS="1") as client:
-        result = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        result = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
 
     assert "working" == result["status"]
     assert "pending" not in result
@@ -363,13 +366,13 @@ async def test_what_was_approved_is_not_asked_again_where_the_chat_falls_silent(
     ids=["dropped", "500", "404", "swallowed"],
 )
 @over(*MEMORY)
-async def test_an_approval_that_gets_lost_on_the_way_is_told_with_its_chat(
+async def test_an_approval_lost_on_the_way_is_an_error_with_the_chat_id(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: Fault, outcome: str, invoked: int
 ) -> None:
     """The message was taken: nobody is told to send it again, and what was approved is not approved twice."""
     upstream.sandbox.faults.add(fault, method="POST", path="/tools/*/invoke")
     async with asking(way, environ, said("accept", after=0, **APPROVE)) as client:
-        result = told(await chat(client, **DRAW))
+        result = payload(await chat(client, **DRAW))
 
     assert sent_once(upstream)
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/**"))
@@ -383,7 +386,7 @@ async def test_an_approval_that_gets_lost_on_the_way_is_told_with_its_chat(
 
 
 @over(*MEMORY)
-async def test_a_chat_that_cannot_be_followed_after_its_approval_is_told_as_started(
+async def test_a_chat_that_cannot_be_followed_after_an_approval_is_reported_as_started(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     async def answer(_params: ElicitRequestFormParams) -> ElicitResult:
@@ -391,7 +394,7 @@ async def test_a_chat_that_cannot_be_followed_after_its_approval_is_told_as_star
         return ElicitResult(action="accept", content=APPROVE)
 
     async with asking(way, environ, answer) as client:
-        result = told(await chat(client, **DRAW))
+        result = payload(await chat(client, **DRAW))
 
     assert (["invoke"], 1) == (decided(upstream), drawn(upstream))
     assert sent_once(upstream)
@@ -404,7 +407,7 @@ async def test_a_chat_that_cannot_be_followed_after_its_approval_is_told_as_star
 
 @pytest.mark.finding("S8")
 @over(MODERN[0])
-async def test_an_answer_is_not_sent_where_the_chat_tells_that_another_was(
+async def test_an_answer_is_not_sent_if_the_chat_shows_another_was(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Two replicas hold the same question: the second reads the chat once more, right before it would send."""
@@ -426,5 +429,5 @@ async def test_an_answer_is_not_sent_where_the_chat_tells_that_another_was(
             await leg(one, "agent_chat", DRAW, question, **APPROVE)
             gate.release()
 
-    assert "conflict" == told(results[0])["error"]["code"]
+    assert "conflict" == payload(results[0])["error"]["code"]
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))

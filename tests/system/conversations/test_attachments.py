@@ -8,7 +8,7 @@ import pytest
 
 from inferencesh_sandbox import Facts
 from tests.conftest import Connect, Upstream
-from tests.results import told
+from tests.results import payload
 from tests.system.conversations.legs import HERE, MEMORY, chats, over
 from tests.tools.test_chats import chat
 
@@ -18,10 +18,10 @@ CAT = "https://example.com/pets/my%20cat.PNG?size=large#top"
 
 
 @over(*HERE)
-async def test_a_picture_by_its_address_reaches_the_agent_as_a_picture(connect: Connect, upstream: Upstream) -> None:
+async def test_a_picture_by_url_reaches_the_agent_as_a_picture(connect: Connect, upstream: Upstream) -> None:
     addresses = [CAT, "https://example.com/a/report.pdf", "https://example.com/", "https://example.com/data"]
     async with connect() as client:
-        told(await chat(client, "Look at these", agent="sandbox/assistant", files=addresses))
+        payload(await chat(client, "Look at these", agent="sandbox/assistant", files=addresses))
 
     (talk,) = chats(upstream)
     files = talk.runs[0].request.files
@@ -36,7 +36,7 @@ async def test_a_picture_by_its_address_reaches_the_agent_as_a_picture(connect: 
 
 @pytest.mark.parametrize("facts", [Facts(attachments_read=False)], ids=["older"])
 @over(MEMORY[0])
-async def test_an_older_platform_finds_it_among_the_images(connect: Connect, upstream: Upstream) -> None:
+async def test_an_older_platform_gets_the_picture_among_the_images(connect: Connect, upstream: Upstream) -> None:
     """Both forms are sent, and the older one is sorted by type."""
     async with connect() as client:
         await chat(client, "Look at these", agent="sandbox/assistant", files=[CAT, "https://example.com/a.pdf"])

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.conftest import Connect, Upstream
-from tests.results import told
+from tests.results import payload
 from tests.system.conversations.legs import THREE, over
 from tests.tools.test_chats import chat
 
@@ -17,14 +17,14 @@ EVERYTHING = "Make a plan, recall, delegate, do an http call, draw a lake"
 
 
 @over(*THREE)
-async def test_an_answer_tells_everything_that_the_agent_did(connect: Connect, upstream: Upstream) -> None:
+async def test_an_answer_lists_everything_the_agent_did(connect: Connect, upstream: Upstream) -> None:
     """A plan, memory, another agent, an http call and a picture: each with arguments, result and status, once."""
     async with connect() as client:
-        kept = told(await chat(client, "Remember that tea is green", agent="sandbox/desk"))
+        kept = payload(await chat(client, "Remember that tea is green", agent="sandbox/desk"))
         result = await chat(client, EVERYTHING, agent="sandbox/desk", chat_id=kept["chat_id"])
         later = await client.call_tool("chat_get", {"chat_id": kept["chat_id"]})
 
-    answer = told(result)
+    answer = payload(result)
     did = {call["tool"]: call for call in answer["did"]}
     assert ["memory_set"] == [call["tool"] for call in kept["did"]]
     assert {"key": "tea", "value": "green"} == kept["did"][0]["arguments"]
@@ -50,23 +50,23 @@ async def test_an_answer_tells_everything_that_the_agent_did(connect: Connect, u
     assert link in answer["text"]
     assert 1 == len(upstream.sandbox.ledger.starts)
     assert 2 == len(upstream.sandbox.ledger.messages), "what agents say to agents was not sent by us"
-    assert answer["did"] == told(later)["did"]
+    assert answer["did"] == payload(later)["did"]
     assert [link] == [str(block.uri) for block in later.content if block.type == "resource_link"]
 
 
 @over(*THREE)
-async def test_what_the_agent_did_in_the_turn_before_is_not_told_again(connect: Connect) -> None:
+async def test_an_answer_does_not_list_actions_of_the_previous_turn(connect: Connect) -> None:
     async with connect() as client:
-        first = told(await chat(client, "draw a lake", agent="sandbox/desk"))
+        first = payload(await chat(client, "draw a lake", agent="sandbox/desk"))
         second = await chat(client, "http", agent="sandbox/desk", chat_id=first["chat_id"])
 
     assert ["draw"] == [call["tool"] for call in first["did"]]
-    assert ["fetch_page"] == [call["tool"] for call in told(second)["did"]]
+    assert ["fetch_page"] == [call["tool"] for call in payload(second)["did"]]
     assert [] == [block for block in second.content if block.type == "resource_link"]
 
 
 @over(*THREE)
-async def test_each_tool_that_is_used_is_told_on_the_way(connect: Connect) -> None:
+async def test_progress_names_each_tool_that_the_agent_uses(connect: Connect) -> None:
     heard: list[str] = []
 
     async def hear(_progress: float, _total: float | None, message: str | None) -> None:
@@ -74,7 +74,7 @@ async def test_each_tool_that_is_used_is_told_on_the_way(connect: Connect) -> No
 
     async with connect() as client:
         arguments = {"message": "delegate: count to 3 slowly", "agent": "sandbox/desk"}
-        result = told(await client.call_tool("agent_chat", arguments, progress_callback=hear))
+        result = payload(await client.call_tool("agent_chat", arguments, progress_callback=hear))
 
     assert "answered" == result["status"]
     assert any("using colleague" in message for message in heard)

@@ -19,7 +19,7 @@ from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from tests.conftest import MODES, Upstream, Way, connected, in_memory, until
-from tests.results import text_of, told
+from tests.results import payload, text_of
 from tests.support.faults import Drop, EndAtOnce, Fault, FinAfter, Garble, RstAfter, Stall, Status, Swallow
 from tests.system.conversations.legs import MEMORY, chats, over
 from tests.tools.test_chats import PERSON, chat
@@ -92,14 +92,14 @@ LOST: dict[str, Fault] = {
 @pytest.mark.parametrize("further", [False, True], ids=["first", "next"])
 @pytest.mark.parametrize("fault", TAKEN)
 @over(*MEMORY)
-async def test_a_message_that_was_taken_in_spite_of_it_is_sent_once(
+async def test_a_message_that_arrived_despite_a_fault_is_sent_once(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: str, further: bool
 ) -> None:
     async with talking(way, environ) as client:
-        before = told(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"] if further else ""
+        before = payload(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"] if further else ""
         for one in TAKEN[fault]:
             upstream.sandbox.faults.add(one, method="POST", path="/agents/run")
-        result = told(await chat(client, "Count to 3", agent=ASSISTANT, **({"chat_id": before} if further else {})))
+        result = payload(await chat(client, "Count to 3", agent=ASSISTANT, **({"chat_id": before} if further else {})))
 
     assert "answered" == result["status"]
     if fault != "X-12 over at once":
@@ -111,16 +111,16 @@ async def test_a_message_that_was_taken_in_spite_of_it_is_sent_once(
 @pytest.mark.parametrize("further", [False, True], ids=["first", "next"])
 @pytest.mark.parametrize("fault", LOST)
 @over(MEMORY[0])
-async def test_a_message_of_which_nothing_is_known_is_not_sent_again(
+async def test_a_message_with_unknown_outcome_is_not_sent_again(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: str, further: bool
 ) -> None:
     """It is looked for, and not found: nobody can tell, and the chat that it was for is named."""
     async with talking(way, environ) as client:
-        before = told(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"] if further else ""
+        before = payload(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"] if further else ""
         upstream.sandbox.faults.add(LOST[fault], method="POST", path="/agents/run")
         result = await chat(client, "Count to 3", agent=ASSISTANT, **({"chat_id": before} if further else {}))
 
-    error = told(result)["error"]
+    error = payload(result)["error"]
     assert result.is_error
     assert "unknown" == error["outcome"]
     assert not error.get("retry_safe")
@@ -131,12 +131,12 @@ async def test_a_message_of_which_nothing_is_known_is_not_sent_again(
 
 
 @over(*WIRES[2:])
-async def test_a_message_whose_reply_was_lost_is_found_on_every_way_in(
+async def test_a_message_whose_reply_was_lost_is_found_on_every_transport(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     upstream.sandbox.faults.add(Swallow(), method="POST", path="/agents/run")
     async with talking(way, environ) as client:
-        result = told(await chat(client, "Count to 3", agent=ASSISTANT))
+        result = payload(await chat(client, "Count to 3", agent=ASSISTANT))
 
     assert ("answered", "1 2 3") == (result["status"], result["text"])
     judge(upstream)
@@ -144,13 +144,13 @@ async def test_a_message_whose_reply_was_lost_is_found_on_every_way_in(
 
 @pytest.mark.parametrize("fault", REFUSED)
 @over(*MEMORY)
-async def test_a_message_that_was_refused_was_not_started(
+async def test_a_refused_message_was_not_started(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: str
 ) -> None:
     what, code = REFUSED[fault]
     upstream.sandbox.faults.add(what, method="POST", path="/agents/run")
     async with talking(way, environ) as client:
-        error = told(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
+        error = payload(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
 
     assert (code, "not_started") == (error["code"], error["outcome"])
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/agents/run"))
@@ -181,15 +181,15 @@ BROKEN: dict[str, tuple[Fault, ...]] = {
 async def counted(way: Way, environ: dict[str, str], upstream: Upstream, faults: tuple[Fault, ...]) -> Any:
     """A second turn of a chat, whose stream opens before its message is sent."""
     async with talking(way, environ) as client:
-        first = told(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"]
+        first = payload(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"]
         for fault in faults:
             upstream.sandbox.faults.add(fault, method="GET", path="/chats/*/stream")
-        return told(await chat(client, "Count to 9", agent=ASSISTANT, chat_id=first))
+        return payload(await chat(client, "Count to 9", agent=ASSISTANT, chat_id=first))
 
 
 @pytest.mark.parametrize("fault", BROKEN)
 @over(MEMORY[0])
-async def test_a_stream_that_breaks_misses_and_repeats_nothing(
+async def test_a_broken_stream_loses_and_repeats_nothing(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: str
 ) -> None:
     result = await counted(way, environ, upstream, BROKEN[fault])
@@ -200,7 +200,9 @@ async def test_a_stream_that_breaks_misses_and_repeats_nothing(
 
 @pytest.mark.parametrize("fault", ["X-6 reset after three, twice", "X-8 half a line"])
 @over(*WIRES[1:])
-async def test_so_it_is_on_every_way_in(way: Way, environ: dict[str, str], upstream: Upstream, fault: str) -> None:
+async def test_a_broken_stream_loses_nothing_on_every_transport(
+    way: Way, environ: dict[str, str], upstream: Upstream, fault: str
+) -> None:
     result = await counted(way, environ, upstream, BROKEN[fault])
 
     assert ("answered", "1 2 3 4 5 6 7 8 9") == (result["status"], result["text"])
@@ -208,7 +210,7 @@ async def test_so_it_is_on_every_way_in(way: Way, environ: dict[str, str], upstr
 
 
 @over(*MEMORY)
-async def test_a_chat_that_cannot_be_read_any_more_is_told_as_started_with_its_id(
+async def test_an_unreadable_chat_is_reported_as_started_with_its_id(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The message was taken and the key is refused ever after: no second message, and the chat is named."""
@@ -216,7 +218,7 @@ async def test_a_chat_that_cannot_be_read_any_more_is_told_as_started_with_its_i
     async with talking(way, environ) as client:
         result = await chat(client, "Count to 3", agent=ASSISTANT)
 
-    error = told(result)["error"]
+    error = payload(result)["error"]
     assert result.is_error
     assert ("started", False) == (error["outcome"], error["retry_safe"])
     assert chats(upstream)[0].id in error["next"]
@@ -259,12 +261,12 @@ async def given(
     """Give the agent what it asks for, with a fault; then look at the chat, and give it once more."""
     message, answer, path = ASKS[asks]
     async with talking(way, environ) as client:
-        first = told(await client.call_tool("agent_chat", message))
+        first = payload(await client.call_tool("agent_chat", message))
         where = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
         upstream.sandbox.faults.add(GIVEN[fault][0], method="POST", path=path)
         broken = await client.call_tool("chat_respond", where | answer)
-        again = told(await client.call_tool("chat_respond", where | answer))
-        last = told(await client.call_tool("chat_get", {"chat_id": first["chat_id"], "wait_seconds": 10}))
+        again = payload(await client.call_tool("chat_respond", where | answer))
+        last = payload(await client.call_tool("chat_get", {"chat_id": first["chat_id"], "wait_seconds": 10}))
     return first["chat_id"], broken, again, last
 
 
@@ -274,11 +276,11 @@ def honest(upstream: Upstream, chat_id: str, fault: str, broken: Any, again: Any
     assert 1 == len(ledger.results) + len(ledger.decisions)
     assert "answered" == last["status"], "what was given in the end is what the agent goes on with"
     expected = GIVEN[fault][1]
-    if "error" not in told(broken):  # it got through after all
-        assert "answered" == told(broken)["status"]
+    if "error" not in payload(broken):  # it got through after all
+        assert "answered" == payload(broken)["status"]
         assert ("answered", "conflict") == (expected, again["error"]["code"])
         return
-    error = told(broken)["error"]
+    error = payload(broken)["error"]
     assert chat_id in error["next"], "the chat is named"
     assert not error.get("retry_safe"), "and it is read before anything is given again"
     assert error["outcome"] in ({expected} if expected else {"unknown", "not_started"})
@@ -291,7 +293,7 @@ def honest(upstream: Upstream, chat_id: str, fault: str, broken: Any, again: Any
     [*product(("result", "approval"), GIVEN), *product(("form", "rejection"), ("dropped", "swallowed"))],
 )
 @over(MEMORY[0])
-async def test_what_an_agent_is_given_counts_once(
+async def test_a_result_for_an_agent_is_sent_once(
     way: Way, environ: dict[str, str], upstream: Upstream, asks: str, fault: str
 ) -> None:
     chat_id, broken, again, last = await given(way, environ, upstream, asks, fault)
@@ -301,7 +303,7 @@ async def test_what_an_agent_is_given_counts_once(
 
 @pytest.mark.parametrize(("asks", "fault"), [("result", "swallowed"), ("approval", "swallowed")])
 @over(*WIRES[1:])
-async def test_so_does_it_on_every_way_in(
+async def test_a_result_for_an_agent_is_sent_once_on_every_transport(
     way: Way, environ: dict[str, str], upstream: Upstream, asks: str, fault: str
 ) -> None:
     chat_id, broken, again, last = await given(way, environ, upstream, asks, fault)
@@ -309,23 +311,24 @@ async def test_so_does_it_on_every_way_in(
     honest(upstream, chat_id, fault, broken, again, last)
 
 
+@pytest.mark.fault("X-49")
 @pytest.mark.finding("S8")
 @pytest.mark.parametrize("asks", ASKS)
 @over(MEMORY[0])
-async def test_x49_the_same_answer_four_times_at_once_is_sent_once(
+async def test_the_same_result_four_times_at_once_is_sent_once(
     way: Way, environ: dict[str, str], upstream: Upstream, asks: str
 ) -> None:
     """The first is on its way while the others find the chat waiting still; they are told that it was answered."""
     message, answer, path = ASKS[asks]
     results: list[Any] = []
     async with talking(way, environ) as client:
-        first = told(await client.call_tool("agent_chat", message))
+        first = payload(await client.call_tool("agent_chat", message))
         where = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
         ledger = upstream.sandbox.ledger
         gate = upstream.sandbox.faults.hold("POST", path, times=-1)
 
         async def respond() -> None:
-            results.append(told(await client.call_tool("chat_respond", where | answer)))
+            results.append(payload(await client.call_tool("chat_respond", where | answer)))
 
         async with anyio.create_task_group() as group:
             group.start_soon(respond)
@@ -342,31 +345,30 @@ async def test_x49_the_same_answer_four_times_at_once_is_sent_once(
     assert ["answered", *["conflict"] * 3] == sorted(one.get("status") or one["error"]["code"] for one in results)
 
 
+@pytest.mark.fault("X-49")
 @over(MEMORY[0])
-async def test_x49_an_answer_after_the_agent_was_stopped_is_refused(
+async def test_a_result_after_the_agent_was_stopped_is_refused(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The chat is stopped while it waits; nothing is sent for what comes too late."""
     async with talking(way, environ) as client:
-        first = told(await chat(client, "Draw a cat", agent="sandbox/approver"))
+        first = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
         await client.call_tool("chat_stop", {"chat_id": first["chat_id"]})
         where = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
         late = await client.call_tool("chat_respond", {**where, "decision": "accept"})
 
-    assert ("conflict", "not_started") == (told(late)["error"]["code"], told(late)["error"]["outcome"])
+    assert ("conflict", "not_started") == (payload(late)["error"]["code"], payload(late)["error"]["outcome"])
     assert () == upstream.sandbox.ledger.decisions
     assert () == upstream.sandbox.ledger.invocations
     assert () == upstream.sandbox.ledger.requests("POST", "/tools/**")
 
 
 @over(MEMORY[0])
-async def test_a_chat_that_says_nothing_more_is_handed_over(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_a_silent_chat_is_handed_over(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """A stream that stalls does not hold the call beyond its wait; the answer names the chat and the next call."""
     upstream.sandbox.faults.add(Stall(lines=2), method="GET", path="/chats/*/stream", times=-1)
     async with connected(way, environ | {"INFERENCE_WAIT_SECONDS": "1"}) as client:
-        result = told(await chat(client, "Count to 30 slowly", agent=ASSISTANT))
+        result = payload(await chat(client, "Count to 30 slowly", agent=ASSISTANT))
 
     assert "working" == result["status"]
     assert f'chat_get(chat_id="{result["chat_id"]}"' in result["next"]

@@ -10,7 +10,7 @@ import pytest
 from mcp_types import ElicitRequestFormParams, ElicitResult
 
 from tests.conftest import Connect, Upstream, Way
-from tests.results import told
+from tests.results import payload
 from tests.system.conversations.legs import HERE, over
 from tests.tools.test_chats import PERSON, asking, chat, said
 
@@ -42,7 +42,7 @@ def given(upstream: Upstream) -> dict[str, Any]:
 
 @spellings
 @over(*HERE)
-async def test_its_fields_are_asked_of_the_person(
+async def test_the_person_is_asked_for_the_forms_fields(
     way: Way, environ: dict[str, str], upstream: Upstream, spelling: str
 ) -> None:
     """Each kind of field as what it is, and what they fill in reaches the agent once."""
@@ -53,7 +53,7 @@ async def test_its_fields_are_asked_of_the_person(
         return ElicitResult(action="accept", content=CHOSEN[spelling])
 
     async with asking(way, environ, fill) as client:
-        result = told(await chat(client, f"Show me a {spelling}", agent="sandbox/desk"))
+        result = payload(await chat(client, f"Show me a {spelling}", agent="sandbox/desk"))
 
     (question,) = asked
     fields = question.requested_schema["properties"]
@@ -76,11 +76,11 @@ async def test_its_fields_are_asked_of_the_person(
 
 @spellings
 @over(*HERE)
-async def test_where_nobody_can_be_asked_it_is_told_with_its_fields_and_filled_in_once(
+async def test_without_elicitation_the_forms_fields_are_in_the_answer(
     connect: Connect, upstream: Upstream, spelling: str
 ) -> None:
     async with connect(INFERENCE_API_KEY=PERSON) as client:
-        first = told(await chat(client, f"Show me a {spelling}", agent="sandbox/desk"))
+        first = payload(await chat(client, f"Show me a {spelling}", agent="sandbox/desk"))
         (form,) = first["pending"]
         where = {"chat_id": first["chat_id"], "invocation_id": form["id"]}
         filled = await client.call_tool("chat_respond", {**where, "form_data": CHOSEN[spelling]})
@@ -92,26 +92,26 @@ async def test_where_nobody_can_be_asked_it_is_told_with_its_fields_and_filled_i
     assert ["name"] == [field["name"] for field in form["fields"] if field["required"]]
     assert form["id"] in first["next"]
     assert "form_data" in first["next"]
-    assert "answered" == told(filled)["status"]
-    assert "name = Ada" in told(filled)["text"]
+    assert "answered" == payload(filled)["status"]
+    assert "name = Ada" in payload(filled)["text"]
     assert CHOSEN[spelling] == given(upstream)["form_data"]
-    assert ("conflict", "not_started") == (told(again)["error"]["code"], told(again)["error"]["outcome"])
+    assert ("conflict", "not_started") == (payload(again)["error"]["code"], payload(again)["error"]["outcome"])
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*"))
 
 
 @over(*HERE)
-async def test_its_other_actions_can_be_chosen_and_a_wrong_one_is_refused(connect: Connect, upstream: Upstream) -> None:
+async def test_another_action_of_the_form_can_be_chosen(connect: Connect, upstream: Upstream) -> None:
     """What the form does not have sends nothing, and the answer names what it has."""
     async with connect(INFERENCE_API_KEY=PERSON) as client:
-        first = told(await chat(client, "Show me a form", agent="sandbox/desk"))
+        first = payload(await chat(client, "Show me a form", agent="sandbox/desk"))
         where = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
         wrong = await client.call_tool("chat_respond", {**where, "action": "explode"})
         before = upstream.sandbox.ledger.results
-        cancelled = told(await client.call_tool("chat_respond", {**where, "action": "cancel"}))
+        cancelled = payload(await client.call_tool("chat_respond", {**where, "action": "cancel"}))
 
-    assert ("invalid_input", "not_started") == (told(wrong)["error"]["code"], told(wrong)["error"]["outcome"])
-    assert "explode" in told(wrong)["error"]["message"]
-    assert "submit, cancel" in told(wrong)["error"]["next"]
+    assert ("invalid_input", "not_started") == (payload(wrong)["error"]["code"], payload(wrong)["error"]["outcome"])
+    assert "explode" in payload(wrong)["error"]["message"]
+    assert "submit, cancel" in payload(wrong)["error"]["next"]
     assert () == before
     assert "answered" == cancelled["status"]
     assert "You chose cancel" in cancelled["text"]
@@ -130,26 +130,26 @@ async def test_its_other_actions_can_be_chosen_and_a_wrong_one_is_refused(connec
     ids=["nothing", "a text", "a decision", "a required field missing", "an unknown field"],
 )
 @over(HERE[0])
-async def test_an_answer_that_does_not_fit_the_form_sends_nothing(
+async def test_a_form_answer_that_does_not_fit_sends_nothing(
     connect: Connect, upstream: Upstream, answer: dict[str, Any]
 ) -> None:
     """An empty form is not sent by mistake: the agent would take it for the person's."""
     async with connect() as client:
-        first = told(await chat(client, "Show me a form", agent="sandbox/desk"))
+        first = payload(await chat(client, "Show me a form", agent="sandbox/desk"))
         where = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
         refused = await client.call_tool("chat_respond", {**where, **answer})
 
-    assert ("invalid_input", True) == (told(refused)["error"]["code"], refused.is_error)
+    assert ("invalid_input", True) == (payload(refused)["error"]["code"], refused.is_error)
     assert () == upstream.sandbox.ledger.results
 
 
 @pytest.mark.parametrize("answer", [said("decline"), said("cancel")], ids=["declined", "dismissed"])
 @over(HERE[1], HERE[3])
-async def test_a_person_who_does_not_fill_it_in_sends_nothing(
+async def test_a_form_that_is_not_filled_in_sends_nothing(
     way: Way, environ: dict[str, str], upstream: Upstream, answer: Any
 ) -> None:
     async with asking(way, environ, answer) as client:
-        result = told(await chat(client, "Show me a surface", agent="sandbox/desk"))
+        result = payload(await chat(client, "Show me a surface", agent="sandbox/desk"))
 
     assert ("waiting", "form") == (result["status"], result["pending"][0]["kind"])
     assert () == upstream.sandbox.ledger.results
@@ -157,7 +157,7 @@ async def test_a_person_who_does_not_fill_it_in_sends_nothing(
 
 
 @over(*HERE)
-async def test_a_page_that_no_form_can_show_is_told_as_text_with_where_to_see_it(
+async def test_a_widget_that_no_form_can_show_is_given_as_text(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The person is not asked about a part of it, even by a host that can ask."""
@@ -166,10 +166,10 @@ async def test_a_page_that_no_form_can_show_is_told_as_text_with_where_to_see_it
         raise AssertionError("nobody is asked")
 
     async with asking(way, environ, never) as client:
-        first = told(await chat(client, "Show me a page", agent="sandbox/desk"))
+        first = payload(await chat(client, "Show me a page", agent="sandbox/desk"))
         where = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
         with anyio.fail_after(20):
-            given_up = told(await client.call_tool("chat_respond", {**where, "action": "give_up"}))
+            given_up = payload(await client.call_tool("chat_respond", {**where, "action": "give_up"}))
 
     (form,) = first["pending"]
     assert "form" == form["kind"]

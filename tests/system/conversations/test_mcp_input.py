@@ -12,7 +12,7 @@ from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult, Inp
 from inferencesh_sandbox import Facts
 from tests.conftest import Connect, Upstream, Way
 from tests.mcp_tasks.following import answer, following
-from tests.results import text_of, told
+from tests.results import payload, text_of
 from tests.support.faults import Swallow
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, chats, leg, over, sent_once, waiting_in
 from tests.tools.test_chats import CAN_ASK, PERSON, asking, chat
@@ -37,7 +37,9 @@ def shapes(*facts: Facts) -> pytest.MarkDecorator:
 
 @shapes(Facts(), Facts(mcp_data_as_text=True))
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
-async def test_a_form_is_asked_as_the_server_asks_it(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_the_person_fills_in_the_form_of_an_mcp_server(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     """In both eras and over each transport, whether the platform tells it as an object or as text."""
     asked: list[ElicitRequestFormParams] = []
 
@@ -46,7 +48,7 @@ async def test_a_form_is_asked_as_the_server_asks_it(way: Way, environ: dict[str
         return ElicitResult(action="accept", content=NAMED)  # type: ignore[arg-type]
 
     async with asking(way, environ, fill) as client:
-        result = told(await chat(client, **TABLE))
+        result = payload(await chat(client, **TABLE))
 
     (question,) = asked
     assert "For how many people, and when?" in question.message
@@ -60,7 +62,7 @@ async def test_a_form_is_asked_as_the_server_asks_it(way: Way, environ: dict[str
 
 @pytest.mark.parametrize("action", ["decline", "cancel"])
 @over(*HERE)
-async def test_a_no_is_passed_on_as_the_no_that_it_is(
+async def test_a_decline_is_passed_on_as_a_decline(
     way: Way, environ: dict[str, str], upstream: Upstream, action: Action
 ) -> None:
     async def refuse(_params: ElicitRequestFormParams) -> ElicitResult:
@@ -68,7 +70,7 @@ async def test_a_no_is_passed_on_as_the_no_that_it_is(
         return ElicitResult(action=action)
 
     async with asking(way, environ, refuse) as client:
-        result = told(await chat(client, **TABLE))
+        result = payload(await chat(client, **TABLE))
 
     assert [{"table": {"action": action}}] == given(upstream)
     assert "answered" == result["status"]
@@ -77,14 +79,14 @@ async def test_a_no_is_passed_on_as_the_no_that_it_is(
 
 @pytest.mark.parametrize("action", ["decline", "cancel"])
 @over(*HERE)
-async def test_a_no_that_nobody_had_the_time_to_say_is_not_passed_on(
+async def test_an_instant_decline_is_not_passed_on(
     way: Way, environ: dict[str, str], upstream: Upstream, action: Action
 ) -> None:
     async def at_once(_params: ElicitRequestFormParams) -> ElicitResult:
         return ElicitResult(action=action)
 
     async with asking(way, environ, at_once) as client:
-        result = told(await chat(client, **TABLE))
+        result = payload(await chat(client, **TABLE))
 
     assert [] == given(upstream)
     assert ("waiting", "mcp_input") == (result["status"], result["pending"][0]["kind"])
@@ -92,7 +94,9 @@ async def test_a_no_that_nobody_had_the_time_to_say_is_not_passed_on(
 
 
 @over(*HERE)
-async def test_a_page_is_opened_as_the_server_asks(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_a_url_request_of_an_mcp_server_opens_its_page(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     opened: list[Any] = []
 
     async def go(params: Any) -> ElicitResult:
@@ -100,7 +104,7 @@ async def test_a_page_is_opened_as_the_server_asks(way: Way, environ: dict[str, 
         return ElicitResult(action="accept")
 
     async with asking(way, environ, go) as client:
-        result = told(await chat(client, "Book it with my account", agent=BOOKING))
+        result = payload(await chat(client, "Book it with my account", agent=BOOKING))
 
     (page,) = opened
     assert ("url", "https://bookings.example/connect") == (page.mode, page.url)
@@ -124,7 +128,7 @@ async def test_several_requests_at_once_are_answered_together(
         return ElicitResult(action="accept", content={"people": 2})
 
     async with asking(way, environ, fill) as client:
-        result = told(await chat(client, "Book an evening", agent=BOOKING))
+        result = payload(await chat(client, "Book an evening", agent=BOOKING))
 
     assert 2 == len(asked)
     assert [{"table": {"action": "accept", "content": {"people": 2}}, "consent": {"action": "decline"}}] == given(
@@ -150,12 +154,12 @@ async def test_an_answer_to_one_of_two_requests_sends_nothing(
 
     assert ["decision.1", "decision.2"] == sorted(requests)
     assert isinstance(result, CallToolResult)
-    assert ("waiting", "not decided") == (told(result)["status"], told(result)["decisions"][0]["decision"])
+    assert ("waiting", "not decided") == (payload(result)["status"], payload(result)["decisions"][0]["decision"])
     assert [] == given(upstream)
 
 
 @over(*HERE)
-async def test_a_server_that_asks_again_is_answered_again(
+async def test_a_second_request_of_the_server_is_answered(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The second round waits in the name of the same call, and is not taken for the first."""
@@ -164,7 +168,7 @@ async def test_a_server_that_asks_again_is_answered_again(
         return ElicitResult(action="accept", content={"people": 3} if "people" in params.message else {"name": "Ada"})
 
     async with asking(way, environ, fill) as client:
-        result = told(await chat(client, "Book a meal", agent=BOOKING))
+        result = payload(await chat(client, "Book a meal", agent=BOOKING))
 
     assert [
         {"table": {"action": "accept", "content": {"people": 3}}},
@@ -174,7 +178,7 @@ async def test_a_server_that_asks_again_is_answered_again(
 
 
 @over(*MEMORY)
-async def test_the_second_round_is_asked_for_also_where_the_reply_to_the_first_answer_was_lost(
+async def test_the_second_request_is_asked_when_the_first_reply_was_lost(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     upstream.sandbox.faults.add(Swallow(), method="POST", path="/tools/*")
@@ -183,7 +187,7 @@ async def test_the_second_round_is_asked_for_also_where_the_reply_to_the_first_a
         return ElicitResult(action="accept", content={"people": 3} if "people" in params.message else {})
 
     async with asking(way, environ, fill) as client:
-        result = told(await chat(client, "Book a meal", agent=BOOKING))
+        result = payload(await chat(client, "Book a meal", agent=BOOKING))
 
     assert ["table", "consent"] == [key for one in given(upstream) for key in one]
     assert "answered" == result["status"]
@@ -191,9 +195,7 @@ async def test_the_second_round_is_asked_for_also_where_the_reply_to_the_first_a
 
 @pytest.mark.finding("F10")
 @over(*MEMORY)
-async def test_what_has_to_be_filled_in_is_not_sent_empty_and_what_has_not_is(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_only_optional_forms_are_sent_empty(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """An accepted form without its field is no answer; one that needs nothing is one."""
 
     async def accept(params: ElicitRequestFormParams) -> ElicitResult:
@@ -203,11 +205,11 @@ async def test_what_has_to_be_filled_in_is_not_sent_empty_and_what_has_not_is(
 
     async with asking(way, environ, accept) as client:
         empty = True
-        first = told(await chat(client, "Book a meal", agent=BOOKING))
+        first = payload(await chat(client, "Book a meal", agent=BOOKING))
         before = given(upstream)
         empty = False
         again = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
-        second = told(await client.call_tool("chat_respond", again))
+        second = payload(await client.call_tool("chat_respond", again))
 
     assert ("waiting", []) == (first["status"], before)
     assert "chat_respond" in first["next"]
@@ -216,11 +218,9 @@ async def test_what_has_to_be_filled_in_is_not_sent_empty_and_what_has_not_is(
 
 
 @over(*HERE)
-async def test_where_nobody_can_be_asked_it_is_told_with_its_page_and_stays_the_persons(
-    connect: Connect, upstream: Upstream
-) -> None:
+async def test_without_elicitation_the_request_stays_the_persons(connect: Connect, upstream: Upstream) -> None:
     async with connect(INFERENCE_API_KEY=PERSON) as client:
-        first = told(await chat(client, **TABLE))
+        first = payload(await chat(client, **TABLE))
         (waits,) = first["pending"]
         where = {"chat_id": first["chat_id"], "invocation_id": waits["id"]}
         answers = {"table": {"action": "accept", "content": {"people": 2}}}
@@ -231,7 +231,7 @@ async def test_where_nobody_can_be_asked_it_is_told_with_its_page_and_stays_the_
     assert f"{PAGE}{first['chat_id']}" == waits["page"]
     assert waits["page"] in first["next"]
     for refused in tried:
-        assert ("forbidden", "not_started") == (told(refused)["error"]["code"], told(refused)["error"]["outcome"])
+        assert ("forbidden", "not_started") == (payload(refused)["error"]["code"], payload(refused)["error"]["outcome"])
         assert waits["page"] in text_of(refused)
     assert [] == given(upstream)
 
@@ -250,22 +250,22 @@ async def test_the_operator_may_let_the_model_answer(connect: Connect, upstream:
         {"form_data": {"table": {"action": "decline"}, "chair": {"action": "decline"}}},
     ]
     async with connect(INFERENCE_APPROVALS="host", INFERENCE_API_KEY=PERSON) as client:
-        first = told(await chat(client, **TABLE))
+        first = payload(await chat(client, **TABLE))
         where = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
         refused = [await client.call_tool("chat_respond", {**where, **one}) for one in wrong]
         before = given(upstream)
         right = {"form_data": {"table": {"action": "accept", "content": {"people": 2}}}}
-        answered = told(await client.call_tool("chat_respond", {**where, **right}))
+        answered = payload(await client.call_tool("chat_respond", {**where, **right}))
 
     assert "form_data" in first["next"]
-    assert ["invalid_input"] * len(wrong) == [told(one)["error"]["code"] for one in refused]
+    assert ["invalid_input"] * len(wrong) == [payload(one)["error"]["code"] for one in refused]
     assert [] == before
     assert "answered" == answered["status"]
     assert [right["form_data"]] == given(upstream)
 
 
 @over(*CAN_ASK)
-async def test_where_only_a_sign_in_may_answer_the_person_is_sent_to_the_page(
+async def test_if_only_a_sign_in_may_answer_the_person_gets_the_page(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The first answer is refused by the platform; from then on nobody is asked in vain."""
@@ -276,8 +276,8 @@ async def test_where_only_a_sign_in_may_answer_the_person_is_sent_to_the_page(
         return ElicitResult(action="accept", content={"people": 2} if params.mode == "form" else None)
 
     async with asking(way, environ, fill, INFERENCE_API_KEY="inf_ordinary") as client:
-        first = told(await chat(client, **TABLE))
-        second = told(await chat(client, **TABLE))
+        first = payload(await chat(client, **TABLE))
+        second = payload(await chat(client, **TABLE))
 
     assert ["waiting", "waiting"] == [first["status"], second["status"]]
     assert f"{PAGE}{second['chat_id']}" == asked[-1]
@@ -287,14 +287,14 @@ async def test_where_only_a_sign_in_may_answer_the_person_is_sent_to_the_page(
 
 @pytest.mark.parametrize("facts", [Facts(keys_answer_questions=True)], ids=["older"])
 @over(*MEMORY)
-async def test_a_platform_that_takes_it_from_a_key_is_told(
+async def test_an_answer_is_sent_if_the_platform_accepts_it_from_a_key(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     async def fill(_params: Any) -> ElicitResult:
         return ElicitResult(action="accept", content={"people": 2})
 
     async with asking(way, environ, fill, INFERENCE_API_KEY="inf_ordinary") as client:
-        assert "answered" == told(await chat(client, **TABLE))["status"]
+        assert "answered" == payload(await chat(client, **TABLE))["status"]
 
     assert 1 == len(given(upstream))
 
@@ -326,7 +326,7 @@ STRANGE: dict[str, Any] = {
 
 @pytest.mark.parametrize("request_", STRANGE.values(), ids=STRANGE)
 @over(HERE[0])
-async def test_what_cannot_be_passed_on_whole_is_left_to_the_page(
+async def test_a_form_that_cannot_be_passed_on_is_left_to_the_page(
     way: Way, environ: dict[str, str], upstream: Upstream, request_: Any
 ) -> None:
     """Nobody is asked a part of it, and the model cannot answer it."""
@@ -335,20 +335,22 @@ async def test_what_cannot_be_passed_on_whole_is_left_to_the_page(
         raise AssertionError("nobody is asked")
 
     async with asking(way, environ, never, INFERENCE_APPROVALS="host") as client:
-        first = told(await chat(client, **TABLE))
+        first = payload(await chat(client, **TABLE))
         waiting_in(upstream).data["input_requests"]["table"] = request_
-        second = told(await client.call_tool("chat_get", {"chat_id": first["chat_id"]}))
+        second = payload(await client.call_tool("chat_get", {"chat_id": first["chat_id"]}))
         where = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
         tried = await client.call_tool("chat_respond", {**where, "form_data": {"table": {"action": "cancel"}}})
 
     (waits,) = second["pending"]
     assert ("waiting", "mcp", f"{PAGE}{first['chat_id']}") == (second["status"], waits["kind"], waits["page"])
-    assert "forbidden" == told(tried)["error"]["code"]
+    assert "forbidden" == payload(tried)["error"]["code"]
     assert [] == given(upstream)
 
 
 @over(MODERN[0])
-async def test_a_yes_counts_only_for_what_was_shown(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_accept_counts_only_for_the_request_that_was_shown(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     """The server changed its question meanwhile: it is asked anew."""
 
     async def never(_params: Any) -> ElicitResult:
@@ -366,7 +368,7 @@ async def test_a_yes_counts_only_for_what_was_shown(way: Way, environ: dict[str,
 
 
 @over(MODERN[0])
-async def test_a_task_of_the_protocol_asks_for_all_and_takes_all(
+async def test_an_mcp_task_asks_all_requests_and_accepts_all_answers(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Two requests at once; half an answer sends nothing."""
@@ -396,9 +398,7 @@ async def test_a_task_of_the_protocol_asks_for_all_and_takes_all(
 
 
 @over(MODERN[0])
-async def test_a_task_of_the_protocol_goes_through_two_rounds(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_an_mcp_task_goes_through_two_rounds(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     async def ask(*_: Any) -> Any:
         raise AssertionError
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Upstream, Way
-from tests.results import text_of, told
+from tests.results import payload, text_of
 from tests.support.faults import Garble, Status
 from tests.system.conversations.legs import MEMORY, over
 from tests.system.conversations.test_faults import ASSISTANT, counted, judge, talking
@@ -49,25 +49,24 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.fault("X-10")
 @over(MEMORY[0])
-async def test_x10_what_nobody_knows_ends_no_turn(
-    way: Way, environ: dict[str, str], upstream: Upstream, odd: str
-) -> None:
-    """Amid the answer: it neither ends the turn, nor gets into the text."""
-    result = await counted(way, environ, upstream, (Garble(form="text", at=6, text=ODD[odd]),))
+async def test_unknown_lines_end_no_turn(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+    """All of them amid the answer: they neither end the turn, nor get into the text."""
+    result = await counted(way, environ, upstream, (Garble(form="text", at=6, text="\n".join(ODD.values())),))
 
     assert WHOLE == (result["status"], result["text"])
     judge(upstream, messages=2)
 
 
+@pytest.mark.fault("X-10")
 @over(*MEMORY)
-async def test_x10_a_record_of_unknown_words_is_told_without_being_taken_for_an_end(
+async def test_a_chat_with_an_unknown_status_is_not_reported_as_ended(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Its text is told, what could hide or break a line is not, and what waits there is left alone."""
     async with talking(way, environ) as client:
-        chat_id = told(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"]
+        chat_id = payload(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"]
         parts = [{"type": "hologram", "hologram": {"x": 1}}, {"type": "text", "text": "so far\u202e"}, 7, {"text": 8}]
         tool = {
             "id": "t1",
@@ -88,15 +87,16 @@ async def test_x10_a_record_of_unknown_words_is_told_without_being_taken_for_an_
         result = await client.call_tool("chat_get", {"chat_id": chat_id})
 
     assert not result.is_error
-    assert ("working", "so far\ufffd") == (told(result)["status"], told(result)["text"])
-    assert not told(result).get("pending")
-    assert "\u202e" not in text_of(result) + json.dumps(told(result), ensure_ascii=False)
+    assert ("working", "so far\ufffd") == (payload(result)["status"], payload(result)["text"])
+    assert not payload(result).get("pending")
+    assert "\u202e" not in text_of(result) + json.dumps(payload(result), ensure_ascii=False)
     judge(upstream)
 
 
+@pytest.mark.fault("X-9")
 @pytest.mark.parametrize("form", ["giant", "endless"])
 @over(MEMORY[1])
-async def test_x09_a_line_without_measure_ends_the_stream_and_not_the_turn(
+async def test_a_line_that_is_too_long_ends_the_stream_and_not_the_turn(
     way: Way, environ: dict[str, str], upstream: Upstream, form: Any
 ) -> None:
     result = await counted(way, environ, upstream, (Garble(form=form, at=6),))
@@ -105,16 +105,19 @@ async def test_x09_a_line_without_measure_ends_the_stream_and_not_the_turn(
     judge(upstream, messages=2)
 
 
+@pytest.mark.fault("X-9")
 @pytest.mark.parametrize("form", ["giant", "endless"])
 @over(Way("stdio", "2025"))
 @pytest.mark.usefixtures("fresh")
-async def test_x09_it_takes_no_memory(way: Way, environ: dict[str, str], upstream: Upstream, form: Any) -> None:
+async def test_a_line_that_is_too_long_is_not_held_in_memory(
+    way: Way, environ: dict[str, str], upstream: Upstream, form: Any
+) -> None:
     """The process grows by less than three times the longest line that is read."""
     async with talking(way, environ) as client:
         await chat(client, "Count to 3", agent=ASSISTANT)
         before = peak_memory()
         upstream.sandbox.faults.add(Garble(form=form, at=3), method="GET", path="/chats/*/stream")
-        result = told(await chat(client, "Count to 9", agent=ASSISTANT))
+        result = payload(await chat(client, "Count to 9", agent=ASSISTANT))
         grown = peak_memory() - before
 
     assert WHOLE == (result["status"], result["text"])

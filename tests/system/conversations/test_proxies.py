@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import Upstream, Way, connected
-from tests.results import error, told
+from tests.results import error, payload
 from tests.tls import Authority, connect_proxy, in_front_of
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +18,7 @@ STDIO = Way("stdio", "2026")
 
 @pytest.mark.finding("F23", "F24")
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-async def test_an_app_runs_through_the_proxy_that_the_environment_names(
+async def test_an_app_runs_through_the_proxy_of_the_environment(
     upstream: Upstream, environ: dict[str, str], tmp_path: Path, variable: str
 ) -> None:
     authority = Authority(tmp_path)
@@ -31,7 +31,7 @@ async def test_an_app_runs_through_the_proxy_that_the_environment_names(
         async with connected(STDIO, environ | way) as client:
             distrusted = await client.call_tool("app_run", {"app": "sandbox/echo", "input": {"n": 2}})
 
-    assert "completed" == told(run)["status"]
+    assert "completed" == payload(run)["status"]
     assert {f"{HOST}:443"} == set(proxy.asked)
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/apps/run"))
     assert f"The certificate of {HOST} is not trusted: set SSL_CERT_FILE" in error(distrusted)["message"]
@@ -39,9 +39,7 @@ async def test_an_app_runs_through_the_proxy_that_the_environment_names(
 
 
 @pytest.mark.finding("F23")
-async def test_a_proxy_that_cannot_be_used_is_told_and_nothing_is_started(
-    upstream: Upstream, environ: dict[str, str]
-) -> None:
+async def test_an_unusable_proxy_is_an_error_and_starts_nothing(upstream: Upstream, environ: dict[str, str]) -> None:
     way = {"ALL_PROXY": "socks5://127.0.0.1:1080", "INFERENCE_BASE_URL": f"https://{HOST}"}
     async with connected(STDIO, environ | way) as client:
         refused = error(await client.call_tool("app_run", {"app": "sandbox/echo", "input": {}}))

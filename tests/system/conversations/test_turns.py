@@ -14,7 +14,7 @@ from inferencesh_sandbox.agents import AGENTS
 from inferencesh_sandbox.ids import short
 from inferencesh_sandbox.lookup import find_by_name
 from tests.conftest import Connect, Upstream, Way, until
-from tests.results import text_of, told
+from tests.results import payload, text_of
 from tests.system.conversations.legs import HERE, MEMORY, THREE, chats, over
 from tests.tools.test_chats import asking, chat, said
 
@@ -34,19 +34,19 @@ async def begun(upstream: Upstream) -> Any:
 
 
 @over(*HERE)
-async def test_an_agent_is_stopped_in_mid_answer(connect: Connect, upstream: Upstream) -> None:
+async def test_an_agent_is_stopped_while_it_answers(connect: Connect, upstream: Upstream) -> None:
     """The call that waited ends there and then, with what was said so far, and does not call it an answer."""
     results: list[Any] = []
 
     async def talk(client: Client) -> None:
-        results.append(told(await chat(client, "Count to 60 slowly", agent=ASSISTANT)))
+        results.append(payload(await chat(client, "Count to 60 slowly", agent=ASSISTANT)))
 
     async with connect() as client, anyio.create_task_group() as group:
         group.start_soon(talk, client)
         chat_id = (await begun(upstream)).id
-        stopping = told(await client.call_tool("chat_stop", {"chat_id": chat_id}))
+        stopping = payload(await client.call_tool("chat_stop", {"chat_id": chat_id}))
         await until(lambda: results)
-        later = told(await client.call_tool("chat_get", {"chat_id": chat_id}))
+        later = payload(await client.call_tool("chat_get", {"chat_id": chat_id}))
         again = await client.call_tool("chat_stop", {"chat_id": chat_id})
 
     assert {"chat_id": chat_id, "status": "stopping"} == stopping
@@ -58,17 +58,15 @@ async def test_an_agent_is_stopped_in_mid_answer(connect: Connect, upstream: Ups
 
 
 @over(*HERE)
-async def test_two_messages_at_once_into_one_chat_are_each_answered_by_their_own(
-    connect: Connect, upstream: Upstream
-) -> None:
+async def test_two_messages_at_once_in_one_chat_get_their_own_answers(connect: Connect, upstream: Upstream) -> None:
     """Both are sent once; the second waits for the first, and neither is told the other's answer."""
     answers: dict[str, Any] = {}
 
     async def talk(client: Client, message: str, chat_id: str) -> None:
-        answers[message] = told(await chat(client, message, agent=ASSISTANT, chat_id=chat_id))
+        answers[message] = payload(await chat(client, message, agent=ASSISTANT, chat_id=chat_id))
 
     async with connect() as client:
-        chat_id = told(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"]
+        chat_id = payload(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"]
         async with anyio.create_task_group() as group:
             group.start_soon(talk, client, "Count to 3 slowly", chat_id)
             group.start_soon(talk, client, "What is my name?", chat_id)
@@ -83,15 +81,15 @@ async def test_two_messages_at_once_into_one_chat_are_each_answered_by_their_own
 
 
 @over(*THREE)
-async def test_a_message_into_a_chat_that_is_busy_waits_its_turn(connect: Connect, upstream: Upstream) -> None:
+async def test_a_message_to_a_busy_chat_waits(connect: Connect, upstream: Upstream) -> None:
     """What was under way before is not taken for its answer."""
     async with connect(INFERENCE_WAIT_SECONDS="1") as client:
-        first = told(await chat(client, "Count to 4 slowly", agent=ASSISTANT))
-        second = told(await chat(client, "My name is Ada.", agent=ASSISTANT, chat_id=first["chat_id"]))
+        first = payload(await chat(client, "Count to 4 slowly", agent=ASSISTANT))
+        second = payload(await chat(client, "My name is Ada.", agent=ASSISTANT, chat_id=first["chat_id"]))
         with anyio.fail_after(20):
-            while (later := told(await client.call_tool("chat_get", {"chat_id": first["chat_id"], "wait_seconds": 5})))[
-                "status"
-            ] == "working" or "Ada" not in later["text"]:
+            while (
+                later := payload(await client.call_tool("chat_get", {"chat_id": first["chat_id"], "wait_seconds": 5}))
+            )["status"] == "working" or "Ada" not in later["text"]:
                 pass
 
     assert "working" == first["status"]
@@ -106,7 +104,7 @@ async def test_a_message_into_a_chat_that_is_busy_waits_its_turn(connect: Connec
 
 
 @over(*MEMORY)
-async def test_a_host_that_leaves_after_its_person_approved_stops_the_agent(
+async def test_a_host_that_leaves_after_an_approval_stops_the_agent(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """What the approval set to work is worked on for nobody."""
@@ -123,12 +121,12 @@ async def test_a_host_that_leaves_after_its_person_approved_stops_the_agent(
 
 
 @over(*THREE)
-async def test_a_host_that_leaves_while_its_answer_is_on_its_way_stops_the_agent(
+async def test_a_host_that_leaves_while_its_answer_is_sent_stops_the_agent(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The answer may have arrived, and what it sets to work is worked on for nobody."""
     async with asking(way, environ, said("cancel"), INFERENCE_APPROVALS="host") as client:
-        waiting = told(await client.call_tool("agent_chat", {"message": "Draw a cat", "agent": "sandbox/approver"}))
+        waiting = payload(await client.call_tool("agent_chat", {"message": "Draw a cat", "agent": "sandbox/approver"}))
         (asked,) = waiting["pending"]
         gate = upstream.sandbox.faults.hold("POST", "/tools/*/invoke")
         with anyio.move_on_after(20) as call:
@@ -146,7 +144,7 @@ async def test_a_host_that_leaves_while_its_answer_is_on_its_way_stops_the_agent
 
 
 @over(*THREE)
-async def test_a_host_that_leaves_may_leave_the_agent_at_work(connect: Connect, upstream: Upstream) -> None:
+async def test_on_cancel_keep_lets_the_agent_finish(connect: Connect, upstream: Upstream) -> None:
     """With ON_CANCEL=keep the turn goes on, and is there for whoever asks later."""
     async with connect(INFERENCE_ON_CANCEL="keep") as client:
         with anyio.move_on_after(20) as call:
@@ -155,7 +153,7 @@ async def test_a_host_that_leaves_may_leave_the_agent_at_work(connect: Connect, 
                 group.start_soon(client.call_tool, "agent_chat", arguments)
                 chat_id = (await begun(upstream)).id
                 call.cancel()
-        later = told(await client.call_tool("chat_get", {"chat_id": chat_id, "wait_seconds": 20}))
+        later = payload(await client.call_tool("chat_get", {"chat_id": chat_id, "wait_seconds": 20}))
 
     assert call.cancelled_caught
     assert "answered" == later["status"]
@@ -167,14 +165,14 @@ async def test_a_host_that_leaves_may_leave_the_agent_at_work(connect: Connect, 
 def sizes(result: Any) -> tuple[int, int, int]:
     """Bytes of the whole answer, and tokens of its text and of its data."""
     whole = result.model_dump_json(by_alias=True)
-    return len(whole.encode()), tokens(text_of(result)), tokens(json.dumps(told(result), ensure_ascii=False))
+    return len(whole.encode()), tokens(text_of(result)), tokens(json.dumps(payload(result), ensure_ascii=False))
 
 
 @over(*THREE)
-async def test_a_chat_of_three_hundred_messages_stays_inside_the_limits(connect: Connect, upstream: Upstream) -> None:
+async def test_a_chat_of_three_hundred_messages_stays_within_the_limits(connect: Connect, upstream: Upstream) -> None:
     """Its last turn is shown and nothing before it, to whoever goes on and to whoever comes later."""
     async with connect() as client:
-        chat_id = told(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"]
+        chat_id = payload(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"]
         (long,) = chats(upstream)
         for number in range(149):
             for role in ("user", "assistant"):
@@ -185,42 +183,40 @@ async def test_a_chat_of_three_hundred_messages_stays_inside_the_limits(connect:
         huge_later = await client.call_tool("chat_get", {"chat_id": chat_id})
 
     assert 304 == len([message for message in long.messages if message.role != "event"])
-    assert ["Your name is Ada."] * 2 == [told(last)["text"], told(later)["text"]]
+    assert ["Your name is Ada."] * 2 == [payload(last)["text"], payload(later)["text"]]
     for result in (last, later, huge, huge_later):
         size, in_text, in_data = sizes(result)
         assert not result.is_error
-        assert "answered" == told(result)["status"]
+        assert "answered" == payload(result)["status"]
         assert size < MOST_BYTES
         assert max(in_text, in_data) <= MOST_TOKENS
         assert WORDS not in text_of(result)
 
 
 @over(*MEMORY)
-async def test_a_turn_that_used_a_hundred_tools_stays_inside_the_limits(
+async def test_a_turn_with_a_hundred_tools_stays_within_the_limits(
     connect: Connect, upstream: Upstream, way: Way
 ) -> None:
     """Only the last of what the agent did is told."""
     many = " ".join(["plan"] * 2)
     async with connect() as client:
-        first = told(await chat(client, f"{many}, remember that tea is green", agent="sandbox/desk"))
+        first = payload(await chat(client, f"{many}, remember that tea is green", agent="sandbox/desk"))
         (long,) = chats(upstream)
         shown = next(message for message in long.messages if message.invocations)
         shown.invocations *= 100
         result = await client.call_tool("chat_get", {"chat_id": first["chat_id"]})
 
-    assert len(told(result)["did"]) <= 30
+    assert len(payload(result)["did"]) <= 30
     assert max(sizes(result)[1:]) <= MOST_TOKENS
 
 
 @pytest.mark.finding("D2")
 @over(*MEMORY)
-async def test_a_pinned_version_of_an_agent_is_named_to_the_platform_and_never_read(
-    connect: Connect, upstream: Upstream
-) -> None:
+async def test_a_pinned_agent_version_is_sent_and_never_read(connect: Connect, upstream: Upstream) -> None:
     """Its prompt and tools are the platform's to load: no answer about a version can lose them here."""
     version = short(find_by_name("agent", AGENTS, ASSISTANT).version_ids[-1])
     async with connect() as client:
-        answer = told(await chat(client, "Hello", agent=f"{ASSISTANT}@{version}"))
+        answer = payload(await chat(client, "Hello", agent=f"{ASSISTANT}@{version}"))
 
     assert "answered" == answer["status"]
     assert () == upstream.sandbox.ledger.requests("GET", "/agents/*")

@@ -10,7 +10,7 @@ from mcp_types import ElicitRequestFormParams, ElicitResult
 
 from tests.conftest import Upstream, Way
 from tests.mcp_tasks.following import answer, following
-from tests.results import text_of, told
+from tests.results import payload, text_of
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, over, sent_once
 from tests.system.conversations.test_approvals import decided, drawn
 from tests.tools.test_chats import asking, chat
@@ -22,7 +22,7 @@ MOMENT = 0.4  # seconds that a person needs to press a button
 
 
 @over(*HERE)
-async def test_a_host_that_accepts_with_nothing_is_asked_plainly_and_then_its_yes_is_one(
+async def test_an_accept_without_a_decision_is_asked_again_as_yes_or_no(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The second question has nothing to fill in, so that there is nothing that could be missing."""
@@ -39,13 +39,13 @@ async def test_a_host_that_accepts_with_nothing_is_asked_plainly_and_then_its_ye
 
     assert ["decision"] == asked[0]["required"]
     assert {"type": "object", "properties": {}} == asked[1]
-    assert ("answered", ["invoke"], 1) == (told(result)["status"], decided(upstream), drawn(upstream))
+    assert ("answered", ["invoke"], 1) == (payload(result)["status"], decided(upstream), drawn(upstream))
     assert "draw: approved, by the person, asked by this host" in text_of(result)
     assert sent_once(upstream)
 
 
 @over(*HERE)
-async def test_a_no_to_the_plain_question_is_a_no(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_a_no_to_the_yes_or_no_question_rejects(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     answers = [ElicitResult(action="accept", content={}), ElicitResult(action="decline")]
 
     async def refuse(_params: ElicitRequestFormParams) -> ElicitResult:
@@ -53,14 +53,14 @@ async def test_a_no_to_the_plain_question_is_a_no(way: Way, environ: dict[str, s
         return answers.pop(0)
 
     async with asking(way, environ, refuse) as client:
-        result = told(await chat(client, **DRAW))
+        result = payload(await chat(client, **DRAW))
 
     assert ("answered", ["reject"], 0) == (result["status"], decided(upstream), drawn(upstream))
     assert "rejected" == result["decisions"][0]["decision"]
 
 
 @over(*HERE)
-async def test_a_host_that_accepts_everything_at_once_has_decided_nothing(
+async def test_a_host_that_accepts_everything_instantly_decides_nothing(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Faster than anybody reads, and without a decision: nothing is approved, and nothing rejected."""
@@ -75,14 +75,14 @@ async def test_a_host_that_accepts_everything_at_once_has_decided_nothing(
 
     assert 2 == asked[0]
     assert ([], 0) == (decided(upstream), drawn(upstream))
-    assert ("waiting", "not decided") == (told(result)["status"], told(result)["decisions"][0]["decision"])
-    assert "chat_respond" in told(result)["next"]
+    assert ("waiting", "not decided") == (payload(result)["status"], payload(result)["decisions"][0]["decision"])
+    assert "chat_respond" in payload(result)["next"]
     assert "draw: not decided" in text_of(result)
 
 
 @pytest.mark.parametrize("content", [{"decision": "perhaps"}, {"reason": "none"}, {"decision": ""}], ids=str)
 @over(*MEMORY)
-async def test_an_answer_without_a_decision_is_told_as_not_decided(
+async def test_an_answer_without_a_decision_is_reported_as_undecided(
     way: Way, environ: dict[str, str], upstream: Upstream, content: dict[str, Any]
 ) -> None:
     async def odd(_params: ElicitRequestFormParams) -> ElicitResult:
@@ -90,7 +90,7 @@ async def test_an_answer_without_a_decision_is_told_as_not_decided(
         return ElicitResult(action="accept", content=content)
 
     async with asking(way, environ, odd) as client:
-        result = told(await chat(client, **DRAW))
+        result = payload(await chat(client, **DRAW))
 
     assert [] == decided(upstream)
     assert ("waiting", "not decided") == (result["status"], result["decisions"][0]["decision"])
@@ -98,7 +98,7 @@ async def test_an_answer_without_a_decision_is_told_as_not_decided(
 
 @pytest.mark.parametrize("content", [{"decision": "Approve"}, {"decision": " approve "}], ids=str)
 @over(*MEMORY)
-async def test_a_decision_is_read_however_its_letters_are_written(
+async def test_a_decision_is_read_in_upper_and_lower_case(
     way: Way, environ: dict[str, str], upstream: Upstream, content: dict[str, Any]
 ) -> None:
     async def approve(_params: ElicitRequestFormParams) -> ElicitResult:
@@ -111,21 +111,23 @@ async def test_a_decision_is_read_however_its_letters_are_written(
 
 
 @over(*HERE)
-async def test_a_form_whose_field_is_missing_is_not_sent(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_a_form_with_a_missing_field_is_not_sent(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The agent would take it for what the person filled in."""
 
     async def accept(_params: ElicitRequestFormParams) -> ElicitResult:
         return ElicitResult(action="accept", content={"size": "l"})
 
     async with asking(way, environ, accept) as client:
-        result = told(await chat(client, "Show me a form", agent="sandbox/desk"))
+        result = payload(await chat(client, "Show me a form", agent="sandbox/desk"))
 
     assert () == upstream.sandbox.ledger.results
     assert ("waiting", "not decided") == (result["status"], result["decisions"][0]["decision"])
 
 
 @over(MODERN[0])
-async def test_a_task_of_the_protocol_asks_plainly_too(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_mcp_task_asks_the_yes_or_no_question_too(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     async def ask(*_: Any) -> Any:
         raise AssertionError
 

@@ -14,7 +14,7 @@ import pytest
 
 from inferencesh_mcp.api import http_client
 from tests.conftest import Upstream, Way, until
-from tests.results import told
+from tests.results import payload
 from tests.support.faults import Drop, FinAfter, Garble, RstAfter, Status, Swallow
 from tests.system.conversations.legs import MEMORY, chats, over
 from tests.system.conversations.test_faults import ASKS, ASSISTANT, html, judge, talking
@@ -53,8 +53,9 @@ def posts(upstream: Upstream, path: str = RUN) -> int:
     return len(upstream.sandbox.ledger.requests("POST", path))
 
 
+@pytest.mark.fault("X-1")
 @over(*MEMORY)
-async def test_x01_a_message_that_never_left_is_sent_again(
+async def test_a_message_that_never_left_is_sent_again(
     way: Way, behind: dict[str, str], upstream: Upstream, proxy: Proxy
 ) -> None:
     """A refused connection: the first one, and the one for what the agent waits for."""
@@ -67,50 +68,51 @@ async def test_x01_a_message_that_never_left_is_sent_again(
     message, answer, _ = ASKS["result"]
     async with talking(way, behind, open_again) as client:
         proxy.shut()
-        first = told(await client.call_tool("agent_chat", message))
+        first = payload(await client.call_tool("agent_chat", message))
         where = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
-        last = told(await client.call_tool("chat_respond", where | answer))
+        last = payload(await client.call_tool("chat_respond", where | answer))
 
     assert ("answered", 1) == (last["status"], len(pauses))
     assert "hail" in last["text"]
     judge(upstream)
 
 
+@pytest.mark.fault("X-1", "X-2")
 @pytest.mark.parametrize("away", ["refused", "hanging"])
 @over(*MEMORY)
-async def test_x01_x02_a_message_to_a_platform_that_is_away_was_not_started(
+async def test_a_message_to_an_unreachable_platform_was_not_started(
     way: Way, behind: dict[str, str], upstream: Upstream, proxy: Proxy, away: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says so within its attempts, and the same call can be made again."""
     monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.2)  # ten seconds, else
     async with talking(way, behind) as client:
         proxy.shut() if away == "refused" else proxy.fill()
-        error = told(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
+        error = payload(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
         assert ("unavailable", "not_started", True) == (error["code"], error["outcome"], error["retry_safe"])
         assert 0 == posts(upstream)
 
         await proxy.open()
-        assert "1 2 3" == told(await chat(client, "Count to 3", agent=ASSISTANT))["text"]
+        assert "1 2 3" == payload(await chat(client, "Count to 3", agent=ASSISTANT))["text"]
 
     judge(upstream)
 
 
+@pytest.mark.fault("X-2")
 @over(MEMORY[0])
-async def test_x02_a_handshake_answered_with_garbage_starts_nothing(
+async def test_a_handshake_answered_with_garbage_starts_nothing(
     way: Way, behind: dict[str, str], upstream: Upstream, proxy: Proxy
 ) -> None:
     proxy.script.extend([Act(instead=b"HTTP/1.0 200 OK\r\n\r\n\0\xff" * 50)] * 20)
     async with talking(way, behind | {"INFERENCE_BASE_URL": f"https://127.0.0.1:{proxy.port}"}) as client:
-        error = told(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
+        error = payload(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
 
     assert ("unavailable", "not_started") == (error["code"], error["outcome"])
     judge(upstream, messages=0)
 
 
+@pytest.mark.fault("X-5")
 @over(*MEMORY)
-async def test_x05_of_two_chats_that_fit_neither_is_taken(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_two_matching_chats_are_not_adopted(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The reply is lost, and another client said the same in the same second: nobody can tell whose is whose."""
     upstream.sandbox.faults.add(Swallow(), method="POST", path=RUN)
     async with (
@@ -121,7 +123,7 @@ async def test_x05_of_two_chats_that_fit_neither_is_taken(
         results: list[Any] = []
 
         async def lost() -> None:
-            results.append(told(await chat(client, "Count to 3", agent=ASSISTANT)))
+            results.append(payload(await chat(client, "Count to 3", agent=ASSISTANT)))
 
         gate = upstream.sandbox.faults.hold("POST", "/chats/list", times=-1)  # it looks when both are there
         group.start_soon(lost)
@@ -135,9 +137,10 @@ async def test_x05_of_two_chats_that_fit_neither_is_taken(
     judge(upstream, messages=2)
 
 
+@pytest.mark.fault("X-5")
 @pytest.mark.parametrize(("fault", "taken"), [(Swallow(), 2), (Drop(), 1)], ids=["taken", "not taken"])
 @over(MEMORY[0])
-async def test_x05_another_live_calls_chat_is_not_adopted(
+async def test_another_live_calls_chat_is_not_adopted(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: Any, taken: int
 ) -> None:
     """The same caller said the same meanwhile, and knows which chat that is: the lost message began another, or none."""
@@ -146,12 +149,12 @@ async def test_x05_another_live_calls_chat_is_not_adopted(
         results: list[Any] = []
 
         async def lost() -> None:
-            results.append(told(await chat(client, "Count to 3", agent=ASSISTANT)))
+            results.append(payload(await chat(client, "Count to 3", agent=ASSISTANT)))
 
         gate = upstream.sandbox.faults.hold("POST", "/chats/list")  # it looks when both are there
         group.start_soon(lost)
         await gate.reached.wait()
-        results.append(told(await chat(client, "Count to 3", agent=ASSISTANT)))
+        results.append(payload(await chat(client, "Count to 3", agent=ASSISTANT)))
         gate.release()
 
     answered, lost_one = results
@@ -161,8 +164,9 @@ async def test_x05_another_live_calls_chat_is_not_adopted(
     judge(upstream, messages=taken)
 
 
+@pytest.mark.fault("X-30")
 @over(*MEMORY)
-async def test_x30_an_agent_whose_host_leaves_while_its_chat_is_looked_for_is_stopped(
+async def test_an_agent_whose_host_leaves_during_the_search_is_stopped(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     upstream.sandbox.faults.add(Swallow(), method="POST", path=RUN)
@@ -181,8 +185,11 @@ async def test_x30_an_agent_whose_host_leaves_while_its_chat_is_looked_for_is_st
     judge(upstream, messages=1)
 
 
+@pytest.mark.fault("X-13")
 @over(*MEMORY)
-async def test_x13_a_wait_until_a_date_is_kept(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_a_message_waits_until_the_date_in_retry_after(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     slept = []
 
     async def sleep(seconds: float) -> None:
@@ -192,22 +199,23 @@ async def test_x13_a_wait_until_a_date_is_kept(way: Way, environ: dict[str, str]
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     upstream.sandbox.faults.add(Status(code=429, headers={"retry-after": date}), method="POST", path=RUN)
     async with talking(way, environ, sleep) as client:
-        result = told(await chat(client, "Count to 3", agent=ASSISTANT))
+        result = payload(await chat(client, "Count to 3", agent=ASSISTANT))
 
     assert "1 2 3" == result["text"]
     assert 25 <= slept[0] <= 30
     judge(upstream)
 
 
+@pytest.mark.fault("X-14")
 @over(*MEMORY)
-async def test_x14_a_limit_that_does_not_end_is_told_as_one(
+async def test_an_endless_rate_limit_on_messages_is_an_error(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """429 for ever: as many requests as there are attempts, and nothing sent."""
     limit = Status(code=429, headers={"retry-after": "1"}, error="rate_limited")
     upstream.sandbox.faults.add(limit, method="POST", path=RUN, times=-1)
     async with talking(way, environ) as client:
-        error = told(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
+        error = payload(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
 
     assert ("rate_limited", "not_started", True) == (error["code"], error["outcome"], error["retry_safe"])
     assert posts(upstream) <= 5
@@ -215,28 +223,30 @@ async def test_x14_a_limit_that_does_not_end_is_told_as_one(
 
 
 @over(*WIRES)
-async def test_on_every_wire_a_chat_keeps_its_word(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_faults_of_a_chat_are_handled_on_every_transport(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     """One of each class: the message, the stream, what the agent is given, what nobody has heard of, and X-49."""
     faults = upstream.sandbox.faults
     message, answer, path = ASKS["approval"]
     async with talking(way, environ) as client:
         faults.add(Status(code=402), method="POST", path=RUN)  # X-17
-        refused = told(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
+        refused = payload(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
         faults.add(Drop(), method="POST", path="/chats/list", times=1)
         faults.add(Swallow(), method="POST", path=RUN)  # X-3
-        first = told(await chat(client, "Count to 3", agent=ASSISTANT))
+        first = payload(await chat(client, "Count to 3", agent=ASSISTANT))
 
         faults.add(html(502), method="GET", path="/chats/*")  # X-15, of the first read
         texts = []
         for fault in STREAM:
             faults.add(fault, method="GET", path="/chats/*/stream")
-            texts.append(told(await chat(client, "Count to 4", agent=ASSISTANT, chat_id=first["chat_id"]))["text"])
+            texts.append(payload(await chat(client, "Count to 4", agent=ASSISTANT, chat_id=first["chat_id"]))["text"])
 
-        asked = told(await client.call_tool("agent_chat", message))
+        asked = payload(await client.call_tool("agent_chat", message))
         where = {"chat_id": asked["chat_id"], "invocation_id": asked["pending"][0]["id"]}
         faults.add(Swallow(), method="POST", path=path)  # X-3
-        given = told(await client.call_tool("chat_respond", where | answer))
-        again = told(await client.call_tool("chat_respond", where | answer))["error"]  # X-49
+        given = payload(await client.call_tool("chat_respond", where | answer))
+        again = payload(await client.call_tool("chat_respond", where | answer))["error"]  # X-49
 
     assert ("payment_required", "not_started") == (refused["code"], refused["outcome"])
     assert ("answered", "1 2 3") == (first["status"], first["text"])

@@ -1,5 +1,6 @@
-"""The faults X-1 to X-50: what each is, and on which wires it can happen at all. The tests say the rest by their names:
-`test_x08_x11_…`, or an id of their parameters that begins with `X-8`, is a test of that row.
+"""The faults X-1 to X-50: what each is, and on which wires it can happen at all.
+
+A test names its rows with a marker, `@pytest.mark.fault("X-8", "X-11")`, or by an id of its parameters that begins with `X-8`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ import os
 import re
 from dataclasses import dataclass
 from typing import TypeVar
+
+import pytest
 
 _Number = TypeVar("_Number", int, float)
 ALL = os.environ.get("TEST_FAULTS") == "all"
@@ -88,12 +91,11 @@ ROWS = {f"X-{number}": row for number, row in enumerate(_ROWS, 1)}
 """A server that listens has no disk for its callers and no stdout of its own; a pipe has one caller, with one connection."""
 
 
-def rows_of(nodeid: str) -> list[str]:
+def rows_of(item: pytest.Item) -> list[str]:
     """The rows that a test is of."""
-    test = nodeid.partition("::")[2]
-    name, _, given = test.partition("[")
-    numbers = re.findall(r"_x(\d\d)(?=_)", name) + re.findall(r"\bX-(\d+)\b", given)
-    return [f"X-{number}" for number in sorted({int(one) for one in numbers})]
+    marked = {row for marker in item.iter_markers("fault") for row in marker.args}
+    parameters = item.nodeid.partition("[")[2]
+    return sorted(marked | {f"X-{number}" for number in re.findall(r"\bX-(\d+)\b", parameters)})
 
 
 def wire_of(nodeid: str) -> str:

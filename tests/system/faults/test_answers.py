@@ -333,6 +333,7 @@ async def check(case: Case, host: Hosted, upstream: Upstream, places: dict[str, 
         assert case.outcome == (told["outcome"], told["retry_safe"])
 
 
+@pytest.mark.fault("X-17")
 @pytest.mark.parametrize(
     ("way", "case"),
     [
@@ -340,15 +341,16 @@ async def check(case: Case, host: Hosted, upstream: Upstream, places: dict[str, 
     ],  # over HTTP a caller has a key, and no disk
     ids=lambda value: value.name if isinstance(value, Case) else str(value),
 )
-async def test_x17_a_refusal_says_what_failed_and_what_to_do(
+async def test_a_refusal_says_what_failed_and_what_to_do(
     host: Hosted, upstream: Upstream, places: dict[str, str], case: Case
 ) -> None:
     """The whole text, as the tables above have it."""
     await check(case, host, upstream, places)
 
 
+@pytest.mark.fault("X-17")
 @over(PIPE, STDIO[0])
-async def test_x17_the_answers_are_the_same_everywhere(
+async def test_every_transport_gives_the_same_answer(
     host: Hosted, upstream: Upstream, places: dict[str, str], way: Way
 ) -> None:
     """In the other era, and over a pipe."""
@@ -358,7 +360,8 @@ async def test_x17_the_answers_are_the_same_everywhere(
             await check(case, host, upstream, places)
 
 
-def test_x17_every_answer_has_its_next_step() -> None:
+@pytest.mark.fault("X-17")
+def test_every_error_says_what_to_do_next() -> None:
     """The last line says what to do, as a sentence; the first says what failed, as one."""
     for case in CASES:
         first, last = case.answer[0], case.answer[-1]
@@ -366,8 +369,9 @@ def test_x17_every_answer_has_its_next_step() -> None:
         assert re.fullmatch(r"Next: [A-Z].*[.?]", last), last
 
 
+@pytest.mark.fault("X-17")
 @over(MEMORY[1])
-async def test_x17_a_file_that_permissions_protect_is_refused(
+async def test_a_file_without_read_permission_is_refused(
     host: Hosted, upstream: Upstream, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Root may read everything, so the system's refusal is put in the place where it would come from."""

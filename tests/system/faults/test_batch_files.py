@@ -11,7 +11,7 @@ import pytest
 
 from inferencesh_sandbox.apps import png
 from tests.conftest import Upstream
-from tests.results import told
+from tests.results import payload
 from tests.support.faults import Status
 from tests.system.faults.hosts import NEAR, PIPE, Host, Hosted, over
 
@@ -36,12 +36,12 @@ def sent(upstream: Upstream) -> tuple[int, int]:
 
 async def batch(my: Host, images: list[str], **more: Any) -> list[dict[str, Any]]:
     result = await my.call("app_run_many", app=APP, inputs=[{"image": image} for image in images], **more)
-    return told(result)["results"]
+    return payload(result)["results"]
 
 
 @over(*NEAR)
 @pytest.mark.parametrize("most", [1, 8])
-async def test_one_file_of_many_inputs_is_sent_once(
+async def test_a_file_that_many_inputs_use_is_uploaded_once(
     host: Hosted, upstream: Upstream, picture: Path, most: int, way: Any
 ) -> None:
     """At the same time or one after another; another file is sent for itself."""
@@ -57,7 +57,7 @@ async def test_one_file_of_many_inputs_is_sent_once(
 
 
 @over(PIPE)
-async def test_an_upload_that_fails_is_told_to_each_input_that_needs_it(
+async def test_a_failed_upload_fails_each_input_that_needs_the_file(
     host: Hosted, upstream: Upstream, picture: Path
 ) -> None:
     """Tried once, not once for each; the inputs that need another file run."""
@@ -74,7 +74,7 @@ async def test_an_upload_that_fails_is_told_to_each_input_that_needs_it(
 
 
 @over(PIPE)
-async def test_a_file_that_changes_amid_a_batch_is_refused_for_the_inputs_after_it(
+async def test_a_file_that_changes_during_a_batch_is_refused_for_later_inputs(
     host: Hosted, upstream: Upstream, picture: Path
 ) -> None:
     """What was sent is not what is on the disk any more, and nobody asked for either."""

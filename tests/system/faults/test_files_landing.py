@@ -21,7 +21,7 @@ import pytest
 from inferencesh_mcp.api import http_client
 from inferencesh_sandbox.tenants import Tenant
 from tests.conftest import Upstream, until
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.support.faults import Drip, FinAfter, RstAfter, Stall, Status
 from tests.system.faults.front import Front, Visit
 from tests.system.faults.hosts import DISKS, MEMORY, STDIO, Host, Hosted, over
@@ -61,8 +61,9 @@ async def refused_and_clean(my: Host, folder: Path, why: str, **arguments: str) 
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.fault("X-28")
 @over(*MEMORY)
-async def test_x28_a_limit_on_files_leaves_nothing_behind(host: Hosted, large: str, folder: Path) -> None:
+async def test_a_file_size_limit_leaves_no_partial_file(host: Hosted, large: str, folder: Path) -> None:
     """A file-size limit is met half-way through; an older save of the same name stays whole."""
     async with host() as my:
         first = await my.call("file_save", uri=large)
@@ -70,7 +71,7 @@ async def test_x28_a_limit_on_files_leaves_nothing_behind(host: Hosted, large: s
             await refused_and_clean(my, folder, "no room left", uri=large)
         second = await my.call("file_save", uri=large)
 
-    assert [4 * MIB] * 2 == [Path(told(one)["files"][0]["path"]).stat().st_size for one in (first, second)]
+    assert [4 * MIB] * 2 == [Path(payload(one)["files"][0]["path"]).stat().st_size for one in (first, second)]
 
 
 @pytest.fixture
@@ -85,13 +86,14 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.fault("X-28")
 @over(*MEMORY)
-async def test_x28_a_full_disk_leaves_nothing_behind(host: Hosted, large: str, disk: Path) -> None:
+async def test_a_full_disk_leaves_no_partial_file(host: Hosted, large: str, disk: Path) -> None:
     (disk / "mine.txt").write_bytes(b"mine")
     async with host(INFERENCE_SAVE_DIR=str(disk)) as my:
         await refused_and_clean(my, disk, "no room left", uri=large)
         saved = await my.call("file_upload", source="data:,small")
-        assert not (await my.call("file_save", uri=told(saved)["uri"])).is_error
+        assert not (await my.call("file_save", uri=payload(saved)["uri"])).is_error
 
 
 @contextmanager
@@ -120,8 +122,9 @@ def common(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.fault("X-28")
 @over(*MEMORY)
-async def test_x28_a_folder_that_may_not_be_written_is_told(host: Hosted, large: str, common: Path) -> None:
+async def test_a_read_only_folder_is_reported(host: Hosted, large: str, common: Path) -> None:
     async with host(INFERENCE_SAVE_DIR=str(common)) as my:
         await my.call("file_save", uri=large)  # what is imported on the way may not be readable for everybody
         common.chmod(0o555)
@@ -130,9 +133,10 @@ async def test_x28_a_folder_that_may_not_be_written_is_told(host: Hosted, large:
             await refused_and_clean(my, common, "Permission denied", uri=large, to="new")
 
 
+@pytest.mark.fault("X-28")
 @over(*MEMORY)
 @pytest.mark.parametrize("loss", ["permission", "folder"])
-async def test_x28_a_folder_that_is_lost_meanwhile_is_told(
+async def test_a_folder_that_disappears_during_a_download_is_reported(
     host: Hosted, upstream: Upstream, front: Front, large: str, common: Path, loss: str
 ) -> None:
     """Between the first byte and the last: no name appears for what cannot be finished."""
@@ -154,13 +158,14 @@ async def test_x28_a_folder_that_is_lost_meanwhile_is_told(
     assert not common.exists() or not [path for path in common.iterdir() if not path.name.startswith(".")]
 
 
+@pytest.mark.fault("X-28")
 @over(*DISKS)
 @pytest.mark.parametrize(
     "fault",
     [RstAfter(bytes=MIB), FinAfter(bytes=MIB, cut=True), RstAfter(bytes=0), Status(code=500), Status(code=404)],
     ids=["reset", "cut", "reset at once", "500", "404"],
 )
-async def test_x28_a_download_that_breaks_leaves_nothing(
+async def test_a_broken_download_leaves_no_file(
     host: Hosted, upstream: Upstream, large: str, folder: Path, fault: Any
 ) -> None:
     """Half a file is no file, whatever ended it."""
@@ -170,11 +175,12 @@ async def test_x28_a_download_that_breaks_leaves_nothing(
         result = await my.call("file_save", uri=large)
 
     assert error(result)["code"] in {"unavailable", "not_found"}
-    assert [Path(told(first)["files"][0]["path"])] == list(folder.iterdir())
+    assert [Path(payload(first)["files"][0]["path"])] == list(folder.iterdir())
 
 
+@pytest.mark.fault("X-28")
 @over(*MEMORY)
-async def test_x28_a_download_that_falls_silent_is_given_up(
+async def test_a_stalled_download_times_out(
     host: Hosted, upstream: Upstream, large: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_client, "READ_SECONDS", 0.2)
@@ -186,10 +192,9 @@ async def test_x28_a_download_that_falls_silent_is_given_up(
     assert [] == list(folder.iterdir())
 
 
+@pytest.mark.fault("X-28")
 @over(*DISKS)
-async def test_x28_leaving_amid_a_download_leaves_nothing(
-    host: Hosted, upstream: Upstream, large: str, folder: Path
-) -> None:
+async def test_a_cancelled_download_leaves_no_file(host: Hosted, upstream: Upstream, large: str, folder: Path) -> None:
     """The host cancels while the bytes come: no file, not even a hidden one."""
     upstream.sandbox.faults.add(Drip(size=1024, every=0.01), path="/app/files/**")
     async with host() as my:
@@ -197,11 +202,12 @@ async def test_x28_leaving_amid_a_download_leaves_nothing(
             group.start_soon(functools.partial(my.call, "file_save", uri=large))
             await until(lambda: list(folder.iterdir()))
             group.cancel_scope.cancel()
-        await until(lambda: not list(folder.iterdir()), within=2)
+        await until(lambda: not list(folder.iterdir()))
 
 
+@pytest.mark.fault("X-28")
 @over(*MEMORY)
-async def test_x28_on_a_disk_without_hard_links_nothing_is_written_over_either(
+async def test_nothing_is_overwritten_on_a_disk_without_hard_links(
     host: Hosted, large: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FAT and some shares have none: the place is taken by an empty file first, and given back where that fails."""
@@ -214,7 +220,7 @@ async def test_x28_on_a_disk_without_hard_links_nothing_is_written_over_either(
     (folder / first).write_bytes(b"old")
     (folder / second).symlink_to(folder / "nowhere")
     async with host() as my:
-        saved = [Path(told(await my.call("file_save", uri=large))["files"][0]["path"]) for _ in range(2)]
+        saved = [Path(payload(await my.call("file_save", uri=large))["files"][0]["path"]) for _ in range(2)]
         monkeypatch.setattr(os, "replace", refused)
         failed = await my.call("file_save", uri=large)
 
@@ -234,15 +240,20 @@ NAMES = {
 }
 
 
+@pytest.mark.fault("X-28")
 @over(MEMORY[1], STDIO[0])
-async def test_x28_a_name_with_a_slash_or_nul_is_one_plain_name(host: Hosted, upstream: Upstream, folder: Path) -> None:
+async def test_a_file_name_with_a_slash_or_nul_becomes_one_plain_name(
+    host: Hosted, upstream: Upstream, folder: Path
+) -> None:
     """Whatever the address says, the file lies in the save folder and nowhere else."""
     async with host() as my:
         for name, plain in NAMES.items():
             upstream.sandbox.faults.add(
                 Status(code=200, body=b"x", headers={"content-type": "image/png"}), method="GET"
             )
-            saved = Path(told(await my.call("file_save", uri=f"{upstream.url}/app/files/u/{name}"))["files"][0]["path"])
+            saved = Path(
+                payload(await my.call("file_save", uri=f"{upstream.url}/app/files/u/{name}"))["files"][0]["path"]
+            )
             assert (folder, True) == (saved.parent, saved.name.startswith(plain.partition(".")[0])), saved
 
     assert len(NAMES) == len(list(folder.iterdir()))

@@ -15,7 +15,7 @@ from mcp_types import CallToolResult
 
 from inferencesh_mcp.api import client
 from tests.conftest import Upstream, until
-from tests.results import told
+from tests.results import payload
 from tests.support.faults import Drop, FinAfter, Garble, RstAfter, Stall, Status, StayQueued
 from tests.system.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, judge, over
 from tests.system.faults.weighing import peak_memory
@@ -52,30 +52,33 @@ def streams(upstream: Upstream) -> int:
     return len(upstream.sandbox.ledger.requests("GET", STREAM))
 
 
+@pytest.mark.fault("X-6")
 @pytest.mark.parametrize("lines", [BEFORE, BETWEEN, AT_THE_END])
-async def test_x06_a_stream_that_is_reset_is_taken_up_again(host: Hosted, upstream: Upstream, lines: int) -> None:
+async def test_a_reset_stream_is_reopened(host: Hosted, upstream: Upstream, lines: int) -> None:
     """The host sees one run, whose progress goes on, and its true end."""
     upstream.sandbox.faults.add(RstAfter(lines=lines), path=STREAM)
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert ("completed", 3) == (told(result)["status"], told(result)["output"]["steps"])
+    assert ("completed", 3) == (payload(result)["status"], payload(result)["output"]["steps"])
     assert 1 <= streams(upstream) <= 2
     judge(my, upstream.sandbox, starts=1)
 
 
+@pytest.mark.fault("X-6")
 @over(*NEAR)
-async def test_x06_a_stream_that_is_reset_every_time_is_replaced_by_polling(host: Hosted, upstream: Upstream) -> None:
+async def test_a_stream_that_is_always_reset_is_replaced_by_polling(host: Hosted, upstream: Upstream) -> None:
     """After so many connections without news the status is asked for."""
     upstream.sandbox.faults.add(Drop(), path=STREAM, times=-1)
     async with host() as my:
         result = await my.run("slow", my.slow(0.6, 3))
 
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     assert streams(upstream) < 12
     judge(my, upstream.sandbox, starts=1)
 
 
+@pytest.mark.fault("X-7")
 @pytest.mark.parametrize(
     ("way", "lines", "cut"),
     [
@@ -84,7 +87,7 @@ async def test_x06_a_stream_that_is_reset_every_time_is_replaced_by_polling(host
     ],
     ids=str,
 )
-async def test_x07_a_stream_that_ends_early_is_no_result(
+async def test_the_early_end_of_a_stream_is_not_a_result(
     host: Hosted, upstream: Upstream, lines: int, cut: bool
 ) -> None:
     """The end of a stream, clean or not, says nothing about the run."""
@@ -92,7 +95,7 @@ async def test_x07_a_stream_that_ends_early_is_no_result(
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert ("completed", 3) == (told(result)["status"], told(result)["output"]["steps"])
+    assert ("completed", 3) == (payload(result)["status"], payload(result)["output"]["steps"])
     judge(my, upstream.sandbox, starts=1)
 
 
@@ -113,20 +116,19 @@ SPOILED = [
 ]
 
 
+@pytest.mark.fault("X-8", "X-11")
 @pytest.mark.parametrize(
     ("way", "fault"),
     [*product((PIPE,), SPOILED), *product((HTTP, STDIO[0]), SPOILED[:2] + SPOILED[7:8])],
     ids=lambda value: f"{value.form}{value.at}{value.text[:8]}" if isinstance(value, Garble) else str(value),
 )
-async def test_x08_x11_an_odd_line_is_left_out_and_the_rest_is_used(
-    host: Hosted, upstream: Upstream, fault: Garble
-) -> None:
+async def test_a_bad_line_is_skipped_and_the_rest_is_used(host: Hosted, upstream: Upstream, fault: Garble) -> None:
     """Bad, cut, blank, repeated and stale lines: none ends the stream, changes the end, or sends progress back."""
     upstream.sandbox.faults.add(fault, path=STREAM)
     async with host() as my:
         result = await followed(my, upstream, seconds=1.2)
 
-    assert ("completed", 3) == (told(result)["status"], told(result)["output"]["steps"])
+    assert ("completed", 3) == (payload(result)["status"], payload(result)["output"]["steps"])
     assert 1 == streams(upstream)
     messages = [params["message"] for params in my.progress_of(my.runs[0])]
     assert [message for message in messages if "step" in message], "the lines after it were used"
@@ -135,34 +137,37 @@ async def test_x08_x11_an_odd_line_is_left_out_and_the_rest_is_used(
     judge(my, upstream.sandbox, starts=1)
 
 
-async def test_x08_a_line_cut_by_the_end_of_the_stream_is_no_news(host: Hosted, upstream: Upstream) -> None:
+@pytest.mark.fault("X-8")
+async def test_a_line_cut_by_the_end_of_the_stream_is_ignored(host: Hosted, upstream: Upstream) -> None:
     upstream.sandbox.faults.add(Garble(form="truncated", at=2), path=STREAM)
     upstream.sandbox.faults.add(FinAfter(lines=2, cut=True), path=STREAM)
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert ("completed", 3) == (told(result)["status"], told(result)["output"]["steps"])
+    assert ("completed", 3) == (payload(result)["status"], payload(result)["output"]["steps"])
     judge(my, upstream.sandbox, starts=1)
 
 
+@pytest.mark.fault("X-9")
 @over(*NEAR)
 @pytest.mark.parametrize("form", ["giant", "endless"])
-async def test_x09_a_line_without_measure_ends_the_stream_and_not_the_run(
+async def test_a_line_that_is_too_long_ends_the_stream_and_not_the_run(
     host: Hosted, upstream: Upstream, form: Any
 ) -> None:
     upstream.sandbox.faults.add(Garble(form=form, at=1), path=STREAM)
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     assert "a line was too long" in my.read_log()
     judge(my, upstream.sandbox, starts=1)
 
 
+@pytest.mark.fault("X-9")
 @over(STDIO[0])
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize("form", ["giant", "endless"])
-async def test_x09_a_line_without_measure_takes_no_memory(host: Hosted, upstream: Upstream, form: Any) -> None:
+async def test_a_line_that_is_too_long_is_not_held_in_memory(host: Hosted, upstream: Upstream, form: Any) -> None:
     """The process grows by less than three times the longest line that is read (4 MiB)."""
     async with host() as my:
         await followed(my, upstream)
@@ -171,7 +176,7 @@ async def test_x09_a_line_without_measure_takes_no_memory(host: Hosted, upstream
         result = await followed(my, upstream)
         grown = peak_memory() - before
 
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     assert grown < 3 * 4 * 1024 * 1024
     judge(my, upstream.sandbox, starts=2)
 
@@ -180,6 +185,7 @@ def news(*fields: str, **data: Any) -> str:
     return json.dumps({"data": data, "fields": list(fields)})
 
 
+@pytest.mark.fault("X-10")
 @pytest.mark.parametrize(
     ("way", "line", "shown"),
     [
@@ -195,7 +201,7 @@ def news(*fields: str, **data: Any) -> str:
     + [(way, news("status", status=42), "status 42 ·") for way in (HTTP, STDIO[0])],
     ids=str,
 )
-async def test_x10_a_status_that_nobody_knows_is_shown_and_the_run_goes_on(
+async def test_an_unknown_status_is_shown_and_the_run_continues(
     host: Hosted, upstream: Upstream, line: str, shown: str
 ) -> None:
     """Unknown words and numbers count as running; what could hide or break a line is taken out of them."""
@@ -205,72 +211,73 @@ async def test_x10_a_status_that_nobody_knows_is_shown_and_the_run_goes_on(
 
     messages = [params["message"] for params in my.progress_of(my.runs[0])]
     assert [message for message in messages if shown in message], messages
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     judge(my, upstream.sandbox, starts=1)
 
 
+@pytest.mark.fault("X-37")
 @over(*NEAR)
-async def test_x37_a_stream_that_falls_silent_is_given_up(
-    host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_silent_stream_is_replaced(host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """The record is read, and the stream opened anew."""
     monkeypatch.setattr(client, "Pace", functools.partial(client.Pace, idle=0.2))  # a minute, else
     upstream.sandbox.faults.add(Stall(lines=BETWEEN), path=STREAM)
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert ("completed", 3) == (told(result)["status"], told(result)["output"]["steps"])
+    assert ("completed", 3) == (payload(result)["status"], payload(result)["output"]["steps"])
     assert "it was idle for too long" in my.read_log()
     judge(my, upstream.sandbox, starts=1)
 
 
+@pytest.mark.fault("X-37")
 @pytest.mark.parametrize("fault", [Stall(lines=1), StayQueued()], ids=lambda fault: fault.kind)
-async def test_x37_a_run_of_which_nothing_is_heard_is_handed_over(host: Hosted, upstream: Upstream, fault: Any) -> None:
+async def test_a_silent_run_is_handed_over_when_the_wait_ends(host: Hosted, upstream: Upstream, fault: Any) -> None:
     """Silence, or heartbeats for ever: the call ends in time, with the id of a task that goes on."""
     upstream.sandbox.faults.add(fault, path=STREAM if isinstance(fault, Stall) else "/apps/run")
     async with host(INFERENCE_WAIT_SECONDS="1") as my:
         result = await my.run("slow", {"seconds": 60, "steps": 3})
 
     assert not result.is_error
-    assert [told(result)["task_id"]] == [start.task_id for start in upstream.sandbox.ledger.starts]
-    assert told(result)["status"] in {"queued", "running"}
-    assert "task_get" in told(result)["next"]
+    assert [payload(result)["task_id"]] == [start.task_id for start in upstream.sandbox.ledger.starts]
+    assert payload(result)["status"] in {"queued", "running"}
+    assert "task_get" in payload(result)["next"]
     judge(my, upstream.sandbox, starts=1)
 
 
-async def test_x11_an_end_that_only_the_stream_tells_is_not_believed(host: Hosted, upstream: Upstream) -> None:
+@pytest.mark.fault("X-11")
+async def test_an_end_that_only_the_stream_reports_is_not_trusted(host: Hosted, upstream: Upstream) -> None:
     """The record decides: the run goes on, and the output is the true one."""
     line = news("status", "output", status=10, output={"steps": 99})
     upstream.sandbox.faults.add(Garble(form="text", at=1, text=line), path=STREAM)
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert ("completed", 3) == (told(result)["status"], told(result)["output"]["steps"])
+    assert ("completed", 3) == (payload(result)["status"], payload(result)["output"]["steps"])
     assert 2 == streams(upstream)
     judge(my, upstream.sandbox, starts=1)
 
 
-async def test_x07_an_api_that_is_away_for_a_while_is_waited_for(host: Hosted, upstream: Upstream) -> None:
+@pytest.mark.fault("X-7")
+async def test_a_run_survives_a_short_outage_of_the_api(host: Hosted, upstream: Upstream) -> None:
     """The stream breaks and reads fail: once the id is known, that is no error."""
     upstream.sandbox.faults.add(RstAfter(lines=BETWEEN), path=STREAM)
     upstream.sandbox.faults.add(Status(code=503), method="GET", path="/tasks/*", times=7)
     async with host() as my:
         result = await followed(my, upstream)
 
-    assert "completed" == told(result)["status"]
+    assert "completed" == payload(result)["status"]
     judge(my, upstream.sandbox, starts=1)
 
 
-async def test_x07_a_record_that_can_no_longer_be_read_is_an_error_that_knows_the_task(
-    host: Hosted, upstream: Upstream
-) -> None:
+@pytest.mark.fault("X-7")
+async def test_an_unreadable_record_is_an_error_with_the_task_id(host: Hosted, upstream: Upstream) -> None:
     """The key was withdrawn in mid-run: the run was started, it has an id, and must not be started again."""
     upstream.sandbox.faults.add(RstAfter(lines=BETWEEN), path=STREAM)
     upstream.sandbox.faults.add(Status(code=401, error="unauthorized"), method="GET", path="/tasks/*", times=-1)
     async with host() as my:
         result = await followed(my, upstream)
 
-    failure = told(result)["error"]
+    failure = payload(result)["error"]
     task = upstream.sandbox.ledger.starts[0].task_id
     assert ("key_refused", "started", task, False) == tuple(
         failure[name] for name in ("code", "outcome", "task_id", "retry_safe")

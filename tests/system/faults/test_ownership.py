@@ -20,7 +20,7 @@ from inferencesh_mcp.http.app import create_app
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from tests.conftest import Upstream, listening, until
-from tests.results import error, run, told
+from tests.results import error, payload, run
 from tests.support.faults import Drop, HideTasks, Status, Swallow
 from tests.system.faults.conftest import HURRY
 from tests.system.faults.hosts import NEAR, PIPE, Hosted, judge, over
@@ -96,7 +96,7 @@ async def in_background(group: Any, client: Client, results: list[Any], given: d
 
 @pytest.mark.finding("S5")
 @pytest.mark.parametrize("how", [*ONE, TWO])
-async def test_the_run_of_another_caller_of_the_same_account_is_neither_taken_nor_cancelled(
+async def test_another_callers_run_on_the_same_account_is_neither_adopted_nor_cancelled(
     how: str, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Bob's run is live; Ada asks for the very same, and her start is answered 502 and never made. Then she leaves."""
@@ -129,7 +129,7 @@ async def test_the_run_of_another_caller_of_the_same_account_is_neither_taken_no
 
 @pytest.mark.finding("S5")
 @pytest.mark.parametrize("how", [*ONE, TWO])
-async def test_of_two_identical_starts_that_were_lost_neither_takes_the_task_of_the_other(
+async def test_two_identical_lost_starts_do_not_adopt_each_others_task(
     how: str, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Bob's was made and Ada's was not; both are told of the one task, and both decide for themselves."""
@@ -154,7 +154,7 @@ async def test_of_two_identical_starts_that_were_lost_neither_takes_the_task_of_
 
 
 @pytest.mark.finding("S5")
-async def test_a_start_that_was_given_up_is_not_forgotten_at_once(environ: dict[str, str], upstream: Upstream) -> None:
+async def test_a_failed_start_is_remembered_for_a_while(environ: dict[str, str], upstream: Upstream) -> None:
     """Bob's task appears after he was told that nobody knows; then Ada's identical start is lost, and was never made."""
     faults, ledger = upstream.sandbox.faults, upstream.sandbox.ledger
     async with sharing(environ, ONE[0]) as (bob, ada):
@@ -170,7 +170,7 @@ async def test_a_start_that_was_given_up_is_not_forgotten_at_once(environ: dict[
 
 
 @pytest.mark.finding("S5")
-async def test_a_chat_of_another_caller_of_the_same_account_is_neither_taken_nor_stopped(
+async def test_another_callers_chat_on_the_same_account_is_neither_adopted_nor_stopped(
     environ: dict[str, str], upstream: Upstream
 ) -> None:
     """On two replicas: the same words to the same agent, and Ada's were never taken."""
@@ -206,13 +206,13 @@ async def test_a_lost_run_is_found_on_a_later_page(
             await my.run("echo", {"n": number})
         gate.release()
 
-    assert {"n": "lost"} == told(results[0])["output"]
+    assert {"n": "lost"} == payload(results[0])["output"]
     judge(my, upstream.sandbox, starts=6)
 
 
 @pytest.mark.finding("S5")
 @over(PIPE)
-async def test_a_task_is_not_taken_where_not_all_recent_ones_were_looked_through(
+async def test_no_task_is_adopted_when_the_list_was_not_read_to_its_end(
     host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one that fits may be somebody else's, and the own one further down."""
@@ -222,7 +222,7 @@ async def test_a_task_is_not_taken_where_not_all_recent_ones_were_looked_through
     async with host() as my:
         await my.run("echo", {"n": "other"})
         result = await my.run("echo", {"n": 1})
-        assert "completed" == told(result)["status"], "the fault was for the first"
+        assert "completed" == payload(result)["status"], "the fault was for the first"
         upstream.sandbox.faults.add(Swallow(), path=RUN)
         result = await my.run("echo", {"n": 2})
 
@@ -235,7 +235,7 @@ async def test_a_task_is_not_taken_where_not_all_recent_ones_were_looked_through
 @pytest.mark.finding("S12")
 @pytest.mark.parametrize("on_cancel", ["cancel", "keep"])
 @over(*NEAR)
-async def test_a_run_whose_caller_left_is_found_once_the_list_tells_of_it(
+async def test_a_run_whose_caller_left_is_found_once_the_list_shows_it(
     host: Hosted, upstream: Upstream, on_cancel: str
 ) -> None:
     """The reply was lost, the host left, and the list of tasks lags behind: it is looked for again, with nobody waiting."""
@@ -256,7 +256,7 @@ async def test_a_run_whose_caller_left_is_found_once_the_list_tells_of_it(
 
 @pytest.mark.finding("S12")
 @over(*NEAR)
-async def test_a_run_that_is_found_nowhere_is_given_up_in_the_log(host: Hosted, upstream: Upstream) -> None:
+async def test_a_run_that_is_found_nowhere_is_logged(host: Hosted, upstream: Upstream) -> None:
     """Patience has an end, and the log says what could not be found."""
     upstream.sandbox.faults.add(Drop(), path=RUN)
     gate = upstream.sandbox.faults.hold("POST", LIST)
@@ -271,7 +271,7 @@ async def test_a_run_that_is_found_nowhere_is_given_up_in_the_log(host: Hosted, 
 
 @pytest.mark.finding("S12")
 @over(*NEAR)
-async def test_a_server_that_ends_while_it_looks_for_a_run_says_which_it_left(host: Hosted, upstream: Upstream) -> None:
+async def test_a_server_that_ends_during_the_search_logs_the_run(host: Hosted, upstream: Upstream) -> None:
     upstream.sandbox.faults.add(Swallow(), path=RUN)
     upstream.sandbox.faults.add(HideTasks(), path=LIST, times=-1)
     gate = upstream.sandbox.faults.hold("POST", LIST)

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from tests.conftest import KEY, Upstream
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.support.faults import LoseWorker, Stall, Status
 from tests.system.faults.hosts import PIPE, Host, Hosted, judge
 
@@ -23,7 +23,7 @@ def upstream(turned_upstream: Upstream) -> Upstream:
 
 
 async def begun(my: Host, **more: Any) -> str:
-    return told(await my.run("count", {"step": 1}, session="new", **more))["session_id"]
+    return payload(await my.run("count", {"step": 1}, session="new", **more))["session_id"]
 
 
 def refused(code: str, result: Any, upstream: Upstream, starts: int) -> None:
@@ -38,7 +38,8 @@ def sessions(upstream: Upstream) -> int:
     return sum(1 for tenant in upstream.sandbox.tenants for _ in tenant.sessions)
 
 
-async def test_x21_a_session_that_expired_is_told_and_not_replaced(host: Hosted, upstream: Upstream) -> None:
+@pytest.mark.fault("X-21")
+async def test_an_expired_session_is_an_error_and_not_replaced(host: Hosted, upstream: Upstream) -> None:
     async with host() as my:
         session = await begun(my, session_timeout=10)
         clock: Any = upstream.sandbox.clock
@@ -51,18 +52,19 @@ async def test_x21_a_session_that_expired_is_told_and_not_replaced(host: Hosted,
     assert 1 == sessions(upstream)
 
 
-async def test_x21_a_session_lives_as_long_as_it_works(host: Hosted, upstream: Upstream) -> None:
+@pytest.mark.fault("X-21")
+async def test_a_session_does_not_expire_while_it_runs(host: Hosted, upstream: Upstream) -> None:
     """Its time is idle time: a run that takes longer ends well, and only then does the time begin."""
     async with host() as my:
         result = await my.run("slow", {"seconds": 30, "steps": 20}, session="new", session_timeout=5)
 
-    assert "completed" == told(result)["status"]
-    assert told(result)["session_expires_at"]
+    assert "completed" == payload(result)["status"]
+    assert payload(result)["session_expires_at"]
     judge(my, upstream.sandbox, starts=1)
 
 
 @pytest.mark.parametrize("way", [PIPE], indirect=True, ids=str)
-async def test_what_is_said_of_a_session_is_not_waited_for(
+async def test_an_answer_does_not_wait_for_the_session_record(
     host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host that loses patience meanwhile would have the run cancelled that was paid for."""
@@ -71,11 +73,12 @@ async def test_what_is_said_of_a_session_is_not_waited_for(
         monkeypatch.setattr("inferencesh_mcp.flows.concurrency.PATIENCE", 0.1)
         result = await my.run("count", {"step": 1}, session="new")
 
-    assert "completed" == told(result)["status"]
-    assert told(result)["session_id"]
+    assert "completed" == payload(result)["status"]
+    assert payload(result)["session_id"]
 
 
-async def test_x21_a_session_that_expires_as_the_platform_says_starts_nothing(host: Hosted, upstream: Upstream) -> None:
+@pytest.mark.fault("X-21")
+async def test_a_session_that_the_platform_reports_as_expired_starts_nothing(host: Hosted, upstream: Upstream) -> None:
     """Between the check and the start: its 410 is the answer, sent once."""
     async with host() as my:
         session = await begun(my)
@@ -86,7 +89,8 @@ async def test_x21_a_session_that_expires_as_the_platform_says_starts_nothing(ho
     assert 2 == len(upstream.sandbox.ledger.requests("POST", "/apps/run"))
 
 
-async def test_x21_a_session_ended_by_another_client_amid_a_run(host: Hosted, upstream: Upstream) -> None:
+@pytest.mark.fault("X-21")
+async def test_a_session_ended_by_another_client_lets_its_run_finish(host: Hosted, upstream: Upstream) -> None:
     """What runs goes on to its own end; the next run is told that somebody ended the session."""
     results: list[Any] = []
     async with host() as my:
@@ -105,14 +109,15 @@ async def test_x21_a_session_ended_by_another_client_amid_a_run(host: Hosted, up
         after = await my.run("count", {"step": 1}, session=session)
         again = await my.call("session_end", session_id=session)
 
-    assert "completed" == told(results[0])["status"]
+    assert "completed" == payload(results[0])["status"]
     refused("session_ended", after, upstream, starts=2)
     assert not again.is_error or "session_ended" == error(again)["code"]
     assert 1 == sessions(upstream)
 
 
+@pytest.mark.fault("X-21")
 @pytest.mark.parametrize("session", ["nosuchsession", "00000000000000000000000000"])
-async def test_x21_a_session_that_is_not_there_is_told(host: Hosted, upstream: Upstream, session: str) -> None:
+async def test_an_unknown_session_is_an_error(host: Hosted, upstream: Upstream, session: str) -> None:
     async with host() as my:
         result = await my.run("count", {"step": 1}, session=session)
         found = await my.call("session_get", session_id=session)
@@ -122,7 +127,8 @@ async def test_x21_a_session_that_is_not_there_is_told(host: Hosted, upstream: U
     assert 0 == sessions(upstream)
 
 
-async def test_x21_another_callers_session_is_not_there(host: Hosted, upstream: Upstream) -> None:
+@pytest.mark.fault("X-21")
+async def test_another_callers_session_is_not_found(host: Hosted, upstream: Upstream) -> None:
     """Its id alone opens nothing (I-10), and tells nothing apart from one that never was."""
     async with host(INFERENCE_API_KEY="inf_somebody_else") as other:
         session = await begun(other)
@@ -134,13 +140,14 @@ async def test_x21_another_callers_session_is_not_there(host: Hosted, upstream: 
     assert "session_not_found" == error(ended)["code"]
 
 
-async def test_x22_a_worker_lost_amid_a_run_is_a_failed_task(host: Hosted, upstream: Upstream) -> None:
+@pytest.mark.fault("X-22")
+async def test_a_worker_lost_during_a_run_is_a_failed_task(host: Hosted, upstream: Upstream) -> None:
     """Started, with its id, and not begun again; what the session held is gone, which the next run is told."""
     async with host() as my:
         session = await begun(my)
         upstream.sandbox.faults.add(LoseWorker(), path="/apps/run")
         during = await my.run("count", {"step": 1}, session=session)
-        read = await my.call("task_get", task_id=told(during)["task_id"])
+        read = await my.call("task_get", task_id=payload(during)["task_id"])
         after = await my.run("count", {"step": 1}, session=session)
 
     for result in (during, read):
@@ -154,7 +161,8 @@ async def test_x22_a_worker_lost_amid_a_run_is_a_failed_task(host: Hosted, upstr
     assert 1 == sessions(upstream)
 
 
-async def test_x22_a_worker_lost_without_a_session_is_a_failed_task_too(host: Hosted, upstream: Upstream) -> None:
+@pytest.mark.fault("X-22")
+async def test_a_worker_lost_without_a_session_is_a_failed_task_too(host: Hosted, upstream: Upstream) -> None:
     upstream.sandbox.faults.add(LoseWorker(), path="/apps/run")
     async with host() as my:
         result = await my.run("echo", {"n": 1})

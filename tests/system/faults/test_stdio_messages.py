@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
 from inferencesh_mcp.stdio import LONGEST_LINE
@@ -92,7 +91,7 @@ NO_MESSAGES: dict[str, tuple[bytes, list[Any]]] = {
 
 
 @pytest.mark.parametrize("name", NO_MESSAGES)
-async def test_what_is_no_message_is_refused_with_its_id_where_that_can_be_read(
+async def test_an_invalid_message_is_refused_with_its_id_if_readable(
     server: Started, upstream: Upstream, name: str
 ) -> None:
     line, expected = NO_MESSAGES[name]
@@ -108,7 +107,7 @@ async def test_what_is_no_message_is_refused_with_its_id_where_that_can_be_read(
 @pytest.mark.parametrize(
     "line", [b'{"jsonrpc":"2.0","id":7,"error":3}', b'{"jsonrpc":"2.0","id":7,"result":{},"error":3}']
 )
-async def test_an_answer_that_is_malformed_gets_no_answer(server: Started, line: bytes) -> None:
+async def test_a_malformed_response_gets_no_answer(server: Started, line: bytes) -> None:
     async with server() as pipe:
         await greet(pipe, "2025-11-25")
         await pipe.send(line, request("after"))
@@ -137,7 +136,7 @@ TOO_LONG: dict[str, tuple[bytes, Any]] = {
 
 
 @pytest.mark.parametrize("name", TOO_LONG)
-async def test_f7_a_line_that_is_too_long_is_refused_and_the_next_is_served(server: Started, name: str) -> None:
+async def test_a_line_that_is_too_long_is_refused_and_the_next_is_answered(server: Started, name: str) -> None:
     line, number = TOO_LONG[name]
     async with server() as pipe:
         await greet(pipe, "2025-11-25")
@@ -147,7 +146,7 @@ async def test_f7_a_line_that_is_too_long_is_refused_and_the_next_is_served(serv
         assert await pipe.over() == 0
 
 
-async def test_a_line_of_the_longest_length_is_served(server: Started) -> None:
+async def test_a_line_of_the_maximum_length_is_answered(server: Started) -> None:
     async with server() as pipe:
         await greet(pipe, "2025-11-25")
         around = len(raw(request("long", a="")))
@@ -157,7 +156,9 @@ async def test_a_line_of_the_longest_length_is_served(server: Started) -> None:
         assert "result" in pipe.answers("long")[0]
 
 
-async def test_a_batch_is_answered_as_one_where_the_version_has_batches(server: Started, upstream: Upstream) -> None:
+async def test_a_batch_is_answered_as_a_batch_in_versions_that_have_batches(
+    server: Started, upstream: Upstream
+) -> None:
     """Calls, notifications and what is no message: an array with an answer for each that has one."""
     async with server() as pipe:
         await greet(pipe, "2025-03-26")
@@ -180,9 +181,7 @@ async def test_a_batch_is_answered_as_one_where_the_version_has_batches(server: 
     assert len(upstream.sandbox.ledger.starts) == 1
 
 
-async def test_a_batch_of_which_one_request_is_cancelled_is_answered_without_it(
-    server: Started, upstream: Upstream
-) -> None:
+async def test_a_batch_is_answered_without_its_cancelled_request(server: Started, upstream: Upstream) -> None:
     async with server() as pipe:
         await greet(pipe, "2025-03-26")
         await pipe.send(raw([request(1, "tools/call", **CALL), request(2)]))
@@ -194,7 +193,7 @@ async def test_a_batch_of_which_one_request_is_cancelled_is_answered_without_it(
 
 
 @pytest.mark.parametrize("version", ["2024-11-05", "2025-06-18", "2025-11-25", None])
-async def test_each_request_of_a_batch_is_refused_where_the_version_has_none(
+async def test_each_request_of_a_batch_is_refused_in_versions_without_batches(
     server: Started, upstream: Upstream, version: str | None
 ) -> None:
     """Before the handshake too; what was sent with an id is answered by that id."""
@@ -210,7 +209,7 @@ async def test_each_request_of_a_batch_is_refused_where_the_version_has_none(
     assert () == upstream.sandbox.ledger.starts
 
 
-async def test_the_last_line_is_answered_before_the_end(server: Started) -> None:
+async def test_the_last_line_is_answered_before_the_process_ends(server: Started) -> None:
     async with server() as pipe:
         await pipe.send(*[b"no message"] * 20)
         await pipe.close()
@@ -219,7 +218,7 @@ async def test_the_last_line_is_answered_before_the_end(server: Started) -> None
 
 
 @pytest.mark.finding("S2")
-async def test_a_host_that_does_not_read_its_refusals_can_still_go(environ: dict[str, str], tmp_path: Path) -> None:
+async def test_a_host_that_does_not_read_its_refusals_can_still_close(environ: dict[str, str], tmp_path: Path) -> None:
     async with piped(environ, tmp_path / "stderr", reading=False) as pipe:
         await pipe.send(*[raw({"id": "x" * 9000, "method": "ping"})] * 100)  # ids that fill the pipe in the answers
         await pipe.close()
@@ -253,7 +252,7 @@ async def test_a_handshake_after_server_discover_is_accepted(server: Started, up
 
 
 @pytest.mark.finding("F16")
-async def test_a_handshake_after_a_call_of_the_newer_era_is_refused(server: Started) -> None:
+async def test_a_handshake_after_a_call_of_the_newer_version_is_refused(server: Started) -> None:
     async with server() as pipe:
         await pipe.send(DISCOVER, request("list", "tools/list", _meta=MODERN))
         await pipe.answered("list")
@@ -264,12 +263,11 @@ async def test_a_handshake_after_a_call_of_the_newer_era_is_refused(server: Star
 
 
 @pytest.mark.finding("F16")
-async def test_a_connection_that_only_discovers_goes_on_in_the_newer_era(server: Started) -> None:
+async def test_a_connection_that_only_discovers_stays_in_the_newer_version(server: Started) -> None:
     async with server() as pipe:
         for number in range(3):
             await pipe.send(request(f"discover {number}", "server/discover", _meta=MODERN))
-            with anyio.fail_after(10):
-                assert "result" in await pipe.answered(f"discover {number}")
+            assert "result" in await pipe.answered(f"discover {number}")
         await pipe.send(request("list", "tools/list", _meta=MODERN))
         assert "result" in await pipe.answered("list")
         await pipe.close()

@@ -10,7 +10,7 @@ import pytest
 from mcp import MCPError
 
 from tests.conftest import Upstream
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.support.faults import Status
 from tests.system.faults.hosts import HTTP, NEAR, PIPE, Host, Hosted, over
 from tests.system.faults.rows import many
@@ -59,7 +59,7 @@ STRANGE: dict[str, str] = {
 }  # fmt: skip
 
 
-TRIED = [*product((PIPE,), STRANGE), *product((HTTP,), list(STRANGE)[:: many(1, 5)])]
+TRIED = [*product((PIPE,), STRANGE), *product((HTTP,), list(STRANGE)[:: many(1, 9)])]
 
 
 def _is_clean(found: str) -> None:
@@ -74,13 +74,14 @@ async def answered(my: Host, tool: str, arguments: dict[str, Any]) -> Any:
     assert result.structured_content, (tool, text_of(result)[:500])
     _is_clean(result.model_dump_json())
     if result.is_error:
-        assert "error" in told(result), tool
-        assert len(told(result)["error"].get("message", "")) < 3_000
+        assert "error" in payload(result), tool
+        assert len(payload(result)["error"].get("message", "")) < 3_000
     return result
 
 
+@pytest.mark.fault("X-46")
 @pytest.mark.parametrize(("way", "name"), TRIED, ids=str)
-async def test_x46_whatever_the_platform_says_the_answer_is_ours(host: Hosted, upstream: Upstream, name: str) -> None:
+async def test_strange_json_from_the_platform_gives_a_clean_answer(host: Hosted, upstream: Upstream, name: str) -> None:
     """To every tool and of every resource: a value that can be used, or an error that says whose fault it is."""
     answer = Status(code=200, body=STRANGE[name], headers={"content-type": "application/json"})
     async with host(INFERENCE_WAIT_SECONDS="1", INFERENCE_PIN="hero=sandbox/draw") as my:
@@ -100,10 +101,9 @@ async def test_x46_whatever_the_platform_says_the_answer_is_ours(host: Hosted, u
     assert 1 >= len(upstream.sandbox.ledger.requests("POST", "/agents/run"))
 
 
+@pytest.mark.fault("X-46")
 @pytest.mark.parametrize(("way", "name"), TRIED, ids=str)
-async def test_x46_a_run_that_was_begun_is_told_of_whatever_its_task_says(
-    host: Hosted, upstream: Upstream, name: str
-) -> None:
+async def test_a_started_run_is_reported_whatever_its_record_says(host: Hosted, upstream: Upstream, name: str) -> None:
     """The start is answered as it should be, and all that is asked of the task is strange: its id is in the answer."""
     answer = Status(code=200, body=STRANGE[name], headers={"content-type": "application/json"})
     async with host(INFERENCE_WAIT_SECONDS="1") as my:
@@ -127,9 +127,10 @@ ENVELOPES: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.fault("X-47")
 @over(*NEAR)
 @pytest.mark.parametrize("name", ENVELOPES)
-async def test_x47_an_envelope_is_opened_or_is_an_error(host: Hosted, upstream: Upstream, name: str) -> None:
+async def test_an_envelope_is_unwrapped_or_is_an_error(host: Hosted, upstream: Upstream, name: str) -> None:
     """Never half of a task: what is told has the id that was asked for, or a code."""
     body, expected = ENVELOPES[name]
     upstream.sandbox.faults.add(Status(code=200, body=body), path="/tasks/t1", times=-1)
@@ -137,7 +138,7 @@ async def test_x47_an_envelope_is_opened_or_is_an_error(host: Hosted, upstream: 
         result = await answered(my, "task_get", {"task_id": "t1"})
 
     if expected == "completed":
-        assert ("t1", "completed", {"a": 1}) == tuple(told(result)[one] for one in ("task_id", "status", "output"))
+        assert ("t1", "completed", {"a": 1}) == tuple(payload(result)[one] for one in ("task_id", "status", "output"))
     else:
         assert expected == error(result)["code"]
 
@@ -154,9 +155,10 @@ PAGES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.fault("X-50")
 @over(*NEAR)
 @pytest.mark.parametrize("name", PAGES)
-async def test_x50_a_list_without_end_is_one_page(host: Hosted, upstream: Upstream, name: str) -> None:
+async def test_an_endless_list_is_read_one_page_at_a_time(host: Hosted, upstream: Upstream, name: str) -> None:
     """Ten thousand items, and always more of them: a few requests, and an answer that a host can take."""
     path, arguments, item = PAGES[name]
     items = [{**item, **({"id": f"{item['id']}{at}"} if "id" in item else {})} for at in range(MANY)]

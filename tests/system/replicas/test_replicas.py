@@ -16,7 +16,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-from inferencesh_mcp.api import Api
+from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.transport import Transport
 from tests.conftest import MODES, until
 from tests.system.replicas.cluster import Cluster, running

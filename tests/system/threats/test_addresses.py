@@ -14,7 +14,7 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream, Way
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.support.faults import Status
 from tests.system.faults.hosts import over
 from tests.system.threats.conftest import Tripwire
@@ -62,7 +62,7 @@ def addresses(tripwire: Tripwire) -> Iterator[str]:
     yield from SHAPES
 
 
-async def test_t08_an_address_inside_is_never_fetched(connect: Connect, upstream: Upstream, tripwire: Tripwire) -> None:
+async def test_a_private_address_is_never_fetched(connect: Connect, upstream: Upstream, tripwire: Tripwire) -> None:
     """Whatever the class of the address and however it is written: refused, with nothing asked of anybody."""
     async with connect() as client:
         found = {url: error(await client.call_tool("file_upload", {"source": url})) for url in addresses(tripwire)}
@@ -75,7 +75,7 @@ async def test_t08_an_address_inside_is_never_fetched(connect: Connect, upstream
 
 
 @pytest.mark.parametrize("way", IN_PROCESS, indirect=True, ids=str)
-async def test_t08_a_name_is_as_good_as_its_addresses(
+async def test_a_host_name_is_judged_by_its_addresses(
     connect: Connect, upstream: Upstream, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Metadata services, names that lead inside, and a name of which one address does: none of them is connected to."""
@@ -104,7 +104,7 @@ async def test_t08_a_name_is_as_good_as_its_addresses(
     assert () == upstream.sandbox.ledger.requests()
 
 
-async def test_t08_in_an_input_an_address_is_for_the_platform_to_read(
+async def test_an_address_in_an_input_is_sent_to_the_platform_unread(
     connect: Connect, upstream: Upstream, tripwire: Tripwire
 ) -> None:
     """It goes on as it came, unread: the platform is outside, and sees nothing of this network."""
@@ -126,7 +126,9 @@ def record(upload_url: str) -> Status:
     return Status(code=200, body=json.dumps([file]))
 
 
-async def test_t09_bytes_go_to_no_address_inside(connect: Connect, upstream: Upstream, tripwire: Tripwire) -> None:
+async def test_no_file_is_uploaded_to_a_private_address(
+    connect: Connect, upstream: Upstream, tripwire: Tripwire
+) -> None:
     """Even when the platform itself hands the address out; and no app runs with a file that was not sent."""
     hostile = [*addresses(tripwire), "file:///etc/passwd", "ftp://example.com/"]
     async with connect() as client:
@@ -146,7 +148,7 @@ async def test_t09_bytes_go_to_no_address_inside(connect: Connect, upstream: Ups
     assert not upstream.sandbox.ledger.requests("PUT")
 
 
-async def test_t09_a_ticket_holds_nothing_but_a_web_address(connect: Connect, upstream: Upstream) -> None:
+async def test_an_upload_ticket_holds_only_an_https_address(connect: Connect, upstream: Upstream) -> None:
     """Its curl line is meant to be run: what a shell or curl would read otherwise is refused."""
     hostile = [
         "'; rm -rf ~; '", "$(id)'", "https://x/'$(id)'", "https://x/\nid", "https://x/ -o /etc/passwd", "https://x/\\", "--config=/tmp/x",
@@ -171,7 +173,7 @@ HOSTILE_OUTPUTS = [
 ]  # fmt: skip
 
 
-async def test_t09_a_run_survives_the_addresses_in_its_output(
+async def test_a_run_survives_hostile_addresses_in_its_output(
     connect: Connect, upstream: Upstream, tripwire: Tripwire
 ) -> None:
     """An app may return anything as an address: the paid run is still answered, and none of them is fetched."""
@@ -179,7 +181,7 @@ async def test_t09_a_run_survives_the_addresses_in_its_output(
     async with connect() as client:
         results = [await run_echo(client, {"image": url, "file": {"uri": url}}) for url in outputs]
 
-    statuses = {url: told(result).get("status") for url, result in zip(outputs, results, strict=True)}
+    statuses = {url: payload(result).get("status") for url, result in zip(outputs, results, strict=True)}
     assert {"completed"} == set(statuses.values()), statuses
     assert not [result for result in results if any(part.type == "image" for part in result.content)]
     assert [] == tripwire.touched
@@ -187,13 +189,13 @@ async def test_t09_a_run_survives_the_addresses_in_its_output(
 
 
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
-async def test_t09_nothing_hostile_is_saved(connect: Connect, tripwire: Tripwire, folder: Path) -> None:
+async def test_no_file_is_saved_from_a_hostile_address(connect: Connect, tripwire: Tripwire, folder: Path) -> None:
     """Neither by its address nor as a task's output; a typed answer each time."""
     outputs = [url.replace("{port}", str(tripwire.port)) for url in HOSTILE_OUTPUTS if not url.startswith("https://x/")]
     async with connect() as client:
         by_address = [await client.call_tool("file_save", {"uri": url}) for url in outputs]
         ran = await run_echo(client, {"image": f"http://127.0.0.1:{tripwire.port}/a.png"})
-        of_task = await client.call_tool("file_save", {"task_id": told(ran)["task_id"]})
+        of_task = await client.call_tool("file_save", {"task_id": payload(ran)["task_id"]})
 
     assert {"file_refused"} == {error(result)["code"] for result in [*by_address, of_task]}
     assert [] == tripwire.touched
@@ -213,7 +215,7 @@ def elsewhere(request: pytest.FixtureRequest, upstream: Upstream, tripwire: Trip
 
 
 @over(Way("memory", "2026"), Way("stdio", "2025"), Way("http", "2026"))
-async def test_t10_no_call_follows_a_redirect(
+async def test_no_call_follows_a_redirect(
     connect: Connect, upstream: Upstream, tripwire: Tripwire, elsewhere: str
 ) -> None:
     """A redirect is an error: neither the key nor the body goes anywhere else, and nothing is asked twice."""
@@ -240,13 +242,13 @@ async def test_t10_no_call_follows_a_redirect(
 
 
 @over(Way("memory", "2026"), Way("stdio", "2025"), Way("http", "2026"))
-async def test_t10_no_redirect_leads_a_file_or_a_stream_to_another_machine(
+async def test_files_and_streams_follow_no_redirect_to_another_host(
     connect: Connect, upstream: Upstream, tripwire: Tripwire, elsewhere: str
 ) -> None:
     """Bytes are fetched only from where they might be anyway, and sent nowhere; a stream's is read as a break."""
     faults, ledger = upstream.sandbox.faults, upstream.sandbox.ledger
     async with connect() as client:
-        stored = told(await client.call_tool("file_upload", {"source": "data:,hello"}))
+        stored = payload(await client.call_tool("file_upload", {"source": "data:,hello"}))
         for code in REDIRECTS:
             away = Status(code=code, headers={"location": elsewhere})
             faults.add(away, method="GET", path="/app/files/**")
@@ -257,7 +259,7 @@ async def test_t10_no_redirect_leads_a_file_or_a_stream_to_another_machine(
             ran = await run_echo(client, {"n": code})
 
             assert ["file_refused", "upstream_error"] == [error(fetched)["code"], error(sent)["code"]]
-            assert {"n": code} == told(ran)["output"]
+            assert {"n": code} == payload(ran)["output"]
 
     assert {""} >= {asked.caller for asked in ledger.requests(path="/me")}, "a download's redirect takes no key along"
     assert {"GET"} >= {asked.method for asked in ledger.requests(path="/me")}
@@ -266,7 +268,7 @@ async def test_t10_no_redirect_leads_a_file_or_a_stream_to_another_machine(
 
 @pytest.mark.finding("B14")
 @over(Way("memory", "2026"))
-async def test_t10_a_file_is_fetched_over_a_few_redirects(
+async def test_a_file_is_fetched_through_a_few_redirects(
     connect: Connect, upstream: Upstream, tripwire: Tripwire
 ) -> None:
     """Short links and storage redirect. Each address is held to the same rules as the first, and none sees the key."""
@@ -277,7 +279,7 @@ async def test_t10_a_file_is_fetched_over_a_few_redirects(
         faults.add(away, method="GET", path=f"/app/files/{start}", times=-1)
 
     async with connect() as client:
-        stored = told(await client.call_tool("file_upload", {"source": "data:text/plain,hello"}))
+        stored = payload(await client.call_tool("file_upload", {"source": "data:text/plain,hello"}))
         for number, code in enumerate(REDIRECTS):
             redirect(f"s/{number}", f"{number + 1}" if number < 4 else stored["uri"], code)
         redirect("s/again", "0")
@@ -291,17 +293,17 @@ async def test_t10_a_file_is_fetched_over_a_few_redirects(
             for name in ("again", "round", "lan", "plain", "other", "file", "odd")
         }
 
-    assert (False, 5) == (fetched.is_error, told(fetched)["bytes"])
+    assert (False, 5) == (fetched.is_error, payload(fetched)["bytes"])
     assert dict.fromkeys(refused, "file_refused") == {name: error(result)["code"] for name, result in refused.items()}
     assert "redirects more than 5 times" in text_of(refused["round"])
     assert [] == tripwire.touched
     assert {""} == {asked.caller for asked in ledger.requests("GET", "/app/files/**")}
 
 
-async def test_t10_a_file_is_moved_without_the_key(connect: Connect, upstream: Upstream) -> None:
+async def test_a_file_is_moved_without_the_key(connect: Connect, upstream: Upstream) -> None:
     """Whoever keeps the bytes never sees it, and needs none."""
     async with connect() as client:
-        stored = told(await client.call_tool("file_upload", {"source": "data:,hello"}))
+        stored = payload(await client.call_tool("file_upload", {"source": "data:,hello"}))
         await client.call_tool("file_upload", {"source": stored["uri"]})
         drawn = await client.call_tool("app_run", {"app": "sandbox/draw", "input": {"prompt": "x"}})
 
@@ -311,8 +313,9 @@ async def test_t10_a_file_is_moved_without_the_key(connect: Connect, upstream: U
     assert KEY not in drawn.model_dump_json()
 
 
+@pytest.mark.fault("X-48")
 @over(Way("memory", "2026"), Way("http", "2026"))
-async def test_x48_a_name_that_changes_its_address_is_connected_to_where_it_was_checked(
+async def test_a_name_is_connected_to_at_the_address_that_was_checked(
     connect: Connect, tripwire: Tripwire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The name's first answer is public, every later one leads here: the connection goes to the first, by its number."""

@@ -76,7 +76,7 @@ def leaks(text: str, key: str) -> list[str]:
 @pytest.mark.finding("S1")
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("kind", KEYS)
-def test_a_key_is_found_however_it_is_written(kind: str, encoding: str) -> None:
+def test_a_key_is_redacted_in_every_encoding(kind: str, encoding: str) -> None:
     key = KEYS[kind]
     written = ENCODINGS[encoding](key)
 
@@ -90,7 +90,7 @@ def test_a_key_is_found_however_it_is_written(kind: str, encoding: str) -> None:
 @pytest.mark.finding("S1")
 @pytest.mark.parametrize("pieces", PIECES)
 @pytest.mark.parametrize("kind", KEYS)
-def test_a_key_is_found_in_pieces(kind: str, pieces: str) -> None:
+def test_pieces_of_a_key_are_redacted(kind: str, pieces: str) -> None:
     key = KEYS[kind]
     fields = {f"part{n}": piece for n, piece in enumerate(PIECES[pieces](key))}
 
@@ -101,7 +101,7 @@ def test_a_key_is_found_in_pieces(kind: str, pieces: str) -> None:
 
 
 @pytest.mark.finding("S1")
-def test_what_is_no_key_stays() -> None:
+def test_text_that_is_not_a_key_is_kept() -> None:
     """Neither a word of a key's, nor a key that is too short to be told from a word, nor anything random."""
     chance = random.Random(5)
     redactor = Redactor([*KEYS.values(), "inf_short", "abc", ""])
@@ -115,7 +115,7 @@ def test_what_is_no_key_stays() -> None:
 
 
 @pytest.mark.finding("S1")
-def test_a_long_text_costs_as_little_for_many_keys_as_for_one() -> None:
+def test_redaction_takes_no_longer_for_many_keys() -> None:
     """A text is looked at once, whatever is looked for: the work does not grow with the keys, nor with a text's structure."""
     import time
 
@@ -138,9 +138,10 @@ WAYS = (Way("memory", "2025"), Way("http", "2026"))
 
 @pytest.mark.anyio
 @pytest.mark.finding("S1")
-@over(*WAYS)
-@pytest.mark.parametrize("status", [200, 403, 412, 422])
-async def test_a_platform_that_echoes_the_key_in_every_text_is_not_passed_on(
+@pytest.mark.parametrize(
+    ("way", "status"), [(WAYS[0], 200), (WAYS[0], 412), (WAYS[0], 422), (WAYS[1], 200), (WAYS[1], 403)], ids=str
+)
+async def test_a_key_that_the_platform_echoes_is_redacted_everywhere(
     environ: dict[str, str], way: Way, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In answers, errors, progress, resources, completion, pinned tools: in no encoding, and in no piece of eight."""
@@ -192,7 +193,7 @@ def test_the_log_has_no_key_in_any_encoding(kind: str, form: str, tmp_path: Path
 @pytest.mark.anyio
 @pytest.mark.finding("S1")
 @over(Way("memory", "2026"))
-async def test_the_sandboxs_own_key_is_no_secret(environ: dict[str, str], way: Way) -> None:
+async def test_the_sandboxs_own_key_is_not_redacted(environ: dict[str, str], way: Way) -> None:
     """It is the same for everybody, and made of words that an answer may have."""
     words = {"text": f"the person in the sandbox, {SANDBOX_KEY.removeprefix('inf_')}"}
     async with connected(way, {"INFERENCE_SANDBOX": "true"}) as client:
@@ -204,9 +205,7 @@ async def test_the_sandboxs_own_key_is_no_secret(environ: dict[str, str], way: W
 @pytest.mark.anyio
 @pytest.mark.finding("S1")
 @over(Way("memory", "2026"))
-async def test_what_storage_says_of_a_refused_upload_is_not_told(
-    environ: dict[str, str], way: Way, upstream: Upstream
-) -> None:
+async def test_the_storages_error_text_is_not_shown(environ: dict[str, str], way: Way, upstream: Upstream) -> None:
     """It quotes what was signed, and with which key: words of a host of files are none of the API's."""
     said = json.dumps(
         {"detail": "StringToSign AWS4-HMAC-SHA256 AKIACANARY", "error": {"code": "SignatureDoesNotMatch"}}

@@ -9,7 +9,7 @@ import pytest
 
 from inferencesh_mcp.flows import file_sources
 from tests.conftest import Connect, Upstream, Way
-from tests.results import error, told
+from tests.results import error, payload
 from tests.system.faults.hosts import over
 
 pytestmark = pytest.mark.anyio
@@ -52,10 +52,10 @@ REFUSED = [
 ]  # fmt: skip
 
 
-async def test_t20_what_a_data_uri_holds_is_sent_as_it_is(connect: Connect, upstream: Upstream) -> None:
+async def test_the_bytes_of_a_data_uri_are_uploaded_unchanged(connect: Connect, upstream: Upstream) -> None:
     """Base64 and percent-encoding are undone once and never again: a data URI inside one is just text."""
     async with connect() as client:
-        sent = {uri: told(await client.call_tool("file_upload", {"source": uri})) for uri in TAKEN}
+        sent = {uri: payload(await client.call_tool("file_upload", {"source": uri})) for uri in TAKEN}
 
     for uri, (content, kind) in TAKEN.items():
         found = upstream.sandbox.store.by_uri(sent[uri]["uri"])
@@ -63,7 +63,7 @@ async def test_t20_what_a_data_uri_holds_is_sent_as_it_is(connect: Connect, upst
         assert (content, kind, len(content)) == (b"".join(found.pieces()), found.content_type, sent[uri]["bytes"]), uri
 
 
-async def test_t20_what_is_no_data_uri_is_refused(connect: Connect, upstream: Upstream) -> None:
+async def test_an_invalid_data_uri_is_refused(connect: Connect, upstream: Upstream) -> None:
     """As a source and as an app's input: a typed answer, and nothing is sent."""
     async with connect() as client:
         for uri in REFUSED:
@@ -79,7 +79,7 @@ async def test_t20_what_is_no_data_uri_is_refused(connect: Connect, upstream: Up
 
 @over(Way("memory", "2025"), Way("memory", "2026"))
 @pytest.mark.parametrize("beyond", [0, 1], ids=["the most", "one more"])
-async def test_t20_eight_mebibytes_are_the_most(
+async def test_more_than_eight_mebibytes_in_a_message_are_refused(
     connect: Connect, upstream: Upstream, beyond: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counted before anything is decoded where base64 tells it, and after where only decoding does."""
@@ -99,10 +99,10 @@ async def test_t20_eight_mebibytes_are_the_most(
         assert ["file_refused"] * 4 == [error(result)["code"] for result in results]
         assert () == upstream.sandbox.ledger.requests()
     else:
-        assert [size] * 4 == [told(result)["bytes"] for result in results]
+        assert [size] * 4 == [payload(result)["bytes"] for result in results]
 
 
-async def test_t20_a_content_type_is_one_or_is_refused(connect: Connect, upstream: Upstream) -> None:
+async def test_an_invalid_content_type_is_refused(connect: Connect, upstream: Upstream) -> None:
     """It becomes a header, and part of a command line: line breaks, quotes and other alphabets have no place in it."""
     wrong = [
         "image",
@@ -123,11 +123,11 @@ async def test_t20_a_content_type_is_one_or_is_refused(connect: Connect, upstrea
                 assert "invalid_input" == error(result)["code"], (kind, arguments)
         fine = await client.call_tool("file_upload", {"content_type": "text/plain; charset=utf-8", "source": "data:,x"})
 
-    assert "text/plain; charset=utf-8" == told(fine)["content_type"]
+    assert "text/plain; charset=utf-8" == payload(fine)["content_type"]
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/files"))
 
 
-async def test_t20_bytes_come_in_one_way_at_a_time(connect: Connect, upstream: Upstream) -> None:
+async def test_source_and_base64_together_are_refused(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         both = await client.call_tool("file_upload", {"source": "data:,x", "base64": "AAAA"})
 

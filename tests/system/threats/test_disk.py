@@ -12,7 +12,7 @@ import pytest
 from mcp_types import ListRootsResult, Root
 
 from tests.conftest import LOCAL, Connect, Upstream, Way, connected
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.system.faults.hosts import over
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="POSIX paths")]
@@ -56,7 +56,7 @@ def world(tmp_path: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
-async def test_t12_only_plain_files_of_the_folder_are_sent(
+async def test_only_plain_files_of_the_allowed_folder_are_uploaded(
     connect: Connect, upstream: Upstream, world: Path, folder: Path, way: Way
 ) -> None:
     """As a source and as an app's input, by path and by `file:` URI: refused with the reason, and nothing is sent."""
@@ -81,14 +81,14 @@ async def test_t12_only_plain_files_of_the_folder_are_sent(
 
 
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
-async def test_t12_text_that_looks_like_a_path_is_text(connect: Connect, upstream: Upstream, world: Path) -> None:
+async def test_text_that_looks_like_a_path_is_sent_as_text(connect: Connect, upstream: Upstream, world: Path) -> None:
     """Only where the app's schema says file is a path a path (I-15)."""
     path = str(world / "allowed/a.txt")
     async with connect() as client:
         echoed = await client.call_tool("app_run", {"app": "sandbox/echo", "input": {"prompt": path, "file": path}})
         drawn = await client.call_tool("app_run", {"app": "sandbox/draw", "input": {"prompt": path}})
 
-    assert {"prompt": path, "file": path} == told(echoed)["output"]
+    assert {"prompt": path, "file": path} == payload(echoed)["output"]
     assert not drawn.is_error
     assert not upstream.sandbox.ledger.requests("POST", "/files")
 
@@ -104,7 +104,7 @@ def opening(*folders: str) -> Roots:
 
 
 @over(Way("memory", "2025"), Way("stdio", "2025"))
-async def test_t12_a_root_of_the_host_opens_its_folder(way: Way, environ: dict[str, str], world: Path) -> None:
+async def test_a_hosts_root_allows_its_folder(way: Way, environ: dict[str, str], world: Path) -> None:
     """Where the older protocol offers roots, the person's choice in the host counts; its secrets stay closed."""
     root = world / "a root"
     root.mkdir()
@@ -115,7 +115,7 @@ async def test_t12_a_root_of_the_host_opens_its_folder(way: Way, environ: dict[s
         hidden = await client.call_tool("file_upload", {"source": str(root / ".env")})
         beside = await client.call_tool("file_upload", {"source": str(world / "beside.txt")})
 
-    assert ("note.txt", 8) == (told(sent)["filename"], told(sent)["bytes"])
+    assert ("note.txt", 8) == (payload(sent)["filename"], payload(sent)["bytes"])
     assert ["file_refused"] * 2 == [error(hidden)["code"], error(beside)["code"]]
 
 
@@ -134,7 +134,7 @@ async def test_t12_a_root_of_the_host_opens_its_folder(way: Way, environ: dict[s
     ],
     ids=lambda roots: " ".join(roots) or "none",
 )
-async def test_t12_a_root_that_is_everything_opens_nothing(
+async def test_a_root_that_is_too_wide_allows_nothing(
     way: Way, environ: dict[str, str], world: Path, roots: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The root of all, a home, whatever holds a home, and what is no folder's name."""
@@ -152,7 +152,7 @@ async def test_t12_a_root_that_is_everything_opens_nothing(
 @over(Way("memory", "2025"), Way("stdio", "2025"))
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # of the client, which knows better
 @pytest.mark.parametrize("root", ["none", "https://elsewhere.example/roots"])
-async def test_t12_a_host_that_fails_to_tell_its_roots_opens_nothing(
+async def test_a_host_that_fails_to_list_its_roots_allows_nothing(
     way: Way, environ: dict[str, str], world: Path, root: str
 ) -> None:
     async def fails(_context: Any) -> ListRootsResult:
@@ -168,7 +168,7 @@ async def test_t12_a_host_that_fails_to_tell_its_roots_opens_nothing(
 
 
 @over(Way("http", "2025"), Way("http", "2026"))
-async def test_t14_a_remote_caller_names_no_file(
+async def test_a_remote_caller_cannot_name_a_local_file(
     way: Way, environ: dict[str, str], upstream: Upstream, world: Path, folder: Path, opened: list[str]
 ) -> None:
     """Whatever a path is put into: refused, and the server never so much as opens or makes anything of that name."""
@@ -195,7 +195,9 @@ async def test_t14_a_remote_caller_names_no_file(
 
 
 @over(Way("memory", "2026"))
-async def test_t14_the_tripwire_is_one(connect: Connect, world: Path, folder: Path, opened: list[str]) -> None:
+async def test_the_tripwire_sees_a_local_callers_file(
+    connect: Connect, world: Path, folder: Path, opened: list[str]
+) -> None:
     """What is opened for a local caller is seen by the same means."""
     async with connect() as client:
         await client.call_tool("file_upload", {"source": f"{folder}/a.txt"})

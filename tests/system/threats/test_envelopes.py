@@ -131,7 +131,8 @@ async def on_a_pipe(environ: dict[str, str]) -> AsyncIterator[Pipe]:
             its.close()
 
 
-async def test_x43_ten_thousand_on_a_pipe(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.fault("X-43")
+async def test_malformed_messages_on_a_pipe_are_answered_or_skipped(caplog: pytest.LogCaptureFixture) -> None:
     """After each hundred, and in their midst, a request in either era is answered; nothing was thrown, started or printed."""
     random, sandbox = Random(SEED), Sandbox()
     async with (
@@ -176,7 +177,8 @@ async def answer_of(face: Face, headers: dict[str, str], body: bytes) -> httpx2.
     return response
 
 
-async def test_x43_ten_thousand_over_http(face: Face, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.fault("X-43")
+async def test_malformed_messages_over_http_are_answered(face: Face, caplog: pytest.LogCaptureFixture) -> None:
     """In both eras, ten at a time; the headers say what the message said before it was spoilt."""
     random = Random(SEED + 1)
 
@@ -204,9 +206,10 @@ async def test_x43_ten_thousand_over_http(face: Face, caplog: pytest.LogCaptureF
     assert [] == [record.getMessage() for record in caplog.records if record.levelname in {"ERROR", "CRITICAL"}]
 
 
+@pytest.mark.fault("X-43")
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_x43_what_is_malformed_is_refused_over_http(face: Face, era: str, name: str) -> None:
+async def test_a_malformed_body_over_http_is_refused(face: Face, era: str, name: str) -> None:
     """With a status of the caller's fault, or an error of the protocol's; nothing is asked of the platform."""
     headers, _ = envelope("tools/list", era)
     before = len(face.asked())
@@ -222,6 +225,7 @@ async def test_x43_what_is_malformed_is_refused_over_http(face: Face, era: str, 
     assert 200 == (await face.ask("tools/list", era)).status_code
 
 
+@pytest.mark.fault("X-43")
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize(
     "changed",
@@ -230,9 +234,7 @@ async def test_x43_what_is_malformed_is_refused_over_http(face: Face, era: str, 
      {"mcp-protocol-version": "1999-01-01"}, {"mcp-protocol-version": "\x01"}, {"mcp-method": "prompts/list"}, {"mcp-name": "app_run"}],
     ids=str,
 )  # fmt: skip
-async def test_x43_a_header_that_says_otherwise_is_refused_over_http(
-    face: Face, era: str, changed: dict[str, str]
-) -> None:
+async def test_a_header_that_contradicts_the_body_is_refused(face: Face, era: str, changed: dict[str, str]) -> None:
     """A method or a name in a header counts in the newer era alone, and must be the message's there."""
     headers, body = envelope("tools/call", era, name="app_list", arguments={})
     before = len(face.asked())

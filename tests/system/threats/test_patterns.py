@@ -23,7 +23,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from inferencesh_mcp import pins, redaction, sanitize
-from inferencesh_mcp.api import chat_models, enums, headers, keys, problem_details, refs, url_policy
+from inferencesh_mcp.api import chat_models, enums, headers, problem_details, refs, sender, url_policy
 from inferencesh_mcp.api import json as api_json
 from inferencesh_mcp.api.agent_config import AgentConfigInput
 from inferencesh_mcp.api.widgets import widget_form, widget_text
@@ -33,8 +33,9 @@ from inferencesh_mcp.hosts import jsonc, toml
 from inferencesh_mcp.http.auth import authenticator_for
 from inferencesh_mcp.http.middleware import Refused
 from inferencesh_mcp.resources.templates import TEMPLATES
-from inferencesh_mcp.schema import compiled_input, compiled_output, tool_name, validate
 from inferencesh_mcp.schema.file_fields import file_places
+from inferencesh_mcp.schema.tool_schema import compiled_input, compiled_output
+from inferencesh_mcp.schema.validate import check
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import app_description, truncate
 from inferencesh_sandbox import chitchat, data_uris, paths
@@ -157,7 +158,7 @@ def hostile_to(pattern: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("place", [place for place, one in WRITTEN.items() if one.pattern is not None])
-def test_a19_no_pattern_is_slow(place: str) -> None:
+def test_no_pattern_is_slow(place: str) -> None:
     """However the text goes on."""
     one = WRITTEN[place]
     pattern = re.compile(str(one.pattern))
@@ -168,7 +169,7 @@ def test_a19_no_pattern_is_slow(place: str) -> None:
                 pattern.sub("", text) if way in {"sub", "finditer"} else getattr(pattern, way)(text)
 
 
-def test_a19_every_pattern_is_tried() -> None:
+def test_every_pattern_is_tried() -> None:
     """One that is put together when it is used is tried by what uses it."""
     made = {place.partition(":")[0] for place, one in WRITTEN.items() if one.pattern is None}
 
@@ -223,7 +224,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "without secrets": redaction.without_secrets,
     "status": enums.status_word,
     "media type": enums.is_media_type,
-    "key": keys.Key,
+    "key": sender.Key,
     "JSON": lambda text: api_json.parse(text.encode(errors="replace")),
     "JSON inside": chat_models.unpacked,
     "lines": lines_of,
@@ -244,14 +245,13 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "name on disk": lambda text: (download.safe_name("", text, text), download.safe_name(text, f"https://x/{text}", "image/png")),
     "content type": lambda text: file_sources.content_type_of(text, text.encode(errors="replace")),
     "files in an output": lambda text: output_files.output_files({text: [text, {"uri": text}]}),
-    "input": lambda text: validate.problems(SCHEMA, {"a": 1, "kind": text, text: text}),
-    "input as text": lambda text: validate.repaired(SCHEMA, {"a": text, "b": text}),
+    "input": lambda text: check(SCHEMA, {"a": 1, "kind": text, text: text}),
+    "input as text": lambda text: check(SCHEMA, {"a": text, "b": text}),
     "places of files": lambda text: file_places(SCHEMA, {"image": text, text: text}),
     "cut to fit": lambda text: truncate.fit({text: [text] * 3}),
     "parts": truncate.split_parts,
     "schema": lambda text: compiled_input({"type": "object", "properties": {text: {"description": text, "enum": [text]}}}),
     "schema of an output": lambda text: compiled_output({"type": "object", "title": text, "description": text}),
-    "tool's name": lambda text: tool_name(text, ()),
     "fields": lambda text: app_description.fields({"properties": {text: {"description": text, "default": text, "$ref": text}}}),
     "agent's tool": lambda text: AgentConfigInput.parse({"tools": [{"type": text, "name": text}]}),
     "agent's configuration": lambda text: AgentConfigInput.parse({"name": text, "tools": [{"type": text}]}),
@@ -274,7 +274,7 @@ REFUSALS = (InferenceError, ValueError, Refused, KeyError)
 
 
 @pytest.mark.parametrize("name", PARSERS)
-def test_a19_no_parser_is_slow(name: str) -> None:
+def test_no_parser_is_slow(name: str) -> None:
     """Sixty-four kibibytes of anything are read, or refused, in an instant."""
     for text in TEXTS:
         with quickly(f"{name} of {text[:40]!r}…", MOST_OF_A_FILE if name in READ_ONCE else MOST), suppress(*REFUSALS):
@@ -308,7 +308,7 @@ WIDGETS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", WIDGETS)
-def test_a19_no_widget_is_slow(name: str) -> None:
+def test_no_widget_is_slow(name: str) -> None:
     """It is a form or it is none; neither takes long or breaks."""
     with quickly(name):
         widget_form(WIDGETS[name])
@@ -339,9 +339,9 @@ PINNING = {
 
 
 @pytest.mark.parametrize("name", PINNING)
-def test_a19_a_schema_of_an_app_cannot_make_its_check_slow(name: str) -> None:
+def test_an_apps_schema_cannot_make_validation_slow(name: str) -> None:
     """Whoever publishes an app chooses its schema: a pattern in it is not ours to try on everybody's time (T-18)."""
     given = {"a": "a" * 40 + "!", "a" * 40 + "!": "a", "b": [{"n": at % 977} for at in range(1_500)]}
-    for check in (validate.problems, validate.repaired, lambda schema, _: app_description.fields(schema)):
+    for read in (check, lambda schema, _: app_description.fields(schema)):
         with quickly(name, 2 * MOST):
-            check(PINNING[name], given)
+            read(PINNING[name], given)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.system.faults.rows import ROWS, rows_of
+from tests.findings.rows import marked
+from tests.system.faults.rows import ROWS
 
 TESTS = Path(__file__).parents[2]
 PAGE = (Path(__file__).parent / "README.md").read_text("utf-8")
@@ -13,11 +14,11 @@ IDS = {f"{kind}-{number}" for kind, last in (("T", 27), ("A", 19), ("I", 24)) fo
 LINES = dict(re.findall(r"^\| ([TAI]-\d+) \| [^|]+ \| (.+) \|$", PAGE, re.MULTILINE))
 
 
-def test_every_id_has_a_line() -> None:
+def test_every_id_has_a_row() -> None:
     assert IDS == LINES.keys()
 
 
-def test_every_id_that_the_code_names_is_explained() -> None:
+def test_every_id_in_the_code_is_explained() -> None:
     """To whoever has nothing but the repository."""
     code = "".join(path.read_text("utf-8") for path in (TESTS.parent / "server").rglob("*.py"))
     explained = PAGE + (TESTS.parent / "CONTRIBUTING.md").read_text("utf-8")
@@ -26,7 +27,7 @@ def test_every_id_that_the_code_names_is_explained() -> None:
     assert set() == {one for one in named if not re.search(rf"\b{one}\b", explained) and one not in ROWS}
 
 
-def test_what_is_named_is_there() -> None:
+def test_every_named_file_and_test_exists() -> None:
     """A file, or one test of it; a line without any says why."""
     missing = []
     for one, line in LINES.items():
@@ -40,8 +41,6 @@ def test_what_is_named_is_there() -> None:
     assert [] == missing
 
 
-def test_every_fault_is_some_tests_name() -> None:
-    """By text, which is quick: `make faults` looks at what is run."""
-    written = "".join(path.read_text("utf-8") for path in TESTS.rglob("test_*.py"))
-    names = re.findall(r"def (test_\w+)", written)
-    assert ROWS.keys() == {row for name in names for row in rows_of(f"::{name}")} & ROWS.keys()
+def test_every_fault_has_a_test() -> None:
+    """By the markers in the source, which is quick: `make faults` looks at what is run."""
+    assert ROWS.keys() == {row for path in TESTS.rglob("test_*.py") for row, _ in marked(path, "fault")}

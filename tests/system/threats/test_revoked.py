@@ -9,7 +9,7 @@ import pytest
 from mcp import Client, MCPError
 
 from tests.conftest import Connect, Upstream, Way
-from tests.results import error, told
+from tests.results import error, payload
 from tests.support.faults import Status
 from tests.system.faults.hosts import over
 
@@ -49,7 +49,9 @@ async def remembered(client: Client, upstream: Upstream, visibility: str = "priv
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-async def test_a_refusal_in_the_same_call_is_heeded(connect: Connect, upstream: Upstream, status: int) -> None:
+async def test_a_private_app_is_not_shown_after_a_refusal_in_the_same_call(
+    connect: Connect, upstream: Upstream, status: int
+) -> None:
     """The price is what is asked first; its refusal is reason enough to ask for the app."""
     async with connect() as client:
         await remembered(client, upstream)
@@ -60,7 +62,7 @@ async def test_a_refusal_in_the_same_call_is_heeded(connect: Connect, upstream: 
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-async def test_it_is_forgotten_after_one_refusal(connect: Connect, upstream: Upstream, status: int) -> None:
+async def test_a_private_app_is_forgotten_after_one_refusal(connect: Connect, upstream: Upstream, status: int) -> None:
     """What is asked later, while the platform does not say what it thinks, is not answered from memory either."""
     async with connect() as client:
         await remembered(client, upstream)
@@ -72,7 +74,7 @@ async def test_it_is_forgotten_after_one_refusal(connect: Connect, upstream: Ups
     assert [] == [way for way, text in seen.items() if "CONFIDENTIAL" in text or "hush" in text]
 
 
-async def test_a_refusal_of_anything_by_401_is_one_of_the_key(connect: Connect, upstream: Upstream) -> None:
+async def test_any_401_makes_the_private_apps_forgotten(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         await remembered(client, upstream)
         refuse(upstream, 401, "/tasks/list")
@@ -83,7 +85,7 @@ async def test_a_refusal_of_anything_by_401_is_one_of_the_key(connect: Connect, 
     assert [] == [way for way, text in seen.items() if "CONFIDENTIAL" in text or "hush" in text]
 
 
-async def test_a_price_that_is_refused_hides_no_app_that_may_be_read(connect: Connect, upstream: Upstream) -> None:
+async def test_a_refused_price_does_not_hide_a_readable_app(connect: Connect, upstream: Upstream) -> None:
     """A key that may not ask for prices may know the app: it is read anew, and shown without a price."""
     async with connect() as client:
         await remembered(client, upstream)
@@ -91,15 +93,15 @@ async def test_a_price_that_is_refused_hides_no_app_that_may_be_read(connect: Co
         upstream.sandbox.faults.add(Status(code=403), path=ESTIMATE)
         result = await client.call_tool("app_get", {"app": "mine/secret"})
 
-    assert "CONFIDENTIAL" in told(result)["description"]
-    assert told(result)["price"].startswith("no estimate")
+    assert "CONFIDENTIAL" in payload(result)["description"]
+    assert payload(result)["price"].startswith("no estimate")
 
 
-async def test_what_is_public_stays_known(connect: Connect, upstream: Upstream) -> None:
+async def test_a_public_app_stays_cached(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         await remembered(client, upstream, visibility="public")
         refuse(upstream, 401, ESTIMATE, "/tasks/list")
         assert "key_refused" == error(await client.call_tool("task_list", {}))["code"]
         result = await client.call_tool("app_get", {"app": "mine/secret"})
 
-    assert "CONFIDENTIAL" in told(result)["description"]
+    assert "CONFIDENTIAL" in payload(result)["description"]

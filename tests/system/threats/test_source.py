@@ -33,7 +33,7 @@ def imported(tree: ast.AST) -> set[str]:
 
 
 @pytest.mark.parametrize("path", trees(), ids=place_of)
-def test_a14_nothing_starts_a_process_or_opens_an_address(path: Path) -> None:
+def test_the_source_starts_no_process_and_opens_no_browser(path: Path) -> None:
     """A text from elsewhere cannot reach a shell, a browser or an interpreter, because nothing of ours leads there."""
     tree = trees()[path]
     used = {name for name, _ in calls(tree)} & CALLED
@@ -45,7 +45,7 @@ def test_a14_nothing_starts_a_process_or_opens_an_address(path: Path) -> None:
     assert not stdio or path.stem in STARTS_PROCESSES
 
 
-def test_a14_the_rule_sees_what_it_forbids() -> None:
+def test_the_source_check_finds_forbidden_imports() -> None:
     bad = ast.parse("import subprocess, http.server\nos.system('x')\nfrom urllib.request import urlopen\nurlopen(url)")
 
     assert {"os.system", "urlopen"} == {name for name, _ in calls(bad)} & CALLED
@@ -81,7 +81,7 @@ MAY_OPEN = {
 }
 
 
-def test_i14_few_files_of_the_source_touch_a_disk() -> None:
+def test_only_listed_modules_use_the_disk() -> None:
     """The tools, the web face and the API have no way to open a file that a caller names."""
     touching = {
         place_of(path): name
@@ -110,7 +110,7 @@ def locked(path: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "tests/package/requirements.lock"])
-def test_a18_everything_that_is_installed_is_known_by_its_hash(name: str, project: Any) -> None:
+def test_every_locked_package_has_a_hash(name: str, project: Any) -> None:
     """Exact versions from an index, each with its SHA-256; no address, no checkout, no local path, no other index."""
     lock = locked(ROOT / name)
     text = (ROOT / name).read_text("utf-8")
@@ -126,7 +126,7 @@ def names(requirements: list[str]) -> list[str]:
     return [re.match(r"[A-Za-z0-9._-]+", one)[0].lower().replace("_", "-") for one in requirements]  # type: ignore[index]
 
 
-def test_a18_what_is_installed_is_what_is_argued(project: Any) -> None:
+def test_every_dependency_has_a_reason(project: Any) -> None:
     """Each direct dependency has its reason beside it, and is locked. What is imported of them, `test_layers` says."""
     lines = (ROOT / "pyproject.toml").read_text("utf-8").splitlines()
     direct = project["project"]["dependencies"]
@@ -141,7 +141,7 @@ def test_a18_what_is_installed_is_what_is_argued(project: Any) -> None:
     assert set(names(direct)) <= lock.keys()
 
 
-def test_a18_installing_runs_no_code_of_ours(project: Any) -> None:
+def test_installing_runs_no_code_of_the_project(project: Any) -> None:
     """No setup script, no build hook, no plug-in of pytest's or of another's that comes along."""
     assert not (ROOT / "setup.py").exists()
     assert "hatchling.build" == project["build-system"]["build-backend"]

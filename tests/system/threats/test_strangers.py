@@ -72,7 +72,7 @@ def told(answer: Any, owner: str) -> str:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a17_an_id_is_nothing_without_its_owners_key(
+async def test_an_id_is_useless_without_its_owners_key(
     faces: dict[str, Face], ids: dict[str, dict[str, str]], era: str
 ) -> None:
     """Each tries each other's; it is as if it were not there, and nothing becomes of it; then the owner's own works."""
@@ -101,7 +101,7 @@ async def test_a17_an_id_is_nothing_without_its_owners_key(
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a17_lists_and_completions_are_each_ones_own(
+async def test_lists_and_completions_show_only_the_callers_own(
     faces: dict[str, Face], ids: dict[str, dict[str, str]], era: str
 ) -> None:
     for mine, theirs in (("ada", "bob"), ("bob", "ada"), ("ada", "bob")):
@@ -117,6 +117,6 @@ async def test_a17_lists_and_completions_are_each_ones_own(
             assert f"{theirs}-CANARY" not in text
 
 
-async def test_a17_each_request_went_on_with_its_own_key(faces: dict[str, Face]) -> None:
+async def test_each_request_is_sent_with_its_callers_key(faces: dict[str, Face]) -> None:
     """Of all that was asked in this file, nothing was asked in anybody else's name."""
     assert {fingerprint(key) for key in KEYS.values()} >= set(faces["ada"].asked()) - {""}

@@ -14,7 +14,7 @@ import pytest
 from inferencesh_mcp.flows.upload import expiry
 from inferencesh_sandbox.apps import png
 from tests.conftest import KEY, Connect, Upstream
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.support.faults import Status
 
 pytestmark = pytest.mark.anyio
@@ -32,40 +32,38 @@ async def sent(curl: str, path: Path) -> int:
     return 0 if answer.is_success else 22
 
 
-async def test_the_line_of_a_ticket_works_and_its_uri_is_an_input(
-    connect: Connect, upstream: Upstream, tmp_path: Path
-) -> None:
+async def test_a_tickets_curl_command_uploads_the_file(connect: Connect, upstream: Upstream, tmp_path: Path) -> None:
     """Over HTTP too, where the server can see no disk: what it could not read comes in through the ticket."""
     path = tmp_path / "it's a picture.png"
     path.write_bytes(PICTURE)
     async with connect() as client:
         result = await client.call_tool("file_upload", {"filename": "picture.png"})
-        ticket = told(result)
+        ticket = payload(result)
         assert 0 == await sent(ticket["curl"], path)
         seen = await client.call_tool("app_run", {"app": "sandbox/picture-info", "input": {"image": ticket["uri"]}})
 
     assert ("PUT", {"Content-Type": "image/png"}) == (ticket["method"], ticket["headers"])
     assert ticket["curl"] in text_of(result)
     assert ticket["uri"] in text_of(result)
-    assert (3, 2, len(PICTURE)) == tuple(told(seen)["output"][name] for name in ("width", "height", "bytes"))
+    assert (3, 2, len(PICTURE)) == tuple(payload(seen)["output"][name] for name in ("width", "height", "bytes"))
     assert {""} == {asked.caller for asked in upstream.sandbox.ledger.requests("PUT")}
     assert KEY not in result.model_dump_json()
 
 
-async def test_a_ticket_says_when_it_runs_out(connect: Connect) -> None:
+async def test_a_ticket_says_when_it_expires(connect: Connect) -> None:
     async with connect() as client:
         result = await client.call_tool("file_upload", {"filename": "a.txt"})
 
-    until = datetime.fromisoformat(told(result)["expires_at"])
+    until = datetime.fromisoformat(payload(result)["expires_at"])
     assert timedelta(minutes=10) < until - datetime.now(UTC) <= timedelta(minutes=15)
     assert f"The address expires {until:%Y-%m-%d %H:%M:%S} UTC; keep it to yourself." in text_of(result)
 
 
-async def test_who_may_read_a_file_is_on_its_record(connect: Connect, upstream: Upstream) -> None:
+async def test_the_record_says_who_may_read_the_file(connect: Connect, upstream: Upstream) -> None:
     """By ticket, by source and by bytes."""
     async with connect() as client:
         made = [
-            told(await client.call_tool("file_upload", {"public": public, **more}))["file_id"]
+            payload(await client.call_tool("file_upload", {"public": public, **more}))["file_id"]
             for public in (True, False)
             for more in ({"filename": "a.txt"}, {"source": "data:,x"}, {"base64": "AAAA"})
         ]
@@ -74,16 +72,16 @@ async def test_who_may_read_a_file_is_on_its_record(connect: Connect, upstream: 
     assert [True] * 3 + [False] * 3 == [file.public for file in found if file]
 
 
-async def test_a_ticket_that_was_not_used_is_no_file(connect: Connect) -> None:
+async def test_an_unused_ticket_is_not_a_file(connect: Connect) -> None:
     """Its uri leads nowhere, which a run with it says."""
     async with connect() as client:
-        ticket = told(await client.call_tool("file_upload", {"filename": "a.png"}))
+        ticket = payload(await client.call_tool("file_upload", {"filename": "a.png"}))
         ran = await client.call_tool("app_run", {"app": "sandbox/picture-info", "input": {"image": ticket["uri"]}})
 
     assert "task_failed" == error(ran)["code"]
 
 
-async def test_no_ticket_is_given_where_no_record_is_made(connect: Connect, upstream: Upstream) -> None:
+async def test_without_a_file_record_there_is_no_ticket(connect: Connect, upstream: Upstream) -> None:
     upstream.sandbox.faults.add(Status(code=402, error="limit_exceeded"), path="/files")
     async with connect() as client:
         result = await client.call_tool("file_upload", {"filename": "a.png"})
@@ -106,6 +104,6 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("url", "end"), ENDS.items(), ids=range(len(ENDS)))
-def test_an_address_tells_when_it_runs_out(url: str, end: datetime | None) -> None:
+def test_the_expiry_is_read_from_the_upload_url(url: str, end: datetime | None) -> None:
     """S3's way and the others'; what cannot be read is not known."""
     assert end == expiry(url)

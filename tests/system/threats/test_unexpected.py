@@ -15,7 +15,7 @@ from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from tests.conftest import KEY, MODES, Upstream, Way, in_memory, over_http
-from tests.results import error, text_of, told
+from tests.results import error, payload, text_of
 from tests.system.faults.hosts import over
 from tests.system.threats.hostile import as_text
 
@@ -29,10 +29,10 @@ def broken(*, when: Callable[[str], bool]) -> type[Transport]:
     """A way to the outside world that fails as no code of ours does, for some paths."""
 
     class Broken(Transport):
-        async def call(self, call: Any, key: Any) -> Any:
-            if when(call.path):
+        async def call(self, operation: Any, method: str, path: str, key: Any, body: Any = None) -> Any:
+            if when(path):
                 raise RuntimeError(SECRET)
-            return await super().call(call, key)
+            return await super().call(operation, method, path, key, body)
 
         def stream(self, path: str, key: Any) -> Any:
             if when(path):
@@ -87,7 +87,7 @@ CALLS: list[tuple[str, dict[str, Any], str | None]] = [
 
 
 @over(*WAYS)
-async def test_a_tool_answers_with_a_code_a_number_and_what_may_have_begun(
+async def test_an_unexpected_exception_is_answered_with_a_code_and_a_number(
     way: Way, environ: dict[str, str], found: Callable[[str], None]
 ) -> None:
     async with connected(way, environ, broken(when=lambda _: True)) as client:
@@ -106,7 +106,7 @@ async def test_a_tool_answers_with_a_code_a_number_and_what_may_have_begun(
 
 
 @over(*WAYS)
-async def test_a_run_that_was_started_is_told_by_its_id(
+async def test_an_exception_after_the_start_names_the_task(
     way: Way, environ: dict[str, str], upstream: Upstream, found: Callable[[str], None]
 ) -> None:
     """Whatever fails after it: the model can follow it, and has no reason to start another."""
@@ -116,14 +116,14 @@ async def test_a_run_that_was_started_is_told_by_its_id(
     (started,) = upstream.sandbox.ledger.starts
     failed = error(result)
     assert ("internal_error", "started", started.task_id) == (failed["code"], failed["outcome"], failed["task_id"])
-    assert started.task_id == told(result)["task_id"]
+    assert started.task_id == payload(result)["task_id"]
     assert f'task_get(task_id="{started.task_id}"' in failed["next"]
     nothing_foreign(as_text(result.model_dump(mode="json")))
     found(failed["error_id"])
 
 
 @over(*WAYS[:2])
-async def test_one_input_of_a_batch_stops_no_other(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_exception_of_one_input_stops_no_other(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """Nor are the others cancelled; each that was started is named."""
     paths: list[str] = []
 
@@ -136,7 +136,7 @@ async def test_one_input_of_a_batch_stops_no_other(way: Way, environ: dict[str, 
         inputs = [{"seconds": 0.1, "steps": 1}] * 3
         result = await client.call_tool("app_run_many", {"app": "sandbox/slow", "inputs": inputs})
 
-    rows = told(result)["results"]
+    rows = payload(result)["results"]
     assert [2, 1] == [sum(row["status"] == status for row in rows) for status in ("completed", "error")]
     assert {one.task_id for one in upstream.sandbox.ledger.starts} == {row["task_id"] for row in rows}
     assert [] == [one for one in upstream.sandbox.ledger.requests() if one.path.endswith("/cancel")]
@@ -144,7 +144,7 @@ async def test_one_input_of_a_batch_stops_no_other(way: Way, environ: dict[str, 
 
 
 @over(*WAYS)
-async def test_a_chat_that_took_a_message_is_told_by_its_id(
+async def test_an_exception_after_a_message_names_the_chat(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     async with connected(way, environ, broken(when=lambda path: path.startswith("/chats/"))) as client:
@@ -159,7 +159,7 @@ async def test_a_chat_that_took_a_message_is_told_by_its_id(
 
 
 @over(*WAYS)
-async def test_whoever_asks_for_anything_else_gets_an_error_of_the_protocol(
+async def test_an_exception_outside_tools_is_a_protocol_error(
     way: Way, environ: dict[str, str], found: Callable[[str], None]
 ) -> None:
     async with connected(way, environ, broken(when=lambda _: True)) as client:
@@ -186,7 +186,9 @@ async def test_whoever_asks_for_anything_else_gets_an_error_of_the_protocol(
 
 
 @over(*WAYS)
-async def test_a_pinned_app_answers_so_too(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_exception_of_a_pinned_app_is_answered_the_same_way(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
     pinned = {**environ, "INFERENCE_PIN": "hero=sandbox/slow"}
     async with connected(way, pinned, broken(when=lambda path: path == "/apps/run")) as client:
         assert "hero" in {tool.name for tool in (await client.list_tools()).tools}
@@ -198,7 +200,7 @@ async def test_a_pinned_app_answers_so_too(way: Way, environ: dict[str, str], up
 
 
 @over(*WAYS)
-async def test_the_callers_own_mistakes_are_still_told_as_theirs(way: Way, environ: dict[str, str]) -> None:
+async def test_the_callers_mistakes_are_still_reported_as_such(way: Way, environ: dict[str, str]) -> None:
     async with connected(way, environ, broken(when=lambda _: True)) as client:
         for ask in (lambda: client.read_resource("inference://nothing/x"), lambda: client.get_prompt("nothing")):
             with refused() as errors:
