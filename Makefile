@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format generate lock official conformance clients hosts package manifests bundle bench faults soak mutants clean thorough
+.PHONY: help demo test check lint format generate lock official conformance clients hosts windows package manifests bundle bench faults soak mutants clean thorough
 .PHONY: handed-out judged
 
 PYTHON ?= python3
@@ -59,6 +59,9 @@ clients: $(READY) $(CLIENTS) ## Let clients and agent kits that nobody here wrot
 
 hosts: $(READY) ## Let Claude Code, Codex, Gemini CLI and opencode judge it, with a scripted model (needs npm and 1.5 GB)
 	@$(BIN)/python -m tests.judges.hosts
+
+windows: $(READY) ## Let Windows judge it: a real CPython under Wine, on Linux (root installs Debian's Wine; 1.2 GB)
+	@PYTHON=$(PYTHON) $(BIN)/python -m tests.judges.windows
 
 package: $(READY) $(PACKAGING) ## Build the wheel and the sdist, and judge them, the image and the manifests
 	@PYTHON=$(PYTHON) $(BIN)/python tests/package/run.py

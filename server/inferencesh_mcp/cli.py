@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import os
 import sys
@@ -23,7 +24,8 @@ EXIT_CODES = (
     "Exit codes: 0 done, or the host closed stdin or stdout; 1 failed; 2 wrong use or an invalid setting; "
     "129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, after live runs were cancelled or reported by id."
 )
-HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed")
+HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed", "opencode", "copilot",
+         "cline", "qwen")  # fmt: skip
 GC_GEN2_THRESHOLD = 50  # collections of generation 1 per collection of generation 2; Python's default is 10
 STDIO_ONLY = frozenset({"allowed_dirs", "save_dir", "cache_dir"})
 """Settings without effect in `http`, which never uses this machine's disk."""
@@ -31,6 +33,7 @@ STDIO_ONLY = frozenset({"allowed_dirs", "save_dir", "cache_dir"})
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run a command and return its exit code, one of `EXIT_CODES`. A server does not return: it exits the process."""
+    _replace_unencodable()
     try:
         code: int | None = _group.main(
             args=list(arguments), prog_name="inferencesh-mcp", obj=environ, standalone_mode=False
@@ -44,6 +47,13 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     return code or 0
+
+
+def _replace_unencodable() -> None:
+    """Let no character end a command: on Windows the output to a pipe or file is cp1252, for example."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _setting_option(name: str, *, hidden: bool = False) -> click.Option:
@@ -97,7 +107,7 @@ def _settings(environ: Mapping[str, str]) -> Settings:
         SettingsError: a setting is invalid, or this must not run as root.
     """
     settings = Settings.from_environ(environ)
-    if settings.refuse_root and os.name == "posix" and os.geteuid() == 0:
+    if settings.refuse_root and sys.platform != "win32" and os.geteuid() == 0:
         raise SettingsError(message=f"{PREFIX}REFUSE_ROOT is set, so this must not run as root. Use another user.")
     return settings
 

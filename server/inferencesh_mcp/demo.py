@@ -45,7 +45,7 @@ async def _show(folder: Path, screen: _Screen) -> None:
         screen.line(f"Now a picture from disk goes in: {picture}")
         info_result = await _run(client, screen, "sandbox/picture-info", {"image": str(picture)})
         info = _structured(info_result)["output"]
-        screen.line(f"It is a {info['format']} of {info['width']} × {info['height']}, {info['bytes']} bytes")
+        screen.line(f"It is a {info['format']} of {info['width']} x {info['height']}, {info['bytes']} bytes")
         thumbnail = await _save(client, screen, info_result)
         screen.line("Giving a job to an agent that must ask before it uses a tool")
         job = {"message": "Draw a lighthouse", "agent": "sandbox/approver"}

@@ -94,7 +94,7 @@ def _examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool
 
 
 def _line(finding: Finding) -> str:
-    advice = f"{'':9}→ {finding.do}\n" if finding.do else ""
+    advice = f"{'':9}-> {finding.do}\n" if finding.do else ""
     return f"{finding.verdict:8} {finding.check}: {finding.found}\n{advice}"
 
 

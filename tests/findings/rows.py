@@ -95,6 +95,9 @@ ROWS: dict[str, str] = {
     "S12": "a run was lost when its caller left at the wrong moment, or its input could not be read back",
     "S13": "outputs were altered silently",
     "S14": "smaller faults: stderr not drained, places of subscriptions, previews, mass saving, OAuth keys, framing, deny-list",
+    # Trials with capable models that knew nothing but the tools.
+    "M10": "a long output took 16,000 tokens, with two sizes, and its parts were raw JSON of an unknown number",
+    "M17": "a batch was numbered from 0",
 }
 
 

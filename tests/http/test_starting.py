@@ -92,6 +92,16 @@ def test_a_token_is_shown_once_and_known_by_its_hash(tmp_path: Path) -> None:
     assert 2 == call("token", "two words").returncode
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_of_tokens_may_have_been_written_by_windows(encoding: str, tmp_path: Path) -> None:
+    """Notepad puts a mark before UTF-8, and PowerShell 5 redirects in UTF-16."""
+    token = tokens.mint()
+    file = tmp_path / "tokens"
+    file.write_bytes(f"{tokens.line('ada', token)}\r\n".encode(encoding))
+
+    assert "ada" == tokens.read((), file).name(token)
+
+
 def test_a_port_that_is_taken_is_said_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

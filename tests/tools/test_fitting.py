@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -12,7 +13,18 @@ from hypothesis import strategies as st
 from inferencesh_mcp.api.problem_details import problem
 from inferencesh_mcp.sanitize import visible
 from inferencesh_mcp.tools.results import FileLink, build_result, error_result
-from inferencesh_mcp.tools.truncate import MAX_OUTPUT_TOKENS, as_json, cleaned_value, fit, split_parts, tokens
+from inferencesh_mcp.tools.truncate import (
+    CUT,
+    MAX_ANSWER_TOKENS,
+    PART_TOKENS,
+    SHOWN_TOKENS,
+    as_json,
+    fit,
+    show,
+    show_part,
+    split_parts,
+    tokens,
+)
 from tests.system.threats.test_patterns import MOST, quickly
 
 JSON = st.recursive(
@@ -25,6 +37,7 @@ JSON = st.recursive(
 @given(JSON)
 def test_every_value_becomes_strict_json_in_valid_utf8(value: object) -> None:
     json.dumps(fit(value).value, ensure_ascii=False, allow_nan=False).encode()
+    json.dumps(vars(show(value)), ensure_ascii=False, allow_nan=False).encode()
 
 
 @pytest.mark.parametrize(
@@ -42,23 +55,51 @@ def test_every_value_becomes_strict_json_in_valid_utf8(value: object) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_a_large_value_is_cut_and_says_so(value: object) -> None:
-    found = fit(value)
+    shown = show(value)
+    last = show_part(value, shown.parts)
 
-    assert tokens(json.dumps(found.value, ensure_ascii=False)) <= MAX_OUTPUT_TOKENS
-    assert len(json.dumps(value, ensure_ascii=False)) == found.original_length
-    assert "cut:" in json.dumps(found.value, ensure_ascii=False)
+    assert tokens(as_json(shown.value)) <= SHOWN_TOKENS
+    assert tokens(shown.text) <= SHOWN_TOKENS
+    assert "…" in shown.text
+    assert tokens(as_json(fit(value).value)) <= MAX_ANSWER_TOKENS
+    assert last is not None
+    assert (shown.characters, shown.parts) == (last.characters, last.parts)
+    assert show_part(value, shown.parts + 1) is None
 
 
 def test_a_small_value_is_unchanged() -> None:
     value = {"a": [1, 2.5, None, True], "text": "line one\nline two"}
 
-    assert (value, 0) == (fit(value).value, fit(value).original_length)
+    assert (value, 0) == (show(value).value, show(value).parts)
+    assert value == fit(value).value
 
 
-def test_a_text_is_cut_at_a_sentence() -> None:
-    text = "This is a sentence. " * 10_000
+@pytest.mark.finding("M10")
+@pytest.mark.parametrize("output", [{"text": "x"}, {"text": "x", "seed": 7}, ["x"]], ids=["only", "flat", "list"])
+def test_a_long_text_is_shown_by_its_beginning_and_end(output: object) -> None:
+    """With one size, that of the whole, and in parts of the same form that together are all of it."""
+    text = "First sentence. " + "One in the middle. " * 5_000 + "Last sentence."
+    long = json.loads(json.dumps(output).replace('"x"', json.dumps(text)))
 
-    assert fit(text).value.endswith(f"sentence. … [cut: {len(text)} characters in all]")
+    shown = show(long)
+    parts = [show_part(long, number) for number in range(1, shown.parts + 1)]
+
+    for written in (shown.text, as_json(shown.value)):
+        assert "First sentence." in written
+        assert f"middle. {CUT} One in" in written
+        assert "Last sentence." in written
+        assert not any(number in written for number in (str(len(text)), f"{len(text):,}"))
+    assert "".join(part.text for part in parts if part)[: len(shown.text) // 2] == shown.text[: len(shown.text) // 2]
+    assert {shown.characters} == {part.characters for part in parts if part}
+    assert shown.characters == len(text) or output != {"text": "x"}
+
+
+@pytest.mark.finding("M10")
+def test_a_long_list_is_shown_by_its_beginning_and_end() -> None:
+    shown = show(list(range(50_000)))
+
+    assert ([0, 1, 2], 49_999) == (shown.value[:3], shown.value[-1])
+    assert re.fullmatch(r"\[… \d+ more items …\]", next(item for item in shown.value if isinstance(item, str)))
 
 
 @pytest.mark.parametrize("hidden", ["\x1b", "\x00", "\u202e", "\u200b", "\ufeff", "\U000e0041", "\ud800", "\u2066"])
@@ -108,13 +149,13 @@ def test_names_that_look_alike_stay_separate() -> None:
 
 
 @pytest.mark.finding("S13")
-def test_the_parts_of_an_output_join_to_its_json() -> None:
-    """Nothing is taken out on the way: what cannot be shown has a sign in its place, and it parses."""
+def test_the_parts_of_an_output_join_to_its_text() -> None:
+    """Nothing is taken out on the way: what cannot be shown has a sign in its place."""
     value = {"text": "one\u2028two \u202e three", "persian": "\u0645\u06cc\u200c\u062e"}
+    part = show_part(value, 1)
 
-    assert {"text": "one\ntwo \ufffd three", "persian": value["persian"]} == json.loads(
-        "".join(split_parts(as_json(cleaned_value(value))))
-    )
+    assert part is not None
+    assert "text: one\ntwo \ufffd three\npersian: \u0645\u06cc\u200c\u062e" == part.text == part.value
 
 
 def test_lines_and_letters_of_every_script_are_kept() -> None:
@@ -128,7 +169,7 @@ def test_the_parts_of_a_text_join_to_the_text(text: str) -> None:
     found = split_parts(text)
 
     assert text == "".join(found)
-    assert all(tokens(part) <= MAX_OUTPUT_TOKENS for part in found)
+    assert all(tokens(part) <= PART_TOKENS for part in found)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no timer of CPU time")
@@ -136,8 +177,8 @@ def test_the_parts_of_a_text_join_to_the_text(text: str) -> None:
 def test_the_largest_output_is_cut_quickly(value: object) -> None:
     """Everybody else waits while an answer is cut: what is left out is not looked at closely."""
     with quickly("an output", 4 * MOST):
-        fit(value)
-        split_parts(as_json(value))
+        show(value)
+        show_part(value, 1)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +188,7 @@ def test_a_part_also_fits_as_a_json_string(value: object) -> None:
     found = split_parts(as_json(value))
 
     assert as_json(value) == "".join(found)
-    assert all(tokens(as_json(part)) <= MAX_OUTPUT_TOKENS for part in found)
+    assert all(tokens(as_json(part)) <= PART_TOKENS for part in found)
 
 
 def test_no_answer_is_larger_than_hosts_accept() -> None:

@@ -92,7 +92,7 @@ async def test_a_working_day(connect: Connect, upstream: Upstream, way: Way, fol
         inputs = [{"seconds": 0.01, "steps": 2, **({"fail_at": 2} if n in {3, 17} else {})} for n in range(20)]
         batch = payload(await client.call_tool("app_run_many", {"app": "sandbox/slow", "inputs": inputs}))
         assert {"completed": 18, "failed": 2} == batch["counts"]
-        assert [3, 17] == [row["index"] for row in batch["results"] if "error" in row]
+        assert [4, 18] == [row["number"] for row in batch["results"] if "error" in row]
 
         if way.transport != "http":
             saved = payload(await client.call_tool("file_save", {"task_id": seen["task_id"], "to": "day"}))

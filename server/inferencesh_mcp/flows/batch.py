@@ -43,7 +43,7 @@ class OutputBudget:
             output = None
         else:
             self._left -= size
-        return task.model_copy(update={"output": output, "input": None, "setup": None, "app": None, "logs": ()})
+        return task.model_copy(update={"output": output, "input": None, "app": None, "logs": ()})
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,14 @@ async def _prepare_all(caller: Caller, specs: Sequence[RunSpec], uploads: Upload
     budget = Budget()
     prepared: list[Prepared] = []
     wrong: list[str] = []
-    for number, spec in enumerate(specs):
+    for number, spec in enumerate(specs, 1):
         await anyio.lowlevel.checkpoint()  # let others run, and a cancellation: a cached app is read without waiting
         try:
             prepared.append(await prepare(caller, spec, uploads, reread=not wrong, budget=budget))
         except InferenceError as exc:
             if not isinstance(exc, InvalidInput):
                 raise exc.replace(outcome="not_started", retry_safe=True) from exc
-            wrong.append(f"inputs.{number}: {exc.message}")
+            wrong.append(f"input {number}: {exc.message}")
     if wrong:
         more = f" (and {len(wrong) - MOST_PROBLEMS} more)" if len(wrong) > MOST_PROBLEMS else ""
         raise InvalidInput(

@@ -38,8 +38,8 @@ class RunResult:
     """How a call ended: with a task that has ended, or with one that goes on after the call."""
 
     task: Task
-    seconds: float
-    """How long this call took."""
+    seconds: float | None = None
+    """How long this call took, if it is known."""
     app: str = ""
     session: Session | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import stat
+import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -103,14 +104,14 @@ def _write(path: Path, raw: bytes, mode: int) -> None:
             file.flush()
             os.fsync(file.fileno())
         new.chmod(mode)
-        if path.exists() and hasattr(os, "chown"):
+        if sys.platform != "win32" and path.exists():
             owner = path.stat()
             with suppress(PermissionError):
                 os.chown(new, owner.st_uid, owner.st_gid)
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
-    if hasattr(os, "O_DIRECTORY"):
+    if sys.platform != "win32":
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)

@@ -189,7 +189,7 @@ def take(text: str, path: tuple[str | int, ...], *, comments: bool) -> str:
 
 def _demand(node: Node, opens: str, path: Iterable[str]) -> None:
     if node.opens != opens:
-        where = " → ".join(path) or "the whole file"
+        where = " > ".join(path) or "the whole file"
         raise HostFileRefused(message=f"must have {'an object' if opens == '{' else 'an array'} at {where}.")
 
 

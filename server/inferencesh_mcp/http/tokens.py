@@ -5,6 +5,7 @@ A token is 32 random bytes, so its hash cannot be guessed back.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import hmac
 import secrets
@@ -61,7 +62,8 @@ def _lines(file: Path) -> list[str]:
     from inferencesh_mcp.settings.types import TOKEN
 
     try:
-        text = file.read_text(encoding="utf-8")
+        raw = file.read_bytes()
+        text = raw.decode("utf-16" if raw[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(message=f"INFERENCE_HTTP_TOKENS_FILE cannot be read: {type(exc).__name__}.") from exc
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]

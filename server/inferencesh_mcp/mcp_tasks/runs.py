@@ -42,7 +42,7 @@ class Run:
         if not task.ended:
             return state
         session = await run.session_of(who, task)
-        result = run_result(task, app=handle.upstream_ids["app"], seconds=seconds, session=session)
+        result = run_result(run.RunResult(task=task, app=handle.upstream_ids["app"], seconds=seconds, session=session))
         if task.status == "cancelled":
             return replace(state, status="cancelled", message=first_line(result))
         return replace(state, status="completed", message=first_line(result), result=await with_preview(ctx, result))

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from inferencesh_mcp.api.agents import WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, McpInput, pending
 from inferencesh_mcp.api.mcp_input import input_result
-from inferencesh_mcp.api.widget_form import WidgetForm
-from inferencesh_mcp.api.widgets import widget_form
+from inferencesh_mcp.api.widgets import WidgetForm, widget_form
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound
 from inferencesh_mcp.flows.chat import Decision
 from inferencesh_mcp.sanitize import clean, label

@@ -13,8 +13,7 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitRequestURLPa
 from inferencesh_mcp.api.agents import Chats, WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.chat_turn import Approval, Form, McpInput, Pending
 from inferencesh_mcp.api.mcp_input import InputRequest, input_result
-from inferencesh_mcp.api.widget_form import FormField, WidgetForm
-from inferencesh_mcp.api.widgets import widget_form
+from inferencesh_mcp.api.widgets import FormField, WidgetForm, widget_form
 from inferencesh_mcp.flows.approval_details import ApprovalDetails
 from inferencesh_mcp.sanitize import clean, label, neutral, visible
 from inferencesh_mcp.tools.truncate import fit
