@@ -216,7 +216,9 @@ def module_of(path: Path) -> str:
 
 def modules_imported(path: Path, modules: set[str]) -> set[str]:
     """The modules of ours that a module imports, those for type checking alone included."""
-    nodes = [node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ImportFrom) and node.module]
+    nodes = [
+        node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ImportFrom) and node.module
+    ]
     names = [(node.module or "", alias.name) for node in nodes for alias in node.names]
     return {f"{module}.{name}" if f"{module}.{name}" in modules else module for module, name in names} & modules
 
