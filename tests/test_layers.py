@@ -27,8 +27,8 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         {"errors", "loopback", "sanitize", "redaction"},
         {"httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
     ),
-    "schema": ({"api", "errors", "sanitize"}, {"jsonschema", "referencing"}),
-    "pins": ({"api", "schema", "errors"}, set()),
+    "schema": ({"api", "bounded", "errors", "sanitize"}, {"jsonschema", "referencing"}),
+    "pins": ({"api", "errors"}, set()),
     "flows": (
         {"api", "errors", "bounded", "folder_identity", "redaction", "schema", "sanitize"},
         {"anyio"},
