@@ -283,3 +283,37 @@ def test_only_one_module_uses_private_parts_of_a_library() -> None:
     marks = ("reportPrivateUsage", "SLF001")
 
     assert [PACKAGE / "sdk.py"] == [path for path in files() if any(mark in path.read_text() for mark in marks)]
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def modules_imported(path: Path, modules: set[str]) -> set[str]:
+    """The modules of ours that a module imports, those for type checking alone included."""
+    nodes = [
+        node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ImportFrom) and node.module
+    ]
+    names = [(node.module or "", alias.name) for node in nodes for alias in node.names]
+    return {f"{module}.{name}" if f"{module}.{name}" in modules else module for module, name in names} & modules
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports for type checking count too: whoever reads one module of a circle has to read them all."""
+    modules = {module_of(path): path for path in files()}
+    imported = {name: modules_imported(path, set(modules)) for name, path in modules.items()}
+    while leaves := {name for name, others in imported.items() if not others}:
+        imported = {name: others - leaves for name, others in imported.items() if name not in leaves}
+    circle = {name for name in imported if reaches(name, name, imported)}
+
+    assert set() == circle
+
+
+def reaches(start: str, target: str, imported: dict[str, set[str]]) -> bool:
+    seen: set[str] = set()
+    pending = [start]
+    while pending:
+        for name in imported.get(pending.pop(), set()) - seen:
+            seen.add(name)
+            pending.append(name)
+    return target in seen
