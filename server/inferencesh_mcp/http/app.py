@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.responses import PlainTextResponse
 
-from inferencesh_mcp.flows.drain import Drain
+from inferencesh_mcp.flows.run_limits import Drain
 from inferencesh_mcp.http.auth import authenticator_for
 from inferencesh_mcp.http.metrics import Metrics
 from inferencesh_mcp.http.middleware import (
