@@ -63,7 +63,7 @@ class Sandbox:
         self.tenants = Tenants(self.facts)
         self.store = Store(self.clock)
         self._workers = workers(self.clock, self.store)
-        self._conversations = conversations(self.clock, self.store, self.ledger, self._workers)
+        self._conversations = conversations(self.clock, self.store, self.ledger, self._workers, self.tenants)
         routes = self._asgi()
         routes = middleware(routes) if middleware else routes
         self.app = EntryMiddleware(routes, facts=self.facts, ledger=self.ledger, clock=self.clock)

@@ -32,7 +32,7 @@ class AppRuntime:
 
     @property
     def setup(self) -> Json:
-        return self.task.order.setup
+        return self.task.request.setup
 
     def log(self, text: str) -> None:
         self.task.log(text)
@@ -52,7 +52,7 @@ class AppRuntime:
         stored.write(body)
         stored.finish()
         self.task.made_files.append(stored.id)
-        return stored.uri_at(self.task.order.base)
+        return stored.uri_at(self.task.request.base)
 
     def pick(self, uri: str) -> Picked:
         if uri.startswith("data:"):

@@ -11,15 +11,16 @@ import anyio
 
 from inferencesh_sandbox import agent_dto
 from inferencesh_sandbox.ids import fresh_id, short, stamp
-from inferencesh_sandbox.messages import Message, MessageRequest, Run
+from inferencesh_sandbox.messages import Message
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.agents.types import Agent
     from inferencesh_sandbox.clock import Clock
-    from inferencesh_sandbox.invocations import Interrupt, Invocation
-    from inferencesh_sandbox.tenants import Tenant
+    from inferencesh_sandbox.messages import Interrupt, Invocation, MessageRequest
+    from inferencesh_sandbox.owners import Owner
 
+_LIVE = frozenset({"submitted", "working", "input_required"})
 FINAL = frozenset({"ready", "failed", "cancelled"})
 _MESSAGES = 2_000
 _QUEUED = 50
@@ -51,10 +52,63 @@ class Watch:
 
 
 @dataclass(eq=False, kw_only=True)
+class Run:
+    """One turn of the agent, as an AgentRun."""
+
+    chat: Chat
+    request: MessageRequest
+    user_message: Message
+    first: Message
+    """The assistant's first message, the one that the answer to the POST tells."""
+    state: str = "submitted"
+    error: str | None = None
+    output: Any = None
+    end_reason: str = ""
+    """Why it ended as it did, in the platform's word, where that is worth one."""
+    started: bool = False
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    """Around the script: cancelled when the chat is stopped."""
+
+    def __post_init__(self) -> None:
+        self.created_at = self.updated_at = self.chat.clock.now()
+        self.id = fresh_id(self.created_at)
+
+    @property
+    def live(self) -> bool:
+        return self.state in _LIVE
+
+    def dto(self) -> Json:
+        """The run, as an AgentRunDTO."""
+        blocking = next((item for item in self.chat.open if item.blocks), None) if self.live else None
+        return {
+            "id": self.id,
+            "short_id": short(self.id),
+            "created_at": stamp(self.created_at),
+            "updated_at": stamp(self.updated_at),
+            **self.chat.owner.dto_fields(),
+            "agent_id": self.request.agent.id,
+            "agent_version_id": self.request.version_id,
+            "chat_id": self.chat.id,
+            "user_message_id": self.user_message.id,
+            "state": self.state,
+            "error": self.error,
+            "output": self.output,
+            "interrupt_reason": _reason(blocking) if blocking else None,
+            "interrupt_tool_id": blocking.id if blocking else None,
+        }
+
+
+def _reason(invocation: Invocation) -> str:
+    if invocation.status == "awaiting_approval":
+        return "tool_approval"
+    return "client_tool" if invocation.tool.type == "client" else "widget"
+
+
+@dataclass(eq=False, kw_only=True)
 class Chat:
     """One chat with an agent. Each change goes to all watchers."""
 
-    owner: Tenant
+    owner: Owner
     clock: Clock
     agent: Agent
     version_id: str
@@ -122,8 +176,8 @@ class Chat:
             self.queue.append(run)
         else:
             self._open(run)
-        self.tell_message(user)
-        self.tell_message(first)
+        self.publish_message(user)
+        self.publish_message(first)
         return run
 
     def add(self, role: str, status: str, run: Run | None = None) -> Message:
@@ -145,15 +199,15 @@ class Chat:
             self.messages.append(message)
             message.status, message.order = status, next(self._orders)
         self._open(run)
-        self.tell_message(run.user_message)
-        self.tell_message(run.first)
+        self.publish_message(run.user_message)
+        self.publish_message(run.first)
         return run
 
     def _open(self, run: Run) -> None:
         self.agent, self.version_id = run.request.agent, run.request.version_id
         self.runs.append(run)
         self._used.clear()
-        self.reflect()
+        self.publish_changes()
 
     def use(self, invocation: Invocation) -> None:
         """Start a tool call. Watchers get it with the complete text before it."""
@@ -180,7 +234,7 @@ class Chat:
         message.status = status
         message.deltas.clear()
         message.updated_at = self.clock.now()
-        self.tell_message(message)
+        self.publish_message(message)
 
     def end(self, run: Run, state: str, *, error: str | None = None) -> None:
         """End a run, and everything in it that is still open."""
@@ -200,9 +254,9 @@ class Chat:
             self._tell_end(run)
         # With the next message waiting, the chat is not said to be idle: the SDK that waits for its answer would leave.
         if self.queue:
-            self.tell_run(run)
+            self.publish_run(run)
         else:
-            self.reflect()
+            self.publish_changes()
 
     def _tell_end(self, run: Run) -> None:
         """Add a message that states how a run ended, and why."""
@@ -213,7 +267,7 @@ class Chat:
             ended["reason"] = run.end_reason
         message = self.add("event", "ready", run)
         message.parts = [{"type": "event", "text": run.error or "", "event": event}]
-        self.tell_message(message)
+        self.publish_message(message)
 
     def always_allows(self, invocation: Invocation) -> bool:
         """Whether a rule of this chat allows a call."""
@@ -226,7 +280,7 @@ class Chat:
 
     # Its form in the API
 
-    def reflect(self) -> None:
+    def publish_changes(self) -> None:
         """Send the run and the chat if their state has changed."""
         run = self.run
         if run and run.live and run.started:
@@ -239,16 +293,16 @@ class Chat:
         self.updated_at = self.clock.now()
         if run:
             run.updated_at = self.updated_at
-            self.tell_run(run)
-        self.tell_chat()
+            self.publish_run(run)
+        self.publish_chat()
 
-    def tell_chat(self) -> None:
+    def publish_chat(self) -> None:
         self.put({"event": "chats", "data": self.dto()})
 
-    def tell_run(self, run: Run) -> None:
+    def publish_run(self, run: Run) -> None:
         self.put({"event": "agent_runs", "data": run.dto()})
 
-    def tell_message(self, message: Message) -> None:
+    def publish_message(self, message: Message) -> None:
         self.put({"event": "chat_messages", "data": message.dto(streamed=True)})
 
     def grow(self, message: Message, delta: Json) -> None:
@@ -303,7 +357,7 @@ class Chat:
             "short_id": short(self.id),
             "created_at": stamp(self.created_at),
             "updated_at": stamp(self.updated_at),
-            **self.owner.owns(),
+            **self.owner.dto_fields(),
             "parent_id": self.parent.id if self.parent else None,
             "children": [{"id": child.id, "status": child.status, "name": child.name} for child in self.children],
             "status": self.status,

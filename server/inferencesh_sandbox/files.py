@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from inferencesh_sandbox.clock import Clock
-    from inferencesh_sandbox.tenants import Tenant
+    from inferencesh_sandbox.owners import Owner
 
 IN_MEMORY = 64 * 1024 * 1024
 """A file beyond this is spooled to a temporary file."""
@@ -38,7 +38,7 @@ class StoredFile:
     """One file: its record from the start, its bytes once they arrived."""
 
     id: str
-    owner: Tenant
+    owner: Owner
     filename: str
     content_type: str
     created_at: datetime
@@ -90,7 +90,7 @@ class StoredFile:
             "short_id": short(self.id),
             "created_at": stamp(self.created_at),
             "updated_at": stamp(self.created_at),
-            **self.owner.owns(),
+            **self.owner.dto_fields(),
             "visibility": "public" if self.public else "private",
             "path": self.path,
             "remote_path": self.place.removeprefix("/"),
@@ -112,7 +112,7 @@ class Store:
         self._secret = secrets.token_bytes(32)
         self._by_id: dict[str, StoredFile] = {}
 
-    def make(self, owner: Tenant, *, filename: str, content_type: str = "", **more: Any) -> StoredFile:
+    def make(self, owner: Owner, *, filename: str, content_type: str = "", **more: Any) -> StoredFile:
         """Create a record. Its bytes come later."""
         now = self._clock.now()
         guessed = content_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
@@ -124,7 +124,7 @@ class Store:
         self._by_id[stored.id] = stored
         return stored
 
-    def of(self, owner: Tenant) -> list[StoredFile]:
+    def of(self, owner: Owner) -> list[StoredFile]:
         return [stored for stored in self._by_id.values() if stored.owner is owner]
 
     def any(self, file_id: str) -> StoredFile | None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from inferencesh_sandbox import sessions
 from inferencesh_sandbox.catalogue import Ref, app_named, function_of, pinned_function
 from inferencesh_sandbox.lookup import version_of
-from inferencesh_sandbox.tasks import Order
+from inferencesh_sandbox.sessions import session_for_run
+from inferencesh_sandbox.tasks import RunRequest
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _INFRA = ("cloud", "private", "private_first", "remote")
 
 
-def order_from(body: Json, *, tenant: Tenant, clock: Clock, base: str) -> Order:
+def parse_run_request(body: Json, *, tenant: Tenant, clock: Clock, base: str) -> RunRequest:
     """Validate a run request in the platform's order: app, requirements, input, session."""
     ref = Ref.read(_text(body, "app"))
     app = app_named(ref.name or _text(body, "app_id"))
@@ -32,8 +32,10 @@ def order_from(body: Json, *, tenant: Tenant, clock: Clock, base: str) -> Order:
     payload = _input(body)
     inputs = validate(function.input_model, payload, "input")
     setup = _setup(app, body)
-    session = sessions.for_run(tenant, clock, app, version_id if version else None, body)
-    return Order(
+    session = session_for_run(
+        body, app, version_id if version else None, owner=tenant, sessions=tenant.sessions, clock=clock
+    )
+    return RunRequest(
         app=app, version_id=session.version_id if session else version_id, function=function, inputs=inputs, input=payload,
         setup=setup, session=session, base=base, run_at=_run_at(body), plain=_plain(body),
     )  # fmt: skip

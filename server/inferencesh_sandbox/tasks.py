@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.apps.types import App, Function
     from inferencesh_sandbox.clock import Clock
     from inferencesh_sandbox.ledger import Ledger
+    from inferencesh_sandbox.owners import Owner
     from inferencesh_sandbox.sessions import Session
-    from inferencesh_sandbox.tenants import Tenant
     from inferencesh_sandbox.wire import Json
 
 _LOG_OF_TASK = 4
@@ -46,7 +46,7 @@ ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class RunRequest:
     """A validated run request."""
 
     app: App
@@ -69,8 +69,8 @@ class Order:
 class Task:
     """One task. Each change goes to the ledger and to all watchers."""
 
-    order: Order
-    owner: Tenant
+    request: RunRequest
+    owner: Owner
     clock: Clock
     ledger: Ledger
     id: str = ""
@@ -146,33 +146,33 @@ class Task:
 
     def dto(self) -> Json:
         """The whole task, as a TaskDTO."""
-        order = self.order
+        request = self.request
         return {
             "id": self.id,
             "short_id": short(self.id),
             "created_at": stamp(self.created_at),
             "updated_at": stamp(self.updated_at),
-            **self.owner.owns(),
+            **self.owner.dto_fields(),
             "visibility": self.visibility,
             "user_public_key": "",
             "engine_public_key": "",
-            "worker_id": order.session.worker_id if order.session else None,
+            "worker_id": request.session.worker_id if request.session else None,
             "status": int(self.status),
-            "app_id": order.app.id,
-            "app_version_id": order.version_id,
-            "function": order.function.name,
-            "input": order.input,
-            "setup": order.setup or None,
+            "app_id": request.app.id,
+            "app_version_id": request.version_id,
+            "function": request.function.name,
+            "input": request.input,
+            "setup": request.setup or None,
             "output": self.output,
             "error": self.error,
             "events": list(self.events),
             "logs": list(self.logs),
             "usage_events": list(self.usage),
-            "session_id": order.session.id if order.session else None,
-            "run_at": stamp(order.run_at) if order.run_at else None,
+            "session_id": request.session.id if request.session else None,
+            "run_at": stamp(request.run_at) if request.run_at else None,
             "is_featured": self.is_featured,
             "rating": "safe",
-            **order.plain,
+            **request.plain,
         }
 
     def run_dto(self) -> Json:
@@ -189,13 +189,13 @@ class Task:
                 "short_id": short(name),
                 "created_at": stamp(now),
                 "updated_at": stamp(now),
-                **self.owner.owns(),
+                **self.owner.dto_fields(),
                 "usage_billing_record_id": "",
                 "reference_id": self.id,
-                "resource_id": self.order.app.id,
+                "resource_id": self.request.app.id,
                 "tier": "cloud",
                 "type": kind,
-                "model": self.order.app.ref,
+                "model": self.request.app.ref,
                 "quantity": quantity,
                 "unit": unit,
             }

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from inferencesh_sandbox.agent_tools import parameters
 from inferencesh_sandbox.agents import desk, forms
 from inferencesh_sandbox.agents.types import AgentFailed
 from inferencesh_sandbox.agents.vision import file_dtos
 from inferencesh_sandbox.apps.llm import LLM
-from inferencesh_sandbox.catalogue import Ref, app_named
+from inferencesh_sandbox.catalogue import Ref, app_named, function_of
 from inferencesh_sandbox.chitchat import reply
 from inferencesh_sandbox.fake_arguments import asks_for, make_arguments
 from inferencesh_sandbox.lookup import version_of
 from inferencesh_sandbox.turns import Use
-from inferencesh_sandbox.wire import Problem
+from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
-    from inferencesh_sandbox.invocations import Invocation
+    from inferencesh_sandbox.agents.types import Tool
+    from inferencesh_sandbox.messages import Invocation
     from inferencesh_sandbox.turns import Turn
 
 
@@ -29,7 +29,7 @@ async def think(turn: Turn) -> None:
     used: list[Invocation] = []
     if tools:
         await turn.say(f"Let me use {', '.join(tool.name for tool in tools)}.")
-        used = await turn.use_all([Use(tool, make_arguments(parameters(tool), turn.text)) for tool in tools])
+        used = await turn.use_all([Use(tool, make_arguments(_parameters(tool), turn.text)) for tool in tools])
     inside = await _internals(turn)
     if used:
         await turn.say(" ".join(_outcome(item) for item in used))
@@ -84,3 +84,19 @@ def _outcome(item: Invocation) -> str:
             return f"{item.tool.name} was not used: {item.result}."
         case _:
             return f"{item.tool.name} failed: {item.result}."
+
+
+def _parameters(tool: Tool) -> Json:
+    """The JSON schema of what a tool takes."""
+    config = tool.config
+    if tool.type == "app":
+        ref = Ref.read(str(config.get("ref") or ""))
+        try:
+            function = function_of(app_named(ref.name), str(config.get("function") or ref.function))
+        except Problem:
+            return {"type": "object", "properties": {}}  # it will fail when it is used, and say why
+        return function.input_model.model_json_schema()
+    if tool.type == "agent":
+        return {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
+    schema: Any = config.get("input_schema")
+    return cast("Json", schema) if isinstance(schema, dict) else {"type": "object", "properties": {}}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.invocations import Invocation
+    from inferencesh_sandbox.messages import Invocation
     from inferencesh_sandbox.routes.context import Context
 
 

@@ -41,7 +41,7 @@ def chats(context: Context) -> list[Route]:
         chat, body = requested(request), await body_of(request)
         chat.name = str(body.get("name") or chat.name)
         chat.description = str(body.get("description") or chat.description)
-        chat.tell_chat()
+        chat.publish_chat()
         return answer(request, chat.dto(whole=True))
 
     async def status(request: Request) -> Response:
@@ -67,7 +67,7 @@ def chats(context: Context) -> list[Route]:
     async def delete(request: Request) -> Response:
         chat = requested(request)
         context.conversations.stop(chat)
-        chat.owner.chats.take(chat.id)
+        context.tenants.of(request).chats.remove(chat.id)
         chat.close()
         return Response(status_code=204)
 

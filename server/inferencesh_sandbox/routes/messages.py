@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.chats import Chat
-    from inferencesh_sandbox.messages import Run
+    from inferencesh_sandbox.chats import Chat, Run
     from inferencesh_sandbox.routes.context import Context
 
 

@@ -68,7 +68,7 @@ def tasks(context: Context) -> list[Route]:
         task = requested(request)
         if not task.ended:
             raise Problem(409, "invalid_transition", f"task {task.id} still runs; cancel it first")
-        task.owner.tasks.take(task.id)
+        context.tenants.of(request).tasks.remove(task.id)
         if request.query_params.get("files") == "true":
             _drop(context, files_of(context, task, ""))
         return Response(status_code=204)
@@ -123,7 +123,7 @@ def tasks(context: Context) -> list[Route]:
 
 def files_of(context: Context, task: Task, role: str) -> list[tuple[StoredFile, str]]:
     """The input and output files of a task, or those of one role."""
-    input_files = [context.store.by_uri(text) for text in texts_in(task.order.input)]
+    input_files = [context.store.by_uri(text) for text in texts_in(task.request.input)]
     output_files = [context.store.any(file_id) for file_id in task.made_files]
     both = [(stored, "input") for stored in input_files] + [(stored, "output") for stored in output_files]
     return [(stored, kind) for stored, kind in both if stored and stored.owner is task.owner and role in {"", kind}]
@@ -142,7 +142,7 @@ def _file_dto(stored: StoredFile, role: str, base: str) -> Json:
 
 
 def _listed(task: Task) -> Json:
-    return task.dto() | {"app_ref": task.order.app.ref, "status_text": task.status.name.lower()}
+    return task.dto() | {"app_ref": task.request.app.ref, "status_text": task.status.name.lower()}
 
 
 def _with_numbers(body: Json) -> Json:

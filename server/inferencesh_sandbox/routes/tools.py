@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.invocations import Interrupt, Invocation
+    from inferencesh_sandbox.messages import Interrupt, Invocation
     from inferencesh_sandbox.routes.context import Context
 
 _FILES = 20

@@ -30,8 +30,8 @@ from inferencesh_mcp.api.widgets import widget_form, widget_text
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows import download, file_sources, output_files, upload
 from inferencesh_mcp.hosts import jsonc, toml
-from inferencesh_mcp.http.auth import authenticator_for
-from inferencesh_mcp.http.middleware import Refused
+from inferencesh_mcp.http.app import authenticator_for
+from inferencesh_mcp.http.refusal import Refused
 from inferencesh_mcp.resources.templates import TEMPLATES
 from inferencesh_mcp.schema.file_fields import file_places
 from inferencesh_mcp.schema.tool_schema import compiled_input, compiled_output
