@@ -8,7 +8,7 @@ import pytest
 
 from inferencesh_mcp.bounded import RecentSet
 from inferencesh_mcp.flows import approval_memory
-from inferencesh_mcp.flows.lost_starts import GIVEN_UP_SECONDS, StartRegistry
+from inferencesh_mcp.flows.ownership import GIVEN_UP_SECONDS, StartRegistry
 from tests.conftest import KEY, LOCAL, Connect, Upstream, callers
 from tests.results import error, payload, run
 from tests.support.faults import Status

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from inferencesh_mcp.errors import RateLimited, Unavailable
-from inferencesh_mcp.flows.lost_starts import StartRegistry
+from inferencesh_mcp.flows.ownership import StartRegistry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator

@@ -1,7 +1,7 @@
 """Start a run once, and know its id (promise 1, reliability 4.1).
 
-A start is never sent again if it may have arrived. If the reply was lost, the task is looked for among the recent ones, and
-taken as this run's only if nothing else can have started it (`lost_starts`).
+A start is never sent again if it may have arrived. If the reply was lost, the task is looked for among the recent ones
+(`lost_starts`), and taken as this run's only if nothing else can have started it (`ownership`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from inferencesh_mcp.flows.lost_starts import Candidates, LostStart
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import RunRequest, Task
     from inferencesh_mcp.flows import Caller
-    from inferencesh_mcp.flows.lost_starts import Start
+    from inferencesh_mcp.flows.ownership import Start
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each search of the recent tasks
 ALLOWANCE = timedelta(seconds=2)  # on top of the known clock skew: `Date` has whole seconds, and replies take a while
