@@ -14,7 +14,7 @@ from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult
 from tests.conftest import WAYS, Connect, Upstream, Way, connected, until
 from tests.results import left_at, payload, text_of
 from tests.support.faults import FinAfter, RstAfter, Swallow
-from tests.system.faults.hosts import MEMORY
+from tests.system.faults.hosts import MEMORY, NEAR, over
 
 pytestmark = pytest.mark.anyio
 
@@ -70,6 +70,7 @@ async def test_a_second_message_continues_the_chat(connect: Connect) -> None:
     assert "Ada" in second["text"]
 
 
+@over(*NEAR)
 async def test_progress_shows_the_end_of_a_growing_answer(connect: Connect) -> None:
     heard: list[str] = []
 
@@ -103,6 +104,7 @@ async def test_a_client_tool_is_handed_out_once_and_its_result_is_used(connect: 
     assert 1 == len(upstream.sandbox.ledger.requests("POST", f"/tools/{waits['id']}"))
 
 
+@over(*NEAR)
 async def test_a_structured_output_fits_its_schema(connect: Connect) -> None:
     schema = {
         "type": "object",
@@ -245,7 +247,7 @@ async def test_the_operator_may_let_the_model_decide(connect: Connect, upstream:
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_a_models_decision_that_the_platform_refuses_leads_to_the_page(
     connect: Connect, upstream: Upstream
 ) -> None:
@@ -264,7 +266,7 @@ async def test_a_models_decision_that_the_platform_refuses_leads_to_the_page(
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_an_error_before_sending_says_that_nothing_was_started(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         unread = await chat(client, "hello", agent="sandbox/assistant", files=["/etc/passwd"])
@@ -280,7 +282,7 @@ async def test_an_error_before_sending_says_that_nothing_was_started(connect: Co
     assert not upstream.sandbox.ledger.requests("POST", "/agents/run")
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_the_reason_of_a_failed_agent_is_given_once(connect: Connect) -> None:
     async with connect() as client:
         error = payload(await chat(client, "hello", agent="sandbox/failing"))["error"]["message"]
@@ -331,6 +333,7 @@ async def test_a_message_whose_reply_was_lost_is_found_and_not_sent_again(connec
     assert 2 == len(upstream.sandbox.ledger.requests("POST", "/agents/run"))
 
 
+@over(*NEAR)
 async def test_an_agents_missing_requirements_are_reported(connect: Connect) -> None:
     async with connect() as client:
         locked = await chat(client, "hello", agent="sandbox/locked")
@@ -361,6 +364,7 @@ async def test_the_page_for_a_missing_secret_is_opened(way: Way, environ: dict[s
     assert not upstream.sandbox.ledger.requests("GET", "/chats/*/stream")
 
 
+@over(*NEAR)
 async def test_agents_are_listed(connect: Connect) -> None:
     async with connect() as client:
         listed = payload(await client.call_tool("agent_list", {}))

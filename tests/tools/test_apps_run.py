@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import KEY, LOCAL, WAYS, Connect, Upstream, until
 from tests.results import error, left_at, payload, run, text_of
 from tests.support.faults import Status
-from tests.system.faults.hosts import MEMORY
+from tests.system.faults.hosts import MEMORY, NEAR, over
 
 pytestmark = pytest.mark.anyio
 
@@ -67,6 +67,7 @@ async def test_progress_begins_at_once_and_strictly_increases(connect: Connect) 
     assert len(heard) <= 2 * (int(took) + 1), "at most two a second"
 
 
+@over(*NEAR)
 async def test_progress_says_nothing_twice(connect: Connect, upstream: Upstream) -> None:
     """What an app has made so far changes with each step, and nobody reads that in a line of progress."""
     heard: list[str] = []
@@ -99,6 +100,7 @@ async def test_a_run_longer_than_the_wait_is_handed_over_and_resumed(connect: Co
     assert (1, 0) == (len(upstream.sandbox.ledger.starts), len(upstream.sandbox.ledger.cancels))
 
 
+@over(*NEAR)
 async def test_a_call_without_waiting_returns_the_task_id(connect: Connect) -> None:
     async with connect() as client:
         result = await run(client, "sandbox/slow", {"seconds": 5, "steps": 1}, wait=False)
@@ -109,7 +111,7 @@ async def test_a_call_without_waiting_returns_the_task_id(connect: Connect) -> N
     assert payload(stopped)["status"] in {"cancelling", "cancelled"}
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_a_successful_cancel_is_reported_when_the_task_cannot_be_read(
     connect: Connect, upstream: Upstream
 ) -> None:
@@ -123,7 +125,7 @@ async def test_a_successful_cancel_is_reported_when_the_task_cannot_be_read(
     assert 1 == len(upstream.sandbox.ledger.cancels)
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_an_output_that_does_not_exist_yet_has_no_parts(connect: Connect) -> None:
     """It is not told as one that is null, and ended; and nobody is told to wait for what will never come."""
     async with connect() as client:
@@ -169,6 +171,7 @@ async def test_a_picture_from_disk_is_uploaded_and_its_thumbnail_is_shown(connec
     assert f"{payload(seen)['task_id']}-thumbnail.png" == Path(payload(thumbnail)["files"][0]["path"]).name
 
 
+@over(*NEAR)
 async def test_a_failed_task_says_why_and_where_its_logs_are(connect: Connect) -> None:
     async with connect() as client:
         result = await run(client, "sandbox/fail", {"message": "no colours left"})
@@ -181,6 +184,7 @@ async def test_a_failed_task_says_why_and_where_its_logs_are(connect: Connect) -
     assert not logs.is_error
 
 
+@over(*NEAR)
 async def test_text_grows_in_the_progress_and_is_complete_in_the_answer(connect: Connect) -> None:
     heard: list[str] = []
 
@@ -196,6 +200,7 @@ async def test_text_grows_in_the_progress_and_is_complete_in_the_answer(connect:
     assert any("one two" in message and words not in message for message in heard)
 
 
+@over(*NEAR)
 async def test_an_input_as_a_json_string_is_parsed(connect: Connect) -> None:
     """Some hosts send an object as a string of JSON; it means the same."""
     async with connect() as client:
@@ -204,6 +209,7 @@ async def test_an_input_as_a_json_string_is_parsed(connect: Connect) -> None:
     assert {"a": [1, 2]} == payload(result)["output"]
 
 
+@over(*NEAR)
 async def test_polling_gives_the_same_answer(connect: Connect, upstream: Upstream) -> None:
     """Where streams cannot be held open, status is asked for instead."""
     async with connect(INFERENCE_STREAM="false", INFERENCE_POLL_INTERVAL_MS="100") as client:
@@ -223,6 +229,7 @@ async def test_a_dry_run_starts_nothing_and_names_the_price(connect: Connect, up
     assert () == upstream.sandbox.ledger.starts
 
 
+@over(*NEAR)
 async def test_lists_show_what_there_is(connect: Connect) -> None:
     async with connect() as client:
         apps = await client.call_tool("app_list", {"query": "draw"})
@@ -254,7 +261,7 @@ async def test_the_key_is_in_no_answer(connect: Connect) -> None:
     assert not [result for result in results if KEY in result.model_dump_json()]
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_a_change_of_the_wall_clock_changes_nothing(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """I-24: each look at the time of day is a day later; nothing that takes a while is given up for that, or takes longer."""
     days = count(time.time(), 86_400.0)

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import LOCAL, Connect, Upstream, Way
 from tests.results import error, payload, run, text_of
 from tests.support.faults import Drip
-from tests.system.faults.hosts import over
+from tests.system.faults.hosts import NEAR, over
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +36,7 @@ async def test_progress_of_a_file_counts_bytes(connect: Connect, upstream: Upstr
     assert "saving" in heard[-1][2]
 
 
+@over(*NEAR)
 async def test_a_file_is_uploaded_from_base64(connect: Connect) -> None:
     """Their type is told, or read off their first bytes."""
     async with connect() as client:
@@ -51,6 +52,7 @@ async def test_a_file_is_uploaded_from_base64(connect: Connect) -> None:
     assert "not both" in text_of(both)
 
 
+@over(*NEAR)
 async def test_a_public_file_is_recorded_as_public(connect: Connect) -> None:
     async with connect() as client:
         file = await client.call_tool("file_upload", {"source": "data:text/plain,hello", "public": True})
@@ -59,6 +61,7 @@ async def test_a_public_file_is_recorded_as_public(connect: Connect) -> None:
     assert payload(file)["uri"] in [one["uri"] for one in listed]
 
 
+@over(*NEAR)
 async def test_a_file_is_deleted_by_its_uri_or_its_id(connect: Connect) -> None:
     async with connect() as client:
         first = payload(await client.call_tool("file_upload", {"source": "data:text/plain,a"}))

@@ -18,7 +18,7 @@ from inferencesh_mcp.tools.truncate import tokens
 from tests.conftest import WAYS, Connect, Upstream
 from tests.results import payload, run, text_of
 from tests.support.faults import Stall
-from tests.system.faults.hosts import MEMORY, over
+from tests.system.faults.hosts import MEMORY, NEAR, over
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +77,7 @@ async def test_every_output_suits_every_host(connect: Connect, kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["image", "nested", "list"])
+@over(*NEAR)
 async def test_every_file_has_a_link(connect: Connect, kind: str) -> None:
     async with connect() as client:
         result = await run(client, "sandbox/outputs", {"which": kind})
@@ -87,6 +88,7 @@ async def test_every_file_has_a_link(connect: Connect, kind: str) -> None:
     assert linked == {file["url"] for file in payload(result)["files"]}
 
 
+@over(*NEAR)
 async def test_file_links_never_gives_the_address_as_text(connect: Connect) -> None:
     """Text names it instead, and the picture is still shown."""
     async with connect(INFERENCE_FILE_LINKS="never") as client:
@@ -97,6 +99,7 @@ async def test_file_links_never_gives_the_address_as_text(connect: Connect) -> N
 
 
 @pytest.mark.finding("M10")
+@over(*NEAR)
 async def test_a_cut_output_can_be_read_in_parts(connect: Connect) -> None:
     """Also by a caller who has no disk here: in the form of the first answer, which is small and names one size."""
     async with connect() as client:
@@ -122,6 +125,7 @@ async def test_a_cut_output_can_be_read_in_parts(connect: Connect) -> None:
     assert beyond.is_error
 
 
+@over(*NEAR)
 async def test_hostile_text_stands_behind_the_same_data_line(connect: Connect) -> None:
     """What an app returns is data: it can neither break the frame nor hide in it."""
     hostile = (

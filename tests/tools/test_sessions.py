@@ -10,7 +10,7 @@ from mcp import Client
 from tests.conftest import Connect, Upstream
 from tests.results import payload, run, text_of
 from tests.support.faults import LoseWorker, Status
-from tests.system.faults.hosts import MEMORY
+from tests.system.faults.hosts import MEMORY, NEAR, over
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +45,7 @@ async def test_a_session_keeps_the_apps_state(connect: Connect) -> None:
     assert f'app_run(session="{first["session_id"]}")' in text_of(shown)
 
 
+@over(*NEAR)
 async def test_a_session_can_be_listed_read_kept_alive_and_ended(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         session_id = (await count(client, session="new", session_timeout=100))["session_id"]
@@ -63,6 +64,7 @@ async def test_a_session_can_be_listed_read_kept_alive_and_ended(connect: Connec
     assert "session_ended" == payload(after)["error"]["code"]
 
 
+@over(*NEAR)
 async def test_four_session_failures_have_four_codes(connect: Connect, upstream: Upstream) -> None:
     """Each says what became of the state; none is silently moved to a new session."""
     async with connect() as client:
@@ -92,7 +94,7 @@ async def test_four_session_failures_have_four_codes(connect: Connect, upstream:
     assert not [one for one in sessions if one["status"] == "active"]
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_an_ended_session_is_not_offered_again(connect: Connect, upstream: Upstream) -> None:
     """Whether the platform still shows it or not: nor when it would have expired."""
     async with connect() as client:
@@ -109,6 +111,7 @@ async def test_an_ended_session_is_not_offered_again(connect: Connect, upstream:
         assert "session_expires_at" not in payload(answer)
 
 
+@over(*NEAR)
 async def test_a_session_of_another_app_is_refused(connect: Connect) -> None:
     async with connect() as client:
         session_id = (await count(client, session="new"))["session_id"]
@@ -119,6 +122,7 @@ async def test_a_session_of_another_app_is_refused(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, 3601, -5])
+@over(*NEAR)
 async def test_a_session_timeout_out_of_bounds_is_refused_before_the_start(
     connect: Connect, upstream: Upstream, timeout: int
 ) -> None:
@@ -133,6 +137,7 @@ async def test_a_session_timeout_out_of_bounds_is_refused_before_the_start(
         assert () == upstream.sandbox.ledger.starts
 
 
+@over(*NEAR)
 async def test_each_function_of_an_app_has_its_own_schema(connect: Connect) -> None:
     async with connect() as client:
         about = payload(await client.call_tool("app_get", {"app": "sandbox/memory:set_value"}))
@@ -148,6 +153,7 @@ async def test_each_function_of_an_app_has_its_own_schema(connect: Connect) -> N
     assert (True, 7) == (found["output"]["found"], found["output"]["value"])
 
 
+@over(*NEAR)
 async def test_an_unreadable_session_does_not_fail_the_answer(connect: Connect, upstream: Upstream) -> None:
     """The run is over and paid for; when it is not known how long its session lives, that alone is missing."""
     upstream.sandbox.faults.add(Status(code=403, error="forbidden"), method="GET", path="/sessions/*", times=-1)
