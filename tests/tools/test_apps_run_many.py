@@ -51,8 +51,8 @@ async def test_all_inputs_are_validated_before_the_first_start(connect: Connect,
 async def test_an_app_is_reread_once_for_any_number_of_invalid_inputs(connect: Connect, upstream: Upstream) -> None:
     """Its schema may be a newer one; after that it is not."""
     async with connect() as client:
-        given = {"app": "sandbox/draw", "inputs": [{"promt": "x"}] * 50}
-        result = await client.call_tool("app_run_many", given)
+        arguments = {"app": "sandbox/draw", "inputs": [{"promt": "x"}] * 50}
+        result = await client.call_tool("app_run_many", arguments)
 
     assert "and 45 more" in text_of(result)
     assert 2 == len(upstream.sandbox.ledger.requests("GET", "/apps/sandbox/draw"))
@@ -131,18 +131,18 @@ async def test_a_batch_uses_the_free_places_of_the_run_limit(connect: Connect, u
 
 @over(*NEAR)
 async def test_progress_counts_finished_inputs_of_the_total(connect: Connect) -> None:
-    heard: list[tuple[float, float | None]] = []
+    updates: list[tuple[float, float | None]] = []
 
     async def hear(progress: float, total: float | None, _message: str | None) -> None:
-        heard.append((progress, total))
+        updates.append((progress, total))
 
     async with connect() as client:
         arguments = {"app": "sandbox/slow", "inputs": [{"seconds": 0.5, "steps": 1}] * 6, "max_concurrency": 2}
         await client.call_tool("app_run_many", arguments, progress_callback=hear)
 
-    numbers = [progress for progress, _ in heard]
+    numbers = [progress for progress, _ in updates]
     assert sorted(set(numbers)) == numbers
-    assert {6} == {total for _, total in heard}
+    assert {6} == {total for _, total in updates}
     assert 0 <= numbers[0] < numbers[-1] <= 6
 
 
@@ -181,7 +181,7 @@ async def test_a_cancelled_batch_cancels_its_runs_and_starts_no_more(connect: Co
     assert 2 == len(upstream.sandbox.ledger.starts) == len(upstream.sandbox.ledger.cancels)
 
 
-async def left(client: Client, upstream: Upstream, tasks: int) -> list[str]:
+async def cancel_batch(client: Client, upstream: Upstream, tasks: int) -> list[str]:
     """Ask for two runs, one after the other, and leave once so many tasks were made: their ids."""
     async with anyio.create_task_group() as group:
         group.start_soon(functools.partial(many, client, "sandbox/slow", [{"seconds": 30}] * 2, max_concurrency=1))
@@ -196,10 +196,10 @@ async def test_a_run_that_cannot_be_followed_is_cancelled_with_its_batch(connect
     upstream.sandbox.faults.add(RstAfter(lines=1), path="/tasks/*/stream")
     upstream.sandbox.faults.add(Status(code=401, error="unauthorized"), method="GET", path="/tasks/*")
     async with connect() as client:
-        made = await left(client, upstream, 2)
+        task_ids = await cancel_batch(client, upstream, 2)
         await until(lambda: len(upstream.sandbox.ledger.cancels) == 2)
 
-    assert set(made) == {cancel.task_id for cancel in upstream.sandbox.ledger.cancels}
+    assert set(task_ids) == {cancel.task_id for cancel in upstream.sandbox.ledger.cancels}
 
 
 @over(*MEMORY)
@@ -210,7 +210,7 @@ async def test_an_ambiguous_run_of_a_cancelled_batch_is_logged(
     upstream.sandbox.faults.add(Swallow(), path="/apps/run")
     upstream.sandbox.faults.add(Twice(), path="/apps/run")
     async with connect() as client:
-        first, second, third = await left(client, upstream, 3)
+        first, second, third = await cancel_batch(client, upstream, 3)
         await until(lambda: "a run of sandbox/slow may go on without its caller" in caplog.text)
 
     (payload,) = [line for line in caplog.messages if "may go on without its caller" in line]

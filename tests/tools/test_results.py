@@ -62,18 +62,18 @@ async def test_every_output_suits_every_host(connect: Connect, kind: str) -> Non
     async with connect() as client:
         result = await run(client, "sandbox/outputs", {"which": kind})
 
-    whole = result.model_dump_json(by_alias=True, exclude_none=True)
-    assert len(whole.encode()) <= 700_000
+    text = result.model_dump_json(by_alias=True, exclude_none=True)
+    assert len(text.encode()) <= 700_000
     assert "base64" not in structured(result)
     assert len([part for part in result.content if part.type == "image"]) <= 1
     for host in HOSTS:
-        seen = host.sees(result)
-        assert len(whole.encode()) <= host.most_bytes, host.name
-        assert tokens(seen) <= min(host.most_tokens, 40_000), host.name
-        assert payload(result)["task_id"] in seen, host.name
-        assert "completed" in seen, host.name
+        visible = host.sees(result)
+        assert len(text.encode()) <= host.most_bytes, host.name
+        assert tokens(visible) <= min(host.most_tokens, 40_000), host.name
+        assert payload(result)["task_id"] in visible, host.name
+        assert "completed" in visible, host.name
         for address in addresses(payload(result)["output"]):
-            assert address in seen, host.name
+            assert address in visible, host.name
 
 
 @pytest.mark.parametrize("kind", ["image", "nested", "list"])

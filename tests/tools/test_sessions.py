@@ -36,13 +36,13 @@ async def test_a_session_keeps_the_apps_state(connect: Connect) -> None:
         first = await count(client, session="new", session_timeout=600)
         second = await count(client, session=first["session_id"])
         outside = await count(client)
-        shown = await run(client, "sandbox/count", {"step": 2}, session=first["session_id"])
+        second_result = await run(client, "sandbox/count", {"step": 2}, session=first["session_id"])
 
     assert [2, 4, 2] == [outcome["output"]["value"] for outcome in (first, second, outside)]
     assert first["session_id"] == second["session_id"]
     assert second["session_expires_at"] >= first["session_expires_at"]
     assert "session_id" not in outside
-    assert f'app_run(session="{first["session_id"]}")' in text_of(shown)
+    assert f'app_run(session="{first["session_id"]}")' in text_of(second_result)
 
 
 @over(*NEAR)
@@ -51,14 +51,14 @@ async def test_a_session_can_be_listed_read_kept_alive_and_ended(connect: Connec
         session_id = (await count(client, session="new", session_timeout=100))["session_id"]
         before = payload(await client.call_tool("session_get", {"session_id": session_id}))
         advance(upstream, 90)
-        kept = payload(await client.call_tool("session_keepalive", {"session_id": session_id}))
+        extended = payload(await client.call_tool("session_keepalive", {"session_id": session_id}))
         advance(upstream, 90)
         listed = payload(await client.call_tool("session_list", {}))
         ended = await client.call_tool("session_end", {"session_id": session_id})
         after = await run(client, "sandbox/count", {"step": 1}, session=session_id)
 
     assert ("active", 1, 100) == (before["status"], before["runs"], before["idle_timeout_seconds"])
-    assert kept["session_expires_at"] > before["session_expires_at"]
+    assert extended["session_expires_at"] > before["session_expires_at"]
     assert [session_id] == [session["session_id"] for session in listed["sessions"]]
     assert not ended.is_error
     assert "session_ended" == payload(after)["error"]["code"]
@@ -91,7 +91,7 @@ async def test_four_session_failures_have_four_codes(connect: Connect, upstream:
     } == codes
     assert all('session="new"' in text_of(answer) for answer in answers.values())
     assert ("task_failed", "started") == tuple(payload(during)["error"][name] for name in ("code", "outcome"))
-    assert not [one for one in sessions if one["status"] == "active"]
+    assert not [session for session in sessions if session["status"] == "active"]
 
 
 @over(*MEMORY)
@@ -100,12 +100,12 @@ async def test_an_ended_session_is_not_offered_again(connect: Connect, upstream:
     async with connect() as client:
         task_id, session_id = ((first := await count(client, session="new"))["task_id"], first["session_id"])
         await client.call_tool("session_end", {"session_id": session_id})
-        shown = await client.call_tool("session_get", {"session_id": session_id})
+        read = await client.call_tool("session_get", {"session_id": session_id})
         ended = await client.call_tool("task_get", {"task_id": task_id})
         upstream.sandbox.faults.add(Status(code=410, error="gone"), method="GET", path="/sessions/*")
         gone = await client.call_tool("task_get", {"task_id": task_id})
 
-    for answer in (shown, ended, gone):
+    for answer in (read, ended, gone):
         assert "ended" in text_of(answer)
         assert "continue with app_run" not in text_of(answer)
         assert "session_expires_at" not in payload(answer)
@@ -145,12 +145,12 @@ async def test_each_function_of_an_app_has_its_own_schema(connect: Connect) -> N
             await run(client, "sandbox/memory", {"key": "a", "value": 7}, function="set_value", session="new")
         )
         wrong = await run(client, "sandbox/memory:set_value", {"key": "a"}, session=first["session_id"])
-        found = payload(await run(client, "sandbox/memory:get_value", {"key": "a"}, session=first["session_id"]))
+        value = payload(await run(client, "sandbox/memory:get_value", {"key": "a"}, session=first["session_id"]))
 
     assert {"key", "value"} == set(about["input_schema"]["properties"])
     assert ["get_all", "get_value", "increment", "set_value"] == about["functions"]
     assert "'value' is missing" in text_of(wrong)
-    assert (True, 7) == (found["output"]["found"], found["output"]["value"])
+    assert (True, 7) == (value["output"]["found"], value["output"]["value"])
 
 
 @over(*NEAR)
