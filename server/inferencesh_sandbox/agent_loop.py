@@ -86,7 +86,7 @@ class Conversations:
     def stop(self, chat: Chat) -> None:
         """Stop the current turn and drop the queue, so that no other turn begins."""
         for waiting in list(chat.queue):
-            chat.take_back(waiting.user_message)
+            chat.withdraw(waiting.user_message)
         run = chat.run
         if run and run.live:
             run.scope.cancel()

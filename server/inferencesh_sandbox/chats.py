@@ -132,8 +132,8 @@ class Chat:
         self.created_at = self.updated_at = self.clock.now()
         self.id = fresh_id(self.created_at)
         self._watches: set[Watch] = set()
-        self._said: tuple[str, ...] = ()
-        self._used: list[Invocation] = []
+        self._published_state: tuple[str, ...] = ()
+        self._current_invocations: list[Invocation] = []
         self._orders = count(1)
 
     @property
@@ -154,7 +154,7 @@ class Chat:
     @property
     def open(self) -> list[Invocation]:
         """The tool calls of this run that have not ended."""
-        return [item for item in self._used if not item.over]
+        return [item for item in self._current_invocations if not item.over]
 
     def message(self, name: str) -> Message | None:
         return next((item for item in self.messages if name in {item.id, short(item.id)}), None)
@@ -206,7 +206,7 @@ class Chat:
     def _open(self, run: Run) -> None:
         self.agent, self.version_id = run.request.agent, run.request.version_id
         self.runs.append(run)
-        self._used.clear()
+        self._current_invocations.clear()
         self.publish_changes()
 
     def use(self, invocation: Invocation) -> None:
@@ -215,9 +215,9 @@ class Chat:
         message.deltas.clear()
         message.invocations.append(invocation)
         self.invocations[invocation.id] = invocation
-        self._used.append(invocation)
+        self._current_invocations.append(invocation)
 
-    def take_back(self, message: Message) -> None:
+    def withdraw(self, message: Message) -> None:
         """Withdraw a queued message."""
         run = next((item for item in self.queue if message in {item.user_message, item.first}), None)
         if run is None:
@@ -251,14 +251,14 @@ class Chat:
                 self.settle(message, last)
         run.state, run.error, run.output = state, error, self.output if state == "completed" else None
         if self.owner.facts.run_end_events:
-            self._tell_end(run)
+            self._publish_end(run)
         # With the next message waiting, the chat is not said to be idle: the SDK that waits for its answer would leave.
         if self.queue:
             self.publish_run(run)
         else:
             self.publish_changes()
 
-    def _tell_end(self, run: Run) -> None:
+    def _publish_end(self, run: Run) -> None:
         """Add a message that states how a run ended, and why."""
         failed = run.state == "failed"
         ended = {"run_id": run.id, "state": run.state, "duration_ms": 1}
@@ -287,9 +287,9 @@ class Chat:
             run.state = "input_required" if any(item.blocks for item in self.open) else "working"
         waiting = [item.id for item in self.pending_interrupts]
         state = (self.status, *((run.id, run.state) if run else ()), *waiting)
-        if state == self._said:
+        if state == self._published_state:
             return
-        self._said = state
+        self._published_state = state
         self.updated_at = self.clock.now()
         if run:
             run.updated_at = self.updated_at
@@ -350,7 +350,7 @@ class Chat:
             lines.append({"event": "agent_runs", "data": self.run.dto()})
         return [*lines, {"event": "chats", "data": self.dto()}]
 
-    def dto(self, *, whole: bool = False) -> Json:
+    def dto(self, *, with_messages: bool = False) -> Json:
         """The chat, as a ChatDTO. Its messages are in it only if `whole` and `messages_preloaded`."""
         chat: Json = {
             "id": self.id,
@@ -377,7 +377,7 @@ class Chat:
             "pending_interrupts": [item.dto() for item in self.pending_interrupts],
         }
         messages = {"chat_messages": [item.dto() for item in self.messages]}
-        return chat | (messages if whole and self.owner.facts.messages_preloaded else {})
+        return chat | (messages if with_messages and self.owner.facts.messages_preloaded else {})
 
     def _allowed(self) -> Json:
         """What is allowed without asking, in the chat's data."""

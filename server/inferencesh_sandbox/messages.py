@@ -102,10 +102,12 @@ class Message:
         }
 
     def _content(self) -> list[Json]:
-        thought = [{"type": "reasoning", "reasoning": self.reasoning, "text": self.reasoning}] if self.reasoning else []
-        spoken: list[Json] = [{"type": "text", "text": self.text}] if self.text else []
+        reasoning = (
+            [{"type": "reasoning", "reasoning": self.reasoning, "text": self.reasoning}] if self.reasoning else []
+        )
+        text: list[Json] = [{"type": "text", "text": self.text}] if self.text else []
         failed: list[Json] = [{"type": "text", "text": "", "error": self.error}] if self.error else []
-        return [*thought, *spoken, *self.parts, *failed]
+        return [*reasoning, *text, *self.parts, *failed]
 
 
 @dataclass(eq=False, kw_only=True)
@@ -178,7 +180,7 @@ class Invocation:
 
     def answer(self, result: str, data: Any = None) -> None:
         """Set the result of a tool that the client runs."""
-        self._insist("awaiting_input", "result")
+        self._require_status("awaiting_input", "result")
         if self.input_requests is None:
             self.end("completed", result, data)
         else:  # the MCP server goes on, and may ask again
@@ -188,7 +190,7 @@ class Invocation:
 
     def decide(self, *, allow: bool, reason: str = "") -> None:
         """Apply the person's decision."""
-        self._insist("awaiting_approval", "decision")
+        self._require_status("awaiting_approval", "decision")
         self.allowed = allow
         if allow:
             self.move("in_progress")
@@ -196,7 +198,7 @@ class Invocation:
             self.end("cancelled", f"rejected: {reason}" if reason else "rejected")
         self._answered.set()
 
-    def _insist(self, status: str, action: str) -> None:
+    def _require_status(self, status: str, action: str) -> None:
         if self.status != status:
             raise Problem(
                 409, "invalid_transition", f"tool invocation {self.id} takes no {action}: it is {self.status}"

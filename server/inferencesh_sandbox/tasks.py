@@ -61,7 +61,7 @@ class RunRequest:
     base: str
     """The sandbox's URL as the caller sees it, for the URIs of files."""
     run_at: datetime | None
-    plain: Json
+    echoed: Json
     """Fields that are only returned: infra, workers, webhook, variant, metadata, session_timeout."""
 
 
@@ -82,7 +82,7 @@ class Task:
     events: list[Json] = field(default_factory=list["Json"])
     logs: list[Json] = field(default_factory=list["Json"])
     usage: list[Json] = field(default_factory=list["Json"])
-    made_files: list[str] = field(default_factory=list[str])
+    output_file_ids: list[str] = field(default_factory=list[str])
     lines: list[Json] = field(default_factory=list["Json"])
     """What a stream tells: partial updates and deltas, in order; dropped at the end, but for those who hold them."""
     deltas: int = 0
@@ -110,7 +110,7 @@ class Task:
             return
         self.status = status
         self._record(status)
-        self.tell("status", "events")
+        self.publish("status", "events")
 
     def end(self, status: Status, *, output: Json | None = None, error: str = "") -> None:
         if self.ended:
@@ -130,19 +130,19 @@ class Task:
                 "content": text,
             }
         )
-        self.tell("logs")
+        self.publish("logs")
 
-    def tell(self, *fields: str) -> None:
+    def publish(self, *fields: str) -> None:
         """Send these fields to all watchers."""
         self.updated_at = self.clock.now()
         whole = self.dto()
         data = {name: whole[name] for name in ("id", *fields, "updated_at")}
-        self._say({"data": data, "fields": [*fields, "updated_at"]})
+        self._publish_line({"data": data, "fields": [*fields, "updated_at"]})
 
     def grow(self, delta: Json) -> None:
         """Stream an addition to the output."""
         self.deltas += 1
-        self._say({"event": "delta", "data": {"delta": delta, "seq": self.deltas}})
+        self._publish_line({"event": "delta", "data": {"delta": delta, "seq": self.deltas}})
 
     def dto(self) -> Json:
         """The whole task, as a TaskDTO."""
@@ -172,7 +172,7 @@ class Task:
             "run_at": stamp(request.run_at) if request.run_at else None,
             "is_featured": self.is_featured,
             "rating": "safe",
-            **request.plain,
+            **request.echoed,
         }
 
     def run_dto(self) -> Json:
@@ -215,7 +215,7 @@ class Task:
             }
         )
 
-    def _say(self, line: Json) -> None:
+    def _publish_line(self, line: Json) -> None:
         self.lines.append(line)
         if self.ended:
             self.lines = []

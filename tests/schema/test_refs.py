@@ -117,7 +117,7 @@ async def test_a_file_behind_an_odd_reference_is_uploaded_and_described(
     ref, more = REFERENCES[name]
     picture = folder / "a.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n")
-    app = catalogue.app_named("sandbox/picture-info")
+    app = catalogue.find_app("sandbox/picture-info")
     shown = catalogue.app_dto(app, version_id=app.version_ids[0])
     schema = {"type": "object", "properties": {"image": {"$ref": ref}}, "required": ["image"]} | more
     text = json.dumps(shown)

@@ -29,9 +29,8 @@ async def hero_takes(client: Client) -> set[str]:
 
 def answering(upstream: Upstream, app_name: str, *, app: dict[str, Any] | None = None, **version: Any) -> None:
     """Have the API tell of an app as if its author had changed it."""
-    card = catalogue.app_dto(
-        catalogue_app := catalogue.app_named(app_name), version_id=catalogue_app.version_ids[0]
-    ) | (app or {})
+    current = catalogue.find_app(app_name)
+    card = catalogue.app_dto(current, version_id=current.version_ids[0]) | (app or {})
     changed = card["version"] | version
     changed["functions"] = {
         name: function | {key: part for key, part in version.items() if key in function}
