@@ -14,7 +14,7 @@ from tests.conftest import Upstream, Way, until
 from tests.mcp_tasks.following import UNKNOWN, Follower, answer, following
 from tests.system.conversations.legs import MODERN, chats, over, sent_once
 from tests.system.conversations.test_approvals import decided, drawn
-from tests.system.conversations.test_forms import CHOSEN, given
+from tests.system.conversations.test_forms import CHOSEN, sent_form
 from tests.tools.test_agents import WEATHER
 
 pytestmark = pytest.mark.anyio
@@ -134,7 +134,7 @@ async def test_a_form_is_asked_and_its_values_reach_the_agent_once(
         end = await mine.until(task_id)
 
     assert list(CHOSEN["form"]) == list(question["params"]["requestedSchema"]["properties"])
-    assert CHOSEN["form"].items() <= given(upstream)["form_data"].items()
+    assert CHOSEN["form"].items() <= sent_form(upstream)["form_data"].items()
     assert "answered" == end["result"]["structuredContent"]["status"]
 
 
