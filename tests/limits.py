@@ -18,7 +18,7 @@ BYTES, PLAIN, SECONDS = "bytes", "", "s"
 ROWS: tuple[tuple[str, str, str], ...] = (
     ("One message over HTTP", "INFERENCE_MAX_BODY_BYTES", BYTES),
     ("All messages over HTTP that are read or worked on; half of it from one address or one known caller", "http.app:MOST_BODY_BYTES", BYTES),
-    ("One message over stdio", "stdio:LONGEST_LINE", BYTES),
+    ("One message over stdio", "stdio_messages:LONGEST_LINE", BYTES),
     ("Values in one message", "api.json:MOST_IN_A_MESSAGE", PLAIN),
     ("Open requests of one caller over HTTP", "INFERENCE_MAX_STREAMS", PLAIN),
     ("Open requests of all callers", "http.app:MOST_STREAMS", PLAIN),

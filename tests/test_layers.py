@@ -84,7 +84,8 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         },
         {"mcp", "mcp_types", "anyio"},
     ),
-    "stdio": ({"api", "context", "shutdown", "errors", "sdk"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
+    "stdio_messages": ({"api"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
+    "stdio": ({"context", "shutdown", "errors", "sdk", "stdio_messages"}, {"mcp", "anyio"}),
     "hosts": ({"settings", "errors"}, {"click", "tomlkit"}),
     "demo": ({"errors", "sanitize"}, {"mcp", "mcp_types", "anyio"}),
     "doctor": (

@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from inferencesh_mcp.api.chat_models import unpacked
-from inferencesh_mcp.api.json import is_array, is_object, items
+from inferencesh_mcp.api.json import is_array, is_object, items, unpacked
 from inferencesh_mcp.api.widget_form import (
     DEPTH_LIMIT,
     FormBuilder,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inferencesh_mcp.api.chat_models import unpacked
-from inferencesh_mcp.api.json import is_object, items
+from inferencesh_mcp.api.json import is_object, items, unpacked
 from inferencesh_mcp.api.widget_form import (
     DEPTH_LIMIT,
     FieldKind,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.stdio import LONGEST_LINE
+from inferencesh_mcp.stdio_messages import LONGEST_LINE
 from tests.conftest import Upstream, until
 from tests.system.faults.process import HELLO, Piped, piped
 
