@@ -57,7 +57,7 @@ conformance: $(READY) ## Let the official MCP conformance suite judge the server
 clients: $(READY) $(CLIENTS) ## Let clients and agent kits that nobody here wrote judge the server (needs Node 20)
 	@$(BIN)/python -m tests.judges.clients
 
-hosts: $(READY) ## Let Claude Code, Codex, Gemini CLI and opencode judge it, with a scripted model (needs npm and 1.5 GB)
+hosts: $(READY) ## Let Claude Code, Codex, Gemini CLI, opencode, Copilot CLI and Qwen Code judge it, with a scripted model (needs npm and 1.5 GB)
 	@$(BIN)/python -m tests.judges.hosts
 
 windows: $(READY) ## Let Windows judge it: a real CPython under Wine, on Linux (root installs Debian's Wine; 1.2 GB)

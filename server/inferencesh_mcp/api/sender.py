@@ -12,7 +12,7 @@ from inferencesh_mcp.api.models import PAGE_LIMIT
 from inferencesh_mcp.api.problem_details import DASHBOARD
 from inferencesh_mcp.api.responses import outcome_unknown
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.errors import CallError, KeyMissing, KeyRefused, UpstreamError
+from inferencesh_mcp.errors import CallError, KeyMissing, KeyRefused, NotFound, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -68,6 +68,15 @@ class Sender:
     async def get(self, path: str) -> Any:
         """The JSON value at a path."""
         return await self._send(Operation.READ, "GET", path)
+
+    async def get_optional(self, path: str) -> Any | None:
+        """The value at a path; None if the server has no such endpoint (404, 405)."""
+        try:
+            return await self.get(path)
+        except (NotFound, UpstreamError) as error:
+            if error.status not in {404, 405}:
+                raise
+            return None
 
     async def post(self, operation: Operation, path: str, body: dict[str, Any] | None = None) -> Any:
         """The value of the answer to a POST of this kind; None as `body` sends an empty object."""

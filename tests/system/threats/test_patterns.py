@@ -228,7 +228,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "JSON inside": chat_models.unpacked,
     "lines": lines_of,
     "app": refs.AppRef.parse,
-    "agent": refs.AgentRef.parse,
+    "agent": refs.agent_reference,
     "segment": refs.segment,
     "pins": pins.parsed,
     "base URL": lambda text: url_policy.base_url(text, "X"),
