@@ -45,16 +45,17 @@ def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 async def both(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable[U]]) -> tuple[T, U]:
     """The results of two calls that are made at the same time."""
-    results: list[U] = []
+    first_results: list[T] = []
+    second_results: list[U] = []
 
     async def call_second() -> None:
-        results.append(await second())
+        second_results.append(await second())
 
     with unwrap_exception_group():
         async with anyio.create_task_group() as group:
             group.start_soon(call_second)
-            result = await first()
-    return result, results[0]
+            first_results.append(await first())
+    return first_results[0], second_results[0]
 
 
 async def optional_call(

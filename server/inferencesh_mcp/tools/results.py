@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from inferencesh_mcp.api.json import is_object, items
 from inferencesh_mcp.api.url_policy import path_of
@@ -72,8 +72,28 @@ class OutputSize(BaseModel):
     """The part that is shown; None if it is the beginning and end of the whole."""
 
 
+RESULT_FIELDS: dict[str, Any] = {
+    "task_id": {"type": "string"},
+    "status": {"type": "string"},
+    "output": {},
+    "files": {"type": "array", "items": {"type": "object"}},
+    "session_id": {"type": "string"},
+    "charge": {"type": "string"},
+    "error": {"type": "object"},
+    "next": {"type": "string"},
+}
+"""The schema of a run's result, with the fields that others read. Hosts carry it in every request, several times."""
+
+
+def _keep_result_fields(schema: dict[str, Any]) -> None:
+    schema.pop("description", None)
+    schema["properties"] = RESULT_FIELDS
+
+
 class RunOutcome(BaseModel):
     """The structured content of a run's result. Fields that do not apply are left out."""
+
+    model_config = ConfigDict(json_schema_extra=_keep_result_fields)
 
     # No field is required. Hosts on older SDKs validate errors against this schema too, and a refused run has neither id
     # nor status: such a host would show a validation error instead of our message.

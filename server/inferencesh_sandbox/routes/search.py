@@ -43,7 +43,7 @@ def search(context: Context) -> list[Route]:
 def _score(app: App, query: str) -> float:
     """The share of the query's words that the app's texts have, or words of the same meaning."""
     text = f"{app.name} {app.title} {app.category} {app.description}".lower()
-    words = [word for word in re.findall(r"[a-z0-9]+", query.lower()) if len(word) > 2]
+    words: list[str] = [word for word in re.findall(r"[a-z0-9]+", query.lower()) if len(word) > 2]
     hits = [word for word in words if word in text or _MEANINGS.get(word, word) in text]
     named = 0.5 if any(_MEANINGS.get(word, word) in app.name for word in words) else 0
     return round((len(hits) / len(words) + named) / 1.5, 3) if words else 0
