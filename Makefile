@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format generate lock official conformance clients hosts windows package manifests bundle bench faults soak mutants clean thorough
+.PHONY: help demo test check lint format generate lock official conformance clients hosts windows package manifests bundle bench faults soak mutants clean thorough release
 .PHONY: handed-out judged
 
 PYTHON ?= python3
@@ -68,6 +68,9 @@ package: $(READY) $(PACKAGING) ## Build the wheel and the sdist, and judge them,
 
 manifests: $(READY) $(PACKAGING) ## Let their own tools judge what registries and hosts are given
 	@$(BIN)/python tests/install/judge.py
+
+release: handed-out ## Build and judge all that is published, and list what a person has left to do
+	@$(BIN)/python tests/package/release.py
 
 bundle: manifests ## Pack the desktop bundle: dist/inferencesh-mcp-*.mcpb
 

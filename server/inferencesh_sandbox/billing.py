@@ -30,7 +30,7 @@ def charge_of(task: Task) -> int | None:
     """What an ended task was charged, in microcents; None while it runs. A range is charged by the time that it ran."""
     if not task.ended:
         return None
-    price = task.order.app.price(task.order.inputs)
+    price = task.request.app.price(task.request.inputs)
     if price.confidence == "range":
         return min(price.most, price.least + round(price.per_second * _seconds_running(task)))
     return price.most if task.status is Status.COMPLETED else 0
@@ -61,7 +61,7 @@ def breakdown(tenant: Tenant, span: str, now: datetime) -> Json:
     days = defaultdict[str, Counter[str]](Counter)
     calls, costs = Counter[str](), Counter[str]()
     for task in tasks:
-        ref, charged = task.order.app.ref, charge_of(task) or 0
+        ref, charged = task.request.app.ref, charge_of(task) or 0
         days[task.updated_at.date().isoformat()][ref] += charged
         calls[ref] += 1
         costs[ref] += charged
