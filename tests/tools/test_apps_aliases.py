@@ -32,7 +32,7 @@ async def test_an_alias_is_checked_against_the_function_it_pins(connect: Connect
     assert 2 == payload(right)["output"]["current"]
     assert not dry.is_error
     assert not other.is_error, "a function that is named counts more than one that is pinned"
-    made = [task.order.function.name for tenant in upstream.sandbox.tenants for task in tenant.tasks]
+    made = [task.request.function.name for tenant in upstream.sandbox.tenants for task in tenant.tasks]
     assert ["increment", "get_all"] == made
 
 

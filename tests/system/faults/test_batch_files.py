@@ -52,7 +52,7 @@ async def test_a_file_that_many_inputs_use_is_uploaded_once(
 
     assert ["completed"] * 10 == [end["status"] for end in ends]
     assert (2, 2) == sent(upstream)
-    given = [task.order.input["image"] for tenant in upstream.sandbox.tenants for task in tenant.tasks]
+    given = [task.request.input["image"] for tenant in upstream.sandbox.tenants for task in tenant.tasks]
     assert (10, 2) == (len(given), len(set(given)))
 
 

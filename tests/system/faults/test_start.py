@@ -140,7 +140,7 @@ async def lost_and_kept(my: Host, upstream: Upstream, sent: float, kept: int) ->
         group.start_soon(run)
         await gate.reached.wait()
         (task,) = [task for tenant in upstream.sandbox.tenants for task in tenant.tasks]
-        task.order = replace(task.order, input={"scale": kept, "on": True})
+        task.request = replace(task.request, input={"scale": kept, "on": True})
         gate.release()
     return results[0]
 
