@@ -199,7 +199,7 @@ def _serve_stdio(environ: dict[str, str]) -> None:
 @click.pass_obj
 def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
     """Serve MCP over HTTP on /mcp. Callers send their own keys, unless INFERENCE_HTTP_AUTH says otherwise."""
-    from inferencesh_mcp.flows.drain import Drain
+    from inferencesh_mcp.flows.run_limits import Drain
     from inferencesh_mcp.http.server import serve
     from inferencesh_mcp.server import build
     from inferencesh_mcp.shutdown import exit_now

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.transport import Transport
     from inferencesh_mcp.flows.app_cache import AppCache
-    from inferencesh_mcp.flows.live_runs import LiveRuns
     from inferencesh_mcp.flows.local_files import Folders
+    from inferencesh_mcp.flows.run_limits import LiveRuns
     from inferencesh_mcp.flows.watch import Watches
     from inferencesh_mcp.settings import Settings
 

@@ -19,8 +19,8 @@ from inferencesh_mcp.context import Shared, caller, principal_of
 from inferencesh_mcp.error_boundary import ErrorBoundary
 from inferencesh_mcp.flows.app_cache import AppCache
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
-from inferencesh_mcp.flows.live_runs import LiveRuns
 from inferencesh_mcp.flows.local_files import Folders
+from inferencesh_mcp.flows.run_limits import LiveRuns
 from inferencesh_mcp.flows.watch import Watches
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mcp_types import CallToolResult, InputRequiredResult
     from mcp_types import Tool as ListedTool
 
-    from inferencesh_mcp.flows.drain import Drain
+    from inferencesh_mcp.flows.run_limits import Drain
     from inferencesh_mcp.mcp_tasks.types import TaskSource
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.redis_limits import RedisLimits

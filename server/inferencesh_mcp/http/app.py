@@ -9,7 +9,7 @@ from starlette.responses import PlainTextResponse
 
 from inferencesh_mcp.context import SANDBOX_KEY
 from inferencesh_mcp.errors import SettingsError
-from inferencesh_mcp.flows.drain import Drain
+from inferencesh_mcp.flows.run_limits import Drain
 from inferencesh_mcp.http import tokens
 from inferencesh_mcp.http.auth import CallerKeyAuthenticator, GatewayTokenAuthenticator
 from inferencesh_mcp.http.metrics import Metrics

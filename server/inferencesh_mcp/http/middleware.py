@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from inferencesh_mcp.flows.drain import Drain
+    from inferencesh_mcp.flows.run_limits import Drain
     from inferencesh_mcp.http.auth import Authenticator
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
