@@ -119,7 +119,7 @@ wire_api = "responses"
         "--skip-git-repo-check",
         "--json",
         PROMPT,
-    ],  # fmt: skip
+    ],
     program=_codex,
     connected="",
     adds_as="codex",
