@@ -19,7 +19,8 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "compatibility": ({"context"}, {"mcp", "mcp_types", "pydantic"}),
     "sanitize": (set(), set()),
     "redaction": (set(), set()),
-    "folder_identity": (set(), set()),
+    "path_syntax": (set(), set()),
+    "folder_identity": ({"path_syntax"}, set()),
     "loopback": (set(), set()),
     "bounded": (set(), set()),
     "settings": ({"folder_identity", "loopback", "pins", "errors"}, {"pydantic", "platformdirs"}),
@@ -30,10 +31,13 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "schema": ({"api", "errors", "sanitize"}, {"jsonschema", "referencing"}),
     "pins": ({"api", "schema", "errors"}, set()),
     "flows": (
-        {"api", "errors", "bounded", "folder_identity", "redaction", "schema", "sanitize"},
+        {"api", "errors", "bounded", "folder_identity", "path_syntax", "redaction", "schema", "sanitize"},
         {"anyio"},
     ),
-    "context": ({"api", "bounded", "flows", "settings", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
+    "context": (
+        {"path_syntax", "api", "bounded", "flows", "settings", "errors"},
+        {"mcp", "mcp_types", "pydantic", "anyio"},
+    ),
     "tools": (
         {"context", "flows", "pins", "api", "schema", "errors", "sanitize", "redaction"},
         {"mcp", "mcp_types", "pydantic", "anyio", "PIL"},

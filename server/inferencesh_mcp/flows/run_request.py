@@ -65,7 +65,7 @@ async def validate(
             message=f"The input does not fit {spec.app}: {'; '.join(wrong)}",
             next_step=f'Correct this and call again; `app_get(app="{spec.app}")` shows every field.',
         )
-    refuse_unreadable(caller.folders, function_of(app, spec.app).input_schema, spec.input)
+    await refuse_unreadable(caller.folders, function_of(app, spec.app).input_schema, spec.input)
     return app, spec
 
 

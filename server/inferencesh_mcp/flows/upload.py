@@ -40,7 +40,7 @@ async def store(
 
     if is_remote(reference):
         return await send(await remote_source(caller.api, reference))
-    with opened(reference, caller.folders) as source:
+    async with opened(reference, caller.folders) as source:
         return await send(source)
 
 
@@ -142,16 +142,15 @@ class Uploads:
             FileRefused: the file has changed since it was uploaded for an earlier input.
             InferenceError: the upload failed; every caller gets the error.
         """
-        async with self._locks.setdefault(reference, anyio.Lock()):
-            with opened(reference, folders) as source:
-                upload = self._uploads.get(reference)
-                if upload is None:
-                    upload = self._uploads[reference] = await _Upload.of(api, source, report)
-                elif upload.state != source.state:
-                    raise FileRefused(
-                        message=f"{source.name} has changed since it was sent for another input of this call.",
-                        next_step="Send the remaining inputs again once nothing writes to it.",
-                    )
+        async with self._locks.setdefault(reference, anyio.Lock()), opened(reference, folders) as source:
+            upload = self._uploads.get(reference)
+            if upload is None:
+                upload = self._uploads[reference] = await _Upload.of(api, source, report)
+            elif upload.state != source.state:
+                raise FileRefused(
+                    message=f"{source.name} has changed since it was sent for another input of this call.",
+                    next_step="Send the remaining inputs again once nothing writes to it.",
+                )
         return upload.uri
 
 
@@ -191,14 +190,14 @@ async def upload_all(
     return value
 
 
-def refuse_unreadable(folders: Folders | None, schema: Schema, value: Any) -> None:
+async def refuse_unreadable(folders: Folders | None, schema: Schema, value: Any) -> None:
     """Open every file that an input names, so that a wrong path is an error before anything is sent.
 
     Raises:
         FileRefused, InvalidInput: what is wrong with the first file that cannot be read.
     """
     for place in _places_to_upload(schema, value):
-        with opened(_value_at(value, place), folders):
+        async with opened(_value_at(value, place), folders):
             pass
 
 
