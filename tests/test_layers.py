@@ -23,7 +23,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "folder_identity": ({"path_syntax"}, set()),
     "loopback": (set(), set()),
     "bounded": (set(), set()),
-    "settings": ({"folder_identity", "loopback", "pins", "errors"}, {"pydantic", "platformdirs"}),
+    "settings": ({"folder_identity", "path_syntax", "loopback", "pins", "errors"}, {"pydantic", "platformdirs"}),
     "api": (
         {"errors", "loopback", "sanitize", "redaction"},
         {"httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},

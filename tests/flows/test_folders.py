@@ -111,7 +111,7 @@ def test_a_name_that_looks_the_same_is_the_file(world: Path, folders: Folders, t
 @pytest.mark.finding("F12")
 def test_of_several_names_that_look_the_same_none_is_guessed(world: Path, folders: Folders) -> None:
     for name in ("a\u202fb.png", "a\u00a0b.png"):
-        (world / "allowed" / name).write_text(name)
+        (world / "allowed" / name).write_text(name, encoding="utf-8")
 
     with pytest.raises(FileRefused, match=r"Several files fit .*u202f"):
         folders.open(f"{world}/allowed/a b.png")

@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import mimetypes
 import re
+import sys
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -140,7 +141,8 @@ def readings(reference: str) -> list[str]:
         if len(bare) > 1 and bare[0] + bare[-1] in _QUOTES:
             bare = bare[1:-1]
         bare = bare.removeprefix("@")
-    return list(dict.fromkeys(_path(path) for path in (reference, bare, re.sub(r"\\(.)", r"\1", bare))))
+    unescaped = bare if sys.platform == "win32" else re.sub(r"\\(.)", r"\1", bare)
+    return list(dict.fromkeys(map(_path, (reference, bare, unescaped))))
 
 
 def may_be_path(text: str) -> bool:

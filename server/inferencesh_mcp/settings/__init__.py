@@ -273,8 +273,10 @@ class Settings:
             return self.save_dir
         home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where HOME is not known
         if not home.is_absolute():
-            home = Path(tempfile.gettempdir())
-        downloads = home / "Downloads"
+            return Path(tempfile.gettempdir()) / "inference"
+        from platformdirs import user_downloads_path
+
+        downloads = user_downloads_path()  # it may have another name, or lie on another disk
         return (downloads if os.path.isdir(downloads) else home) / "inference"
 
 
