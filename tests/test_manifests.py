@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from inferencesh_mcp import __version__
 from inferencesh_mcp.cli import HOSTS as NAMES
 from inferencesh_mcp.hosts import HOSTS, KEY, Host, edit
 from inferencesh_mcp.settings import FIELDS, PREFIX
-from tests.generated import INSIDE, README, ROOT, contract
+from tests import licences
+from tests.generated import INSIDE, LICENCES, README, ROOT, VERSIONED, contract, with_version
 from tests.manifests import DESCRIPTION, FOLDER, REGISTERED, UVX, manifests
 
 PAGES = (README, INSIDE, FOLDER / "README.md")
@@ -27,7 +29,7 @@ def read(name: str) -> Any:
     return json.loads((FOLDER / name).read_text("utf-8"))
 
 
-def test_they_are_those_of_the_code() -> None:
+def test_the_manifests_are_up_to_date() -> None:
     """`make generate` writes them."""
     expected = manifests(contract())
     folders = [FOLDER / "hosts", FOLDER / "mcpb"]
@@ -37,7 +39,7 @@ def test_they_are_those_of_the_code() -> None:
     assert expected == {name: (FOLDER / name).read_text("utf-8") for name in expected}
 
 
-def test_they_say_what_the_project_says() -> None:
+def test_the_manifests_agree_with_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
     assert (project["description"], project["name"]) == (DESCRIPTION, read("mcpb/manifest.json")["name"])
@@ -47,20 +49,36 @@ def test_they_say_what_the_project_says() -> None:
 
 
 @pytest.mark.parametrize("name", ["server.json", "mcpb/manifest.json", "gemini-extension.json"])
-def test_the_version_is_this_one_wherever_there_is_one(name: str) -> None:
+def test_every_manifest_has_this_version(name: str) -> None:
     found = re.findall(r'"version": "([^"]+)"', (FOLDER / name).read_text("utf-8"))
 
     assert {__version__} == set(found)
 
 
-def test_every_variable_that_is_named_anywhere_is_a_setting() -> None:
+def test_the_image_has_this_version_wherever_it_is_named() -> None:
+    """`make generate` writes it from `__version__`."""
+    texts = [path.read_text("utf-8") for path in VERSIONED]
+
+    assert texts == [with_version(text) for text in texts]
+    assert [] == [path for path, text in zip(VERSIONED, texts, strict=True) if __version__ not in text]
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="newer versions need fewer packages")
+def test_the_licences_of_all_dependencies_are_listed_and_allow_their_use() -> None:
+    table = licences.as_markdown()
+
+    assert table == LICENCES.read_text("utf-8")
+    assert not re.search(r"unknown|GPL", table)
+
+
+def test_every_variable_in_the_manifests_is_a_setting() -> None:
     """On the pages and in all of `manifests/`."""
     texts = [path.read_text("utf-8") for path in (*PAGES, *FOLDER.rglob("*")) if path.is_file()]
 
     assert set() == {name for text in texts for name in re.findall(r"\bINFERENCE_[A-Z_]+\b", text)} - VARIABLES
 
 
-def test_every_tool_that_is_named_anywhere_is_a_tool() -> None:
+def test_every_tool_in_the_manifests_is_a_tool() -> None:
     tools = contract()
     named = {tool["name"]: tool["description"] for tool in read("mcpb/manifest.json")["tools"]}
     text = "".join(page.read_text("utf-8") for page in PAGES)
@@ -71,7 +89,7 @@ def test_every_tool_that_is_named_anywhere_is_a_tool() -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
-def test_an_example_is_what_the_host_reads_and_holds_no_key(host: Host) -> None:
+def test_an_example_is_readable_by_its_host_and_holds_no_key(host: Host) -> None:
     path = next((FOLDER / "hosts").glob(f"{host.name}.*"))
 
     found = edit.servers(host, path.read_text("utf-8"))
@@ -101,7 +119,7 @@ def told_entry(told: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in told.items() if key not in {"name", "inputs"}}
 
 
-def test_a_secret_is_marked_as_one_wherever_it_can_be() -> None:
+def test_secrets_are_marked_as_secret() -> None:
     registry, bundle, gemini = read("server.json"), read("mcpb/manifest.json"), read("gemini-extension.json")
     keys = [next(v for v in p["environmentVariables"] if v["name"] == KEY) for p in registry["packages"]]
 
@@ -129,14 +147,14 @@ def _between(name: str) -> str:
     return text.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
 
 
-def test_what_the_bundle_is_packed_from_is_there() -> None:
+def test_every_file_of_the_bundle_exists() -> None:
     manifest = read("mcpb/manifest.json")
 
     assert Path(ROOT, manifest["server"]["entry_point"]).is_file()
     assert manifest["server"]["mcp_config"]["args"][-1] == "inferencesh-mcp"
 
 
-def test_every_file_that_a_page_names_is_there() -> None:
+def test_every_file_named_in_a_page_exists() -> None:
     """Names go from the root; `make lint` follows the links."""
     text = "".join(page.read_text("utf-8") for page in (*PAGES, ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"))
     named = {ROOT / name for name in re.findall(r"`((?:tests|manifests)/[\w./-]*)`", text)}

@@ -18,10 +18,10 @@ from pydantic import ValidationError
 
 from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.json import is_array, is_object
-from inferencesh_mcp.bounded import BoundedDict, RecentSet
+from inferencesh_mcp.bounded import BoundedDict
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
-from inferencesh_mcp.flows.approval_details import DetailsMemory
+from inferencesh_mcp.flows.approval_memory import ApprovalMemory
 from inferencesh_mcp.path_syntax import from_uri
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.transport import Transport
     from inferencesh_mcp.flows.app_cache import AppCache
-    from inferencesh_mcp.flows.live_runs import LiveRuns
     from inferencesh_mcp.flows.local_files import Folders
+    from inferencesh_mcp.flows.run_limits import LiveRuns
     from inferencesh_mcp.flows.watch import Watches
     from inferencesh_mcp.settings import Settings
 
@@ -43,9 +43,6 @@ VISITOR = "inferencesh_mcp.visitor"
 
 HERE = "here"
 """The principal of the person who started this process."""
-
-DECIDED_ELSEWHERE_SECONDS = 900.0
-"""How long a refused decision is remembered. The rights of a key can change without notice."""
 
 ROOTS_TIMEOUT = 5.0  # seconds for the host to list its roots; without an answer only the settings count
 
@@ -67,11 +64,7 @@ class Shared:
     watches: Watches
     group: TaskGroup
     """For work that outlives its request. It is cancelled with the server."""
-    approval_details: DetailsMemory = field(default_factory=DetailsMemory)
-    decided_elsewhere: RecentSet[str] = field(
-        default_factory=lambda: RecentSet[str](4_096, seconds=DECIDED_ELSEWHERE_SECONDS)
-    )
-    """Kinds of questions that the platform does not let a caller's key answer: the person is sent to the page at once."""
+    approvals: ApprovalMemory = field(default_factory=ApprovalMemory)
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Limits threads that scale pictures: each needs the memory of all pixels, and stdin and stdout need threads too."""
     previews: BoundedDict[tuple[str, str], Any] = field(
@@ -97,15 +90,17 @@ class Visitor:
 
 
 Ctx = Context[Shared, Any]
-"""The SDK's context with our state; its type parameter is invariant."""
+"""The context of a tool call, with our state; the SDK's type parameter is invariant."""
+Request = ServerRequestContext[Shared, Any]
+"""The context of any other request."""
 
 
 @dataclass(kw_only=True)
-class TaskRequestContext(ServerRequestContext[Shared, Any]):
+class TaskRequestContext(Request):
     """The context of a tool call whose client follows a long run as an MCP task: the tool starts it and does not wait."""
 
 
-def as_mcp_task(request: ServerRequestContext[Shared, Any]) -> TaskRequestContext:
+def as_mcp_task(request: Request) -> TaskRequestContext:
     """The same request, to be answered with an MCP task where that is possible."""
     return TaskRequestContext(**{item.name: getattr(request, item.name) for item in fields(request)})
 
@@ -115,15 +110,20 @@ def wants_mcp_task(ctx: Ctx) -> bool:
     return isinstance(ctx.request_context, TaskRequestContext)
 
 
-def caller(ctx: Ctx) -> Caller:
+def shared_state(ctx: Ctx | Request) -> Shared:
+    """The state of the server that a request came to."""
+    return ctx.request_context.lifespan_context if isinstance(ctx, Context) else ctx.lifespan_context
+
+
+def caller(ctx: Ctx | Request) -> Caller:
     """The caller of a request.
 
     On stdio and in memory it is the person who started this process, who may use this disk. Over HTTP it is the
     authenticated visitor with their own key; no other key replaces a missing one.
     """
-    shared = ctx.request_context.lifespan_context
+    shared = shared_state(ctx)
     settings = shared.settings
-    visitor = _visitor(ctx.request_context.request)
+    visitor = _visitor((ctx.request_context if isinstance(ctx, Context) else ctx).request)
     key = visitor.key if visitor else SANDBOX_KEY if settings.sandbox else _own_key(settings)
     principal = visitor.principal if visitor else HERE
     return Caller(
@@ -133,6 +133,7 @@ def caller(ctx: Ctx) -> Caller:
         folders=None if visitor else shared.folders,
         app_cache=shared.app_cache,
         runs=shared.runs,
+        approvals=shared.approvals,
         stream=settings.stream,
         poll_interval=settings.poll_interval_ms / 1000,
         wait_seconds=settings.wait_seconds,

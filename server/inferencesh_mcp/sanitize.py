@@ -76,8 +76,13 @@ def without_markers(text: str) -> str:
 
 def framed(text: str) -> str:
     """Text of others, with its lines, between two markers that it cannot have known: what is between them is data."""
+    return fenced(without_markers(neutral(visible(text))))
+
+
+def fenced(text: str) -> str:
+    """`framed`, for a text that is cleaned already."""
     nonce = secrets.token_hex(4)
-    return f"[data {nonce}]\n{without_markers(neutral(visible(text)))}\n[end of data {nonce}]"
+    return f"[data {nonce}]\n{text}\n[end of data {nonce}]"
 
 
 def with_closed_frames(text: str) -> str:

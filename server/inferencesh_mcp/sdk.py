@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import anyio
 from mcp.server.lowlevel import NotificationOptions
@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
     from mcp.server import MCPServer
     from mcp.server.connection import Connection
-    from mcp.server.context import ServerRequestContext
     from mcp.server.lowlevel import Server
     from mcp.shared.message import SessionMessage
 
-    from inferencesh_mcp.context import Shared
+    from inferencesh_mcp.context import Request, Shared
 
-    Request = ServerRequestContext[Shared, Any]
     Handler = Callable[[Request, Any], Awaitable[Any]]
 
 Params = TypeVar("Params", bound=BaseModel)
@@ -74,98 +72,70 @@ async def serve_streams(server: MCPServer[Shared], incoming: Any, outgoing: Any)
     low = _lowlevel(server)
     # Clients of the older era must be told that the list of tools may change.
     options = low.create_initialization_options(NotificationOptions(tools_changed=True))
-    opening = _Opening(incoming, outgoing)
-    async with low.lifespan(low) as state:
-        await serve_dual_era_loop(low, opening.incoming, opening.outgoing, lifespan_state=state, init_options=options)
-        if opening.initialize is not None:
-            rest: Any = _Rest(opening.initialize, incoming)
-            await serve_dual_era_loop(low, rest, outgoing, lifespan_state=state, init_options=options)
+    async with low.lifespan(low) as state, incoming, outgoing:
+        streams: Any = _Streams(incoming, outgoing)
+        await serve_dual_era_loop(low, streams, streams, lifespan_state=state, init_options=options)
+        if streams.handshake:
+            await serve_dual_era_loop(low, streams, streams, lifespan_state=state, init_options=options)
 
 
-class _Opening:
-    """The start of a connection. It ends for the SDK at an `initialize` that follows only `server/discover`."""
+class _Streams:
+    """A client's streams, which stay open when the SDK closes them. They end once at an `initialize` that follows only
+    `server/discover`, and begin again with it.
+    """
 
     def __init__(self, incoming: Any, outgoing: Any) -> None:
-        self.incoming: Any = _OpeningIncoming(self, incoming)
-        self.outgoing: Any = _OpeningOutgoing(self, outgoing)
-        self.initialize: SessionMessage | None = None
-        """The message at which it ended; the streams are still open."""
-        self.unanswered: set[Any] = set()
-        self.answered = anyio.Event()
+        self.handshake: SessionMessage | None = None
+        """The `initialize` at which they ended."""
+        self._incoming, self._outgoing = incoming, outgoing
+        self._discoveries: set[Any] = set()
+        """The ids of `server/discover` requests that are not answered yet."""
+        self._answered = anyio.Event()
+        self._opening: Literal["empty", "discovered", "over"] = "empty"
 
+    def __aiter__(self) -> Self:
+        return self
 
-class _Stream:
-    def __init__(self, opening: _Opening, stream: Any) -> None:
-        self._opening, self._stream = opening, stream
+    async def __anext__(self) -> Any:
+        if self.handshake:
+            handshake, self.handshake = self.handshake, None
+            return handshake
+        item = await anext(self._incoming)
+        match getattr(item, "message", None):
+            case JSONRPCRequest(method="server/discover", id=number) if self._opening != "over":
+                self._opening = "discovered"
+                self._discoveries.add(number)
+            case JSONRPCRequest(method="initialize") if self._opening == "discovered":
+                self._opening = "over"
+                await self._discoveries_answered()
+                self.handshake = item
+                raise StopAsyncIteration
+            case JSONRPCRequest():
+                self._opening = "over"
+            case _:
+                pass
+        return item
+
+    async def send(self, item: SessionMessage) -> None:
+        await self._outgoing.send(item)
+        match item.message:
+            case JSONRPCResponse(id=number) | JSONRPCError(id=str() | int() as number):
+                self._discoveries.discard(number)
+                self._answered.set()
+            case _:
+                pass
+
+    async def _discoveries_answered(self) -> None:
+        with anyio.move_on_after(ANSWER_SECONDS):
+            while self._discoveries:
+                self._answered = anyio.Event()
+                await self._answered.wait()
 
     async def aclose(self) -> None:
-        if self._opening.initialize is None:
-            await self._stream.aclose()
+        """The SDK is done with them; the client may go on."""
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-
-class _OpeningIncoming(_Stream):
-    _discovers_only = False
-    _decided = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        item: SessionMessage | Exception = await anext(self._stream)
-        match getattr(item, "message", None):
-            case JSONRPCRequest(method="server/discover", id=number) if not self._decided:
-                self._discovers_only = True
-                self._opening.unanswered.add(number)
-            case JSONRPCRequest(method="initialize") if self._discovers_only and not self._decided:
-                await self._end_at(item)
-            case JSONRPCRequest():
-                self._decided = True
-            case _:
-                pass
-        return item
-
-    async def _end_at(self, item: Any) -> None:
-        with anyio.move_on_after(ANSWER_SECONDS):
-            while self._opening.unanswered:
-                await self._opening.answered.wait()
-        self._opening.initialize = item
-        raise StopAsyncIteration
-
-
-class _OpeningOutgoing(_Stream):
-    async def send(self, item: SessionMessage) -> None:
-        await self._stream.send(item)
-        match item.message:
-            case JSONRPCResponse(id=number) | JSONRPCError(id=str() | int() as number):
-                self._opening.unanswered.discard(number)
-                self._opening.answered.set()
-                self._opening.answered = anyio.Event()
-            case _:
-                pass
-
-
-class _Rest:
-    """The rest of a stream, with a message in front that was already read."""
-
-    def __init__(self, first: SessionMessage, stream: Any) -> None:
-        self._first: SessionMessage | None = first
-        self._stream = stream
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        if first := self._first:
-            self._first = None
-            return first
-        item: SessionMessage | Exception = await anext(self._stream)
-        return item
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()

@@ -36,7 +36,7 @@ def test_links_and_special_files_are_refused(world: Path, folders: Folders, name
         folders.open(f"{world}/{name}")
 
 
-def test_a_folder_that_is_reached_by_a_link_may_itself_be_allowed(world: Path) -> None:
+def test_an_allowed_folder_may_itself_be_a_link(world: Path) -> None:
     """On some systems the temporary folder is one."""
     (world / "alias").symlink_to(world / "allowed")
     folders = Folders(allowed=(world / "alias",), saving=world / "saving")
@@ -45,7 +45,7 @@ def test_a_folder_that_is_reached_by_a_link_may_itself_be_allowed(world: Path) -
         assert b"allowed/a.txt" == content(folders, f"{world}/{name}/a.txt")
 
 
-def test_no_race_opens_what_lies_behind_a_link(world: Path, folders: Folders) -> None:
+def test_no_race_opens_a_file_behind_a_link(world: Path, folders: Folders) -> None:
     """A folder is swapped for a link and back while a file in it is opened: what was checked is what is opened."""
     (world / "allowed/flip").mkdir()
     (world / "allowed/flip/private.txt").write_text("harmless")
@@ -93,7 +93,7 @@ def test_a_private_file_with_a_second_name_is_refused(world: Path, folders: Fold
 
 
 @pytest.mark.finding("F12")
-def test_a_name_that_looks_the_same_is_no_way_to_a_secret_or_a_link(world: Path, folders: Folders) -> None:
+def test_a_name_in_another_unicode_form_opens_no_secret_and_no_link(world: Path, folders: Folders) -> None:
     (world / "allowed/secrets\u00a0.txt").symlink_to(world / "allowed-not/private.txt")
 
     with pytest.raises(FileRefused, match="is a link"):
@@ -101,7 +101,7 @@ def test_a_name_that_looks_the_same_is_no_way_to_a_secret_or_a_link(world: Path,
 
 
 @pytest.mark.finding("S10", "B11")
-def test_a_folder_is_the_same_by_whatever_name(world: Path) -> None:
+def test_a_folder_is_recognised_under_another_name(world: Path) -> None:
     """As on disks that ignore case or normal form; here links stand for the folder's other names."""
     café = world / "café"
     café.mkdir()
@@ -116,7 +116,7 @@ def test_a_folder_is_the_same_by_whatever_name(world: Path) -> None:
         assert b"b" == content(folders, f"{world}{path}")
 
 
-def test_a_path_on_another_disk_is_not_looked_for(
+def test_a_path_on_another_disk_is_not_looked_up(
     world: Path, folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may lie on a share that does not answer, and then the whole server would wait."""
@@ -140,7 +140,7 @@ def test_a_path_on_another_disk_is_not_looked_for(
 @pytest.mark.parametrize(
     "root", ["{home}", "{home}/..", "/", "//", "/proc/self/root", "{world}/alias", "{world}/above"]
 )
-def test_a_root_that_is_or_holds_a_home_opens_nothing(
+def test_a_root_that_is_or_holds_a_home_allows_nothing(
     world: Path, folders: Folders, root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compared by device and inode, walked upwards from the home."""
@@ -157,8 +157,18 @@ def test_a_root_that_is_or_holds_a_home_opens_nothing(
     assert (*folders.allowed, home / "below") == folders.with_roots([home / "below"]).allowed
 
 
+@pytest.mark.finding("B11")
+def test_a_root_is_allowed_for_a_user_without_a_home(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+
+    assert folders.allowed == folders.with_roots([Path("/"), Path("//")]).allowed
+
+
 @pytest.mark.finding("S10")
-def test_a_folder_that_became_a_link_is_not_written_to(world: Path, folders: Folders) -> None:
+def test_a_folder_that_became_a_link_is_not_written(world: Path, folders: Folders) -> None:
     (world / "saving/out").mkdir()
     wanted = folders.writable("out/deep")
     (world / "saving/out").rmdir()

@@ -11,12 +11,12 @@ from tests.system.threats.test_proofs import LINES
 ALL = mutations()
 
 
-def test_every_invariant_has_one() -> None:
-    assert {one for one in LINES if one.startswith("I-")} == {mutation.invariant for mutation in ALL}
+def test_every_invariant_has_a_mutation() -> None:
+    assert {line for line in LINES if line.startswith("I-")} == {mutation.invariant for mutation in ALL}
 
 
 @pytest.mark.parametrize("mutation", ALL, ids=lambda mutation: f"{mutation.invariant} {mutation.file}")
-def test_it_fits_the_code_and_its_test_is_a_proof(mutation: Mutation) -> None:
+def test_a_mutation_fits_the_code_and_names_a_test(mutation: Mutation) -> None:
     """The one place it changes is there, what comes of it is Python, and its test is there, in the way that is
     named, and where the page of proofs says."""
     code = (TESTS.parent / PACKAGE / mutation.file).read_text("utf-8")
@@ -25,5 +25,5 @@ def test_it_fits_the_code_and_its_test_is_a_proof(mutation: Mutation) -> None:
     compile(mutation.applied(code), mutation.file, "exec")
     assert f"def {name}(" in (TESTS / file).read_text("utf-8")
     assert f"`{file}" in LINES[mutation.invariant]
-    known = [one for one in COLLECTED if one.startswith(f"tests/{file}::{name}")]
+    known = [item for item in COLLECTED if item.startswith(f"tests/{file}::{name}")]
     assert not known or f"tests/{mutation.test}" in known, "it is not tried in this way"

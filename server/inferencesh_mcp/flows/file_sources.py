@@ -26,6 +26,7 @@ from inferencesh_mcp.path_syntax import from_uri
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, AsyncIterator
+    from contextlib import ExitStack
 
     from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.api.file_transport import Download
@@ -85,27 +86,23 @@ def is_remote(reference: str) -> bool:
     return bool(_REMOTE.match(reference))
 
 
-@asynccontextmanager
-async def opened(reference: str, folders: Folders | None) -> AsyncGenerator[Source]:
-    """Open a data URI, a `file:` URI or a path for the duration of the block.
+async def open_source(reference: str, folders: Folders | None, stack: ExitStack) -> Source:
+    """Open a data URI, a `file:` URI or a path. `stack` closes it.
 
     Raises:
         InvalidInput: a data URI that cannot be read.
         FileRefused: a file that may not or cannot be read; every path if there are no `folders`.
     """
     if reference[:64].lstrip()[:5].lower() == "data:":
-        yield _from_data_uri(reference.lstrip())
-        return
+        return _from_data_uri(reference.lstrip())
     if folders is None:
         raise FileRefused(
             message="This server runs elsewhere and cannot read files of your machine.",
             next_step="Give an https URL or a data URI, or ask `file_upload` for an upload ticket.",
         )
     file = await _open_in_thread(folders, readings(reference))
-    try:
-        yield await folders.in_thread(_LocalFile.of, file, folders)
-    finally:
-        file.close()
+    stack.callback(file.close)
+    return await folders.in_thread(_LocalFile.of, file, folders)
 
 
 async def _open_in_thread(folders: Folders, paths: list[str]) -> OpenFile:

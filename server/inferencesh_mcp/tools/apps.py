@@ -175,9 +175,9 @@ async def run_and_render(ctx: Ctx, spec: RunSpec, *, wait: bool = True, stream: 
         who = replace(who, stream=who.stream and stream)
         as_task = wait and wants_mcp_task(ctx)
         outcome = await run.run(who, spec, report, seconds=who.wait_seconds if wait and not as_task else 0)
-    result = run_result(outcome.task, app=outcome.app, seconds=outcome.seconds, session=outcome.session)
+    result = run_result(outcome)
     if outcome.task.ended:
-        return await with_preview(ctx, result)
+        return await with_preview(ctx, who, result)
     # The result with the id of a running task is not delayed by a preview.
     return deferred(result, "run", task=outcome.task.id, app=outcome.app) if as_task else result
 

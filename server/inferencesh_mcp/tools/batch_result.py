@@ -8,9 +8,22 @@ from typing import TYPE_CHECKING, Any
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows.batch import Skipped
 from inferencesh_mcp.flows.output_files import output_files
-from inferencesh_mcp.sanitize import framed
-from inferencesh_mcp.tools.results import DATA, MAX_LINKS, NOTE, FileLink, build_result, error_data, failure_reason
-from inferencesh_mcp.tools.truncate import MAX_OUTPUT_TOKENS, as_json, fit, tokens
+from inferencesh_mcp.flows.task_status import status_of
+from inferencesh_mcp.sanitize import fenced
+from inferencesh_mcp.tools.results import (
+    DATA,
+    MAX_LINKS,
+    NOTE,
+    FileLink,
+    assemble,
+    charge_text,
+    charged_text,
+    error_data,
+    failure_reason,
+    links_that_fit,
+)
+from inferencesh_mcp.tools.times import total_price
+from inferencesh_mcp.tools.truncate import PART_TOKENS, SHOWN_TOKENS, as_json, show, tokens
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
@@ -24,38 +37,46 @@ START_NOTES = {"not_started": "(not started) ", "started": "(started) ", "unknow
 
 def batch_result(app: str, outcomes: list[End]) -> CallToolResult:
     """Build the result of a batch, in the order of the inputs. It is an error only if every input failed."""
-    rows = [_row(number, outcome) for number, outcome in enumerate(outcomes)]
-    tokens_left = _fill(
-        rows, "error", [_error(outcome) for outcome in outcomes], MAX_OUTPUT_TOKENS - tokens(as_json(rows))
-    )
-    _fill(rows, "output", [fit(_output(outcome), MAX_OUTPUT_TOKENS // 4).value for outcome in outcomes], tokens_left)
+    rows = [_row(number, outcome) for number, outcome in enumerate(outcomes, 1)]
+    tokens_left = _fill(rows, "error", [_error(outcome) for outcome in outcomes], PART_TOKENS - tokens(as_json(rows)))
+    outputs = [None if output is None else show(output, SHOWN_TOKENS).value for output in map(_output, outcomes)]
+    _fill(rows, "output", outputs, tokens_left)
     counts = Counter(row["status"] for row in rows)
-    fields: dict[str, Any] = {"app": app, "counts": dict(counts)}
+    next_steps = _next(rows)
+    runs = [outcome for outcome in outcomes if not isinstance(outcome, (Skipped, InferenceError))]
+    charged = charged_text([run.details.charge for run in runs if run.task.ended])
+    running = total_price([run.details.estimate for run in runs if not run.task.ended])
+    fields: dict[str, Any] = {"app": app, "counts": dict(counts), "charged": charged}
+    if running:
+        fields["estimate_of_running"] = running
     if any("output" in row for row in rows):
         fields["note"] = NOTE
     fields["results"] = rows
-    next_steps = _next(rows)
+    if next_steps:
+        fields["next"] = " ".join(next_steps)
     head = f"{app} on {len(rows)} input{'' if len(rows) == 1 else 's'}: " + ", ".join(
         f"{count} {status}" for status, count in counts.items()
     )
-    lines = [head, *(f"Next: {step}" for step in next_steps), DATA, framed("\n".join(map(_line, rows)))]
+    lines = [head, f"Charged: {charged}", *([f"Estimate for what still runs: {running}"] if running else [])]
+    lines += [*(f"Next: {step}" for step in next_steps), f"Results ({DATA}):", fenced("\n".join(map(_line, rows)))]
     links = [FileLink.of(file) for outcome in outcomes for file in output_files(_output(outcome), MAX_LINKS)]
-    if next_steps:
-        fields["next"] = " ".join(next_steps)
-    return build_result("\n".join(lines), fields, links, failed=all("error" in row for row in rows))
+    failed = all("error" in row for row in rows)
+    return assemble("\n".join(lines), fields, links_that_fit(links), failed=failed)
 
 
 def _row(number: int, outcome: End) -> Row:
     """The fields that every input has, however many there are: its id, and the code of its error."""
     match outcome:
         case Skipped():
-            return {"index": number, "status": "not_started"}
+            return {"number": number, "status": "not_started"}
         case InferenceError():
             ids = {"task_id": outcome.task_id} if outcome.task_id else {}
-            return {"index": number, "status": "error", **ids, "error": {"code": outcome.code}}
+            return {"number": number, "status": "error", **ids, "error": {"code": outcome.code}}
         case _:
-            failure = {"error": {"code": f"task_{outcome.task.status}"}} if failure_reason(outcome.task) else {}
-            return {"index": number, "status": outcome.task.status, "task_id": outcome.task.id, **failure}
+            task, charge = outcome.task, outcome.details.charge
+            failure = {"error": {"code": f"task_{status_of(task)}"}} if failure_reason(task) else {}
+            charged = {"charge": charge_text(charge)} if task.ended else {}
+            return {"number": number, "status": status_of(task), "task_id": task.id, **charged, **failure}
 
 
 def _error(outcome: End) -> Row | None:
@@ -84,7 +105,7 @@ def _next(rows: list[Row]) -> list[str]:
         for row in rows
         if row["status"] not in {"error", "not_started", "completed"} and "error" not in row
     ]
-    not_started = [str(row["index"]) for row in rows if row["status"] == "not_started"]
+    not_started = [str(row["number"]) for row in rows if row["status"] == "not_started"]
     has_hidden_outputs = any(row["status"] == "completed" and "output" not in row for row in rows)
     steps = (
         [f"Still running: {len(running)}. Follow each with task_get(task_id, wait_seconds=45); do not run them again."]
@@ -104,4 +125,4 @@ def _line(row: Row) -> str:
     error = f": {row['error']['code']}: {row['error'].get('message', '')}" if "error" in row else ""
     output = f": {as_json(row['output'])}" if "output" in row else ""
     note = START_NOTES.get(row["error"].get("outcome", ""), "") if row["status"] == "error" else ""
-    return f"{row['index']}. {row['status']} {note}{row.get('task_id', '')}".rstrip() + error + output
+    return f"{row['number']}. {row['status']} {note}{row.get('task_id', '')}".rstrip() + error + output

@@ -1,7 +1,7 @@
-"""Clean results and cut them to a size that every known host accepts. Pure.
+"""Clean what others made, and cut it to size. Pure.
 
-Limits (promise 6): at most 20,000 tokens of text, and as many of structured content. Claude Code cuts at 25,000 tokens;
-Claude Desktop refuses a result over 1 MB.
+An output is shown whole if it is small, else by its beginning and end; the rest is read in parts (promise 6). Claude Code
+cuts an answer at 25,000 tokens, and Claude Desktop refuses one over 1 MB.
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ import re
 import string
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
+from inferencesh_mcp.api.json import is_array, is_object
 from inferencesh_mcp.redaction import free_name
 from inferencesh_mcp.sanitize import address, neutral, visible, without_markers
 
-MAX_OUTPUT_TOKENS = 16_000  # of an output; the rest of the result is small
+SHOWN_TOKENS = 4_000  # of an output unless a part is asked for; by the estimate below, some 2,000 tokens of English
+PART_TOKENS = 16_000  # of one part of an output
 MAX_ANSWER_TOKENS = 20_000  # of the text, and of the structured content
+CUT = "[… cut …]"
+MAX_LINES = 200  # fields of an output that are written a line each; more are written as JSON, in one go
+MAX_NAME_LENGTH = 200  # characters of a field's name, if the value is cut
 # Fields whose values come back to us in a later call, so they are never changed.
 _REFERENCE_FIELDS = re.compile(r"(?:.*_)?(?:id|uri|url|cursor)")
 _PLAIN_ASCII = re.compile(r"[!-;=?-~]{1,4000}")  # ASCII, no spaces, no angle brackets
 _ADDRESS = re.compile(r"(?:https?|inf|file|inference)://[!-;=?-~]{1,4000}")
-MAX_NAME_LENGTH = 200  # characters of a field's name, if the value is cut
 _LETTERS_AND_SPACE = (string.ascii_letters + " ").encode()
 
 
@@ -38,56 +42,103 @@ def tokens(text: str) -> int:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """An output as an answer shows it."""
+
+    value: Any
+    """As JSON, for the structured content."""
+    text: str
+    """The same to read."""
+    field: str
+    """The name of the field if `text` is the value of the only one; else empty."""
+    characters: int
+    """Characters of the whole text."""
+    parts: int
+    """How many parts the whole text has; 0 if all of it is shown."""
+
+
+def show(output: Any, limit: int = SHOWN_TOKENS) -> Shown:
+    """Clean an output; if it is large, keep its beginning and end."""
+    field, whole = _as_text(output)
+    parts = 0 if tokens(whole) <= limit else len(split_parts(whole))
+    value = _shorten(output, None, None) if not parts else _cut(output, whole, limit)
+    return Shown(value, _as_text(value)[1], _safe(field[:MAX_NAME_LENGTH]), len(whole), parts)
+
+
+def show_part(output: Any, number: int) -> Shown | None:
+    """The part of an output with this number, from 1; None if there is no such part."""
+    field, whole = _as_text(output)
+    parts = split_parts(whole)
+    if not 1 <= number <= len(parts):
+        return None
+    text = _safe(parts[number - 1])
+    return Shown(text, text, _safe(field[:MAX_NAME_LENGTH]), len(whole), len(parts))
+
+
+def fit(value: Any, limit: int = MAX_ANSWER_TOKENS) -> Truncated:
+    """Clean a JSON value and cut it to so many tokens of JSON: the longest texts and lists first."""
+    whole = as_json(value)
+    return Truncated(_shorten(value, None, None) if tokens(whole) <= limit else _cut(value, whole, limit))
+
+
+@dataclass(frozen=True)
 class Truncated:
     value: Any
-    original_length: int
-    """Characters of the whole value as JSON if it was cut, else 0."""
 
 
-def fit(value: Any, limit: int = MAX_OUTPUT_TOKENS) -> Truncated:
-    """Clean a JSON value and cut it to so many tokens. The longest texts and lists are cut first, with a note of their length."""
-    whole = as_json(value)
-    if tokens(whole) <= limit:
-        return Truncated(_shorten(value, None, None), 0)
-    max_text, max_items = 16_000, 1_000
+def split_parts(text: str) -> list[str]:
+    """Split a text into parts that each fit one answer, as text and as JSON. Joined, they are the whole text."""
+    parts: list[str] = []
+    start = 0
+    while start < len(text):
+        length = min(len(text) - start, 2 * PART_TOKENS)  # the estimate is never below a token for two characters
+        while (count := tokens(as_json(text[start : start + length]))) > PART_TOKENS:
+            length = max(1, length * PART_TOKENS // count)
+        parts.append(text[start : start + length])
+        start += length
+    return parts
+
+
+def as_json(value: Any) -> str:
+    """Write a JSON value as text for a model, without ASCII escapes."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _as_text(value: Any) -> tuple[str, str]:
+    """An output to read: an only text as it is, with its field's name; fields as `name: value` lines; anything else as JSON."""
+    if isinstance(value, str):
+        return "", value
+    if not is_object(value) or not 0 < len(value) <= MAX_LINES:
+        return "", as_json(value)
+    match list(value.items()):
+        case [(name, str() as text)]:
+            return str(name), text
+        case fields:
+            return "", "\n".join(f"{name}: {item if isinstance(item, str) else as_json(item)}" for name, item in fields)
+
+
+def _cut(value: Any, whole: str, limit: int) -> Any:
+    """A value that is too large, cleaned and cut. `whole` is its text."""
+    max_text, max_items = 2 * limit, 1_000
     while max_text > 40:
         # A value with more parts than tokens cannot fit: counting is cheaper than cutting and measuring it.
         if _count_values(value, max_items, limit) <= limit:
             smaller = _shorten(value, max_text, max_items)
-            if tokens(as_json(smaller)) <= limit:
-                return Truncated(smaller, len(whole))
-        max_text, max_items = max_text // 2, max(3, max_items // 2)
-    return Truncated({"cut": f"{len(whole)} characters of JSON"}, len(whole))
-
-
-def as_json(value: Any, indent: int | None = None) -> str:
-    """Write a JSON value as text for a model, without ASCII escapes."""
-    return json.dumps(value, ensure_ascii=False, default=str, indent=indent)
-
-
-def split_parts(text: str) -> list[str]:
-    """Split a text into parts that each fit one result, as text and as JSON. Joined, they are the whole text."""
-    whole, result, start = text, list[str](), 0
-    while start < len(whole):
-        length = min(
-            len(whole) - start, 2 * MAX_OUTPUT_TOKENS
-        )  # the estimate is never below a token for two characters
-        while (count := tokens(as_json(whole[start : start + length]))) > MAX_OUTPUT_TOKENS:
-            length = max(1, length * MAX_OUTPUT_TOKENS // count)
-        result.append(whole[start : start + length])
-        start += length
-    return result
+            if max(tokens(as_json(smaller)), tokens(_as_text(smaller)[1])) <= limit:
+                return smaller
+        max_text, max_items = max_text * 3 // 4, max(3, max_items // 2)
+    return _beginning_and_end(whole, limit // 8)
 
 
 def _count_values(value: Any, max_items: int, limit: int) -> int:
-    """Count the values if every list and object is cut to `max_items`. BatchProgress stops at `limit`."""
+    """Count the values if every list and object is cut to `max_items`. Stops at `limit`."""
     count, pending = 1, [value]
     while pending and count <= limit:
         current = pending.pop()
-        if isinstance(current, list):
-            children = cast("list[Any]", current)[:max_items]
-        elif isinstance(current, dict):
-            children = list(islice(cast("dict[str, Any]", current).values(), max_items))
+        if is_array(current):
+            children = current[:max_items]
+        elif is_object(current):
+            children = list(islice(current.values(), max_items))
         else:
             continue
         count += len(children)
@@ -95,45 +146,32 @@ def _count_values(value: Any, max_items: int, limit: int) -> int:
     return count
 
 
-def cleaned_value(value: Any) -> Any:
-    """Clean a JSON value without cutting it."""
-    return _shorten(value, None, None)
-
-
 def _shorten(value: Any, max_text: int | None, max_items: int | None) -> Any:
-    match value:
-        case str():
-            return _shorten_text(value, max_text)
-        case list():
-            elements = cast("list[Any]", value)
-            shortened = [_shorten(item, max_text, max_items) for item in elements[:max_items]]
-            return (
-                shortened if len(shortened) == len(elements) else [*shortened, f"… [cut: {len(elements)} items in all]"]
-            )
-        case dict():
-            fields = cast("dict[str, Any]", value)
-            shortened_fields: dict[str, Any] = {}
-            for name, item in islice(fields.items(), max_items):
-                unchanged = isinstance(item, str) and _REFERENCE_FIELDS.fullmatch(str(name)) and _is_kept_as_is(item)
-                shortened_fields[_name(name, max_text, shortened_fields)] = (
-                    item if unchanged else _shorten(item, max_text, max_items)
-                )
-            return (
-                shortened_fields
-                if max_items is None or len(fields) <= max_items
-                else {**shortened_fields, "…": f"cut: {len(fields)} fields in all"}
-            )
-        case float() if not math.isfinite(value):
-            return None  # strict JSON has no such numbers (I-12)
-        case _:
-            return value
-
-
-def _shorten_text(text: str, limit: int | None) -> str:
-    """Clean a text and cut it. Of a long text only the part that is shown is looked at."""
-    if limit is None or len(text) <= limit:
-        return address(text) if _ADDRESS.fullmatch(text) else _safe(text)
-    return _shorten_clean_text(_safe(text[: limit + 1]), limit, whole=len(text))
+    """Clean a JSON value, and cut its texts, lists and objects unless the limits are None."""
+    if isinstance(value, str):
+        if max_text is None or len(value) <= max_text:
+            return address(value) if _ADDRESS.fullmatch(value) else _safe(value)
+        return _beginning_and_end(value, max_text)
+    if is_array(value):
+        if max_items is None or len(value) <= max_items:
+            return [_shorten(item, max_text, max_items) for item in value]
+        first, last = max_items - max_items // 3, max_items // 3
+        left_out = f"[… {len(value) - first - last} more items …]"
+        beginning, end = (
+            [_shorten(item, max_text, max_items) for item in part] for part in (value[:first], value[-last:])
+        )
+        return [*beginning, left_out, *end]
+    if is_object(value):
+        shortened: dict[str, Any] = {}
+        for name, item in islice(value.items(), max_items):
+            unchanged = isinstance(item, str) and _REFERENCE_FIELDS.fullmatch(str(name)) and _is_kept_as_is(item)
+            shortened[_name(name, max_text, shortened)] = item if unchanged else _shorten(item, max_text, max_items)
+        if max_items is not None and len(value) > max_items:
+            shortened["…"] = f"[… {len(value) - max_items} more fields …]"
+        return shortened
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # strict JSON has no such numbers (I-12)
+    return value
 
 
 def _is_kept_as_is(text: str) -> bool:
@@ -152,20 +190,25 @@ def _name(raw_name: Any, max_text: int | None, existing: dict[str, Any]) -> str:
     return free_name(name, existing)
 
 
-def _shorten_clean_text(text: str, limit: int | None, whole: int | None = None) -> str:
-    if limit is None or len(text) <= limit:
-        return visible(text)
-    beginning = visible(text[: 2 * limit])[:limit]  # the whole text may have millions of characters
-    end = max(beginning.rfind(mark) for mark in (". ", ".\n", "\n", "! ", "? "))
-    beginning = (
-        beginning[: end + 1] if end > limit // 2 else beginning
-    )  # at the end of a sentence or a line, if one is near
-    return f"{beginning.rstrip()} … [cut: {whole or len(text)} characters in all]"
+def _beginning_and_end(text: str, limit: int) -> str:
+    """Two thirds of `limit` characters from the beginning and the rest from the end, cut at a line, sentence or word if one
+    is near. Only what is shown is looked at: the whole may have millions of characters."""
+    first, last = limit - limit // 3, limit // 3
+    beginning, end = _safe(text[:first])[:first], _safe(text[-last:])[-last:]
+    for mark in ("\n", ". ", " "):
+        if (at := beginning.rfind(mark)) > first * 3 // 4:
+            beginning = beginning[: at + 1]
+            break
+    for mark in ("\n", ". ", " "):
+        if 0 <= (at := end.find(mark)) < last // 4:
+            end = end[at + len(mark) :]
+            break
+    return f"{beginning.rstrip()} {CUT} {end.lstrip()}"
 
 
 def cut_text(text: str, limit: int) -> str:
-    """Cut a text to so many tokens."""
+    """Cut a cleaned text to so many tokens."""
     length = len(text)
-    while tokens(cut := _shorten_clean_text(text, length)) > limit:
-        length //= 2
+    while tokens(cut := f"{text[:length].rstrip()} {CUT}") > limit:
+        length = length * 3 // 4
     return cut

@@ -16,7 +16,7 @@ import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.flows.drain import Drain
+from inferencesh_mcp.flows.run_limits import Drain
 from inferencesh_mcp.http.app import PATH, create_app
 from inferencesh_mcp.http.server import uvicorn_config
 from inferencesh_mcp.server import build
@@ -25,7 +25,7 @@ from inferencesh_sandbox import Clock, serving
 from inferencesh_sandbox.server import EmbeddedServer
 from tests.conftest import guest, in_memory
 from tests.support.sandbox import Sandbox
-from tests.system.histories.weather import Weather, blowing
+from tests.system.histories.random_faults import Weather, blowing
 
 ANY_NUMBER = httpx2.Limits(max_connections=None)
 LONGEST = 900.0

@@ -18,7 +18,7 @@ from mcp.shared.message import SessionMessage
 from inferencesh_mcp.sdk import serve_streams
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
-from inferencesh_mcp.stdio import Answers, Requests
+from inferencesh_mcp.stdio_messages import Answers, Requests
 from inferencesh_sandbox import serving
 from tests.http.asking import ERAS, Face, envelope, facing
 from tests.support.sandbox import Sandbox

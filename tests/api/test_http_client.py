@@ -1,0 +1,150 @@
+"""Connections: certificates, and the bytes of a request."""
+
+import asyncio
+import shutil
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import pytest
+
+from inferencesh_mcp import errors
+from inferencesh_mcp.api import http_client
+from inferencesh_mcp.api.client import Api
+from inferencesh_mcp.api.http_client import Lost, Pools, Request
+from inferencesh_mcp.api.models import RunRequest
+from inferencesh_mcp.api.transport import Transport
+from tests.api.conftest import KEY, status
+from tests.tls import Authority, in_front_of
+
+pytestmark = pytest.mark.anyio
+
+
+def file_request(url, address):
+    return Request(kind="files", method="GET", url=url, headers={}, address=address)
+
+
+RUN = RunRequest(app="infsh/echo", input={})
+WRONG = {
+    "untrusted": ("the certificate of localhost is not trusted: set SSL_CERT_FILE", {}, ("localhost",), False),
+    "expired": ("the certificate of localhost has expired", {"ended": timedelta(days=1)}, ("localhost",), True),
+    "another's": ("the certificate of localhost is for another name", {}, ("other.test",), True),
+}
+
+
+@pytest.fixture
+def authority(tmp_path, monkeypatch):
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    http_client._trusted.cache_clear()
+    yield Authority(tmp_path)
+    http_client._trusted.cache_clear()
+
+
+@pytest.mark.finding("F24")
+@pytest.mark.parametrize(("message", "how", "hosts", "trusted"), WRONG.values(), ids=WRONG)
+async def test_what_is_wrong_with_a_certificate_is_told(
+    upstream, script, time, authority, monkeypatch, message, how, hosts, trusted
+):
+    """And nothing was started, since nothing was sent."""
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    async with in_front_of(urlsplit(upstream).port, authority.context(*hosts, **how)) as port:
+        transport = Transport(f"https://localhost:{port}", sleep=time.sleep, clock=time.clock)
+        with pytest.raises(errors.Unavailable) as of_run:
+            await Api(transport, KEY).run(RUN)
+        with pytest.raises(errors.Unavailable) as of_file:
+            async with Api(transport, KEY).download(f"https://localhost:{port}/file"):
+                pass
+        await transport.aclose()
+
+    assert [message, message] == [of_run.value.message, of_file.value.message]
+    assert ("not_started", True) == (of_run.value.outcome, of_run.value.retry_safe)
+    assert "network" not in of_run.value.next_step or "certificates" in of_run.value.next_step
+    assert [] == script.requests
+
+
+@pytest.mark.finding("F24")
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+async def test_an_authority_of_ones_own_is_trusted_by_its_variable(upstream, script, authority, monkeypatch, variable):
+    place = authority.file
+    if variable == "SSL_CERT_DIR":
+        place = authority.directory() if shutil.which("openssl") else pytest.skip("openssl alone names files for it")
+    monkeypatch.setenv(variable, str(place))
+    script.on("GET", "/tasks/t1", status(200, {"id": "t1", "status": 1}))
+
+    async with in_front_of(urlsplit(upstream).port, authority.context("localhost")) as port:
+        transport = Transport(f"https://localhost:{port}")
+        assert "t1" == (await Api(transport, KEY).task("t1")).id
+        await transport.aclose()
+
+
+@pytest.mark.finding("F24")
+@pytest.mark.parametrize(("shown", "accepted"), [("files.example.test", True), ("other.example.test", False)])
+async def test_at_a_checked_address_the_certificate_must_be_of_the_name(
+    upstream, script, authority, monkeypatch, shown, accepted
+):
+    """The connection is to the address; the name is what the server is asked for, and what its certificate is held to."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    context, server_names = authority.context(shown), []
+    context.sni_callback = lambda _, name, __: server_names.append(name)
+    script.on("GET", "/x", status(200, b"bytes"))
+    loop = type(asyncio.get_running_loop())
+    connect = loop.sock_connect
+
+    async with in_front_of(urlsplit(upstream).port, context) as port:
+        monkeypatch.setattr(
+            loop,
+            "sock_connect",
+            lambda self, sock, to: connect(self, sock, ("127.0.0.1", port) if to[0] == "93.184.216.34" else to),
+        )
+        pools = Pools()
+        url = "https://files.example.test/x"
+        opening = pools.open(file_request(url, "93.184.216.34"))
+        if accepted:
+            response = await opening
+            assert [b"bytes"] == [chunk async for chunk in response.chunks()]
+        else:
+            with pytest.raises(Lost) as caught:
+                await opening
+            assert "the certificate of files.example.test is for another name" == caught.value.reason
+        await pools.aclose()
+
+    assert ["files.example.test"] == server_names
+    assert ["files.example.test"] * accepted == [request.headers["host"] for request in script.requests]
+
+
+@pytest.mark.parametrize(
+    ("host", "name"), [("files.example", "files.example"), ("[2606:4700::1]", "[2606:4700::1]"), ("bücher.example", "xn--bcher-kva.example")]
+)  # fmt: skip
+async def test_a_host_is_named_as_its_signature_has_it(script, upstream, monkeypatch, host, name):
+    """Without the port that goes without saying (RFC 9110 7.2), whatever address is connected to."""
+    loop, port = type(asyncio.get_running_loop()), int(upstream.rsplit(":", 1)[1])
+    connect = loop.sock_connect
+    monkeypatch.setattr(loop, "sock_connect", lambda self, sock, _: connect(self, sock, ("127.0.0.1", port)))
+    script.on("GET", "/x", status(200))
+    pools = Pools()
+
+    response = await pools.open(file_request(f"http://{host}/x", "93.184.216.34"))
+    await response.aclose()
+    await pools.aclose()
+
+    assert name == script.requests[0].headers["host"]
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("/a/../b%2f%7e/~?x=[1]&y='+%20*&z={}|", "/a/../b%2f%7e/~?x=[1]&y='+%20*&z={}|"),
+        ("/a?#part", "/a?"), ("?x=1", "/?x=1"), ("", "/"), ("/bücher?q=é", "/b%C3%BCcher?q=%C3%A9"),
+    ],
+)  # fmt: skip
+async def test_a_signed_address_goes_out_as_it_is_written(upstream, script, written, sent):
+    """A signature may be of every byte; what cannot stand in a request is encoded."""
+    script.on("GET", sent, status(200))
+    pools = Pools()
+
+    response = await pools.open(file_request(f"{upstream}{written}", "127.0.0.1"))
+    await response.aclose()
+    await pools.aclose()
+
+    assert [sent] == [request.path for request in script.requests]

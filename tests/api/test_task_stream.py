@@ -1,0 +1,303 @@
+"""A run is followed to its end, whatever happens to the stream."""
+
+import logging
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from inferencesh_mcp import errors
+from inferencesh_mcp.api import transport
+from inferencesh_mcp.api.client import Api
+from inferencesh_mcp.api.models import Task
+from inferencesh_mcp.api.transport import Transport
+from tests.api.conftest import KEY, lines, problem, rst, status
+
+pytestmark = pytest.mark.anyio
+
+STREAM = ("GET", "/tasks/t1/stream")
+STATUS = ("GET", "/tasks/t1/status")
+GET = ("GET", "/tasks/t1")
+STARTED = Task(id="t1", status=1)
+RUNNING = {"id": "t1", "status": 7, "input": {"a": 1}, "output": None, "logs": []}
+DONE = {"id": "t1", "status": 10, "input": {"a": 1}, "output": {"b": 2}, "logs": []}
+BEAT = {"type": "heartbeat"}
+
+
+def step(number):
+    return {"data": {"logs": [{"log_type": 1, "content": "x" * number}]}, "fields": ["logs"]}
+
+
+async def states_of(following):
+    async with following as states:
+        return [state async for state in states]
+
+
+async def test_a_whole_run_costs_one_stream_and_one_read(api, script):
+    """And every change is told that did not come with the next, the end last and as the API has it on record."""
+    news = RUNNING, BEAT, step(1), {"data": {"status": 9}, "fields": ["status"]}, DONE | {"output": "stale"}
+    script.on(*STREAM, lines(*news, end="eof", slice_of=3))
+    script.on(*GET, status(200, DONE))
+
+    states = await states_of(api.follow(STARTED))
+
+    assert ["running", "running", "uploading", "completed"] == [state.status for state in states]
+    assert "x" == states[1].logs[0].content
+    assert {"b": 2} == states[-1].output
+    assert [STREAM, GET] == [(request.method, request.path) for request in script.requests]
+    assert "application/x-ndjson" == script.requests[0].headers["accept"]
+
+
+async def test_of_what_comes_at_once_the_newest_is_told(api, script):
+    script.on(*STREAM, lines(RUNNING, step(1), step(2), end="eof"))
+    script.on(*GET, status(200, DONE))
+
+    running, completed = await states_of(api.follow(STARTED))
+
+    assert ("running", "xx", "completed") == (running.status, running.logs[0].content, completed.status)
+
+
+async def test_a_list_is_told_as_it_is_now(api, script):
+    """Whatever of it was told before: logs are longer, replaced, odd, fewer, and gone."""
+    logs_over_time = [["a"], ["a", "b"], ["a", "c", "b"], [3, "a", "c"], ["a", "c"], ["c"], []]
+    news = [
+        {"data": {"logs": [log if log == 3 else {"log_type": 1, "content": log} for log in logs]}, "fields": ["logs"]}
+        for logs in logs_over_time
+    ]
+    script.on(*STREAM, lines(*news, DONE, slice_of=3))
+    script.on(*GET, status(200, DONE))
+
+    *states, _ = await states_of(api.follow(STARTED))
+
+    assert [[log for log in logs if log != 3] for logs in logs_over_time] == [
+        [log.content for log in state.logs] for state in states
+    ]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda task: task,
+        lambda task: {"success": True, "status": 200, "data": task},
+        lambda task: {"data": task, "messages": []},
+    ],
+)
+async def test_all_three_forms_are_read(api, script, form):
+    """Of the API's answers."""
+    script.on(*STREAM, lines(form(DONE)))
+    script.on(*GET, status(200, form(DONE)))
+
+    assert ["completed"] == [state.status for state in await states_of(api.follow(STARTED))]
+
+
+async def test_a_run_that_has_ended_needs_no_stream(api, script):
+    """X-12: one read confirms it."""
+    script.on(*GET, status(200, DONE))
+
+    assert [{"b": 2}] == [state.output for state in await states_of(api.follow(Task(id="t1", status=10)))]
+    assert 1 == len(script.requests)
+
+
+CUTS = {
+    "before any line": lambda end: lines(end=end),
+    "after one": lambda end: lines(RUNNING, end=end),
+    "right before the end": lambda end: lines(RUNNING, step(1), step(2), end=end),
+    "amid a line": lambda end: lines(RUNNING, b'{"id":"t1","sta', end=end),
+}
+
+
+@pytest.mark.parametrize("end", ["eof", "fin", "rst"])
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+async def test_a_broken_stream_is_reopened_after_a_read(api, script, cut, end):
+    """X-6, X-7: neither an error nor a result."""
+    script.on(*STREAM, cut(end), lines(DONE, end="eof"))
+    script.on(*GET, status(200, RUNNING), status(200, DONE))
+
+    states = await states_of(api.follow(STARTED))
+
+    assert "completed" == states[-1].status
+    assert 1 == sum(state.ended for state in states)
+    assert [STREAM, GET, STREAM, GET] == [(request.method, request.path) for request in script.requests]
+
+
+async def test_the_end_of_a_stream_is_confirmed(api, script):
+    """The run ended while nobody listened."""
+    script.on(*STREAM, lines(RUNNING, end="eof"))
+    script.on(*GET, status(200, DONE))
+
+    assert ["running", "completed"] == [state.status for state in await states_of(api.follow(STARTED))]
+
+
+async def test_a_stream_cannot_end_a_run_that_goes_on(api, script):
+    """I-4: only the record can."""
+    script.on(*STREAM, lines(DONE), lines(DONE))
+    script.on(*GET, status(200, RUNNING), status(200, DONE | {"status": 11, "error": "boom"}))
+
+    states = await states_of(api.follow(STARTED))
+
+    assert ["running", "failed"] == [state.status for state in states]
+    assert "boom" == states[-1].error
+
+
+async def test_the_record_has_the_last_word(api, script):
+    """What the stream said and the record does not is not in the result."""
+    script.on(*STREAM, lines(RUNNING | {"error": "a slip"}, DONE, slice_of=3))
+    script.on(*GET, status(200, DONE))
+
+    assert ["a slip", ""] == [state.error for state in await states_of(api.follow(STARTED))]
+
+
+async def test_polling_alone_asks_for_the_status(api, script, time):
+    """`stream=False`: the whole task is read when the status has changed, and no stream is opened."""
+    script.on(*STATUS, *[status(200, {"status": code}) for code in (1, 7, 7, 10)])
+    script.on(*GET, status(200, RUNNING), status(200, DONE))
+
+    states = await states_of(api.follow(STARTED, stream=False, poll_interval=5.0))
+
+    assert ["running", "completed"] == [state.status for state in states]
+    assert (0, 4, 2) == (script.count(*STREAM), script.count(*STATUS), script.count(*GET))
+    assert 4 == time.slept.count(5.0)
+
+
+@pytest.mark.parametrize(("code", "kind"), [(401, "KeyRefused"), (403, "Forbidden"), (404, "NotFound")])
+async def test_what_no_patience_cures_is_raised(api, script, code, kind):
+    """With the task's id."""
+    script.on(*STREAM, problem(code))
+    script.on(*GET, problem(code))
+
+    with pytest.raises(getattr(errors, kind)) as caught:
+        await states_of(api.follow(STARTED))
+
+    assert "t1" == caught.value.task_id
+
+
+async def test_a_giant_line_is_cut(api, script):
+    """X-9: at 4 MiB; the record decides."""
+    script.on(*STREAM, lines(RUNNING, b"x" * (6 * 1024 * 1024), end="hang"))
+    script.on(*GET, status(200, DONE))
+
+    assert ["running", "completed"] == [state.status for state in await states_of(api.follow(STARTED))]
+
+
+async def test_odd_lines_are_survived(api, script, caplog):
+    """X-8, X-10, X-11: and counted in the log."""
+    caplog.set_level(logging.DEBUG, "inferencesh_mcp")
+    script.on(
+        *STREAM,
+        lines(
+            RUNNING,
+            b'\n\r\n: x\nnull\n[1]\n{"a":NaN}\n',
+            {"id": "t1", "status": "warp\x1b\u202e drive", "new": 1},
+            {"id": "t1", "status": 42},
+            {"event": "x"},
+            DONE,
+            RUNNING,
+            slice_of=3,
+        ),
+    )
+    script.on(*GET, status(200, DONE))
+
+    assert ["running", "warp_ drive", "status 42", "completed"] == [
+        state.status for state in await states_of(api.follow(STARTED))
+    ]
+    assert "2 bad" in caplog.text
+
+
+async def test_deltas_are_text_so_far(api, script):
+    """Until the record says what the output is; and the text stays known."""
+    script.on(
+        *STREAM,
+        lines(
+            RUNNING,
+            *({"event": "delta", "data": {"delta": {"response": text}, "seq": 1}} for text in ("Hel", "lo")),
+            DONE,
+            slice_of=3,
+        ),
+    )
+    script.on(*GET, status(200, DONE))
+
+    assert ["", "Hel", "Hello", "Hello"] == [state.streamed for state in await states_of(api.follow(STARTED))]
+
+
+async def test_without_a_place_among_the_streams_it_polls(upstream, script, time, monkeypatch):
+    """Past the most that may be open at once, nobody waits in silence."""
+    monkeypatch.setattr(transport, "STREAMS_LIMIT", 0)
+    monkeypatch.setattr(transport, "OPEN_SECONDS", 0.01)
+    network = Transport(upstream, sleep=time.sleep, random=lambda: 0.5, clock=time.clock)
+    api = Api(network, KEY)
+    script.on(*GET, *[status(200, RUNNING)] * 3, status(200, DONE))
+    script.on(*STATUS, status(200, {"status": 10}))
+
+    with anyio.fail_after(10):
+        assert "completed" == (await states_of(api.follow(STARTED)))[-1].status
+    assert STREAM not in [(request.method, request.path) for request in script.requests]
+    await network.aclose()
+
+
+async def test_a_stream_that_repeats_itself_does_not_hurry(api, script, time):
+    """A snapshot and an end, again and again, is no event: the pauses grow, then polling takes over."""
+    script.on(*STREAM, lines(RUNNING, end="eof"))
+    script.on(*GET, *[status(200, RUNNING)] * 9, status(200, DONE))
+    script.on(*STATUS, *[status(200, {"status": 7})] * 40, status(200, {"status": 10}))
+
+    states = await states_of(api.follow(STARTED))
+
+    assert ["running", "completed"] == [state.status for state in states]
+    assert sorted(time.slept[:5]) == time.slept[:5]
+    assert 40 < sum(time.slept)
+
+
+async def test_a_stream_that_tells_old_news_does_not_hurry(api, script, time):
+    """A first line that differs from the record in its time alone, again and again, is no event either."""
+    script.on(*STREAM, lines(RUNNING | {"updated_at": "2026-01-02T03:04:05Z"}, end="eof"))
+    script.on(*GET, *[status(200, RUNNING | {"updated_at": "2026-01-02T03:04:06Z"})] * 9, status(200, DONE))
+    script.on(*STATUS, *[status(200, {"status": 7})] * 40, status(200, {"status": 10}))
+
+    assert "completed" == (await states_of(api.follow(STARTED)))[-1].status
+    assert 40 < sum(time.slept)
+
+
+async def test_the_key_is_not_in_the_log(api, script, caplog):
+    """With everything at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    script.on(*STREAM, rst(), lines(RUNNING, DONE))
+    script.on(*GET, problem(500), status(200, RUNNING), status(200, DONE))
+
+    await states_of(api.follow(STARTED))
+
+    assert "t1" in caplog.text
+    assert "CANARY" not in caplog.text
+
+
+@pytest.mark.finding("D12")
+@pytest.mark.parametrize(("runs", "seconds"), [(1, 2.0), (20, 2.0), (32, 3.2), (100, 10.0)])
+async def test_many_runs_that_are_polled_share_the_reads_of_their_key(upstream, script, runs, seconds):
+    """The platform takes a thousand reads a minute: with these pauses there are at most six hundred."""
+    slept = []
+
+    async def sleep(pause):
+        slept.append(pause)
+        await anyio.lowlevel.checkpoint()
+
+    network = Transport(upstream, sleep=sleep, random=lambda: 0.5)
+    for number in range(runs):
+        script.on("GET", f"/tasks/t{number}/status", status(200, {"id": f"t{number}", "status": 7}))
+
+    async def attend(key, number, poll_interval):
+        task = Task(id=f"t{number}", status="running")
+        async with Api(network, key).follow(task, stream=False, poll_interval=poll_interval) as states:
+            async for _ in states:
+                pytest.fail("nothing has changed")
+
+    async with anyio.create_task_group() as group:
+        for number in range(runs):
+            group.start_soon(attend, KEY, number, 2.0)
+        group.start_soon(attend, f"{KEY}_other", 0, 1.5)
+        with anyio.fail_after(60):
+            while len(slept) < 5 * runs or slept.count(1.5) < 3:
+                await anyio.sleep(0.001)
+        group.cancel_scope.cancel()
+    await network.aclose()
+
+    # The first pauses are of those who were there by then; another key's polls are counted for themselves.
+    assert {seconds, 1.5} == {round(pause, 6) for pause in slept[runs + 1 :]}
