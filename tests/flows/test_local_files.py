@@ -192,7 +192,7 @@ def test_a_private_file_with_a_second_name_is_refused(world: Path, folders: Fold
 
 @pytest.mark.finding("F12")
 @pytest.mark.parametrize(
-    ("there", "asked"),
+    ("there", "name"),
     [
         ("Screenshot at 1.30.07\u202fPM.png", "Screenshot at 1.30.07 PM.png"),
         ("a\u00a0b.png", "a b.png"),
