@@ -50,10 +50,10 @@ def test_no_race_opens_a_file_behind_a_link(world: Path, folders: Folders) -> No
     (world / "allowed/flip").mkdir()
     (world / "allowed/flip/private.txt").write_text("harmless")
     (world / "spare").symlink_to(world / "allowed-not")
-    done = threading.Event()
+    stop = threading.Event()
 
     def flip() -> None:
-        while not done.is_set():
+        while not stop.is_set():
             os.rename(world / "allowed/flip", world / "kept")
             os.rename(world / "spare", world / "allowed/flip")
             os.rename(world / "allowed/flip", world / "spare")
@@ -61,16 +61,16 @@ def test_no_race_opens_a_file_behind_a_link(world: Path, folders: Folders) -> No
 
     flipping = threading.Thread(target=flip)
     flipping.start()
-    read: set[bytes] = set()
+    contents: set[bytes] = set()
     try:
         for _ in range(5_000):
             with suppress(FileRefused):
-                read.add(content(folders, f"{world}/allowed/flip/private.txt"))
+                contents.add(content(folders, f"{world}/allowed/flip/private.txt"))
     finally:
-        done.set()
+        stop.set()
         flipping.join()
 
-    assert {b"harmless"} == read
+    assert {b"harmless"} == contents
 
 
 @pytest.mark.finding("S10")
@@ -120,20 +120,20 @@ def test_a_path_on_another_disk_is_not_looked_up(
     world: Path, folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may lie on a share that does not answer, and then the whole server would wait."""
-    asked: list[str] = []
+    looked_up: list[str] = []
     for call in ("stat", "lstat", "open"):
-        kept = getattr(os, call)
+        original = getattr(os, call)
 
-        def noted(path: Any, *more: Any, kept: Any = kept, **named: Any) -> Any:
-            asked.append(str(path))
-            return kept(path, *more, **named)
+        def noted(path: Any, *more: Any, original: Any = original, **named: Any) -> Any:
+            looked_up.append(str(path))
+            return original(path, *more, **named)
 
         monkeypatch.setattr(os, call, noted)
 
     for path in ("/net/elsewhere.example/share/x.png", f"/proc/self/root{world}/allowed/a.txt"):
         with pytest.raises(FileRefused, match="outside the folders"):
             folders.open(path)
-    assert [] == [path for path in asked if path.startswith(("/net/", "/proc/"))]
+    assert [] == [path for path in looked_up if path.startswith(("/net/", "/proc/"))]
 
 
 @pytest.mark.finding("S10", "B11")
@@ -170,10 +170,10 @@ def test_a_root_is_allowed_for_a_user_without_a_home(folders: Folders, monkeypat
 @pytest.mark.finding("S10")
 def test_a_folder_that_became_a_link_is_not_written(world: Path, folders: Folders) -> None:
     (world / "saving/out").mkdir()
-    wanted = folders.writable("out/deep")
+    target = folders.writable("out/deep")
     (world / "saving/out").rmdir()
     (world / "saving/out").symlink_to(world / "allowed-not")
 
-    with pytest.raises(FileRefused, match="was replaced by a link"), wanted.opened():
+    with pytest.raises(FileRefused, match="was replaced by a link"), target.opened():
         pass
     assert ["private.txt"] == [path.name for path in (world / "allowed-not").iterdir()]

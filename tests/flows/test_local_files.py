@@ -90,7 +90,7 @@ def test_a_key_file_is_judged_by_its_content(world: Path, folders: Folders) -> N
 
 @pytest.mark.finding("F12")
 @pytest.mark.parametrize(
-    ("there", "asked"),
+    ("there", "name"),
     [
         ("Screenshot at 1.30.07\u202fPM.png", "Screenshot at 1.30.07 PM.png"),
         ("a\u00a0b.png", "a b.png"),
@@ -100,12 +100,12 @@ def test_a_key_file_is_judged_by_its_content(world: Path, folders: Folders) -> N
         ("M\u202fy/de\u0301ck.png", "M y/d\u00e9ck.png"),
     ],
 )
-def test_a_name_in_another_unicode_form_opens_the_file(world: Path, folders: Folders, there: str, asked: str) -> None:
+def test_a_name_in_another_unicode_form_opens_the_file(world: Path, folders: Folders, there: str, name: str) -> None:
     path = world / "allowed" / there
     path.parent.mkdir(exist_ok=True)
     path.write_text("x")
 
-    assert b"x" == content(folders, f"{world}/allowed/{asked}")
+    assert b"x" == content(folders, f"{world}/allowed/{name}")
 
 
 @pytest.mark.finding("F12")
