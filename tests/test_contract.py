@@ -23,9 +23,9 @@ MOST_BYTES = 18_000  # of tools/list: every host pays for them on every request
 
 def test_the_contract_files_are_up_to_date() -> None:
     """`make generate` writes these files."""
-    written = {path.stem: path.read_text(encoding="utf-8") for path in CONTRACT.glob("*.json")}
+    files = {path.stem: path.read_text(encoding="utf-8") for path in CONTRACT.glob("*.json")}
 
-    assert {name: as_file(tool) for name, tool in contract().items()} == written
+    assert {name: as_file(tool) for name, tool in contract().items()} == files
 
 
 def test_the_tables_of_the_pages_are_those_of_the_code() -> None:
@@ -44,7 +44,7 @@ def test_a_tool_fits_every_known_host(name: str) -> None:
     """Names within the limits of the strictest hosts, all four hints, every schema an object, no union of a field with null."""
     tool = contract()[name]
 
-    assert re.fullmatch(r"[a-z]+_[a-z_]+", name)
+    assert re.fullmatch(r"[a-z]+(_[a-z_]+)?", name)
     assert len(f"mcp__{NAME}__{name}") < 60
     assert {"readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"} <= tool["annotations"].keys()
     assert "object" == tool["inputSchema"]["type"]
@@ -58,7 +58,7 @@ def test_a_tool_keeps_the_rules_for_pinned_apps(name: str) -> None:
     """No empty text in an enum, one type for a field, no boolean `additionalProperties`: each ended whole listings."""
     tool = contract()[name]
 
-    assert {} == {host: found for host in RULES if (found := refusals(tool["inputSchema"], host))}
+    assert {} == {host: reasons for host in RULES if (reasons := refusals(tool["inputSchema"], host))}
     assert '"additionalProperties": true' not in json.dumps(tool)
 
 
@@ -68,10 +68,13 @@ def test_every_argument_has_a_description_that_stands_alone(name: str) -> None:
     """Some hosts drop enums and limits (mcpo): the description names the values and the range."""
     for argument, schema in contract()[name]["inputSchema"]["properties"].items():
         about = schema.get("description", "")
-        told = [*schema.get("enum", []), *(schema[key] for key in ("minimum", "maximum", "maxItems") if key in schema)]
+        values = [
+            *schema.get("enum", []),
+            *(schema[key] for key in ("minimum", "maximum", "maxItems") if key in schema),
+        ]
 
         assert len(about.split()) > 2, argument
-        assert [] == [value for value in told if not re.search(rf"\b{value}\b", about)], argument
+        assert [] == [value for value in values if not re.search(rf"\b{value}\b", about)], argument
 
 
 @pytest.mark.finding("F5")
@@ -88,11 +91,11 @@ def test_every_tool_without_a_free_object_can_be_strict() -> None:
 
 def test_an_error_fits_its_tools_output_schema() -> None:
     """Hosts on older SDKs check failures too, and would show their own complaint instead of our words."""
-    told = error_result(InvalidInput(message="no such app", outcome="not_started")).structured_content
+    outcome = error_result(InvalidInput(message="no such app", outcome="not_started")).structured_content
     schemas = [tool["outputSchema"] for tool in contract().values() if "outputSchema" in tool]
 
     assert schemas
-    assert [] == [error for schema in schemas for error in Draft202012Validator(schema).iter_errors(told)]
+    assert [] == [error for schema in schemas for error in Draft202012Validator(schema).iter_errors(outcome)]
 
 
 def test_a_tool_that_can_spend_is_never_read_only() -> None:
@@ -111,7 +114,7 @@ def test_read_only_offers_no_tool_that_spends_changes_or_writes() -> None:
     offered = {tool.name for tool in tools(Settings(read_only=True))}
     reading = {"app_list", "app_get", "task_get", "task_list", "task_logs", "file_list", "session_list", "session_get"}
 
-    assert reading | {"agent_list", "chat_get"} == offered
+    assert reading | {"agent_list", "chat_get", "account"} == offered
 
 
 def test_toolsets_limit_what_is_offered() -> None:
@@ -146,14 +149,14 @@ def test_the_changelog_begins_with_this_version() -> None:
 @pytest.mark.finding("B8")
 @pytest.mark.parametrize("remote", [False, True], ids=["stdio", "http"])
 @pytest.mark.parametrize("read_only", [False, True])
-@pytest.mark.parametrize("toolset", ["", "apps", "tasks", "files", "sessions", "agents"])
+@pytest.mark.parametrize("toolset", ["", "apps", "tasks", "files", "sessions", "agents", "account"])
 def test_the_instructions_name_only_offered_tools(toolset: str, read_only: bool, remote: bool) -> None:
     """On this transport, with these toolsets; and over HTTP there is no tool that writes to the caller's disk."""
     settings = Settings(read_only=read_only, **({"toolsets": (toolset,)} if toolset else {}))
     offered = {tool.name for tool in tools(settings, remote=remote)}
     every = {definition.function.__name__ for definition in TOOLS}
 
-    named = set(re.findall(r"\w+", instructions(settings, remote=remote))) & every
+    names = set(re.findall(r"\w+", instructions(settings, remote=remote))) & every
 
-    assert set() == named - offered
+    assert set() == names - offered
     assert not (remote and "file_save" in offered)
