@@ -69,10 +69,13 @@ def install(host_name: str, name: str, url: str | None, *, sign_in: bool, only_s
         click.echo(f"{where} {_key_from(host, server)}" if server.needs_key else where, err=True)
         return
     key = _key(host, name, server, machine)
-    for edition in hosts_install.editions(host, machine):
-        done = hosts_install.install(edition, name, server, machine=machine, key=key)
-        click.echo(_done(host, name, done))
-    for line in _next_steps(host, server, done, key=key, key_is_set=bool(machine.variables.get(KEY))):
+    results = [
+        hosts_install.install(edition, name, server, machine=machine, key=key)
+        for edition in hosts_install.editions(host, machine)
+    ]
+    for result in results:
+        click.echo(_done(host, name, result))
+    for line in _next_steps(host, server, results[0], key=key, key_is_set=bool(machine.variables.get(KEY))):
         click.echo(line)
 
 

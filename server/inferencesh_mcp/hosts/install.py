@@ -93,7 +93,10 @@ def editions(host: Host, machine: Machine) -> list[Host]:
 
 
 def _edition(host: Host, path: PurePath) -> Host:
-    return replace(host, places=lambda _: (path,))
+    def places(_: Machine) -> tuple[PurePath, ...]:
+        return (path,)
+
+    return replace(host, places=places)
 
 
 def place(host: Host, machine: Machine) -> Path:
