@@ -24,6 +24,7 @@ from inferencesh_sandbox.routes.chats import chats
 from inferencesh_sandbox.routes.context import Context
 from inferencesh_sandbox.routes.files import files
 from inferencesh_sandbox.routes.messages import messages
+from inferencesh_sandbox.routes.pages import pages
 from inferencesh_sandbox.routes.runs import runs
 from inferencesh_sandbox.routes.sessions import sessions
 from inferencesh_sandbox.routes.tasks import tasks
@@ -79,7 +80,7 @@ class Sandbox:
             workers=self._workers,
             conversations=self._conversations,
         )
-        nouns = (runs, apps, tasks, files, sessions, agents, messages, chats, tools, approvals, account)
+        nouns = (runs, apps, tasks, files, sessions, agents, messages, chats, tools, approvals, pages, account)
         return Starlette(
             routes=[route for noun in nouns for route in noun(context)],
             middleware=[_FOR_BROWSERS],

@@ -97,8 +97,15 @@ def insist_on_person(request: Request, invocation: Invocation) -> None:
 def decided(
     context: Context, request: Request, invocation: Invocation, decision: str, reason: str = "", option: str = ""
 ) -> None:
-    """Apply a person's decision."""
+    """Apply the decision of a signed-in person."""
     insist_on_person(request, invocation)
+    apply_decision(context, invocation, decision, reason, option, caller=caller_of(request))
+
+
+def apply_decision(
+    context: Context, invocation: Invocation, decision: str, reason: str = "", option: str = "", *, caller: str
+) -> None:
+    """Apply a person's decision."""
     allow = decision != "reject"
     # First the interrupt, so that the chat that is told of the decision no longer shows it as pending.
     waiting = [interrupt for interrupt in invocation.chat.pending_interrupts if interrupt.invocation is invocation]
@@ -114,7 +121,7 @@ def decided(
             decision=decision,
             reason=reason,
             option=option,
-            caller=caller_of(request),
+            caller=caller,
         )
     )
 
