@@ -96,8 +96,14 @@ ROWS: dict[str, str] = {
     "S13": "outputs were altered silently",
     "S14": "smaller faults: stderr not drained, places of subscriptions, previews, mass saving, OAuth keys, framing, deny-list",
     # Trials with capable models that knew nothing but the tools.
+    "M3": "the shape of a client tool had to be guessed",
+    "M6": "an answer did not say that an approval was given, nor by whom",
+    "M7": "a host that cannot ask was not told where the person decides, and the sandbox had no page",
+    "M8": "chats could not be listed",
     "M10": "a long output took 16,000 tokens, with two sizes, and its parts were raw JSON of an unknown number",
+    "M12": "agent_list did not say what an agent does and needs, and a chat did not know its agent",
     "M17": "a batch was numbered from 0",
+    "M19": "answers listed internal tools and repeated what was said before",
 }
 
 

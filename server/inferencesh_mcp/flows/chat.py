@@ -146,6 +146,7 @@ async def read_turn(caller: Caller, chat_id: str, report: Report, *, seconds: fl
     result = TurnResult(chat=chat, turn=Turn.under_way(chat))
     if seconds <= 0 or result.over or any(isinstance(item, ClientTool) for item in result.waits_for):
         return result
+    report(agent_progress(result))
     async with chat_states(caller, chat) as states:
         known = {mark(item) for item in result.waits_for}
         return _with_approvals(result, await follow_turn(caller, result, states, report, end, known=known))
@@ -216,7 +217,10 @@ def agent_progress(result: TurnResult) -> AgentProgress:
         call for message in messages for call in message.tool_invocations if call.status not in {"completed", "failed"}
     ]
     tail = messages[-1].text[-TAIL:] if messages else ""
-    return AgentProgress(result.chat.id, tools[-1].name if tools else "", tail)
+    if not tools:
+        return AgentProgress(result.chat.id, "", tail)
+    is_waiting = tools[-1].status in {"awaiting_approval", "awaiting_input"}
+    return AgentProgress(result.chat.id, tools[-1].name, tail, is_waiting=is_waiting)
 
 
 async def _files(caller: Caller, references: Sequence[str], report: Report) -> list[File]:

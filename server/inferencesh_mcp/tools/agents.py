@@ -100,9 +100,7 @@ async def agent_chat(
     chat_id: Annotated[str, Field(description="chat to continue; it knows its agent")] = "",
     files: Annotated[list[str], Field(description="files for the agent: paths, URLs or data URIs")] = [],  # noqa: B006
     context: Annotated[dict[str, str], Field(description="named texts for the agent's tools, in a new chat")] = {},  # noqa: B006
-    output_schema: Annotated[
-        dict[str, Any], Field(description="with config: JSON Schema of the output")
-    ] = {},  # noqa: B006
+    output_schema: Annotated[dict[str, Any], Field(description="with config: JSON Schema of the output")] = {},  # noqa: B006
 ) -> CallToolResult | InputRequiredResult:
     """Send a message to an agent and wait for its answer, which names the next call. May cost credits. Never send a message
     twice."""
