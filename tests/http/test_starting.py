@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inferencesh_mcp.errors import SettingsError
-from inferencesh_mcp.flows.drain import Drain
+from inferencesh_mcp.flows.run_limits import Drain
 from inferencesh_mcp.http import tokens
 from inferencesh_mcp.http.server import serve
 from inferencesh_mcp.server import build

@@ -64,7 +64,7 @@ async def test_two_keys_that_take_turns_never_see_each_other(faces: dict[str, Fa
 async def test_an_app_that_one_key_may_see_is_asked_for_with_each_key() -> None:
     """I-8: it is kept for whom it was shown to; the next, whom the platform does not show it, is told what the platform says."""
     sandbox = Sandbox()
-    named = catalogue.app_named("sandbox/echo")
+    named = catalogue.find_app("sandbox/echo")
     shown = catalogue.app_dto(named, version_id=named.version_ids[0]) | {"visibility": "private"}
     sandbox.faults.add(Status(code=200, body=json.dumps(shown)), path="/apps/sandbox/echo")
     async with serving(sandbox) as url, facing({"INFERENCE_BASE_URL": url}, sandbox, ADA) as face:

@@ -29,7 +29,7 @@ async def hero_takes(client: Client) -> set[str]:
 
 def answering(upstream: Upstream, named: str, *, app: dict[str, Any] | None = None, **version: Any) -> None:
     """Have the API tell of an app as if its author had changed it."""
-    card = catalogue.app_dto(known := catalogue.app_named(named), version_id=known.version_ids[0]) | (app or {})
+    card = catalogue.app_dto(known := catalogue.find_app(named), version_id=known.version_ids[0]) | (app or {})
     changed = card["version"] | version
     changed["functions"] = {
         name: function | {key: part for key, part in version.items() if key in function}

@@ -38,7 +38,7 @@ async def test_an_alias_is_checked_against_the_function_it_pins(connect: Connect
 
 async def test_an_alias_without_a_pinned_function_uses_the_default(connect: Connect, upstream: Upstream) -> None:
     """The older shape of the same answer: then the app's default function is what there is to go by."""
-    app = catalogue.app_named("sandbox/increment")
+    app = catalogue.find_app("sandbox/increment")
     shown = catalogue.app_dto(app, version_id=app.version_ids[0])
     assert "resolved_function" not in shown
     upstream.sandbox.faults.add(Status(code=200, body=json.dumps(shown)), path="/apps/sandbox/increment", times=-1)

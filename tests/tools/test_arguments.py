@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.schema.near_names import LONGEST_NAME
+from inferencesh_mcp.schema.describe import LONGEST_NAME
 from tests.conftest import Connect, Upstream, Way
 from tests.results import error, payload, run, text_of
 from tests.support.faults import Status

@@ -135,7 +135,7 @@ async def test_an_output_that_does_not_fit_its_schema_is_returned_unchanged(
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_field_with_an_unusual_name_reaches_the_app_under_that_name(
+async def test_a_field_whose_name_hosts_refuse_is_not_listed_and_reaches_the_app(
     connect: Connect, upstream: Upstream
 ) -> None:
     answering(
@@ -143,11 +143,9 @@ async def test_a_field_with_an_unusual_name_reaches_the_app_under_that_name(
     )
     async with connect() as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        (name,) = tools["hero"].input_schema["properties"]
-        result = await client.call_tool("hero", {name: 3})
+        result = await client.call_tool("hero", {"größe (px)": 3})
 
-    assert name.isascii()
-    assert " " not in name
+    assert {} == tools["hero"].input_schema["properties"]
     assert {"größe (px)": 3} == payload(result)["output"]
 
 

@@ -141,12 +141,8 @@ class Api:
 
     async def task_logs(self, task_id: str) -> TaskLogs:
         """A task's logs; read from the task itself if the API has no endpoint for them."""
-        try:
-            return parsed(TaskLogs, await self._sender.get(f"{_task_path(task_id)}/logs"))
-        except (NotFound, UpstreamError) as error:
-            if error.status not in {404, 405}:
-                raise
-        return parsed(TaskLogs, await self._sender.get(_task_path(task_id)))
+        logs = await self._sender.get_optional(f"{_task_path(task_id)}/logs")
+        return parsed(TaskLogs, logs or await self._sender.get(_task_path(task_id)))
 
     async def cancel(self, task_id: str) -> None:
         """Request the cancellation of a task; it ends later. Conflict if it has ended already."""

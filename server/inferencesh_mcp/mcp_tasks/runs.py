@@ -45,7 +45,9 @@ class Run:
         result = run_result(run.RunResult(task=task, app=handle.upstream_ids["app"], seconds=seconds, session=session))
         if task.status == "cancelled":
             return replace(state, status="cancelled", message=first_line(result))
-        return replace(state, status="completed", message=first_line(result), result=await with_preview(ctx, result))
+        return replace(
+            state, status="completed", message=first_line(result), result=await with_preview(ctx, who, result)
+        )
 
     async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
         """A run asks nothing."""

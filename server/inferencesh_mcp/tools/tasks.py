@@ -41,7 +41,7 @@ async def task_get(
             task = await run.follow_task(who, task, report, wait_seconds)
     if part:
         return output_part(task, part)
-    return await with_preview(ctx, await task_result(who, task))
+    return await with_preview(ctx, who, await task_result(who, task))
 
 
 async def task_result(who: Caller, task: Task) -> CallToolResult:

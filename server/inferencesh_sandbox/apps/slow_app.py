@@ -74,7 +74,7 @@ async def _stream(work: Work, inputs: StreamInput) -> dict[str, Any]:
     return {"response": inputs.text}
 
 
-async def _nobody_came(_work: Work, _given: StreamInput) -> dict[str, Any]:
+async def _nobody_came(_work: Work, _inputs: StreamInput) -> dict[str, Any]:
     detail = "nobody connected to the socket of this run; the sandbox has none"
     raise AppFailed(detail)
 

@@ -65,7 +65,7 @@ class Work(Protocol):
     def publish_partial(self, output: Json) -> None:
         """Publish the partial output."""
 
-    def delta(self, **grown: str) -> None:
+    def delta(self, **texts: str) -> None:
         """Add text to the output, and stream only what was added."""
 
     def used(self, kind: str, quantity: float, unit: str) -> None:
@@ -104,7 +104,7 @@ class Price:
     description: str = "Free: this is the sandbox."
 
 
-def _free(_given: Any) -> Price:
+def _free(_inputs: Any) -> Price:
     return Price()
 
 

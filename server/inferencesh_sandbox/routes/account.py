@@ -62,8 +62,10 @@ def _needed(requirement: Json) -> bool:
 
 def _missing(kind: str, key: str) -> Json:
     """An error for a requirement. The sandbox has no connections, so each requirement is missing."""
-    known = next((requirement for app in APPS for requirement in app.requirements if requirement["key"] == key), None)
-    if known is not None:
-        return {**known, "type": kind}
+    requirement = next(
+        (requirement for app in APPS for requirement in app.requirements if requirement["key"] == key), None
+    )
+    if requirement is not None:
+        return {**requirement, "type": kind}
     action = {"type": "add_secret", "secrets": [key]} if kind == "secret" else {"type": "connect", "provider": key}
     return {"type": kind, "key": key, "message": f"{kind} {key} is missing", "action": action}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from inferencesh_sandbox.routes.tools import apply_decision
+from inferencesh_sandbox.routes.tools import decide
 from inferencesh_sandbox.wire import missing
 
 if TYPE_CHECKING:
@@ -41,16 +41,16 @@ def pages(context: Context) -> list[Route]:
     async def show(request: Request) -> Response:
         return HTMLResponse(_page(requested(request)))
 
-    async def decide(request: Request) -> Response:
+    async def decided(request: Request) -> Response:
         chat, tool, decision = requested(request), request.path_params["tool"], request.path_params["decision"]
         if tool not in chat.invocations or decision not in _DECISIONS:
             raise missing("decision", f"{tool}/{decision}")
-        apply_decision(context, chat.invocations[tool], decision, caller=_ON_PAGE)
+        decide(context, chat.invocations[tool], decision, caller=_ON_PAGE)
         return RedirectResponse(f"/app/chats/{chat.id}", status_code=303)
 
     return [
         Route("/app/chats/{chat}", show),
-        Route("/app/chats/{chat}/tools/{tool}/{decision}", decide, methods=["POST"]),
+        Route("/app/chats/{chat}/tools/{tool}/{decision}", decided, methods=["POST"]),
     ]
 
 

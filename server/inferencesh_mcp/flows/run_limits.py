@@ -1,18 +1,19 @@
-"""The runs that this process follows: how many each caller may have, and the work that goes on after a caller has left."""
+"""The runs of this process: how many each caller may have, what goes on after a caller has left, and their end with the server."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+import anyio
+
 from inferencesh_mcp.errors import RateLimited, Unavailable
-from inferencesh_mcp.flows.drain import Drain
 from inferencesh_mcp.flows.ownership import StartRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
     from anyio.abc import TaskGroup
 
@@ -21,6 +22,50 @@ RETRY_AFTER = 5.0  # seconds: a run that ends frees a slot, and most take a few 
 MOST_IN_BACKGROUND = 100  # searches for lost runs whose callers left: each lists tasks every few seconds
 
 logger = logging.getLogger(__name__)
+
+
+class Drain:
+    """Whether this server is ending (reliability 4.4): waits end early, nothing new starts, and runs that were started go on."""
+
+    def __init__(self) -> None:
+        self.refuses_calls = False
+        """Whether new calls are refused. Calls already accepted may still start runs until `start`."""
+        self.started = False
+        """Whether the server is ending: nothing is started any more, and no call waits."""
+        self._waits: set[anyio.CancelScope] = set()
+
+    def start(self) -> None:
+        """End every wait, now and from now on. Runs that were started go on; their callers get the ids."""
+        self.refuses_calls = self.started = True
+        for wait in self._waits:
+            wait.cancel()
+
+    @contextmanager
+    def deadline(self, seconds: float) -> Generator[anyio.CancelScope]:
+        """Cancel the block after `seconds`, or as soon as the drain starts."""
+        with anyio.move_on_after(seconds) as wait:
+            if self.started:
+                wait.cancel()
+            self._waits.add(wait)
+            try:
+                yield wait
+            finally:
+                self._waits.discard(wait)
+
+    def raise_if_started(self) -> None:
+        """Refuse to start anything once the drain has started.
+
+        Raises:
+            Unavailable: the server is ending.
+        """
+        if self.started:
+            raise Unavailable(
+                message="This server is stopping and starts nothing more.",
+                next_step="Call again in a moment: the next server takes it.",
+                outcome="not_started",
+                retry_safe=True,
+                retry_after=1.0,
+            )
 
 
 class SharedLimiter(Protocol):

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from inferencesh_mcp.errors import InvalidInput
+from inferencesh_mcp.schema import file_fields
 from inferencesh_mcp.schema.file_fields import file_places
 from tests.schema.real import real_apps
 
@@ -36,11 +38,11 @@ def holding(schema: dict[str, Any]) -> dict[str, Any]:
         (True, "/etc/hostname", []),
     ],
 )  # fmt: skip
-def test_places(schema: Any, value: Any, places: list[tuple[Any, ...]]) -> None:
+def test_a_file_is_found_only_where_the_schema_says_so(schema: Any, value: Any, places: list[tuple[Any, ...]]) -> None:
     assert [("it", *place) for place in places] == file_places(holding(schema), {"it": value})
 
 
-def test_references_are_followed_and_rounds_are_cut() -> None:
+def test_a_schema_that_contains_itself_is_followed_to_a_limited_depth() -> None:
     """A schema may refer to itself; a value may be deeper than anybody would write."""
     schema: dict[str, Any] = {
         "$ref": "#/$defs/Node",
@@ -92,7 +94,7 @@ def leaves(value: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", real_apps())
-def test_in_every_real_app_exactly_the_files_are_found(name: str) -> None:
+def test_exactly_the_files_of_every_real_app_are_found(name: str) -> None:
     """Strings that happen to be paths stay strings."""
     schema = real_apps()[name]["input_schema"]
     value = every_file(schema, schema)
@@ -101,3 +103,25 @@ def test_in_every_real_app_exactly_the_files_are_found(name: str) -> None:
 
     assert {"FILE"} >= {at(value, place) for place in found}
     assert leaves(value).count("FILE") == len(found)
+
+
+@pytest.mark.finding("S4")
+def test_an_input_too_large_to_search_for_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its path would go upstream as text, and the run be paid: what is too much to look through is refused."""
+    monkeypatch.setattr(file_fields, "MOST_READ", 1_000)
+    field = {"anyOf": [{"$ref": "#/$defs/File"}, {"type": "null"}]}
+    schema = {"type": "object", "additionalProperties": field, "$defs": {"File": {"type": "string", "format": "file"}}}
+
+    assert 100 == len(file_places(schema, {str(number): "/a.png" for number in range(100)}))
+    with pytest.raises(InvalidInput, match="too many parts"):
+        file_places(schema, {str(number): "/a.png" for number in range(400)})
+
+
+def test_the_items_of_a_long_list_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_fields, "MOST_READ", 20)
+    schema = {
+        "type": "object",
+        "properties": {"files": {"type": "array", "items": {"type": "string", "format": "file"}}},
+    }
+
+    assert 5_000 == len(file_places(schema, {"files": ["/a.png"] * 5_000}))
