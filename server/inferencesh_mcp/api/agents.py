@@ -107,9 +107,9 @@ class Agents:
         body = list_body(limit, cursor) | search_body(query)
         return parsed(Page[Agent], await self._sender.post(Operation.READ, "/agents/list", body))
 
-    async def agent(self, ref: AgentRef) -> Agent:
-        """An agent template with its current version."""
-        return parsed(Agent, await self._sender.get(f"/agents/{ref.path}"))
+    async def agent(self, ref: str) -> Agent:
+        """An agent template, `namespace/name`, with its current version."""
+        return parsed(Agent, await self._sender.get(f"/agents/{agent_reference(ref)}"))
 
 
 class Chats:

@@ -15,7 +15,6 @@ from inferencesh_mcp.api.chat_models import AgentVersion
 from inferencesh_mcp.api.chat_turn import Approval
 from inferencesh_mcp.api.json import is_object
 from inferencesh_mcp.api.problem_details import DASHBOARD
-from inferencesh_mcp.api.refs import AgentRef
 from inferencesh_mcp.context import Ctx, caller, caller_with_roots, wants_mcp_task
 from inferencesh_mcp.errors import InferenceError, InvalidInput, RequirementsNotMet
 from inferencesh_mcp.flows.approvals import NeedsResume, resolve_pending, submit
@@ -62,8 +61,7 @@ async def _with_versions(who: Caller, agents: Sequence[Agent]) -> list[Agent]:
 
     async def read(index: int) -> None:
         agent = complete[index]
-        ref = AgentRef(namespace=agent.namespace, name=agent.name)
-        complete[index] = await optional_call(who.api.agents.agent(ref), f"version of agent {ref}") or agent
+        complete[index] = await optional_call(who.api.agents.agent(agent.ref), f"version of {agent.ref}") or agent
 
     async with anyio.create_task_group() as group:
         for index in [index for index, agent in enumerate(agents) if agent.version is None][:MAX_VERSIONS_READ]:

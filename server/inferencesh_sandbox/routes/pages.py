@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from inferencesh_sandbox.chats import Chat
-    from inferencesh_sandbox.invocations import Invocation
+    from inferencesh_sandbox.messages import Invocation
     from inferencesh_sandbox.routes.context import Context
 
 _DECISIONS = {"invoke": "Approve", "reject": "Reject"}
