@@ -79,7 +79,9 @@ def _resources() -> str:
 def _prompts() -> str:
     rows = []
     for prompt in anyio.run(build(Settings()).list_prompts):
-        names = ", ".join(f"`{one.name}`" + ("" if one.required else " (optional)") for one in prompt.arguments or [])
+        names = ", ".join(
+            f"`{argument.name}`" + ("" if argument.required else " (optional)") for argument in prompt.arguments or []
+        )
         rows.append(f"| `{prompt.name}` | {prompt.description} | {names} |")
     return "\n".join(["| prompt | what it asks for | arguments |", "|---|---|---|", *rows])
 

@@ -132,6 +132,6 @@ async def test_a_file_behind_an_odd_reference_is_uploaded_and_described(
     assert "image*: a file" in text_of(about)
     assert "'image' is missing" in error(missing)["message"]
     (start,) = [task for tenant in upstream.sandbox.tenants for task in tenant.tasks]
-    assert str(folder) not in str(start.order.input)
+    assert str(folder) not in str(start.request.input)
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/files"))
     assert payload(about)

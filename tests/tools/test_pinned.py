@@ -43,11 +43,11 @@ async def test_each_pinned_app_is_a_tool_of_the_first_list(connect: Connect, way
 
 
 async def test_a_pinned_tool_answers_as_app_run_does(connect: Connect, upstream: Upstream) -> None:
-    given = {"prompt": "a red kite", "width": 64, "height": 48}
+    input_ = {"prompt": "a red kite", "width": 64, "height": 48}
     async with connect() as client:
         await client.list_tools()
-        by_name = await client.call_tool("draw", given)
-        by_run = await run(client, "sandbox/draw", given)
+        by_name = await client.call_tool("draw", input_)
+        by_run = await run(client, "sandbox/draw", input_)
 
     assert payload(by_run).keys() == payload(by_name).keys()
     assert [block.type for block in by_run.content] == [block.type for block in by_name.content]
@@ -57,10 +57,10 @@ async def test_a_pinned_tool_answers_as_app_run_does(connect: Connect, upstream:
 
 
 async def test_a_run_longer_than_the_wait_is_handed_over(connect: Connect, upstream: Upstream) -> None:
-    heard: list[str] = []
+    messages: list[str] = []
 
     async def hear(_progress: float, _total: float | None, message: str | None) -> None:
-        heard.append(message or "")
+        messages.append(message or "")
 
     async with connect(INFERENCE_WAIT_SECONDS="1") as client:
         first = await client.call_tool("ticks", {"seconds": 1.5, "steps": 2}, progress_callback=hear)
@@ -69,8 +69,8 @@ async def test_a_run_longer_than_the_wait_is_handed_over(connect: Connect, upstr
 
     assert f'task_get(task_id="{task_id}", wait_seconds=45)' in payload(first)["next"]
     assert ("completed", 2) == (payload(second)["status"], payload(second)["output"]["steps"])
-    assert "starting" == heard[0]
-    assert any(task_id in message for message in heard)
+    assert "starting" == messages[0]
+    assert any(task_id in message for message in messages)
     assert (1, 0) == (len(upstream.sandbox.ledger.starts), len(upstream.sandbox.ledger.cancels))
 
 

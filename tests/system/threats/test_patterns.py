@@ -107,13 +107,15 @@ def written() -> dict[str, Written]:
             continue
         constants = dict(vars(importlib.import_module(module_of(path))))
         for name, call in calls(tree):
-            if name not in {f"re.{one}" for one in ("compile", *WAYS)}:
+            if name not in {f"re.{item}" for item in ("compile", *WAYS)}:
                 continue
             try:
                 given = eval(compile(ast.Expression(call.args[0]), "", "eval"), constants)
             except NameError:
                 given = None
-            used = {one.partition(".")[2] for one in named if not one.startswith("re.") and _is(constants, one, given)}
+            used = {
+                item.partition(".")[2] for item in named if not item.startswith("re.") and _is(constants, item, given)
+            }
             methods = used if name == "re.compile" else {name.removeprefix("re.")}
             found[f"{module_of(path)}:{call.lineno}"] = Written(given, tuple(methods) or ("fullmatch",))
     return found

@@ -35,7 +35,7 @@ async def issuer() -> AsyncIterator[LocalIssuer]:
         yield one
 
 
-async def test_keys_are_asked_for_at_the_first_token_and_kept(issuer: LocalIssuer) -> None:
+async def test_keys_are_fetched_once(issuer: LocalIssuer) -> None:
     keys = IssuerKeys(issuer.url)
     before = list(issuer.asked)
 
@@ -45,7 +45,7 @@ async def test_keys_are_asked_for_at_the_first_token_and_kept(issuer: LocalIssue
     assert ([], ["/.well-known/oauth-authorization-server", "/jwks"]) == (before, issuer.asked)
 
 
-async def test_a_new_key_is_found_and_a_withdrawn_one_forgotten(issuer: LocalIssuer) -> None:
+async def test_a_new_key_is_fetched_and_a_withdrawn_key_expires(issuer: LocalIssuer) -> None:
     clock = Clock()
     keys = IssuerKeys(issuer.url, clock=clock)
     assert await keys.key("first")
@@ -57,7 +57,7 @@ async def test_a_new_key_is_found_and_a_withdrawn_one_forgotten(issuer: LocalIss
     assert (True, None) == (second is not None, first)
 
 
-async def test_names_that_somebody_makes_up_do_not_make_us_ask(issuer: LocalIssuer) -> None:
+async def test_unknown_key_ids_cause_no_flood_of_requests(issuer: LocalIssuer) -> None:
     """Anybody can put a name in a token's head: one question in a while is all that comes of it."""
     keys = IssuerKeys(issuer.url, clock=Clock())
 
@@ -67,7 +67,7 @@ async def test_names_that_somebody_makes_up_do_not_make_us_ask(issuer: LocalIssu
     assert 1 == issuer.asked.count("/jwks")
 
 
-async def test_an_issuer_that_is_away_does_not_shut_out_whom_it_let_in(issuer: LocalIssuer) -> None:
+async def test_an_unreachable_issuer_does_not_refuse_known_keys(issuer: LocalIssuer) -> None:
     """Its keys count until they are old; then nobody can tell whether they were withdrawn."""
     clock = Clock()
     keys = IssuerKeys(issuer.url, clock=clock)
@@ -81,7 +81,7 @@ async def test_an_issuer_that_is_away_does_not_shut_out_whom_it_let_in(issuer: L
         await keys.key("first")
 
 
-async def test_keys_that_the_metadata_of_another_issuer_names_are_not_believed(issuer: LocalIssuer) -> None:
+async def test_metadata_of_another_issuer_is_not_trusted(issuer: LocalIssuer) -> None:
     keys = IssuerKeys(f"{issuer.url}/tenant")
 
     with pytest.raises(InferenceError):
@@ -89,17 +89,17 @@ async def test_keys_that_the_metadata_of_another_issuer_names_are_not_believed(i
     assert "/jwks" not in issuer.asked
 
 
-async def test_a_given_address_of_the_keys_needs_no_metadata(issuer: LocalIssuer) -> None:
+async def test_a_configured_jwks_url_needs_no_metadata(issuer: LocalIssuer) -> None:
     assert await IssuerKeys("https://issuer.example.com", f"{issuer.url}/jwks").key("first")
     assert ["/jwks"] == issuer.asked
 
 
-async def test_keys_that_whoever_checks_could_sign_with_are_none(issuer: LocalIssuer) -> None:
+async def test_symmetric_keys_are_ignored(issuer: LocalIssuer) -> None:
     assert await IssuerKeys(issuer.url).key("shared") is None
 
 
 @pytest.mark.finding("F23")
-async def test_an_issuer_is_asked_through_the_proxy_that_the_environment_names() -> None:
+async def test_the_issuer_is_reached_through_the_proxy_of_the_environment() -> None:
     async with connect_proxy() as proxy:
         keys = IssuerKeys("https://issuer.example.test", proxies={"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"})
         with pytest.raises(InferenceError):  # this proxy knows nobody
@@ -122,7 +122,7 @@ STRANGE = [
 
 
 @pytest.mark.finding("S14")
-async def test_a_strange_key_hides_none_of_the_others() -> None:
+async def test_an_invalid_key_hides_no_other() -> None:
     weak = json.loads(RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 1024).public_key())) | {"kid": "weak"}
     strong = json.loads(RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048).public_key())) | {"kid": "strong"}
 

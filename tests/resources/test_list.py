@@ -30,7 +30,7 @@ async def values(client: Client, ref: ResourceTemplateReference | PromptReferenc
     return (await client.complete(ref, argument, context_arguments=known or None)).completion.values
 
 
-async def test_the_picker_shows_what_is_recent(connect: Connect, way: Way) -> None:
+async def test_the_list_shows_recent_resources(connect: Connect, way: Way) -> None:
     """Tasks, files, sessions and chats, each by a title that says what it is; every one of them can be read."""
     async with connect() as client:
         await run(client, "sandbox/count", {}, session="new")
@@ -64,7 +64,7 @@ async def test_a_long_list_has_pages(connect: Connect) -> None:
     assert len(uris) == len(set(uris))
 
 
-async def test_the_list_ends(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_list_has_a_last_page(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that reads all pages is not led through years of tasks."""
     monkeypatch.setattr("inferencesh_mcp.resources.list.ENTRIES_PER_KIND", 2)
     async with connected(Way("memory", "2026"), environ) as client:
@@ -86,7 +86,7 @@ def encoded(text: str) -> str:
     "cursor",
     ["nonsense", "e30=", "WzEsIDJd", "é", "x" * 20_000, *map(encoded, ("[" * 5_000, "[1e400, {}]", "[Infinity, {}]"))],
 )
-async def test_a_cursor_of_nobodys_is_refused(connect: Connect, cursor: str) -> None:
+async def test_an_unknown_cursor_is_refused(connect: Connect, cursor: str) -> None:
     """With a sentence, and nothing is asked of the platform for it."""
     async with connect() as client:
         with pytest.raises(MCPError, match="The cursor is invalid"):
@@ -94,7 +94,7 @@ async def test_a_cursor_of_nobodys_is_refused(connect: Connect, cursor: str) -> 
 
 
 @over(*MEMORY)
-async def test_what_cannot_be_listed_is_left_out(connect: Connect, upstream: Upstream) -> None:
+async def test_a_kind_that_cannot_be_listed_is_left_out(connect: Connect, upstream: Upstream) -> None:
     """Hosts ask when they start: one call that fails takes nothing else away."""
     upstream.sandbox.faults.add(Status(code=403, error="forbidden"), method="POST", path="/chats/list", times=-1)
     async with connect() as client:
@@ -145,7 +145,7 @@ async def test_arguments_of_prompts_are_completed(connect: Connect) -> None:
 
 
 @over(*MEMORY)
-async def test_a_completion_is_quick_or_nothing_and_never_an_error(
+async def test_a_slow_or_failed_completion_is_empty(
     connect: Connect, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No key, a refusal, no answer in time: an empty list."""
@@ -160,7 +160,7 @@ async def test_a_completion_is_quick_or_nothing_and_never_an_error(
         assert [] == await values(client, APP, "name", "ec")
 
 
-async def test_a_start_asks_nothing_of_the_platform(connect: Connect, upstream: Upstream) -> None:
+async def test_the_start_causes_no_upstream_request(connect: Connect, upstream: Upstream) -> None:
     """What a host reads when it starts, but for the list of what is recent, needs no network."""
     async with connect() as client:
         await client.list_tools()

@@ -52,7 +52,7 @@ def sealed_with(environ: dict[str, str], *keys: str) -> dict[str, str]:
     return environ | {"INFERENCE_STATE_KEYS": ", ".join(keys)}
 
 
-async def test_another_replica_follows_and_cancels_it(environ: dict[str, str], upstream: Upstream) -> None:
+async def test_another_replica_follows_and_cancels_a_task(environ: dict[str, str], upstream: Upstream) -> None:
     keys = sealed_with(environ, OLD)
     async with replica(keys) as here, replica(keys) as there:
         ended = await there.until(await here.begin("app_run", **SHORT))
@@ -64,7 +64,7 @@ async def test_another_replica_follows_and_cancels_it(environ: dict[str, str], u
     assert 2 == len(started(upstream))
 
 
-async def test_to_another_key_it_is_unknown_and_costs_nothing_upstream(
+async def test_a_task_of_another_key_is_unknown_and_causes_no_upstream_request(
     environ: dict[str, str], upstream: Upstream
 ) -> None:
     """As if nobody had made it: looking, answering and cancelling (A-5)."""
@@ -80,7 +80,7 @@ async def test_to_another_key_it_is_unknown_and_costs_nothing_upstream(
     assert (NO_SUCH, before, "working") == (refused, after, now["status"])
 
 
-async def test_among_those_who_share_the_operators_key_each_has_their_own(
+async def test_callers_who_share_the_operators_key_have_their_own_tasks(
     environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Upstream they are one; here whoever was let in as somebody else knows nothing of it."""
@@ -103,7 +103,7 @@ async def test_among_those_who_share_the_operators_key_each_has_their_own(
     assert 1 == len(upstream.sandbox.ledger.cancels)
 
 
-async def test_keys_can_be_changed_while_tasks_run(environ: dict[str, str]) -> None:
+async def test_state_keys_can_be_rotated_while_tasks_run(environ: dict[str, str]) -> None:
     """The first seals and all open: what the old one sealed is followed by who knows both, and not by who has dropped it."""
     async with (
         following(MEMORY, sealed_with(environ, OLD)) as before,
@@ -119,7 +119,7 @@ async def test_keys_can_be_changed_while_tasks_run(environ: dict[str, str]) -> N
     assert (["working", "working"], [NO_SUCH, NO_SUCH]) == (standing, refused)
 
 
-async def test_without_keys_a_process_follows_only_its_own(environ: dict[str, str]) -> None:
+async def test_without_state_keys_a_process_follows_only_its_own_tasks(environ: dict[str, str]) -> None:
     async with following(MEMORY, environ) as here, following(MEMORY, environ) as there:
         task_id = await here.begin("app_run", **LONG)
         refused = await there.refused(task_id)
@@ -149,7 +149,7 @@ async def test_a_question_that_one_replica_asks_is_answered_through_another(
     assert ["invoke"] == [one.decision for one in upstream.sandbox.ledger.decisions]
 
 
-async def test_over_http_the_name_in_the_header_is_the_tasks(environ: dict[str, str]) -> None:
+async def test_over_http_the_header_must_name_the_task(environ: dict[str, str]) -> None:
     """What routes a request must not say another thing than what it asks for."""
     async with following(HTTP, environ) as mine:
         task_id = await mine.begin("app_run", **LONG)

@@ -39,11 +39,11 @@ def refused(environ: dict[str, str], host: str = "127.0.0.1") -> str:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "mcp.example.com"])
-def test_off_this_machine_it_must_know_its_names(host: str) -> None:
+def test_a_public_address_needs_allowed_hosts(host: str) -> None:
     assert "Set INFERENCE_ALLOWED_HOSTS" in refused({}, host)
 
 
-def test_off_this_machine_the_sandbox_needs_a_door() -> None:
+def test_a_public_sandbox_needs_authentication() -> None:
     """Whoever brings no key is let into it: that is no way in for everybody."""
     assert "The sandbox admits everybody" in refused(OUTSIDE | {"INFERENCE_SANDBOX": "true"}, "0.0.0.0")
 
@@ -61,11 +61,11 @@ def test_off_this_machine_the_sandbox_needs_a_door() -> None:
         ({"INFERENCE_HTTP_AUTH": "tokens", "INFERENCE_API_KEY": "inf_k", "INFERENCE_HTTP_TOKENS_FILE": "/nowhere"}, "cannot be read"),
     ],
 )  # fmt: skip
-def test_half_a_mode_or_two_do_not_start(environ: dict[str, str], named: str) -> None:
+def test_an_incomplete_or_mixed_mode_does_not_start(environ: dict[str, str], named: str) -> None:
     assert named in refused(environ)
 
 
-def test_a_file_of_tokens_that_holds_something_else_is_refused_and_not_shown(tmp_path: Path) -> None:
+def test_an_invalid_token_file_is_refused_and_not_shown(tmp_path: Path) -> None:
     """A token that was put there instead of its hash would open the door to whoever can read the file."""
     file = tmp_path / "tokens"
     token = tokens.mint()
@@ -79,7 +79,7 @@ def test_a_file_of_tokens_that_holds_something_else_is_refused_and_not_shown(tmp
     assert token not in told
 
 
-def test_a_token_is_shown_once_and_known_by_its_hash(tmp_path: Path) -> None:
+def test_a_token_is_shown_once_and_stored_as_a_hash(tmp_path: Path) -> None:
     made = call("token", "ada")
     token, line = made.stdout.strip(), made.stderr.strip().splitlines()[-1]
     file = tmp_path / "tokens"
@@ -93,7 +93,7 @@ def test_a_token_is_shown_once_and_known_by_its_hash(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_a_file_of_tokens_may_have_been_written_by_windows(encoding: str, tmp_path: Path) -> None:
+def test_a_token_file_may_come_from_windows(encoding: str, tmp_path: Path) -> None:
     """Notepad puts a mark before UTF-8, and PowerShell 5 redirects in UTF-16."""
     token = tokens.mint()
     file = tmp_path / "tokens"
@@ -102,7 +102,7 @@ def test_a_file_of_tokens_may_have_been_written_by_windows(encoding: str, tmp_pa
     assert "ada" == tokens.read((), file).name(token)
 
 
-def test_a_port_that_is_taken_is_said_so() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
 

@@ -25,7 +25,7 @@ async def put(client: Client, name: str, arguments: dict[str, str]) -> str:
     return message.content.text
 
 
-async def test_each_names_what_was_asked_for_and_tools_that_exist(connect: Connect) -> None:
+async def test_each_prompt_names_its_arguments_and_existing_tools(connect: Connect) -> None:
     """Nothing in them sends a model to a tool that is not there."""
     async with connect() as client:
         listed = {prompt.name: prompt for prompt in (await client.list_prompts()).prompts}
@@ -44,7 +44,7 @@ async def test_each_names_what_was_asked_for_and_tools_that_exist(connect: Conne
 
 
 @over(*MEMORY)
-async def test_what_may_be_left_out_may_be_left_out(connect: Connect) -> None:
+async def test_optional_arguments_may_be_left_out(connect: Connect) -> None:
     """Without an app or an agent, one is looked for."""
     async with connect() as client:
         assert "app_list" in await put(client, "run_app", {"goal": "a red kite"})
@@ -52,7 +52,7 @@ async def test_what_may_be_left_out_may_be_left_out(connect: Connect) -> None:
 
 
 @over(Way("memory", "2025"), Way("http", "2026"))
-async def test_a_wrong_call_is_told_what_is_right(connect: Connect) -> None:
+async def test_an_invalid_prompt_call_is_explained(connect: Connect) -> None:
     """As an error of the call, not of the server."""
     async with connect() as client:
         for name, arguments, right in [("nope", {}, "run_app"), ("run_app", {}, "needs goal"), ("run_app", {"goal": " "}, "needs goal")]:  # fmt: skip
@@ -69,9 +69,7 @@ async def test_a_wrong_call_is_told_what_is_right(connect: Connect) -> None:
         ({"INFERENCE_TOOLSETS": "apps,tasks,files"}, {"run_app", "compare_apps"}),
     ],
 )
-async def test_they_go_with_the_tools_they_name(
-    environ: dict[str, str], settings: dict[str, str], kept: set[str]
-) -> None:
+async def test_prompts_follow_the_toolsets(environ: dict[str, str], settings: dict[str, str], kept: set[str]) -> None:
     """A prompt whose tools are not on offer is not either."""
     async with connected(Way("memory", "2026"), environ | settings) as client:
         assert kept == {prompt.name for prompt in (await client.list_prompts()).prompts}

@@ -54,7 +54,7 @@ def without_nonces(text: str) -> str:
     return re.sub(r"data [0-9a-f]{8}\]", "data]", text)
 
 
-async def test_each_tells_what_its_tool_tells(connect: Connect, way: Way) -> None:
+async def test_each_resource_has_the_content_of_its_tool(connect: Connect, way: Way) -> None:
     """The readable text first, then the same as JSON; of logs the text is all there is."""
     async with connect() as client:
         assert TEMPLATES == await listed_templates(client)
@@ -69,7 +69,7 @@ async def test_each_tells_what_its_tool_tells(connect: Connect, way: Way) -> Non
 
 
 @over(*MEMORY, Way("http", "2026"))
-async def test_a_file_is_told_by_its_id(connect: Connect) -> None:
+async def test_a_file_is_read_by_its_id(connect: Connect) -> None:
     """Its address, name, kind and size."""
     async with connect() as client:
         given = {"base64": "aGVsbG8=", "content_type": "text/plain", "filename": "a.txt"}
@@ -82,7 +82,7 @@ async def test_a_file_is_told_by_its_id(connect: Connect) -> None:
 
 
 @over(*MEMORY)
-async def test_what_still_runs_is_not_kept(connect: Connect) -> None:
+async def test_a_live_task_is_not_cached(connect: Connect) -> None:
     """A host may keep the end of a task, never its middle (T-3)."""
     async with connect() as client:
         uri = await started(client, seconds=20)
@@ -93,7 +93,7 @@ async def test_what_still_runs_is_not_kept(connect: Connect) -> None:
 
 
 @over(Way("memory", "2025"), Way("http", "2026"))
-async def test_what_is_not_there_is_an_error_with_its_address(connect: Connect) -> None:
+async def test_a_missing_resource_is_an_error_with_its_uri(connect: Connect) -> None:
     """-32602, our words, and the error that a tool's answer would have; never anything of the inside."""
     async with connect() as client:
         for uri in ["tasks/nope", "tasks/nope/logs", "files/nope", "sessions/nope", "chats/nope", "apps/sandbox/nope"]:
@@ -113,7 +113,7 @@ async def test_what_is_not_there_is_an_error_with_its_address(connect: Connect) 
 
 
 @over(Way("memory", "2025"), Way("stdio", "2026"), Way("http", "2026"))
-async def test_what_is_no_id_reaches_no_path(connect: Connect, upstream: Upstream, way: Way) -> None:
+async def test_an_invalid_id_causes_no_request(connect: Connect, upstream: Upstream, way: Way) -> None:
     """I-19: a hostile id is refused before anything is asked, however it is written."""
     templates = (
         TEMPLATES if way.transport == "memory" else ["inference://tasks/{id}", "inference://apps/{namespace}/{name}"]
@@ -138,7 +138,7 @@ async def test_what_is_no_id_reaches_no_path(connect: Connect, upstream: Upstrea
 
 
 @over(*MEMORY)
-async def test_without_a_key_it_says_what_to_set(connect: Connect, upstream: Upstream) -> None:
+async def test_without_a_key_the_error_names_the_setting(connect: Connect, upstream: Upstream) -> None:
     """Listing works, reading says where the key comes from; nothing is asked of the platform."""
     async with connect(INFERENCE_API_KEY=None) as client:
         assert TEMPLATES == await listed_templates(client)
@@ -150,7 +150,7 @@ async def test_without_a_key_it_says_what_to_set(connect: Connect, upstream: Ups
     assert () == upstream.sandbox.ledger.requests()
 
 
-async def test_nobody_reads_what_is_a_strangers(environ: dict[str, str]) -> None:
+async def test_another_callers_resources_cannot_be_read(environ: dict[str, str]) -> None:
     """I-10: an id is no authority; it is resolved with the key of whoever asks."""
     stranger = environ | {"INFERENCE_API_KEY": "inf_stranger_CANARY_9"}
     way = Way("memory", "2026")
@@ -162,7 +162,7 @@ async def test_nobody_reads_what_is_a_strangers(environ: dict[str, str]) -> None
 
 @over(*MEMORY)
 @pytest.mark.parametrize("kind", ["large_text", "nested", "list", "unicode", "empty"])
-async def test_every_output_fits(connect: Connect, kind: str) -> None:
+async def test_every_output_fits_the_token_limit(connect: Connect, kind: str) -> None:
     """Text and JSON together are what a host puts before its model: 20,000 tokens, 700 kB (promise 6)."""
     async with connect() as client:
         result = (await run(client, "sandbox/outputs", {"which": kind})).structured_content
@@ -183,7 +183,7 @@ async def test_every_output_fits(connect: Connect, kind: str) -> None:
         ({"INFERENCE_TOOLSETS": "agents"}, {"apps", "tasks", "files", "sessions"}),
     ],
 )
-async def test_they_go_with_the_tools(environ: dict[str, str], settings: dict[str, str], gone: set[str]) -> None:
+async def test_templates_follow_the_toolsets(environ: dict[str, str], settings: dict[str, str], gone: set[str]) -> None:
     """What has no tools has no resources; they only read, so that `read_only` takes none away."""
     kept = {uri for uri in TEMPLATES if uri.split("/")[2] not in gone}
     async with connected(Way("memory", "2026"), environ | settings) as client:
@@ -193,7 +193,7 @@ async def test_they_go_with_the_tools(environ: dict[str, str], settings: dict[st
             assert "There is no such resource" in error.message
 
 
-async def test_what_anyone_may_see_is_public(environ: dict[str, str]) -> None:
+async def test_only_lists_without_private_data_are_public(environ: dict[str, str]) -> None:
     """Templates and prompts are the same for everyone: any host may keep them, for five minutes."""
     async with Client(build(Settings.from_environ(environ))) as client:
         for result in (await client.list_resource_templates(), await client.list_prompts()):

@@ -38,7 +38,7 @@ async def named() -> AsyncIterator[Face]:
      "gate.example.com", "gate.example.com:443", "0.0.0.0", "128.0.0.1", "[::2]", "[::1", "localhost:", "", "*", "null",
      "mcp.example.com, evil.example"],
 )  # fmt: skip
-async def test_by_any_other_name_there_is_no_route(named: Face, host: str, path: str) -> None:
+async def test_any_other_host_name_is_refused(named: Face, host: str, path: str) -> None:
     before = len(named.asked())
 
     response = await named.http.get(f"{named.url}{path}", headers={**named.headers, "host": host})
@@ -51,7 +51,7 @@ async def test_by_any_other_name_there_is_no_route(named: Face, host: str, path:
     "host", ["127.0.0.1", "127.0.0.2", "127.0.0.1:9", "LOCALHOST", "localhost:1234", "[::1]", "[::1]:80", "mcp.example.com",
              "MCP.Example.Com:443", "gate.example.com:8443", "[2001:db8::1]:8000"]
 )  # fmt: skip
-async def test_its_own_names_lead_to_it(named: Face, host: str) -> None:
+async def test_its_own_host_names_are_accepted(named: Face, host: str) -> None:
     page = await named.http.get(f"{named.url}/healthz", headers={"host": host})
     asked = await named.ask(headers={**named.headers, "host": host})
 
@@ -64,7 +64,7 @@ async def test_its_own_names_lead_to_it(named: Face, host: str) -> None:
     ["https://evil.example", "null", "http://app.example.com", f"{PAGE}:8443", f"{PAGE}.evil.example", f"{PAGE}/",
      "https://APP.example.com", "file://", "https://localhost", "http://localhost.evil.example", "http://localhost:6274/", "http://128.0.0.1", f"{PAGE}, https://evil.example", "*"],
 )  # fmt: skip
-async def test_a_page_of_another_origin_gets_nothing(named: Face, origin: str, path: str) -> None:
+async def test_another_origin_is_refused(named: Face, origin: str, path: str) -> None:
     """Not even what it may not do: a preflight is refused as the request itself would be."""
     before = len(named.asked())
     sent = {**named.headers, "origin": origin}
@@ -78,7 +78,7 @@ async def test_a_page_of_another_origin_gets_nothing(named: Face, origin: str, p
 
 
 @pytest.mark.parametrize("page", [PAGE, "vscode-webview://abc"])
-async def test_a_page_that_is_allowed_can_do_what_a_host_can(named: Face, page: str) -> None:
+async def test_an_allowed_origin_can_call_tools(named: Face, page: str) -> None:
     wanted = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,mcp-protocol-version,mcp-method,mcp-name"}  # fmt: skip
 
     preflight = await named.http.options(f"{named.url}/mcp", headers={"origin": page} | wanted)
@@ -92,13 +92,13 @@ async def test_a_page_that_is_allowed_can_do_what_a_host_can(named: Face, page: 
     assert "www-authenticate" in refused.headers["access-control-expose-headers"].lower()
 
 
-async def test_no_page_is_allowed_unless_one_is_named(faces: dict[str, Face], mode: str) -> None:
+async def test_no_origin_is_allowed_by_default(faces: dict[str, Face], mode: str) -> None:
     response = await faces[mode].ask(more={"origin": PAGE})
 
     assert 403 == response.status_code
 
 
-async def test_a_page_of_this_machine_may_speak_to_this_machine_alone(named: Face) -> None:
+async def test_a_loopback_origin_may_use_a_loopback_host_only(named: Face) -> None:
     """As the protocol's own suite requires; by a name that others use too, it is a page like any other."""
     home = await named.ask(more={"origin": "http://localhost:6274"})
     away = await named.ask(

@@ -54,7 +54,7 @@ async def two(mode: str, upstream: Upstream) -> AsyncIterator[tuple[Client, Clie
         yield clients[0], clients[1]
 
 
-async def test_only_who_was_asked_can_answer(mode: str, upstream: Upstream) -> None:
+async def test_only_the_caller_who_was_asked_can_answer(mode: str, upstream: Upstream) -> None:
     with anyio.fail_after(40):
         async with two(mode, upstream) as (owner, thief):
             question = await leg(owner, "agent_chat", DRAW)

@@ -14,7 +14,7 @@ from tests.conftest import Upstream, Way, until
 from tests.mcp_tasks.following import UNKNOWN, Follower, answer, following
 from tests.system.conversations.legs import MODERN, chats, over, sent_once
 from tests.system.conversations.test_approvals import decided, drawn
-from tests.system.conversations.test_forms import CHOSEN, given
+from tests.system.conversations.test_forms import CHOSEN, sent_form
 from tests.tools.test_agents import WEATHER
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +36,7 @@ async def asked(mine: Follower, task_id: str) -> dict[str, Any]:
 
 
 @over(*MODERN)
-async def test_an_approval_is_asked_and_carried_out_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_approval_is_asked_and_executed_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The same answer again finds it settled."""
     async with following(way, environ, elicitation_callback=ask) as mine:
         created = await mine.call("agent_chat", **DRAW)
@@ -56,7 +56,7 @@ async def test_an_approval_is_asked_and_carried_out_once(way: Way, environ: dict
 
 @pytest.mark.finding("S8")
 @over(MEMORY)
-async def test_two_who_approve_at_once_invoke_it_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_two_approvals_at_once_invoke_it_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """One of them is sent; the other finds it settled."""
     async with following(way, environ, elicitation_callback=ask) as mine:
         task_id = await mine.begin("agent_chat", **DRAW)
@@ -76,7 +76,7 @@ async def test_two_who_approve_at_once_invoke_it_once(way: Way, environ: dict[st
 
 
 @over(MEMORY)
-async def test_a_no_is_carried_out_with_its_reason(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_a_rejection_is_sent_with_its_reason(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     async with following(way, environ, elicitation_callback=ask) as mine:
         task_id = await mine.begin("agent_chat", **DRAW)
         (key,) = await asked(mine, task_id)
@@ -88,7 +88,7 @@ async def test_a_no_is_carried_out_with_its_reason(way: Way, environ: dict[str, 
 
 
 @over(MEMORY)
-async def test_a_host_that_declines_at_once_asked_nobody(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_an_immediate_decline_is_not_a_decision(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """Nor did one that dismissed it; a person who declines takes a moment."""
     async with following(way, environ, elicitation_callback=ask) as mine:
         task_id = await mine.begin("agent_chat", **DRAW)
@@ -123,7 +123,7 @@ async def test_an_answer_to_anything_else_is_ignored(way: Way, environ: dict[str
 
 
 @over(MEMORY)
-async def test_a_form_is_asked_and_what_is_filled_in_reaches_the_agent_once(
+async def test_a_form_is_asked_and_its_values_reach_the_agent_once(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     async with following(way, environ, elicitation_callback=ask) as mine:
@@ -134,7 +134,7 @@ async def test_a_form_is_asked_and_what_is_filled_in_reaches_the_agent_once(
         end = await mine.until(task_id)
 
     assert list(CHOSEN["form"]) == list(question["params"]["requestedSchema"]["properties"])
-    assert CHOSEN["form"].items() <= given(upstream)["form_data"].items()
+    assert CHOSEN["form"].items() <= sent_form(upstream)["form_data"].items()
     assert "answered" == end["result"]["structuredContent"]["status"]
 
 
@@ -152,7 +152,7 @@ async def test_cancelling_it_stops_the_agent(way: Way, environ: dict[str, str], 
 
 @over(MEMORY)
 @pytest.mark.parametrize("waits_for", ["an approval, and cannot be asked", "a client tool"])
-async def test_what_cannot_be_asked_is_the_answer(way: Way, environ: dict[str, str], waits_for: str) -> None:
+async def test_a_question_that_cannot_be_asked_ends_the_task(way: Way, environ: dict[str, str], waits_for: str) -> None:
     """As the tool would have answered: what is waiting, and the exact next call or the page."""
     tool = waits_for == "a client tool"
     call: dict[str, Any] = {"message": "What is the weather in Paris?", "config": WEATHER} if tool else DRAW
@@ -166,7 +166,7 @@ async def test_what_cannot_be_asked_is_the_answer(way: Way, environ: dict[str, s
 
 
 @over(MEMORY)
-async def test_where_only_a_sign_in_may_decide_the_page_is_asked_for(
+async def test_a_decision_that_needs_sign_in_opens_the_page(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The decision is refused upstream; from then on the person is sent to where they can take it."""
@@ -201,7 +201,7 @@ async def test_cancelling_a_turn_that_is_over_does_not_stop_the_next(
 
 
 @over(MEMORY)
-async def test_a_message_that_was_not_taken_is_no_task(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+async def test_a_refused_message_creates_no_task(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """A secret is missing: the person is sent to the page first, as in any call."""
     async with following(way, environ, elicitation_callback=ask) as mine:
         answer = await mine.call("agent_chat", message="Open up", agent="sandbox/locked")
@@ -211,7 +211,7 @@ async def test_a_message_that_was_not_taken_is_no_task(way: Way, environ: dict[s
 
 
 @over(MEMORY)
-async def test_an_agent_that_fails_is_an_answer_with_an_error(way: Way, environ: dict[str, str]) -> None:
+async def test_a_failed_agent_is_a_result_with_an_error(way: Way, environ: dict[str, str]) -> None:
     async with following(way, environ) as mine:
         end = await mine.until(await mine.begin("agent_chat", message="Hello", agent="sandbox/failing"))
 

@@ -61,7 +61,7 @@ async def test_two_keys_that_take_turns_never_see_each_other(faces: dict[str, Fa
     assert (15, 15, set()) == (len(ids["ada"]), len(ids["bob"]), ids["ada"] & ids["bob"])
 
 
-async def test_an_app_that_one_key_may_see_is_asked_for_with_each_key() -> None:
+async def test_a_private_app_is_read_with_each_key() -> None:
     """I-8: it is kept for whom it was shown to; the next, whom the platform does not show it, is told what the platform says."""
     sandbox = Sandbox()
     named = catalogue.find_app("sandbox/echo")
@@ -76,7 +76,7 @@ async def test_an_app_that_one_key_may_see_is_asked_for_with_each_key() -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_an_id_opens_nothing_that_the_key_does_not(faces: dict[str, Face], era: str) -> None:
+async def test_an_id_gives_no_access_without_its_key(faces: dict[str, Face], era: str) -> None:
     """I-10: who knows another's task is told what anybody is told about a task that is not there."""
     face = faces["caller"]
     task = (await face.call("app_run", app="sandbox/echo", input={"secret": "ada's"}, headers=ADA))["task_id"]
@@ -89,7 +89,7 @@ async def test_an_id_opens_nothing_that_the_key_does_not(faces: dict[str, Face],
         assert "ada's" not in json.dumps(theirs)
 
 
-async def test_there_is_no_session_to_take_over(face: Face) -> None:
+async def test_there_is_no_session_to_hijack(face: Face) -> None:
     """T-4: none is given out, and one that is made up changes nothing about who is asking."""
     hello = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "plain", "version": "1"}}
     greeted = await face.ask("initialize", LEGACY, **hello)
@@ -98,7 +98,7 @@ async def test_there_is_no_session_to_take_over(face: Face) -> None:
     assert (200, False, 401) == (greeted.status_code, "mcp-session-id" in greeted.headers, refused.status_code)
 
 
-async def test_answers_reach_who_asked_though_all_use_one_id(faces: dict[str, Face]) -> None:
+async def test_answers_reach_their_caller_if_all_use_the_same_request_id(faces: dict[str, Face]) -> None:
     """A-7: two hundred hosts of either era that all count from one."""
     face = faces["caller"]
     answers: dict[int, Any] = {}
@@ -132,7 +132,9 @@ async def test_answers_reach_who_asked_though_all_use_one_id(faces: dict[str, Fa
         '{"jsonrpc":"2.0","id":1,"method":"TOOLS/CALL","params":{"name":"app_list","arguments":{}}}',
     ],
 )
-async def test_what_only_looks_like_a_call_is_none(faces: dict[str, Face], era: str, message: str) -> None:
+async def test_a_message_that_only_looks_like_a_call_starts_nothing(
+    faces: dict[str, Face], era: str, message: str
+) -> None:
     """A-8: names are names, letter by letter, and what is not understood is not acted on."""
     face = faces["caller"]
     headers, _ = envelope("tools/call", era, name="app_list")
@@ -145,7 +147,7 @@ async def test_what_only_looks_like_a_call_is_none(faces: dict[str, Face], era: 
 
 
 @pytest.mark.fault("X-39")
-async def test_a_caller_at_the_cap_is_told_so_and_delays_nobody(narrow: Face) -> None:
+async def test_a_caller_at_the_limit_is_refused_and_delays_nobody(narrow: Face) -> None:
     """A has all the runs it may have, and hundreds of requests more; B notices nothing."""
     refused: list[Any] = []
 
@@ -192,7 +194,7 @@ async def test_a_caller_at_the_cap_is_told_so_and_delays_nobody(narrow: Face) ->
 
 
 @pytest.mark.fault("X-39", "X-40")
-async def test_calls_that_hang_upstream_take_nothing_from_others(faces: dict[str, Face]) -> None:
+async def test_calls_that_hang_upstream_delay_no_other_caller(faces: dict[str, Face]) -> None:
     """Two callers with all their requests open and unanswered, and a third one who notices nothing."""
     face = faces["caller"]
     task = (await face.call("app_run", app="sandbox/echo", input={}, headers=BOB))["task_id"]
@@ -218,7 +220,7 @@ async def test_calls_that_hang_upstream_take_nothing_from_others(faces: dict[str
     assert (12, 128) == (codes.count(429), codes.count(200))
 
 
-async def test_a_server_that_is_full_takes_no_more_runs_from_anybody() -> None:
+async def test_a_full_server_starts_no_more_runs() -> None:
     """4.6: so many in one process, however many callers share them."""
     sandbox = Sandbox()
     async with (
@@ -239,7 +241,7 @@ async def test_a_server_that_is_full_takes_no_more_runs_from_anybody() -> None:
     assert ("unavailable", "not_started", True, 5) == (error["code"], error["outcome"], error["retry_safe"], error["retry_after_seconds"])  # fmt: skip
 
 
-async def test_places_are_given_back(narrow: Face) -> None:
+async def test_slots_are_released(narrow: Face) -> None:
     """I-22: whoever was at the cap can go on when what they had is over, or was given up."""
 
     async def runs() -> None:
@@ -278,7 +280,7 @@ async def test_no_header_moves_the_base_url_or_changes_who_asks(face: Face, mode
     assert [fingerprint(THEIRS if mode == "caller" else OPERATOR)] == face.asked()[before:]
 
 
-async def test_tokens_are_told_apart_by_name_though_the_key_is_one(caplog: pytest.LogCaptureFixture) -> None:
+async def test_callers_with_one_upstream_key_are_separated_by_token_name(caplog: pytest.LogCaptureFixture) -> None:
     """I-9: one at the cap leaves another's share alone, also where both are the operator upstream."""
     sandbox, ada, bob = Sandbox(), tokens.mint(), tokens.mint()
     environ = {"INFERENCE_HTTP_AUTH": "tokens", "INFERENCE_API_KEY": OPERATOR, "INFERENCE_MAX_CONCURRENT_RUNS": "1",
@@ -297,7 +299,7 @@ async def test_tokens_are_told_apart_by_name_though_the_key_is_one(caplog: pytes
 
 
 @pytest.mark.parametrize(("trusted", "seen"), [("", "127.0.0.1"), ("127.0.0.1", "203.0.113.9")])
-async def test_a_forwarded_address_is_believed_from_a_trusted_proxy_alone(
+async def test_only_a_trusted_proxy_may_forward_an_address(
     caplog: pytest.LogCaptureFixture, trusted: str, seen: str
 ) -> None:
     caplog.set_level("INFO", "inferencesh_mcp.http")

@@ -22,7 +22,7 @@ LONG = {"seconds": 60, "steps": 60}
 
 
 @pytest.mark.fault("X-34")
-async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstream) -> None:
+async def test_a_drain_hands_over_every_call_and_keeps_every_run(upstream: Upstream) -> None:
     """In both eras: what was run, run many times, followed and said; and who listens is told that it is over."""
     answers: dict[str, Any] = {}
     ledger = upstream.sandbox.ledger
@@ -74,7 +74,7 @@ async def test_every_call_is_handed_over_and_every_run_goes_on(upstream: Upstrea
 
 @pytest.mark.fault("X-34")
 @pytest.mark.parametrize("runs", [0, 50])
-async def test_however_many_run_each_id_is_told(upstream: Upstream, runs: int) -> None:
+async def test_a_drain_names_every_id_however_many_run(upstream: Upstream, runs: int) -> None:
     """In the caller's answer; and nothing is cancelled."""
     told: list[str] = []
 
@@ -99,7 +99,7 @@ async def test_however_many_run_each_id_is_told(upstream: Upstream, runs: int) -
 @pytest.mark.finding("S2", "F22")
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("others", [1, 9])
-async def test_more_signals_take_nobodys_answer(upstream: Upstream, kind: signal.Signals, others: int) -> None:
+async def test_more_signals_lose_no_answer(upstream: Upstream, kind: signal.Signals, others: int) -> None:
     """They come while thirty calls are handed over: each is told its task id, nothing is cancelled, the code is the first's."""
     told: list[str] = []
 
@@ -122,7 +122,7 @@ async def test_more_signals_take_nobodys_answer(upstream: Upstream, kind: signal
 
 
 @pytest.mark.finding("S14")
-async def test_a_log_that_nobody_reads_does_not_stop_the_server(upstream: Upstream) -> None:
+async def test_an_unread_log_does_not_stop_the_server(upstream: Upstream) -> None:
     """Its pipe is full after a few lines of DEBUG; calls are answered as before, and it ends in time."""
     async with running(upstream.url, INFERENCE_LOG_LEVEL="DEBUG", reading=False) as server:
         for _ in range(100):
@@ -132,7 +132,7 @@ async def test_a_log_that_nobody_reads_does_not_stop_the_server(upstream: Upstre
 
 
 @pytest.mark.fault("X-35")
-async def test_a_run_of_a_server_that_was_killed_is_found_in_the_list(upstream: Upstream) -> None:
+async def test_a_run_of_a_killed_server_is_in_the_list(upstream: Upstream) -> None:
     """The same call is a second start, for nobody knows of the first any more; both are there to see."""
     for _ in range(2):
         async with running(upstream.url) as server:
@@ -147,7 +147,7 @@ async def test_a_run_of_a_server_that_was_killed_is_found_in_the_list(upstream: 
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_once_told_to_end_nothing_new_is_taken(upstream: Upstream, era: str) -> None:
+async def test_a_draining_server_accepts_no_new_call(upstream: Upstream, era: str) -> None:
     """What comes while the last answers go out is sent away with nothing started, and the balancer is told."""
     async with running(upstream.url) as server, anyio.create_task_group() as group:
         page = server.url.replace("/mcp", "/readyz")
@@ -190,7 +190,7 @@ async def until_stopping(http: httpx2.AsyncClient, page: str) -> None:
             await anyio.sleep(0.02)
 
 
-async def test_it_ends_in_time_though_a_call_hangs(upstream: Upstream) -> None:
+async def test_a_hanging_call_does_not_delay_the_exit(upstream: Upstream) -> None:
     """A request whose body never ends is not waited for longer than the operator said."""
     async with running(upstream.url, INFERENCE_DRAIN_SECONDS="2") as server, anyio.create_task_group() as group:
         begun = anyio.Event()
@@ -216,7 +216,7 @@ async def test_it_ends_in_time_though_a_call_hangs(upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_who_connects_and_says_nothing_takes_nobodys_last_word(upstream: Upstream, era: str) -> None:
+async def test_a_silent_connection_takes_no_other_callers_answer(upstream: Upstream, era: str) -> None:
     """Not even in the shortest time that an operator can give it to end."""
     answers: list[Any] = []
     async with running(upstream.url, INFERENCE_DRAIN_SECONDS="2") as server, anyio.create_task_group() as group:
@@ -234,7 +234,7 @@ async def test_who_connects_and_says_nothing_takes_nobodys_last_word(upstream: U
     assert [one.task_id for one in upstream.sandbox.ledger.starts] == [answers[0]["task_id"]]
 
 
-async def test_a_start_whose_reply_is_awaited_still_tells_its_id(upstream: Upstream) -> None:
+async def test_a_drain_waits_for_the_id_of_a_run_that_is_starting(upstream: Upstream) -> None:
     """The moment in which a run could be lost: sent, begun, and not yet answered."""
     upstream.sandbox.faults.add(Delay(seconds=1.0), method="POST", path="/apps/run")
     answers: list[Any] = []
@@ -252,7 +252,7 @@ async def test_a_start_whose_reply_is_awaited_still_tells_its_id(upstream: Upstr
     assert () == upstream.sandbox.ledger.cancels
 
 
-async def test_a_call_that_was_let_in_may_start_what_it_came_for(upstream: Upstream) -> None:
+async def test_an_accepted_call_may_still_start_its_run(upstream: Upstream) -> None:
     """When replicas are replaced in turn, nobody is refused for having called a moment too early."""
     gate = upstream.sandbox.faults.hold("GET", "/apps/**")
     answers: list[Any] = []
@@ -273,7 +273,7 @@ async def test_a_call_that_was_let_in_may_start_what_it_came_for(upstream: Upstr
     assert [answers[0]["task_id"]] == [one.task_id for one in upstream.sandbox.ledger.starts]
 
 
-async def test_who_leaves_a_server_that_is_ending_leaves_the_run(upstream: Upstream) -> None:
+async def test_a_disconnect_from_a_draining_server_keeps_the_run(upstream: Upstream) -> None:
     """The connection is cut because the server goes, not because nobody wants the result."""
     gate = upstream.sandbox.faults.hold("POST", "/apps/run")
     headers = {"authorization": f"Bearer {KEY}"}

@@ -62,7 +62,7 @@ async def answered(stream: SocketStream) -> tuple[int, dict[str, str], Any]:
 
 
 @pytest.mark.finding("S4")
-async def test_bodies_of_one_address_have_a_budget_whatever_their_keys(tight: Face) -> None:
+async def test_bodies_of_one_address_share_a_budget_across_keys(tight: Face) -> None:
     """Who is over it is told when to come again; others are served, and so is the address once it holds less."""
     async with AsyncExitStack() as stack:
         for number in range(TIGHT // BODY):
@@ -80,7 +80,7 @@ async def test_bodies_of_one_address_have_a_budget_whatever_their_keys(tight: Fa
 
 
 @pytest.mark.finding("S4")
-async def test_bodies_of_all_together_have_a_budget(tight: Face) -> None:
+async def test_all_bodies_together_have_a_budget(tight: Face) -> None:
     async with AsyncExitStack() as stack:
         for number in range(2 * TIGHT // BODY):
             address = f"127.0.0.{10 + number // 2}"
@@ -110,7 +110,7 @@ async def test_a_message_of_tiny_values_is_refused_before_it_is_parsed(
 
 
 @pytest.mark.finding("S4")
-async def test_commas_and_brackets_inside_a_text_are_no_values(faces: dict[str, Face]) -> None:
+async def test_commas_and_brackets_in_a_text_are_not_counted_as_values(faces: dict[str, Face]) -> None:
     text = '[{",\\"' * MOST_IN_A_MESSAGE
     told = await faces["caller"].call("app_run", app="sandbox/echo", input={"text": text})
 
@@ -119,9 +119,7 @@ async def test_commas_and_brackets_inside_a_text_are_no_values(faces: dict[str, 
 
 @pytest.mark.finding("S14")
 @pytest.mark.parametrize("path", ["/mcp", "/healthz"])
-async def test_two_lengths_of_one_request_are_refused_and_the_connection_ends(
-    faces: dict[str, Face], path: str
-) -> None:
+async def test_a_request_with_two_lengths_is_refused_and_disconnected(faces: dict[str, Face], path: str) -> None:
     """A proxy may go by the other one, and take what is behind for a request of its own."""
     face = faces["caller"]
     request = (
@@ -143,7 +141,7 @@ async def test_two_lengths_of_one_request_are_refused_and_the_connection_ends(
 
 
 @pytest.mark.finding("S14")
-async def test_made_up_keys_of_one_address_do_not_take_every_subscription(
+async def test_invented_keys_of_one_address_cannot_take_every_subscription(
     faces: dict[str, Face], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "EACH_ADDRESS", 3)
@@ -171,7 +169,7 @@ async def test_made_up_keys_of_one_address_do_not_take_every_subscription(
 
 @pytest.mark.finding("F18")
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_slash_at_the_end_leads_to_mcp_too(face: Face, era: str) -> None:
+async def test_a_trailing_slash_is_accepted(face: Face, era: str) -> None:
     headers, message = envelope("tools/list", era)
 
     response = await face.http.post(f"{face.url}/mcp/", headers=headers | face.headers, content=message)
@@ -183,7 +181,9 @@ async def test_a_slash_at_the_end_leads_to_mcp_too(face: Face, era: str) -> None
 @pytest.mark.finding("F19")
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("accept", ["text/event-stream", "*/*", "text/event-stream;q=0.9", "text/*", None])
-async def test_who_takes_a_stream_or_anything_is_served(faces: dict[str, Face], era: str, accept: str | None) -> None:
+async def test_an_accept_header_with_streams_or_anything_is_served(
+    faces: dict[str, Face], era: str, accept: str | None
+) -> None:
     face = faces["caller"]
     headers, message = envelope("tools/list", era)
     del headers["accept"]
@@ -200,7 +200,7 @@ async def test_who_takes_a_stream_or_anything_is_served(faces: dict[str, Face], 
 
 @pytest.mark.finding("F20")
 @pytest.mark.parametrize("era", ERAS)
-async def test_who_takes_no_stream_is_told_what_to_send(faces: dict[str, Face], era: str) -> None:
+async def test_an_accept_header_without_streams_is_refused_with_advice(faces: dict[str, Face], era: str) -> None:
     face = faces["caller"]
     headers, message = envelope("tools/list", era)
     sent = headers | face.headers | {"accept": "application/json"}
@@ -229,7 +229,7 @@ async def test_a_host_that_looks_for_a_sign_in_is_told_that_a_key_is_missing(fac
 
 
 @pytest.mark.finding("F20")
-async def test_what_is_no_request_is_told_so_in_json(face: Face) -> None:
+async def test_an_invalid_http_request_gets_a_json_error(face: Face) -> None:
     async with await anyio.connect_tcp("127.0.0.1", face.port) as stream:
         await stream.send(b"HELO mcp\r\n\r\n")
         status, _, told = await answered(stream)
@@ -256,7 +256,7 @@ async def test_refusals_by_name_and_origin_and_method_are_json(face: Face) -> No
     "left", ["${INFERENCE_API_KEY}", "$INFERENCE_API_KEY", "{{api_key}}", "${{ secrets.KEY }}", "{INFERENCE_API_KEY}",
              "%INFERENCE_API_KEY%", "<your-api-key>", "YOUR_KEY", "YOUR_API_KEY_HERE", "${input:inference-key}"]
 )  # fmt: skip
-async def test_a_placeholder_is_no_key_and_is_named(face: Face, left: str) -> None:
+async def test_a_placeholder_is_refused_and_named(face: Face, left: str) -> None:
     before = len(face.asked())
 
     response = await face.ask("tools/call", name="app_list", arguments={}, headers={"authorization": f"Bearer {left}"})

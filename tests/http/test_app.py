@@ -28,7 +28,7 @@ async def host(environ: dict[str, str], mode: str, era: str, **changed: str) -> 
             yield client
 
 
-async def test_a_run_is_seen_through(environ: dict[str, str], upstream: Upstream, mode: str, era: str) -> None:
+async def test_a_run_completes_in_every_mode(environ: dict[str, str], upstream: Upstream, mode: str, era: str) -> None:
     """Found, run, watched, with an answer that names its files; and all of it with one key."""
     heard: list[str] = []
 
@@ -47,7 +47,7 @@ async def test_a_run_is_seen_through(environ: dict[str, str], upstream: Upstream
     assert {fingerprint(KEY)} == {asked.caller for asked in upstream.sandbox.ledger.requests() if asked.caller}
 
 
-async def test_a_long_run_is_handed_over_and_found_again(environ: dict[str, str], mode: str, era: str) -> None:
+async def test_a_long_run_is_handed_over_and_read_again(environ: dict[str, str], mode: str, era: str) -> None:
     async with host(environ, mode, era, INFERENCE_WAIT_SECONDS="1") as client:
         first = await client.call_tool("app_run", {"app": "sandbox/slow", "input": {"seconds": 1.6, "steps": 2}})
         told: Any = first.structured_content
@@ -58,7 +58,7 @@ async def test_a_long_run_is_handed_over_and_found_again(environ: dict[str, str]
     assert told["status"] != "completed"
 
 
-async def test_who_leaves_leaves_nothing_running(
+async def test_a_client_that_disconnects_leaves_nothing_running(
     environ: dict[str, str], upstream: Upstream, mode: str, era: str
 ) -> None:
     async with host(environ, mode, era) as client, anyio.create_task_group() as group:

@@ -63,7 +63,7 @@ def traceparent(number: int) -> str:
     return f"00-{number:032x}-{number:016x}-01"
 
 
-async def test_a_call_is_part_of_the_callers_trace_and_tells_no_secret() -> None:
+async def test_a_call_joins_the_callers_trace_without_secrets() -> None:
     """By the header or by `_meta`, in either era; what is asked of the API is part of it too."""
     async with elsewhere() as (there, url):
         variables = {"INFERENCE_TRACES": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_SERVICE_NAME": "bridge"}
@@ -102,7 +102,7 @@ async def test_a_call_is_part_of_the_callers_trace_and_tells_no_secret() -> None
     assert KEY not in "".join(server.log)
 
 
-async def test_without_tracing_a_callers_trace_is_nobody_elses_business() -> None:
+async def test_without_tracing_a_callers_trace_is_not_sent_on() -> None:
     async with elsewhere() as (there, url), running(url) as server:
         told, message = envelope(
             "tools/call", MODERN, name="app_list", arguments={}, _meta={"traceparent": traceparent(1)}

@@ -71,9 +71,7 @@ async def dripped(stream: SocketStream, drops: bytes) -> None:
      (HEAD + LENGTH, b"", BODY), (HEAD + LENGTH, b"{" * 500, BODY)],
     ids=["says nothing", "half a line", "drips headers", "no body and no key", "drips a body and no key"],
 )  # fmt: skip
-async def test_who_does_not_come_to_the_point_is_cut_off(
-    patient: Face, begun: bytes, drops: bytes, limit: float
-) -> None:
+async def test_a_slow_request_is_cut_off(patient: Face, begun: bytes, drops: bytes, limit: float) -> None:
     """The time is for all of it: a drop now and then buys none."""
     began = time.monotonic()
     with anyio.fail_after(10):
@@ -88,7 +86,7 @@ async def test_who_does_not_come_to_the_point_is_cut_off(
     assert heard.startswith(b"HTTP/1.1 401" if begun.endswith(LENGTH) else b"HTTP/1.1 408")
 
 
-async def test_a_caller_who_is_let_in_has_no_more_time_for_a_body(patient: Face) -> None:
+async def test_an_authenticated_caller_has_the_same_time_for_a_body(patient: Face) -> None:
     before = len(patient.asked())
     with anyio.fail_after(10):
         async with await anyio.connect_tcp("127.0.0.1", patient.port) as stream:
@@ -99,7 +97,7 @@ async def test_a_caller_who_is_let_in_has_no_more_time_for_a_body(patient: Face)
     assert [] == patient.asked()[before:]
 
 
-async def test_a_connection_may_rest_between_two_requests(patient: Face) -> None:
+async def test_a_connection_may_be_idle_between_two_requests(patient: Face) -> None:
     """Nothing is owed then: hosts keep connections open for the next call."""
     async with await anyio.connect_tcp("127.0.0.1", patient.port) as stream:
         for _ in range(2):
@@ -116,7 +114,7 @@ async def test_a_long_answer_is_not_a_slow_request(patient: Face) -> None:
 
 
 @pytest.mark.fault("X-41")
-async def test_while_hundreds_dawdle_others_are_served_at_once(patient: Face) -> None:
+async def test_hundreds_of_slow_connections_delay_nobody(patient: Face) -> None:
     """From another address than the one that has its fill."""
     stuck: list[SocketStream] = []
     try:
@@ -141,7 +139,7 @@ async def test_while_hundreds_dawdle_others_are_served_at_once(patient: Face) ->
 
 @pytest.mark.parametrize(("size", "status"), [(20_000, 200), (20_001, 413)])
 @pytest.mark.parametrize("told", [True, False], ids=["told", "chunked"])
-async def test_a_message_has_a_longest(patient: Face, size: int, status: int, told: bool) -> None:
+async def test_a_message_has_a_maximum_length(patient: Face, size: int, status: int, told: bool) -> None:
     headers, message = envelope("tools/list", MODERN)
     body = message + b" " * (size - len(message))
 
@@ -156,7 +154,7 @@ async def test_a_message_has_a_longest(patient: Face, size: int, status: int, to
     assert status == response.status_code
 
 
-async def test_a_head_has_a_longest(patient: Face) -> None:
+async def test_headers_have_a_maximum_length(patient: Face) -> None:
     with anyio.fail_after(5):
         async with await anyio.connect_tcp("127.0.0.1", patient.port) as stream:
             await stream.send(HEAD + b"x-long: " + b"y" * 200_000)
@@ -167,7 +165,9 @@ async def test_a_head_has_a_longest(patient: Face) -> None:
 
 @pytest.mark.fault("X-29")
 @pytest.mark.parametrize(("at", "era"), [("head", MODERN), ("body", MODERN), *(("answer", era) for era in ERAS)])
-async def test_who_breaks_off_does_no_harm(patient: Face, at: str, era: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_client_that_disconnects_does_no_harm(
+    patient: Face, at: str, era: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """A-2: nothing is thrown, what they had begun is cancelled, and the next one is served."""
     ledger = patient.sandbox.ledger
     started, cancelled = len(ledger.starts), len(ledger.cancels)
