@@ -79,6 +79,7 @@ class Task:
     error: str = ""
     is_featured: bool = False
     visibility: str = "private"
+    running_since: datetime | None = None
     events: list[Json] = field(default_factory=list["Json"])
     logs: list[Json] = field(default_factory=list["Json"])
     usage: list[Json] = field(default_factory=list["Json"])
@@ -110,6 +111,8 @@ class Task:
             return
         self.status = status
         self._record(status)
+        if status is Status.RUNNING:
+            self.running_since = self.updated_at
         self.publish("status", "events")
 
     def end(self, status: Status, *, output: Json | None = None, error: str = "") -> None:

@@ -32,7 +32,7 @@ async def test_a_run_answers_with_its_output(connect: Connect) -> None:
     assert not result.is_error
 
 
-async def test_a_run_costs_one_post_one_stream_and_one_get(connect: Connect, upstream: Upstream) -> None:
+async def test_a_run_costs_one_post_one_stream_and_two_gets(connect: Connect, upstream: Upstream) -> None:
     """Once the app is known, nothing is asked of the API that a run does not need."""
     async with connect() as client:
         await run(client, "sandbox/echo", {"n": 1})
@@ -41,8 +41,8 @@ async def test_a_run_costs_one_post_one_stream_and_one_get(connect: Connect, ups
         await run(client, "sandbox/echo", {"n": 2})
 
     requests = [(entry.method, entry.path.rpartition("/")[2]) for entry in upstream.sandbox.ledger.requests()[before:]]
-    assert ["POST", "GET", "GET"] == [method for method, _ in requests]
-    assert ["run", "stream"] == [last for _, last in requests[:2]]
+    assert ["POST", "GET", "GET", "GET"] == [method for method, _ in requests]
+    assert ["run", "stream", "cost"] == [last for _, last in (*requests[:2], requests[-1])]
 
 
 async def test_progress_begins_at_once_and_strictly_increases(connect: Connect) -> None:
@@ -121,7 +121,11 @@ async def test_a_successful_cancel_is_reported_when_the_task_cannot_be_read(
         result = await client.call_tool("task_cancel", {"task_id": task_id})
 
     assert not result.is_error
-    assert ("cancelling", task_id) == (payload(result)["status"], payload(result)["task_id"])
+    assert ("running", "cancelling", task_id) == (
+        payload(result)["status"],
+        payload(result)["platform_status"],
+        payload(result)["task_id"],
+    )
     assert 1 == len(upstream.sandbox.ledger.cancels)
 
 

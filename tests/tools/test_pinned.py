@@ -104,7 +104,7 @@ async def test_values_sent_as_text_are_converted(connect: Connect) -> None:
         task = payload(await client.call_tool("task_get", {"task_id": pinned["task_id"]}))
 
     assert "completed" == pinned["status"] == run_["status"] == task["status"]
-    (drawn,) = pinned["output"]["output_meta"]["outputs"]
+    (drawn,) = pinned["metering"]["outputs"]
     assert (40, 30) == (drawn["width"], drawn["height"])
 
 

@@ -6,23 +6,24 @@ import logging
 import math
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 
-from inferencesh_mcp.api.models import Session
-from inferencesh_mcp.errors import Forbidden, Gone, InferenceError, KeyRefused, NotFound
+from inferencesh_mcp.errors import Forbidden, InferenceError, KeyRefused, NotFound
 from inferencesh_mcp.flows.cancel import cancel_abandoned_task
 from inferencesh_mcp.flows.concurrency import optional_call
 from inferencesh_mcp.flows.internal_errors import record_task
+from inferencesh_mcp.flows.run_details import RunDetails, read_details
 from inferencesh_mcp.flows.run_request import build_request, missing_requirements, prepare, version_of
 from inferencesh_mcp.flows.start import start
 from inferencesh_mcp.flows.upload import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Generator
 
     from inferencesh_mcp.api.models import App, Estimate, RunRequest, Task
     from inferencesh_mcp.api.refs import AppRef
@@ -41,7 +42,7 @@ class RunResult:
     seconds: float | None = None
     """How long this call took, if it is known."""
     app: str = ""
-    session: Session | None = None
+    details: RunDetails = field(default_factory=RunDetails)
 
 
 async def run(caller: Caller, spec: RunSpec, report: Report, *, seconds: float) -> RunResult:
@@ -70,8 +71,9 @@ async def run_prepared(
     task = await start(caller, request, prepared.app.id)
     record_task(task.id)
     caller.runs.started += 1
-    task, session = await _follow_or_cancel(caller, task, report, seconds - (time.monotonic() - began))
-    return RunResult(task=task, seconds=time.monotonic() - began, app=str(prepared.spec.app), session=session)
+    price = partial(estimate, caller, prepared.spec.app, prepared.app, request.input, request.function)
+    task, details = await _follow_or_cancel(caller, task, report, seconds - (time.monotonic() - began), price)
+    return RunResult(task=task, seconds=time.monotonic() - began, app=str(prepared.spec.app), details=details)
 
 
 @contextmanager
@@ -119,16 +121,6 @@ async def estimate(caller: Caller, ref: AppRef, app: App, app_input: Any, functi
         return None
 
 
-async def session_of(caller: Caller, task: Task) -> Session | None:
-    """The session that a task used, with its expiry. An answer about the run must not fail because of it."""
-    if not task.session_id:
-        return None
-    try:
-        return await optional_call(caller.api.session(task.session_id), f"session {task.session_id}", reraise=Gone)
-    except Gone:
-        return Session(id=task.session_id, status="ended")
-
-
 async def follow_task(caller: Caller, task: Task, report: Report, seconds: float) -> Task:
     """Follow a task for at most `seconds` and return its newest state. The task goes on afterwards."""
     report(task)
@@ -142,13 +134,15 @@ async def follow_task(caller: Caller, task: Task, report: Report, seconds: float
     return task
 
 
-async def _follow_or_cancel(caller: Caller, task: Task, report: Report, seconds: float) -> tuple[Task, Session | None]:
+async def _follow_or_cancel(
+    caller: Caller, task: Task, report: Report, seconds: float, price: Callable[[], Awaitable[Estimate | None]]
+) -> tuple[Task, RunDetails]:
     """Follow a new task. If the caller leaves, cancel it, so that it does not cost for nobody (promise 3)."""
     try:
         await anyio.lowlevel.checkpoint()  # a cancellation that came while the start was under way
         if seconds > 0 and not task.ended:
             task = await follow_task(caller, task, report, seconds)
-        return task, await session_of(caller, task)
+        return task, await read_details(caller, task, price)
     except anyio.get_cancelled_exc_class():
         await cancel_abandoned_task(caller, task)
         raise

@@ -21,6 +21,7 @@ from inferencesh_mcp.schema.tool_schema import compiled_input, compiled_output
 from inferencesh_mcp.tools import apps
 from inferencesh_mcp.tools.arguments import without_injected
 from inferencesh_mcp.tools.define import InferenceTool
+from inferencesh_mcp.tools.results import RESULT_FIELDS
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -28,17 +29,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_DESCRIPTION = 280  # characters of the app's description: they cost tokens in every request
-
-# The fields of `RunOutcome`, with the shortest schemas that still say what they hold.
-RESULT_FIELDS: dict[str, Any] = {
-    "task_id": {"type": "string"},
-    "status": {"type": "string"},
-    "output": {},
-    "files": {"type": "array", "items": {"type": "object"}},
-    "session_id": {"type": "string"},
-    "error": {"type": "object"},
-    "next": {"type": "string"},
-}
 
 
 class PinnedTool(InferenceTool):

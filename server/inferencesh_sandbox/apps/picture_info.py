@@ -96,7 +96,12 @@ def _placeholder(width: int, height: int) -> png.Raster:
 
 
 def _price(_inputs: PictureInput) -> Price:
-    return Price("unknown", depends_on=("image",), description="Depends on the picture. The sandbox charges nothing.")
+    return Price(
+        "unknown",
+        most=50_000,
+        depends_on=("image",),
+        description="Pretended money of the sandbox: depends on the picture.",
+    )
 
 
 PICTURE_INFO = App(

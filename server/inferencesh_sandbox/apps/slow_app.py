@@ -41,7 +41,8 @@ def _price_of_time(inputs: SlowInput) -> Price:
         least=0,
         most=int(inputs.seconds * 1_000_000),
         depends_on=("seconds",),
-        description="Pretended: up to 0.01 USD per second. The sandbox charges nothing.",
+        description="Pretended money of the sandbox: 0.01 USD per second that it runs.",
+        per_second=1_000_000,
     )
 
 

@@ -95,13 +95,15 @@ class Function:
 
 @dataclass(frozen=True)
 class Price:
-    """The price of a run on a platform that charges. The sandbox is free."""
+    """The pretended price of a run, in microcents: 100,000,000 are a US dollar."""
 
     confidence: str = "exact"
     least: int = 0
     most: int = 0
     depends_on: tuple[str, ...] = ()
     description: str = "Free: this is the sandbox."
+    per_second: int = 0
+    """What a range adds for each second that the app runs."""
 
 
 def _free(_inputs: Any) -> Price:

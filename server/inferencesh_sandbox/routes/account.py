@@ -8,7 +8,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from inferencesh_sandbox.apps import APPS
+from inferencesh_sandbox.billing import PERSON_SCOPES, SCOPES
 from inferencesh_sandbox.ids import short
+from inferencesh_sandbox.tenants import is_person
 from inferencesh_sandbox.wire import Json, answer, body_of, objects_in
 
 if TYPE_CHECKING:
@@ -27,7 +29,11 @@ def account(context: Context) -> list[Route]:
         tenant = context.tenants.of(request)
         name = f"sandbox-{short(tenant.user_id)}"
         user = {"id": tenant.user_id, "short_id": short(tenant.user_id), "team_id": tenant.team_id, "username": name}
-        return answer(request, user | {"email": f"{name}@sandbox.invalid", "role": "user"})
+        user |= {"email": f"{name}@sandbox.invalid", "role": "user"}
+        team = {"id": tenant.team_id, "username": name, "name": "Sandbox"}
+        scopes = PERSON_SCOPES if is_person(request) else SCOPES
+        me = {"user": user, "team": team, "personal_team_id": tenant.team_id, "scopes": list(scopes)}
+        return answer(request, user | me)
 
     async def check(request: Request) -> Response:
         context.tenants.of(request)
