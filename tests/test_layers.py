@@ -18,7 +18,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "shutdown": (set(), {"anyio"}),
     "sdk": ({"context"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
-    "compatibility": ({"context", "settings"}, {"mcp", "mcp_types", "pydantic"}),
+    "compatibility": ({"api", "context", "settings"}, {"mcp", "mcp_types", "pydantic"}),
     "sanitize": (set(), set()),
     "redaction": (set(), set()),
     "folder_identity": (set(), set()),

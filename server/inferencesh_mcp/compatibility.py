@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from mcp import MCPError
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, INVALID_PARAMS, RequestParams
 from pydantic import ValidationError
+
+from inferencesh_mcp.api.json import is_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +86,7 @@ async def fit_to_version(ctx: Request, call_next: CallNext) -> HandlerResult:
 
 def _object(value: Any) -> JsonObject:
     """The value itself if it is an object, else an empty object."""
-    return cast("JsonObject", value) if isinstance(value, dict) else {}
+    return value if is_object(value) else {}
 
 
 def _extensions(capabilities: Any) -> JsonObject:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.server import MCPServer
@@ -33,7 +33,7 @@ from inferencesh_mcp.tools.pinned_registry import Pinned
 from inferencesh_mcp.tools.results import error_result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.mcpserver import Context
@@ -58,10 +58,10 @@ Connect = Callable[..., Transport]
 class InferenceMCPServer(MCPServer[Shared]):
     """The SDK's server, with tools that can be added and removed while it runs."""
 
-    def __init__(self, name: str, *, pins: Sequence[Pin], **options: Any) -> None:
+    def __init__(self, name: str, *, pinned: Pinned, **options: Any) -> None:
         super().__init__(name, **options)
-        self.pinned = Pinned(pins)
-        if pins:
+        self.pinned = pinned
+        if pinned.names:
             self.middleware.append(self._load_pinned_apps)
 
     async def list_tools(self) -> list[ListedTool]:
@@ -113,15 +113,16 @@ def build(
     )
     keys = [key.get_secret_value().encode() for key in settings.state_keys] or [secrets.token_bytes(32)]
     bus = replicas.bus if replicas else InMemorySubscriptionBus()
+    pinned = Pinned(_pins(settings))
     server = InferenceMCPServer(
         NAME,
-        pins=_pins(settings),
+        pinned=pinned,
         title="inference.sh" + (" (sandbox)" if settings.sandbox else ""),
         version=__version__,
         instructions=instructions(settings, remote=remote),
         website_url="https://inference.sh",
         tools=tools(settings, remote=remote),
-        lifespan=partial(_lifespan, settings, network, runs, bus, replicas),
+        lifespan=partial(_lifespan, settings, network, runs, bus, replicas, pinned),
         log_level=settings.log_level,
         extensions=[Tasks(TaskIdCodec(keys), _task_sources(), poll_interval_ms=settings.poll_interval_ms)],
         request_state_security=RequestStateSecurity(keys=keys, bind_principal=principal_of),
@@ -203,7 +204,8 @@ async def _lifespan(
     runs: LiveRuns,
     bus: SubscriptionBus,
     replicas: RedisLimits | None,
-    server: MCPServer[Shared],
+    pinned: Pinned,
+    _server: MCPServer[Shared],
 ) -> AsyncGenerator[Shared]:
     async with upstream(settings) as base_url:
         transport = network(
@@ -225,7 +227,7 @@ async def _lifespan(
                     )
                     if replicas:
                         group.start_soon(replicas.run)
-                    cast("InferenceMCPServer", server).pinned.start(shared)
+                    pinned.start(shared)
                     yield shared
                     runs.background = None
                     group.cancel_scope.cancel()

@@ -1,10 +1,12 @@
 """The endpoints of agents, and what answers a tool call."""
 
+from dataclasses import replace
+
 import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api.agent_config import AgentConfigInput
-from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput, WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.agents import AgentRunRequest, WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.chat_models import Chat
 from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.models import File
@@ -17,7 +19,7 @@ ANSWER = {
     "user_message": {"id": "m1", "chat_id": "c1", "order": 1, "role": "user", "status": "ready"},
     "assistant_message": {"id": "m2", "chat_id": "c1", "order": 2, "role": "assistant", "status": "pending"},
 }
-HELLO = AgentRunRequest(agent="my/helper@abc1", input=MessageInput(text="Hi"))
+HELLO = AgentRunRequest(agent="my/helper@abc1", text="Hi")
 
 
 async def refused(awaitable, kind):
@@ -44,7 +46,7 @@ async def test_a_message_begins_a_chat(api, script):
     """And is sent as both official SDKs' servers understand it."""
     script.on(*RUN, status(200, ANSWER))
 
-    sent = await api.chats.send_message(HELLO.model_copy(update={"context": {"k": "v"}}))
+    sent = await api.chats.send_message(replace(HELLO, context={"k": "v"}))
 
     assert {"agent": "my/helper@abc1", "context": {"k": "v"}, "input": {"text": "Hi"}} == script.requests[0].json
     assert ("c1", "m1", "m2") == (sent.chat_id, sent.user_message.id, sent.assistant_message.id)
@@ -60,9 +62,7 @@ async def test_an_agent_of_ones_own_is_sent_whole(api, script):
         File(uri="u2", content_type="text/plain"),
     ]
 
-    await api.chats.send_message(
-        AgentRunRequest(chat_id="c1", agent_config=config, input=MessageInput.of("Look", files))
-    )
+    await api.chats.send_message(AgentRunRequest(chat_id="c1", agent_config=config, text="Look", files=files))
 
     assert {
         "chat_id": "c1",
@@ -81,17 +81,16 @@ async def test_an_agent_of_ones_own_is_sent_whole(api, script):
 
 
 CORE = AgentConfigInput.parse({"core_app": {"ref": "a/llm"}})
-HI = MessageInput(text="Hi")
 
 
 @pytest.mark.parametrize(
     "request_",
     [
-        AgentRunRequest(input=HI),
-        AgentRunRequest(agent="a/b", agent_config=CORE, input=HI),
-        AgentRunRequest(agent="a/b", input=MessageInput(text=" ")),
-        AgentRunRequest(agent="../b", input=HI),
-        AgentRunRequest(agent="a/b", chat_id="../c", input=HI),
+        AgentRunRequest(text="Hi"),
+        AgentRunRequest(agent="a/b", agent_config=CORE, text="Hi"),
+        AgentRunRequest(agent="a/b", text=" "),
+        AgentRunRequest(agent="../b", text="Hi"),
+        AgentRunRequest(agent="a/b", chat_id="../c", text="Hi"),
     ],
 )
 async def test_what_makes_no_sense_is_not_sent(api, script, request_):
@@ -123,7 +122,7 @@ async def test_a_message_whose_answer_was_lost_is_not_sent_again(api, script, pl
 async def test_the_chat_says_whether_a_lost_message_arrived(api, script):
     script.on(*RUN, rst())
 
-    error = await refused(api.chats.send_message(HELLO.model_copy(update={"chat_id": "c1"})), errors.OutcomeUnknown)
+    error = await refused(api.chats.send_message(replace(HELLO, chat_id="c1")), errors.OutcomeUnknown)
 
     assert "read the chat c1 with chat_get" in error.next_step
 

@@ -5,7 +5,7 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api.agent_config import AgentConfigInput
-from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput, WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.agents import AgentRunRequest, WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, Turn, pending, turn_over
 from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.transport import Transport
@@ -33,7 +33,7 @@ async def api(sandbox):
 
 def request(text, agent="sandbox/assistant", **more):
     named = {} if "agent_config" in more else {"agent": agent}
-    return AgentRunRequest(**named, input=MessageInput(text=text), **more)
+    return AgentRunRequest(**named, text=text, **more)
 
 
 async def talk(api, message, answer=None, stream=True):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import json as api_json
-from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput
+from inferencesh_mcp.api.agents import AgentRunRequest
 from inferencesh_mcp.api.json import (
     LINE_LIMIT,
     MOST_VALUES,
@@ -210,7 +210,7 @@ async def test_what_no_answer_could_repeat_is_refused_before_anything_is_sent(ap
 async def test_a_message_that_no_answer_could_repeat_is_refused(api, script):
     """It would be in the chat, and the chat could not be read any more."""
     with pytest.raises(errors.InvalidInput) as caught:
-        await api.chats.send_message(AgentRunRequest(chat_id="c1", input=MessageInput(text="a\ud800")))
+        await api.chats.send_message(AgentRunRequest(chat_id="c1", text="a\ud800"))
     assert "not_started" == caught.value.outcome
     assert [] == script.requests
 
