@@ -14,7 +14,7 @@ from tests.conftest import Connect, Upstream, Way, connected
 from tests.results import payload, text_of
 from tests.support.faults import Delay, Status
 from tests.system.faults.hosts import MEMORY
-from tests.tools.test_agents import WEATHER, asking, chat, said
+from tests.tools.test_agents import WEATHER, answer_with, asking, chat
 
 pytestmark = pytest.mark.anyio
 
@@ -149,7 +149,7 @@ async def test_an_answer_leaves_out_what_was_shown_and_internal_tools(connect: C
 @pytest.mark.finding("M6")
 @memory
 async def test_an_approval_is_named_in_the_answer(way: Way, environ: dict[str, str]) -> None:
-    async with asking(way, environ, said("accept", decision="approve")) as client:
+    async with asking(way, environ, answer_with("accept", decision="approve")) as client:
         result = await chat(client, "Draw a cat", agent="sandbox/approver")
 
     record = {"about": "draw", "decision": "approved", "by": "the person, asked by this host"}
