@@ -75,7 +75,8 @@ class Settings:
     """The settings of a process. Every field except `proxies` is a variable `INFERENCE_<NAME>`; all except secrets are
     options too.
 
-    A dataclass, because building a pydantic model of so many fields takes a fortieth of a start.
+    A dataclass, because pydantic takes a fortieth of a start to build a model of so many fields (pydantic-settings more). A value
+    is validated by pydantic only if it is set.
     """
 
     api_key: Key | None = setting(
