@@ -49,7 +49,7 @@ Query = Annotated[str, Field(description="words to search for")]
 async def agent_list(ctx: Ctx, query: Query = "", limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
     """List agents: what each does and needs. Talk to one with agent_chat."""
     who = caller(ctx)
-    page = await who.api.agents.list_agents(query=query, limit=limit, cursor=cursor)
+    page = await who.api.chats.list_agents(query=query, limit=limit, cursor=cursor)
     agents = [_agent_entry(agent) for agent in await _with_versions(who, page.items)]
     lines = [_agent_line(entry) for entry in agents] or ["No agent matches."]
     return list_result("agent_list", page, lines, {"agents": agents})
@@ -61,7 +61,7 @@ async def _with_versions(who: Caller, agents: Sequence[Agent]) -> list[Agent]:
 
     async def read(index: int) -> None:
         agent = complete[index]
-        complete[index] = await optional_call(who.api.agents.agent(agent.ref), f"version of {agent.ref}") or agent
+        complete[index] = await optional_call(who.api.chats.agent(agent.ref), f"version of {agent.ref}") or agent
 
     async with anyio.create_task_group() as group:
         for index in [index for index, agent in enumerate(agents) if agent.version is None][:MAX_VERSIONS_READ]:
