@@ -46,7 +46,7 @@ PREFIX = "INFERENCE_"
 CHAT_URL = "https://app.inference.sh/chats/{chat_id}"
 SECRETS = frozenset({"api_key", "state_keys", "redis_url"})
 """Never options, because command lines are visible to others, and never shown."""
-Toolset = Literal["apps", "tasks", "files", "sessions", "agents"]
+Toolset = Literal["apps", "tasks", "files", "sessions", "agents", "account"]
 TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 
 # Variables with our prefix that belong to the official SDKs.
@@ -284,8 +284,10 @@ class Settings:
             return self.save_dir
         home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where HOME is not known
         if not home.is_absolute():
-            home = Path(tempfile.gettempdir())
-        downloads = home / "Downloads"
+            return Path(tempfile.gettempdir()) / "inference"
+        from platformdirs import user_downloads_path
+
+        downloads = user_downloads_path()  # it may have another name, or lie on another disk
         return (downloads if os.path.isdir(downloads) else home) / "inference"
 
 
