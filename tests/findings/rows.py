@@ -103,7 +103,7 @@ ROWS: dict[str, str] = {
     "M10": "a long output took 16,000 tokens, with two sizes, and its parts were raw JSON of an unknown number",
     "M15": "times were absolute, for readers without a clock",
     "M16": "metering stood in outputs, addresses stood twice, and links were named by ids",
-    "M17": "a batch was numbered from 0",
+    "M17": "a batch was numbered from 0, its progress stood still, and no input named its files",
     "M18": "a list of tasks told neither function nor duration nor charge",
 }
 
