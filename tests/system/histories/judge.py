@@ -164,11 +164,11 @@ class _Judge:
         named: list[tuple[Call, str, str]] = []
         for call in self._calls:
             field = "task_id" if call.tool in RUNS else "chat_id"
-            for tag, one in _by_tag(call):
-                if name := one.get(field):
+            for tag, outcome in _by_tag(call):
+                if name := outcome.get(field):
                     named.append((call, tag, name))
-                elif one.get("status", "error") not in {"error", "not_started"}:
-                    yield f"J-2: {one} was told of {tag}, without its {field}"
+                elif outcome.get("status", "error") not in {"error", "not_started"}:
+                    yield f"J-2: {outcome} was told of {tag}, without its {field}"
         own = {(tag, task.id) for tag, tasks in self._ran.items() for task in tasks}
         own |= {(tag_in(run.request.text), run.chat.id) for run in self._turns.values()}
         for call, tag, name in named:
