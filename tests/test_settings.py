@@ -56,7 +56,7 @@ def test_every_variable_is_read() -> None:
         (
             "TOOLSETS",
             "apps,agent",
-            'INFERENCE_TOOLSETS is "apps,agent", but must be some of apps,tasks,files,sessions,agents.',
+            'INFERENCE_TOOLSETS is "apps,agent", but must be some of apps,tasks,files,sessions,agents,account.',
         ),
         (
             "MAX_CONCURRENT_RUNS",

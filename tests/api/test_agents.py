@@ -36,7 +36,7 @@ async def test_templates_are_listed_and_searched(api, script):
         status(200, {"items": [{"namespace": "a", "name": "b", "version": {"description": "d"}}]}),
     )
 
-    page = await api.agents.list_agents(query="cat", limit=5, cursor="x")
+    page = await api.chats.list_agents(query="cat", limit=5, cursor="x")
 
     assert [("a/b", "d")] == [(agent.ref, agent.description) for agent in page.items]
     assert {"limit": 5, "cursor": "x", "search": {"term": "cat", "exact": False}} == script.requests[0].json

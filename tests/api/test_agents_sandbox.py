@@ -59,7 +59,7 @@ async def talk(api, message, answer=None, stream=True):
 
 
 async def test_templates_are_found(api):
-    page = await api.agents.list_agents(query="assistant")
+    page = await api.chats.list_agents(query="assistant")
     assert "sandbox/assistant" in [agent.ref for agent in page.items]
 
 

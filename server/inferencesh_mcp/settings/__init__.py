@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 PREFIX = "INFERENCE_"
 SECRETS = frozenset({"api_key", "state_keys", "redis_url"})
 """Never options, because command lines are visible to others, and never shown."""
-Toolset = Literal["apps", "tasks", "files", "sessions", "agents"]
+Toolset = Literal["apps", "tasks", "files", "sessions", "agents", "account"]
 TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 
 # Variables with our prefix that belong to the official SDKs.
