@@ -156,7 +156,7 @@ class _Judge:
                     continue
                 if task is None or task.status.name.lower() != outcome["status"]:
                     yield f"J-3: {outcome} was told of {task and task.status.name}"
-                elif outcome["status"] == "completed" and outcome.get("output") != task.output:
+                elif outcome["status"] == "completed" and outcome.get("output") != _without_metering(task.output):
                     yield f"J-3: {outcome} was told of {task.output}"
 
     def confused(self) -> Iterator[str]:
@@ -238,6 +238,13 @@ def _over_by_tag(calls: list[Call]) -> dict[str, datetime]:
     for call in sorted(calls, key=lambda call: (call.result is None, call.over_at)):
         over |= dict.fromkeys(call.tags, call.over_at)
     return over
+
+
+def _without_metering(output: Any) -> Any:
+    """What an answer shows as the output: `output_meta` is its metering."""
+    return (
+        {name: value for name, value in output.items() if name != "output_meta"} if isinstance(output, dict) else output
+    )
 
 
 def _outcomes(call: Call) -> list[dict[str, Any]]:
