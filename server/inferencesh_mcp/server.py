@@ -21,6 +21,7 @@ from inferencesh_mcp.flows.app_cache import AppCache
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.flows.local_files import Folders
 from inferencesh_mcp.flows.run_limits import LiveRuns
+from inferencesh_mcp.flows.spend_limit import SpendLimit
 from inferencesh_mcp.flows.watch import Watches
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks
@@ -219,6 +220,7 @@ async def _lifespan(
                         folders=Folders(allowed=settings.allowed_dirs, saving=settings.saving_to),
                         app_cache=AppCache(),
                         runs=runs,
+                        spend_limit=SpendLimit(settings.max_run_cost, strict=settings.max_run_cost_strict),
                         bus=bus,
                         watches=Watches(group, resources.publisher(bus)),
                         group=group,

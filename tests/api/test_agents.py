@@ -36,7 +36,7 @@ async def test_templates_are_listed_and_searched(api, script):
         status(200, {"items": [{"namespace": "a", "name": "b", "version": {"description": "d"}}]}),
     )
 
-    page = await api.agents.list_agents(query="cat", limit=5, cursor="x")
+    page = await api.chats.list_agents(query="cat", limit=5, cursor="x")
 
     assert [("a/b", "d")] == [(agent.ref, agent.description) for agent in page.items]
     assert {"limit": 5, "cursor": "x", "search": {"term": "cat", "exact": False}} == script.requests[0].json
@@ -53,7 +53,7 @@ async def test_a_message_begins_a_chat(api, script):
     assert ("c1", ["m1", "m2"], False) == (sent.chat.id, [m.id for m in sent.chat.chat_messages], sent.chat.busy)
 
 
-async def test_an_agent_of_ones_own_is_sent_whole(api, script):
+async def test_an_ad_hoc_agent_is_sent_whole(api, script):
     """Under its name; files in the newer and the older form."""
     script.on(*RUN, status(200, {"data": ANSWER, "messages": []}))
     config = AgentConfigInput.parse({"name": "n", "core_app": {"ref": "a/llm"}, "internal_tools": {"finish": True}})
@@ -93,7 +93,7 @@ CORE = AgentConfigInput.parse({"core_app": {"ref": "a/llm"}})
         AgentRunRequest(agent="a/b", chat_id="../c", text="Hi"),
     ],
 )
-async def test_what_makes_no_sense_is_not_sent(api, script, request_):
+async def test_a_message_that_makes_no_sense_is_not_sent(api, script, request_):
     error = await refused(api.chats.send_message(request_), errors.InvalidInput)
 
     assert ("not_started", True, []) == (error.outcome, error.retry_safe, script.requests)
@@ -107,7 +107,7 @@ AMBIGUOUS = {
 
 
 @pytest.mark.parametrize("play", AMBIGUOUS.values(), ids=AMBIGUOUS)
-async def test_a_message_whose_answer_was_lost_is_not_sent_again(api, script, play):
+async def test_a_message_whose_reply_was_lost_is_not_sent_again(api, script, play):
     """O-4."""
     script.on(*RUN, play, status(200, ANSWER))
 
@@ -138,7 +138,7 @@ async def test_a_refused_message_was_not_taken(api, script, code, kind):
     assert (1, "not_started", True) == (script.count(*RUN), error.outcome, error.retry_safe)
 
 
-async def test_a_message_that_was_turned_away_is_sent_again(api, script):
+async def test_a_message_refused_for_load_is_sent_again(api, script):
     """429, before anything began."""
     script.on(*RUN, problem(429), status(200, ANSWER))
 
@@ -165,7 +165,7 @@ async def test_chats_are_read_listed_and_stopped(api, script):
         await api.chats.chat("../c1")
 
 
-async def test_messages_are_read_on_their_own_where_a_chat_has_none(api, script):
+async def test_messages_are_read_separately_if_the_chat_has_none(api, script):
     """The newest servers do not load them with the chat; older ones do not have the call."""
     bare = {"id": "c1", "status": "idle"}
     script.on("GET", "/chats/c1", status(200, bare))
@@ -247,7 +247,7 @@ async def test_a_decision_that_only_a_person_may_make_says_so(api, script):
     assert ("requires_sign_in", "not_started") == (error.upstream_code, error.outcome)
 
 
-async def test_no_key_no_chat(transport):
+async def test_without_a_key_no_message_is_sent(transport):
     """And nothing is sent."""
     with pytest.raises(errors.KeyMissing):
         await Api(transport, None).chats.send_message(HELLO)

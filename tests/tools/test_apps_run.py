@@ -77,7 +77,7 @@ async def test_progress_says_nothing_twice(connect: Connect, upstream: Upstream)
         if len(messages) < 9 and "step 1/2" in messages[-1]:
             (task,) = [task for tenant in upstream.sandbox.tenants for task in tenant.tasks]
             task.output = {"steps": len(messages)}
-            task.tell("output")
+            task.publish("output")
 
     async with connect() as client:
         arguments = {"app": "sandbox/slow", "input": {"seconds": 3, "steps": 2}}

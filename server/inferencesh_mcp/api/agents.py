@@ -1,4 +1,4 @@
-"""The endpoints of agents and chats."""
+"""The endpoints of agents and their chats."""
 
 from __future__ import annotations
 
@@ -66,18 +66,6 @@ class WidgetAnswer:
     form_data: dict[str, Any] | None = field(default=None, repr=False)
 
 
-class Agents:
-    """The agents of the workspace, for one caller."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
-
-    async def list_agents(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Agent]:
-        """Agent templates, or those that match `query`."""
-        body = list_body(limit, cursor) | search_body(query)
-        return parsed(Page[Agent], await self._sender.post(Operation.READ, "/agents/list", body))
-
-
 class Chats:
     """Chats with agents, for one caller.
 
@@ -101,6 +89,11 @@ class Chats:
                 return _sent(value, request)
         except OutcomeUnknown as error:
             raise error.replace(next_step=_next_step_if_lost(request)) from error
+
+    async def list_agents(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Agent]:
+        """Agent templates, or those that match `query`."""
+        body = list_body(limit, cursor) | search_body(query)
+        return parsed(Page[Agent], await self._sender.post(Operation.READ, "/agents/list", body))
 
     async def chat(self, chat_id: str) -> Chat:
         """A chat as it is now, with the messages that the API returns, or the last hundred."""

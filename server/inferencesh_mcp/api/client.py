@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.agents import Agents, Chats
+from inferencesh_mcp.api.agents import Chats
 from inferencesh_mcp.api.billing import Billing
 from inferencesh_mcp.api.enums import STATUSES, is_media_type
 from inferencesh_mcp.api.json import is_array, without_none
@@ -59,7 +59,6 @@ class Api:
         """`on_key_refused` is called whenever the API refuses the key. KeyRefused for text that cannot be a key."""
         self._sender = Sender(transport, key, on_key_refused)
         self._transport = transport
-        self.agents = Agents(self._sender)
         self.chats = Chats(self._sender)
 
     @property

@@ -73,6 +73,14 @@ def tool(
     return lambda function: ToolDefinition(function=function, toolset=toolset, title=title, hints=hints, starts=starts)
 
 
+class ResumeLater(Exception):
+    """The person's agreement comes with a later call."""
+
+    def __init__(self, result: InputRequiredResult) -> None:
+        super().__init__()
+        self.result = result
+
+
 class InferenceTool(Tool):
     """A tool that returns its errors as results: a stable code, what failed, what was started, and what to do next."""
 
@@ -83,6 +91,8 @@ class InferenceTool(Tool):
         with collect_started_ids() as started:
             try:
                 return await self.call(arguments, context)
+            except ResumeLater as exc:
+                return exc.result
             except InferenceError as exc:
                 logger.info("%s: %s", self.name, exc.code)
                 return error_result(exc)
