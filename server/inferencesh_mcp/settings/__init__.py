@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 PREFIX = "INFERENCE_"
 SECRETS = frozenset({"api_key", "state_keys", "redis_url"})
 """Never options, because command lines are visible to others, and never shown."""
-Toolset = Literal["apps", "tasks", "files", "sessions", "agents"]
+Toolset = Literal["apps", "tasks", "files", "sessions", "agents", "account"]
 TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 
 # Variables with our prefix that belong to the official SDKs.
@@ -283,8 +283,10 @@ class Settings:
             return self.save_dir
         home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where HOME is not known
         if not home.is_absolute():
-            home = Path(tempfile.gettempdir())
-        downloads = home / "Downloads"
+            return Path(tempfile.gettempdir()) / "inference"
+        from platformdirs import user_downloads_path
+
+        downloads = user_downloads_path()  # it may have another name, or lie on another disk
         return (downloads if os.path.isdir(downloads) else home) / "inference"
 
 

@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp import MCPError
@@ -56,7 +56,7 @@ class _EarlierLeg:
 
     @classmethod
     def of(cls, ctx: Ctx) -> _EarlierLeg | None:
-        state = json.loads(ctx.request_state) if ctx.request_state else {}  # sealed: only this server wrote it
+        state: dict[str, Any] = json.loads(ctx.request_state or "{}")  # sealed: only this server wrote it
         if "chat_id" not in state:
             return None
         responses = ctx.input_responses or {}
