@@ -138,7 +138,7 @@ async def test_a_file_that_changes_between_its_check_and_its_upload_is_refused(
     schema = {"type": "array", "items": {"type": "string", "format": "file"}}
 
     with Uploads(api, Folders(allowed=(tmp_path,), saving=tmp_path), lambda _: None) as uploads:
-        places = uploads.check(schema, [str(path)])
+        places = await uploads.check(schema, [str(path)])
         path.write_text("something else")
         with pytest.raises(FileRefused, match="changed"):
             await uploads.upload([str(path)], places)
