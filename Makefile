@@ -47,6 +47,9 @@ format: $(READY) ## Put the code in its usual form
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
+evaluate: $(READY) ## Do the everyday jobs with the fewest calls, and write the answers to tests/evaluation/working_day.md
+	@$(BIN)/python -m tests.evaluation --write
+
 official: $(READY) ## Let the official SDKs, the official MCP client for Node and the MCP Inspector judge, unmodified (needs Node 20 or newer)
 	@$(BIN)/python tests/judges/official/run.py
 	@$(BIN)/python tests/judges/inspector/run.py

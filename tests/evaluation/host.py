@@ -56,6 +56,15 @@ class Answer:
 _ALIASES = {"uri": "url", "id": "invocation_id"}
 
 
+@dataclass(frozen=True)
+class Exchange:
+    """One call and its answer."""
+
+    tool: str
+    arguments: dict[str, Any]
+    answer: Answer
+
+
 @dataclass
 class Host:
     """One conversation with the server. `decide` is the person: what they answer when they are asked."""
@@ -66,14 +75,21 @@ class Host:
     person: Person
     ledger: Any
     """What the sandbox saw: the truth about runs, cancellations and requests."""
-    calls: list[str] = field(default_factory=list)
-    failures: int = 0
+    exchanges: list[Exchange] = field(default_factory=list)
 
     async def call(self, tool: str, /, **arguments: Any) -> Answer:
-        self.calls.append(tool)
         result = await self.client.call_tool(tool, arguments)
-        self.failures += bool(result.is_error)
-        return Answer(_seen(result, self.form), bool(result.is_error))
+        answer = Answer(_seen(result, self.form), bool(result.is_error))
+        self.exchanges.append(Exchange(tool, arguments, answer))
+        return answer
+
+    @property
+    def calls(self) -> list[str]:
+        return [exchange.tool for exchange in self.exchanges]
+
+    @property
+    def failures(self) -> int:
+        return sum(exchange.answer.is_error for exchange in self.exchanges)
 
 
 @dataclass

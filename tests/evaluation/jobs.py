@@ -285,7 +285,7 @@ async def correct_a_wrong_input(host: Host) -> None:
 async def find_a_run_that_the_host_gave_up_on(host: Host) -> None:
     """You started the slow app and lost the answer. How did it end?"""
     await host.call("app_run", app="sandbox/slow", input={"seconds": 0.5}, wait=False)
-    host.calls.clear()  # the lost answer
+    host.exchanges.clear()  # the lost answer
     tasks = await host.call("task_list")
     result = await host.call("task_get", task_id=tasks.value("task_id"), wait_seconds=30)
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from tests.conftest import Upstream, Way, connected
-from tests.evaluation.host import Form, Host
+from tests.evaluation.host import Form, Host, Person
 from tests.evaluation.jobs import JOBS, Job
 
 pytestmark = pytest.mark.anyio
@@ -33,6 +33,6 @@ async def do(job: Job, way: Way, form: Form, environ: dict[str, str], folder: Pa
     person = job.person() if job.person else None
     callback: dict[str, Any] = {"elicitation_callback": person} if person else {}
     async with connected(way, {**environ, **job.settings}, **callback) as client:
-        host = Host(client, form, folder, person or (lambda: None), upstream.sandbox.ledger)
+        host = Host(client, form, folder, person or Person(), upstream.sandbox.ledger)
         await job.script(host)
     return host
