@@ -81,7 +81,7 @@ def host_table() -> str:
         if host.name == "vscode":
             key = "asked for by VS Code, and kept in the system's secret storage"
         else:
-            key = f"from the variable `{KEY}`" if host.key_from else "in the file: it has no other place"
+            key = "in the file: it has no other place" if host.holds_key(UVX) else f"from the variable `{KEY}`"
         rows.append(f"| {host.title} | `inferencesh-mcp install {host.name}` | {_where(host)} | {key} |")
     return "\n".join(rows)
 

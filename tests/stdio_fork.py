@@ -103,6 +103,9 @@ def _watch(launcher: socket.socket) -> None:
     for descriptor, mine in zip(given, (0, 1, 2), strict=True):
         os.dup2(descriptor, mine)
         os.close(descriptor)
+    # Python's own streams remember whether what they were opened on could seek: a file of pytest's can, a pipe cannot.
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
     os.setsid()  # as the SDK has it
     os.chdir(folder)
     os.environ.clear()

@@ -66,7 +66,7 @@ def asking(request: pytest.FixtureRequest, environ: dict[str, str], upstream: Up
 
 @pytest.mark.finding("F11")
 @pytest.mark.parametrize("version", [LEGACY, MODERN])
-async def test_nulls_in_meta_are_fields_that_were_left_out(asking: Asking, upstream: Upstream, version: str) -> None:
+async def test_nulls_in_meta_are_ignored(asking: Asking, upstream: Upstream, version: str) -> None:
     """A progress token of null asks for no progress; the other fields beside it still count."""
     meta: dict[str, Any] = {"progressToken": None, f"{PREFIX}clientInfo": None, "theirs": None}
     meta |= ENVELOPE if version == MODERN else {}
@@ -79,7 +79,7 @@ async def test_nulls_in_meta_are_fields_that_were_left_out(asking: Asking, upstr
 
 
 @pytest.mark.finding("F29")
-async def test_a_null_among_extensions_is_one_that_the_client_has_not(asking: Asking) -> None:
+async def test_a_null_extension_is_ignored(asking: Asking) -> None:
     """Above all not MCP tasks, which would hand a run over to a client that cannot follow it."""
     extensions = {"extensions": {f"{PREFIX}tasks": None}}
     async with asking(LEGACY) as ask:
@@ -95,7 +95,7 @@ async def test_a_null_among_extensions_is_one_that_the_client_has_not(asking: As
 
 @pytest.mark.finding("F29")
 @pytest.mark.parametrize("version", [LEGACY, MODERN])
-async def test_a_prompt_ignores_an_argument_that_it_does_not_have(asking: Asking, version: str) -> None:
+async def test_a_prompt_ignores_an_unknown_argument(asking: Asking, version: str) -> None:
     meta = {"_meta": ENVELOPE} if version == MODERN else {}
     async with asking(version) as ask:
         plain = await ask("prompts/get", name="run_app", arguments={"goal": "a cat"}, **meta)
@@ -118,7 +118,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.finding("F29")
 @pytest.mark.parametrize("number", range(len(WRONG)), ids=[f"{method} {field}" for method, _, field in WRONG])
-async def test_a_field_that_is_wrong_is_named(asking: Asking, number: int) -> None:
+async def test_an_invalid_field_is_named(asking: Asking, number: int) -> None:
     method, params, field = WRONG[number]
     async with asking(LEGACY) as ask:
         error = (await ask(method, **params))["error"]
@@ -129,7 +129,7 @@ async def test_a_field_that_is_wrong_is_named(asking: Asking, number: int) -> No
 
 
 @pytest.mark.finding("F29")
-async def test_client_info_without_a_version_is_named_in_the_newer_era_too(asking: Asking) -> None:
+async def test_client_info_without_a_version_is_named_in_the_newer_version(asking: Asking) -> None:
     async with asking(MODERN) as ask:
         meta = {**ENVELOPE, f"{PREFIX}clientInfo": {"name": "plain"}}
         error = (await ask("tools/list", _meta=meta))["error"]
@@ -139,7 +139,7 @@ async def test_client_info_without_a_version_is_named_in_the_newer_era_too(askin
 
 @pytest.mark.finding("F15")
 @pytest.mark.parametrize("version", OLD)
-async def test_older_versions_are_told_everything_in_text(asking: Asking, version: str) -> None:
+async def test_older_versions_get_everything_as_text(asking: Asking, version: str) -> None:
     """Their clients refuse a whole answer for one part that they do not know, and the run in it was paid."""
     async with asking(version) as ask:
         drawing = {"app": "sandbox/draw", "input": {"prompt": "a cat"}}
@@ -165,7 +165,7 @@ async def test_older_versions_are_told_everything_in_text(asking: Asking, versio
 
 
 @pytest.mark.finding("F15")
-async def test_a_link_that_no_text_names_becomes_a_line(asking: Asking, upstream: Upstream) -> None:
+async def test_a_link_that_is_not_in_the_text_becomes_a_line(asking: Asking, upstream: Upstream) -> None:
     """An output too long for an answer is cut, and with it the address of its file."""
     picture = "https://files.example.com/cat.png"
     output = {f"field {number}": "words " * 50 for number in range(5000)} | {"image": picture}
@@ -186,9 +186,7 @@ async def test_a_link_that_no_text_names_becomes_a_line(asking: Asking, upstream
 
 @pytest.mark.finding("F15")
 @pytest.mark.parametrize("version", OLD)
-async def test_older_versions_are_listed_only_the_fields_that_they_have(
-    asking: Asking, upstream: Upstream, version: str
-) -> None:
+async def test_older_versions_get_only_the_fields_they_know(asking: Asking, upstream: Upstream, version: str) -> None:
     async with asking(version) as ask:
         shaken = (await ask("initialize", **{**HELLO, "protocolVersion": version}))["result"]
         await ask("tools/call", name="app_run", arguments={"app": "sandbox/echo", "input": {"n": 1}})

@@ -21,7 +21,7 @@ from tests.schema.hosts import RULES, nodes, refusals
 MOST_BYTES = 18_000  # of tools/list: every host pays for them on every request
 
 
-def test_every_change_of_a_tool_is_seen_in_a_diff() -> None:
+def test_the_contract_files_are_up_to_date() -> None:
     """`make generate` writes these files."""
     written = {path.stem: path.read_text(encoding="utf-8") for path in CONTRACT.glob("*.json")}
 
@@ -35,12 +35,12 @@ def test_the_tables_of_the_pages_are_those_of_the_code() -> None:
     assert dict.fromkeys(tables(), 1) == {name: text.count(f"<!-- {name} -->") for name in tables()}
 
 
-def test_all_tools_together_stay_small() -> None:
+def test_all_tools_together_are_small() -> None:
     assert len(json.dumps(list(contract().values()), separators=(",", ":"))) <= MOST_BYTES
 
 
 @pytest.mark.parametrize("name", sorted(contract()))
-def test_a_tool_suits_every_known_host(name: str) -> None:
+def test_a_tool_fits_every_known_host(name: str) -> None:
     """Names within the limits of the strictest hosts, all four hints, every schema an object, no union of a field with null."""
     tool = contract()[name]
 
@@ -54,7 +54,7 @@ def test_a_tool_suits_every_known_host(name: str) -> None:
 
 @pytest.mark.finding("F1", "F2", "F3")
 @pytest.mark.parametrize("name", sorted(contract()))
-def test_a_tool_keeps_the_rules_that_pinned_apps_are_held_to(name: str) -> None:
+def test_a_tool_keeps_the_rules_for_pinned_apps(name: str) -> None:
     """No empty text in an enum, one type for a field, no boolean `additionalProperties`: each ended whole listings."""
     tool = contract()[name]
 
@@ -75,7 +75,7 @@ def test_every_argument_has_a_description_that_stands_alone(name: str) -> None:
 
 
 @pytest.mark.finding("F5")
-def test_every_tool_can_be_made_strict_but_those_with_a_free_object() -> None:
+def test_every_tool_without_a_free_object_can_be_strict() -> None:
     """openai-agents refuses an object without declared properties, since it would have to close it."""
 
     def is_free(schema: dict[str, Any]) -> bool:
@@ -86,7 +86,7 @@ def test_every_tool_can_be_made_strict_but_those_with_a_free_object() -> None:
     assert {"app_run", "app_run_many", "agent_chat", "chat_respond"} == free
 
 
-def test_an_answer_that_says_what_went_wrong_fits_its_tools_schema() -> None:
+def test_an_error_fits_its_tools_output_schema() -> None:
     """Hosts on older SDKs check failures too, and would show their own complaint instead of our words."""
     told = error_result(InvalidInput(message="no such app", outcome="not_started")).structured_content
     schemas = [tool["outputSchema"] for tool in contract().values() if "outputSchema" in tool]
@@ -95,7 +95,7 @@ def test_an_answer_that_says_what_went_wrong_fits_its_tools_schema() -> None:
     assert [] == [error for schema in schemas for error in Draft202012Validator(schema).iter_errors(told)]
 
 
-def test_what_can_spend_is_never_read_only() -> None:
+def test_a_tool_that_can_spend_is_never_read_only() -> None:
     spending = {"app_run", "app_run_many", "task_cancel", "file_upload", "file_save", "file_delete"} | {
         "session_keepalive",
         "session_end",
@@ -107,7 +107,7 @@ def test_what_can_spend_is_never_read_only() -> None:
     assert spending == {definition.function.__name__ for definition in TOOLS if not definition.hints.read_only_hint}
 
 
-def test_read_only_offers_nothing_that_spends_changes_or_writes() -> None:
+def test_read_only_offers_no_tool_that_spends_changes_or_writes() -> None:
     offered = {tool.name for tool in tools(Settings(read_only=True))}
     reading = {"app_list", "app_get", "task_get", "task_list", "task_logs", "file_list", "session_list", "session_get"}
 
@@ -120,7 +120,7 @@ def test_toolsets_limit_what_is_offered() -> None:
     }
 
 
-def test_the_instructions_fit_the_shortest_limit() -> None:
+def test_the_instructions_fit_the_smallest_host_limit() -> None:
     """Claude Code cuts them at 2 kB."""
     assert len((build(Settings(sandbox=True)).instructions or "").encode()) < 2000
 
@@ -147,7 +147,7 @@ def test_the_changelog_begins_with_this_version() -> None:
 @pytest.mark.parametrize("remote", [False, True], ids=["stdio", "http"])
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize("toolset", ["", "apps", "tasks", "files", "sessions", "agents"])
-def test_the_instructions_name_only_tools_that_are_offered(toolset: str, read_only: bool, remote: bool) -> None:
+def test_the_instructions_name_only_offered_tools(toolset: str, read_only: bool, remote: bool) -> None:
     """On this transport, with these toolsets; and over HTTP there is no tool that writes to the caller's disk."""
     settings = Settings(read_only=read_only, **({"toolsets": (toolset,)} if toolset else {}))
     offered = {tool.name for tool in tools(settings, remote=remote)}

@@ -135,7 +135,7 @@ def files() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_a_room_imports_only_what_the_table_allows(path: Path) -> None:
+def test_a_package_imports_only_what_the_table_allows(path: Path) -> None:
     """To change the architecture, change the table, and say why in the commit."""
     room = room_of(path)
     ours, outside = TABLE[room]
@@ -151,7 +151,7 @@ def test_a_room_imports_only_what_the_table_allows(path: Path) -> None:
 
 
 @pytest.mark.parametrize("room", TABLE)
-def test_the_table_allows_a_room_nothing_that_it_does_not_import(room: str) -> None:
+def test_the_table_allows_nothing_that_is_not_imported(room: str) -> None:
     """What is over is taken out again: the table is the picture of the house as it stands."""
     imported = {name for path in files() if room_of(path) == room for name in imports(path)}
     used = {name.split(".")[name.startswith(f"{PACKAGE.name}.")] for name in imported}

@@ -16,5 +16,5 @@ def test_the_table_of_limits_is_that_of_the_code() -> None:
 
 
 @pytest.mark.parametrize("where", [where for _, where, _ in ROWS])
-def test_each_limit_is_a_number_above_nothing(where: str) -> None:
+def test_each_limit_is_above_zero(where: str) -> None:
     assert _value(where) > 0

@@ -27,7 +27,7 @@ def read(name: str) -> Any:
     return json.loads((FOLDER / name).read_text("utf-8"))
 
 
-def test_they_are_those_of_the_code() -> None:
+def test_the_manifests_are_up_to_date() -> None:
     """`make generate` writes them."""
     expected = manifests(contract())
     folders = [FOLDER / "hosts", FOLDER / "mcpb"]
@@ -37,7 +37,7 @@ def test_they_are_those_of_the_code() -> None:
     assert expected == {name: (FOLDER / name).read_text("utf-8") for name in expected}
 
 
-def test_they_say_what_the_project_says() -> None:
+def test_the_manifests_agree_with_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
     assert (project["description"], project["name"]) == (DESCRIPTION, read("mcpb/manifest.json")["name"])
@@ -47,20 +47,20 @@ def test_they_say_what_the_project_says() -> None:
 
 
 @pytest.mark.parametrize("name", ["server.json", "mcpb/manifest.json", "gemini-extension.json"])
-def test_the_version_is_this_one_wherever_there_is_one(name: str) -> None:
+def test_every_manifest_has_this_version(name: str) -> None:
     found = re.findall(r'"version": "([^"]+)"', (FOLDER / name).read_text("utf-8"))
 
     assert {__version__} == set(found)
 
 
-def test_every_variable_that_is_named_anywhere_is_a_setting() -> None:
+def test_every_variable_in_the_manifests_is_a_setting() -> None:
     """On the pages and in all of `manifests/`."""
     texts = [path.read_text("utf-8") for path in (*PAGES, *FOLDER.rglob("*")) if path.is_file()]
 
     assert set() == {name for text in texts for name in re.findall(r"\bINFERENCE_[A-Z_]+\b", text)} - VARIABLES
 
 
-def test_every_tool_that_is_named_anywhere_is_a_tool() -> None:
+def test_every_tool_in_the_manifests_is_a_tool() -> None:
     tools = contract()
     named = {tool["name"]: tool["description"] for tool in read("mcpb/manifest.json")["tools"]}
     text = "".join(page.read_text("utf-8") for page in PAGES)
@@ -71,7 +71,7 @@ def test_every_tool_that_is_named_anywhere_is_a_tool() -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
-def test_an_example_is_what_the_host_reads_and_holds_no_key(host: Host) -> None:
+def test_an_example_is_readable_by_its_host_and_holds_no_key(host: Host) -> None:
     path = next((FOLDER / "hosts").glob(f"{host.name}.*"))
 
     found = edit.servers(host, path.read_text("utf-8"))
@@ -101,7 +101,7 @@ def told_entry(told: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in told.items() if key not in {"name", "inputs"}}
 
 
-def test_a_secret_is_marked_as_one_wherever_it_can_be() -> None:
+def test_secrets_are_marked_as_secret() -> None:
     registry, bundle, gemini = read("server.json"), read("mcpb/manifest.json"), read("gemini-extension.json")
     keys = [next(v for v in p["environmentVariables"] if v["name"] == KEY) for p in registry["packages"]]
 
@@ -129,14 +129,14 @@ def _between(name: str) -> str:
     return text.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
 
 
-def test_what_the_bundle_is_packed_from_is_there() -> None:
+def test_every_file_of_the_bundle_exists() -> None:
     manifest = read("mcpb/manifest.json")
 
     assert Path(ROOT, manifest["server"]["entry_point"]).is_file()
     assert manifest["server"]["mcp_config"]["args"][-1] == "inferencesh-mcp"
 
 
-def test_every_file_that_a_page_names_is_there() -> None:
+def test_every_file_named_in_a_page_exists() -> None:
     """Names go from the root; `make lint` follows the links."""
     text = "".join(page.read_text("utf-8") for page in (*PAGES, ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md"))
     named = {ROOT / name for name in re.findall(r"`((?:tests|manifests)/[\w./-]*)`", text)}

@@ -78,7 +78,7 @@ def test_a_wrong_pin_stops_the_start_with_one_sentence(value: str, sentence: str
     assert sentence == str(caught.value)
 
 
-def test_what_may_not_be_run_is_not_pinned() -> None:
+def test_an_app_that_may_not_be_run_is_not_pinned() -> None:
     """A pinned tool spends, and belongs to the apps; a mistake in it is one all the same."""
     assert (
         ()

@@ -10,7 +10,7 @@ from inferencesh_mcp.errors import SettingsError
 from inferencesh_mcp.settings import Settings, unknown_variables
 
 
-def test_nothing_set_is_a_good_start() -> None:
+def test_the_defaults_are_valid() -> None:
     """No key does not stop the start, and does not lead into the sandbox."""
     settings = Settings.from_environ({"PATH": "/bin", "INFERENCE_BASE_URL": " "})
 
@@ -18,7 +18,7 @@ def test_nothing_set_is_a_good_start() -> None:
 
 
 @pytest.mark.parametrize("left", ["${INFERENCE_API_KEY}", "$INFERENCE_API_KEY", "${env:INFERENCE_API_KEY}", "${A:-}"])
-def test_a_reference_that_a_host_left_unfilled_is_no_value(left: str) -> None:
+def test_an_unfilled_placeholder_is_not_a_value(left: str) -> None:
     """The server starts without it, and its tools say where to get a key."""
     assert Settings() == Settings.from_environ({"INFERENCE_API_KEY": left, "INFERENCE_SAVE_DIR": "${user_config.dir}"})
 
@@ -115,7 +115,7 @@ def test_every_variable_is_read() -> None:
         ("API_KEY", "inf_a b", "INFERENCE_API_KEY must be a key without spaces."),
     ],
 )
-def test_a_wrong_value_is_told_in_one_sentence(name: str, value: str, sentence: str) -> None:
+def test_a_wrong_value_is_reported_in_one_sentence(name: str, value: str, sentence: str) -> None:
     """It names the variable, what it holds and what is allowed; a key is never shown."""
     with pytest.raises(SettingsError) as caught:
         Settings.from_environ({f"INFERENCE_{name}": value})
@@ -135,7 +135,7 @@ def test_a_wrong_value_is_told_in_one_sentence(name: str, value: str, sentence: 
         ("REDIS_URL", "redis://user:word:more"),
     ],
 )
-def test_an_address_that_can_be_none_is_refused_before_it_is_used(name: str, value: str) -> None:
+def test_an_invalid_address_is_refused(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"INFERENCE_{name} .*must be"):
         Settings.from_environ({f"INFERENCE_{name}": value})
 
@@ -179,21 +179,21 @@ def test_a_variable_of_another_program_is_ignored(name: str) -> None:
 
 
 @pytest.mark.finding("B3")
-def test_without_a_home_there_is_still_a_folder_to_save_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_there_is_still_a_save_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container whose user is in no list, or whose HOME belongs to somebody else."""
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert Settings().saving_to.is_absolute()
 
 
-def test_variables_of_the_official_sdks_are_let_be() -> None:
+def test_variables_of_the_official_sdks_are_ignored() -> None:
     assert Settings() == Settings.from_environ(
         {"INFERENCE_SSE_MODE": "x", "INFERENCE_API_BASE_URL": "https://x.example"}
     )
 
 
 @pytest.mark.parametrize("keys", ["short", "k" * 32 + ",short", "k" * 32 + "," + "k" * 32])
-def test_a_key_that_seals_is_long_and_never_shown(keys: str) -> None:
+def test_a_state_key_must_be_long_and_is_never_shown(keys: str) -> None:
     """One that is short, or there twice, stops the start with a sentence that does not show any."""
     with pytest.raises(SettingsError) as refused:
         Settings.from_environ({"INFERENCE_STATE_KEYS": keys})

@@ -24,7 +24,8 @@ EXIT_CODES = (
     "Exit codes: 0 done, or the host closed stdin or stdout; 1 failed; 2 wrong use or an invalid setting; "
     "129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, after live runs were cancelled or reported by id."
 )
-HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed")
+HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed", "opencode", "copilot",
+         "cline", "qwen")  # fmt: skip
 GC_GEN2_THRESHOLD = 50  # collections of generation 1 per collection of generation 2; Python's default is 10
 STDIO_ONLY = frozenset({"allowed_dirs", "save_dir", "cache_dir"})
 """Settings without effect in `http`, which never uses this machine's disk."""

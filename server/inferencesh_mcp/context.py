@@ -19,10 +19,10 @@ from pydantic import ValidationError
 
 from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.json import is_array, is_object
-from inferencesh_mcp.bounded import BoundedDict, RecentSet
+from inferencesh_mcp.bounded import BoundedDict
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
-from inferencesh_mcp.flows.approval_details import DetailsMemory
+from inferencesh_mcp.flows.approval_memory import ApprovalMemory
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -44,9 +44,6 @@ VISITOR = "inferencesh_mcp.visitor"
 HERE = "here"
 """The principal of the person who started this process."""
 
-DECIDED_ELSEWHERE_SECONDS = 900.0
-"""How long a refused decision is remembered. The rights of a key can change without notice."""
-
 ROOTS_TIMEOUT = 5.0  # seconds for the host to list its roots; without an answer only the settings count
 
 # The embedded sandbox accepts this key, which may decide approvals. It must never get a real key.
@@ -67,11 +64,7 @@ class Shared:
     watches: Watches
     group: TaskGroup
     """For work that outlives its request. It is cancelled with the server."""
-    approval_details: DetailsMemory = field(default_factory=DetailsMemory)
-    decided_elsewhere: RecentSet[str] = field(
-        default_factory=lambda: RecentSet[str](4_096, seconds=DECIDED_ELSEWHERE_SECONDS)
-    )
-    """Kinds of questions that the platform does not let a caller's key answer: the person is sent to the page at once."""
+    approvals: ApprovalMemory = field(default_factory=ApprovalMemory)
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Limits threads that scale pictures: each needs the memory of all pixels, and stdin and stdout need threads too."""
     previews: BoundedDict[tuple[str, str], Any] = field(
@@ -133,6 +126,7 @@ def caller(ctx: Ctx) -> Caller:
         folders=None if visitor else shared.folders,
         app_cache=shared.app_cache,
         runs=shared.runs,
+        approvals=shared.approvals,
         stream=settings.stream,
         poll_interval=settings.poll_interval_ms / 1000,
         wait_seconds=settings.wait_seconds,

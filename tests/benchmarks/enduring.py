@@ -17,7 +17,7 @@ import anyio
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import INITIALIZE, INITIALIZED, KEY, environ, lines, sandbox
 from tests.system.faults.front import Visit, fronting
-from tests.system.faults.weighing import growth
+from tests.system.faults.process_usage import growth
 
 EVENTS = 1_000_000
 WARM = 100_000  # of them, which do not count: what the first ones load once is not what is kept for a host

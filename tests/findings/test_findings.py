@@ -15,5 +15,5 @@ def test_every_finding_has_a_test() -> None:
     assert [] == [row for row in ROWS if row not in findings_with_tests()]
 
 
-def test_the_page_is_as_the_markers_are() -> None:
+def test_the_page_is_up_to_date() -> None:
     assert table() == (Path(__file__).parent / "README.md").read_text("utf-8"), "run `make generate`"

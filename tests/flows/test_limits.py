@@ -56,7 +56,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.finding("S3")
-def test_misspelt_names_are_compared_with_few_and_seldom(compared: list[int]) -> None:
+def test_misspelt_names_are_compared_with_few_candidates(compared: list[int]) -> None:
     schema = {"type": "object", "properties": {name: {"type": "string"} for name in FIELDS}}
 
     found = problems(schema, {f"{name[:-1]}x": "v" for name in FIELDS})
@@ -68,7 +68,7 @@ def test_misspelt_names_are_compared_with_few_and_seldom(compared: list[int]) ->
 
 @pytest.mark.finding("S3")
 @pytest.mark.parametrize("given", ["v" * 80_000, "v" * (LONGEST_NAME + 1)])
-def test_a_long_value_is_compared_with_nothing(given: str, compared: list[int]) -> None:
+def test_a_long_value_gets_no_suggestion(given: str, compared: list[int]) -> None:
     schema = {"type": "object", "properties": {"a": {"enum": [f"{'v' * 60}{number}" for number in range(900)]}}}
 
     (told,) = problems(schema, {"a": given})
@@ -79,7 +79,7 @@ def test_a_long_value_is_compared_with_nothing(given: str, compared: list[int]) 
 
 
 @pytest.mark.finding("S3")
-def test_long_names_are_not_compared_with(compared: list[int]) -> None:
+def test_long_field_names_are_not_suggested(compared: list[int]) -> None:
     known = [*("n" * (LONGEST_NAME + 1 + number) for number in range(1_000)), "prompt"]
 
     assert "prompt" == nearest_name("promt", known)
@@ -87,7 +87,7 @@ def test_long_names_are_not_compared_with(compared: list[int]) -> None:
 
 
 @pytest.mark.finding("S3")
-def test_the_names_of_a_call_are_searched_for_a_few_times_in_all(compared: list[int]) -> None:
+def test_a_call_gets_only_a_few_suggestions(compared: list[int]) -> None:
     schema = {"type": "object", "properties": {name: {"type": "string"} for name in FIELDS}}
     work = ValidationBudget()
 
@@ -98,7 +98,7 @@ def test_the_names_of_a_call_are_searched_for_a_few_times_in_all(compared: list[
 
 
 @pytest.mark.finding("S4")
-def test_two_hundred_inputs_cost_no_more_steps_than_a_call_has() -> None:
+def test_two_hundred_inputs_share_one_budget_of_steps() -> None:
     """What cannot be looked at any more is left to the app's own server."""
     work = ValidationBudget()
     schema = _doubling(30)
@@ -121,7 +121,7 @@ def _values() -> Iterator[Any]:
 
 @pytest.mark.finding("S4")
 @pytest.mark.parametrize(("schema", "value"), list(_values()))
-def test_one_value_is_held_to_so_many_rules(schema: Any, value: Any) -> None:
+def test_one_value_is_checked_against_a_limited_number_of_rules(schema: Any, value: Any) -> None:
     work = ValidationBudget()
 
     found = validator_for(schema).errors(value, work)
@@ -130,7 +130,7 @@ def test_one_value_is_held_to_so_many_rules(schema: Any, value: Any) -> None:
     assert MOST_STEPS_OF_A_CALL - work.steps <= MOST_STEPS
 
 
-def test_what_is_wrong_before_the_end_of_the_steps_is_told() -> None:
+def test_problems_found_before_the_budget_ends_are_reported() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "integer"}}}}
 
     told = problems(schema, {"a": ["x"] * 90_000})
@@ -138,7 +138,7 @@ def test_what_is_wrong_before_the_end_of_the_steps_is_told() -> None:
     assert "'a.0' must be an integer; got \"x\"" == told[0]
 
 
-def test_texts_whose_repair_cannot_be_judged_stay_texts() -> None:
+def test_texts_whose_repair_cannot_be_checked_stay_texts() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "integer"}}}}
     value = {"a": ["1"] * 90_000}
     work = ValidationBudget()
@@ -148,7 +148,7 @@ def test_texts_whose_repair_cannot_be_judged_stay_texts() -> None:
 
 
 @pytest.mark.finding("S4")
-def test_a_file_is_never_missed_for_the_size_of_an_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_missed_in_a_large_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its path would go upstream as text, and the run be paid: what is too much to look through is refused."""
     monkeypatch.setattr(file_fields, "MOST_READ", 1_000)
     field = {"anyOf": [{"$ref": "#/$defs/File"}, {"type": "null"}]}
@@ -159,7 +159,7 @@ def test_a_file_is_never_missed_for_the_size_of_an_input(monkeypatch: pytest.Mon
         file_places(schema, {str(number): "/a.png" for number in range(400)})
 
 
-def test_the_items_of_a_long_list_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_item_of_a_long_list_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_fields, "MOST_READ", 20)
     schema = {
         "type": "object",
@@ -170,7 +170,7 @@ def test_the_items_of_a_long_list_are_read_once(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.finding("S4")
-def test_a_batch_holds_so_much_of_what_its_tasks_gave_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_holds_a_limited_size_of_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "MOST_KEPT", 2_500)
     budget = batch.OutputBudget()
     outputs = ["x" * 1_000, "y" * 1_000, "z" * 1_000, "w"]

@@ -39,7 +39,7 @@ def schema_of(field: Any, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("ref", "more"), REFERENCES.values(), ids=REFERENCES)
-def test_a_reference_leads_all_readers_to_the_same(ref: str, more: dict[str, Any]) -> None:
+def test_all_readers_follow_a_reference_to_the_same_schema(ref: str, more: dict[str, Any]) -> None:
     schema = schema_of({"$ref": ref}, **more)
 
     assert [("image",)] == file_places(schema, {"image": "/a.png"})
@@ -52,7 +52,7 @@ def test_a_reference_leads_all_readers_to_the_same(ref: str, more: dict[str, Any
 @pytest.mark.parametrize(
     "ref", ["#/$defs/Nowhere", "https://elsewhere.example/x", "#/x/9", "#/%zz", "#/x/٣", "other.json#/x"]
 )
-def test_a_reference_to_nothing_is_open_to_all(ref: str) -> None:
+def test_a_reference_to_nothing_accepts_anything(ref: str) -> None:
     schema = schema_of({"$ref": ref}, x=[FILE])
 
     assert [] == file_places(schema, {"image": "/a.png"})
@@ -74,9 +74,7 @@ OLDER: dict[str, tuple[Any, Any, Any, str]] = {
 
 
 @pytest.mark.parametrize(("schema", "good", "bad", "words"), OLDER.values(), ids=OLDER)
-def test_what_an_older_draft_says_is_understood_and_the_rest_still_counts(
-    schema: Any, good: Any, bad: Any, words: str
-) -> None:
+def test_keywords_of_older_drafts_are_read_beside_the_others(schema: Any, good: Any, bad: Any, words: str) -> None:
     """One part that is odd, or wrong, does not leave the whole schema unchecked."""
     whole = schema_of({"type": "string"}) | {"properties": {"image": FILE, "n": schema}}
 
@@ -89,7 +87,7 @@ def test_what_an_older_draft_says_is_understood_and_the_rest_still_counts(
     assert compiled_input(whole).schema
 
 
-def test_a_file_in_a_tuple_is_sent() -> None:
+def test_a_file_in_a_tuple_is_uploaded() -> None:
     """In either draft's words, and after it."""
     older = {"type": "array", "items": [{"type": "integer"}, FILE], "additionalItems": FILE}
     newer = {"type": "array", "prefixItems": [{"type": "integer"}, FILE], "items": FILE}
@@ -97,7 +95,7 @@ def test_a_file_in_a_tuple_is_sent() -> None:
         assert [("image", 1), ("image", 2)] == file_places(schema_of(one), {"image": [1, "/a.png", "/b.png"]})
 
 
-def test_a_field_may_be_called_as_a_rule_is() -> None:
+def test_a_field_may_have_the_name_of_a_keyword() -> None:
     """What is in `properties` are names."""
     named = dict.fromkeys(
         ("items", "required", "exclusiveMinimum", "$ref", "enum", "properties", "additionalItems"), FILE

@@ -194,7 +194,7 @@ def test_the_key_is_in_the_file_only_where_the_host_has_no_other_way(host: Host,
 
 
 def test_a_local_server_is_written_as_each_host_wants_it() -> None:
-    def started(key: str, **more: str) -> dict[str, object]:
+    def started(key: str, **more: object) -> dict[str, object]:
         env = {KEY: key, "INFERENCE_SAVE_DIR": "/home/you/pictures"}
         return {**more, "command": SERVER.command, "args": [], "env": env}
 
@@ -209,6 +209,15 @@ def test_a_local_server_is_written_as_each_host_wants_it() -> None:
         "gemini": started("${INFERENCE_API_KEY}"),
         "windsurf": started("${env:INFERENCE_API_KEY}"),
         "zed": started(SECRET),
+        "opencode": {
+            "type": "local", "command": [SERVER.command],
+            "environment": {KEY: "{env:INFERENCE_API_KEY}", "INFERENCE_SAVE_DIR": "/home/you/pictures"},
+        },
+        "copilot": started("${INFERENCE_API_KEY}", type="local", tools=["*"]),
+        "cline": {
+            "timeout": 60, "command": SERVER.command, "args": [], "env": {"INFERENCE_SAVE_DIR": "/home/you/pictures"},
+        },
+        "qwen": started("${INFERENCE_API_KEY}"),
     } == {host.name: host.entry(SERVER, SECRET) for host in HOSTS}  # fmt: skip
     sandbox = Local("inferencesh-mcp", (), (("INFERENCE_SANDBOX", "true"),))
     assert not [host for host in HOSTS if KEY in str(host.entry(sandbox))], "the sandbox needs none"
@@ -223,10 +232,20 @@ def test_a_remote_server_is_written_as_the_host_wants_it(host: Host, machine: Ma
     bearer = {
         "claude-code": "${INFERENCE_API_KEY}", "cursor": "${env:INFERENCE_API_KEY}", "windsurf": "${env:INFERENCE_API_KEY}",
         "vscode": "${input:inference-api-key}", "gemini": "${INFERENCE_API_KEY}", "zed": SECRET, "codex": None,
+        "opencode": "{env:INFERENCE_API_KEY}", "copilot": "${INFERENCE_API_KEY}", "cline": SECRET,
+        "qwen": "${INFERENCE_API_KEY}",
     }[host.name]  # fmt: skip
     expected = {"headers": {"Authorization": f"Bearer {bearer}"}} if bearer else {"bearer_token_env_var": KEY}
-    address = {"gemini": "httpUrl", "windsurf": "serverUrl"}.get(host.name, "url")
-    typed = {"type": "http"} if host.name in {"claude-code", "vscode"} else {}
+    address = {"gemini": "httpUrl", "qwen": "httpUrl", "windsurf": "serverUrl"}.get(host.name, "url")
+    types = {
+        "claude-code": "http",
+        "vscode": "http",
+        "opencode": "remote",
+        "copilot": "http",
+        "cline": "streamableHttp",
+    }
+    typed = {"type": types[host.name]} if host.name in types else {}
+    typed |= {"tools": ["*"]} if host.name == "copilot" else {}
     assert {**typed, address: server.url, **expected} == entry
     assert "unchanged" == install.install(host, NAME, server, machine=machine, key=SECRET).what
     install.uninstall(host, NAME, machine=machine)
@@ -416,7 +435,7 @@ def test_a_comment_above_the_next_table_is_not_ours(machine: Machine) -> None:
 def test_the_files_are_where_each_system_has_them() -> None:
     """Computed from the system, home and a few variables, so that all three can be told here."""
     windows = Machine("windows", PureWindowsPath("C:/Users/Zoë"), {})
-    macos = Machine("macos", PurePosixPath("/Users/zoe"), {"XDG_CONFIG_HOME": "/ignored"})
+    macos = Machine("macos", PurePosixPath("/Users/zoe"), {"XDG_CONFIG_HOME": "/xdg"})
     linux = Machine("linux", PurePosixPath("/home/zoe"), {})
     places = {
         system: {host.name: str(host.places(machine)[0]) for host in HOSTS}
@@ -434,6 +453,10 @@ def test_the_files_are_where_each_system_has_them() -> None:
             "gemini": r"C:\Users\Zoë\.gemini\settings.json",
             "windsurf": r"C:\Users\Zoë\.codeium\windsurf\mcp_config.json",
             "zed": r"C:\Users\Zoë\AppData\Roaming\Zed\settings.json",
+            "opencode": r"C:\Users\Zoë\.config\opencode\opencode.json",
+            "copilot": r"C:\Users\Zoë\.copilot\mcp-config.json",
+            "cline": r"C:\Users\Zoë\.cline\data\settings\cline_mcp_settings.json",
+            "qwen": r"C:\Users\Zoë\.qwen\settings.json",
         },
         "macos": {
             "claude-desktop": f"{support}/Claude/claude_desktop_config.json",
@@ -444,6 +467,10 @@ def test_the_files_are_where_each_system_has_them() -> None:
             "gemini": "/Users/zoe/.gemini/settings.json",
             "windsurf": "/Users/zoe/.codeium/windsurf/mcp_config.json",
             "zed": "/Users/zoe/.config/zed/settings.json",
+            "opencode": "/xdg/opencode/opencode.json",
+            "copilot": "/Users/zoe/.copilot/mcp-config.json",
+            "cline": "/Users/zoe/.cline/data/settings/cline_mcp_settings.json",
+            "qwen": "/Users/zoe/.qwen/settings.json",
         },
         "linux": {
             "claude-desktop": "/home/zoe/.config/Claude/claude_desktop_config.json",
@@ -454,6 +481,10 @@ def test_the_files_are_where_each_system_has_them() -> None:
             "gemini": "/home/zoe/.gemini/settings.json",
             "windsurf": "/home/zoe/.codeium/windsurf/mcp_config.json",
             "zed": "/home/zoe/.config/zed/settings.json",
+            "opencode": "/home/zoe/.config/opencode/opencode.json",
+            "copilot": "/home/zoe/.copilot/mcp-config.json",
+            "cline": "/home/zoe/.cline/data/settings/cline_mcp_settings.json",
+            "qwen": "/home/zoe/.qwen/settings.json",
         },
     } == places
 
@@ -466,6 +497,9 @@ def test_the_files_are_where_each_system_has_them() -> None:
         ("linux", "codex", {"CODEX_HOME": "/c"}, "/c/config.toml"),
         ("linux", "claude-code", {"CLAUDE_CONFIG_DIR": "/k"}, "/k/.claude.json"),
         ("linux", "gemini", {"GEMINI_CLI_HOME": "/g"}, "/g/.gemini/settings.json"),
+        ("linux", "opencode", {"XDG_CONFIG_HOME": "/x"}, "/x/opencode/opencode.json"),
+        ("linux", "copilot", {"COPILOT_HOME": "/c"}, "/c/mcp-config.json"),
+        ("linux", "cline", {"CLINE_MCP_SETTINGS_PATH": "/c/mine.json"}, "/c/mine.json"),
         ("windows", "zed", {"APPDATA": r"D:\Roaming"}, r"D:\Roaming\Zed\settings.json"),
     ],
 )

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 
 from inferencesh_mcp.mcp_tasks.extension import Tasks
 from tests.conftest import Way, connected
-from tests.tools.test_chats import PERSON
+from tests.tools.test_agents import PERSON
 
 UNKNOWN = -32602
 OVER = ("completed", "cancelled", "failed")

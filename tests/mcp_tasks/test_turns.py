@@ -15,7 +15,7 @@ from tests.mcp_tasks.following import UNKNOWN, Follower, answer, following
 from tests.system.conversations.legs import MODERN, chats, over, sent_once
 from tests.system.conversations.test_approvals import decided, drawn
 from tests.system.conversations.test_forms import CHOSEN, given
-from tests.tools.test_chats import WEATHER
+from tests.tools.test_agents import WEATHER
 
 pytestmark = pytest.mark.anyio
 

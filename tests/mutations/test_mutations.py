@@ -11,12 +11,12 @@ from tests.system.threats.test_proofs import LINES
 ALL = mutations()
 
 
-def test_every_invariant_has_one() -> None:
+def test_every_invariant_has_a_mutation() -> None:
     assert {one for one in LINES if one.startswith("I-")} == {mutation.invariant for mutation in ALL}
 
 
 @pytest.mark.parametrize("mutation", ALL, ids=lambda mutation: f"{mutation.invariant} {mutation.file}")
-def test_it_fits_the_code_and_its_test_is_a_proof(mutation: Mutation) -> None:
+def test_a_mutation_fits_the_code_and_names_a_test(mutation: Mutation) -> None:
     """The one place it changes is there, what comes of it is Python, and its test is there, in the way that is
     named, and where the page of proofs says."""
     code = (TESTS.parent / PACKAGE / mutation.file).read_text("utf-8")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from inferencesh_mcp.schema.near_names import LONGEST_NAME
 from tests.conftest import Connect, Upstream, Way
 from tests.results import error, payload, run, text_of
 from tests.support.faults import Status
@@ -147,3 +148,15 @@ async def test_the_list_can_be_limited_to_active_sessions(connect: Connect, upst
         ]
 
     assert [["a", "b", "c"], ["a"]] == [[session["session_id"] for session in part] for part in listed]
+
+
+@pytest.mark.finding("S3")
+async def test_a_misspelt_argument_is_suggested_and_a_long_one_is_not(connect: Connect) -> None:
+    async with connect() as client:
+        near = await client.call_tool("app_list", {"querry": "x"})
+        long = await client.call_tool("app_list", {"q" * 1_000_000: "x"})
+
+    assert "Did you mean 'query'?" in text_of(near)
+    assert "It takes query, category, limit, cursor." in text_of(long)
+    assert LONGEST_NAME < 1_000_000
+    assert ["invalid_input"] * 2 == [error(result)["code"] for result in (near, long)]

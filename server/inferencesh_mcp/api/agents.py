@@ -18,11 +18,12 @@ from inferencesh_mcp.api.chat_models import (
 )
 from inferencesh_mcp.api.chat_stream import chat_path, follow_chat, read_chat
 from inferencesh_mcp.api.json import NotReadableBack, encoded
-from inferencesh_mcp.api.models import File, One, Page, Wire, parsed
+from inferencesh_mcp.api.models import File, Page
 from inferencesh_mcp.api.refs import AgentRef, segment
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import list_body, search_body
 from inferencesh_mcp.api.stream import Pace
+from inferencesh_mcp.api.wire import One, Wire, parsed
 from inferencesh_mcp.errors import InvalidInput, OutcomeUnknown, UpstreamError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Agents and their chats on the wire: frozen values as in `models`. A word that is not known is kept, and shown as it came.
+"""The API's records of agents and chats. A word that this version does not know is kept, in lower case.
 
 Sources: the type lists of npm `@inferencesh/sdk` 0.6.10 and 0.6.54 and of PyPI `inferencesh` 0.36.0.
 """
@@ -9,13 +9,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
-from inferencesh_mcp.api.enums import plain_word
-from inferencesh_mcp.api.json import NotJson, is_array, is_object, items, parse
-from inferencesh_mcp.api.models import Address, Id, Line, Many, Moment, Name, Object, One, Text, Whole, Wire, Words
+from inferencesh_mcp.api.json import is_object, unpacked
+from inferencesh_mcp.api.wire import (
+    Address,
+    Id,
+    Line,
+    Many,
+    Moment,
+    Name,
+    Object,
+    One,
+    OrEmpty,
+    PackedObject,
+    Text,
+    Whole,
+    Wire,
+    Word,
+    Words,
+)
 from inferencesh_mcp.sanitize import token
 
 ENDED_RUN = frozenset({"completed", "failed", "canceled", "cancelled", "rejected"})
@@ -23,28 +38,7 @@ ENDED_RUN = frozenset({"completed", "failed", "canceled", "cancelled", "rejected
 FINAL_MESSAGE = frozenset({"ready", "failed", "cancelled"})
 """The statuses after which a message never grows."""
 IDLE_CHAT = frozenset({"", "idle", "completed"})
-"""What a chat's status is when the agent is not at work; a word that is not known means that it is."""
-
-
-def word(value: Any) -> str:
-    """A state or a kind as one lower-case word; empty when it is no text."""
-    return plain_word(value) if isinstance(value, str) else ""
-
-
-def unpacked(value: Any) -> Any:
-    """The value, or, of text that is JSON, the object or array that it holds."""
-    if not isinstance(value, str):
-        return value
-    try:
-        inner = parse(value.encode(errors="replace"))
-    except NotJson:
-        return value
-    return inner if is_object(inner) or is_array(inner) else value
-
-
-def _packed_object(value: Any) -> Any:
-    inner = unpacked(value)
-    return inner if is_object(inner) else {}
+"""The statuses of a chat whose agent is not at work; every other word means that it is."""
 
 
 def _uri(value: Any) -> Any:
@@ -52,53 +46,26 @@ def _uri(value: Any) -> Any:
 
 
 def _parts(value: Any) -> Any:
-    """The objects in an array; a message that is plain text is one part. A tuple was read before, and stays."""
-    if isinstance(value, tuple):
-        return cast("tuple[Any, ...]", value)
-    return [
-        part
-        for part in items([{"type": "text", "text": value}] if isinstance(value, str) else value)
-        if is_object(part)
-    ]
+    """The parts of a message's content; a message that is plain text is one part."""
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value
 
 
-Word = Annotated[str, BeforeValidator(word)]
-PackedObject = Annotated[dict[str, Any], BeforeValidator(_packed_object)]
-"""An object that may arrive as a JSON string."""
 Uri = Annotated[Address, BeforeValidator(_uri)]
 
 
 class AgentVersion(Wire):
     """One version of an agent's configuration."""
 
-    id: Id = ""
-    short_id: Id = ""
     description: Text = ""
-    system_prompt: Text = ""
-    example_prompts: Words = ()
-    core_app: Object = {}
-    tools: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_parts)] = ()
-    skills: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_parts)] = ()
-    context: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_parts)] = ()
-    internal_tools: Object = {}
-    output_schema: Object = {}
-    created_at: Moment = None
 
 
 class Agent(Wire):
     """A template of the workspace."""
 
-    id: Id = ""
-    short_id: Id = ""
     namespace: Name = ""
     name: Name = ""
     title: Line = ""
-    images: Object = {}
-    visibility: Line = ""
-    version_id: Id = ""
     version: One[AgentVersion] = None
-    created_at: Moment = None
-    updated_at: Moment = None
 
     @property
     def ref(self) -> str:
@@ -107,50 +74,43 @@ class Agent(Wire):
 
     @property
     def description(self) -> str:
-        """What the agent says of itself."""
+        """The description of its current version."""
         return self.version.description if self.version else ""
 
 
 class ToolFunction(Wire):
-    """What a tool was called by, and with."""
+    """The name and the arguments of a tool call."""
 
     name: Line = ""
     arguments: Object = {}
     unread: Text = ""
-    """The arguments as they came, where they are no JSON object: cut off, or not yet whole."""
+    """The arguments as they came, if they are not a JSON object: cut off, or not yet complete."""
 
     @model_validator(mode="before")
     @classmethod
     def _unpack(cls, data: Any) -> Any:
         if not is_object(data) or not isinstance(data.get("arguments"), str):
             return data
-        inner = unpacked(data["arguments"])
-        if is_object(inner):
-            return {**data, "arguments": inner}
+        arguments = unpacked(data["arguments"])
+        if is_object(arguments):
+            return {**data, "arguments": arguments}
         return {**data, "arguments": {}, "unread": data["arguments"]}
 
 
 class ToolInvocation(Wire):
-    """One call of a tool by an agent."""
+    """One call of a tool by an agent. `id` is the id to answer."""
 
     id: Id = ""
-    chat_message_id: Id = ""
-    tool_invocation_id: Id = ""
-    """The model's own id of the call; `id` is what the API goes by."""
     type: Word = ""
     display_name: Line = ""
-    action: Text = ""
-    """What the model said the call does, as a phrase."""
     execution_id: Id = ""
     """The task, or the chat of a sub-agent, that carries it out."""
-    function: ToolFunction = ToolFunction()
+    function: OrEmpty[ToolFunction] = ToolFunction()
     status: Word = ""
     result: Text = ""
     data: Any = None
     widget: PackedObject = {}
-    """A tree of nodes (0.6.10) or an A2UI surface (newer), as it came; `widgets.form` reads both."""
-    created_at: Moment = None
-    updated_at: Moment = None
+    """A tree of nodes (0.6.10) or an A2UI surface (newer), as it came; `widgets.widget_form` reads both."""
 
     @property
     def name(self) -> str:
@@ -159,19 +119,12 @@ class ToolInvocation(Wire):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the tool was called with."""
+        """The arguments of the call."""
         return self.function.arguments
-
-    @model_validator(mode="before")
-    @classmethod
-    def _odd_function(cls, data: Any) -> Any:
-        if is_object(data) and "function" in data and not isinstance(data["function"], dict | ToolFunction):
-            return {name: value for name, value in data.items() if name != "function"}
-        return data
 
 
 class RunEvent(Wire):
-    """How a run ended."""
+    """How a run ended, as its event says."""
 
     run_id: Text = ""
     state: Word = ""
@@ -179,7 +132,7 @@ class RunEvent(Wire):
 
 
 class ChatEvent(Wire):
-    """Something that happened to a chat, beside what was said."""
+    """Something that happened to a chat, apart from its messages."""
 
     type: Word = ""
     run: One[RunEvent] = None
@@ -188,53 +141,43 @@ class ChatEvent(Wire):
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnd:
-    """How a run ended, as its event tells."""
+    """How a run ended."""
 
     run_id: str
     state: str
-    """As in `AgentRun.state`; empty where the event does not say."""
+    """As in `AgentRun.state`; empty if the event does not say."""
     reason: str
     """`output_limit`, `no_reply`, empty, or a word that this version does not know."""
     text: str
-    """Why, in the platform's words; of a run that failed, its error."""
+    """The platform's explanation; of a run that failed, its error."""
 
 
 class ContentPart(Wire):
-    """One part of a message. What a part of this type says is in the field of its name; unknown types say their name."""
+    """One part of a message: its content is in the field that has the name of its type."""
 
     type: Word = ""
-    text: Text = Field(default="", validation_alias=AliasChoices("text", "reasoning"))
+    text: Text = ""
     image: Uri = ""
     file: Uri = ""
     error: Text = ""
-    tool_calls: Annotated[tuple[dict[str, Any], ...], BeforeValidator(_parts)] = ()
     event: One[ChatEvent] = None
-
-    @property
-    def shown(self) -> str:
-        """The part as text: what it says, where it is, or at least what it is."""
-        return self.text or self.error or self.image or self.file or (f"[{self.type}]" if self.type else "")
 
 
 class ChatMessage(Wire):
-    """One message of a chat, as far as it has been written."""
+    """One message of a chat, as far as it is known."""
 
     id: Id = ""
-    short_id: Id = ""
     chat_id: Id = ""
     agent_run_id: Id = ""
     order: Whole = None
     status: Word = ""
     role: Word = ""
-    content: Annotated[tuple[ContentPart, ...], BeforeValidator(_parts)] = ()
-    tool_call_id: Id = ""
+    content: Annotated[Many[ContentPart], BeforeValidator(_parts)] = ()
     tool_invocations: Many[ToolInvocation] = ()
-    task_id: Id = ""
     created_at: Moment = None
     updated_at: Moment = None
     streamed: Text = ""
-    """Text that arrived piece by piece; the content of a final message has the last word."""
-    streamed_reasoning: Text = ""
+    """Text from deltas; the content of a final message replaces it."""
 
     @property
     def final(self) -> bool:
@@ -243,27 +186,23 @@ class ChatMessage(Wire):
 
     @property
     def text(self) -> str:
-        """What it says: its text parts, or what was heard of them so far where that is more."""
-        return self._newest("text", self.streamed)
-
-    @property
-    def reasoning(self) -> str:
-        """What the agent thought, where it tells."""
-        return self._newest("reasoning", self.streamed_reasoning)
+        """Its text parts, or the text from deltas if that is longer and the message is not final."""
+        written = "\n\n".join(part.text for part in self.content if part.type == "text" and part.text)
+        return written if self.final or len(written) >= len(self.streamed) else self.streamed
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The addresses of the images and files that it carries."""
+        """The addresses of its images and files."""
         return tuple(uri for part in self.content for uri in (part.image, part.file) if uri)
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """What its parts say went wrong."""
+        """The errors that its parts report."""
         return tuple(part.error for part in self.content if part.error)
 
     @property
     def run_end(self) -> RunEnd | None:
-        """How a run ended, where this message is about that."""
+        """How a run ended, if this message is such an event."""
         for part in self.content:
             event = part.event
             if event is not None and event.type in {"run_failed", "run_ended"}:
@@ -276,33 +215,24 @@ class ChatMessage(Wire):
                 )
         return None
 
-    def _newest(self, kind: str, streamed: str) -> str:
-        written = "\n\n".join(part.text for part in self.content if part.type == kind and part.text)
-        return written if self.final or len(written) >= len(streamed) else streamed
 
-
-def place(message: ChatMessage) -> float:
-    """Where a message stands in its chat; one that has no place yet is the newest."""
+def message_order(message: ChatMessage) -> float:
+    """The key to sort messages by; one without an `order` yet is the newest."""
     return math.inf if message.order is None else message.order
 
 
 def _in_order(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
-    return tuple(sorted(messages, key=place))
+    return tuple(sorted(messages, key=message_order))
 
 
 class AgentRun(Wire):
-    """One run of an agent: what it does about one message."""
+    """One run of an agent: its work on one message."""
 
     id: Id = ""
-    chat_id: Id = ""
     user_message_id: Id = ""
     state: Word = ""
     error: Text = ""
-    output: Any = None
-    interrupt_reason: Word = ""
-    interrupt_tool_id: Id = ""
     interrupt_meta: PackedObject = {}
-    created_at: Moment = None
     updated_at: Moment = None
 
     @property
@@ -315,16 +245,11 @@ class Interrupt(Wire):
     """Something that a run waits for."""
 
     id: Id = ""
-    run_id: Id = ""
     chat_id: Id = ""
     reason: Word = ""
-    source: Line = ""
     resource_id: Id = ""
-    resource_type: Word = ""
     status: Word = ""
-    resolution: Word = ""
     expires_at: Moment = None
-    resolved_at: Moment = None
     meta: PackedObject = {}
 
     @property
@@ -334,46 +259,37 @@ class Interrupt(Wire):
 
     @property
     def invocation_id(self) -> str:
-        """The call of a tool that it is about, if it is about one."""
-        named = self.meta.get("tool_invocation_id")
-        return self.resource_id or (token(named) if isinstance(named, str) else "")
+        """The id of the tool call that it belongs to; empty if there is none."""
+        invocation_id = self.meta.get("tool_invocation_id")
+        return self.resource_id or (token(invocation_id) if isinstance(invocation_id, str) else "")
 
 
 class PlanStep(Wire):
-    """One step of what an agent means to do."""
+    """One step of an agent's plan."""
 
-    index: Whole = None
     title: Text = ""
-    description: Text = ""
-    notes: Text = ""
     status: Word = ""
 
 
 class ChatData(Wire):
-    """What an agent keeps beside the messages."""
+    """Data of a chat beside its messages."""
 
     plan_steps: Many[PlanStep] = ()
-    memory: PackedObject = {}
 
 
 class Chat(Wire):
-    """A chat with an agent, in the newest state that was heard of."""
+    """A chat with an agent, in its latest known state."""
 
     id: Id
     short_id: Id = ""
     status: Word = ""
     name: Text = ""
-    description: Text = ""
     output: Any = None
-    """What the tool `finish` was given: the structured output, or None."""
-    context: Object = {}
-    agent_id: Id = ""
-    agent_version_id: Id = ""
+    """The structured output, which the tool `finish` gets, or None."""
     agent: One[Agent] = None
-    parent_id: Id = ""
     chat_messages: Annotated[Many[ChatMessage], AfterValidator(_in_order)] = ()
     """In their order."""
-    agent_data: ChatData = ChatData()
+    agent_data: OrEmpty[ChatData] = ChatData()
     active_run: One[AgentRun] = None
     pending_interrupts: Many[Interrupt] = ()
     created_at: Moment = None
@@ -386,23 +302,16 @@ class Chat(Wire):
 
     def message(self, message_id: str) -> ChatMessage | None:
         """The message with this id."""
-        return next((one for one in self.chat_messages if message_id and one.id == message_id), None)
+        return next((message for message in self.chat_messages if message_id and message.id == message_id), None)
 
     def invocation(self, invocation_id: str) -> ToolInvocation | None:
-        """The call of a tool with this id."""
+        """The tool call with this id."""
         calls = (call for message in self.chat_messages for call in message.tool_invocations)
         return next((call for call in calls if invocation_id and call.id == invocation_id), None)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _odd_data(cls, data: Any) -> Any:
-        if is_object(data) and not isinstance(data.get("agent_data"), dict | ChatData | None):
-            return {name: value for name, value in data.items() if name != "agent_data"}
-        return data
-
 
 class SecretSend(Wire):
-    """Which of the person's own secrets a call would send, and where: told of agents that are somebody else's."""
+    """The person's own secrets that a call would send; only of agents that belong to somebody else."""
 
     secrets: Words = ()
     """Their names."""
@@ -410,26 +319,24 @@ class SecretSend(Wire):
 
 
 class AlwaysAllowOption(Wire):
-    """One thing that a person may allow for the rest of a chat."""
+    """A permission that a person may give for the rest of a chat."""
 
     key: Text = ""
     scope: Word = ""
-    """`exact`, `prefix`, `folder`, `remote` or `tool`: how far it goes."""
+    """`exact`, `prefix`, `folder`, `remote` or `tool`."""
     label: Text = ""
     description: Text = ""
 
 
 class AlwaysAllowOptions(Wire):
-    """What a person may allow about one call that waits for approval, the narrowest first."""
+    """The permissions that a person may give with one approval, the narrowest first."""
 
     options: Many[AlwaysAllowOption] = ()
-    unavailable: Text = ""
-    """Why there are none."""
     secret_send: One[SecretSend] = None
 
 
 class ToolExplanation(Wire):
-    """A model's reading, in plain words, of a call that waits for approval."""
+    """A model's explanation, in plain words, of a call that waits for approval."""
 
     risk_level: Word = ""
     explanation: Text = ""
@@ -437,16 +344,15 @@ class ToolExplanation(Wire):
 
 
 class ChatStatus(Wire):
-    """The cheap answer to a poll."""
+    """The status alone, as a poll returns it."""
 
-    id: Id = ""
     status: Word = ""
     updated_at: Moment = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """A message that was taken."""
+    """A message that the API accepted."""
 
     chat_id: str
     user_message: ChatMessage | None
@@ -455,6 +361,6 @@ class Sent:
 
     @property
     def chat(self) -> Chat:
-        """The chat as far as the answer tells of it: a start for `follow_chat`."""
-        told = tuple(one for one in (self.user_message, self.assistant_message) if one is not None)
-        return Chat(id=self.chat_id, chat_messages=told)
+        """The chat as far as the answer shows it: a start for `follow_chat`."""
+        messages = tuple(message for message in (self.user_message, self.assistant_message) if message is not None)
+        return Chat(id=self.chat_id, chat_messages=messages)

@@ -1,288 +1,270 @@
-"""What is known of one chat, and what a line of its stream, or a read, adds to that. Pure: no I/O.
+"""The state of one chat, updated by the lines of its stream and by reads. Pure: no I/O.
 
 A stream's lines are `chats`, `chat_messages`, `agent_runs` and `delta`, whole or with `fields`, of which only the named ones
-count. After a reconnect a server may tell everything again: states that are older than what is known change nothing, and no
-piece of text is taken twice.
+count. After a reconnect a server may repeat everything: states that are older than the known ones change nothing, and no
+delta is applied twice.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
-from inferencesh_mcp.api.chat_models import ENDED_RUN, FINAL_MESSAGE, AgentRun, Chat, ChatMessage, place, word
-from inferencesh_mcp.api.enums import ENDED
-from inferencesh_mcp.api.json import is_object, items
-from inferencesh_mcp.api.models import Wire, parsed
-from inferencesh_mcp.api.task_state import Record, merge_delta
+from inferencesh_mcp.api.chat_models import ENDED_RUN, FINAL_MESSAGE, AgentRun, Chat, ChatMessage, message_order
+from inferencesh_mcp.api.enums import ENDED, plain_word
+from inferencesh_mcp.api.json import as_object, as_text, is_object, items, texts
+from inferencesh_mcp.api.task_state import Record, appended, delta_text, named_fields
+from inferencesh_mcp.api.wire import Wire, parsed
 
-MOST_MESSAGES = 1_000  # of one chat that are kept: the newest
-MOST_KEPT = 16 * 1024 * 1024  # characters of them, as much as a read brings at the most: the newest again
+MOST_MESSAGES = 1_000
+"""Messages of one chat that are kept: the newest."""
+MOST_KEPT = 16 * 1024 * 1024
+"""Characters of all kept messages, as much as one read brings at most; beyond it the oldest messages are dropped."""
 _MESSAGES = "chat_messages"
 _RUN = "active_run"
 _INTERRUPTS = "pending_interrupts"
+_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Streamed:
-    """The pieces of one message, put together."""
+class _Deltas:
+    """The deltas of one message."""
 
-    output: Record
-    """In the shape of an LLM's output: response, reasoning, tool_calls."""
+    text: str
+    """Their texts, joined."""
     seq: int | None
-    """The last piece's number, where pieces have numbers."""
+    """The number of the last delta, if deltas have numbers."""
     connection: int
-    """The connection that it came by."""
+    """The connection that brought it."""
 
 
-class Conversation:
-    """One chat as it is heard of. `chat` is what it comes to; parts that did not change stay the same objects."""
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """What is known of one message."""
+
+    record: Record
+    message: ChatMessage
+    deltas: _Deltas | None = None
+    is_whole: bool = True
+    """It came as a whole value, without named fields or deltas only."""
+    size: int
+    """Characters of the record and the deltas."""
+
+
+class ChatState:
+    """One chat. `chat` is its newest state; parts that did not change stay the same objects."""
 
     def __init__(self, chat: Chat) -> None:
         self._ids = {chat.id, chat.short_id} - {""}
+        self._chat = chat
+        self._has_changed = False
+        """Whether `_chat` has to be built again."""
         self._head: Record = chat.model_dump(exclude_unset=True, exclude={_MESSAGES})
-        self._raw: dict[str, Record] = {}
-        self._messages: dict[str, ChatMessage] = {}
-        self._streamed: dict[str, _Streamed] = {}
+        """The chat's record without its messages."""
+        self._parsed_head = self._head, chat
+        """A head and the chat that was parsed from it."""
+        self._entries: dict[str, _Entry] = {}
+        """Messages by id, in the order in which they became known."""
+        self._size = 0
         self._connection = 0
         self._last_seq: int | None = None
-        """The number of the last piece of any message that this connection told."""
-        self._chat = self._bare = chat
-        self._is_new = False
-        """Whether `_chat` has to be put together again; `_bare` is that without its messages, of `_bare_head`."""
-        self._bare_head = self._head
-        self._parts: set[str] = set()
-        """Messages that were told by pieces or by named fields, and not whole since."""
-        self.is_told = False
-        """The chat itself was told whole on this connection, and its run said nothing since."""
-        self._sizes: dict[str, int] = {}
-        """Characters of each message and its pieces, in the order they were first told in."""
-        self._size = 0
+        """The number of this connection's last delta, of any message."""
+        self.has_whole_chat = False
+        """This connection brought the chat as a whole value, and no news of its run since."""
         for message in chat.chat_messages:
-            self._raw[message.id] = message.model_dump(exclude_unset=True)
-            self._messages[message.id] = message
-            self._measure(message.id)
+            record = message.model_dump(exclude_unset=True)
+            self._put(_Entry(record=record, message=message, size=len(_JSON.encode(record))))
 
     @property
     def chat(self) -> Chat:
         """The newest state; the same object until something changes it."""
-        if self._is_new:
-            if self._bare_head is not self._head:
-                self._bare, self._bare_head = parsed(Chat, self._head), self._head
-            ordered = tuple(sorted(self._messages.values(), key=place))
-            newest, self._is_new = self._bare.model_copy(update={_MESSAGES: ordered}), False
+        if self._has_changed:
+            if self._parsed_head[0] is not self._head:
+                self._parsed_head = self._head, parsed(Chat, self._head)
+            messages = sorted((entry.message for entry in self._entries.values()), key=message_order)
+            newest = self._parsed_head[1].model_copy(update={_MESSAGES: tuple(messages)})
             self._chat = self._chat if newest == self._chat else newest
+            self._has_changed = False
         return self._chat
 
     @property
     def has_whole_messages(self) -> bool:
-        """Whether every message was told whole, in its last status, with its tools at their end, and none is missing."""
+        """Whether every message came as a whole value and is final, all its tool calls have ended, and none is missing."""
         messages = self.chat.chat_messages
-        places = [message.order for message in messages]
-        first = places[0] if places else None
+        orders = [message.order for message in messages]
+        first = orders[0] if orders else None
         return (
             first is not None
-            and places == list(range(first, first + len(places)))
-            and all(message.final and message.id not in self._parts for message in messages)
+            and orders == list(range(first, first + len(orders)))
+            and all(message.final and self._entries[message.id].is_whole for message in messages)
             and all(call.status in ENDED for message in messages for call in message.tool_invocations)
         )
 
-    def connected(self) -> None:
-        """A new connection begins: what it tells first may have been told before."""
+    def begin_connection(self) -> None:
+        """Note a new connection: its first lines may repeat what is known."""
         self._connection += 1
         self._last_seq = None
-        self.is_told = False
+        self.has_whole_chat = False
 
-    def hear(self, line: Record) -> None:
-        """Take a line of the stream. One that makes no sense changes nothing."""
-        data = line.get("data")
-        news = data if is_object(data) else {} if "event" in line else line
-        event = line.get("event") or self._kind(news)
-        fields = [name for name in items(line.get("fields")) if isinstance(name, str)]
-        if event == "delta":
-            self._piece(news)
-        elif event == "chat_messages":
-            self._message(news, fields)
-        elif event == "agent_runs":
-            self._run(news, fields)
-        elif event == "chats":
-            self._chats(news, fields)
+    def apply(self, line: Record) -> None:
+        """Apply a line of the stream. One that makes no sense changes nothing."""
+        news = as_object(line.get("data")) if "data" in line or "event" in line else line
+        fields = texts(line.get("fields"))
+        match line.get("event") or self._kind(news):
+            case "delta":
+                self._apply_delta(news)
+            case "chat_messages":
+                self._apply_message(news, fields)
+            case "agent_runs":
+                self._apply_run(news, fields)
+            case "chats":
+                self._apply_chat(news, fields)
+            case _:
+                pass
 
-    def read(self, record: Record) -> None:
-        """Take the whole chat as a GET told it: it has the last word on all but messages that it does not hold."""
-        self._set_head({name: value for name, value in record.items() if name != _MESSAGES}, last_word=True)
+    def apply_read(self, record: Record) -> None:
+        """Apply a GET of the whole chat: it replaces everything except messages that it does not contain."""
+        self._set_head(_without_messages(record), is_read=True)
         for message in items(record.get(_MESSAGES)):
-            self._message(message, [])
+            self._apply_message(message, [])
 
     def _kind(self, news: Record) -> str:
-        """What a line without an event is about: the chat, if it is the chat's."""
-        return "chats" if isinstance(news.get("id"), str) and news["id"] in self._ids else ""
+        """The kind of a line without an event: `chats` if it has the chat's id."""
+        return "chats" if as_text(news.get("id")) in self._ids else ""
 
-    def _is_foreign(self, chat_id: Any) -> bool:
-        """Whether this is the id of another chat."""
+    def _is_foreign(self, chat_id: object) -> bool:
+        """Whether this is the id of another chat, such as a sub-agent's."""
         return isinstance(chat_id, str) and bool(chat_id) and chat_id not in self._ids
 
-    def _chats(self, news: Record, fields: list[str]) -> None:
+    def _apply_chat(self, news: Record, fields: list[str]) -> None:
         if self._is_foreign(news.get("id")):
-            return  # a sub-agent's
-        named = {name: news[name] for name in fields if name in news}
-        told = named or news
-        for message in items(told.get(_MESSAGES)):
-            self._message(message, [])
-        head = {name: value for name, value in told.items() if name != _MESSAGES}
-        if not fields and news.get("status") is not None:
-            # A whole chat leaves out what it has not: no run is at work then, and nothing is waited for.
+            return
+        named = named_fields(news, fields)
+        for message in items(named.get(_MESSAGES)):
+            self._apply_message(message, [])
+        head, is_whole = _without_messages(named), not fields and news.get("status") is not None
+        if is_whole:
+            # A whole chat leaves out empty fields: without a run no run is at work, without interrupts it waits for nothing.
             head = {_RUN: None, _INTERRUPTS: None, **head}
         if self._set_head({**self._head, **head}):
-            self.is_told = not fields and news.get("status") is not None
+            self.has_whole_chat = is_whole
 
-    def _set_head(self, head: Record, *, last_word: bool = False) -> bool:
-        """False where it is older than what is known."""
-        head = _known(Chat, head) | {"id": self._chat.id}
-        if not last_word and _is_older(head, self._head):
+    def _set_head(self, head: Record, *, is_read: bool = False) -> bool:
+        """False if it is older than the known head; a read never is."""
+        head = _model_fields(Chat, head) | {"id": self._chat.id}
+        if not is_read and _is_older(head, self._head):
             return False
         if head != self._head:
-            self._head, self._is_new = head, True
+            self._head, self._has_changed = head, True
         return True
 
-    def _run(self, news: Record, fields: list[str]) -> None:
+    def _apply_run(self, news: Record, fields: list[str]) -> None:
         if self._is_foreign(news.get("chat_id")):
             return
-        known = self._head.get(_RUN)
-        run: Record = known if is_object(known) else {}
-        named = _known(AgentRun, {name: news[name] for name in fields if name in news} or news)
-        same = news.get("id") in (None, run.get("id"))
-        if _is_older(news, run) or (not same and _has_ended(news) and run and not _has_ended(run)):
-            return  # the late word of a run that is over
-        self._set_head({**self._head, _RUN: {**run, **named} if same else named})
-        self.is_told = False
+        run = as_object(self._head.get(_RUN))
+        named = _model_fields(AgentRun, named_fields(news, fields))
+        is_same = news.get("id") in (None, run.get("id"))
+        is_late = not is_same and _has_ended(news) and bool(run) and not _has_ended(run)  # the end of the run before
+        if is_late or _is_older(news, run):
+            return
+        self._set_head({**self._head, _RUN: {**run, **named} if is_same else named})
+        self.has_whole_chat = False
 
-    def _message(self, news: Any, fields: list[str]) -> None:
-        if not is_object(news) or not isinstance(news.get("id"), str) or not news["id"]:
+    def _apply_message(self, news: object, fields: list[str]) -> None:
+        if not is_object(news) or not as_text(news.get("id")) or self._is_foreign(news.get("chat_id")):
             return
-        if self._is_foreign(news.get("chat_id")):
-            return
-        named = _known(ChatMessage, {name: news[name] for name in fields if name in news} or news)
-        known = self._raw.get(news["id"], {})
-        if _is_older(news, known) or (
-            _is_final(known) and not _is_final({**known, **named}) and not _is_later(news, known)
-        ):
-            return
-        self._parts = self._parts | {news["id"]} if fields else self._parts - {news["id"]}
-        merged = {**known, **named, "id": news["id"]}
-        if merged != known:
-            self._keep(merged)
+        entry = self._entries.get(news["id"])
+        known = entry.record if entry else {}
+        record = {**known, **_model_fields(ChatMessage, named_fields(news, fields)), "id": news["id"]}
+        is_repeated = _is_final(known) and not _is_final(record) and not _is_older(known, news)
+        if not is_repeated and not _is_older(news, known):
+            self._parse(record, entry.deltas if entry else None, is_whole=not fields)
 
-    def _keep(self, record: Record) -> None:
+    def _apply_delta(self, data: Record) -> None:
+        """Apply a delta of a message's text. One without a message's id changes nothing: the message itself will follow."""
+        message_id, text, seq = as_text(data.get("resource_id")), delta_text(data), data.get("seq")
+        entry = self._entries.get(message_id)
+        if not message_id or text is None or (entry and entry.message.final):
+            return
+        seq, before = seq if isinstance(seq, int) else None, entry.deltas if entry else None
+        is_next = self._is_next(before, seq)
+        self._last_seq = seq
+        if not is_next:
+            return
+        joined = appended(before.text if before else "", text)
+        deltas = _Deltas(text=joined, seq=seq, connection=self._connection)
+        if entry is None:
+            self._parse({"id": message_id, "role": "assistant", "status": "pending"}, deltas, is_whole=False)
+            return
+        message = entry.message.model_copy(update={"streamed": joined})
+        self._put(replace(entry, message=message, deltas=deltas, size=entry.size + len(text)))
+
+    def _is_next(self, before: _Deltas | None, seq: int | None) -> bool:
+        """Whether a delta follows the known ones, so that nothing is repeated and nothing is missing in between.
+
+        Inside one connection nothing gets lost. A new connection repeats all deltas, or goes on with the next number. With a
+        higher number something is missing, and the text grows again when the message itself arrives.
+        """
+        if before is None:  # deltas may be numbered for each message, or for the whole connection
+            return seq is None or seq <= 1 or (self._last_seq is not None and seq == self._last_seq + 1)
+        if seq is None or before.seq is None:
+            return before.connection == self._connection
+        if before.connection == self._connection:
+            return seq > before.seq
+        return seq == before.seq + 1
+
+    def _parse(self, record: Record, deltas: _Deltas | None, *, is_whole: bool) -> None:
         message = parsed(ChatMessage, record)
         if message.final:
-            self._streamed.pop(message.id, None)
-        self._raw[message.id] = record
-        message = self._with_pieces(message)
-        if message != self._messages.get(message.id):
-            self._messages[message.id], self._is_new = message, True
-        self._measure(message.id)
+            deltas = None
+        if deltas:
+            message = message.model_copy(update={"streamed": deltas.text})
+        size = len(_JSON.encode(record)) + (len(deltas.text) if deltas else 0)
+        self._put(_Entry(record=record, message=message, deltas=deltas, is_whole=is_whole, size=size))
 
-    def _piece(self, news: Record) -> None:
-        """A piece of a message's text. One that names no message could be of any, and waits for the message itself."""
-        name, delta = news.get("resource_id"), news.get("delta")
-        more = {"response": delta} if isinstance(delta, str) else delta
-        if not isinstance(name, str) or not name or not is_object(more) or not more:
-            return
-        known = self._messages.get(name)
-        if known is not None and known.final:
-            return
-        seq = news.get("seq")
-        number = seq if isinstance(seq, int) else None
-        so_far = self._streamed.get(name)
-        follows = self._continues(so_far, number)
-        self._last_seq = number
-        if not follows:
-            return
-        output = merge_delta(so_far.output if so_far else {}, more)
-        self._streamed[name] = _Streamed(output=output, seq=number, connection=self._connection)
-        if known is None:
-            self._parts |= {name}
-            self._keep({"id": name, "role": "assistant", "status": "pending"})
+    def _put(self, entry: _Entry) -> None:
+        """Store an entry, and drop the oldest ones if there are too many, or if they are too long."""
+        message_id = entry.message.id
+        before = self._entries.get(message_id)
+        if before and before.message == entry.message:
+            entry = replace(entry, message=before.message)
         else:
-            self._messages[name] = self._with_pieces(known)
-            self._is_new = True
-            self._measure(name, grown=sum(len(text) for text in more.values() if isinstance(text, str)))
-
-    def _measure(self, name: str, *, grown: int | None = None) -> None:
-        """Note how long a message is now, and forget the oldest where all are too long, or too many.
-
-        One that has `grown` by a piece of text is not written out again to be measured.
-        """
-        before = self._sizes.get(name, 0)
-        pieces = self._streamed.get(name)
-        size = before + grown if grown is not None else len(_JSON.encode((self._raw[name], pieces and pieces.output)))
-        self._sizes[name] = size
-        self._size += size - before
-        while len(self._sizes) > 1 and (self._size > MOST_KEPT or len(self._sizes) > MOST_MESSAGES):
-            oldest = next(one for one in self._sizes if one != name)
-            self._size -= self._sizes.pop(oldest)
-            for held in (self._raw, self._messages, self._streamed):
-                held.pop(oldest, None)
-            self._parts = self._parts - {oldest}
-            self._is_new = True
-
-    def _continues(self, so_far: _Streamed | None, number: int | None) -> bool:
-        """Whether a piece follows what is there, so that nothing is repeated and nothing is missing in between.
-
-        Inside one connection nothing gets lost. A new one tells all from the start, or goes on: with the next number it
-        does; with a higher one something is missing, and the text grows again when the message itself comes.
-        """
-        if so_far is None:  # pieces may be counted for each message, or for all of a connection
-            return number is None or number <= 1 or (self._last_seq is not None and number == self._last_seq + 1)
-        if number is None or so_far.seq is None:
-            return so_far.connection == self._connection
-        if so_far.connection == self._connection:
-            return number > so_far.seq
-        return number == so_far.seq + 1
-
-    def _with_pieces(self, message: ChatMessage) -> ChatMessage:
-        streamed = self._streamed.get(message.id)
-        if streamed is None:
-            return message
-        texts = {
-            "streamed": streamed.output.get("response", ""),
-            "streamed_reasoning": streamed.output.get("reasoning", ""),
-        }
-        return message.model_copy(update=texts)
+            self._has_changed = True
+        self._entries[message_id] = entry
+        self._size += entry.size - (before.size if before else 0)
+        while len(self._entries) > 1 and (self._size > MOST_KEPT or len(self._entries) > MOST_MESSAGES):
+            oldest = next(name for name in self._entries if name != message_id)
+            self._size -= self._entries.pop(oldest).size
+            self._has_changed = True
 
 
-_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
+def _model_fields(model: type[Wire], record: Record) -> Record:
+    """The fields that the model has; others would only use memory, without a limit."""
+    return {name: value for name, value in record.items() if name in model.model_fields}
 
 
-def _known(kind: type[Wire], told: Record) -> Record:
-    """What a kind of record has; what else is told would be held for nothing, and there is no end to names."""
-    return {name: value for name, value in told.items() if name in kind.model_fields}
+def _without_messages(record: Record) -> Record:
+    return {name: value for name, value in record.items() if name != _MESSAGES}
 
 
 def _is_final(record: Record) -> bool:
-    return word(record.get("status")) in FINAL_MESSAGE
+    return plain_word(record.get("status")) in FINAL_MESSAGE
 
 
 def _has_ended(run: Record) -> bool:
-    return word(run.get("state")) in ENDED_RUN
+    return plain_word(run.get("state")) in ENDED_RUN
 
 
-def _is_older(news: Record, known: Record) -> bool:
-    first, second = _updated(news), _updated(known)
-    return first is not None and second is not None and first < second
+def _is_older(record: Record, other: Record) -> bool:
+    moment, other_moment = _updated_at(record), _updated_at(other)
+    return moment is not None and other_moment is not None and moment < other_moment
 
 
-def _is_later(news: Record, known: Record) -> bool:
-    return _is_older(known, news)
-
-
-def _updated(record: Record) -> datetime | None:
-    text = record.get("updated_at")
+def _updated_at(record: Record) -> datetime | None:
+    value = record.get("updated_at")
     try:
-        moment = text if isinstance(text, datetime) else datetime.fromisoformat(text or "")
-    except (TypeError, ValueError):
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(as_text(value))
+    except ValueError:
         return None
     return moment if moment.tzinfo else None

@@ -15,11 +15,12 @@ import anyio
 import anyio.lowlevel
 
 from inferencesh_mcp.api.chat_models import Chat, ChatMessage, ChatStatus
-from inferencesh_mcp.api.chat_state import Conversation
+from inferencesh_mcp.api.chat_state import ChatState
 from inferencesh_mcp.api.json import is_object
-from inferencesh_mcp.api.models import Page, parsed
+from inferencesh_mcp.api.models import Page
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.stream import Connection, Pace, StreamFollower
+from inferencesh_mcp.api.wire import parsed
 from inferencesh_mcp.errors import NotFound, UpstreamError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ async def _messages(sender: Sender, path: str) -> list[Record]:
 class _ChatFollower(StreamFollower):
     def __init__(self, sender: Sender, chat: Chat, pace: Pace) -> None:
         super().__init__(sender, chat_path(chat.id), pace, polls_per_read=POLLS_PER_READ)
-        self._conversation = Conversation(chat)
+        self._state = ChatState(chat)
         self._last_state = chat
         """The last state that was yielded."""
         self._connections = 0
@@ -93,8 +94,8 @@ class _ChatFollower(StreamFollower):
             yield self._last_state
         while True:
             await self._reread()
-            if self._conversation.chat != self._last_state:
-                self._last_state = self._conversation.chat
+            if self._state.chat != self._last_state:
+                self._last_state = self._state.chat
                 yield self._last_state
             await self._pause()
             if not await self._poll_until_changed(stream=stream):
@@ -109,7 +110,7 @@ class _ChatFollower(StreamFollower):
 
         A server that answers only when there is news is waited for `patience` seconds.
         """
-        self._conversation.connected()
+        self._state.begin_connection()
         self._connections += 1
         opened, resting = False, False
         async with self._connected() as connection, AsyncExitStack() as stack:
@@ -122,7 +123,7 @@ class _ChatFollower(StreamFollower):
                     if connection.line_count > 1 or state.status != self._last_state.status:
                         connection.has_news = True
                     resting = self._comes_to_rest(state)
-                    if resting and not self._conversation.is_told:
+                    if resting and not self._state.has_whole_chat:
                         continue  # the run has ended; the chat's own line follows
                     yield await self._confirmed() if resting and not self._is_sure(connection) else state
                     resting = False
@@ -139,13 +140,13 @@ class _ChatFollower(StreamFollower):
 
     def _apply(self, lines: list[Record]) -> Iterator[Chat]:
         """The states after each line; pieces of text that came together make one state."""
-        last = self._conversation.chat
+        last = self._state.chat
         for line, following in zip_longest(lines, lines[1:]):
-            self._conversation.hear(line)
+            self._state.apply(line)
             if following is not None and line.get("event") == following.get("event") == "delta":
                 continue
-            if self._conversation.chat is not last:
-                last = self._conversation.chat
+            if self._state.chat is not last:
+                last = self._state.chat
                 yield last
 
     def _comes_to_rest(self, state: Chat) -> bool:
@@ -159,16 +160,16 @@ class _ChatFollower(StreamFollower):
 
     def _is_sure(self, connection: Connection) -> bool:
         """Whether a GET could say nothing that the stream has not said."""
-        return self._connections == 1 and not connection.bad_lines and self._conversation.has_whole_messages
+        return self._connections == 1 and not connection.bad_lines and self._state.has_whole_messages
 
     async def _confirmed(self) -> Chat:
         """The chat as a GET shows it, however long the API is unavailable."""
         while not await self._reread():
             await self._pause()
-        return self._conversation.chat
+        return self._state.chat
 
     async def _is_status_new(self) -> bool:
-        chat = self._conversation.chat
+        chat = self._state.chat
         try:
             status = parsed(ChatStatus, await self._sender.get(f"{self._path}/status"))
         except (NotFound, UpstreamError):
@@ -180,7 +181,7 @@ class _ChatFollower(StreamFollower):
         """Read the chat by a GET; False while the API is unavailable."""
         record = await self._read()
         if record is not None:
-            self._conversation.read(record)
+            self._state.apply_read(record)
         return record is not None
 
     async def _fetch(self) -> Record:

@@ -21,7 +21,7 @@ from inferencesh_mcp.api.chat_models import (
 )
 from inferencesh_mcp.api.json import is_object
 from inferencesh_mcp.api.mcp_input import InputRequest, input_requests, input_round
-from inferencesh_mcp.api.models import parsed
+from inferencesh_mcp.api.wire import parsed
 
 if TYPE_CHECKING:
     from datetime import datetime

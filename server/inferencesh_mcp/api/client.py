@@ -24,7 +24,6 @@ from inferencesh_mcp.api.models import (
     Task,
     TaskLogs,
     checked_task,
-    parsed,
     version_in,
 )
 from inferencesh_mcp.api.refs import segment
@@ -32,6 +31,7 @@ from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import Sender, list_body, search_body
 from inferencesh_mcp.api.stream import Pace
 from inferencesh_mcp.api.task_stream import follow_task
+from inferencesh_mcp.api.wire import parsed
 from inferencesh_mcp.errors import InvalidInput, NotFound, RequirementsNotMet, UpstreamError
 
 if TYPE_CHECKING:

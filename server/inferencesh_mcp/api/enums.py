@@ -51,16 +51,16 @@ def is_media_type(text: str) -> bool:
     return _MEDIA_TYPE.fullmatch(text) is not None
 
 
+def plain_word(value: Any) -> str:
+    """A word of the API's in lower case, with letters, digits, spaces, `_`, `.` and `-` only; empty if it is no text."""
+    return _NO_WORD.sub("_", clean(value, 64).lower()) if isinstance(value, str) else ""
+
+
 def _word(value: Any, words: tuple[str, ...], name: str) -> str:
     number = _number(value)
-    if number is not None:
-        return words[number] if 0 <= number < len(words) else f"{name} {number}"
-    return plain_word(value) or "unknown" if isinstance(value, str) else "unknown"
-
-
-def plain_word(text: str) -> str:
-    """A word of the API's, such as a status, in lower case: letters, digits, spaces, `_`, `.` and `-`, whatever it sends."""
-    return _NO_WORD.sub("_", clean(text, 64).lower())
+    if number is None:
+        return plain_word(value) or "unknown"
+    return words[number] if 0 <= number < len(words) else f"{name} {number}"
 
 
 def _number(value: Any) -> int | None:

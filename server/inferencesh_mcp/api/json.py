@@ -162,6 +162,17 @@ class NdjsonReader:
             self._pending.clear()
 
 
+def unpacked(value: Any) -> Any:
+    """The value, or, of text that is JSON, the object or array that it holds."""
+    if not isinstance(value, str):
+        return value
+    try:
+        inner = parse(value.encode(errors="replace"))
+    except NotJson:
+        return value
+    return inner if is_object(inner) or is_array(inner) else value
+
+
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
     """Whether a parsed value is a JSON object."""
     return isinstance(value, dict)
@@ -172,9 +183,24 @@ def is_array(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
 
+def as_object(value: object) -> dict[str, Any]:
+    """The object; an empty one for anything else."""
+    return value if is_object(value) else {}
+
+
+def as_text(value: object) -> str:
+    """The text; an empty one for anything else."""
+    return value if isinstance(value, str) else ""
+
+
 def items(value: object) -> list[Any]:
-    """The items of an array; of anything else there are none."""
+    """The items of an array; no items for anything else."""
     return value if is_array(value) else []
+
+
+def texts(value: object) -> list[str]:
+    """The texts in an array; no texts for anything else."""
+    return [item for item in items(value) if isinstance(item, str)]
 
 
 def encodable(value: Any) -> Any:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
-from inferencesh_mcp.api.chat_models import unpacked
-from inferencesh_mcp.api.json import is_object, items
+from inferencesh_mcp.api.json import is_object, items, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,14 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from inferencesh_mcp.api.enums import ENDED, status_word
-from inferencesh_mcp.api.json import is_array, is_object
+from inferencesh_mcp.api.json import as_object, as_text, is_object, texts
 from inferencesh_mcp.api.models import Task
 
 Record = dict[str, Any]
 
 STREAMED = "streamed"
-"""The record's field for accumulated deltas, in the form of an LLM's output (response, reasoning, tool_calls)."""
-
+"""The record's field for the text from deltas."""
 LONGEST = 4 * 1024 * 1024
 """Characters of one text made of deltas; of a longer one only the end is kept."""
 FIELDS = frozenset(Task.model_fields) - {STREAMED}
@@ -32,7 +31,8 @@ def merge(record: Record, line: Record) -> Record:
     if is_heartbeat(line) or has_ended(record):
         return record
     if line.get("event") == "delta":
-        return _with_delta(record, line.get("data"))
+        text = delta_text(line.get("data"))
+        return {**record, STREAMED: appended(record.get(STREAMED, ""), text)} if text else record
     return _with_news(record, _news(line))
 
 
@@ -40,14 +40,30 @@ def has_ended(record: Record) -> bool:
     return status_word(record.get("status")) in ENDED
 
 
+def delta_text(data: Any) -> str | None:
+    """The text of a delta, which is a string or an object with `response`; None if there is no delta."""
+    delta = as_object(data).get("delta")
+    if not is_object(delta):
+        return delta if isinstance(delta, str) else None
+    return as_text(delta.get("response"))
+
+
+def appended(text: str, more: str) -> str:
+    """The text with one more delta; at most the last `LONGEST` characters."""
+    return (text + more)[-LONGEST:]
+
+
+def named_fields(data: Record, names: object) -> Record:
+    """The fields that a line names; all of them if it names none that is there."""
+    return {name: data[name] for name in texts(names) if name in data} or data
+
+
 def _news(line: Record) -> Record:
     """The fields in a line, wherever it keeps them."""
     data = line.get("data")
-    if not is_object(data):
-        return line if "status" in line or "id" in line else {}
-    fields = line.get("fields")
-    names = fields if is_array(fields) else []
-    return {name: data[name] for name in names if isinstance(name, str) and name in data} or data
+    if is_object(data):
+        return named_fields(data, line.get("fields"))
+    return line if "status" in line or "id" in line else {}
 
 
 def _with_news(record: Record, news: Record) -> Record:
@@ -62,22 +78,3 @@ def _is_other_object(record: Record, news: Record) -> bool:
     """Whether the line is about another object: some events carry an object with its own id."""
     mine = (record.get("id"), record.get("short_id"))
     return news.get("id") is not None and record.get("id") is not None and news["id"] not in mine
-
-
-def _with_delta(record: Record, data: Any) -> Record:
-    delta = data.get("delta") if is_object(data) else None
-    more = {"response": delta} if isinstance(delta, str) else delta
-    if not is_object(more) or not more:
-        return record
-    so_far = record.get(STREAMED)
-    return {**record, STREAMED: merge_delta(so_far if is_object(so_far) else {}, more)}
-
-
-def merge_delta(so_far: Record, delta: Record) -> Record:
-    """The text and reasoning of an LLM's output after one more delta; the rest arrives with the record."""
-    texts = {name: delta[name] for name in ("response", "reasoning") if delta.get(name) is not None}
-    return {**so_far, **{name: _joined(so_far.get(name), value) for name, value in texts.items()}}
-
-
-def _joined(so_far: Any, more: Any) -> str:
-    return ((so_far if isinstance(so_far, str) else "") + (more if isinstance(more, str) else ""))[-LONGEST:]

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.enums import status_word
 from inferencesh_mcp.api.json import is_array
-from inferencesh_mcp.api.models import Task, TaskStatus, Wire, checked_task, parsed
+from inferencesh_mcp.api.models import Task, TaskStatus, checked_task
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.stream import Pace, StreamFollower
 from inferencesh_mcp.api.task_state import STREAMED, Record, has_ended, merge
+from inferencesh_mcp.api.wire import Wire, parsed
 from inferencesh_mcp.errors import InferenceError, WaitError
 
 if TYPE_CHECKING:

@@ -1,43 +1,32 @@
-"""A widget that is an A2UI surface, as of npm `@inferencesh/sdk` 0.6.54, read as a form. Pure: no I/O.
+"""Rewrites an A2UI surface (npm `@inferencesh/sdk` 0.6.54) as the tree of nodes that `widgets` reads. Pure: no I/O.
 
-It is a flat list of components, whose values are bound to paths in a data model.
+A surface is a flat list of components that name each other by id; their values are bound to paths in a data model.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from inferencesh_mcp.api.chat_models import unpacked
-from inferencesh_mcp.api.json import is_array, is_object, items
-from inferencesh_mcp.api.widget_form import (
-    DEPTH_LIMIT,
-    FormBuilder,
-    FormField,
-    Node,
-    NoForm,
-    WidgetForm,
-    choices,
-    number,
-    string,
-)
+from inferencesh_mcp.api.json import as_object, as_text, is_array, is_object, items, unpacked
 
-_AROUND = {"Row", "Column", "List", "Card", "Modal", "Tabs", "Form"}
-_SHOWN = {"Image", "Icon", "Divider", "Spacer"}
+Node = dict[str, Any]
+
+_CONTAINERS = {"Row", "Column", "List", "Card", "Modal", "Tabs", "Form"}
+_DECORATION = {"Image", "Icon", "Divider", "Spacer"}
+_FIELDS = {"TextField", "CheckBox", "ChoicePicker", "Slider", "DateTimeInput"}
+_UNSUPPORTED: Node = {"type": "unsupported"}
 
 
-def surface(widget: Node) -> WidgetForm | None:
-    """The form that a surface is; None when it asks nothing. NoForm when it holds what no form can show."""
+def surface_nodes(widget: Node, depth_limit: int) -> list[Node]:
+    """The nodes of a surface. What a form cannot show, or is nested too deep, has a type that no reader supports."""
     components: dict[str, Node] = {}
-    for one in items(widget.get("components")):
-        if is_object(one) and isinstance(one.get("id"), str):
-            components.setdefault(one["id"], _flat(one))
-    inside = {child for one in components.values() for child in _children(one)}
-    roots = ["root"] if "root" in components else [name for name in components if name not in inside]
-    surface, builder = _Surface(components, widget.get("dataModel")), FormBuilder()
-    for root in roots:
-        surface.walk(root, None, builder, 0)
-    return builder.form("")
+    for component in items(widget.get("components")):
+        if is_object(component) and isinstance(component.get("id"), str):
+            components.setdefault(component["id"], _flat(component))
+    children = {child for component in components.values() for child in _children(component)}
+    roots = ["root"] if "root" in components else [name for name in components if name not in children]
+    surface = _Surface(components, unpacked(widget.get("dataModel")), depth_limit)
+    return [node for root in roots for node in surface.nodes(root, None, 0)]
 
 
 def _flat(component: Node) -> Node:
@@ -45,106 +34,95 @@ def _flat(component: Node) -> Node:
     kind = component.get("component")
     if is_object(kind) and len(kind) == 1:
         name, inner = next(iter(kind.items()))
-        return {**component, **(inner if is_object(inner) else {}), "component": name}
+        return {**component, **as_object(inner), "component": name}
     return component
 
 
 def _children(component: Node) -> list[str]:
-    named = [*items(component.get("children")), component.get("child")]
-    named += [component.get("entryPointChild"), component.get("contentChild")]
-    named += [tab.get("child") for tab in items(component.get("tabItems")) if is_object(tab)]
-    return [name for name in named if isinstance(name, str)]
+    ids = [*items(component.get("children")), component.get("child")]
+    ids += [component.get("entryPointChild"), component.get("contentChild")]
+    ids += [as_object(tab).get("child") for tab in items(component.get("tabItems"))]
+    return [child_id for child_id in ids if isinstance(child_id, str)]
 
 
 class _Surface:
-    """An A2UI surface that is being read."""
+    def __init__(self, components: dict[str, Node], model: Any, depth_limit: int) -> None:
+        self._components, self._model, self._depth_limit = components, model, depth_limit
+        self._visited: set[str] = set()
+        self._has_fields = False
 
-    def __init__(self, components: dict[str, Node], model: Any) -> None:
-        self._components, self._model = components, unpacked(model)
-        self._seen: set[str] = set()
-
-    def walk(self, name: str, submit: Any, builder: FormBuilder, depth: int) -> None:
-        """Read a component and what is in it, each once."""
-        if depth > DEPTH_LIMIT:  # they are nested by name: what the reader of JSON allows says nothing
-            raise NoForm
-        component = self._components.get(name)
-        if component is None or name in self._seen:
-            return
-        self._seen.add(name)
-        kind = string(component.get("component"))
+    def nodes(self, component_id: str, submit: Any, depth: int) -> list[Node]:
+        """The node of a component with its children, each component once; `submit` is the action of its form."""
+        component = self._components.get(component_id)
+        if component is None or component_id in self._visited:
+            return []
+        self._visited.add(component_id)
+        kind = as_text(component.get("component"))
+        if depth > self._depth_limit:
+            return [_UNSUPPORTED]
+        if kind == "Button":
+            return [self._button(component, submit)]
         if kind in {"Text", "Badge"}:
-            builder.speak(self._bound(component.get("text")) or component.get("badgeLabel"))
-        elif kind == "Button":
-            self._button(component, submit, builder)
-            return
-        elif kind in {"TextField", "CheckBox", "ChoicePicker", "Slider", "DateTimeInput"}:
-            if not component.get("disabled"):
-                builder.ask(self._field(kind, name, component))
-        elif kind not in _AROUND | _SHOWN:
-            raise NoForm  # a chart, an artifact, or something newer
-        presses = len(builder.actions)
-        inside = component.get("onSubmitAction") or submit
-        for child in _children(component):
-            self.walk(child, inside, builder, depth + 1)
-        if component.get("onSubmitAction") and not any(press.submits for press in builder.actions[presses:]):
-            builder.press(component["onSubmitAction"], "Submit", submits=True)
+            node: Node = {"type": "text", "value": self._bound(component.get("text")) or component.get("badgeLabel")}
+        elif kind in _FIELDS:
+            self._has_fields = self._has_fields or not component.get("disabled")
+            node = self._field(kind, component_id, component)
+        elif kind in _CONTAINERS | _DECORATION:
+            node = {"type": "box"}
+        else:  # a chart, an artifact, or something newer
+            return [_UNSUPPORTED]
+        own_submit = component.get("onSubmitAction")
+        inside = [self.nodes(child_id, own_submit or submit, depth + 1) for child_id in _children(component)]
+        return [node | {"onSubmitAction": own_submit, "children": [child for children in inside for child in children]}]
 
-    def _button(self, component: Node, submit: Any, builder: FormBuilder) -> None:
-        face = self._components.get(string(component.get("child")), {})
-        self._seen.add(string(component.get("child")))
-        label = string(component.get("label")) or string(self._bound(face.get("text")))
-        own = component.get("action")
-        if is_object(own) and is_object(submit) and own.get("type") == submit.get("type"):
-            own = {**submit, **own}
-        is_submit = own is None or (is_object(submit) and is_object(own) and own.get("type") == submit.get("type"))
-        builder.press(own or submit, label, submits=is_submit or (submit is None and bool(builder.fields)))
+    def _button(self, component: Node, submit: Any) -> Node:
+        """A button with its form's action or none of its own submits the form; outside a form it sends all fields."""
+        face_id, action = as_text(component.get("child")), component.get("action")
+        face = self._components.get(face_id, {})
+        self._visited.add(face_id)
+        is_same = False
+        if is_object(action) and is_object(submit) and action.get("type") == submit.get("type"):
+            action, is_same = {**submit, **action}, True
+        return {
+            "type": "button",
+            "label": as_text(component.get("label")) or as_text(self._bound(face.get("text"))),
+            "action": action,
+            "submit": action is None or is_same or (submit is None and self._has_fields),
+        }
 
-    def _field(self, kind: str, component_id: str, component: Node) -> FormField:
-        bound = (
-            component.get("selections")
-            if kind == "ChoicePicker" and component.get("selections")
-            else component.get("value")
-        )
-        path = string(bound.get("path")) if is_object(bound) else ""
-        plain = FormField(
-            name=path.strip("/") or component_id,
-            kind="text",
-            label=string(component.get("label")),
-            required=component.get("required") is True,
-            default=self._bound(bound),
-            hint=string(component.get("placeholder")),
-            pattern=string(component.get("validationRegexp")),
-        )
-        if kind == "TextField":
-            return self._text_field(plain, string(component.get("textFieldType")).lower())
-        if kind == "CheckBox":
-            return replace(plain, kind="boolean")
-        if kind == "Slider":
-            return replace(
-                plain,
-                kind="number",
-                minimum=number(component.get("minValue")),
-                maximum=number(component.get("maxValue")),
-            )
-        if kind == "DateTimeInput":
-            only_time = component.get("enableDate") is False
-            return plain if only_time else replace(plain, kind="date", with_time=component.get("enableTime") is True)
-        several = component.get("maxAllowedSelections") != 1
-        return replace(plain, kind="choices" if several else "choice", options=choices(component.get("options")))
-
-    def _text_field(self, plain: FormField, kind: str) -> FormField:
-        if kind in {"obscured", "password"}:  # a secret is not asked in a form
-            raise NoForm
-        return (
-            replace(plain, kind="number")
-            if kind == "number"
-            else replace(plain, kind="date")
-            if kind == "date"
-            else plain
-        )
+    def _field(self, kind: str, component_id: str, component: Node) -> Node:
+        selections = component.get("selections") if kind == "ChoicePicker" else None
+        bound = selections or component.get("value")
+        path, default = as_text(as_object(bound).get("path")), self._bound(bound)
+        node: Node = {
+            "type": "input",
+            "name": path.strip("/") or component_id,
+            "label": component.get("label"),
+            "required": component.get("required"),
+            "disabled": component.get("disabled"),
+            "defaultValue": default,
+            "placeholder": component.get("placeholder"),
+            "pattern": component.get("validationRegexp"),
+        }
+        match kind:
+            case "TextField":
+                variant = as_text(component.get("textFieldType")).lower()
+                if variant == "date":
+                    return node | {"type": "date-picker"}
+                return node | {"variant": "password" if variant == "obscured" else variant}
+            case "CheckBox":
+                return node | {"type": "checkbox", "defaultChecked": default}
+            case "Slider":
+                return node | {"variant": "number", "min": component.get("minValue"), "max": component.get("maxValue")}
+            case "DateTimeInput":
+                is_time = component.get("enableDate") is False
+                return node if is_time else node | {"type": "date-picker", "enableTime": component.get("enableTime")}
+            case _:
+                is_multiple = component.get("maxAllowedSelections") != 1
+                return node | {"type": "select", "multiple": is_multiple, "options": component.get("options")}
 
     def _bound(self, value: Any) -> Any:
-        """A value that is given, or that the data model has at its path."""
+        """The value itself, or the data model's value at its path."""
         if not is_object(value):
             return value
         literal = next((value[name] for name in value if name.startswith("literal")), None)

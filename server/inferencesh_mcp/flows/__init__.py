@@ -14,6 +14,7 @@ from inferencesh_mcp.api.models import Task
 if TYPE_CHECKING:
     from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.flows.app_cache import AppCache
+    from inferencesh_mcp.flows.approval_memory import ApprovalMemory
     from inferencesh_mcp.flows.live_runs import LiveRuns
     from inferencesh_mcp.flows.local_files import Folders
 
@@ -29,6 +30,7 @@ class Caller:
     """None for a remote caller: no file that they name can be opened (I-14)."""
     app_cache: AppCache
     runs: LiveRuns
+    approvals: ApprovalMemory
     stream: bool
     poll_interval: float
     wait_seconds: float

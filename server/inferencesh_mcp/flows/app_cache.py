@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 
 from inferencesh_mcp.api.json import NotJson, is_object, parse
-from inferencesh_mcp.api.models import App, parsed
+from inferencesh_mcp.api.models import App
+from inferencesh_mcp.api.wire import parsed
 from inferencesh_mcp.bounded import BoundedDict
 from inferencesh_mcp.errors import Forbidden, KeyRefused, NotFound, UpstreamError
 

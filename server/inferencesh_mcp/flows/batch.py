@@ -42,7 +42,7 @@ class OutputBudget:
             output = None
         else:
             self._left -= size
-        return task.model_copy(update={"output": output, "input": None, "setup": None, "app": None, "logs": ()})
+        return task.model_copy(update={"output": output, "input": None, "app": None, "logs": ()})
 
 
 @dataclass(frozen=True)

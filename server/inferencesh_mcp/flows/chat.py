@@ -10,19 +10,19 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import anyio
 import anyio.lowlevel
 
-from inferencesh_mcp.api.agents import AgentRunRequest, Chats, MessageInput
+from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput
 from inferencesh_mcp.api.chat_models import Chat, ChatMessage, Sent
-from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Pending, Turn, mark, pending, turn_over
+from inferencesh_mcp.api.chat_turn import ClientTool, Pending, Turn, mark, pending, turn_over
 from inferencesh_mcp.api.models import File
 from inferencesh_mcp.api.url_policy import path_of
-from inferencesh_mcp.errors import Conflict, InferenceError, OutcomeUnknown
+from inferencesh_mcp.errors import InferenceError, OutcomeUnknown
 from inferencesh_mcp.flows import AgentProgress
 from inferencesh_mcp.flows.cancel import cancel_abandoned_chat
 from inferencesh_mcp.flows.file_sources import is_remote
@@ -32,7 +32,7 @@ from inferencesh_mcp.flows.start import ALLOWANCE
 from inferencesh_mcp.flows.upload import store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from inferencesh_mcp.api.agent_config import AgentConfigInput
@@ -59,8 +59,8 @@ class Message:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
-    """The outcome of a question that this call asked."""
+class DecisionRecord:
+    """What was decided in this call, and by whom."""
 
     id: str
     """The id of the invocation."""
@@ -78,21 +78,26 @@ class TurnResult:
     chat: Chat
     turn: Turn
     seconds: float = 0.0
-    given: frozenset[str] = frozenset()
+    """Seconds that this call has followed the turn."""
+    answered: frozenset[str] = frozenset()
     """Marks of what this call answered: the chat no longer waits for that, even if no newer state has come."""
-    decisions: tuple[Decision, ...] = ()
+    records: tuple[DecisionRecord, ...] = ()
 
-    @property
+    @cached_property
     def over(self) -> bool:
         return turn_over(self.chat, self.turn)
 
-    @property
+    @cached_property
     def waits_for(self) -> list[Pending]:
-        return [] if self.over else [item for item in pending(self.chat) if mark(item) not in self.given]
+        return [] if self.over else [item for item in pending(self.chat) if mark(item) not in self.answered]
 
-    @property
+    @cached_property
     def messages(self) -> tuple[ChatMessage, ...]:
         return self.turn.messages(self.chat)
+
+    def with_record(self, item_id: str, about: str, decision: str, by: str) -> TurnResult:
+        record = DecisionRecord(id=item_id, about=about, decision=decision, by=by)
+        return replace(self, records=(*self.records, record))
 
 
 async def send_message(caller: Caller, message: Message, report: Report, *, seconds: float) -> TurnResult:
@@ -119,12 +124,12 @@ async def send_message(caller: Caller, message: Message, report: Report, *, seco
     )
     if before is None:
         sent = await _send_once(caller, request, None)
-        async with stop_agent_on_cancel(caller, sent.chat_id), _states(caller, sent.chat) as states:
-            return await _follow(caller, TurnResult(chat=sent.chat, turn=Turn.of(sent)), states, report, end)
-    async with _states(caller, before) as states:
+        async with stop_agent_on_cancel(caller, sent.chat_id), chat_states(caller, sent.chat) as states:
+            return await follow_turn(caller, TurnResult(chat=sent.chat, turn=Turn.of(sent)), states, report, end)
+    async with chat_states(caller, before) as states:
         sent = await _send_once(caller, request, before)
         async with stop_agent_on_cancel(caller, sent.chat_id):
-            return await _follow(caller, TurnResult(chat=before, turn=Turn.of(sent, before)), states, report, end)
+            return await follow_turn(caller, TurnResult(chat=before, turn=Turn.of(sent, before)), states, report, end)
 
 
 async def read_turn(caller: Caller, chat_id: str, report: Report, *, seconds: float) -> TurnResult:
@@ -138,103 +143,8 @@ async def read_turn(caller: Caller, chat_id: str, report: Report, *, seconds: fl
     result = TurnResult(chat=chat, turn=Turn.under_way(chat))
     if seconds <= 0 or result.over or any(isinstance(item, ClientTool) for item in result.waits_for):
         return result
-    async with _states(caller, chat) as states:
-        return await _follow(caller, result, states, report, end, known={mark(item) for item in result.waits_for})
-
-
-async def answer(
-    caller: Caller,
-    chat: Chat,
-    invocation_id: str,
-    send: Callable[[Chats], Awaitable[None]],
-    report: Report,
-    *,
-    seconds: float,
-) -> TurnResult:
-    """Answer what a chat waits for, once, and follow the turn on. The stream is opened before the answer is sent.
-
-    A caller who leaves stops the agent, even while the answer is on its way, because it may have arrived.
-
-    Raises:
-        Conflict: it was answered already, or is not waited for any more; the platform's state decides.
-        Forbidden: the platform takes this decision only from the person's own sign-in (`requires_sign_in`).
-    """
-    end = time.monotonic() + seconds
-    given = _marks(chat, invocation_id)
-    try:
-        async with _states(caller, chat) as states:
-            try:
-                await send_answer(caller, chat, invocation_id, send)
-            except anyio.get_cancelled_exc_class():
-                await cancel_abandoned_chat(caller, chat.id)
-                raise
-            result = TurnResult(chat=chat, turn=Turn.under_way(chat), given=given)
-            async with stop_agent_on_cancel(caller, chat.id):
-                return await _follow(caller, result, states, report, end, known=given)
-    except InferenceError as exc:
-        # The message before it was accepted, so the remedy is to read the chat and not to send the message again.
-        next_step = f'Read the chat with chat_get(chat_id="{chat.id}"): it shows what was accepted.'
-        raise exc.replace(retry_safe=False, next_step=next_step) from exc
-
-
-async def send_answer(caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]]) -> None:
-    """Answer what a chat waits for, as `chat` shows it, unless it was answered or changed since.
-
-    The answer is never sent again: if the reply was lost, the chat shows whether the question is still open (O-7).
-
-    Raises:
-        Conflict: nothing was sent, because the question was answered or changed.
-    """
-    asked = next((item for item in pending(chat) if item.id == invocation_id), None)
-    question, account, turns = repr(asked), caller.api.account, caller.runs.answers
-    async with turns.turn(account, invocation_id):
-        try:
-            now = await caller.api.chats.chat(chat.id)
-        except InferenceError as exc:
-            raise exc.replace(outcome="not_started") from exc
-        if turns.is_answered(account, invocation_id, question) or not _is_still_asked(asked, invocation_id, now):
-            raise Conflict(
-                message="That was answered already, or is not waited for any more.",
-                next_step="chat_get shows where the chat stands.",
-                outcome="not_started",
-            )
-        await _send_answer_once(caller, chat, invocation_id, send)
-        turns.note(account, invocation_id, question)
-
-
-def _is_still_asked(asked: Pending | None, invocation_id: str, now: Chat) -> bool:
-    """Whether the chat still asks the same. An invocation that it does not show may belong to a sub-agent's chat."""
-    current = next((item for item in pending(now) if item.id == invocation_id), None)
-    if current is None:
-        return now.invocation(invocation_id) is None
-    if isinstance(asked, Approval) and isinstance(current, Approval):  # an approval holds for what was shown
-        return (asked.tool_name, asked.arguments, asked.unread) == (
-            current.tool_name,
-            current.arguments,
-            current.unread,
-        )
-    return asked is not None and mark(asked) == mark(current)
-
-
-async def _send_answer_once(
-    caller: Caller, chat: Chat, invocation_id: str, send: Callable[[Chats], Awaitable[None]]
-) -> None:
-    try:
-        await send(caller.api.chats)
-    except InferenceError as lost:
-        if lost.outcome != "unknown":
-            raise
-        try:
-            open_marks = _marks(await caller.api.chats.chat(chat.id), invocation_id)
-        except InferenceError:
-            raise lost from None
-        if open_marks & _marks(chat, invocation_id):
-            raise
-        logger.warning("the reply to an answer was lost, and the question is closed")
-
-
-def _marks(chat: Chat, invocation_id: str) -> frozenset[str]:
-    return frozenset(mark(item) for item in pending(chat) if item.id == invocation_id)
+    async with chat_states(caller, chat) as states:
+        return await follow_turn(caller, result, states, report, end, known={mark(item) for item in result.waits_for})
 
 
 @asynccontextmanager
@@ -251,11 +161,11 @@ async def stop_agent_on_cancel(caller: Caller, chat_id: str) -> AsyncGenerator[N
         raise exc.replace(outcome="started", retry_safe=False, next_step=next_step) from exc
 
 
-def _states(caller: Caller, chat: Chat) -> AbstractAsyncContextManager[AsyncIterator[Chat]]:
+def chat_states(caller: Caller, chat: Chat) -> AbstractAsyncContextManager[AsyncIterator[Chat]]:
     return caller.api.chats.follow_chat(chat, stream=caller.stream, poll_interval=caller.poll_interval)
 
 
-async def _follow(
+async def follow_turn(
     caller: Caller,
     result: TurnResult,
     states: AsyncIterator[Chat],
@@ -265,25 +175,25 @@ async def _follow(
     known: Collection[str] = (),
 ) -> TurnResult:
     """Follow until the turn is over, the time is over, or the chat waits for something that is not `known`."""
-    began = time.monotonic()
-    chat, turn = result.chat, result.turn
+    began, before = time.monotonic(), result.seconds
     with caller.runs.drain.deadline(end - began):
-        async for state in states:
-            chat, turn = state, turn.seeing(state)
-            report(agent_progress(chat, turn))
-            if turn_over(chat, turn) or any(mark(item) not in known for item in pending(chat)):
-                break
-    return replace(result, chat=chat, turn=turn, seconds=time.monotonic() - began)
+        async for chat in states:
+            seconds = before + time.monotonic() - began
+            result = replace(result, chat=chat, turn=result.turn.seeing(chat), seconds=seconds)
+            report(agent_progress(result))
+            if result.over or any(mark(item) not in known for item in result.waits_for):
+                return result
+    return replace(result, seconds=before + time.monotonic() - began)
 
 
-def agent_progress(chat: Chat, turn: Turn) -> AgentProgress:
+def agent_progress(result: TurnResult) -> AgentProgress:
     """What the agent does now: its running tool, and the end of its answer."""
-    messages = [message for message in turn.messages(chat) if message.role == "assistant"]
+    messages = [message for message in result.messages if message.role == "assistant"]
     tools = [
         call for message in messages for call in message.tool_invocations if call.status not in {"completed", "failed"}
     ]
     tail = messages[-1].text[-TAIL:] if messages else ""
-    return AgentProgress(chat.id, tools[-1].name if tools else "", tail)
+    return AgentProgress(result.chat.id, tools[-1].name if tools else "", tail)
 
 
 async def _files(caller: Caller, references: Sequence[str], report: Report) -> list[File]:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from inferencesh_mcp.errors import RateLimited, Unavailable
-from inferencesh_mcp.flows.answer_turns import AnswerTurns
 from inferencesh_mcp.flows.drain import Drain
 from inferencesh_mcp.flows.ownership import StartRegistry
 
@@ -35,7 +34,7 @@ class SharedLimiter(Protocol):
 
 
 class LiveRuns:
-    """The slots of each principal, the starts and answers that wait for their outcome, and the background work."""
+    """The slots of each principal, the starts that wait for their outcome, and the background work."""
 
     def __init__(
         self,
@@ -58,7 +57,6 @@ class LiveRuns:
         self.started = 0
         """Runs started since this process began."""
         self.starts = StartRegistry(replicated=replicated)
-        self.answers = AnswerTurns()
         self.background: TaskGroup | None = None
         """For work that outlives the call that began it; set while the server runs."""
 

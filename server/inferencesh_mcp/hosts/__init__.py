@@ -96,9 +96,11 @@ class Host:
     """`jsonc`: JSON whose comments and trailing commas the host takes as well."""
     key_reference: str | None = None
     """How a string of the file refers to the key without holding it; None where the key must stand there itself."""
-    local_fields: tuple[tuple[str, str], ...] = ()
+    inherits_key: bool = False
+    """Whether a local server gets the host's whole environment, so that its entry need not mention the key."""
+    local_fields: tuple[tuple[str, Any], ...] = ()
     """What an entry for a local server says besides the command."""
-    remote_fields: tuple[tuple[str, str], ...] = ()
+    remote_fields: tuple[tuple[str, Any], ...] = ()
     """What an entry for a remote server says besides the address."""
     address_field: str = "url"
     """What the address of a remote server is called; empty where the file takes none."""
@@ -106,6 +108,12 @@ class Host:
     """What a person does for the host to notice."""
     key_from: str = ""
     """Where the key comes from, as a sentence; empty where the file holds it."""
+
+    def holds_key(self, server: Local | Remote) -> bool:
+        """Whether the host's file has to hold the key itself."""
+        if isinstance(server, Local) and self.inherits_key:
+            return False
+        return server.needs_key and self.key_reference is None and self.format != "toml"
 
     def entry(self, server: Local | Remote, key: str = "") -> dict[str, Any]:
         """What is written for the server. `key` is used only where the host has no better way."""
@@ -117,13 +125,30 @@ class Host:
             return {**dict(self.remote_fields), self.address_field: server.url, **headers}
         if self.name == "claude-code":
             secret = secret.replace("}", ":-}")  # unset: the server starts without a key, and says so
-        env = ({KEY: secret} if server.needs_key else {}) | dict(server.settings)
+        env = ({KEY: secret} if server.needs_key and not self.inherits_key else {}) | dict(server.settings)
+        if self.name == "opencode":
+            command = [server.command, *server.args]
+            return {**dict(self.local_fields), "command": command, **({"environment": env} if env else {})}
         return {
             **dict(self.local_fields),
             "command": server.command,
             "args": list(server.args),
             **({"env": env} if env else {}),
         }
+
+
+def process_of(entry: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """The command of an entry, and its variables; no command where it reaches a server elsewhere."""
+    variables = table(entry.get("env")) or table(entry.get("environment"))
+    command = entry.get("command")
+    if isinstance(command, list):
+        return [str(part) for part in array(entry["command"])], variables
+    return [str(command), *map(str, array(entry.get("args")))] if command else [], variables
+
+
+def is_reference(value: str) -> bool:
+    """Whether the host replaces this value of a variable."""
+    return "$" in value or value.startswith("{env:")
 
 
 def _codex(server: Local | Remote) -> dict[str, Any]:
@@ -155,6 +180,11 @@ def _zed(machine: Machine) -> tuple[PurePath, ...]:
         case _:
             folder = machine.folder("XDG_CONFIG_HOME", ".config") / "zed"
     return (folder / "settings.json",)
+
+
+def _opencode(machine: Machine) -> tuple[PurePath, ...]:
+    folder = machine.folder("XDG_CONFIG_HOME", ".config") / "opencode"
+    return (folder / "opencode.json", folder / "opencode.jsonc")
 
 
 FROM_ENVIRONMENT = f"The key is not in the file. Set {KEY} in the environment that {{title}} starts in."
@@ -261,5 +291,64 @@ HOSTS = (
         places=_zed,
         format="jsonc",
         next_step="Zed needs no restart. The server's dot in its agent settings turns green.",
+    ),
+    # opencode.ai/docs/mcp-servers and config, tried with 1.18: `mcp` of ~/.config/opencode/opencode.json or .jsonc, on every
+    # system; the command is one list, variables are `environment`, and {env:NAME} is filled in in every string.
+    Host(
+        name="opencode",
+        title="opencode",
+        section="mcp",
+        command="opencode",
+        places=_opencode,
+        format="jsonc",
+        key_reference=f"{{env:{KEY}}}",
+        local_fields=(("type", "local"),),
+        remote_fields=(("type", "remote"),),
+        next_step="Restart opencode. `opencode mcp list` lists the server.",
+        key_from=FROM_ENVIRONMENT,
+    ),
+    # docs.github.com/en/copilot/how-tos/copilot-cli, tried with 1.0: ~/.copilot/mcp-config.json (COPILOT_HOME moves it);
+    # ${NAME} is filled in; `tools` says which tools are offered.
+    Host(
+        name="copilot",
+        title="Copilot CLI",
+        section="mcpServers",
+        command="copilot",
+        places=lambda machine: (machine.folder("COPILOT_HOME", ".copilot") / "mcp-config.json",),
+        key_reference=f"${{{KEY}}}",
+        local_fields=(("type", "local"), ("tools", ["*"])),
+        remote_fields=(("type", "http"), ("tools", ["*"])),
+        next_step="Restart Copilot CLI. `copilot mcp list` lists the server.",
+        key_from=FROM_ENVIRONMENT,
+    ),
+    # docs.cline.bot/mcp, tried with the CLI 3.0: ~/.cline/data/settings/cline_mcp_settings.json (CLINE_MCP_SETTINGS_PATH
+    # moves it). Nothing is filled in, and a local server gets the whole environment. Without `timeout` (seconds, for
+    # each request) it waits 3 s for a server to start.
+    Host(
+        name="cline",
+        title="Cline CLI",
+        section="mcpServers",
+        command="cline",
+        places=lambda machine: (
+            machine.folder("CLINE_MCP_SETTINGS_PATH", ".cline", "data", "settings", "cline_mcp_settings.json"),
+        ),
+        inherits_key=True,
+        local_fields=(("timeout", 60),),
+        remote_fields=(("type", "streamableHttp"),),
+        next_step="Restart Cline.",
+        key_from=FROM_ENVIRONMENT,
+    ),
+    # qwenlm.github.io/qwen-code-docs, tried with 0.15: ~/.qwen/settings.json, and the rest as Gemini CLI, of which it is a fork.
+    Host(
+        name="qwen",
+        title="Qwen Code",
+        section="mcpServers",
+        command="qwen",
+        places=lambda machine: (machine.home / ".qwen" / "settings.json",),
+        format="jsonc",
+        key_reference=f"${{{KEY}}}",
+        address_field="httpUrl",
+        next_step="Restart Qwen Code. /mcp lists the server.",
+        key_from=FROM_ENVIRONMENT,
     ),
 )

@@ -44,7 +44,7 @@ def install(host_name: str, name: str, url: str | None, *, sign_in: bool, only_s
     if only_show:
         click.echo(_escaped(hosts_install.shown(host, name, server), sys.stdout.encoding, host.format), nl=False)
         where = f"This goes into {hosts_install.place(host, machine)}."
-        click.echo(f"{where} {_key_from(host)}" if server.needs_key else where, err=True)
+        click.echo(f"{where} {_key_from(host, server)}" if server.needs_key else where, err=True)
         return
     key = _key(host, name, server, machine)
     done = hosts_install.install(host, name, server, machine=machine, key=key)
@@ -109,7 +109,7 @@ def _key(host: Host, name: str, server: Local | Remote, machine: Machine) -> str
     For a remote server the variable is not used: that server may belong to somebody who must not see a personal key.
     """
     old_entry = hosts_install.entry_of(host, name, machine)
-    if not server.needs_key or host.key_reference is not None or host.format == "toml":
+    if not host.holds_key(server):
         return ""
     remote = isinstance(server, Remote)
     key = ("" if remote else machine.variables.get(KEY, "")) or hosts_install.key_in(old_entry)
@@ -148,8 +148,8 @@ def _done(host: Host, name: str, done: InstallResult) -> str:
             return f"{host.title}: {done.what} {name} in {done.path}.{kept}"
 
 
-def _key_from(host: Host) -> str:
-    if host.key_from:
+def _key_from(host: Host, server: Local | Remote) -> str:
+    if not host.holds_key(server):
         return host.key_from.format(title=host.title)
     return f"{host.title} cannot refer to a variable, so the file holds your key."
 
@@ -161,8 +161,8 @@ def _next_steps(
         yield f"{host.title} asks you to sign in when it first connects."
     elif not server.needs_key:
         yield "This is the sandbox. It needs no key and costs nothing."
-    elif host.key_from:
-        yield _key_from(host)
+    elif not host.holds_key(server):
+        yield _key_from(host, server)
         if "variable" in host.key_from and not key_is_set:
             yield f"{KEY} is not set here. {HOW_TO_GET_A_KEY}"
     elif key:

@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.errors import HostFileRefused, SettingsError
-from inferencesh_mcp.hosts import HOSTS, KEY, PLACEHOLDER, Local, array, config_file, edit, install, table
+from inferencesh_mcp.hosts import (
+    HOSTS,
+    KEY,
+    PLACEHOLDER,
+    Local,
+    array,
+    config_file,
+    edit,
+    install,
+    is_reference,
+    process_of,
+    table,
+)
 from inferencesh_mcp.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,15 +77,15 @@ def look(machine: Machine) -> Iterator[Inspection]:
 
 def _inspect_entry(host: Host, machine: Machine, name: str, entry: dict[str, Any], text: str) -> Inspection:
     reinstall = f"inferencesh-mcp install {host.name}" + (f" --name {name}" if name != "inference" else "")
-    command = str(entry.get("command", ""))
-    if not command:
+    words, settings = process_of(entry)
+    if not words:
         if PLACEHOLDER in str(entry):
             return Inspection(host.title, f"{name} has no key", f"Put your key in: {install.place(host, machine)}.")
         return Inspection(host.title, f"{name} reaches {entry.get(host.address_field) or 'no address'}")
+    command, *arguments = words
     exists = os.path.isfile(command) if Path(command).is_absolute() else shutil.which(command, path=_path(machine))
     if not exists:
         return Inspection(host.title, f"{name} starts {command}, which does not exist", reinstall)
-    settings = table(entry.get("env"))
     if edit.INPUT_REFERENCE in str(settings) and "promptString" not in text:
         return Inspection(host.title, f"{name} refers to a key input that the file does not define", reinstall)
     if KEY in settings and not settings[KEY] and settings.get("INFERENCE_SANDBOX") != "true":
@@ -84,10 +96,10 @@ def _inspect_entry(host: Host, machine: Machine, name: str, entry: dict[str, Any
         return Inspection(
             host.title, f"{name} does not start: {problem}", f"Fix it in: {install.place(host, machine)}."
         )
-    arguments = [str(argument) for argument in array(entry.get("args"))]
     environ = {variable: str(value) for variable, value in settings.items()}
     passed_variables = [str(variable) for variable in array(entry.get("env_vars"))]
-    if KEY in passed_variables or "$" in environ.get(KEY, ""):
+    inherited = host.inherits_key and KEY not in environ
+    if inherited or KEY in passed_variables or is_reference(environ.get(KEY, "")):
         environ[KEY] = machine.variables.get(KEY, "")
     process = Local(command, tuple(arguments), tuple(environ.items()))
     return Inspection(host.title, f"{name} starts {' '.join([command, *arguments])}", process=process)
@@ -96,7 +108,9 @@ def _inspect_entry(host: Host, machine: Machine, name: str, entry: dict[str, Any
 def _settings_error(settings: dict[str, Any]) -> str:
     """What the server would say of these variables; not of the key, nor of what the host fills in."""
     try:
-        Settings.from_environ({k: v for k, v in settings.items() if k != KEY and isinstance(v, str) and "${" not in v})
+        Settings.from_environ(
+            {k: v for k, v in settings.items() if k != KEY and isinstance(v, str) and not is_reference(v)}
+        )
     except SettingsError as exc:
         return exc.message
     return ""

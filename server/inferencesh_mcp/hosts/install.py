@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from inferencesh_mcp.errors import HostFileRefused, InvalidInput
-from inferencesh_mcp.hosts import HOSTS, KEY, PLACEHOLDER, Local, Remote, config_file, edit, table
+from inferencesh_mcp.hosts import (
+    HOSTS,
+    KEY,
+    PLACEHOLDER,
+    Local,
+    Remote,
+    config_file,
+    edit,
+    is_reference,
+    process_of,
+    table,
+)
 from inferencesh_mcp.settings.types import ADDRESS, is_secure
 
 if TYPE_CHECKING:
@@ -93,9 +104,9 @@ def entry_of(host: Host, name: str, machine: Machine) -> Any:
 
 def key_in(entry: Any) -> str:
     """The key that an entry holds, so that it need not be asked for again."""
-    headers, env = table(table(entry).get("headers")), table(table(entry).get("env"))
-    key = str(headers.get("Authorization", "")).removeprefix("Bearer ") or str(env.get(KEY, ""))
-    return "" if "$" in key or key == PLACEHOLDER else key
+    headers, (_, variables) = table(table(entry).get("headers")), process_of(table(entry))
+    key = str(headers.get("Authorization", "")).removeprefix("Bearer ") or str(variables.get(KEY, ""))
+    return "" if is_reference(key) or key == PLACEHOLDER else key
 
 
 def is_ours(entry: Any) -> bool:

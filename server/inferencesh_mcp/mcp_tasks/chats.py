@@ -10,16 +10,21 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from mcp_types import ElicitResult
 from pydantic import ValidationError
 
+from inferencesh_mcp.api.chat_turn import Turn
 from inferencesh_mcp.bounded import BoundedDict, RecentSet
 from inferencesh_mcp.context import caller
-from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput
-from inferencesh_mcp.flows.chat import TurnResult
+from inferencesh_mcp.errors import Conflict, InvalidInput
+from inferencesh_mcp.flows.approvals import CannotAsk, resolve_pending
+from inferencesh_mcp.flows.chat import TurnResult, agent_progress
 from inferencesh_mcp.mcp_tasks.types import TaskState, first_line
+from inferencesh_mcp.tools.chat_result import chat_result, turn_status
+from inferencesh_mcp.tools.elicitation import PAGE_MESSAGE, Elicitation
+from inferencesh_mcp.tools.elicitation_forms import Reply
 from inferencesh_mcp.tools.progress import status_line
 
 if TYPE_CHECKING:
@@ -28,10 +33,12 @@ if TYPE_CHECKING:
     from mcp_types import InputRequest
 
     from inferencesh_mcp.api.chat_models import Chat
+    from inferencesh_mcp.api.chat_turn import Pending
     from inferencesh_mcp.context import Ctx
     from inferencesh_mcp.flows import Caller
+    from inferencesh_mcp.flows.approvals import Decision
     from inferencesh_mcp.mcp_tasks.types import TaskHandle
-    from inferencesh_mcp.tools.elicitation_forms import Question, Reply
+    from inferencesh_mcp.tools.elicitation_forms import Question
 
 MAX_REMEMBERED = 4_096  # questions
 
@@ -39,80 +46,77 @@ logger = logging.getLogger(__name__)
 
 
 class ChatTurn:
-    """One turn of a chat. The modules of chats are imported late, because most sessions have no chat."""
+    """One turn of a chat."""
 
     def __init__(self) -> None:
         self._first_shown_at: BoundedDict[tuple[str, str], float] = BoundedDict(MAX_REMEMBERED)
         self._shown_plainly: RecentSet[tuple[str, str]] = RecentSet(MAX_REMEMBERED)
 
     async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
-        from inferencesh_mcp.flows.chat import agent_progress
-        from inferencesh_mcp.tools.agents import render_turn
-
         who = caller(ctx)
-        outcome = await _read_turn(who, handle)
-        answer = render_turn(ctx, outcome)
+        turn = await _read_turn(who, handle)
+        host = Elicitation(ctx, who)
+        status = turn_status(turn)
         state = TaskState(
             status="working",
-            message=status_line(agent_progress(outcome.chat, outcome.turn), outcome.seconds),
-            changed_at=outcome.chat.updated_at,
+            message=status_line(agent_progress(turn), turn.seconds),
+            changed_at=turn.chat.updated_at,
         )
-        status = cast("dict[str, Any]", answer.structured_content)["status"]
         if status == "working":
             return state
+        if status == "waiting" and (requests := await self._requests(who, host, turn)):
+            message = f"waiting for you · chat {turn.chat.id}"
+            return replace(state, status="input_required", message=message, requests=requests)
+        result = chat_result(turn, host)
         if status == "stopped":
-            return replace(state, status="cancelled", message=first_line(answer))
-        requests = await self._requests(ctx, who, outcome) if status == "waiting" else None
-        if requests:
-            return replace(
-                state, status="input_required", message=f"waiting for you · chat {outcome.chat.id}", requests=requests
-            )
+            return replace(state, status="cancelled", message=first_line(result))
         # The turn is over, or waits for something that cannot be asked here; the result says which.
-        return replace(state, status="completed", message=first_line(answer), result=answer)
+        return replace(state, status="completed", message=first_line(result), result=result)
 
     async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
-        from inferencesh_mcp.flows import chat as flows_chat
-        from inferencesh_mcp.tools.elicitation import approval_details, open_questions, remember_refused_decision
-
         who = caller(ctx)
-        outcome = await _read_turn(who, handle)
-        for question in await open_questions(ctx, who, outcome):
-            shown_question = self._as_shown(who, question)
-            replies = self._replies(who, shown_question, outcome.chat, responses)
-            if replies is None:
-                continue
-            reply = shown_question.decide(replies)
-            if reply is None:
-                if shown_question.is_empty_acceptance(replies):
-                    self._shown_plainly.add((who.principal, shown_question.id))
-                continue
-            try:
-                await flows_chat.send_answer(who, outcome.chat, shown_question.id, reply.send)
-            except Conflict:  # decided elsewhere, or the option is gone: the next read asks again
-                logger.info("%s was not taken", shown_question.id)
-                approval_details(ctx).forget(who, shown_question.id)
-            except Forbidden as exc:
-                remember_refused_decision(ctx, exc, outcome.waits_for, shown_question.id)
+        host = Elicitation(ctx, who)
+        remaining = dict(responses)
+
+        async def ask(turn: TurnResult, item: Pending, _seconds: float) -> Decision | CannotAsk:
+            question = await host.question(turn.chat.id, item)
+            return self._decision(who, question, turn.chat, remaining) if question else CannotAsk()
+
+        turn = await _read_turn(who, handle)
+        with suppress(Conflict):  # decided elsewhere, or the option is gone: the next read asks again
+            await resolve_pending(who, turn, ask, lambda _: None, seconds=0)
 
     async def cancel(self, ctx: Ctx, handle: TaskHandle) -> None:
         who = caller(ctx)
-        outcome = await _read_turn(who, handle)
-        if not outcome.over:  # a later turn of the chat is not this task's
+        turn = await _read_turn(who, handle)
+        if not turn.over:  # a later turn of the chat is not this task's
             with suppress(Conflict):
-                await who.api.chats.stop_chat(outcome.chat.id)
+                await who.api.chats.stop_chat(turn.chat.id)
 
-    async def _requests(self, ctx: Ctx, who: Caller, outcome: TurnResult) -> dict[str, InputRequest]:
+    def _decision(self, who: Caller, question: Question, chat: Chat, remaining: dict[str, Any]) -> Decision | CannotAsk:
+        """The decision in the responses, of which each is used once."""
+        shown = self._as_shown(who, question)
+        replies = self._replies(who, shown, chat, remaining)
+        if replies is None:
+            return CannotAsk()
+        decision = shown.decide(replies)
+        if decision is None and shown.is_empty_acceptance(replies):
+            self._shown_plainly.add((who.principal, shown.id))
+        return decision or CannotAsk()
+
+    async def _requests(self, who: Caller, host: Elicitation, turn: TurnResult) -> dict[str, InputRequest]:
         """The open questions for the person, by key."""
-        from inferencesh_mcp.tools.elicitation import PAGE_MESSAGE, chat_page, needs_page, open_questions, page_request
-
         requests: dict[str, InputRequest] = {}
-        for question in await open_questions(ctx, who, outcome):
-            shown_question = self._as_shown(who, question)
-            requests |= {_name(shown_question, key): request for key, request in shown_question.requests.items()}
-            self._first_shown_at.setdefault((who.principal, _key(shown_question)), time.monotonic())
-        if needs_page(ctx, outcome):
-            name = f"page.{next((item.id for item in outcome.waits_for if item.id), outcome.chat.id)}"
-            request = page_request(ctx, PAGE_MESSAGE, chat_page(ctx, outcome.chat.id), name)
+        for item in turn.waits_for:
+            question = await host.question(turn.chat.id, item)
+            if question is None:
+                continue
+            shown = self._as_shown(who, question)
+            requests |= {_name(shown, key): request for key, request in shown.requests.items()}
+            self._first_shown_at.setdefault((who.principal, _key(shown)), time.monotonic())
+        if any(host.needs_page(item) for item in turn.waits_for):
+            name = f"page.{next((item.id for item in turn.waits_for if item.id), turn.chat.id)}"
+            request = host.page_request(PAGE_MESSAGE, host.page(turn.chat.id), name)
             requests |= {name: request} if request else {}
         return requests
 
@@ -121,18 +125,16 @@ class ChatTurn:
         return question.plain if question.plain and (who.principal, question.id) in self._shown_plainly else question
 
     def _replies(
-        self, who: Caller, question: Question, chat: Chat, responses: Mapping[str, Any]
+        self, who: Caller, question: Question, chat: Chat, remaining: dict[str, Any]
     ) -> Mapping[str, Reply] | None:
         """The replies to all requests of a question; None if there is none."""
-        from inferencesh_mcp.tools.elicitation_forms import Reply
-
-        status_line = {key: responses.get(_name(question, key)) for key in question.requests}
-        if all(response is None for response in status_line.values()):
+        responses = {key: remaining.pop(_name(question, key), None) for key in question.requests}
+        if all(response is None for response in responses.values()):
             return None
         seconds = self._since_shown(who, question, chat)
         return {
             key: Reply(None if response is None else _parse_result(response), seconds)
-            for key, response in status_line.items()
+            for key, response in responses.items()
         }
 
     def _since_shown(self, who: Caller, question: Question, chat: Chat) -> float:
@@ -149,14 +151,13 @@ class ChatTurn:
 
 async def _read_turn(who: Caller, handle: TaskHandle) -> TurnResult:
     """Read the chat, as this turn sees it."""
-    from inferencesh_mcp.api.chat_turn import Turn
-
     chat = await who.api.chats.chat(handle.upstream_ids["chat"])
-    outcome = TurnResult(chat=chat, turn=Turn(**handle.upstream_ids["turn"]).seeing(chat), seconds=handle.age)
-    changes = [message.updated_at or message.created_at for message in outcome.messages]
+    turn = Turn(**handle.upstream_ids["turn"]).seeing(chat)
+    result = TurnResult(chat=chat, turn=turn, seconds=handle.age)
+    changes = [message.updated_at or message.created_at for message in result.messages]
     ends = [change.timestamp() - handle.started_at for change in changes if change]
     # The duration of a finished turn does not depend on when it is read.
-    return replace(outcome, seconds=max(0.0, *ends)) if outcome.over and ends else outcome
+    return replace(result, seconds=max(0.0, *ends)) if result.over and ends else result
 
 
 def _key(question: Question) -> str:

@@ -1,23 +1,28 @@
-"""Tools for agents: send a message, read the chat, answer what the agent waits for.
-
-The flows are imported inside the tools, because most sessions talk to no agent.
-"""
+"""Tools for agents: send a message, read the chat, answer what the agent waits for."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
+from inferencesh_mcp.api.agent_config import AgentConfigInput
+from inferencesh_mcp.api.chat_turn import Approval
+from inferencesh_mcp.api.json import is_object
 from inferencesh_mcp.api.problem_details import DASHBOARD
 from inferencesh_mcp.context import Ctx, caller, caller_with_roots, wants_mcp_task
-from inferencesh_mcp.errors import Forbidden, InferenceError, InvalidInput, RequirementsNotMet
+from inferencesh_mcp.errors import InferenceError, InvalidInput, RequirementsNotMet
+from inferencesh_mcp.flows.approvals import NeedsResume, resolve_pending, submit
+from inferencesh_mcp.flows.chat import Message, read_turn, send_message
 from inferencesh_mcp.sanitize import clean, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
+from inferencesh_mcp.tools.chat_reply import decision_of_reply, pending_item
+from inferencesh_mcp.tools.chat_result import chat_result
 from inferencesh_mcp.tools.define import tool
+from inferencesh_mcp.tools.elicitation import Elicitation
 from inferencesh_mcp.tools.progress import progress
 from inferencesh_mcp.tools.results import build_result, deferred, list_result
 
@@ -25,7 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from inferencesh_mcp.flows import Caller, Report
-    from inferencesh_mcp.flows.chat import Message, TurnResult
+    from inferencesh_mcp.flows.chat import TurnResult
+
+BY_MODEL = "the model, as INFERENCE_APPROVALS=host allows"
 
 ChatId = Annotated[str, Field(description="chat_id of an earlier answer of agent_chat")]
 Wait = Annotated[float, Field(ge=0, le=3600)]
@@ -58,30 +65,27 @@ async def agent_chat(
 ) -> CallToolResult | InputRequiredResult:
     """Send a message to an agent and wait for its answer. May cost credits. The answer names the chat_id, what the agent
     did, what it waits for and the next call; never send a message twice."""
-    from inferencesh_mcp.flows import chat as flows_chat
-    from inferencesh_mcp.tools.elicitation import request_page, resumed_chat_id
-
     who = await caller_with_roots(ctx, files)
-    as_task = wants_mcp_task(ctx)
-    resumed_id = resumed_chat_id(ctx)
-    new_message = None if resumed_id else _build_message(message, agent, config, chat_id, files, context, output_schema)
+    host = Elicitation(ctx, who)
+    new_message = None
+    if not host.resumed_chat_id:
+        new_message = _build_message(message, agent, config, chat_id, files, context, output_schema)
     async with progress(ctx) as report:
         if new_message is None:
             with _after_sending():
-                outcome = await flows_chat.read_turn(who, resumed_id or chat_id, report, seconds=0)
+                turn = await read_turn(who, host.resumed_chat_id, report, seconds=0)
         else:
+            as_task = wants_mcp_task(ctx)
             try:
-                outcome = await flows_chat.send_message(
-                    who, new_message, report, seconds=0 if as_task else who.wait_seconds
-                )
+                turn = await send_message(who, new_message, report, seconds=0 if as_task else who.wait_seconds)
             except RequirementsNotMet as exc:
-                if page_request := await request_page(ctx, exc.message, DASHBOARD):
+                if page_request := await host.show_page(exc.message, DASHBOARD):
                     return page_request  # the message was not accepted: it is sent again after the person has acted
                 raise
-            if as_task and not outcome.over:  # what it will wait for is asked through the MCP task
-                return deferred(render_turn(ctx, outcome), "turn", chat=outcome.chat.id, turn=asdict(outcome.turn))
+            if as_task and not turn.over:  # what it will wait for is asked through the MCP task
+                return deferred(chat_result(turn, host), "turn", chat=turn.chat.id, turn=asdict(turn.turn))
         with _after_sending():
-            return await _resolve_pending(ctx, who, outcome, report)
+            return await _ask_and_render(host, who, turn, report)
 
 
 @contextmanager
@@ -103,9 +107,6 @@ def _build_message(
     context: dict[str, str],
     schema: dict[str, Any],
 ) -> Message:
-    from inferencesh_mcp.api.agent_config import AgentConfigInput
-    from inferencesh_mcp.flows.chat import Message
-
     if schema and not config:
         raise InvalidInput(
             message="`output_schema` needs `config`: an agent of the workspace has its own.", outcome="not_started"
@@ -128,8 +129,8 @@ def _build_message(
 
 def _with_finish(internal_tools: Any) -> Any:
     """The internal tools with `finish`, which returns an output. A value of a wrong type is refused by `AgentConfigInput`."""
-    if internal_tools is None or isinstance(internal_tools, dict):
-        return {**cast("dict[str, Any]", internal_tools or {}), "finish": True}
+    if internal_tools is None or is_object(internal_tools):
+        return {**(internal_tools or {}), "finish": True}
     return internal_tools
 
 
@@ -140,10 +141,10 @@ async def chat_get(
     wait_seconds: Annotated[Wait, Field(description="seconds to wait for the turn's end, 0 to 3600")] = 0,
 ) -> CallToolResult:
     """Read a chat: the last turn's text, what the agent did and what it waits for."""
-    from inferencesh_mcp.flows import chat as flows_chat
-
+    who = caller(ctx)
     async with progress(ctx) as report:
-        return render_turn(ctx, await flows_chat.read_turn(caller(ctx), chat_id, report, seconds=wait_seconds))
+        turn = await read_turn(who, chat_id, report, seconds=wait_seconds)
+        return chat_result(turn, Elicitation(ctx, who))
 
 
 @tool("agents", "Answer an agent", starts=True)
@@ -164,34 +165,26 @@ async def chat_respond(
 ) -> CallToolResult | InputRequiredResult:
     """Answer an agent: a client tool's result or a form's data. Each is accepted once. Without either, the host asks
     the person, if it can."""
-    from inferencesh_mcp.api.chat_turn import pending
-    from inferencesh_mcp.flows import chat as flows_chat
-    from inferencesh_mcp.tools.chat_reply import model_decisions, reply_for
-    from inferencesh_mcp.tools.elicitation import host_can_ask, remember_refused_decision, resumed_chat_id
-
     who = caller(ctx)
+    host = Elicitation(ctx, who)
+    has_reply = bool(result or form_data or action or decision)
     async with progress(ctx) as report:
-        if resumed_chat_id(ctx) or (host_can_ask(ctx) and not (result or form_data or action or decision)):
-            return await _resolve_pending(ctx, who, await flows_chat.read_turn(who, chat_id, report, seconds=0), report)
-        chat = await who.api.chats.chat(chat_id)
-        send = reply_for(
-            ctx,
-            chat,
-            invocation_id,
-            result=result,
-            form_data=form_data,
-            action=action,
-            decision=decision or "",
-            reason=reason,
-        )
-        try:
-            outcome = await flows_chat.answer(who, chat, invocation_id, send, report, seconds=who.wait_seconds)
-        except Forbidden as exc:
-            remember_refused_decision(ctx, exc, pending(chat), invocation_id)
-            return await _resolve_pending(ctx, who, await flows_chat.read_turn(who, chat_id, report, seconds=0), report)
-        return await _resolve_pending(
-            ctx, who, replace(outcome, decisions=model_decisions(chat, invocation_id, decision or "")), report
-        )
+        turn = await read_turn(who, chat_id, report, seconds=0)
+        if not host.resumed_chat_id and (has_reply or not host.can_ask_anything()):
+            item = pending_item(turn, invocation_id)
+            reply = decision_of_reply(
+                host,
+                turn,
+                item,
+                result=result,
+                form_data=form_data,
+                action=action,
+                decision=decision or "",
+                reason=reason,
+            )
+            by = BY_MODEL if isinstance(item, Approval) else ""
+            turn = await submit(who, turn, item, reply, report, by=by, seconds=who.wait_seconds)
+        return await _ask_and_render(host, who, turn, report)
 
 
 @tool("agents", "Stop an agent", destroys=True, repeatable=True)
@@ -201,26 +194,13 @@ async def chat_stop(chat_id: ChatId, ctx: Ctx) -> CallToolResult:
     return build_result(f"Chat {chat_id} is stopping.", {"chat_id": chat_id, "status": "stopping"})
 
 
-async def _resolve_pending(
-    ctx: Ctx, who: Caller, outcome: TurnResult, report: Report
+async def _ask_and_render(
+    host: Elicitation, who: Caller, turn: TurnResult, report: Report
 ) -> CallToolResult | InputRequiredResult:
-    from inferencesh_mcp.tools.elicitation import resolve_pending
-
-    end = await resolve_pending(ctx, who, outcome, report, seconds=max(who.wait_seconds - outcome.seconds, 1))
-    return end if isinstance(end, InputRequiredResult) else render_turn(ctx, end)
-
-
-def render_turn(ctx: Ctx, outcome: TurnResult) -> CallToolResult:
-    """Build the result of a turn for this host."""
-    from inferencesh_mcp.tools.chat_result import chat_result
-    from inferencesh_mcp.tools.elicitation import can_ask, chat_page, may_decide
-
-    return chat_result(
-        outcome,
-        page=chat_page(ctx, outcome.chat.id),
-        may_decide=lambda item: may_decide(ctx, item),
-        can_ask=lambda item: can_ask(ctx, item),
-    )
+    """Ask the person what the agent waits for, and build the result of the turn."""
+    turn = replace(turn, records=(*host.records, *turn.records))
+    end = await resolve_pending(who, turn, host.ask, report, seconds=max(who.wait_seconds - turn.seconds, 1))
+    return end.result if isinstance(end, NeedsResume) else chat_result(end, host)
 
 
 TOOLS = (agent_list, agent_chat, chat_get, chat_respond, chat_stop)

@@ -2,133 +2,120 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.agents import WidgetAction, WidgetAnswer
-from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, McpInput, pending
-from inferencesh_mcp.api.mcp_input import input_result
-from inferencesh_mcp.api.widget_form import WidgetForm
-from inferencesh_mcp.api.widgets import widget_form
+from inferencesh_mcp.api.agents import WidgetAction
+from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, McpInput, Pending
+from inferencesh_mcp.api.json import is_object
+from inferencesh_mcp.api.widgets import WidgetForm, widget_form
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound
-from inferencesh_mcp.flows.chat import Decision
+from inferencesh_mcp.flows.approvals import Approve, ClientResult, Decision, FormData, McpInputResult, Reject
 from inferencesh_mcp.sanitize import clean, label
-from inferencesh_mcp.tools.elicitation import chat_page, may_decide
 from inferencesh_mcp.tools.elicitation_forms import missing_fields
 
 if TYPE_CHECKING:
-    from inferencesh_mcp.api.chat_models import Chat
     from inferencesh_mcp.api.mcp_input import InputRequest
-    from inferencesh_mcp.context import Ctx
-    from inferencesh_mcp.tools.elicitation_forms import Send
-
-BY_MODEL = "the model, as INFERENCE_APPROVALS=host allows"
+    from inferencesh_mcp.flows.chat import TurnResult
+    from inferencesh_mcp.tools.elicitation import Elicitation
 
 
-def reply_for(
-    ctx: Ctx,
-    chat: Chat,
-    invocation_id: str,
+def decision_of_reply(
+    host: Elicitation,
+    turn: TurnResult,
+    item: Pending,
     *,
     result: str,
     form_data: dict[str, Any],
     action: str,
     decision: str,
     reason: str,
-) -> Send:
-    """What to send for a reply.
+) -> Decision:
+    """The decision in a model's reply.
+
+    Raises:
+        Forbidden: only the person may decide.
+        InvalidInput: the reply has the wrong kind.
+    """
+    page = host.page(turn.chat.id)
+    match item:
+        case ClientTool():
+            if not result:
+                raise InvalidInput(message="Give `result`, a text, for a client tool.", outcome="not_started")
+            return ClientResult(text=result)
+        case Form():
+            return _form_reply(item, form_data, action)
+        case Approval():
+            if not host.may_decide(item):
+                raise _only_person("Only the person may decide an approval.", page)
+            return _approval_reply(decision, reason)
+        case McpInput():
+            if not host.may_decide(item):
+                raise _only_person("Only the person may answer what an MCP server asks.", page)
+            return _input_reply(item, form_data)
+        case _:
+            raise _only_person("Only the person can settle this.", page)
+
+
+def pending_item(turn: TurnResult, invocation_id: str) -> Pending:
+    """The item that the chat waits for under this id.
 
     Raises:
         NotFound: the chat has nothing of that id.
         Conflict: the chat no longer waits for it.
-        Forbidden: only the person may decide.
-        InvalidInput: the reply has the wrong kind.
     """
-    item = next((item for item in pending(chat) if item.id == invocation_id), None)
-    match item:
-        case None if chat.invocation(invocation_id) is None:
-            raise NotFound(
-                message=f"Chat {chat.id} waits for nothing with this id.",
-                next_step="Read with chat_get what it waits for.",
-                outcome="not_started",
-            )
-        case None:
-            raise Conflict(
-                message="This was answered already, or the chat no longer waits for it.",
-                next_step="Read the chat with chat_get.",
-                outcome="not_started",
-            )
-        case ClientTool():
-            if not result:
-                raise InvalidInput(message="Give `result`, a text, for a client tool.", outcome="not_started")
-            return lambda chats: chats.tool_result(invocation_id, result)
-        case Form():
-            answer = _form_reply(item, form_data, action)
-            return lambda chats: chats.tool_result(invocation_id, answer)
-        case Approval():
-            return _approval_reply(ctx, chat, item, decision, reason)
-        case McpInput():
-            return _input_reply(ctx, chat, item, form_data)
-        case _:
-            raise Forbidden(
-                message="Only the person can settle this.",
-                next_step=f"They can do it at {chat_page(ctx, chat.id)}.",
-                outcome="not_started",
-            )
-
-
-def model_decisions(chat: Chat, invocation_id: str, decision: str) -> tuple[Decision, ...]:
-    """What a model decided about an approval, if the operator allows it."""
-    outcome_word = {"accept": "approved", "reject": "rejected"}.get(decision, "")
-    approvals = [
-        item for item in pending(chat) if isinstance(item, Approval) and item.id == invocation_id and outcome_word
-    ]
-    return tuple(
-        Decision(id=item.id, about=clean(item.tool_name, 120), decision=outcome_word, by=BY_MODEL) for item in approvals
-    )
-
-
-def _input_reply(ctx: Ctx, chat: Chat, item: McpInput, answers: dict[str, Any]) -> Send:
-    """The answers to an MCP server's requests. Only the person gives them, unless the operator allows the model to."""
-    if not may_decide(ctx, item):
-        raise Forbidden(
-            message="Only the person may answer what an MCP server asks.",
-            next_step=f"The person can answer at {chat_page(ctx, chat.id)}.",
+    item = next((item for item in turn.waits_for if item.id == invocation_id), None)
+    if item:
+        return item
+    if turn.chat.invocation(invocation_id):
+        raise Conflict(
+            message="This was answered already, or the chat no longer waits for it.",
+            next_step="Read the chat with chat_get.",
             outcome="not_started",
         )
-    keys = [item.key for item in item.requests]
-    problem = next(
-        (found_problem for item in item.requests if (found_problem := _answer_problem(item, answers.get(item.key)))), ""
+    raise NotFound(
+        message=f"Chat {turn.chat.id} waits for nothing with this id.",
+        next_step="Read with chat_get what it waits for.",
+        outcome="not_started",
     )
+
+
+def _only_person(message: str, page: str) -> Forbidden:
+    return Forbidden(message=message, next_step=f"The person can do it at {page}.", outcome="not_started")
+
+
+def _input_reply(item: McpInput, answers: dict[str, Any]) -> McpInputResult:
+    """The answers to an MCP server's requests."""
+    keys = [request.key for request in item.requests]
+    problems = [problem for request in item.requests if (problem := _answer_problem(request, answers.get(request.key)))]
     if sorted(answers) != sorted(keys):
-        problem = f"`form_data` needs one answer for each of {clean(', '.join(keys), 300)}"
-    if problem:
+        problems = [f"`form_data` needs one answer for each of {clean(', '.join(keys), 300)}"]
+    if problems:
         raise InvalidInput(
-            message=f"{problem}.",
+            message=f"{problems[0]}.",
             next_step="Give {action: accept|decline|cancel, content}; content only for an accepted form.",
             outcome="not_started",
         )
-    result = input_result(answers)
-    return lambda chats: chats.tool_result(item.id, result)
+    return McpInputResult(answers=answers)
 
 
 def _answer_problem(request: InputRequest, answer: Any) -> str:
     """What is wrong with one answer; empty if it is right."""
     key = clean(request.key, 80)
-    fields = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+    fields = answer if is_object(answer) else {}
     action, content = fields.get("action"), fields.get("content")
     if action not in ("accept", "decline", "cancel"):  # not a set: a list is not hashable
         return f"`{key}` needs an action"
     if action != "accept" or request.mode == "url":
         return f"`{key}` takes no content" if content else ""
-    content_fields = cast("dict[str, Any]", content) if isinstance(content, dict) else {}
-    missing = missing_fields({"required": request.required}, content_fields)
+    content_fields = content if is_object(content) else {}
+    missing = missing_fields(request.required, content_fields)
     unknown = [name for name in content_fields if name not in request.fields]
     if missing:
         return f"`{key}` needs '{clean(missing[0], 80)}'"
     return f"`{key}` has no field '{clean(unknown[0], 80)}'" if unknown else ""
 
 
-def _form_reply(item: Form, form_data: dict[str, Any], action: str) -> WidgetAnswer:
+def _form_reply(item: Form, form_data: dict[str, Any], action: str) -> FormData:
     """The filled-in form. An empty form, or one with other fields, is refused: the agent would accept it as an answer."""
     form = widget_form(item.invocation.widget)
     if not form_data and not action:
@@ -146,7 +133,7 @@ def _form_reply(item: Form, form_data: dict[str, Any], action: str) -> WidgetAns
                 next_step=f"Its fields are {', '.join(map(label, names)) or 'none'}.",
                 outcome="not_started",
             )
-    return WidgetAnswer(action=widget_action, form_data=form_data or None)
+    return FormData(action=widget_action, values=form_data or None)
 
 
 def _action(form: WidgetForm | None, action_type: str) -> WidgetAction:
@@ -163,15 +150,9 @@ def _action(form: WidgetForm | None, action_type: str) -> WidgetAction:
     return WidgetAction(type=action_type or "submit")
 
 
-def _approval_reply(ctx: Ctx, chat: Chat, item: Approval, decision: str, reason: str) -> Send:
-    if not may_decide(ctx, item):
-        raise Forbidden(
-            message="Only the person may decide an approval.",
-            next_step=f"The person can decide at {chat_page(ctx, chat.id)}.",
-            outcome="not_started",
-        )
+def _approval_reply(decision: str, reason: str) -> Approve | Reject:
     if decision == "accept":
-        return lambda chats: chats.invoke(item.id)
+        return Approve()
     if decision == "reject":
-        return lambda chats: chats.reject(item.id, reason)
+        return Reject(reason=reason)
     raise InvalidInput(message='Give decision="accept" or "reject" for an approval.', outcome="not_started")

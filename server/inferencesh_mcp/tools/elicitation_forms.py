@@ -1,21 +1,21 @@
-"""The questions of an agent's chat as elicitation requests, and what to send for each answer. Pure: nothing is asked here."""
+"""The questions of an agent's chat as elicitation requests, and the decision in each answer. Pure: nothing is asked here."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult
 
-from inferencesh_mcp.api.agents import Chats, WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.agents import WidgetAction
 from inferencesh_mcp.api.chat_turn import Approval, Form, McpInput, Pending
-from inferencesh_mcp.api.mcp_input import InputRequest, input_result
-from inferencesh_mcp.api.widget_form import FormField, WidgetForm
-from inferencesh_mcp.api.widgets import widget_form
+from inferencesh_mcp.api.mcp_input import InputRequest
+from inferencesh_mcp.api.widgets import FormField, WidgetForm, widget_form
 from inferencesh_mcp.flows.approval_details import ApprovalDetails
+from inferencesh_mcp.flows.approvals import AlwaysAllow, Approve, Decision, FormData, McpInputResult, Reject
 from inferencesh_mcp.sanitize import clean, label, neutral, visible
 from inferencesh_mcp.tools.truncate import fit
 
@@ -26,22 +26,14 @@ MIN_HUMAN_SECONDS = 0.3  # no person answers a yes-or-no question faster: the ho
 DECISION_KEY = "decision"
 """The key of the only request of a question."""
 APPROVE, REJECT = "approve", "reject"
+REJECTED = "rejected by the person"
+"""The reason if the person gives none."""
 ALWAYS_ALLOW = "always allow in this chat"
 """For platforms without options: allows every use of the tool."""
 MAX_OPTIONS = 6  # options to always allow that a person is offered
 MAX_ARGUMENTS_LENGTH = (
     4_000  # characters of a tool's arguments in a question; a longer text is cut and identified by its digest
 )
-
-Send = Callable[[Chats], Awaitable[None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What to send for a person's answer, and the decision in words."""
-
-    send: Send
-    decision: str
 
 
 @dataclass(frozen=True)
@@ -61,9 +53,9 @@ class Reply:
         return self.result.action
 
     @property
-    def content(self) -> dict[str, Any]:
+    def content(self) -> Mapping[str, Any]:
         """The values of the form."""
-        return cast("dict[str, Any]", (self.result and self.result.content) or {})
+        return (self.result.content if self.result else None) or {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +63,11 @@ class Question:
     """A question for the person: what is shown, and how the reply is read."""
 
     id: str
-    about: str
-    """The tool, or the title of the form."""
     requests: Mapping[str, ElicitRequest]
     """The requests to the host, by key. Together they give one answer."""
     digest: str
     """Hash of everything that was shown. An answer counts only for this."""
-    decide: Callable[[Mapping[str, Reply]], Answer | None]
+    decide: Callable[[Mapping[str, Reply]], Decision | None]
     """Reads the replies to all requests; None if nothing was decided."""
     plain: Question | None = None
     """The same question without fields, for a host that accepts the form and sends it empty."""
@@ -103,9 +93,9 @@ def question_for(pending: Pending, page: str, details: ApprovalDetails | None = 
             return None
 
 
-def missing_fields(schema: Mapping[str, Any], content: Mapping[str, Any]) -> list[str]:
+def missing_fields(required: Iterable[str], content: Mapping[str, Any]) -> list[str]:
     """The required fields that were not filled in."""
-    return [name for name in cast("list[str]", schema.get("required") or []) if content.get(name) is None]
+    return [name for name in required if content.get(name) is None]
 
 
 def _form_request(message: str, schema: dict[str, Any]) -> ElicitRequest:
@@ -136,49 +126,34 @@ def _approval_question(pending: Approval, page: str, details: ApprovalDetails) -
     message = "\n".join(
         [f"The agent asks to use {tool} with:\n{arguments_text}", *secrets, *_explanation_lines(details.explanation)]
     )
-    rejection = Answer(send=lambda chats: chats.reject(pending.id, "rejected by the person"), decision="rejected")
-    approval = Answer(send=lambda chats: chats.invoke(pending.id), decision="approved")
 
-    def decide_from_form(content: dict[str, Any]) -> Answer | None:
+    def decide_from_form(content: Mapping[str, Any]) -> Decision | None:
         choice = str(content.get("decision") or "").strip().casefold()
         if choice == APPROVE:
-            return approval
+            return Approve()
         if choice == REJECT:
-            reason = clean(str(content.get("reason") or ""), 500)
-            return (
-                Answer(send=lambda chats: chats.reject(pending.id, reason), decision="rejected")
-                if reason
-                else rejection
-            )
+            return Reject(reason=clean(str(content.get("reason") or ""), 500) or REJECTED)
         if details.by_name and choice == ALWAYS_ALLOW:
-            return Answer(
-                send=lambda chats: chats.always_allow(pending.chat_id, pending.id, tool_name=pending.tool_name),
-                decision=f"always allowed: every use of {tool}",
-            )
+            return AlwaysAllow(chat_id=pending.chat_id, label=f"every use of {tool}", tool_name=pending.tool_name)
         option = next((option for name, option in always.items() if name.casefold() == choice), None)
         if option is None:
             return None
-        key, chosen_label = option.key, clean(option.label, 200)
-        return Answer(
-            send=lambda chats: chats.always_allow(pending.chat_id, pending.id, option=key),
-            decision=f"always allowed: {chosen_label}",
-        )
+        return AlwaysAllow(chat_id=pending.chat_id, label=clean(option.label, 200), option=option.key)
 
-    def decide(replies: Mapping[str, Reply]) -> Answer | None:
+    def decide(replies: Mapping[str, Reply]) -> Decision | None:
         reply = replies[DECISION_KEY]
         if reply.action == "accept":
             return decide_from_form(reply.content)
-        return rejection if reply.action == "decline" else None
+        return Reject(reason=REJECTED) if reply.action == "decline" else None
 
-    def decide_plainly(replies: Mapping[str, Reply]) -> Answer | None:
+    def decide_plainly(replies: Mapping[str, Reply]) -> Decision | None:
         reply = replies[DECISION_KEY]
         if reply.action == "accept":
-            return approval if reply.seconds >= MIN_HUMAN_SECONDS else None
-        return rejection if reply.action == "decline" else None
+            return Approve() if reply.seconds >= MIN_HUMAN_SECONDS else None
+        return Reject(reason=REJECTED) if reply.action == "decline" else None
 
     plain = Question(
         id=pending.id,
-        about=tool,
         requests={
             DECISION_KEY: _form_request(
                 f"{message}\nAccept to allow it. Decline to refuse it.", {"type": "object", "properties": {}}
@@ -202,7 +177,6 @@ def _approval_question(pending: Approval, page: str, details: ApprovalDetails) -
     }
     return Question(
         id=pending.id,
-        about=tool,
         requests={DECISION_KEY: _form_request(message, schema)},
         digest=digest,
         decide=decide,
@@ -262,21 +236,18 @@ def _input_question(pending: McpInput) -> Question | None:
     if not all(elicitations.values()):
         return None
 
-    def decide(replies: Mapping[str, Reply]) -> Answer | None:
+    def decide(replies: Mapping[str, Reply]) -> Decision | None:
         answers_or_none = {
             request.key: _input_answer(request, replies.get(key)) for key, request in requests_by_key.items()
         }
         answers = {key: request for key, request in answers_or_none.items() if request}
         if len(answers) < len(answers_or_none):
             return None
-        actions = ", ".join(dict.fromkeys(request["action"] for request in answers.values()))
-        result = input_result(answers)
-        return Answer(send=lambda chats: chats.tool_result(pending.id, result), decision=f"answered ({actions})")
+        return McpInputResult(answers=answers)
 
     shown = [(request.key, request.mode, request.message, request.schema, request.url) for request in pending.requests]
     return Question(
         id=pending.id,
-        about=tool,
         requests={key: request for key, request in elicitations.items() if request},
         digest=_digest(pending.id, pending.round, shown),
         decide=decide,
@@ -290,8 +261,8 @@ def _forwarded_request(tool: str, request: InputRequest, name: str) -> ElicitReq
     )
     if request.mode == "url":
         return ElicitRequest(params=ElicitRequestURLParams(message=message, url=request.url, elicitation_id=name))
-    empty: dict[str, Any] = {"type": "object", "properties": {}}
-    schema = empty | cast("dict[str, Any]", fit(request.schema).value)
+    shown: dict[str, Any] = fit(request.schema).value
+    schema: dict[str, Any] = {"type": "object", "properties": {}, **shown}
     return _form_request(message, schema) if list(schema["properties"]) == list(request.fields) else None
 
 
@@ -303,30 +274,29 @@ def _input_answer(request: InputRequest, reply: Reply | None) -> dict[str, Any]:
     if request.mode == "url":
         return {"action": action}
     content = {name: value for name, value in reply.content.items() if name in request.fields}
-    return {} if missing_fields({"required": request.required}, content) else {"action": action, "content": content}
+    return {} if missing_fields(request.required, content) else {"action": action, "content": content}
 
 
 def _form_question(pending: Form, form: WidgetForm) -> Question:
     action = next((action_ for action_ in form.actions if action_.submits), None)
     widget_action = WidgetAction(type=action.type if action else "submit", payload=action.payload if action else None)
     heading = "\n".join(clean(line, 500) for line in (form.title, *form.text.splitlines()) if line)
+    required = [field.name for field in form.fields if field.required]
     schema: dict[str, Any] = {
         "type": "object",
         "properties": {field.name: _field_schema(field) for field in form.fields},
-        "required": [field.name for field in form.fields if field.required],
+        "required": required,
     }
 
-    def decide(replies: Mapping[str, Reply]) -> Answer | None:
+    def decide(replies: Mapping[str, Reply]) -> Decision | None:
         """If the person declines, nothing is sent and the form keeps waiting."""
         reply = replies[DECISION_KEY]
-        if reply.action != "accept" or missing_fields(schema, reply.content):
+        if reply.action != "accept" or missing_fields(required, reply.content):
             return None
-        answer = WidgetAnswer(action=widget_action, form_data=reply.content)
-        return Answer(send=lambda chats: chats.tool_result(pending.id, answer), decision="filled in")
+        return FormData(action=widget_action, values=reply.content)
 
     return Question(
         id=pending.id,
-        about=clean(form.title, 120) or "a form",
         requests={DECISION_KEY: _form_request(heading or "The agent asks:", schema)},
         digest=_digest(pending.id, heading, schema),
         decide=decide,
@@ -353,5 +323,5 @@ def _field_schema(field: FormField) -> dict[str, Any]:
         case _:
             schema |= {"type": "string"}
     if field.default is not None:
-        schema["default"] = list(cast("tuple[str, ...]", field.default)) if field.kind == "choices" else field.default
+        schema["default"] = field.default  # a tuple for `choices`, which JSON writes as a list
     return {name: value for name, value in schema.items() if value is not None}

@@ -16,7 +16,7 @@ from tests.results import payload, text_of
 from tests.support.faults import Delay, Fault, Status
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, over, sent_once, waiting_in
 from tests.system.conversations.test_approvals import decided, drawn
-from tests.tools.test_chats import asking, chat
+from tests.tools.test_agents import asking, chat
 
 pytestmark = [pytest.mark.anyio, pytest.mark.finding("D6")]
 

@@ -18,7 +18,7 @@ from tests.results import payload
 from tests.support.faults import Drop, Fault, Stall, Status, Swallow
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, OTHER, chats, leg, over, sent_once, waiting_in
 from tests.system.faults.process import HELLO, piped
-from tests.tools.test_chats import PERSON, asking, chat, said
+from tests.tools.test_agents import PERSON, asking, chat, said
 
 pytestmark = pytest.mark.anyio
 

@@ -22,7 +22,7 @@ from tests.conftest import MODES, Upstream, Way, connected, in_memory, until
 from tests.results import payload, text_of
 from tests.support.faults import Drop, EndAtOnce, Fault, FinAfter, Garble, RstAfter, Stall, Status, Swallow
 from tests.system.conversations.legs import MEMORY, chats, over
-from tests.tools.test_chats import PERSON, chat
+from tests.tools.test_agents import PERSON, chat
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from mcp_types import ElicitRequestFormParams, ElicitResult
 from tests.conftest import Connect, Upstream, Way
 from tests.results import payload
 from tests.system.conversations.legs import HERE, over
-from tests.tools.test_chats import PERSON, asking, chat, said
+from tests.tools.test_agents import PERSON, asking, chat, said
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ from tests.mcp_tasks.following import answer, following
 from tests.results import payload, text_of
 from tests.support.faults import Swallow
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, chats, leg, over, sent_once, waiting_in
-from tests.tools.test_chats import CAN_ASK, PERSON, asking, chat
+from tests.tools.test_agents import CAN_ASK, PERSON, asking, chat
 
 pytestmark = [pytest.mark.anyio, pytest.mark.finding("D5")]
 

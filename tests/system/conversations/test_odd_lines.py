@@ -12,8 +12,8 @@ from tests.results import payload, text_of
 from tests.support.faults import Garble, Status
 from tests.system.conversations.legs import MEMORY, over
 from tests.system.conversations.test_faults import ASSISTANT, counted, judge, talking
-from tests.system.faults.weighing import peak_memory
-from tests.tools.test_chats import chat
+from tests.system.faults.process_usage import peak_memory
+from tests.tools.test_agents import chat
 
 pytestmark = pytest.mark.anyio
 

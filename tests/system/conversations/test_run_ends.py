@@ -11,7 +11,7 @@ from tests.conftest import Connect, Upstream, Way
 from tests.mcp_tasks.following import following
 from tests.results import payload, text_of
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, chats, over
-from tests.tools.test_chats import chat
+from tests.tools.test_agents import chat
 
 pytestmark = pytest.mark.anyio
 

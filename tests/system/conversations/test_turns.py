@@ -16,7 +16,7 @@ from inferencesh_sandbox.lookup import find_by_name
 from tests.conftest import Connect, Upstream, Way, until
 from tests.results import payload, text_of
 from tests.system.conversations.legs import HERE, MEMORY, THREE, chats, over
-from tests.tools.test_chats import asking, chat, said
+from tests.tools.test_agents import asking, chat, said
 
 pytestmark = pytest.mark.anyio
 

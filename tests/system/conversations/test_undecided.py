@@ -13,7 +13,7 @@ from tests.mcp_tasks.following import answer, following
 from tests.results import payload, text_of
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, over, sent_once
 from tests.system.conversations.test_approvals import decided, drawn
-from tests.tools.test_chats import asking, chat
+from tests.tools.test_agents import asking, chat
 
 pytestmark = [pytest.mark.anyio, pytest.mark.finding("F10")]
 

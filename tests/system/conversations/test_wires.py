@@ -20,7 +20,7 @@ from tests.system.conversations.legs import MEMORY, chats, over
 from tests.system.conversations.test_faults import ASKS, ASSISTANT, html, judge, talking
 from tests.system.conversations.test_odd_lines import line
 from tests.system.faults.proxy import Act, Proxy, proxying
-from tests.tools.test_chats import chat
+from tests.tools.test_agents import chat
 
 pytestmark = pytest.mark.anyio
 

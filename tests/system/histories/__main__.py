@@ -9,10 +9,10 @@ from pathlib import Path
 
 def main() -> int:
     if sys.argv[1:] == ["soak"]:
-        from tests.system.histories.soaking import soaked
+        from tests.system.histories.soak import soaked
 
         return soaked()
-    from tests.system.histories.telling import told
+    from tests.system.histories.history import told
 
     with tempfile.TemporaryDirectory() as folder:
         wrong = told(int(sys.argv[1]), Path(folder))

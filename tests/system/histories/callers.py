@@ -27,7 +27,7 @@ from tests.conftest import MODES
 from tests.results import text_of
 from tests.support.faults import Delay, Drop, Fault, Swallow
 from tests.system.faults.hosts import Frame, overheard
-from tests.system.histories.weather import Weather
+from tests.system.histories.random_faults import Weather
 from tests.system.histories.world import LONGEST, Way
 
 TAG = re.compile(r"\b[a-z]{3}\d{5}\b")

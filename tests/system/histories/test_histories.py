@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.faults.process_usage import growth, linux, open_files
 from tests.system.faults.rows import many
-from tests.system.faults.weighing import growth, linux, open_files
-from tests.system.histories.telling import stormed, told
+from tests.system.histories.history import stormed, told
 
 CHUNKS, EACH = 40, 5
 """Histories are told a few to a test, so that the workers share them evenly."""
@@ -48,7 +48,7 @@ def right(seed: int, folder: Path) -> None:
 
 @linux
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_a_history_holds_j1_to_j6(chunk: int, tmp_path: Path) -> None:
+def test_random_callers_lose_and_double_no_run(chunk: int, tmp_path: Path) -> None:
     for seed in range(chunk * EACH, (chunk + 1) * EACH):
         right(seed, tmp_path / str(seed))
 
@@ -57,7 +57,7 @@ def test_a_history_holds_j1_to_j6(chunk: int, tmp_path: Path) -> None:
 @linux
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("over", ["memory", "http"], ids=["on_a_pipe", "over_http"])
-def test_many_runs_at_once_in_bad_weather(over: str, tmp_path: Path) -> None:
+def test_many_runs_at_once_survive_random_faults(over: str, tmp_path: Path) -> None:
     """Each is started once at most, none is lost, all are told the truth; and server, host and sandbox together stay small."""
     runs = many(1000, 50)
     with growth() as grown:

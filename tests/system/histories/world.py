@@ -25,7 +25,7 @@ from inferencesh_sandbox import Clock, serving
 from inferencesh_sandbox.server import EmbeddedServer
 from tests.conftest import guest, in_memory
 from tests.support.sandbox import Sandbox
-from tests.system.histories.weather import Weather, blowing
+from tests.system.histories.random_faults import Weather, blowing
 
 ANY_NUMBER = httpx2.Limits(max_connections=None)
 LONGEST = 900.0

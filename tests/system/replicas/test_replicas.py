@@ -118,7 +118,7 @@ class Caller:
 
 @pytest.mark.anyio
 @pytest.mark.timeout(300)
-async def test_a_replica_may_die_and_all_may_be_replaced(tmp_path: Path) -> None:
+async def test_a_replica_may_die_and_all_replicas_may_be_replaced(tmp_path: Path) -> None:
     """Whoever a dying replica serves knows each task's id and nobody else notices; being replaced, nobody notices."""
     async with running(tmp_path, replicas=3) as cluster:
         await one_dies(cluster)

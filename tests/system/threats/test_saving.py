@@ -15,7 +15,7 @@ from inferencesh_sandbox.tenants import Tenant
 from tests.conftest import LOCAL, Connect, Upstream, Way
 from tests.results import error, payload
 from tests.support.faults import Status
-from tests.system.faults.weighing import growth, linux, server_of_mine
+from tests.system.faults.process_usage import growth, linux, server_of_mine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)]
 MIB = 1024 * 1024

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import Connect, Upstream
 from tests.results import payload
 from tests.system.conversations.legs import THREE, over
-from tests.tools.test_chats import chat
+from tests.tools.test_agents import chat
 
 pytestmark = pytest.mark.anyio
 

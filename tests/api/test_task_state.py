@@ -2,7 +2,7 @@
 
 import pytest
 
-from inferencesh_mcp.api.task_state import LONGEST, merge, merge_delta
+from inferencesh_mcp.api.task_state import LONGEST, merge
 
 RECORD = {"id": "t", "short_id": "s", "status": 7, "input": {"a": 1}, "output": None}
 TABLE = {
@@ -29,8 +29,8 @@ TABLE = {
     "a delta that is no object": ({"event": "delta", "data": {"delta": 3}}, {}),
     "a null delta": ({"event": "delta", "data": {"delta": None, "seq": None}}, {}),
     "delta without data": ({"event": "delta"}, {}),
-    "delta": ({"event": "delta", "data": {"delta": {"response": "Hel"}, "seq": 1}}, {"streamed": {"response": "Hel"}}),
-    "delta of text": ({"event": "delta", "data": {"delta": "Hel"}}, {"streamed": {"response": "Hel"}}),
+    "delta": ({"event": "delta", "data": {"delta": {"response": "Hel"}, "seq": 1}}, {"streamed": "Hel"}),
+    "delta of text": ({"event": "delta", "data": {"delta": "Hel"}}, {"streamed": "Hel"}),
 }
 
 
@@ -54,31 +54,27 @@ def test_the_end_is_final(status):
 
 
 DELTAS = {
-    "text": (
-        [{"response": "Hel"}, {"response": "lo", "reasoning": "r"}],
-        {"response": "Hello", "reasoning": "r"},
-    ),
-    "null is no change": ([{"response": "a"}, {"response": None, "extra": None}], {"response": "a"}),
-    "other keys are not kept": ([{"x": "a"}, {"usage": {"total_tokens": 3}, "tool_calls": [{"id": "a"}]}], {}),
-    "odd kinds": ([{"response": 3}], {"response": ""}),
+    "text": ([{"response": "Hel"}, {"response": "lo", "reasoning": "r"}, "!"], "Hello!"),
+    "null is no change": ([{"response": "a"}, {"response": None, "extra": None}], "a"),
+    "other fields are not kept": ([{"x": "a"}, {"usage": {"total_tokens": 3}, "tool_calls": [{"id": "a"}]}], ""),
+    "odd kinds": ([{"response": 3}, 3, None, []], ""),
 }
 
 
-@pytest.mark.parametrize(("deltas", "made"), DELTAS.values(), ids=DELTAS)
-def test_deltas_add_up_as_in_the_official_accumulators(deltas, made):
-    """As far as a person sees them; the first row is an example of the SDKs."""
-    so_far = {}
+@pytest.mark.parametrize(("deltas", "text"), DELTAS.values(), ids=DELTAS)
+def test_deltas_add_up_to_a_text(deltas, text):
+    record = RECORD
     for delta in deltas:
-        so_far = merge_delta(so_far, delta)
+        record = merge(record, {"event": "delta", "data": {"delta": delta}})
 
-    assert made == so_far
+    assert text == record.get("streamed", "")
 
 
-def test_deltas_without_end_take_no_memory_without_end():
-    """However much is told: what is said last is what a person sees, and the record has all of it in the end."""
-    so_far = {}
+def test_of_endless_deltas_only_the_end_is_kept():
+    """The newest text is what a person sees, and the record has all of it at the end."""
+    record = RECORD
     for number in range(3):
-        so_far = merge_delta(so_far, {"response": str(number) * (LONGEST - 1)})
+        record = merge(record, {"event": "delta", "data": {"delta": str(number) * (LONGEST - 1)}})
 
-    assert LONGEST == len(so_far["response"])
-    assert so_far["response"].endswith("2")
+    assert LONGEST == len(record["streamed"])
+    assert record["streamed"].endswith("2")

@@ -42,7 +42,7 @@ def placed(value: Any, place: tuple[Any, ...], reference: str) -> Any:
 
 
 @pytest.mark.skipif(not real_apps(), reason="the schemas of real apps are not part of the project")
-async def test_in_every_real_app_each_form_of_file_is_taken_and_nothing_else(
+async def test_every_real_app_accepts_each_form_of_file_and_nothing_else(
     upstream: tuple[Sandbox, Api], tmp_path: Path
 ) -> None:
     """A path, a file URI and a data URI are uploaded, a URL is passed on; strings that happen to be paths stay strings."""
@@ -78,7 +78,7 @@ async def test_in_every_real_app_each_form_of_file_is_taken_and_nothing_else(
     assert apps > 50
 
 
-async def test_a_file_that_stands_twice_is_sent_once(upstream: tuple[Sandbox, Api], tmp_path: Path) -> None:
+async def test_a_file_used_twice_is_uploaded_once(upstream: tuple[Sandbox, Api], tmp_path: Path) -> None:
     sandbox, api = upstream
     (tmp_path / "a.txt").write_text("x")
     schema = {

@@ -16,8 +16,8 @@ from tests.results import error, payload
 from tests.support.faults import Stall, Status
 from tests.system.faults.front import Front, Visit
 from tests.system.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, over
+from tests.system.faults.process_usage import growth, linux, server_of_mine
 from tests.system.faults.rows import many
-from tests.system.faults.weighing import growth, linux, server_of_mine
 
 pytestmark = pytest.mark.anyio
 CHUNKED = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -25,7 +25,7 @@ from tests.results import error, payload, text_of
 from tests.support.faults import Intake, Status
 from tests.system.faults.front import Front, Visit
 from tests.system.faults.hosts import DISKS, MEMORY, NEAR, STDIO, Hosted, judge, over
-from tests.system.faults.weighing import linux, open_files, server_of_mine
+from tests.system.faults.process_usage import linux, open_files, server_of_mine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")]
 MIB = 1024 * 1024

@@ -40,7 +40,7 @@ def folders(world: Path) -> Folders:
 
 
 @pytest.mark.parametrize("name", ["a.txt", "below/b.txt", "below/../a.txt", "./a.txt"])
-def test_what_is_inside_is_opened(world: Path, folders: Folders, name: str) -> None:
+def test_a_file_inside_an_allowed_folder_is_opened(world: Path, folders: Folders, name: str) -> None:
     file = folders.open(f"{world}/allowed/{name}")
 
     assert os.path.normpath(f"allowed/{name}").encode() == os.read(file.descriptor, 99)
@@ -64,17 +64,17 @@ def test_what_is_inside_is_opened(world: Path, folders: Folders, name: str) -> N
         ("allowed/a\0.txt", "NUL"),
     ],
 )
-def test_what_may_not_be_read_is_refused(world: Path, folders: Folders, name: str, why: str) -> None:
+def test_a_file_that_may_not_be_read_is_refused(world: Path, folders: Folders, name: str, why: str) -> None:
     with pytest.raises(FileRefused, match=why):
         folders.open(f"{world}/{name}")
 
 
-def test_a_relative_path_is_told_apart(folders: Folders) -> None:
+def test_a_relative_path_is_refused_with_its_own_reason(folders: Folders) -> None:
     with pytest.raises(FileRefused, match="not an absolute path"):
         folders.open("a.txt")
 
 
-def test_a_folder_that_is_reached_by_a_link_may_itself_be_allowed(world: Path) -> None:
+def test_an_allowed_folder_may_itself_be_a_link(world: Path) -> None:
     """On some systems the temporary folder is one."""
     (world / "alias").symlink_to(world / "allowed")
     folders = Folders(allowed=(world / "alias",), saving=world / "saving")
@@ -83,7 +83,7 @@ def test_a_folder_that_is_reached_by_a_link_may_itself_be_allowed(world: Path) -
         os.close(folders.open(f"{world}/{name}/a.txt").descriptor)
 
 
-def test_no_race_opens_what_lies_behind_a_link(world: Path, folders: Folders) -> None:
+def test_no_race_opens_a_file_behind_a_link(world: Path, folders: Folders) -> None:
     """A folder is swapped for a link and back while a file in it is opened: what was checked is what is opened."""
     (world / "allowed/flip").mkdir()
     (world / "allowed/flip/private.txt").write_text("harmless")
@@ -116,7 +116,7 @@ def test_no_race_opens_what_lies_behind_a_link(world: Path, folders: Folders) ->
 
 
 @pytest.mark.parametrize("to", ["../elsewhere", "/etc", "a/../../b", "\0"])
-def test_nothing_is_saved_elsewhere(folders: Folders, to: str) -> None:
+def test_nothing_is_saved_outside_the_save_folder(folders: Folders, to: str) -> None:
     with pytest.raises(FileRefused, match="Files are saved in"):
         folders.writable(to)
 
@@ -152,14 +152,14 @@ def test_a_file_with_a_secrets_name_is_refused(world: Path, folders: Folders, na
 
 @pytest.mark.finding("B14")
 @pytest.mark.parametrize("name", NO_SECRETS)
-def test_a_name_that_only_sounds_like_a_secret_is_taken(world: Path, folders: Folders, name: str) -> None:
+def test_a_name_that_only_resembles_a_secret_is_accepted(world: Path, folders: Folders, name: str) -> None:
     (world / "allowed" / name).write_text("x")
 
     assert b"x" == content(folders, f"{world}/allowed/{name}")
 
 
 @pytest.mark.finding("B14")
-def test_a_key_file_is_a_presentation_or_a_secret_by_its_content(world: Path, folders: Folders) -> None:
+def test_a_key_file_is_judged_by_its_content(world: Path, folders: Folders) -> None:
     (world / "allowed/deck.key").write_bytes(b"PK\x03\x04 a presentation")
     (world / "allowed/server.key").write_bytes(b"\x30\x82 a key in DER")
     for name in ("notes.txt", "deploy"):
@@ -202,7 +202,7 @@ def test_a_private_file_with_a_second_name_is_refused(world: Path, folders: Fold
         ("M\u202fy/de\u0301ck.png", "M y/d\u00e9ck.png"),
     ],
 )
-def test_a_name_that_looks_the_same_is_the_file(world: Path, folders: Folders, there: str, asked: str) -> None:
+def test_a_name_in_another_unicode_form_opens_the_file(world: Path, folders: Folders, there: str, asked: str) -> None:
     path = world / "allowed" / there
     path.parent.mkdir(exist_ok=True)
     path.write_text("x")
@@ -211,7 +211,7 @@ def test_a_name_that_looks_the_same_is_the_file(world: Path, folders: Folders, t
 
 
 @pytest.mark.finding("F12")
-def test_of_several_names_that_look_the_same_none_is_guessed(world: Path, folders: Folders) -> None:
+def test_several_names_that_look_the_same_are_refused(world: Path, folders: Folders) -> None:
     for name in ("a\u202fb.png", "a\u00a0b.png"):
         (world / "allowed" / name).write_text(name)
 
@@ -222,7 +222,7 @@ def test_of_several_names_that_look_the_same_none_is_guessed(world: Path, folder
 
 
 @pytest.mark.finding("F12")
-def test_a_name_that_looks_the_same_is_no_way_to_a_secret_or_a_link(world: Path, folders: Folders) -> None:
+def test_a_name_in_another_unicode_form_opens_no_secret_and_no_link(world: Path, folders: Folders) -> None:
     (world / "allowed/secrets\u00a0.txt").symlink_to(world / "allowed-not/private.txt")
 
     with pytest.raises(FileRefused, match="is a link"):
@@ -230,7 +230,7 @@ def test_a_name_that_looks_the_same_is_no_way_to_a_secret_or_a_link(world: Path,
 
 
 @pytest.mark.finding("S10", "B11")
-def test_a_folder_is_the_same_by_whatever_name(world: Path) -> None:
+def test_a_folder_is_recognised_under_another_name(world: Path) -> None:
     """As on disks that ignore case or normal form; here links stand for the folder's other names."""
     café = world / "café"
     café.mkdir()
@@ -246,7 +246,7 @@ def test_a_folder_is_the_same_by_whatever_name(world: Path) -> None:
 
 
 @pytest.mark.finding("S10", "B11")
-def test_a_folder_whose_name_is_alike_is_another_one(world: Path, folders: Folders) -> None:
+def test_a_folder_with_a_similar_name_is_another_folder(world: Path, folders: Folders) -> None:
     if (world / "ALLOWED").exists():
         pytest.skip("this disk ignores case")
     (world / "ALLOWED").mkdir()
@@ -256,7 +256,7 @@ def test_a_folder_whose_name_is_alike_is_another_one(world: Path, folders: Folde
         folders.open(f"{world}/ALLOWED/private.txt")
 
 
-def test_a_path_that_is_outside_by_its_text_is_not_looked_for(
+def test_a_path_outside_by_its_text_is_not_looked_up(
     world: Path, folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may lie on a share that does not answer, and then the whole server would wait."""
@@ -279,7 +279,7 @@ def test_a_path_that_is_outside_by_its_text_is_not_looked_for(
 @pytest.mark.parametrize(
     "root", ["{home}", "{home}/..", "/", "//", "/proc/self/root", "{world}/alias", "{world}/above"]
 )
-def test_a_root_that_is_or_holds_a_home_opens_nothing(
+def test_a_root_that_is_or_holds_a_home_allows_nothing(
     world: Path, folders: Folders, root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compared by device and inode, walked upwards from the home."""
@@ -297,7 +297,7 @@ def test_a_root_that_is_or_holds_a_home_opens_nothing(
 
 
 @pytest.mark.finding("B11")
-def test_a_user_without_a_home_has_none_to_hold(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_root_is_allowed_for_a_user_without_a_home(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -307,7 +307,7 @@ def test_a_user_without_a_home_has_none_to_hold(folders: Folders, monkeypatch: p
 
 
 @pytest.mark.finding("S10")
-def test_a_folder_that_became_a_link_is_not_written_to(world: Path, folders: Folders) -> None:
+def test_a_folder_that_became_a_link_is_not_written(world: Path, folders: Folders) -> None:
     (world / "saving/out").mkdir()
     wanted = folders.writable("out/deep")
     (world / "saving/out").rmdir()

@@ -12,8 +12,8 @@ import anyio
 
 from tests.system.histories.callers import Caller
 from tests.system.histories.judge import at_work, judge
-from tests.system.histories.turning import LoopClock, turned
-from tests.system.histories.weather import Weather
+from tests.system.histories.loop_clock import LoopClock, turned
+from tests.system.histories.random_faults import Weather
 from tests.system.histories.world import InMemory, Replicas, Way, World, world
 
 REST = 60.0

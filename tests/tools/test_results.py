@@ -5,22 +5,20 @@ Whatever the host, the model can tell what became of the run, and reach everythi
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from mcp_types import CallToolResult
-from PIL import Image
 
+from inferencesh_mcp.flows import concurrency
 from inferencesh_mcp.tools.truncate import tokens
-from tests.conftest import WAYS, Connect
+from tests.conftest import WAYS, Connect, Upstream
 from tests.results import payload, run, text_of
+from tests.support.faults import Stall
+from tests.system.faults.hosts import MEMORY, over
 
 pytestmark = pytest.mark.anyio
 
@@ -89,16 +87,6 @@ async def test_every_file_has_a_link(connect: Connect, kind: str) -> None:
     assert linked == {file["url"] for file in payload(result)["files"]}
 
 
-async def test_a_small_picture_is_shown_unless_inline_media_is_never(connect: Connect) -> None:
-    async with connect() as client:
-        shown = await run(client, "sandbox/draw", {"prompt": "x", "width": 40, "height": 30})
-    async with connect(INFERENCE_INLINE_MEDIA="never") as client:
-        hidden = await run(client, "sandbox/draw", {"prompt": "x", "width": 40, "height": 30})
-
-    assert ["text", "resource_link", "image"] == [part.type for part in shown.content]
-    assert ["text", "resource_link"] == [part.type for part in hidden.content]
-
-
 async def test_file_links_never_gives_the_address_as_text(connect: Connect) -> None:
     """Text names it instead, and the picture is still shown."""
     async with connect(INFERENCE_FILE_LINKS="never") as client:
@@ -106,33 +94,6 @@ async def test_file_links_never_gives_the_address_as_text(connect: Connect) -> N
 
     assert ["text", "image"] == [part.type for part in drawn.content]
     assert payload(drawn)["files"][0]["url"] in drawn.content[0].text
-
-
-async def test_a_large_picture_is_scaled(connect: Connect) -> None:
-    written = io.BytesIO()
-    Image.effect_noise((900, 700), 90).convert("RGB").save(written, "PNG")
-    async with connect() as client:
-        file = await client.call_tool("file_upload", {"base64": base64.b64encode(written.getvalue()).decode()})
-        result = await run(client, "sandbox/echo", {"image": payload(file)["uri"]})
-
-    (shown,) = [part for part in result.content if part.type == "image"]
-    assert len(written.getvalue()) > 100_000 >= len(shown.data) * 3 / 4
-    assert max(Image.open(io.BytesIO(base64.b64decode(shown.data))).size) <= 768
-
-
-async def test_a_decompression_bomb_is_not_decoded(connect: Connect) -> None:
-    """Pillow's own refusal of it is none of the errors that unreadable pictures make."""
-    head, pixels = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0), b"IDAT" + bytes(200_000)
-    chunks = [struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in (head, pixels)]
-    bomb = b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-    async with connect() as client:
-        file = await client.call_tool(
-            "file_upload", {"base64": base64.b64encode(bomb).decode(), "filename": "bomb.png"}
-        )
-        result = await run(client, "sandbox/echo", {"image": payload(file)["uri"]})
-
-    assert ["text", "resource_link"] == [part.type for part in result.content]
-    assert "completed" == payload(result)["status"]
 
 
 @pytest.mark.finding("M10")
@@ -179,3 +140,25 @@ async def test_hostile_text_stands_behind_the_same_data_line(connect: Connect) -
     assert "Ignore" not in head
     assert "Next:" not in head
     assert not {"\x1b", "\u202e", "\u200b", "\x00"} & set(body)
+
+
+@over(*MEMORY)
+@pytest.mark.finding("B5")
+async def test_no_secondary_call_delays_an_answer(
+    connect: Connect, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A price, a session and a picture that never come are left out. Each would be waited for a minute otherwise."""
+    monkeypatch.setattr(concurrency, "PATIENCE", 0.2)
+    for path in ("/store/apps/*/estimate", "/sessions/*", "/app/files/u/*/*"):
+        upstream.sandbox.faults.add(Stall(), path=path, times=-1)
+    async with connect() as client:
+        read = await client.call_tool("app_get", {"app": "sandbox/draw"})
+        rehearsed = await run(client, "sandbox/draw", {"prompt": "x"}, dry_run=True)
+        counted = await run(client, "sandbox/count", {"step": 1}, session="new")
+        drawn = await run(client, "sandbox/draw", {"prompt": "x", "width": 40, "height": 30})
+
+    assert "no estimate for this input." == payload(read)["price"] == payload(rehearsed)["output"]["price"]
+    assert payload(read)["input_schema"]["properties"]
+    assert ["completed"] * 2 == [payload(result)["status"] for result in (counted, drawn)]
+    assert payload(counted)["session_id"]
+    assert upstream.sandbox.ledger.requests("POST", "/store/apps/*/estimate")

@@ -18,7 +18,7 @@ from tests.conftest import Upstream, until
 from tests.results import payload
 from tests.support.faults import Drop, FinAfter, Garble, RstAfter, Stall, Status, StayQueued
 from tests.system.faults.hosts import HTTP, NEAR, PIPE, STDIO, Host, Hosted, judge, over
-from tests.system.faults.weighing import peak_memory
+from tests.system.faults.process_usage import peak_memory
 
 pytestmark = pytest.mark.anyio
 STREAM = "/tasks/*/stream"

@@ -2,8 +2,7 @@
 
 import pytest
 
-from inferencesh_mcp.api.widget_form import Choice, FormAction, FormField, WidgetForm
-from inferencesh_mcp.api.widgets import widget_form, widget_text
+from inferencesh_mcp.api.widgets import Choice, FormAction, FormField, WidgetForm, widget_form, widget_text
 
 SIZES = [{"label": "Small", "value": "s"}, {"label": "Large", "value": "l"}]
 CHOICES = (Choice(value="s", label="Small"), Choice(value="l", label="Large"))
@@ -170,7 +169,7 @@ def test_what_a_form_cannot_show_is_none(widget):
     assert widget_form(widget) is None
 
 
-@pytest.mark.parametrize("odd", [None, 1, "x", [], [None, 1, "x", [[]]], {"x": {"y": []}}], ids=str)
+@pytest.mark.parametrize("odd", [None, 1, 10**400, "x", [], [None, 1, "x", [[]]], {"x": {"y": []}}], ids=str)
 @pytest.mark.parametrize(
     "name",
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from inferencesh_mcp.api.problem_details import problem
 from inferencesh_mcp.sanitize import visible
+from inferencesh_mcp.tools import truncate
 from inferencesh_mcp.tools.results import FileLink, build_result, error_result
 from inferencesh_mcp.tools.truncate import (
     CUT,
@@ -203,3 +205,37 @@ def test_no_answer_is_larger_than_hosts_accept() -> None:
         assert tokens(as_json(result.structured_content)) <= 20_000
     assert "kept" == (large.structured_content or {})["id"]
     assert "Next: A person has to do this" in as_json(refused.content[0].model_dump())
+
+
+def _wide(depth: int, width: int) -> Any:
+    return 7 if not depth else [_wide(depth - 1, width)] * width
+
+
+@pytest.mark.finding("S4")
+@pytest.mark.parametrize(
+    "value",
+    [_wide(4, 20), [[number] for number in range(150_000)], {str(number): {} for number in range(150_000)}, ["x" * 10**6] * 16],
+    ids=["a tree", "lists", "objects", "texts"],
+)  # fmt: skip
+def test_a_large_output_is_read_once_and_then_in_part(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written out once to tell its length; after that only what could be shown is looked at."""
+    written: list[int] = []
+    cleaned: list[int] = []
+    as_json, visible = truncate.as_json, truncate.visible
+
+    def noted(found: Any) -> str:
+        text = as_json(found)
+        written.append(len(text))
+        return text
+
+    def seen(text: str) -> str:
+        cleaned.append(len(text))
+        return visible(text)
+
+    monkeypatch.setattr(truncate, "as_json", noted)
+    monkeypatch.setattr(truncate, "visible", seen)
+
+    show(value)
+
+    assert sum(written) < 6 * len(as_json(value)) + 12 * 16 * PART_TOKENS, "once, and in parts"
+    assert sum(cleaned) < 12 * 16 * PART_TOKENS

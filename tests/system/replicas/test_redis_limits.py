@@ -69,7 +69,7 @@ async def code_of_a_run(client: Client) -> str:
     return ""
 
 
-async def test_a_callers_limit_holds_for_all_replicas_together(tmp_path: Path) -> None:
+async def test_a_callers_limit_is_shared_by_all_replicas(tmp_path: Path) -> None:
     """And a run that is over makes room on all of them."""
     with Redis(tmp_path).running() as url:
         async with two(url) as (here, there, sandbox):
@@ -88,7 +88,7 @@ async def nothing_is_held(url: str) -> None:
     await asked.aclose()
 
 
-async def test_there_is_nothing_in_redis_but_hashes_that_expire(tmp_path: Path) -> None:
+async def test_redis_holds_only_hashes_that_expire(tmp_path: Path) -> None:
     with Redis(tmp_path).running() as url:
         asked = redis.asyncio.Redis.from_url(url, decode_responses=True)
         async with two(url) as (here, _, sandbox), live(here, sandbox, 2):
@@ -99,7 +99,7 @@ async def test_there_is_nothing_in_redis_but_hashes_that_expire(tmp_path: Path) 
         await asked.aclose()
 
 
-async def test_without_redis_each_replica_goes_by_itself_and_says_so_once(
+async def test_without_redis_each_replica_works_alone_and_logs_it_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No run is refused, waits or is started twice for it; once it is back, it is asked again."""
@@ -113,7 +113,7 @@ async def test_without_redis_each_replica_goes_by_itself_and_says_so_once(
     assert sum("Redis is away" in line.getMessage() for line in caplog.records) == 2  # one for each replica
 
 
-async def test_a_redis_that_says_nothing_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_silent_redis_delays_no_call(caplog: pytest.LogCaptureFixture) -> None:
     """It takes connections and does not answer: worse than none, as it can be waited for."""
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
@@ -125,7 +125,7 @@ async def test_a_redis_that_says_nothing_keeps_nobody_waiting(caplog: pytest.Log
     assert KEY not in caplog.text
 
 
-async def test_redis_that_forgot_is_told_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_limits_are_written_again_to_an_empty_redis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is away and comes back counts again what is live."""
     monkeypatch.setattr("inferencesh_mcp.redis_limits.RENEW_INTERVAL", 0.2)
     monkeypatch.setattr("inferencesh_mcp.redis_limits.RETRY_PAUSE", 0.1)
@@ -144,7 +144,7 @@ async def test_redis_that_forgot_is_told_again(tmp_path: Path, monkeypatch: pyte
                 assert await code_of_a_run(there) == "rate_limited"
 
 
-async def test_a_list_that_changed_is_told_to_all_replicas_and_a_callers_own_to_none(tmp_path: Path) -> None:
+async def test_a_change_of_the_tools_reaches_all_replicas(tmp_path: Path) -> None:
     """Whoever listens for something of their own has it watched where they listen."""
     heard: list[Any] = []
     with Redis(tmp_path).running() as url:

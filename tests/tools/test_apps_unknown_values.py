@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from inferencesh_mcp.api.chat_models import Chat
-from inferencesh_mcp.api.models import App, Session, Task, parsed
+from inferencesh_mcp.api.models import App, Session, Task
+from inferencesh_mcp.api.wire import parsed
 from tests.conftest import Connect, Upstream
 from tests.results import error, payload, run, text_of
 from tests.support.faults import Status

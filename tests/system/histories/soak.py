@@ -27,10 +27,10 @@ from inferencesh_mcp.http.app import PATH
 from inferencesh_sandbox import Clock
 from tests.benchmarks.figures import Figure, as_table
 from tests.benchmarks.processes import environ, resident
-from tests.system.faults.weighing import open_files
+from tests.system.faults.process_usage import open_files
 from tests.system.histories.callers import Caller
 from tests.system.histories.judge import judge
-from tests.system.histories.weather import Weather
+from tests.system.histories.random_faults import Weather
 from tests.system.histories.world import LONGEST, World, world
 
 ROUNDS, EACH = 20, 500

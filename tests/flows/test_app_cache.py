@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from inferencesh_mcp import context
 from inferencesh_mcp.bounded import RecentSet
+from inferencesh_mcp.flows import approval_memory
 from inferencesh_mcp.flows.ownership import GIVEN_UP_SECONDS, StartRegistry
 from tests.conftest import KEY, LOCAL, Connect, Upstream, callers
 from tests.results import error, payload, run
@@ -24,7 +24,7 @@ class Clock:
 
 
 @pytest.mark.finding("B14")
-def test_what_is_remembered_is_forgotten_after_its_time() -> None:
+def test_an_entry_is_forgotten_after_its_time() -> None:
     """Counted from when it was last added."""
     clock = Clock()
     held = RecentSet[str](2, 10.0, clock)
@@ -42,7 +42,7 @@ def test_what_is_remembered_is_forgotten_after_its_time() -> None:
 
 
 @pytest.mark.finding("S5")
-def test_a_start_that_was_given_up_is_reckoned_with_for_ten_minutes() -> None:
+def test_a_lost_start_is_remembered_for_ten_minutes() -> None:
     clock = Clock()
     starts = StartRegistry(clock=clock)
     starts.begin("the same").give_up()
@@ -59,7 +59,7 @@ def test_a_start_that_was_given_up_is_reckoned_with_for_ten_minutes() -> None:
 
 
 @pytest.mark.finding("B14")
-async def test_a_public_app_that_is_gone_is_forgotten(environ: dict[str, str], upstream: Upstream) -> None:
+async def test_a_deleted_public_app_is_forgotten(environ: dict[str, str], upstream: Upstream) -> None:
     """Whoever hears of it first: it is not served from memory to the next."""
     async with callers(environ, KEY, f"{KEY}_other") as (one, other):
         assert "completed" == payload(await run(one, "sandbox/slow", {"seconds": 0}))["status"]
@@ -74,11 +74,11 @@ async def test_a_public_app_that_is_gone_is_forgotten(environ: dict[str, str], u
 @pytest.mark.finding("B14")
 @pytest.mark.parametrize("way", LOCAL[:1], ids=str)
 @pytest.mark.parametrize("seconds", [900.0, 0.0], ids=["for its time", "and not for ever"])
-async def test_a_key_that_may_not_decide_is_not_asked_again_at_once(
+async def test_a_key_that_may_not_decide_is_not_tried_again_at_once(
     connect: Connect, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     """What a key may do can be changed; the platform is asked again after a while."""
-    monkeypatch.setattr(context, "DECIDED_ELSEWHERE_SECONDS", seconds)
+    monkeypatch.setattr(approval_memory, "SIGN_IN_SECONDS", seconds)
     async with connect(INFERENCE_APPROVALS="host") as client:
         where = []
         for _ in range(2):
@@ -95,7 +95,7 @@ async def test_a_key_that_may_not_decide_is_not_asked_again_at_once(
 
 @pytest.mark.finding("D11")
 @pytest.mark.parametrize("way", LOCAL[:1], ids=str)
-async def test_a_variant_is_refused_where_the_app_has_none(connect: Connect, upstream: Upstream) -> None:
+async def test_a_variant_is_refused_if_the_app_has_none(connect: Connect, upstream: Upstream) -> None:
     """The newest platform knows no variants, and would run the app without."""
     app = "/apps/sandbox/echo"
     async with connect() as client:

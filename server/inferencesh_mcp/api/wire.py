@@ -1,0 +1,173 @@
+"""The base of the API's records, and the types of their fields: frozen values that no odd answer can break.
+
+Unknown fields are dropped, null means absent, invalid values become the default. No record is refused for one field: a task
+that costs money must not be lost because of its `rating`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+
+from inferencesh_mcp.api.enums import is_media_type, log_type_word, plain_word, status_word
+from inferencesh_mcp.api.json import encodable, is_array, is_object, items, texts, unpacked
+from inferencesh_mcp.errors import UpstreamError
+from inferencesh_mcp.sanitize import address, clean, token
+from inferencesh_mcp.sanitize import name as reference_part
+
+LINE_LIMIT = 500
+"""Characters of a label. The platform's longest ones are file names, of 255."""
+# Printable ASCII without spaces, quotes, backslashes and angle brackets.
+_CURSOR = re.compile(r"[!#-;=?-\[\]-~]{0,4000}")
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, str):
+        return encodable(value)
+    return json.dumps(value) if is_object(value) or is_array(value) else str(value)
+
+
+def _line(value: Any) -> str:
+    """A label, such as a title or a category, as one line: our answers put it inside lines of their own."""
+    return clean(_text(value), LINE_LIMIT)
+
+
+def _id(value: Any) -> str:
+    """An id as one word: our answers put it inside calls that a model should make."""
+    return token(_text(value))
+
+
+def _name(value: Any) -> str:
+    """A namespace, or the name of an app or an agent."""
+    return reference_part(_text(value))
+
+
+def _address(value: Any) -> str:
+    """A URL; characters that are not allowed in one are encoded."""
+    return address(_text(value))
+
+
+def _cursor(value: Any) -> str:
+    """A cursor is passed back unchanged; one that could not be quoted in a call is dropped."""
+    text = _text(value)
+    return text if _CURSOR.fullmatch(text) else ""
+
+
+def _media_type(value: Any) -> str:
+    text = _text(value)
+    return text if is_media_type(text) else ""
+
+
+def _whole(value: Any) -> Any:
+    """An integer of at most 64 bits, else None."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if abs(number) < 2**63 else None
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, int | float) and abs(value) < 1e300 else 0.0
+
+
+def _flag(value: Any) -> bool:
+    return value in (1, "true")  # True is 1; not a set, in which a list cannot be looked for
+
+
+def _moment(value: Any) -> Any:
+    """RFC 3339, in UTC without a zone. None for anything else, and for Go's zero time."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    if moment.year <= 1:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _object(value: Any) -> Any:
+    return value if is_object(value) else {}
+
+
+def _packed_object(value: Any) -> Any:
+    return _object(unpacked(value))
+
+
+def _objects(value: Any) -> Any:
+    """The objects in an array. A tuple was parsed before and is kept, as are its values."""
+    if _is_parsed(value):
+        return value
+    return [item for item in items(value) if is_object(item) or isinstance(item, BaseModel)]
+
+
+def _named_objects(value: Any) -> Any:
+    return {_line(name): item for name, item in _object(value).items() if is_object(item)}
+
+
+def _object_or_none(value: Any) -> Any:
+    return value if is_object(value) or isinstance(value, BaseModel) else None
+
+
+def _object_or_empty(value: Any) -> Any:
+    return _object_or_none(value) or {}
+
+
+def _words(value: Any) -> Any:
+    return value if _is_parsed(value) else [_line(text) for text in texts(value)]
+
+
+def _is_parsed(value: Any) -> bool:
+    return isinstance(value, tuple)
+
+
+T = TypeVar("T")
+Text = Annotated[str, BeforeValidator(_text)]
+Line = Annotated[str, BeforeValidator(_line)]
+Id = Annotated[str, BeforeValidator(_id)]
+Name = Annotated[str, BeforeValidator(_name)]
+Word = Annotated[str, BeforeValidator(plain_word)]
+Address = Annotated[str, BeforeValidator(_address)]
+Cursor = Annotated[str, BeforeValidator(_cursor)]
+MediaType = Annotated[str, BeforeValidator(_media_type)]
+Whole = Annotated[int | None, BeforeValidator(_whole)]
+Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+Object = Annotated[dict[str, Any], BeforeValidator(_object)]
+PackedObject = Annotated[dict[str, Any], BeforeValidator(_packed_object)]
+"""An object that may arrive as a JSON string."""
+Number = Annotated[float, BeforeValidator(_number)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Status = Annotated[str, BeforeValidator(status_word)]
+LogType = Annotated[str, BeforeValidator(log_type_word)]
+Many = Annotated[tuple[T, ...], BeforeValidator(_objects)]
+Named = Annotated[dict[str, T], BeforeValidator(_named_objects)]
+One = Annotated[T | None, BeforeValidator(_object_or_none)]
+OrEmpty = Annotated[T, BeforeValidator(_object_or_empty)]
+
+
+class Wire(BaseModel):
+    """Base of all records. Schemas are built at first use, because most processes need few of them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        return {name: value for name, value in data.items() if value is not None} if is_object(data) else data
+
+
+M = TypeVar("M", bound=Wire)
+
+
+def parsed(model: type[M], value: Any) -> M:
+    """Validate a value as a model. The UpstreamError for anything else does not quote the value."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as exc:
+        name = model.__name__.partition("[")[0].lower()
+        raise UpstreamError(message=f"inference.sh answered with something that is not a {name}") from exc
