@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format generate lock official conformance clients hosts windows package manifests bundle bench faults soak mutants clean thorough
+.PHONY: help demo test check lint evaluate format generate lock official conformance clients hosts windows package manifests bundle bench faults soak mutants clean thorough
 .PHONY: handed-out judged
 
 PYTHON ?= python3

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from tests.evaluation.host import Host, Person
 from tests.support.pictures import picture
 
+PERSON_KEY = "inf_person_CANARY_day"
+"""With a key of this kind the sandbox takes decisions about approvals, as the platform takes a signed-in person's."""
+
 Script = Callable[[Host], Awaitable[None]]
 
 
@@ -67,7 +70,13 @@ def job(
 
 
 def declining() -> Person:
+    """A person who does not agree to what a run would cost."""
     return Person("decline")
+
+
+def rejecting() -> Person:
+    """A person who says no in the form itself."""
+    return Person(content={"decision": "reject", "reason": "no lakes today"})
 
 
 # Files
@@ -172,10 +181,10 @@ async def delete_an_uploaded_file(host: Host) -> None:
 # Runs
 
 
-@job(2, INFERENCE_WAIT_SECONDS="0.2")
+@job(2, INFERENCE_WAIT_SECONDS="1")
 async def wait_for_a_long_run(host: Host) -> None:
     """Run the slow app and give me the result."""
-    handed_over = await host.call("app_run", app="sandbox/slow", input={"seconds": 1})
+    handed_over = await host.call("app_run", app="sandbox/slow", input={"seconds": 2})
     assert handed_over.says("task_get")
     result = await host.call("task_get", task_id=handed_over.value("task_id"), wait_seconds=30)
 
@@ -281,7 +290,7 @@ async def correct_a_wrong_input(host: Host) -> None:
     assert len(host.ledger.starts) == 1
 
 
-@job(2, INFERENCE_WAIT_SECONDS="0.2")
+@job(2)
 async def find_a_run_that_the_host_gave_up_on(host: Host) -> None:
     """You started the slow app and lost the answer. How did it end?"""
     await host.call("app_run", app="sandbox/slow", input={"seconds": 0.5}, wait=False)
@@ -429,7 +438,7 @@ async def learn_which_agents_there_are(host: Host) -> None:
     assert answer.says("sandbox/approver", "approval before it draws")
 
 
-@job(1)
+@job(1, INFERENCE_API_KEY=PERSON_KEY)
 async def let_an_agent_draw_with_approval(host: Host) -> None:
     """Let the approver draw a lake. (The person approves.)"""
     answer = await host.call("agent_chat", agent="sandbox/approver", message="Draw a lake")
@@ -438,12 +447,12 @@ async def let_an_agent_draw_with_approval(host: Host) -> None:
     assert len(host.person.questions) == 1
 
 
-@job(1, person=declining)
+@job(1, person=rejecting, INFERENCE_API_KEY=PERSON_KEY)
 async def reject_what_an_agent_wants(host: Host) -> None:
     """Let the approver draw a lake. (The person says no.)"""
     answer = await host.call("agent_chat", agent="sandbox/approver", message="Draw a lake")
 
-    assert answer.says("rejected")
+    assert answer.says("rejected", "no lakes today")
     assert not host.ledger.starts
 
 
