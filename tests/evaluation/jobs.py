@@ -9,6 +9,7 @@ import datetime as dt
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from tests.conftest import Way
 from tests.evaluation.host import Host, Person
 from tests.support.pictures import picture
 
@@ -30,10 +31,16 @@ class Job:
     local: bool
     """Whether it needs the person's disk, which a remote server does not reach."""
     settings: Mapping[str, str] = field(default_factory=dict)
+    asks: bool
+    """Whether the person is asked, for which the older protocol over HTTP without sessions has no way."""
     person: Callable[[], Person] | None = Person
     """Who answers when the host asks; None for a host that cannot ask."""
     failures: int = 0
     """How many calls fail because the job is about a failure."""
+
+    def can_do(self, way: Way) -> bool:
+        """Whether the job can be done at all over this transport and protocol version."""
+        return not (self.local and way.transport == "http") and not (self.asks and str(way) == "http-2025")
 
 
 JOBS: list[Job] = []
@@ -43,6 +50,7 @@ def job(
     calls: int,
     *,
     local: bool = False,
+    asks: bool = False,
     person: Callable[[], Person] | None = Person,
     failures: int = 0,
     **settings: str,
@@ -59,6 +67,7 @@ def job(
                 calls=calls,
                 script=script,
                 local=local,
+                asks=asks,
                 settings=settings,
                 person=person,
                 failures=failures,
@@ -370,7 +379,7 @@ async def ask_what_was_spent(host: Host) -> None:
     assert answer.says("sandbox/draw")
 
 
-@job(1, person=declining, failures=1, INFERENCE_MAX_RUN_COST="0.0001")
+@job(1, asks=True, person=declining, failures=1, INFERENCE_MAX_RUN_COST="0.0001")
 async def refuse_an_expensive_run(host: Host) -> None:
     """Draw a huge lake. (It costs more than the limit, and the person says no.)"""
     answer = await host.call("app_run", app="sandbox/draw", input={"prompt": "a lake", "width": 1024, "height": 1024})
@@ -379,7 +388,7 @@ async def refuse_an_expensive_run(host: Host) -> None:
     assert not host.ledger.starts
 
 
-@job(1, INFERENCE_MAX_RUN_COST="0.0001")
+@job(1, asks=True, INFERENCE_MAX_RUN_COST="0.0001")
 async def agree_to_an_expensive_run(host: Host) -> None:
     """Draw a huge lake. (It costs more than the limit, and the person agrees.)"""
     answer = await host.call("app_run", app="sandbox/draw", input={"prompt": "a lake", "width": 512, "height": 512})
@@ -438,7 +447,7 @@ async def learn_which_agents_there_are(host: Host) -> None:
     assert answer.says("sandbox/approver", "approval before it draws")
 
 
-@job(1, INFERENCE_API_KEY=PERSON_KEY)
+@job(1, asks=True, INFERENCE_API_KEY=PERSON_KEY)
 async def let_an_agent_draw_with_approval(host: Host) -> None:
     """Let the approver draw a lake. (The person approves.)"""
     answer = await host.call("agent_chat", agent="sandbox/approver", message="Draw a lake")
@@ -447,7 +456,7 @@ async def let_an_agent_draw_with_approval(host: Host) -> None:
     assert len(host.person.questions) == 1
 
 
-@job(1, person=rejecting, INFERENCE_API_KEY=PERSON_KEY)
+@job(1, asks=True, person=rejecting, INFERENCE_API_KEY=PERSON_KEY)
 async def reject_what_an_agent_wants(host: Host) -> None:
     """Let the approver draw a lake. (The person says no.)"""
     answer = await host.call("agent_chat", agent="sandbox/approver", message="Draw a lake")

@@ -14,7 +14,7 @@ from tests.evaluation.jobs import JOBS, Job
 pytestmark = pytest.mark.anyio
 
 WAYS = [Way(transport, version) for transport in ("stdio", "http") for version in ("2026", "2025")]
-CASES = [(job, way) for job in JOBS for way in WAYS if not (job.local and way.transport == "http")]
+CASES = [(job, way) for job in JOBS for way in WAYS if job.can_do(way)]
 
 
 @pytest.mark.parametrize("form", get_args(Form))
