@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint evaluate format generate lock official conformance clients hosts windows package manifests bundle bench faults soak mutants clean thorough
+.PHONY: help demo test check lint evaluate format generate lock official conformance clients hosts windows package manifests bundle bench faults soak mutants clean thorough release
 .PHONY: handed-out judged
 
 PYTHON ?= python3
@@ -60,7 +60,7 @@ conformance: $(READY) ## Let the official MCP conformance suite judge the server
 clients: $(READY) $(CLIENTS) ## Let clients and agent kits that nobody here wrote judge the server (needs Node 20)
 	@$(BIN)/python -m tests.judges.clients
 
-hosts: $(READY) ## Let Claude Code, Codex, Gemini CLI and opencode judge it, with a scripted model (needs npm and 1.5 GB)
+hosts: $(READY) ## Let Claude Code, Codex, Gemini CLI, opencode, Copilot CLI and Qwen Code judge it, with a scripted model (needs npm and 1.5 GB)
 	@$(BIN)/python -m tests.judges.hosts
 
 windows: $(READY) ## Let Windows judge it: a real CPython under Wine, on Linux (root installs Debian's Wine; 1.2 GB)
@@ -71,6 +71,9 @@ package: $(READY) $(PACKAGING) ## Build the wheel and the sdist, and judge them,
 
 manifests: $(READY) $(PACKAGING) ## Let their own tools judge what registries and hosts are given
 	@$(BIN)/python tests/install/judge.py
+
+release: handed-out ## Build and judge all that is published, and list what a person has left to do
+	@$(BIN)/python tests/package/release.py
 
 bundle: manifests ## Pack the desktop bundle: dist/inferencesh-mcp-*.mcpb
 

@@ -99,9 +99,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A key is in nothing that a test's processes write (I-11): neither in their output nor in our log, at any level."""
     report = yield
-    told = [title for title, text in report.sections if CANARY.search(text)]
-    if report.passed and told:
-        report.outcome, report.longrepr = "failed", f"A key is in what is {', '.join(told)}"
+    leaking = [title for title, text in report.sections if CANARY.search(text)]
+    if report.passed and leaking:
+        report.outcome, report.longrepr = "failed", f"A key is in what is {', '.join(leaking)}"
     elif report.passed:
         report.sections = []  # what nobody will read is not sent from worker to worker
     return report
@@ -231,10 +231,10 @@ async def callers(environ: dict[str, str], *keys: str, **client: Any) -> AsyncIt
         yield clients
 
 
-async def until(true: Callable[[], Any], *, within: float = 30.0) -> None:
+async def until(condition: Callable[[], Any], *, within: float = 30.0) -> None:
     """Wait for a state of the world, at most so many seconds."""
     with anyio.fail_after(within):
-        while not true():
+        while not condition():
             await anyio.sleep(0.005)
 
 
@@ -290,7 +290,7 @@ def connect(way: Way, environ: dict[str, str]) -> Connect:
     """Connect to a server with these settings: `async with connect(INFERENCE_WAIT_SECONDS="1") as client`."""
 
     def with_settings(**changed: str | None) -> AbstractAsyncContextManager[Client]:
-        wanted = {name: value for name, value in (environ | changed).items() if value is not None}
-        return connected(way, wanted)
+        settings = {name: value for name, value in (environ | changed).items() if value is not None}
+        return connected(way, settings)
 
     return with_settings

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import anyio
 
+from inferencesh_mcp import __version__
 from inferencesh_mcp.resources.templates import TEMPLATES
 from inferencesh_mcp.server import TOOLS, build
 from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
 from inferencesh_mcp.settings.types import allowed
-from tests import demo_picture, limits
+from tests import demo_picture, licences, limits
 from tests.benchmarks.figures import LATEST, as_markdown
 from tests.findings import rows as findings
 from tests.manifests import FOLDER, badges, block, commands, host_table, manifests
@@ -27,6 +29,9 @@ README = ROOT / "README.md"
 INSIDE = ROOT / "server" / "README.md"
 PAGES = (README, INSIDE, ROOT / "tests" / "benchmarks" / "README.md")
 """The pages with generated tables."""
+VERSIONED = (ROOT / "Dockerfile", FOLDER / "compose.yaml", FOLDER / "kubernetes" / "deployment.yaml")
+"""Files that are written by hand, but for the version."""
+LICENCES = FOLDER / "licences.md"
 
 
 def contract() -> dict[str, Any]:
@@ -74,7 +79,9 @@ def _resources() -> str:
 def _prompts() -> str:
     rows = []
     for prompt in anyio.run(build(Settings()).list_prompts):
-        names = ", ".join(f"`{one.name}`" + ("" if one.required else " (optional)") for one in prompt.arguments or [])
+        names = ", ".join(
+            f"`{argument.name}`" + ("" if argument.required else " (optional)") for argument in prompt.arguments or []
+        )
         rows.append(f"| `{prompt.name}` | {prompt.description} | {names} |")
     return "\n".join(["| prompt | what it asks for | arguments |", "|---|---|---|", *rows])
 
@@ -137,6 +144,11 @@ def with_tables(text: str) -> str:
     return text
 
 
+def with_version(text: str) -> str:
+    """The text with this version, wherever it names the image's."""
+    return re.sub(r"(?<=^ARG VERSION=)\S+|(?<=image: inferencesh-mcp:)\S+", __version__, text, flags=re.MULTILINE)
+
+
 def write() -> None:
     CONTRACT.mkdir(exist_ok=True)
     for stale in CONTRACT.glob("*.json"):
@@ -148,6 +160,9 @@ def write() -> None:
         (FOLDER / path).write_text(text, encoding="utf-8")
     (ROOT / "tests" / "findings" / "README.md").write_text(findings.table(), encoding="utf-8")
     limits.SECURITY.write_text(limits.with_table(limits.SECURITY.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in VERSIONED:
+        path.write_text(with_version(path.read_text(encoding="utf-8")), encoding="utf-8")
+    LICENCES.write_text(licences.as_markdown(), encoding="utf-8")
     demo_picture.write()
     for page in PAGES:
         page.write_text(with_tables(page.read_text(encoding="utf-8")), encoding="utf-8")

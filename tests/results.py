@@ -9,16 +9,16 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 
-async def run(client: Client, app: str, given: dict[str, Any], **arguments: Any) -> CallToolResult:
-    return await client.call_tool("app_run", {"app": app, "input": given, **arguments})
+async def run(client: Client, app: str, input_: dict[str, Any], **arguments: Any) -> CallToolResult:
+    return await client.call_tool("app_run", {"app": app, "input": input_, **arguments})
 
 
-async def left_at(said: str, client: Client, tool: str, **arguments: Any) -> None:
+async def left_at(text: str, client: Client, tool: str, **arguments: Any) -> None:
     """Call a tool, and leave as soon as its progress says this."""
     with anyio.fail_after(20), anyio.CancelScope() as call:
 
         async def hear(_progress: float, _total: float | None, message: str | None) -> None:
-            if message and said in message:
+            if message and text in message:
                 call.cancel()
 
         await client.call_tool(tool, arguments, progress_callback=hear)

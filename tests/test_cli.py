@@ -54,7 +54,7 @@ def test_the_help_is_complete() -> None:
         ("http", ("--wait-seconds", "--http-auth [caller|tokens|oauth]", "--port"), ("--allowed-dirs",)),
         ("install", ("--wait-seconds", "--sandbox", "--name"), ("--http-auth",)),
         ("doctor", ("--wait-seconds", "--http-auth", "--json"), ("--port",)),
-        ("sandbox", ("--log-level", "--port"), ("--wait-seconds",)),
+        ("sandbox", ("--log-level", "--port"), ("--on-cancel",)),
     ],
 )
 def test_the_help_of_a_command_has_the_options_that_work_on_it(
@@ -64,6 +64,8 @@ def test_the_help_of_a_command_has_the_options_that_work_on_it(
 
     assert [] == [option for option in own if option not in result]
     assert [] == [option for option in (*others, "--api-key") if option in result]
+    assert "--wait-seconds is INFERENCE_WAIT_SECONDS" in result
+    assert result.count("\n") <= 80, "two screens, for the longest"
 
 
 @pytest.mark.finding("B13", "F36")

@@ -203,8 +203,8 @@ async def test_older_versions_get_only_the_fields_they_know(asking: Asking, upst
         set(tool) for tool in listed["tools"]["tools"]
     ]
     about = {"name", "description", "mimeType", "annotations"}
-    assert all({"name", "description", "arguments"} >= set(one) for one in listed["prompts"]["prompts"])
-    assert all(about | {"uri", "size"} >= set(one) for one in listed["resources"]["resources"])
-    assert all(about | {"uriTemplate"} >= set(one) for one in templates)
+    assert all({"name", "description", "arguments"} >= set(prompt) for prompt in listed["prompts"]["prompts"])
+    assert all(about | {"uri", "size"} >= set(resource) for resource in listed["resources"]["resources"])
+    assert all(about | {"uriTemplate"} >= set(template) for template in templates)
     assert ["text"] == [message["content"]["type"] for message in prompt["messages"]]
     assert all({"uri", "mimeType", "text", "blob"} >= set(part) for part in resource["contents"])

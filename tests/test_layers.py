@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,12 @@ import pytest
 ROOT = Path(__file__).parent.parent / "server"
 PACKAGE, SANDBOX = ROOT / "inferencesh_mcp", ROOT / "inferencesh_sandbox"
 
-# room: (rooms of ours that it may import, packages from outside that only some rooms may)
+# package or module: (ours that it may import, packages from outside that only some may import)
 TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "shutdown": (set(), {"anyio"}),
     "sdk": ({"context"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
-    "compatibility": ({"context"}, {"mcp", "mcp_types", "pydantic"}),
+    "compatibility": ({"context", "settings"}, {"mcp", "mcp_types", "pydantic"}),
     "sanitize": (set(), set()),
     "redaction": (set(), set()),
     "folder_identity": (set(), set()),
@@ -27,8 +29,8 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         {"errors", "loopback", "sanitize", "redaction"},
         {"httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
     ),
-    "schema": ({"api", "errors", "sanitize"}, {"jsonschema", "referencing"}),
-    "pins": ({"api", "schema", "errors"}, set()),
+    "schema": ({"api", "bounded", "errors", "sanitize"}, {"jsonschema", "referencing"}),
+    "pins": ({"api", "errors"}, set()),
     "flows": (
         {"api", "errors", "bounded", "folder_identity", "redaction", "schema", "sanitize"},
         {"anyio"},
@@ -114,7 +116,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
 STANDARD = {"__future__", *__import__("sys").stdlib_module_names}
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     if SANDBOX in path.parents:
         return SANDBOX.name
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -137,33 +139,106 @@ def files() -> list[Path]:
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_package_imports_only_what_the_table_allows(path: Path) -> None:
     """To change the architecture, change the table, and say why in the commit."""
-    room = room_of(path)
-    ours, outside = TABLE[room]
+    package = package_of(path)
+    ours, outside = TABLE[package]
     wrong = []
     for name in imports(path):
         first, _, rest = name.partition(".")
         if first == PACKAGE.name:
-            wrong += [name] if rest.partition(".")[0] not in ours | {room, "__version__"} else []
-        elif first not in STANDARD | outside | (ours | {room} & {SANDBOX.name}):
+            wrong += [name] if rest.partition(".")[0] not in ours | {package, "__version__"} else []
+        elif first not in STANDARD | outside | (ours | {package} & {SANDBOX.name}):
             wrong.append(name)
 
-    assert [] == wrong, f"{room} may import {sorted(ours)} of ours and {sorted(outside)} from outside"
+    assert [] == wrong, f"{package} may import {sorted(ours)} of ours and {sorted(outside)} from outside"
 
 
-@pytest.mark.parametrize("room", TABLE)
-def test_the_table_allows_nothing_that_is_not_imported(room: str) -> None:
-    """What is over is taken out again: the table is the picture of the house as it stands."""
-    imported = {name for path in files() if room_of(path) == room for name in imports(path)}
+@pytest.mark.parametrize("package", TABLE)
+def test_the_table_allows_nothing_that_is_not_imported(package: str) -> None:
+    """What is not needed any more is removed: the table is the architecture as it is."""
+    imported = {name for path in files() if package_of(path) == package for name in imports(path)}
     used = {name.split(".")[name.startswith(f"{PACKAGE.name}.")] for name in imported}
 
-    ours, outside = TABLE[room]
+    ours, outside = TABLE[package]
     assert set() == (ours | outside) - used
+
+
+def test_the_table_has_no_circle() -> None:
+    """Type-only imports and those in functions are in the table too."""
+    TopologicalSorter({package: ours for package, (ours, _) in TABLE.items()}).prepare()
+
+
+CIRCLES = (
+    {"responses", "transport", "sender", "retry", "file_transport"},
+    {"approval_details", "approval_memory", "flows"},
+    {"oauth", "auth", "middleware"},
+)
+"""The modules of the bridge that know each other, by type-only imports or in functions. No other circle may be made."""
+
+
+def test_modules_import_each_other_in_no_new_circle() -> None:
+    """The sandbox's modules share their types, so that only the bridge is held to this."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in files()
+        if PACKAGE in path.parents
+    }
+    graph = {name: imported_modules(path, modules.keys()) - {name} for name, path in modules.items()}
+
+    assert [] == [names for names in circles(graph) if not any(names <= known for known in CIRCLES)]
+
+
+def imported_modules(path: Path, modules: Collection[str]) -> set[str]:
+    """The modules that a module imports, and not their packages."""
+    imported = set[str]()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom):
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            imported |= {name if name in modules else node.module or "" for name in names}
+    return imported.intersection(modules)
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """The largest groups of modules that reach each other, by the last part of their names."""
+    reached = {name: {name} for name in graph}
+    changed = True
+    while changed:
+        changed = False
+        for name, targets in graph.items():
+            more = set().union(*(reached[target] for target in targets)) - reached[name]
+            changed = changed or bool(more)
+            reached[name] |= more
+    groups = {frozenset(other for other in reached[name] if name in reached[other]) for name in graph}
+    return [{name.rpartition(".")[2] for name in group} for group in groups if len(group) > 1]
+
+
+ROW = re.compile(r"^\| (`[^|]+) \| [^|]+ \| ([^|]+) \|$", re.MULTILINE)
+
+
+def test_contributing_names_each_module_with_its_tests() -> None:
+    page = (ROOT.parent / "CONTRIBUTING.md").read_text("utf-8")
+    rows = [
+        (re.findall(r"`([\w/.]+)`", names), re.findall(r"`(tests/[^`]+)`", tests)) for names, tests in ROW.findall(page)
+    ]
+    rows = [(names, tests) for names, tests in rows if tests]
+    named = [name for names, _ in rows for name in names]
+    modules = {path.relative_to(PACKAGE).as_posix() for path in files() if PACKAGE in path.parents} - {
+        "flows/__init__.py",
+        "tools/__init__.py",
+    }
+
+    assert set() == {
+        module
+        for module in modules
+        if not any(module == name or (name.endswith("/") and module.startswith(name)) for name in named)
+    }
+    assert [] == [name for name in named if not (PACKAGE / name).exists() and not (ROOT / name).exists()]
+    assert [] == [test for _, tests in rows for test in tests if not list(ROOT.parent.glob(test))]
 
 
 def test_only_one_module_names_the_http_library() -> None:
     naming = [path for path in files() if {"httpx2"} & set(imports(path))]
 
-    assert [PACKAGE / "api" / "http_client.py"] == [path for path in naming if room_of(path) == "api"]
+    assert [PACKAGE / "api" / "http_client.py"] == [path for path in naming if package_of(path) == "api"]
 
 
 def test_only_main_reads_the_environment_and_the_arguments() -> None:
@@ -197,7 +272,7 @@ def test_the_sandbox_is_imported_in_one_place() -> None:
     importing = [
         path
         for path in files()
-        if room_of(path) != SANDBOX.name and {SANDBOX.name} & {n.partition(".")[0] for n in imports(path)}
+        if package_of(path) != SANDBOX.name and {SANDBOX.name} & {n.partition(".")[0] for n in imports(path)}
     ]
 
     assert [PACKAGE / "server.py"] == importing
@@ -208,3 +283,37 @@ def test_only_one_module_uses_private_parts_of_a_library() -> None:
     marks = ("reportPrivateUsage", "SLF001")
 
     assert [PACKAGE / "sdk.py"] == [path for path in files() if any(mark in path.read_text() for mark in marks)]
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def modules_imported(path: Path, modules: set[str]) -> set[str]:
+    """The modules of ours that a module imports, those for type checking alone included."""
+    nodes = [
+        node for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.ImportFrom) and node.module
+    ]
+    names = [(node.module or "", alias.name) for node in nodes for alias in node.names]
+    return {f"{module}.{name}" if f"{module}.{name}" in modules else module for module, name in names} & modules
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports for type checking count too: whoever reads one module of a circle has to read them all."""
+    modules = {module_of(path): path for path in files()}
+    imported = {name: modules_imported(path, set(modules)) for name, path in modules.items()}
+    while leaves := {name for name, others in imported.items() if not others}:
+        imported = {name: others - leaves for name, others in imported.items() if name not in leaves}
+    circle = {name for name in imported if reaches(name, name, imported)}
+
+    assert set() == circle
+
+
+def reaches(start: str, target: str, imported: dict[str, set[str]]) -> bool:
+    seen: set[str] = set()
+    pending = [start]
+    while pending:
+        for name in imported.get(pending.pop(), set()) - seen:
+            seen.add(name)
+            pending.append(name)
+    return target in seen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from inferencesh_mcp import __version__
 from inferencesh_mcp.cli import HOSTS as NAMES
 from inferencesh_mcp.hosts import HOSTS, KEY, Host, edit
 from inferencesh_mcp.settings import FIELDS, PREFIX
-from tests.generated import INSIDE, README, ROOT, contract
+from tests import licences
+from tests.generated import INSIDE, LICENCES, README, ROOT, VERSIONED, contract, with_version
 from tests.manifests import DESCRIPTION, FOLDER, REGISTERED, UVX, manifests
 
 PAGES = (README, INSIDE, FOLDER / "README.md")
@@ -51,6 +53,22 @@ def test_every_manifest_has_this_version(name: str) -> None:
     found = re.findall(r'"version": "([^"]+)"', (FOLDER / name).read_text("utf-8"))
 
     assert {__version__} == set(found)
+
+
+def test_the_image_has_this_version_wherever_it_is_named() -> None:
+    """`make generate` writes it from `__version__`."""
+    texts = [path.read_text("utf-8") for path in VERSIONED]
+
+    assert texts == [with_version(text) for text in texts]
+    assert [] == [path for path, text in zip(VERSIONED, texts, strict=True) if __version__ not in text]
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="newer versions need fewer packages")
+def test_the_licences_of_all_dependencies_are_listed_and_allow_their_use() -> None:
+    table = licences.as_markdown()
+
+    assert table == LICENCES.read_text("utf-8")
+    assert not re.search(r"unknown|GPL", table)
 
 
 def test_every_variable_in_the_manifests_is_a_setting() -> None:

@@ -24,6 +24,7 @@ EXIT_CODES = (
     "Exit codes: 0 done, or the host closed stdin or stdout; 1 failed; 2 wrong use or an invalid setting; "
     "129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, after live runs were cancelled or reported by id."
 )
+VARIABLES = f"Each setting is also a variable: --wait-seconds is {PREFIX}WAIT_SECONDS. The key is only a variable: {PREFIX}API_KEY."
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed", "opencode", "copilot",
          "cline", "qwen")  # fmt: skip
 GC_GEN2_THRESHOLD = 50  # collections of generation 1 per collection of generation 2; Python's default is 10
@@ -66,7 +67,7 @@ def _setting_option(name: str, *, hidden: bool = False) -> click.Option:
         default=None,
         metavar=None if switch else _metavar(name),
         hidden=hidden,
-        help=f"{field.metadata['about']}  [{PREFIX}{name.upper()}]",
+        help=field.metadata["about"].partition(". ")[0].rstrip(".") + ".",  # server/README.md has all of it
     )
 
 
@@ -80,6 +81,7 @@ def _settings_options(names: Iterable[str]) -> Callable[[click.Command], click.C
 
     def add(command: click.Command) -> click.Command:
         command.params.extend(_setting_option(name) for name in names if name not in SECRETS)
+        command.epilog = VARIABLES
         return command
 
     return add
@@ -155,8 +157,7 @@ def _listen_options(port: int) -> Callable[[Callable[..., Any]], Callable[..., A
     invoke_without_command=True,
     params=[_setting_option(name, hidden=True) for name in FIELDS if name not in SECRETS],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=f"Options of a command: inferencesh-mcp COMMAND --help. Every option is also a variable. "
-    f"The key is only a variable: {PREFIX}API_KEY.\n\n{EXIT_CODES}",
+    epilog=f"Options of a command: inferencesh-mcp COMMAND --help. {VARIABLES}\n\n{EXIT_CODES}",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
@@ -198,7 +199,7 @@ def _serve_stdio(environ: dict[str, str]) -> None:
 @click.pass_obj
 def http(environ: dict[str, str], /, host: str, port: int, **options: Any) -> None:
     """Serve MCP over HTTP on /mcp. Callers send their own keys, unless INFERENCE_HTTP_AUTH says otherwise."""
-    from inferencesh_mcp.flows.drain import Drain
+    from inferencesh_mcp.flows.run_limits import Drain
     from inferencesh_mcp.http.server import serve
     from inferencesh_mcp.server import build
     from inferencesh_mcp.shutdown import exit_now

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp.server import MCPServer
-    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+    from mcp.server.context import CallNext, HandlerResult
 
-    from inferencesh_mcp.context import Shared
+    from inferencesh_mcp.context import Request, Shared
+    from inferencesh_mcp.settings import Settings
 
-    Request = ServerRequestContext[Shared, Any]
     JsonObject = dict[str, Any]
 
 LINKS_SINCE = "2025-06-18"  # the first version with resource_link, structuredContent, outputSchema and title
@@ -25,9 +25,12 @@ ANNOTATIONS_SINCE = "2025-03-26"  # the first version with annotations of tools
 MOST_NAMED = 3  # fields in one error message; a union reports an error for each member
 
 
-def register(server: MCPServer[Shared]) -> None:
+def register(server: MCPServer[Shared], settings: Settings) -> None:
     """Add the middleware of this module to a server."""
-    server.middleware.extend((name_wrong_fields, accept_nulls, leave_links_out, fit_to_version))
+    server.middleware.extend((name_wrong_fields, accept_nulls))
+    if settings.file_links == "never":
+        server.middleware.append(leave_links_out)
+    server.middleware.append(fit_to_version)
 
 
 async def name_wrong_fields(ctx: Request, call_next: CallNext) -> HandlerResult:
@@ -56,9 +59,9 @@ async def accept_nulls(ctx: Request, call_next: CallNext) -> HandlerResult:
 
 
 async def leave_links_out(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """Leave links out if INFERENCE_FILE_LINKS says that the client fails on them. The text then names every file."""
+    """Leave links out, because INFERENCE_FILE_LINKS says that the client fails on them. The text then names every file."""
     result = await call_next(ctx)
-    if isinstance(result, dict) and ctx.lifespan_context.settings.file_links == "never":
+    if isinstance(result, dict):
         if ctx.method == "tools/call":
             _unlink_call(result)
         elif ctx.method == "tasks/get":

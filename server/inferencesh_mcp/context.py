@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.transport import Transport
     from inferencesh_mcp.flows.app_cache import AppCache
-    from inferencesh_mcp.flows.live_runs import LiveRuns
     from inferencesh_mcp.flows.local_files import Folders
+    from inferencesh_mcp.flows.run_limits import LiveRuns
     from inferencesh_mcp.flows.watch import Watches
     from inferencesh_mcp.settings import Settings
 
@@ -90,15 +90,17 @@ class Visitor:
 
 
 Ctx = Context[Shared, Any]
-"""The SDK's context with our state; its type parameter is invariant."""
+"""The context of a tool call, with our state; the SDK's type parameter is invariant."""
+Request = ServerRequestContext[Shared, Any]
+"""The context of any other request."""
 
 
 @dataclass(kw_only=True)
-class TaskRequestContext(ServerRequestContext[Shared, Any]):
+class TaskRequestContext(Request):
     """The context of a tool call whose client follows a long run as an MCP task: the tool starts it and does not wait."""
 
 
-def as_mcp_task(request: ServerRequestContext[Shared, Any]) -> TaskRequestContext:
+def as_mcp_task(request: Request) -> TaskRequestContext:
     """The same request, to be answered with an MCP task where that is possible."""
     return TaskRequestContext(**{item.name: getattr(request, item.name) for item in fields(request)})
 
@@ -108,15 +110,20 @@ def wants_mcp_task(ctx: Ctx) -> bool:
     return isinstance(ctx.request_context, TaskRequestContext)
 
 
-def caller(ctx: Ctx) -> Caller:
+def shared_state(ctx: Ctx | Request) -> Shared:
+    """The state of the server that a request came to."""
+    return ctx.request_context.lifespan_context if isinstance(ctx, Context) else ctx.lifespan_context
+
+
+def caller(ctx: Ctx | Request) -> Caller:
     """The caller of a request.
 
     On stdio and in memory it is the person who started this process, who may use this disk. Over HTTP it is the
     authenticated visitor with their own key; no other key replaces a missing one.
     """
-    shared = ctx.request_context.lifespan_context
+    shared = shared_state(ctx)
     settings = shared.settings
-    visitor = _visitor(ctx.request_context.request)
+    visitor = _visitor((ctx.request_context if isinstance(ctx, Context) else ctx).request)
     key = visitor.key if visitor else SANDBOX_KEY if settings.sandbox else _own_key(settings)
     principal = visitor.principal if visitor else HERE
     return Caller(

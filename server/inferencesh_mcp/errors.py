@@ -23,7 +23,6 @@ InferenceError
 ├── WorkerLost             the session's machine and its state are lost
 ├── OutcomeUnknown         the reply to something that must not be sent twice was lost
 ├── UpstreamError          the API's answer cannot be understood: report it
-│   └── SchemaUnusable       an app's schema cannot be a tool's schema
 ├── InternalError          a bug in the bridge: its text is only in the log
 ├── HostFileRefused        a host's configuration cannot be edited; nothing was changed
 └── SettingsError          a setting is wrong: the start is refused
@@ -201,10 +200,6 @@ class InternalError(InferenceError):
 
     error_id: str = ""
     """The error's id in the log."""
-
-
-class SchemaUnusable(UpstreamError):
-    code = "schema_unusable"
 
 
 class HostFileRefused(InferenceError):

@@ -5,14 +5,13 @@ A pin is `[alias=]namespace/name[@version][:function]`; pins are separated by co
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.errors import InvalidInput, SettingsError
-from inferencesh_mcp.schema import tool_name
-from inferencesh_mcp.schema.limits import LONGEST_TOOL_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -86,7 +85,12 @@ def refuse_taken(pins: Collection[Pin], names: Collection[str]) -> None:
 def _default_name(app: AppRef) -> str:
     """A name for the tool that every host takes: the app's, with the function's if the pin names one."""
     name = "_".join(filter(None, (app.name, app.function)))
-    return tool_name(name if name[0].isalpha() else f"app {name}", (), before=LONGEST_TOOL_NAME - LONGEST)
+    name = name if name[0].isalpha() else f"app {name}"
+    plain = re.sub(r"[^a-zA-Z0-9_-]+", "_", name).strip("_")
+    if len(plain) <= LONGEST:
+        return plain
+    digest = hashlib.sha256(name.encode()).hexdigest()[:6]  # two long names with one beginning stay apart
+    return f"{plain[: LONGEST - 7]}_{digest}"
 
 
 def _folded(name: str) -> str:

@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
     from mcp.server import MCPServer
     from mcp.server.connection import Connection
-    from mcp.server.context import ServerRequestContext
     from mcp.server.lowlevel import Server
     from mcp.shared.message import SessionMessage
 
-    from inferencesh_mcp.context import Shared
+    from inferencesh_mcp.context import Request, Shared
 
-    Request = ServerRequestContext[Shared, Any]
     Handler = Callable[[Request, Any], Awaitable[Any]]
 
 Params = TypeVar("Params", bound=BaseModel)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from mcp.server import MCPServer
-from mcp.server.mcpserver import Context
 from mcp.server.request_state import RequestStateSecurity
 from mcp.server.subscriptions import InMemorySubscriptionBus
 
@@ -20,8 +19,8 @@ from inferencesh_mcp.context import Shared, caller, principal_of
 from inferencesh_mcp.error_boundary import ErrorBoundary
 from inferencesh_mcp.flows.app_cache import AppCache
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
-from inferencesh_mcp.flows.live_runs import LiveRuns
 from inferencesh_mcp.flows.local_files import Folders
+from inferencesh_mcp.flows.run_limits import LiveRuns
 from inferencesh_mcp.flows.watch import Watches
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks
@@ -35,12 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+    from mcp.server.mcpserver import Context
     from mcp.server.mcpserver.tools import Tool
     from mcp.server.subscriptions import SubscriptionBus
     from mcp_types import CallToolResult, InputRequiredResult
     from mcp_types import Tool as ListedTool
 
-    from inferencesh_mcp.flows.drain import Drain
+    from inferencesh_mcp.flows.run_limits import Drain
     from inferencesh_mcp.mcp_tasks.types import TaskSource
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.redis_limits import RedisLimits
@@ -77,7 +77,7 @@ class InferenceMCPServer(MCPServer[Shared]):
     async def _load_pinned_apps(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Read the pinned apps before a message that needs them is handled."""
         needed = ctx.method == "tools/list" or (ctx.method == "tools/call" and self._is_missing(ctx.params))
-        reader = caller(Context(request_context=ctx, mcp_server=self)) if needed or ctx.request is None else None
+        reader = caller(ctx) if needed or ctx.request is None else None
         if reader and ctx.request is None:
             self.pinned.start_reading(reader)
         if reader and needed:
@@ -129,7 +129,7 @@ def build(
     server.middleware.insert(0, ErrorBoundary(settings.credentials))
     resources.register(server, settings)
     prompts.register(server, settings)
-    compatibility.register(server)
+    compatibility.register(server, settings)
     return server
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.agents.types import Agent
     from inferencesh_sandbox.wire import Json
 
-_MADE = "2026-01-02T03:04:05Z"
+_CREATED_AT = "2026-01-02T03:04:05Z"
 _OWNER = {"user_id": "sandbox", "team_id": "sandbox", "visibility": "public"}
 
 
@@ -29,8 +29,8 @@ def agent_dto(agent: Agent, *, version_id: str = "") -> Json:
     card: Json = {
         "id": agent.id,
         "short_id": short(agent.id),
-        "created_at": _MADE,
-        "updated_at": _MADE,
+        "created_at": _CREATED_AT,
+        "updated_at": _CREATED_AT,
         **_OWNER,
         "namespace": agent.namespace,
         "name": agent.name,
@@ -48,8 +48,8 @@ def version_dto(agent: Agent, version_id: str) -> Json:
     return {
         "id": version_id,
         "short_id": short(version_id),
-        "created_at": _MADE,
-        "updated_at": _MADE,
+        "created_at": _CREATED_AT,
+        "updated_at": _CREATED_AT,
         **_OWNER,
         "description": config.description or "",
         "system_prompt": config.system_prompt or "",

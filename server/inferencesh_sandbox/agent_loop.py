@@ -1,24 +1,33 @@
-"""Run the turns of agents."""
+"""Run the turns of agents, and their tool calls after the person's approval where a tool needs it."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from inferencesh_sandbox import agent_dto
+from inferencesh_sandbox import agent_dto, mcp_servers
 from inferencesh_sandbox.agents import AGENTS
 from inferencesh_sandbox.agents.types import AgentFailed
 from inferencesh_sandbox.chats import Chat
-from inferencesh_sandbox.ledger import MessageSent
-from inferencesh_sandbox.messages import MessageRequest
+from inferencesh_sandbox.ledger import Invoked, MessageSent
+from inferencesh_sandbox.messages import Interrupt, MessageRequest
+from inferencesh_sandbox.run_requests import parse_run_request
+from inferencesh_sandbox.tasks import Status
 from inferencesh_sandbox.turns import Turn
+from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from inferencesh_sandbox.chats import Run
     from inferencesh_sandbox.clock import Clock
     from inferencesh_sandbox.files import Store
     from inferencesh_sandbox.ledger import Ledger
-    from inferencesh_sandbox.messages import Run
+    from inferencesh_sandbox.messages import Invocation
     from inferencesh_sandbox.runs import Workers
+    from inferencesh_sandbox.tasks import Task
+    from inferencesh_sandbox.tenants import Tenants
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Conversations:
     store: Store
     ledger: Ledger
     workers: Workers
+    tenants: Tenants
 
     async def take(self, message: MessageRequest, chat: Chat, caller: str) -> Run:
         """Take a message: its turn is queued, and the ledger knows it."""
@@ -52,16 +62,16 @@ class Conversations:
 
     async def carry_out(self, run: Run) -> None:
         """Run a turn to its end, then the turns that were queued meanwhile."""
-        await self._one(run)
+        await self._run_turn(run)
         if (following := run.chat.next_run()) is not None:
             self.workers.spawn(self.carry_out, following)
 
-    async def _one(self, run: Run) -> None:
+    async def _run_turn(self, run: Run) -> None:
         chat = run.chat
         if run.started or not run.live:
             return
         run.started = True
-        chat.reflect()
+        chat.publish_changes()
         with run.scope:
             try:
                 await run.request.agent.script(Turn(chat, run, self))
@@ -76,7 +86,7 @@ class Conversations:
     def stop(self, chat: Chat) -> None:
         """Stop the current turn and drop the queue, so that no other turn begins."""
         for waiting in list(chat.queue):
-            chat.take_back(waiting.user_message)
+            chat.withdraw(waiting.user_message)
         run = chat.run
         if run and run.live:
             run.scope.cancel()
@@ -89,5 +99,143 @@ class Conversations:
         above = turn.chat
         below = Chat(owner=above.owner, clock=above.clock, agent=agent, version_id=version_id, context={}, parent=above)
         above.children.append(below)
-        above.owner.chats.put(below.id, below)
+        self.tenants.of_owner(above.owner).chats.put(below.id, below)
         return below.ask(MessageRequest(agent=agent, version_id=version_id, text=text, files=(), base=turn.base))
+
+    async def run_tool(self, turn: Turn, invocation: Invocation) -> None:
+        """Run one tool call until it is completed, failed or cancelled. Raises nothing."""
+        if not await _is_approved(turn, invocation):
+            return
+        chat, tool = turn.chat, invocation.tool
+        if tool.type != "client" and invocation.status != "in_progress":
+            invocation.move("in_progress")
+        self.ledger.note(
+            Invoked(at=chat.clock.now(), chat_id=chat.id, invocation_id=invocation.id, tool=tool.name, type=tool.type)
+        )
+        try:
+            await _TOOL_TYPES.get(tool.type, _unknown)(self, turn, invocation)
+        except Problem as problem:
+            invocation.end("failed", problem.detail)
+
+
+async def _is_approved(turn: Turn, invocation: Invocation) -> bool:
+    """Wait for approval, unless the tool needs none or is always allowed in this chat."""
+    chat = turn.chat
+    if not invocation.tool.require_approval or chat.always_allows(invocation):
+        return True
+    interrupt = Interrupt(run_id=turn.run.id, invocation=invocation)
+    chat.interrupts[interrupt.id] = interrupt
+    await invocation.wait_as("awaiting_approval")
+    return invocation.allowed
+
+
+async def _client(_: Conversations, _turn: Turn, invocation: Invocation) -> None:
+    await invocation.wait_as("awaiting_input")
+
+
+async def _internal(_: Conversations, _turn: Turn, invocation: Invocation) -> None:
+    invocation.end("completed", str(invocation.tool.config.get("result", "")))
+
+
+async def _app(conversations: Conversations, turn: Turn, invocation: Invocation) -> None:
+    """Run the app as a task of the same owner."""
+    config = invocation.tool.config
+    arguments: Json = {**(config.get("input") or {}), **invocation.arguments}
+    body: Json = {
+        "app": config.get("ref"),
+        "function": config.get("function"),
+        "setup": config.get("setup"),
+        "session": arguments.pop("session", None) if config.get("session_enabled") else None,
+        "input": arguments,
+    }
+    tenant = conversations.tenants.of_owner(turn.chat.owner)
+    request = parse_run_request(body, tenant=tenant, clock=turn.clock, base=turn.base)
+    task = await conversations.workers.take(request, tenant, conversations.ledger)
+    invocation.execution_id = task.id
+    invocation.move("in_progress")
+    await conversations.workers.begin(task)
+    await _wait_for_end(task)
+    output = dict(task.output or {}) | ({"session_id": request.session.id} if request.session else {})
+    if task.status is Status.COMPLETED:
+        invocation.end("completed", json.dumps(output, ensure_ascii=False), output)
+    else:
+        invocation.end("failed", task.error or f"the task was {task.status.name.lower()}")
+
+
+async def _wait_for_end(task: Task) -> None:
+    """Wait for a task. Cancel the task if the agent is stopped."""
+    try:
+        while not task.ended:
+            await task.changed.wait()
+    finally:
+        if not task.ended:
+            task.move(Status.CANCELLING)
+            task.scope.cancel()
+
+
+async def _agent(conversations: Conversations, turn: Turn, invocation: Invocation) -> None:
+    """Delegate to another agent, in a chat of its own."""
+    ref = str(invocation.tool.config.get("ref") or "")
+    run = conversations.delegate(turn, ref, _message_text(invocation.arguments))
+    invocation.execution_id = run.chat.id
+    invocation.move("in_progress")
+    try:
+        await conversations.carry_out(run)
+    finally:
+        if run.live:
+            conversations.stop(run.chat)
+    last = next(message for message in reversed(run.chat.messages) if message.role == "assistant")
+    if run.state == "completed":
+        invocation.end("completed", last.text, {"chat_id": run.chat.id})
+    else:
+        invocation.end("failed", run.error or f"the agent's run was {run.state}")
+
+
+def _message_text(arguments: Json) -> str:
+    text = arguments.get("message") or arguments.get("text") or arguments.get("prompt")
+    return str(text) if text else json.dumps(arguments, ensure_ascii=False)
+
+
+async def _report_request(_: Conversations, _turn: Turn, invocation: Invocation) -> None:
+    """Report the request that a real tool would send. Nothing is sent, and secrets are omitted."""
+    config = invocation.tool.config
+    names = ("method", "url", "server", "integration_id", "tool_name")
+    payload: Json = {
+        "pretended": True,
+        "note": "the sandbox has no network: nothing was sent",
+        "would_have": {name: config[name] for name in names if config.get(name)},
+        "with": invocation.arguments,
+    }
+    invocation.end("completed", json.dumps(payload, ensure_ascii=False), payload)
+
+
+async def _mcp(conversations: Conversations, turn: Turn, invocation: Invocation) -> None:
+    """Call a tool of the fake MCP server, which asks for input first. Other servers are only reported."""
+    config, name = invocation.tool.config, str(invocation.tool.config.get("tool_name"))
+    if config.get("server") != mcp_servers.SERVER or name not in mcp_servers.TOOLS:
+        await _report_request(conversations, turn, invocation)
+        return
+    answers: list[Json] = []
+    for number, requests in enumerate(mcp_servers.TOOLS[name], start=1):
+        invocation.input_requests = requests
+        data = mcp_servers.input_data(requests, state=f"{invocation.id}-{number}", number=number)
+        invocation.data = json.dumps(data) if turn.chat.owner.facts.mcp_data_as_text else data
+        await invocation.wait_as("awaiting_input")
+        answers.append(invocation.inputs)
+    invocation.end("completed", json.dumps(answers, ensure_ascii=False), {"answers": answers})
+
+
+async def _unknown(_: Conversations, _turn: Turn, invocation: Invocation) -> None:
+    invocation.end("failed", f"the sandbox knows no tools of type {invocation.tool.type!r}")
+
+
+_TOOL_TYPES: dict[str, Callable[[Conversations, Turn, Invocation], Awaitable[None]]] = {
+    "client": _client,
+    "internal": _internal,
+    "app": _app,
+    "agent": _agent,
+    "http": _report_request,
+    "call": _report_request,
+    "hook": _report_request,
+    "mcp": _mcp,
+}

@@ -26,7 +26,7 @@ _FILES = 20
 def message_in(body: Json, chat: Chat | None, *, base: str, facts: Facts) -> MessageRequest:
     """Validate a message in the platform's order: agent, requirements, input."""
     agent, version_id = _agent(body, chat)
-    _need_nothing(agent)
+    _check_requirements(agent)
     value: Any = body.get("input")
     if not isinstance(value, dict):
         raise _wrong("input", "must be an object")
@@ -55,7 +55,7 @@ def find_chat(tenant: Tenant, name: str) -> Chat:
 def create_chat(tenant: Tenant, clock: Clock, body: Json) -> Chat:
     """Open a chat with the agent of a request. `context` is read here alone."""
     agent, version_id = _agent(body, None)
-    _need_nothing(agent)
+    _check_requirements(agent)
     chat = Chat(owner=tenant, clock=clock, agent=agent, version_id=version_id, context=_context(agent.config, body))
     tenant.chats.put(chat.id, chat)
     return chat
@@ -84,11 +84,11 @@ def _described(config: Json, name: str) -> tuple[Agent, str]:
     return agent, agent.version_ids[0]
 
 
-def _need_nothing(agent: Agent) -> None:
+def _check_requirements(agent: Agent) -> None:
     if agent.requirements:
-        more = {"satisfied": False, "errors": list(agent.requirements)}
+        extra = {"satisfied": False, "errors": list(agent.requirements)}
         first = agent.requirements[0]["message"]
-        raise Problem(412, "requirements_not_met", f"requirements not met: {first}", more=more)
+        raise Problem(412, "requirements_not_met", f"requirements not met: {first}", extra=extra)
 
 
 def _context(config: Config, body: Json) -> dict[str, str]:
@@ -108,7 +108,7 @@ def _context(config: Config, body: Json) -> dict[str, str]:
 def _files(fields: Json, facts: Facts) -> tuple[Attached, ...]:
     """Read the files. `attachments` is newer and overrides `images` and `files`."""
     if fields.get("attachments") and facts.attachments_read:
-        files = [_attached(item, place) for place, item in enumerate(objects_in(fields, "attachments"))]
+        files = [_attached(item, index) for index, item in enumerate(objects_in(fields, "attachments"))]
     else:
         files = [Attached(uri=uri, content_type="image/*") for uri in _uris(fields, "images")]
         files += [Attached(uri=uri) for uri in _uris(fields, "files")]
@@ -117,9 +117,9 @@ def _files(fields: Json, facts: Facts) -> tuple[Attached, ...]:
     return tuple(files)
 
 
-def _attached(item: Json, place: int) -> Attached:
+def _attached(item: Json, index: int) -> Attached:
     if not isinstance(item.get("uri"), str) or not item["uri"]:
-        raise _wrong(f"input.attachments.{place}.uri", "is missing")
+        raise _wrong(f"input.attachments.{index}.uri", "is missing")
     return Attached(
         uri=item["uri"], filename=str(item.get("filename") or ""), content_type=str(item.get("content_type") or "")
     )
@@ -133,4 +133,4 @@ def _uris(fields: Json, field: str) -> list[str]:
 
 
 def _wrong(field: str, why: str) -> Problem:
-    return Problem(400, "validation_error", f"{field}: {why}", more={"meta": {"field": field}})
+    return Problem(400, "validation_error", f"{field}: {why}", extra={"meta": {"field": field}})

@@ -8,7 +8,7 @@ from inferencesh_sandbox.ids import lasting_id, short
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
-    from inferencesh_sandbox.invocations import Invocation
+    from inferencesh_sandbox.messages import Invocation
 
 
 def options(invocation: Invocation) -> Json:

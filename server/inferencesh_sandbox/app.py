@@ -20,14 +20,16 @@ from inferencesh_sandbox.routes.account import account
 from inferencesh_sandbox.routes.agents import agents
 from inferencesh_sandbox.routes.approvals import approvals
 from inferencesh_sandbox.routes.apps import apps
-from inferencesh_sandbox.routes.chats import chats
+from inferencesh_sandbox.routes.billing import billing
+from inferencesh_sandbox.routes.chats import chat_turns, chats
 from inferencesh_sandbox.routes.context import Context
 from inferencesh_sandbox.routes.files import files
 from inferencesh_sandbox.routes.messages import messages
 from inferencesh_sandbox.routes.runs import runs
+from inferencesh_sandbox.routes.search import search
 from inferencesh_sandbox.routes.sessions import sessions
-from inferencesh_sandbox.routes.tasks import tasks
-from inferencesh_sandbox.routes.tools import tools
+from inferencesh_sandbox.routes.tasks import task_files, task_lists, tasks
+from inferencesh_sandbox.routes.tools import interrupts, tools
 from inferencesh_sandbox.runs import Workers
 from inferencesh_sandbox.tenants import Tenants
 from inferencesh_sandbox.wire import Problem, problem_response
@@ -63,7 +65,7 @@ class Sandbox:
         self.tenants = Tenants(self.facts)
         self.store = Store(self.clock)
         self._workers = workers(self.clock, self.store)
-        self._conversations = conversations(self.clock, self.store, self.ledger, self._workers)
+        self._conversations = conversations(self.clock, self.store, self.ledger, self._workers, self.tenants)
         routes = self._asgi()
         routes = middleware(routes) if middleware else routes
         self.app = EntryMiddleware(routes, facts=self.facts, ledger=self.ledger, clock=self.clock)
@@ -79,7 +81,10 @@ class Sandbox:
             workers=self._workers,
             conversations=self._conversations,
         )
-        nouns = (runs, apps, tasks, files, sessions, agents, messages, chats, tools, approvals, account)
+        nouns = (
+            *(runs, apps, task_lists, tasks, task_files, files, sessions, agents, messages),
+            *(chats, chat_turns, tools, interrupts, approvals, account, billing, search),
+        )
         return Starlette(
             routes=[route for noun in nouns for route in noun(context)],
             middleware=[_FOR_BROWSERS],

@@ -32,17 +32,17 @@ class AppRuntime:
 
     @property
     def setup(self) -> Json:
-        return self.task.order.setup
+        return self.task.request.setup
 
     def log(self, text: str) -> None:
         self.task.log(text)
 
     def publish_partial(self, output: Json) -> None:
         self.task.output = output
-        self.task.tell("output")
+        self.task.publish("output")
 
-    def delta(self, **grown: str) -> None:
-        self.task.grow(dict(grown))
+    def delta(self, **texts: str) -> None:
+        self.task.grow(dict(texts))
 
     def used(self, kind: str, quantity: float, unit: str) -> None:
         self.task.used(kind, quantity, unit)
@@ -51,8 +51,8 @@ class AppRuntime:
         stored = self.store.make(self.task.owner, filename=filename, content_type=content_type, category="output")
         stored.write(body)
         stored.finish()
-        self.task.made_files.append(stored.id)
-        return stored.uri_at(self.task.order.base)
+        self.task.output_file_ids.append(stored.id)
+        return stored.uri_at(self.task.request.base)
 
     def pick(self, uri: str) -> Picked:
         if uri.startswith("data:"):

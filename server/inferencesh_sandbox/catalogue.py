@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from inferencesh_sandbox.apps.types import App, Function
 
-_MADE = "2026-01-02T03:04:05Z"
+_CREATED_AT = "2026-01-02T03:04:05Z"
 _OWNER = {"user_id": "sandbox", "team_id": "sandbox", "visibility": "public"}
 ALIASES = {"sandbox/increment": ("sandbox/memory", "increment")}
 """Older names of apps; each may pin a function of the app that it leads to."""
@@ -41,7 +41,7 @@ class Ref:
         return cls(name.removeprefix("app/"), version, function)
 
 
-def app_named(name: str) -> App:
+def find_app(name: str) -> App:
     """Find an app by its id, `namespace/name` or an older name. The error suggests similar names."""
     return find_by_name("app", APPS, ALIASES.get(name, (name, ""))[0])
 
@@ -55,8 +55,8 @@ def function_of(app: App, name: str) -> Function:
     """Find a function by its name. Default: the app's default function."""
     function = app.function(name or app.default_function)
     if function is None:
-        known = ", ".join(item.name for item in app.functions)
-        raise Problem(400, "validation_error", f"{app.ref} has no function {name!r}; it has: {known}")
+        names = ", ".join(item.name for item in app.functions)
+        raise Problem(400, "validation_error", f"{app.ref} has no function {name!r}; it has: {names}")
     return function
 
 
@@ -65,8 +65,8 @@ def app_dto(app: App, *, version_id: str = "", facts: Facts = NEWEST) -> Json:
     card: Json = {
         "id": app.id,
         "short_id": short(app.id),
-        "created_at": _MADE,
-        "updated_at": _MADE,
+        "created_at": _CREATED_AT,
+        "updated_at": _CREATED_AT,
         **_OWNER,
         "namespace": app.namespace,
         "name": app.name,
@@ -88,8 +88,8 @@ def version_dto(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
     return {
         "id": version_id,
         "short_id": short(version_id),
-        "created_at": _MADE,
-        "updated_at": _MADE,
+        "created_at": _CREATED_AT,
+        "updated_at": _CREATED_AT,
         "metadata": {},
         "repository": "",
         "setup_schema": _schema(app.setup) if app.setup else None,

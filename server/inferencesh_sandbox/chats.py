@@ -11,15 +11,16 @@ import anyio
 
 from inferencesh_sandbox import agent_dto
 from inferencesh_sandbox.ids import fresh_id, short, stamp
-from inferencesh_sandbox.messages import Message, MessageRequest, Run
+from inferencesh_sandbox.messages import Message
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.agents.types import Agent
     from inferencesh_sandbox.clock import Clock
-    from inferencesh_sandbox.invocations import Interrupt, Invocation
-    from inferencesh_sandbox.tenants import Tenant
+    from inferencesh_sandbox.messages import Interrupt, Invocation, MessageRequest
+    from inferencesh_sandbox.owners import Owner
 
+_LIVE = frozenset({"submitted", "working", "input_required"})
 FINAL = frozenset({"ready", "failed", "cancelled"})
 _MESSAGES = 2_000
 _QUEUED = 50
@@ -51,10 +52,63 @@ class Watch:
 
 
 @dataclass(eq=False, kw_only=True)
+class Run:
+    """One turn of the agent, as an AgentRun."""
+
+    chat: Chat
+    request: MessageRequest
+    user_message: Message
+    first: Message
+    """The assistant's first message, the one that the answer to the POST tells."""
+    state: str = "submitted"
+    error: str | None = None
+    output: Any = None
+    end_reason: str = ""
+    """Why it ended as it did, in the platform's word, where that is worth one."""
+    started: bool = False
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    """Around the script: cancelled when the chat is stopped."""
+
+    def __post_init__(self) -> None:
+        self.created_at = self.updated_at = self.chat.clock.now()
+        self.id = fresh_id(self.created_at)
+
+    @property
+    def live(self) -> bool:
+        return self.state in _LIVE
+
+    def dto(self) -> Json:
+        """The run, as an AgentRunDTO."""
+        blocking = next((item for item in self.chat.open if item.blocks), None) if self.live else None
+        return {
+            "id": self.id,
+            "short_id": short(self.id),
+            "created_at": stamp(self.created_at),
+            "updated_at": stamp(self.updated_at),
+            **self.chat.owner.dto_fields(),
+            "agent_id": self.request.agent.id,
+            "agent_version_id": self.request.version_id,
+            "chat_id": self.chat.id,
+            "user_message_id": self.user_message.id,
+            "state": self.state,
+            "error": self.error,
+            "output": self.output,
+            "interrupt_reason": _reason(blocking) if blocking else None,
+            "interrupt_tool_id": blocking.id if blocking else None,
+        }
+
+
+def _reason(invocation: Invocation) -> str:
+    if invocation.status == "awaiting_approval":
+        return "tool_approval"
+    return "client_tool" if invocation.tool.type == "client" else "widget"
+
+
+@dataclass(eq=False, kw_only=True)
 class Chat:
     """One chat with an agent. Each change goes to all watchers."""
 
-    owner: Tenant
+    owner: Owner
     clock: Clock
     agent: Agent
     version_id: str
@@ -78,8 +132,8 @@ class Chat:
         self.created_at = self.updated_at = self.clock.now()
         self.id = fresh_id(self.created_at)
         self._watches: set[Watch] = set()
-        self._said: tuple[str, ...] = ()
-        self._used: list[Invocation] = []
+        self._published_state: tuple[str, ...] = ()
+        self._current_invocations: list[Invocation] = []
         self._orders = count(1)
 
     @property
@@ -100,7 +154,7 @@ class Chat:
     @property
     def open(self) -> list[Invocation]:
         """The tool calls of this run that have not ended."""
-        return [item for item in self._used if not item.over]
+        return [item for item in self._current_invocations if not item.over]
 
     def message(self, name: str) -> Message | None:
         return next((item for item in self.messages if name in {item.id, short(item.id)}), None)
@@ -122,8 +176,8 @@ class Chat:
             self.queue.append(run)
         else:
             self._open(run)
-        self.tell_message(user)
-        self.tell_message(first)
+        self.publish_message(user)
+        self.publish_message(first)
         return run
 
     def add(self, role: str, status: str, run: Run | None = None) -> Message:
@@ -145,15 +199,15 @@ class Chat:
             self.messages.append(message)
             message.status, message.order = status, next(self._orders)
         self._open(run)
-        self.tell_message(run.user_message)
-        self.tell_message(run.first)
+        self.publish_message(run.user_message)
+        self.publish_message(run.first)
         return run
 
     def _open(self, run: Run) -> None:
         self.agent, self.version_id = run.request.agent, run.request.version_id
         self.runs.append(run)
-        self._used.clear()
-        self.reflect()
+        self._current_invocations.clear()
+        self.publish_changes()
 
     def use(self, invocation: Invocation) -> None:
         """Start a tool call. Watchers get it with the complete text before it."""
@@ -161,9 +215,9 @@ class Chat:
         message.deltas.clear()
         message.invocations.append(invocation)
         self.invocations[invocation.id] = invocation
-        self._used.append(invocation)
+        self._current_invocations.append(invocation)
 
-    def take_back(self, message: Message) -> None:
+    def withdraw(self, message: Message) -> None:
         """Withdraw a queued message."""
         run = next((item for item in self.queue if message in {item.user_message, item.first}), None)
         if run is None:
@@ -180,7 +234,7 @@ class Chat:
         message.status = status
         message.deltas.clear()
         message.updated_at = self.clock.now()
-        self.tell_message(message)
+        self.publish_message(message)
 
     def end(self, run: Run, state: str, *, error: str | None = None) -> None:
         """End a run, and everything in it that is still open."""
@@ -197,14 +251,14 @@ class Chat:
                 self.settle(message, last)
         run.state, run.error, run.output = state, error, self.output if state == "completed" else None
         if self.owner.facts.run_end_events:
-            self._tell_end(run)
+            self._publish_end(run)
         # With the next message waiting, the chat is not said to be idle: the SDK that waits for its answer would leave.
         if self.queue:
-            self.tell_run(run)
+            self.publish_run(run)
         else:
-            self.reflect()
+            self.publish_changes()
 
-    def _tell_end(self, run: Run) -> None:
+    def _publish_end(self, run: Run) -> None:
         """Add a message that states how a run ended, and why."""
         failed = run.state == "failed"
         ended = {"run_id": run.id, "state": run.state, "duration_ms": 1}
@@ -213,7 +267,7 @@ class Chat:
             ended["reason"] = run.end_reason
         message = self.add("event", "ready", run)
         message.parts = [{"type": "event", "text": run.error or "", "event": event}]
-        self.tell_message(message)
+        self.publish_message(message)
 
     def always_allows(self, invocation: Invocation) -> bool:
         """Whether a rule of this chat allows a call."""
@@ -226,29 +280,29 @@ class Chat:
 
     # Its form in the API
 
-    def reflect(self) -> None:
+    def publish_changes(self) -> None:
         """Send the run and the chat if their state has changed."""
         run = self.run
         if run and run.live and run.started:
             run.state = "input_required" if any(item.blocks for item in self.open) else "working"
         waiting = [item.id for item in self.pending_interrupts]
         state = (self.status, *((run.id, run.state) if run else ()), *waiting)
-        if state == self._said:
+        if state == self._published_state:
             return
-        self._said = state
+        self._published_state = state
         self.updated_at = self.clock.now()
         if run:
             run.updated_at = self.updated_at
-            self.tell_run(run)
-        self.tell_chat()
+            self.publish_run(run)
+        self.publish_chat()
 
-    def tell_chat(self) -> None:
+    def publish_chat(self) -> None:
         self.put({"event": "chats", "data": self.dto()})
 
-    def tell_run(self, run: Run) -> None:
+    def publish_run(self, run: Run) -> None:
         self.put({"event": "agent_runs", "data": run.dto()})
 
-    def tell_message(self, message: Message) -> None:
+    def publish_message(self, message: Message) -> None:
         self.put({"event": "chat_messages", "data": message.dto(streamed=True)})
 
     def grow(self, message: Message, delta: Json) -> None:
@@ -296,14 +350,14 @@ class Chat:
             lines.append({"event": "agent_runs", "data": self.run.dto()})
         return [*lines, {"event": "chats", "data": self.dto()}]
 
-    def dto(self, *, whole: bool = False) -> Json:
+    def dto(self, *, with_messages: bool = False) -> Json:
         """The chat, as a ChatDTO. Its messages are in it only if `whole` and `messages_preloaded`."""
         chat: Json = {
             "id": self.id,
             "short_id": short(self.id),
             "created_at": stamp(self.created_at),
             "updated_at": stamp(self.updated_at),
-            **self.owner.owns(),
+            **self.owner.dto_fields(),
             "parent_id": self.parent.id if self.parent else None,
             "children": [{"id": child.id, "status": child.status, "name": child.name} for child in self.children],
             "status": self.status,
@@ -323,7 +377,7 @@ class Chat:
             "pending_interrupts": [item.dto() for item in self.pending_interrupts],
         }
         messages = {"chat_messages": [item.dto() for item in self.messages]}
-        return chat | (messages if whole and self.owner.facts.messages_preloaded else {})
+        return chat | (messages if with_messages and self.owner.facts.messages_preloaded else {})
 
     def _allowed(self) -> Json:
         """What is allowed without asking, in the chat's data."""

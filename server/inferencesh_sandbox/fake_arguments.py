@@ -43,8 +43,8 @@ def _subjects(text: str) -> set[str]:
 
 def make_arguments(schema: Json, text: str) -> Json:
     """Make an object that fits a schema: every required property, and the optional ones that the text speaks of."""
-    value_made: Any = _ArgumentMaker(text, schema).value(schema, "", 0)
-    return cast("Json", value_made) if isinstance(value_made, dict) else {}
+    result: Any = _ArgumentMaker(text, schema).value(schema, "", 0)
+    return cast("Json", result) if isinstance(result, dict) else {}
 
 
 @dataclass
@@ -96,28 +96,28 @@ class _ArgumentMaker:
         return schema
 
     def _chosen(self, values: list[Any]) -> Any:
-        spoken = (value for value in values if re.search(rf"\b{re.escape(str(value))}\b", self.text, re.IGNORECASE))
-        return next(spoken, values[0])
+        matches = (value for value in values if re.search(rf"\b{re.escape(str(value))}\b", self.text, re.IGNORECASE))
+        return next(matches, values[0])
 
     def _object(self, schema: Json, depth: int) -> Json:
         required = set(schema.get("required") or [])
-        value_made: Json = {}
+        result: Json = {}
         for name, subschema in cast("dict[str, Json]", schema.get("properties") or {}).items():
             optional = name not in required
             if depth > _DEEPEST or (optional and not self._speaks_of(name)):
                 continue
             value = self.value(subschema, name, depth + 1)
             if not optional or _fits(self._resolved(subschema), value):
-                value_made[name] = value
-        return value_made
+                result[name] = value
+        return result
 
     def _speaks_of(self, name: str) -> bool:
         return re.search(rf"\b{re.escape(name)}\b", self.text, re.IGNORECASE) is not None
 
     def _array(self, schema: Json, name: str, depth: int) -> list[Any]:
         items = cast("Json", schema.get("items") or {"type": "string"})
-        often = max(1, int(schema.get("minItems") or 0))
-        return [self.value(items, name, depth + 1) for _ in range(often)]
+        count = max(1, int(schema.get("minItems") or 0))
+        return [self.value(items, name, depth + 1) for _ in range(count)]
 
     def _number(self, schema: Json, kind: str) -> float:
         least, most = schema.get("minimum"), schema.get("maximum")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from inferencesh_sandbox.clock import Clock
-    from inferencesh_sandbox.tenants import Tenant
+    from inferencesh_sandbox.owners import Owner
 
 IN_MEMORY = 64 * 1024 * 1024
 """A file beyond this is spooled to a temporary file."""
@@ -38,7 +38,7 @@ class StoredFile:
     """One file: its record from the start, its bytes once they arrived."""
 
     id: str
-    owner: Tenant
+    owner: Owner
     filename: str
     content_type: str
     created_at: datetime
@@ -52,12 +52,12 @@ class StoredFile:
     _spool: IO[bytes] = field(default_factory=lambda: cast("IO[bytes]", _new_spool()), repr=False)
 
     @property
-    def place(self) -> str:
+    def path_of_bytes(self) -> str:
         """The path of the bytes. Anyone who knows it may read them, as on a CDN."""
         return f"/app/files/u/{self.owner.user_id}/{self.id}{PurePosixPath(self.filename).suffix.lower()}"
 
     def uri_at(self, base: str) -> str:
-        return base + self.place
+        return base + self.path_of_bytes
 
     def write(self, piece: bytes) -> None:
         self._spool.write(piece)
@@ -90,10 +90,10 @@ class StoredFile:
             "short_id": short(self.id),
             "created_at": stamp(self.created_at),
             "updated_at": stamp(self.created_at),
-            **self.owner.owns(),
+            **self.owner.dto_fields(),
             "visibility": "public" if self.public else "private",
             "path": self.path,
-            "remote_path": self.place.removeprefix("/"),
+            "remote_path": self.path_of_bytes.removeprefix("/"),
             "upload_url": upload_url,
             "uri": self.uri_at(base),
             "content_type": self.content_type,
@@ -112,19 +112,19 @@ class Store:
         self._secret = secrets.token_bytes(32)
         self._by_id: dict[str, StoredFile] = {}
 
-    def make(self, owner: Tenant, *, filename: str, content_type: str = "", **more: Any) -> StoredFile:
+    def make(self, owner: Owner, *, filename: str, content_type: str = "", **fields: Any) -> StoredFile:
         """Create a record. Its bytes come later."""
         now = self._clock.now()
         guessed = content_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
         stored = StoredFile(
-            id=fresh_id(now), owner=owner, filename=filename, content_type=guessed, created_at=now, **more
+            id=fresh_id(now), owner=owner, filename=filename, content_type=guessed, created_at=now, **fields
         )
         if len(self._by_id) >= _RECORDS:
             self.remove(next(iter(self._by_id.values())))
         self._by_id[stored.id] = stored
         return stored
 
-    def of(self, owner: Tenant) -> list[StoredFile]:
+    def of(self, owner: Owner) -> list[StoredFile]:
         return [stored for stored in self._by_id.values() if stored.owner is owner]
 
     def any(self, file_id: str) -> StoredFile | None:
@@ -134,9 +134,9 @@ class Store:
         """Find a file of this sandbox by its URI. The host in the URI does not matter."""
         return self.at(urlsplit(uri).path)
 
-    def at(self, place: str) -> StoredFile | None:
-        stored = self._by_id.get(PurePosixPath(place).stem)
-        return stored if stored and stored.place == place else None
+    def at(self, path: str) -> StoredFile | None:
+        stored = self._by_id.get(PurePosixPath(path).stem)
+        return stored if stored and stored.path_of_bytes == path else None
 
     def remove(self, stored: StoredFile) -> None:
         self._by_id.pop(stored.id, None)

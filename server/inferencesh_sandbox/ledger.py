@@ -11,7 +11,7 @@ from inferencesh_sandbox.paths import matches
 if TYPE_CHECKING:
     from datetime import datetime
 
-_KEPT = 20_000
+_ENTRIES_PER_TYPE = 20_000
 """Entries of each kind that are remembered, the newest: a sandbox that runs for weeks stays small."""
 
 
@@ -182,7 +182,7 @@ class Ledger:
         )
 
     def note(self, entry: Entry) -> None:
-        self._entries.setdefault(type(entry), deque(maxlen=_KEPT)).append(entry)
+        self._entries.setdefault(type(entry), deque(maxlen=_ENTRIES_PER_TYPE)).append(entry)
 
     def _all(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
         return tuple(self._entries.get(kind, ()))

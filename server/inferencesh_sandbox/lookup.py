@@ -42,8 +42,8 @@ def version_of(offer: Offered, version: str) -> str:
     """Find a version by its id or short id. Default: the current version."""
     if version in {"", "latest"}:
         return offer.version_ids[0]
-    for known in offer.version_ids:
-        if version in {known, short(known)}:
-            return known
-    versions = [f"{offer.ref}@{short(known)}" for known in offer.version_ids]
-    raise Problem(404, "not_found", f"{offer.ref} has no version {version!r}", more={"suggestions": versions})
+    for version_id in offer.version_ids:
+        if version in {version_id, short(version_id)}:
+            return version_id
+    versions = [f"{offer.ref}@{short(version_id)}" for version_id in offer.version_ids]
+    raise Problem(404, "not_found", f"{offer.ref} has no version {version!r}", extra={"suggestions": versions})

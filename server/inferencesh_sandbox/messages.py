@@ -1,21 +1,40 @@
-"""A chat's messages, and the runs that answer them: one turn of the agent each."""
+"""A chat's messages, and the tool calls of an agent in them, from the request to the answer."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
 from inferencesh_sandbox.ids import fresh_id, short, stamp
+from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
-    from inferencesh_sandbox.agents.types import Agent
-    from inferencesh_sandbox.chats import Chat
-    from inferencesh_sandbox.invocations import Invocation
-    from inferencesh_sandbox.wire import Json
+    from datetime import datetime
 
-_LIVE = frozenset({"submitted", "working", "input_required"})
+    from inferencesh_sandbox.agents.types import Agent, Tool
+    from inferencesh_sandbox.clock import Clock
+    from inferencesh_sandbox.owners import Owner
+
+_OVER = frozenset({"completed", "failed", "cancelled"})
+
+
+class ParentChat(Protocol):
+    """What messages and tool calls use of their chat (see `chats.Chat`)."""
+
+    id: str
+    clock: Clock
+    owner: Owner
+    rules: list[Json]
+
+    @property
+    def pending_interrupts(self) -> list[Interrupt]: ...
+
+    def publish_message(self, message: Message) -> None: ...
+
+    def publish_changes(self) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +66,7 @@ class MessageRequest:
 class Message:
     """One message. While its text grows, streams send it as deltas."""
 
-    chat: Chat
+    chat: ParentChat
     role: str
     status: str
     order: int
@@ -72,7 +91,7 @@ class Message:
             "short_id": short(self.id),
             "created_at": stamp(self.created_at),
             "updated_at": stamp(self.updated_at),
-            **self.chat.owner.owns(),
+            **self.chat.owner.dto_fields(),
             "chat_id": self.chat.id,
             "agent_run_id": self.run_id,
             "order": self.order,
@@ -83,60 +102,172 @@ class Message:
         }
 
     def _content(self) -> list[Json]:
-        thought = [{"type": "reasoning", "reasoning": self.reasoning, "text": self.reasoning}] if self.reasoning else []
-        spoken: list[Json] = [{"type": "text", "text": self.text}] if self.text else []
+        reasoning = (
+            [{"type": "reasoning", "reasoning": self.reasoning, "text": self.reasoning}] if self.reasoning else []
+        )
+        text: list[Json] = [{"type": "text", "text": self.text}] if self.text else []
         failed: list[Json] = [{"type": "text", "text": "", "error": self.error}] if self.error else []
-        return [*thought, *spoken, *self.parts, *failed]
+        return [*reasoning, *text, *self.parts, *failed]
 
 
 @dataclass(eq=False, kw_only=True)
-class Run:
-    """One turn of the agent, as an AgentRun."""
+class Invocation:
+    """One tool call of an assistant's message."""
 
-    chat: Chat
-    request: MessageRequest
-    user_message: Message
-    first: Message
-    """The assistant's first message, the one that the answer to the POST tells."""
-    state: str = "submitted"
-    error: str | None = None
-    output: Any = None
-    end_reason: str = ""
-    """Why it ended as it did, in the platform's word, where that is worth one."""
-    started: bool = False
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    """Around the script: cancelled when the chat is stopped."""
+    message: Message
+    tool: Tool
+    arguments: Json
+    status: str = "pending"
+    result: str | None = None
+    data: Any = None
+    widget: Json | None = None
+    execution_id: str | None = None
+    """The task or the chat that it became."""
+    allowed: bool = False
+    input_requests: Json | None = None
+    """What an MCP server asks for, by key, while this waits for it."""
+    inputs: Json = field(default_factory=dict[str, Any])
+    """What it was given last."""
+    secret_send: Json | None = None
+    """Which secrets the call would send, and where."""
 
     def __post_init__(self) -> None:
         self.created_at = self.updated_at = self.chat.clock.now()
         self.id = fresh_id(self.created_at)
+        self._answered = anyio.Event()
 
     @property
-    def live(self) -> bool:
-        return self.state in _LIVE
+    def chat(self) -> ParentChat:
+        return self.message.chat
+
+    @property
+    def over(self) -> bool:
+        return self.status in _OVER
+
+    @property
+    def exactly(self) -> str:
+        """The inputs as one text, by which a rule names this very call."""
+        return json.dumps(self.arguments, sort_keys=True, ensure_ascii=False)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the run's state says that it waits.
+
+        Not for a client tool: two of the three SDKs would leave the stream before they have its result.
+        """
+        if self.status == "awaiting_input" and self.tool.type == "client":
+            return self.chat.owner.facts.client_tools_interrupt
+        return self.status in {"awaiting_input", "awaiting_approval"}
+
+    async def wait_as(self, status: str) -> None:
+        """Wait in this status until someone answers or decides."""
+        self._answered = anyio.Event()
+        self.move(status)
+        await self._answered.wait()
+
+    def move(self, status: str) -> None:
+        self.status = status
+        self.updated_at = self.chat.clock.now()
+        self.chat.publish_message(self.message)
+        self.chat.publish_changes()
+
+    def end(self, status: str, result: str, data: Any = None) -> None:
+        """End it. An invocation that has ended does not change."""
+        if self.over:
+            return
+        self.result, self.data = result, data if data is not None else self.data
+        self.move(status)
+
+    def answer(self, result: str, data: Any = None) -> None:
+        """Set the result of a tool that the client runs."""
+        self._require_status("awaiting_input", "result")
+        if self.input_requests is None:
+            self.end("completed", result, data)
+        else:  # the MCP server goes on, and may ask again
+            self.inputs, self.input_requests, self.data = json.loads(result), None, None
+            self.move("in_progress")
+        self._answered.set()
+
+    def decide(self, *, allow: bool, reason: str = "") -> None:
+        """Apply the person's decision."""
+        self._require_status("awaiting_approval", "decision")
+        self.allowed = allow
+        if allow:
+            self.move("in_progress")
+        else:
+            self.end("cancelled", f"rejected: {reason}" if reason else "rejected")
+        self._answered.set()
+
+    def _require_status(self, status: str, action: str) -> None:
+        if self.status != status:
+            raise Problem(
+                409, "invalid_transition", f"tool invocation {self.id} takes no {action}: it is {self.status}"
+            )
 
     def dto(self) -> Json:
-        """The run, as an AgentRunDTO."""
-        blocking = next((item for item in self.chat.open if item.blocks), None) if self.live else None
+        """The invocation, as a ToolInvocationDTO."""
         return {
             "id": self.id,
             "short_id": short(self.id),
             "created_at": stamp(self.created_at),
             "updated_at": stamp(self.updated_at),
-            **self.chat.owner.owns(),
-            "agent_id": self.request.agent.id,
-            "agent_version_id": self.request.version_id,
-            "chat_id": self.chat.id,
-            "user_message_id": self.user_message.id,
-            "state": self.state,
-            "error": self.error,
-            "output": self.output,
-            "interrupt_reason": _reason(blocking) if blocking else None,
-            "interrupt_tool_id": blocking.id if blocking else None,
+            **self.chat.owner.dto_fields(),
+            "chat_message_id": self.message.id,
+            "tool_invocation_id": f"call_{short(self.id)}",
+            "type": self.tool.type,
+            "display_name": self.tool.display_name or self.tool.name,
+            "execution_id": self.execution_id,
+            "function": {"name": self.tool.name, "arguments": self.arguments},
+            "status": self.status,
+            "result": self.result,
+            "data": self.data,
+            "widget": self.widget,
         }
 
 
-def _reason(invocation: Invocation) -> str:
-    if invocation.status == "awaiting_approval":
-        return "tool_approval"
-    return "client_tool" if invocation.tool.type == "client" else "widget"
+@dataclass(eq=False, kw_only=True)
+class Interrupt:
+    """The approval that an invocation waits for."""
+
+    run_id: str
+    invocation: Invocation
+    status: str = "pending"
+    resolution: str | None = None
+    reason: str = ""
+    resolved_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self.created_at = self.invocation.chat.clock.now()
+        self.id = fresh_id(self.created_at)
+
+    def resolve(self, resolution: str, reason: str = "") -> None:
+        self.status, self.resolution, self.reason = "resolved", resolution, reason
+        self.resolved_at = self.invocation.chat.clock.now()
+
+    def dto(self) -> Json:
+        """The interrupt, as an InterruptDTO."""
+        invocation = self.invocation
+        return {
+            "id": self.id,
+            "short_id": short(self.id),
+            "created_at": stamp(self.created_at),
+            "updated_at": stamp(self.resolved_at or self.created_at),
+            **invocation.chat.owner.dto_fields(),
+            "run_id": self.run_id,
+            "chat_id": invocation.chat.id,
+            "reason": "tool_approval",
+            "source": "tool",
+            "resource_id": invocation.id,
+            "resource_type": "tool_invocation",
+            "status": self.status,
+            "resolution": self.resolution,
+            "resolved_at": stamp(self.resolved_at) if self.resolved_at else None,
+            "resolved_data": {"reason": self.reason} if self.reason else None,
+            "expires_at": None,
+            "meta": {
+                "tool_name": invocation.tool.name,
+                "arguments": invocation.arguments,
+                "tool_invocation_id": invocation.id,
+                **({"secret_send": invocation.secret_send} if invocation.secret_send else {}),
+            },
+        }

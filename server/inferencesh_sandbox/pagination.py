@@ -91,14 +91,14 @@ def _limit(body: Json) -> int:
 def _cut(items: list[Json], cursor: str, limit: int) -> Json:
     """The cursor is the id of the last item seen, so that new items do not shift the pages."""
     start = _after(items, cursor) if cursor else 0
-    shown = items[start : start + limit]
-    more = start + limit < len(items)
+    page_items = items[start : start + limit]
+    has_next = start + limit < len(items)
     before = items[start - limit - 1]["id"] if start > limit else ""
     return {
-        "items": shown,
-        "next_cursor": shown[-1]["id"] if more else "",
+        "items": page_items,
+        "next_cursor": page_items[-1]["id"] if has_next else "",
         "prev_cursor": before,
-        "has_next": more,
+        "has_next": has_next,
         "has_previous": start > 0,
         "items_per_page": limit,
         "total_items": len(items),
@@ -106,7 +106,7 @@ def _cut(items: list[Json], cursor: str, limit: int) -> Json:
 
 
 def _after(items: list[Json], cursor: str) -> int:
-    for place, item in enumerate(items):
+    for index, item in enumerate(items):
         if item["id"] == cursor:
-            return place + 1
+            return index + 1
     raise Problem(400, "invalid_request", f"unknown cursor {cursor[:40]!r}")

@@ -13,9 +13,9 @@ _ROOTS = frozenset({
 def normalize(path: str) -> str:
     """Remove double slashes and any prefix before the first known noun."""
     segments = [segment for segment in path.split("/") if segment]
-    for place, segment in enumerate(segments):
+    for index, segment in enumerate(segments):
         if segment in _ROOTS:
-            return "/" + "/".join(segments[place:])
+            return "/" + "/".join(segments[index:])
     return "/" + "/".join(segments)
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from inferencesh_sandbox import sessions
-from inferencesh_sandbox.catalogue import Ref, app_named, function_of, pinned_function
+from inferencesh_sandbox.catalogue import Ref, find_app, function_of, pinned_function
 from inferencesh_sandbox.lookup import version_of
-from inferencesh_sandbox.tasks import Order
+from inferencesh_sandbox.sessions import session_for_run
+from inferencesh_sandbox.tasks import RunRequest
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
@@ -21,21 +21,23 @@ if TYPE_CHECKING:
 _INFRA = ("cloud", "private", "private_first", "remote")
 
 
-def order_from(body: Json, *, tenant: Tenant, clock: Clock, base: str) -> Order:
+def parse_run_request(body: Json, *, tenant: Tenant, clock: Clock, base: str) -> RunRequest:
     """Validate a run request in the platform's order: app, requirements, input, session."""
     ref = Ref.read(_text(body, "app"))
-    app = app_named(ref.name or _text(body, "app_id"))
+    app = find_app(ref.name or _text(body, "app_id"))
     version = ref.version or _text(body, "version_id")
     version_id = version_of(app, version)
     function = function_of(app, _text(body, "function") or ref.function or pinned_function(ref.name))
-    _need_nothing(app)
+    _check_requirements(app)
     payload = _input(body)
     inputs = validate(function.input_model, payload, "input")
     setup = _setup(app, body)
-    session = sessions.for_run(tenant, clock, app, version_id if version else None, body)
-    return Order(
+    session = session_for_run(
+        body, app, version_id if version else None, owner=tenant, sessions=tenant.sessions, clock=clock
+    )
+    return RunRequest(
         app=app, version_id=session.version_id if session else version_id, function=function, inputs=inputs, input=payload,
-        setup=setup, session=session, base=base, run_at=_run_at(body), plain=_plain(body),
+        setup=setup, session=session, base=base, run_at=_run_at(body), echoed=_echoed_fields(body),
     )  # fmt: skip
 
 
@@ -46,7 +48,7 @@ def validate(model: type[BaseModel], payload: Json, label: str) -> Any:
     except ValidationError as exc:
         wrong = exc.errors(include_url=False)[0]
         field = ".".join(str(part) for part in (label, *wrong["loc"]))
-        raise Problem(400, "validation_error", f"{field}: {wrong['msg']}", more={"meta": {"field": field}}) from exc
+        raise Problem(400, "validation_error", f"{field}: {wrong['msg']}", extra={"meta": {"field": field}}) from exc
 
 
 def _text(body: Json, field: str) -> str:
@@ -59,24 +61,24 @@ def _text(body: Json, field: str) -> str:
 def _input(body: Json) -> Json:
     payload = body.get("input")
     if not isinstance(payload, dict):
-        raise Problem(400, "validation_error", "input: must be an object", more={"meta": {"field": "input"}})
+        raise Problem(400, "validation_error", "input: must be an object", extra={"meta": {"field": "input"}})
     return cast("Json", payload)
 
 
 def _setup(app: App, body: Json) -> Json:
     payload: Any = body.get("setup") or {}
     if not isinstance(payload, dict):
-        raise Problem(400, "validation_error", "setup: must be an object", more={"meta": {"field": "setup"}})
+        raise Problem(400, "validation_error", "setup: must be an object", extra={"meta": {"field": "setup"}})
     if app.setup:
         validate(app.setup, cast("Json", payload), "setup")
     return cast("Json", payload)
 
 
-def _need_nothing(app: App) -> None:
+def _check_requirements(app: App) -> None:
     if app.requirements:
         first = app.requirements[0]["message"]
-        more = {"satisfied": False, "errors": list(app.requirements)}
-        raise Problem(412, "requirements_not_met", f"requirements not met: {first}", more=more)
+        extra = {"satisfied": False, "errors": list(app.requirements)}
+        raise Problem(412, "requirements_not_met", f"requirements not met: {first}", extra=extra)
 
 
 def _run_at(body: Json) -> datetime | None:
@@ -90,7 +92,7 @@ def _run_at(body: Json) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _plain(body: Json) -> Json:
+def _echoed_fields(body: Json) -> Json:
     infra = _text(body, "infra") or "cloud"
     if infra not in _INFRA:
         raise Problem(400, "validation_error", f"infra: {infra!r} is none of {', '.join(_INFRA)}")

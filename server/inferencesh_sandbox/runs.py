@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.clock import Clock
     from inferencesh_sandbox.files import Store
     from inferencesh_sandbox.ledger import Ledger
-    from inferencesh_sandbox.tasks import Order
+    from inferencesh_sandbox.tasks import RunRequest
     from inferencesh_sandbox.tenants import Tenant
 
 Args = TypeVarTuple("Args")
@@ -49,14 +49,14 @@ class Workers:
             raise RuntimeError("the sandbox is not open: serve it, or run its lifespan")
         self._group.start_soon(work, *args)
 
-    async def take(self, order: Order, owner: Tenant, ledger: Ledger) -> Task:
+    async def take(self, request: RunRequest, owner: Tenant, ledger: Ledger) -> Task:
         """Create a task and occupy its session."""
-        task = Task(order=order, owner=owner, clock=self._clock, ledger=ledger)
+        task = Task(request=request, owner=owner, clock=self._clock, ledger=ledger)
         owner.tasks.put(task.id, task)
-        if order.session:
-            owner.sessions.put(order.session.id, order.session)
-            order.session.begin(task.id)
-        ledger.note(Started(at=self._clock.now(), task_id=task.id, app=order.app.ref, caller=owner.caller))
+        if request.session:
+            owner.sessions.put(request.session.id, request.session)
+            request.session.begin(task.id)
+        ledger.note(Started(at=self._clock.now(), task_id=task.id, app=request.app.ref, caller=owner.caller))
         return task
 
     async def begin(self, task: Task) -> None:
@@ -74,25 +74,25 @@ class Workers:
                 task.end(Status.FAILED, error=f"the app broke: {type(exc).__name__}: {exc}")
         if not task.ended:
             task.end(Status.CANCELLED)
-        if task.order.session:
-            task.order.session.finish()
+        if task.request.session:
+            task.request.session.finish()
 
     async def _execute(self, task: Task) -> None:
         task.move(Status.QUEUED)
-        if task.order.run_at:
-            await self._clock.sleep((task.order.run_at - self._clock.now()).total_seconds())
-        async with task.order.session.turn if task.order.session else nullcontext():
+        if task.request.run_at:
+            await self._clock.sleep((task.request.run_at - self._clock.now()).total_seconds())
+        async with task.request.session.turn if task.request.session else nullcontext():
             await self._on_a_worker(task)
 
     async def _on_a_worker(self, task: Task) -> None:
         for status in _ON_THE_WAY:
-            await self._clock.sleep(task.order.app.pace)
+            await self._clock.sleep(task.request.app.pace)
             task.move(status)
         output = await self._run_app(task)
         task.move(Status.UPLOADING)
-        await self._clock.sleep(task.order.app.pace)
+        await self._clock.sleep(task.request.app.pace)
         task.end(Status.COMPLETED, output=dict(output))
 
     async def _run_app(self, task: Task) -> Mapping[str, Any]:
-        memory = task.order.session.memory if task.order.session else {}
-        return await task.order.function.run(AppRuntime(task, self._store, memory), task.order.inputs)
+        memory = task.request.session.memory if task.request.session else {}
+        return await task.request.function.run(AppRuntime(task, self._store, memory), task.request.inputs)

@@ -88,8 +88,8 @@ class EmbeddedServer(uvicorn.Server):
             listener.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        if under_way := set(self.server_state.tasks):
-            _, late = await asyncio.wait(under_way, timeout=self.config.timeout_graceful_shutdown)
+        if open_requests := set(self.server_state.tasks):
+            _, late = await asyncio.wait(open_requests, timeout=self.config.timeout_graceful_shutdown)
             for task in late:
                 task.cancel()
         await self.lifespan.shutdown()

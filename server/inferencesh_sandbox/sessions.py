@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from inferencesh_sandbox.apps.types import App
     from inferencesh_sandbox.clock import Clock
-    from inferencesh_sandbox.tenants import Tenant
+    from inferencesh_sandbox.owners import BoundedStore, Owner
 
 DEFAULT_TIMEOUT = 60
 LONGEST_TIMEOUT = 3600
@@ -28,7 +28,7 @@ class Session:
 
     app: App
     version_id: str
-    owner: Tenant
+    owner: Owner
     clock: Clock
     idle_timeout: int
     memory: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -81,7 +81,7 @@ class Session:
             "short_id": short(self.id),
             "created_at": stamp(self.created_at),
             "updated_at": stamp(self.touched_at),
-            **self.owner.owns(),
+            **self.owner.dto_fields(),
             "worker_id": self.worker_id,
             "app_id": self.app.id,
             "app_version_id": self.version_id,
@@ -95,8 +95,8 @@ class Session:
         }
 
 
-def find_session(tenant: Tenant, session_id: str) -> Session:
-    session = tenant.sessions.get(session_id)
+def find_session(sessions: BoundedStore[Session], session_id: str) -> Session:
+    session = sessions.get(session_id)
     if session is None:
         raise Problem(404, "SESSION_NOT_FOUND", f"session {session_id!r} not found")
     return session
@@ -113,7 +113,9 @@ def ensure_usable(session: Session) -> Session:
     return session
 
 
-def for_run(tenant: Tenant, clock: Clock, app: App, version_id: str | None, body: Json) -> Session | None:
+def session_for_run(
+    body: Json, app: App, version_id: str | None, *, owner: Owner, sessions: BoundedStore[Session], clock: Clock
+) -> Session | None:
     """Find or create the session of a run request; None if it asks for none. A new one is not stored yet."""
     name, timeout = body.get("session"), body.get("session_timeout")
     if timeout is not None and name != "new":
@@ -124,14 +126,14 @@ def for_run(tenant: Tenant, clock: Clock, app: App, version_id: str | None, body
         return Session(
             app=app,
             version_id=version_id or app.version_ids[0],
-            owner=tenant,
+            owner=owner,
             clock=clock,
-            idle_timeout=_checked(timeout),
+            idle_timeout=_checked_timeout(timeout),
         )
-    return _fitting(ensure_usable(find_session(tenant, str(name))), app, version_id)
+    return _checked_session(ensure_usable(find_session(sessions, str(name))), app, version_id)
 
 
-def _checked(timeout: object) -> int:
+def _checked_timeout(timeout: object) -> int:
     if timeout is None:
         return DEFAULT_TIMEOUT
     if not isinstance(timeout, int) or isinstance(timeout, bool) or not 1 <= timeout <= LONGEST_TIMEOUT:
@@ -139,7 +141,7 @@ def _checked(timeout: object) -> int:
     return timeout
 
 
-def _fitting(session: Session, app: App, version_id: str | None) -> Session:
+def _checked_session(session: Session, app: App, version_id: str | None) -> Session:
     if session.app is not app:
         raise Problem(409, "APP_MISMATCH", f"session {session.id} runs {session.app.ref}, not {app.ref}")
     if version_id and session.version_id != version_id:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.apps.types import App, Function
     from inferencesh_sandbox.clock import Clock
     from inferencesh_sandbox.ledger import Ledger
+    from inferencesh_sandbox.owners import Owner
     from inferencesh_sandbox.sessions import Session
-    from inferencesh_sandbox.tenants import Tenant
     from inferencesh_sandbox.wire import Json
 
 _LOG_OF_TASK = 4
@@ -46,7 +46,7 @@ ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class RunRequest:
     """A validated run request."""
 
     app: App
@@ -61,7 +61,7 @@ class Order:
     base: str
     """The sandbox's URL as the caller sees it, for the URIs of files."""
     run_at: datetime | None
-    plain: Json
+    echoed: Json
     """Fields that are only returned: infra, workers, webhook, variant, metadata, session_timeout."""
 
 
@@ -69,8 +69,8 @@ class Order:
 class Task:
     """One task. Each change goes to the ledger and to all watchers."""
 
-    order: Order
-    owner: Tenant
+    request: RunRequest
+    owner: Owner
     clock: Clock
     ledger: Ledger
     id: str = ""
@@ -79,10 +79,11 @@ class Task:
     error: str = ""
     is_featured: bool = False
     visibility: str = "private"
+    running_since: datetime | None = None
     events: list[Json] = field(default_factory=list["Json"])
     logs: list[Json] = field(default_factory=list["Json"])
     usage: list[Json] = field(default_factory=list["Json"])
-    made_files: list[str] = field(default_factory=list[str])
+    output_file_ids: list[str] = field(default_factory=list[str])
     lines: list[Json] = field(default_factory=list["Json"])
     """What a stream tells: partial updates and deltas, in order; dropped at the end, but for those who hold them."""
     deltas: int = 0
@@ -110,7 +111,9 @@ class Task:
             return
         self.status = status
         self._record(status)
-        self.tell("status", "events")
+        if status is Status.RUNNING:
+            self.running_since = self.updated_at
+        self.publish("status", "events")
 
     def end(self, status: Status, *, output: Json | None = None, error: str = "") -> None:
         if self.ended:
@@ -130,49 +133,49 @@ class Task:
                 "content": text,
             }
         )
-        self.tell("logs")
+        self.publish("logs")
 
-    def tell(self, *fields: str) -> None:
+    def publish(self, *fields: str) -> None:
         """Send these fields to all watchers."""
         self.updated_at = self.clock.now()
         whole = self.dto()
         data = {name: whole[name] for name in ("id", *fields, "updated_at")}
-        self._say({"data": data, "fields": [*fields, "updated_at"]})
+        self._publish_line({"data": data, "fields": [*fields, "updated_at"]})
 
     def grow(self, delta: Json) -> None:
         """Stream an addition to the output."""
         self.deltas += 1
-        self._say({"event": "delta", "data": {"delta": delta, "seq": self.deltas}})
+        self._publish_line({"event": "delta", "data": {"delta": delta, "seq": self.deltas}})
 
     def dto(self) -> Json:
         """The whole task, as a TaskDTO."""
-        order = self.order
+        request = self.request
         return {
             "id": self.id,
             "short_id": short(self.id),
             "created_at": stamp(self.created_at),
             "updated_at": stamp(self.updated_at),
-            **self.owner.owns(),
+            **self.owner.dto_fields(),
             "visibility": self.visibility,
             "user_public_key": "",
             "engine_public_key": "",
-            "worker_id": order.session.worker_id if order.session else None,
+            "worker_id": request.session.worker_id if request.session else None,
             "status": int(self.status),
-            "app_id": order.app.id,
-            "app_version_id": order.version_id,
-            "function": order.function.name,
-            "input": order.input,
-            "setup": order.setup or None,
+            "app_id": request.app.id,
+            "app_version_id": request.version_id,
+            "function": request.function.name,
+            "input": request.input,
+            "setup": request.setup or None,
             "output": self.output,
             "error": self.error,
             "events": list(self.events),
             "logs": list(self.logs),
             "usage_events": list(self.usage),
-            "session_id": order.session.id if order.session else None,
-            "run_at": stamp(order.run_at) if order.run_at else None,
+            "session_id": request.session.id if request.session else None,
+            "run_at": stamp(request.run_at) if request.run_at else None,
             "is_featured": self.is_featured,
             "rating": "safe",
-            **order.plain,
+            **request.echoed,
         }
 
     def run_dto(self) -> Json:
@@ -189,13 +192,13 @@ class Task:
                 "short_id": short(name),
                 "created_at": stamp(now),
                 "updated_at": stamp(now),
-                **self.owner.owns(),
+                **self.owner.dto_fields(),
                 "usage_billing_record_id": "",
                 "reference_id": self.id,
-                "resource_id": self.order.app.id,
+                "resource_id": self.request.app.id,
                 "tier": "cloud",
                 "type": kind,
-                "model": self.order.app.ref,
+                "model": self.request.app.ref,
                 "quantity": quantity,
                 "unit": unit,
             }
@@ -215,7 +218,7 @@ class Task:
             }
         )
 
-    def _say(self, line: Json) -> None:
+    def _publish_line(self, line: Json) -> None:
         self.lines.append(line)
         if self.ended:
             self.lines = []

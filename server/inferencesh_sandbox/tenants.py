@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from inferencesh_sandbox.facts import Facts
-from inferencesh_sandbox.ids import fingerprint, lasting_id
-from inferencesh_sandbox.wire import Json, Problem
+from inferencesh_sandbox.ids import fingerprint
+from inferencesh_sandbox.owners import BoundedStore, Owner
+from inferencesh_sandbox.wire import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from starlette.requests import Request
 
@@ -19,74 +19,24 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.sessions import Session
     from inferencesh_sandbox.tasks import Task
 
-Thing = TypeVar("Thing")
-
 _KEY_PREFIX = "inf_"
 _KEY_PREFIXES = (_KEY_PREFIX, "1nfsh-")
 """Documentation writes the first; the second is what newer keys begin with."""
 _PERSON_PREFIX = "inf_person_"
 _TENANTS = 10_000
 _TASKS = _SESSIONS = _CHATS = 5_000
-"""How many are kept, the newest: a sandbox is no archive."""
-
-
-class BoundedStore(Generic[Thing]):
-    """Items by id, up to a limit. A new item evicts the oldest that may be evicted."""
-
-    def __init__(self, context: int, can_go: Callable[[Thing], bool] = lambda _: True) -> None:
-        self._room = context
-        self._can_go = can_go
-        self._things: OrderedDict[str, Thing] = OrderedDict()
-
-    def __iter__(self) -> Iterator[Thing]:
-        return iter(list(self._things.values()))
-
-    def get(self, name: str) -> Thing | None:
-        return self._things.get(name)
-
-    def put(self, name: str, thing: Thing) -> Thing:
-        if len(self._things) >= self._room:
-            self._make_room()
-        self._things[name] = thing
-        return thing
-
-    def take(self, name: str) -> Thing | None:
-        return self._things.pop(name, None)
-
-    def _make_room(self) -> None:
-        oldest = next((name for name, thing in self._things.items() if self._can_go(thing)), None)
-        if oldest is None:
-            raise Problem(402, "limit_exceeded", "the sandbox is full of things that are still in use")
-        del self._things[oldest]
+"""Limits of a tenant. The newest stay: a sandbox is no archive."""
 
 
 @dataclass(eq=False)
-class Tenant:
+class Tenant(Owner):
     """The data of one key."""
 
-    key: str = field(repr=False)
-    facts: Facts = field(default_factory=Facts)
     tasks: BoundedStore[Task] = field(default_factory=lambda: BoundedStore(_TASKS, lambda task: task.ended))
     sessions: BoundedStore[Session] = field(
         default_factory=lambda: BoundedStore(_SESSIONS, lambda session: session.status != "active")
     )
     chats: BoundedStore[Chat] = field(default_factory=lambda: BoundedStore(_CHATS, lambda chat: not chat.busy))
-
-    @property
-    def caller(self) -> str:
-        return fingerprint(self.key)
-
-    @property
-    def user_id(self) -> str:
-        return lasting_id(f"user {self.key}")
-
-    @property
-    def team_id(self) -> str:
-        return lasting_id(f"team {self.key}")
-
-    def owns(self) -> Json:
-        """The owner's fields of a DTO."""
-        return {"user_id": self.user_id, "team_id": self.team_id, "visibility": "private"}
 
 
 class Tenants:
@@ -109,6 +59,9 @@ class Tenants:
             raise Problem(401, "unauthorized", "the key must begin with inf_ or 1nfsh-")
         key = _KEY_PREFIX + key.removeprefix(_PERSON_PREFIX) if key.startswith(_PERSON_PREFIX) else key
         return self._by_key.get(key) or self._by_key.put(key, Tenant(key, self.facts))
+
+    def of_owner(self, owner: Owner) -> Tenant:
+        return self._by_key.get(owner.key) or self._by_key.put(owner.key, Tenant(owner.key, self.facts))
 
 
 def is_person(request: Request) -> bool:

@@ -20,7 +20,7 @@ def timings(task: Task) -> Json:
     return {
         "task_id": task.id,
         "status": int(task.status),
-        "total_duration": _said(total),
+        "total_duration": _duration_text(total),
         "total_duration_ms": total,
         "groups": [{name: span[name] for name in _GROUP} for span in spans],
         "events": [{name: span[name] for name in _EVENT} for span in spans] + [_last(task)],
@@ -34,20 +34,20 @@ _EVENT = ("status", "timestamp", "duration", "duration_ms", "next_status")
 def _span(before: Json, after: Json) -> Json:
     start, end = before["event_time"], after["event_time"]
     spent = round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() * 1000)
-    status = _named(before)
+    status = _status_name(before)
     return {
-        "label": status, "status": status, "next_status": _named(after), "timestamp": start,
-        "start_at": start, "end_at": end, "duration": _said(spent), "duration_ms": spent,
+        "label": status, "status": status, "next_status": _status_name(after), "timestamp": start,
+        "start_at": start, "end_at": end, "duration": _duration_text(spent), "duration_ms": spent,
     }  # fmt: skip
 
 
 def _last(task: Task) -> Json:
-    return {"status": _named(task.events[-1]), "timestamp": task.events[-1]["event_time"]}
+    return {"status": _status_name(task.events[-1]), "timestamp": task.events[-1]["event_time"]}
 
 
-def _named(event: Json) -> str:
+def _status_name(event: Json) -> str:
     return Status(event["status"]).name.lower()
 
 
-def _said(milliseconds: int) -> str:
+def _duration_text(milliseconds: int) -> str:
     return f"{milliseconds / 1000:.3f}s"

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
 
-from inferencesh_sandbox.agent_tools import carry_out
 from inferencesh_sandbox.agents.types import AgentFailed, Tool
 from inferencesh_sandbox.chats import FINAL
-from inferencesh_sandbox.invocations import Invocation
+from inferencesh_sandbox.messages import Invocation
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferencesh_sandbox.agent_loop import Conversations
     from inferencesh_sandbox.agents.types import Config
-    from inferencesh_sandbox.chats import Chat
+    from inferencesh_sandbox.chats import Chat, Run
     from inferencesh_sandbox.clock import Clock
-    from inferencesh_sandbox.messages import Attached, Message, Run
+    from inferencesh_sandbox.files import Store
+    from inferencesh_sandbox.messages import Attached, Message
 
 _PACE = 0.02
 """Seconds between two words."""
@@ -39,13 +38,22 @@ class Use:
     secret_send: Json | None = None
 
 
+class AgentLoop(Protocol):
+    """What a turn uses of the loop that runs it (see `agent_loop.Conversations`)."""
+
+    @property
+    def store(self) -> Store: ...
+
+    async def run_tool(self, turn: Turn, invocation: Invocation) -> None: ...
+
+
 @dataclass(eq=False)
 class Turn:
     """One turn, from the person's message to the agent's last word."""
 
     chat: Chat
     run: Run
-    desk: Conversations
+    agent_loop: AgentLoop
     _message: Message = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,14 +112,14 @@ class Turn:
             self.chat.use(invocation)
         async with anyio.create_task_group() as group:
             for invocation in invocations:
-                group.start_soon(carry_out, self, invocation)
+                group.start_soon(self.agent_loop.run_tool, self, invocation)
         self.chat.settle(message, "ready")
         return invocations
 
     async def internal(self, name: str, arguments: Json, result: str) -> None:
         """Call an internal tool. It completes at once."""
         await self.use_all([Use(_internal(name, result), arguments)])
-        self.chat.tell_chat()
+        self.chat.publish_chat()
 
     async def ask(self, widget: Json, name: str = "widget_ui") -> Json:
         """Show a widget and wait for the answer: `{action, form_data?}`."""

@@ -32,14 +32,14 @@ class Problem(Exception):
         code: str,
         detail: str,
         *,
-        more: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
-        self.more = dict(more or {})
+        self.extra = dict(extra or {})
         self.headers = dict(headers or {})
 
     def body(self) -> Json:
@@ -49,7 +49,7 @@ class Problem(Exception):
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
-            **self.more,
+            **self.extra,
         }
 
 
@@ -65,7 +65,7 @@ def answer(request: Request, data: object, *, status: int = 200, after: Backgrou
 def problem_response(problem: Problem, scope: Scope) -> Response:
     body = problem.body()
     if _facts(scope).versioned_answers:
-        body["error"] = {"code": problem.code, "message": problem.detail, **problem.more}
+        body["error"] = {"code": problem.code, "message": problem.detail, **problem.extra}
     return JSONResponse(
         body,
         status_code=problem.status,
@@ -104,7 +104,7 @@ def objects_in(body: Json, field: str) -> list[Json]:
         return _OBJECTS.validate_python(body.get(field) or [])
     except ValidationError as exc:
         detail = f"{field}: must be a list of objects"
-        raise Problem(400, "validation_error", detail, more={"meta": {"field": field}}) from exc
+        raise Problem(400, "validation_error", detail, extra={"meta": {"field": field}}) from exc
 
 
 def texts_in(value: Any) -> list[str]:
@@ -122,4 +122,4 @@ def _inner(value: Any) -> list[Any]:
 
 def missing(kind: str, name: str, *, suggestions: list[str] | None = None) -> Problem:
     """The 404 for what does not exist or belongs to another tenant. Both look the same."""
-    return Problem(404, "not_found", f"{kind} {name!r} not found", more={"suggestions": suggestions or []})
+    return Problem(404, "not_found", f"{kind} {name!r} not found", extra={"suggestions": suggestions or []})

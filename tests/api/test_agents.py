@@ -8,7 +8,6 @@ from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput, WidgetActi
 from inferencesh_mcp.api.chat_models import Chat
 from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.models import File
-from inferencesh_mcp.api.refs import AgentRef
 from tests.api.conftest import fin, problem, rst, status
 
 pytestmark = pytest.mark.anyio
@@ -39,20 +38,6 @@ async def test_templates_are_listed_and_searched(api, script):
 
     assert [("a/b", "d")] == [(agent.ref, agent.description) for agent in page.items]
     assert {"limit": 5, "cursor": "x", "search": {"term": "cat", "exact": False}} == script.seen[0].json
-
-
-@pytest.mark.parametrize(
-    ("text", "ref"),
-    [("a/b", "a/b"), (" agent/a/b@v ", "a/b@v"), ("a/b@latest", "a/b"), ("ns/my.agent-1@x", "ns/my.agent-1@x")],
-)
-def test_a_template_has_a_name(text, ref):
-    assert ref == str(AgentRef.parse(text))
-
-
-@pytest.mark.parametrize("text", ["", "a", "a/b/c", "app/a/b", "a/b@", "a/..", "a/b@v/w", "a/b?x", "../b", "a/b:f"])
-def test_what_is_no_agent_is_refused(text):
-    with pytest.raises(errors.InvalidInput, match="is not an agent"):
-        AgentRef.parse(text)
 
 
 async def test_a_message_begins_a_chat(api, script):

@@ -3,12 +3,9 @@
 import anyio
 import pytest
 
-from inferencesh_mcp import errors
 from inferencesh_mcp.api.chat_models import Chat, ChatMessage, Sent
-from inferencesh_mcp.api.chat_stream import follow_chat
 from inferencesh_mcp.api.chat_turn import Turn, pending, turn_over
-from inferencesh_mcp.api.stream import Pace
-from tests.api.conftest import fin, lines, problem, rst, status
+from tests.api.conftest import lines, problem, status
 
 pytestmark = pytest.mark.anyio
 
@@ -177,13 +174,6 @@ async def test_what_was_not_told_whole_is_read(api, script, end):
     assert 1 == script.count(*GET)
 
 
-async def test_slices_make_no_difference(api, script):
-    script.on(*STREAM, lines(BUSY, delta("m2", 1, "Hel"), delta("m2", 2, "lo"), ANSWER, IDLE, slice_of=3, end="hang"))
-    script.on(*GET, status(200, DONE))
-
-    assert ["", "Hel", "Hello", "Hello you", "Hello you"] == texts(await turn(api))
-
-
 async def test_pieces_that_came_together_are_told_together(api, script):
     script.on(
         *STREAM, lines(BUSY, delta("m2", 1, "a"), delta("m2", 2, "b"), delta("m2", 3, "c"), ANSWER, IDLE, end="hang")
@@ -312,29 +302,6 @@ async def test_the_end_is_confirmed_however_long_that_takes(api, script):
     assert (1, 8) == (script.count(*STREAM), script.count(*GET))
 
 
-REFUSING = {
-    "404": problem(404),
-    "500": problem(500),
-    "gzip": status(200, b"", [("content-encoding", "gzip")]),
-    "reset": rst(),
-    "closed": fin(),
-}
-
-
-@pytest.mark.parametrize("play", REFUSING.values(), ids=REFUSING)
-async def test_without_a_stream_polling_takes_over(api, script, time, play):
-    """After five reopened streams; the stream is tried again every 30 seconds."""
-    script.on(*STREAM, play)
-    script.on(*GET, *[status(200, record("busy", "working", ASKED))] * 9, status(200, DONE))
-    script.on(*STATUS, status(200, {"id": "c1", "status": "busy"}))
-
-    told = await turn(api)
-
-    assert [True, False] == [chat.busy for chat in told]
-    assert 9 <= script.count(*STATUS)
-    assert script.count(*STREAM) <= 8
-
-
 async def test_polling_alone_asks_for_the_status(api, script, time):
     """The chat is read at once, when its status or its time of change is another, and now and then besides."""
     working = record("busy", "working", ASKED, updated_at="2026-01-02T03:04:05Z")
@@ -353,62 +320,6 @@ async def test_polling_alone_asks_for_the_status(api, script, time):
     assert [0, 1, 0, 0] == [len(pending(chat)) for chat in told]
     assert (0, 7, 4) == (script.count(*STREAM), script.count(*STATUS), script.count(*GET))
     assert 7 == time.slept.count(5.0)
-
-
-async def test_polling_goes_on_without_a_status_call(api, script):
-    """Not every server has it."""
-    script.on(*GET, status(200, record("busy", "working")), status(200, DONE))
-
-    assert [True, False] == [chat.busy for chat in await turn(api, stream=False)]
-
-
-async def test_a_chat_that_was_just_made_may_be_unknown_for_a_second(api, script, time):
-    script.on(*GET, *[problem(404)] * 4, status(200, DONE))
-
-    assert [False] == [chat.busy for chat in await turn(api, stream=False)]
-    assert [0.1, 0.2, 0.3, 0.4] == time.slept
-
-
-@pytest.mark.parametrize(("code", "kind"), [(401, "KeyRefused"), (403, "Forbidden"), (404, "NotFound")])
-@pytest.mark.parametrize("stream", [True, False])
-async def test_what_no_patience_cures_is_raised(api, script, code, kind, stream):
-    script.on(*STREAM, problem(code))
-    script.on(*GET, problem(code))
-
-    with pytest.raises(getattr(errors, kind)):
-        await turn(api, stream=stream)
-
-
-async def test_a_silent_stream_is_given_up(api, script):
-    """X-37."""
-    gone = anyio.Event()
-    script.on(*STREAM, lines(BUSY, end="hang", gate=gone))
-    script.on(*GET, status(200, DONE))
-
-    async with follow_chat(api._sender, SENT.chat, stream=True, pace=Pace(idle=0.05)) as states:
-        told = [await anext(states), await anext(states)]
-
-    assert [True, False] == [chat.busy for chat in told]
-    with anyio.fail_after(2):
-        await gone.wait()
-
-
-@pytest.mark.parametrize("leave", ["break", "cancel", "at once"])
-async def test_leaving_the_block_closes_the_stream(api, script, leave):
-    """There and then."""
-    gone = anyio.Event()
-    script.on(*STREAM, lines(BUSY, end="hang", gate=gone))
-
-    with anyio.move_on_after(0.3) as scope:
-        async with api.chats.follow_chat(SENT.chat) as states:
-            if leave != "at once":
-                async for _ in states:
-                    if leave == "break":
-                        break
-
-    assert (leave == "cancel") == scope.cancelled_caught
-    with anyio.fail_after(2):
-        await gone.wait()
 
 
 async def test_two_turns_are_heard_over_one_stream(api, script):

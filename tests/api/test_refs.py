@@ -2,7 +2,7 @@
 
 import pytest
 
-from inferencesh_mcp.api.refs import AppRef, segment
+from inferencesh_mcp.api.refs import AppRef, agent_reference, segment
 from inferencesh_mcp.errors import InvalidInput
 
 GOOD = {
@@ -73,3 +73,17 @@ def test_patterns_are_quick_on_huge_input():
         AppRef.parse("a" * 65536 + "/" + "b" * 65536)
     with pytest.raises(InvalidInput):
         segment("a" * 65536)
+
+
+@pytest.mark.parametrize(
+    ("text", "ref"),
+    [("a/b", "a/b"), (" agent/a/b@v ", "a/b@v"), ("a/b@latest", "a/b"), ("ns/my.agent-1@x", "ns/my.agent-1@x")],
+)
+def test_an_agent_reference_is_read(text, ref):
+    assert ref == agent_reference(text)
+
+
+@pytest.mark.parametrize("text", ["", "a", "a/b/c", "app/a/b", "a/b@", "a/..", "a/b@v/w", "a/b?x", "../b", "a/b:f"])
+def test_a_bad_agent_reference_is_refused(text):
+    with pytest.raises(InvalidInput, match="is not an agent"):
+        agent_reference(text)

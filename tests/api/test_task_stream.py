@@ -10,11 +10,8 @@ from inferencesh_mcp import errors
 from inferencesh_mcp.api import transport
 from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.models import Task
-from inferencesh_mcp.api.sender import Sender
-from inferencesh_mcp.api.stream import Pace
-from inferencesh_mcp.api.task_stream import follow_task
 from inferencesh_mcp.api.transport import Transport
-from tests.api.conftest import KEY, fin, lines, problem, rst, status
+from tests.api.conftest import KEY, lines, problem, rst, status
 
 pytestmark = pytest.mark.anyio
 
@@ -49,14 +46,6 @@ async def test_a_whole_run_costs_one_stream_and_one_read(api, script):
     assert {"b": 2} == states[-1].output
     assert [STREAM, GET] == [(one.method, one.path) for one in script.seen]
     assert "application/x-ndjson" == script.seen[0].headers["accept"]
-
-
-async def test_slices_make_no_difference(api, script):
-    """The same run in pieces of three bytes."""
-    script.on(*STREAM, lines(RUNNING, step(1), DONE, slice_of=3))
-    script.on(*GET, status(200, DONE))
-
-    assert ["running", "running", "completed"] == [state.status for state in await told(api.follow(STARTED))]
 
 
 async def test_of_what_comes_at_once_the_newest_is_told(api, script):
@@ -158,27 +147,6 @@ async def test_the_record_has_the_last_word(api, script):
     assert ["a slip", ""] == [state.error for state in await told(api.follow(STARTED))]
 
 
-REFUSING = {
-    "404": problem(404), "500": problem(500), "429": problem(429), "gzip": status(200, b"", [("content-encoding", "gzip")]),
-    "redirect": status(302, b"", [("location", "/x")]), "reset": rst(), "closed": fin(),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("play", REFUSING.values(), ids=REFUSING)
-async def test_without_a_stream_polling_takes_over(api, script, time, play):
-    """After five reopened streams; the stream is tried again every 30 seconds."""
-    script.on(*STREAM, play)
-    script.on(*GET, *[status(200, RUNNING)] * 7, status(200, DONE))
-    script.on(*STATUS, *[status(200, {"id": "t1", "status": 7})] * 20, status(200, {"id": "t1", "status": "completed"}))
-
-    states = await told(api.follow(STARTED))
-
-    assert ["running", "completed"] == [state.status for state in states]
-    assert 7 == script.count(*STREAM)
-    assert 21 == script.count(*STATUS)
-    assert 21 == sum(1.8 <= pause <= 2.2 for pause in time.slept)
-
-
 async def test_polling_alone_asks_for_the_status(api, script, time):
     """`stream=False`: the whole task is read when the status has changed, and no stream is opened."""
     script.on(*STATUS, *[status(200, {"status": code}) for code in (1, 7, 7, 10)])
@@ -191,30 +159,6 @@ async def test_polling_alone_asks_for_the_status(api, script, time):
     assert 4 == time.slept.count(5.0)
 
 
-async def test_polling_goes_on_without_a_status_call(api, script):
-    """Not every server has it."""
-    script.on(*GET, status(200, RUNNING), status(200, DONE))
-
-    assert ["running", "completed"] == [state.status for state in await told(api.follow(STARTED, stream=False))]
-
-
-async def test_an_api_that_is_away_is_waited_for(api, script):
-    """The run goes on there, so it goes on here."""
-    script.on(*STREAM, lines(RUNNING))
-    script.on(*GET, *[problem(503)] * 10, status(200, DONE))
-
-    assert ["running", "completed"] == [state.status for state in await told(api.follow(STARTED))]
-
-
-async def test_a_task_that_was_just_made_may_be_unknown_for_a_second(api, script, time):
-    """A 404 right after the POST is no news; later it is."""
-    script.on(*STREAM, problem(404), lines(DONE))
-    script.on(*GET, *[problem(404)] * 4, status(200, DONE))
-
-    assert ["completed"] == [state.status for state in await told(api.follow(STARTED))]
-    assert [0.1, 0.2, 0.3, 0.4] == time.slept
-
-
 @pytest.mark.parametrize(("code", "kind"), [(401, "KeyRefused"), (403, "Forbidden"), (404, "NotFound")])
 async def test_what_no_patience_cures_is_raised(api, script, code, kind):
     """With the task's id."""
@@ -225,45 +169,6 @@ async def test_what_no_patience_cures_is_raised(api, script, code, kind):
         await told(api.follow(STARTED))
 
     assert "t1" == caught.value.task_id
-
-
-async def test_a_silent_stream_is_given_up(transport, script):
-    """X-37: after the idle limit; the record decides."""
-    gone = anyio.Event()
-    script.on(*STREAM, lines(RUNNING, end="hang", gate=gone))
-    script.on(*GET, status(200, DONE))
-
-    states = await told(follow_task(Sender(transport, KEY, lambda: None), STARTED, stream=True, pace=Pace(idle=0.05)))
-
-    assert ["running", "completed"] == [state.status for state in states]
-    with anyio.fail_after(2):
-        await gone.wait()
-
-
-async def test_leaving_the_block_closes_the_stream(api, script):
-    """There and then."""
-    gone = anyio.Event()
-    script.on(*STREAM, lines(RUNNING, end="hang", gate=gone))
-
-    async with api.follow(STARTED) as states:
-        async for _ in states:
-            break
-
-    with anyio.fail_after(2):
-        await gone.wait()
-
-
-async def test_cancelling_closes_the_stream(api, script):
-    """And raises nothing else."""
-    gone = anyio.Event()
-    script.on(*STREAM, lines(RUNNING, end="hang", gate=gone))
-
-    with anyio.move_on_after(0.2) as scope:
-        await told(api.follow(STARTED))
-
-    assert scope.cancelled_caught
-    with anyio.fail_after(2):
-        await gone.wait()
 
 
 async def test_a_giant_line_is_cut(api, script):
@@ -318,13 +223,15 @@ async def test_without_a_place_among_the_streams_it_polls(upstream, script, time
     """Past the most that may be open at once, nobody waits in silence."""
     monkeypatch.setattr(transport, "STREAMS_LIMIT", 0)
     monkeypatch.setattr(transport, "OPEN_SECONDS", 0.01)
-    api = Api(Transport(upstream, sleep=time.sleep, random=lambda: 0.5, clock=time.clock), KEY)
+    network = Transport(upstream, sleep=time.sleep, random=lambda: 0.5, clock=time.clock)
+    api = Api(network, KEY)
     script.on(*GET, *[status(200, RUNNING)] * 3, status(200, DONE))
     script.on(*STATUS, status(200, {"status": 10}))
 
     with anyio.fail_after(10):
         assert "completed" == (await told(api.follow(STARTED)))[-1].status
-    assert STREAM not in [(one.method, one.path) for one in script.seen]
+    assert STREAM not in [(request.method, request.path) for request in script.seen]
+    await network.aclose()
 
 
 async def test_a_stream_that_repeats_itself_does_not_hurry(api, script, time):

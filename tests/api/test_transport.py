@@ -11,9 +11,9 @@ import pytest
 from inferencesh_mcp import errors
 from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.http_client import Pools, Request
+from inferencesh_mcp.api.keys import Key
 from inferencesh_mcp.api.models import RunRequest
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.api.sender import Key
 from inferencesh_mcp.api.transport import Transport
 from tests.api.conftest import KEY, fin, lines, problem, rst, status
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 
-from inferencesh_mcp.schema import compiled_input, compiled_output
+from inferencesh_mcp.schema.tool_schema import compiled_input, compiled_output
 from tests.benchmarks.figures import Figure
 from tests.schema.real import real_apps
 from tests.schema.written import WRITTEN

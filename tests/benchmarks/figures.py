@@ -61,7 +61,7 @@ def as_json(figures: list[Figure]) -> str:
 def as_markdown(told: dict[str, Any]) -> str:
     """The table of the page, of what `as_json` wrote."""
     known = {field.name for field in fields(Figure)}
-    figures = [Figure(**{name: value for name, value in one.items() if name in known}) for one in told["figures"]]
+    figures = [Figure(**{name: value for name, value in figure.items() if name in known}) for figure in told["figures"]]
     rows = [f"| {' | '.join(_row(figure))} |" for figure in figures]
     when = f"On {told['day']}, with {told['cores']} cores and {told['memory_gib']} GiB:"
     head = f"| {' | '.join(_HEAD)} |"

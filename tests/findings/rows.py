@@ -96,8 +96,15 @@ ROWS: dict[str, str] = {
     "S13": "outputs were altered silently",
     "S14": "smaller faults: stderr not drained, places of subscriptions, previews, mass saving, OAuth keys, framing, deny-list",
     # Trials with capable models that knew nothing but the tools.
+    "M1": "nothing said what a run was charged",
+    "M2": "the price of an app was not that of the input that was to run",
+    "M8": "tasks that are alive could not be listed, and status words differed",
+    "M9": "what a running task made so far looked like its result; reading a cancelled task was an error; elapsed time began anew",
     "M10": "a long output took 16,000 tokens, with two sizes, and its parts were raw JSON of an unknown number",
+    "M15": "times were absolute, for readers without a clock",
+    "M16": "metering stood in outputs, addresses stood twice, and links were named by ids",
     "M17": "a batch was numbered from 0",
+    "M18": "a list of tasks told neither function nor duration nor charge",
 }
 
 

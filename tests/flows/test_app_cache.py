@@ -35,10 +35,10 @@ def test_an_entry_is_forgotten_after_its_time() -> None:
     held.add("a")
     clock.now += 6
 
-    assert ["a"] == [one for one in "ab" if one in held]
+    assert ["a"] == [item for item in "ab" if item in held]
     held.add("c")
     held.add("d")
-    assert ["c", "d"] == [one for one in "abcd" if one in held]
+    assert ["c", "d"] == [item for item in "abcd" if item in held]
 
 
 @pytest.mark.finding("S5")
@@ -86,8 +86,8 @@ async def test_a_key_that_may_not_decide_is_not_tried_again_at_once(
                 await client.call_tool("agent_chat", {"message": "Draw a cat", "agent": "sandbox/approver"})
             )
             where.append({"chat_id": asked["chat_id"], "invocation_id": asked["pending"][0]["id"]})
-        for one in where:
-            await client.call_tool("chat_respond", one | {"decision": "accept"})
+        for item in where:
+            await client.call_tool("chat_respond", item | {"decision": "accept"})
 
     sent = upstream.sandbox.ledger.requests("POST", "/tools/*/invoke")
     assert (1 if seconds else 2) == len(sent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ import pytest
 
 from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.transport import Transport
+from inferencesh_mcp.errors import FileRefused
 from inferencesh_mcp.flows.local_files import Folders
-from inferencesh_mcp.flows.upload import upload_all
+from inferencesh_mcp.flows.upload import MOST_OPEN, Uploads
 from inferencesh_mcp.schema.file_fields import file_places
 from inferencesh_sandbox import serving
-from tests.flows.test_places import at, every_file
 from tests.schema.real import real_apps
+from tests.schema.test_file_fields import at, every_file
 from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +44,7 @@ def placed(value: Any, place: tuple[Any, ...], reference: str) -> Any:
 
 
 @pytest.mark.skipif(not real_apps(), reason="the schemas of real apps are not part of the project")
-async def test_every_real_app_accepts_each_form_of_file_and_nothing_else(
+async def test_every_form_of_file_in_every_real_app_is_uploaded_and_nothing_else(
     upstream: tuple[Sandbox, Api], tmp_path: Path
 ) -> None:
     """A path, a file URI and a data URI are uploaded, a URL is passed on; strings that happen to be paths stay strings."""
@@ -62,7 +64,8 @@ async def test_every_real_app_accepts_each_form_of_file_and_nothing_else(
                 given = placed(given, place, form)
             before = len(sandbox.ledger.requests("POST", "/files"))
 
-            sent = await upload_all(api, folders, schema, given, lambda _: None)
+            with Uploads(api, folders, lambda _: None) as uploads:
+                sent = await uploads.upload(given, uploads.check(schema, given))
 
             taken = {at(sent, place) for place in places}
             uploads = len(sandbox.ledger.requests("POST", "/files")) - before
@@ -78,7 +81,7 @@ async def test_every_real_app_accepts_each_form_of_file_and_nothing_else(
     assert apps > 50
 
 
-async def test_a_file_used_twice_is_uploaded_once(upstream: tuple[Sandbox, Api], tmp_path: Path) -> None:
+async def test_a_file_that_an_input_names_twice_is_uploaded_once(upstream: tuple[Sandbox, Api], tmp_path: Path) -> None:
     sandbox, api = upstream
     (tmp_path / "a.txt").write_text("x")
     schema = {
@@ -87,7 +90,40 @@ async def test_a_file_used_twice_is_uploaded_once(upstream: tuple[Sandbox, Api],
     }
     given = {"files": [str(tmp_path / "a.txt")] * 3}
 
-    sent = await upload_all(api, Folders(allowed=(tmp_path,), saving=tmp_path), schema, given, lambda _: None)
+    with Uploads(api, Folders(allowed=(tmp_path,), saving=tmp_path), lambda _: None) as uploads:
+        sent = await uploads.upload(given, uploads.check(schema, given))
 
     assert 1 == len(set(sent["files"])) == len(sandbox.ledger.requests("POST", "/files"))
     assert given == {"files": [str(tmp_path / "a.txt")] * 3}, "what the caller gave is not changed"
+
+
+async def test_more_files_than_stay_open_are_all_uploaded(upstream: tuple[Sandbox, Api], tmp_path: Path) -> None:
+    sandbox, api = upstream
+    paths = [tmp_path / f"{number}.txt" for number in range(MOST_OPEN + 2)]
+    for path in paths:
+        path.write_text(path.name)
+    schema = {"type": "array", "items": {"type": "string", "format": "file"}}
+    value = list(map(str, paths))
+
+    with Uploads(api, Folders(allowed=(tmp_path,), saving=tmp_path), lambda _: None) as uploads:
+        sent = await uploads.upload(value, uploads.check(schema, value))
+
+    assert len(paths) == len(set(sent)) == len(sandbox.ledger.requests("POST", "/files"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the open files of this process cannot be listed")
+async def test_files_that_were_checked_are_closed_when_their_run_does_not_start(
+    upstream: tuple[Sandbox, Api], tmp_path: Path
+) -> None:
+    _, api = upstream
+    (tmp_path / "a.txt").write_text("x")
+    schema = {"type": "array", "items": {"type": "string", "format": "file"}}
+
+    with (
+        pytest.raises(FileRefused, match="does not exist"),
+        Uploads(api, Folders(allowed=(tmp_path,), saving=tmp_path), lambda _: None) as uploads,
+    ):
+        uploads.check(schema, [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")])
+
+    names = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    assert str(tmp_path / "a.txt") not in names

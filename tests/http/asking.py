@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from inferencesh_mcp.flows.drain import Drain
+from inferencesh_mcp.flows.run_limits import Drain
 from inferencesh_mcp.http.app import create_app
 from inferencesh_mcp.http.server import uvicorn_config
 from inferencesh_mcp.server import build

@@ -46,7 +46,7 @@ REFUSED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_the_right_credential_comes_in_with_the_right_key(face: Face, mode: str, era: str) -> None:
+async def test_a_valid_credential_is_admitted_with_its_key(face: Face, mode: str, era: str) -> None:
     before = len(face.asked())
 
     answer = await face.call("app_list", era)
@@ -57,7 +57,7 @@ async def test_the_right_credential_comes_in_with_the_right_key(face: Face, mode
 
 
 @pytest.mark.parametrize("headers", REFUSED.values(), ids=REFUSED)
-async def test_any_other_gets_nowhere(face: Face, mode: str, headers: Any) -> None:
+async def test_any_other_credential_is_refused(face: Face, mode: str, headers: Any) -> None:
     """401 before anything goes upstream, with whichever key: a missing one never becomes the operator's."""
     before = len(face.asked())
 
@@ -72,7 +72,9 @@ async def test_any_other_gets_nowhere(face: Face, mode: str, headers: Any) -> No
 
 
 @pytest.mark.parametrize("other", ["caller", "tokens", "oauth"])
-async def test_what_opens_one_door_opens_no_other(faces: dict[str, Face], face: Face, mode: str, other: str) -> None:
+async def test_a_credential_of_one_mode_is_refused_in_the_others(
+    faces: dict[str, Face], face: Face, mode: str, other: str
+) -> None:
     before = len(face.asked())
 
     response = await face.ask(headers=faces[other].headers)
@@ -81,7 +83,7 @@ async def test_what_opens_one_door_opens_no_other(faces: dict[str, Face], face: 
     assert [] == face.asked()[before:]
 
 
-async def test_a_callers_key_may_come_in_its_own_header_and_in_both(faces: dict[str, Face]) -> None:
+async def test_a_callers_key_is_read_from_either_header(faces: dict[str, Face]) -> None:
     face = faces["caller"]
     before = len(face.asked())
 
@@ -110,7 +112,7 @@ async def test_a_key_beside_an_operators_token_is_refused_rather_than_ignored(
      "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/oauth-protected-resource",
      "/docs", "/openapi.json", "/metrics", "/readyz/x"],
 )  # fmt: skip
-async def test_there_is_nothing_but_mcp(face: Face, path: str) -> None:
+async def test_no_other_path_is_served(face: Face, path: str) -> None:
     """A-12, A-13: nobody has to guess which routes are guarded; the others are not there, whoever asks."""
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
         response = await face.http.request(method, f"{face.url}{path}", headers=face.headers)
@@ -181,14 +183,14 @@ async def test_no_credential_is_written_down_anywhere(
 
 
 @pytest.mark.parametrize("page", ["/healthz", "/readyz"])
-async def test_a_page_of_health_tells_nothing_and_can_only_be_read(face: Face, page: str) -> None:
+async def test_the_health_pages_reveal_nothing_and_are_read_only(face: Face, page: str) -> None:
     read = await face.http.get(f"{face.url}{page}")
     written = await face.http.post(f"{face.url}{page}")
 
     assert (200, "ok", 405) == (read.status_code, read.text, written.status_code)
 
 
-async def test_the_metadata_is_where_oauth_is_and_nowhere_else(face: Face, mode: str, issuer: LocalIssuer) -> None:
+async def test_only_oauth_mode_serves_metadata(face: Face, mode: str, issuer: LocalIssuer) -> None:
     """A key is no MCP access token, and a gateway's own is none of an issuer: only one mode claims to be a resource."""
     response = await face.http.get(f"{face.url}/.well-known/oauth-protected-resource/mcp")
 
@@ -243,7 +245,7 @@ async def test_the_metadata_is_where_oauth_is_and_nowhere_else(face: Face, mode:
         "a key elsewhere",
     ],
 )
-async def test_a_token_must_be_made_by_the_issuer_for_this_server_and_now(
+async def test_a_token_must_be_the_issuers_for_this_server_and_not_expired(
     faces: dict[str, Face], issuer: LocalIssuer, changed: dict[str, Any]
 ) -> None:
     face = faces["oauth"]
@@ -260,9 +262,7 @@ async def test_a_token_must_be_made_by_the_issuer_for_this_server_and_now(
 
 @pytest.mark.finding("S14")
 @pytest.mark.parametrize("kind", ["at+jwt", "application/at+jwt", "JWT", None])
-async def test_a_token_of_a_kind_that_opens_doors_is_let_in(
-    faces: dict[str, Face], issuer: LocalIssuer, kind: str | None
-) -> None:
+async def test_an_access_token_type_is_admitted(faces: dict[str, Face], issuer: LocalIssuer, kind: str | None) -> None:
     token = issuer.token(headers={"typ": kind})
 
     response = await faces["oauth"].ask(headers={"authorization": f"Bearer {token}"})
@@ -270,9 +270,7 @@ async def test_a_token_of_a_kind_that_opens_doors_is_let_in(
     assert 200 == response.status_code
 
 
-async def test_a_token_signed_by_whoever_read_the_public_keys_is_refused(
-    faces: dict[str, Face], issuer: LocalIssuer
-) -> None:
+async def test_a_token_signed_with_a_public_key_is_refused(faces: dict[str, Face], issuer: LocalIssuer) -> None:
     """An HMAC with what is public for a key is the classic way in."""
     claims = {"iss": issuer.url, "sub": "eve", "aud": RESOURCE, "exp": int(time.time()) + 60, "scope": "inference"}
     forged = jwt.encode(claims, "c2VjcmV0" * 8, "HS256", headers={"kid": issuer.kid})
@@ -282,7 +280,7 @@ async def test_a_token_signed_by_whoever_read_the_public_keys_is_refused(
     assert 401 == response.status_code
 
 
-async def test_a_token_without_the_scope_is_told_which(faces: dict[str, Face], issuer: LocalIssuer) -> None:
+async def test_a_missing_scope_is_named(faces: dict[str, Face], issuer: LocalIssuer) -> None:
     face = faces["oauth"]
 
     response = await face.ask(headers={"authorization": f"Bearer {issuer.token(scope='openid')}"})
@@ -292,7 +290,7 @@ async def test_a_token_without_the_scope_is_told_which(faces: dict[str, Face], i
     assert 'error="insufficient_scope", scope="inference"' in response.headers["www-authenticate"]
 
 
-async def test_without_a_token_the_way_is_told_and_no_error(faces: dict[str, Face]) -> None:
+async def test_a_request_without_a_token_gets_the_metadata_address(faces: dict[str, Face]) -> None:
     """RFC 6750 3.1."""
     response = await faces["oauth"].ask(headers={})
 
@@ -300,7 +298,7 @@ async def test_without_a_token_the_way_is_told_and_no_error(faces: dict[str, Fac
 
 
 @pytest.mark.parametrize("era", [MODERN, LEGACY])
-async def test_a_key_is_refused_by_inference_sh_and_said_so(faces: dict[str, Face], era: str) -> None:
+async def test_a_key_that_inference_sh_refuses_is_an_error_result(faces: dict[str, Face], era: str) -> None:
     """Whether it is a key, only inference.sh knows: what looks like one is asked about, once, and with nothing else."""
     face = faces["caller"]
 

@@ -62,7 +62,7 @@ async def test_calls_are_counted_by_tool_and_how_they_ended(counted: Face, era: 
     assert (1, 2) == (told["inferencesh_runs_total"], told['inferencesh_call_seconds_count{tool="app_run"}'])
 
 
-async def test_what_is_live_and_what_fails_upstream_is_seen(counted: Face) -> None:
+async def test_live_runs_and_upstream_failures_are_counted(counted: Face) -> None:
     before = await read(counted)
     counted.sandbox.faults.add(Status(code=503), path="/apps/**", times=1)
     async with anyio.create_task_group() as group:
@@ -95,17 +95,17 @@ async def test_a_pinned_app_is_counted_by_the_name_of_its_tool() -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": f"Bearer {THEIRS}"}, {"authorization": f"Basic {READER}"},
                                      {"authorization": f"Bearer {READER}x"}], ids=["none", "a caller's", "basic", "nearly"])  # fmt: skip
-async def test_nobody_else_reads_them(counted: Face, headers: dict[str, str]) -> None:
+async def test_the_metrics_need_a_metrics_token(counted: Face, headers: dict[str, str]) -> None:
     response = await counted.http.get(f"{counted.url}/metrics", headers=headers)
 
     assert (401, False) == (response.status_code, "inferencesh" in response.text)
 
 
-async def test_a_reader_of_metrics_is_no_caller(counted: Face) -> None:
+async def test_a_metrics_token_admits_no_calls(counted: Face) -> None:
     assert 401 == (await counted.ask(headers={"authorization": f"Bearer {READER}"})).status_code
 
 
-async def test_no_label_can_take_a_value_that_a_caller_makes_up(counted: Face) -> None:
+async def test_no_label_takes_a_value_from_a_caller(counted: Face) -> None:
     """Every series there can be: tools by outcomes that the code knows."""
     for number in range(20):
         await counted.ask("tools/call", name=f"tool{number}", arguments={})
@@ -123,7 +123,7 @@ def _codes(kind: type[InferenceError]) -> list[str]:
 @pytest.mark.finding("S14")
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("name", [[], {}, 5, None])
-async def test_a_tool_name_that_is_none_is_an_error_of_the_protocol(
+async def test_an_invalid_tool_name_is_a_protocol_error(
     counted: Face, era: str, name: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     headers, message = envelope("tools/call", era, arguments={})

@@ -33,7 +33,7 @@ def started(upstream: Upstream) -> list[str]:
 
 
 @over(*MODERN)
-async def test_a_run_is_followed_to_the_answer_that_the_tool_would_have_given(
+async def test_a_followed_run_ends_with_the_result_of_the_tool(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Started once; the MCP task names the run before anything else is known of it."""
@@ -66,7 +66,7 @@ async def test_a_followed_run_has_no_links_where_the_client_fails_on_them(way: W
 
 
 @over(MEMORY)
-async def test_while_it_runs_its_message_says_where_it_stands(way: Way, environ: dict[str, str]) -> None:
+async def test_the_message_of_a_live_task_shows_its_progress(way: Way, environ: dict[str, str]) -> None:
     async with following(way, environ) as mine:
         task_id = await mine.begin("app_run", app="sandbox/slow", input={"seconds": 60, "steps": 600})
         with anyio.fail_after(10):
@@ -110,7 +110,7 @@ async def test_cancelling_it_cancels_the_run(way: Way, environ: dict[str, str], 
     [LONG | {"wait": False}, LONG | {"dry_run": True}, LONG | {"input": {"seconds": "many"}}, {"app": "sandbox/nothing", "input": {}}],
     ids=["without waiting", "rehearsed", "wrong input", "no such app"],
 )  # fmt: skip
-async def test_what_is_no_task_is_an_answer(way: Way, environ: dict[str, str], call: dict[str, Any]) -> None:
+async def test_a_finished_call_is_a_plain_result(way: Way, environ: dict[str, str], call: dict[str, Any]) -> None:
     async with following(way, environ) as mine:
         answer = await mine.call("app_run", **call)
 
@@ -118,7 +118,7 @@ async def test_what_is_no_task_is_an_answer(way: Way, environ: dict[str, str], c
 
 
 @over(MEMORY, Way("memory", "2025"), Way("http", "2025"))
-async def test_for_a_client_that_does_not_know_them_nothing_changes(way: Way, environ: dict[str, str]) -> None:
+async def test_a_client_without_the_extension_gets_plain_results(way: Way, environ: dict[str, str]) -> None:
     """Of the older protocol, even one that declares them; they wait for their answer, and have no such methods."""
     extensions = [advertise(Tasks.identifier)] if way.era == "2025" else []
     async with connected(way, environ, extensions=extensions) as client:
@@ -132,7 +132,7 @@ async def test_for_a_client_that_does_not_know_them_nothing_changes(way: Way, en
 
 
 @over(*MODERN)
-async def test_an_id_that_was_not_made_here_costs_nothing_upstream(
+async def test_a_foreign_task_id_causes_no_upstream_request(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Neither a run's own id, nor one with a letter changed, nor a sealed question of the same server."""
@@ -151,9 +151,7 @@ async def test_an_id_that_was_not_made_here_costs_nothing_upstream(
 
 
 @over(MEMORY)
-async def test_one_whose_time_is_over_says_how_the_run_can_still_be_read(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
+async def test_an_expired_task_says_how_to_read_its_run(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     key = "k" * 32
     old = TaskHandle(
         kind="run", upstream_ids={"task": "01old", "app": "sandbox/slow", "tool": ""}, started_at=time.time() - TASK_TTL
@@ -181,7 +179,7 @@ async def test_a_run_that_is_gone_upstream_is_unknown(way: Way, environ: dict[st
 
 @over(MEMORY)
 @pytest.mark.parametrize("tool", ["app_run", "app_run_many"])
-async def test_a_platform_that_does_not_answer_leaves_it_as_it_is(
+async def test_an_unreachable_platform_does_not_change_a_task(
     way: Way, environ: dict[str, str], upstream: Upstream, tool: str
 ) -> None:
     """A look that fails is an error of that look, and not the end of the task."""
@@ -298,7 +296,7 @@ async def test_a_client_that_leaves_while_a_batch_starts_leaves_nothing_running(
 
 @over(MEMORY)
 @pytest.mark.parametrize("why", ["too many for one go", "one cannot start"])
-async def test_a_batch_that_only_its_call_can_finish_is_an_answer(
+async def test_a_batch_with_more_inputs_than_slots_is_a_plain_result(
     way: Way, environ: dict[str, str], upstream: Upstream, why: str
 ) -> None:
     """What starts later needs the call, and what failed to start is in its answer alone."""

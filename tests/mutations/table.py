@@ -33,4 +33,4 @@ class Mutation:
 
 def mutations() -> list[Mutation]:
     told = tomllib.loads(Path(__file__).with_name("mutations.toml").read_text("utf-8"))
-    return [Mutation(**one) for one in told["mutation"]]
+    return [Mutation(**item) for item in told["mutation"]]

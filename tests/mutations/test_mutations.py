@@ -12,7 +12,7 @@ ALL = mutations()
 
 
 def test_every_invariant_has_a_mutation() -> None:
-    assert {one for one in LINES if one.startswith("I-")} == {mutation.invariant for mutation in ALL}
+    assert {line for line in LINES if line.startswith("I-")} == {mutation.invariant for mutation in ALL}
 
 
 @pytest.mark.parametrize("mutation", ALL, ids=lambda mutation: f"{mutation.invariant} {mutation.file}")
@@ -25,5 +25,5 @@ def test_a_mutation_fits_the_code_and_names_a_test(mutation: Mutation) -> None:
     compile(mutation.applied(code), mutation.file, "exec")
     assert f"def {name}(" in (TESTS / file).read_text("utf-8")
     assert f"`{file}" in LINES[mutation.invariant]
-    known = [one for one in COLLECTED if one.startswith(f"tests/{file}::{name}")]
+    known = [item for item in COLLECTED if item.startswith(f"tests/{file}::{name}")]
     assert not known or f"tests/{mutation.test}" in known, "it is not tried in this way"

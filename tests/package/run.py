@@ -82,7 +82,7 @@ def look_into_the_wheel() -> None:
     with zipfile.ZipFile(next(DIST.glob("*.whl"))) as wheel:
         names = set(wheel.namelist())
     about = f"inferencesh_mcp-{__version__}.dist-info"
-    package = {str(p.relative_to(ROOT / "server")) for p in (ROOT / "server").rglob("*") if p.is_file()}
+    package = {str(p.relative_to(ROOT / "server")) for p in (ROOT / "server").glob("*/**/*") if p.is_file()}
     package = {name for name in package if "__pycache__" not in name}
 
     assert package == {name for name in names if not name.startswith(about)}

@@ -63,7 +63,7 @@ async def test_a_task_of_another_client_is_followed_to_its_end(way: Way, environ
 
 
 @over(*MEMORY)
-async def test_logs_are_told_as_they_grow(way: Way, environ: dict[str, str]) -> None:
+async def test_new_log_lines_are_notified(way: Way, environ: dict[str, str]) -> None:
     """The logs are a resource of their own, of the same stream."""
     async with subscriber(way, environ) as one:
         uri = await started(one.client)
@@ -74,7 +74,7 @@ async def test_logs_are_told_as_they_grow(way: Way, environ: dict[str, str]) -> 
 
 
 @over(Way("memory", "2025"))
-async def test_text_that_grows_is_told_of_now_and_then(way: Way, environ: dict[str, str]) -> None:
+async def test_growing_text_is_notified_at_intervals(way: Way, environ: dict[str, str]) -> None:
     """A host is not called upon for every word: about once a second, and at once when the status is another."""
     async with subscriber(way, environ) as one:
         given = {"text": "word " * 60, "chunk_ms": 10}
@@ -118,7 +118,7 @@ async def test_any_number_of_subscribers_of_one_caller_are_one_stream(
     assert 1 == len(upstream.sandbox.ledger.requests("GET", "/tasks/*/stream"))
 
 
-async def test_nothing_is_heard_of_a_strangers_task(environ: dict[str, str], upstream: Upstream) -> None:
+async def test_another_callers_task_is_not_notified(environ: dict[str, str], upstream: Upstream) -> None:
     """T-5: who cannot read a task is not told of it, though they name its very address."""
     async with over_one_server(environ, KEY, STRANGER) as (owner, stranger):
         theirs, own = await started(stranger.client, seconds=1.5), await started(owner.client, seconds=1.5)
@@ -133,7 +133,7 @@ async def test_nothing_is_heard_of_a_strangers_task(environ: dict[str, str], ups
 
 
 @over(*MEMORY)
-async def test_events_of_the_bus_reach_their_owner_alone(way: Way, environ: dict[str, str]) -> None:
+async def test_events_reach_only_their_owner(way: Way, environ: dict[str, str]) -> None:
     """The bus is everybody's: what is another's on it is kept back even under one address, and what is for all is not."""
     server = build(Settings.from_environ(environ))
     one = Subscriber(way)
@@ -150,7 +150,7 @@ async def test_events_of_the_bus_reach_their_owner_alone(way: Way, environ: dict
 
 
 @over(*MEMORY)
-async def test_what_cannot_be_read_is_not_subscribed_to(way: Way, environ: dict[str, str]) -> None:
+async def test_an_unreadable_resource_is_not_subscribed_to(way: Way, environ: dict[str, str]) -> None:
     """The older era is refused with our words; the newer one's acknowledgement leaves it out."""
     wrong = ["inference://tasks/nope", "inference://chats/nope", "inference://tasks/..%2Fme", "inference://apps/sandbox/echo",
              "inference://files/nope", "inference://nothing/1", "https://example.com", "inference://tasks/%6Eope"]  # fmt: skip
@@ -166,7 +166,7 @@ async def test_what_cannot_be_read_is_not_subscribed_to(way: Way, environ: dict[
 
 
 @over(Way("stdio", "2025"), Way("http", "2025"))
-async def test_the_older_era_is_told_the_truth_about_subscriptions(way: Way, environ: dict[str, str]) -> None:
+async def test_the_older_era_announces_subscriptions_only_where_they_work(way: Way, environ: dict[str, str]) -> None:
     """Without a session HTTP has no way back to such a client: it says so, and refuses instead of being silent."""
     async with subscriber(way, environ) as one:
         told_of = one.client.server_capabilities
@@ -186,7 +186,7 @@ async def test_the_older_era_is_told_the_truth_about_subscriptions(way: Way, env
         await unsubscribe(one.client, uri)
 
 
-async def test_one_caller_holds_so_many_subscriptions_and_no_more(environ: dict[str, str]) -> None:
+async def test_subscriptions_of_one_caller_are_limited(environ: dict[str, str]) -> None:
     """The next is refused with what to do; another caller has their own; one that ends makes room."""
     async with over_one_server(environ, KEY, STRANGER) as (one, other), AsyncExitStack() as stack:
         uri = await started(one.client, seconds=20)
@@ -202,7 +202,7 @@ async def test_one_caller_holds_so_many_subscriptions_and_no_more(environ: dict[
         await one.client.call_tool("task_cancel", {"task_id": uri.rpartition("/")[2]})
 
 
-async def test_all_callers_together_hold_so_many_and_no_more(
+async def test_subscriptions_of_all_callers_are_limited(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit of the process holds for whoever comes last, however few they have."""
@@ -253,7 +253,7 @@ async def test_a_task_that_has_ended_needs_no_stream(way: Way, environ: dict[str
 
 
 @over(*MEMORY, Way("http", "2026"))
-async def test_nothing_is_left_of_a_subscription(way: Way, environ: dict[str, str]) -> None:
+async def test_an_ended_subscription_leaves_nothing_behind(way: Way, environ: dict[str, str]) -> None:
     """I-22: when the last has left, the stream upstream is closed, and there are no more tasks than before."""
     async with subscriber(way, environ) as one:
         uri = await started(one.client, seconds=20)
@@ -268,7 +268,7 @@ async def test_nothing_is_left_of_a_subscription(way: Way, environ: dict[str, st
 
 
 @over(*MEMORY)
-async def test_a_task_that_cannot_be_followed_any_more_is_told_of(
+async def test_a_task_that_can_no_longer_be_followed_is_notified(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """A key that is revoked in between: whoever reads then is told why, and the server goes on."""

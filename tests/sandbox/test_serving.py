@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from inferencesh_sandbox import serving
-from inferencesh_sandbox.tenants import BoundedStore
+from inferencesh_sandbox.owners import BoundedStore
 from inferencesh_sandbox.wire import Problem
 from tests.support.sandbox import Sandbox
 
@@ -107,7 +107,7 @@ def test_a_full_shelf_lets_the_oldest_go_that_can():
         shelf.put(str(number), number)
 
     assert list(shelf) == [-1, 6]
-    shelf.take("6")
+    shelf.remove("6")
     shelf.put("-2", -2)
     with pytest.raises(Problem):
         shelf.put("7", 7)

@@ -29,11 +29,11 @@ def garbled(fault: Garble, send: Send) -> Send:
             return
         line: bytes = message.get("body", b"")
         first = first or line
-        over = not message.get("more_body")
+        is_last = not message.get("more_body")
         if line:
             await send({**message, "body": _spoiled(fault, line, place, first), "more_body": True})
             await _maybe_endless(fault, place, send)
-        if over:
+        if is_last:
             await send({**message, "body": _after_all(fault, first)})
         place += bool(line)
 

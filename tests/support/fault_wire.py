@@ -47,36 +47,36 @@ class _CutOff(Exception):
     """No error: the way out of an application whose answer ends here."""
 
 
-def broken(what: Fault | Gate, app: ASGIApp, clock: Clock) -> ASGIApp:
+def broken(fault: Fault | Gate, app: ASGIApp, clock: Clock) -> ASGIApp:
     """Wrap one request's application so that it fails in the way asked; faults of the work change nothing here."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        match what:
+        match fault:
             case Gate():
-                await what.passed()
+                await fault.passed()
                 await app(scope, receive, send)
             case Delay():
-                await clock.sleep(what.seconds)
+                await clock.sleep(fault.seconds)
                 await app(scope, receive, send)
             case Status():
-                await _instead(what, scope)(scope, receive, _lingering(receive, send))
+                await _instead(fault, scope)(scope, receive, _lingering(receive, send))
             case Drop():
                 await _reset(scope, receive)
             case Swallow():
                 await app(scope, receive, _nowhere)
                 await _reset(scope, receive)
             case RstAfter() | FinAfter():
-                await _cut(what, app, scope, receive, send)
+                await _cut(fault, app, scope, receive, send)
             case Stall(lines=None):
                 await _gone(receive)
             case Stall():
-                await app(scope, receive, _stalling(what, send))
+                await app(scope, receive, _stalling(fault, send))
             case Intake():
-                await app(scope, _sated(what, scope, receive), send)
+                await app(scope, _sated(fault, scope, receive), send)
             case Drip():
-                await app(scope, receive, _dripping(what, clock, send))
+                await app(scope, receive, _dripping(fault, clock, send))
             case Garble():
-                await app(scope, receive, garbled(what, send))
+                await app(scope, receive, garbled(fault, send))
             case HideTasks():
                 await app(scope, receive, _without_items(send))
             case _:
@@ -180,17 +180,17 @@ def _stalling(fault: Stall, send: Send) -> Send:
 
 
 def _sated(fault: Intake, scope: Scope, receive: Receive) -> Receive:
-    taken = 0
+    received = 0
 
     async def until_sated() -> Message:
-        nonlocal taken
-        if taken >= fault.bytes and fault.then == "stall":
+        nonlocal received
+        if received >= fault.bytes and fault.then == "stall":
             await anyio.sleep_forever()
-        if taken >= fault.bytes:
+        if received >= fault.bytes:
             await _reset(scope, receive)
             return {"type": "http.disconnect"}
         message = await receive()
-        taken += len(message.get("body", b""))
+        received += len(message.get("body", b""))
         return message
 
     return until_sated

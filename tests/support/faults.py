@@ -211,8 +211,8 @@ class Faults:
 def _asked_for(headers: Mapping[str, str]) -> list[Fault]:
     if HEADER not in headers:
         return []
-    told = headers[HEADER].strip()
+    text = headers[HEADER].strip()
     try:
-        return _HEADER.validate_json(told if told.startswith("[") else f"[{told}]")
+        return _HEADER.validate_json(text if text.startswith("[") else f"[{text}]")
     except ValidationError as exc:
         raise Problem(400, "invalid_request", f"{HEADER}: {exc.errors()[0]['msg']}") from exc

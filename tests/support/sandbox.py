@@ -96,7 +96,7 @@ class _FaultyWorkers(Workers):
     async def _run_app(self, task):
         if not _is_active(LoseWorker):
             return await super()._run_app(task)
-        if session := task.order.session:
+        if session := task.request.session:
             session.lost = True
             session.end()
         raise AppFailed(_WORKER_LOST)

@@ -32,16 +32,16 @@ async def uploaded(client: Client, way: Way, path: Path) -> str:
         return str(payload(await client.call_tool("file_upload", {"source": str(path)}))["uri"])
     ticket = payload(await client.call_tool("file_upload", {"filename": path.name, "content_type": "image/png"}))
     async with httpx2.AsyncClient() as shell:
-        sent = await shell.put(ticket["upload_url"], content=path.read_bytes(), headers=ticket["headers"])
-    assert sent.is_success
+        response = await shell.put(ticket["upload_url"], content=path.read_bytes(), headers=ticket["headers"])
+    assert response.is_success
     assert ticket["expires_at"]
     assert re.fullmatch(r"curl -sS --fail -X PUT -H '[^']*' --upload-file FILE '[^']*'", ticket["curl"])
     return str(ticket["uri"])
 
 
-async def ran(client: Client, pinned: bool, app: str, given: dict[str, Any]) -> CallToolResult:
+async def ran(client: Client, pinned: bool, app: str, input_: dict[str, Any]) -> CallToolResult:
     """Run an app by its own tool, or by `app_run`."""
-    return await (client.call_tool(app, given) if pinned else run(client, f"sandbox/{app}", given))
+    return await (client.call_tool(app, input_) if pinned else run(client, f"sandbox/{app}", input_))
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ async def test_a_working_day(connect: Connect, upstream: Upstream, way: Way, fol
     clock: Any = upstream.sandbox.clock
     async with connect(INFERENCE_PIN="sandbox/picture-info, sandbox/count, sandbox/fail") as client:
         uri = await uploaded(client, way, path)
-        seen = payload(await ran(client, pinned, "picture-info", {"image": uri}))
-        assert (120, 80, "png") == tuple(seen["output"][name] for name in ("width", "height", "format"))
+        described = payload(await ran(client, pinned, "picture-info", {"image": uri}))
+        assert (120, 80, "png") == tuple(described["output"][name] for name in ("width", "height", "format"))
 
         assert 7 == payload(await ran(client, pinned, "count", {"step": 7}))["output"]["value"]
         broken = payload(await ran(client, pinned, "fail", {"message": "no colours left"}))
@@ -71,8 +71,8 @@ async def test_a_working_day(connect: Connect, upstream: Upstream, way: Way, fol
         counted += [payload(await run(client, "sandbox/count", {"step": 1}, session=session_id)) for _ in range(2)]
         assert [1, 2, 3] == [outcome["output"]["value"] for outcome in counted]
         clock.advance(50)
-        kept = payload(await client.call_tool("session_keepalive", {"session_id": session_id}))
-        assert kept["session_expires_at"] > counted[-1]["session_expires_at"]
+        extended = payload(await client.call_tool("session_keepalive", {"session_id": session_id}))
+        assert extended["session_expires_at"] > counted[-1]["session_expires_at"]
         clock.advance(61)
         late = await run(client, "sandbox/count", {"step": 1}, session=session_id)
         assert ("session_expired", "not_started") == tuple(payload(late)["error"][name] for name in ("code", "outcome"))
@@ -83,7 +83,7 @@ async def test_a_working_day(connect: Connect, upstream: Upstream, way: Way, fol
         assert [4, 18] == [row["number"] for row in batch["results"] if "error" in row]
 
         if way.transport != "http":
-            saved = payload(await client.call_tool("file_save", {"task_id": seen["task_id"], "to": "day"}))
+            saved = payload(await client.call_tool("file_save", {"task_id": described["task_id"], "to": "day"}))
             assert [folder / "day"] == [Path(file["path"]).parent for file in saved["files"]]
         else:
             assert "file_save" not in [tool.name for tool in (await client.list_tools()).tools]

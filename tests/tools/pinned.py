@@ -27,9 +27,10 @@ async def hero_takes(client: Client) -> set[str]:
     return set(hero.input_schema["properties"])
 
 
-def answering(upstream: Upstream, named: str, *, app: dict[str, Any] | None = None, **version: Any) -> None:
+def answering(upstream: Upstream, app_name: str, *, app: dict[str, Any] | None = None, **version: Any) -> None:
     """Have the API tell of an app as if its author had changed it."""
-    card = catalogue.app_dto(known := catalogue.app_named(named), version_id=known.version_ids[0]) | (app or {})
+    current = catalogue.find_app(app_name)
+    card = catalogue.app_dto(current, version_id=current.version_ids[0]) | (app or {})
     changed = card["version"] | version
     changed["functions"] = {
         name: function | {key: part for key, part in version.items() if key in function}
@@ -38,5 +39,5 @@ def answering(upstream: Upstream, named: str, *, app: dict[str, Any] | None = No
     body = json.dumps(card | {"version": changed})
     upstream.sandbox.faults.add(
         Status(code=200, headers={"content-type": "application/json"}, body=body),
-        method="GET", path=f"/apps/{named}", times=-1,
+        method="GET", path=f"/apps/{app_name}", times=-1,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult
 from tests.conftest import WAYS, Connect, Upstream, Way, connected, until
 from tests.results import left_at, payload, text_of
 from tests.support.faults import FinAfter, RstAfter, Swallow
-from tests.system.faults.hosts import MEMORY
+from tests.system.faults.hosts import MEMORY, NEAR, over
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,7 @@ async def asking(way: Way, environ: dict[str, str], answer: Asked, **changed: st
         yield client
 
 
-def said(action: str, after: float = 0.4, **content: Any) -> Asked:
+def answer_with(action: str, after: float = 0.4, **content: Any) -> Asked:
     async def answer(_params: ElicitRequestFormParams) -> ElicitResult:
         await anyio.sleep(after)  # a person needs a moment; what is faster was no person
         return ElicitResult(action=action, content=content or None)  # type: ignore[arg-type]
@@ -70,19 +70,20 @@ async def test_a_second_message_continues_the_chat(connect: Connect) -> None:
     assert "Ada" in second["text"]
 
 
+@over(*NEAR)
 async def test_progress_shows_the_end_of_a_growing_answer(connect: Connect) -> None:
-    heard: list[str] = []
+    messages: list[str] = []
 
     async def hear(_progress: float, _total: float | None, message: str | None) -> None:
-        heard.append(message or "")
+        messages.append(message or "")
 
     async with connect() as client:
         arguments = {"message": "Count to 8 slowly", "agent": "sandbox/assistant"}
         result = await client.call_tool("agent_chat", arguments, progress_callback=hear)
 
     assert "8" in payload(result)["text"]
-    assert any(payload(result)["chat_id"] in message for message in heard)
-    assert all(len(message) <= 200 for message in heard)
+    assert any(payload(result)["chat_id"] in message for message in messages)
+    assert all(len(message) <= 200 for message in messages)
 
 
 async def test_a_client_tool_is_handed_out_once_and_its_result_is_used(connect: Connect, upstream: Upstream) -> None:
@@ -103,6 +104,7 @@ async def test_a_client_tool_is_handed_out_once_and_its_result_is_used(connect: 
     assert 1 == len(upstream.sandbox.ledger.requests("POST", f"/tools/{waits['id']}"))
 
 
+@over(*NEAR)
 async def test_a_structured_output_fits_its_schema(connect: Connect) -> None:
     schema = {
         "type": "object",
@@ -124,24 +126,24 @@ async def test_without_elicitation_an_approval_stays_the_persons(connect: Connec
     async with connect() as client:
         result = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
         (waits,) = result["pending"]
-        tried = await client.call_tool(
+        refused = await client.call_tool(
             "chat_respond", {"chat_id": result["chat_id"], "invocation_id": waits["id"], "decision": "accept"}
         )
 
     assert ("waiting", "approval") == (result["status"], waits["kind"])
     assert f"https://app.inference.sh/chats/{result['chat_id']}" == waits["page"]
     assert "you cannot decide it" in result["next"]
-    assert "forbidden" == payload(tried)["error"]["code"]
+    assert "forbidden" == payload(refused)["error"]["code"]
     assert not upstream.sandbox.ledger.requests("POST", "/tools/**")
 
 
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
 async def test_an_approved_call_is_carried_out(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """They see the tool and its arguments; it is invoked once."""
-    shown: list[str] = []
+    texts: list[str] = []
 
     async def approve(params: ElicitRequestFormParams) -> ElicitResult:
-        shown.append(params.message)
+        texts.append(params.message)
         await anyio.sleep(0.4)
         return ElicitResult(action="accept", content={"decision": "approve"})
 
@@ -149,8 +151,8 @@ async def test_an_approved_call_is_carried_out(way: Way, environ: dict[str, str]
         result = payload(await chat(client, "Draw a cat", agent="sandbox/approver"))
 
     assert "answered" == result["status"]
-    assert 1 == len(shown)
-    assert "cat" in shown[0]
+    assert 1 == len(texts)
+    assert "cat" in texts[0]
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/agents/run")), "the message was sent once"
 
@@ -184,7 +186,7 @@ async def test_always_is_offered_only_by_the_operator(way: Way, environ: dict[st
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
 @pytest.mark.parametrize(
     "answer",
-    [said("accept", decision="reject", reason="not today"), said("decline")],
+    [answer_with("accept", decision="reject", reason="not today"), answer_with("decline")],
     ids=["rejected", "declined"],
 )
 async def test_a_rejected_call_is_not_carried_out(
@@ -199,7 +201,9 @@ async def test_a_rejected_call_is_not_carried_out(
 
 
 @pytest.mark.parametrize("way", CAN_ASK, indirect=True, ids=str)
-@pytest.mark.parametrize("answer", [said("cancel"), said("decline", after=0)], ids=["dismissed", "declined at once"])
+@pytest.mark.parametrize(
+    "answer", [answer_with("cancel"), answer_with("decline", after=0)], ids=["dismissed", "declined at once"]
+)
 async def test_an_answer_names_no_decision_that_no_person_made(
     way: Way, environ: dict[str, str], upstream: Upstream, answer: Asked
 ) -> None:
@@ -214,10 +218,10 @@ async def test_an_answer_names_no_decision_that_no_person_made(
 async def test_if_only_a_sign_in_may_decide_the_page_is_given(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
-    asked: list[str] = []
+    questions: list[str] = []
 
     async def approve(params: Any) -> ElicitResult:
-        asked.append(params.mode if params.mode == "form" else params.url)
+        questions.append(params.mode if params.mode == "form" else params.url)
         await anyio.sleep(0.4)
         return ElicitResult(action="accept", content={"decision": "approve"} if params.mode == "form" else None)
 
@@ -228,9 +232,9 @@ async def test_if_only_a_sign_in_may_decide_the_page_is_given(
     assert ["waiting", "waiting"] == [first["status"], second["status"]]
     pages = [f"https://app.inference.sh/chats/{answer['chat_id']}" for answer in (first, second)]
     assert pages == [answer["pending"][0]["page"] for answer in (first, second)]
-    assert "form" == asked[0]
-    assert pages[1] == asked[-1], "from then on the page is opened at once"
-    assert 1 == asked.count("form")
+    assert "form" == questions[0]
+    assert pages[1] == questions[-1], "from then on the page is opened at once"
+    assert 1 == questions.count("form")
 
 
 async def test_the_operator_may_let_the_model_decide(connect: Connect, upstream: Upstream) -> None:
@@ -245,7 +249,7 @@ async def test_the_operator_may_let_the_model_decide(connect: Connect, upstream:
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_a_models_decision_that_the_platform_refuses_leads_to_the_page(
     connect: Connect, upstream: Upstream
 ) -> None:
@@ -264,7 +268,7 @@ async def test_a_models_decision_that_the_platform_refuses_leads_to_the_page(
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_an_error_before_sending_says_that_nothing_was_started(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         unread = await chat(client, "hello", agent="sandbox/assistant", files=["/etc/passwd"])
@@ -273,14 +277,14 @@ async def test_an_error_before_sending_says_that_nothing_was_started(connect: Co
         strange = await chat(client, "hello", config=odd, output_schema={"type": "object"})
 
     assert ["file_refused", "not_found", "invalid_input"] == [
-        payload(one)["error"]["code"] for one in (unread, unknown, strange)
+        payload(item)["error"]["code"] for item in (unread, unknown, strange)
     ]
     for result in (unread, unknown, strange):
         assert "Nothing was started or charged." in text_of(result)
     assert not upstream.sandbox.ledger.requests("POST", "/agents/run")
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_the_reason_of_a_failed_agent_is_given_once(connect: Connect) -> None:
     async with connect() as client:
         error = payload(await chat(client, "hello", agent="sandbox/failing"))["error"]["message"]
@@ -331,6 +335,7 @@ async def test_a_message_whose_reply_was_lost_is_found_and_not_sent_again(connec
     assert 2 == len(upstream.sandbox.ledger.requests("POST", "/agents/run"))
 
 
+@over(*NEAR)
 async def test_an_agents_missing_requirements_are_reported(connect: Connect) -> None:
     async with connect() as client:
         locked = await chat(client, "hello", agent="sandbox/locked")
@@ -361,6 +366,7 @@ async def test_the_page_for_a_missing_secret_is_opened(way: Way, environ: dict[s
     assert not upstream.sandbox.ledger.requests("GET", "/chats/*/stream")
 
 
+@over(*NEAR)
 async def test_agents_are_listed(connect: Connect) -> None:
     async with connect() as client:
         listed = payload(await client.call_tool("agent_list", {}))

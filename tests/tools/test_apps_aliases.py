@@ -32,16 +32,16 @@ async def test_an_alias_is_checked_against_the_function_it_pins(connect: Connect
     assert 2 == payload(right)["output"]["current"]
     assert not dry.is_error
     assert not other.is_error, "a function that is named counts more than one that is pinned"
-    made = [task.order.function.name for tenant in upstream.sandbox.tenants for task in tenant.tasks]
-    assert ["increment", "get_all"] == made
+    functions = [task.request.function.name for tenant in upstream.sandbox.tenants for task in tenant.tasks]
+    assert ["increment", "get_all"] == functions
 
 
 async def test_an_alias_without_a_pinned_function_uses_the_default(connect: Connect, upstream: Upstream) -> None:
     """The older shape of the same answer: then the app's default function is what there is to go by."""
-    app = catalogue.app_named("sandbox/increment")
-    shown = catalogue.app_dto(app, version_id=app.version_ids[0])
-    assert "resolved_function" not in shown
-    upstream.sandbox.faults.add(Status(code=200, body=json.dumps(shown)), path="/apps/sandbox/increment", times=-1)
+    app = catalogue.find_app("sandbox/increment")
+    card = catalogue.app_dto(app, version_id=app.version_ids[0])
+    assert "resolved_function" not in card
+    upstream.sandbox.faults.add(Status(code=200, body=json.dumps(card)), path="/apps/sandbox/increment", times=-1)
     async with connect() as client:
         wrong = await run(client, "sandbox/increment", {"key": "k"})
         named = await run(client, "sandbox/increment:increment", {"key": "k"}, session="new")

@@ -23,8 +23,14 @@ PROBLEM = {"content-type": "application/problem+json"}
 
 
 def refusal(status: int, code: str, headers: dict[str, str] | None = None, **more: Any) -> Status:
-    told = {"type": f"https://api.inference.sh/errors/{code}", "title": "T", "status": status, "detail": "no", **more}
-    return Status(code=status, headers=PROBLEM | (headers or {}), body=json.dumps(told))
+    problem = {
+        "type": f"https://api.inference.sh/errors/{code}",
+        "title": "T",
+        "status": status,
+        "detail": "no",
+        **more,
+    }
+    return Status(code=status, headers=PROBLEM | (headers or {}), body=json.dumps(problem))
 
 
 LIMIT = {"resource": "concurrency", "resource_label": "Concurrent runs", "limit": 3, "current": 3,
@@ -53,7 +59,7 @@ STEPS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("status", "code", "more", "step"), STEPS, ids=[f"{one[0]} {one[1]}" for one in STEPS])
+@pytest.mark.parametrize(("status", "code", "more", "step"), STEPS, ids=[f"{step[0]} {step[1]}" for step in STEPS])
 async def test_each_code_has_its_own_next_step(
     connect: Connect, upstream: Upstream, status: int, code: str, more: dict[str, Any], step: str
 ) -> None:
@@ -77,10 +83,12 @@ async def test_an_app_under_maintenance_is_not_retried_silently(
         refused = await run(client, "sandbox/echo", {})
         unread = await client.call_tool("app_get", {"app": "sandbox/draw"})
 
-    told = error(refused)
-    assert ("unavailable", "not_started", True) == (told["code"], told["outcome"], told["retry_safe"])
-    assert told["next"].startswith("The app is being repaired: call again later, or choose another app with app_list.")
-    assert ("It asks to wait 1 s." in told["next"]) == bool(headers)
+    failure = error(refused)
+    assert ("unavailable", "not_started", True) == (failure["code"], failure["outcome"], failure["retry_safe"])
+    assert failure["next"].startswith(
+        "The app is being repaired: call again later, or choose another app with app_list."
+    )
+    assert ("It asks to wait 1 s." in failure["next"]) == bool(headers)
     assert error(unread)["upstream_code"] == "app_maintenance"
     ledger = upstream.sandbox.ledger
     assert (1, 1) == (len(ledger.requests("POST", "/apps/run")), len(ledger.requests("GET", "/apps/sandbox/draw")))

@@ -35,11 +35,11 @@ async def upstream(request: pytest.FixtureRequest) -> AsyncIterator[Upstream]:
 
 async def test_app_get_lists_requirements_and_which_are_missing(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
-        found = await client.call_tool("app_get", {"app": APP})
+        about = await client.call_tool("app_get", {"app": APP})
 
-    assert ["SANDBOX_API_KEY", "google"] == [one["key"] for one in payload(found)["missing"]]
-    assert 'secret SANDBOX_API_KEY: "What needs-secret signs in with"' in payload(found)["needs"]
-    text = text_of(found).split("\n")
+    assert ["SANDBOX_API_KEY", "google"] == [item["key"] for item in payload(about)["missing"]]
+    assert 'secret SANDBOX_API_KEY: "What needs-secret signs in with"' in payload(about)["needs"]
+    text = text_of(about).split("\n")
     assert {"Needs:", "Missing in this account:", SECRET} <= set(text)
     assert '- "connect google" → Connect Google at https://inference.sh.' in text
     assert '  The provider\'s instructions: "Open **Settings**, then 1. make a key, 2. copy it."' in text
@@ -51,7 +51,7 @@ async def test_a_dry_run_lists_missing_requirements_and_starts_nothing(connect: 
         rehearsed = await run(client, APP, {"prompt": "x"}, dry_run=True)
 
     assert not rehearsed.is_error
-    assert ["SANDBOX_API_KEY", "google"] == [one["key"] for one in payload(rehearsed)["output"]["missing"]]
+    assert ["SANDBOX_API_KEY", "google"] == [item["key"] for item in payload(rehearsed)["output"]["missing"]]
     assert "A run would be refused, because this account lacks:" in text_of(rehearsed)
     assert SECRET in text_of(rehearsed)
     assert not upstream.sandbox.ledger.requests("POST", "/apps/run")
@@ -62,11 +62,11 @@ async def test_an_account_with_all_requirements_is_confirmed(connect: Connect, u
     satisfied = Status(code=200, headers=json_, body=json.dumps({"satisfied": True}))
     upstream.sandbox.faults.add(satisfied, path="/credentials/check", times=-1)
     async with connect() as client:
-        found = await client.call_tool("app_get", {"app": APP})
+        about = await client.call_tool("app_get", {"app": APP})
         rehearsed = await run(client, APP, {}, dry_run=True)
 
-    assert "This account has all of these." in text_of(found)
-    assert "missing" not in payload(found)
+    assert "This account has all of these." in text_of(about)
+    assert "missing" not in payload(about)
     assert "lacks" not in text_of(rehearsed)
 
 
@@ -77,11 +77,11 @@ async def test_a_failing_requirements_check_does_not_delay_the_answer(
     monkeypatch.setattr(concurrency, "PATIENCE", 0.2)
     upstream.sandbox.faults.add(fault, path="/credentials/check", times=-1)
     async with connect() as client:
-        found = await client.call_tool("app_get", {"app": APP})
+        about = await client.call_tool("app_get", {"app": APP})
         rehearsed = await run(client, APP, {}, dry_run=True)
 
-    assert "input_schema" in payload(found)
-    assert "Could not check whether this account has these." in text_of(found)
+    assert "input_schema" in payload(about)
+    assert "Could not check whether this account has these." in text_of(about)
     assert "The input is valid." in text_of(rehearsed)
 
 

@@ -16,7 +16,7 @@ from inferencesh_mcp.tools.truncate import tokens
 from tests.conftest import WAYS, Connect, Upstream, until
 from tests.results import payload, text_of
 from tests.support.faults import RstAfter, Status, Swallow, Twice
-from tests.system.faults.hosts import MEMORY
+from tests.system.faults.hosts import MEMORY, NEAR, over
 
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +25,7 @@ async def many(client: Client, app: str, inputs: list[Any], **arguments: Any) ->
     return await client.call_tool("app_run_many", {"app": app, "inputs": inputs, **arguments})
 
 
+@over(*NEAR)
 async def test_results_are_in_the_order_of_the_inputs(connect: Connect) -> None:
     async with connect() as client:
         result = await many(client, "sandbox/echo", [{"n": n} for n in range(12)])
@@ -34,6 +35,7 @@ async def test_results_are_in_the_order_of_the_inputs(connect: Connect) -> None:
     assert not result.is_error
 
 
+@over(*NEAR)
 async def test_all_inputs_are_validated_before_the_first_start(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         result = await many(client, "sandbox/draw", [{"prompt": "x"}, {"promt": "y"}, {"prompt": 3}])
@@ -45,17 +47,18 @@ async def test_all_inputs_are_validated_before_the_first_start(connect: Connect,
     assert () == upstream.sandbox.ledger.starts
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_an_app_is_reread_once_for_any_number_of_invalid_inputs(connect: Connect, upstream: Upstream) -> None:
     """Its schema may be a newer one; after that it is not."""
     async with connect() as client:
-        given = {"app": "sandbox/draw", "inputs": [{"promt": "x"}] * 50}
-        result = await client.call_tool("app_run_many", given)
+        arguments = {"app": "sandbox/draw", "inputs": [{"promt": "x"}] * 50}
+        result = await client.call_tool("app_run_many", arguments)
 
     assert "and 45 more" in text_of(result)
     assert 2 == len(upstream.sandbox.ledger.requests("GET", "/apps/sandbox/draw"))
 
 
+@over(*NEAR)
 async def test_an_error_for_the_whole_batch_says_that_nothing_was_started(connect: Connect) -> None:
     """An app that is not there, a file that may not be read: told as for one run."""
     async with connect() as client:
@@ -69,7 +72,7 @@ async def test_an_error_for_the_whole_batch_says_that_nothing_was_started(connec
     assert "1. error (not started): requirements_not_met" in text_of(nobodys)
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_outputs_stand_behind_the_data_line(connect: Connect) -> None:
     """And what is to be done next in front of it, where it is seen first and cannot be forged."""
     async with connect(INFERENCE_WAIT_SECONDS="3") as client:
@@ -83,6 +86,7 @@ async def test_outputs_stand_behind_the_data_line(connect: Connect) -> None:
 
 
 @pytest.mark.finding("M17")
+@over(*NEAR)
 async def test_one_failure_does_not_stop_the_other_inputs(connect: Connect) -> None:
     inputs = [{"seconds": 0.05, "steps": 2, **({"fail_at": 1} if n in {1, 4} else {})} for n in range(6)]
     async with connect() as client:
@@ -95,6 +99,7 @@ async def test_one_failure_does_not_stop_the_other_inputs(connect: Connect) -> N
     assert not result.is_error
 
 
+@over(*NEAR)
 async def test_no_more_runs_at_once_than_max_concurrency(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         await many(client, "sandbox/slow", [{"seconds": 0.2, "steps": 1}] * 6, max_concurrency=2)
@@ -106,7 +111,7 @@ async def test_no_more_runs_at_once_than_max_concurrency(connect: Connect, upstr
     assert 2 == most
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_a_batch_uses_the_free_places_of_the_run_limit(connect: Connect, upstream: Upstream) -> None:
     """It waits for its own runs instead of failing on them; without a place for even one, nothing is started."""
     async with connect(INFERENCE_MAX_CONCURRENT_RUNS="2") as client, anyio.create_task_group() as group:
@@ -124,19 +129,20 @@ async def test_a_batch_uses_the_free_places_of_the_run_limit(connect: Connect, u
     assert 8 == len(upstream.sandbox.ledger.starts)
 
 
+@over(*NEAR)
 async def test_progress_counts_finished_inputs_of_the_total(connect: Connect) -> None:
-    heard: list[tuple[float, float | None]] = []
+    updates: list[tuple[float, float | None]] = []
 
     async def hear(progress: float, total: float | None, _message: str | None) -> None:
-        heard.append((progress, total))
+        updates.append((progress, total))
 
     async with connect() as client:
         arguments = {"app": "sandbox/slow", "inputs": [{"seconds": 0.5, "steps": 1}] * 6, "max_concurrency": 2}
         await client.call_tool("app_run_many", arguments, progress_callback=hear)
 
-    numbers = [progress for progress, _ in heard]
+    numbers = [progress for progress, _ in updates]
     assert sorted(set(numbers)) == numbers
-    assert {6} == {total for _, total in heard}
+    assert {6} == {total for _, total in updates}
     assert 0 <= numbers[0] < numbers[-1] <= 6
 
 
@@ -175,7 +181,7 @@ async def test_a_cancelled_batch_cancels_its_runs_and_starts_no_more(connect: Co
     assert 2 == len(upstream.sandbox.ledger.starts) == len(upstream.sandbox.ledger.cancels)
 
 
-async def left(client: Client, upstream: Upstream, tasks: int) -> list[str]:
+async def cancel_batch(client: Client, upstream: Upstream, tasks: int) -> list[str]:
     """Ask for two runs, one after the other, and leave once so many tasks were made: their ids."""
     async with anyio.create_task_group() as group:
         group.start_soon(functools.partial(many, client, "sandbox/slow", [{"seconds": 30}] * 2, max_concurrency=1))
@@ -184,19 +190,19 @@ async def left(client: Client, upstream: Upstream, tasks: int) -> list[str]:
     return [start.task_id for start in upstream.sandbox.ledger.starts]
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_a_run_that_cannot_be_followed_is_cancelled_with_its_batch(connect: Connect, upstream: Upstream) -> None:
     """It still runs, and the host leaves before it is told of the failure, and of the task."""
     upstream.sandbox.faults.add(RstAfter(lines=1), path="/tasks/*/stream")
     upstream.sandbox.faults.add(Status(code=401, error="unauthorized"), method="GET", path="/tasks/*")
     async with connect() as client:
-        made = await left(client, upstream, 2)
+        task_ids = await cancel_batch(client, upstream, 2)
         await until(lambda: len(upstream.sandbox.ledger.cancels) == 2)
 
-    assert set(made) == {cancel.task_id for cancel in upstream.sandbox.ledger.cancels}
+    assert set(task_ids) == {cancel.task_id for cancel in upstream.sandbox.ledger.cancels}
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_an_ambiguous_run_of_a_cancelled_batch_is_logged(
     connect: Connect, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -204,7 +210,7 @@ async def test_an_ambiguous_run_of_a_cancelled_batch_is_logged(
     upstream.sandbox.faults.add(Swallow(), path="/apps/run")
     upstream.sandbox.faults.add(Twice(), path="/apps/run")
     async with connect() as client:
-        first, second, third = await left(client, upstream, 3)
+        first, second, third = await cancel_batch(client, upstream, 3)
         await until(lambda: "a run of sandbox/slow may go on without its caller" in caplog.text)
 
     (payload,) = [line for line in caplog.messages if "may go on without its caller" in line]

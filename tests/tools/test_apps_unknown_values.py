@@ -23,22 +23,22 @@ near = pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
 @near
 async def test_a_live_function_is_refused_before_the_start(connect: Connect, upstream: Upstream) -> None:
     """Its task would wait, and cost, for a WebSocket that no tool opens."""
-    given = {"text": "a b"}
+    input_ = {"text": "a b"}
     async with connect(INFERENCE_PIN=f"talk={LIVE}, words=sandbox/stream-text") as client:
         names = [tool.name for tool in (await client.list_tools()).tools]
-        found = await client.call_tool("app_get", {"app": "sandbox/stream-text"})
-        refused = await run(client, LIVE, given)
-        rehearsed = await run(client, "sandbox/stream-text", given, function="live", dry_run=True)
-        batch = await client.call_tool("app_run_many", {"app": LIVE, "inputs": [given]})
-        usual = await run(client, "sandbox/stream-text", given)
+        about = await client.call_tool("app_get", {"app": "sandbox/stream-text"})
+        refused = await run(client, LIVE, input_)
+        rehearsed = await run(client, "sandbox/stream-text", input_, function="live", dry_run=True)
+        batch = await client.call_tool("app_run_many", {"app": LIVE, "inputs": [input_]})
+        usual = await run(client, "sandbox/stream-text", input_)
 
     assert ("words" in names, "talk" in names) == (True, False)
-    assert ["live"] == payload(found)["live_functions"]
-    assert "Live functions (WebSocket); no tool can run them: live" in text_of(found)
+    assert ["live"] == payload(about)["live_functions"]
+    assert "Live functions (WebSocket); no tool can run them: live" in text_of(about)
     assert ("invalid_input", "not_started") == (error(refused)["code"], error(refused)["outcome"])
     assert "Functions that can be run: run." == error(refused)["next"]
-    for one in (refused, rehearsed, batch):
-        assert "'live' is a live stream over a WebSocket" in text_of(one)
+    for item in (refused, rehearsed, batch):
+        assert "'live' is a live stream over a WebSocket" in text_of(item)
     assert payload(usual)["status"] == "completed"
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/apps/run"))
 

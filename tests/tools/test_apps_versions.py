@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from inferencesh_mcp.api.keys import Key
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.api.sender import Key
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_sandbox import Facts, serving
 from tests.conftest import KEY, Connect, Upstream
@@ -56,16 +56,16 @@ async def test_an_older_version_keeps_its_fields_and_functions(connect: Connect,
     pinned = await older(upstream, "sandbox/count")
     async with connect() as client:
         current = payload(await client.call_tool("app_get", {"app": "sandbox/count"}))
-        whole = payload(await client.call_tool("app_get", {"app": pinned}))
+        about = payload(await client.call_tool("app_get", {"app": pinned}))
         function = await client.call_tool("app_get", {"app": f"{pinned}:run"})
         misfit = await run(client, pinned, {"step": "many"}, dry_run=True)
-        done = await run(client, pinned, {"step": 2})
+        result = await run(client, pinned, {"step": 2})
 
-    assert whole["input_schema"]["properties"] == current["input_schema"]["properties"] != {}
-    assert whole["functions"] == current["functions"]
+    assert about["input_schema"]["properties"] == current["input_schema"]["properties"] != {}
+    assert about["functions"] == current["functions"]
     assert not function.is_error
     assert error(misfit)["code"] == "invalid_input"
-    assert payload(done)["status"] == "completed"
+    assert payload(result)["status"] == "completed"
 
 
 async def test_a_file_in_the_input_of_an_older_version_is_uploaded(
@@ -74,20 +74,20 @@ async def test_a_file_in_the_input_of_an_older_version_is_uploaded(
     pinned = await older(upstream, "sandbox/picture-info")
     (folder / "dot.png").write_bytes(PNG)
     async with connect() as client:
-        done = await run(client, pinned, {"image": str(folder / "dot.png")})
+        result = await run(client, pinned, {"image": str(folder / "dot.png")})
 
-    assert payload(done)["status"] == "completed", text_of(done)
-    assert (payload(done)["output"]["width"], payload(done)["output"]["format"]) == (2, "png")
+    assert payload(result)["status"] == "completed", text_of(result)
+    assert (payload(result)["output"]["width"], payload(result)["output"]["format"]) == (2, "png")
 
 
 async def test_a_tool_pinned_to_an_older_version_has_its_fields(connect: Connect, upstream: Upstream) -> None:
     pinned = await older(upstream, "sandbox/count")
     async with connect(INFERENCE_PIN=f"hits={pinned}") as client:
         (tool,) = [tool for tool in (await client.list_tools()).tools if tool.name == "hits"]
-        done = await client.call_tool("hits", {"step": 2})
+        result = await client.call_tool("hits", {"step": 2})
 
     assert "step" in tool.input_schema["properties"]
-    assert payload(done)["status"] == "completed"
+    assert payload(result)["status"] == "completed"
 
 
 async def test_an_app_answered_without_its_version_is_completed_from_the_list(
@@ -102,6 +102,6 @@ async def test_an_app_answered_without_its_version_is_completed_from_the_list(
         path="/apps/*/versions/*",
     )
     async with connect() as client:
-        whole = payload(await client.call_tool("app_get", {"app": pinned}))
+        about = payload(await client.call_tool("app_get", {"app": pinned}))
 
-    assert "step" in whole["input_schema"]["properties"]
+    assert "step" in about["input_schema"]["properties"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.schema.near_names import LONGEST_NAME
+from inferencesh_mcp.schema.describe import LONGEST_NAME
 from tests.conftest import Connect, Upstream, Way
 from tests.results import error, payload, run, text_of
 from tests.support.faults import Status
@@ -61,11 +61,11 @@ async def test_null_for_a_required_argument_is_refused(connect: Connect, upstrea
 async def test_an_empty_field_of_an_app_is_left_out(connect: Connect, upstream: Upstream) -> None:
     """A null that the app itself takes reaches it by `app_run`, whose caller read the app's own schema."""
     answering(upstream, "sandbox/echo", input_schema=NULLABLE)
-    given = {"text": None, "seed": None, "box": {"width": None}}
+    input_ = {"text": None, "seed": None, "box": {"width": None}}
     async with connect(INFERENCE_PIN="hero=sandbox/echo") as client:
         await client.list_tools()
-        by_name = payload(await client.call_tool("hero", given))
-        by_run = payload(await run(client, "sandbox/echo", given | {"box": {"width": ""}}))
+        by_name = payload(await client.call_tool("hero", input_))
+        by_run = payload(await run(client, "sandbox/echo", input_ | {"box": {"width": ""}}))
 
     assert ({"box": {}}, {"box": {}, "seed": None}) == (by_name["output"], by_run["output"])
 
@@ -107,11 +107,11 @@ async def test_an_empty_text_for_another_type_is_left_out(connect: Connect, empt
     async with connect() as client:
         ran = await client.call_tool("app_run", draw)
         listed = await client.call_tool("app_list", {"category": empty, "limit": empty})
-        said = await client.call_tool(
+        chatted = await client.call_tool(
             "agent_chat", {"message": "Hi.", "agent": "sandbox/assistant", "config": empty, "context": empty, "files": empty}
         )  # fmt: skip
 
-    assert ["", "", ""] == [text_of(result) if result.is_error else "" for result in (ran, listed, said)]
+    assert ["", "", ""] == [text_of(result) if result.is_error else "" for result in (ran, listed, chatted)]
 
 
 @pytest.mark.finding("F8")
@@ -129,8 +129,12 @@ async def test_a_list_of_json_texts_is_parsed_as_objects(connect: Connect, upstr
 @pytest.mark.finding("F1")
 async def test_any_filters_nothing(connect: Connect) -> None:
     async with connect() as client:
-        apps = [payload(await client.call_tool("app_list", given))["apps"] for given in ({}, {"category": "any"})]
-        tasks = [payload(await client.call_tool("task_list", given))["tasks"] for given in ({}, {"status": "any"})]
+        apps = [
+            payload(await client.call_tool("app_list", arguments))["apps"] for arguments in ({}, {"category": "any"})
+        ]
+        tasks = [
+            payload(await client.call_tool("task_list", arguments))["tasks"] for arguments in ({}, {"status": "any"})
+        ]
 
     assert apps[0] == apps[1] != []
     assert tasks[0] == tasks[1]

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import LOCAL, Connect, Upstream, Way
 from tests.results import error, payload, run, text_of
 from tests.support.faults import Drip
-from tests.system.faults.hosts import over
+from tests.system.faults.hosts import NEAR, over
 
 pytestmark = pytest.mark.anyio
 
@@ -19,23 +19,24 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
 async def test_progress_of_a_file_counts_bytes(connect: Connect, upstream: Upstream) -> None:
     """Of as many as the file has, where that is known."""
-    heard: list[tuple[float, float | None, str]] = []
+    updates: list[tuple[float, float | None, str]] = []
 
     async def hear(progress: float, total: float | None, message: str | None) -> None:
-        heard.append((progress, total, message or ""))
+        updates.append((progress, total, message or ""))
 
     async with connect() as client:
         file = payload(await client.call_tool("file_upload", {"base64": base64.b64encode(bytes(40_000)).decode()}))
         upstream.sandbox.faults.add(Drip(size=2_000, every=0.1), method="GET", path="/app/files/**")
         result = await client.call_tool("file_save", {"uri": file["uri"]}, progress_callback=hear)
 
-    numbers = [progress for progress, _, _ in heard]
+    numbers = [progress for progress, _, _ in updates]
     assert 40_000 == payload(result)["files"][0]["bytes"]
     assert sorted(set(numbers)) == numbers
-    assert 40_000 == heard[-1][1] >= heard[-1][0] > 2_000
-    assert "saving" in heard[-1][2]
+    assert 40_000 == updates[-1][1] >= updates[-1][0] > 2_000
+    assert "saving" in updates[-1][2]
 
 
+@over(*NEAR)
 async def test_a_file_is_uploaded_from_base64(connect: Connect) -> None:
     """Their type is told, or read off their first bytes."""
     async with connect() as client:
@@ -51,25 +52,27 @@ async def test_a_file_is_uploaded_from_base64(connect: Connect) -> None:
     assert "not both" in text_of(both)
 
 
+@over(*NEAR)
 async def test_a_public_file_is_recorded_as_public(connect: Connect) -> None:
     async with connect() as client:
         file = await client.call_tool("file_upload", {"source": "data:text/plain,hello", "public": True})
         listed = payload(await client.call_tool("file_list", {}))["files"]
 
-    assert payload(file)["uri"] in [one["uri"] for one in listed]
+    assert payload(file)["uri"] in [item["uri"] for item in listed]
 
 
+@over(*NEAR)
 async def test_a_file_is_deleted_by_its_uri_or_its_id(connect: Connect) -> None:
     async with connect() as client:
         first = payload(await client.call_tool("file_upload", {"source": "data:text/plain,a"}))
         second = payload(await client.call_tool("file_upload", {"source": "data:text/plain,b"}))
         await client.call_tool("file_delete", {"file": first["uri"]})
         await client.call_tool("file_delete", {"file": second["file_id"]})
-        gone = await client.call_tool("file_delete", {"file": "https://elsewhere.example/x.png"})
+        unknown = await client.call_tool("file_delete", {"file": "https://elsewhere.example/x.png"})
         listed = payload(await client.call_tool("file_list", {}))
 
     assert [] == listed["files"]
-    assert "not_found" == payload(gone)["error"]["code"]
+    assert "not_found" == payload(unknown)["error"]["code"]
 
 
 CONTENT = bytes(range(256))
@@ -137,14 +140,14 @@ async def test_a_path_is_accepted_as_people_paste_it(
     async with connect() as client:
         files = {form: await client.call_tool("file_upload", {"source": form}) for form in forms}
         exact = payload(await client.call_tool("file_upload", {"source": f"{folder}/odd "}))
-        gone = await client.call_tool("file_upload", {"source": f"'{folder}/gone.txt'"})
+        missing = await client.call_tool("file_upload", {"source": f"'{folder}/gone.txt'"})
         ran = await run(client, "sandbox/picture-info", {"image": f'"{folder}/gone.png"'})
 
     assert [] == [
         form for form, file in files.items() if file.is_error or payload(file)["filename"] != "my picture (1).txt"
     ]
     assert 3 == exact["bytes"]
-    assert error(gone)["message"] == f"{folder}/gone.txt does not exist."
+    assert error(missing)["message"] == f"{folder}/gone.txt does not exist."
     assert error(ran)["message"] == f"{folder}/gone.png does not exist."
 
 
@@ -193,13 +196,13 @@ async def test_a_relative_name_is_not_an_address(connect: Connect, upstream: Ups
 @pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
 async def test_all_files_of_a_task_are_saved_and_nothing_is_overwritten(connect: Connect, folder: Path) -> None:
     async with connect() as client:
-        made = payload(await run(client, "sandbox/outputs", {"which": "nested"}))
-        first = payload(await client.call_tool("file_save", {"task_id": made["task_id"]}))["files"]
-        second = payload(await client.call_tool("file_save", {"task_id": made["task_id"]}))["files"]
+        nested = payload(await run(client, "sandbox/outputs", {"which": "nested"}))
+        first = payload(await client.call_tool("file_save", {"task_id": nested["task_id"]}))["files"]
+        second = payload(await client.call_tool("file_save", {"task_id": nested["task_id"]}))["files"]
         numbers = payload(await run(client, "sandbox/outputs", {"which": "numbers"}))
         text = payload(await client.call_tool("file_save", {"task_id": numbers["task_id"]}))["files"]
 
-    assert len(made["files"]) == len([file for file in first if file["url"]])
+    assert len(nested["files"]) == len([file for file in first if file["url"]])
     assert all(Path(file["path"]).read_bytes() for file in first)
     assert not {file["path"] for file in first} & {file["path"] for file in second}
     assert [folder / f"{numbers['task_id']}-output.json"] == [Path(file["path"]) for file in text]

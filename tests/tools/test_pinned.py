@@ -43,11 +43,11 @@ async def test_each_pinned_app_is_a_tool_of_the_first_list(connect: Connect, way
 
 
 async def test_a_pinned_tool_answers_as_app_run_does(connect: Connect, upstream: Upstream) -> None:
-    given = {"prompt": "a red kite", "width": 64, "height": 48}
+    input_ = {"prompt": "a red kite", "width": 64, "height": 48}
     async with connect() as client:
         await client.list_tools()
-        by_name = await client.call_tool("draw", given)
-        by_run = await run(client, "sandbox/draw", given)
+        by_name = await client.call_tool("draw", input_)
+        by_run = await run(client, "sandbox/draw", input_)
 
     assert payload(by_run).keys() == payload(by_name).keys()
     assert [block.type for block in by_run.content] == [block.type for block in by_name.content]
@@ -57,10 +57,10 @@ async def test_a_pinned_tool_answers_as_app_run_does(connect: Connect, upstream:
 
 
 async def test_a_run_longer_than_the_wait_is_handed_over(connect: Connect, upstream: Upstream) -> None:
-    heard: list[str] = []
+    messages: list[str] = []
 
     async def hear(_progress: float, _total: float | None, message: str | None) -> None:
-        heard.append(message or "")
+        messages.append(message or "")
 
     async with connect(INFERENCE_WAIT_SECONDS="1") as client:
         first = await client.call_tool("ticks", {"seconds": 1.5, "steps": 2}, progress_callback=hear)
@@ -69,8 +69,8 @@ async def test_a_run_longer_than_the_wait_is_handed_over(connect: Connect, upstr
 
     assert f'task_get(task_id="{task_id}", wait_seconds=45)' in payload(first)["next"]
     assert ("completed", 2) == (payload(second)["status"], payload(second)["output"]["steps"])
-    assert "starting" == heard[0]
-    assert any(task_id in message for message in heard)
+    assert "starting" == messages[0]
+    assert any(task_id in message for message in messages)
     assert (1, 0) == (len(upstream.sandbox.ledger.starts), len(upstream.sandbox.ledger.cancels))
 
 
@@ -104,7 +104,7 @@ async def test_values_sent_as_text_are_converted(connect: Connect) -> None:
         task = payload(await client.call_tool("task_get", {"task_id": pinned["task_id"]}))
 
     assert "completed" == pinned["status"] == run_["status"] == task["status"]
-    (drawn,) = pinned["output"]["output_meta"]["outputs"]
+    (drawn,) = pinned["metering"]["outputs"]
     assert (40, 30) == (drawn["width"], drawn["height"])
 
 
@@ -135,7 +135,7 @@ async def test_an_output_that_does_not_fit_its_schema_is_returned_unchanged(
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
-async def test_a_field_with_an_unusual_name_reaches_the_app_under_that_name(
+async def test_a_field_whose_name_hosts_refuse_is_not_listed_and_reaches_the_app(
     connect: Connect, upstream: Upstream
 ) -> None:
     answering(
@@ -143,11 +143,9 @@ async def test_a_field_with_an_unusual_name_reaches_the_app_under_that_name(
     )
     async with connect() as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        (name,) = tools["hero"].input_schema["properties"]
-        result = await client.call_tool("hero", {name: 3})
+        result = await client.call_tool("hero", {"größe (px)": 3})
 
-    assert name.isascii()
-    assert " " not in name
+    assert {} == tools["hero"].input_schema["properties"]
     assert {"größe (px)": 3} == payload(result)["output"]
 
 

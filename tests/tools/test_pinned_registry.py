@@ -81,9 +81,9 @@ async def test_a_second_start_sends_no_request(connect: Connect, upstream: Upstr
 
     assert first == second
     assert before == len(upstream.sandbox.ledger.requests())
-    (kept,) = cache.iterdir()
-    assert KEY not in kept.read_text(encoding="utf-8") + str(kept)
-    assert (0o700, 0o600) == (cache.stat().st_mode & 0o777, kept.stat().st_mode & 0o777)
+    (file,) = cache.iterdir()
+    assert KEY not in file.read_text(encoding="utf-8") + str(file)
+    assert (0o700, 0o600) == (cache.stat().st_mode & 0o777, file.stat().st_mode & 0o777)
 
 
 @pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
@@ -108,12 +108,12 @@ async def test_a_start_needs_no_network_once_an_app_is_known(
 async def test_a_damaged_cache_file_is_ignored(connect: Connect, cache: Path, content: bytes) -> None:
     async with connect() as client:
         assert ["hero"] == await names(client)
-    (kept,) = cache.iterdir()
-    kept.write_bytes(content)
+    (file,) = cache.iterdir()
+    file.write_bytes(content)
     async with connect() as client:
         assert ["hero"] == await names(client)
 
-    assert "sandbox/echo" == json.loads(kept.read_bytes())["app_ref"], "and it is written anew"
+    assert "sandbox/echo" == json.loads(file.read_bytes())["app_ref"], "and it is written anew"
 
 
 @pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)

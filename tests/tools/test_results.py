@@ -18,7 +18,7 @@ from inferencesh_mcp.tools.truncate import tokens
 from tests.conftest import WAYS, Connect, Upstream
 from tests.results import payload, run, text_of
 from tests.support.faults import Stall
-from tests.system.faults.hosts import MEMORY, over
+from tests.system.faults.hosts import MEMORY, NEAR, over
 
 pytestmark = pytest.mark.anyio
 
@@ -62,21 +62,22 @@ async def test_every_output_suits_every_host(connect: Connect, kind: str) -> Non
     async with connect() as client:
         result = await run(client, "sandbox/outputs", {"which": kind})
 
-    whole = result.model_dump_json(by_alias=True, exclude_none=True)
-    assert len(whole.encode()) <= 700_000
+    text = result.model_dump_json(by_alias=True, exclude_none=True)
+    assert len(text.encode()) <= 700_000
     assert "base64" not in structured(result)
     assert len([part for part in result.content if part.type == "image"]) <= 1
     for host in HOSTS:
-        seen = host.sees(result)
-        assert len(whole.encode()) <= host.most_bytes, host.name
-        assert tokens(seen) <= min(host.most_tokens, 40_000), host.name
-        assert payload(result)["task_id"] in seen, host.name
-        assert "completed" in seen, host.name
+        visible = host.sees(result)
+        assert len(text.encode()) <= host.most_bytes, host.name
+        assert tokens(visible) <= min(host.most_tokens, 40_000), host.name
+        assert payload(result)["task_id"] in visible, host.name
+        assert "completed" in visible, host.name
         for address in addresses(payload(result)["output"]):
-            assert address in seen, host.name
+            assert address in visible, host.name
 
 
 @pytest.mark.parametrize("kind", ["image", "nested", "list"])
+@over(*NEAR)
 async def test_every_file_has_a_link(connect: Connect, kind: str) -> None:
     async with connect() as client:
         result = await run(client, "sandbox/outputs", {"which": kind})
@@ -87,6 +88,7 @@ async def test_every_file_has_a_link(connect: Connect, kind: str) -> None:
     assert linked == {file["url"] for file in payload(result)["files"]}
 
 
+@over(*NEAR)
 async def test_file_links_never_gives_the_address_as_text(connect: Connect) -> None:
     """Text names it instead, and the picture is still shown."""
     async with connect(INFERENCE_FILE_LINKS="never") as client:
@@ -97,6 +99,7 @@ async def test_file_links_never_gives_the_address_as_text(connect: Connect) -> N
 
 
 @pytest.mark.finding("M10")
+@over(*NEAR)
 async def test_a_cut_output_can_be_read_in_parts(connect: Connect) -> None:
     """Also by a caller who has no disk here: in the form of the first answer, which is small and names one size."""
     async with connect() as client:
@@ -122,6 +125,7 @@ async def test_a_cut_output_can_be_read_in_parts(connect: Connect) -> None:
     assert beyond.is_error
 
 
+@over(*NEAR)
 async def test_hostile_text_stands_behind_the_same_data_line(connect: Connect) -> None:
     """What an app returns is data: it can neither break the frame nor hide in it."""
     hostile = (

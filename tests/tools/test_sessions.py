@@ -10,7 +10,7 @@ from mcp import Client
 from tests.conftest import Connect, Upstream
 from tests.results import payload, run, text_of
 from tests.support.faults import LoseWorker, Status
-from tests.system.faults.hosts import MEMORY
+from tests.system.faults.hosts import MEMORY, NEAR, over
 
 pytestmark = pytest.mark.anyio
 
@@ -36,33 +36,35 @@ async def test_a_session_keeps_the_apps_state(connect: Connect) -> None:
         first = await count(client, session="new", session_timeout=600)
         second = await count(client, session=first["session_id"])
         outside = await count(client)
-        shown = await run(client, "sandbox/count", {"step": 2}, session=first["session_id"])
+        second_result = await run(client, "sandbox/count", {"step": 2}, session=first["session_id"])
 
     assert [2, 4, 2] == [outcome["output"]["value"] for outcome in (first, second, outside)]
     assert first["session_id"] == second["session_id"]
     assert second["session_expires_at"] >= first["session_expires_at"]
     assert "session_id" not in outside
-    assert f'app_run(session="{first["session_id"]}")' in text_of(shown)
+    assert f'app_run(session="{first["session_id"]}")' in text_of(second_result)
 
 
+@over(*NEAR)
 async def test_a_session_can_be_listed_read_kept_alive_and_ended(connect: Connect, upstream: Upstream) -> None:
     async with connect() as client:
         session_id = (await count(client, session="new", session_timeout=100))["session_id"]
         before = payload(await client.call_tool("session_get", {"session_id": session_id}))
         advance(upstream, 90)
-        kept = payload(await client.call_tool("session_keepalive", {"session_id": session_id}))
+        extended = payload(await client.call_tool("session_keepalive", {"session_id": session_id}))
         advance(upstream, 90)
         listed = payload(await client.call_tool("session_list", {}))
         ended = await client.call_tool("session_end", {"session_id": session_id})
         after = await run(client, "sandbox/count", {"step": 1}, session=session_id)
 
     assert ("active", 1, 100) == (before["status"], before["runs"], before["idle_timeout_seconds"])
-    assert kept["session_expires_at"] > before["session_expires_at"]
+    assert extended["session_expires_at"] > before["session_expires_at"]
     assert [session_id] == [session["session_id"] for session in listed["sessions"]]
     assert not ended.is_error
     assert "session_ended" == payload(after)["error"]["code"]
 
 
+@over(*NEAR)
 async def test_four_session_failures_have_four_codes(connect: Connect, upstream: Upstream) -> None:
     """Each says what became of the state; none is silently moved to a new session."""
     async with connect() as client:
@@ -89,26 +91,27 @@ async def test_four_session_failures_have_four_codes(connect: Connect, upstream:
     } == codes
     assert all('session="new"' in text_of(answer) for answer in answers.values())
     assert ("task_failed", "started") == tuple(payload(during)["error"][name] for name in ("code", "outcome"))
-    assert not [one for one in sessions if one["status"] == "active"]
+    assert not [session for session in sessions if session["status"] == "active"]
 
 
-@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@over(*MEMORY)
 async def test_an_ended_session_is_not_offered_again(connect: Connect, upstream: Upstream) -> None:
     """Whether the platform still shows it or not: nor when it would have expired."""
     async with connect() as client:
         task_id, session_id = ((first := await count(client, session="new"))["task_id"], first["session_id"])
         await client.call_tool("session_end", {"session_id": session_id})
-        shown = await client.call_tool("session_get", {"session_id": session_id})
+        read = await client.call_tool("session_get", {"session_id": session_id})
         ended = await client.call_tool("task_get", {"task_id": task_id})
         upstream.sandbox.faults.add(Status(code=410, error="gone"), method="GET", path="/sessions/*")
         gone = await client.call_tool("task_get", {"task_id": task_id})
 
-    for answer in (shown, ended, gone):
+    for answer in (read, ended, gone):
         assert "ended" in text_of(answer)
         assert "continue with app_run" not in text_of(answer)
         assert "session_expires_at" not in payload(answer)
 
 
+@over(*NEAR)
 async def test_a_session_of_another_app_is_refused(connect: Connect) -> None:
     async with connect() as client:
         session_id = (await count(client, session="new"))["session_id"]
@@ -119,6 +122,7 @@ async def test_a_session_of_another_app_is_refused(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, 3601, -5])
+@over(*NEAR)
 async def test_a_session_timeout_out_of_bounds_is_refused_before_the_start(
     connect: Connect, upstream: Upstream, timeout: int
 ) -> None:
@@ -133,6 +137,7 @@ async def test_a_session_timeout_out_of_bounds_is_refused_before_the_start(
         assert () == upstream.sandbox.ledger.starts
 
 
+@over(*NEAR)
 async def test_each_function_of_an_app_has_its_own_schema(connect: Connect) -> None:
     async with connect() as client:
         about = payload(await client.call_tool("app_get", {"app": "sandbox/memory:set_value"}))
@@ -140,14 +145,15 @@ async def test_each_function_of_an_app_has_its_own_schema(connect: Connect) -> N
             await run(client, "sandbox/memory", {"key": "a", "value": 7}, function="set_value", session="new")
         )
         wrong = await run(client, "sandbox/memory:set_value", {"key": "a"}, session=first["session_id"])
-        found = payload(await run(client, "sandbox/memory:get_value", {"key": "a"}, session=first["session_id"]))
+        value = payload(await run(client, "sandbox/memory:get_value", {"key": "a"}, session=first["session_id"]))
 
     assert {"key", "value"} == set(about["input_schema"]["properties"])
     assert ["get_all", "get_value", "increment", "set_value"] == about["functions"]
     assert "'value' is missing" in text_of(wrong)
-    assert (True, 7) == (found["output"]["found"], found["output"]["value"])
+    assert (True, 7) == (value["output"]["found"], value["output"]["value"])
 
 
+@over(*NEAR)
 async def test_an_unreadable_session_does_not_fail_the_answer(connect: Connect, upstream: Upstream) -> None:
     """The run is over and paid for; when it is not known how long its session lives, that alone is missing."""
     upstream.sandbox.faults.add(Status(code=403, error="forbidden"), method="GET", path="/sessions/*", times=-1)

@@ -143,11 +143,11 @@ def test_names_that_look_alike_stay_separate() -> None:
     """However long they are, and whatever of them is not shown: no value is lost."""
     long = "n" * 300
     value = {f"{long}1": 1, f"{long}2": 2, "a\u202e": 3, "a\u2066": 4}
-    found = fit(value).value
+    shown = fit(value).value
     cut = fit({**value, "text": "word " * 100_000}).value
 
-    assert [f"{long}1", f"{long}2"] == list(found)[:2]
-    assert [1, 2, 3, 4] == list(found.values()) == list(cut.values())[:4]
+    assert [f"{long}1", f"{long}2"] == list(shown)[:2]
+    assert [1, 2, 3, 4] == list(shown.values()) == list(cut.values())[:4]
 
 
 @pytest.mark.finding("S13")
@@ -168,10 +168,10 @@ def test_lines_and_letters_of_every_script_are_kept() -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "word " * 50_000, "日本" * 30_000, "x😀" * 20_000])
 def test_the_parts_of_a_text_join_to_the_text(text: str) -> None:
-    found = split_parts(text)
+    parts = split_parts(text)
 
-    assert text == "".join(found)
-    assert all(tokens(part) <= PART_TOKENS for part in found)
+    assert text == "".join(parts)
+    assert all(tokens(part) <= PART_TOKENS for part in parts)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no timer of CPU time")
@@ -187,10 +187,10 @@ def test_the_largest_output_is_cut_quickly(value: object) -> None:
     "value", ['"' * 100_000, "\n\t" * 50_000, ["a1é"] * 50_000], ids=["quotes", "controls", "list"]
 )
 def test_a_part_also_fits_as_a_json_string(value: object) -> None:
-    found = split_parts(as_json(value))
+    parts = split_parts(as_json(value))
 
-    assert as_json(value) == "".join(found)
-    assert all(tokens(as_json(part)) <= PART_TOKENS for part in found)
+    assert as_json(value) == "".join(parts)
+    assert all(tokens(as_json(part)) <= PART_TOKENS for part in parts)
 
 
 def test_no_answer_is_larger_than_hosts_accept() -> None:
@@ -219,13 +219,13 @@ def _wide(depth: int, width: int) -> Any:
 )  # fmt: skip
 def test_a_large_output_is_read_once_and_then_in_part(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is written out once to tell its length; after that only what could be shown is looked at."""
-    written: list[int] = []
+    lengths: list[int] = []
     cleaned: list[int] = []
     as_json, visible = truncate.as_json, truncate.visible
 
     def noted(found: Any) -> str:
         text = as_json(found)
-        written.append(len(text))
+        lengths.append(len(text))
         return text
 
     def seen(text: str) -> str:
@@ -237,5 +237,5 @@ def test_a_large_output_is_read_once_and_then_in_part(value: Any, monkeypatch: p
 
     show(value)
 
-    assert sum(written) < 6 * len(as_json(value)) + 12 * 16 * PART_TOKENS, "once, and in parts"
+    assert sum(lengths) < 6 * len(as_json(value)) + 12 * 16 * PART_TOKENS, "once, and in parts"
     assert sum(cleaned) < 12 * 16 * PART_TOKENS

@@ -19,7 +19,7 @@ from inferencesh_mcp.api.chat_models import (
 from inferencesh_mcp.api.chat_stream import chat_path, follow_chat, read_chat
 from inferencesh_mcp.api.json import NotReadableBack, encoded
 from inferencesh_mcp.api.models import File, Page
-from inferencesh_mcp.api.refs import AgentRef, segment
+from inferencesh_mcp.api.refs import agent_reference, segment
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import list_body, search_body
 from inferencesh_mcp.api.stream import Pace
@@ -207,7 +207,7 @@ def _message_body(request: AgentRunRequest) -> dict[str, Any]:
         raise InvalidInput(message="the message is empty: give it a text or a file")
     if request.chat_id:
         segment(request.chat_id, "chat id")
-    agent = {"agent": str(AgentRef.parse(request.agent))} if request.agent else {}
+    agent = {"agent": agent_reference(request.agent)} if request.agent else {}
     body = request.model_dump(exclude={"agent_config", "input"}, exclude_none=True) | agent
     if request.agent_config:
         config = request.agent_config

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from inferencesh_mcp.api.chat_models import Chat, ChatMessage, ChatStatus
+from inferencesh_mcp.api.chat_models import Chat, ChatStatus
 from inferencesh_mcp.api.chat_state import ChatState
 from inferencesh_mcp.api.json import is_object
-from inferencesh_mcp.api.models import Page
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.stream import Connection, Pace, StreamFollower
 from inferencesh_mcp.api.wire import parsed
@@ -50,26 +49,17 @@ async def follow_chat(sender: Sender, chat: Chat, *, stream: bool, pace: Pace) -
 async def read_chat(sender: Sender, chat_id: str) -> Record:
     """A chat's record with its messages. If the API leaves them out, the last hundred are read separately."""
     path = chat_path(chat_id)
-    value = await sender.get(path)
-    parsed(Chat, value)
-    return value if value.get("chat_messages") else {**value, "chat_messages": await _messages(sender, path)}
+    record: Record = await sender.get(path)
+    parsed(Chat, record)
+    if record.get("chat_messages"):
+        return record
+    page = await sender.get_optional(f"{path}/messages?limit={MESSAGES_LIMIT}")
+    return {**record, "chat_messages": page.get("items") if is_object(page) else page}
 
 
 def chat_path(chat_id: str) -> str:
     """The path of a chat."""
     return f"/chats/{segment(chat_id, 'chat id')}"
-
-
-async def _messages(sender: Sender, path: str) -> list[Record]:
-    try:
-        value = await sender.get(f"{path}/messages?limit={MESSAGES_LIMIT}")
-    except (NotFound, UpstreamError) as error:
-        if error.status not in {404, 405}:
-            raise
-        return []
-    page = parsed(Page[ChatMessage], value)
-    messages = value.get("items") if is_object(value) else value
-    return [message for message in messages or () if is_object(message)] if page.items else []
 
 
 class _ChatFollower(StreamFollower):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.agents import Agents, Chats
+from inferencesh_mcp.api.billing import Billing
 from inferencesh_mcp.api.enums import STATUSES, is_media_type
 from inferencesh_mcp.api.json import is_array
 from inferencesh_mcp.api.models import (
@@ -32,7 +33,7 @@ from inferencesh_mcp.api.sender import Sender, list_body, search_body
 from inferencesh_mcp.api.stream import Pace
 from inferencesh_mcp.api.task_stream import follow_task
 from inferencesh_mcp.api.wire import parsed
-from inferencesh_mcp.errors import InvalidInput, NotFound, RequirementsNotMet, UpstreamError
+from inferencesh_mcp.errors import NotFound, RequirementsNotMet, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
@@ -65,6 +66,15 @@ class Api:
     def account(self) -> str:
         """A name for the upstream account within this process: equal for all callers with the same key, and not the key itself."""
         return self._sender.account
+
+    @property
+    def billing(self) -> Billing:
+        """Charges, balance, limits and rights of the caller's account."""
+        return Billing(self._sender)
+
+    def now(self) -> datetime:
+        """The time by the platform's clock, as far as it is known."""
+        return self._transport.now()
 
     async def sleep(self, seconds: float) -> None:
         """Wait by the transport's clock, like its own pauses."""
@@ -127,26 +137,32 @@ class Api:
         return checked_task(task_id, parsed(Task, await self._sender.get(_task_path(task_id))))
 
     async def list_tasks(
-        self, limit: int = 20, cursor: str = "", status: str = "", app: str = "", since: datetime | None = None
+        self,
+        limit: int = 20,
+        cursor: str = "",
+        statuses: Sequence[str] = (),
+        app: str = "",
+        since: datetime | None = None,
     ) -> Page[Task]:
-        """Tasks, newest first. `status` is one of STATUSES, `app` an app's id, `since` the earliest creation."""
-        if status and status not in STATUSES:
-            raise InvalidInput(message=f"status must be one of {', '.join(STATUSES)}")
-        filters = _filters(status=STATUSES.index(status) if status else "", app_id=app)
+        """Tasks, newest first. `statuses` are of STATUSES, `app` is an app's id, `since` the earliest creation."""
+        filters = _filters(app_id=app)
+        if statuses:
+            numbers = [STATUSES.index(status) for status in statuses]
+            filters.append({"field": "status", "operator": "in", "value": numbers})
         if since is not None:
             moment = since.astimezone(UTC).isoformat().replace("+00:00", "Z")
             filters.append({"field": "created_at", "operator": "gte", "value": moment})
         body = list_body(limit, cursor, filters) | {"sort": [{"field": "created_at", "dir": "desc"}]}
         return parsed(Page[Task], await self._sender.post(Operation.READ, "/tasks/list", body))
 
+    async def task_files(self, task_id: str) -> tuple[File, ...]:
+        """The files of a task's output, with their names."""
+        return parsed(Page[File], await self._sender.get(f"{_task_path(task_id)}/files?role=output")).items
+
     async def task_logs(self, task_id: str) -> TaskLogs:
         """A task's logs; read from the task itself if the API has no endpoint for them."""
-        try:
-            return parsed(TaskLogs, await self._sender.get(f"{_task_path(task_id)}/logs"))
-        except (NotFound, UpstreamError) as error:
-            if error.status not in {404, 405}:
-                raise
-        return parsed(TaskLogs, await self._sender.get(_task_path(task_id)))
+        logs = await self._sender.get_optional(f"{_task_path(task_id)}/logs")
+        return parsed(TaskLogs, logs or await self._sender.get(_task_path(task_id)))
 
     async def cancel(self, task_id: str) -> None:
         """Request the cancellation of a task; it ends later. Conflict if it has ended already."""

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 
     from inferencesh_mcp.api.http_client import Pools, Response
+    from inferencesh_mcp.api.keys import Key
     from inferencesh_mcp.api.proxies import Proxies
     from inferencesh_mcp.api.retry import Retrier
-    from inferencesh_mcp.api.sender import Key
 
 OPEN_SECONDS = 30.0
 """Wait for the status of a download."""

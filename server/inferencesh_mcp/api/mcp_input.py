@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from inferencesh_mcp.api.json import is_object, items, unpacked
+from inferencesh_mcp.api.json import as_object, as_text, is_object, texts, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 REQUESTS_LIMIT = 10
 """Requests of one call; a call with more is answered on the person's page."""
 FIELDS_LIMIT = 50
-"""Fields of one form: more than a person fills in at a prompt."""
+"""Fields of one form: a person fills in no more at a prompt."""
 SCHEMA_LIMIT = 20_000
-"""Characters of a form's schema as JSON: what a host is sent stays small."""
+"""Characters of a form's schema as JSON, so that a host gets a small message."""
 _SCALARS = frozenset({"string", "number", "integer", "boolean"})
 
 
@@ -37,32 +37,32 @@ class InputRequest:
     mode: Literal["form", "url"]
     message: str
     schema: dict[str, Any]
-    """Of a form: a flat object, as MCP has it for elicitation."""
+    """Of a form: a flat object, as in MCP's elicitation."""
     url: str
     """Of a page."""
 
     @property
     def required(self) -> tuple[str, ...]:
         """The fields that an accepted form must have."""
-        return tuple(name for name in items(self.schema.get("required")) if isinstance(name, str))
+        return tuple(texts(self.schema.get("required")))
 
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of a form, by name."""
-        return cast("dict[str, Any]", self.schema.get("properties") or {})
+        return as_object(self.schema.get("properties"))
 
 
 def input_requests(call: ToolInvocation) -> tuple[InputRequest, ...]:
-    """What a call asks the person for; empty if any request is not a form or page that can be passed on completely."""
-    values = _data(call).get("input_requests")
-    if not is_object(values) or not 0 < len(values) <= REQUESTS_LIMIT:
+    """The requests of a call; empty if any of them is not a form or page that can be passed on completely."""
+    values = as_object(_data(call).get("input_requests"))
+    if len(values) > REQUESTS_LIMIT:
         return ()
     requests = [request for key, value in values.items() if (request := _request(key, value))]
     return tuple(requests) if len(requests) == len(values) else ()
 
 
 def input_round(call: ToolInvocation) -> str:
-    """A digest of what a call asks for now, with the server's own state."""
+    """A digest of a call's present requests, with the server's own state."""
     whole = json.dumps(_data(call), sort_keys=True, default=str)
     return hashlib.sha256(whole.encode(errors="replace")).hexdigest()
 
@@ -73,30 +73,27 @@ def input_result(answers: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _data(call: ToolInvocation) -> dict[str, Any]:
-    """What a call of an MCP tool holds while it waits: an object, or one as JSON text."""
-    value = unpacked(call.data)
-    return value if call.type == "mcp" and is_object(value) else {}
+    """The data of an MCP tool's call while it waits: an object, or one as JSON text."""
+    return as_object(unpacked(call.data)) if call.type == "mcp" else {}
 
 
 def _request(key: str, value: Any) -> InputRequest | None:
-    params = value.get("params") if is_object(value) and value.get("method") == "elicitation/create" else None
-    if not is_object(params):
+    request = as_object(value)
+    params = request.get("params")
+    if request.get("method") != "elicitation/create" or not is_object(params):
         return None
-    message = params.get("message")
-    shown = message if isinstance(message, str) else ""
+    message = as_text(params.get("message"))
     if params.get("mode") == "url":
-        url = params.get("url")
-        if not isinstance(url, str) or not _is_page(url):
-            return None
-        return InputRequest(key=key, mode="url", message=shown, schema={}, url=url)
+        url = as_text(params.get("url"))
+        return InputRequest(key=key, mode="url", message=message, schema={}, url=url) if _is_page(url) else None
     schema = params.get("requestedSchema", params.get("requested_schema"))
     if params.get("mode", "form") != "form" or not is_object(schema) or not _is_flat(schema):
         return None
-    return InputRequest(key=key, mode="form", message=shown, schema=schema, url="")
+    return InputRequest(key=key, mode="form", message=message, schema=schema, url="")
 
 
 def _is_page(url: str) -> bool:
-    """Whether it is an address that a person can be sent to: https alone, so that nobody reads what they type there."""
+    """Whether a person can be sent to this address: only https, so that nobody reads what they type there."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -116,6 +113,6 @@ def _is_flat(schema: dict[str, Any]) -> bool:
 
 def _is_plain(field: dict[str, Any]) -> bool:
     kind = field.get("type")
-    if kind == "array":  # several of a list of texts
+    if kind == "array":  # several choices of a list
         return is_object(field.get("items"))
     return (isinstance(kind, str) and kind in _SCALARS) or "enum" in field or "oneOf" in field

@@ -155,6 +155,8 @@ class Task(Wire):
     session_id: Id = ""
     created_at: Moment = None
     updated_at: Moment = None
+    run_at: Moment = None
+    """When it is scheduled to start."""
     streamed: Text = ""
     """Text that was streamed while the task ran; `output` replaces it."""
 
@@ -261,6 +263,8 @@ class RunRequest(BaseModel):
     """`new`, or the id of a session."""
     session_timeout: int | None = None
     """Seconds; used only with a new session."""
+    run_at: str | None = None
+    """When to start, in RFC 3339."""
 
 
 def checked_task(task_id: str, task: Task) -> Task:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.enums import plain_word
 from inferencesh_mcp.api.headers import rate_limit_reset, retry_after
-from inferencesh_mcp.api.json import NotJson, is_array, is_object, items, parse
+from inferencesh_mcp.api.json import NotJson, as_object, as_text, is_array, is_object, items, parse, texts
 from inferencesh_mcp.errors import (
     Conflict,
     Forbidden,
@@ -158,12 +158,10 @@ def is_api_error(body: bytes) -> bool:
 
 def requirements(errors: Any) -> tuple[Requirement, ...]:
     """Each `{type, key, message, action}` as a Requirement whose action is a sentence."""
-    return tuple(
-        requirement for error in items(errors)[:REQUIREMENTS_LIMIT] if (requirement := _requirement(error)) is not None
-    )
+    return tuple(_requirement(error) for error in items(errors)[:REQUIREMENTS_LIMIT] if is_object(error))
 
 
-def safe(text: str) -> str:
+def _safe(text: str) -> str:
     """Text of the API as it may be shown in an error: one short line without keys and signatures."""
     return clean(without_secrets(text[: MESSAGE_LIMIT * 4]), MESSAGE_LIMIT - 100)
 
@@ -187,9 +185,9 @@ def _problem(status: int, headers: Mapping[str, str], payload: dict[str, Any]) -
 def _next_step(code: str, payload: dict[str, Any], wait: float | None) -> str:
     """The next step for a code, with details from the error's `meta` and headers."""
     step = _STEPS_BY_CODE.get(code, "")
-    meta: dict[str, Any] = next((place["meta"] for place in _places(payload) if is_object(place.get("meta"))), payload)
-    asked = f"It asks to wait {wait:.0f} s." if wait and code in LASTING else ""
-    return " ".join(filter(None, (step, asked, _meta_details(code, meta)))) if step else ""
+    meta = next((place["meta"] for place in _places(payload) if is_object(place.get("meta"))), payload)
+    wait_text = f"It asks to wait {wait:.0f} s." if wait and code in LASTING else ""
+    return " ".join(filter(None, (step, wait_text, _meta_details(code, meta)))) if step else ""
 
 
 def _meta_details(code: str, meta: dict[str, Any]) -> str:
@@ -237,15 +235,14 @@ def _message(status: int, payload: dict[str, Any], missing: tuple[Requirement, .
         details = "; ".join(filter(None, (_detail(payload), _field_errors(payload))))
     if 300 <= status < 400:
         details = "it points elsewhere, which is never followed; check the base URL"
-    return clean(f"inference.sh answered {status}" + (f": {safe(details)}" if details else ""), MESSAGE_LIMIT)
+    return clean(f"inference.sh answered {status}" + (f": {_safe(details)}" if details else ""), MESSAGE_LIMIT)
 
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        value = parse(body)
+        return as_object(parse(body))
     except NotJson:
         return {}
-    return value if is_object(value) else {}
 
 
 def _status_of(payload: dict[str, Any]) -> int:
@@ -255,33 +252,22 @@ def _status_of(payload: dict[str, Any]) -> int:
 
 
 def _detail(payload: dict[str, Any]) -> str:
-    error = _error_object(payload)
-    candidates = (
-        payload.get("detail"),
-        error.get("message"),
-        payload.get("message"),
-        payload.get("error"),
-        payload.get("title"),
-    )
-    return next((text for text in candidates if isinstance(text, str) and text), "")
-
-
-def _error_object(payload: dict[str, Any]) -> dict[str, Any]:
-    error = payload.get("error")
-    return error if is_object(error) else {}
+    error = as_object(payload.get("error"))
+    candidates = (payload.get("detail"), error.get("message"), payload.get("message"), payload.get("error"))
+    return next(filter(None, map(as_text, (*candidates, payload.get("title")))), "")
 
 
 def _code(payload: dict[str, Any]) -> str:
     """The code: of `error`, else of the problem itself, else the last segment of its `type`."""
-    kind = payload.get("type")
-    tail = kind.rstrip("/").rpartition("/")[2] if isinstance(kind, str) and kind != "about:blank" else ""
-    candidates = (_error_object(payload).get("code"), payload.get("code"), tail)
-    return token(next((code for code in candidates if isinstance(code, str) and code), ""), 64)
+    kind = as_text(payload.get("type"))
+    tail = "" if kind == "about:blank" else kind.rstrip("/").rpartition("/")[2]
+    candidates = (as_object(payload.get("error")).get("code"), payload.get("code"), tail)
+    return token(next(filter(None, map(as_text, candidates)), ""), 64)
 
 
 def _places(payload: dict[str, Any]) -> list[dict[str, Any]]:
     """The objects in which newer and older forms keep an error's fields, likeliest first."""
-    error = _error_object(payload)
+    error = as_object(payload.get("error"))
     places = (payload, error, payload.get("data"), payload.get("meta"), error.get("meta"))
     return [place for place in places if is_object(place)]
 
@@ -292,7 +278,7 @@ def _listed_errors(payload: dict[str, Any]) -> Any:
 
 def _suggestions(payload: dict[str, Any]) -> tuple[str, ...]:
     listed = next((place["suggestions"] for place in _places(payload) if is_array(place.get("suggestions"))), None)
-    return tuple(token(without_secrets(text), 160) for text in items(listed)[:10] if isinstance(text, str))
+    return tuple(token(without_secrets(text), 160) for text in texts(listed)[:10])
 
 
 def _field_errors(payload: dict[str, Any]) -> str:
@@ -302,23 +288,21 @@ def _field_errors(payload: dict[str, Any]) -> str:
 
 def _field_error(error: Any) -> str:
     if not is_object(error):
-        return error if isinstance(error, str) else ""
+        return as_text(error)
     name = error.get("field") or error.get("key") or error.get("path")
     text = error.get("message") or error.get("detail")
     return ": ".join(part for part in (name, text) if isinstance(part, str))
 
 
-def _requirement(error: Any) -> Requirement | None:
-    if not is_object(error):
-        return None
+def _requirement(error: dict[str, Any]) -> Requirement:
     kind, key, message = (_short(error.get(name)) for name in ("type", "key", "message"))
-    action = error.get("action")
+    action = as_object(error.get("action"))
     return Requirement(
         kind=kind or "requirement",
         key=key,
         message=message or f"{kind or 'requirement'} {key} is missing".replace("  ", " "),
-        action=_action(action, key) if is_object(action) else "",
-        details=_details(action) if is_object(action) else (),
+        action=_action(action, key),
+        details=_details(action),
     )
 
 
@@ -337,8 +321,7 @@ def _action(action: dict[str, Any], key: str) -> str:
 
 def _details(action: dict[str, Any]) -> tuple[str, ...]:
     """What the provider adds to an action, one line each, quoted because it is foreign text."""
-    meanings = action.get("scope_descriptions")
-    scopes = list(meanings.items())[:10] if is_object(meanings) else []
+    scopes = list(as_object(action.get("scope_descriptions")).items())[:10]
     lines = [f"Scope {label(_short(name))}: {quoted(_short(text), 300)}" for name, text in scopes if _short(text)]
     if instructions := _short(action.get("instructions")):
         lines.append(f"The provider's instructions: {quoted(instructions, 1000)}")
@@ -352,16 +335,13 @@ def _short_texts(value: Any) -> list[str]:
 
 
 def _warnings(messages: Any) -> tuple[str, ...]:
-    return tuple(safe(message["message"]) for message in items(messages)[:10] if _is_warning(message))
-
-
-def _is_warning(message: Any) -> bool:
-    return (
-        is_object(message)
-        and isinstance(message.get("message"), str)
-        and message.get("level") in {"warning", "warn", "error"}
+    warnings = (
+        as_object(message).get("message")
+        for message in items(messages)[:10]
+        if as_object(message).get("level") in ("warning", "warn", "error")
     )
+    return tuple(_safe(text) for text in warnings if isinstance(text, str))
 
 
 def _short(value: Any) -> str:
-    return clean(without_secrets(value[:1000]), 200) if isinstance(value, str) else ""
+    return clean(without_secrets(as_text(value)[:1000]), 200)

@@ -1,6 +1,6 @@
-"""How things are named: references to apps, and ids as segments of a path. Pure: no I/O.
+"""References to apps and agents, and ids as segments of a path. Pure: no I/O.
 
-Nothing that came from outside reaches a URL without passing here: it must fit a strict pattern, and is encoded besides.
+Nothing from outside reaches a URL without passing here: it must match a strict pattern, and is URL-encoded too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SHAPE = "namespace/name, namespace/name@version or namespace/name:function, for
 
 @dataclass(frozen=True, kw_only=True)
 class AppRef:
-    """`[app/]namespace/name[@version][:function]`; the parts that were not named are empty."""
+    """`[app/]namespace/name[@version][:function]`; missing parts are empty."""
 
     namespace: str
     name: str
@@ -28,12 +28,11 @@ class AppRef:
 
     @classmethod
     def parse(cls, text: str) -> AppRef:
-        """Read a reference as a person writes it; InvalidInput says what is right."""
+        """Parse a reference as a person writes it; InvalidInput shows the right form."""
         rest, function = _split_function(text.strip())
         path, _, version = rest.partition("@")
         namespace, name = _split_path(path, text)
-        asked = "" if version == "latest" else version
-        ref = cls(namespace=namespace, name=name, version=asked, function=function)
+        ref = cls(namespace=namespace, name=name, version="" if version == "latest" else version, function=function)
         if not ref._fits() or rest.endswith("@") or text.strip().endswith(":"):
             raise _bad_ref(text)
         return ref
@@ -52,42 +51,23 @@ class AppRef:
         return all(_fits(part, _NAME) for part in parts)
 
 
-@dataclass(frozen=True, kw_only=True)
-class AgentRef:
-    """`[agent/]namespace/name[@version]`; a version that was not named is empty."""
-
-    namespace: str
-    name: str
-    version: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> AgentRef:
-        """Read a reference as a person writes it; InvalidInput says what is right."""
-        path, at, version = text.strip().partition("@")
-        namespace, _, name = path.removeprefix("agent/").partition("/")
-        ref = cls(namespace=namespace, name=name, version="" if version == "latest" else version)
-        parts = [namespace, name, *filter(None, (ref.version,))]
-        if not all(_fits(part, _NAME) for part in parts) or (at and not version):
-            raise InvalidInput(
-                message=f"{_quoted(text)} is not an agent: write namespace/name or namespace/name@version",
-                next_step="Find the agent's name with agent_list.",
-            )
-        return ref
-
-    @property
-    def path(self) -> str:
-        """`namespace/name`, safe inside a URL."""
-        return f"{segment(self.namespace, 'namespace', _NAME)}/{segment(self.name, 'agent name', _NAME)}"
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}" + (f"@{self.version}" if self.version else "")
+def agent_reference(text: str) -> str:
+    """`namespace/name` or `namespace/name@version` of `[agent/]namespace/name[@version]`; InvalidInput for anything else."""
+    path, at, version = text.strip().partition("@")
+    namespace, _, name = path.removeprefix("agent/").partition("/")
+    if not all(_fits(part, _NAME) for part in (namespace, name, *([version] if at else []))):
+        raise InvalidInput(
+            message=f"{_quoted(text)} is not an agent: write namespace/name or namespace/name@version",
+            next_step="Find the agent's name with agent_list.",
+        )
+    return f"{namespace}/{name}" + (f"@{version}" if at and version != "latest" else "")
 
 
-def segment(value: str, what: str = "id", pattern: re.Pattern[str] = _ID) -> str:
-    """`value` as one segment of a path; InvalidInput when it is not an id (letters, digits, `_` and `-`, at most 128)."""
+def segment(value: str, label: str = "id", pattern: re.Pattern[str] = _ID) -> str:
+    """`value` as one segment of a path; InvalidInput unless it is an id: letters, digits, `_` and `-`, at most 128."""
     if not _fits(value, pattern):
         raise InvalidInput(
-            message=f"{what} {_quoted(value)} is not valid: letters, digits, '_' and '-' only, at most 128 characters",
+            message=f"{label} {_quoted(value)} is not valid: letters, digits, '_' and '-' only, at most 128 characters",
             next_step="Use the id exactly as an earlier answer gave it.",
         )
     return quote(value, safe="")
@@ -98,7 +78,7 @@ def _fits(value: str, pattern: re.Pattern[str]) -> bool:
 
 
 def _split_function(text: str) -> tuple[str, str]:
-    """The function is what stands after the last `:`, unless an `@` follows that."""
+    """The reference and its function: the part after the last `:`, unless that contains an `@`."""
     rest, colon, function = text.rpartition(":")
     return (rest, function) if colon and "@" not in function else (text, "")
 

@@ -17,7 +17,7 @@ from inferencesh_mcp.api.problem_details import LASTING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from inferencesh_mcp.api.sender import Key
+    from inferencesh_mcp.api.keys import Key
     from inferencesh_mcp.errors import InferenceError
 
 ATTEMPTS = 3

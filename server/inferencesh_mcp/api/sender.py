@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from inferencesh_mcp.api.keys import Key
 from inferencesh_mcp.api.models import PAGE_LIMIT
 from inferencesh_mcp.api.problem_details import DASHBOARD
 from inferencesh_mcp.api.responses import outcome_unknown
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.errors import CallError, KeyMissing, KeyRefused, UpstreamError
+from inferencesh_mcp.errors import CallError, KeyMissing, KeyRefused, NotFound, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from inferencesh_mcp.api.transport import Transport
-
-_TOKEN = re.compile(r"[\x21-\x7e]{1,512}")
-_PEPPER = secrets.token_bytes(32)
-
-
-class Key:
-    """A key of inference.sh, which no repr, log line or error shows. Only `authorization` reveals it."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        """KeyRefused for text with spaces, line ends or characters outside ASCII."""
-        if not _TOKEN.fullmatch(value):
-            raise KeyRefused(
-                message="the key has characters that are not allowed, such as a space or a line end",
-                next_step="Copy the key again and set it as INFERENCE_API_KEY.",
-            )
-        self._value = value
-
-    @property
-    def authorization(self) -> str:
-        """The value of the Authorization header."""
-        return f"Bearer {self._value}"
-
-    @property
-    def account(self) -> str:
-        """A stable name for the key within this process: a hash with a secret of the process, so it reveals nothing (I-9)."""
-        return hashlib.blake2b(self._value.encode(), key=_PEPPER, digest_size=16).hexdigest()
-
-    def __repr__(self) -> str:
-        return "Key(***)"
 
 
 class Sender:
@@ -68,6 +35,15 @@ class Sender:
     async def get(self, path: str) -> Any:
         """The JSON value at a path."""
         return await self._send(Operation.READ, "GET", path)
+
+    async def get_optional(self, path: str) -> Any | None:
+        """The value at a path; None if the server has no such endpoint (404, 405)."""
+        try:
+            return await self.get(path)
+        except (NotFound, UpstreamError) as error:
+            if error.status not in {404, 405}:
+                raise
+            return None
 
     async def post(self, operation: Operation, path: str, body: dict[str, Any] | None = None) -> Any:
         """The value of the answer to a POST of this kind; None as `body` sends an empty object."""

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
     from inferencesh_mcp.api.http_client import Kind, Response
+    from inferencesh_mcp.api.keys import Key
     from inferencesh_mcp.api.problem_details import Unwrapped
-    from inferencesh_mcp.api.sender import Key
 
 WARNINGS_LIMIT = 100
 """Warnings of the API that are remembered, so that each is logged once."""

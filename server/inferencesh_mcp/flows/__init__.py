@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.flows.app_cache import AppCache
     from inferencesh_mcp.flows.approval_memory import ApprovalMemory
-    from inferencesh_mcp.flows.live_runs import LiveRuns
     from inferencesh_mcp.flows.local_files import Folders
+    from inferencesh_mcp.flows.run_limits import LiveRuns
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -19,7 +19,7 @@ from inferencesh_mcp.errors import InferenceError
 if TYPE_CHECKING:
     from inferencesh_mcp.api.chat_models import AlwaysAllowOption, AlwaysAllowOptions, SecretSend, ToolExplanation
     from inferencesh_mcp.api.chat_turn import Approval
-    from inferencesh_mcp.flows import Caller
+    from inferencesh_mcp.api.client import Api
 
 PATIENCE = 3.0
 """Seconds that a person waits for the details at most: the question matters more."""
@@ -30,6 +30,16 @@ _NO_SUCH_CALL = frozenset({400, 404, 405})
 """How older platforms answer a request that they do not know."""
 
 logger = logging.getLogger(__name__)
+
+
+class Asker(Protocol):
+    """Whose chat asks. `flows.Caller` is one, and holds the memory of its questions."""
+
+    @property
+    def api(self) -> Api: ...
+
+    @property
+    def principal(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +73,7 @@ class DetailsMemory:
         default_factory=lambda: BoundedDict[tuple[str, str, str], _Read](REMEMBERED)
     )
 
-    async def read(self, who: Caller, approval: Approval, *, always: bool) -> ApprovalDetails:
+    async def read(self, who: Asker, approval: Approval, *, always: bool) -> ApprovalDetails:
         """The details of a call that waits for approval. Options are included only if `always` lets people use them; they
         are read in any case, because they show secrets that the call would send."""
         key = (who.principal, approval.id, _digest(approval))
@@ -84,7 +94,7 @@ class DetailsMemory:
             explanation=details.explanation,
         )
 
-    def forget(self, who: Caller, invocation_id: str) -> None:
+    def forget(self, who: Asker, invocation_id: str) -> None:
         """Drop the details of a call, because the platform refused one of its options."""
         for key in [key for key in self._details if key[:2] == (who.principal, invocation_id)]:
             del self._details[key]
@@ -95,7 +105,7 @@ def _digest(approval: Approval) -> str:
     return hashlib.sha256(call.encode(errors="replace")).hexdigest()
 
 
-async def _read_options(who: Caller, approval: Approval, details: _Read) -> None:
+async def _read_options(who: Asker, approval: Approval, details: _Read) -> None:
     try:
         details.offered = await who.api.chats.always_allow_options(approval.chat_id, approval.id)
     except InferenceError as exc:
@@ -103,7 +113,7 @@ async def _read_options(who: Caller, approval: Approval, details: _Read) -> None
         logger.info("the always-allow options could not be read: %s", exc.code)
 
 
-async def _read_explanation(who: Caller, approval: Approval, details: _Read) -> None:
+async def _read_explanation(who: Asker, approval: Approval, details: _Read) -> None:
     try:
         explanation = await who.api.chats.explain(approval.chat_id, approval.id)
     except InferenceError as exc:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from inferencesh_mcp.bounded import RecentSet
-from inferencesh_mcp.flows.approval_details import DetailsMemory
+from inferencesh_mcp.flows.approval_details import Asker, DetailsMemory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from inferencesh_mcp.api.chat_turn import Pending
-    from inferencesh_mcp.flows import Caller
 
 ANSWERED_LIMIT = 4_096
 """Answers remembered for the moments in which the platform still shows the state before them."""
@@ -39,7 +38,7 @@ class ApprovalMemory:
         self._sign_in_only = RecentSet[tuple[str, str]](SIGN_IN_LIMIT, seconds=SIGN_IN_SECONDS)
 
     @asynccontextmanager
-    async def exclusive(self, caller: Caller, item: Pending) -> AsyncGenerator[None]:
+    async def exclusive(self, caller: Asker, item: Pending) -> AsyncGenerator[None]:
         """Let one call at a time into the block, of all that answer this item for one upstream account."""
         key = (caller.api.account, item.id)
         lock = self._locks.setdefault(key, anyio.Lock())
@@ -50,23 +49,23 @@ class ApprovalMemory:
             if not lock.locked() and not lock.statistics().tasks_waiting:
                 self._locks.pop(key, None)
 
-    def note_answered(self, caller: Caller, item: Pending) -> None:
+    def note_answered(self, caller: Asker, item: Pending) -> None:
         """Remember that this item was answered."""
         self._answered.add(_answer_key(caller, item))
 
-    def is_answered(self, caller: Caller, item: Pending) -> bool:
+    def is_answered(self, caller: Asker, item: Pending) -> bool:
         """Whether this item was answered lately, as it is now."""
         return _answer_key(caller, item) in self._answered
 
-    def note_sign_in_only(self, caller: Caller, item: Pending) -> None:
+    def note_sign_in_only(self, caller: Asker, item: Pending) -> None:
         """Remember that the platform accepts no decision of this kind with the caller's key."""
         self._sign_in_only.add((caller.principal, type(item).__name__))
 
-    def is_sign_in_only(self, caller: Caller, item: Pending) -> bool:
+    def is_sign_in_only(self, caller: Asker, item: Pending) -> bool:
         """Whether only the signed-in person can decide this, as far as is known."""
         return (caller.principal, type(item).__name__) in self._sign_in_only
 
 
-def _answer_key(caller: Caller, item: Pending) -> tuple[str, str, bytes]:
+def _answer_key(caller: Asker, item: Pending) -> tuple[str, str, bytes]:
     question = hashlib.sha256(repr(item).encode(errors="replace")).digest()
     return caller.api.account, item.id, question

@@ -16,14 +16,15 @@ from inferencesh_mcp.errors import InferenceError, InvalidInput, WaitError
 from inferencesh_mcp.flows import BatchProgress, Transfer
 from inferencesh_mcp.flows.cancel import cancel_abandoned_run, cancel_abandoned_task, log_abandoned_candidates
 from inferencesh_mcp.flows.internal_errors import collect_started_ids, internal_error
-from inferencesh_mcp.flows.run import RunResult, run_in_slot
-from inferencesh_mcp.flows.run_request import validate
+from inferencesh_mcp.flows.run import RunResult, run_prepared
+from inferencesh_mcp.flows.run_request import prepare
+from inferencesh_mcp.flows.upload import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from inferencesh_mcp.flows import Caller, Report, State
-    from inferencesh_mcp.flows.run_request import RunSpec
+    from inferencesh_mcp.flows.run_request import Prepared, RunSpec
 
 MOST_KEPT = 16 * 1024 * 1024  # characters of all outputs held for one answer, which shows a hundredth of that
 MOST_PROBLEMS = 5  # inputs whose mistakes one error names
@@ -68,29 +69,24 @@ async def run_many(
     """
     began = time.monotonic()
     report(BatchProgress(0, len(specs), None))
+    batch = _Batch(caller, specs, report, end=began + seconds, follow=follow)
     async with caller.runs.slot(caller.principal):
-        await _check(caller, specs)
-        batch = _Batch(caller, specs, report, end=began + seconds, follow=follow)
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(batch.work)
-                for _ in range(min(most, len(specs)) - 1):
-                    group.start_soon(batch.work_in_own_slot)
-        except anyio.get_cancelled_exc_class():
-            await batch.cancel_all()
-            raise
+        with Uploads(caller.api, caller.folders, batch.report_progress) as uploads:
+            prepared = await _prepare_all(caller, specs, uploads)
+            await batch.run(prepared, uploads, most)
     return batch.ends
 
 
-async def _check(caller: Caller, specs: Sequence[RunSpec]) -> None:
-    from inferencesh_mcp.schema.validate import ValidationBudget  # imports jsonschema: 60 ms
+async def _prepare_all(caller: Caller, specs: Sequence[RunSpec], uploads: Uploads) -> list[Prepared]:
+    from inferencesh_mcp.schema.validate import Budget  # imports jsonschema: 60 ms
 
-    budget = ValidationBudget()
+    budget = Budget()
+    prepared: list[Prepared] = []
     wrong: list[str] = []
     for number, spec in enumerate(specs, 1):
         await anyio.lowlevel.checkpoint()  # let others run, and a cancellation: a cached app is read without waiting
         try:
-            await validate(caller, spec, reread=not wrong, budget=budget)
+            prepared.append(await prepare(caller, spec, uploads, reread=not wrong, budget=budget))
         except InferenceError as exc:
             if not isinstance(exc, InvalidInput):
                 raise exc.replace(outcome="not_started", retry_safe=True) from exc
@@ -103,58 +99,65 @@ async def _check(caller: Caller, specs: Sequence[RunSpec]) -> None:
             outcome="not_started",
             retry_safe=True,
         )
+    return prepared
 
 
 class _Batch:
     """What the workers share: the inputs still to start, and the results so far."""
 
     def __init__(self, caller: Caller, specs: Sequence[RunSpec], report: Report, *, end: float, follow: bool) -> None:
-        from inferencesh_mcp.flows.upload import Uploads
-
         self.ends: list[End] = [Skipped()] * len(specs)
         self._caller = caller
         self._app = str(specs[0].app)
-        self._remaining = iter(enumerate(specs))
         self._report = report
         self._total = len(specs)
         self._done = 0
         self._outputs = OutputBudget()
         self._end = end
         self._follow = follow
-        self._uploads = Uploads()
 
-    async def work(self) -> None:
+    async def run(self, prepared: Sequence[Prepared], uploads: Uploads, most: int) -> None:
+        """Run the inputs, at most `most` at once. If the caller leaves, what was started is cancelled."""
+        remaining = iter(enumerate(prepared))
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._work, remaining, uploads)
+                for _ in range(min(most, len(prepared)) - 1):
+                    group.start_soon(self._work_in_own_slot, remaining, uploads)
+        except anyio.get_cancelled_exc_class():
+            await self._cancel_all()
+            raise
+
+    async def _work(self, remaining: Iterator[tuple[int, Prepared]], uploads: Uploads) -> None:
         """Run one input after another until none is left or the time is over."""
         drain = self._caller.runs.drain
         while (
             not drain.started
             and (seconds := self._end - time.monotonic()) > 0
-            and (next_input := next(self._remaining, None))
+            and (next_input := next(remaining, None))
         ):
-            number, spec = next_input
-            self.ends[number] = await self._run_one(spec, seconds if self._follow else 0)
+            number, prepared = next_input
+            self.ends[number] = await self._run_one(prepared, uploads, seconds if self._follow else 0)
             self._done += 1
-            self._report_progress(None)
+            self.report_progress(None)
 
-    async def _run_one(self, spec: RunSpec, seconds: float) -> End:
+    async def _run_one(self, prepared: Prepared, uploads: Uploads, seconds: float) -> End:
         with collect_started_ids() as started:
             try:
-                result = await run_in_slot(
-                    self._caller, spec, self._report_progress, seconds=seconds, uploads=self._uploads
-                )
+                result = await run_prepared(self._caller, prepared, uploads, self.report_progress, seconds=seconds)
                 return replace(result, task=self._outputs.trimmed(result.task))
             except InferenceError as exc:
                 return exc
             except Exception as exc:  # noqa: BLE001 - the other inputs must not be lost because of it
                 return internal_error(exc, "app_run_many", started, may_start=True)
 
-    async def work_in_own_slot(self) -> None:
+    async def _work_in_own_slot(self, remaining: Iterator[tuple[int, Prepared]], uploads: Uploads) -> None:
         """Work in a second slot if there is one; otherwise the other workers do it all."""
         with suppress(WaitError):
             async with self._caller.runs.slot(self._caller.principal):
-                await self.work()
+                await self._work(remaining, uploads)
 
-    async def cancel_all(self) -> None:
+    async def _cancel_all(self) -> None:
         """The caller left without an answer: cancel what was started, because nobody knows its id."""
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as group:
@@ -169,6 +172,6 @@ class _Batch:
                         case _:
                             pass
 
-    def _report_progress(self, state: State | None) -> None:
+    def report_progress(self, state: State | None) -> None:
         latest = state if isinstance(state, Task | Transfer) else None
         self._report(BatchProgress(self._done, self._total, latest))

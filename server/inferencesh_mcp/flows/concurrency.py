@@ -11,9 +11,10 @@ import anyio
 from inferencesh_mcp.errors import InferenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Generator
+    from collections.abc import Awaitable, Callable, Generator
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 PATIENCE = 3.0  # seconds: the most impatient hosts wait 50 to 60 s, and the main call may have taken most of that
 
@@ -40,6 +41,21 @@ def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
             cast("BaseExceptionGroup[BaseException]", error)
         )  # isinstance forgets the type of its errors
     return error
+
+
+async def both(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable[U]]) -> tuple[T, U]:
+    """The results of two calls that are made at the same time."""
+    first_results: list[T] = []
+    second_results: list[U] = []
+
+    async def call_second() -> None:
+        second_results.append(await second())
+
+    with unwrap_exception_group():
+        async with anyio.create_task_group() as group:
+            group.start_soon(call_second)
+            first_results.append(await first())
+    return first_results[0], second_results[0]
 
 
 async def optional_call(

@@ -29,6 +29,8 @@ class OutputFile:
     """Its path in the output: `image`, `images-2`, `result-preview`."""
     mime_type: str | None = None
     bytes: int | None = None
+    name: str = ""
+    """Its file name, if the output has it."""
 
 
 def output_of(task: Task) -> Any:
@@ -73,12 +75,13 @@ def _is_address(value: str) -> bool:
 
 
 def _described(uri: str, place: str, node: dict[str, Any]) -> OutputFile:
-    kind, size = node.get("content_type"), node.get("size")
+    kind, size, name = (node.get(field) for field in ("content_type", "size", "filename"))
     return OutputFile(
         uri,
         place,
         kind if isinstance(kind, str) and is_media_type(kind) else _type(uri),
         size if isinstance(size, int) else None,
+        name if isinstance(name, str) else "",
     )
 
 

@@ -5,33 +5,31 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 
-from inferencesh_mcp.api.models import Session
-from inferencesh_mcp.errors import Forbidden, Gone, InferenceError, KeyRefused, NotFound
+from inferencesh_mcp.errors import Forbidden, InferenceError, KeyRefused, NotFound
 from inferencesh_mcp.flows.cancel import cancel_abandoned_task
 from inferencesh_mcp.flows.concurrency import optional_call
 from inferencesh_mcp.flows.internal_errors import record_task
-from inferencesh_mcp.flows.run_request import (
-    build_request,
-    function_of,
-    missing_requirements,
-    validate,
-    version_of,
-)
+from inferencesh_mcp.flows.run_details import RunDetails, read_details
+from inferencesh_mcp.flows.run_request import build_request, missing_requirements, prepare, version_of
 from inferencesh_mcp.flows.start import start
+from inferencesh_mcp.flows.upload import Uploads
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
     from inferencesh_mcp.api.models import App, Estimate, RunRequest, Task
     from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows import Caller, Report
-    from inferencesh_mcp.flows.run_request import RunSpec
-    from inferencesh_mcp.flows.upload import Uploads
+    from inferencesh_mcp.flows.run_request import Prepared, RunSpec
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +42,7 @@ class RunResult:
     seconds: float | None = None
     """How long this call took, if it is known."""
     app: str = ""
-    session: Session | None = None
+    details: RunDetails = field(default_factory=RunDetails)
 
 
 async def run(caller: Caller, spec: RunSpec, report: Report, *, seconds: float) -> RunResult:
@@ -54,33 +52,39 @@ async def run(caller: Caller, spec: RunSpec, report: Report, *, seconds: float) 
         InvalidInput: the input does not fit; nothing was uploaded or started.
         InferenceError: any other failure, with `outcome`, and `task_id` if there is a task.
     """
-    async with caller.runs.slot(caller.principal):
-        return await run_in_slot(caller, spec, report, seconds=seconds)
-
-
-async def run_in_slot(
-    caller: Caller, spec: RunSpec, report: Report, *, seconds: float, uploads: Uploads | None = None
-) -> RunResult:
-    """Like `run`, for a call that holds a slot already. `uploads` are those of the batch that the run belongs to."""
     began = time.monotonic()
-    try:
-        app, request = await _prepare(caller, spec, report, uploads)
-    except InferenceError as exc:
-        raise exc.replace(outcome="not_started", retry_safe=True) from exc
-    task = await start(caller, request, app.id)
+    async with caller.runs.slot(caller.principal):
+        with Uploads(caller.api, caller.folders, report) as uploads:
+            with before_start(caller):
+                prepared = await prepare(caller, spec, uploads)
+            result = await run_prepared(caller, prepared, uploads, report, seconds=seconds - (time.monotonic() - began))
+    return replace(result, seconds=time.monotonic() - began)
+
+
+async def run_prepared(
+    caller: Caller, prepared: Prepared, uploads: Uploads, report: Report, *, seconds: float
+) -> RunResult:
+    """Upload, start and follow a run that was checked, for a call that holds a slot."""
+    began = time.monotonic()
+    with before_start(caller):
+        request = await build_request(prepared, uploads)
+    task = await start(caller, request, prepared.app.id)
     record_task(task.id)
     caller.runs.started += 1
-    task, session = await _follow_or_cancel(caller, task, report, seconds - (time.monotonic() - began))
-    return RunResult(task=task, seconds=time.monotonic() - began, app=str(spec.app), session=session)
+    price = partial(estimate, caller, prepared.spec.app, prepared.app, request.input, request.function)
+    task, details = await _follow_or_cancel(caller, task, report, seconds - (time.monotonic() - began), price)
+    return RunResult(task=task, seconds=time.monotonic() - began, app=str(prepared.spec.app), details=details)
 
 
-async def _prepare(caller: Caller, spec: RunSpec, report: Report, uploads: Uploads | None) -> tuple[App, RunRequest]:
-    """Do everything that comes before the start. A server that is ending stops here."""
-    with caller.runs.drain.deadline(math.inf):
-        app, spec = await validate(caller, spec)
-        request = await build_request(caller, app, spec, report, uploads)
-    caller.runs.drain.raise_if_started()
-    return app, request
+@contextmanager
+def before_start(caller: Caller) -> Generator[None]:
+    """Around what comes before a start: it ends early if the server does, and its errors say that nothing was started."""
+    try:
+        with caller.runs.drain.deadline(math.inf):
+            yield
+        caller.runs.drain.raise_if_started()
+    except InferenceError as exc:
+        raise exc.replace(outcome="not_started", retry_safe=True) from exc
 
 
 async def dry_run(
@@ -91,13 +95,13 @@ async def dry_run(
     Raises:
         InferenceError: a run would have been refused with it. Nothing was started.
     """
-    try:
-        app, spec = await validate(caller, spec)
-        request = await build_request(caller, app, spec, report)
-        missing = await missing_requirements(caller, app, version_of(app), function_of(app, spec.app))
-        return request, await estimate(caller, spec.app, app, request.input, request.function), missing
-    except InferenceError as exc:
-        raise exc.replace(outcome="not_started", retry_safe=True) from exc
+    with before_start(caller), Uploads(caller.api, caller.folders, report) as uploads:
+        prepared = await prepare(caller, spec, uploads)
+        request = await build_request(prepared, uploads)
+        app, function = prepared.app, prepared.function
+        missing = await missing_requirements(caller, app, version_of(app), function)
+        price = await estimate(caller, spec.app, app, request.input, request.function)
+    return request, price, missing
 
 
 async def estimate(caller: Caller, ref: AppRef, app: App, app_input: Any, function: str | None) -> Estimate | None:
@@ -117,16 +121,6 @@ async def estimate(caller: Caller, ref: AppRef, app: App, app_input: Any, functi
         return None
 
 
-async def session_of(caller: Caller, task: Task) -> Session | None:
-    """The session that a task used, with its expiry. An answer about the run must not fail because of it."""
-    if not task.session_id:
-        return None
-    try:
-        return await optional_call(caller.api.session(task.session_id), f"session {task.session_id}", reraise=Gone)
-    except Gone:
-        return Session(id=task.session_id, status="ended")
-
-
 async def follow_task(caller: Caller, task: Task, report: Report, seconds: float) -> Task:
     """Follow a task for at most `seconds` and return its newest state. The task goes on afterwards."""
     report(task)
@@ -140,13 +134,15 @@ async def follow_task(caller: Caller, task: Task, report: Report, seconds: float
     return task
 
 
-async def _follow_or_cancel(caller: Caller, task: Task, report: Report, seconds: float) -> tuple[Task, Session | None]:
+async def _follow_or_cancel(
+    caller: Caller, task: Task, report: Report, seconds: float, price: Callable[[], Awaitable[Estimate | None]]
+) -> tuple[Task, RunDetails]:
     """Follow a new task. If the caller leaves, cancel it, so that it does not cost for nobody (promise 3)."""
     try:
         await anyio.lowlevel.checkpoint()  # a cancellation that came while the start was under way
         if seconds > 0 and not task.ended:
             task = await follow_task(caller, task, report, seconds)
-        return task, await session_of(caller, task)
+        return task, await read_details(caller, task, price)
     except anyio.get_cancelled_exc_class():
         await cancel_abandoned_task(caller, task)
         raise

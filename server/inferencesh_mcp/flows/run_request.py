@@ -1,7 +1,4 @@
-"""A run before it costs anything: validate the request, upload its files, and build what is sent.
-
-The modules that validate and upload are imported by the first run, so that the server starts without them.
-"""
+"""A run before it costs anything: validate the request, upload its files, and build what is sent."""
 
 from __future__ import annotations
 
@@ -19,9 +16,10 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, ConnectionRequirement
     from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.errors import Requirement
-    from inferencesh_mcp.flows import Caller, Report
+    from inferencesh_mcp.flows import Caller
     from inferencesh_mcp.flows.upload import Uploads
-    from inferencesh_mcp.schema.validate import ValidationBudget
+    from inferencesh_mcp.schema.file_fields import Place
+    from inferencesh_mcp.schema.validate import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,46 +35,72 @@ class RunSpec:
     session_timeout: int | None = None
 
 
-async def validate(
-    caller: Caller, spec: RunSpec, *, reread: bool = True, budget: ValidationBudget | None = None
-) -> tuple[App, RunSpec]:
-    """Check that the run fits the app and that its files can be read; return the app, and the input as its schema asks.
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A run that may start: its input fits the app, and its files can be read."""
 
-    Sends no bytes. `reread`: if the input does not fit, read the app again, because its schema may have changed.
+    spec: RunSpec
+    """With the input and the setup as the app takes them."""
+    app: App
+    function: AppFunction
+    files: tuple[Place, ...] = ()
+    """The places of its input that name a file to upload."""
+
+
+async def prepare(
+    caller: Caller, spec: RunSpec, uploads: Uploads, *, reread: bool = True, budget: Budget | None = None
+) -> Prepared:
+    """Check that a run fits its app and that its files can be read. Sends no bytes.
+
+    `reread`: if the input does not fit, read the app again, because its schema may have changed.
     `budget`: what a call with several inputs may spend on all of them.
 
     Raises:
         InvalidInput: names each field that is wrong, and what it should be; or a function that no tool can run.
         FileRefused: a file that may not or cannot be read.
     """
-    from inferencesh_mcp.flows.upload import refuse_unreadable
-
     # A file that the input holds as text counts only after its upload, so `build_request` checks the size.
     _refuse_unsendable("input", spec.input, math.inf)
     _refuse_unsendable("setup", spec.setup)
     app = await caller.app_cache.app(caller.api, caller.principal, spec.app)
-    refuse_live(app, spec.app)
-    spec, wrong = _fit(app, spec, budget)
-    if wrong and reread:
+    prepared, problems = _fit(app, spec, budget)
+    if problems and reread:
         app = await caller.app_cache.app(caller.api, caller.principal, spec.app, fresh=True)
-        spec, wrong = _fit(app, spec, budget)
-    if wrong:
+        prepared, problems = _fit(app, spec, budget)
+    if problems:
         raise InvalidInput(
-            message=f"The input does not fit {spec.app}: {'; '.join(wrong)}",
+            message=f"The input does not fit {spec.app}: {'; '.join(problems)}",
             next_step=f'Correct this and call again; `app_get(app="{spec.app}")` shows every field.',
         )
-    refuse_unreadable(caller.folders, function_of(app, spec.app).input_schema, spec.input)
-    return app, spec
+    return replace(prepared, files=uploads.check(prepared.function.input_schema, prepared.spec.input))
 
 
-async def build_request(
-    caller: Caller, app: App, spec: RunSpec, report: Report, uploads: Uploads | None = None
-) -> RunRequest:
-    """Upload the files that the input names, and return the request. `uploads` are those of a whole batch."""
-    from inferencesh_mcp.flows.upload import upload_all
+def _fit(app: App, spec: RunSpec, budget: Budget | None) -> tuple[Prepared, list[str]]:
+    """The run with its input as the app takes it, and what is wrong with it."""
+    from inferencesh_mcp.schema.validate import Budget, check  # imports jsonschema: 60 ms
 
-    schema = function_of(app, spec.app).input_schema
-    app_input = await upload_all(caller.api, caller.folders, schema, spec.input, report, uploads)
+    budget = budget or Budget()
+    version, function = version_of(app), runnable_function(app, spec.app)
+    checked = check(function.input_schema, spec.input, budget)
+    problems, setup = checked.problems, spec.setup
+    if setup is not None:
+        checked_setup = check(version.setup_schema, setup, budget)
+        setup = checked_setup.value
+        problems = problems + [f"setup: {problem}" for problem in checked_setup.problems]
+    if spec.variant and app.version and spec.variant not in version.variants:
+        rule = f"must be one of {', '.join(map(label, version.variants))}; got {spec.variant}"
+        problems.append(
+            f"variant {rule if version.variants else 'is for apps that have variants, and this one has none'}"
+        )
+    if spec.session_timeout is not None and (spec.session != "new" or not 1 <= spec.session_timeout <= 3600):
+        problems.append('session_timeout is 1 to 3600 seconds and goes with session="new" only')
+    return Prepared(spec=replace(spec, input=checked.value, setup=setup), app=app, function=function), problems
+
+
+async def build_request(prepared: Prepared, uploads: Uploads) -> RunRequest:
+    """Upload the files of a run, and return its request."""
+    spec = prepared.spec
+    app_input = await uploads.upload(spec.input, prepared.files)
     _refuse_unsendable("input", app_input)
     return RunRequest(
         app=str(replace(spec.app, function="")),
@@ -88,6 +112,14 @@ async def build_request(
         session=spec.session,
         session_timeout=spec.session_timeout,
     )
+
+
+def _refuse_unsendable(name: str, value: Any, limit: float = SENT_LIMIT) -> None:
+    """Refuse a value that a task could not return to us: the run would be paid for, and every answer unreadable."""
+    try:
+        encoded(value, limit)
+    except NotReadableBack as exc:
+        raise InvalidInput(message=f"The {name} {exc}.", next_step="Change that and call again.") from exc
 
 
 def function_of(app: App, ref: AppRef) -> AppFunction:
@@ -107,15 +139,15 @@ def function_of(app: App, ref: AppRef) -> AppFunction:
     return function
 
 
-def refuse_live(app: App, ref: AppRef) -> None:
-    """Refuse a function of kind `stream`: its task would wait, and cost, for a WebSocket that nobody opens.
+def runnable_function(app: App, ref: AppRef) -> AppFunction:
+    """The function that would run. One of kind `stream` is refused: its task would wait, and cost, for a WebSocket.
 
     Raises:
-        InvalidInput: says which functions can be run instead.
+        InvalidInput: the app has no such function, or it is live; says which functions can be run instead.
     """
     function = function_of(app, ref)
     if not is_live(function):
-        return
+        return function
     others = ", ".join(sorted(name for name, other in version_of(app).functions.items() if not is_live(other)))
     raise InvalidInput(
         message=f"{app.ref}: '{function.name}' is a live stream over a WebSocket, which no tool can follow.",
@@ -157,29 +189,3 @@ async def missing_requirements(
 
 def _credentials(version: AppVersion, function: AppFunction) -> list[ConnectionRequirement]:
     return [*version.required_credentials, *function.credentials]
-
-
-def _refuse_unsendable(name: str, value: Any, limit: float = SENT_LIMIT) -> None:
-    """Refuse a value that a task could not return to us: the run would be paid for, and every answer unreadable."""
-    try:
-        encoded(value, limit)
-    except NotReadableBack as exc:
-        raise InvalidInput(message=f"The {name} {exc}.", next_step="Change that and call again.") from exc
-
-
-def _fit(app: App, spec: RunSpec, budget: ValidationBudget | None) -> tuple[RunSpec, list[str]]:
-    """The run with its input repaired (hosts may send objects and numbers as strings), and what is wrong with it."""
-    from inferencesh_mcp.schema.validate import problems, repaired
-
-    version, schema = version_of(app), function_of(app, spec.app).input_schema
-    spec = replace(spec, input=repaired(schema, spec.input, budget))
-    wrong = problems(schema, spec.input, budget)
-    if spec.setup is not None:
-        spec = replace(spec, setup=repaired(version.setup_schema, spec.setup, budget))
-        wrong += [f"setup: {problem}" for problem in problems(version.setup_schema, spec.setup, budget)]
-    if spec.variant and app.version and spec.variant not in version.variants:
-        rule = f"must be one of {', '.join(map(label, version.variants))}; got {spec.variant}"
-        wrong.append(f"variant {rule if version.variants else 'is for apps that have variants, and this one has none'}")
-    if spec.session_timeout is not None and (spec.session != "new" or not 1 <= spec.session_timeout <= 3600):
-        wrong.append('session_timeout is 1 to 3600 seconds and goes with session="new" only')
-    return spec, wrong

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import mimetypes
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio
@@ -15,19 +16,22 @@ from inferencesh_mcp.api.enums import is_media_type
 from inferencesh_mcp.errors import FileRefused, Forbidden, InferenceError, InvalidInput, UpstreamError
 from inferencesh_mcp.flows import Transfer
 from inferencesh_mcp.flows.file_sources import Source, is_remote, opened, remote_source
-from inferencesh_mcp.schema.file_fields import Place, file_places
+from inferencesh_mcp.schema.file_fields import file_places
+
+MOST_OPEN = 8  # files of one call that stay open from their check to their upload; real apps take fewer
 
 # Addresses that are safe inside single quotes in every shell, and that curl cannot take for an option or a file.
 _SENDABLE = re.compile(r"https?://[^'\s\\\x00-\x1f\x7f]{1,8000}")
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.api.models import File
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.local_files import Folders
-    from inferencesh_mcp.schema.describe import Schema
+    from inferencesh_mcp.schema.file_fields import Place
+    from inferencesh_mcp.schema.refs import Schema
 
 
 async def store(
@@ -129,24 +133,75 @@ async def upload(
 
 
 class Uploads:
-    """The files that one call uploads. Each is uploaded once, even if many of its inputs name it at the same time."""
+    """The files that the inputs of one call name.
 
-    def __init__(self) -> None:
+    Each is uploaded once, even if several inputs name it at the same time. A file that was checked stays open until its
+    upload, so what is sent is what was checked.
+    """
+
+    def __init__(self, api: Api, folders: Folders | None, report: Report) -> None:
+        self._api, self._folders, self._report = api, folders, report
+        self._checked = set[str]()
+        self._open: dict[str, tuple[Source, ExitStack]] = {}
         self._locks: dict[str, anyio.Lock] = {}
         self._uploads: dict[str, _Upload] = {}
 
-    async def uri(self, api: Api, folders: Folders | None, reference: str, report: Report) -> str:
-        """The URI of the file that a reference names. The first caller uploads it, the others wait.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for _, stack in self._open.values():
+            stack.close()
+
+    def check(self, schema: Schema, value: Any) -> tuple[Place, ...]:
+        """Find the files to upload in an input, and open each, so that a wrong path is an error before anything is sent.
+
+        Only values that the schema declares as files count. Addresses that the platform can read stay as they are.
 
         Raises:
-            FileRefused: the file has changed since it was uploaded for an earlier input.
-            InferenceError: the upload failed; every caller gets the error.
+            FileRefused, InvalidInput: what is wrong with the first file that cannot be read.
         """
+        places = tuple(place for place in file_places(schema, value) if not is_remote(_value_at(value, place)))
+        for place in places:
+            self._check(_value_at(value, place))
+        return places
+
+    def _check(self, reference: str) -> None:
+        if reference in self._checked:
+            return
+        source, stack = self._opened(reference)
+        self._checked.add(reference)
+        if len(self._open) < MOST_OPEN:
+            self._open[reference] = source, stack
+        else:
+            stack.close()
+
+    def _opened(self, reference: str) -> tuple[Source, ExitStack]:
+        """An open file, and what closes it."""
+        with ExitStack() as stack:
+            return stack.enter_context(opened(reference, self._folders)), stack.pop_all()
+
+    async def upload(self, value: Any, places: Iterable[Place]) -> Any:
+        """Upload the files at these places of an input, and return it with their URIs.
+
+        Raises:
+            FileRefused: a file has changed since it was checked, or uploaded for an earlier input.
+            InferenceError: an upload failed; every input that needs it gets the error.
+        """
+        references = {place: _value_at(value, place) for place in places}
+        uris = {reference: await self._uri(reference) for reference in dict.fromkeys(references.values())}
+        for place, reference in references.items():
+            value = _replaced(value, place, uris[reference])
+        return value
+
+    async def _uri(self, reference: str) -> str:
+        """The URI of a file. The first caller uploads it, the others wait."""
         async with self._locks.setdefault(reference, anyio.Lock()):
-            with opened(reference, folders) as source:
+            source, stack = self._open.pop(reference) if reference in self._open else self._opened(reference)
+            with stack:
                 upload = self._uploads.get(reference)
                 if upload is None:
-                    upload = self._uploads[reference] = await _Upload.of(api, source, report)
+                    upload = self._uploads[reference] = await _Upload.of(self._api, source, self._report)
                 elif upload.state != source.state:
                     raise FileRefused(
                         message=f"{source.name} has changed since it was sent for another input of this call.",
@@ -175,35 +230,6 @@ class _Upload:
         if self.failure:
             raise replace(self.failure) from self.failure  # each input gets an error of its own
         return self.stored_at
-
-
-async def upload_all(
-    api: Api, folders: Folders | None, schema: Schema, value: Any, report: Report, uploads: Uploads | None = None
-) -> Any:
-    """Return the input with each file it names replaced by the URI of its upload.
-
-    Only values that the schema declares as files count. Addresses that the platform can read stay as they are.
-    `uploads` are those of the call that this input belongs to.
-    """
-    uploads = uploads or Uploads()
-    for place in _places_to_upload(schema, value):
-        value = _replaced(value, place, await uploads.uri(api, folders, _value_at(value, place), report))
-    return value
-
-
-def refuse_unreadable(folders: Folders | None, schema: Schema, value: Any) -> None:
-    """Open every file that an input names, so that a wrong path is an error before anything is sent.
-
-    Raises:
-        FileRefused, InvalidInput: what is wrong with the first file that cannot be read.
-    """
-    for place in _places_to_upload(schema, value):
-        with opened(_value_at(value, place), folders):
-            pass
-
-
-def _places_to_upload(schema: Schema, value: Any) -> list[Place]:
-    return [place for place in file_places(schema, value) if not is_remote(_value_at(value, place))]
 
 
 def _value_at(value: Any, place: Place) -> Any:

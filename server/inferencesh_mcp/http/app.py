@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.responses import PlainTextResponse
 
-from inferencesh_mcp.flows.drain import Drain
-from inferencesh_mcp.http.auth import authenticator_for
+from inferencesh_mcp.context import SANDBOX_KEY
+from inferencesh_mcp.errors import SettingsError
+from inferencesh_mcp.flows.run_limits import Drain
+from inferencesh_mcp.http import tokens
+from inferencesh_mcp.http.auth import CallerKeyAuthenticator, GatewayTokenAuthenticator
 from inferencesh_mcp.http.metrics import Metrics
 from inferencesh_mcp.http.middleware import (
     BodyBudget,
@@ -17,14 +20,14 @@ from inferencesh_mcp.http.middleware import (
     Router,
     TraceContextMiddleware,
 )
-from inferencesh_mcp.http.tokens import Tokens
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
     from starlette.types import ASGIApp
 
     from inferencesh_mcp.context import Shared
-    from inferencesh_mcp.http.middleware import Page
+    from inferencesh_mcp.http.auth import Authenticator
+    from inferencesh_mcp.http.refusal import Page
     from inferencesh_mcp.settings import Settings
 
 PATH = "/mcp"
@@ -43,7 +46,7 @@ def create_app(server: MCPServer[Shared], settings: Settings, drain: Drain | Non
         streamable_http_path=PATH,
         stateless_http=True,  # no session: any replica answers any request
         max_request_body_size=settings.max_body_bytes,
-        # HostOriginMiddleware checks this on every route
+        # HostOriginMiddleware does it: the SDK checks this route alone, and takes any text for a port.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
     authenticator = authenticator_for(settings)
@@ -54,7 +57,7 @@ def create_app(server: MCPServer[Shared], settings: Settings, drain: Drain | Non
     }
     limits = RequestLimits(settings.max_streams, MOST_STREAMS)
     if settings.metrics_tokens:
-        pages["/metrics"] = Metrics(server, Tokens(settings.metrics_tokens), limits).page
+        pages["/metrics"] = Metrics(server, tokens.Tokens(settings.metrics_tokens), limits).page
     router = Router(
         TraceContextMiddleware(mcp) if settings.traces else mcp, authenticator, path=PATH, pages=pages, drain=drain,
         limits=limits, body_budget=_body_budget(settings), largest_body=settings.max_body_bytes,
@@ -66,3 +69,45 @@ def _body_budget(settings: Settings) -> BodyBudget:
     """One source may hold half of all bytes. There is room for two messages of the longest kind."""
     per_source = max(MOST_BODY_BYTES // 2, settings.max_body_bytes)
     return BodyBudget(per_source, 2 * per_source)
+
+
+def authenticator_for(settings: Settings) -> Authenticator:
+    """The authenticator that the settings choose.
+
+    Raises:
+        SettingsError: they belong to several modes, or are incomplete.
+    """
+    _refuse_mixed_modes(settings)
+    if settings.http_auth == "caller":
+        return CallerKeyAuthenticator(settings.http_key_prefixes, default_key=SANDBOX_KEY if settings.sandbox else None)
+    key = _operators_key(settings)
+    if settings.http_auth == "tokens":
+        return GatewayTokenAuthenticator(tokens.read(settings.http_tokens, settings.http_tokens_file), key)
+    from inferencesh_mcp.http.oauth import OAuthAuthenticator  # late: the other modes need no cryptography
+
+    return OAuthAuthenticator.of(settings, key)
+
+
+def _refuse_mixed_modes(settings: Settings) -> None:
+    for mode, names in (
+        ("caller", ("http_key_prefixes",)),
+        ("tokens", ("http_tokens", "http_tokens_file")),
+        ("oauth", ("oauth_issuer", "oauth_resource", "oauth_jwks_url", "oauth_scopes")),
+    ):
+        misplaced = [name for name in names if getattr(settings, name)] if mode != settings.http_auth else []
+        if misplaced:
+            raise SettingsError(
+                message=f"INFERENCE_{misplaced[0].upper()} needs INFERENCE_HTTP_AUTH={mode}, "
+                f"but INFERENCE_HTTP_AUTH is {settings.http_auth}."
+            )
+
+
+def _operators_key(settings: Settings) -> str | None:
+    """The key that all callers share; None if the operator's proxy adds it."""
+    if settings.sandbox:
+        return SANDBOX_KEY
+    if settings.api_key is None and settings.proxy_url is None:
+        raise SettingsError(
+            message=f"INFERENCE_API_KEY must be set: with INFERENCE_HTTP_AUTH={settings.http_auth} all callers use the operator's."
+        )
+    return settings.api_key.get_secret_value() if settings.api_key else None

@@ -1,6 +1,10 @@
 """Who may call, and with which inference.sh key: the modes of INFERENCE_HTTP_AUTH, one per server (D-1).
 
 No mode falls back to another. An unknown credential is refused before anything leaves this process.
+
+The SDK's `TokenVerifier` and its routes are not used: a verifier sees the first token alone, and neither a second one nor
+X-Inference-Api-Key; its refusals do not say that nothing was started, or what to send instead; and its metadata normalizes
+addresses, which tokens must name exactly.
 """
 
 from __future__ import annotations
@@ -9,18 +13,16 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Protocol
 
-from inferencesh_mcp.context import SANDBOX_KEY, Visitor
-from inferencesh_mcp.errors import SettingsError
+from inferencesh_mcp.context import Visitor
 from inferencesh_mcp.http import tokens
-from inferencesh_mcp.http.middleware import Refused
+from inferencesh_mcp.http.refusal import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from starlette.datastructures import Headers
 
-    from inferencesh_mcp.http.middleware import Page
-    from inferencesh_mcp.settings import Settings
+    from inferencesh_mcp.http.refusal import Page
 
 OWN_KEY = "x-inference-api-key"
 
@@ -62,48 +64,6 @@ class Authenticator(Protocol):
     def pages(self) -> dict[str, Page]:
         """The pages that describe this mode, by path."""
         ...
-
-
-def authenticator_for(settings: Settings) -> Authenticator:
-    """The authenticator that the settings choose.
-
-    Raises:
-        SettingsError: they belong to several modes, or are incomplete.
-    """
-    _refuse_mixed_modes(settings)
-    if settings.http_auth == "caller":
-        return CallerKeyAuthenticator(settings.http_key_prefixes, default_key=SANDBOX_KEY if settings.sandbox else None)
-    key = _operators_key(settings)
-    if settings.http_auth == "tokens":
-        return GatewayTokenAuthenticator(tokens.read(settings.http_tokens, settings.http_tokens_file), key)
-    from inferencesh_mcp.http.oauth import OAuthAuthenticator  # late: the other modes need no cryptography
-
-    return OAuthAuthenticator.of(settings, key)
-
-
-def _refuse_mixed_modes(settings: Settings) -> None:
-    for mode, names in (
-        ("caller", ("http_key_prefixes",)),
-        ("tokens", ("http_tokens", "http_tokens_file")),
-        ("oauth", ("oauth_issuer", "oauth_resource", "oauth_jwks_url", "oauth_scopes")),
-    ):
-        misplaced = [name for name in names if getattr(settings, name)] if mode != settings.http_auth else []
-        if misplaced:
-            raise SettingsError(
-                message=f"INFERENCE_{misplaced[0].upper()} needs INFERENCE_HTTP_AUTH={mode}, "
-                f"but INFERENCE_HTTP_AUTH is {settings.http_auth}."
-            )
-
-
-def _operators_key(settings: Settings) -> str | None:
-    """The key that all callers share; None if the operator's proxy adds it."""
-    if settings.sandbox:
-        return SANDBOX_KEY
-    if settings.api_key is None and settings.proxy_url is None:
-        raise SettingsError(
-            message=f"INFERENCE_API_KEY must be set: with INFERENCE_HTTP_AUTH={settings.http_auth} all callers use the operator's."
-        )
-    return settings.api_key.get_secret_value() if settings.api_key else None
 
 
 class CallerKeyAuthenticator:

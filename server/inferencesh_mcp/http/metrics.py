@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from inferencesh_mcp.errors import InferenceError, SettingsError
 from inferencesh_mcp.http.auth import bearer, unauthorized
-from inferencesh_mcp.http.middleware import Refused
+from inferencesh_mcp.http.refusal import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

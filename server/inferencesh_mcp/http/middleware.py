@@ -5,67 +5,28 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from opentelemetry.context import attach, detach
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse, Response
 
 from inferencesh_mcp.api.json import MOST_IN_A_MESSAGE, too_many_values
 from inferencesh_mcp.context import VISITOR
+from inferencesh_mcp.http.refusal import Page, Refused
 from inferencesh_mcp.loopback import is_loopback_host
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from inferencesh_mcp.flows.drain import Drain
+    from inferencesh_mcp.flows.run_limits import Drain
     from inferencesh_mcp.http.auth import Authenticator
-
-Page = Callable[[Headers], Response]
-"""A page that can only be read."""
-
-# JSON-RPC 2.0: invalid request, and the first code that is the server's own.
-_INVALID_REQUEST, _SERVER_ERROR = -32600, -32000
-
-
-@dataclass(eq=False, kw_only=True)
-class Refused(Exception):
-    """A request that is refused before anything was started or left this process."""
-
-    status: int
-    code: str
-    """Stable and machine-readable, like the codes of `errors`."""
-    message: str
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    retry_after: int | None = None
-    """Seconds after which the same request may succeed."""
-
-    def __str__(self) -> str:
-        return self.message
-
-    def page(self) -> JSONResponse:
-        """The response outside MCP, as an OAuth error (RFC 6749 5.2), because hosts look for a sign-in there."""
-        body = {"error": self.code, "error_description": self.message}
-        return JSONResponse(body, status_code=self.status, headers=dict(self.headers))
-
-    def response(self) -> JSONResponse:
-        """The response to an MCP message."""
-        data: dict[str, Any] = {"code": self.code, "outcome": "not_started"}
-        headers = dict(self.headers)
-        if self.retry_after is not None:
-            data["retry_after_seconds"] = self.retry_after
-            headers["Retry-After"] = str(self.retry_after)
-        code = _SERVER_ERROR if self.status in {429, 503} else _INVALID_REQUEST
-        body = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": self.message, "data": data}}
-        return JSONResponse(body, status_code=self.status, headers=headers)
-
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 

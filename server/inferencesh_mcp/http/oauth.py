@@ -21,14 +21,14 @@ from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.context import Visitor
 from inferencesh_mcp.errors import AccountError, CallError, InferenceError, SettingsError, UpstreamError
 from inferencesh_mcp.http.auth import gateway_bearer
-from inferencesh_mcp.http.middleware import Refused
+from inferencesh_mcp.http.refusal import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from starlette.datastructures import Headers
 
-    from inferencesh_mcp.http.middleware import Page
+    from inferencesh_mcp.http.refusal import Page
     from inferencesh_mcp.settings import Settings
 
 # Asymmetric only: with HS*, whoever can verify a token could sign one. Never `none`.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from inferencesh_mcp.context import Shared
-    from inferencesh_mcp.flows.drain import Drain
+    from inferencesh_mcp.flows.run_limits import Drain
     from inferencesh_mcp.settings import Settings
 
 STARTING_TIMEOUT = 1.0  # seconds for calls that are about to start a run

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from inferencesh_mcp.http.middleware import Refused
+from inferencesh_mcp.http.refusal import Refused
 
 if TYPE_CHECKING:
     import asyncio

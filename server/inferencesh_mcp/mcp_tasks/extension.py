@@ -25,13 +25,11 @@ from inferencesh_mcp.tools.results import DeferredResult
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+    from mcp.server.context import CallNext, HandlerResult
     from mcp_types import CallToolRequestParams
 
-    from inferencesh_mcp.context import Ctx, Shared
+    from inferencesh_mcp.context import Ctx, Request
     from inferencesh_mcp.mcp_tasks.types import TaskSource
-
-    Request = ServerRequestContext[Shared, Any]
 
 NO_SUCH_TASK = "There is no such MCP task."
 FIRST_POLL_MS = 250  # milliseconds; the poll interval grows by this much with each second of the run

@@ -13,6 +13,7 @@ from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, InferenceError, NotFound
 from inferencesh_mcp.flows import BatchProgress, run
 from inferencesh_mcp.flows.batch import OutputBudget
+from inferencesh_mcp.flows.run_details import RunDetails, charges_of, elapsed_seconds, read_details
 from inferencesh_mcp.mcp_tasks.types import TaskState, first_line
 from inferencesh_mcp.tools.batch_result import batch_result
 from inferencesh_mcp.tools.preview import with_preview
@@ -37,15 +38,21 @@ class Run:
     async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
         who = caller(ctx)
         task = await who.api.task(handle.upstream_ids["task"])
-        seconds = _seconds(task, handle)
-        state = TaskState(status="working", message=status_line(task, seconds), changed_at=task.updated_at)
+        seconds = elapsed_seconds(task, who.api.now())
+        state = TaskState(
+            status="working",
+            message=status_line(task, handle.age if seconds is None else seconds),
+            changed_at=task.updated_at,
+        )
         if not task.ended:
             return state
-        session = await run.session_of(who, task)
-        result = run_result(run.RunResult(task=task, app=handle.upstream_ids["app"], seconds=seconds, session=session))
+        details = await read_details(who, task)
+        result = run_result(run.RunResult(task=task, app=handle.upstream_ids["app"], details=details))
         if task.status == "cancelled":
             return replace(state, status="cancelled", message=first_line(result))
-        return replace(state, status="completed", message=first_line(result), result=await with_preview(ctx, result))
+        return replace(
+            state, status="completed", message=first_line(result), result=await with_preview(ctx, who, result)
+        )
 
     async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
         """A run asks nothing."""
@@ -80,12 +87,9 @@ class Batch:
         )
         if finished < len(results):
             return state
-        app = handle.upstream_ids["app"]
+        app, charges = handle.upstream_ids["app"], await charges_of(caller(ctx), tasks)
         outcomes = [
-            run_result
-            if isinstance(run_result, InferenceError)
-            else run.RunResult(task=run_result, seconds=_seconds(run_result, handle), app=app)
-            for run_result in results
+            end if isinstance(end, InferenceError) else _run_result(end, app, charges.get(end.id)) for end in results
         ]
         result = batch_result(app, list(outcomes))
         if tasks and all(task.status == "cancelled" for task in tasks):
@@ -100,6 +104,10 @@ class Batch:
         results = await _for_each(handle.upstream_ids["tasks"], caller(ctx).api.cancel)
         if failed := next((exc for exc in results if exc and not isinstance(exc, (Conflict, NotFound))), None):
             raise failed
+
+
+def _run_result(task: Task, app: str, charge: int | None) -> run.RunResult:
+    return run.RunResult(task=task, app=app, details=RunDetails(charge=charge))
 
 
 async def _for_each(task_ids: Sequence[str], call: Callable[[str], Awaitable[T]]) -> list[T | InferenceError]:
@@ -122,10 +130,3 @@ async def _for_each(task_ids: Sequence[str], call: Callable[[str], Awaitable[T]]
 
 def _changed_at(task: Task) -> datetime:
     return task.updated_at or task.created_at or datetime.min.replace(tzinfo=UTC)
-
-
-def _seconds(task: Task, handle: TaskHandle) -> float:
-    """How long a run took, or has taken so far."""
-    if task.ended and task.created_at and task.updated_at:
-        return (task.updated_at - task.created_at).total_seconds()
-    return handle.age

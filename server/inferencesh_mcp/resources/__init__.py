@@ -33,12 +33,9 @@ if TYPE_CHECKING:
 
     from mcp.server import MCPServer
     from mcp.server.caching import CacheableMethod
-    from mcp.server.context import ServerRequestContext
 
-    from inferencesh_mcp.context import Ctx, Shared
+    from inferencesh_mcp.context import Request, Shared
     from inferencesh_mcp.settings import Settings
-
-    Request = ServerRequestContext[Shared, Any]
 
 __all__ = ["CACHE_HINTS", "publisher", "register"]
 
@@ -61,12 +58,12 @@ def register(server: MCPServer[Shared], settings: Settings) -> None:
             raise NotFound(
                 message="There is no such resource", next_step="List the kinds with resources/templates/list."
             )
-        return await read(_context(ctx), params.uri, *match)
+        return await read(Context(request_context=ctx, mcp_server=server), params.uri, *match)
 
     async def list_page(ctx: Request, params: PaginatedRequestParams) -> ListResourcesResult:
         registered = [] if params.cursor else await server.list_resources()
         try:
-            who = caller(_context(ctx))
+            who = caller(ctx)
         except InferenceError:  # no valid key, so there is no caller whose resources could be listed
             return ListResourcesResult(resources=registered)
         page = await list_recent(who, enabled_templates(settings), params.cursor)
@@ -77,10 +74,7 @@ def register(server: MCPServer[Shared], settings: Settings) -> None:
         return ListResourceTemplatesResult(resource_templates=[*own_templates, *await server.list_resource_templates()])
 
     async def complete(ctx: Request, params: CompleteRequestParams) -> CompleteResult:
-        return CompleteResult(completion=await complete_argument(caller(_context(ctx)), params))
-
-    def _context(ctx: Request) -> Ctx:
-        return Context(request_context=ctx, mcp_server=server)
+        return CompleteResult(completion=await complete_argument(caller(ctx), params))
 
     replace_request_handler(server, "resources/read", ReadResourceRequestParams, read_uri)
     replace_request_handler(server, "resources/list", PaginatedRequestParams, list_page)

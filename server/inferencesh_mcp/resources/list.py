@@ -17,9 +17,10 @@ from mcp_types import INVALID_PARAMS, Annotations, ListResourcesResult, Resource
 
 from inferencesh_mcp.api.json import parse
 from inferencesh_mcp.errors import InferenceError
+from inferencesh_mcp.flows.task_status import status_of
 from inferencesh_mcp.resources.templates import CHAT, FILE, SESSION, TASK, Template
 from inferencesh_mcp.sanitize import clean
-from inferencesh_mcp.tools.tasks import task_entry
+from inferencesh_mcp.tools.tasks import app_of, error_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -72,9 +73,8 @@ async def _tasks(caller: Caller, cursor: str) -> tuple[list[Resource], str]:
 
 
 def _task(caller: Caller, task: Task) -> Resource:
-    line = task_entry(caller, task)
-    app = clean(line.get("app", ""), 120) or "a task"
-    return _entry(TASK, task.id, f"{app} ({task.status})", line.get("error", ""), task.updated_at or task.created_at)
+    app = clean(app_of(caller, task), 120) or "a task"
+    return _entry(TASK, task.id, f"{app} ({status_of(task)})", error_line(task), task.updated_at or task.created_at)
 
 
 async def _files(caller: Caller, cursor: str) -> tuple[list[Resource], str]:

@@ -10,17 +10,16 @@ import logging
 import math
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from mcp import MCPError
-from mcp.server.mcpserver import Context
 from mcp.server.subscriptions import SUBSCRIPTION_ID_META_KEY, ListenHandler, ResourceUpdated, ToolsListChanged
 from mcp.shared.subscriptions import event_to_notification
 from mcp_types import INVALID_PARAMS, INVALID_REQUEST, EmptyResult, SubscriptionsListenResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from inferencesh_mcp.context import caller
+from inferencesh_mcp.context import caller, shared_state
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.resources.templates import CHAT, LOGS, TASK, match_uri
 from inferencesh_mcp.sdk import connection_of
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mcp.server import MCPServer
-    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+    from mcp.server.context import CallNext, HandlerResult
     from mcp.server.subscriptions import ServerEvent, SubscriptionBus
     from mcp_types import (
         NotificationParams,
@@ -38,17 +37,15 @@ if TYPE_CHECKING:
         UnsubscribeRequestParams,
     )
 
-    from inferencesh_mcp.context import Shared
+    from inferencesh_mcp.context import Request, Shared
     from inferencesh_mcp.flows import Caller
     from inferencesh_mcp.flows.watch import Kind, Notify, Part
     from inferencesh_mcp.settings import Settings
 
-    Request = ServerRequestContext[Shared, Any]
-
 WATCH_TIMEOUT = 10.0  # seconds to read the resources that are to be watched
 MAX_URIS = 100  # URIs of one request that are looked at: many more than a caller may watch
 SUBSCRIBABLE = "Only tasks, their logs and chats can be subscribed to"
-_SUBSCRIBER = "inferencesh.ear"
+_SUBSCRIBER = "inferencesh.subscriber"
 
 logger = logging.getLogger(__name__)
 
@@ -79,11 +76,11 @@ class Subscriptions:
 
     async def listen(self, ctx: Request, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
         """2026-07-28: one request is one stream. URIs that the caller cannot read, or above the limit, are left out."""
-        shared = ctx.lifespan_context
+        shared = shared_state(ctx)
         uris = list(dict.fromkeys(params.notifications.resource_subscriptions or ()))[:MAX_URIS]
         public = await self._public()
         watchable = {uri: subject for uri in uris if (subject := self._subject(uri))}
-        who = caller(Context(request_context=ctx, mcp_server=self._server))
+        who = caller(ctx)
         async with AsyncExitStack() as stack:
             granted = stack.enter_context(shared.watches.slots(who, max(1, len(watchable))))
             watched = await _watch_readable(stack, shared, who, dict(list(watchable.items())[:granted]))
@@ -114,10 +111,10 @@ class Subscriptions:
             raise MCPError(
                 code=INVALID_PARAMS, message=f"{SUBSCRIBABLE}. Use a URI of their templates.", data={"uri": uri}
             )
-        who = caller(Context(request_context=ctx, mcp_server=self._server))
+        who = caller(ctx)
         async with AsyncExitStack() as stack:
             if uri not in subscriber.subscriptions:
-                watching = ctx.lifespan_context.watches
+                watching = shared_state(ctx).watches
                 stack.enter_context(watching.slots(who, 1))
                 await stack.enter_async_context(watching.watch(who, *subject))
             if uri not in subscriber.subscriptions:  # the same request may have come twice meanwhile
@@ -197,9 +194,10 @@ class LegacySubscriber:
         self._pending: dict[ServerEvent, None] = {}
         """Changes that are not sent yet; a repeated change is sent once."""
         self._changed = anyio.Event()
-        self._unsubscribe = ctx.lifespan_context.bus.subscribe(self._receive)
+        shared = shared_state(ctx)
+        self._unsubscribe = shared.bus.subscribe(self._receive)
         self._scope = anyio.CancelScope()
-        ctx.lifespan_context.group.start_soon(self._send_changes)
+        shared.group.start_soon(self._send_changes)
 
     def _receive(self, event: ServerEvent) -> None:
         is_own = (
@@ -233,9 +231,7 @@ def _subscriber_of(ctx: Request) -> LegacySubscriber | None:
         return None
     subscriber: LegacySubscriber | None = connection.state.get(_SUBSCRIBER)
     if subscriber is None:
-        subscriber = connection.state[_SUBSCRIBER] = LegacySubscriber(
-            ctx, caller(Context(request_context=ctx)).principal
-        )
+        subscriber = connection.state[_SUBSCRIBER] = LegacySubscriber(ctx, caller(ctx).principal)
         connection.exit_stack.push_async_callback(subscriber.close)
     return subscriber
 

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
+from inferencesh_mcp.api.json import is_array, is_object
 from inferencesh_mcp.sanitize import neutral, visible
 
-Schema = dict[str, Any]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from inferencesh_mcp.schema.refs import Schema
+
 _QUOTES = re.compile(r'(?<!\\)(?:\\\\)*"')
 MOST_SHOWN = 120  # characters of a value or of a list of names in one message
+# `difflib` takes the square of the length, so few and short names are compared: a search takes 40 ms at most.
+MOST_NAMES = 200  # compared with one name; real apps have fewer fields
+LONGEST_NAME = 48  # characters; longer names are rarely typed
 
 
 def expected(schema: Any) -> str:
     """What a field takes, in a few words: `an integer from 1 to 8`, `one of ["png", "jpeg"]`, `a file`."""
-    if not isinstance(schema, dict):
+    if not is_object(schema):
         return "anything"
-    schema = cast("Schema", schema)
     if "enum" in schema:
         return f"one of {short(schema['enum'])}"
     if "const" in schema:
         return short(schema["const"])
     for union in ("anyOf", "oneOf"):
-        if isinstance(schema.get(union), list):
+        if is_array(schema.get(union)):
             return " or ".join(dict.fromkeys(expected(part) for part in schema[union]))
     kind = schema.get("type")
-    if isinstance(kind, list):
-        return " or ".join(_noun(str(part), schema) for part in cast("list[Any]", kind))
+    if is_array(kind):
+        return " or ".join(_noun(str(part), schema) for part in kind)
     return _noun(str(kind), schema) + _range(schema)
 
 
@@ -46,7 +53,7 @@ _NOUNS = {
 def _noun(kind: str, schema: Schema) -> str:
     if kind == "string" and schema.get("format") == "file":
         return "a file (path, URL or data URI)"
-    if kind == "array" and isinstance(schema.get("items"), dict):
+    if kind == "array" and is_object(schema.get("items")):
         return f"a list of {expected(schema['items']).removeprefix('a ').removeprefix('an ')}"
     return _NOUNS.get(kind, _NOUNS["None"])
 
@@ -92,3 +99,13 @@ def short(value: Any) -> str:
 
 
 _JSON = json.JSONEncoder(ensure_ascii=False, default=str)
+
+
+def nearest_name(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """The known name most similar to `name`; None if none is similar, or `name` is too long."""
+    if len(name) > LONGEST_NAME:
+        return None
+    import difflib  # only needed for a misspelt name: the server starts without it
+
+    candidates = [other for other in known if len(other) <= LONGEST_NAME][:MOST_NAMES]
+    return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=likeness)), None)

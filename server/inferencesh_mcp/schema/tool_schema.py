@@ -1,220 +1,346 @@
-"""Compile an app's JSON Schema into the smallest one that every host takes and that accepts the same inputs.
+"""Compile an app's JSON Schema into a small one that every host takes. Pure.
 
-The app's schema is untrusted (threat T-18): nothing is fetched, and the time is bounded. The result is one object schema
-without references, choices at the top, regular expressions or unknown keywords. It is never stricter than the app's own, and
-`notes` say where it is looser. Before a run the input is validated against the app's own schema. Pure: no I/O.
+The app's schema is untrusted (threat T-18): nothing is fetched, and the work is bounded. The result is one object schema
+without references, choices at the top, regular expressions or unknown keywords. It is never stricter than the app's own.
+What no real app uses is left open, because the input is validated against the app's own schema before a run.
+
+The limits are those of the strictest hosts and of the model APIs behind them in November 2026: Claude, Codex, ChatGPT, VS
+Code, Cursor, Gemini, google-genai, AutoGen and Semantic Kernel (reliability 4.6).
 """
 
 from __future__ import annotations
 
-import hashlib
+import json
 import re
-import unicodedata
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from inferencesh_mcp.errors import SchemaUnusable
-from inferencesh_mcp.schema.emit import TooLarge, Writer, is_file, size
-from inferencesh_mcp.schema.ir import ANYTHING, CompileBudget, Rule, Shape, is_open
-from inferencesh_mcp.schema.limits import EVERY_HOST, LONGEST_NAME, LONGEST_TOOL_NAME, HostLimits
-from inferencesh_mcp.schema.parse import Reader
-from inferencesh_mcp.schema.refs import modern
+from inferencesh_mcp.api.json import is_array, is_object, items
+from inferencesh_mcp.sanitize import clean, neutral
+from inferencesh_mcp.schema.file_fields import is_file_object
+from inferencesh_mcp.schema.refs import document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from inferencesh_mcp.schema.refs import Schema
 
-_OUTPUT_DEPTH = 6  # levels of an output's schema; deeper parts are not shown
-_STEPS = 6000  # of work on one schema, however it is written: some 20 ms
-_OUTPUT_FIELDS_DEPTH = 1  # levels of fields that are described; below that anything is accepted
+MOST_PARTS = 400  # parts of the app's schema that are read; hosts take 500 in a tool's schema
+MOST_BRANCHES = 32  # ways in which one value can be right
+MOST_LEVELS = 24
+LARGEST = 128 * 1024  # bytes of the result; those of real apps have at most 12 kB
+MOST_OUTPUT_FIELDS = 150
+MOST_LISTED = 250  # values in one `enum`
+LONGEST_LIST = 8192  # bytes of one `enum`
+LONGEST_DESCRIPTION = 120  # characters
+LONGEST_DEFAULT = 80  # bytes; a longer one is left to the app
+SHORTEST_RANGE = 3  # consecutive integers that are written as a range, which more hosts take than a list
+FILE = "File: path, URL or data URI"
 
-# Property names that JavaScript hosts lose or fail on.
-_RESERVED = frozenset({"__proto__", "constructor", "prototype"})
-_OTHER = re.compile(r"[^a-zA-Z0-9_-]+")
+_KINDS = ("string", "integer", "number", "boolean", "array", "object", "null")
+_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_BOUNDS = {
+    "string": ("minLength", "maxLength"),
+    "array": ("minItems", "maxItems"),
+    "integer": _NUMBERS,
+    "number": _NUMBERS,
+}
+_HUGE = 10**30  # some hosts read numbers as doubles
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)  # Claude
+_RESERVED = frozenset({"__proto__", "constructor", "prototype"})  # JavaScript hosts lose or fail on these names
+_NOT_COMPILED = (
+    *("allOf", "not", "if", "pattern", "multipleOf", "prefixItems", "uniqueItems", "contains", "patternProperties"),
+    *("propertyNames", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "dependencies"),
+    *("unevaluatedItems", "unevaluatedProperties", "$dynamicRef"),
+)
+"""Keywords that no real app uses, or that no host takes."""
+_ANY_OBJECT: Schema = {"type": "object", "properties": {}}
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A schema that hosts take, and how to translate arguments back."""
+    """A schema that hosts take."""
 
-    schema: dict[str, Any]
+    schema: Schema
     """An object schema, ready to be a tool's `inputSchema`."""
-    notes: tuple[str, ...] = ()
-    """Where the schema is looser than the app's own, one sentence each. None quotes the app's schema."""
-    renamed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """The fields with another name: from that name to the app's own."""
+    left_open: tuple[str, ...]
+    """What is checked only when the tool is called, for the log. Nothing of it is quoted from the app's schema."""
 
-    def restored(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments with the app's own names at every depth, and without nulls that this schema does not take."""
-        restored: dict[str, Any] = _restored(arguments, [self.schema], self.renamed)
-        return restored
+    def without_nulls(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments without nulls in optional fields that take none: hosts in strict mode send null for an absent field."""
+        kept: dict[str, Any] = _without_nulls(arguments, [self.schema])
+        return kept
 
 
-def compiled_input(schema: dict[str, Any]) -> Compiled:
-    """Compile an app's input schema.
-
-    Raises:
-        SchemaUnusable: no object fits it, or it is too large even without its details.
-    """
-    return _compiled(schema, EVERY_HOST, lambda shape: shape)
-
-
-def compiled_output(schema: dict[str, Any]) -> dict[str, Any]:
-    """Compile an app's output schema, loose enough that no real output fails it. Nothing is required.
-
-    Raises:
-        SchemaUnusable: no object fits it, or it is too large even without its details.
-    """
-    subschemas = EVERY_HOST.subschemas // 3  # each is written as a choice between itself and null
-    depth = min(_OUTPUT_DEPTH, EVERY_HOST.depth)
-    shallow = replace(EVERY_HOST, depth=depth, subschemas=subschemas, null_fields=True)
-    return _compiled(schema, shallow, _relaxed).schema
+def compiled_input(schema: Schema) -> Compiled:
+    """Compile an app's input schema."""
+    compiler = _Compiler(schema)
+    compiled = compiler.input()
+    if len(_as_json(compiled).encode()) > LARGEST:
+        compiler.left_open.add("what is too large")
+        compiled = dict(_ANY_OBJECT)
+    return Compiled(compiled, tuple(sorted(compiler.left_open)))
 
 
-def _compiled(schema: dict[str, Any], limits: HostLimits, transform: Callable[[Shape], Shape]) -> Compiled:
-    schema = modern(schema)
-    notes: dict[str, None] = {}
-    for attempt in _attempts(limits):
-        budget = CompileBudget(_STEPS, attempt.most_branches)
-        shape = transform(Reader(schema, attempt, budget).shape(schema))
-        names = _host_names(shape)
-        try:
-            written = Writer(attempt, names, budget).top(shape)
-        except TooLarge:
-            written = {}
-        if written is None:
-            raise SchemaUnusable(
-                message="The app's schema accepts no object, so it cannot be a tool's schema.",
-                next_step="Run it with app_run, and report this to its author.",
+def compiled_output(schema: Schema) -> Schema:
+    """Compile an app's output schema: the kinds of its fields. Nothing is required and all may be null: no real output fails."""
+    return _Compiler(schema).output()
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """One way in which the value of a place can be right, without references and unions."""
+
+    schema: Schema
+    trail: tuple[str, ...]
+    """The references and unions that led to it."""
+    description: str = ""
+    default: Any = None
+
+    @property
+    def kind(self) -> str:
+        """The type of the value; empty if it may be any."""
+        declared = self.schema.get("type")
+        if declared is None and is_object(self.schema.get("properties")):
+            return "object"
+        return declared if declared in _KINDS else ""
+
+
+class _Compiler:
+    """Compiles one schema."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._document = document(schema)
+        self._parts_left = MOST_PARTS
+        self.left_open: set[str] = set()
+
+    def input(self) -> Schema:
+        return _ANY_OBJECT | self._object(self._top(), 0, texts=True)
+
+    def output(self) -> Schema:
+        fields = list(_fields(self._top().schema).items())[:MOST_OUTPUT_FIELDS]
+        return {
+            "type": "object",
+            "properties": {name: self._output_field(part) for name, part in fields if _fits(name)},
+        }
+
+    def _top(self) -> _Branch:
+        """The only object that the whole schema takes; any object if there are several."""
+        branches = [branch for branch in self._branches(self._document.root, ()) if branch.kind in {"object", ""}]
+        if len(branches) == 1:
+            return branches[0]
+        self.left_open.add("which fields go together")
+        return _Branch({}, ())
+
+    def _branches(self, part: Any, trail: tuple[str, ...]) -> list[_Branch]:
+        """The branches of a part of the schema. References are followed and unions opened."""
+        self._parts_left -= 1
+        if self._parts_left < 0 or len(trail) > MOST_LEVELS:
+            self.left_open.add("what is too large")
+            return [_Branch({}, ())]
+        if not is_object(part):
+            return [_Branch({}, ())]
+        self.left_open.update(keyword for keyword in _NOT_COMPILED if keyword in part)
+        description = part.get("description")
+        return [
+            replace(
+                branch,
+                description=(isinstance(description, str) and description) or branch.description,
+                default=part.get("default", branch.default),
             )
-        notes |= budget.notes
-        if written and size(written) <= attempt.bytes:
-            renamed = {name: own for own, name in names.items() if own != name}
-            return Compiled(written, tuple(notes), MappingProxyType(renamed))
-        notes["The schema is too large: parts of it are left open."] = None
-    raise SchemaUnusable(
-        message="The app's schema is too large for a tool.",
-        next_step="Run it with app_run, and report this to its author.",
-    )
+            for branch in self._opened(part, trail)
+        ]
+
+    def _opened(self, part: Schema, trail: tuple[str, ...]) -> list[_Branch]:
+        ref, declared = part.get("$ref"), part.get("type")
+        if isinstance(ref, str):
+            return self._referred(ref, trail)
+        union = part.get("anyOf", part.get("oneOf"))
+        if is_array(union) and declared is None and "properties" not in part:
+            if len(union) <= MOST_BRANCHES:
+                return [branch for way in union for branch in self._branches(way, (*trail, "anyOf"))]
+            self.left_open.add("a choice of too many")
+            return [_Branch({}, ())]
+        if is_array(declared):
+            return [_Branch({**part, "type": kind}, trail) for kind in declared[:MOST_BRANCHES]]
+        return [_Branch(part, trail)]
+
+    def _referred(self, ref: str, trail: tuple[str, ...]) -> list[_Branch]:
+        target = self._document.target(ref)
+        if target is not None and ref not in trail:
+            return self._branches(target, (*trail, ref))
+        self.left_open.add("a reference to itself" if ref in trail else "a reference to nothing here")
+        return [_Branch({}, ())]
+
+    def _field(self, part: Any, depth: int, trail: tuple[str, ...], *, texts: bool, optional: bool = False) -> Schema:
+        """The schema of one place. `texts`: with descriptions and defaults. `optional`: it can be left out instead of null."""
+        if depth >= MOST_LEVELS - 1:
+            self.left_open.add("what is too deep")
+            return {}
+        branches = self._branches(part, trail)
+        if optional:
+            branches = [branch for branch in branches if branch.kind != "null"] or branches
+        alternatives: list[Schema] = []
+        for branch in sorted(branches, key=lambda branch: _KINDS.index(branch.kind) if branch.kind else -1):
+            alternative = self._value(branch, depth, texts=texts)
+            if alternative not in alternatives:
+                alternatives.append(alternative)
+        if not all(alternatives) or len(alternatives) > MOST_BRANCHES:
+            alternatives = []  # one of them takes anything
+        return _one_of(alternatives, _texts(branches) if texts else {})
+
+    def _value(self, branch: _Branch, depth: int, *, texts: bool) -> Schema:
+        """The schema of a value that follows this branch; empty if it may be any."""
+        kind, schema = branch.kind, branch.schema
+        if kind == "object":
+            return self._object(branch, depth, texts=texts and not is_file_object(schema))
+        written: Schema = {"type": kind} if kind else {}
+        if "enum" in schema or "const" in schema:
+            listed = _listed(kind, [schema["const"]] if "const" in schema else schema["enum"])
+            if not listed:
+                self.left_open.add("a list of values")
+            return written | listed
+        written |= _bounds(kind, schema)
+        if kind == "array":
+            of_items: Any = {} if "prefixItems" in schema else schema.get("items")
+            written["items"] = self._field(of_items, depth + 1, branch.trail, texts=texts)  # some hosts need `items`
+        return written
+
+    def _object(self, branch: _Branch, depth: int, *, texts: bool) -> Schema:
+        required = {name for name in items(branch.schema.get("required")) if isinstance(name, str)}
+        fields: Schema = {}
+        for name, part in _fields(branch.schema).items():
+            if self._parts_left <= 0:
+                self.left_open.add("what is too large")
+                break
+            if _fits(name):
+                optional = name not in required
+                fields[name] = self._field(part, depth + 1, branch.trail, texts=texts, optional=optional)
+        if not (required <= fields.keys() and _fields(branch.schema).keys() <= fields.keys()):
+            self.left_open.add("fields whose names or schemas hosts do not take")
+        if branch.schema.get("additionalProperties", True) is not True:
+            self.left_open.add("fields without a name")  # google-genai up to 3.6.1 fails on a boolean here
+        written: Schema = {"type": "object"}
+        if fields:
+            written["properties"] = fields
+        if named := [name for name in fields if name in required]:
+            written["required"] = named
+        return written
+
+    def _output_field(self, part: Any) -> Schema:
+        branches = self._branches(part, ())
+        kinds = ["number" if branch.kind == "integer" else branch.kind for branch in branches]
+        alternatives: list[Schema] = []
+        if all(kinds) and not any(map(_is_file, branches)):  # a file is returned as a URL or as a record
+            alternatives = [{"type": kind} for kind in _KINDS if kind in {*kinds, "null"}]
+        for alternative in alternatives:
+            if alternative["type"] == "array":
+                alternative["items"] = {}
+        return _one_of(alternatives, _description(branches))
 
 
-def _attempts(limits: HostLimits) -> tuple[HostLimits, ...]:
-    """The limits to try in turn, with less and less detail, until the schema is small enough."""
-    bare = replace(limits, longest_about=0, longest_default=16, longest_listed=min(512, limits.longest_listed))
-    shallow = replace(bare, depth=min(4, limits.depth), most_branches=min(8, limits.most_branches))
-    return limits, bare, shallow, replace(shallow, depth=2, subschemas=min(100, limits.subschemas))
-
-
-def _relaxed(shape: Shape, depth: int = 0) -> Shape:
-    """An output's shape without bounds, lists of values and required fields. Any value may be null, and a file its record."""
-    if is_open(shape):
-        return shape
-    kinds = list(dict.fromkeys(rule.kind for rule in shape.rules))
-    files = any(rule.format == "file" or is_file(rule) for rule in shape.rules)
-    if depth and files:
-        return replace(ANYTHING, about=shape.about)  # the platform returns a URL or a record
-    rules = [_relaxed_rule(kind, [rule for rule in shape.rules if rule.kind == kind], depth) for kind in kinds]
-    if depth and "null" not in kinds:
-        rules.append(Rule(kind="null"))
-    return Shape(rules=tuple(rules), about=shape.about)
-
-
-def _relaxed_rule(kind: str, rules: list[Rule], depth: int) -> Rule:
-    rule = rules[0]
-    if len(rules) > 1 or depth >= _OUTPUT_FIELDS_DEPTH:
-        return Rule(kind=kind)
-    items = None if rule.items is None or rule.first else _relaxed(rule.items, depth + 1)
-    return Rule(kind=kind, items=items, fields={name: _relaxed(part, depth + 1) for name, part in rule.fields.items()})
-
-
-def _host_names(shape: Shape) -> dict[str, str]:
-    """A name for every field in a shape: its own if hosts take it, else a unique one made from it."""
-    own_names = _names_in(shape)
-    names = {name: name for name in own_names if _fits(name)}
-    taken = set(names)
-    for name in sorted(own_names - taken):
-        names[name] = _free(name, taken, LONGEST_NAME)
-        taken.add(names[name])
-    return names
-
-
-def tool_name(text: str, taken: Collection[str], *, before: int = 0) -> str:
-    """A tool's name made from any text; `before` is the length of the host's prefix (`mcp__server__`)."""
-    longest = LONGEST_TOOL_NAME - before
-    made = _sanitized(text, "app")
-    return made if len(made) <= longest and made not in taken else _free(text, taken, longest, "app")
-
-
-def _restored(value: Any, schemas: list[dict[str, Any]], names: Mapping[str, str]) -> Any:
-    """A value with the app's own names, without nulls in optional fields that take none.
-
-    `schemas` are the compiled schemas of its place; `names` maps the hosts' names to the app's.
-    """
-    opened = [branch for schema in schemas for branch in schema.get("anyOf", [schema])]
-    if isinstance(value, list):
-        return [_restored(item, _of_item(opened, at), names) for at, item in enumerate(cast("list[Any]", value))]
-    if not isinstance(value, dict):
-        return value
-    result: dict[str, Any] = {}
-    for name, item in cast("dict[str, Any]", value).items():
-        parts = [branch["properties"][name] for branch in opened if name in branch.get("properties", {})]
-        if item is None and parts and not any(_takes_null(part) for part in parts) and _is_optional(name, opened):
-            continue
-        own = names.get(name, name) if parts else name
-        result[own] = _restored(item, parts or _others(opened), names)
-    return result
-
-
-def _takes_null(schema: dict[str, Any]) -> bool:
-    """Whether a compiled schema takes null."""
-    return any("null" in branch.get("type", "null") for branch in schema.get("anyOf", [schema]))
-
-
-def _is_optional(name: str, schemas: list[dict[str, Any]]) -> bool:
-    return not any(name in schema.get("required", []) for schema in schemas)
-
-
-def _of_item(schemas: list[dict[str, Any]], at: int) -> list[dict[str, Any]]:
-    several = [(schema.get("prefixItems", []), schema.get("items")) for schema in schemas]
-    return [part for first, items in several if (part := first[at] if at < len(first) else items) is not None]
-
-
-def _others(schemas: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [part for schema in schemas if isinstance(part := schema.get("additionalProperties"), dict)]
-
-
-def _names_in(shape: Shape) -> set[str]:
-    names: set[str] = set()
-    stack, visited = [shape], set[int]()
-    while stack:
-        current = stack.pop()
-        if id(current) in visited:
-            continue
-        visited.add(id(current))
-        for rule in current.rules:
-            names |= rule.fields.keys() | set(rule.required)
-            stack += [*rule.fields.values(), *rule.first]
-            stack += [part for part in (rule.items, rule.others) if part is not None]
-    return names
+def _fields(schema: Schema) -> Schema:
+    fields = schema.get("properties")
+    return fields if is_object(fields) else {}
 
 
 def _fits(name: str) -> bool:
-    return 0 < len(name) <= LONGEST_NAME and not _OTHER.search(name) and name not in _RESERVED
+    """Whether hosts take the name of a field."""
+    return _NAME.fullmatch(name) is not None and name not in _RESERVED
 
 
-def _free(name: str, taken: Collection[str], longest: int, nameless: str = "field") -> str:
-    made = _sanitized(name, nameless)
-    if len(made) <= longest and made not in taken and made not in _RESERVED:
-        return made
-    # a digest of the original name, so that the result does not depend on other names
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-    return next(
-        free
-        for length in range(6, 64)
-        if (free := f"{made[: max(longest - length - 1, 0)]}_{digest[:length]}") not in taken
-    )
+def _is_file(branch: _Branch) -> bool:
+    return branch.schema.get("format") == "file" or is_file_object(branch.schema)
 
 
-def _sanitized(name: str, nameless: str) -> str:
-    plain = unicodedata.normalize("NFKD", name[:500]).encode("ascii", "ignore").decode()
-    return _OTHER.sub("_", plain).strip("_") or nameless
+def _listed(kind: str, values: Any) -> Schema:
+    """The keywords for a list of values; none if hosts do not take it."""
+    if not is_array(values) or not 0 < len(values) <= MOST_LISTED or not _is_showable(values, LONGEST_LIST):
+        return {}
+    if kind == "integer" and all(type(value) is int for value in values):
+        low, high = min(values), max(values)
+        is_range = len(set(values)) == high - low + 1 >= SHORTEST_RANGE
+        return {"minimum": low, "maximum": high} if is_range else {"enum": values}
+    # Gemini takes no empty text.
+    return {"enum": values} if kind == "string" and all(isinstance(value, str) and value for value in values) else {}
+
+
+def _bounds(kind: str, schema: Schema) -> Schema:
+    values = {name: schema.get(name) for name in _BOUNDS.get(kind, ())}
+    if kind in {"integer", "number"}:
+        return {name: value for name, value in values.items() if _is_number(value) and -_HUGE < value < _HUGE}
+    return {name: value for name, value in values.items() if type(value) is int and 0 <= value < _HUGE}
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _one_of(alternatives: list[Schema], texts: Schema) -> Schema:
+    """The schema of a place; without alternatives it takes anything."""
+    if not alternatives:
+        return texts
+    alternatives[0] |= texts  # Gemini takes nothing beside `anyOf`
+    return {"anyOf": alternatives} if len(alternatives) > 1 else alternatives[0]
+
+
+def _texts(branches: list[_Branch]) -> Schema:
+    """The description and the default of a place in an input."""
+    strings = [branch for branch in branches if branch.kind == "string"]
+    is_file = any(is_file_object(branch.schema) for branch in branches) or (strings and all(map(_is_file, strings)))
+    texts = _description(branches, FILE if is_file else "")
+    default = branches[0].default if branches else None
+    if default not in (None, "", [], {}) and _is_showable(default, LONGEST_DEFAULT):
+        texts["default"] = default
+    return texts
+
+
+def _description(branches: list[_Branch], hint: str = "") -> Schema:
+    description = next((branch.description for branch in branches if branch.description), "")
+    description = _cut(description, LONGEST_DESCRIPTION - len(hint)).removesuffix(".")
+    text = ". ".join(filter(None, (description, hint)))
+    return {"description": text} if text else {}
+
+
+def _cut(text: str, most: int) -> str:
+    """The text in one clean line; a long one is cut at the end of a sentence or a word."""
+    line = clean(text[: most * 3], most * 3)
+    if len(line) <= most:
+        return line
+    head = line[:most]
+    end = head.rfind(". ")
+    if end > most // 3:
+        return head[:end]
+    return f"{head[: most - 1].rpartition(' ')[0] or head[: most - 1]}…"
+
+
+def _is_showable(value: Any, most: int) -> bool:
+    """Whether a value is plain JSON of at most so many bytes, in which nothing is hidden."""
+    try:
+        text = _as_json(value)
+    except (ValueError, RecursionError):
+        return False
+    return text.isprintable() and neutral(text) == text and len(text.encode()) <= most
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _without_nulls(value: Any, schemas: list[Schema]) -> Any:
+    """A value without nulls in optional fields that take none; `schemas` are the compiled ones of its place."""
+    branches = [branch for schema in schemas for branch in schema.get("anyOf", [schema])]
+    if is_array(value):
+        of_items = [branch["items"] for branch in branches if "items" in branch]
+        return [_without_nulls(item, of_items) for item in value]
+    if not is_object(value):
+        return value
+    kept: dict[str, Any] = {}
+    for name, field in value.items():
+        parts = [branch["properties"][name] for branch in branches if name in branch.get("properties", {})]
+        is_required = any(name in branch.get("required", []) for branch in branches)
+        if field is not None or not parts or is_required or any(map(_takes_null, parts)):
+            kept[name] = _without_nulls(field, parts)
+    return kept
+
+
+def _takes_null(schema: Schema) -> bool:
+    return any(branch.get("type", "null") == "null" for branch in schema.get("anyOf", [schema]))

@@ -9,7 +9,7 @@ from inferencesh_mcp.flows.run_request import connections_of
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.schema.describe import expected, short
-from inferencesh_mcp.schema.refs import References, modern
+from inferencesh_mcp.schema.refs import Document, document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +22,8 @@ MAX_PARTS = 2_000  # of a schema that are read: references can expand without en
 
 def fields(schema: dict[str, Any]) -> list[str]:
     """A line for each field: name, `*` if it is required, type, default, description."""
-    schema = _object(modern(schema))
-    references = References(schema)
+    references = document(schema)
+    schema = _object(references.root)
     required = set(map(str, items(schema.get("required"))))
     properties = _object(schema.get("properties"))
     budget = iter(range(MAX_PARTS))
@@ -43,7 +43,7 @@ def _object(value: Any) -> dict[str, Any]:
     return value if is_object(value) else {}
 
 
-def _resolved(schema: Any, root: References, budget: Iterator[int], depth: int = 0) -> dict[str, Any]:
+def _resolved(schema: Any, root: Document, budget: Iterator[int], depth: int = 0) -> dict[str, Any]:
     """The field with its references resolved a few levels deep. Empty if the budget of parts is used up."""
     if next(budget, None) is None:
         return {}

@@ -177,7 +177,7 @@ async def run_and_render(ctx: Ctx, spec: RunSpec, *, wait: bool = True, stream: 
         outcome = await run.run(who, spec, report, seconds=who.wait_seconds if wait and not as_task else 0)
     result = run_result(outcome)
     if outcome.task.ended:
-        return await with_preview(ctx, result)
+        return await with_preview(ctx, who, result)
     # The result with the id of a running task is not delayed by a preview.
     return deferred(result, "run", task=outcome.task.id, app=outcome.app) if as_task else result
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows.batch import Skipped
 from inferencesh_mcp.flows.output_files import output_files
+from inferencesh_mcp.flows.task_status import status_of
 from inferencesh_mcp.sanitize import fenced
 from inferencesh_mcp.tools.results import (
     DATA,
@@ -15,10 +16,13 @@ from inferencesh_mcp.tools.results import (
     NOTE,
     FileLink,
     assemble,
+    charge_text,
+    charged_text,
     error_data,
     failure_reason,
     links_that_fit,
 )
+from inferencesh_mcp.tools.times import total_price
 from inferencesh_mcp.tools.truncate import PART_TOKENS, SHOWN_TOKENS, as_json, show, tokens
 
 if TYPE_CHECKING:
@@ -39,7 +43,12 @@ def batch_result(app: str, outcomes: list[End]) -> CallToolResult:
     _fill(rows, "output", outputs, tokens_left)
     counts = Counter(row["status"] for row in rows)
     next_steps = _next(rows)
-    fields: dict[str, Any] = {"app": app, "counts": dict(counts)}
+    runs = [outcome for outcome in outcomes if not isinstance(outcome, (Skipped, InferenceError))]
+    charged = charged_text([run.details.charge for run in runs if run.task.ended])
+    running = total_price([run.details.estimate for run in runs if not run.task.ended])
+    fields: dict[str, Any] = {"app": app, "counts": dict(counts), "charged": charged}
+    if running:
+        fields["estimate_of_running"] = running
     if any("output" in row for row in rows):
         fields["note"] = NOTE
     fields["results"] = rows
@@ -48,7 +57,8 @@ def batch_result(app: str, outcomes: list[End]) -> CallToolResult:
     head = f"{app} on {len(rows)} input{'' if len(rows) == 1 else 's'}: " + ", ".join(
         f"{count} {status}" for status, count in counts.items()
     )
-    lines = [head, *(f"Next: {step}" for step in next_steps), f"Results ({DATA}):", fenced("\n".join(map(_line, rows)))]
+    lines = [head, f"Charged: {charged}", *([f"Estimate for what still runs: {running}"] if running else [])]
+    lines += [*(f"Next: {step}" for step in next_steps), f"Results ({DATA}):", fenced("\n".join(map(_line, rows)))]
     links = [FileLink.of(file) for outcome in outcomes for file in output_files(_output(outcome), MAX_LINKS)]
     failed = all("error" in row for row in rows)
     return assemble("\n".join(lines), fields, links_that_fit(links), failed=failed)
@@ -63,8 +73,10 @@ def _row(number: int, outcome: End) -> Row:
             ids = {"task_id": outcome.task_id} if outcome.task_id else {}
             return {"number": number, "status": "error", **ids, "error": {"code": outcome.code}}
         case _:
-            failure = {"error": {"code": f"task_{outcome.task.status}"}} if failure_reason(outcome.task) else {}
-            return {"number": number, "status": outcome.task.status, "task_id": outcome.task.id, **failure}
+            task, charge = outcome.task, outcome.details.charge
+            failure = {"error": {"code": f"task_{status_of(task)}"}} if failure_reason(task) else {}
+            charged = {"charge": charge_text(charge)} if task.ended else {}
+            return {"number": number, "status": status_of(task), "task_id": task.id, **charged, **failure}
 
 
 def _error(outcome: End) -> Row | None:

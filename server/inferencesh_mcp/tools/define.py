@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from inferencesh_mcp.errors import InferenceError, InvalidInput
 from inferencesh_mcp.flows.internal_errors import collect_started_ids, internal_error
-from inferencesh_mcp.schema.near_names import nearest_name
+from inferencesh_mcp.schema.describe import nearest_name
 from inferencesh_mcp.tools.arguments import normalized
 from inferencesh_mcp.tools.results import error_result
 

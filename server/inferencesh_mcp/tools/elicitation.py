@@ -20,6 +20,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from inferencesh_mcp.api.chat_turn import Approval, Form, McpInput, SignIn
+from inferencesh_mcp.context import shared_state
 from inferencesh_mcp.flows.approvals import CannotAsk, NeedsResume, NotDecided
 from inferencesh_mcp.flows.chat import DecisionRecord
 from inferencesh_mcp.redaction import without_credentials
@@ -78,7 +79,7 @@ class Elicitation:
     def __init__(self, ctx: Ctx, who: Caller) -> None:
         self._ctx = ctx
         self._who = who
-        self._settings = ctx.request_context.lifespan_context.settings
+        self._settings = shared_state(ctx).settings
         self._earlier = _EarlierLeg.of(ctx)
         self._page_was_shown = self._earlier is not None and self._earlier.id == PAGE_ID
         self.resumed_chat_id = self._earlier.chat_id if self._earlier else ""

@@ -14,14 +14,14 @@ from pydantic import Field
 from inferencesh_mcp.api.models import App
 from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.context import Ctx
-from inferencesh_mcp.errors import SchemaUnusable
-from inferencesh_mcp.flows.run_request import RunSpec, function_of, refuse_live
+from inferencesh_mcp.flows.run_request import RunSpec, runnable_function
 from inferencesh_mcp.pins import Pin
 from inferencesh_mcp.sanitize import clean
-from inferencesh_mcp.schema import compiled_input, compiled_output
+from inferencesh_mcp.schema.tool_schema import compiled_input, compiled_output
 from inferencesh_mcp.tools import apps
 from inferencesh_mcp.tools.arguments import without_injected
 from inferencesh_mcp.tools.define import InferenceTool
+from inferencesh_mcp.tools.results import RESULT_FIELDS
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -30,25 +30,14 @@ logger = logging.getLogger(__name__)
 
 MAX_DESCRIPTION = 280  # characters of the app's description: they cost tokens in every request
 
-# The fields of `RunOutcome`, with the shortest schemas that still say what they hold.
-RESULT_FIELDS: dict[str, Any] = {
-    "task_id": {"type": "string"},
-    "status": {"type": "string"},
-    "output": {},
-    "files": {"type": "array", "items": {"type": "object"}},
-    "session_id": {"type": "string"},
-    "error": {"type": "object"},
-    "next": {"type": "string"},
-}
-
 
 class PinnedTool(InferenceTool):
     """A tool whose arguments are an app's own fields."""
 
     starts: bool = Field(default=True, exclude=True)
     app: AppRef
-    restored: Callable[[dict[str, Any]], dict[str, Any]] = Field(exclude=True)
-    """Renames arguments to the app's own names, some of which hosts would change."""
+    without_nulls: Callable[[dict[str, Any]], dict[str, Any]] = Field(exclude=True)
+    """Drops the nulls that hosts send for fields they leave out."""
 
     @classmethod
     def of(cls, pin: Pin, app: App) -> PinnedTool:
@@ -56,17 +45,21 @@ class PinnedTool(InferenceTool):
 
         Raises:
             InvalidInput: the app has no such function, or one that no tool can run.
-            SchemaUnusable: its schema cannot be expressed for any host.
         """
-        function = function_of(app, pin.app)
-        refuse_live(app, pin.app)
+        function = runnable_function(app, pin.app)
         compiled = compiled_input(function.input_schema)
-        logger.info("%s: %s", pin.app, " ".join(compiled.notes) or "Its schema is complete.")
+        if compiled.left_open:
+            logger.info("%s: its tool's schema leaves open %s.", pin.app, ", ".join(compiled.left_open))
         title, hints = clean(app.title, 60) or None, apps.app_run.hints
         base = InferenceTool.from_function(_placeholder, pin.name, title, _description(pin, app), annotations=hints)
         base.fn_metadata.output_schema = _result_schema(function.output_schema)
         base_fields: dict[str, Any] = {name: getattr(base, name) for name in type(base).model_fields}
-        own_fields = {"parameters": compiled.schema, "app": pin.app, "restored": compiled.restored, "starts": True}
+        own_fields = {
+            "parameters": compiled.schema,
+            "app": pin.app,
+            "without_nulls": compiled.without_nulls,
+            "starts": True,
+        }
         return cls.model_validate(base_fields | own_fields)
 
     @property
@@ -92,7 +85,7 @@ class PinnedTool(InferenceTool):
         app_arguments = (
             without_injected(arguments, declared) if declared else arguments
         )  # an app without fields takes any
-        return RunSpec(app=self.app, input=self.restored(app_arguments))
+        return RunSpec(app=self.app, input=self.without_nulls(app_arguments))
 
     async def call(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
         return await apps.run_and_render(context, self.run_request(arguments))
@@ -110,15 +103,9 @@ def _description(pin: Pin, app: App) -> str:
 
 
 def _result_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": {**RESULT_FIELDS, "output": _output_schema(schema)}}
-
-
-def _output_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of the output. It also allows anything else, because an output may be cut or differ from the app's schema.
+    """The schema of a result. Its output may also be anything else, because it may be cut or differ from the app's schema.
 
     Hosts validate results, and would show a validation error instead of the output that was paid for.
     """
-    try:
-        return {"anyOf": [compiled_output(schema), {}]}
-    except SchemaUnusable:
-        return {}
+    output = {"anyOf": [compiled_output(schema), {}]}
+    return {"type": "object", "properties": {**RESULT_FIELDS, "output": output}}

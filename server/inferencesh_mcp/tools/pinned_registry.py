@@ -162,7 +162,7 @@ class Pinned:
                 continue
             try:
                 self._set_tool(pin, PinnedTool.of(pin, record))
-            except InferenceError as exc:  # no such function, or a schema that no tool can have
+            except InferenceError as exc:  # no such function, or one that no tool can run
                 self._remove_tool(pin, str(exc))
 
     def _app_not_read(self, app: AppRef, exc: InferenceError) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 from mcp_types import CallToolResult, ImageContent, ResourceLink
 
-from inferencesh_mcp.context import caller
+from inferencesh_mcp.context import shared_state
 from inferencesh_mcp.flows.concurrency import optional_call
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.context import Ctx
+    from inferencesh_mcp.flows import Caller
 
 MAX_PREVIEW_BYTES = 100_000  # bytes: as base64 still far below what Claude Desktop refuses
 MAX_DOWNLOAD_BYTES = 8 * 1024 * 1024  # bytes of a picture that is scaled
@@ -28,13 +29,13 @@ SIDE = 768  # pixels, the longer one
 TYPES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
 
 
-async def with_preview(ctx: Ctx, result: CallToolResult) -> CallToolResult:
+async def with_preview(ctx: Ctx, who: Caller, result: CallToolResult) -> CallToolResult:
     """Add a preview of the first picture to a result. If there is none, or it fails, return the result as it is."""
     pictures = [part for part in result.content if isinstance(part, ResourceLink) and part.mime_type in TYPES]
-    shared = ctx.request_context.lifespan_context
+    shared = shared_state(ctx)
     if not pictures or shared.settings.inline_media == "never":
         return result
-    who, url = caller(ctx), str(pictures[0].uri)
+    url = str(pictures[0].uri)
     preview: ImageContent | None = shared.previews.get((who.principal, url))
     if preview is None:
         preview = await optional_call(_preview(who.api, url, shared.scaling), "preview")

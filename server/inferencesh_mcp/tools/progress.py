@@ -13,8 +13,11 @@ import anyio
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.flows import AgentProgress, BatchProgress, Transfer
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
+from inferencesh_mcp.flows.run_details import elapsed_seconds
+from inferencesh_mcp.flows.task_status import status_detail, status_of
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean
+from inferencesh_mcp.tools.times import size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -93,11 +96,17 @@ class ProgressReporter:
                     await self._finished.wait()
 
     async def _send(self) -> None:
-        elapsed = time.monotonic() - self._started_at
+        elapsed = self._elapsed()
         self._last_value, total = self._next_value(elapsed)
         self._sending = True
         await self._ctx.report_progress(self._last_value, total, without_secrets(status_line(self._state, elapsed)))
         self._sending = False
+
+    def _elapsed(self) -> float:
+        """Seconds since the task's start, which may lie before this call; for anything else, of this call (promise 4)."""
+        now = self._ctx.request_context.lifespan_context.transport.now()
+        seconds = elapsed_seconds(self._state, now) if isinstance(self._state, Task) else None
+        return time.monotonic() - self._started_at if seconds is None else seconds
 
     def _next_value(self, elapsed: float) -> tuple[float, float | None]:
         """The next value, which strictly increases (I-6), and the total if it is known.
@@ -149,20 +158,11 @@ def status_line(state: State | None, elapsed: float) -> str:
                 MAX_MESSAGE_LENGTH,
             )
         case Task():
-            position = f"{state.status} · {elapsed:.0f} s · task {state.id}"
+            detail = f" ({status_detail(state)})" if status_detail(state) else ""
+            position = f"{status_of(state)}{detail} · {elapsed:.0f} s · task {state.id}"
             return clean(f"{position} · {output}" if (output := _last_output(state)) else position, MAX_MESSAGE_LENGTH)
 
 
 def _last_output(task: Task) -> str:
     """The end of the streamed text, or else the last log line."""
     return task.streamed[-80:] or (task.logs[-1].content.strip() if task.logs else "")
-
-
-def size(byte_count: int) -> str:
-    """Format a number of bytes: `812 B`, `1.4 MB`."""
-    if byte_count < 1000:
-        return f"{byte_count} B"
-    for unit, scale in (("kB", 1e3), ("MB", 1e6)):
-        if byte_count < scale * 1000:
-            return f"{byte_count / scale:.1f} {unit}"
-    return f"{byte_count / 1e9:.1f} GB"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from mcp_types import CallToolResult
@@ -11,6 +12,7 @@ from inferencesh_mcp.api.models import Session
 from inferencesh_mcp.context import Ctx, caller
 from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.results import build_result
+from inferencesh_mcp.tools.times import moment, span
 
 SessionId = Annotated[str, Field(description="session_id of an answer of app_run or session_list")]
 
@@ -21,21 +23,24 @@ async def session_list(
     active: Annotated[bool, Field(description="true: only sessions that a run can still use")] = False,
 ) -> CallToolResult:
     """List your sessions and when each expires."""
-    sessions = [session for session in await caller(ctx).api.sessions() if not (active and session.over)]
-    lines = [_line(session) for session in sessions] or ['No sessions. app_run(session="new") starts one.']
-    return build_result("\n".join(lines), {"sessions": [_session_fields(session) for session in sessions]})
+    api = caller(ctx).api
+    sessions, now = [session for session in await api.sessions() if not (active and session.over)], api.now()
+    lines = [_line(session, now) for session in sessions] or ['No sessions. app_run(session="new") starts one.']
+    return build_result("\n".join(lines), {"sessions": [_session_fields(session, now) for session in sessions]})
 
 
 @tool("sessions", "Get a session", reads=True)
 async def session_get(session_id: SessionId, ctx: Ctx) -> CallToolResult:
     """Read whether a session is active and when it expires."""
-    return _session_result(await caller(ctx).api.session(session_id))
+    api = caller(ctx).api
+    return _session_result(await api.session(session_id), api.now())
 
 
 @tool("sessions", "Keep a session alive", repeatable=True)
 async def session_keepalive(session_id: SessionId, ctx: Ctx) -> CallToolResult:
     """Reset a session's idle timer. Holding a worker may cost credits."""
-    return _session_result(await caller(ctx).api.keepalive(session_id))
+    api = caller(ctx).api
+    return _session_result(await api.keepalive(session_id), api.now())
 
 
 @tool("sessions", "End a session", destroys=True, repeatable=True)
@@ -45,26 +50,25 @@ async def session_end(session_id: SessionId, ctx: Ctx) -> CallToolResult:
     return build_result(f"Session {session_id} has ended.", {"session_id": session_id, "status": "ended"})
 
 
-def _session_result(session: Session) -> CallToolResult:
+def _session_result(session: Session, now: datetime) -> CallToolResult:
     next_step = f'Continue with app_run(session="{session.id}").' if session.status == "active" else None
-    fields = _session_fields(session) | ({"next": next_step} if next_step else {})
-    return build_result(_line(session) + (f"\nNext: {next_step}" if next_step else ""), fields)
+    fields = _session_fields(session, now) | ({"next": next_step} if next_step else {})
+    return build_result(_line(session, now) + (f"\nNext: {next_step}" if next_step else ""), fields)
 
 
-def _line(session: Session) -> str:
-    expiry = (
-        f", expires {session.expires_at:%Y-%m-%d %H:%M:%S %Z} if idle"
-        if session.expires_at and not session.over
-        else ""
-    )
-    return f"Session {session.id}: {session.status}{expiry}, {session.call_count} runs"
+def _line(session: Session, now: datetime) -> str:
+    expiry = f", expires {moment(session.expires_at, now)} if idle" if session.expires_at and not session.over else ""
+    timeout = f", idle time-out {span(session.idle_timeout)}" if session.idle_timeout else ""
+    return f"Session {session.id}: {session.status}{expiry}{timeout}, {session.call_count} runs"
 
 
-def _session_fields(session: Session) -> dict[str, Any]:
+def _session_fields(session: Session, now: datetime) -> dict[str, Any]:
+    expires_at = session.expires_at if not session.over else None
     fields = {
         "session_id": session.id,
         "status": session.status,
-        "session_expires_at": session.expires_at.isoformat() if session.expires_at and not session.over else None,
+        "session_expires_in": max(round((expires_at - now).total_seconds()), 0) if expires_at else None,
+        "session_expires_at": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}" if expires_at else None,
         "idle_timeout_seconds": session.idle_timeout,
         "runs": session.call_count,
         "last_task_id": session.task_id,

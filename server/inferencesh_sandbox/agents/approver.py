@@ -8,7 +8,7 @@ from inferencesh_sandbox.agents.types import Agent, Config, Tool
 from inferencesh_sandbox.turns import Use
 
 if TYPE_CHECKING:
-    from inferencesh_sandbox.invocations import Invocation
+    from inferencesh_sandbox.messages import Invocation
     from inferencesh_sandbox.turns import Turn
 
 

@@ -31,7 +31,7 @@ NODES: Json = {
                 {"type": "radio-group", "name": "topping", "label": "Topping", "options": list(_TOPPINGS)},
                 {"type": "checkbox", "name": "gift", "label": "It is a gift", "defaultChecked": False},
                 {"type": "date-picker", "name": "day", "label": "Day"},
-                {"type": "button", "label": "Order", "submit": True},
+                {"type": "button", "label": "RunRequest", "submit": True},
             ],
         }
     ],
@@ -57,7 +57,7 @@ SURFACE: Json = {
         {"id": "day", "component": "DateTimeInput", "label": "Day", "value": {"path": "/day"}, "enableDate": True,
          "enableTime": False},
         {"id": "go", "component": "Button", "child": "go-text", "primary": True, "action": {"type": "submit"}},
-        {"id": "go-text", "component": "Text", "text": "Order"},
+        {"id": "go-text", "component": "Text", "text": "RunRequest"},
     ],
     "dataModel": {"name": "", "count": 1, "size": ["s"], "toppings": [], "gift": False, "day": ""},
 }  # fmt: skip

@@ -12,8 +12,6 @@ from inferencesh_sandbox.ids import lasting_id
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from inferencesh_sandbox.turns import Turn
-
 SANDBOX = "sandbox"
 
 
@@ -41,7 +39,7 @@ class Tool(_Part):
     internal: dict[str, Any] | None = None
 
     @property
-    def how(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """The member named like the tool's type; empty if there is none."""
         return {"app": self.app, "agent": self.agent, "hook": self.hook, "http": self.http, "call": self.call,
                 "mcp": self.mcp, "client": self.client, "internal": self.internal}.get(self.type) or {}  # fmt: skip
@@ -90,7 +88,8 @@ class Agent:
     name: str
     title: str
     config: Config
-    script: Callable[[Turn], Awaitable[None]]
+    script: Callable[[Any], Awaitable[None]]
+    """Runs a turn. Its argument is a `turns.Turn`, which imports this module."""
     namespace: str = SANDBOX
     versions: int = 1
     """How many versions there are; they do the same."""

@@ -20,7 +20,7 @@ def file_dtos(turn: Turn) -> str:
 
 
 def _outcome(turn: Turn, file: Attached) -> str:
-    stored = turn.desk.store.by_uri(file.uri)
+    stored = turn.agent_loop.store.by_uri(file.uri)
     if stored is None or not (stored.public or stored.owner is turn.chat.owner):
         return f"I cannot read {file.uri[:200]}: the sandbox has no network; upload the file first."
     if not stored.arrived:

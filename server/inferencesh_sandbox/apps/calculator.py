@@ -20,7 +20,7 @@ Number = int | float
 LARGEST = 10**300  # beyond, a number is slow to work with and no JSON reader keeps it
 MOST_NAMES = 1_000
 
-_TWO: dict[type[ast.operator], Callable[[Any, Any], Number]] = {
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Number]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -29,7 +29,7 @@ _TWO: dict[type[ast.operator], Callable[[Any, Any], Number]] = {
     ast.Mod: operator.mod,
     ast.Pow: lambda left, right: left**right,
 }
-_ONE: dict[type[ast.unaryop], Callable[[Any], Number]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Number]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
 
 
 class CellInput(AppInput):
@@ -54,8 +54,8 @@ async def _run(work: Work, inputs: CellInput) -> dict[str, Any]:
     if len(names) > MOST_NAMES:
         raise AppFailed(f"a notebook remembers at most {MOST_NAMES} names")
     work.memory["names"], work.memory["cells"] = names, work.memory.get("cells", 0) + 1
-    shown = {} if value is None else {"value": value}
-    return {"cell": work.memory["cells"], **shown, "names": names}
+    value_field = {} if value is None else {"value": value}
+    return {"cell": work.memory["cells"], **value_field, "names": names}
 
 
 def _line(line: ast.stmt, names: dict[str, Number]) -> Number | None:
@@ -72,14 +72,14 @@ def _line(line: ast.stmt, names: dict[str, Number]) -> Number | None:
 def _value(expression: ast.expr, names: dict[str, Number]) -> Number:
     match expression:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return _kept(number)
+            return _checked(number)
         case ast.Name(id=name) if name in names:
             return names[name]
         case ast.Name(id=name):
             raise AppFailed(f"there is no {name!r} yet; the names are {', '.join(names) or 'none'}")
-        case ast.UnaryOp(op=op, operand=inner) if type(op) in _ONE:
-            return _ONE[type(op)](_value(inner, names))
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _TWO:
+        case ast.UnaryOp(op=op, operand=inner) if type(op) in _UNARY:
+            return _UNARY[type(op)](_value(inner, names))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
             return _worked_out(op, _value(left, names), _value(right, names))
         case _:
             raise AppFailed(f"line {expression.lineno} is no arithmetic: {ast.unparse(expression)[:80]}")
@@ -89,10 +89,10 @@ def _worked_out(op: ast.operator, left: Number, right: Number) -> Number:
     # Before, not after: a tower of powers would take for ever, and most of them more memory than there is.
     if isinstance(op, ast.Pow) and abs(right) * math.log10(max(abs(left), 2)) > math.log10(LARGEST):
         raise AppFailed("that power is too large")
-    return _kept(_TWO[type(op)](left, right))
+    return _checked(_BINARY[type(op)](left, right))
 
 
-def _kept(number: Number) -> Number:
+def _checked(number: Number) -> Number:
     if isinstance(number, complex) or not abs(number) <= LARGEST:  # which not-a-number is not either
         raise AppFailed("that number is too large, or is none")
     return number

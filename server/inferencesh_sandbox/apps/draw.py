@@ -67,8 +67,8 @@ async def _draw(work: Work, inputs: DrawInput) -> dict[str, Any]:
 
 def _price(inputs: DrawInput) -> Price:
     cost = inputs.width * inputs.height * 2
-    told = "Pretended: 0.02 USD per megapixel. The sandbox charges nothing."
-    return Price("exact", cost, cost, ("width", "height"), told)
+    description = "Pretended money of the sandbox: 0.02 USD per megapixel."
+    return Price("exact", cost, cost, ("width", "height"), description)
 
 
 DRAW = App(

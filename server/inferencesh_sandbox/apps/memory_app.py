@@ -101,7 +101,7 @@ async def _increment(work: Work, inputs: IncrementInput) -> dict[str, Any]:
     return {"key": inputs.key, "previous": previous, "current": values[inputs.key]}
 
 
-async def _all(work: Work, _given: AllInput) -> dict[str, Any]:
+async def _all(work: Work, _inputs: AllInput) -> dict[str, Any]:
     values = _recall(work)
     return {"state": dict(values), "call_count": work.memory["calls"]}
 

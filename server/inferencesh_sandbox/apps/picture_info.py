@@ -58,14 +58,14 @@ def measure(body: bytes) -> tuple[str, int, int]:
 
 
 def _jpeg(body: bytes) -> tuple[int, int]:
-    place = 2
+    offset = 2
     while True:
-        marker, length = struct.unpack(">xBH", body[place : place + 4])
+        marker, length = struct.unpack(">xBH", body[offset : offset + 4])
         # SOF0 to SOF15 hold the size; C4, C8 and CC in between are tables.
         if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
-            height, width = struct.unpack(">HH", body[place + 5 : place + 9])
+            height, width = struct.unpack(">HH", body[offset + 5 : offset + 9])
             return width, height
-        place += 2 + length
+        offset += 2 + length
 
 
 def _webp(body: bytes) -> tuple[int, int]:
@@ -95,8 +95,13 @@ def _placeholder(width: int, height: int) -> png.Raster:
     return png.Raster(across, down, (_GRAY * across,) * down)
 
 
-def _price(_given: PictureInput) -> Price:
-    return Price("unknown", depends_on=("image",), description="Depends on the picture. The sandbox charges nothing.")
+def _price(_inputs: PictureInput) -> Price:
+    return Price(
+        "unknown",
+        most=50_000,
+        depends_on=("image",),
+        description="Pretended money of the sandbox: depends on the picture.",
+    )
 
 
 PICTURE_INFO = App(

@@ -70,12 +70,12 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 
 
 def _inflated(body: bytes, size: int) -> bytes:
-    packed, place = b"", 8
-    while place + 12 <= len(body):
-        length, name = struct.unpack(">I4s", body[place : place + 8])
+    packed, offset = b"", 8
+    while offset + 12 <= len(body):
+        length, name = struct.unpack(">I4s", body[offset : offset + 8])
         if name == b"IDAT":
-            packed += body[place + 8 : place + 8 + length]
-        place += 12 + length
+            packed += body[offset + 8 : offset + 8 + length]
+        offset += 12 + length
     try:
         # No more than the header promises: a small file must not fill the memory.
         raw = zlib.decompressobj().decompress(packed, size)
@@ -99,10 +99,10 @@ def _unfiltered(raw: bytes, width: int, height: int, channels: int) -> list[byte
 def _row(kind: int, row: bytearray, above: bytes, channels: int) -> bytes:
     if kind > 4:
         raise NotReadable(f"its pixels are damaged: unknown filter {kind}")
-    for place in range(len(row) if kind else 0):
-        left = row[place - channels] if place >= channels else 0
-        corner = above[place - channels] if place >= channels else 0
-        row[place] = (row[place] + _guess(kind, left, above[place], corner)) & 255
+    for offset in range(len(row) if kind else 0):
+        left = row[offset - channels] if offset >= channels else 0
+        corner = above[offset - channels] if offset >= channels else 0
+        row[offset] = (row[offset] + _guess(kind, left, above[offset], corner)) & 255
     return bytes(row)
 
 

@@ -20,7 +20,7 @@ class NeedsOutput(AppOutput):
     pass
 
 
-async def _never(_work: Work, _given: NeedsInput) -> dict[str, Any]:
+async def _never(_work: Work, _inputs: NeedsInput) -> dict[str, Any]:
     return {}
 
 

@@ -41,7 +41,8 @@ def _price_of_time(inputs: SlowInput) -> Price:
         least=0,
         most=int(inputs.seconds * 1_000_000),
         depends_on=("seconds",),
-        description="Pretended: up to 0.01 USD per second. The sandbox charges nothing.",
+        description="Pretended money of the sandbox: 0.01 USD per second that it runs.",
+        per_second=1_000_000,
     )
 
 
@@ -74,7 +75,7 @@ async def _stream(work: Work, inputs: StreamInput) -> dict[str, Any]:
     return {"response": inputs.text}
 
 
-async def _nobody_came(_work: Work, _given: StreamInput) -> dict[str, Any]:
+async def _nobody_came(_work: Work, _inputs: StreamInput) -> dict[str, Any]:
     detail = "nobody connected to the socket of this run; the sandbox has none"
     raise AppFailed(detail)
 

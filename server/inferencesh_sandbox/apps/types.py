@@ -65,7 +65,7 @@ class Work(Protocol):
     def publish_partial(self, output: Json) -> None:
         """Publish the partial output."""
 
-    def delta(self, **grown: str) -> None:
+    def delta(self, **texts: str) -> None:
         """Add text to the output, and stream only what was added."""
 
     def used(self, kind: str, quantity: float, unit: str) -> None:
@@ -95,16 +95,18 @@ class Function:
 
 @dataclass(frozen=True)
 class Price:
-    """The price of a run on a platform that charges. The sandbox is free."""
+    """The pretended price of a run, in microcents: 100,000,000 are a US dollar."""
 
     confidence: str = "exact"
     least: int = 0
     most: int = 0
     depends_on: tuple[str, ...] = ()
     description: str = "Free: this is the sandbox."
+    per_second: int = 0
+    """What a range adds for each second that the app runs."""
 
 
-def _free(_given: Any) -> Price:
+def _free(_inputs: Any) -> Price:
     return Price()
 
 

@@ -8,7 +8,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from inferencesh_sandbox.apps import APPS
+from inferencesh_sandbox.billing import PERSON_SCOPES, SCOPES
 from inferencesh_sandbox.ids import short
+from inferencesh_sandbox.tenants import is_person
 from inferencesh_sandbox.wire import Json, answer, body_of, objects_in
 
 if TYPE_CHECKING:
@@ -27,7 +29,11 @@ def account(context: Context) -> list[Route]:
         tenant = context.tenants.of(request)
         name = f"sandbox-{short(tenant.user_id)}"
         user = {"id": tenant.user_id, "short_id": short(tenant.user_id), "team_id": tenant.team_id, "username": name}
-        return answer(request, user | {"email": f"{name}@sandbox.invalid", "role": "user"})
+        user |= {"email": f"{name}@sandbox.invalid", "role": "user"}
+        team = {"id": tenant.team_id, "username": name, "name": "Sandbox"}
+        scopes = PERSON_SCOPES if is_person(request) else SCOPES
+        me = {"user": user, "team": team, "personal_team_id": tenant.team_id, "scopes": list(scopes)}
+        return answer(request, user | me)
 
     async def check(request: Request) -> Response:
         context.tenants.of(request)
@@ -62,8 +68,10 @@ def _needed(requirement: Json) -> bool:
 
 def _missing(kind: str, key: str) -> Json:
     """An error for a requirement. The sandbox has no connections, so each requirement is missing."""
-    known = next((requirement for app in APPS for requirement in app.requirements if requirement["key"] == key), None)
-    if known is not None:
-        return {**known, "type": kind}
+    requirement = next(
+        (requirement for app in APPS for requirement in app.requirements if requirement["key"] == key), None
+    )
+    if requirement is not None:
+        return {**requirement, "type": kind}
     action = {"type": "add_secret", "secrets": [key]} if kind == "secret" else {"type": "connect", "provider": key}
     return {"type": kind, "key": key, "message": f"{kind} {key} is missing", "action": action}

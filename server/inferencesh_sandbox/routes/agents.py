@@ -40,12 +40,12 @@ def agents(context: Context) -> list[Route]:
 
     async def get(request: Request) -> Response:
         context.tenants.of(request)
-        agent, version_id = agent_dto.resolve_agent(AGENTS, _named(request))
+        agent, version_id = agent_dto.resolve_agent(AGENTS, _name_in(request))
         return answer(request, agent_dto.agent_dto(agent, version_id=version_id))
 
     async def version(request: Request) -> Response:
         context.tenants.of(request)
-        agent = find_by_name("agent", AGENTS, _named(request))
+        agent = find_by_name("agent", AGENTS, _name_in(request))
         version_id = version_of(agent, request.path_params["version"])
         if context.facts.agent_version_as_agent:
             return answer(request, agent_dto.agent_dto(agent, version_id=version_id))
@@ -53,9 +53,9 @@ def agents(context: Context) -> list[Route]:
 
     async def versions(request: Request) -> Response:
         context.tenants.of(request)
-        agent = find_by_name("agent", AGENTS, _named(request))
-        known = [agent_dto.version_dto(agent, version_id) for version_id in agent.version_ids]
-        return answer(request, page(known, await body_of(request), searched=("id",)))
+        agent = find_by_name("agent", AGENTS, _name_in(request))
+        versions_dto = [agent_dto.version_dto(agent, version_id) for version_id in agent.version_ids]
+        return answer(request, page(versions_dto, await body_of(request), searched=("id",)))
 
     async def internal(request: Request) -> Response:
         context.tenants.of(request)
@@ -71,7 +71,7 @@ def agents(context: Context) -> list[Route]:
     ]
 
 
-def _named(request: Request) -> str:
+def _name_in(request: Request) -> str:
     parts = request.path_params
     return parts.get("agent") or f"{parts['namespace']}/{parts['name']}"
 

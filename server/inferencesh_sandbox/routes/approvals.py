@@ -8,14 +8,14 @@ from starlette.routing import Route
 
 from inferencesh_sandbox import always_allow as allowing
 from inferencesh_sandbox.agent_requests import find_chat
-from inferencesh_sandbox.routes.tools import decided, insist_on_person
+from inferencesh_sandbox.routes.tools import apply_decision, require_person
 from inferencesh_sandbox.wire import Problem, answer, body_of, missing
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.invocations import Invocation
+    from inferencesh_sandbox.messages import Invocation
     from inferencesh_sandbox.routes.context import Context
 
 
@@ -49,13 +49,13 @@ def approvals(context: Context) -> list[Route]:
 
     async def always_allow(request: Request) -> Response:
         invocation, body = in_chat(request), await body_of(request)
-        insist_on_person(request, invocation)
+        require_person(request, invocation)
         newest = facts.always_allow_options
         if not newest and body.get("tool_name") != invocation.tool.name:
             raise Problem(400, "validation_error", f"tool_name: the invocation is of {invocation.tool.name!r}")
         option = allowing.find_option(waiting_for_approval(request), str(body.get("option") or "")) if newest else None
         saved = option["rules"] if option else [allowing.rule(invocation, "", invocation.tool.name)]
-        decided(context, request, invocation, "always_allow", option=option["key"] if option else "")
+        apply_decision(context, request, invocation, "always_allow", option=option["key"] if option else "")
         invocation.chat.rules += saved
         return answer(request, {"option": option, "rules": saved} if newest else invocation.dto())
 

@@ -30,14 +30,14 @@ def apps(context: Context) -> list[Route]:
 
     async def get(request: Request) -> Response:
         context.tenants.of(request)
-        app = catalogue.app_named(_named(request))
-        pinned = catalogue.pinned_function(_named(request))
+        app = catalogue.find_app(_name_in(request))
+        pinned = catalogue.pinned_function(_name_in(request))
         dto = catalogue.app_dto(app, version_id=app.version_ids[0], facts=context.facts)
         return answer(request, dto | ({"resolved_function": pinned} if pinned else {}))
 
     async def version(request: Request) -> Response:
         context.tenants.of(request)
-        app = catalogue.app_named(_named(request))
+        app = catalogue.find_app(_name_in(request))
         version_id = version_of(app, request.path_params["version"])
         if context.facts.app_version_as_app:
             return answer(request, catalogue.app_dto(app, version_id=version_id, facts=context.facts))
@@ -45,13 +45,13 @@ def apps(context: Context) -> list[Route]:
 
     async def versions(request: Request) -> Response:
         context.tenants.of(request)
-        app = catalogue.app_named(_named(request))
-        known = [catalogue.version_dto(app, version, context.facts) for version in app.version_ids]
-        return answer(request, page(known, await body_of(request), searched=("id",)))
+        app = catalogue.find_app(_name_in(request))
+        versions_dto = [catalogue.version_dto(app, version, context.facts) for version in app.version_ids]
+        return answer(request, page(versions_dto, await body_of(request), searched=("id",)))
 
     async def estimate(request: Request) -> Response:
         context.tenants.of(request)
-        app = catalogue.app_named(_named(request))
+        app = catalogue.find_app(_name_in(request))
         return answer(request, _estimated(app.ref, await body_of(request)))
 
     return [
@@ -64,13 +64,13 @@ def apps(context: Context) -> list[Route]:
     ]
 
 
-def _named(request: Request) -> str:
+def _name_in(request: Request) -> str:
     parts = request.path_params
     return parts.get("app") or f"{parts['namespace']}/{parts['name']}"
 
 
 def _estimated(ref: str, body: Json) -> Json:
-    app = catalogue.app_named(ref)
+    app = catalogue.find_app(ref)
     function = catalogue.function_of(app, body.get("function") or "")
     price = app.price(validate(function.input_model, body.get("input") or {}, "input"))
     dto: Json = {"confidence": price.confidence, "pricing_description": price.description}

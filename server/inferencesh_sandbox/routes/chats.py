@@ -24,9 +24,6 @@ _SEARCHED = ("id", "name", "description")
 
 
 def chats(context: Context) -> list[Route]:
-    def requested(request: Request) -> Chat:
-        return find_chat(context.tenants.of(request), request.path_params["chat"])
-
     async def listed(request: Request) -> Response:
         """List the caller's chats, without the chats between agents."""
         chats_of_caller = [
@@ -35,54 +32,61 @@ def chats(context: Context) -> list[Route]:
         return answer(request, page(chats_of_caller, await body_of(request), searched=_SEARCHED))
 
     async def get(request: Request) -> Response:
-        return answer(request, requested(request).dto(whole=True))
+        return answer(request, _requested(context, request).dto(with_messages=True))
 
     async def update(request: Request) -> Response:
-        chat, body = requested(request), await body_of(request)
+        chat, body = _requested(context, request), await body_of(request)
         chat.name = str(body.get("name") or chat.name)
         chat.description = str(body.get("description") or chat.description)
-        chat.tell_chat()
-        return answer(request, chat.dto(whole=True))
+        chat.publish_chat()
+        return answer(request, chat.dto(with_messages=True))
 
     async def status(request: Request) -> Response:
-        return answer(request, requested(request).status_dto())
+        return answer(request, _requested(context, request).status_dto())
 
-    async def listed_messages(request: Request) -> Response:
-        """Page through the messages, the newest first."""
-        body = {"cursor": request.query_params.get("cursor"), "limit": _number(request.query_params.get("limit"))}
-        records = [message.dto() for message in reversed(requested(request).messages)]
-        return answer(request, page(records, body, searched=("id",)))
+    return [
+        Route("/chats/list", listed, methods=["POST"]),
+        Route("/chats/{chat}", get),
+        Route("/chats/{chat}", update, methods=["POST"]),
+        Route("/chats/{chat}/status", status),
+    ]
 
-    async def trace(request: Request) -> Response:
-        return answer(request, requested(request).trace_dto())
+
+def chat_turns(context: Context) -> list[Route]:
+    """The turns of a chat: follow, stop and read them."""
 
     async def stop(request: Request) -> Response:
         """Stop the current turn. An idle chat stays as it is, as the SDKs promise."""
-        chat = requested(request)
+        chat = _requested(context, request)
         if chat.busy:
             context.ledger.note(StopRequested(at=context.clock.now(), chat_id=chat.id, caller=caller_of(request)))
             context.conversations.stop(chat)
         return answer(request, chat.status_dto())
 
     async def delete(request: Request) -> Response:
-        chat = requested(request)
+        chat = _requested(context, request)
         context.conversations.stop(chat)
-        chat.owner.chats.take(chat.id)
+        context.tenants.of(request).chats.remove(chat.id)
         chat.close()
         return Response(status_code=204)
 
     async def stream(request: Request) -> Response:
-        records = chat_lines(requested(request), context.clock)
+        records = chat_lines(_requested(context, request), context.clock)
         if "text/event-stream" in request.headers.get("accept", ""):
             return StreamingResponse(as_events(records), media_type="text/event-stream")
         return StreamingResponse(as_ndjson(records), media_type="application/x-ndjson")
 
+    async def listed_messages(request: Request) -> Response:
+        """Page through the messages, the newest first."""
+        body = {"cursor": request.query_params.get("cursor"), "limit": _number(request.query_params.get("limit"))}
+        records = [message.dto() for message in reversed(_requested(context, request).messages)]
+        return answer(request, page(records, body, searched=("id",)))
+
+    async def trace(request: Request) -> Response:
+        return answer(request, _requested(context, request).trace_dto())
+
     return [
-        Route("/chats/list", listed, methods=["POST"]),
-        Route("/chats/{chat}", get),
-        Route("/chats/{chat}", update, methods=["POST"]),
         Route("/chats/{chat}", delete, methods=["DELETE"]),
-        Route("/chats/{chat}/status", status),
         Route("/chats/{chat}/messages", listed_messages),
         Route("/chats/{chat}/trace", trace),
         Route("/chats/{chat}/stop", stop, methods=["POST"]),
@@ -90,5 +94,9 @@ def chats(context: Context) -> list[Route]:
     ]
 
 
-def _number(records: str | None) -> int | str | None:
-    return int(records) if records and records.isdigit() else records
+def _requested(context: Context, request: Request) -> Chat:
+    return find_chat(context.tenants.of(request), request.path_params["chat"])
+
+
+def _number(text: str | None) -> int | str | None:
+    return int(text) if text and text.isdigit() else text

@@ -36,7 +36,7 @@ def files(context: Context) -> list[Route]:
         records = objects_in(body, "files")
         if not records:
             raise Problem(400, "validation_error", "files: must be a list of at least one file")
-        stored_files = [_made(context, tenant, record, body) for record in records]
+        stored_files = [_create_record(context, tenant, record, body) for record in records]
         base = base_of(request)
         return answer(request, [stored.dto(base, context.store.signed(stored, base)) for stored in stored_files])
 
@@ -50,15 +50,15 @@ def files(context: Context) -> list[Route]:
 
     async def listed(request: Request) -> Response:
         tenant, base = context.tenants.of(request), base_of(request)
-        known = [stored.dto(base) for stored in reversed(context.store.of(tenant))]
-        return answer(request, page(known, await body_of(request), searched=_SEARCHED))
+        records = [stored.dto(base) for stored in reversed(context.store.of(tenant))]
+        return answer(request, page(records, await body_of(request), searched=_SEARCHED))
 
     async def upload(request: Request) -> Response:
         query = request.query_params
         stored = context.store.opened_by(
             request.path_params["file"], query.get("expires", ""), query.get("signature", "")
         )
-        await _received(request, stored)
+        await _store_body(request, stored)
         context.store.make_room()
         return Response(status_code=200)
 
@@ -79,7 +79,7 @@ def files(context: Context) -> list[Route]:
     ]
 
 
-def _made(context: Context, tenant: Tenant, record: Json, body: Json) -> StoredFile:
+def _create_record(context: Context, tenant: Tenant, record: Json, body: Json) -> StoredFile:
     return context.store.make(
         tenant,
         filename=str(record.get("filename") or "file"),
@@ -98,7 +98,7 @@ def _size(record: Json) -> int:
     return size
 
 
-async def _received(request: Request, stored: StoredFile) -> None:
+async def _store_body(request: Request, stored: StoredFile) -> None:
     """Store the bytes as they arrive. A broken upload leaves the file without bytes."""
     stored.start_over()
     try:

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.chats import Chat
-    from inferencesh_sandbox.messages import Run
+    from inferencesh_sandbox.chats import Chat, Run
     from inferencesh_sandbox.routes.context import Context
 
 
@@ -32,32 +31,32 @@ def messages(context: Context) -> list[Route]:
         body = await body_of(request)
         if body.get("input"):
             return await sent(request, None, body)
-        return answer(request, create_chat(context.tenants.of(request), context.clock, body).dto(whole=True))
+        return answer(request, create_chat(context.tenants.of(request), context.clock, body).dto(with_messages=True))
 
-    async def say(request: Request) -> Response:
+    async def send(request: Request) -> Response:
         """Send a message to a chat. If the body has `message` alone, answer with the user's message alone."""
         body = await body_of(request)
         chat = find_chat(context.tenants.of(request), request.path_params["chat"])
-        plainly = "input" not in body and isinstance(body.get("message"), str)
-        if plainly:
+        user_message_only = "input" not in body and isinstance(body.get("message"), str)
+        if user_message_only:
             body = {"input": {"text": body["message"]}}
-        return await sent(request, chat, body, plainly=plainly)
+        return await sent(request, chat, body, user_message_only=user_message_only)
 
-    async def sent(request: Request, chat: Chat | None, body: Json, *, plainly: bool = False) -> Response:
+    async def sent(request: Request, chat: Chat | None, body: Json, *, user_message_only: bool = False) -> Response:
         message = message_in(body, chat, base=base_of(request), facts=context.tenants.facts)
         chat = chat or create_chat(context.tenants.of(request), context.clock, body)
         run = await context.conversations.take(message, chat, caller_of(request))
-        data = run.user_message.dto() if plainly else _both(run)
+        data = run.user_message.dto() if user_message_only else _sent_dto(run)
         # The turn begins after the answer, so that the answer always shows the assistant's message as pending.
         return answer(request, data, after=BackgroundTask(context.conversations.begin, run))
 
-    async def take_back(request: Request) -> Response:
+    async def withdraw(request: Request) -> Response:
         name = request.path_params["message"]
         pairs = ((chat, chat.message(name)) for chat in context.tenants.of(request).chats)
         chat, message = next(((chat, message) for chat, message in pairs if message), (None, None))
         if chat is None or message is None:
             raise missing("message", name)
-        chat.take_back(message)
+        chat.withdraw(message)
         context.ledger.note(
             MessageTakenBack(at=context.clock.now(), chat_id=chat.id, message_id=message.id, caller=caller_of(request))
         )
@@ -68,10 +67,10 @@ def messages(context: Context) -> list[Route]:
         Route("/agents/message", run, methods=["POST"]),
         Route("/agents/messages", run, methods=["POST"]),
         Route("/chats", start, methods=["POST"]),
-        Route("/chats/{chat}/messages", say, methods=["POST"]),
-        Route("/chats/messages/{message}/cancel", take_back, methods=["POST"]),
+        Route("/chats/{chat}/messages", send, methods=["POST"]),
+        Route("/chats/messages/{message}/cancel", withdraw, methods=["POST"]),
     ]
 
 
-def _both(run: Run) -> Json:
+def _sent_dto(run: Run) -> Json:
     return {"user_message": run.user_message.dto(), "assistant_message": run.first.dto()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.background import BackgroundTask
 from starlette.routing import Route
 
-from inferencesh_sandbox.run_requests import order_from
+from inferencesh_sandbox.run_requests import parse_run_request
 from inferencesh_sandbox.wire import Json, answer, base_of, body_of
 
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ def runs(context: Context) -> list[Route]:
 
     async def run(request: Request) -> Response:
         tenant = context.tenants.of(request)
-        order = order_from(await body_of(request), tenant=tenant, clock=context.clock, base=base_of(request))
-        task = await context.workers.take(order, tenant, context.ledger)
+        run_request = parse_run_request(
+            await body_of(request), tenant=tenant, clock=context.clock, base=base_of(request)
+        )
+        task = await context.workers.take(run_request, tenant, context.ledger)
         # Start after the answer: an SDK that polls compares with the status in that answer.
         return answer(request, dto(task), after=BackgroundTask(context.workers.begin, task))
 

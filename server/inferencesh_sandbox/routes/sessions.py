@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def sessions(context: Context) -> list[Route]:
     def requested(request: Request) -> Session:
-        return find_session(context.tenants.of(request), request.path_params["session"])
+        return find_session(context.tenants.of(request).sessions, request.path_params["session"])
 
     async def listed(request: Request) -> Response:
         active = [session.dto() for session in context.tenants.of(request).sessions if session.status == "active"]

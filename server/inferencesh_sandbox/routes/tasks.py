@@ -1,4 +1,4 @@
-"""`/tasks`: read, cancel and delete tasks."""
+"""`/tasks`: read, cancel, delete and list tasks, and their files."""
 
 from __future__ import annotations
 
@@ -27,36 +27,30 @@ _VISIBILITIES = ("private", "team", "org", "public", "unlisted")
 
 
 def tasks(context: Context) -> list[Route]:
-    def requested(request: Request) -> Task:
-        task = context.tenants.of(request).tasks.get(request.path_params["task"])
-        if task is None:
-            raise missing("task", request.path_params["task"])
-        return task
-
     async def get(request: Request) -> Response:
-        return answer(request, requested(request).dto())
+        return answer(request, _requested(context, request).dto())
 
     async def status(request: Request) -> Response:
-        task = requested(request)
+        task = _requested(context, request)
         return answer(request, {"id": task.id, "status": int(task.status), "updated_at": stamp(task.updated_at)})
 
     async def logs(request: Request) -> Response:
-        task = requested(request)
+        task = _requested(context, request)
         return answer(
             request, {"task_id": task.id, "status": int(task.status), "events": task.events, "logs": task.logs}
         )
 
     async def timed(request: Request) -> Response:
-        return answer(request, timings(requested(request)))
+        return answer(request, timings(_requested(context, request)))
 
     async def stream(request: Request) -> Response:
-        records = lines(requested(request), context.clock)
+        records = lines(_requested(context, request), context.clock)
         if "text/event-stream" in request.headers.get("accept", ""):
             return StreamingResponse(as_events(records), media_type="text/event-stream")
         return StreamingResponse(as_ndjson(records), media_type="application/x-ndjson")
 
     async def cancel(request: Request) -> Response:
-        task = requested(request)
+        task = _requested(context, request)
         if task.ended:
             raise Problem(409, "invalid_transition", f"task {task.id} is already {task.status.name.lower()}")
         context.ledger.note(CancelRequested(at=context.clock.now(), task_id=task.id, caller=task.owner.caller))
@@ -65,48 +59,15 @@ def tasks(context: Context) -> list[Route]:
         return answer(request, {"id": task.id, "status": int(task.status), "cancelled": True})
 
     async def delete(request: Request) -> Response:
-        task = requested(request)
+        task = _requested(context, request)
         if not task.ended:
             raise Problem(409, "invalid_transition", f"task {task.id} still runs; cancel it first")
-        task.owner.tasks.take(task.id)
+        context.tenants.of(request).tasks.remove(task.id)
         if request.query_params.get("files") == "true":
             _drop(context, files_of(context, task, ""))
         return Response(status_code=204)
 
-    async def listed(request: Request) -> Response:
-        tenant, body = context.tenants.of(request), await body_of(request)
-        known = [_listed(task) for task in reversed(list(tenant.tasks))]
-        return answer(request, page(known, _with_numbers(body), searched=_SEARCHED))
-
-    async def featured(request: Request) -> Response:
-        shown = [_listed(task) for task in reversed(list(context.tenants.of(request).tasks)) if task.is_featured]
-        return answer(request, page(shown, {}, searched=_SEARCHED))
-
-    async def set_visibility(request: Request) -> Response:
-        task, body = requested(request), await body_of(request)
-        if body.get("visibility") not in _VISIBILITIES:
-            raise Problem(400, "validation_error", f"visibility: must be one of {', '.join(_VISIBILITIES)}")
-        task.visibility = body["visibility"]
-        return answer(request, task.dto())
-
-    async def set_featured(request: Request) -> Response:
-        task = requested(request)
-        task.is_featured = bool((await body_of(request)).get("is_featured"))
-        return answer(request, task.dto())
-
-    async def files(request: Request) -> Response:
-        task = requested(request)
-        files_found = files_of(context, task, request.query_params.get("role", ""))
-        return answer(request, [_file_dto(stored, role, base_of(request)) for stored, role in files_found])
-
-    async def drop_files(request: Request) -> Response:
-        files_found = files_of(context, requested(request), request.query_params.get("role", ""))
-        _drop(context, files_found)
-        return answer(request, {"deleted": [stored.id for stored, _ in files_found], "skipped": []})
-
     return [
-        Route("/tasks/list", listed, methods=["POST"]),
-        Route("/tasks/featured", featured),
         Route("/tasks/{task}", get),
         Route("/tasks/{task}", delete, methods=["DELETE"]),
         Route("/tasks/{task}/status", status),
@@ -114,50 +75,104 @@ def tasks(context: Context) -> list[Route]:
         Route("/tasks/{task}/timings", timed),
         Route("/tasks/{task}/stream", stream),
         Route("/tasks/{task}/cancel", cancel, methods=["POST"]),
+    ]
+
+
+def task_lists(context: Context) -> list[Route]:
+    """Lists of tasks, and the fields by which people find a task again."""
+
+    async def listed(request: Request) -> Response:
+        tenant, body = context.tenants.of(request), await body_of(request)
+        known = [_list_dto(task) for task in reversed(list(tenant.tasks))]
+        return answer(request, page(known, _with_plain_filters(body), searched=_SEARCHED))
+
+    async def featured(request: Request) -> Response:
+        shown = [_list_dto(task) for task in reversed(list(context.tenants.of(request).tasks)) if task.is_featured]
+        return answer(request, page(shown, {}, searched=_SEARCHED))
+
+    async def set_visibility(request: Request) -> Response:
+        task, body = _requested(context, request), await body_of(request)
+        if body.get("visibility") not in _VISIBILITIES:
+            raise Problem(400, "validation_error", f"visibility: must be one of {', '.join(_VISIBILITIES)}")
+        task.visibility = body["visibility"]
+        return answer(request, task.dto())
+
+    async def set_featured(request: Request) -> Response:
+        task = _requested(context, request)
+        task.is_featured = bool((await body_of(request)).get("is_featured"))
+        return answer(request, task.dto())
+
+    return [
+        Route("/tasks/list", listed, methods=["POST"]),
+        Route("/tasks/featured", featured),
         Route("/tasks/{task}/visibility", set_visibility, methods=["POST"]),
         Route("/tasks/{task}/featured", set_featured, methods=["POST"]),
+    ]
+
+
+def task_files(context: Context) -> list[Route]:
+    """The files of a task."""
+
+    async def files(request: Request) -> Response:
+        task = _requested(context, request)
+        stored_files = files_of(context, task, request.query_params.get("role", ""))
+        return answer(request, [_file_dto(stored, role, base_of(request)) for stored, role in stored_files])
+
+    async def drop_files(request: Request) -> Response:
+        stored_files = files_of(context, _requested(context, request), request.query_params.get("role", ""))
+        _drop(context, stored_files)
+        return answer(request, {"deleted": [stored.id for stored, _ in stored_files], "skipped": []})
+
+    return [
         Route("/tasks/{task}/files", files),
         Route("/tasks/{task}/files", drop_files, methods=["DELETE"]),
     ]
 
 
+def _requested(context: Context, request: Request) -> Task:
+    task = context.tenants.of(request).tasks.get(request.path_params["task"])
+    if task is None:
+        raise missing("task", request.path_params["task"])
+    return task
+
+
 def files_of(context: Context, task: Task, role: str) -> list[tuple[StoredFile, str]]:
     """The input and output files of a task, or those of one role."""
-    input_files = [context.store.by_uri(text) for text in texts_in(task.order.input)]
-    output_files = [context.store.any(file_id) for file_id in task.made_files]
-    both = [(stored, "input") for stored in input_files] + [(stored, "output") for stored in output_files]
-    return [(stored, kind) for stored, kind in both if stored and stored.owner is task.owner and role in {"", kind}]
+    input_files = [context.store.by_uri(text) for text in texts_in(task.request.input)]
+    output_files = [context.store.any(file_id) for file_id in task.output_file_ids]
+    files = [(stored, "input") for stored in input_files] + [(stored, "output") for stored in output_files]
+    return [(stored, kind) for stored, kind in files if stored and stored.owner is task.owner and role in {"", kind}]
 
 
-def _drop(context: Context, files_found: list[tuple[StoredFile, str]]) -> None:
-    for stored, _ in files_found:
+def _drop(context: Context, stored_files: list[tuple[StoredFile, str]]) -> None:
+    for stored, _ in stored_files:
         context.store.remove(stored)
 
 
 def _file_dto(stored: StoredFile, role: str, base: str) -> Json:
-    whole = stored.dto(base)
-    return {name: whole[name] for name in ("id", "created_at", "uri", "filename", "content_type", "size")} | {
+    dto = stored.dto(base)
+    return {name: dto[name] for name in ("id", "created_at", "uri", "filename", "content_type", "size")} | {
         "role": role
     }
 
 
-def _listed(task: Task) -> Json:
-    return task.dto() | {"app_ref": task.order.app.ref, "status_text": task.status.name.lower()}
+def _list_dto(task: Task) -> Json:
+    return task.dto() | {"app_ref": task.request.app.ref, "status_text": task.status.name.lower()}
 
 
-def _with_numbers(body: Json) -> Json:
+def _with_plain_filters(body: Json) -> Json:
     """Filters may name statuses by name, and times in any RFC 3339 spelling."""
-    return body | {"filters": [_plain(condition) for condition in objects_in(body, "filters")]}
+    return body | {"filters": [_with_plain_value(condition) for condition in objects_in(body, "filters")]}
 
 
-def _plain(condition: Json) -> Json:
+def _with_plain_value(condition: Json) -> Json:
     value: Any = condition.get("value")
     if isinstance(value, list):
-        return condition | {"value": [_valued(condition, each) for each in cast("list[object]", value)]}
-    return condition | {"value": _valued(condition, value)}
+        return condition | {"value": [_plain_value(condition, item) for item in cast("list[object]", value)]}
+    return condition | {"value": _plain_value(condition, value)}
 
 
-def _valued(condition: Json, value: Any) -> Any:
+def _plain_value(condition: Json, value: Any) -> Any:
     field = str(condition.get("field"))
     if field == "status" and isinstance(value, str) and value.upper() in Status.__members__:
         return int(Status[value.upper()])

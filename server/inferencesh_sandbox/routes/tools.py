@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.invocations import Interrupt, Invocation
+    from inferencesh_sandbox.messages import Interrupt, Invocation
     from inferencesh_sandbox.routes.context import Context
 
 _FILES = 20
@@ -31,10 +31,10 @@ def tools(context: Context) -> list[Route]:
                 return chat.invocations[name]
         raise missing("tool invocation", name)
 
-    async def give(request: Request) -> Response:
+    async def set_result(request: Request) -> Response:
         invocation, body = requested(request), await body_of(request)
         if (invocation.widget or invocation.input_requests) and not context.tenants.facts.keys_answer_questions:
-            insist_on_person(request, invocation)
+            require_person(request, invocation)
         result = _result(invocation, body)
         files = objects_in(body, "attachments")
         if len(files) > _FILES:
@@ -53,20 +53,30 @@ def tools(context: Context) -> list[Route]:
 
     async def invoke(request: Request) -> Response:
         invocation = requested(request)
-        decided(context, request, invocation, "invoke")
+        apply_decision(context, request, invocation, "invoke")
         return answer(request, invocation.dto())
 
     async def reject(request: Request) -> Response:
         invocation, body = requested(request), await body_of(request)
-        decided(context, request, invocation, "reject", str(body.get("reason") or ""))
+        apply_decision(context, request, invocation, "reject", str(body.get("reason") or ""))
         return answer(request, invocation.dto())
+
+    return [
+        Route("/tools/{tool}", set_result, methods=["POST"]),
+        Route("/tools/{tool}/invoke", invoke, methods=["POST"]),
+        Route("/tools/{tool}/reject", reject, methods=["POST"]),
+    ]
+
+
+def interrupts(context: Context) -> list[Route]:
+    """The approvals that runs wait for."""
 
     async def resolve(request: Request) -> Response:
         interrupt, body = _interrupt(context, request), await body_of(request)
         decision = body.get("decision")
         if decision not in {"allow", "deny"}:
             raise Problem(400, "validation_error", "decision: must be allow or deny")
-        decided(context, request, interrupt.invocation, "invoke" if decision == "allow" else "reject")
+        apply_decision(context, request, interrupt.invocation, "invoke" if decision == "allow" else "reject")
         return answer(request, interrupt.dto())
 
     async def of_run(request: Request) -> Response:
@@ -79,26 +89,23 @@ def tools(context: Context) -> list[Route]:
         raise missing("agent run", name)
 
     return [
-        Route("/tools/{tool}", give, methods=["POST"]),
-        Route("/tools/{tool}/invoke", invoke, methods=["POST"]),
-        Route("/tools/{tool}/reject", reject, methods=["POST"]),
         Route("/interrupts/{interrupt}/resolve", resolve, methods=["POST"]),
         Route("/agent-runs/{run}/interrupts", of_run),
     ]
 
 
-def insist_on_person(request: Request, invocation: Invocation) -> None:
+def require_person(request: Request, invocation: Invocation) -> None:
     """Raise a Problem unless a signed-in person asks."""
     if not is_person(request):
         detail = "approvals need the person's own sign-in; the sandbox takes it from keys that begin with inf_person_"
-        raise Problem(403, "requires_sign_in", detail, more={"meta": {"chat_id": invocation.chat.id}})
+        raise Problem(403, "requires_sign_in", detail, extra={"meta": {"chat_id": invocation.chat.id}})
 
 
-def decided(
+def apply_decision(
     context: Context, request: Request, invocation: Invocation, decision: str, reason: str = "", option: str = ""
 ) -> None:
     """Apply a person's decision."""
-    insist_on_person(request, invocation)
+    require_person(request, invocation)
     allow = decision != "reject"
     # First the interrupt, so that the chat that is told of the decision no longer shows it as pending.
     waiting = [interrupt for interrupt in invocation.chat.pending_interrupts if interrupt.invocation is invocation]
@@ -133,7 +140,7 @@ def _result(invocation: Invocation, body: Json) -> str:
     if result is None and isinstance(body.get("action"), dict):
         result = json.dumps({name: body[name] for name in ("action", "form_data") if name in body})
     if not isinstance(result, str):
-        raise Problem(400, "validation_error", "result: must be a string", more={"meta": {"field": "result"}})
+        raise Problem(400, "validation_error", "result: must be a string", extra={"meta": {"field": "result"}})
     if invocation.input_requests is not None:
         mcp_servers.validate_responses(result, invocation.input_requests)
     return widget_result(result) if invocation.widget else result

@@ -100,7 +100,9 @@ def _found(results: Path) -> dict[str, list[str]]:
         name = re.sub(r"^server-|-\d{4}-\d\d-\d\dT.*$", "", told.parent.name)
         checks = json.loads(told.read_bytes())
         wrong[name] = [
-            f"{one['id']}: {one.get('errorMessage')}" for one in checks if one["status"] in {"FAILURE", "WARNING"}
+            f"{check['id']}: {check.get('errorMessage')}"
+            for check in checks
+            if check["status"] in {"FAILURE", "WARNING"}
         ]
     return wrong
 

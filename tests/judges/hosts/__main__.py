@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import sys
 import tempfile
@@ -21,11 +22,15 @@ from subprocess import DEVNULL, PIPE, STDOUT
 import anyio
 from anyio.abc import Process
 
+from inferencesh_mcp.hosts import Machine, process_of
+from inferencesh_mcp.hosts import table as table_of
+from inferencesh_mcp.hosts.install import entry_of, host_named
 from inferencesh_mcp.server import TOOLS
 from inferencesh_sandbox import Ledger, serving
 from tests.judges import npm
 from tests.judges.hosts.drivers import DRIVERS, NAME, Driver, Place
 from tests.judges.hosts.scripted_model import DONE, Call, ScriptedModel, scripted_model
+from tests.manifests import UVX, commands
 from tests.support.sandbox import Sandbox
 
 HERE = Path(__file__).parent
@@ -41,7 +46,7 @@ DRAW = Call("app_run", {"app": "sandbox/draw", "input": {"prompt": "a kite"}})
 FAIL = Call("app_run", {"app": "sandbox/fail", "input": {"message": MESSAGE}})
 LAST_LONG = Call("app_run", {"app": "sandbox/slow", "input": {"seconds": 600}})
 COMPLETED, FAILED, CANCELLED = 10, 11, 12
-COLUMNS = ("connected", "tools", "picture", "failing", "cancelled")
+COLUMNS = ("connected", "tools", "picture", "failing", "cancelled", "its own line")
 
 
 class Judgement:
@@ -90,7 +95,6 @@ class Session:
         command.append("--sandbox" if sandbox else f"--base-url={self._upstream}")
         done = await anyio.run_process(command, env=self._environ, stdin=DEVNULL, stderr=STDOUT, check=False)
         assert done.returncode == 0, done.stdout.decode()
-        self.driver.finish(self.place)
 
     async def run(self, command: list[str]) -> str:
         """Run the host to its end; returns all that it wrote."""
@@ -164,12 +168,16 @@ def status_of(ledger: Ledger, task_id: str) -> int:
 
 async def judge(driver: Driver, packages: Path) -> Judgement:
     judgement = Judgement(driver)
-    for part in (judge_answers, judge_cancelling):
+    for part, columns in (
+        (judge_answers, COLUMNS[:4]),
+        (judge_cancelling, COLUMNS[4:5]),
+        (judge_own_line, COLUMNS[5:]),
+    ):
         try:
             await part(judgement, packages)
         except Exception as exc:  # noqa: BLE001 - a host that cannot be driven is a result as well
-            for column in COLUMNS:
-                if column not in judgement.cells and (column == "cancelled") == (part is judge_cancelling):
+            for column in columns:
+                if column not in judgement.cells:
                     judgement.fail(column, "".join(traceback.format_exception(exc, limit=-2)))
     return judgement
 
@@ -179,7 +187,7 @@ async def judge_answers(judgement: Judgement, packages: Path) -> None:
     driver = judgement.driver
     async with session(driver, packages, DRAW, FAIL) as host:
         await host.install(sandbox=True)
-        health = await host.run(driver.health(host.place))
+        health = await host.run([*driver.program(host.place), "mcp", "list"])
         await host.install()
         written = await host.run(driver.turn(host.place))
 
@@ -232,6 +240,23 @@ async def judge_cancelling(judgement: Judgement, packages: Path) -> None:
         await host.interrupt(driver.turn(host.place), once=is_on, until=is_cancelled)
         assert len(ledger.starts) == len(ledger.cancels) == 1, ledger.starts
         judgement.cells["cancelled"] = "yes"
+
+
+async def judge_own_line(judgement: Judgement, packages: Path) -> None:
+    """The host's line on the README adds what `install` would, but for the key's place."""
+    driver = judgement.driver
+    if not driver.adds_as:
+        return
+    async with session(driver, packages) as host:
+        [line] = [line for line in commands().splitlines() if line.startswith(f"{driver.adds_as} ")]
+        written = await host.run(
+            ["sh", "-c", shlex.join(driver.program(host.place)) + line.removeprefix(driver.adds_as)]
+        )
+        entry = entry_of(host_named(driver.installed_as), NAME, Machine("linux", host.place.home, {}))
+        words, variables = process_of(table_of(entry))
+        assert words == [UVX.command, *UVX.args], written
+        assert "INFERENCE_API_KEY" in variables, written
+        judgement.cells["its own line"] = "yes"
 
 
 def table(judgements: list[Judgement]) -> str:

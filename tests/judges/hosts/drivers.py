@@ -44,12 +44,12 @@ class Driver:
     environ: Callable[[Place], Mapping[str, str]]
     turn: Callable[[Place], list[str]]
     """The command for one conversation without a screen."""
-    health: Callable[[Place], list[str]]
-    """The command that says which servers are connected."""
+    program: Callable[[Place], list[str]]
+    """Its own program: `mcp list` says which servers are connected, and `mcp add` adds one."""
     connected: str
     """What it says of one that is, after its name; a host that says nothing of that is judged by the tools it lists."""
-    finish: Callable[[Place], None] = lambda _: None
-    """Done after `install`."""
+    adds_as: str = ""
+    """The program of its line on the README, if it has one."""
 
 
 def _write(path: Path, content: object) -> None:
@@ -83,8 +83,9 @@ CLAUDE_CODE = Driver(
         "--output-format",
         "stream-json",
     ],
-    health=lambda place: [*_claude(place), "mcp", "list"],
+    program=_claude,
     connected="Connected",
+    adds_as="claude",
 )
 
 
@@ -110,8 +111,9 @@ wire_api = "responses"
     ),
     environ=lambda _: {},
     turn=lambda place: [*_codex(place), "exec", "--skip-git-repo-check", "--json", PROMPT],
-    health=lambda place: [*_codex(place), "mcp", "list"],
+    program=_codex,
     connected="",
+    adds_as="codex",
 )
 
 
@@ -135,8 +137,9 @@ GEMINI_CLI = Driver(
         "GEMINI_CLI_NO_RELAUNCH": "true",  # else it is two processes, and the signal reaches one
     },
     turn=lambda place: [*_gemini(place), "--yolo", "--model", "gemini-2.5-flash", "--prompt", PROMPT],
-    health=lambda place: [*_gemini(place), "mcp", "list"],
+    program=_gemini,
     connected="Connected",
+    adds_as="gemini",
 )
 
 
@@ -144,13 +147,7 @@ def _opencode(place: Place) -> list[str]:
     return [place.native("opencode-*/bin/opencode")]
 
 
-def _finish_opencode(place: Place) -> None:
-    """`install` does not know opencode: it is given the entry that Claude Code was given, in its own words."""
-    entry = json.loads((place.home / ".claude.json").read_text("utf-8"))["mcpServers"][NAME]
-    environment = {
-        name: f"{{env:{name}}}" if value.startswith("${") else value for name, value in entry.get("env", {}).items()
-    }
-    server = {"type": "local", "command": [entry["command"], *entry["args"]], "environment": environment}
+def _prepare_opencode(place: Place) -> None:
     provider = {
         "npm": "@ai-sdk/openai-compatible",
         "options": {"baseURL": f"{place.model}/v1", "apiKey": "not-used"},
@@ -162,7 +159,6 @@ def _finish_opencode(place: Place) -> None:
         "model": "scripted/scripted",
         "small_model": "scripted/scripted",
         "provider": {"scripted": provider},
-        "mcp": {NAME: server},
         "permission": "allow",
     }
     _write(place.home / ".config" / "opencode" / "opencode.json", settings)
@@ -170,13 +166,60 @@ def _finish_opencode(place: Place) -> None:
 
 OPENCODE = Driver(
     title="opencode",
-    installed_as="claude-code",
-    prepare=lambda _: None,
-    finish=_finish_opencode,
+    installed_as="opencode",
+    prepare=_prepare_opencode,
     environ=lambda _: {"OPENCODE_DISABLE_MODELS_FETCH": "true", "OPENCODE_DISABLE_AUTOUPDATE": "true"},
     turn=lambda place: [*_opencode(place), "run", PROMPT],
-    health=lambda place: [*_opencode(place), "mcp", "list"],
+    program=_opencode,
     connected="connected",
 )
 
-DRIVERS = (CLAUDE_CODE, CODEX, GEMINI_CLI, OPENCODE)
+
+def _copilot(place: Place) -> list[str]:
+    return [place.native("@github/copilot-*/copilot")]
+
+
+COPILOT_CLI = Driver(
+    title="Copilot CLI",
+    installed_as="copilot",
+    prepare=lambda _: None,
+    environ=lambda place: {
+        "COPILOT_OFFLINE": "true",
+        "COPILOT_AUTO_UPDATE": "false",
+        "COPILOT_PROVIDER_BASE_URL": f"{place.model}/v1",
+        "COPILOT_PROVIDER_API_KEY": "not-used",
+        "COPILOT_MODEL": "gpt-4.1",
+    },
+    turn=lambda place: [*_copilot(place), "--allow-all-tools", "--prompt", PROMPT],
+    program=_copilot,
+    connected="",
+)
+
+
+def _qwen(place: Place) -> list[str]:
+    return [place.node, str(place.packages / "@qwen-code" / "qwen-code" / "cli.js")]
+
+
+QWEN_CODE = Driver(
+    title="Qwen Code",
+    installed_as="qwen",
+    prepare=lambda place: _write(
+        place.home / ".qwen" / "settings.json",
+        {
+            "security": {"auth": {"selectedType": "openai"}},
+            "privacy": {"usageStatisticsEnabled": False},
+            "tools": {"exclude": ["tool_search"]},  # else its model sees the tools only when it searches for them
+        },
+    ),
+    environ=lambda place: {
+        "OPENAI_API_KEY": "not-used",
+        "OPENAI_BASE_URL": f"{place.model}/v1",
+        "OPENAI_MODEL": "scripted",
+        "QWEN_CODE_NO_RELAUNCH": "true",  # as of Gemini CLI
+    },
+    turn=lambda place: [*_qwen(place), "--yolo", "--prompt", PROMPT],
+    program=_qwen,
+    connected="Connected",
+)
+
+DRIVERS = (CLAUDE_CODE, CODEX, GEMINI_CLI, OPENCODE, COPILOT_CLI, QWEN_CODE)

@@ -139,18 +139,18 @@ async def no_waiting_without_callbacks(sdk: Sdk) -> None:
 
 async def deltas_grow(sdk: Sdk) -> None:
     heard = await Talk(sdk).say("count to 5")
-    grown = [one.output["response"] for one in heard.deltas]
+    grown = [delta.output["response"] for delta in heard.deltas]
     assert grown == ["1", "1 2", "1 2 3", "1 2 3 4", "1 2 3 4 5"][-len(grown) :]
     assert grown[-1] == heard.text
-    assert [one.seq for one in heard.deltas] == list(range(1, 6))
+    assert [delta.seq for delta in heard.deltas] == list(range(1, 6))
 
 
 async def client_tool_once(sdk: Sdk) -> None:
     talk = Talk(sdk, {"core_app": {"ref": "sandbox/llm"}, "tools": [WEATHER]})
     heard = await talk.say("What is the weather in Paris?", "sunny")
-    assert [(one.name, one.args) for one in heard.calls] == [("get_weather", {"city": "Paris"})]
+    assert [(call.name, call.args) for call in heard.calls] == [("get_weather", {"city": "Paris"})]
     assert heard.text == "get_weather says: sunny"
-    results = [one for one in sdk.sandbox.ledger.results if one.chat_id == talk.client.chat_id]
+    results = [result for result in sdk.sandbox.ledger.results if result.chat_id == talk.client.chat_id]
     assert len(results) == 1
 
 
@@ -158,7 +158,7 @@ async def two_client_tools(sdk: Sdk) -> None:
     clock = tool("get_time").describe("Get the current time").build()
     talk = Talk(sdk, {"core_app": {"ref": "sandbox/llm"}, "tools": [WEATHER, clock]})
     heard = await talk.say("Tell me the weather in Oslo, and the time", "fine")
-    assert [one.name for one in heard.calls] == ["get_weather", "get_time"]
+    assert [call.name for call in heard.calls] == ["get_weather", "get_time"]
     assert heard.text == "get_weather says: fine get_time says: fine"
 
 
@@ -166,7 +166,9 @@ async def tool_result_with_files(sdk: Sdk) -> None:
     talk = Talk(sdk, {"core_app": {"ref": "sandbox/llm"}, "tools": [WEATHER]})
     await talk.do("send_message", "weather in Paris")
     while not (
-        tools := [one for message in (await talk.chat())["chat_messages"] for one in message["tool_invocations"]]
+        tools := [
+            invocation for message in (await talk.chat())["chat_messages"] for invocation in message["tool_invocations"]
+        ]
     ):
         await anyio.sleep(0.01)
     file = await sdk.do("files.upload", PNG)
@@ -293,7 +295,7 @@ async def rejection_with_a_reason(sdk: Sdk) -> None:
 async def widget(sdk: Sdk) -> None:
     talk = Talk(sdk, "sandbox/desk")
     heard = await talk.say("show a surface")
-    (shown,) = [one for one in heard.messages[-1]["tool_invocations"] if one["widget"]]
+    (shown,) = [invocation for invocation in heard.messages[-1]["tool_invocations"] if invocation["widget"]]
     assert shown["widget"]["surfaceId"] == "order"
     await talk.do("submit_tool_result", shown["id"], {"action": {"type": "submit"}, "form_data": {"name": "Ada"}})
     chat = await talk.until_idle()
@@ -321,7 +323,7 @@ async def tool_builder(_sdk: Sdk) -> None:
 
 
 async def a_widget_is_sent_as_text(sdk: Sdk) -> None:
-    sent = [json.loads(one.result) for one in sdk.sandbox.ledger.results if one.result.startswith("{")]
+    sent = [json.loads(result.result) for result in sdk.sandbox.ledger.results if result.result.startswith("{")]
     assert {"action": {"type": "submit"}, "form_data": {"name": "Ada"}} in sent
 
 

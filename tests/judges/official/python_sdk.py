@@ -171,8 +171,8 @@ async def wrong_key(sdk: Sdk) -> None:
 async def needs(sdk: Sdk) -> None:
     error = await sdk.failure(sdk.run("sandbox/needs-secret", {}))
     assert isinstance(error, inferencesh.RequirementsNotMetError)
-    assert [one.type for one in error.errors] == ["secret", "credential", "scope"]
-    assert [one.action.type for one in error.errors] == ["add_secret", "connect", "add_scopes"]
+    assert [item.type for item in error.errors] == ["secret", "credential", "scope"]
+    assert [item.action.type for item in error.errors] == ["add_secret", "connect", "add_scopes"]
 
 
 async def wrong_input(sdk: Sdk) -> None:
@@ -217,7 +217,7 @@ async def session_management(sdk: Sdk) -> None:
     name = told["session_id"]
     known = await sdk.do("sessions.get", name)
     assert (known["status"], known["call_count"], known["idle_timeout"]) == ("active", 1, 30)
-    assert name in [one["id"] for one in await sdk.do("sessions.list")]
+    assert name in [item["id"] for item in await sdk.do("sessions.list")]
     assert (await sdk.do("sessions.keepalive", name))["expires_at"] >= known["expires_at"]
     await sdk.do("sessions.end", name)
     assert (await sdk.do("sessions.get", name))["status"] == "ended"

@@ -40,8 +40,8 @@ def chats(upstream: Upstream) -> list[Any]:
 
 def waiting_in(upstream: Upstream) -> Any:
     """The one invocation that somebody has to decide."""
-    (found,) = [one for chat in chats(upstream) for one in chat.open]
-    return found
+    (waiting,) = [invocation for chat in chats(upstream) for invocation in chat.open]
+    return waiting
 
 
 def sent_once(upstream: Upstream) -> bool:

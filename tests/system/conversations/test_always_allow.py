@@ -24,7 +24,7 @@ DRAW = {"message": "Draw a cat", "agent": "sandbox/approver"}
 EXACTLY = "always allow: draw with exactly these inputs"
 EVERY = "always allow: every use of draw"
 ALLOWING = {"INFERENCE_ALWAYS_ALLOW": "true"}
-OPTIONS, ALLOW, EXPLAIN = (f"/chats/*/tools/*/{what}" for what in ("always-allow/options", "always-allow", "explain"))
+OPTIONS, ALLOW, EXPLAIN = (f"/chats/*/tools/*/{path}" for path in ("always-allow/options", "always-allow", "explain"))
 OLDER = Facts(always_allow_options=False, explanations=False)
 
 
@@ -42,18 +42,18 @@ class Person:
 
     @property
     def offered(self) -> list[list[str]]:
-        return [one.requested_schema["properties"]["decision"]["enum"] for one in self.asked]
+        return [item.requested_schema["properties"]["decision"]["enum"] for item in self.asked]
 
 
 def chosen(upstream: Upstream) -> list[tuple[str, str]]:
     """What the platform was told: the decision, and the scope of its option."""
-    return [(one.decision, one.option.partition(":")[0]) for one in upstream.sandbox.ledger.decisions]
+    return [(decision.decision, decision.option.partition(":")[0]) for decision in upstream.sandbox.ledger.decisions]
 
 
-@pytest.mark.parametrize(("decision", "scope", "asked"), [(EXACTLY, "exact", 2), (EVERY, "tool", 1)])
+@pytest.mark.parametrize(("decision", "scope", "questions"), [(EXACTLY, "exact", 2), (EVERY, "tool", 1)])
 @over(*HERE)
 async def test_the_platforms_options_are_offered_and_the_choice_is_sent(
-    way: Way, environ: dict[str, str], upstream: Upstream, decision: str, scope: str, asked: int
+    way: Way, environ: dict[str, str], upstream: Upstream, decision: str, scope: str, questions: int
 ) -> None:
     """And it goes as far as it says: exactly these inputs are not every use."""
     person = Person(decision, "approve")
@@ -68,9 +68,9 @@ async def test_the_platforms_options_are_offered_and_the_choice_is_sent(
     assert "(exact)" in described
     assert "Whatever its inputs are." in described
     assert ("always_allow", scope) == chosen(upstream)[0]
-    assert (asked, 3) == (len(person.asked), drawn(upstream))
+    assert (questions, 3) == (len(person.asked), drawn(upstream))
     assert {"always allowed: " + decision.removeprefix("always allow: ")} == {
-        one["decision"] for one in payload(first)["decisions"]
+        decision["decision"] for decision in payload(first)["decisions"]
     }
     assert "by the person, asked by this host" in text_of(first)
 
@@ -84,7 +84,7 @@ async def test_always_allow_is_offered_only_if_the_operator_enables_it(
         result = payload(await chat(client, **DRAW))
 
     assert [["approve", "reject"]] == person.offered
-    assert [("draw", "approved")] == [(one["about"], one["decision"]) for one in result["decisions"]]
+    assert [("draw", "approved")] == [(decision["about"], decision["decision"]) for decision in result["decisions"]]
 
 
 @pytest.mark.parametrize(
@@ -250,6 +250,6 @@ async def test_an_option_for_other_inputs_is_not_accepted(
         result = payload(await chat(client, **DRAW))
 
     assert ["Draw a cat", "a tiger"] == [
-        next(prompt for prompt in ("Draw a cat", "a tiger") if prompt in one.message) for one in person.asked
+        next(prompt for prompt in ("Draw a cat", "a tiger") if prompt in item.message) for item in person.asked
     ]
     assert ("answered", [("always_allow", "exact")]) == (result["status"], chosen(upstream))

@@ -20,15 +20,15 @@ EVERYTHING = "Make a plan, recall, delegate, do an http call, draw a lake"
 async def test_an_answer_lists_everything_the_agent_did(connect: Connect, upstream: Upstream) -> None:
     """A plan, memory, another agent, an http call and a picture: each with arguments, result and status, once."""
     async with connect() as client:
-        kept = payload(await chat(client, "Remember that tea is green", agent="sandbox/desk"))
-        result = await chat(client, EVERYTHING, agent="sandbox/desk", chat_id=kept["chat_id"])
-        later = await client.call_tool("chat_get", {"chat_id": kept["chat_id"]})
+        remembered = payload(await chat(client, "Remember that tea is green", agent="sandbox/desk"))
+        result = await chat(client, EVERYTHING, agent="sandbox/desk", chat_id=remembered["chat_id"])
+        later = await client.call_tool("chat_get", {"chat_id": remembered["chat_id"]})
 
     answer = payload(result)
     did = {call["tool"]: call for call in answer["did"]}
-    assert ["memory_set"] == [call["tool"] for call in kept["did"]]
-    assert {"key": "tea", "value": "green"} == kept["did"][0]["arguments"]
-    assert "I will remember that tea is green." == kept["text"]
+    assert ["memory_set"] == [call["tool"] for call in remembered["did"]]
+    assert {"key": "tea", "value": "green"} == remembered["did"][0]["arguments"]
+    assert "I will remember that tea is green." == remembered["text"]
 
     assert "answered" == answer["status"]
     assert ["plan_create", *["plan_update"] * 6, "memory_get_all", "colleague", "fetch_page", "draw"] == [
@@ -67,15 +67,15 @@ async def test_an_answer_does_not_list_actions_of_the_previous_turn(connect: Con
 
 @over(*THREE)
 async def test_progress_names_each_tool_that_the_agent_uses(connect: Connect) -> None:
-    heard: list[str] = []
+    messages: list[str] = []
 
     async def hear(_progress: float, _total: float | None, message: str | None) -> None:
-        heard.append(message or "")
+        messages.append(message or "")
 
     async with connect() as client:
         arguments = {"message": "delegate: count to 3 slowly", "agent": "sandbox/desk"}
         result = payload(await client.call_tool("agent_chat", arguments, progress_callback=hear))
 
     assert "answered" == result["status"]
-    assert any("using colleague" in message for message in heard)
+    assert any("using colleague" in message for message in messages)
     assert json.dumps(result).count("1 2 3") >= 1

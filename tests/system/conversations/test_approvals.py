@@ -18,7 +18,7 @@ from tests.results import payload
 from tests.support.faults import Drop, Fault, Stall, Status, Swallow
 from tests.system.conversations.legs import HERE, MEMORY, MODERN, OTHER, chats, leg, over, sent_once, waiting_in
 from tests.system.faults.process import HELLO, piped
-from tests.tools.test_agents import PERSON, asking, chat, said
+from tests.tools.test_agents import PERSON, answer_with, asking, chat
 
 pytestmark = pytest.mark.anyio
 
@@ -29,11 +29,11 @@ REFUSED = -32602
 
 def drawn(upstream: Upstream) -> int:
     """How often the tool was really used."""
-    return len([one for one in upstream.sandbox.ledger.invocations if one.tool == "draw"])
+    return len([invocation for invocation in upstream.sandbox.ledger.invocations if invocation.tool == "draw"])
 
 
 def decided(upstream: Upstream) -> list[str]:
-    return [one.decision for one in upstream.sandbox.ledger.decisions]
+    return [decision.decision for decision in upstream.sandbox.ledger.decisions]
 
 
 @over(*HERE)
@@ -69,11 +69,11 @@ async def test_an_invalid_answer_decides_nothing(environ: dict[str, str], upstre
         )
         await pipe.send({"id": "chat", "method": "tools/call", "params": {"name": "agent_chat", "arguments": DRAW}})
 
-        def asked() -> list[Any]:
+        def questions() -> list[Any]:
             return [message["id"] for message in pipe.messages if message.get("method") == "elicitation/create"]
 
-        await until(asked)
-        await pipe.send({"id": asked()[0], "result": {"action": "approve"}})
+        await until(questions)
+        await pipe.send({"id": questions()[0], "result": {"action": "approve"}})
         result = (await pipe.answered("chat"))["result"]
 
     assert ("waiting", False) == (result["structuredContent"].get("status"), result["isError"])
@@ -85,13 +85,13 @@ async def test_two_people_who_approve_at_once_invoke_it_once(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The same question is open in two calls, and both are answered with yes in the same moment."""
-    asked, both = [0], anyio.Event()
+    questions, both = [0], anyio.Event()
 
     async def answer(_params: ElicitRequestFormParams) -> ElicitResult:
-        asked[0] += 1
-        if asked[0] == 1:  # the message's own question
+        questions[0] += 1
+        if questions[0] == 1:  # the message's own question
             return ElicitResult(action="cancel")
-        if asked[0] == 3:
+        if questions[0] == 3:
             both.set()
         await both.wait()
         return ElicitResult(action="accept", content=APPROVE)
@@ -121,7 +121,7 @@ async def test_two_people_who_approve_at_once_invoke_it_once(
 @over(*MODERN)
 async def test_an_approval_sent_twice_acts_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The sealed state and the answer again, word for word: the second finds it settled."""
-    async with asking(way, environ, said("cancel")) as client:
+    async with asking(way, environ, answer_with("cancel")) as client:
         question = await leg(client, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
         first = await leg(client, "agent_chat", DRAW, question, **APPROVE)
@@ -141,7 +141,7 @@ async def test_four_simultaneous_copies_of_an_approval_are_sent_once(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     results: list[Any] = []
-    async with asking(way, environ, said("cancel")) as client:
+    async with asking(way, environ, answer_with("cancel")) as client:
         question = await leg(client, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
 
@@ -168,7 +168,7 @@ async def test_an_approval_does_not_approve_the_next_call(
 ) -> None:
     """Where the agent asks for two things, the answer about the first says nothing about the second."""
     two = {"message": "Draw two lakes", "agent": "sandbox/approver"}
-    async with asking(way, environ, said("cancel")) as client:
+    async with asking(way, environ, answer_with("cancel")) as client:
         about_first = await leg(client, "agent_chat", two)
         assert isinstance(about_first, InputRequiredResult)
         about_second = await leg(client, "agent_chat", two, about_first, **APPROVE)
@@ -181,7 +181,7 @@ async def test_an_approval_does_not_approve_the_next_call(
     assert 1 == between
     assert "answered" == payload(last)["status"]
     assert (["invoke", "invoke"], 2) == (decided(upstream), drawn(upstream))
-    assert 2 == len({one.invocation_id for one in upstream.sandbox.ledger.decisions})
+    assert 2 == len({decision.invocation_id for decision in upstream.sandbox.ledger.decisions})
 
 
 @over(*MODERN)
@@ -189,7 +189,7 @@ async def test_a_call_that_changed_after_it_was_shown_is_asked_again(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The yes was to a cat, and is none to a tiger."""
-    async with asking(way, environ, said("cancel")) as client:
+    async with asking(way, environ, answer_with("cancel")) as client:
         question = await leg(client, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
         waiting_in(upstream).arguments["prompt"] = "a tiger"
@@ -198,8 +198,8 @@ async def test_a_call_that_changed_after_it_was_shown_is_asked_again(
         assert isinstance(asked_again, InputRequiredResult)
         result = await leg(client, "agent_chat", DRAW, asked_again, **APPROVE)
 
-    (shown,) = [request.params.message for request in (asked_again.input_requests or {}).values()]  # type: ignore[union-attr]
-    assert "a tiger" in shown
+    (text,) = [request.params.message for request in (asked_again.input_requests or {}).values()]  # type: ignore[union-attr]
+    assert "a tiger" in text
     assert ([], 0) == before
     assert "answered" == payload(result)["status"]
     assert (["invoke"], 1) == (decided(upstream), drawn(upstream))
@@ -272,7 +272,7 @@ async def test_a_state_answers_only_the_call_it_was_made_for(
     way: Way, environ: dict[str, str], upstream: Upstream, tool: str, arguments: dict[str, Any]
 ) -> None:
     """T-6: other arguments, or another tool, and it is refused; nothing is sent or decided."""
-    async with asking(way, environ, said("cancel")) as client:
+    async with asking(way, environ, answer_with("cancel")) as client:
         question = await leg(client, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
         with pytest.raises(MCPError) as refused:
@@ -290,7 +290,7 @@ async def test_a_state_that_was_tampered_with_or_is_too_old_is_refused(
     """T-6: it lasts ten minutes; what is refused sends no second message either."""
     import time
 
-    async with asking(way, environ, said("cancel")) as client:
+    async with asking(way, environ, answer_with("cancel")) as client:
         question = await leg(client, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
         state = question.request_state or ""
@@ -315,10 +315,10 @@ async def test_long_arguments_are_shown_cut_with_their_digest(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """They see how it begins, that it is cut, what the whole's digest is, and where all of it can be read."""
-    shown: list[str] = []
+    texts: list[str] = []
 
     async def answer(params: ElicitRequestFormParams) -> ElicitResult:
-        shown.append(params.message)
+        texts.append(params.message)
         await anyio.sleep(0.31)
         return ElicitResult(action="decline")
 
@@ -326,7 +326,7 @@ async def test_long_arguments_are_shown_cut_with_their_digest(
     async with asking(way, environ, answer) as client:
         result = payload(await chat(client, long, agent="sandbox/approver"))
 
-    (question,) = shown
+    (question,) = texts
     assert len(question) < 5_000
     assert "sha256" in question
     assert f"https://app.inference.sh/chats/{result['chat_id']}" in question
@@ -338,10 +338,10 @@ async def test_an_approved_call_is_not_asked_again_when_the_chat_is_silent(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The stream tells nothing more of it, and the call has to answer: it goes on, as far as anybody knows."""
-    shown: list[str] = []
+    texts: list[str] = []
 
     async def approve(params: ElicitRequestFormParams) -> ElicitResult:
-        shown.append(params.message)
+        texts.append(params.message)
         upstream.sandbox.faults.add(Stall(lines=1), method="GET", path="/chats/*/stream", times=-1)
         await anyio.sleep(0.4)
         return ElicitResult(action="accept", content={"decision": "approve"})
@@ -351,7 +351,7 @@ async def test_an_approved_call_is_not_asked_again_when_the_chat_is_silent(
 
     assert "working" == result["status"]
     assert "pending" not in result
-    assert 1 == len(shown)
+    assert 1 == len(texts)
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*/invoke"))
 
 
@@ -371,7 +371,7 @@ async def test_an_approval_lost_on_the_way_is_an_error_with_the_chat_id(
 ) -> None:
     """The message was taken: nobody is told to send it again, and what was approved is not approved twice."""
     upstream.sandbox.faults.add(fault, method="POST", path="/tools/*/invoke")
-    async with asking(way, environ, said("accept", after=0, **APPROVE)) as client:
+    async with asking(way, environ, answer_with("accept", after=0, **APPROVE)) as client:
         result = payload(await chat(client, **DRAW))
 
     assert sent_once(upstream)
@@ -412,7 +412,7 @@ async def test_an_answer_is_not_sent_if_the_chat_shows_another_was(
 ) -> None:
     """Two replicas hold the same question: the second reads the chat once more, right before it would send."""
     results: list[Any] = []
-    async with asking(way, environ, said("cancel")) as one, asking(way, environ, said("cancel")) as other:
+    async with asking(way, environ, answer_with("cancel")) as one, asking(way, environ, answer_with("cancel")) as other:
         question = await leg(one, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
         where = {"chat_id": chats(upstream)[0].id, "invocation_id": waiting_in(upstream).id}

@@ -30,7 +30,7 @@ async def test_a_picture_by_url_reaches_the_agent_as_a_picture(connect: Connect,
         (addresses[1], "report.pdf", "application/pdf"),
         (addresses[2], "", ""),
         (addresses[3], "data", ""),
-    ] == [(one.uri, one.filename, one.content_type) for one in files]
+    ] == [(file.uri, file.filename, file.content_type) for file in files]
     assert ["text", "image", "file", "file", "file"] == _kinds(talk.messages[0].dto())
 
 

@@ -97,8 +97,8 @@ async def test_a_message_that_arrived_despite_a_fault_is_sent_once(
 ) -> None:
     async with talking(way, environ) as client:
         before = payload(await chat(client, "My name is Ada.", agent=ASSISTANT))["chat_id"] if further else ""
-        for one in TAKEN[fault]:
-            upstream.sandbox.faults.add(one, method="POST", path="/agents/run")
+        for item in TAKEN[fault]:
+            upstream.sandbox.faults.add(item, method="POST", path="/agents/run")
         result = payload(await chat(client, "Count to 3", agent=ASSISTANT, **({"chat_id": before} if further else {})))
 
     assert "answered" == result["status"]
@@ -147,8 +147,8 @@ async def test_a_message_whose_reply_was_lost_is_found_on_every_transport(
 async def test_a_refused_message_was_not_started(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: str
 ) -> None:
-    what, code = REFUSED[fault]
-    upstream.sandbox.faults.add(what, method="POST", path="/agents/run")
+    fault_, code = REFUSED[fault]
+    upstream.sandbox.faults.add(fault_, method="POST", path="/agents/run")
     async with talking(way, environ) as client:
         error = payload(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
 
@@ -255,7 +255,7 @@ GIVEN: dict[str, tuple[Fault, str]] = {
 }
 
 
-async def given(
+async def send_once(
     way: Way, environ: dict[str, str], upstream: Upstream, asks: str, fault: str
 ) -> tuple[str, Any, dict[str, Any], dict[str, Any]]:
     """Give the agent what it asks for, with a fault; then look at the chat, and give it once more."""
@@ -296,7 +296,7 @@ def honest(upstream: Upstream, chat_id: str, fault: str, broken: Any, again: Any
 async def test_a_result_for_an_agent_is_sent_once(
     way: Way, environ: dict[str, str], upstream: Upstream, asks: str, fault: str
 ) -> None:
-    chat_id, broken, again, last = await given(way, environ, upstream, asks, fault)
+    chat_id, broken, again, last = await send_once(way, environ, upstream, asks, fault)
 
     honest(upstream, chat_id, fault, broken, again, last)
 
@@ -306,7 +306,7 @@ async def test_a_result_for_an_agent_is_sent_once(
 async def test_a_result_for_an_agent_is_sent_once_on_every_transport(
     way: Way, environ: dict[str, str], upstream: Upstream, asks: str, fault: str
 ) -> None:
-    chat_id, broken, again, last = await given(way, environ, upstream, asks, fault)
+    chat_id, broken, again, last = await send_once(way, environ, upstream, asks, fault)
 
     honest(upstream, chat_id, fault, broken, again, last)
 
@@ -333,16 +333,18 @@ async def test_the_same_result_four_times_at_once_is_sent_once(
         async with anyio.create_task_group() as group:
             group.start_soon(respond)
             await gate.reached.wait()
-            read = len(ledger.requests("GET", "/chats/*"))
+            reads = len(ledger.requests("GET", "/chats/*"))
             for _ in range(3):
                 group.start_soon(respond)
-            await until(lambda: len(ledger.requests("GET", "/chats/*")) >= read + 3)
+            await until(lambda: len(ledger.requests("GET", "/chats/*")) >= reads + 3)
             gate.release()
 
     judge(upstream)
     assert 1 == len(ledger.requests("POST", path))
     assert 1 == len(ledger.results) + len(ledger.decisions)
-    assert ["answered", *["conflict"] * 3] == sorted(one.get("status") or one["error"]["code"] for one in results)
+    assert ["answered", *["conflict"] * 3] == sorted(
+        result.get("status") or result["error"]["code"] for result in results
+    )
 
 
 @pytest.mark.fault("X-49")

@@ -12,7 +12,7 @@ from mcp_types import ElicitRequestFormParams, ElicitResult
 from tests.conftest import Connect, Upstream, Way
 from tests.results import payload
 from tests.system.conversations.legs import HERE, over
-from tests.tools.test_agents import PERSON, asking, chat, said
+from tests.tools.test_agents import PERSON, answer_with, asking, chat
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ KINDS = {
 spellings = pytest.mark.parametrize("spelling", CHOSEN)
 
 
-def given(upstream: Upstream) -> dict[str, Any]:
+def sent_form(upstream: Upstream) -> dict[str, Any]:
     """The one result that was taken."""
     (result,) = upstream.sandbox.ledger.results
     return json.loads(result.result)
@@ -46,16 +46,16 @@ async def test_the_person_is_asked_for_the_forms_fields(
     way: Way, environ: dict[str, str], upstream: Upstream, spelling: str
 ) -> None:
     """Each kind of field as what it is, and what they fill in reaches the agent once."""
-    asked: list[ElicitRequestFormParams] = []
+    questions: list[ElicitRequestFormParams] = []
 
     async def fill(params: ElicitRequestFormParams) -> ElicitResult:
-        asked.append(params)
+        questions.append(params)
         return ElicitResult(action="accept", content=CHOSEN[spelling])
 
     async with asking(way, environ, fill) as client:
         result = payload(await chat(client, f"Show me a {spelling}", agent="sandbox/desk"))
 
-    (question,) = asked
+    (question,) = questions
     fields = question.requested_schema["properties"]
     assert list(CHOSEN[spelling]) == list(fields)
     assert ["name"] == question.requested_schema["required"]
@@ -68,8 +68,8 @@ async def test_the_person_is_asked_for_the_forms_fields(
         assert ("number", 1, 9) == tuple(fields["count"][name] for name in ("type", "minimum", "maximum"))
         assert ["nuts", "fruit", "honey"] == fields["toppings"]["items"]["enum"]
     assert "answered" == result["status"]
-    assert CHOSEN[spelling] == given(upstream)["form_data"]
-    assert "submit" == given(upstream)["action"]["type"]
+    assert CHOSEN[spelling] == sent_form(upstream)["form_data"]
+    assert "submit" == sent_form(upstream)["action"]["type"]
     assert "name = Ada" in result["text"]
     assert 1 == len(upstream.sandbox.ledger.messages)
 
@@ -94,7 +94,7 @@ async def test_without_elicitation_the_forms_fields_are_in_the_answer(
     assert "form_data" in first["next"]
     assert "answered" == payload(filled)["status"]
     assert "name = Ada" in payload(filled)["text"]
-    assert CHOSEN[spelling] == given(upstream)["form_data"]
+    assert CHOSEN[spelling] == sent_form(upstream)["form_data"]
     assert ("conflict", "not_started") == (payload(again)["error"]["code"], payload(again)["error"]["outcome"])
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*"))
 
@@ -143,7 +143,7 @@ async def test_a_form_answer_that_does_not_fit_sends_nothing(
     assert () == upstream.sandbox.ledger.results
 
 
-@pytest.mark.parametrize("answer", [said("decline"), said("cancel")], ids=["declined", "dismissed"])
+@pytest.mark.parametrize("answer", [answer_with("decline"), answer_with("cancel")], ids=["declined", "dismissed"])
 @over(HERE[1], HERE[3])
 async def test_a_form_that_is_not_filled_in_sends_nothing(
     way: Way, environ: dict[str, str], upstream: Upstream, answer: Any

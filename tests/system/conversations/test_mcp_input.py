@@ -26,9 +26,9 @@ Action = Literal["accept", "decline", "cancel"]
 NAMED = {"people": 4, "window": True}
 
 
-def given(upstream: Upstream) -> list[Any]:
+def sent_results(upstream: Upstream) -> list[Any]:
     """What the platform was told, round by round."""
-    return [json.loads(one.result) for one in upstream.sandbox.ledger.results]
+    return [json.loads(result.result) for result in upstream.sandbox.ledger.results]
 
 
 def shapes(*facts: Facts) -> pytest.MarkDecorator:
@@ -41,21 +41,21 @@ async def test_the_person_fills_in_the_form_of_an_mcp_server(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """In both eras and over each transport, whether the platform tells it as an object or as text."""
-    asked: list[ElicitRequestFormParams] = []
+    questions: list[ElicitRequestFormParams] = []
 
     async def fill(params: ElicitRequestFormParams) -> ElicitResult:
-        asked.append(params)
+        questions.append(params)
         return ElicitResult(action="accept", content=NAMED)  # type: ignore[arg-type]
 
     async with asking(way, environ, fill) as client:
         result = payload(await chat(client, **TABLE))
 
-    (question,) = asked
+    (question,) = questions
     assert "For how many people, and when?" in question.message
     assert "book_table" in question.message, "the person sees who asks"
     assert {"type": "integer", "title": "People", "minimum": 1, "maximum": 12} == question.requested_schema["properties"]["people"]  # fmt: skip
     assert ["people"] == question.requested_schema["required"]
-    assert [{"table": {"action": "accept", "content": NAMED}}] == given(upstream)
+    assert [{"table": {"action": "accept", "content": NAMED}}] == sent_results(upstream)
     assert ("answered", "answered (accept)") == (result["status"], result["decisions"][0]["decision"])
     assert sent_once(upstream)
 
@@ -72,7 +72,7 @@ async def test_a_decline_is_passed_on_as_a_decline(
     async with asking(way, environ, refuse) as client:
         result = payload(await chat(client, **TABLE))
 
-    assert [{"table": {"action": action}}] == given(upstream)
+    assert [{"table": {"action": action}}] == sent_results(upstream)
     assert "answered" == result["status"]
     assert action in result["text"]
 
@@ -88,7 +88,7 @@ async def test_an_instant_decline_is_not_passed_on(
     async with asking(way, environ, at_once) as client:
         result = payload(await chat(client, **TABLE))
 
-    assert [] == given(upstream)
+    assert [] == sent_results(upstream)
     assert ("waiting", "mcp_input") == (result["status"], result["pending"][0]["kind"])
     assert "not decided" == result["decisions"][0]["decision"]
 
@@ -109,7 +109,7 @@ async def test_a_url_request_of_an_mcp_server_opens_its_page(
     (page,) = opened
     assert ("url", "https://bookings.example/connect") == (page.mode, page.url)
     assert "Connect your account with the restaurant." in page.message
-    assert [{"account": {"action": "accept"}}] == given(upstream)
+    assert [{"account": {"action": "accept"}}] == sent_results(upstream)
     assert "answered" == result["status"]
 
 
@@ -118,10 +118,10 @@ async def test_several_requests_at_once_are_answered_together(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The newer protocol puts them at once, the older one after another; the platform is told once."""
-    asked: list[str] = []
+    questions: list[str] = []
 
     async def fill(params: ElicitRequestFormParams) -> ElicitResult:
-        asked.append(params.message)
+        questions.append(params.message)
         if "call you" in params.message:
             await anyio.sleep(0.4)
             return ElicitResult(action="decline")
@@ -130,10 +130,10 @@ async def test_several_requests_at_once_are_answered_together(
     async with asking(way, environ, fill) as client:
         result = payload(await chat(client, "Book an evening", agent=BOOKING))
 
-    assert 2 == len(asked)
-    assert [{"table": {"action": "accept", "content": {"people": 2}}, "consent": {"action": "decline"}}] == given(
-        upstream
-    )
+    assert 2 == len(questions)
+    assert [
+        {"table": {"action": "accept", "content": {"people": 2}}, "consent": {"action": "decline"}}
+    ] == sent_results(upstream)
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/tools/*"))
     assert "answered" == result["status"]
 
@@ -155,7 +155,7 @@ async def test_an_answer_to_one_of_two_requests_sends_nothing(
     assert ["decision.1", "decision.2"] == sorted(requests)
     assert isinstance(result, CallToolResult)
     assert ("waiting", "not decided") == (payload(result)["status"], payload(result)["decisions"][0]["decision"])
-    assert [] == given(upstream)
+    assert [] == sent_results(upstream)
 
 
 @over(*HERE)
@@ -173,7 +173,7 @@ async def test_a_second_request_of_the_server_is_answered(
     assert [
         {"table": {"action": "accept", "content": {"people": 3}}},
         {"consent": {"action": "accept", "content": {"name": "Ada"}}},
-    ] == given(upstream)
+    ] == sent_results(upstream)
     assert ("answered", 2) == (result["status"], len(result["decisions"]))
 
 
@@ -189,7 +189,7 @@ async def test_the_second_request_is_asked_when_the_first_reply_was_lost(
     async with asking(way, environ, fill) as client:
         result = payload(await chat(client, "Book a meal", agent=BOOKING))
 
-    assert ["table", "consent"] == [key for one in given(upstream) for key in one]
+    assert ["table", "consent"] == [key for item in sent_results(upstream) for key in item]
     assert "answered" == result["status"]
 
 
@@ -206,14 +206,14 @@ async def test_only_optional_forms_are_sent_empty(way: Way, environ: dict[str, s
     async with asking(way, environ, accept) as client:
         empty = True
         first = payload(await chat(client, "Book a meal", agent=BOOKING))
-        before = given(upstream)
+        before = sent_results(upstream)
         empty = False
         again = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
         second = payload(await client.call_tool("chat_respond", again))
 
     assert ("waiting", []) == (first["status"], before)
     assert "chat_respond" in first["next"]
-    assert {"consent": {"action": "accept", "content": {}}} == given(upstream)[-1]
+    assert {"consent": {"action": "accept", "content": {}}} == sent_results(upstream)[-1]
     assert "answered" == second["status"]
 
 
@@ -233,7 +233,7 @@ async def test_without_elicitation_the_request_stays_the_persons(connect: Connec
     for refused in tried:
         assert ("forbidden", "not_started") == (payload(refused)["error"]["code"], payload(refused)["error"]["outcome"])
         assert waits["page"] in text_of(refused)
-    assert [] == given(upstream)
+    assert [] == sent_results(upstream)
 
 
 @over(*MEMORY)
@@ -252,16 +252,16 @@ async def test_the_operator_may_let_the_model_answer(connect: Connect, upstream:
     async with connect(INFERENCE_APPROVALS="host", INFERENCE_API_KEY=PERSON) as client:
         first = payload(await chat(client, **TABLE))
         where = {"chat_id": first["chat_id"], "invocation_id": first["pending"][0]["id"]}
-        refused = [await client.call_tool("chat_respond", {**where, **one}) for one in wrong]
-        before = given(upstream)
+        refused = [await client.call_tool("chat_respond", {**where, **item}) for item in wrong]
+        before = sent_results(upstream)
         right = {"form_data": {"table": {"action": "accept", "content": {"people": 2}}}}
         answered = payload(await client.call_tool("chat_respond", {**where, **right}))
 
     assert "form_data" in first["next"]
-    assert ["invalid_input"] * len(wrong) == [payload(one)["error"]["code"] for one in refused]
+    assert ["invalid_input"] * len(wrong) == [payload(result)["error"]["code"] for result in refused]
     assert [] == before
     assert "answered" == answered["status"]
-    assert [right["form_data"]] == given(upstream)
+    assert [right["form_data"]] == sent_results(upstream)
 
 
 @over(*CAN_ASK)
@@ -269,10 +269,10 @@ async def test_if_only_a_sign_in_may_answer_the_person_gets_the_page(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The first answer is refused by the platform; from then on nobody is asked in vain."""
-    asked: list[str] = []
+    questions: list[str] = []
 
     async def fill(params: Any) -> ElicitResult:
-        asked.append(params.mode if params.mode == "form" else params.url)
+        questions.append(params.mode if params.mode == "form" else params.url)
         return ElicitResult(action="accept", content={"people": 2} if params.mode == "form" else None)
 
     async with asking(way, environ, fill, INFERENCE_API_KEY="inf_ordinary") as client:
@@ -280,9 +280,9 @@ async def test_if_only_a_sign_in_may_answer_the_person_gets_the_page(
         second = payload(await chat(client, **TABLE))
 
     assert ["waiting", "waiting"] == [first["status"], second["status"]]
-    assert f"{PAGE}{second['chat_id']}" == asked[-1]
-    assert 1 == asked.count("form")
-    assert [] == given(upstream)
+    assert f"{PAGE}{second['chat_id']}" == questions[-1]
+    assert 1 == questions.count("form")
+    assert [] == sent_results(upstream)
 
 
 @pytest.mark.parametrize("facts", [Facts(keys_answer_questions=True)], ids=["older"])
@@ -296,7 +296,7 @@ async def test_an_answer_is_sent_if_the_platform_accepts_it_from_a_key(
     async with asking(way, environ, fill, INFERENCE_API_KEY="inf_ordinary") as client:
         assert "answered" == payload(await chat(client, **TABLE))["status"]
 
-    assert 1 == len(given(upstream))
+    assert 1 == len(sent_results(upstream))
 
 
 PARAMS: dict[str, Any] = {"mode": "form", "message": "?", "requestedSchema": {"type": "object", "properties": {}}}
@@ -344,7 +344,7 @@ async def test_a_form_that_cannot_be_passed_on_is_left_to_the_page(
     (waits,) = second["pending"]
     assert ("waiting", "mcp", f"{PAGE}{first['chat_id']}") == (second["status"], waits["kind"], waits["page"])
     assert "forbidden" == payload(tried)["error"]["code"]
-    assert [] == given(upstream)
+    assert [] == sent_results(upstream)
 
 
 @over(MODERN[0])
@@ -364,7 +364,7 @@ async def test_an_accept_counts_only_for_the_request_that_was_shown(
 
     assert isinstance(again, InputRequiredResult)
     assert "sell your data" in str(again.input_requests)
-    assert [] == given(upstream)
+    assert [] == sent_results(upstream)
 
 
 @over(MODERN[0])
@@ -378,10 +378,10 @@ async def test_an_mcp_task_asks_all_requests_and_accepts_all_answers(
 
     async with following(way, environ, elicitation_callback=ask) as mine:
         task_id = await mine.begin("agent_chat", message="Book an evening", agent=BOOKING)
-        asked = (await mine.until(task_id, "input_required"))["inputRequests"]
-        table, consent = sorted(asked)
+        questions = (await mine.until(task_id, "input_required"))["inputRequests"]
+        table, consent = sorted(questions)
         await mine.update(task_id, {table: answer("accept", people=5)})
-        half = (given(upstream), (await mine.get(task_id))["status"])
+        half = (sent_results(upstream), (await mine.get(task_id))["status"])
         both = {table: answer("accept", people=5), consent: answer("accept", name="Ada")}
         await mine.update(task_id, both)
         await mine.update(task_id, both)
@@ -393,7 +393,7 @@ async def test_an_mcp_task_asks_all_requests_and_accepts_all_answers(
             "table": {"action": "accept", "content": {"people": 5}},
             "consent": {"action": "accept", "content": {"name": "Ada"}},
         }
-    ] == given(upstream)
+    ] == sent_results(upstream)
     assert "answered" == end["result"]["structuredContent"]["status"]
 
 
@@ -411,6 +411,6 @@ async def test_an_mcp_task_goes_through_two_rounds(way: Way, environ: dict[str, 
         end = await mine.until(task_id)
 
     assert first != second
-    assert ["table", "consent"] == [key for one in given(upstream) for key in one]
+    assert ["table", "consent"] == [key for item in sent_results(upstream) for key in item]
     assert "completed" == end["status"]
     assert 1 == len(chats(upstream))

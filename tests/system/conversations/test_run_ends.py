@@ -55,15 +55,15 @@ async def test_why_an_agent_failed_is_read_from_the_event(connect: Connect, stre
 @pytest.mark.parametrize("reason", ENDS)
 @over(MEMORY[0])
 async def test_a_cut_or_missing_reply_is_reported(connect: Connect, stream: str, reason: str) -> None:
-    message, said = ENDS[reason]
+    message, reason_text = ENDS[reason]
     async with connect(INFERENCE_STREAM=stream, INFERENCE_POLL_INTERVAL_MS="200") as client:
         answered = await chat(client, message, agent="sandbox/assistant")
         later = await client.call_tool("chat_get", {"chat_id": payload(answered)["chat_id"]})
 
     for result in (answered, later):
         assert ("answered", False) == (payload(result)["status"], result.is_error)
-        assert {"reason": reason, "message": said} == payload(result)["ended"]
-        assert said in text_of(result)
+        assert {"reason": reason, "message": reason_text} == payload(result)["ended"]
+        assert reason_text in text_of(result)
     assert ("text" in payload(answered)) == (reason == "output_limit")
 
 

@@ -16,7 +16,7 @@ from inferencesh_sandbox.lookup import find_by_name
 from tests.conftest import Connect, Upstream, Way, until
 from tests.results import payload, text_of
 from tests.system.conversations.legs import HERE, MEMORY, THREE, chats, over
-from tests.tools.test_agents import asking, chat, said
+from tests.tools.test_agents import answer_with, asking, chat
 
 pytestmark = pytest.mark.anyio
 
@@ -28,9 +28,9 @@ MOST_BYTES, MOST_TOKENS = 700_000, 20_000
 async def begun(upstream: Upstream) -> Any:
     """The chat of a turn that is under way, and has said something."""
     with anyio.fail_after(20):
-        while not (found := [one for one in chats(upstream) if one.busy and one.messages[-1].text]):
+        while not (busy := [chat for chat in chats(upstream) if chat.busy and chat.messages[-1].text]):
             await anyio.sleep(0.01)
-    return found[0]
+    return busy[0]
 
 
 @over(*HERE)
@@ -71,10 +71,10 @@ async def test_two_messages_at_once_in_one_chat_get_their_own_answers(connect: C
             group.start_soon(talk, client, "Count to 3 slowly", chat_id)
             group.start_soon(talk, client, "What is my name?", chat_id)
 
-    counted, named = answers["Count to 3 slowly"], answers["What is my name?"]
-    assert ("answered", "answered") == (counted["status"], named["status"])
+    counted, second = answers["Count to 3 slowly"], answers["What is my name?"]
+    assert ("answered", "answered") == (counted["status"], second["status"])
     assert "1 2 3" == counted["text"]
-    assert "Your name is Ada." == named["text"]
+    assert "Your name is Ada." == second["text"]
     assert ["Count to 3 slowly", "My name is Ada.", "What is my name?"] == sorted(
         message.text for message in upstream.sandbox.ledger.messages
     )
@@ -108,7 +108,7 @@ async def test_a_host_that_leaves_after_an_approval_stops_the_agent(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """What the approval set to work is worked on for nobody."""
-    async with asking(way, environ, said("accept", decision="approve")) as client:
+    async with asking(way, environ, answer_with("accept", decision="approve")) as client:
         with anyio.move_on_after(20) as call:
             async with anyio.create_task_group() as group:
                 arguments = {"message": "Draw a cat", "agent": "sandbox/approver"}
@@ -117,7 +117,7 @@ async def test_a_host_that_leaves_after_an_approval_stops_the_agent(
                 call.cancel()
         await until(lambda: upstream.sandbox.ledger.requests("POST", "/chats/*/stop"))
 
-    assert ["invoke"] == [one.decision for one in upstream.sandbox.ledger.decisions]
+    assert ["invoke"] == [decision.decision for decision in upstream.sandbox.ledger.decisions]
 
 
 @over(*THREE)
@@ -125,15 +125,15 @@ async def test_a_host_that_leaves_while_its_answer_is_sent_stops_the_agent(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The answer may have arrived, and what it sets to work is worked on for nobody."""
-    async with asking(way, environ, said("cancel"), INFERENCE_APPROVALS="host") as client:
+    async with asking(way, environ, answer_with("cancel"), INFERENCE_APPROVALS="host") as client:
         waiting = payload(await client.call_tool("agent_chat", {"message": "Draw a cat", "agent": "sandbox/approver"}))
-        (asked,) = waiting["pending"]
+        (approval,) = waiting["pending"]
         gate = upstream.sandbox.faults.hold("POST", "/tools/*/invoke")
         with anyio.move_on_after(20) as call:
             async with anyio.create_task_group() as group:
                 arguments = {
                     "chat_id": waiting["chat_id"],
-                    "invocation_id": asked["id"],
+                    "invocation_id": approval["id"],
                     "decision": "accept",
                 }
                 group.start_soon(client.call_tool, "chat_respond", arguments)
@@ -164,8 +164,8 @@ async def test_on_cancel_keep_lets_the_agent_finish(connect: Connect, upstream: 
 
 def sizes(result: Any) -> tuple[int, int, int]:
     """Bytes of the whole answer, and tokens of its text and of its data."""
-    whole = result.model_dump_json(by_alias=True)
-    return len(whole.encode()), tokens(text_of(result)), tokens(json.dumps(payload(result), ensure_ascii=False))
+    text = result.model_dump_json(by_alias=True)
+    return len(text.encode()), tokens(text_of(result)), tokens(json.dumps(payload(result), ensure_ascii=False))
 
 
 @over(*THREE)
@@ -202,8 +202,8 @@ async def test_a_turn_with_a_hundred_tools_stays_within_the_limits(
     async with connect() as client:
         first = payload(await chat(client, f"{many}, remember that tea is green", agent="sandbox/desk"))
         (long,) = chats(upstream)
-        shown = next(message for message in long.messages if message.invocations)
-        shown.invocations *= 100
+        message_ = next(message for message in long.messages if message.invocations)
+        message_.invocations *= 100
         result = await client.call_tool("chat_get", {"chat_id": first["chat_id"]})
 
     assert len(payload(result)["did"]) <= 30

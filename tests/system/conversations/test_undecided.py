@@ -26,10 +26,10 @@ async def test_an_accept_without_a_decision_is_asked_again_as_yes_or_no(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """The second question has nothing to fill in, so that there is nothing that could be missing."""
-    asked: list[dict[str, Any]] = []
+    questions: list[dict[str, Any]] = []
 
     async def accept(params: ElicitRequestFormParams) -> ElicitResult:
-        asked.append(params.requested_schema)
+        questions.append(params.requested_schema)
         assert "Draw a cat" in params.message
         await anyio.sleep(MOMENT)
         return ElicitResult(action="accept", content={})
@@ -37,8 +37,8 @@ async def test_an_accept_without_a_decision_is_asked_again_as_yes_or_no(
     async with asking(way, environ, accept) as client:
         result = await chat(client, **DRAW)
 
-    assert ["decision"] == asked[0]["required"]
-    assert {"type": "object", "properties": {}} == asked[1]
+    assert ["decision"] == questions[0]["required"]
+    assert {"type": "object", "properties": {}} == questions[1]
     assert ("answered", ["invoke"], 1) == (payload(result)["status"], decided(upstream), drawn(upstream))
     assert "draw: approved, by the person, asked by this host" in text_of(result)
     assert sent_once(upstream)
@@ -64,16 +64,16 @@ async def test_a_host_that_accepts_everything_instantly_decides_nothing(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     """Faster than anybody reads, and without a decision: nothing is approved, and nothing rejected."""
-    asked = [0]
+    questions = [0]
 
     async def accept(_params: ElicitRequestFormParams) -> ElicitResult:
-        asked[0] += 1
+        questions[0] += 1
         return ElicitResult(action="accept", content={})
 
     async with asking(way, environ, accept) as client:
         result = await chat(client, **DRAW)
 
-    assert 2 == asked[0]
+    assert 2 == questions[0]
     assert ([], 0) == (decided(upstream), drawn(upstream))
     assert ("waiting", "not decided") == (payload(result)["status"], payload(result)["decisions"][0]["decision"])
     assert "chat_respond" in payload(result)["next"]

@@ -78,15 +78,15 @@ async def test_a_message_that_never_left_is_sent_again(
 
 
 @pytest.mark.fault("X-1", "X-2")
-@pytest.mark.parametrize("away", ["refused", "hanging"])
+@pytest.mark.parametrize("state", ["refused", "hanging"])
 @over(*MEMORY)
 async def test_a_message_to_an_unreachable_platform_was_not_started(
-    way: Way, behind: dict[str, str], upstream: Upstream, proxy: Proxy, away: str, monkeypatch: pytest.MonkeyPatch
+    way: Way, behind: dict[str, str], upstream: Upstream, proxy: Proxy, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says so within its attempts, and the same call can be made again."""
     monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.2)  # ten seconds, else
     async with talking(way, behind) as client:
-        proxy.shut() if away == "refused" else proxy.fill()
+        proxy.shut() if state == "refused" else proxy.fill()
         error = payload(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
         assert ("unavailable", "not_started", True) == (error["code"], error["outcome"], error["retry_safe"])
         assert 0 == posts(upstream)
@@ -122,11 +122,11 @@ async def test_two_matching_chats_are_not_adopted(way: Way, environ: dict[str, s
     ):
         results: list[Any] = []
 
-        async def lost() -> None:
+        async def send() -> None:
             results.append(payload(await chat(client, "Count to 3", agent=ASSISTANT)))
 
         gate = upstream.sandbox.faults.hold("POST", "/chats/list", times=-1)  # it looks when both are there
-        group.start_soon(lost)
+        group.start_soon(send)
         await gate.reached.wait()
         await chat(other, "Count to 3", agent=ASSISTANT)
         gate.release()
@@ -138,21 +138,21 @@ async def test_two_matching_chats_are_not_adopted(way: Way, environ: dict[str, s
 
 
 @pytest.mark.fault("X-5")
-@pytest.mark.parametrize(("fault", "taken"), [(Swallow(), 2), (Drop(), 1)], ids=["taken", "not taken"])
+@pytest.mark.parametrize(("fault", "expected"), [(Swallow(), 2), (Drop(), 1)], ids=["taken", "not taken"])
 @over(MEMORY[0])
 async def test_another_live_calls_chat_is_not_adopted(
-    way: Way, environ: dict[str, str], upstream: Upstream, fault: Any, taken: int
+    way: Way, environ: dict[str, str], upstream: Upstream, fault: Any, expected: int
 ) -> None:
     """The same caller said the same meanwhile, and knows which chat that is: the lost message began another, or none."""
     upstream.sandbox.faults.add(fault, method="POST", path=RUN)
     async with talking(way, environ) as client, anyio.create_task_group() as group:
         results: list[Any] = []
 
-        async def lost() -> None:
+        async def send() -> None:
             results.append(payload(await chat(client, "Count to 3", agent=ASSISTANT)))
 
         gate = upstream.sandbox.faults.hold("POST", "/chats/list")  # it looks when both are there
-        group.start_soon(lost)
+        group.start_soon(send)
         await gate.reached.wait()
         results.append(payload(await chat(client, "Count to 3", agent=ASSISTANT)))
         gate.release()
@@ -160,8 +160,8 @@ async def test_another_live_calls_chat_is_not_adopted(
     answered, lost_one = results
     assert "answered" == answered["status"]
     assert answered["chat_id"] != lost_one.get("chat_id")
-    assert ("chat_id" in lost_one) == (taken == 2), "what was not taken is no chat's"
-    judge(upstream, messages=taken)
+    assert ("chat_id" in lost_one) == (expected == 2), "what was not taken is no chat's"
+    judge(upstream, messages=expected)
 
 
 @pytest.mark.fault("X-30")
@@ -181,7 +181,7 @@ async def test_an_agent_whose_host_leaves_during_the_search_is_stopped(
         await until(lambda: upstream.sandbox.ledger.stops)
         gate.release()
 
-    assert [one.id for one in chats(upstream)] == [stop.chat_id for stop in upstream.sandbox.ledger.stops]
+    assert [chat.id for chat in chats(upstream)] == [stop.chat_id for stop in upstream.sandbox.ledger.stops]
     judge(upstream, messages=1)
 
 
@@ -242,17 +242,17 @@ async def test_faults_of_a_chat_are_handled_on_every_transport(
             faults.add(fault, method="GET", path="/chats/*/stream")
             texts.append(payload(await chat(client, "Count to 4", agent=ASSISTANT, chat_id=first["chat_id"]))["text"])
 
-        asked = payload(await client.call_tool("agent_chat", message))
-        where = {"chat_id": asked["chat_id"], "invocation_id": asked["pending"][0]["id"]}
+        waiting = payload(await client.call_tool("agent_chat", message))
+        where = {"chat_id": waiting["chat_id"], "invocation_id": waiting["pending"][0]["id"]}
         faults.add(Swallow(), method="POST", path=path)  # X-3
-        given = payload(await client.call_tool("chat_respond", where | answer))
+        answered = payload(await client.call_tool("chat_respond", where | answer))
         again = payload(await client.call_tool("chat_respond", where | answer))["error"]  # X-49
 
     assert ("payment_required", "not_started") == (refused["code"], refused["outcome"])
     assert ("answered", "1 2 3") == (first["status"], first["text"])
     assert ["1 2 3 4"] * len(STREAM) == texts
-    assert ("answered", "conflict") == (given["status"], again["code"])
+    assert ("answered", "conflict") == (answered["status"], again["code"])
     assert 1 == len(upstream.sandbox.ledger.decisions)
     assert 2 == len(chats(upstream))
-    assert "html" not in json.dumps([refused, first, texts, given, again])
+    assert "html" not in json.dumps([refused, first, texts, answered, again])
     judge(upstream, messages=2 + len(STREAM))

@@ -43,7 +43,7 @@ class Table:
             tried = [str(self.passed[name][wire] or "") for wire in ("pipe", "HTTP", "beneath")]
             for at, wire in enumerate(("pipe", "HTTP")):
                 tried[at] = tried[at] or ("" if wire in row.wires else "-")
-            lines.append(f"{name:5} {row.what:52} {tried[0]:>5} {tried[1]:>5} {tried[2]:>8}  {self.result_of(name)}")
+            lines.append(f"{name:5} {row.title:52} {tried[0]:>5} {tried[1]:>5} {tried[2]:>8}  {self.result_of(name)}")
         return [*lines, f"{self.held} of {len(ROWS)}"]
 
     @property

@@ -19,7 +19,7 @@ from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import progress
 from tests.conftest import MODES, Upstream, Way, in_memory, on_stdio, over_http
 from tests.system.faults.front import Front, fronting
-from tests.system.faults.hosts import LIMIT, NEAR, STDIO, Frame, Host, Hosted, overheard
+from tests.system.faults.hosts import LIMIT, NEAR, STDIO, Frame, Host, Hosted, recorded
 from tests.system.faults.proxy import Proxy, proxying
 
 HURRY = 50
@@ -46,7 +46,7 @@ def host(
 
     @asynccontextmanager
     async def connected(sleep: Any = None, **changed: str | None) -> AsyncIterator[Host]:
-        wanted = {name: value for name, value in (environ | changed).items() if value is not None}
+        settings = {name: value for name, value in (environ | changed).items() if value is not None}
         frames: list[Frame] = []
         slept: list[float] = []
 
@@ -59,12 +59,12 @@ def host(
             log = stack.enter_context((tmp_path / "stderr").open("a+", encoding="utf-8"))
             network = functools.partial(Transport, sleep=sleep or hurry)
             if way.transport == "http":
-                server: Any = await stack.enter_async_context(over_http(wanted, network=network))
+                server: Any = await stack.enter_async_context(over_http(settings, network=network))
             elif way.transport == "memory":
-                server = in_memory(build(Settings.from_environ(wanted), network=network))
+                server = in_memory(build(Settings.from_environ(settings), network=network))
             else:
-                server = stdio_client(on_stdio(wanted), errlog=log)
-            async with Client(overheard(server, frames), mode=MODES[way.era]) as client:
+                server = stdio_client(on_stdio(settings), errlog=log)
+            async with Client(recorded(server, frames), mode=MODES[way.era]) as client:
                 yield Host(
                     client,
                     way.transport != "stdio",

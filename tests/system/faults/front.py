@@ -25,7 +25,7 @@ class Visit:
     head: str
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    taken: int = 0
+    received: int = 0
     """Bytes of the body that were read."""
 
     @property
@@ -38,7 +38,7 @@ class Visit:
         body = b""
         while len(body) < size and (piece := await self.reader.read(min(SMALL, size - len(body)))):
             body += piece
-            self.taken += len(piece)
+            self.received += len(piece)
         return body
 
     async def say(self, raw: bytes) -> None:

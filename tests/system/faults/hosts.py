@@ -35,7 +35,7 @@ def over(*ways: Way) -> pytest.MarkDecorator:
 class Frame:
     """One message, as the host saw it."""
 
-    sent: bool
+    by_host: bool
     """By the host, rather than by the server."""
     message: dict[str, Any]
 
@@ -64,23 +64,23 @@ class Host:
     """The pauses that a server that is near made."""
     read_log: Callable[[], str]
 
-    async def run(self, app: str, given: dict[str, Any], **arguments: Any) -> CallToolResult:
-        return await self.call("app_run", app=f"sandbox/{app}", input=given, **arguments)
+    async def run(self, app: str, input_: dict[str, Any], **arguments: Any) -> CallToolResult:
+        return await self.call("app_run", app=f"sandbox/{app}", input=input_, **arguments)
 
     def slow(self, seconds: float, steps: int) -> dict[str, Any]:
         """What the app `slow` is given to take so long, or a fifth of it nearby."""
         return {"seconds": seconds / 5 if self.hurries else seconds, "steps": steps}
 
     async def call(self, tool: str, **arguments: Any) -> CallToolResult:
-        async def heard(_progress: float, _total: float | None, _message: str | None) -> None:
+        async def ignore(_progress: float, _total: float | None, _message: str | None) -> None:
             """The frames tell."""
 
-        return await self.client.call_tool(tool, arguments, progress_callback=heard)
+        return await self.client.call_tool(tool, arguments, progress_callback=ignore)
 
-    async def cancelled_at(self, moment: Callable[[], Any], app: str, given: dict[str, Any], **more: Any) -> None:
+    async def cancelled_at(self, moment: Callable[[], Any], app: str, input_: dict[str, Any], **more: Any) -> None:
         """Run an app, and cancel the call as soon as `moment` has come."""
         async with anyio.create_task_group() as group:
-            group.start_soon(functools.partial(self.run, app, given, **more))
+            group.start_soon(functools.partial(self.run, app, input_, **more))
             await moment()
             group.cancel_scope.cancel()
 
@@ -91,42 +91,44 @@ class Host:
 
     def progress_of(self, call: Frame) -> list[dict[str, Any]]:
         token = call.params["_meta"]["progressToken"]
-        found = [frame.params for frame in self.frames if frame.method == "notifications/progress"]
-        return [params for params in found if params["progressToken"] == token]
+        updates = [frame.params for frame in self.frames if frame.method == "notifications/progress"]
+        return [params for params in updates if params["progressToken"] == token]
 
-    def heard_of(self, call: Frame) -> list[Frame]:
+    def messages_about(self, call: Frame) -> list[Frame]:
         """All that the server said about a call, in order."""
         token = call.params["_meta"]["progressToken"]
-        heard = [frame for frame in self.frames if not frame.sent]
-        return [frame for frame in heard if frame.id == call.id or frame.params.get("progressToken") == token]
+        messages = [frame for frame in self.frames if not frame.by_host]
+        return [frame for frame in messages if frame.id == call.id or frame.params.get("progressToken") == token]
 
     def answers_to(self, call: Frame) -> list[dict[str, Any]]:
-        return [frame.message for frame in self.frames if not frame.sent and frame.id == call.id]
+        return [frame.message for frame in self.frames if not frame.by_host and frame.id == call.id]
 
-    async def until_told(self, text: str) -> None:
+    async def until_progress(self, text: str) -> None:
         """Wait until some progress says this."""
-        await until(lambda: any(text in frame.params.get("message", "") for frame in self.frames if not frame.sent))
+        await until(lambda: any(text in frame.params.get("message", "") for frame in self.frames if not frame.by_host))
 
 
 Hosted = Callable[..., AbstractAsyncContextManager[Host]]
 
 
 @asynccontextmanager
-async def overheard(transport: Any, frames: list[Frame]) -> AsyncIterator[Any]:
+async def recorded(transport: Any, frames: list[Frame]) -> AsyncIterator[Any]:
     """The same streams, with every message written down as it passes."""
     async with transport as (read, write), anyio.create_task_group() as group:
 
-        async def relay(source: Any, target: Any, *, sent: bool) -> None:
+        async def relay(source: Any, target: Any, *, by_host: bool) -> None:
             async with source, target:
                 async for item in source:
-                    frames.append(Frame(sent, item.message.model_dump(by_alias=True, exclude_unset=True, mode="json")))
+                    frames.append(
+                        Frame(by_host, item.message.model_dump(by_alias=True, exclude_unset=True, mode="json"))
+                    )
                     with suppress(anyio.BrokenResourceError):  # whoever it is for has left
                         await target.send(item)
 
         to_client, from_server = anyio.create_memory_object_stream[Any](0)
         to_server, from_client = anyio.create_memory_object_stream[Any](0)
-        group.start_soon(functools.partial(relay, read, to_client, sent=False))
-        group.start_soon(functools.partial(relay, from_client, write, sent=True))
+        group.start_soon(functools.partial(relay, read, to_client, by_host=False))
+        group.start_soon(functools.partial(relay, from_client, write, by_host=True))
         yield from_server, to_server
         group.cancel_scope.cancel()
 
@@ -148,19 +150,19 @@ def judge(host: Host, sandbox: Sandbox, *, starts: int, cancels: int = 0, twice:
 
 def _nothing_is_lost(host: Host, sandbox: Sandbox) -> None:
     """I-2: every task reached the host or the log, or was cancelled."""
-    everything = str([frame.message for frame in host.frames if not frame.sent]) + host.read_log()
+    shown = str([frame.message for frame in host.frames if not frame.by_host]) + host.read_log()
     cancelled = {cancel.task_id for cancel in sandbox.ledger.cancels}
     for start in sandbox.ledger.starts:
-        assert start.task_id in cancelled or start.task_id in everything, f"I-2: {start.task_id} is lost"
+        assert start.task_id in cancelled or start.task_id in shown, f"I-2: {start.task_id} is lost"
 
 
 def _is_well_told(host: Host, call: Frame) -> None:
     numbers = [params["progress"] for params in host.progress_of(call)]
     assert sorted(set(numbers)) == numbers, "I-6: progress strictly increases"
-    mine = host.heard_of(call)
+    mine = host.messages_about(call)
     answered = [place for place, frame in enumerate(mine) if frame.id == call.id]
-    left = [frame for frame in host.frames if frame.method == "notifications/cancelled" and frame.sent]
-    if any(frame.params["requestId"] == call.id for frame in left):
+    cancellations = [frame for frame in host.frames if frame.method == "notifications/cancelled" and frame.by_host]
+    if any(frame.params["requestId"] == call.id for frame in cancellations):
         assert not answered, "I-7: a cancelled call is not answered"
     else:
         assert [len(mine) - 1] == answered, "I-5: one answer, and nothing after it"

@@ -40,8 +40,8 @@ class Piped:
             raw = message if isinstance(message, bytes) else json.dumps({"jsonrpc": "2.0", **message}).encode()
             await self.process.stdin.send(raw + b"\n")
 
-    async def run(self, number: Any, app: str, *, meta: dict[str, Any] | None = None, **given: Any) -> None:
-        arguments = {"app": f"sandbox/{app}", "input": given}
+    async def run(self, number: Any, app: str, *, meta: dict[str, Any] | None = None, **input_: Any) -> None:
+        arguments = {"app": f"sandbox/{app}", "input": input_}
         meta = {"progressToken": f"p{number}", **(meta or {})}
         await self.send(
             {
@@ -78,8 +78,8 @@ class Piped:
         assert self.process.stdout
         rest = b""
         async for chunk in self.process.stdout:
-            *whole, rest = (rest + chunk).split(b"\n")
-            self.lines += whole
+            *complete, rest = (rest + chunk).split(b"\n")
+            self.lines += complete
 
 
 LIMIT = 50.0
@@ -100,14 +100,14 @@ async def piped(
     """Start a server, or Python with these arguments, by a `command` if there is one; it is killed with the block if it
     has not ended. What it writes to stderr is in `log`, unless there is another `stderr`.
     """
-    wanted = on_stdio(environ)
+    parameters = on_stdio(environ)
     with log.open("wb") as logged:
         process = await anyio.open_process(
-            [*command, wanted.command, *(arguments or wanted.args)],
+            [*command, parameters.command, *(arguments or parameters.args)],
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=logged if stderr is None else stderr,
-            env=wanted.env,
+            env=parameters.env,
         )
     async with process, anyio.create_task_group() as group:
         pipe = Piped(process, log)

@@ -22,14 +22,14 @@ class Growth:
 @contextmanager
 def growth(pid: int | None = None) -> Iterator[Growth]:
     """By how many bytes the peak inside the block was above what the process had before it."""
-    process, found = Path(f"/proc/{pid or os.getpid()}"), Growth()
+    process, grown = Path(f"/proc/{pid or os.getpid()}"), Growth()
     (process / "clear_refs").write_text("5")  # forget the old peak
-    before = _told(process, "VmRSS")
-    yield found
-    found.bytes = _told(process, "VmHWM") - before
+    before = _read_kib(process, "VmRSS")
+    yield grown
+    grown.bytes = _read_kib(process, "VmHWM") - before
 
 
-def _told(process: Path, name: str) -> int:
+def _read_kib(process: Path, name: str) -> int:
     return int(re.findall(rf"{name}:\s+(\d+) kB", (process / "status").read_text("utf-8"))[0]) * 1024
 
 
@@ -42,7 +42,7 @@ def server_of_mine() -> int:
 
 def peak_memory() -> int:
     """Bytes that the same process held at most."""
-    return _told(Path(f"/proc/{server_of_mine()}"), "VmHWM")
+    return _read_kib(Path(f"/proc/{server_of_mine()}"), "VmHWM")
 
 
 def open_files(pid: int | None = None) -> list[str]:

@@ -22,9 +22,9 @@ AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: close() sends R
 class Act:
     """What one connection is in for; without a limit, bytes pass."""
 
-    asked: int | None = None
+    request_bytes: int | None = None
     """Bytes of the request that are passed on before the connection is reset."""
-    told: int | None = None
+    response_bytes: int | None = None
     """Bytes of the answer that are passed back before the connection ends."""
     resets: bool = True
     """Whether it ends with RST; else with FIN."""
@@ -78,8 +78,8 @@ class Proxy:
             self._full.append(waiting)
 
     def _empty(self) -> None:
-        for one in self._full:
-            one.close()
+        for item in self._full:
+            item.close()
         self._full = []
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,7 +87,7 @@ class Proxy:
         act = self.script.popleft() if self.script else Act()
         with contextlib.suppress(OSError):
             await self._play(act, reader, writer)
-        if act.resets and (act.asked is not None or act.told is not None):
+        if act.resets and (act.request_bytes is not None or act.response_bytes is not None):
             with contextlib.suppress(OSError):  # whoever asked may have gone first
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
         ends_at_once = act.resets and act.replaces is None and act.instead is None
@@ -102,7 +102,7 @@ class Proxy:
             await writer.drain()
             return
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        asking = asyncio.create_task(_pass(reader, back, Act(told=act.asked)))
+        asking = asyncio.create_task(_pass(reader, back, Act(response_bytes=act.request_bytes)))
         telling = asyncio.create_task(
             _pass(there, writer, act) if act.replaces is None else _replaced(there, writer, act)
         )
@@ -117,7 +117,7 @@ class Proxy:
 
 async def _pass(source: asyncio.StreamReader, target: asyncio.StreamWriter, act: Act) -> None:
     """Pass bytes on until the source ends or the act's limit is reached."""
-    left = act.told
+    left = act.response_bytes
     while left != 0 and (piece := await source.read(act.piece if left is None else min(act.piece, left))):
         target.write(re.sub(rb"(?<=\r\ndate: )[^\r]+", act.date, piece) if act.date else piece)
         await target.drain()

@@ -23,16 +23,16 @@ def many(whole: _Number, part: _Number) -> _Number:
 
 @dataclass(frozen=True)
 class Row:
-    what: str
+    title: str
     wires: frozenset[str] = frozenset({"pipe", "HTTP"})
 
 
-def _pipe(what: str) -> Row:
-    return Row(what, frozenset({"pipe"}))
+def _pipe(title: str) -> Row:
+    return Row(title, frozenset({"pipe"}))
 
 
-def _http(what: str) -> Row:
-    return Row(what, frozenset({"HTTP"}))
+def _http(title: str) -> Row:
+    return Row(title, frozenset({"HTTP"}))
 
 
 _ROWS = [

@@ -28,7 +28,7 @@ def picture(folder: Path) -> Path:
     return path
 
 
-def sent(upstream: Upstream) -> tuple[int, int]:
+def upload_requests(upstream: Upstream) -> tuple[int, int]:
     """Records and bodies of files, without those that apps made."""
     ledger = upstream.sandbox.ledger
     return len(ledger.requests("POST", "/files")), len(ledger.requests("PUT"))
@@ -51,9 +51,9 @@ async def test_a_file_that_many_inputs_use_is_uploaded_once(
         ends = await batch(my, [image] * 9 + [other], max_concurrency=most)
 
     assert ["completed"] * 10 == [end["status"] for end in ends]
-    assert (2, 2) == sent(upstream)
-    given = [task.order.input["image"] for tenant in upstream.sandbox.tenants for task in tenant.tasks]
-    assert (10, 2) == (len(given), len(set(given)))
+    assert (2, 2) == upload_requests(upstream)
+    images = [task.request.input["image"] for tenant in upstream.sandbox.tenants for task in tenant.tasks]
+    assert (10, 2) == (len(images), len(set(images)))
 
 
 @over(PIPE)
@@ -69,7 +69,7 @@ async def test_a_failed_upload_fails_each_input_that_needs_the_file(
         (end["error"]["code"], end["error"]["outcome"]) for end in ends[:5]
     ]
     assert "completed" == ends[5]["status"]
-    assert (2, 1) == sent(upstream)
+    assert (2, 1) == upload_requests(upstream)
     assert 1 == len(upstream.sandbox.ledger.starts)
 
 
@@ -92,5 +92,5 @@ async def test_a_file_that_changes_during_a_batch_is_refused_for_later_inputs(
 
     assert ["completed", "error", "error"] == [end["status"] for end in ends]
     assert all("has changed since it was sent" in end["error"]["message"] for end in ends[1:])
-    assert (1, 1) == sent(upstream)
+    assert (1, 1) == upload_requests(upstream)
     assert 1 == len(upstream.sandbox.ledger.starts)

@@ -35,13 +35,13 @@ async def test_a_call_cancelled_during_its_run_cancels_the_task(host: Hosted, up
     """Told of once; not another word about the call."""
     settings = {} if stream else {"INFERENCE_STREAM": "false", "INFERENCE_POLL_INTERVAL_MS": "100"}
     async with host(**settings) as my:
-        await my.cancelled_at(lambda: my.until_told("running"), "slow", LONG)
+        await my.cancelled_at(lambda: my.until_progress("running"), "slow", LONG)
         await until(lambda: upstream.sandbox.ledger.cancels)
         await ended(upstream)
-        heard = len(my.heard_of(my.runs[0]))
+        count = len(my.messages_about(my.runs[0]))
         await still_answers(my)
 
-        assert heard == len(my.heard_of(my.runs[0]))
+        assert count == len(my.messages_about(my.runs[0]))
     assert "because its caller left" in my.read_log()
     judge(my, upstream.sandbox, starts=1, cancels=1)
 
@@ -50,13 +50,13 @@ async def test_a_call_cancelled_during_its_run_cancels_the_task(host: Hosted, up
 async def test_on_cancel_keep_lets_the_run_finish(host: Hosted, upstream: Upstream) -> None:
     """The task goes on to its end; of the call nothing more is heard; the log names the task."""
     async with host(INFERENCE_ON_CANCEL="keep") as my:
-        await my.cancelled_at(lambda: my.until_told("running"), "slow", my.slow(1, 4))
+        await my.cancelled_at(lambda: my.until_progress("running"), "slow", my.slow(1, 4))
         await still_answers(my)
-        heard = len(my.heard_of(my.runs[0]))
+        count = len(my.messages_about(my.runs[0]))
         await ended(upstream, COMPLETED)
         await still_answers(my)
 
-        assert heard == len(my.heard_of(my.runs[0]))
+        assert count == len(my.messages_about(my.runs[0]))
     assert f"{upstream.sandbox.ledger.starts[0].task_id} goes on without its caller" in my.read_log()
     judge(my, upstream.sandbox, starts=1)
 
@@ -195,7 +195,7 @@ async def test_a_cancel_that_keeps_failing_is_logged(
     upstream.sandbox.faults.add(StayQueued(), path=RUN)
     upstream.sandbox.faults.add(fault, path=CANCEL, times=-1)
     async with host() as my:
-        await my.cancelled_at(lambda: my.until_told("queued"), "slow", LONG)
+        await my.cancelled_at(lambda: my.until_progress("queued"), "slow", LONG)
         task = upstream.sandbox.ledger.starts[0].task_id
         await until(lambda: f"task {task} may still run" in my.read_log())
         await still_answers(my)
@@ -209,7 +209,7 @@ async def test_a_cancel_whose_reply_was_lost_is_sent_again(host: Hosted, upstrea
     """The first had its effect, so the second is answered that there is nothing to cancel: that is no failure."""
     upstream.sandbox.faults.add(Swallow(), path=CANCEL)
     async with host() as my:
-        await my.cancelled_at(lambda: my.until_told("running"), "slow", LONG)
+        await my.cancelled_at(lambda: my.until_progress("running"), "slow", LONG)
         await until(lambda: "because its caller left" in my.read_log())
     assert "may still run" not in my.read_log()
     judge(my, upstream.sandbox, starts=1, cancels=1)
@@ -225,7 +225,7 @@ async def test_a_call_that_is_repeated_leaves_one_run(host: Hosted, upstream: Up
     ledger = upstream.sandbox.ledger
     gate = upstream.sandbox.faults.hold("POST", RUN) if moment == "amid its start" else None
     async with host() as my:
-        await my.cancelled_at(gate.reached.wait if gate else lambda: my.until_told("running"), "slow", LONG)
+        await my.cancelled_at(gate.reached.wait if gate else lambda: my.until_progress("running"), "slow", LONG)
         async with anyio.create_task_group() as group:
             group.start_soon(my.run, "slow", LONG)
             await until(lambda: len(ledger.starts) == (1 if gate else 2))
@@ -233,8 +233,10 @@ async def test_a_call_that_is_repeated_leaves_one_run(host: Hosted, upstream: Up
                 gate.release()
             await ended(upstream)
             await until(lambda: len(ledger.starts) == 2)
-            (left,) = {start.task_id for start in ledger.starts} - {cancel.task_id for cancel in ledger.cancels}
-            await until(lambda: left in str(my.heard_of(my.runs[1])))  # the second call has a task of its own
+            (remaining,) = {start.task_id for start in ledger.starts} - {cancel.task_id for cancel in ledger.cancels}
+            await until(
+                lambda: remaining in str(my.messages_about(my.runs[1]))
+            )  # the second call has a task of its own
             group.cancel_scope.cancel()
         await until(lambda: len(ledger.cancels) == 2)
     judge(my, upstream.sandbox, starts=2, cancels=2)
@@ -245,7 +247,7 @@ async def test_a_cancel_after_the_run_ended_is_not_an_error(host: Hosted, upstre
     """The run completes while the cancel is on its way."""
     gate = upstream.sandbox.faults.hold("POST", CANCEL)
     async with host() as my:
-        await my.cancelled_at(lambda: my.until_told("running"), "slow", my.slow(1, 2))
+        await my.cancelled_at(lambda: my.until_progress("running"), "slow", my.slow(1, 2))
         await gate.reached.wait()
         await ended(upstream, COMPLETED)
         gate.release()
@@ -279,8 +281,8 @@ async def test_a_task_cancelled_by_another_call_is_reported_as_cancelled(host: H
             results.append(await my.run("slow", LONG))
 
         group.start_soon(follow)
-        await my.until_told("running")
+        await my.until_progress("running")
         await my.call("task_cancel", task_id=upstream.sandbox.ledger.starts[0].task_id)
-    told = results[0].structured_content
-    assert ("cancelled", "started") == (told["status"], told["error"]["outcome"])
+    outcome = results[0].structured_content
+    assert ("cancelled", "started") == (outcome["status"], outcome["error"]["outcome"])
     judge(my, upstream.sandbox, starts=1, cancels=1)

@@ -34,10 +34,10 @@ NOBODY = 65534
 @pytest.fixture
 def large(upstream: Upstream) -> str:
     """The address of a file of 4 MiB."""
-    made = upstream.sandbox.store.make(Tenant("inf_somebody"), filename="large.bin")
-    made.write(b"x" * 4 * MIB)
-    made.finish()
-    return made.uri_at(upstream.url)
+    file = upstream.sandbox.store.make(Tenant("inf_somebody"), filename="large.bin")
+    file.write(b"x" * 4 * MIB)
+    file.finish()
+    return file.uri_at(upstream.url)
 
 
 @contextmanager
@@ -71,7 +71,7 @@ async def test_a_file_size_limit_leaves_no_partial_file(host: Hosted, large: str
             await refused_and_clean(my, folder, "no room left", uri=large)
         second = await my.call("file_save", uri=large)
 
-    assert [4 * MIB] * 2 == [Path(payload(one)["files"][0]["path"]).stat().st_size for one in (first, second)]
+    assert [4 * MIB] * 2 == [Path(payload(saved)["files"][0]["path"]).stat().st_size for saved in (first, second)]
 
 
 @pytest.fixture

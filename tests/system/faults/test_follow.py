@@ -187,10 +187,10 @@ def news(*fields: str, **data: Any) -> str:
 
 @pytest.mark.fault("X-10")
 @pytest.mark.parametrize(
-    ("way", "line", "shown"),
+    ("way", "line", "expected"),
     [
-        (*((PIPE, line, shown)),)
-        for line, shown in [
+        (*((PIPE, line, expected)),)
+        for line, expected in [
             (news("status", status="pondering\u202e\u0007 <b>deeply</b>"), "pondering_ _b_deeply__b_ ·"),
             (news("status", status=42), "status 42 ·"),
             (news("status"), "running ·"),
@@ -202,7 +202,7 @@ def news(*fields: str, **data: Any) -> str:
     ids=str,
 )
 async def test_an_unknown_status_is_shown_and_the_run_continues(
-    host: Hosted, upstream: Upstream, line: str, shown: str
+    host: Hosted, upstream: Upstream, line: str, expected: str
 ) -> None:
     """Unknown words and numbers count as running; what could hide or break a line is taken out of them."""
     upstream.sandbox.faults.add(Garble(form="text", at=1, text=line), path=STREAM)
@@ -210,7 +210,7 @@ async def test_an_unknown_status_is_shown_and_the_run_continues(
         result = await followed(my, upstream, seconds=1.2, steps=2)
 
     messages = [params["message"] for params in my.progress_of(my.runs[0])]
-    assert [message for message in messages if shown in message], messages
+    assert [message for message in messages if expected in message], messages
     assert "completed" == payload(result)["status"]
     judge(my, upstream.sandbox, starts=1)
 

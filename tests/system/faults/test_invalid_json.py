@@ -62,11 +62,11 @@ STRANGE: dict[str, str] = {
 TRIED = [*product((PIPE,), STRANGE), *product((HTTP,), list(STRANGE)[:: many(1, 9)])]
 
 
-def _is_clean(found: str) -> None:
-    json.loads(found, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert "\\u0000" not in found
-    assert not {"\ud800", "\u202e", "\0"} & set(found)
-    assert len(found) < 700_000
+def _is_clean(text: str) -> None:
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert "\\u0000" not in text
+    assert not {"\ud800", "\u202e", "\0"} & set(text)
+    assert len(text) < 700_000
 
 
 async def answered(my: Host, tool: str, arguments: dict[str, Any]) -> Any:
@@ -138,7 +138,7 @@ async def test_an_envelope_is_unwrapped_or_is_an_error(host: Hosted, upstream: U
         result = await answered(my, "task_get", {"task_id": "t1"})
 
     if expected == "completed":
-        assert ("t1", "completed", {"a": 1}) == tuple(payload(result)[one] for one in ("task_id", "status", "output"))
+        assert ("t1", "completed", {"a": 1}) == tuple(payload(result)[item] for item in ("task_id", "status", "output"))
     else:
         assert expected == error(result)["code"]
 

@@ -87,9 +87,9 @@ ONE = ["one server, with its operator's key", "one server, each with a key of th
 TWO = "two replicas with one key"
 
 
-async def in_background(group: Any, client: Client, results: list[Any], given: dict[str, Any] = LONG) -> None:
+async def in_background(group: Any, client: Client, results: list[Any], input_: dict[str, Any] = LONG) -> None:
     async def called() -> None:
-        results.append(await run(client, "sandbox/slow", given))
+        results.append(await run(client, "sandbox/slow", input_))
 
     group.start_soon(called)
 
@@ -105,22 +105,22 @@ async def test_another_callers_run_on_the_same_account_is_neither_adopted_nor_ca
         await in_background(group, bob, bobs)
         await until(lambda: ledger.starts)
         upstream.sandbox.faults.add(Status(code=502), path=RUN)
-        lost = await run(ada, "sandbox/slow", LONG)
+        unknown = await run(ada, "sandbox/slow", LONG)
         upstream.sandbox.faults.add(Status(code=502), path=RUN)
-        looked = len(ledger.requests("POST", LIST))
+        searches = len(ledger.requests("POST", LIST))
         leaving: list[Any] = []
         async with anyio.create_task_group() as hers:
             await in_background(hers, ada, leaving)
-            await until(lambda: len(ledger.requests("POST", LIST)) > looked)
+            await until(lambda: len(ledger.requests("POST", LIST)) > searches)
             hers.cancel_scope.cancel()
-        await until(lambda: len(ledger.requests("POST", LIST)) > looked + 1)
+        await until(lambda: len(ledger.requests("POST", LIST)) > searches + 1)
         assert not (await ada.call_tool("app_list", {})).is_error
         assert () == ledger.cancels
         group.cancel_scope.cancel()
         await until(lambda: ledger.cancels)  # it is Bob who may
 
-    assert ("outcome_unknown", "unknown") == (error(lost)["code"], error(lost)["outcome"])
-    candidates = error(lost).get("candidates", [])
+    assert ("outcome_unknown", "unknown") == (error(unknown)["code"], error(unknown)["outcome"])
+    candidates = error(unknown).get("candidates", [])
     assert candidates == ([] if how in ONE else [ledger.starts[0].task_id]), (
         "another replica's cannot be told from hers"
     )
@@ -148,8 +148,10 @@ async def test_two_identical_lost_starts_do_not_adopt_each_others_task(
             await until(lambda: len(ledger.requests("POST", RUN)) == 2)
             gate.release()
 
-    made = ledger.starts[0].task_id
-    assert [("unknown", [made])] * 2 == [(error(result)["outcome"], error(result)["candidates"]) for result in results]
+    task_id = ledger.starts[0].task_id
+    assert [("unknown", [task_id])] * 2 == [
+        (error(result)["outcome"], error(result)["candidates"]) for result in results
+    ]
     assert (1, ()) == (len(ledger.starts), ledger.cancels)
 
 
@@ -162,10 +164,10 @@ async def test_a_failed_start_is_remembered_for_a_while(environ: dict[str, str],
         faults.add(HideTasks(), path=LIST, times=5)
         given_up = await run(bob, "sandbox/slow", LONG)
         faults.add(Drop(), path=RUN)
-        lost = await run(ada, "sandbox/slow", LONG)
+        unknown = await run(ada, "sandbox/slow", LONG)
 
     assert "candidates" not in error(given_up)
-    assert ("unknown", [ledger.starts[0].task_id]) == (error(lost)["outcome"], error(lost)["candidates"])
+    assert ("unknown", [ledger.starts[0].task_id]) == (error(unknown)["outcome"], error(unknown)["candidates"])
     assert (1, ()) == (len(ledger.starts), ledger.cancels)
 
 
@@ -174,15 +176,17 @@ async def test_another_callers_chat_on_the_same_account_is_neither_adopted_nor_s
     environ: dict[str, str], upstream: Upstream
 ) -> None:
     """On two replicas: the same words to the same agent, and Ada's were never taken."""
-    asked = {"agent": "sandbox/assistant", "message": "Good morning"}
+    message = {"agent": "sandbox/assistant", "message": "Good morning"}
     async with sharing(environ, TWO) as (bob, ada):
         upstream.sandbox.faults.add(Swallow(), path="/agents/run")
-        mine = await bob.call_tool("agent_chat", asked)
+        mine = await bob.call_tool("agent_chat", message)
         upstream.sandbox.faults.add(Drop(), path="/agents/run")
-        hers = await ada.call_tool("agent_chat", asked)
+        hers = await ada.call_tool("agent_chat", message)
 
     (chat,) = [chat for tenant in upstream.sandbox.tenants for chat in tenant.chats]
-    assert [("unknown", [chat.id])] * 2 == [(error(one)["outcome"], error(one)["candidates"]) for one in (mine, hers)]
+    assert [("unknown", [chat.id])] * 2 == [
+        (error(result)["outcome"], error(result)["candidates"]) for result in (mine, hers)
+    ]
     assert 1 == len(upstream.sandbox.ledger.messages)
 
 
@@ -263,9 +267,9 @@ async def test_a_run_that_is_found_nowhere_is_logged(host: Hosted, upstream: Ups
     async with host() as my:
         await my.cancelled_at(gate.reached.wait, "slow", LONG)
         await until(lambda: "its task could not be found" in my.read_log())
-        looked = len(upstream.sandbox.ledger.requests("POST", LIST))
+        searches = len(upstream.sandbox.ledger.requests("POST", LIST))
         assert not (await my.call("app_list")).is_error
-    assert looked == len(upstream.sandbox.ledger.requests("POST", LIST)) == 9
+    assert searches == len(upstream.sandbox.ledger.requests("POST", LIST)) == 9
     judge(my, upstream.sandbox, starts=0)
 
 

@@ -137,11 +137,11 @@ async def test_a_host_that_does_not_read_stderr_does_not_stop_the_server(server:
         pipe.process.send_signal(signal.SIGTERM)
 
         assert await pipe.over() == CODES[signal.SIGTERM]
-    written = b""
+    output = b""
     while chunk := os.read(mine, 65536):
-        written += chunk
+        output += chunk
     os.close(mine)
-    assert len(written) > PAGE - 200, "the pipe was full"
+    assert len(output) > PAGE - 200, "the pipe was full"
     assert (3, 3) == (len(upstream.sandbox.ledger.starts), len(upstream.sandbox.ledger.cancels))
 
 
@@ -289,7 +289,7 @@ async def test_a_request_id_in_use_is_refused(server: Started, upstream: Upstrea
         await pipe.send({"method": "notifications/cancelled", "params": {"requestId": 0}})
         await until(lambda: upstream.sandbox.ledger.cancels)
         await pipe.run(0, "echo", n=1, meta=ERAS[era])
-        await until(lambda: [one for one in pipe.answers(0) if "result" in one])
+        await until(lambda: [answer for answer in pipe.answers(0) if "result" in answer])
 
         assert "in use" in refused["error"]["message"]
         await pipe.close()
@@ -350,8 +350,8 @@ async def test_text_from_an_app_cannot_break_the_frames(server: Started, upstrea
         assert 0 == await pipe.over()
     assert [1, 1, 1] == [len(pipe.answers(number)) for number in (1, 2, 3)]
     assert all("result" in message for message in pipe.messages)
-    told, _, refused = (pipe.answers(number)[0]["result"]["structuredContent"] for number in (1, 2, 3))
-    assert ("h\ufffd[31mi?j\ufffd", "upstream_error") == (told["output"]["text"][-11:-1], refused["error"]["code"])
+    shown, _, refused = (pipe.answers(number)[0]["result"]["structuredContent"] for number in (1, 2, 3))
+    assert ("h\ufffd[31mi?j\ufffd", "upstream_error") == (shown["output"]["text"][-11:-1], refused["error"]["code"])
     assert not [line for line in pipe.lines if b"\x1b" in line or b"\\u001b" in line]
 
 
@@ -398,9 +398,9 @@ async def test_a_short_message_does_not_overtake_a_long_one(server: Started) -> 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-"])
 async def test_the_server_does_not_start_without_stdin_or_stdout(environ: dict[str, str], closed: str) -> None:
-    wanted = on_stdio(environ)
-    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", wanted.command, *wanted.args]
-    process = await anyio.run_process(shell, env=wanted.env, check=False)
+    parameters = on_stdio(environ)
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", parameters.command, *parameters.args]
+    process = await anyio.run_process(shell, env=parameters.env, check=False)
     assert (2, b"needs stdin and stdout" in process.stderr) == (process.returncode, True)
 
 

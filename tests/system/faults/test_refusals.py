@@ -45,7 +45,7 @@ class Case:
 
     name: str
     tool: str
-    given: dict[str, Any]
+    arguments: dict[str, Any]
     answer: tuple[str, ...]
     key: str | None = KEY
     start: Status | None = None
@@ -67,14 +67,14 @@ def refused(
     start: Status, *answer: str, name: str = "", posts: int = 1, outcome: Any = Case.outcome, **about: Any
 ) -> Case:
     """A run that the platform refuses with this."""
-    given = {"app": "sandbox/echo", "input": {}}
+    arguments = {"app": "sandbox/echo", "input": {}}
     return Case(
-        name or str(start.code), "app_run", given, answer, start=start, posts=posts, outcome=outcome, about=about
+        name or str(start.code), "app_run", arguments, answer, start=start, posts=posts, outcome=outcome, about=about
     )
 
 
-def run(name: str, app: str, given: dict[str, Any], *answer: str, **more: Any) -> Case:
-    return Case(name, "app_run", {"app": app, "input": given, **more.pop("arguments", {})}, answer, **more)
+def run(name: str, app: str, input_: dict[str, Any], *answer: str, **more: Any) -> Case:
+    return Case(name, "app_run", {"app": app, "input": input_, **more.pop("arguments", {})}, answer, **more)
 
 
 def picture(name: str, path: str, *answer: str) -> Case:
@@ -321,16 +321,16 @@ async def check(case: Case, host: Hosted, upstream: Upstream, places: dict[str, 
     if case.start:
         faults.add(case.start, path="/apps/run", times=-1)
     async with host(INFERENCE_API_KEY=case.key) as my:
-        result = await my.call(case.tool, **placed(case.given, places))
+        result = await my.call(case.tool, **placed(case.arguments, places))
     faults.clear()
 
     assert [placed(line, places) for line in case.answer] == text_of(result).split("\n")
-    told = error(result)
-    assert case.about == {name: told.get(name) for name in case.about}
+    failure = error(result)
+    assert case.about == {name: failure.get(name) for name in case.about}
     assert case.posts == len(ledger.requests("POST", "/apps/run")) - before
     assert () == ledger.starts
     if case.tool == "app_run":
-        assert case.outcome == (told["outcome"], told["retry_safe"])
+        assert case.outcome == (failure["outcome"], failure["retry_safe"])
 
 
 @pytest.mark.fault("X-17")

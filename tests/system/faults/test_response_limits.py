@@ -148,13 +148,13 @@ async def test_a_compressed_response_is_refused(
             faults.add(packed(bomb, **{"content-encoding": encoding}), path="/app/files/**")
             saved = await fetched(my, way, upstream.url)
             faults.add(packed(bomb, **{"content-encoding": encoding}), path="/app/files/**", times=-1)
-            sent = await my.call("file_upload", source=f"{upstream.url}/app/files/u/a/b.txt")
+            uploaded = await my.call("file_upload", source=f"{upstream.url}/app/files/u/a/b.txt")
 
     assert "upstream_error" == error(call)["code"]
     assert {"n": 1} == payload(ran)["output"], "the stream fails, and the task is read instead"
     assert ["file_refused" if way == HTTP else "upstream_error", "file_refused"] == [
         error(saved)["code"],
-        error(sent)["code"],
+        error(uploaded)["code"],
     ]
     assert [] == list(folder.iterdir())
     assert not upstream.sandbox.ledger.requests("PUT")
@@ -179,14 +179,14 @@ async def test_endless_response_headers_are_cut_off(
         if way.transport == "stdio":
             pytest.skip("the limit of 60 seconds is shortened here")
         monkeypatch.setattr(retry, "CALL_SECONDS", 0.5)
-    gone: list[Visit] = []
+    closed: list[Visit] = []
 
     async def play(visit: Visit) -> None:
         try:
             await visit.say(raw)
             await visit.reader.read()
         finally:
-            gone.append(visit)
+            closed.append(visit)
 
     front.on("GET /tasks/", *[play] * 3)
     front.on("GET /app/files/", *[play] * 3)
@@ -196,7 +196,7 @@ async def test_endless_response_headers_are_cut_off(
             if raw is not INTERIM:
                 saved = await fetched(my, way, front.url)
                 assert ("file_refused" if way == HTTP else "unavailable") == error(saved)["code"]
-        await until(lambda: len(gone) == len(front.visits))
+        await until(lambda: len(closed) == len(front.visits))
         front.script.clear()
         await _works(my)
 

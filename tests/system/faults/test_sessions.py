@@ -28,8 +28,8 @@ async def begun(my: Host, **more: Any) -> str:
 
 def refused(code: str, result: Any, upstream: Upstream, starts: int) -> None:
     """A typed refusal with its advice; nothing was started for it, least of all in a session that nobody asked for."""
-    told_of = error(result)
-    assert (code, "not_started", True) == tuple(told_of[name] for name in ("code", "outcome", "retry_safe"))
+    failure = error(result)
+    assert (code, "not_started", True) == tuple(failure[name] for name in ("code", "outcome", "retry_safe"))
     assert 'session="new"' in text_of(result)
     assert starts == len(upstream.sandbox.ledger.starts)
 
@@ -45,10 +45,10 @@ async def test_an_expired_session_is_an_error_and_not_replaced(host: Hosted, ups
         clock: Any = upstream.sandbox.clock
         clock.advance(11)
         result = await my.run("count", {"step": 1}, session=session)
-        kept = await my.call("session_keepalive", session_id=session)
+        extended = await my.call("session_keepalive", session_id=session)
 
     refused("session_expired", result, upstream, starts=1)
-    assert "session_expired" == error(kept)["code"]
+    assert "session_expired" == error(extended)["code"]
     assert 1 == sessions(upstream)
 
 
@@ -120,10 +120,10 @@ async def test_a_session_ended_by_another_client_lets_its_run_finish(host: Hoste
 async def test_an_unknown_session_is_an_error(host: Hosted, upstream: Upstream, session: str) -> None:
     async with host() as my:
         result = await my.run("count", {"step": 1}, session=session)
-        found = await my.call("session_get", session_id=session)
+        looked_up = await my.call("session_get", session_id=session)
 
     refused("session_not_found", result, upstream, starts=0)
-    assert "session_not_found" == error(found)["code"]
+    assert "session_not_found" == error(looked_up)["code"]
     assert 0 == sessions(upstream)
 
 
@@ -147,10 +147,10 @@ async def test_a_worker_lost_during_a_run_is_a_failed_task(host: Hosted, upstrea
         session = await begun(my)
         upstream.sandbox.faults.add(LoseWorker(), path="/apps/run")
         during = await my.run("count", {"step": 1}, session=session)
-        read = await my.call("task_get", task_id=payload(during)["task_id"])
+        afterwards = await my.call("task_get", task_id=payload(during)["task_id"])
         after = await my.run("count", {"step": 1}, session=session)
 
-    for result in (during, read):
+    for result in (during, afterwards):
         assert ("task_failed", "started", False) == tuple(
             error(result)[name] for name in ("code", "outcome", "retry_safe")
         )

@@ -127,7 +127,7 @@ async def test_a_run_whose_reply_is_lost_is_adopted(host: Hosted, upstream: Upst
     judge(my, upstream.sandbox, starts=1)
 
 
-async def lost_and_kept(my: Host, upstream: Upstream, sent: float, kept: int) -> Any:
+async def run_with_lost_reply(my: Host, upstream: Upstream, sent: float, stored: int) -> Any:
     """What is told of a run whose reply was lost, and whose number the platform's list has as `kept`."""
     upstream.sandbox.faults.add(Swallow(), path=RUN)
     gate = upstream.sandbox.faults.hold("POST", LIST)
@@ -140,7 +140,7 @@ async def lost_and_kept(my: Host, upstream: Upstream, sent: float, kept: int) ->
         group.start_soon(run)
         await gate.reached.wait()
         (task,) = [task for tenant in upstream.sandbox.tenants for task in tenant.tasks]
-        task.order = replace(task.order, input={"scale": kept, "on": True})
+        task.request = replace(task.request, input={"scale": stored, "on": True})
         gate.release()
     return results[0]
 
@@ -152,7 +152,7 @@ async def test_a_lost_run_is_found_when_the_platform_writes_a_number_in_another_
 ) -> None:
     """What was sent as 7.0 is 7 to a platform in Go, and still the same run."""
     async with host() as my:
-        result = await lost_and_kept(my, upstream, 7.0, 7)
+        result = await run_with_lost_reply(my, upstream, 7.0, 7)
 
     assert "completed" == payload(result)["status"]
     judge(my, upstream.sandbox, starts=1)
@@ -163,7 +163,7 @@ async def test_a_lost_run_is_found_when_the_platform_writes_a_number_in_another_
 async def test_a_run_with_the_next_large_seed_is_another_run(host: Hosted, upstream: Upstream) -> None:
     """Beyond 2^53 the two are one and the same to whoever takes them for floating-point numbers."""
     async with host() as my:
-        result = await lost_and_kept(my, upstream, 2**60, 2**60 + 1)
+        result = await run_with_lost_reply(my, upstream, 2**60, 2**60 + 1)
 
     assert ("unknown", 1) == (error(result)["outcome"], posts(upstream))
 
@@ -172,7 +172,7 @@ async def test_a_run_with_the_next_large_seed_is_another_run(host: Hosted, upstr
 @over(PIPE)
 @pytest.mark.parametrize(
     "act",
-    [Act(told=0), Act(told=60), Act(told=200), Act(told=200, resets=False)],
+    [Act(response_bytes=0), Act(response_bytes=60), Act(response_bytes=200), Act(response_bytes=200, resets=False)],
     ids=["nothing", "headers", "body", "body-ended-cleanly"],
 )
 async def test_a_run_whose_reply_is_cut_is_adopted(
@@ -197,7 +197,7 @@ async def test_a_start_request_cut_half_way_is_searched_for_and_not_sent_again(
     """Once a byte has left, it may have arrived."""
     async with host(**behind) as my:
         await my.call("app_get", app="sandbox/echo")
-        proxy.script.append(Act(asked=40))
+        proxy.script.append(Act(request_bytes=40))
         result = await my.run("echo", {})
 
     assert ("outcome_unknown", "unknown") == (error(result)["code"], error(result)["outcome"])
@@ -217,10 +217,10 @@ async def test_a_lost_start_that_is_in_no_list_is_unknown(host: Hosted, upstream
         upstream.sandbox.faults.clear()
         listed = await my.call("task_list")
 
-    told_of = error(result)
-    assert ("outcome_unknown", "unknown", False) == tuple(told_of[name] for name in ("code", "outcome", "retry_safe"))
-    assert "candidates" not in told_of
-    assert "task_list" in told_of["next"]
+    failure = error(result)
+    assert ("outcome_unknown", "unknown", False) == tuple(failure[name] for name in ("code", "outcome", "retry_safe"))
+    assert "candidates" not in failure
+    assert "task_list" in failure["next"]
     assert started == (len(payload(listed)["tasks"]) == 1), "what the error says to do finds it"
     assert (1, 5 + 1) == (posts(upstream), len(upstream.sandbox.ledger.requests("POST", LIST)))
     judge(my, upstream.sandbox, starts=int(started))
@@ -297,9 +297,9 @@ async def test_an_extreme_date_header_does_not_break_runs(
     async with host(**behind) as my:
         results = [await my.run("echo", {"n": n}) for n in range(2)]
         upstream.sandbox.faults.add(Swallow(), path=RUN)
-        lost = await my.run("echo", {"n": 2})
+        adopted = await my.run("echo", {"n": 2})
 
-    assert [{"n": 0}, {"n": 1}, {"n": 2}] == [payload(result)["output"] for result in (*results, lost)]
+    assert [{"n": 0}, {"n": 1}, {"n": 2}] == [payload(result)["output"] for result in (*results, adopted)]
     judge(my, upstream.sandbox, starts=3)
 
 
@@ -355,9 +355,9 @@ async def test_two_matching_tasks_are_both_named_and_neither_is_adopted(host: Ho
     async with host() as my:
         result = await my.run("echo", {"n": 1})
 
-    made = {start.task_id for start in upstream.sandbox.ledger.starts}
-    assert ("unknown", made) == (error(result)["outcome"], set(error(result)["candidates"]))
-    assert all(task_id in text_of(result) for task_id in made)
+    task_ids = {start.task_id for start in upstream.sandbox.ledger.starts}
+    assert ("unknown", task_ids) == (error(result)["outcome"], set(error(result)["candidates"]))
+    assert all(task_id in text_of(result) for task_id in task_ids)
     assert 1 == posts(upstream)
     judge(my, upstream.sandbox, starts=2, twice=True)
 
@@ -369,17 +369,17 @@ async def test_the_task_of_another_live_call_is_not_adopted(host: Hosted, upstre
     faults, results = upstream.sandbox.faults, []
     async with host() as my, anyio.create_task_group() as group:
 
-        async def one() -> None:
+        async def run() -> None:
             results.append(await my.run("slow", my.slow(2, 3)))
 
-        group.start_soon(one)
-        await my.until_told("step 1")
+        group.start_soon(run)
+        await my.until_progress("step 1")
         faults.add(Swallow() if started else Drop(), path=RUN)
-        group.start_soon(one)
+        group.start_soon(run)
 
-    made = {start.task_id for start in upstream.sandbox.ledger.starts}
+    task_ids = {start.task_id for start in upstream.sandbox.ledger.starts}
     if started:
-        assert made == {payload(result)["task_id"] for result in results}
+        assert task_ids == {payload(result)["task_id"] for result in results}
     else:
         assert [None, "unknown"] == sorted((payload(r).get("error", {}).get("outcome") for r in results), key=str)
         assert not [payload(r) for r in results if "candidates" in payload(r).get("error", {})]
@@ -396,15 +396,15 @@ async def test_a_task_that_may_belong_to_another_call_is_not_adopted(
     faults, results = upstream.sandbox.faults, {}
     async with host() as my, anyio.create_task_group() as group:
 
-        async def one(name: str) -> None:
+        async def run(name: str) -> None:
             results[name] = await my.run("echo", {"n": 1})
 
         await my.call("app_get", app="sandbox/echo")
         faults.add(Stall(lines=0), path=RUN)
-        group.start_soon(one, "slow")
+        group.start_soon(run, "slow")
         await until(lambda: upstream.sandbox.ledger.starts)
         faults.add(Drop(), path=RUN)
-        group.start_soon(one, "dropped")
+        group.start_soon(run, "dropped")
         await until(lambda: "dropped" in results)
         assert 5 == len(upstream.sandbox.ledger.requests("POST", LIST)), "it kept looking for one of its own"
         group.cancel_scope.cancel()
@@ -466,9 +466,9 @@ async def test_an_endless_rate_limit_is_an_error_after_three_attempts(host: Host
     async with host() as my:
         result = await my.run("echo", {})
 
-    told_of = error(result)
+    failure = error(result)
     assert ("rate_limited", "not_started", True, 1.0) == tuple(
-        told_of[name] for name in ("code", "outcome", "retry_safe", "retry_after_seconds")
+        failure[name] for name in ("code", "outcome", "retry_safe", "retry_after_seconds")
     )
     assert 3 == posts(upstream)
     judge(my, upstream.sandbox, starts=0)
@@ -483,14 +483,14 @@ async def test_an_html_page_from_a_gateway_is_never_shown(host: Hosted, upstream
     async with host() as my:
         about = await my.call("app_get", app="sandbox/echo")
         faults.add(page, method="GET", path="/apps/**", times=-1)
-        away = await my.call("app_get", app="sandbox/draw")
+        unreachable = await my.call("app_get", app="sandbox/draw")
         faults.clear()
         faults.add(page, method="GET", path="/tasks/*", times=2)
         result = await my.run("echo", {"n": 1})
 
     assert not about.is_error
-    assert "unavailable" == error(away)["code"]
-    assert len(error(away)["message"]) <= 500
+    assert "unavailable" == error(unreachable)["code"]
+    assert len(error(unreachable)["message"]) <= 500
     assert {"n": 1} == payload(result)["output"]
     assert not [frame for frame in my.frames if "<" in str(frame.message) and "html" in str(frame.message)]
     judge(my, upstream.sandbox, starts=1)
@@ -557,17 +557,17 @@ async def test_a_gateways_503_with_retry_after_is_not_retried(host: Hosted, upst
 
 @pytest.mark.fault("X-5")
 @over(*NEAR)
-@pytest.mark.parametrize("given", [{"n": 1}, {"n": 2}], ids=["same", "other"])
+@pytest.mark.parametrize("input_", [{"n": 1}, {"n": 2}], ids=["same", "other"])
 async def test_the_task_of_a_finished_call_is_not_adopted(
-    host: Hosted, upstream: Upstream, given: dict[str, int]
+    host: Hosted, upstream: Upstream, input_: dict[str, int]
 ) -> None:
     """What was answered once is nobody else's, were it asked for in the same words a moment later."""
     async with host() as my:
-        other = await my.run("echo", given)
+        other = await my.run("echo", input_)
         upstream.sandbox.faults.add(Drop(), path=RUN)
-        lost = await my.run("echo", {"n": 1})
+        unknown = await my.run("echo", {"n": 1})
 
     assert "completed" == payload(other)["status"]
-    assert "unknown" == error(lost)["outcome"]
-    assert "candidates" not in error(lost)
+    assert "unknown" == error(unknown)["outcome"]
+    assert "candidates" not in error(unknown)
     judge(my, upstream.sandbox, starts=1)

@@ -46,12 +46,12 @@ async def refusals(pipe: Piped) -> list[Any]:
     await pipe.send(request("after"))
     assert "result" in await pipe.answered("after")
     # Answers are written one after the other, but a refusal is not waited for by what comes after it.
-    await until(lambda: len([one for one in messages(pipe) if "error" in one]) == lines(pipe))
-    return [(one["id"], one["error"]["code"]) for one in messages(pipe) if "error" in one]
+    await until(lambda: len([message for message in messages(pipe) if "error" in message]) == lines(pipe))
+    return [(message["id"], message["error"]["code"]) for message in messages(pipe) if "error" in message]
 
 
 def messages(pipe: Piped) -> list[Any]:
-    return [one for message in pipe.messages for one in (message if isinstance(message, list) else [message])]
+    return [item for message in pipe.messages for item in (message if isinstance(message, list) else [message])]
 
 
 def lines(pipe: Piped) -> int:
@@ -169,7 +169,7 @@ async def test_a_batch_is_answered_as_a_batch_in_versions_that_have_batches(
         await until(lambda: [message for message in pipe.messages if isinstance(message, list)])
         (answers,) = [message for message in pipe.messages if isinstance(message, list)]
         await pipe.send(raw([{"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}]), raw([]))
-        await until(lambda: [one for one in pipe.messages if isinstance(one, dict) and "error" in one])
+        await until(lambda: [message for message in pipe.messages if isinstance(message, dict) and "error" in message])
         await pipe.close()
         assert await pipe.over() == 0
 
@@ -188,7 +188,7 @@ async def test_a_batch_is_answered_without_its_cancelled_request(server: Started
         await until(lambda: upstream.sandbox.ledger.requests("GET", "/tasks/*/stream"))
         await pipe.send({"method": "notifications/cancelled", "params": {"requestId": 1}})
         await until(lambda: [message for message in pipe.messages if isinstance(message, list)])
-        assert [[2]] == [[one["id"] for one in answers] for answers in pipe.messages if isinstance(answers, list)]
+        assert [[2]] == [[answer["id"] for answer in answers] for answers in pipe.messages if isinstance(answers, list)]
         await until(lambda: upstream.sandbox.ledger.cancels)
 
 
@@ -201,8 +201,8 @@ async def test_each_request_of_a_batch_is_refused_in_versions_without_batches(
         if version:
             await greet(pipe, version)
         await pipe.send(raw([request(1, "tools/call", **CALL), request("b")]), raw([3]))
-        await until(lambda: len([one for one in messages(pipe) if "error" in one]) == 3)
-        refused = [(one["id"], one["error"]["code"]) for one in messages(pipe) if "error" in one]
+        await until(lambda: len([message for message in messages(pipe) if "error" in message]) == 3)
+        refused = [(message["id"], message["error"]["code"]) for message in messages(pipe) if "error" in message]
         assert [(1, INVALID_REQUEST), ("b", INVALID_REQUEST), (None, INVALID_REQUEST)] == refused
         await pipe.close()
         assert await pipe.over() == 0

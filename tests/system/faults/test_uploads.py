@@ -46,15 +46,15 @@ def picture(folder: Path) -> Path:
 def source(way: Way, upstream: Upstream, picture: Path) -> Callable[[str], str]:
     """What is to be sent, where the platform is at this URL: a path, or over HTTP the address of the same bytes."""
 
-    def named(platform: str) -> str:
+    def source_at(platform: str) -> str:
         if way.transport != "http":
             return str(picture)
-        kept = upstream.sandbox.store.make(Tenant("inf_somebody"), filename=picture.name, content_type="image/png")
-        kept.write(picture.read_bytes())
-        kept.finish()
-        return kept.uri_at(platform)
+        file = upstream.sandbox.store.make(Tenant("inf_somebody"), filename=picture.name, content_type="image/png")
+        file.write(picture.read_bytes())
+        file.finish()
+        return file.uri_at(platform)
 
-    return named
+    return source_at
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ def attempts(front: Front) -> int:
 
 
 def stored(upstream: Upstream, uri: str) -> bytes:
-    found = upstream.sandbox.store.by_uri(uri)
-    assert found is not None
-    return b"".join(found.pieces())
+    file = upstream.sandbox.store.by_uri(uri)
+    assert file is not None
+    return b"".join(file.pieces())
 
 
 @pytest.mark.fault("X-23")
@@ -114,13 +114,13 @@ async def test_an_upload_url_that_is_always_refused_is_an_error(host: Hosted, up
 @pytest.mark.fault("X-24")
 async def test_a_slow_upload_reports_progress(host: Hosted, front: Front, source: Callable[[str], str]) -> None:
     """A kilobyte at a time is taken; meanwhile the host hears how much of the file has gone."""
-    heard = anyio.Event()
+    reported = anyio.Event()
 
     async def slowly(visit: Visit) -> None:
-        while not heard.is_set():
+        while not reported.is_set():
             await visit.take(1024)
             await anyio.sleep(0.01)
-        await visit.take(visit.length - visit.taken)
+        await visit.take(visit.length - visit.received)
         await visit.say(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
     front.on("PUT /upload/", slowly)
@@ -130,12 +130,12 @@ async def test_a_slow_upload_reports_progress(host: Hosted, front: Front, source
             await my.call("file_upload", source=source(front.url))
 
         group.start_soon(upload)
-        await my.until_told("of 12.6 MB")
-        heard.set()
+        await my.until_progress("of 12.6 MB")
+        reported.set()
 
-    said = [frame.params["message"] for frame in my.frames if frame.method == "notifications/progress"]
-    assert any(message.endswith("of 12.6 MB") for message in said)
-    assert [SIZE] == [visit.taken for visit in front.visits if visit.head.startswith("PUT")]
+    messages = [frame.params["message"] for frame in my.frames if frame.method == "notifications/progress"]
+    assert any(message.endswith("of 12.6 MB") for message in messages)
+    assert [SIZE] == [visit.received for visit in front.visits if visit.head.startswith("PUT")]
 
 
 def hurried(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -292,7 +292,7 @@ async def test_a_file_that_changes_during_its_upload_is_not_used(
     async def changing(visit: Visit) -> None:
         await visit.take(SIZE // 4)
         change(picture)
-        await visit.take(visit.length - visit.taken)  # ends early: the connection is cut
+        await visit.take(visit.length - visit.received)  # ends early: the connection is cut
         with suppress(OSError):
             await visit.say(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
@@ -306,7 +306,7 @@ async def test_a_file_that_changes_during_its_upload_is_not_used(
 
     assert ("file_refused", True) == (error(result)["code"], "changed while it was being sent" in text_of(result))
     assert [SIZE] == [visit.length for visit in front.visits]
-    assert front.visits[0].taken < SIZE
+    assert front.visits[0].received < SIZE
     assert 0 == puts(upstream), "it is not tried again with what it has become"
     judge(my, upstream.sandbox, starts=0)
 
@@ -320,15 +320,15 @@ async def test_a_cancelled_upload_stops_at_once(
     host: Hosted, upstream: Upstream, front: Front, picture: Path, way: Way, tool: str
 ) -> None:
     """The connection is cut, the file is closed, and no run is started."""
-    half, left, gone = anyio.Event(), anyio.Event(), anyio.Event()
+    half, cancelled, closed = anyio.Event(), anyio.Event(), anyio.Event()
 
     async def watching(visit: Visit) -> None:
         await visit.take(SIZE // 4)  # what the system takes on besides is less than what is left
         half.set()
-        await left.wait()
+        await cancelled.wait()
         with suppress(OSError):
             await visit.take(SIZE)
-        gone.set()
+        closed.set()
 
     front.on("PUT /upload/", watching)
     async with host(INFERENCE_BASE_URL=front.url) as my:
@@ -342,11 +342,11 @@ async def test_a_cancelled_upload_stops_at_once(
             assert str(picture) in open_files(server)
             group.cancel_scope.cancel()
         await until(lambda: str(picture) not in open_files(server))
-        left.set()
-        await gone.wait()
+        cancelled.set()
+        await closed.wait()
         assert not (await my.run("echo", {})).is_error
 
-    assert front.visits[0].taken < SIZE
+    assert front.visits[0].received < SIZE
     judge(my, upstream.sandbox, starts=1)  # the echo, which shows that the server is well
 
 
@@ -360,8 +360,8 @@ async def saying_head(visit: Visit) -> None:
 @over(Way("memory", "2026"), Way("http", "2026"))
 async def test_a_cancelled_transfer_closes_both_connections(connect: Connect, upstream: Upstream, front: Front) -> None:
     """What is fetched from an address in order to be sent on is let go of at both ends."""
-    half, left = anyio.Event(), anyio.Event()
-    gone = {"GET": anyio.Event(), "PUT": anyio.Event()}
+    half, cancelled = anyio.Event(), anyio.Event()
+    closed = {"GET": anyio.Event(), "PUT": anyio.Event()}
 
     async def giving(visit: Visit) -> None:
         head = f"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ncontent-length: {SIZE}\r\n\r\n"
@@ -371,15 +371,15 @@ async def test_a_cancelled_transfer_closes_both_connections(connect: Connect, up
                 await visit.say(b"x" * 1024)
                 await anyio.sleep(0.001)
         finally:
-            gone["GET"].set()
+            closed["GET"].set()
 
     async def taking(visit: Visit) -> None:
         await visit.take(10 * 1024)
         half.set()
-        await left.wait()
+        await cancelled.wait()
         with suppress(OSError):
             await visit.take(SIZE)
-        gone["PUT"].set()
+        closed["PUT"].set()
 
     front.on("GET /app/files/", saying_head, giving)
     front.on("PUT /upload/", taking)
@@ -388,8 +388,8 @@ async def test_a_cancelled_transfer_closes_both_connections(connect: Connect, up
             group.start_soon(client.call_tool, "file_upload", {"source": f"{front.url}/app/files/u/a/b.png"})
             await half.wait()
             group.cancel_scope.cancel()
-        left.set()
-        await gone["GET"].wait()
-        await gone["PUT"].wait()
+        cancelled.set()
+        await closed["GET"].wait()
+        await closed["PUT"].wait()
 
     assert 0 == puts(upstream)

@@ -26,7 +26,7 @@ from inferencesh_sandbox import Clock
 from tests.conftest import MODES
 from tests.results import text_of
 from tests.support.faults import Delay, Drop, Fault, Swallow
-from tests.system.faults.hosts import Frame, overheard
+from tests.system.faults.hosts import Frame, recorded
 from tests.system.histories.random_faults import Weather
 from tests.system.histories.world import LONGEST, Way
 
@@ -120,7 +120,7 @@ class Caller:
         era = self.chance.choice(list(MODES))
         self._hears_of_leaving = self.way.local or era != "2025"
         return Client(
-            overheard(self.way.server(self.key), frames),
+            recorded(self.way.server(self.key), frames),
             mode=MODES[era],
             elicitation_callback=self._decide,
         )

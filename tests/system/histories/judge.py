@@ -62,7 +62,7 @@ class _Judge:
         self._ran: dict[str, list[Task]] = defaultdict(list)
         """The tasks of each tag, those of agents' tools with those of calls."""
         for task in self._tasks.values():
-            self._ran[tag_in(json.dumps(task.order.input))].append(task)
+            self._ran[tag_in(json.dumps(task.request.input))].append(task)
         self._said = {message.message_id: tag_in(message.text) for message in self._ledger.messages}
         self._going_on = [line for line in log.splitlines() if any(how in line for how in GOES_ON)]
         self._over = _over_by_tag(self._calls)
@@ -96,7 +96,7 @@ class _Judge:
         for turn in self._turns.values():
             tag, asked = tag_in(turn.request.text), turn.chat.invocations.values()
             drawn[tag] = len(self._ran[tag])
-            sent[tag] += sum(invoked[one.id] for one in asked if one.message.run_id == turn.id)
+            sent[tag] += sum(invoked[item.id] for item in asked if item.message.run_id == turn.id)
         for tag in sent | drawn:
             if max(sent[tag], drawn[tag]) > approved[tag]:
                 yield f"I-20: {tag} was approved {approved[tag]} times, sent {sent[tag]} times and carried out {drawn[tag]} times"
@@ -142,9 +142,9 @@ class _Judge:
     def _expected(self) -> set[str]:
         """The ids of all that somebody was told of in an answer, that was stopped, or of which the log says that it goes on."""
         answers = [call.result for call in self._calls]
-        answers += [one for caller in self._callers for frames in caller.frames for one in too_late(frames)]
+        answers += [item for caller in self._callers for frames in caller.frames for item in too_late(frames)]
         told = ID.findall(json.dumps(answers) + "\n".join(self._going_on))
-        stopped = [one.task_id for one in self._ledger.cancels] + [one.chat_id for one in self._ledger.stops]
+        stopped = [cancel.task_id for cancel in self._ledger.cancels] + [stop.chat_id for stop in self._ledger.stops]
         return {*told, *stopped}
 
     def untrue(self) -> Iterator[str]:
@@ -195,9 +195,9 @@ class _Judge:
 def ill_told(frames: list[Frame]) -> Iterator[str]:
     """I-5 and I-6: one answer to each call, nothing about it afterwards, and progress that increases."""
     latest: dict[Any, float] = {}
-    token_of = {frame.id: (frame.params.get("_meta") or {}).get("progressToken") for frame in frames if frame.sent}
+    token_of = {frame.id: (frame.params.get("_meta") or {}).get("progressToken") for frame in frames if frame.by_host}
     for frame in frames:
-        if frame.sent:
+        if frame.by_host:
             continue
         if frame.method == "notifications/progress":
             token, number = frame.params["progressToken"], frame.params["progress"]
@@ -212,7 +212,9 @@ def ill_told(frames: list[Frame]) -> Iterator[str]:
 
 def too_late(frames: list[Frame]) -> list[Any]:
     """Answers to calls that were left: over HTTP in the older era nobody hears that, since no session ties the two together."""
-    left = {frame.params["requestId"] for frame in frames if frame.sent and frame.method == "notifications/cancelled"}
+    left = {
+        frame.params["requestId"] for frame in frames if frame.by_host and frame.method == "notifications/cancelled"
+    }
     return [frame.message["result"] for frame in frames if frame.id in left and "result" in frame.message]
 
 
@@ -227,7 +229,7 @@ def at_work() -> Counter[str]:
 
 
 def _heard(caller: Caller) -> str:
-    return json.dumps([frame.message for frames in caller.frames for frame in frames if not frame.sent])
+    return json.dumps([frame.message for frames in caller.frames for frame in frames if not frame.by_host])
 
 
 def _over_by_tag(calls: list[Call]) -> dict[str, datetime]:

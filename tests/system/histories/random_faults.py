@@ -51,7 +51,7 @@ STREAMING: list[Kind] = [
     (Garble(form="giant", at=1, size=5 * 1024 * 1024),),
 ]
 ACTS = [
-    Act(asked=0), Act(asked=300), Act(told=0), Act(told=60), Act(told=700), Act(told=700, resets=False),
+    Act(request_bytes=0), Act(request_bytes=300), Act(response_bytes=0), Act(response_bytes=60), Act(response_bytes=700), Act(response_bytes=700, resets=False),
     Act(silent=True), Act(instead=b"HTTP/1.0 200 OK\r\n\r\n\0\xff"), Act(piece=64, every=0.05),
     Act(replaces=b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\n\r\noops"),
 ]  # fmt: skip
@@ -87,7 +87,7 @@ class Weather(Faults):
         if self.chance.random() >= self.share:
             return told
         drawn = self.chance.choice(self.chance.choice([ANY, kinds(method, path)]))
-        if not self.hangs and any(isinstance(one, Stall | Twice) for one in drawn):
+        if not self.hangs and any(isinstance(item, Stall | Twice) for item in drawn):
             return told
         self.met.append(f"{method} {path}: {', '.join(map(repr, drawn))}")
         if drawn == (BUSY,) and self.chance.random() < 0.5:  # and so it stays for a while

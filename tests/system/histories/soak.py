@@ -137,7 +137,7 @@ async def _figures(made: World, server: Served, callers: list[Caller]) -> tuple[
                note=" ".join(f"{weight / 2**20:.0f}" for weight in rounds.weights)),
         _none("doubled", doubled, len(made.sandbox.ledger.starts), "starts"),
         _none("lost", lost, len(made.sandbox.ledger.starts), "starts"),
-        _none("otherwise wrong", len(wrong) - lost - doubled, sum(len(one.calls) for one in callers), "calls"),
+        _none("otherwise wrong", len(wrong) - lost - doubled, sum(len(caller.calls) for caller in callers), "calls"),
         _none("runs still held", await server.metric("inferencesh_live_runs"), rounds.done, "operations"),
         _none("requests still open", await server.metric("inferencesh_open_requests"), rounds.done, "operations"),
         _none("temporary files", len(left), rounds.done, "operations"),

@@ -16,7 +16,7 @@ import httpx2
 from mcp.client.streamable_http import streamable_http_client
 
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.flows.drain import Drain
+from inferencesh_mcp.flows.run_limits import Drain
 from inferencesh_mcp.http.app import PATH, create_app
 from inferencesh_mcp.http.server import uvicorn_config
 from inferencesh_mcp.server import build

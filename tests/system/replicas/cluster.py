@@ -92,10 +92,10 @@ class Cluster:
 
     async def take_out(self, replica: Replica) -> None:
         """Have the proxy send nothing more to a replica: what the pause before its end is for."""
-        await self.proxy.serve([one.port for one in self.replicas if one is not replica])
+        await self.proxy.serve([item.port for item in self.replicas if item is not replica])
 
     async def put_back(self) -> None:
-        await self.proxy.serve([one.port for one in self.replicas])
+        await self.proxy.serve([replica.port for replica in self.replicas])
 
     def written(self) -> str:
         return "".join(path.read_text("utf-8", "replace") for path in sorted(self.folder.glob("*.log")))

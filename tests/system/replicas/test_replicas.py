@@ -128,15 +128,15 @@ async def test_a_replica_may_die_and_all_replicas_may_be_replaced(tmp_path: Path
 async def one_dies(cluster: Cluster) -> None:
     callers = [caller(cluster, number, going_on=False) for number in range(CALLERS)]
     async with anyio.create_task_group() as group:
-        for one in callers:
-            group.start_soon(one.works)
-        await until(lambda: live(callers) == CALLERS * EACH or any(one.refused for one in callers), within=60)
+        for caller in callers:
+            group.start_soon(caller.works)
+        await until(lambda: live(callers) == CALLERS * EACH or any(caller.refused for caller in callers), within=60)
         await cluster.replicas[0].end(signal.SIGKILL)
-        await until(lambda: sum(len(one.broken) for one in callers) >= CALLERS * EACH / 6, within=60)
+        await until(lambda: sum(len(caller.broken) for caller in callers) >= CALLERS * EACH / 6, within=60)
         cluster.clock.advance(2 * LONG)
-    for one in callers:
-        await one.looks_for_what_is_missing()
-        assert len(one.known) == EACH
+    for caller in callers:
+        await caller.looks_for_what_is_missing()
+        assert len(caller.known) == EACH
     await all_is_accounted_for(cluster, callers)
     await cluster.replicas[0].start()
 
@@ -146,8 +146,8 @@ async def each_is_replaced(cluster: Cluster) -> None:
     before = len(cluster.sandbox.ledger.starts)
     callers = [caller(cluster, CALLERS + number, going_on=True) for number in range(CALLERS)]
     async with anyio.create_task_group() as passing, anyio.create_task_group() as group:
-        for one in callers:
-            group.start_soon(one.works)
+        for caller in callers:
+            group.start_soon(caller.works)
         await until(lambda: live(callers) == CALLERS * EACH, within=60)
         passing.start_soon(time_passes, cluster, LONG / 100)
         for replica in cluster.replicas:
@@ -156,15 +156,15 @@ async def each_is_replaced(cluster: Cluster) -> None:
             assert await replica.end(signal.SIGTERM) == 128 + signal.SIGTERM
             await replica.start()
             await cluster.put_back()
-        for one in callers:
-            one.going_on = False
+        for caller in callers:
+            caller.going_on = False
         passing.start_soon(time_passes, cluster, LONG)
-        await until(lambda: all(one.done for one in callers), within=60)
+        await until(lambda: all(caller.done for caller in callers), within=60)
         passing.cancel_scope.cancel()
 
-    assert [] == [refusal for one in callers for refusal in one.refused]
+    assert [] == [refusal for caller in callers for refusal in caller.refused]
     started = len(cluster.sandbox.ledger.starts) - before
-    assert started == sum(one.answered for one in callers)
+    assert started == sum(caller.answered for caller in callers)
     await all_is_accounted_for(cluster, callers)
 
 
@@ -177,8 +177,8 @@ async def time_passes(cluster: Cluster, seconds: float) -> None:
 
 async def all_is_accounted_for(cluster: Cluster, callers: list[Caller]) -> None:
     """Each run has one task, each task one run, each caller only their own; and nobody's key was written down."""
-    for one in callers:
-        assert {task: name for name, task in one.known.items()} == await one.owned()
+    for caller in callers:
+        assert {task: name for name, task in caller.known.items()} == await caller.owned()
     assert "CANARY" not in cluster.written()
 
 
@@ -188,4 +188,4 @@ def caller(cluster: Cluster, number: int, *, going_on: bool) -> Caller:
 
 
 def live(callers: list[Caller]) -> int:
-    return sum(len(one.live) for one in callers)
+    return sum(len(caller.live) for caller in callers)

@@ -112,8 +112,8 @@ async def test_an_address_in_an_input_is_sent_to_the_platform_unread(
     odd = "https://[fe80::1"  # no URL at all, and no reason to break
     async with connect() as client:
         results = [
-            await client.call_tool("app_run", {"app": "sandbox/picture-info", "input": {"image": one}})
-            for one in (url, odd)
+            await client.call_tool("app_run", {"app": "sandbox/picture-info", "input": {"image": item}})
+            for item in (url, odd)
         ]
 
     assert ["task_failed", "task_failed"] == [error(result)["code"] for result in results]

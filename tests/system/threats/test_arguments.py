@@ -129,6 +129,6 @@ async def test_nearly_right_arguments_are_answered(connect: Connect, upstream: U
                 if isinstance(arguments, dict):
                     await judged(client, tool.name, arguments)
 
-    refused = [one for one in ledger.requests("POST") if one.status in {400, 422}]
-    assert [] == [one for one in refused if one.path in {"/apps/run", "/files"}]
-    assert [] == [one for one in ledger.requests() if one.status >= 500]
+    refused = [request for request in ledger.requests("POST") if request.status in {400, 422}]
+    assert [] == [result for result in refused if result.path in {"/apps/run", "/files"}]
+    assert [] == [request for request in ledger.requests() if request.status >= 500]

@@ -15,7 +15,7 @@ from inferencesh_sandbox.apps import png
 from tests.conftest import KEY
 from tests.http.asking import MODERN, envelope, message_of
 from tests.http.process import Running, running
-from tests.http.test_traces import elsewhere
+from tests.http.test_middleware_traces import elsewhere
 from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio

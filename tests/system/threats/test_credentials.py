@@ -70,7 +70,7 @@ def leaks(text: str, key: str) -> list[str]:
     secret = key.removeprefix("1nfsh-").removeprefix("inf_")
     pieces = [secret[n : n + 8].lower() for n in range(len(secret) - 7)]
     read = decoded(text)
-    return [piece for piece in pieces if any(piece in one or piece.encode().hex() in one for one in read)]
+    return [piece for piece in pieces if any(piece in item or piece.encode().hex() in item for item in read)]
 
 
 @pytest.mark.finding("S1")

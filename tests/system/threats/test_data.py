@@ -93,7 +93,7 @@ async def test_more_than_eight_mebibytes_in_a_message_are_refused(
         {"source": "data:," + "%78" * size},
     ]
     async with connect() as client:
-        results = [await client.call_tool("file_upload", one) for one in arguments]
+        results = [await client.call_tool("file_upload", argument) for argument in arguments]
 
     if beyond:
         assert ["file_refused"] * 4 == [error(result)["code"] for result in results]

@@ -88,7 +88,7 @@ async def test_an_id_in_a_body_stays_in_the_body(connect: Connect, upstream: Ups
             for hostile in sendable(way):
                 before = len(ledger.requests())
                 result = await client.call_tool(tool, filled(arguments, hostile))
-                asked = [one.path for one in ledger.requests()[before:]]
+                asked = [request.path for request in ledger.requests()[before:]]
                 assert asked in ([], [path]), (tool, hostile, asked)
                 assert result.structured_content, (tool, hostile, result)
 
@@ -123,7 +123,7 @@ async def test_a_hostile_id_from_the_platform_is_refused(
         before = len(upstream.sandbox.ledger.requests())
         result = await client.call_tool("app_run", {"app": "sandbox/slow", "input": {"seconds": 1, "steps": 1}})
 
-    asked = {one.path for one in upstream.sandbox.ledger.requests()[before:]}
+    asked = {request.path for request in upstream.sandbox.ledger.requests()[before:]}
     assert asked <= {"/apps/run", "/apps/sandbox/slow", "/tasks/list"}
     assert error(result)["outcome"] == ("started" if hostile else "unknown")
     assert error(result)["retry_safe"] is False

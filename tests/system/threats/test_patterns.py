@@ -30,11 +30,12 @@ from inferencesh_mcp.api.widgets import widget_form, widget_text
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows import download, file_sources, output_files, upload
 from inferencesh_mcp.hosts import jsonc, toml
-from inferencesh_mcp.http.auth import authenticator_for
-from inferencesh_mcp.http.middleware import Refused
+from inferencesh_mcp.http.app import authenticator_for
+from inferencesh_mcp.http.refusal import Refused
 from inferencesh_mcp.resources.templates import TEMPLATES
-from inferencesh_mcp.schema import compiled_input, compiled_output, tool_name, validate
 from inferencesh_mcp.schema.file_fields import file_places
+from inferencesh_mcp.schema.tool_schema import compiled_input, compiled_output
+from inferencesh_mcp.schema.validate import check
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tools import app_description, truncate
 from inferencesh_sandbox import chitchat, data_uris, paths
@@ -106,13 +107,15 @@ def written() -> dict[str, Written]:
             continue
         constants = dict(vars(importlib.import_module(module_of(path))))
         for name, call in calls(tree):
-            if name not in {f"re.{one}" for one in ("compile", *WAYS)}:
+            if name not in {f"re.{item}" for item in ("compile", *WAYS)}:
                 continue
             try:
                 given = eval(compile(ast.Expression(call.args[0]), "", "eval"), constants)
             except NameError:
                 given = None
-            used = {one.partition(".")[2] for one in named if not one.startswith("re.") and _is(constants, one, given)}
+            used = {
+                item.partition(".")[2] for item in named if not item.startswith("re.") and _is(constants, item, given)
+            }
             methods = used if name == "re.compile" else {name.removeprefix("re.")}
             found[f"{module_of(path)}:{call.lineno}"] = Written(given, tuple(methods) or ("fullmatch",))
     return found
@@ -228,7 +231,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "JSON inside": chat_models.unpacked,
     "lines": lines_of,
     "app": refs.AppRef.parse,
-    "agent": refs.AgentRef.parse,
+    "agent": refs.agent_reference,
     "segment": refs.segment,
     "pins": pins.parsed,
     "base URL": lambda text: url_policy.base_url(text, "X"),
@@ -244,14 +247,13 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "name on disk": lambda text: (download.safe_name("", text, text), download.safe_name(text, f"https://x/{text}", "image/png")),
     "content type": lambda text: file_sources.content_type_of(text, text.encode(errors="replace")),
     "files in an output": lambda text: output_files.output_files({text: [text, {"uri": text}]}),
-    "input": lambda text: validate.problems(SCHEMA, {"a": 1, "kind": text, text: text}),
-    "input as text": lambda text: validate.repaired(SCHEMA, {"a": text, "b": text}),
+    "input": lambda text: check(SCHEMA, {"a": 1, "kind": text, text: text}),
+    "input as text": lambda text: check(SCHEMA, {"a": text, "b": text}),
     "places of files": lambda text: file_places(SCHEMA, {"image": text, text: text}),
     "cut to fit": lambda text: truncate.fit({text: [text] * 3}),
     "parts": truncate.split_parts,
     "schema": lambda text: compiled_input({"type": "object", "properties": {text: {"description": text, "enum": [text]}}}),
     "schema of an output": lambda text: compiled_output({"type": "object", "title": text, "description": text}),
-    "tool's name": lambda text: tool_name(text, ()),
     "fields": lambda text: app_description.fields({"properties": {text: {"description": text, "default": text, "$ref": text}}}),
     "agent's tool": lambda text: AgentConfigInput.parse({"tools": [{"type": text, "name": text}]}),
     "agent's configuration": lambda text: AgentConfigInput.parse({"name": text, "tools": [{"type": text}]}),
@@ -342,6 +344,6 @@ PINNING = {
 def test_an_apps_schema_cannot_make_validation_slow(name: str) -> None:
     """Whoever publishes an app chooses its schema: a pattern in it is not ours to try on everybody's time (T-18)."""
     given = {"a": "a" * 40 + "!", "a" * 40 + "!": "a", "b": [{"n": at % 977} for at in range(1_500)]}
-    for check in (validate.problems, validate.repaired, lambda schema, _: app_description.fields(schema)):
+    for read in (check, lambda schema, _: app_description.fields(schema)):
         with quickly(name, 2 * MOST):
-            check(PINNING[name], given)
+            read(PINNING[name], given)

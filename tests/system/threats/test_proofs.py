@@ -24,7 +24,7 @@ def test_every_id_in_the_code_is_explained() -> None:
     explained = PAGE + (TESTS.parent / "CONTRIBUTING.md").read_text("utf-8")
     named = {*re.findall(r"\b[A-Z]-\d+\b", code), *re.findall(r"promise \d+|reliability \d\.\d", code)}
 
-    assert set() == {one for one in named if not re.search(rf"\b{one}\b", explained) and one not in ROWS}
+    assert set() == {item for item in named if not re.search(rf"\b{item}\b", explained) and item not in ROWS}
 
 
 def test_every_named_file_and_test_exists() -> None:

@@ -123,19 +123,19 @@ def test_every_locked_package_has_a_hash(name: str, project: Any) -> None:
 
 
 def names(requirements: list[str]) -> list[str]:
-    return [re.match(r"[A-Za-z0-9._-]+", one)[0].lower().replace("_", "-") for one in requirements]  # type: ignore[index]
+    return [re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower().replace("_", "-") for requirement in requirements]  # type: ignore[index]
 
 
 def test_every_dependency_has_a_reason(project: Any) -> None:
     """Each direct dependency has its reason beside it, and is locked. What is imported of them, `test_layers` says."""
     lines = (ROOT / "pyproject.toml").read_text("utf-8").splitlines()
     direct = project["project"]["dependencies"]
-    extras = [one for group in project["project"].get("optional-dependencies", {}).values() for one in group]
-    for one in [*direct, *extras]:
+    extras = [item for group in project["project"].get("optional-dependencies", {}).values() for item in group]
+    for item in [*direct, *extras]:
         (line,) = [
-            line for line in lines if f'"{one}"' in line and (line.startswith("  ") or "= [" in line) and "#" in line
+            line for line in lines if f'"{item}"' in line and (line.startswith("  ") or "= [" in line) and "#" in line
         ][:1]
-        assert len(line.partition("#")[2].split()) >= 3, f"{one} has no reason"
+        assert len(line.partition("#")[2].split()) >= 3, f"{item} has no reason"
 
     lock = locked(ROOT / "requirements.lock")
     assert set(names(direct)) <= lock.keys()

@@ -113,7 +113,7 @@ async def test_lists_and_completions_show_only_the_callers_own(
             assert ids[mine][kind] in response.text, kind
             said.append(response.text)
         for text in said:
-            assert not [one for one in ids[theirs].values() if one in text]
+            assert not [item for item in ids[theirs].values() if item in text]
             assert f"{theirs}-CANARY" not in text
 
 

@@ -59,7 +59,7 @@ def found(caplog: pytest.LogCaptureFixture) -> Callable[[str], None]:
     caplog.set_level(logging.INFO)
 
     def find(error_id: str) -> None:
-        (record,) = [one for one in caplog.records if error_id and error_id in one.getMessage()]
+        (record,) = [record for record in caplog.records if error_id and error_id in record.getMessage()]
         assert 'File "' in record.getMessage()
         assert "RuntimeError: internal detail with key [key]" in record.getMessage()
 
@@ -138,8 +138,8 @@ async def test_an_exception_of_one_input_stops_no_other(way: Way, environ: dict[
 
     rows = payload(result)["results"]
     assert [2, 1] == [sum(row["status"] == status for row in rows) for status in ("completed", "error")]
-    assert {one.task_id for one in upstream.sandbox.ledger.starts} == {row["task_id"] for row in rows}
-    assert [] == [one for one in upstream.sandbox.ledger.requests() if one.path.endswith("/cancel")]
+    assert {start.task_id for start in upstream.sandbox.ledger.starts} == {row["task_id"] for row in rows}
+    assert [] == [request for request in upstream.sandbox.ledger.requests() if request.path.endswith("/cancel")]
     nothing_foreign(as_text(result.model_dump(mode="json")))
 
 
@@ -151,7 +151,7 @@ async def test_an_exception_after_a_message_names_the_chat(
         result = await client.call_tool("agent_chat", {"message": "hello", "agent": "sandbox/assistant"})
 
     failed = error(result)
-    (sent,) = [one for one in upstream.sandbox.ledger.requests() if one.path == "/agents/run"]
+    (sent,) = [request for request in upstream.sandbox.ledger.requests() if request.path == "/agents/run"]
     assert ("internal_error", "started") == (failed["code"], failed["outcome"])
     assert "chat_get(chat_id=" in failed["next"]
     assert sent

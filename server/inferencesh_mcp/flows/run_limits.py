@@ -1,0 +1,177 @@
+"""The runs of this process: how many each caller may have, what goes on after a caller has left, and their end with the server."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from inferencesh_mcp.errors import RateLimited, Unavailable
+from inferencesh_mcp.flows.ownership import StartRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+
+    from anyio.abc import TaskGroup
+
+MOST_IN_ALL = 1_000  # live runs of one process: its memory and sockets were measured with so many (reliability 4.6)
+RETRY_AFTER = 5.0  # seconds: a run that ends frees a slot, and most take a few seconds
+MOST_IN_BACKGROUND = 100  # searches for lost runs whose callers left: each lists tasks every few seconds
+
+logger = logging.getLogger(__name__)
+
+
+class Drain:
+    """Whether this server is ending (reliability 4.4): waits end early, nothing new starts, and runs that were started go on."""
+
+    def __init__(self) -> None:
+        self.refuses_calls = False
+        """Whether new calls are refused. Calls already accepted may still start runs until `start`."""
+        self.started = False
+        """Whether the server is ending: nothing is started any more, and no call waits."""
+        self._waits: set[anyio.CancelScope] = set()
+
+    def start(self) -> None:
+        """End every wait, now and from now on. Runs that were started go on; their callers get the ids."""
+        self.refuses_calls = self.started = True
+        for wait in self._waits:
+            wait.cancel()
+
+    @contextmanager
+    def deadline(self, seconds: float) -> Generator[anyio.CancelScope]:
+        """Cancel the block after `seconds`, or as soon as the drain starts."""
+        with anyio.move_on_after(seconds) as wait:
+            if self.started:
+                wait.cancel()
+            self._waits.add(wait)
+            try:
+                yield wait
+            finally:
+                self._waits.discard(wait)
+
+    def raise_if_started(self) -> None:
+        """Refuse to start anything once the drain has started.
+
+        Raises:
+            Unavailable: the server is ending.
+        """
+        if self.started:
+            raise Unavailable(
+                message="This server is stopping and starts nothing more.",
+                next_step="Call again in a moment: the next server takes it.",
+                outcome="not_started",
+                retry_safe=True,
+                retry_after=1.0,
+            )
+
+
+class SharedLimiter(Protocol):
+    """The slots of all replicas together."""
+
+    async def take(self, principal: str, most: int) -> str | None:
+        """Return the name of a slot, or None if the principal has `most` already."""
+        ...
+
+    def give_back(self, principal: str, place: str) -> None: ...
+
+
+class LiveRuns:
+    """The slots of each principal, the starts that wait for their outcome, and the background work."""
+
+    def __init__(
+        self,
+        per_principal: int,
+        in_all: int = MOST_IN_ALL,
+        *,
+        drain: Drain | None = None,
+        shared_limiter: SharedLimiter | None = None,
+        replicated: bool = False,
+    ) -> None:
+        """`per_principal` counts here and in `shared_limiter`, `in_all` in this process.
+
+        `replicated`: other processes may start runs with the same keys.
+        """
+        self._per_principal, self._in_all = per_principal, in_all
+        self._shared_limiter = shared_limiter
+        self._running: Counter[str] = Counter()
+        self._background_count = 0
+        self.drain = drain or Drain()
+        self.started = 0
+        """Runs started since this process began."""
+        self.starts = StartRegistry(replicated=replicated)
+        self.background: TaskGroup | None = None
+        """For work that outlives the call that began it; set while the server runs."""
+
+    @property
+    def running(self) -> int:
+        """The slots in use, of all principals."""
+        return self._running.total()
+
+    @asynccontextmanager
+    async def slot(self, principal: str) -> AsyncGenerator[None]:
+        """Hold one of a principal's slots.
+
+        Raises:
+            RateLimited: the principal has none left; nothing was started.
+            Unavailable: this server has none left, or is ending; nothing was started.
+        """
+        self.drain.raise_if_started()
+        if self._running[principal] >= self._per_principal:
+            raise self._no_slot()
+        if self.running >= self._in_all:
+            raise Unavailable(
+                message=f"{self.running} runs are live already, the most this server takes.",
+                next_step="Call again in a while.",
+                outcome="not_started",
+                retry_safe=True,
+                retry_after=RETRY_AFTER,
+            )
+        self._running[principal] += 1
+        try:
+            async with self._shared_slot(principal):
+                yield
+        finally:
+            self._running[principal] -= 1
+            self._running += Counter()  # drops the zeros
+
+    def in_background(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Run `work` although its call has ended; False if there is no room for it, or the server is not running."""
+        if self.background is None or self._background_count >= MOST_IN_BACKGROUND:
+            return False
+        self._background_count += 1
+        self.background.start_soon(self._run_in_background, work)
+        return True
+
+    async def _run_in_background(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception:  # one caller's lost run must not end the server for the others
+            logger.exception("the search for a run whose caller left failed")
+        finally:
+            self._background_count -= 1
+
+    @asynccontextmanager
+    async def _shared_slot(self, principal: str) -> AsyncGenerator[None]:
+        if self._shared_limiter is None:
+            yield
+            return
+        slot = await self._shared_limiter.take(principal, self._per_principal)
+        if slot is None:
+            raise self._no_slot()
+        try:
+            yield
+        finally:
+            self._shared_limiter.give_back(principal, slot)
+
+    def _no_slot(self) -> RateLimited:
+        runs = "run is" if self._per_principal == 1 else "runs are"
+        return RateLimited(
+            message=f"{self._per_principal} {runs} live already, the most this server allows one caller.",
+            next_step="Wait for one of them (`task_list` names them), or cancel one, then call again.",
+            outcome="not_started",
+            retry_safe=True,
+            retry_after=RETRY_AFTER,
+        )

@@ -1,0 +1,71 @@
+"""Money is said: the estimate for this input before a run, the charge after it (promise 11)."""
+
+from __future__ import annotations
+
+import pytest
+
+from inferencesh_mcp.tools.times import usd
+from tests.conftest import Connect, Way
+from tests.results import payload, run, text_of
+from tests.system.faults.hosts import over
+
+pytestmark = pytest.mark.anyio
+NEAR = over(Way("memory", "2025"), Way("memory", "2026"))
+
+
+@pytest.mark.parametrize(
+    ("microcents", "text"),
+    [(0, "$0.00"), (5_000_000, "$0.05"), (1_230_000, "$0.0123"), (12_345, "$0.00012345"), (150_000_000_000, "$1,500.00")],
+)  # fmt: skip
+def test_an_amount_is_written_in_dollars(microcents: int, text: str) -> None:
+    assert text == usd(microcents)
+
+
+@NEAR
+@pytest.mark.finding("M1")
+async def test_every_ended_run_says_what_was_charged(connect: Connect) -> None:
+    async with connect() as client:
+        drawn = await run(client, "sandbox/draw", {"prompt": "x", "width": 100, "height": 100})
+        failed = await run(client, "sandbox/fail", {"message": "x"})
+        read = await client.call_tool("task_get", {"task_id": payload(drawn)["task_id"]})
+
+    for answer, charge in ((drawn, "$0.0002"), (failed, "$0.00"), (read, "$0.0002")):
+        assert charge == payload(answer)["charge"]
+        assert f"Charged: {charge}" in text_of(answer)
+
+
+@NEAR
+@pytest.mark.finding("M1")
+async def test_a_cancelled_run_says_what_was_charged(connect: Connect) -> None:
+    async with connect() as client:
+        started = await run(client, "sandbox/slow", {"seconds": 30, "steps": 1}, wait=False)
+        answer = await client.call_tool("task_cancel", {"task_id": payload(started)["task_id"]})
+
+    assert payload(answer)["charge"].startswith("$0.")
+    assert f"Charged: {payload(answer)['charge']}" in text_of(answer)
+
+
+@NEAR
+@pytest.mark.finding("M2")
+async def test_a_run_that_is_handed_over_says_what_it_may_cost(connect: Connect) -> None:
+    async with connect() as client:
+        answer = await run(client, "sandbox/slow", {"seconds": 75, "steps": 1}, wait=False)
+        await client.call_tool("task_cancel", {"task_id": payload(answer)["task_id"]})
+
+    assert "at most $0.75; depends on seconds" == payload(answer)["estimate"]
+    assert "Estimate for this input: at most $0.75; depends on seconds" in text_of(answer)
+
+
+@NEAR
+@pytest.mark.finding("M1", "M2")
+async def test_a_batch_says_what_it_was_charged_and_what_the_rest_may_cost(connect: Connect) -> None:
+    inputs = [{"prompt": "x", "width": 100, "height": 100}, {"prompt": "y", "width": 100, "height": 200}]
+    async with connect(INFERENCE_WAIT_SECONDS="2") as client:
+        drawn = await client.call_tool("app_run_many", {"app": "sandbox/draw", "inputs": inputs})
+        slow = await client.call_tool("app_run_many", {"app": "sandbox/slow", "inputs": [{"seconds": 60}] * 2})
+
+    assert ["$0.0002", "$0.0004"] == [row["charge"] for row in payload(drawn)["results"]]
+    assert "$0.0006 in all" == payload(drawn)["charged"]
+    assert "Charged: $0.0006 in all" in text_of(drawn)
+    assert "at most $1.20" == payload(slow)["estimate_of_running"]
+    assert "Estimate for what still runs: at most $1.20" in text_of(slow)
