@@ -17,7 +17,7 @@ KEY = "inf_CANARY_5ecret"
 
 
 @dataclass
-class Seen:
+class Received:
     method: str
     path: str
     headers: dict
@@ -93,7 +93,9 @@ def lines(*records, end="fin", slice_of=None, gate=None):
         await stream.send(
             b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n"
         )
-        raw = b"".join(one if isinstance(one, bytes) else json.dumps(one).encode() + b"\n" for one in records)
+        raw = b"".join(
+            record if isinstance(record, bytes) else json.dumps(record).encode() + b"\n" for record in records
+        )
         size = slice_of or max(len(raw), 1)
         for start in range(0, len(raw), size):
             piece = raw[start : start + size]
@@ -118,7 +120,7 @@ class Scripted:
 
     def __init__(self):
         self.scripts = {}
-        self.seen = []
+        self.requests = []
         self.connections = 0
         self.hasty = False
         """Whether it answers before it has read a body."""
@@ -127,7 +129,7 @@ class Scripted:
         self.scripts[method, path] = list(plays)
 
     def count(self, method, path):
-        return sum((one.method, one.path) == (method, path) for one in self.seen)
+        return sum((request.method, request.path) == (method, path) for request in self.requests)
 
     async def handle(self, stream):
         self.connections += 1
@@ -138,17 +140,17 @@ class Scripted:
                     while b"\r\n\r\n" not in buffer:
                         buffer += await stream.receive()
                     head, _, buffer = buffer.partition(b"\r\n\r\n")
-                    seen = _request(head.decode())
-                    size = int(seen.headers.get("content-length", 0))
+                    received = _request(head.decode())
+                    size = int(received.headers.get("content-length", 0))
                     while len(buffer) < size and not self.hasty:
                         buffer += await stream.receive()
-                    seen.body, buffer = buffer[:size], buffer[size:]
-                    self.seen.append(seen)
-                    if not await self._play(seen)(stream):
+                    received.body, buffer = buffer[:size], buffer[size:]
+                    self.requests.append(received)
+                    if not await self._play(received)(stream):
                         return
 
-    def _play(self, seen):
-        script = self.scripts.get((seen.method, seen.path))
+    def _play(self, received):
+        script = self.scripts.get((received.method, received.path))
         if script is None:
             return problem(404, "nothing is scripted here")
         return script.pop(0) if len(script) > 1 else script[0]
@@ -158,7 +160,7 @@ def _request(head):
     first, *rest = head.split("\r\n")
     method, path, _ = first.split(" ")
     headers = dict(re.split(r":\s*", line.lower() if "uthorization" not in line else line, maxsplit=1) for line in rest)
-    return Seen(method, path, {name.lower(): value for name, value in headers.items()}, b"")
+    return Received(method, path, {name.lower(): value for name, value in headers.items()}, b"")
 
 
 @pytest.fixture

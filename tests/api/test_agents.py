@@ -37,7 +37,7 @@ async def test_templates_are_listed_and_searched(api, script):
     page = await api.agents.list_agents(query="cat", limit=5, cursor="x")
 
     assert [("a/b", "d")] == [(agent.ref, agent.description) for agent in page.items]
-    assert {"limit": 5, "cursor": "x", "search": {"term": "cat", "exact": False}} == script.seen[0].json
+    assert {"limit": 5, "cursor": "x", "search": {"term": "cat", "exact": False}} == script.requests[0].json
 
 
 async def test_a_message_begins_a_chat(api, script):
@@ -46,7 +46,7 @@ async def test_a_message_begins_a_chat(api, script):
 
     sent = await api.chats.send_message(HELLO.model_copy(update={"context": {"k": "v"}}))
 
-    assert {"agent": "my/helper@abc1", "context": {"k": "v"}, "input": {"text": "Hi"}} == script.seen[0].json
+    assert {"agent": "my/helper@abc1", "context": {"k": "v"}, "input": {"text": "Hi"}} == script.requests[0].json
     assert ("c1", "m1", "m2") == (sent.chat_id, sent.user_message.id, sent.assistant_message.id)
     assert ("c1", ["m1", "m2"], False) == (sent.chat.id, [m.id for m in sent.chat.chat_messages], sent.chat.busy)
 
@@ -77,7 +77,7 @@ async def test_an_agent_of_ones_own_is_sent_whole(api, script):
             "images": ["u1"],
             "files": ["u2"],
         },
-    } == script.seen[0].json
+    } == script.requests[0].json
 
 
 CORE = AgentConfigInput.parse({"core_app": {"ref": "a/llm"}})
@@ -97,7 +97,7 @@ HI = MessageInput(text="Hi")
 async def test_what_makes_no_sense_is_not_sent(api, script, request_):
     error = await refused(api.chats.send_message(request_), errors.InvalidInput)
 
-    assert ("not_started", True, []) == (error.outcome, error.retry_safe, script.seen)
+    assert ("not_started", True, []) == (error.outcome, error.retry_safe, script.requests)
 
 
 AMBIGUOUS = {
@@ -161,7 +161,7 @@ async def test_chats_are_read_listed_and_stopped(api, script):
     assert ["a", "b"] == [message.id for message in (await api.chats.chat("c1")).chat_messages]
     assert ["n"] == [chat.name for chat in (await api.chats.list_chats(limit=3)).items]
     await api.chats.stop_chat("c1")
-    assert {"limit": 3, "sort": [{"field": "updated_at", "dir": "desc"}]} == script.seen[1].json
+    assert {"limit": 3, "sort": [{"field": "updated_at", "dir": "desc"}]} == script.requests[1].json
     with pytest.raises(errors.InvalidInput):
         await api.chats.chat("../c1")
 
@@ -208,7 +208,7 @@ async def test_tool_calls_are_answered_and_decided(api, script):
         {},
         {"reason": "too dear"},
         {"tool_name": "img"},
-    ] == [one.json for one in script.seen]
+    ] == [request.json for request in script.requests]
 
 
 @pytest.mark.parametrize("play", [rst(), fin(), problem(500), problem(503)])
@@ -217,9 +217,9 @@ async def test_an_answer_is_sent_once(api, script, play, call):
     """O-7: whether it had its effect, the chat says."""
     path = {"tool_result": "/tools/t1"}.get(call, f"/tools/t1/{call}")
     script.on("POST", path, play, status(200))
-    wanted = ("t1", "r") if call == "tool_result" else ("t1",)
+    arguments = ("t1", "r") if call == "tool_result" else ("t1",)
 
-    error = await refused(getattr(api.chats, call)(*wanted), errors.WaitError)
+    error = await refused(getattr(api.chats, call)(*arguments), errors.WaitError)
 
     assert (1, "unknown", False) == (script.count("POST", path), error.outcome, error.retry_safe)
 
@@ -230,7 +230,7 @@ async def test_an_answer_that_was_refused_had_no_effect(api, script, code, kind)
 
     error = await refused(api.chats.tool_result("t1", "r"), getattr(errors, kind))
 
-    assert (1, "not_started", True) == (len(script.seen), error.outcome, error.retry_safe)
+    assert (1, "not_started", True) == (len(script.requests), error.outcome, error.retry_safe)
 
 
 async def test_a_decision_that_only_a_person_may_make_says_so(api, script):

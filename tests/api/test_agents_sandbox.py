@@ -36,21 +36,21 @@ def request(text, agent="sandbox/assistant", **more):
     return AgentRunRequest(**named, input=MessageInput(text=text), **more)
 
 
-async def talk(api, asked, answer=None, stream=True):
+async def talk(api, message, answer=None, stream=True):
     """One turn to its end: every state. `answer` is called for each thing that waits, once."""
-    before = await api.chats.chat(asked.chat_id) if asked.chat_id else None
-    told, answered = [], set()
+    before = await api.chats.chat(message.chat_id) if message.chat_id else None
+    states, answered = [], set()
     if before is None:
-        sent = await api.chats.send_message(asked)
-    async with api.chats.follow_chat(before or sent.chat, stream=stream, poll_interval=0.02) as states:
+        sent = await api.chats.send_message(message)
+    async with api.chats.follow_chat(before or sent.chat, stream=stream, poll_interval=0.02) as followed:
         if before is not None:
-            sent = await api.chats.send_message(asked)
+            sent = await api.chats.send_message(message)
         turn = Turn.of(sent, before)
-        async for chat in states:
-            told.append(chat)
+        async for chat in followed:
+            states.append(chat)
             turn = turn.seeing(chat)
             if turn_over(chat, turn):
-                return told, "\n".join(filter(None, (one.text for one in turn.messages(chat))))
+                return states, "\n".join(filter(None, (reply.text for reply in turn.messages(chat))))
             for waiting in pending(chat):
                 if answer and waiting.id not in answered:
                     answered.add(waiting.id)
@@ -60,27 +60,27 @@ async def talk(api, asked, answer=None, stream=True):
 
 async def test_templates_are_found(api):
     page = await api.agents.list_agents(query="assistant")
-    assert "sandbox/assistant" in [one.ref for one in page.items]
+    assert "sandbox/assistant" in [agent.ref for agent in page.items]
 
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_two_turns_of_one_chat(api, stream):
     """Heard piece by piece, and the second answer knows the first."""
-    told, first = await talk(api, request("My name is Ada"), stream=stream)
-    again, second = await talk(api, request("What is my name?", chat_id=told[-1].id), stream=stream)
+    states, first = await talk(api, request("My name is Ada"), stream=stream)
+    again, second = await talk(api, request("What is my name?", chat_id=states[-1].id), stream=stream)
 
     assert "Ada" in second
     assert first != second
     assert not again[-1].busy
-    assert again[-1] == await api.chats.chat(told[-1].id)
-    assert told[-1].id in [chat.id for chat in (await api.chats.list_chats()).items]
+    assert again[-1] == await api.chats.chat(states[-1].id)
+    assert states[-1].id in [chat.id for chat in (await api.chats.list_chats()).items]
 
 
 async def test_a_long_answer_grows(api):
     """Never shorter than before."""
-    told, text = await talk(api, request("Write 300 words"))
+    states, text = await talk(api, request("Write 300 words"))
 
-    grown = [max(len(message.text) for message in chat.chat_messages) for chat in told]
+    grown = [max(len(message.text) for message in chat.chat_messages) for chat in states]
     assert grown == sorted(grown)
     assert len(set(grown)) > 10
     assert len(text.split()) >= 290
@@ -141,38 +141,38 @@ async def test_structured_output_comes_with_the_chat(api):
         "required": ["summary", "score"],
     }
 
-    told, _ = await talk(
+    states, _ = await talk(
         api, request("Great product", agent_config=config(output_schema=schema, internal_tools={"finish": True}))
     )
 
-    assert {"summary", "score"} == set(told[-1].output)
+    assert {"summary", "score"} == set(states[-1].output)
 
 
 @pytest.mark.parametrize(
-    ("decide", "said"), [("invoke", "Here is the picture"), ("reject", "too dear"), ("always", "Here is the picture")]
+    ("decide", "reply"), [("invoke", "Here is the picture"), ("reject", "too dear"), ("always", "Here is the picture")]
 )
-async def test_an_approval_is_decided(api, decide, said):
+async def test_an_approval_is_decided(api, decide, reply):
     """Once, by a key that may."""
-    seen = []
+    approvals = []
 
     async def answer(waiting):
         assert isinstance(waiting, Approval)
-        seen.append(waiting)
+        approvals.append(waiting)
         if decide == "invoke":
             await api.chats.invoke(waiting.id)
         elif decide == "reject":
             await api.chats.reject(waiting.id, "too dear")
         else:
-            offered = (await api.chats.always_allow_options(waiting.chat_id, waiting.id)).options
-            (every_use,) = [one.key for one in offered if one.scope == "tool"]
+            options = (await api.chats.always_allow_options(waiting.chat_id, waiting.id)).options
+            (every_use,) = [option.key for option in options if option.scope == "tool"]
             await api.chats.always_allow(waiting.chat_id, waiting.id, option=every_use)
 
-    told, text = await talk(api, request("Draw a lake", "sandbox/approver"), answer)
+    states, text = await talk(api, request("Draw a lake", "sandbox/approver"), answer)
 
-    assert said in text
-    assert [("draw", "Draw a lake")] == [(one.tool_name, one.arguments["prompt"]) for one in seen]
+    assert reply in text
+    assert [("draw", "Draw a lake")] == [(approval.tool_name, approval.arguments["prompt"]) for approval in approvals]
     if decide == "always":
-        _, more = await talk(api, request("Draw a wood", "sandbox/approver", chat_id=told[-1].id))
+        _, more = await talk(api, request("Draw a wood", "sandbox/approver", chat_id=states[-1].id))
         assert "Here is the picture" in more
 
 
@@ -192,7 +192,7 @@ async def test_a_mere_key_decides_nothing(sandbox):
             with pytest.raises(errors.Forbidden) as caught:
                 await decision
             assert "requires_sign_in" == caught.value.upstream_code
-        assert [waiting.id] == [one.id for one in pending(await api.chats.chat(sent.chat_id))]
+        assert [waiting.id] == [item.id for item in pending(await api.chats.chat(sent.chat_id))]
         await transport.aclose()
 
 
@@ -214,14 +214,14 @@ async def test_a_form_is_filled_in(api, text):
         assert isinstance(waiting, Form)
         form = widget_form(waiting.invocation.widget)
         forms.append(form)
-        press = next(one for one in form.actions if one.submits)
-        action = WidgetAction(type=press.type, payload=press.payload)
+        button = next(action for action in form.actions if action.submits)
+        action = WidgetAction(type=button.type, payload=button.payload)
         await api.chats.tool_result(waiting.id, WidgetAnswer(action=action, form_data={"name": "Ada", "size": "l"}))
 
-    _, said = await talk(api, request(text, "sandbox/desk"), answer)
+    _, reply = await talk(api, request(text, "sandbox/desk"), answer)
 
-    assert "Ada" in said
-    assert {"name", "size", "gift", "day"} <= {one.name for one in forms[0].fields}
+    assert "Ada" in reply
+    assert {"name", "size", "gift", "day"} <= {field.name for field in forms[0].fields}
 
 
 async def test_a_chat_shows_its_agents_plan(api):
@@ -231,9 +231,9 @@ async def test_a_chat_shows_its_agents_plan(api):
 
 
 async def test_an_agent_that_fails_ends_its_turn(api):
-    told, _ = await talk(api, request("Go", "sandbox/failing"))
+    states, _ = await talk(api, request("Go", "sandbox/failing"))
 
-    assert ("failed", True) == (told[-1].active_run.state, bool(told[-1].active_run.error))
+    assert ("failed", True) == (states[-1].active_run.state, bool(states[-1].active_run.error))
 
 
 async def test_an_agent_that_needs_a_secret_says_so(api):
@@ -249,11 +249,11 @@ async def test_an_agent_that_needs_a_secret_says_so(api):
 async def test_a_break_in_mid_answer_repeats_and_misses_nothing(api, sandbox, fault):
     """Whatever the stream did, the text grows as it was said."""
     sandbox.faults.add(fault, path="/chats/*/stream")
-    told, text = await talk(api, request("Write 60 words"))
+    states, text = await talk(api, request("Write 60 words"))
 
-    heard = [message.text for chat in told for message in chat.chat_messages if message.role == "assistant"]
-    assert all(text.startswith(one) for one in heard)
-    assert "idle" == told[-1].status
+    texts = [message.text for chat in states for message in chat.chat_messages if message.role == "assistant"]
+    assert all(text.startswith(earlier) for earlier in texts)
+    assert "idle" == states[-1].status
 
 
 @pytest.mark.parametrize("sandbox", [Facts(client_tools_interrupt=True)], indirect=True)
@@ -270,11 +270,11 @@ async def test_a_tool_that_waits_while_the_chat_says_so_is_seen(api):
 
 async def test_a_message_whose_answer_was_lost_was_taken_once(api, sandbox):
     """O-4, by what the server has on record."""
-    told, _ = await talk(api, request("Hello"))
+    states, _ = await talk(api, request("Hello"))
     sandbox.faults.add(Swallow(), path="/agents/run")
 
     with pytest.raises(errors.OutcomeUnknown):
-        await api.chats.send_message(request("Once only", chat_id=told[-1].id))
+        await api.chats.send_message(request("Once only", chat_id=states[-1].id))
 
-    chat = await api.chats.chat(told[-1].id)
+    chat = await api.chats.chat(states[-1].id)
     assert ["Hello", "Once only"] == [message.text for message in chat.chat_messages if message.role == "user"]

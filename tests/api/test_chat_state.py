@@ -2,6 +2,7 @@
 
 import pytest
 
+from inferencesh_mcp.api import chat_state
 from inferencesh_mcp.api.chat_models import Chat
 from inferencesh_mcp.api.chat_state import ChatState
 
@@ -67,7 +68,7 @@ LINES = {
     "an older state": ([message("m", **READY, **LATER), message("m", status="failed", **EARLIER)], lambda chat: chat.message("m").status, "ready"),
     "a message that was begun anew": ([message("m", **READY, **EARLIER), message("m", **PENDING, **LATER)], lambda chat: chat.message("m").status, "pending"),
     "named fields alone": ([message("m", **READY), message("m", fields=["role"], role="tool", status="failed")], lambda chat: (chat.message("m").role, chat.message("m").status), ("tool", "ready")),
-    "messages in their order": ([message("b", order=2), message("a", order=1), delta("z", 1, "x")], lambda chat: [one.id for one in chat.chat_messages], ["a", "b", "z"]),
+    "messages in their order": ([message("b", order=2), message("a", order=1), delta("z", 1, "x")], lambda chat: [message.id for message in chat.chat_messages], ["a", "b", "z"]),
     "another chat's message": ([{"event": "chat_messages", "data": {"id": "m", "chat_id": "c2"}}], lambda chat: chat.chat_messages, ()),
     "another chat": ([chats(status="busy"), {"event": "chats", "data": {"id": "c2", "status": "idle"}}], lambda chat: chat.status, "busy"),
     "another chat's run": ([run("working"), run("completed", "r9", chat_id="c2")], run_state, "working"),
@@ -113,4 +114,26 @@ def test_a_read_has_the_last_word():
         {"id": "c1", "status": "busy", "updated_at": "2026-01-02T03:04:05Z", "chat_messages": [{"id": "b", "order": 2}]}
     )
 
-    assert ("busy", ["a", "b"]) == (state.chat.status, [one.id for one in state.chat.chat_messages])
+    assert ("busy", ["a", "b"]) == (state.chat.status, [message.id for message in state.chat.chat_messages])
+
+
+@pytest.mark.finding("S11")
+def test_a_chat_keeps_so_many_messages_and_so_much_of_them(monkeypatch):
+    """The newest are kept. Fields that no chat and no message has are not."""
+    monkeypatch.setattr(chat_state, "MOST_KEPT", 100_000)
+    monkeypatch.setattr(chat_state, "MOST_MESSAGES", 50)
+    many, large, pieces = (ChatState(Chat(id="c", status="busy")) for _ in range(3))
+
+    for number in range(200):
+        name = f"m{number}"
+        many.apply({"event": "chat_messages", "data": {"id": name, "order": number, f"odd_{number}": "x" * 1_000}})
+        many.apply({"event": "chats", "data": {"id": "c", "status": "busy", f"odd_{number}": "x" * 1_000}})
+        text = [{"type": "text", "text": "x" * 30_000}]
+        large.apply({"event": "chat_messages", "data": {"id": name, "order": number, "content": text}})
+        for piece in (1, 2):
+            pieces.apply({"event": "delta", "data": {"resource_id": name, "seq": piece, "delta": "x" * 15_000}})
+
+    assert [f"m{number}" for number in range(150, 200)] == [message.id for message in many.chat.chat_messages]
+    assert ["m197", "m198", "m199"] == [message.id for message in large.chat.chat_messages]
+    assert sum(len(message.streamed) for message in pieces.chat.chat_messages) <= 100_000
+    assert "x" * 30_000 == pieces.chat.chat_messages[-1].streamed

@@ -52,7 +52,7 @@ def record(status, state, *messages, run="r1", **more):
         "id": "c1",
         "status": status,
         "active_run": {"id": run, "state": state},
-        "chat_messages": [one["data"] for one in messages],
+        "chat_messages": [line["data"] for line in messages],
         **more,
     }
 
@@ -74,20 +74,20 @@ DONE = record("idle", "completed", ASKED, ANSWER)
 BEAT = {"type": "heartbeat"}
 
 
-async def turn(api, sent=SENT, before=None, **how):
+async def turn(api, sent=SENT, before=None, **options):
     """Every state until the turn is over, as the text of the answer grows."""
-    told, watched = [], Turn.of(sent, before)
-    async with api.chats.follow_chat(before or sent.chat, **how) as states:
-        async for chat in states:
-            told.append(chat)
-            watched = watched.seeing(chat)
-            if turn_over(chat, watched):
-                return told
+    states, turn_so_far = [], Turn.of(sent, before)
+    async with api.chats.follow_chat(before or sent.chat, **options) as followed:
+        async for chat in followed:
+            states.append(chat)
+            turn_so_far = turn_so_far.seeing(chat)
+            if turn_over(chat, turn_so_far):
+                return states
     raise AssertionError
 
 
-def texts(told, name="m2"):
-    return [chat.message(name).text for chat in told if chat.message(name)]
+def texts(states, name="m2"):
+    return [chat.message(name).text for chat in states if chat.message(name)]
 
 
 async def test_a_whole_turn_costs_one_stream(api, script):
@@ -107,12 +107,12 @@ async def test_a_whole_turn_costs_one_stream(api, script):
     )
     script.on(*GET, status(200, DONE))
 
-    told = await turn(api)
+    states = await turn(api)
 
-    assert ["", "Hel", "Hel", "Hello", "Hello you", "Hello you"] == texts(told)
-    assert ("idle", "completed", False) == (told[-1].status, told[-1].active_run.state, told[-1].busy)
-    assert [STREAM] == [(one.method, one.path) for one in script.seen]
-    assert "application/x-ndjson" == script.seen[0].headers["accept"]
+    assert ["", "Hel", "Hel", "Hello", "Hello you", "Hello you"] == texts(states)
+    assert ("idle", "completed", False) == (states[-1].status, states[-1].active_run.state, states[-1].busy)
+    assert [STREAM] == [(request.method, request.path) for request in script.requests]
+    assert "application/x-ndjson" == script.requests[0].headers["accept"]
 
 
 def run(state):
@@ -151,9 +151,9 @@ async def test_what_was_told_whole_is_not_read_again(api, script, end, together)
     """Whether the run's last line and the chat's own arrive as one or apart."""
     script.on(*STREAM, lines(BUSY, *end, slice_of=None if together else 40, end="hang"))
 
-    told = await turn(api)
+    states = await turn(api)
 
-    assert ("Hello you", "idle") == (told[-1].message("m2").text, told[-1].status)
+    assert ("Hello you", "idle") == (states[-1].message("m2").text, states[-1].status)
     assert 0 == script.count(*GET)
 
 
@@ -168,9 +168,9 @@ async def test_what_was_not_told_whole_is_read(api, script, end):
         ),
     )
 
-    told = await turn(api)
+    states = await turn(api)
 
-    assert "Hello you, says the record" == told[-1].message("m2").text
+    assert "Hello you, says the record" == states[-1].message("m2").text
     assert 1 == script.count(*GET)
 
 
@@ -195,11 +195,11 @@ async def test_a_broken_stream_repeats_and_misses_nothing(api, script, end, repl
     )
     script.on(*GET, status(200, record("busy", "working", ASKED, message("m2", "pending", "", 2))), status(200, DONE))
 
-    told = await turn(api)
+    states = await turn(api)
 
-    assert texts(told) == sorted(texts(told), key=len)
-    assert {"", "Hello", "Hello you"} == set(texts(told))
-    assert [STREAM, GET, STREAM, GET] == [(one.method, one.path) for one in script.seen]
+    assert texts(states) == sorted(texts(states), key=len)
+    assert {"", "Hello", "Hello you"} == set(texts(states))
+    assert [STREAM, GET, STREAM, GET] == [(request.method, request.path) for request in script.requests]
 
 
 async def test_a_hole_in_the_text_is_not_papered_over(api, script):
@@ -219,9 +219,9 @@ async def test_a_hole_in_the_text_is_not_papered_over(api, script):
     )
     script.on(*GET, status(200, record("busy", "working", ASKED, message("m2", "pending", "", 2))), status(200, DONE))
 
-    told = await turn(api)
+    states = await turn(api)
 
-    assert ["Hel", "Hello", "Hello you"] == list(dict.fromkeys(filter(None, texts(told))))
+    assert ["Hel", "Hello", "Hello you"] == list(dict.fromkeys(filter(None, texts(states))))
 
 
 async def test_the_stream_is_open_before_the_next_message_is_sent(api, script):
@@ -251,17 +251,17 @@ async def test_the_stream_is_open_before_the_next_message_is_sent(api, script):
     before = await api.chats.chat("c1")
 
     async with api.chats.follow_chat(before) as states:
-        assert [GET, STREAM] == [(one.method, one.path) for one in script.seen]
-        watched, seen = Turn.of(sent, before), []
+        assert [GET, STREAM] == [(request.method, request.path) for request in script.requests]
+        followed, busy = Turn.of(sent, before), []
         async for chat in states:
-            watched = watched.seeing(chat)
-            seen.append(chat.busy)
-            if turn_over(chat, watched):
+            followed = followed.seeing(chat)
+            busy.append(chat.busy)
+            if turn_over(chat, followed):
                 break
 
-    assert [True, True, False] == seen
+    assert [True, True, False] == busy
     assert "Again" == chat.message("m4").text
-    assert [GET, STREAM, GET] == [(one.method, one.path) for one in script.seen]
+    assert [GET, STREAM, GET] == [(request.method, request.path) for request in script.requests]
 
 
 async def test_a_server_that_answers_only_when_there_is_news_is_not_waited_for(api, script):
@@ -284,10 +284,10 @@ async def test_a_stream_cannot_end_a_turn_that_goes_on(api, script):
     script.on(*STREAM, lines(BUSY, IDLE, BUSY, ANSWER, IDLE, end="hang"))
     script.on(*GET, status(200, record("busy", "working", ASKED)), status(200, DONE))
 
-    told = await turn(api)
+    states = await turn(api)
 
-    assert [True, True, False] == [told[0].busy, told[1].busy, told[-1].busy]
-    assert "Hello you" == told[-1].message("m2").text
+    assert [True, True, False] == [states[0].busy, states[1].busy, states[-1].busy]
+    assert "Hello you" == states[-1].message("m2").text
     assert 1 == script.count(*GET)
 
 
@@ -296,9 +296,9 @@ async def test_the_end_is_confirmed_however_long_that_takes(api, script):
     script.on(*STREAM, lines(BUSY, ANSWER, named(IDLE, "status", "active_run"), end="hang"))
     script.on(*GET, *[problem(503)] * 7, status(200, DONE))
 
-    told = await turn(api)
+    states = await turn(api)
 
-    assert [True, True, False] == [chat.busy for chat in told]
+    assert [True, True, False] == [chat.busy for chat in states]
     assert (1, 8) == (script.count(*STREAM), script.count(*GET))
 
 
@@ -315,9 +315,9 @@ async def test_polling_alone_asks_for_the_status(api, script, time):
     script.on(*GET, status(200, working), status(200, record("busy", "working", ASKED, call, updated_at="2026-01-02T03:04:06Z")),
               status(200, record("busy", "working", ASKED, message("m2", "pending", "so", tool_invocations=[]))), status(200, DONE))  # fmt: skip
 
-    told = await turn(api, stream=False, poll_interval=5.0)
+    states = await turn(api, stream=False, poll_interval=5.0)
 
-    assert [0, 1, 0, 0] == [len(pending(chat)) for chat in told]
+    assert [0, 1, 0, 0] == [len(pending(chat)) for chat in states]
     assert (0, 7, 4) == (script.count(*STREAM), script.count(*STATUS), script.count(*GET))
     assert 7 == time.slept.count(5.0)
 
@@ -327,15 +327,15 @@ async def test_two_turns_are_heard_over_one_stream(api, script):
     second = [chats("busy", "working", "r2"), message("m4", "ready", "More", 4), chats("idle", "completed", "r2")]
     script.on(*STREAM, lines(BUSY, ANSWER, IDLE, *second, end="hang"))
     script.on(*GET, status(200, DONE), status(200, record("idle", "completed", ASKED, ANSWER, second[1], run="r2")))
-    told = []
+    sizes = []
 
     async with api.chats.follow_chat(SENT.chat) as states:
         async for chat in states:
-            told.append((chat.busy, len(chat.chat_messages)))
+            sizes.append((chat.busy, len(chat.chat_messages)))
             if chat.message("m4") and not chat.busy:
                 break
 
-    assert [(True, 2), (True, 2), (False, 2), (True, 2), (True, 3), (False, 3)] == told
+    assert [(True, 2), (True, 2), (False, 2), (True, 2), (True, 3), (False, 3)] == sizes
     assert 1 == script.count(*STREAM)
 
 
@@ -349,6 +349,6 @@ async def test_a_long_chat_costs_little_for_each_piece(api, script):
     script.on(*GET, status(200, record("idle", "completed", *old, ANSWER)))
     before = Chat.model_validate(record("idle", "completed", *old, run="r0"))
 
-    told = await turn(api, before=before)
+    states = await turn(api, before=before)
 
-    assert told[0].chat_messages[0] is told[2].chat_messages[0] is before.chat_messages[0]
+    assert states[0].chat_messages[0] is states[2].chat_messages[0] is before.chat_messages[0]

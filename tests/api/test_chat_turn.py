@@ -22,12 +22,12 @@ SENT = Sent(
 )
 
 
-def sight(status, answer="pending", run=None, state=None, asked="ready", of=""):
+def seen_chat(status, answer="pending", run=None, state=None, question="ready", of=""):
     return read(
         status=status,
         active_run={"id": run, "state": state, "user_message_id": of} if run else None,
         chat_messages=[
-            {"id": "u", "order": 1, "role": "user", "status": asked},
+            {"id": "u", "order": 1, "role": "user", "status": question},
             {"id": "a", "order": 2, "status": answer},
         ],
     )
@@ -36,39 +36,39 @@ def sight(status, answer="pending", run=None, state=None, asked="ready", of=""):
 BEFORE = read(status="idle", active_run={"id": "r1", "state": "completed"})
 AT_WORK = read(status="busy", active_run={"id": "r1", "state": "working"})
 TURNS = {
-    "idle as before": (BEFORE, [sight("idle")], False),
-    "idle as before, with its run": (BEFORE, [sight("idle", run="r1", state="completed")], False),
-    "busy": (BEFORE, [sight("busy")], False),
-    "busy, then idle": (BEFORE, [sight("idle"), sight("busy"), sight("idle")], True),
-    "the answer is final": (BEFORE, [sight("idle", "ready")], True),
-    "the answer failed": (BEFORE, [sight("idle", "failed")], True),
-    "the answer is final, but the run goes on": (BEFORE, [sight("busy", "ready", "r2", "working")], False),
-    "a run that was not there has ended": (BEFORE, [sight("idle", run="r2", state="failed")], True),
-    "the run of this message has ended": (BEFORE, [sight("idle", run="r1", state="completed", of="u")], True),
-    "the run of another message has ended": (BEFORE, [sight("idle", run="r2", state="completed", of="x")], False),
-    "a new chat, idle yet": (None, [sight("idle")], False),
-    "a new chat, its run over": (None, [sight("idle", run="r1", state="completed")], True),
-    "waiting for a tool": (BEFORE, [sight("busy", run="r2", state="input_required")], False),
-    "queued behind another": (AT_WORK, [sight("busy", run="r1", state="working", asked="queued"), sight("idle", run="r1", state="completed", asked="queued")], False),
-    "queued, then answered": (AT_WORK, [sight("busy", run="r1", state="working", asked="queued"), sight("busy", run="r2", state="working"), sight("idle", run="r2", state="completed")], True),
-    "queued, then taken back": (AT_WORK, [sight("busy", run="r1", state="working", asked="cancelled")], True),
-    "the other's work is not this turn's": (AT_WORK, [sight("busy", run="r1", state="working"), sight("idle", run="r1", state="completed")], False),
+    "idle as before": (BEFORE, [seen_chat("idle")], False),
+    "idle as before, with its run": (BEFORE, [seen_chat("idle", run="r1", state="completed")], False),
+    "busy": (BEFORE, [seen_chat("busy")], False),
+    "busy, then idle": (BEFORE, [seen_chat("idle"), seen_chat("busy"), seen_chat("idle")], True),
+    "the answer is final": (BEFORE, [seen_chat("idle", "ready")], True),
+    "the answer failed": (BEFORE, [seen_chat("idle", "failed")], True),
+    "the answer is final, but the run goes on": (BEFORE, [seen_chat("busy", "ready", "r2", "working")], False),
+    "a run that was not there has ended": (BEFORE, [seen_chat("idle", run="r2", state="failed")], True),
+    "the run of this message has ended": (BEFORE, [seen_chat("idle", run="r1", state="completed", of="u")], True),
+    "the run of another message has ended": (BEFORE, [seen_chat("idle", run="r2", state="completed", of="x")], False),
+    "a new chat, idle yet": (None, [seen_chat("idle")], False),
+    "a new chat, its run over": (None, [seen_chat("idle", run="r1", state="completed")], True),
+    "waiting for a tool": (BEFORE, [seen_chat("busy", run="r2", state="input_required")], False),
+    "queued behind another": (AT_WORK, [seen_chat("busy", run="r1", state="working", question="queued"), seen_chat("idle", run="r1", state="completed", question="queued")], False),
+    "queued, then answered": (AT_WORK, [seen_chat("busy", run="r1", state="working", question="queued"), seen_chat("busy", run="r2", state="working"), seen_chat("idle", run="r2", state="completed")], True),
+    "queued, then taken back": (AT_WORK, [seen_chat("busy", run="r1", state="working", question="cancelled")], True),
+    "the other's work is not this turn's": (AT_WORK, [seen_chat("busy", run="r1", state="working"), seen_chat("idle", run="r1", state="completed")], False),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("before", "sightings", "over"), TURNS.values(), ids=TURNS)
-def test_this_turn_is_over(before, sightings, over):
+@pytest.mark.parametrize(("before", "states", "over"), TURNS.values(), ids=TURNS)
+def test_this_turn_is_over(before, states, over):
     """And not only the one before it."""
     turn = Turn.of(SENT, before)
-    for chat in sightings:
+    for chat in states:
         turn = turn.seeing(chat)
 
-    assert over == turn_over(sightings[-1], turn)
+    assert over == turn_over(states[-1], turn)
 
 
 def test_who_comes_later_sees_the_end_of_an_idle_chat():
-    assert turn_over(sight("idle"), Turn.under_way(sight("idle")))
-    assert not turn_over(sight("busy"), Turn.under_way(sight("busy")))
+    assert turn_over(seen_chat("idle"), Turn.under_way(seen_chat("idle")))
+    assert not turn_over(seen_chat("busy"), Turn.under_way(seen_chat("busy")))
 
 
 def test_the_messages_of_a_turn_come_after_its_own():
@@ -78,7 +78,7 @@ def test_the_messages_of_a_turn_come_after_its_own():
     assert ["x", "u", "a", "b"] == [message.id for message in Turn().messages(chat)]
 
 
-def waits(call=None, interrupt=None, status="busy", message="pending", **run):
+def waiting_chat(call=None, interrupt=None, status="busy", message="pending", **run):
     calls = [{"id": "t1", "function": {"name": "f", "arguments": ARGUMENTS}, **call}] if call else []
     return read(
         status=status,
@@ -95,45 +95,45 @@ ASKS = {
     "meta": {"tool_name": "g", "arguments": {"a": 1}, "tool_invocation_id": "t1"},
 }
 KINDS = {
-    "client tool": (waits({"type": "client", "status": "awaiting_input"}), [ClientTool]),
-    "client tool under way": (waits({"type": "client", "status": "in_progress"}), [ClientTool]),
-    "client tool under way in a chat that is over": (waits({"type": "client", "status": "in_progress"}, status="idle"), []),
-    "client tool of a message that was stopped": (waits({"type": "client", "status": "awaiting_input"}, message="cancelled"), []),
-    "client tool answered": (waits({"type": "client", "status": "completed"}), []),
-    "another tool under way": (waits({"type": "app", "status": "in_progress"}), []),
-    "approval, by the invocation": (waits({"type": "app", "status": "awaiting_approval"}), [Approval]),
-    "approval, by both": (waits({"type": "app", "status": "awaiting_approval"}, ASKS), [Approval]),
-    "approval, by an interrupt of a pending call": (waits({"type": "app", "status": "pending"}, ASKS), [Approval]),
-    "approval, by the interrupt alone": (waits(None, ASKS), [Approval]),
-    "approval decided": (waits({"type": "app", "status": "in_progress"}, ASKS), []),
-    "approval of an interrupt that is resolved": (waits(None, ASKS | {"status": "resolved"}), []),
-    "form": (waits({"type": "internal", "status": "awaiting_input", "widget": {"type": "ui"}}), [Form]),
-    "form in a string": (waits({"type": "internal", "status": "awaiting_input", "widget": '{"type": "ui"}'}), [Form]),
-    "form, by the interrupt alone": (waits(None, {"reason": "widget", "meta": {"widget": {"type": "ui"}}, "resource_id": "t9"}), [Form]),
-    "client tool, by the interrupt alone": (waits(None, {"reason": "client_tool", "resource_id": "t9", "meta": '{"tool_name":"f"}'}), [ClientTool]),
-    "client tool, by both": (waits({"type": "client", "status": "awaiting_input"}, {"reason": "client_tool", "resource_id": "t1"}), [ClientTool]),
-    "something else's input": (waits({"type": "harness", "status": "awaiting_input"}), [Gate]),
-    "sign-in": (waits(None, {"reason": "auth"}), [SignIn]),
-    "sign-in, by the run": (waits(None, id="r", state="auth_required", interrupt_meta='{"provider":"google"}'), [SignIn]),
-    "sign-in, by both": (waits(None, {"reason": "auth"}, id="r", state="auth_required"), [SignIn]),
-    "confirmation": (waits(None, {"reason": "confirmation"}), [Gate]),
-    "a new reason": (waits(None, {"reason": "full_moon"}), [Gate]),
-    "its own wait": (waits(None, {"reason": "wait"}), []),
-    "nothing": (waits(), []),
+    "client tool": (waiting_chat({"type": "client", "status": "awaiting_input"}), [ClientTool]),
+    "client tool under way": (waiting_chat({"type": "client", "status": "in_progress"}), [ClientTool]),
+    "client tool under way in a chat that is over": (waiting_chat({"type": "client", "status": "in_progress"}, status="idle"), []),
+    "client tool of a message that was stopped": (waiting_chat({"type": "client", "status": "awaiting_input"}, message="cancelled"), []),
+    "client tool answered": (waiting_chat({"type": "client", "status": "completed"}), []),
+    "another tool under way": (waiting_chat({"type": "app", "status": "in_progress"}), []),
+    "approval, by the invocation": (waiting_chat({"type": "app", "status": "awaiting_approval"}), [Approval]),
+    "approval, by both": (waiting_chat({"type": "app", "status": "awaiting_approval"}, ASKS), [Approval]),
+    "approval, by an interrupt of a pending call": (waiting_chat({"type": "app", "status": "pending"}, ASKS), [Approval]),
+    "approval, by the interrupt alone": (waiting_chat(None, ASKS), [Approval]),
+    "approval decided": (waiting_chat({"type": "app", "status": "in_progress"}, ASKS), []),
+    "approval of an interrupt that is resolved": (waiting_chat(None, ASKS | {"status": "resolved"}), []),
+    "form": (waiting_chat({"type": "internal", "status": "awaiting_input", "widget": {"type": "ui"}}), [Form]),
+    "form in a string": (waiting_chat({"type": "internal", "status": "awaiting_input", "widget": '{"type": "ui"}'}), [Form]),
+    "form, by the interrupt alone": (waiting_chat(None, {"reason": "widget", "meta": {"widget": {"type": "ui"}}, "resource_id": "t9"}), [Form]),
+    "client tool, by the interrupt alone": (waiting_chat(None, {"reason": "client_tool", "resource_id": "t9", "meta": '{"tool_name":"f"}'}), [ClientTool]),
+    "client tool, by both": (waiting_chat({"type": "client", "status": "awaiting_input"}, {"reason": "client_tool", "resource_id": "t1"}), [ClientTool]),
+    "something else's input": (waiting_chat({"type": "harness", "status": "awaiting_input"}), [Gate]),
+    "sign-in": (waiting_chat(None, {"reason": "auth"}), [SignIn]),
+    "sign-in, by the run": (waiting_chat(None, id="r", state="auth_required", interrupt_meta='{"provider":"google"}'), [SignIn]),
+    "sign-in, by both": (waiting_chat(None, {"reason": "auth"}, id="r", state="auth_required"), [SignIn]),
+    "confirmation": (waiting_chat(None, {"reason": "confirmation"}), [Gate]),
+    "a new reason": (waiting_chat(None, {"reason": "full_moon"}), [Gate]),
+    "its own wait": (waiting_chat(None, {"reason": "wait"}), []),
+    "nothing": (waiting_chat(), []),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("chat", "kinds"), KINDS.values(), ids=KINDS)
 def test_what_waits_is_told_once(chat, kinds):
-    assert kinds == [type(one) for one in pending(chat)]
+    assert kinds == [type(item) for item in pending(chat)]
 
 
 def test_an_approval_tells_what_it_is_about():
     """The invocation's own arguments, else the interrupt's."""
     [own] = pending(
-        waits({"type": "app", "status": "awaiting_approval"}, ASKS | {"expires_at": "2026-01-02T03:04:05Z"})
+        waiting_chat({"type": "app", "status": "awaiting_approval"}, ASKS | {"expires_at": "2026-01-02T03:04:05Z"})
     )
-    [alone] = pending(waits(None, ASKS | {"meta": json.dumps(ASKS["meta"])}))
+    [alone] = pending(waiting_chat(None, ASKS | {"meta": json.dumps(ASKS["meta"])}))
 
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert Approval(id="t1", tool_name="f", arguments=ARGUMENTS, chat_id="c1", expires_at=moment) == own
@@ -169,9 +169,9 @@ def test_the_end_of_a_turns_run_is_read_from_its_event(content, end):
     """Odd events, and those of other runs, are none; with one, the turn is over however short it was."""
     chat = read(status="idle", chat_messages=[ASKED, event(**content)])
     turn = Turn(user_message_id="u")
-    found = turn.end(chat)
+    run_end = turn.end(chat)
 
-    assert end == (found and (found.state, found.reason, found.text))
+    assert end == (run_end and (run_end.state, run_end.reason, run_end.text))
     assert turn_over(chat, turn) == (end is not None)
 
 

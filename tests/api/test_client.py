@@ -32,8 +32,8 @@ async def test_the_catalogue_is_searched_by_the_platform(api, script):
     assert ["a/b"] == [app.ref for app in page.items]
     assert ("c", True) == (page.next_cursor, page.has_next)
     assert {"limit": 100, "cursor": "x", "search": {"term": "cat", "exact": False},
-            "filters": [{"field": "category", "operator": "eq", "value": "image"}]} == script.seen[0].json  # fmt: skip
-    assert {"limit": 20} == script.seen[1].json
+            "filters": [{"field": "category", "operator": "eq", "value": "image"}]} == script.requests[0].json  # fmt: skip
+    assert {"limit": 20} == script.requests[1].json
 
 
 async def test_an_app_comes_with_the_version_that_was_named(api, script):
@@ -48,7 +48,7 @@ async def test_an_app_comes_with_the_version_that_was_named(api, script):
 
     assert "v1" == (await api.app(AppRef.parse("a/b"))).version.id
     assert "v1" == (await api.app(AppRef.parse("a/b@s1"))).version.id
-    assert 2 == len(script.seen)
+    assert 2 == len(script.requests)
     assert "v2" == (await api.app(AppRef.parse("a/b@v2"))).version.id
     assert "v3" == (await api.app(AppRef.parse("a/b@s3"))).version.id
     with pytest.raises(errors.NotFound, match="a/b has no version s4"):
@@ -86,8 +86,8 @@ async def test_requirements_are_checked(api, script):
         "secrets": [{"key": "K", "description": "for k"}],
         "credentials": [{"slug": "google", "scopes": ["x"]}],
         "integrations": [{"key": "google", "scopes": ["x"]}],
-    } == script.seen[0].json
-    assert {"secrets": [{"key": "K", "description": "for k"}]} == script.seen[1].json
+    } == script.requests[0].json
+    assert {"secrets": [{"key": "K", "description": "for k"}]} == script.requests[1].json
 
 
 async def test_the_price_is_estimated(api, script):
@@ -97,7 +97,7 @@ async def test_the_price_is_estimated(api, script):
     estimate = await api.estimate("i", {"a": 1}, function="f")
 
     assert ("range", 1, 2) == (estimate.confidence, estimate.min, estimate.max)
-    assert {"input": {"a": 1}, "function": "f"} == script.seen[0].json
+    assert {"input": {"a": 1}, "function": "f"} == script.requests[0].json
 
 
 async def test_tasks_are_listed_newest_first(api, script):
@@ -115,7 +115,7 @@ async def test_tasks_are_listed_newest_first(api, script):
             {"field": "created_at", "operator": "gte", "value": "2026-01-02T00:00:00Z"},
         ],
         "sort": [{"field": "created_at", "dir": "desc"}],
-    } == script.seen[0].json
+    } == script.requests[0].json
 
 
 async def test_logs_are_found_where_they_are(api, script):
@@ -142,7 +142,7 @@ async def test_a_cancel_that_came_through_is_done(api, script):
     """O-5: "conflict" after a lost answer is what success looks like; at once, it is news."""
     script.on("POST", "/tasks/t/cancel", rst(), problem(409))
     await api.cancel("t")
-    assert {} == script.seen[0].json
+    assert {} == script.requests[0].json
 
     script.on("POST", "/tasks/t/cancel", problem(409))
     with pytest.raises(errors.Conflict):
@@ -170,13 +170,13 @@ async def test_a_file_is_recorded_and_sent(api, upstream, script):
 
     assert {
         "files": [{"uri": "", "filename": "a.txt", "content_type": "text/plain", "size": 4, "public": True}]
-    } == script.seen[0].json
+    } == script.requests[0].json
     assert (b"abcd", "4", "text/plain") == (
-        script.seen[1].body,
-        script.seen[1].headers["content-length"],
-        script.seen[1].headers["content-type"],
+        script.requests[1].body,
+        script.requests[1].headers["content-length"],
+        script.requests[1].headers["content-type"],
     )
-    assert not {"authorization", "x-api-version", "x-client-source"} & script.seen[1].headers.keys()
+    assert not {"authorization", "x-api-version", "x-client-source"} & script.requests[1].headers.keys()
     assert "sig" not in repr(file)
 
 
@@ -185,12 +185,12 @@ async def test_bytes_are_read_again_for_another_attempt(api, upstream, script):
     script.on("PUT", "/up", rst(), problem(500), status(200))
     file = File(upload_url=f"{upstream}/up")
     await api.put_file(file, content(b"abcd"), 4)
-    assert [b"abcd"] * 3 == [one.body for one in script.seen]
+    assert [b"abcd"] * 3 == [request.body for request in script.requests]
 
     script.on("PUT", "/up", status(403, b"<Error>expired</Error>"))
     with pytest.raises(errors.Forbidden):
         await api.put_file(file, content(b"abcd"), 4)
-    assert 4 == len(script.seen)
+    assert 4 == len(script.requests)
 
 
 async def test_an_early_success_is_none(api, upstream, script):
@@ -199,9 +199,9 @@ async def test_an_early_success_is_none(api, upstream, script):
     script.on("PUT", "/up", status(200, length=False))
 
     async def read():
-        attempts = len(script.seen)
+        attempts = len(script.requests)
         yield b"ab"
-        while len(script.seen) == attempts:
+        while len(script.requests) == attempts:
             await anyio.sleep(0.005)
         while True:
             yield bytes(64 * 1024)
@@ -218,7 +218,7 @@ async def test_a_file_that_changes_is_not_stored(api, upstream, script, chunks):
 
     with pytest.raises(errors.FileRefused, match="changed"):
         await api.put_file(File(upload_url=f"{upstream}/up"), content(*chunks), 4)
-    assert [] == script.seen
+    assert [] == script.requests
 
 
 async def test_a_file_is_downloaded(api, upstream, script):
@@ -228,7 +228,7 @@ async def test_a_file_is_downloaded(api, upstream, script):
     async with api.download(f"{upstream}/f") as download:
         assert (5, "text/plain") == (download.size, download.content_type)
         assert b"hello" == b"".join([chunk async for chunk in download.chunks])
-    assert not any("authorization" in one.headers for one in script.seen)
+    assert not any("authorization" in request.headers for request in script.requests)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ async def test_files_are_listed_read_and_deleted(api, script):
     assert ["f"] == [file.id for file in (await api.list_files()).items]
     assert "inf://files/f" == (await api.file("f")).uri
     await api.delete_file("f")
-    assert "DELETE" == script.seen[-1].method
+    assert "DELETE" == script.requests[-1].method
 
 
 async def test_sessions_are_listed_read_kept_and_ended(api, script):
@@ -347,7 +347,7 @@ async def test_hostile_ids_send_nothing(api, script):
         for value in ("../x", "a/b", "", "a?b", "%2e%2e"):
             with pytest.raises(errors.InvalidInput):
                 await take(value)
-    assert [] == script.seen
+    assert [] == script.requests
 
 
 async def test_what_the_api_warns_of_is_in_the_log(api, transport, script, caplog):

@@ -26,8 +26,8 @@ async def api(sandbox):
         await transport.aclose()
 
 
-async def ran(api, app, **asked):
-    task = await api.run(RunRequest(app=app, **asked))
+async def run(api, app, **request):
+    task = await api.run(RunRequest(app=app, **request))
     async with api.follow(task) as states:
         return [state async for state in states]
 
@@ -36,11 +36,11 @@ async def test_an_app_is_found_run_and_on_record(api):
     """From the catalogue to the list of tasks."""
     page = await api.list_apps(query="echo")
     app = await api.app(AppRef.parse("sandbox/echo"))
-    states = await ran(api, app.ref, input={"text": "hi"})
+    states = await run(api, app.ref, input={"text": "hi"})
     listed = await api.list_tasks(app=app.id)
     logs = await api.task_logs(states[-1].id)
 
-    assert "sandbox/echo" in [one.ref for one in page.items]
+    assert "sandbox/echo" in [item.ref for item in page.items]
     assert app.version.input_schema
     assert ("completed", app.id) == (states[-1].status, states[-1].app_id)
     assert [states[-1].id] == [task.id for task in listed.items]
@@ -50,7 +50,7 @@ async def test_an_app_is_found_run_and_on_record(api):
 
 async def test_text_arrives_piece_by_piece(api):
     """As deltas."""
-    states = await ran(api, "sandbox/stream-text", input={"text": "a few words to say"})
+    states = await run(api, "sandbox/stream-text", input={"text": "a few words to say"})
 
     assert "completed" == states[-1].status
     assert states[-1].streamed
@@ -59,7 +59,7 @@ async def test_text_arrives_piece_by_piece(api):
 
 async def test_a_failure_is_a_state_and_a_missing_secret_an_error(api):
     """With what is missing."""
-    assert "failed" == (await ran(api, "sandbox/fail", input={}))[-1].status
+    assert "failed" == (await run(api, "sandbox/fail", input={}))[-1].status
     with pytest.raises(errors.RequirementsNotMet) as caught:
         await api.run(RunRequest(app="sandbox/needs-secret", input={}))
     assert caught.value.requirements[0].action
@@ -77,7 +77,7 @@ async def test_a_file_makes_the_round_trip(api):
     await api.put_file(file, content, 5)
     async with api.download(file.uri if file.uri.startswith("http") else file.upload_url) as download:
         assert b"hello" == b"".join([chunk async for chunk in download.chunks])
-    assert file.id in [one.id for one in (await api.list_files()).items]
+    assert file.id in [item.id for item in (await api.list_files()).items]
     await api.delete_file(file.id)
     with pytest.raises(errors.NotFound):
         await api.file(file.id)
@@ -85,8 +85,8 @@ async def test_a_file_makes_the_round_trip(api):
 
 async def test_a_session_is_held_and_ended(api):
     """Between two runs."""
-    first = (await ran(api, "sandbox/count", input={}, session="new", session_timeout=60))[-1]
-    second = (await ran(api, "sandbox/count", input={}, session=first.session_id))[-1]
+    first = (await run(api, "sandbox/count", input={}, session="new", session_timeout=60))[-1]
+    second = (await run(api, "sandbox/count", input={}, session=first.session_id))[-1]
 
     assert first.output != second.output
     assert [first.session_id] == [session.id for session in await api.sessions()]

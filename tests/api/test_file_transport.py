@@ -126,7 +126,7 @@ async def test_an_address_of_a_files_host_that_is_dead_is_passed_over(api, upstr
         assert BYTES == b"".join([chunk async for chunk in download.chunks])
     await api.put_file(File(uri="x", upload_url=there), once_of(BYTES), len(BYTES))
 
-    assert [("GET", b""), ("PUT", BYTES)] == [(one.method, one.body) for one in script.seen]
+    assert [("GET", b""), ("PUT", BYTES)] == [(request.method, request.body) for request in script.requests]
 
 
 def once_of(content):

@@ -48,9 +48,9 @@ def test_a_date_that_cannot_be_read_is_ignored(text):
 )
 def test_a_clock_that_is_off_by_more_than_a_day_is_no_clock(text, seconds):
     """An hour off is: what was lost is looked for by it."""
-    found = clock_skew(text, NOW)
+    skew = clock_skew(text, NOW)
 
-    assert seconds == (found and found.total_seconds()) or (found == timedelta(0) and seconds == 0.0)
+    assert seconds == (skew and skew.total_seconds()) or (skew == timedelta(0) and seconds == 0.0)
 
 
 @pytest.mark.finding("S9")

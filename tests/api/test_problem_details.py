@@ -25,7 +25,7 @@ AS_VALUES = (
 )  # fmt: skip
 
 
-def told(status, body, headers=None):
+def error_of(status, body, headers=None):
     return problem(status, headers or {}, body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
@@ -40,7 +40,7 @@ def told(status, body, headers=None):
 )  # fmt: skip
 def test_a_status_is_an_error_of_the_tree(status, kind):
     """With the API's own words, its code and the status."""
-    error = told(
+    error = error_of(
         status, {"type": "https://api.inference.sh/errors/some_code", "title": "T", "status": status, "detail": "why"}
     )
 
@@ -66,7 +66,7 @@ FORMS = {
 @pytest.mark.parametrize(("body", "text", "code"), FORMS.values(), ids=FORMS)
 def test_every_form_is_understood(body, text, code):
     """The words and the code are found wherever they are kept."""
-    error = told(404, body)
+    error = error_of(404, body)
 
     assert (f"inference.sh answered 404: {text}" if text else "inference.sh answered 404") == error.message
     assert code == error.upstream_code
@@ -80,7 +80,7 @@ def test_every_form_is_understood(body, text, code):
 )
 def test_a_page_from_between_is_never_shown(body):
     """The status alone is the answer."""
-    error = told(502, body)
+    error = error_of(502, body)
 
     assert "inference.sh answered 502" == error.message
     assert not is_api_error(body)
@@ -99,7 +99,7 @@ def test_a_page_from_between_is_never_shown(body):
 )
 def test_requirements_are_listed_with_what_to_do(body):
     """Flat or nested."""
-    error = told(412, body)
+    error = error_of(412, body)
 
     assert AS_VALUES == error.requirements
     assert "OPENAI_API_KEY" in error.message
@@ -110,15 +110,15 @@ def test_requirements_are_listed_with_what_to_do(body):
 )
 def test_odd_requirements_are_survived(errors_):
     """As well as can be."""
-    error = told(412, {"errors": errors_})
+    error = error_of(412, {"errors": errors_})
 
     assert isinstance(error, errors.RequirementsNotMet)
 
 
 def test_suggestions_come_along():
     """In either place."""
-    assert ("a/b", "a/c") == told(404, {"detail": "x", "suggestions": ["a/b", 3, "a/c"]}).suggestions
-    assert ("a/b",) == told(404, {"error": {"message": "x", "suggestions": ["a/b"]}}).suggestions
+    assert ("a/b", "a/c") == error_of(404, {"detail": "x", "suggestions": ["a/b", 3, "a/c"]}).suggestions
+    assert ("a/b",) == error_of(404, {"error": {"message": "x", "suggestions": ["a/b"]}}).suggestions
 
 
 def test_what_must_not_be_shown_is_not():
@@ -127,7 +127,7 @@ def test_what_must_not_be_shown_is_not():
         "see https://s3.example/f.png?X-Sig=abc#frag and inf_secretkey and Bearer abc.def\x1b[31m\u202e\u200b\U000e0041\x00\n"
         + "x" * 2000
     )
-    error = told(400, {"detail": text, "error": {"code": "c\u202e" + "d" * 900}})
+    error = error_of(400, {"detail": text, "error": {"code": "c\u202e" + "d" * 900}})
 
     assert "https://s3.example/f.png and [key] and [key]" in error.message
     assert not set("\x1b\u202e\u200b\U000e0041\x00\n?") & set(error.message)
@@ -137,7 +137,7 @@ def test_what_must_not_be_shown_is_not():
 
 def test_retry_after_is_read():
     """From its header."""
-    assert 7.0 == told(429, {}, {"retry-after": "7"}).retry_after
+    assert 7.0 == error_of(429, {}, {"retry-after": "7"}).retry_after
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ async def test_calls_streams_and_files_go_through_the_proxy(through, proxy, scri
         assert b"bytes" == b"".join([chunk async for chunk in download.chunks])
 
     assert [f"{API}:443"] * 2 + [f"{FILES}:443"] * 2 == proxy.asked
-    assert [API, API, FILES, FILES] == [seen.headers["host"] for seen in script.seen]
+    assert [API, API, FILES, FILES] == [request.headers["host"] for request in script.requests]
 
 
 async def content():
@@ -90,7 +90,7 @@ async def test_a_password_of_the_proxy_goes_to_the_proxy_alone_and_is_shown_nowh
         await Api(transport, KEY).run(RUN)
 
     assert "proxy-authorization: basic" in proxy.heads[0].lower()
-    assert not {"proxy-authorization"} & script.seen[0].headers.keys()
+    assert not {"proxy-authorization"} & script.requests[0].headers.keys()
     error = caught.value
     assert "CANARY" not in "".join([caplog.text, repr(transport), repr(error), str(error), repr(error.__cause__)])
     assert f"the proxy 127.0.0.1:{proxy.port} refused to connect to {API}: 407" == error.message
@@ -105,7 +105,7 @@ async def test_a_run_that_the_proxy_did_not_let_out_was_not_started(through, pro
         await Api(through(HTTPS_PROXY="http://PROXY"), KEY).run(RUN)
 
     assert ("not_started", True) == (caught.value.outcome, caught.value.retry_safe)
-    assert (3, []) == (len(proxy.asked), script.seen)
+    assert (3, []) == (len(proxy.asked), script.requests)
 
 
 async def test_a_run_whose_answer_a_proxy_loses_is_not_sent_again(through, proxy, script):
@@ -130,7 +130,7 @@ async def test_a_proxy_of_another_kind_is_told_and_not_passed_by(through, proxy,
     with pytest.raises(errors.SettingsError, match="ALL_PROXY is not the address of an HTTP proxy"):
         await Api(through(ALL_PROXY=value), KEY).run(RUN)
 
-    assert ([], []) == (proxy.asked, script.seen)
+    assert ([], []) == (proxy.asked, script.requests)
 
 
 async def test_this_machine_is_never_reached_through_a_proxy(upstream, proxy, script, time):
@@ -193,5 +193,5 @@ def test_no_proxy_names_addresses_and_networks():
 def test_a_plain_address_has_a_proxy_of_its_own():
     proxies = Proxies({"HTTPS_PROXY": "http://secure:1", "HTTP_PROXY": "http://plain:2"})
 
-    found = [proxies.for_url(f"{scheme}://{API}/") for scheme in ("https", "http")]
-    assert ["secure:1", "plain:2"] == [proxy.address for proxy in found if proxy]
+    chosen = [proxies.for_url(f"{scheme}://{API}/") for scheme in ("https", "http")]
+    assert ["secure:1", "plain:2"] == [proxy.address for proxy in chosen if proxy]

@@ -123,11 +123,11 @@ def test_pauses_have_full_jitter_and_obey_the_api(failed, attempt, chance, secon
 
 
 @pytest.mark.finding("S9")
-@pytest.mark.parametrize("asked", [0.0, 0.001])
+@pytest.mark.parametrize("retry_after", [0.0, 0.001])
 @pytest.mark.parametrize("status", [429, 503])
-def test_an_api_that_asks_for_no_pause_still_gets_one(status, asked):
+def test_an_api_that_asks_for_no_pause_still_gets_one(status, retry_after):
     """Half a back-off at the least, and the other half is chance, so that callers do not come back in step."""
-    failed = failure(status, retry_after=asked, refused=True)
+    failed = failure(status, retry_after=retry_after, refused=True)
 
     assert [0.5, 1.0] == [pause(failed, 1, lambda chance=chance: chance) for chance in (0.0, 1.0)]
     assert [0.5, 1.5] == [pause(failed, 2, lambda chance=chance: chance) for chance in (0.0, 1.0)]

@@ -133,7 +133,7 @@ async def test_a_stream_is_asked_for_as_ndjson(api, script, subject):
 
     await subject.states(api)
 
-    assert "application/x-ndjson" == script.seen[0].headers["accept"]
+    assert "application/x-ndjson" == script.requests[0].headers["accept"]
 
 
 REFUSALS = {

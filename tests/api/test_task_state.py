@@ -2,7 +2,7 @@
 
 import pytest
 
-from inferencesh_mcp.api.task_state import LONGEST, merge
+from inferencesh_mcp.api.task_state import FIELDS, LONGEST, merge
 
 RECORD = {"id": "t", "short_id": "s", "status": 7, "input": {"a": 1}, "output": None}
 TABLE = {
@@ -78,3 +78,14 @@ def test_of_endless_deltas_only_the_end_is_kept():
 
     assert LONGEST == len(record["streamed"])
     assert record["streamed"].endswith("2")
+
+
+@pytest.mark.finding("S11")
+def test_a_task_keeps_no_field_that_a_task_has_not():
+    record = {"id": "t", "status": "running"}
+    for number in range(1_000):
+        record = merge(record, {"data": {"id": "t", f"new_{number}": "x"}, "fields": [f"new_{number}"]})
+        record = merge(record, {"event": "delta", "data": {"delta": {f"new_{number}": "x", "response": "a"}}})
+
+    assert record.keys() <= FIELDS | {"streamed"}
+    assert "a" * 1_000 == record["streamed"]

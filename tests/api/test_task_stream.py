@@ -28,7 +28,7 @@ def step(number):
     return {"data": {"logs": [{"log_type": 1, "content": "x" * number}]}, "fields": ["logs"]}
 
 
-async def told(following):
+async def states_of(following):
     async with following as states:
         return [state async for state in states]
 
@@ -39,37 +39,37 @@ async def test_a_whole_run_costs_one_stream_and_one_read(api, script):
     script.on(*STREAM, lines(*news, end="eof", slice_of=3))
     script.on(*GET, status(200, DONE))
 
-    states = await told(api.follow(STARTED))
+    states = await states_of(api.follow(STARTED))
 
     assert ["running", "running", "uploading", "completed"] == [state.status for state in states]
     assert "x" == states[1].logs[0].content
     assert {"b": 2} == states[-1].output
-    assert [STREAM, GET] == [(one.method, one.path) for one in script.seen]
-    assert "application/x-ndjson" == script.seen[0].headers["accept"]
+    assert [STREAM, GET] == [(request.method, request.path) for request in script.requests]
+    assert "application/x-ndjson" == script.requests[0].headers["accept"]
 
 
 async def test_of_what_comes_at_once_the_newest_is_told(api, script):
     script.on(*STREAM, lines(RUNNING, step(1), step(2), end="eof"))
     script.on(*GET, status(200, DONE))
 
-    running, completed = await told(api.follow(STARTED))
+    running, completed = await states_of(api.follow(STARTED))
 
     assert ("running", "xx", "completed") == (running.status, running.logs[0].content, completed.status)
 
 
 async def test_a_list_is_told_as_it_is_now(api, script):
     """Whatever of it was told before: logs are longer, replaced, odd, fewer, and gone."""
-    told_logs = [["a"], ["a", "b"], ["a", "c", "b"], [3, "a", "c"], ["a", "c"], ["c"], []]
+    logs_over_time = [["a"], ["a", "b"], ["a", "c", "b"], [3, "a", "c"], ["a", "c"], ["c"], []]
     news = [
         {"data": {"logs": [log if log == 3 else {"log_type": 1, "content": log} for log in logs]}, "fields": ["logs"]}
-        for logs in told_logs
+        for logs in logs_over_time
     ]
     script.on(*STREAM, lines(*news, DONE, slice_of=3))
     script.on(*GET, status(200, DONE))
 
-    *states, _ = await told(api.follow(STARTED))
+    *states, _ = await states_of(api.follow(STARTED))
 
-    assert [[log for log in logs if log != 3] for logs in told_logs] == [
+    assert [[log for log in logs if log != 3] for logs in logs_over_time] == [
         [log.content for log in state.logs] for state in states
     ]
 
@@ -87,15 +87,15 @@ async def test_all_three_forms_are_read(api, script, form):
     script.on(*STREAM, lines(form(DONE)))
     script.on(*GET, status(200, form(DONE)))
 
-    assert ["completed"] == [state.status for state in await told(api.follow(STARTED))]
+    assert ["completed"] == [state.status for state in await states_of(api.follow(STARTED))]
 
 
 async def test_a_run_that_has_ended_needs_no_stream(api, script):
     """X-12: one read confirms it."""
     script.on(*GET, status(200, DONE))
 
-    assert [{"b": 2}] == [state.output for state in await told(api.follow(Task(id="t1", status=10)))]
-    assert 1 == len(script.seen)
+    assert [{"b": 2}] == [state.output for state in await states_of(api.follow(Task(id="t1", status=10)))]
+    assert 1 == len(script.requests)
 
 
 CUTS = {
@@ -113,11 +113,11 @@ async def test_a_broken_stream_is_reopened_after_a_read(api, script, cut, end):
     script.on(*STREAM, cut(end), lines(DONE, end="eof"))
     script.on(*GET, status(200, RUNNING), status(200, DONE))
 
-    states = await told(api.follow(STARTED))
+    states = await states_of(api.follow(STARTED))
 
     assert "completed" == states[-1].status
     assert 1 == sum(state.ended for state in states)
-    assert [STREAM, GET, STREAM, GET] == [(one.method, one.path) for one in script.seen]
+    assert [STREAM, GET, STREAM, GET] == [(request.method, request.path) for request in script.requests]
 
 
 async def test_the_end_of_a_stream_is_confirmed(api, script):
@@ -125,7 +125,7 @@ async def test_the_end_of_a_stream_is_confirmed(api, script):
     script.on(*STREAM, lines(RUNNING, end="eof"))
     script.on(*GET, status(200, DONE))
 
-    assert ["running", "completed"] == [state.status for state in await told(api.follow(STARTED))]
+    assert ["running", "completed"] == [state.status for state in await states_of(api.follow(STARTED))]
 
 
 async def test_a_stream_cannot_end_a_run_that_goes_on(api, script):
@@ -133,7 +133,7 @@ async def test_a_stream_cannot_end_a_run_that_goes_on(api, script):
     script.on(*STREAM, lines(DONE), lines(DONE))
     script.on(*GET, status(200, RUNNING), status(200, DONE | {"status": 11, "error": "boom"}))
 
-    states = await told(api.follow(STARTED))
+    states = await states_of(api.follow(STARTED))
 
     assert ["running", "failed"] == [state.status for state in states]
     assert "boom" == states[-1].error
@@ -144,7 +144,7 @@ async def test_the_record_has_the_last_word(api, script):
     script.on(*STREAM, lines(RUNNING | {"error": "a slip"}, DONE, slice_of=3))
     script.on(*GET, status(200, DONE))
 
-    assert ["a slip", ""] == [state.error for state in await told(api.follow(STARTED))]
+    assert ["a slip", ""] == [state.error for state in await states_of(api.follow(STARTED))]
 
 
 async def test_polling_alone_asks_for_the_status(api, script, time):
@@ -152,7 +152,7 @@ async def test_polling_alone_asks_for_the_status(api, script, time):
     script.on(*STATUS, *[status(200, {"status": code}) for code in (1, 7, 7, 10)])
     script.on(*GET, status(200, RUNNING), status(200, DONE))
 
-    states = await told(api.follow(STARTED, stream=False, poll_interval=5.0))
+    states = await states_of(api.follow(STARTED, stream=False, poll_interval=5.0))
 
     assert ["running", "completed"] == [state.status for state in states]
     assert (0, 4, 2) == (script.count(*STREAM), script.count(*STATUS), script.count(*GET))
@@ -166,7 +166,7 @@ async def test_what_no_patience_cures_is_raised(api, script, code, kind):
     script.on(*GET, problem(code))
 
     with pytest.raises(getattr(errors, kind)) as caught:
-        await told(api.follow(STARTED))
+        await states_of(api.follow(STARTED))
 
     assert "t1" == caught.value.task_id
 
@@ -176,7 +176,7 @@ async def test_a_giant_line_is_cut(api, script):
     script.on(*STREAM, lines(RUNNING, b"x" * (6 * 1024 * 1024), end="hang"))
     script.on(*GET, status(200, DONE))
 
-    assert ["running", "completed"] == [state.status for state in await told(api.follow(STARTED))]
+    assert ["running", "completed"] == [state.status for state in await states_of(api.follow(STARTED))]
 
 
 async def test_odd_lines_are_survived(api, script, caplog):
@@ -198,7 +198,7 @@ async def test_odd_lines_are_survived(api, script, caplog):
     script.on(*GET, status(200, DONE))
 
     assert ["running", "warp_ drive", "status 42", "completed"] == [
-        state.status for state in await told(api.follow(STARTED))
+        state.status for state in await states_of(api.follow(STARTED))
     ]
     assert "2 bad" in caplog.text
 
@@ -216,7 +216,7 @@ async def test_deltas_are_text_so_far(api, script):
     )
     script.on(*GET, status(200, DONE))
 
-    assert ["", "Hel", "Hello", "Hello"] == [state.streamed for state in await told(api.follow(STARTED))]
+    assert ["", "Hel", "Hello", "Hello"] == [state.streamed for state in await states_of(api.follow(STARTED))]
 
 
 async def test_without_a_place_among_the_streams_it_polls(upstream, script, time, monkeypatch):
@@ -229,8 +229,8 @@ async def test_without_a_place_among_the_streams_it_polls(upstream, script, time
     script.on(*STATUS, status(200, {"status": 10}))
 
     with anyio.fail_after(10):
-        assert "completed" == (await told(api.follow(STARTED)))[-1].status
-    assert STREAM not in [(request.method, request.path) for request in script.seen]
+        assert "completed" == (await states_of(api.follow(STARTED)))[-1].status
+    assert STREAM not in [(request.method, request.path) for request in script.requests]
     await network.aclose()
 
 
@@ -240,7 +240,7 @@ async def test_a_stream_that_repeats_itself_does_not_hurry(api, script, time):
     script.on(*GET, *[status(200, RUNNING)] * 9, status(200, DONE))
     script.on(*STATUS, *[status(200, {"status": 7})] * 40, status(200, {"status": 10}))
 
-    states = await told(api.follow(STARTED))
+    states = await states_of(api.follow(STARTED))
 
     assert ["running", "completed"] == [state.status for state in states]
     assert sorted(time.slept[:5]) == time.slept[:5]
@@ -253,7 +253,7 @@ async def test_a_stream_that_tells_old_news_does_not_hurry(api, script, time):
     script.on(*GET, *[status(200, RUNNING | {"updated_at": "2026-01-02T03:04:06Z"})] * 9, status(200, DONE))
     script.on(*STATUS, *[status(200, {"status": 7})] * 40, status(200, {"status": 10}))
 
-    assert "completed" == (await told(api.follow(STARTED)))[-1].status
+    assert "completed" == (await states_of(api.follow(STARTED)))[-1].status
     assert 40 < sum(time.slept)
 
 
@@ -263,7 +263,7 @@ async def test_the_key_is_not_in_the_log(api, script, caplog):
     script.on(*STREAM, rst(), lines(RUNNING, DONE))
     script.on(*GET, problem(500), status(200, RUNNING), status(200, DONE))
 
-    await told(api.follow(STARTED))
+    await states_of(api.follow(STARTED))
 
     assert "t1" in caplog.text
     assert "CANARY" not in caplog.text
@@ -283,9 +283,9 @@ async def test_many_runs_that_are_polled_share_the_reads_of_their_key(upstream, 
     for number in range(runs):
         script.on("GET", f"/tasks/t{number}/status", status(200, {"id": f"t{number}", "status": 7}))
 
-    async def attend(key, number, wanted):
+    async def attend(key, number, poll_interval):
         task = Task(id=f"t{number}", status="running")
-        async with Api(network, key).follow(task, stream=False, poll_interval=wanted) as states:
+        async with Api(network, key).follow(task, stream=False, poll_interval=poll_interval) as states:
             async for _ in states:
                 pytest.fail("nothing has changed")
 

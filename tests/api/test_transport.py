@@ -1,21 +1,25 @@
 """Calls over a real loopback connection, with everything going wrong."""
 
-import asyncio
 import logging
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from inferencesh_mcp import errors
+from inferencesh_mcp.api import responses
+from inferencesh_mcp.api import transport as api_transport
 from inferencesh_mcp.api.client import Api
-from inferencesh_mcp.api.http_client import Pools, Request
 from inferencesh_mcp.api.keys import Key
 from inferencesh_mcp.api.models import RunRequest
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.transport import Transport
 from tests.api.conftest import KEY, fin, lines, problem, rst, status
+from tests.conftest import listening, until
 
 pytestmark = pytest.mark.anyio
 
@@ -24,10 +28,6 @@ POST = ("POST", "/apps/run")
 GET = ("GET", "/tasks/t1")
 TASK = {"id": "t1", "status": 1}
 GZIP = [("content-encoding", "gzip")]
-
-
-def file_request(url, address):
-    return Request(kind="files", method="GET", url=url, headers={}, address=address)
 
 
 async def refused(call, kind):
@@ -55,14 +55,14 @@ async def test_a_run_is_one_post_with_the_allowed_fields_alone(api, script):
     )
 
     assert ("t1", "received") == (task.id, task.status)
-    assert 1 == len(script.seen)
-    seen = script.seen[0]
+    assert 1 == len(script.requests)
+    request = script.requests[0]
     assert {"app": "a/b", "input": {}, "function": "f", "setup": {"s": 1}, "infra": "cloud", "variant": "v", "session": "new",
-            "session_timeout": 60} == seen.json  # fmt: skip
+            "session_timeout": 60} == request.json  # fmt: skip
     assert {
         "accept": "application/json", "accept-encoding": "identity", "user-agent": "inferencesh-mcp/9", "x-api-version": "2",
         "x-client-source": "inferencesh-mcp/9", "authorization": f"Bearer {KEY}", "content-type": "application/json",
-    }.items() <= seen.headers.items()  # fmt: skip
+    }.items() <= request.headers.items()  # fmt: skip
     with pytest.raises(ValueError, match="webhook"):
         RunRequest(app="a/b", input={}, webhook="https://x")
 
@@ -115,7 +115,7 @@ async def test_a_refused_run_did_not_start(api, script, code):
     error = await refused(api.run(RUN), getattr(errors, REFUSALS[code]))
 
     assert ("not_started", True, code) == (error.outcome, error.retry_safe, error.status)
-    assert 1 == len(script.seen)
+    assert 1 == len(script.requests)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ async def test_a_run_that_was_turned_away_is_sent_again_when_the_api_said(api, s
 
     assert "t1" == (await api.run(RUN)).id
     assert [2.0] == time.slept
-    assert 2 == len(script.seen)
+    assert 2 == len(script.requests)
 
 
 async def test_a_date_in_retry_after_is_obeyed(api, script, time):
@@ -214,7 +214,7 @@ async def test_a_refused_read_is_not_repeated(api, script, play):
 
     with pytest.raises(errors.InferenceError):
         await api.task("t1")
-    assert 1 == len(script.seen)
+    assert 1 == len(script.requests)
 
 
 async def test_the_budget_of_retries_runs_out(api, script):
@@ -231,11 +231,11 @@ async def test_each_caller_has_a_budget_of_its_own(transport, script):
     script.on(*GET, problem(500))
     for _ in range(20):
         await refused(Api(transport, "inf_a").task("t1"), errors.Unavailable)
-    before = len(script.seen)
+    before = len(script.requests)
 
     await refused(Api(transport, "inf_b").task("t1"), errors.Unavailable)
 
-    assert 3 == len(script.seen) - before
+    assert 3 == len(script.requests) - before
 
 
 async def test_a_giant_answer_is_cut_off(api, script):
@@ -244,7 +244,7 @@ async def test_a_giant_answer_is_cut_off(api, script):
 
     error = await refused(api.task("t1"), errors.UpstreamError)
 
-    assert ("inference.sh's answer is larger than 16 MiB", 1) == (error.message, len(script.seen))
+    assert ("inference.sh's answer is larger than 16 MiB", 1) == (error.message, len(script.requests))
 
 
 async def test_a_giant_error_is_read_in_part(api, script):
@@ -272,7 +272,7 @@ async def test_cookies_are_not_kept(api, script):
     await api.task("t1")
     await api.task("t1")
 
-    assert "cookie" not in script.seen[1].headers
+    assert "cookie" not in script.requests[1].headers
 
 
 async def test_the_proxy_gets_the_target_and_no_key(upstream, script, time):
@@ -288,10 +288,10 @@ async def test_the_proxy_gets_the_target_and_no_key(upstream, script, time):
     async with transport.stream("/tasks/t1/stream", Key(KEY)) as chunks:
         assert [] == [chunk async for chunk in chunks]
 
-    assert "https://api.inference.sh/tasks/t1" == script.seen[0].headers["x-inf-target-url"]
-    assert "authorization" not in script.seen[0].headers
-    assert "https://api.inference.sh/tasks/t1/stream" == script.seen[1].headers["x-inf-target-url"]
-    assert f"Bearer {KEY}" == script.seen[1].headers["authorization"]
+    assert "https://api.inference.sh/tasks/t1" == script.requests[0].headers["x-inf-target-url"]
+    assert "authorization" not in script.requests[0].headers
+    assert "https://api.inference.sh/tasks/t1/stream" == script.requests[1].headers["x-inf-target-url"]
+    assert f"Bearer {KEY}" == script.requests[1].headers["authorization"]
     await transport.aclose()
 
 
@@ -304,7 +304,7 @@ async def test_a_path_cannot_leave_the_base(upstream, script):
             await transport.call(Operation.READ, "GET", path, None)
 
     assert {"a": 1} == await transport.call(Operation.READ, "GET", "/a", None)
-    assert ["/v9/a"] == [request.path for request in script.seen]
+    assert ["/v9/a"] == [request.path for request in script.requests]
     await transport.aclose()
 
 
@@ -342,27 +342,27 @@ async def test_without_a_key_it_is_told_where_to_get_one(transport, script):
     assert "https://inference.sh" in error.next_step
     assert "INFERENCE_API_KEY" in error.next_step
     assert "not_started" == error.outcome
-    assert [] == script.seen
+    assert [] == script.requests
 
 
 async def test_cancelling_a_call_closes_its_connection(api, script):
     """There and then (I-22)."""
-    asked, gone = anyio.Event(), anyio.Event()
+    received, closed = anyio.Event(), anyio.Event()
 
     async def hang(stream):
-        asked.set()
+        received.set()
         with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
             await stream.receive()
-        gone.set()
+        closed.set()
 
     script.on(*GET, hang)
     async with anyio.create_task_group() as calls:
         calls.start_soon(api.task, "t1")
-        await asked.wait()
+        await received.wait()
         calls.cancel_scope.cancel()
 
     with anyio.fail_after(2):
-        await gone.wait()
+        await closed.wait()
 
 
 @pytest.mark.parametrize(("end", "connections"), [("eof", 1), ("hang", 2), ("fin", 2)])
@@ -478,57 +478,62 @@ async def test_a_run_whose_answer_has_too_long_a_head_is_looked_for_and_not_sent
 async def test_what_was_said_before_a_run_was_sent_is_not_its_answer(api, script):
     """A proxy that is tired of waiting says 408 on an idle connection: read as the answer, the run would be sent again."""
 
-    idle, said = anyio.Event(), anyio.Event()
+    idle, sent = anyio.Event(), anyio.Event()
 
     async def tired(stream):
-        await status(200, {"id": f"t{len(script.seen)}", "status": 1})(stream)
+        await status(200, {"id": f"t{len(script.requests)}", "status": 1})(stream)
         await idle.wait()
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await status(408)(stream)
-        said.set()
+        sent.set()
         return True
 
     script.on("POST", "/apps/run", tired)
 
     first = await api.run(RUN)
     idle.set()
-    await said.wait()
+    await sent.wait()
     await anyio.wait_all_tasks_blocked()
     assert ("t1", "t2") == (first.id, (await api.run(RUN)).id)
 
 
-@pytest.mark.parametrize(
-    ("host", "told"), [("files.example", "files.example"), ("[2606:4700::1]", "[2606:4700::1]"), ("bücher.example", "xn--bcher-kva.example")]
-)  # fmt: skip
-async def test_a_host_is_named_as_its_signature_has_it(script, upstream, monkeypatch, host, told):
-    """Without the port that goes without saying (RFC 9110 7.2), whatever address is connected to."""
-    loop, port = type(asyncio.get_running_loop()), int(upstream.rsplit(":", 1)[1])
-    connect = loop.sock_connect
-    monkeypatch.setattr(loop, "sock_connect", lambda self, sock, _: connect(self, sock, ("127.0.0.1", port)))
-    script.on("GET", "/x", status(200))
-    pools = Pools()
+@pytest.mark.finding("S4")
+async def test_so_many_large_answers_are_read_at_a_time(monkeypatch):
+    """The others wait for a place. A small one is never behind them."""
+    monkeypatch.setattr(responses, "LARGE_BODY", 10_000)
+    monkeypatch.setattr(api_transport, "LARGE_ANSWERS_LIMIT", 2)
+    waiting, release = 0, anyio.Event()
 
-    response = await pools.open(file_request(f"http://{host}/x", "93.184.216.34"))
-    await response.aclose()
-    await pools.aclose()
+    async def large(_):
+        async def body():
+            nonlocal waiting
+            yield b'{"a": "' + b"x" * 20_000
+            waiting += 1
+            await release.wait()
+            yield b'"}'
 
-    assert told == script.seen[0].headers["host"]
+        return StreamingResponse(body(), media_type="application/json")
 
+    async def small(_):
+        return Response(b'{"a": 1}', media_type="application/json")
 
-@pytest.mark.parametrize(
-    ("written", "sent"),
-    [
-        ("/a/../b%2f%7e/~?x=[1]&y='+%20*&z={}|", "/a/../b%2f%7e/~?x=[1]&y='+%20*&z={}|"),
-        ("/a?#part", "/a?"), ("?x=1", "/?x=1"), ("", "/"), ("/bücher?q=é", "/b%C3%BCcher?q=%C3%A9"),
-    ],
-)  # fmt: skip
-async def test_a_signed_address_goes_out_as_it_is_written(upstream, script, written, sent):
-    """A signature may be of every byte; what cannot stand in a request is encoded."""
-    script.on("GET", sent, status(200))
-    pools = Pools()
+    done = []
+    async with listening(Starlette(routes=[Route("/large", large), Route("/small", small)])) as url:
+        transport = Transport(url)
 
-    response = await pools.open(file_request(f"{upstream}{written}", "127.0.0.1"))
-    await response.aclose()
-    await pools.aclose()
+        async def ask(path):
+            done.append(await transport.call(Operation.READ, "GET", path, None))
 
-    assert [sent] == [seen.path for seen in script.seen]
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(ask, "/large")
+            await until(lambda: waiting == 5)
+            await until(lambda: transport._large_answers.value == 0)
+            waiting_answers = transport._large_answers.statistics().tasks_waiting
+            await ask("/small")
+            before = list(done)
+            release.set()
+        await transport.aclose()
+
+    assert ([{"a": 1}], 6) == (before, len(done))
+    assert waiting_answers <= 3

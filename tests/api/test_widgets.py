@@ -61,15 +61,17 @@ def test_a_tree_of_nodes_is_a_form():
 
 def test_a_tree_may_come_as_a_string():
     assert ["a"] == [
-        one.name
-        for one in widget_form(
+        field.name
+        for field in widget_form(
             {
                 "type": "ui",
                 "json": '{"type":"form","children":[{"type":"input","name":"a"}],"onSubmitAction":{"type":"go"}}',
             }
         ).fields
     ]
-    assert ["a"] == [one.name for one in widget_form({"type": "ui", "json": '[{"type":"input","name":"a"}]'}).fields]
+    assert ["a"] == [
+        field.name for field in widget_form({"type": "ui", "json": '[{"type":"input","name":"a"}]'}).fields
+    ]
 
 
 def test_a_widget_may_be_two_buttons():
@@ -133,10 +135,10 @@ def test_a_surface_needs_no_root_and_may_go_in_circles():
     parts = [{"id": "a", "component": "Card", "child": "b"}, {"id": "b", "component": "Row", "children": ["a", "c", "c", 3]},
              {"id": "c", "component": "TextField"}, {"id": "t", "component": "Tabs", "tabItems": [{"child": "d"}, None]}, {"id": "d", "component": "CheckBox"}]  # fmt: skip
 
-    assert ["d"] == [one.name for one in widget_form({"components": parts}).fields]
+    assert ["d"] == [field.name for field in widget_form({"components": parts}).fields]
     assert ["c", "d"] == [
-        one.name
-        for one in widget_form(
+        field.name
+        for field in widget_form(
             {"components": [{"id": "root", "component": "Row", "children": ["a", "t"]}, *parts]}
         ).fields
     ]

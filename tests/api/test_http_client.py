@@ -1,4 +1,4 @@
-"""A certificate that is not accepted is told in words, by a call and for a file."""
+"""Connections: certificates, and the bytes of a request."""
 
 import asyncio
 import shutil
@@ -10,13 +10,18 @@ import pytest
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import http_client
 from inferencesh_mcp.api.client import Api
-from inferencesh_mcp.api.http_client import Lost, Request
+from inferencesh_mcp.api.http_client import Lost, Pools, Request
 from inferencesh_mcp.api.models import RunRequest
 from inferencesh_mcp.api.transport import Transport
 from tests.api.conftest import KEY, status
 from tests.tls import Authority, in_front_of
 
-pytestmark = [pytest.mark.anyio, pytest.mark.finding("F24")]
+pytestmark = pytest.mark.anyio
+
+
+def file_request(url, address):
+    return Request(kind="files", method="GET", url=url, headers={}, address=address)
+
 
 RUN = RunRequest(app="infsh/echo", input={})
 WRONG = {
@@ -35,6 +40,7 @@ def authority(tmp_path, monkeypatch):
     http_client._trusted.cache_clear()
 
 
+@pytest.mark.finding("F24")
 @pytest.mark.parametrize(("message", "how", "hosts", "trusted"), WRONG.values(), ids=WRONG)
 async def test_what_is_wrong_with_a_certificate_is_told(
     upstream, script, time, authority, monkeypatch, message, how, hosts, trusted
@@ -54,9 +60,10 @@ async def test_what_is_wrong_with_a_certificate_is_told(
     assert [message, message] == [of_run.value.message, of_file.value.message]
     assert ("not_started", True) == (of_run.value.outcome, of_run.value.retry_safe)
     assert "network" not in of_run.value.next_step or "certificates" in of_run.value.next_step
-    assert [] == script.seen
+    assert [] == script.requests
 
 
+@pytest.mark.finding("F24")
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
 async def test_an_authority_of_ones_own_is_trusted_by_its_variable(upstream, script, authority, monkeypatch, variable):
     place = authority.file
@@ -71,14 +78,15 @@ async def test_an_authority_of_ones_own_is_trusted_by_its_variable(upstream, scr
         await transport.aclose()
 
 
+@pytest.mark.finding("F24")
 @pytest.mark.parametrize(("shown", "accepted"), [("files.example.test", True), ("other.example.test", False)])
 async def test_at_a_checked_address_the_certificate_must_be_of_the_name(
     upstream, script, authority, monkeypatch, shown, accepted
 ):
     """The connection is to the address; the name is what the server is asked for, and what its certificate is held to."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
-    context, asked = authority.context(shown), []
-    context.sni_callback = lambda _, name, __: asked.append(name)
+    context, server_names = authority.context(shown), []
+    context.sni_callback = lambda _, name, __: server_names.append(name)
     script.on("GET", "/x", status(200, b"bytes"))
     loop = type(asyncio.get_running_loop())
     connect = loop.sock_connect
@@ -89,9 +97,9 @@ async def test_at_a_checked_address_the_certificate_must_be_of_the_name(
             "sock_connect",
             lambda self, sock, to: connect(self, sock, ("127.0.0.1", port) if to[0] == "93.184.216.34" else to),
         )
-        pools = http_client.Pools()
+        pools = Pools()
         url = "https://files.example.test/x"
-        opening = pools.open(Request(kind="files", method="GET", url=url, headers={}, address="93.184.216.34"))
+        opening = pools.open(file_request(url, "93.184.216.34"))
         if accepted:
             response = await opening
             assert [b"bytes"] == [chunk async for chunk in response.chunks()]
@@ -101,5 +109,42 @@ async def test_at_a_checked_address_the_certificate_must_be_of_the_name(
             assert "the certificate of files.example.test is for another name" == caught.value.reason
         await pools.aclose()
 
-    assert ["files.example.test"] == asked
-    assert ["files.example.test"] * accepted == [seen.headers["host"] for seen in script.seen]
+    assert ["files.example.test"] == server_names
+    assert ["files.example.test"] * accepted == [request.headers["host"] for request in script.requests]
+
+
+@pytest.mark.parametrize(
+    ("host", "name"), [("files.example", "files.example"), ("[2606:4700::1]", "[2606:4700::1]"), ("bücher.example", "xn--bcher-kva.example")]
+)  # fmt: skip
+async def test_a_host_is_named_as_its_signature_has_it(script, upstream, monkeypatch, host, name):
+    """Without the port that goes without saying (RFC 9110 7.2), whatever address is connected to."""
+    loop, port = type(asyncio.get_running_loop()), int(upstream.rsplit(":", 1)[1])
+    connect = loop.sock_connect
+    monkeypatch.setattr(loop, "sock_connect", lambda self, sock, _: connect(self, sock, ("127.0.0.1", port)))
+    script.on("GET", "/x", status(200))
+    pools = Pools()
+
+    response = await pools.open(file_request(f"http://{host}/x", "93.184.216.34"))
+    await response.aclose()
+    await pools.aclose()
+
+    assert name == script.requests[0].headers["host"]
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("/a/../b%2f%7e/~?x=[1]&y='+%20*&z={}|", "/a/../b%2f%7e/~?x=[1]&y='+%20*&z={}|"),
+        ("/a?#part", "/a?"), ("?x=1", "/?x=1"), ("", "/"), ("/bücher?q=é", "/b%C3%BCcher?q=%C3%A9"),
+    ],
+)  # fmt: skip
+async def test_a_signed_address_goes_out_as_it_is_written(upstream, script, written, sent):
+    """A signature may be of every byte; what cannot stand in a request is encoded."""
+    script.on("GET", sent, status(200))
+    pools = Pools()
+
+    response = await pools.open(file_request(f"{upstream}{written}", "127.0.0.1"))
+    await response.aclose()
+    await pools.aclose()
+
+    assert [sent] == [request.path for request in script.requests]
