@@ -223,6 +223,20 @@ class Estimate(Wire):
     pricing_description: Text = ""
 
 
+class Suggestion(Wire):
+    """What the platform suggests for a query: the name and the description of an app."""
+
+    type: Line = ""
+    name: Line = ""
+    description: Text = ""
+
+
+class Suggestions(Wire):
+    """The answer of `/suggest`, the best first."""
+
+    results: Many[Suggestion] = ()
+
+
 class Page(Wire, Generic[T]):
     """One page of a list; `next_cursor` asks for the next."""
 
