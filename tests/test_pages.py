@@ -20,8 +20,8 @@ from tests.pages import anchors, broken_links, hard_to_read, sentences, words
 
 SCREENS = 90
 """Lines before the details: two screens."""
-OF_HOSTS = {"✗ Failed to connect", "Server disconnected", "Disabled", "MCP: List Servers"}
-"""Words on the README that other programs write."""
+OF_HOSTS = {"✘ Failed to connect", "Disconnected", "failed", "Disabled", "MCP: List Servers", "timed out after 3s"}
+"""Words on the README that hosts write: Claude Code 2.1, Gemini CLI 0.61, Qwen Code 0.15, opencode 1.18, Cline CLI 3.0, VS Code."""
 
 
 def section(page: Path, title: str) -> str:

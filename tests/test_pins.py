@@ -24,17 +24,17 @@ SHAPE = "[alias=]namespace/name[@version][:function]"
     ],
 )
 def test_a_pin_is_a_name_and_an_app(pin: str, name: str, app: str) -> None:
-    (found,) = parsed(pin)
+    (parsed_pin,) = parsed(pin)
 
-    assert (name, app) == (found.name, str(found.app))
+    assert (name, app) == (parsed_pin.name, str(parsed_pin.app))
 
 
 def test_a_long_name_is_cut_so_that_two_long_names_stay_apart() -> None:
-    one, other = parsed(f"acme/{'x' * 60}1,acme/{'x' * 60}2")
+    first, other = parsed(f"acme/{'x' * 60}1,acme/{'x' * 60}2")
 
-    assert one.name != other.name
-    assert LONGEST == len(one.name) == len(other.name)
-    assert len(f"mcp__{NAME}__{one.name}") < 60
+    assert first.name != other.name
+    assert LONGEST == len(first.name) == len(other.name)
+    assert len(f"mcp__{NAME}__{first.name}") < 60
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,14 @@ def test_the_defaults_are_valid() -> None:
     assert (None, False, "https://api.inference.sh") == (settings.api_key, settings.sandbox, settings.base_url)
 
 
-@pytest.mark.parametrize("left", ["${INFERENCE_API_KEY}", "$INFERENCE_API_KEY", "${env:INFERENCE_API_KEY}", "${A:-}"])
-def test_an_unfilled_placeholder_is_not_a_value(left: str) -> None:
+@pytest.mark.parametrize(
+    "placeholder", ["${INFERENCE_API_KEY}", "$INFERENCE_API_KEY", "${env:INFERENCE_API_KEY}", "${A:-}"]
+)
+def test_an_unfilled_placeholder_is_not_a_value(placeholder: str) -> None:
     """The server starts without it, and its tools say where to get a key."""
-    assert Settings() == Settings.from_environ({"INFERENCE_API_KEY": left, "INFERENCE_SAVE_DIR": "${user_config.dir}"})
+    assert Settings() == Settings.from_environ(
+        {"INFERENCE_API_KEY": placeholder, "INFERENCE_SAVE_DIR": "${user_config.dir}"}
+    )
 
 
 def test_every_variable_is_read() -> None:
@@ -153,10 +157,10 @@ def test_a_folder_that_is_or_holds_the_home_is_refused(
     home.mkdir(parents=True)
     (tmp_path / "alias").symlink_to(home)
     monkeypatch.setenv("HOME", str(home))
-    named = folder.format(home=home, above=home.parent, alias=tmp_path / "alias")
+    path = folder.format(home=home, above=home.parent, alias=tmp_path / "alias")
 
     with pytest.raises(SettingsError, match="home folder"):
-        Settings.from_environ({f"INFERENCE_{setting}": named})
+        Settings.from_environ({f"INFERENCE_{setting}": path})
     assert Settings.from_environ({f"INFERENCE_{setting}": f"{home}/below"})
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from mcp import MCPError
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, INVALID_PARAMS, RequestParams
 from pydantic import ValidationError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from inferencesh_mcp.api.json import is_object
 
+if TYPE_CHECKING:
     from mcp.server import MCPServer
     from mcp.server.context import CallNext, HandlerResult
 
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 LINKS_SINCE = "2025-06-18"  # the first version with resource_link, structuredContent, outputSchema and title
 ANNOTATIONS_SINCE = "2025-03-26"  # the first version with annotations of tools
+LISTS = {
+    "tools/list": "tools",
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "resourceTemplates",
+}
+"""The field of a result that holds the list."""
 MOST_NAMED = 3  # fields in one error message; a union reports an error for each member
 
 
@@ -62,29 +69,24 @@ async def leave_links_out(ctx: Request, call_next: CallNext) -> HandlerResult:
     """Leave links out, because INFERENCE_FILE_LINKS says that the client fails on them. The text then names every file."""
     result = await call_next(ctx)
     if isinstance(result, dict):
-        if ctx.method == "tools/call":
-            _unlink_call(result)
-        elif ctx.method == "tasks/get":
-            _unlink_call(_object(result.get("result")))
-        elif ctx.method == "prompts/get":
-            _unlink_prompt(result)
+        _remove_links(ctx.method, result)
     return result
 
 
 async def fit_to_version(ctx: Request, call_next: CallNext) -> HandlerResult:
     """Leave out fields that the client's protocol version does not have: older parsers refuse the whole answer (F15)."""
     result = await call_next(ctx)
-    if not isinstance(result, dict):
-        return result
-    version = str(result.get("protocolVersion", "")) if ctx.method == "initialize" else ctx.protocol_version
-    if version < LINKS_SINCE and (reduce := _REDUCERS.get(ctx.method)):
-        reduce(result, version)
+    if isinstance(result, dict):
+        version = str(result.get("protocolVersion", "")) if ctx.method == "initialize" else ctx.protocol_version
+        if version < LINKS_SINCE:
+            _remove_new_fields(ctx.method, result, version)
+            _remove_links(ctx.method, result)
     return result
 
 
 def _object(value: Any) -> JsonObject:
     """The value itself if it is an object, else an empty object."""
-    return cast("JsonObject", value) if isinstance(value, dict) else {}
+    return value if is_object(value) else {}
 
 
 def _extensions(capabilities: Any) -> JsonObject:
@@ -92,7 +94,7 @@ def _extensions(capabilities: Any) -> JsonObject:
 
 
 def _drop_nulls(fields: JsonObject) -> bool:
-    """Whether there were any."""
+    """Remove fields that are null. Return whether there were any."""
     nulls = [name for name, value in fields.items() if value is None]
     for name in nulls:
         del fields[name]
@@ -107,67 +109,38 @@ def _parsed_meta(params: JsonObject) -> Any:
         return None
 
 
-def _reduce_initialize(result: JsonObject, _: str) -> None:
-    _keep_out(result.get("serverInfo"), "title", "description", "websiteUrl", "icons")
-    _keep_out(result.get("capabilities"), "extensions")
+def _remove_new_fields(method: str, result: JsonObject, version: str) -> None:
+    if method == "initialize":
+        _remove(result.get("serverInfo"), "title", "description", "websiteUrl", "icons")
+        _remove(result.get("capabilities"), "extensions")
+    elif method == "tools/call":
+        _remove(result, "structuredContent")
+    for item in result.get(LISTS.get(method, ""), ()):
+        _remove(item, "title", "outputSchema", "icons", "execution", "_meta")
+        if method == "tools/list" and version < ANNOTATIONS_SINCE:
+            _remove(item, "annotations")
+        for argument in item.get("arguments", ()):
+            _remove(argument, "title")
 
 
-def _reduce_tools(result: JsonObject, version: str) -> None:
-    too_new = ("title", "outputSchema", "icons", "execution", "_meta")
-    for tool in result.get("tools", ()):
-        _keep_out(tool, *too_new, *(("annotations",) if version < ANNOTATIONS_SINCE else ()))
-
-
-def _reduce_named(name: str) -> Callable[[JsonObject, str], None]:
-    """For a list of things that have only got a title and icons since."""
-
-    def reduce(result: JsonObject, _: str) -> None:
-        for item in result.get(name, ()):
-            _keep_out(item, "title", "icons", "_meta")
-            for argument in item.get("arguments", ()):
-                _keep_out(argument, "title")
-
-    return reduce
-
-
-def _reduce_call(result: JsonObject, _: str) -> None:
-    result.pop("structuredContent", None)
-    _unlink_call(result)
-
-
-def _unlink_call(result: JsonObject) -> None:
-    if "content" in result:  # the newer version answers with a task, or asks for something, instead
+def _remove_links(method: str, result: JsonObject) -> None:
+    if method == "tasks/get":
+        result = _object(result.get("result"))
+    if method == "prompts/get":
+        for message in result.get("messages", ()):
+            [message["content"]] = _without_links([message["content"]])
+    elif method in {"tools/call", "tasks/get"} and "content" in result:  # it may be a task or a question instead
         result["content"] = _without_links(result["content"])
 
 
-def _reduce_prompt(result: JsonObject, _: str) -> None:
-    _unlink_prompt(result)
-
-
-def _unlink_prompt(result: JsonObject) -> None:
-    for message in result.get("messages", ()):
-        [message["content"]] = _without_links([message["content"]])
-
-
-_REDUCERS: dict[str, Callable[[JsonObject, str], None]] = {
-    "initialize": _reduce_initialize,
-    "tools/list": _reduce_tools,
-    "tools/call": _reduce_call,
-    "prompts/list": _reduce_named("prompts"),
-    "prompts/get": _reduce_prompt,
-    "resources/list": _reduce_named("resources"),
-    "resources/templates/list": _reduce_named("resourceTemplates"),
-}
-
-
-def _keep_out(item: Any, *names: str) -> None:
+def _remove(item: Any, *names: str) -> None:
     fields = _object(item)
     for name in names:
         fields.pop(name, None)
 
 
 def _without_links(content: list[JsonObject]) -> list[JsonObject]:
-    """The same content, in which text alone names every file: what no text names yet gets a line."""
+    """The content without links. A file that no text names gets a line of text."""
     rest = [block for block in content if block.get("type") != "resource_link"]
     texts = [block["text"] for block in rest if block.get("type") == "text"]
     links = [block for block in content if block.get("type") == "resource_link"]
@@ -179,7 +152,7 @@ def _without_links(content: list[JsonObject]) -> list[JsonObject]:
 
 
 def _line(link: JsonObject) -> str:
-    about = [link["mimeType"]] if link.get("mimeType") else []
-    about += [f"{link['size']} bytes"] if link.get("size") is not None else []
-    details = f" ({', '.join(about)})" if about else ""
-    return f"- {link['name']}{details}: {link['uri']}"
+    details = [link["mimeType"]] if link.get("mimeType") else []
+    details += [f"{link['size']} bytes"] if link.get("size") is not None else []
+    in_brackets = f" ({', '.join(details)})" if details else ""
+    return f"- {link['name']}{in_brackets}: {link['uri']}"

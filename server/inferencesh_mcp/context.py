@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.app_cache import AppCache
     from inferencesh_mcp.flows.local_files import Folders
     from inferencesh_mcp.flows.run_limits import LiveRuns
+    from inferencesh_mcp.flows.spend_limit import SpendLimit
     from inferencesh_mcp.flows.watch import Watches
     from inferencesh_mcp.settings import Settings
 
@@ -59,6 +60,7 @@ class Shared:
     folders: Folders
     app_cache: AppCache
     runs: LiveRuns
+    spend_limit: SpendLimit
     bus: SubscriptionBus
     """Events for subscribers of both eras."""
     watches: Watches
@@ -134,6 +136,7 @@ def caller(ctx: Ctx | Request) -> Caller:
         app_cache=shared.app_cache,
         runs=shared.runs,
         approvals=shared.approvals,
+        spend_limit=shared.spend_limit,
         stream=settings.stream,
         poll_interval=settings.poll_interval_ms / 1000,
         wait_seconds=settings.wait_seconds,

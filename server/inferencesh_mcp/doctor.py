@@ -191,8 +191,14 @@ async def _api(settings: Settings) -> list[Finding]:
     key = settings.api_key.get_secret_value() if settings.api_key else None
     where = settings.proxy_url or settings.base_url
     if key is None and settings.proxy_url is None:
-        return [Finding("key", "failure", "INFERENCE_API_KEY is not set",
-                        "Get a key at https://inference.sh and set it, or try --sandbox.")]  # fmt: skip
+        return [
+            Finding(
+                "key",
+                "failure",
+                "INFERENCE_API_KEY is not set",
+                "Get a key at https://inference.sh and set it, or try --sandbox.",
+            )
+        ]
     transport = Transport(
         settings.base_url,
         proxy_url=settings.proxy_url,
@@ -304,8 +310,12 @@ async def _starts(title: str, process: Local, machine: Machine) -> Finding:
             async with Client(server) as client:
                 tools = len((await client.list_tools()).tools)
     except Exception as exc:  # noqa: BLE001 - whatever it is: this process did not come up
-        return Finding("host starts", "failure", f"{title}: it does not start ({type(exc).__name__})",
-                       f"Run it by hand to see why: {without_secrets(' '.join([process.command, *process.args]))}")  # fmt: skip
+        return Finding(
+            "host starts",
+            "failure",
+            f"{title}: it does not start ({type(exc).__name__})",
+            f"Run it by hand to see why: {without_secrets(' '.join([process.command, *process.args]))}",
+        )
     settings = _settings_of(process)
     if settings is None or (settings.api_key is None and not settings.sandbox and settings.proxy_url is None):
         return Finding(

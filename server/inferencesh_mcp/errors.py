@@ -15,6 +15,7 @@ InferenceError
 │   ├── KeyRefused           401
 │   ├── PaymentRequired      402
 │   ├── Forbidden            403
+│   ├── SpendLimitExceeded   a run may cost more than the operator allows without asking
 │   └── RequirementsNotMet   412, with what is missing and how to supply it
 ├── WaitError              the same call may work later
 │   ├── RateLimited          429
@@ -156,6 +157,10 @@ class PaymentRequired(AccountError):
 
 class Forbidden(AccountError):
     code = "forbidden"
+
+
+class SpendLimitExceeded(AccountError):
+    code = "spend_limit_exceeded"
 
 
 class RequirementsNotMet(AccountError):

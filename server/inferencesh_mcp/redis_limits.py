@@ -89,7 +89,7 @@ class RedisLimits:
     async def take(self, principal: str, most: int) -> str | None:
         """Take one of a caller's places; None if all are taken. While Redis is away, places are free."""
         place = f"{self._name}:{secrets.token_hex(8)}"
-        if await self._query(lambda: self._redis.eval(TAKE, 1, _key(principal), place, most, LEASE_SECONDS)) == 0:
+        if await self._query(self._redis.eval, TAKE, 1, _key(principal), place, most, LEASE_SECONDS) == 0:
             return None
         self._places.setdefault(principal, set()).add(place)
         return place
@@ -122,17 +122,17 @@ class RedisLimits:
             returned, self._returned = self._returned, {}
             changed, self._changed = self._changed, set()
             for principal, places in returned.items():
-                await self._query(lambda: self._redis.zrem(_key(principal), *places))  # noqa: B023 - awaited before the next iteration
+                await self._query(self._redis.zrem, _key(principal), *places)
             for name in changed:
                 message = json.dumps({"by": self._name, "changed": name})
-                await self._query(lambda: self._redis.publish(CHANNEL, message))  # noqa: B023 - the same
+                await self._query(self._redis.publish, CHANNEL, message)
 
     async def _renew(self) -> None:
         while True:
             await anyio.sleep(RENEW_INTERVAL)
             for principal, places in list(self._places.items()):
                 held = list(places)
-                await self._query(lambda: self._redis.eval(RENEW, 1, _key(principal), LEASE_SECONDS, *held))  # noqa: B023 - the same
+                await self._query(self._redis.eval, RENEW, 1, _key(principal), LEASE_SECONDS, *held)
                 # A place that was returned meanwhile may have been renewed afterwards.
                 if returned := set(held) - self._places.get(principal, set()):
                     self._returned.setdefault(principal, set()).update(returned)
@@ -159,13 +159,13 @@ class RedisLimits:
         if event is not None:
             await self.bus.receive(event)
 
-    async def _query(self, query: Callable[[], Any]) -> Any:
-        """The result of a query; None if Redis does not answer, or did not a moment ago."""
+    async def _query(self, command: Callable[..., Any], *arguments: object) -> Any:
+        """The result of a command; None if Redis does not answer, or did not a moment ago."""
         if time.monotonic() < self._retry_at:
             return None
         try:
             with anyio.fail_after(2 * REDIS_TIMEOUT):
-                answer = await query()
+                answer = await command(*arguments)
         except self._failures as exc:
             self._log_away(exc)
             return None

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.server import MCPServer
@@ -21,6 +21,7 @@ from inferencesh_mcp.flows.app_cache import AppCache
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.flows.local_files import Folders
 from inferencesh_mcp.flows.run_limits import LiveRuns
+from inferencesh_mcp.flows.spend_limit import SpendLimit
 from inferencesh_mcp.flows.watch import Watches
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks
@@ -31,7 +32,7 @@ from inferencesh_mcp.tools.pinned_registry import Pinned
 from inferencesh_mcp.tools.results import error_result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
     from mcp.server.mcpserver import Context
@@ -56,10 +57,10 @@ Connect = Callable[..., Transport]
 class InferenceMCPServer(MCPServer[Shared]):
     """The SDK's server, with tools that can be added and removed while it runs."""
 
-    def __init__(self, name: str, *, pins: Sequence[Pin], **options: Any) -> None:
+    def __init__(self, name: str, *, pinned: Pinned, **options: Any) -> None:
         super().__init__(name, **options)
-        self.pinned = Pinned(pins)
-        if pins:
+        self.pinned = pinned
+        if pinned.names:
             self.middleware.append(self._load_pinned_apps)
 
     async def list_tools(self) -> list[ListedTool]:
@@ -111,15 +112,16 @@ def build(
     )
     keys = [key.get_secret_value().encode() for key in settings.state_keys] or [secrets.token_bytes(32)]
     bus = replicas.bus if replicas else InMemorySubscriptionBus()
+    pinned = Pinned(_pins(settings))
     server = InferenceMCPServer(
         NAME,
-        pins=_pins(settings),
+        pinned=pinned,
         title="inference.sh" + (" (sandbox)" if settings.sandbox else ""),
         version=__version__,
         instructions=instructions(settings, remote=remote),
         website_url="https://inference.sh",
         tools=tools(settings, remote=remote),
-        lifespan=partial(_lifespan, settings, network, runs, bus, replicas),
+        lifespan=partial(_lifespan, settings, network, runs, bus, replicas, pinned),
         log_level=settings.log_level,
         extensions=[Tasks(TaskIdCodec(keys), _task_sources(), poll_interval_ms=settings.poll_interval_ms)],
         request_state_security=RequestStateSecurity(keys=keys, bind_principal=principal_of),
@@ -201,7 +203,8 @@ async def _lifespan(
     runs: LiveRuns,
     bus: SubscriptionBus,
     replicas: RedisLimits | None,
-    server: MCPServer[Shared],
+    pinned: Pinned,
+    _server: MCPServer[Shared],
 ) -> AsyncGenerator[Shared]:
     async with upstream(settings) as base_url:
         transport = network(
@@ -217,13 +220,14 @@ async def _lifespan(
                         folders=Folders(allowed=settings.allowed_dirs, saving=settings.saving_to),
                         app_cache=AppCache(),
                         runs=runs,
+                        spend_limit=SpendLimit(settings.max_run_cost, strict=settings.max_run_cost_strict),
                         bus=bus,
                         watches=Watches(group, resources.publisher(bus)),
                         group=group,
                     )
                     if replicas:
                         group.start_soon(replicas.run)
-                    cast("InferenceMCPServer", server).pinned.start(shared)
+                    pinned.start(shared)
                     yield shared
                     runs.background = None
                     group.cancel_scope.cancel()

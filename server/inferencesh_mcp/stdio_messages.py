@@ -32,7 +32,7 @@ from mcp_types import (
 )
 from pydantic import RootModel, ValidationError
 
-from inferencesh_mcp.api.json import MOST_IN_A_MESSAGE, too_many_values
+from inferencesh_mcp.api.json import MOST_IN_A_MESSAGE, is_array, is_object, too_many_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,8 +122,8 @@ class Requests:
         except (ValueError, RecursionError):
             self._refuse(_Invalid(PARSE_ERROR, "The message is not JSON.", _request_id(line[:_EDGE], line[-_EDGE:])))
         else:
-            if isinstance(value, list):
-                self._receive_batch(cast("list[Any]", value))
+            if is_array(value):
+                self._receive_batch(value)
             else:
                 self._refuse(_invalid(value))
 
@@ -281,7 +281,7 @@ class _Invalid:
 
 def _invalid(value: Any) -> _Invalid:
     """An invalid JSON message. A response is never answered, even if it is malformed."""
-    fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    fields = value if is_object(value) else {}
     is_answer = "method" not in fields and bool({"result", "error"} & fields.keys())
     return _Invalid(INVALID_REQUEST, "The message is not a JSON-RPC 2.0 message.", _id_of(fields), not is_answer)
 

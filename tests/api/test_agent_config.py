@@ -85,7 +85,7 @@ def test_a_whole_configuration_is_sent_unchanged():
     assert config == sent(config)
 
 
-def test_the_header_of_a_key_is_sent_though_it_was_not_given():
+def test_the_default_header_of_an_api_key_is_sent():
     tool = {"name": "x", "type": "http", "http": {"url": SEND, "auth": {"type": "api_key", "secret": "K"}}}
 
     assert "X-API-Key" == sent({"tools": [tool]})["tools"][0]["http"]["auth"]["header"]

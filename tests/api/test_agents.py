@@ -1,10 +1,12 @@
 """The endpoints of agents, and what answers a tool call."""
 
+from dataclasses import replace
+
 import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api.agent_config import AgentConfigInput
-from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput, WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.agents import AgentRunRequest, WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.chat_models import Chat
 from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.models import File
@@ -17,7 +19,7 @@ ANSWER = {
     "user_message": {"id": "m1", "chat_id": "c1", "order": 1, "role": "user", "status": "ready"},
     "assistant_message": {"id": "m2", "chat_id": "c1", "order": 2, "role": "assistant", "status": "pending"},
 }
-HELLO = AgentRunRequest(agent="my/helper@abc1", input=MessageInput(text="Hi"))
+HELLO = AgentRunRequest(agent="my/helper@abc1", text="Hi")
 
 
 async def refused(awaitable, kind):
@@ -34,7 +36,7 @@ async def test_templates_are_listed_and_searched(api, script):
         status(200, {"items": [{"namespace": "a", "name": "b", "version": {"description": "d"}}]}),
     )
 
-    page = await api.agents.list_agents(query="cat", limit=5, cursor="x")
+    page = await api.chats.list_agents(query="cat", limit=5, cursor="x")
 
     assert [("a/b", "d")] == [(agent.ref, agent.description) for agent in page.items]
     assert {"limit": 5, "cursor": "x", "search": {"term": "cat", "exact": False}} == script.requests[0].json
@@ -44,14 +46,14 @@ async def test_a_message_begins_a_chat(api, script):
     """And is sent as both official SDKs' servers understand it."""
     script.on(*RUN, status(200, ANSWER))
 
-    sent = await api.chats.send_message(HELLO.model_copy(update={"context": {"k": "v"}}))
+    sent = await api.chats.send_message(replace(HELLO, context={"k": "v"}))
 
     assert {"agent": "my/helper@abc1", "context": {"k": "v"}, "input": {"text": "Hi"}} == script.requests[0].json
     assert ("c1", "m1", "m2") == (sent.chat_id, sent.user_message.id, sent.assistant_message.id)
     assert ("c1", ["m1", "m2"], False) == (sent.chat.id, [m.id for m in sent.chat.chat_messages], sent.chat.busy)
 
 
-async def test_an_agent_of_ones_own_is_sent_whole(api, script):
+async def test_an_ad_hoc_agent_is_sent_whole(api, script):
     """Under its name; files in the newer and the older form."""
     script.on(*RUN, status(200, {"data": ANSWER, "messages": []}))
     config = AgentConfigInput.parse({"name": "n", "core_app": {"ref": "a/llm"}, "internal_tools": {"finish": True}})
@@ -60,9 +62,7 @@ async def test_an_agent_of_ones_own_is_sent_whole(api, script):
         File(uri="u2", content_type="text/plain"),
     ]
 
-    await api.chats.send_message(
-        AgentRunRequest(chat_id="c1", agent_config=config, input=MessageInput.of("Look", files))
-    )
+    await api.chats.send_message(AgentRunRequest(chat_id="c1", agent_config=config, text="Look", files=files))
 
     assert {
         "chat_id": "c1",
@@ -81,20 +81,19 @@ async def test_an_agent_of_ones_own_is_sent_whole(api, script):
 
 
 CORE = AgentConfigInput.parse({"core_app": {"ref": "a/llm"}})
-HI = MessageInput(text="Hi")
 
 
 @pytest.mark.parametrize(
     "request_",
     [
-        AgentRunRequest(input=HI),
-        AgentRunRequest(agent="a/b", agent_config=CORE, input=HI),
-        AgentRunRequest(agent="a/b", input=MessageInput(text=" ")),
-        AgentRunRequest(agent="../b", input=HI),
-        AgentRunRequest(agent="a/b", chat_id="../c", input=HI),
+        AgentRunRequest(text="Hi"),
+        AgentRunRequest(agent="a/b", agent_config=CORE, text="Hi"),
+        AgentRunRequest(agent="a/b", text=" "),
+        AgentRunRequest(agent="../b", text="Hi"),
+        AgentRunRequest(agent="a/b", chat_id="../c", text="Hi"),
     ],
 )
-async def test_what_makes_no_sense_is_not_sent(api, script, request_):
+async def test_a_message_that_makes_no_sense_is_not_sent(api, script, request_):
     error = await refused(api.chats.send_message(request_), errors.InvalidInput)
 
     assert ("not_started", True, []) == (error.outcome, error.retry_safe, script.requests)
@@ -108,7 +107,7 @@ AMBIGUOUS = {
 
 
 @pytest.mark.parametrize("play", AMBIGUOUS.values(), ids=AMBIGUOUS)
-async def test_a_message_whose_answer_was_lost_is_not_sent_again(api, script, play):
+async def test_a_message_whose_reply_was_lost_is_not_sent_again(api, script, play):
     """O-4."""
     script.on(*RUN, play, status(200, ANSWER))
 
@@ -123,7 +122,7 @@ async def test_a_message_whose_answer_was_lost_is_not_sent_again(api, script, pl
 async def test_the_chat_says_whether_a_lost_message_arrived(api, script):
     script.on(*RUN, rst())
 
-    error = await refused(api.chats.send_message(HELLO.model_copy(update={"chat_id": "c1"})), errors.OutcomeUnknown)
+    error = await refused(api.chats.send_message(replace(HELLO, chat_id="c1")), errors.OutcomeUnknown)
 
     assert "read the chat c1 with chat_get" in error.next_step
 
@@ -139,7 +138,7 @@ async def test_a_refused_message_was_not_taken(api, script, code, kind):
     assert (1, "not_started", True) == (script.count(*RUN), error.outcome, error.retry_safe)
 
 
-async def test_a_message_that_was_turned_away_is_sent_again(api, script):
+async def test_a_message_refused_for_load_is_sent_again(api, script):
     """429, before anything began."""
     script.on(*RUN, problem(429), status(200, ANSWER))
 
@@ -166,7 +165,7 @@ async def test_chats_are_read_listed_and_stopped(api, script):
         await api.chats.chat("../c1")
 
 
-async def test_messages_are_read_on_their_own_where_a_chat_has_none(api, script):
+async def test_messages_are_read_separately_if_the_chat_has_none(api, script):
     """The newest servers do not load them with the chat; older ones do not have the call."""
     bare = {"id": "c1", "status": "idle"}
     script.on("GET", "/chats/c1", status(200, bare))
@@ -248,7 +247,7 @@ async def test_a_decision_that_only_a_person_may_make_says_so(api, script):
     assert ("requires_sign_in", "not_started") == (error.upstream_code, error.outcome)
 
 
-async def test_no_key_no_chat(transport):
+async def test_without_a_key_no_message_is_sent(transport):
     """And nothing is sent."""
     with pytest.raises(errors.KeyMissing):
         await Api(transport, None).chats.send_message(HELLO)

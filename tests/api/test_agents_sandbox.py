@@ -5,7 +5,7 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api.agent_config import AgentConfigInput
-from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput, WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.agents import AgentRunRequest, WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, Turn, pending, turn_over
 from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.transport import Transport
@@ -33,7 +33,7 @@ async def api(sandbox):
 
 def request(text, agent="sandbox/assistant", **more):
     named = {} if "agent_config" in more else {"agent": agent}
-    return AgentRunRequest(**named, input=MessageInput(text=text), **more)
+    return AgentRunRequest(**named, text=text, **more)
 
 
 async def talk(api, message, answer=None, stream=True):
@@ -59,7 +59,7 @@ async def talk(api, message, answer=None, stream=True):
 
 
 async def test_templates_are_found(api):
-    page = await api.agents.list_agents(query="assistant")
+    page = await api.chats.list_agents(query="assistant")
     assert "sandbox/assistant" in [agent.ref for agent in page.items]
 
 
@@ -176,7 +176,7 @@ async def test_an_approval_is_decided(api, decide, reply):
         assert "Here is the picture" in more
 
 
-async def test_a_mere_key_decides_nothing(sandbox):
+async def test_a_key_without_that_right_decides_nothing(sandbox):
     async with serving(sandbox) as url:
         transport = Transport(url)
         api = Api(transport, "inf_tests")
@@ -246,7 +246,7 @@ async def test_an_agent_that_needs_a_secret_says_so(api):
 @pytest.mark.parametrize(
     "fault", [RstAfter(lines=6), FinAfter(lines=9), FinAfter(lines=4, cut=True), Stall(lines=0)], ids=str
 )
-async def test_a_break_in_mid_answer_repeats_and_misses_nothing(api, sandbox, fault):
+async def test_a_broken_stream_repeats_and_misses_nothing(api, sandbox, fault):
     """Whatever the stream did, the text grows as it was said."""
     sandbox.faults.add(fault, path="/chats/*/stream")
     states, text = await talk(api, request("Write 60 words"))
@@ -257,7 +257,7 @@ async def test_a_break_in_mid_answer_repeats_and_misses_nothing(api, sandbox, fa
 
 
 @pytest.mark.parametrize("sandbox", [Facts(client_tools_interrupt=True)], indirect=True)
-async def test_a_tool_that_waits_while_the_chat_says_so_is_seen(api):
+async def test_a_waiting_tool_is_pending_on_newer_servers_too(api):
     """Newer servers say `awaiting_input` and `input_required`."""
 
     async def answer(waiting):
@@ -268,7 +268,7 @@ async def test_a_tool_that_waits_while_the_chat_says_so_is_seen(api):
     assert "sunny" in text
 
 
-async def test_a_message_whose_answer_was_lost_was_taken_once(api, sandbox):
+async def test_a_message_whose_reply_was_lost_was_accepted_once(api, sandbox):
     """O-4, by what the server has on record."""
     states, _ = await talk(api, request("Hello"))
     sandbox.faults.add(Swallow(), path="/agents/run")

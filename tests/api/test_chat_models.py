@@ -23,7 +23,7 @@ def test_arguments_are_an_object_in_either_form(arguments):
 
 
 @pytest.mark.parametrize("arguments", ['{"city": "Par', "[1]", "3", ""])
-def test_arguments_that_cannot_be_read_are_kept_as_they_came(arguments):
+def test_unreadable_arguments_are_kept_unchanged(arguments):
     """An approval shows them."""
     call = ToolInvocation.model_validate({"id": "t", "function": {"name": "f", "arguments": arguments}})
 
@@ -73,7 +73,7 @@ def test_unknown_words_are_kept_in_lower_case():
     )
 
 
-def test_a_message_is_its_parts():
+def test_a_message_has_text_files_and_errors_from_its_parts():
     message = ChatMessage.model_validate({"status": "ready", "content": [
         {"type": "text", "text": "a"}, {"type": "reasoning", "reasoning": "hm"}, {"type": "image", "image": "u1"},
         {"type": "file", "file": {"uri": "u2"}}, {"type": "text", "text": "b"}, {"type": "text", "error": "e"}, None]})  # fmt: skip

@@ -94,7 +94,7 @@ def test_a_line_adds_its_news_to_the_chat(stream, look, expected):
     assert expected == look(after(*stream))
 
 
-def test_what_changes_nothing_is_no_new_state():
+def test_a_repeated_line_makes_no_new_state():
     state = ChatState(read(status="idle", chat_messages=[{"id": "m", "chat_id": "c1", "order": 1, **READY}]))
     before = state.chat
 
@@ -104,7 +104,7 @@ def test_what_changes_nothing_is_no_new_state():
     assert state.chat is before
 
 
-def test_a_read_has_the_last_word():
+def test_a_read_replaces_what_the_stream_said():
     """But messages that it does not hold stay."""
     state = ChatState(
         read(status="idle", updated_at="2026-01-02T03:04:06Z", chat_messages=[{"id": "a", "order": 1, **READY}])
@@ -118,7 +118,7 @@ def test_a_read_has_the_last_word():
 
 
 @pytest.mark.finding("S11")
-def test_a_chat_keeps_so_many_messages_and_so_much_of_them(monkeypatch):
+def test_a_chat_keeps_a_limited_number_and_size_of_messages(monkeypatch):
     """The newest are kept. Fields that no chat and no message has are not."""
     monkeypatch.setattr(chat_state, "MOST_KEPT", 100_000)
     monkeypatch.setattr(chat_state, "MOST_MESSAGES", 50)

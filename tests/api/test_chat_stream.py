@@ -147,7 +147,7 @@ NOT_WHOLE = {
 
 @pytest.mark.parametrize("end", WHOLE.values(), ids=WHOLE)
 @pytest.mark.parametrize("together", [True, False])
-async def test_what_was_told_whole_is_not_read_again(api, script, end, together):
+async def test_a_chat_that_came_whole_is_not_read_again(api, script, end, together):
     """Whether the run's last line and the chat's own arrive as one or apart."""
     script.on(*STREAM, lines(BUSY, *end, slice_of=None if together else 40, end="hang"))
 
@@ -158,7 +158,7 @@ async def test_what_was_told_whole_is_not_read_again(api, script, end, together)
 
 
 @pytest.mark.parametrize("end", NOT_WHOLE.values(), ids=NOT_WHOLE)
-async def test_what_was_not_told_whole_is_read(api, script, end):
+async def test_a_chat_that_did_not_come_whole_is_read(api, script, end):
     """The answer is the record's: where the stream may have left something out, the record is asked."""
     script.on(*STREAM, lines(BUSY, *end, end="hang"))
     script.on(
@@ -174,7 +174,7 @@ async def test_what_was_not_told_whole_is_read(api, script, end):
     assert 1 == script.count(*GET)
 
 
-async def test_pieces_that_came_together_are_told_together(api, script):
+async def test_deltas_that_arrive_together_make_one_state(api, script):
     script.on(
         *STREAM, lines(BUSY, delta("m2", 1, "a"), delta("m2", 2, "b"), delta("m2", 3, "c"), ANSWER, IDLE, end="hang")
     )
@@ -202,7 +202,7 @@ async def test_a_broken_stream_repeats_and_misses_nothing(api, script, end, repl
     assert [STREAM, GET, STREAM, GET] == [(request.method, request.path) for request in script.requests]
 
 
-async def test_a_hole_in_the_text_is_not_papered_over(api, script):
+async def test_a_missing_delta_stops_the_text_until_the_message_arrives(api, script):
     """Pieces went past while nobody listened: the text waits for the message itself."""
     script.on(
         *STREAM,
@@ -264,7 +264,7 @@ async def test_the_stream_is_open_before_the_next_message_is_sent(api, script):
     assert [GET, STREAM, GET] == [(request.method, request.path) for request in script.requests]
 
 
-async def test_a_server_that_answers_only_when_there_is_news_is_not_waited_for(api, script):
+async def test_a_server_that_opens_a_stream_only_for_news_is_not_waited_for(api, script):
     """The message is what makes the news."""
 
     async def silent(stream):
@@ -291,7 +291,7 @@ async def test_a_stream_cannot_end_a_turn_that_goes_on(api, script):
     assert 1 == script.count(*GET)
 
 
-async def test_the_end_is_confirmed_however_long_that_takes(api, script):
+async def test_the_end_is_confirmed_by_a_read_however_long_that_takes(api, script):
     """While the API is away nothing is said to be over."""
     script.on(*STREAM, lines(BUSY, ANSWER, named(IDLE, "status", "active_run"), end="hang"))
     script.on(*GET, *[problem(503)] * 7, status(200, DONE))
@@ -322,7 +322,7 @@ async def test_polling_alone_asks_for_the_status(api, script, time):
     assert 7 == time.slept.count(5.0)
 
 
-async def test_two_turns_are_heard_over_one_stream(api, script):
+async def test_two_turns_are_followed_over_one_stream(api, script):
     """It stays open between them."""
     second = [chats("busy", "working", "r2"), message("m4", "ready", "More", 4), chats("idle", "completed", "r2")]
     script.on(*STREAM, lines(BUSY, ANSWER, IDLE, *second, end="hang"))

@@ -57,7 +57,7 @@ TURNS = {
 
 
 @pytest.mark.parametrize(("before", "states", "over"), TURNS.values(), ids=TURNS)
-def test_this_turn_is_over(before, states, over):
+def test_a_turn_is_over_by_its_own_states(before, states, over):
     """And not only the one before it."""
     turn = Turn.of(SENT, before)
     for chat in states:
@@ -66,7 +66,7 @@ def test_this_turn_is_over(before, states, over):
     assert over == turn_over(states[-1], turn)
 
 
-def test_who_comes_later_sees_the_end_of_an_idle_chat():
+def test_the_turn_of_an_idle_chat_is_over():
     assert turn_over(seen_chat("idle"), Turn.under_way(seen_chat("idle")))
     assert not turn_over(seen_chat("busy"), Turn.under_way(seen_chat("busy")))
 
@@ -124,11 +124,11 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("chat", "kinds"), KINDS.values(), ids=KINDS)
-def test_what_waits_is_told_once(chat, kinds):
+def test_each_pending_item_is_listed_once(chat, kinds):
     assert kinds == [type(item) for item in pending(chat)]
 
 
-def test_an_approval_tells_what_it_is_about():
+def test_an_approval_has_the_tool_and_its_arguments():
     """The invocation's own arguments, else the interrupt's."""
     [own] = pending(
         waiting_chat({"type": "app", "status": "awaiting_approval"}, ASKS | {"expires_at": "2026-01-02T03:04:05Z"})
@@ -176,7 +176,7 @@ def test_the_end_of_a_turns_run_is_read_from_its_event(content, end):
 
 
 @pytest.mark.finding("D3")
-def test_the_end_of_the_turn_before_is_not_this_ones():
+def test_the_end_of_the_turn_before_does_not_end_this_turn():
     """Nor is one that was told while this turn's own message is not heard of yet."""
     failed = event(event={"type": "run_failed"}) | {"order": 2, "agent_run_id": ""}
     later = {**ASKED, "id": "v", "order": 3, "agent_run_id": ""}

@@ -36,7 +36,7 @@ async def test_the_catalogue_is_searched_by_the_platform(api, script):
     assert {"limit": 20} == script.requests[1].json
 
 
-async def test_an_app_comes_with_the_version_that_was_named(api, script):
+async def test_an_app_comes_with_the_requested_version(api, script):
     """By id, by short id, or the current one."""
     script.on(
         "GET",
@@ -118,7 +118,7 @@ async def test_tasks_are_listed_newest_first(api, script):
     } == script.requests[0].json
 
 
-async def test_logs_are_found_where_they_are(api, script):
+async def test_logs_are_read_from_either_endpoint(api, script):
     """In the task itself on older servers."""
     logs = [{"log_type": 0, "content": "a"}, {"log_type": "Task", "content": "b"}]
     script.on(
@@ -138,7 +138,7 @@ async def test_logs_are_found_where_they_are(api, script):
         await api.task_logs("t")
 
 
-async def test_a_cancel_that_came_through_is_done(api, script):
+async def test_a_conflict_after_a_lost_cancel_is_a_success(api, script):
     """O-5: "conflict" after a lost answer is what success looks like; at once, it is news."""
     script.on("POST", "/tasks/t/cancel", rst(), problem(409))
     await api.cancel("t")
@@ -193,7 +193,7 @@ async def test_bytes_are_read_again_for_another_attempt(api, upstream, script):
     assert 4 == len(script.requests)
 
 
-async def test_an_early_success_is_none(api, upstream, script):
+async def test_an_answer_before_the_whole_body_was_sent_is_no_success(api, upstream, script):
     """X-25: what was not sent is not stored, whatever is said before the connection is closed."""
     script.hasty = True
     script.on("PUT", "/up", status(200, length=False))
@@ -240,7 +240,7 @@ async def test_a_file_is_downloaded(api, upstream, script):
         (fin(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx"), "Unavailable"),
     ],
 )
-async def test_a_download_that_is_no_good_is_refused(api, upstream, script, play, kind):
+async def test_an_error_or_a_compressed_download_is_refused(api, upstream, script, play, kind):
     """Nor is half a file a file."""
     script.on("GET", "/f", play)
 
@@ -297,7 +297,7 @@ async def test_files_are_listed_read_and_deleted(api, script):
     assert "DELETE" == script.requests[-1].method
 
 
-async def test_sessions_are_listed_read_kept_and_ended(api, script):
+async def test_sessions_are_listed_read_extended_and_ended(api, script):
     """A plain array, here."""
     session = {"id": "s", "status": "active", "expires_at": "2026-01-02T03:04:05Z", "call_count": 1}
     script.on("GET", "/sessions", status(200, [session]))
@@ -350,7 +350,7 @@ async def test_hostile_ids_send_nothing(api, script):
     assert [] == script.requests
 
 
-async def test_what_the_api_warns_of_is_in_the_log(api, transport, script, caplog):
+async def test_a_warning_of_the_api_is_logged_once(api, transport, script, caplog):
     """Once each."""
     message = {"level": "warning", "code": "c", "message": "this version is old"}
     script.on("GET", "/tasks/t", status(200, {"data": {"id": "t"}, "messages": [message, message]}))
@@ -364,7 +364,7 @@ async def test_what_the_api_warns_of_is_in_the_log(api, transport, script, caplo
 
 
 @pytest.mark.parametrize("value", [None, [], 3, "x", {}, {"id": None}])
-async def test_what_is_no_task_is_told(api, script, value):
+async def test_an_answer_without_a_task_is_an_error(api, script, value):
     """And not half read."""
     script.on("GET", "/tasks/t", status(200, value))
 
@@ -389,7 +389,7 @@ async def test_an_odd_task_is_read_as_far_as_it_goes(api, script):
     assert ((), None) == (task.logs, task.app)
 
 
-async def test_a_task_that_is_another_one_is_an_error(api, script):
+async def test_a_different_task_is_an_error(api, script):
     """What is told of the wrong task would hide the id of a paid one. A short id is a name of the same task."""
     script.on("GET", "/tasks/t", status(200, {"id": "u", "status": 10}))
     script.on("GET", "/tasks/s", status(200, {"id": "long", "short_id": "s", "status": 10}))

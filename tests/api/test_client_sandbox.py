@@ -32,7 +32,7 @@ async def run(api, app, **request):
         return [state async for state in states]
 
 
-async def test_an_app_is_found_run_and_on_record(api):
+async def test_an_app_is_found_run_and_listed(api):
     """From the catalogue to the list of tasks."""
     page = await api.list_apps(query="echo")
     app = await api.app(AppRef.parse("sandbox/echo"))
@@ -48,7 +48,7 @@ async def test_an_app_is_found_run_and_on_record(api):
     assert app.version.id == (await api.app(AppRef.parse(f"sandbox/echo@{app.version.short_id}"))).version.id
 
 
-async def test_text_arrives_piece_by_piece(api):
+async def test_text_arrives_as_deltas(api):
     """As deltas."""
     states = await run(api, "sandbox/stream-text", input={"text": "a few words to say"})
 
@@ -83,7 +83,7 @@ async def test_a_file_makes_the_round_trip(api):
         await api.file(file.id)
 
 
-async def test_a_session_is_held_and_ended(api):
+async def test_a_session_is_kept_and_ended(api):
     """Between two runs."""
     first = (await run(api, "sandbox/count", input={}, session="new", session_timeout=60))[-1]
     second = (await run(api, "sandbox/count", input={}, session=first.session_id))[-1]

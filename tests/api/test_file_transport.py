@@ -59,7 +59,7 @@ async def test_an_empty_file_is_a_file(api, upstream, script):
 
 @pytest.mark.parametrize("end", [None, rst()], ids=["fin", "rst"])
 @pytest.mark.parametrize("pieces", [[HEAD + BYTES[:9]], [HEAD + BYTES[:9], BYTES[9:-1]]], ids=["early", "late"])
-async def test_a_file_that_breaks_off_is_none(api, upstream, script, pieces, end):
+async def test_a_download_that_breaks_off_is_an_error(api, upstream, script, pieces, end):
     """In its first bytes and in its last."""
     script.on("GET", "/f", sent(*pieces, end=end))
 
@@ -68,7 +68,7 @@ async def test_a_file_that_breaks_off_is_none(api, upstream, script, pieces, end
             [chunk async for chunk in download.chunks]
 
 
-async def test_a_file_that_stalls_is_given_up(api, upstream, script, monkeypatch):
+async def test_a_download_that_stalls_times_out(api, upstream, script, monkeypatch):
     """X-18: a connection that says nothing, after the first bytes came."""
     monkeypatch.setattr(http_client, "READ_SECONDS", 0.1)
     script.on("GET", "/f", sent(HEAD + BYTES[:9], end=lambda _: anyio.sleep(5)))
@@ -78,7 +78,7 @@ async def test_a_file_that_stalls_is_given_up(api, upstream, script, monkeypatch
             [chunk async for chunk in download.chunks]
 
 
-async def test_a_file_that_drips_is_given_up_after_an_hour(api, upstream, script, time):
+async def test_a_download_that_drips_times_out_after_an_hour(api, upstream, script, time):
     """T-16: every byte comes in time, and the file never."""
 
     async def drip(stream):
@@ -99,7 +99,7 @@ async def test_a_file_that_drips_is_given_up_after_an_hour(api, upstream, script
 
 
 @pytest.mark.finding("B14")
-async def test_a_file_that_says_it_is_too_large_is_refused_before_its_first_byte(api, upstream, script):
+async def test_a_declared_size_over_the_limit_is_refused_before_the_first_byte(api, upstream, script):
     """Not after half a gigabyte of it."""
     script.on("GET", "/f", sent(b"HTTP/1.1 200 OK\r\ncontent-length: 536870913\r\n\r\n"))
 
@@ -109,7 +109,7 @@ async def test_a_file_that_says_it_is_too_large_is_refused_before_its_first_byte
 
 
 @pytest.mark.finding("B14")
-async def test_an_address_of_a_files_host_that_is_dead_is_passed_over(api, upstream, script, monkeypatch):
+async def test_the_next_address_is_tried_if_one_cannot_be_reached(api, upstream, script, monkeypatch):
     """A name with an IPv6 address where nobody listens, and an IPv4 address where somebody does: down, and up."""
     port = int(upstream.rpartition(":")[2])
 

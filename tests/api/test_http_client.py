@@ -42,7 +42,7 @@ def authority(tmp_path, monkeypatch):
 
 @pytest.mark.finding("F24")
 @pytest.mark.parametrize(("message", "how", "hosts", "trusted"), WRONG.values(), ids=WRONG)
-async def test_what_is_wrong_with_a_certificate_is_told(
+async def test_a_certificate_that_is_not_accepted_is_explained(
     upstream, script, time, authority, monkeypatch, message, how, hosts, trusted
 ):
     """And nothing was started, since nothing was sent."""
@@ -65,7 +65,7 @@ async def test_what_is_wrong_with_a_certificate_is_told(
 
 @pytest.mark.finding("F24")
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-async def test_an_authority_of_ones_own_is_trusted_by_its_variable(upstream, script, authority, monkeypatch, variable):
+async def test_a_private_authority_is_trusted_by_its_variable(upstream, script, authority, monkeypatch, variable):
     place = authority.file
     if variable == "SSL_CERT_DIR":
         place = authority.directory() if shutil.which("openssl") else pytest.skip("openssl alone names files for it")
@@ -80,7 +80,7 @@ async def test_an_authority_of_ones_own_is_trusted_by_its_variable(upstream, scr
 
 @pytest.mark.finding("F24")
 @pytest.mark.parametrize(("shown", "accepted"), [("files.example.test", True), ("other.example.test", False)])
-async def test_at_a_checked_address_the_certificate_must_be_of_the_name(
+async def test_a_checked_address_must_have_the_certificate_of_the_name(
     upstream, script, authority, monkeypatch, shown, accepted
 ):
     """The connection is to the address; the name is what the server is asked for, and what its certificate is held to."""
@@ -116,7 +116,7 @@ async def test_at_a_checked_address_the_certificate_must_be_of_the_name(
 @pytest.mark.parametrize(
     ("host", "name"), [("files.example", "files.example"), ("[2606:4700::1]", "[2606:4700::1]"), ("bücher.example", "xn--bcher-kva.example")]
 )  # fmt: skip
-async def test_a_host_is_named_as_its_signature_has_it(script, upstream, monkeypatch, host, name):
+async def test_the_host_header_is_the_signed_name(script, upstream, monkeypatch, host, name):
     """Without the port that goes without saying (RFC 9110 7.2), whatever address is connected to."""
     loop, port = type(asyncio.get_running_loop()), int(upstream.rsplit(":", 1)[1])
     connect = loop.sock_connect
@@ -138,7 +138,7 @@ async def test_a_host_is_named_as_its_signature_has_it(script, upstream, monkeyp
         ("/a?#part", "/a?"), ("?x=1", "/?x=1"), ("", "/"), ("/bücher?q=é", "/b%C3%BCcher?q=%C3%A9"),
     ],
 )  # fmt: skip
-async def test_a_signed_address_goes_out_as_it_is_written(upstream, script, written, sent):
+async def test_a_signed_address_is_sent_unchanged(upstream, script, written, sent):
     """A signature may be of every byte; what cannot stand in a request is encoded."""
     script.on("GET", sent, status(200))
     pools = Pools()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import json as api_json
-from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput
+from inferencesh_mcp.api.agents import AgentRunRequest
 from inferencesh_mcp.api.json import (
     LINE_LIMIT,
     MOST_VALUES,
@@ -58,7 +58,7 @@ def read(pieces):
 
 @pytest.mark.fault("X-8")
 @pytest.mark.parametrize(("raw", "objects", "bad"), CASES.values(), ids=CASES)
-def test_a_case_reads_the_same_wherever_it_is_cut(raw, objects, bad):
+def test_lines_read_the_same_wherever_the_bytes_are_cut(raw, objects, bad):
     """Where the network cuts is no news: nowhere, at each byte, and at all of them."""
     cuts = range(len(raw)) if len(raw) < 10_000 else [7]
 
@@ -68,7 +68,7 @@ def test_a_case_reads_the_same_wherever_it_is_cut(raw, objects, bad):
 
 
 @pytest.mark.parametrize(("raw", "objects", "bad"), CASES.values(), ids=CASES)
-def test_a_tail_does_not_disturb_what_came_before(raw, objects, bad):
+def test_a_following_line_changes_nothing_before_it(raw, objects, bad):
     """What follows belongs to the next line."""
     whole = raw if raw.endswith(b"\n") or not raw else raw + b"\n"
 
@@ -86,7 +86,7 @@ def test_any_cut_gives_the_same_objects(objects, data):
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_survived(raw):
+def test_any_bytes_can_be_read(raw):
     """And what is found can be written as strict JSON in UTF-8."""
     objects, _ = read([raw, b"\n"])
 
@@ -105,7 +105,7 @@ def test_a_line_may_be_as_long_as_the_limit(size, is_read):
     assert (2 if is_read else 0) == len(objects)
 
 
-def test_a_line_without_end_is_not_kept():
+def test_an_endless_line_is_not_kept():
     """Memory stays near the limit, whatever comes."""
     lines = NdjsonReader(limit=1000)
     for _ in range(100):
@@ -121,7 +121,7 @@ TINY = [b"[]", b"{}", b"0", b'""', b'{"a":{}}']
 
 @pytest.mark.finding("S4")
 @pytest.mark.parametrize("tiny", TINY)
-def test_tiny_values_without_end_are_refused_before_they_take_memory(tiny):
+def test_endless_tiny_values_are_refused_before_they_take_memory(tiny):
     raw = b"[" + b",".join([tiny] * 2_000_000) + b"]"
     tracemalloc.start()
     try:
@@ -136,14 +136,14 @@ def test_tiny_values_without_end_are_refused_before_they_take_memory(tiny):
 
 @pytest.mark.finding("S4")
 @pytest.mark.parametrize("text", ["[{,", '["\\", [', "\\", '\\"', "\\\\", '","', "\u00e9[\U0001f600{"], ids=range(7))
-def test_what_stands_in_a_text_is_no_value(text):
+def test_brackets_and_commas_inside_a_text_are_not_counted(text):
     raw = json.dumps({"output": text * MOST_VALUES, "more": [text] * 100}).encode()
 
     assert not too_many_values(raw)
     assert text * MOST_VALUES == parse(raw)["output"]
 
 
-def test_as_many_values_as_may_be_are_read():
+def test_the_largest_allowed_number_of_values_is_read():
     assert MOST_VALUES - 1 == len(parse(b"[" + b",".join([b"7"] * (MOST_VALUES - 1)) + b"]"))
 
 
@@ -154,7 +154,7 @@ def test_values_are_not_hidden_by_another_encoding():
 
 
 @pytest.mark.finding("S11")
-def test_large_lines_of_one_connection_come_to_an_end(monkeypatch):
+def test_all_large_lines_of_one_connection_are_limited(monkeypatch):
     """The record is read then, and a new connection opened; small lines go on for ever."""
     monkeypatch.setattr(api_json, "LARGE_LINES_LIMIT", 5 * api_json.LARGE_LINE)
     large = json.dumps({"id": "t", "output": "x" * api_json.LARGE_LINE}).encode() + b"\n"
@@ -195,7 +195,7 @@ READABLE = [
 
 @pytest.mark.finding("S12")
 @pytest.mark.parametrize("value", UNREADABLE.values(), ids=UNREADABLE)
-async def test_what_no_answer_could_repeat_is_refused_before_anything_is_sent(api, script, value):
+async def test_an_input_that_no_answer_could_repeat_is_refused_before_it_is_sent(api, script, value):
     """A run and a message alike: nothing was started, and it is the caller's to change."""
     script.on("POST", "/apps/run", None)
 
@@ -210,14 +210,14 @@ async def test_what_no_answer_could_repeat_is_refused_before_anything_is_sent(ap
 async def test_a_message_that_no_answer_could_repeat_is_refused(api, script):
     """It would be in the chat, and the chat could not be read any more."""
     with pytest.raises(errors.InvalidInput) as caught:
-        await api.chats.send_message(AgentRunRequest(chat_id="c1", input=MessageInput(text="a\ud800")))
+        await api.chats.send_message(AgentRunRequest(chat_id="c1", text="a\ud800"))
     assert "not_started" == caught.value.outcome
     assert [] == script.requests
 
 
 @pytest.mark.finding("S12")
 @pytest.mark.parametrize("value", READABLE, ids=range(len(READABLE)))
-def test_what_can_be_read_back_is_sent_as_it_is(value):
+def test_a_value_that_can_be_read_back_is_sent_unchanged(value):
     """Seeds of 64 bits, emoji, and whatever else real inputs hold."""
     assert value == parse(encoded(value))
 

@@ -78,7 +78,7 @@ def test_every_form_is_understood(body, text, code):
 @pytest.mark.parametrize(
     "body", [b"", b"<html><h1>Bad gateway</h1>", b"null", b"[1]", b'"x"', b"\xff\xfe", b"{", b"[" * 9999]
 )
-def test_a_page_from_between_is_never_shown(body):
+def test_the_page_of_a_proxy_is_never_shown(body):
     """The status alone is the answer."""
     error = error_of(502, body)
 
@@ -108,20 +108,20 @@ def test_requirements_are_listed_with_what_to_do(body):
 @pytest.mark.parametrize(
     "errors_", [[], [None, 3], [{"type": 3, "key": None, "action": "x"}], [{"action": {"type": "dance"}}]]
 )
-def test_odd_requirements_are_survived(errors_):
+def test_odd_requirements_are_no_crash(errors_):
     """As well as can be."""
     error = error_of(412, {"errors": errors_})
 
     assert isinstance(error, errors.RequirementsNotMet)
 
 
-def test_suggestions_come_along():
+def test_suggestions_are_kept():
     """In either place."""
     assert ("a/b", "a/c") == error_of(404, {"detail": "x", "suggestions": ["a/b", 3, "a/c"]}).suggestions
     assert ("a/b",) == error_of(404, {"error": {"message": "x", "suggestions": ["a/b"]}}).suggestions
 
 
-def test_what_must_not_be_shown_is_not():
+def test_keys_and_control_characters_are_never_shown():
     """Keys, signatures, control, bidirectional, zero-width and tag characters; and no more than 500 characters."""
     text = (
         "see https://s3.example/f.png?X-Sig=abc#frag and inf_secretkey and Bearer abc.def\x1b[31m\u202e\u200b\U000e0041\x00\n"
@@ -154,7 +154,7 @@ def test_retry_after_is_read():
         (None, None),
     ],
 )
-def test_a_success_is_taken_out_of_its_envelope(value, inner):
+def test_a_value_is_unwrapped_from_its_envelope(value, inner):
     """But a thing with a field `data` of its own is not opened."""
     assert Unwrapped(value=inner) == unwrap(value)
 
@@ -183,7 +183,7 @@ def test_warnings_are_collected():
         ({"success": False}, "Unavailable", 500),
     ],
 )
-def test_a_success_that_says_it_failed_is_the_error(body, kind, status):
+def test_a_200_with_success_false_is_an_error(body, kind, status):
     """Never a half-read task."""
     error = unwrap(body)
 

@@ -80,7 +80,7 @@ async def content():
     yield b"bytes"
 
 
-async def test_a_password_of_the_proxy_goes_to_the_proxy_alone_and_is_shown_nowhere(through, proxy, script, caplog):
+async def test_the_proxys_password_goes_only_to_the_proxy_and_is_never_shown(through, proxy, script, caplog):
     caplog.set_level(logging.DEBUG)
     transport = through(HTTPS_PROXY="http://me:s3cret-CANARY@PROXY")
     script.on("GET", "/tasks/t1", status(200, TASK))
@@ -97,7 +97,7 @@ async def test_a_password_of_the_proxy_goes_to_the_proxy_alone_and_is_shown_nowh
     assert "HTTPS_PROXY" in error.next_step
 
 
-async def test_a_run_that_the_proxy_did_not_let_out_was_not_started(through, proxy, script):
+async def test_a_run_that_the_proxy_refused_was_not_started(through, proxy, script):
     """It says so before a byte of the request is sent, so a run is asked for again."""
     proxy.answer = "403 Forbidden"
 
@@ -126,7 +126,7 @@ async def test_a_proxy_that_cannot_be_reached_is_named(through, free_port):
 
 
 @pytest.mark.parametrize("value", ["socks5://127.0.0.1:1080", "ftp://proxy", "http://", "http://proxy:x"])
-async def test_a_proxy_of_another_kind_is_told_and_not_passed_by(through, proxy, script, value):
+async def test_an_unsupported_proxy_is_an_error_and_is_not_bypassed(through, proxy, script, value):
     with pytest.raises(errors.SettingsError, match="ALL_PROXY is not the address of an HTTP proxy"):
         await Api(through(ALL_PROXY=value), KEY).run(RUN)
 
@@ -156,7 +156,7 @@ INSIDE = [
 
 @pytest.mark.finding("F23")
 @pytest.mark.parametrize("host", INSIDE)
-async def test_no_proxy_is_asked_for_a_file_inside(through, proxy, host):
+async def test_a_file_in_an_inner_network_is_refused_with_a_proxy_too(through, proxy, host):
     """The proxy looks names up, so the rule is of names: no private address in any form, no name of an inner network."""
     with pytest.raises(errors.FileRefused, match=r"is not a public address|was not found"):
         async with Api(through(HTTPS_PROXY="http://PROXY"), KEY).download(f"https://{host}/x"):
@@ -173,14 +173,14 @@ async def test_no_proxy_is_asked_for_a_file_inside(through, proxy, host):
         ("ample.test", False), ("api.example", False), ("", False), (",", False), ("10.0.0.0/8", False),
     ],
 )  # fmt: skip
-def test_no_proxy_names_hosts_with_all_below_them(exceptions, exempt):
+def test_no_proxy_covers_hosts_and_their_subdomains(exceptions, exempt):
     """As curl, Go and httpx2 read it."""
     proxies = Proxies({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": exceptions})
 
     assert exempt == (proxies.for_url(f"https://{API}/tasks") is None)
 
 
-def test_no_proxy_names_addresses_and_networks():
+def test_no_proxy_covers_addresses_and_networks():
     proxies = Proxies({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "93.184.216.34,203.0.113.0/24,[2606:4700::1]"})
 
     direct = [
@@ -190,7 +190,7 @@ def test_no_proxy_names_addresses_and_networks():
     assert proxies.for_url("https://93.184.216.35/") is not None
 
 
-def test_a_plain_address_has_a_proxy_of_its_own():
+def test_http_addresses_have_their_own_proxy():
     proxies = Proxies({"HTTPS_PROXY": "http://secure:1", "HTTP_PROXY": "http://plain:2"})
 
     chosen = [proxies.for_url(f"{scheme}://{API}/") for scheme in ("https", "http")]

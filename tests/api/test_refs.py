@@ -34,7 +34,7 @@ def test_a_reference_is_read(text, ref):
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_bad_reference_is_told_what_is_right(text):
+def test_a_bad_reference_is_refused_with_the_right_form(text):
     """And nothing of it is sent."""
     if text == "a/b\n":  # the ends are stripped: a person's paste
         assert AppRef(namespace="a", name="b") == AppRef.parse(text)
@@ -56,7 +56,7 @@ def test_a_hostile_id_never_reaches_a_path(value):
 
 
 @pytest.mark.parametrize("value", ["01k", "task_01HX", "sess-1", "A" * 128, "_x"])
-def test_an_id_is_itself_in_a_path(value):
+def test_a_valid_id_is_unchanged_in_a_path(value):
     """As it is."""
     assert value == segment(value)
 
@@ -67,7 +67,7 @@ def test_a_path_is_checked_however_the_reference_was_made():
         _ = AppRef(namespace="a/../b", name="c").path
 
 
-def test_patterns_are_quick_on_huge_input():
+def test_huge_input_is_refused_at_once():
     """64 KiB of anything is refused at once."""
     with pytest.raises(InvalidInput):
         AppRef.parse("a" * 65536 + "/" + "b" * 65536)

@@ -59,7 +59,7 @@ ALLOWED = {
 
 @pytest.mark.parametrize("name", FAILURES)
 @pytest.mark.parametrize("operation", Operation)
-def test_what_may_be_sent_again(operation, name):
+def test_an_operation_is_repeated_only_if_the_table_allows_it(operation, name):
     """Redirects and refusals never (O-11); a start only when nothing can have begun."""
     assert (name in ALLOWED[operation]) == may_repeat(operation, FAILURES[name], 1)
 
@@ -82,7 +82,7 @@ NOTHING = SAFE | {"301", "307", "400", "401", "402", "403", "404", "409", "410",
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_when_nothing_can_have_begun(name):
+def test_a_failure_says_whether_nothing_was_started(name):
     """Everything else is an unknown outcome."""
     assert (name in NOTHING) == nothing_started(FAILURES[name])
 

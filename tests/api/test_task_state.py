@@ -35,7 +35,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize(("line", "change"), TABLE.values(), ids=TABLE)
-def test_a_line_changes_what_it_names(line, change):
+def test_a_line_changes_only_the_fields_it_names(line, change):
     """And nothing else; a line without news gives the same record."""
     merged = merge(RECORD, line)
 
@@ -81,7 +81,7 @@ def test_of_endless_deltas_only_the_end_is_kept():
 
 
 @pytest.mark.finding("S11")
-def test_a_task_keeps_no_field_that_a_task_has_not():
+def test_a_task_keeps_no_unknown_field():
     record = {"id": "t", "status": "running"}
     for number in range(1_000):
         record = merge(record, {"data": {"id": "t", f"new_{number}": "x"}, "fields": [f"new_{number}"]})

@@ -126,7 +126,7 @@ async def test_a_refused_run_did_not_start(api, script, code):
         status(429, b"x", [("retry-after", "2")]),
     ],
 )
-async def test_a_run_that_was_turned_away_is_sent_again_when_the_api_said(api, script, time, refusal):
+async def test_a_run_refused_for_load_is_sent_again_after_retry_after(api, script, time, refusal):
     """X-13: one start, after the two seconds that were asked for."""
     script.on(*POST, refusal, status(200, TASK))
 
@@ -135,7 +135,7 @@ async def test_a_run_that_was_turned_away_is_sent_again_when_the_api_said(api, s
     assert 2 == len(script.requests)
 
 
-async def test_a_date_in_retry_after_is_obeyed(api, script, time):
+async def test_a_date_in_retry_after_is_respected(api, script, time):
     """The other form of the header."""
     when = (datetime.now(UTC) + timedelta(seconds=10)).strftime("%a, %d %b %Y %H:%M:%S GMT")
     script.on(*POST, problem(429, headers=[("retry-after", when)]), status(200, TASK))
@@ -145,7 +145,7 @@ async def test_a_date_in_retry_after_is_obeyed(api, script, time):
     assert 7 < time.slept[0] <= 10
 
 
-async def test_for_ever_turned_away_ends_in_a_rate_limit(api, script, time):
+async def test_three_refusals_for_load_are_a_rate_limit_error(api, script, time):
     """X-14: three attempts."""
     script.on(*POST, problem(429))
 
@@ -155,7 +155,7 @@ async def test_for_ever_turned_away_ends_in_a_rate_limit(api, script, time):
     assert [0.5, 1.0] == time.slept
 
 
-async def test_nobody_waits_for_an_hour(api, script, time):
+async def test_a_pause_longer_than_the_call_ends_it_at_once(api, script, time):
     """A pause that outlasts the call ends it at once, and tells how long."""
     script.on(*POST, problem(429, headers=[("retry-after", "3600")]))
 
@@ -195,7 +195,7 @@ async def test_a_read_is_repeated(api, script, play):
         (status(503, b"<b>"), "Unavailable"),
     ],
 )
-async def test_a_read_is_given_up_after_three_attempts(api, script, play, kind):
+async def test_a_read_fails_after_three_attempts(api, script, play, kind):
     """With the error of the last."""
     script.on(*GET, play)
 
@@ -238,7 +238,7 @@ async def test_each_caller_has_a_budget_of_its_own(transport, script):
     assert 3 == len(script.requests) - before
 
 
-async def test_a_giant_answer_is_cut_off(api, script):
+async def test_an_answer_over_16_mib_is_refused(api, script):
     """At 16 MiB, without asking again."""
     script.on(*GET, status(200, b'"' + b"x" * (16 * 1024 * 1024) + b'"'))
 
@@ -247,7 +247,7 @@ async def test_a_giant_answer_is_cut_off(api, script):
     assert ("inference.sh's answer is larger than 16 MiB", 1) == (error.message, len(script.requests))
 
 
-async def test_a_giant_error_is_read_in_part(api, script):
+async def test_a_large_error_is_read_in_part(api, script):
     """Its status is answer enough."""
     script.on(*GET, status(404, b"x" * 300_000))
 
@@ -325,7 +325,7 @@ async def test_the_key_shows_nowhere(api, transport, script, caplog):
 
 
 @pytest.mark.parametrize("key", ["inf_a b", "inf_a\n", "inf_ü", "inf_\x00", " inf_a", "x" * 600])
-async def test_a_key_that_can_be_none_is_refused_before_it_is_sent(key, transport):
+async def test_text_that_cannot_be_a_key_is_refused_before_it_is_sent(key, transport):
     """And not quoted."""
     with pytest.raises(errors.KeyRefused) as caught:
         Api(transport, key)
@@ -333,7 +333,7 @@ async def test_a_key_that_can_be_none_is_refused_before_it_is_sent(key, transpor
     assert key not in caught.value.message
 
 
-async def test_without_a_key_it_is_told_where_to_get_one(transport, script):
+async def test_without_a_key_the_error_says_where_to_get_one(transport, script):
     """And nothing is sent."""
     api = Api(transport, None)
 
@@ -366,7 +366,7 @@ async def test_cancelling_a_call_closes_its_connection(api, script):
 
 
 @pytest.mark.parametrize(("end", "connections"), [("eof", 1), ("hang", 2), ("fin", 2)])
-async def test_a_stream_that_ends_leaves_its_connection_to_the_next(transport, script, end, connections):
+async def test_a_stream_that_was_read_to_its_end_leaves_its_connection_for_reuse(transport, script, end, connections):
     """Each new one would cost a run the handshake; one whose end does not come at once is not waited for."""
     script.on("GET", "/tasks/t/stream", lines({"id": "t", "status": "completed"}, end=end))
 
@@ -377,7 +377,7 @@ async def test_a_stream_that_ends_leaves_its_connection_to_the_next(transport, s
     assert connections == script.connections
 
 
-async def test_no_run_is_sent_on_a_connection_that_a_stream_was_on(api, transport, script):
+async def test_a_run_is_not_sent_on_a_streams_connection(api, transport, script):
     """The other end may have given that one up meanwhile, after an hour of it: nobody could tell what became of the run."""
 
     async def given_up(stream):
@@ -440,7 +440,7 @@ BROKEN = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nZZ\r\
 """A chunk of no size: the library closes the connection on it, and tells nobody."""
 
 
-async def test_an_answer_in_broken_chunks_is_none(api, script):
+async def test_an_answer_in_broken_chunks_is_an_error(api, script):
     """Told at once, and not when the call's time is over."""
     script.on("POST", "/apps/run", fin(BROKEN))
 
@@ -450,7 +450,7 @@ async def test_an_answer_in_broken_chunks_is_none(api, script):
 
 
 @pytest.mark.parametrize("end", [fin(BROKEN), rst(b"HTTP/1.1 200 OK\r\n\r\n{}")], ids=["a broken chunk", "a reset"])
-async def test_a_file_that_ends_in_an_error_is_not_whole(transport, upstream, script, end):
+async def test_a_file_that_ends_in_an_error_is_an_error(transport, upstream, script, end):
     """Whether or not its length was told (X-28)."""
     script.on("GET", "/file", end)
 
@@ -459,14 +459,14 @@ async def test_a_file_that_ends_in_an_error_is_not_whole(transport, upstream, sc
             _ = [chunk async for chunk in download.chunks]
 
 
-async def test_an_answer_may_say_much_in_its_head(api, script):
+async def test_an_answer_with_a_long_header_is_read(api, script):
     """A run that began is not lost for it."""
     script.on("POST", "/apps/run", status(200, {"id": "t1", "status": 1}, [("content-security-policy", "x" * 40_000)]))
 
     assert "t1" == (await api.run(RUN)).id
 
 
-async def test_a_run_whose_answer_has_too_long_a_head_is_looked_for_and_not_sent_again(api, script):
+async def test_a_run_whose_answer_has_too_long_a_header_is_not_sent_again(api, script):
     """The library reads 100 KiB of a head. What it cannot read may have been the answer to a run that began."""
     task = status(200, {"id": "t1", "status": 1}, [("content-security-policy", "x" * 1_000_000)])
     script.on("POST", "/apps/run", task)
@@ -475,7 +475,7 @@ async def test_a_run_whose_answer_has_too_long_a_head_is_looked_for_and_not_sent
     assert 1 == script.count("POST", "/apps/run")
 
 
-async def test_what_was_said_before_a_run_was_sent_is_not_its_answer(api, script):
+async def test_bytes_from_before_a_run_was_sent_are_not_its_answer(api, script):
     """A proxy that is tired of waiting says 408 on an idle connection: read as the answer, the run would be sent again."""
 
     idle, sent = anyio.Event(), anyio.Event()
@@ -498,7 +498,7 @@ async def test_what_was_said_before_a_run_was_sent_is_not_its_answer(api, script
 
 
 @pytest.mark.finding("S4")
-async def test_so_many_large_answers_are_read_at_a_time(monkeypatch):
+async def test_a_limited_number_of_large_answers_is_read_at_a_time(monkeypatch):
     """The others wait for a place. A small one is never behind them."""
     monkeypatch.setattr(responses, "LARGE_BODY", 10_000)
     monkeypatch.setattr(api_transport, "LARGE_ANSWERS_LIMIT", 2)

@@ -19,14 +19,14 @@ def test_a_private_address_is_never_fetched(address):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "127.9.9.9", "::ffff:127.0.0.1"])
-def test_this_machine_is_fetched_from_only_when_the_api_is_here(address):
+def test_loopback_is_allowed_only_with_a_local_api(address):
     """That is the sandbox."""
     assert is_allowed(address, loopback=True)
     assert not is_allowed(address, loopback=False)
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
-def test_public_addresses_are_fetched(address):
+def test_public_addresses_are_allowed(address):
     """That is where files are."""
     assert is_allowed(address, loopback=False)
 
@@ -35,7 +35,7 @@ def test_public_addresses_are_fetched(address):
     "url",
     ["https://api.inference.sh", "https://x/api/", "http://127.0.0.1:8787", "http://localhost:1", "http://[::1]:80"],
 )
-def test_a_base_url_is_https_or_here(url):
+def test_a_base_url_is_https_or_loopback(url):
     """And loses its last slash."""
     assert url.rstrip("/") == base_url(url, "V")
 

@@ -131,7 +131,7 @@ def test_a_surface_is_a_form():
     assert SURFACE_FORM == widget_form(SURFACE)
 
 
-def test_a_surface_needs_no_root_and_may_go_in_circles():
+def test_a_surface_may_have_no_root_and_may_be_circular():
     parts = [{"id": "a", "component": "Card", "child": "b"}, {"id": "b", "component": "Row", "children": ["a", "c", "c", 3]},
              {"id": "c", "component": "TextField"}, {"id": "t", "component": "Tabs", "tabItems": [{"child": "d"}, None]}, {"id": "d", "component": "CheckBox"}]  # fmt: skip
 
@@ -167,7 +167,7 @@ NO_FORM = {
 
 
 @pytest.mark.parametrize("widget", NO_FORM.values(), ids=NO_FORM)
-def test_what_a_form_cannot_show_is_none(widget):
+def test_a_widget_that_a_form_cannot_show_is_no_form(widget):
     assert widget_form(widget) is None
 
 
@@ -212,7 +212,7 @@ def test_no_odd_widget_is_a_crash(name, odd):
         widget_text(widget)
 
 
-def test_what_is_no_form_is_shown_as_text():
+def test_a_widget_that_is_no_form_is_shown_as_text():
     assert "Order\nWhat may it be?" == "\n".join(widget_text(TREE).splitlines()[:2])
     assert "Send it" in widget_text(SURFACE)
     assert "" == widget_text({"type": "chart", "chartData": [1, 2]})

@@ -27,18 +27,18 @@ class Clock:
 def test_an_entry_is_forgotten_after_its_time() -> None:
     """Counted from when it was last added."""
     clock = Clock()
-    held = RecentSet[str](2, 10.0, clock)
-    held.add("a")
+    recent = RecentSet[str](2, 10.0, clock)
+    recent.add("a")
     clock.now += 5
-    held.add("b")
+    recent.add("b")
     clock.now += 4
-    held.add("a")
+    recent.add("a")
     clock.now += 6
 
-    assert ["a"] == [item for item in "ab" if item in held]
-    held.add("c")
-    held.add("d")
-    assert ["c", "d"] == [item for item in "abcd" if item in held]
+    assert ["a"] == [item for item in "ab" if item in recent]
+    recent.add("c")
+    recent.add("d")
+    assert ["c", "d"] == [item for item in "abcd" if item in recent]
 
 
 @pytest.mark.finding("S5")
@@ -61,13 +61,13 @@ def test_a_lost_start_is_remembered_for_ten_minutes() -> None:
 @pytest.mark.finding("B14")
 async def test_a_deleted_public_app_is_forgotten(environ: dict[str, str], upstream: Upstream) -> None:
     """Whoever hears of it first: it is not served from memory to the next."""
-    async with callers(environ, KEY, f"{KEY}_other") as (one, other):
-        assert "completed" == payload(await run(one, "sandbox/slow", {"seconds": 0}))["status"]
+    async with callers(environ, KEY, f"{KEY}_other") as (first, other):
+        assert "completed" == payload(await run(first, "sandbox/slow", {"seconds": 0}))["status"]
         upstream.sandbox.faults.add(Status(code=404), method="GET", path="/apps/sandbox/slow", times=-1)
-        heard = await run(one, "sandbox/slow", {"seconds": "long"})  # does not fit: the app is read anew
-        again = [await run(client, "sandbox/slow", {"seconds": 0}) for client in (one, other)]
+        refused = await run(first, "sandbox/slow", {"seconds": "long"})  # does not fit: the app is read anew
+        again = [await run(client, "sandbox/slow", {"seconds": 0}) for client in (first, other)]
 
-    assert ["not_found"] * 3 == [error(result)["code"] for result in (heard, *again)]
+    assert ["not_found"] * 3 == [error(result)["code"] for result in (refused, *again)]
     assert 1 == len(upstream.sandbox.ledger.starts)
 
 
@@ -82,15 +82,15 @@ async def test_a_key_that_may_not_decide_is_not_tried_again_at_once(
     async with connect(INFERENCE_APPROVALS="host") as client:
         where = []
         for _ in range(2):
-            asked = payload(
+            waiting = payload(
                 await client.call_tool("agent_chat", {"message": "Draw a cat", "agent": "sandbox/approver"})
             )
-            where.append({"chat_id": asked["chat_id"], "invocation_id": asked["pending"][0]["id"]})
+            where.append({"chat_id": waiting["chat_id"], "invocation_id": waiting["pending"][0]["id"]})
         for item in where:
             await client.call_tool("chat_respond", item | {"decision": "accept"})
 
-    sent = upstream.sandbox.ledger.requests("POST", "/tools/*/invoke")
-    assert (1 if seconds else 2) == len(sent)
+    requests = upstream.sandbox.ledger.requests("POST", "/tools/*/invoke")
+    assert (1 if seconds else 2) == len(requests)
 
 
 @pytest.mark.finding("D11")
@@ -99,12 +99,12 @@ async def test_a_variant_is_refused_if_the_app_has_none(connect: Connect, upstre
     """The newest platform knows no variants, and would run the app without."""
     app = "/apps/sandbox/echo"
     async with connect() as client:
-        known = await run(client, "sandbox/echo", {"n": 1}, variant="default")
+        accepted = await run(client, "sandbox/echo", {"n": 1}, variant="default")
         wrong = await run(client, "sandbox/echo", {"n": 1}, variant="large")
         body = {"id": "a1", "namespace": "sandbox", "name": "echo", "version": {"id": "v1"}}
         upstream.sandbox.faults.add(Status(code=200, body=json.dumps(body)), path=app, times=-1)
         none = await run(client, "sandbox/echo@v1", {"n": 1}, variant="default")
 
-    assert "completed" == payload(known)["status"]
+    assert "completed" == payload(accepted)["status"]
     assert "variant must be one of default" in error(wrong)["message"]
     assert "this one has none" in error(none)["message"]

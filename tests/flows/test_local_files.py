@@ -88,10 +88,10 @@ def test_no_race_opens_a_file_behind_a_link(world: Path, folders: Folders) -> No
     (world / "allowed/flip").mkdir()
     (world / "allowed/flip/private.txt").write_text("harmless")
     (world / "spare").symlink_to(world / "allowed-not")
-    done = threading.Event()
+    stop = threading.Event()
 
     def flip() -> None:
-        while not done.is_set():
+        while not stop.is_set():
             os.rename(world / "allowed/flip", world / "kept")
             os.rename(world / "spare", world / "allowed/flip")
             os.rename(world / "allowed/flip", world / "spare")
@@ -99,20 +99,20 @@ def test_no_race_opens_a_file_behind_a_link(world: Path, folders: Folders) -> No
 
     flipping = threading.Thread(target=flip)
     flipping.start()
-    read: set[bytes] = set()
+    contents: set[bytes] = set()
     try:
         for _ in range(5_000):
             try:
                 file = folders.open(f"{world}/allowed/flip/private.txt")
             except FileRefused:
                 continue
-            read.add(os.read(file.descriptor, 99))
+            contents.add(os.read(file.descriptor, 99))
             os.close(file.descriptor)
     finally:
-        done.set()
+        stop.set()
         flipping.join()
 
-    assert {b"harmless"} == read
+    assert {b"harmless"} == contents
 
 
 @pytest.mark.parametrize("to", ["../elsewhere", "/etc", "a/../../b", "\0"])
@@ -192,7 +192,7 @@ def test_a_private_file_with_a_second_name_is_refused(world: Path, folders: Fold
 
 @pytest.mark.finding("F12")
 @pytest.mark.parametrize(
-    ("there", "asked"),
+    ("there", "name"),
     [
         ("Screenshot at 1.30.07\u202fPM.png", "Screenshot at 1.30.07 PM.png"),
         ("a\u00a0b.png", "a b.png"),
@@ -202,12 +202,12 @@ def test_a_private_file_with_a_second_name_is_refused(world: Path, folders: Fold
         ("M\u202fy/de\u0301ck.png", "M y/d\u00e9ck.png"),
     ],
 )
-def test_a_name_in_another_unicode_form_opens_the_file(world: Path, folders: Folders, there: str, asked: str) -> None:
+def test_a_name_in_another_unicode_form_opens_the_file(world: Path, folders: Folders, there: str, name: str) -> None:
     path = world / "allowed" / there
     path.parent.mkdir(exist_ok=True)
     path.write_text("x")
 
-    assert b"x" == content(folders, f"{world}/allowed/{asked}")
+    assert b"x" == content(folders, f"{world}/allowed/{name}")
 
 
 @pytest.mark.finding("F12")
@@ -260,19 +260,19 @@ def test_a_path_outside_by_its_text_is_not_looked_up(
     world: Path, folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may lie on a share that does not answer, and then the whole server would wait."""
-    asked: list[str] = []
+    looked_up: list[str] = []
     for call in ("stat", "lstat", "open"):
-        kept = getattr(os, call)
+        original = getattr(os, call)
 
-        def noted(path: Any, *more: Any, kept: Any = kept, **named: Any) -> Any:
-            asked.append(str(path))
-            return kept(path, *more, **named)
+        def noted(path: Any, *more: Any, original: Any = original, **named: Any) -> Any:
+            looked_up.append(str(path))
+            return original(path, *more, **named)
 
         monkeypatch.setattr(os, call, noted)
 
     with pytest.raises(FileRefused, match="outside the folders"):
         folders.open("/net/elsewhere.example/share/x.png")
-    assert [] == [path for path in asked if "/net" in path]
+    assert [] == [path for path in looked_up if "/net" in path]
 
 
 @pytest.mark.finding("S10", "B11")
@@ -309,10 +309,10 @@ def test_a_root_is_allowed_for_a_user_without_a_home(folders: Folders, monkeypat
 @pytest.mark.finding("S10")
 def test_a_folder_that_became_a_link_is_not_written(world: Path, folders: Folders) -> None:
     (world / "saving/out").mkdir()
-    wanted = folders.writable("out/deep")
+    target = folders.writable("out/deep")
     (world / "saving/out").rmdir()
     (world / "saving/out").symlink_to(world / "allowed-not")
 
-    with pytest.raises(FileRefused, match="was replaced by a link"), wanted.opened():
+    with pytest.raises(FileRefused, match="was replaced by a link"), target.opened():
         pass
     assert ["private.txt"] == [path.name for path in (world / "allowed-not").iterdir()]

@@ -127,3 +127,20 @@ async def test_files_that_were_checked_are_closed_when_their_run_does_not_start(
 
     names = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.exists()]
     assert str(tmp_path / "a.txt") not in names
+
+
+async def test_a_file_that_changes_between_its_check_and_its_upload_is_refused(
+    upstream: tuple[Sandbox, Api], tmp_path: Path
+) -> None:
+    sandbox, api = upstream
+    path = tmp_path / "a.txt"
+    path.write_text("x")
+    schema = {"type": "array", "items": {"type": "string", "format": "file"}}
+
+    with Uploads(api, Folders(allowed=(tmp_path,), saving=tmp_path), lambda _: None) as uploads:
+        places = uploads.check(schema, [str(path)])
+        path.write_text("something else")
+        with pytest.raises(FileRefused, match="changed"):
+            await uploads.upload([str(path)], places)
+
+    assert [] == [request for request in sandbox.ledger.requests("PUT") if request.status == 200], "no file was stored"

@@ -200,6 +200,19 @@ def test_an_entry_that_does_not_start_is_a_failure(tmp_path: Path) -> None:
     assert (1, True) == (page.returncode, "Cursor: it does not start" in page.stdout)
 
 
+@pytest.mark.parametrize("host", ["opencode", "copilot", "cline", "codex"])
+def test_doctor_starts_an_entry_with_the_key_that_its_host_passes_on(host: str, tmp_path: Path) -> None:
+    """By a reference in the host's own form, by a list of variables, or with its whole environment."""
+    environ = {"HOME": str(tmp_path), KEY: SECRET, "INFERENCE_BASE_URL": "https://127.0.0.1:1"}
+    call("install", host, **environ)
+
+    result = call("doctor", **environ)
+
+    [started] = [line for line in result.stdout.splitlines() if " host starts: " in line]
+    assert re.search(r"it starts with \d+ tools; api: ", started), started
+    assert SECRET not in result.stdout
+
+
 @pytest.mark.finding("F34")
 def test_wrong_pins_are_named_with_the_sandbox_too(tmp_path: Path) -> None:
     page = call("doctor", "--sandbox", "--pin", "sandbox/memory:get,sandbox/nope", HOME=str(tmp_path))

@@ -32,5 +32,5 @@ class Mutation:
 
 
 def mutations() -> list[Mutation]:
-    told = tomllib.loads(Path(__file__).with_name("mutations.toml").read_text("utf-8"))
-    return [Mutation(**item) for item in told["mutation"]]
+    table = tomllib.loads(Path(__file__).with_name("mutations.toml").read_text("utf-8"))
+    return [Mutation(**item) for item in table["mutation"]]

@@ -25,5 +25,5 @@ def test_a_mutation_fits_the_code_and_names_a_test(mutation: Mutation) -> None:
     compile(mutation.applied(code), mutation.file, "exec")
     assert f"def {name}(" in (TESTS / file).read_text("utf-8")
     assert f"`{file}" in LINES[mutation.invariant]
-    known = [item for item in COLLECTED if item.startswith(f"tests/{file}::{name}")]
-    assert not known or f"tests/{mutation.test}" in known, "it is not tried in this way"
+    collected = [item for item in COLLECTED if item.startswith(f"tests/{file}::{name}")]
+    assert not collected or f"tests/{mutation.test}" in collected, "it is not tried in this way"

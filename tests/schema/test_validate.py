@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from inferencesh_mcp.api.json import parse
@@ -366,3 +367,19 @@ def test_texts_stay_texts_if_the_steps_do_not_suffice_to_judge_their_repair() ->
     budget.steps = MOST_STEPS
 
     assert value == check(schema, value, budget).value
+
+
+def test_equal_schemas_share_one_validator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reading of an app makes new objects, and building a validator for each input of a batch would block others."""
+    built: list[object] = []
+    extend: Any = jsonschema.validators.extend
+
+    def counted(*arguments: Any) -> Any:
+        built.append(arguments)
+        return extend(*arguments)
+
+    monkeypatch.setattr(jsonschema.validators, "extend", counted)
+    for number in range(20):
+        check(field({"type": "integer", "title": "only in this test"}), {"a": number})
+
+    assert 1 == len(built)

@@ -13,7 +13,6 @@ from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult
 
 from tests.conftest import WAYS, Connect, Upstream, Way, connected, until
 from tests.results import left_at, payload, text_of
-from tests.support.faults import FinAfter, RstAfter, Swallow
 from tests.system.faults.hosts import MEMORY, NEAR, over
 
 pytestmark = pytest.mark.anyio
@@ -310,29 +309,6 @@ async def test_a_host_that_leaves_stops_the_agent(connect: Connect, upstream: Up
         await until(lambda: upstream.sandbox.ledger.requests("POST", "/chats/*/stop"))
 
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/agents/run"))
-
-
-@pytest.mark.parametrize("fault", [RstAfter(lines=4), FinAfter(lines=4)], ids=["reset", "ended"])
-async def test_a_broken_chat_stream_loses_and_repeats_nothing(connect: Connect, upstream: Upstream, fault: Any) -> None:
-    upstream.sandbox.faults.add(fault, method="GET", path="/chats/*/stream")
-    async with connect() as client:
-        result = payload(await chat(client, "Count to 6 slowly", agent="sandbox/assistant"))
-
-    assert "answered" == result["status"]
-    assert ["1", "2", "3", "4", "5", "6"] == [
-        word for word in result["text"].replace(",", " ").replace(".", " ").split() if word.isdigit()
-    ]
-    assert 1 == len(upstream.sandbox.ledger.requests("POST", "/agents/run"))
-
-
-async def test_a_message_whose_reply_was_lost_is_found_and_not_sent_again(connect: Connect, upstream: Upstream) -> None:
-    async with connect() as client:
-        first = payload(await chat(client, "My name is Ada.", agent="sandbox/assistant"))
-        upstream.sandbox.faults.add(Swallow(), method="POST", path="/agents/run")
-        second = payload(await chat(client, "What is my name?", agent="sandbox/assistant", chat_id=first["chat_id"]))
-
-    assert "Ada" in second["text"]
-    assert 2 == len(upstream.sandbox.ledger.requests("POST", "/agents/run"))
 
 
 @over(*NEAR)

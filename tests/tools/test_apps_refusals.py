@@ -35,14 +35,14 @@ def refusal(status: int, code: str, headers: dict[str, str] | None = None, **mor
 
 LIMIT = {"resource": "concurrency", "resource_label": "Concurrent runs", "limit": 3, "current": 3,
          "upgrade_available": True, "addon_plan_name": "More runs"}  # fmt: skip
-FREE = f"Free some of it, or wait; a person can raise the limit at {AT}."
+FREE = f"Use less, or wait; a person can raise the limit at {AT}."
 STEPS = [
     (402, "payment_method_required", {"meta": {"billing_page": "x"}}, f"A person has to add a way to pay at {AT}; then call again."),
     (402, "payment_required", {}, f"Add credit at {AT}, then call again."),
     (402, "limit_exceeded", {"meta": LIMIT}, f"{FREE} Limit: Concurrent runs, 3 of 3 used. Offered plan: More runs."),
     (402, "limit_exceeded", {"meta": {"limit": None, "resource": 7}}, FREE),
     (403, "feature_not_available", {"meta": {"resource_label": "Webhooks"}}, f"The plan does not include this: a person can change it at {AT}. Limit: Webhooks."),
-    (403, "team_role_required", {"meta": {"required_role": "admin"}}, "Ask somebody with that role in the workspace, or ask for the role. Role: admin."),
+    (403, "team_role_required", {"meta": {"required_role": "admin"}}, "Ask a person with that role in the workspace, or ask for the role. Role: admin."),
     (403, "blocked_by_usage_policy", {}, "Ask for something else, or ask the workspace's owner to change its usage policy."),
     (403, "person_required", {}, f"A person has to do this, signed in at {AT}."),
     (403, "account_banned", {}, f"Only inference.sh can lift this: the account's owner writes to its support at {AT}."),
@@ -50,9 +50,9 @@ STEPS = [
     (403, "insufficient_scope", {"meta": {"required_scope": "apps:execute"}},
      f"Use a key with that scope; keys are made in the dashboard at {AT}. Scope: apps:execute."),
     (403, "requires_sign_in", {"required_scope": "approvals:write"}, f"A person has to do this, signed in at {AT}. Scope: approvals:write."),
-    (409, "already_exists", {}, "Choose another name, or use what is there."),
-    (409, "name_conflict", {}, "Choose another name, or use what is there."),
-    (410, "app_retired", {}, "The app will not come back: find another with app_list."),
+    (409, "already_exists", {}, "Choose another name, or use the existing one."),
+    (409, "name_conflict", {}, "Choose another name, or use the existing one."),
+    (410, "app_retired", {}, "The app no longer exists: find another with app_list."),
     (401, "mcp_auth_expired", {}, f"A person has to connect that MCP server again at {AT}."),
     (409, "remote_offline", {}, "Start the remote machine and its program, or run this elsewhere."),
     (403, "agents_disabled", {}, "Agents are switched off in this workspace; ask its owner to allow them."),
@@ -85,9 +85,7 @@ async def test_an_app_under_maintenance_is_not_retried_silently(
 
     failure = error(refused)
     assert ("unavailable", "not_started", True) == (failure["code"], failure["outcome"], failure["retry_safe"])
-    assert failure["next"].startswith(
-        "The app is being repaired: call again later, or choose another app with app_list."
-    )
+    assert failure["next"].startswith("The app is in maintenance: call again later, or choose another with app_list.")
     assert ("It asks to wait 1 s." in failure["next"]) == bool(headers)
     assert error(unread)["upstream_code"] == "app_maintenance"
     ledger = upstream.sandbox.ledger

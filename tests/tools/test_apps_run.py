@@ -77,7 +77,7 @@ async def test_progress_says_nothing_twice(connect: Connect, upstream: Upstream)
         if len(messages) < 9 and "step 1/2" in messages[-1]:
             (task,) = [task for tenant in upstream.sandbox.tenants for task in tenant.tasks]
             task.output = {"steps": len(messages)}
-            task.tell("output")
+            task.publish("output")
 
     async with connect() as client:
         arguments = {"app": "sandbox/slow", "input": {"seconds": 3, "steps": 2}}
@@ -227,7 +227,7 @@ async def test_a_dry_run_starts_nothing_and_names_the_price(connect: Connect, up
     async with connect() as client:
         result = await run(client, "sandbox/draw", {"prompt": "x"}, dry_run=True)
 
-    assert "Price:" in text_of(result)
+    assert "Estimate for this input: $0.00131072" in text_of(result)
     assert {"prompt": "x"} == json.loads(text_of(result).partition("Would send: ")[2])["input"]
     assert {"prompt": "x"} == payload(result)["output"]["request"]["input"]
     assert () == upstream.sandbox.ledger.starts

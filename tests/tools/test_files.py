@@ -191,19 +191,3 @@ async def test_a_relative_name_is_not_an_address(connect: Connect, upstream: Ups
 
     assert [True] * 2 == ["not an absolute path" in error(result)["message"] for result in (uploaded, ran)]
     assert () == upstream.sandbox.ledger.starts
-
-
-@pytest.mark.parametrize("way", LOCAL, indirect=True, ids=str)
-async def test_all_files_of_a_task_are_saved_and_nothing_is_overwritten(connect: Connect, folder: Path) -> None:
-    async with connect() as client:
-        nested = payload(await run(client, "sandbox/outputs", {"which": "nested"}))
-        first = payload(await client.call_tool("file_save", {"task_id": nested["task_id"]}))["files"]
-        second = payload(await client.call_tool("file_save", {"task_id": nested["task_id"]}))["files"]
-        numbers = payload(await run(client, "sandbox/outputs", {"which": "numbers"}))
-        text = payload(await client.call_tool("file_save", {"task_id": numbers["task_id"]}))["files"]
-
-    assert len(nested["files"]) == len([file for file in first if file["url"]])
-    assert all(Path(file["path"]).read_bytes() for file in first)
-    assert not {file["path"] for file in first} & {file["path"] for file in second}
-    assert [folder / f"{numbers['task_id']}-output.json"] == [Path(file["path"]) for file in text]
-    assert not [path for path in folder.iterdir() if path.name.startswith(".")], "no half-written file is left"

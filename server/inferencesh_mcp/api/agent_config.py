@@ -1,4 +1,4 @@
-"""The configuration of an ad-hoc agent, as types: what the API accepts, checked before it is sent.
+"""The configuration of an ad-hoc agent, as types: the fields that the API accepts, checked before they are sent.
 
 Sources: the tool builders of npm `@inferencesh/sdk` 0.6.10 and 0.6.54 and of PyPI `inferencesh` 0.36.0.
 """
@@ -64,7 +64,7 @@ class ClientConfig(_Config):
 
 
 class ClientTool(_Tool):
-    """Carried out by whoever chats: here, by the host's model."""
+    """Run by the client: here, by the host's model."""
 
     type: Literal["client"]
     client: ClientConfig
@@ -77,11 +77,11 @@ class AppConfig(_Config):
     function: str | None = None
     session_enabled: bool | None = None
     setup: Schema | None = None
-    """Given to every call; the agent does not see it."""
+    """Part of every call; the agent does not see it."""
     input: Schema | None = None
     """Defaults that the agent may override."""
     fixed_input: Schema | None = None
-    """What the agent neither sees nor overrides."""
+    """The agent neither sees nor overrides it."""
 
 
 class AppTool(_Tool):
@@ -164,7 +164,7 @@ class HttpTool(_Tool):
 
 
 class CallTool(_Tool):
-    """The same under its other name."""
+    """The same as HttpTool, under its other name."""
 
     type: Literal["call"]
     call: HttpConfig
@@ -211,7 +211,7 @@ class InternalConfig(_Config):
 
 
 class InternalTool(_Tool):
-    """One of the platform's own tools, named one by one; `InternalTools` turns them on by kind."""
+    """One operation of the platform's own tools; `InternalTools` turns them on by kind."""
 
     type: Literal["internal"]
     internal: InternalConfig
@@ -224,7 +224,7 @@ Tool = Annotated[
 
 
 class CoreApp(_Config):
-    """The app that an agent thinks with."""
+    """The model of an agent: an app."""
 
     ref: str | None = None
     id: str | None = None
@@ -240,7 +240,7 @@ class CoreApp(_Config):
 
 
 class Skill(_Config):
-    """Something that an agent can read up on."""
+    """Text that an agent can look up."""
 
     name: str
     description: str | None = None
@@ -252,7 +252,7 @@ class Skill(_Config):
 
 
 class ContextField(_Config):
-    """Something that a chat with the agent is begun with."""
+    """A value that a chat with the agent starts with."""
 
     name: str
     description: str | None = None
@@ -262,9 +262,9 @@ class ContextField(_Config):
 
 
 class AgentConfigInput(_Config):
-    """An agent of one's own, made for a chat.
+    """An ad-hoc agent, made for a chat.
 
-    Lifecycle hooks and permissions are left out on purpose: the one would be a way out for data, the other a way past approvals.
+    Lifecycle hooks and permissions are left out on purpose: hooks could leak data, and permissions could skip approvals.
     """
 
     name: str | None = None
@@ -276,11 +276,11 @@ class AgentConfigInput(_Config):
     context: tuple[ContextField, ...] | None = None
     internal_tools: InternalTools | None = None
     output_schema: Schema | None = None
-    """What the agent's answer has to fit; it needs the internal tool `finish`."""
+    """The schema of the agent's answer; it needs the internal tool `finish`."""
 
     @classmethod
     def parse(cls, value: Any) -> AgentConfigInput:
-        """Read a configuration as a model or a person writes it; InvalidInput names each wrong field, and quotes no value."""
+        """Parse a configuration as a model or a person writes it; InvalidInput names each wrong field, and quotes no value."""
         try:
             return cls.model_validate(value)
         except ValidationError as exc:
@@ -304,7 +304,7 @@ class AgentConfigInput(_Config):
 
 
 def _problem(error: ErrorDetails) -> str:
-    """One thing that is wrong, where it is and what it should be, without what it is."""
+    """The place of a problem and the rule, without the value."""
     where, context = _place(error["loc"]), error.get("ctx", {})
     text = {
         "missing": "is missing",
@@ -323,5 +323,5 @@ def _place(location: tuple[int | str, ...]) -> str:
         before = location[index - 1] if index else ""
         if before == "auth" or (isinstance(before, int) and location[index - 2] == "tools"):
             continue
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
-    return path
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path.removeprefix(".")

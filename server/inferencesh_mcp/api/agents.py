@@ -1,13 +1,11 @@
-"""The endpoints of agents and chats."""
+"""The endpoints of agents and their chats."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from inferencesh_mcp.api.agent_config import AgentConfigInput  # noqa: TC001 - a model reads its annotations
 from inferencesh_mcp.api.chat_models import (
     Agent,
     AlwaysAllowOptions,
@@ -17,8 +15,8 @@ from inferencesh_mcp.api.chat_models import (
     ToolExplanation,
 )
 from inferencesh_mcp.api.chat_stream import chat_path, follow_chat, read_chat
-from inferencesh_mcp.api.json import NotReadableBack, encoded
-from inferencesh_mcp.api.models import File, Page
+from inferencesh_mcp.api.json import NotReadableBack, encoded, without_none
+from inferencesh_mcp.api.models import Page
 from inferencesh_mcp.api.refs import agent_reference, segment
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import list_body, search_body
@@ -27,85 +25,45 @@ from inferencesh_mcp.api.wire import One, Wire, parsed
 from inferencesh_mcp.errors import InvalidInput, OutcomeUnknown, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from inferencesh_mcp.api.agent_config import AgentConfigInput
+    from inferencesh_mcp.api.models import File
     from inferencesh_mcp.api.sender import Sender
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-
-class FileRef(_Request):
-    """A file that is sent with a message: one that was uploaded."""
-
-    id: str | None = None
-    uri: str
-    filename: str = ""
-    content_type: str = ""
-    size: int | None = None
-    """Bytes."""
-
-
-class MessageInput(_Request):
-    """A message. `of` creates one whose files older servers see too."""
-
-    text: str = ""
-    attachments: tuple[FileRef, ...] | None = None
-    """Read by newer servers, which then ignore `images` and `files`."""
-    images: tuple[str, ...] | None = None
-    files: tuple[str, ...] | None = None
-
-    @classmethod
-    def of(cls, text: str, files: Sequence[File] = ()) -> MessageInput:
-        """A text with uploaded files; files of type `image/…` are images."""
-        if not files:
-            return cls(text=text)
-        refs = tuple(_ref(file) for file in files)
-        images = tuple(ref.uri for ref in refs if ref.content_type.startswith("image/"))
-        others = tuple(ref.uri for ref in refs if not ref.content_type.startswith("image/"))
-        return cls(text=text, attachments=refs, images=images or None, files=others or None)
-
-
-class AgentRunRequest(_Request):
+@dataclass(frozen=True, kw_only=True)
+class AgentRunRequest:
     """A message for an agent. No other fields are sent."""
 
+    text: str = ""
+    files: Sequence[File] = ()
+    """Uploaded files, or files at an address that the platform can read."""
     chat_id: str | None = None
     """None starts a chat. Later turns name the same agent again."""
     agent: str | None = None
     """A template: `namespace/name` or `namespace/name@version`."""
     agent_config: AgentConfigInput | None = None
     """An ad-hoc agent instead of a template."""
-    context: dict[str, str] | None = None
+    context: Mapping[str, str] | None = None
     """Used only when a chat starts."""
-    input: MessageInput
 
 
-class WidgetAction(_Request):
-    """The action that was chosen."""
+@dataclass(frozen=True, kw_only=True)
+class WidgetAction:
+    """The chosen action of a widget."""
 
     type: str
     payload: Any = None
 
 
-class WidgetAnswer(_Request):
+@dataclass(frozen=True, kw_only=True)
+class WidgetAnswer:
     """A person's answer to a widget."""
 
     action: WidgetAction
-    form_data: dict[str, Any] | None = Field(default=None, repr=False)
-
-
-class Agents:
-    """The agents of the workspace, for one caller."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
-
-    async def list_agents(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Agent]:
-        """Agent templates, or those that match `query`."""
-        body = list_body(limit, cursor) | search_body(query)
-        return parsed(Page[Agent], await self._sender.post(Operation.READ, "/agents/list", body))
+    form_data: dict[str, Any] | None = field(default=None, repr=False)
 
 
 class Chats:
@@ -131,6 +89,11 @@ class Chats:
                 return _sent(value, request)
         except OutcomeUnknown as error:
             raise error.replace(next_step=_next_step_if_lost(request)) from error
+
+    async def list_agents(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Agent]:
+        """Agent templates, or those that match `query`."""
+        body = list_body(limit, cursor) | search_body(query)
+        return parsed(Page[Agent], await self._sender.post(Operation.READ, "/agents/list", body))
 
     async def chat(self, chat_id: str) -> Chat:
         """A chat as it is now, with the messages that the API returns, or the last hundred."""
@@ -198,21 +161,40 @@ class _Answer(Wire):
 
 
 def _message_body(request: AgentRunRequest) -> dict[str, Any]:
-    if request.agent and request.agent_config:
+    config = request.agent_config
+    if request.agent and config:
         raise InvalidInput(message="a message goes to an agent or to a configuration, not to both")
-    if not (request.agent or request.agent_config or request.chat_id):
+    if not (request.agent or config or request.chat_id):
         raise InvalidInput(message="the message names no agent: give an agent, a configuration or a chat id")
-    message = request.input
-    if not (message.text.strip() or message.attachments or message.images or message.files):
+    if not (request.text.strip() or request.files):
         raise InvalidInput(message="the message is empty: give it a text or a file")
     if request.chat_id:
         segment(request.chat_id, "chat id")
-    agent = {"agent": agent_reference(request.agent)} if request.agent else {}
-    body = request.model_dump(exclude={"agent_config", "input"}, exclude_none=True) | agent
-    if request.agent_config:
-        config = request.agent_config
-        body |= {"agent_config": config.wire()} | ({"agent_name": config.name} if config.name else {})
-    return body | {"input": message.model_dump(exclude_none=True)}
+    return without_none(
+        chat_id=request.chat_id,
+        agent=agent_reference(request.agent) if request.agent else None,
+        agent_config=config.wire() if config else None,
+        agent_name=(config and config.name) or None,  # distinguishes ad-hoc agents
+        context=request.context,
+        input=_message_input(request),
+    )
+
+
+def _message_input(request: AgentRunRequest) -> dict[str, Any]:
+    """Newer servers read `attachments` and ignore `images` and `files`, which older servers read."""
+    attachments = [
+        without_none(
+            id=file.id or None,
+            uri=file.uri,
+            filename=file.filename,
+            content_type=file.content_type,
+            size=file.size,
+        )
+        for file in request.files
+    ]
+    images = [file.uri for file in request.files if file.content_type.startswith("image/")]
+    others = [file.uri for file in request.files if not file.content_type.startswith("image/")]
+    return without_none(text=request.text, attachments=attachments or None, images=images or None, files=others or None)
 
 
 def _sent(value: Any, request: AgentRunRequest) -> Sent:
@@ -232,17 +214,13 @@ def _next_step_if_lost(request: AgentRunRequest) -> str:
 
 def _packed(answer: WidgetAnswer) -> str:
     """A widget's answer as the JSON string that the API takes."""
-    value = answer.model_dump(exclude_none=True)
+    action = without_none(type=answer.action.type, payload=answer.action.payload)
+    value = without_none(action=action, form_data=answer.form_data)
     try:
         encoded(value)
     except NotReadableBack as exc:
         raise InvalidInput(message=f"the answer {exc}") from exc
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _ref(file: File) -> FileRef:
-    kind = file.content_type
-    return FileRef(id=file.id or None, uri=file.uri, filename=file.filename, content_type=kind, size=file.size)
 
 
 def _tool_path(invocation_id: str) -> str:

@@ -71,7 +71,7 @@ class _ChatFollower(StreamFollower):
         self._connections = 0
 
     async def states(self, *, stream: bool) -> AsyncGenerator[Chat]:
-        """First what is known already, as soon as the stream is open; then every new state, for as long as it is read.
+        """First the known state, as soon as the stream is open; then every new state, for as long as they are read.
 
         Raises what a GET raises and waiting cannot cure (KeyRefused, Forbidden, NotFound, UpstreamError).
         """
@@ -95,30 +95,31 @@ class _ChatFollower(StreamFollower):
                             self._last_state = state
                             yield state
 
-    async def _streamed_states(self, patience: float = math.inf) -> AsyncGenerator[Chat]:
-        """The states of one connection until it ends, breaks or is idle; the first one as soon as it was tried to open.
+    async def _streamed_states(self, opening_seconds: float = math.inf) -> AsyncGenerator[Chat]:
+        """The known state, as soon as the stream is open or could not be opened; then the states of this connection.
 
-        A server that answers only when there is news is waited for `patience` seconds.
+        It ends when the connection ends, breaks or is idle. A stream that is not open after `opening_seconds` is not read:
+        some servers answer only when there is news.
         """
         self._state.begin_connection()
         self._connections += 1
-        opened, resting = False, False
+        opened, is_ending, seconds = False, False, math.inf
         async with self._connected() as connection, AsyncExitStack() as stack:
-            chunks = await self._open(stack, patience)
-            opened, patience = True, math.inf
+            chunks = await self._open(stack, opening_seconds)
+            opened = True
             yield self._last_state
-            while chunks and (lines := await connection.next_lines(chunks, patience)) is not None:
+            while chunks and (lines := await connection.next_lines(chunks, seconds)) is not None:
                 for state in self._apply(lines):
                     await anyio.lowlevel.checkpoint()  # many lines can come at once: let other tasks run
                     if connection.line_count > 1 or state.status != self._last_state.status:
                         connection.has_news = True
-                    resting = self._comes_to_rest(state)
-                    if resting and not self._state.has_whole_chat:
+                    is_ending = self._becomes_idle(state)
+                    if is_ending and not self._state.has_whole_chat:
                         continue  # the run has ended; the chat's own line follows
-                    yield await self._confirmed() if resting and not self._is_sure(connection) else state
-                    resting = False
-                patience = CHAT_LINE_SECONDS if resting else math.inf
-            if resting:
+                    yield await self._confirmed() if is_ending and not self._is_complete(connection) else state
+                    is_ending = False
+                seconds = CHAT_LINE_SECONDS if is_ending else math.inf
+            if is_ending:
                 yield await self._confirmed()
         if not opened:
             yield self._last_state
@@ -129,7 +130,7 @@ class _ChatFollower(StreamFollower):
         return None
 
     def _apply(self, lines: list[Record]) -> Iterator[Chat]:
-        """The states after each line; pieces of text that came together make one state."""
+        """The states after each line; deltas that arrived together make one state."""
         last = self._state.chat
         for line, following in zip_longest(lines, lines[1:]):
             self._state.apply(line)
@@ -139,7 +140,7 @@ class _ChatFollower(StreamFollower):
                 last = self._state.chat
                 yield last
 
-    def _comes_to_rest(self, state: Chat) -> bool:
+    def _becomes_idle(self, state: Chat) -> bool:
         """Whether the chat becomes idle with this state: before, it was busy, or a message was not final."""
         if state.busy:
             return False
@@ -148,8 +149,8 @@ class _ChatFollower(StreamFollower):
             message.final and message.id not in final_before for message in state.chat_messages
         )
 
-    def _is_sure(self, connection: Connection) -> bool:
-        """Whether a GET could say nothing that the stream has not said."""
+    def _is_complete(self, connection: Connection) -> bool:
+        """Whether the stream brought everything, so that a GET could add nothing."""
         return self._connections == 1 and not connection.bad_lines and self._state.has_whole_messages
 
     async def _confirmed(self) -> Chat:

@@ -59,8 +59,9 @@ class Turn:
         """The turn that a chat is in now; the turn of an idle chat is over."""
         run = chat.active_run
         user_ids = [message.id for message in chat.chat_messages if message.role == "user" and not _is_queued(message)]
-        run_message_id = run.user_message_id if run else ""
-        message_id = run_message_id if chat.message(run_message_id) else user_ids[-1] if user_ids else ""
+        message_id = run.user_message_id if run else ""
+        if chat.message(message_id) is None:
+            message_id = user_ids[-1] if user_ids else ""
         return cls(user_message_id=message_id, was_busy=True, run_before=run.id if run else "")
 
     def seeing(self, chat: Chat) -> Turn:
@@ -108,18 +109,6 @@ def turn_over(chat: Chat, turn: Turn) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClientTool:
-    """A tool that the client has to run; answered by `tool_result` with text."""
-
-    invocation: ToolInvocation
-
-    @property
-    def id(self) -> str:
-        """The id to answer."""
-        return self.invocation.id
-
-
-@dataclass(frozen=True, kw_only=True)
 class Approval:
     """A tool call that a person has to allow; answered by `invoke`, `reject` or `always_allow`."""
 
@@ -135,9 +124,7 @@ class Approval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
-    """A widget that waits for a person; answered by `tool_result` with an action and form data."""
-
+class _Call:
     invocation: ToolInvocation
 
     @property
@@ -146,20 +133,22 @@ class Form:
         return self.invocation.id
 
 
+class ClientTool(_Call):
+    """A tool that the client has to run; answered by `tool_result` with text."""
+
+
+class Form(_Call):
+    """A widget that waits for a person; answered by `tool_result` with an action and form data."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class McpInput:
+class McpInput(_Call):
     """An MCP server that the agent uses asks the person for input; answered by `tool_result` with `input_result`."""
 
-    invocation: ToolInvocation
     requests: tuple[InputRequest, ...]
     """All are answered together."""
     round: str
     """Distinguishes these requests from earlier ones of the same call."""
-
-    @property
-    def id(self) -> str:
-        """The id to answer."""
-        return self.invocation.id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,53 +173,65 @@ class Gate:
 Pending = ClientTool | Approval | Form | McpInput | SignIn | Gate
 
 
-def mark(waits: Pending) -> str:
+def mark(item: Pending) -> str:
     """A unique name for a pending item: an MCP server can ask again within the same call."""
-    return f"{waits.id} {waits.round}" if isinstance(waits, McpInput) else waits.id
+    return f"{item.id} {item.round}" if isinstance(item, McpInput) else item.id
 
 
 def pending(chat: Chat) -> list[Pending]:
-    """What the chat waits for, oldest first, without duplicates."""
-    calls = {call.id: call for message in chat.chat_messages for call in _live_calls(message)}
+    """Everything that the chat waits for, oldest first, without duplicates."""
+    live = (message for message in chat.chat_messages if message.status not in _GONE)
+    calls = {call.id: call for message in live for call in message.tool_invocations}
     interrupts = [interrupt for interrupt in chat.pending_interrupts if interrupt.pending]
     approvals = {interrupt.invocation_id: interrupt for interrupt in interrupts if interrupt.reason == "tool_approval"}
-    pending_items: list[Pending] = []
-    for call in calls.values():
-        waits = _waiting(call, approvals.get(call.id), chat)
-        pending_items += [waits] if waits else []
-    known = {item.id for item in pending_items if item.id}
+    of_calls = (_of_call(call, approvals.get(call.id), chat) for call in calls.values())
+    items: list[Pending] = [item for item in of_calls if item]
+    known = {item.id for item in items if item.id}
     for interrupt in interrupts:
-        waits = _interrupted(interrupt, chat.invocation(interrupt.invocation_id))
-        pending_items += [waits] if waits and not {waits.id, interrupt.invocation_id} & known else []
+        item = _of_interrupt(interrupt, chat)
+        items += [item] if item and not {item.id, interrupt.invocation_id} & known else []
     run = chat.active_run
-    if run and run.state == "auth_required" and not any(isinstance(item, SignIn) for item in pending_items):
-        pending_items.append(SignIn(id="", meta=run.interrupt_meta))
-    return pending_items
+    if run and run.state == "auth_required" and not any(isinstance(item, SignIn) for item in items):
+        items.append(SignIn(id="", meta=run.interrupt_meta))
+    return items
 
 
-def _live_calls(message: ChatMessage) -> tuple[ToolInvocation, ...]:
-    return () if message.status in _GONE else message.tool_invocations
-
-
-def _waiting(call: ToolInvocation, interrupt: Interrupt | None, chat: Chat) -> Pending | None:
-    """What an invocation waits for, by its own status."""
-    if call.status == "awaiting_approval" or (interrupt and call.status == "pending"):
-        return _approval(call, interrupt, chat)
-    if call.status == "awaiting_input":
-        if call.type == "client":
-            return ClientTool(invocation=call)
-        if call.widget:
-            return Form(invocation=call)
-        requests = input_requests(call)
-        if requests:
-            return McpInput(invocation=call, requests=requests, round=input_round(call))
-        return Gate(id=call.id, reason=call.type, meta=call.arguments)
-    if call.status == "in_progress" and call.type == "client" and chat.busy:
+def _of_call(call: ToolInvocation, approval: Interrupt | None, chat: Chat) -> Pending | None:
+    """What a call waits for, by its own status. `approval` is the interrupt that asks to approve it."""
+    if call.status == "awaiting_approval" or (approval and call.status == "pending"):
+        return _approval(call, approval, chat)
+    if call.type == "client" and (call.status == "awaiting_input" or (call.status == "in_progress" and chat.busy)):
         return ClientTool(invocation=call)
-    return None
+    if call.status != "awaiting_input":
+        return None
+    if call.widget:
+        return Form(invocation=call)
+    if requests := input_requests(call):
+        return McpInput(invocation=call, requests=requests, round=input_round(call))
+    return Gate(id=call.id, reason=call.type, meta=call.arguments)
+
+
+def _of_interrupt(interrupt: Interrupt, chat: Chat) -> Pending | None:
+    """What an interrupt waits for, if no call says so itself: its message is not loaded, or is in a sub-agent's chat."""
+    if interrupt.reason == "wait":
+        return None
+    if interrupt.reason == "auth":
+        return SignIn(id=interrupt.id, meta=interrupt.meta)
+    if interrupt.reason not in {"tool_approval", "client_tool", "widget"}:
+        return Gate(id=interrupt.id, reason=interrupt.reason, meta=interrupt.meta)
+    if chat.invocation(interrupt.invocation_id):
+        return None
+    function = {"name": interrupt.meta.get("tool_name"), "arguments": interrupt.meta.get("arguments")}
+    call = ToolInvocation.model_validate(
+        {"id": interrupt.invocation_id, "function": function, "widget": interrupt.meta.get("widget")}
+    )
+    if interrupt.reason == "tool_approval":
+        return _approval(call, interrupt, chat)
+    return ClientTool(invocation=call) if interrupt.reason == "client_tool" else Form(invocation=call)
 
 
 def _approval(call: ToolInvocation, interrupt: Interrupt | None, chat: Chat) -> Approval:
+    secret_send = interrupt.meta.get("secret_send") if interrupt else None
     return Approval(
         id=call.id,
         tool_name=call.name,
@@ -238,41 +239,8 @@ def _approval(call: ToolInvocation, interrupt: Interrupt | None, chat: Chat) -> 
         unread=call.function.unread,
         chat_id=(interrupt.chat_id if interrupt else "") or chat.id,
         expires_at=interrupt.expires_at if interrupt else None,
-        secret_send=_secret_send(interrupt),
+        secret_send=parsed(SecretSend, secret_send) if is_object(secret_send) else None,
     )
-
-
-def _secret_send(interrupt: Interrupt | None) -> SecretSend | None:
-    value = interrupt.meta.get("secret_send") if interrupt else None
-    return parsed(SecretSend, value) if is_object(value) else None
-
-
-def _interrupted(interrupt: Interrupt, call: ToolInvocation | None) -> Pending | None:
-    """What an interrupt waits for, if no invocation says so itself."""
-    if interrupt.reason in {"tool_approval", "client_tool", "widget"}:
-        return None if call else _by_meta(interrupt)
-    if interrupt.reason == "auth":
-        return SignIn(id=interrupt.id, meta=interrupt.meta)
-    return None if interrupt.reason == "wait" else Gate(id=interrupt.id, reason=interrupt.reason, meta=interrupt.meta)
-
-
-def _by_meta(interrupt: Interrupt) -> Pending:
-    """Build the invocation from the interrupt: its message is not loaded, or it is in a sub-agent's chat."""
-    function = {"name": interrupt.meta.get("tool_name"), "arguments": interrupt.meta.get("arguments")}
-    call = ToolInvocation.model_validate(
-        {"id": interrupt.invocation_id, "function": function, "widget": interrupt.meta.get("widget")}
-    )
-    if interrupt.reason == "tool_approval":
-        return Approval(
-            id=call.id,
-            tool_name=call.name,
-            arguments=call.arguments,
-            unread=call.function.unread,
-            chat_id=interrupt.chat_id,
-            expires_at=interrupt.expires_at,
-            secret_send=_secret_send(interrupt),
-        )
-    return ClientTool(invocation=call) if interrupt.reason == "client_tool" else Form(invocation=call)
 
 
 def _is_queued(message: ChatMessage | None) -> bool:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.agents import Agents, Chats
+from inferencesh_mcp.api.agents import Chats
 from inferencesh_mcp.api.billing import Billing
 from inferencesh_mcp.api.enums import STATUSES, is_media_type
-from inferencesh_mcp.api.json import is_array
+from inferencesh_mcp.api.json import is_array, without_none
 from inferencesh_mcp.api.models import (
     PAGE_LIMIT,
     App,
@@ -61,7 +61,6 @@ class Api:
         """`on_key_refused` is called whenever the API refuses the key. KeyRefused for text that cannot be a key."""
         self._sender = Sender(transport, key, on_key_refused)
         self._transport = transport
-        self.agents = Agents(self._sender)
         self.chats = Chats(self._sender)
 
     @property
@@ -120,9 +119,9 @@ class Api:
         except RequirementsNotMet as error:
             return RequirementCheck.model_construct(satisfied=False, missing=error.requirements)
 
-    async def estimate(self, app_id: str, input: Any, function: str | None = None) -> Estimate:  # noqa: A002 - the API's own word
+    async def estimate(self, app_id: str, app_input: Any, function: str | None = None) -> Estimate:
         """The estimated cost of a run with this input."""
-        body = {"input": input} | ({"function": function} if function else {})
+        body = without_none(input=app_input, function=function)
         return parsed(
             Estimate, await self._sender.post(Operation.READ, f"/store/apps/{segment(app_id, 'app id')}/estimate", body)
         )
@@ -191,11 +190,7 @@ class Api:
         self, *, filename: str, content_type: str, size: int | None = None, public: bool = False
     ) -> File:
         """Create a file's record, with the address to PUT its bytes to. `size` is in bytes, None if not known."""
-        record: dict[str, Any] = {"uri": "", "filename": filename, "content_type": content_type}
-        if size is not None:
-            record["size"] = size
-        if public:
-            record["public"] = True
+        record = without_none(uri="", filename=filename, content_type=content_type, size=size, public=public or None)
         created = await self._sender.post(Operation.READ, "/files", {"files": [record]})
         file = parsed(File, created[0] if is_array(created) and created else created)
         if not file.upload_url or not file.uri:

@@ -193,6 +193,11 @@ def as_text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def without_none(**fields: Any) -> dict[str, Any]:
+    """An object of the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def items(value: object) -> list[Any]:
     """The items of an array; no items for anything else."""
     return value if is_array(value) else []

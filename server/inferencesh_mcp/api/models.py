@@ -222,6 +222,15 @@ class Estimate(Wire):
     depends_on: Words = ()
     pricing_description: Text = ""
 
+    @property
+    def bounds(self) -> tuple[int, int] | None:
+        """The least and the most that the run costs; None if the platform does not know."""
+        if self.confidence not in {"exact", "range"}:
+            return None
+        exact = self.confidence == "exact"
+        least, most = (self.microcents, self.microcents) if exact else (self.min, self.max)
+        return None if most is None else (max(least or 0, 0), max(most, 0))
+
 
 class Suggestion(Wire):
     """What the platform suggests for a query: the name and the description of an app."""

@@ -1,7 +1,7 @@
 """Following a task or a chat by its NDJSON stream: what both share.
 
 The stream is fast but not reliable: it can end early, stay silent or repeat itself, so what decides is a GET of the record.
-A broken stream is reopened, polling replaces streams that bring nothing, and an unavailable API is waited for.
+A broken stream is reopened, polling replaces streams that bring no news, and an unavailable API is waited for.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Pace:
 
     idle: float = 60.0
     """A stream is given up after this long without a line, or after three times its largest gap between heartbeats."""
-    barren: int = 5
+    fruitless: int = 5
     """After more than this many streams in a row without news, polling replaces the stream."""
     poll: float = 2.0
     stream_again: float = 30.0
@@ -69,15 +69,15 @@ class Connection:
         """Lines that could not be read."""
         return self._reader.bad
 
-    async def next_lines(self, chunks: AsyncIterator[bytes], patience: float = math.inf) -> list[Record] | None:
+    async def next_lines(self, chunks: AsyncIterator[bytes], seconds: float = math.inf) -> list[Record] | None:
         """The lines that the next bytes complete, without heartbeats.
 
-        None when the connection has ended, or when nothing came for `patience` seconds; it cannot be used afterwards.
+        None if the connection has ended, or if nothing came for so many seconds; it cannot be used afterwards.
         """
         if self._ended:
             return None
         chunk = None
-        with anyio.move_on_after(min(patience, self._last_line + self._idle - self._clock())) as limit:
+        with anyio.move_on_after(min(seconds, self._last_line + self._idle - self._clock())) as limit:
             chunk = await anext(chunks, None)
         if limit.cancelled_caught:
             self._end_reason = "it was idle for too long"
@@ -112,7 +112,7 @@ class StreamFollower(ABC):
         """`polls_per_read`: after so many polls the record is read although its status is the same."""
         self._sender, self._transport, self._path, self._pace = sender, sender.transport, path, pace
         self._polls_per_read = polls_per_read
-        self._barren = 0
+        self._fruitless = 0
         """Streams without news and failed reads, in a row."""
         self._retry_after = 0.0
         """Seconds that the last failure asked to wait."""
@@ -136,12 +136,12 @@ class StreamFollower(ABC):
             self._retry_after = error.retry_after or 0.0
             logger.info("%s: the stream failed (%s)", self._path, error.code)
         finally:
-            self._barren = 0 if connection.has_news else self._barren + 1
+            self._fruitless = 0 if connection.has_news else self._fruitless + 1
             connection.log_end(self._path)
 
     async def _poll_until_changed(self, *, stream: bool) -> bool:
-        """Poll if the stream is off or brings nothing. True if the record should be read, False if the stream should."""
-        if stream and self._barren <= self._pace.barren:
+        """Poll if the stream is off or brings no news. True if the record should be read, False if the stream should."""
+        if stream and self._fruitless <= self._pace.fruitless:
             return False
         end = self._transport.clock() + (self._pace.stream_again if stream else math.inf)
         polls = 0
@@ -183,7 +183,7 @@ class StreamFollower(ABC):
                 await self._transport.sleep(self._not_found_pauses.pop(0))
             except WaitError as error:
                 self._retry_after = error.retry_after or 0.0
-                self._barren += 1
+                self._fruitless += 1
                 logger.info("%s: it could not be read (%s)", self._path, error.code)
                 return None
 
@@ -191,5 +191,5 @@ class StreamFollower(ABC):
         """Wait before the next connection or read: as long as was asked for, or longer after several failures."""
         retry_after, self._retry_after = self._retry_after, 0.0
         await self._transport.sleep(
-            max(min(retry_after, LONGEST_RETRY_AFTER), backoff(self._barren, self._transport.random))
+            max(min(retry_after, LONGEST_RETRY_AFTER), backoff(self._fruitless, self._transport.random))
         )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.approval_memory import ApprovalMemory
     from inferencesh_mcp.flows.local_files import Folders
     from inferencesh_mcp.flows.run_limits import LiveRuns
+    from inferencesh_mcp.flows.spend_limit import Confirm, SpendLimit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,13 @@ class Caller:
     app_cache: AppCache
     runs: LiveRuns
     approvals: ApprovalMemory
+    spend_limit: SpendLimit
     stream: bool
     poll_interval: float
     wait_seconds: float
     on_cancel: Literal["cancel", "keep"]
+    confirm: Confirm | None = None
+    """Asks the person about what may cost more than the limit; None if nobody can be asked."""
     address: str = ""
     """The network address of a caller with an unverified key: one address can have any number of principals."""
 

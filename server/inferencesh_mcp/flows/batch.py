@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ from inferencesh_mcp.errors import InferenceError, InvalidInput, WaitError
 from inferencesh_mcp.flows import BatchProgress, Transfer
 from inferencesh_mcp.flows.cancel import cancel_abandoned_run, cancel_abandoned_task, log_abandoned_candidates
 from inferencesh_mcp.flows.internal_errors import collect_started_ids, internal_error
-from inferencesh_mcp.flows.run import RunResult, run_prepared
-from inferencesh_mcp.flows.run_request import prepare
+from inferencesh_mcp.flows.run import RunResult, before_start, run_prepared
+from inferencesh_mcp.flows.run_request import build_request, prepare
 from inferencesh_mcp.flows.upload import Uploads
 
 if TYPE_CHECKING:
@@ -73,7 +73,12 @@ async def run_many(
     async with caller.runs.slot(caller.principal):
         with Uploads(caller.api, caller.folders, batch.report_progress) as uploads:
             prepared = await _prepare_all(caller, specs, uploads)
-            await batch.run(prepared, uploads, most)
+            async with AsyncExitStack() as stack:
+                if caller.spend_limit.is_set:
+                    with before_start(caller):
+                        runs = [(run, await build_request(run, uploads)) for run in prepared]
+                        await stack.enter_async_context(caller.spend_limit.hold(caller, runs))
+                await batch.run(prepared, uploads, most)
     return batch.ends
 
 
@@ -144,7 +149,9 @@ class _Batch:
     async def _run_one(self, prepared: Prepared, uploads: Uploads, seconds: float) -> End:
         with collect_started_ids() as started:
             try:
-                result = await run_prepared(self._caller, prepared, uploads, self.report_progress, seconds=seconds)
+                result = await run_prepared(
+                    self._caller, prepared, uploads, self.report_progress, seconds=seconds, allowed=True
+                )
                 return replace(result, task=self._outputs.trimmed(result.task))
             except InferenceError as exc:
                 return exc

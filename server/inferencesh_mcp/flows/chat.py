@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import anyio
 import anyio.lowlevel
 
-from inferencesh_mcp.api.agents import AgentRunRequest, MessageInput
+from inferencesh_mcp.api.agents import AgentRunRequest
 from inferencesh_mcp.api.chat_models import Chat, ChatMessage, Sent
 from inferencesh_mcp.api.chat_turn import ClientTool, Pending, Turn, mark, pending, turn_over
 from inferencesh_mcp.api.models import File
@@ -120,7 +120,8 @@ async def send_message(caller: Caller, message: Message, report: Report, *, seco
         agent=message.agent,
         agent_config=message.config,
         context=message.context,
-        input=MessageInput.of(message.text, files),
+        text=message.text,
+        files=files,
     )
     if before is None:
         sent = await _send_once(caller, request, None)
@@ -279,7 +280,7 @@ async def _search(
         Sent(chat_id=chat.id, user_message=message, assistant_message=None)
         for chat in chats
         for message in chat.chat_messages
-        if message.role == "user" and message.id not in known and message.text.strip() == request.input.text.strip()
+        if message.role == "user" and message.id not in known and message.text.strip() == request.text.strip()
     ]
     by_key = {_claim_key(sent, before): sent for sent in matching}
     owned = caller.runs.starts.is_owned
@@ -288,7 +289,7 @@ async def _search(
 
 def _fingerprint(request: AgentRunRequest) -> str:
     """Equal for messages that `_search` may confuse."""
-    return json.dumps(["message", request.chat_id, request.input.text.strip()])
+    return json.dumps(["message", request.chat_id, request.text.strip()])
 
 
 def _claim_key(sent: Sent, before: Chat | None) -> str:

@@ -41,7 +41,7 @@ async def with_other_kind(caller: Caller, exc: NotFound, arguments: Mapping[str,
 
 
 async def _is_agent(caller: Caller, name: str) -> bool:
-    page = await caller.api.agents.list_agents(query=name.partition("@")[0].rpartition("/")[2], limit=50)
+    page = await caller.api.chats.list_agents(query=name.partition("@")[0].rpartition("/")[2], limit=50)
     return any(agent.ref == name.partition("@")[0] for agent in page.items)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -62,17 +62,23 @@ async def run(caller: Caller, spec: RunSpec, report: Report, *, seconds: float) 
 
 
 async def run_prepared(
-    caller: Caller, prepared: Prepared, uploads: Uploads, report: Report, *, seconds: float
+    caller: Caller, prepared: Prepared, uploads: Uploads, report: Report, *, seconds: float, allowed: bool = False
 ) -> RunResult:
-    """Upload, start and follow a run that was checked, for a call that holds a slot."""
+    """Upload, start and follow a run that was checked, for a call that holds a slot.
+
+    `allowed`: it is part of a batch that is within the spend limit, or that the person agreed to.
+    """
     began = time.monotonic()
-    with before_start(caller):
-        request = await build_request(prepared, uploads)
-    task = await start(caller, request, prepared.app.id)
-    record_task(task.id)
-    caller.runs.started += 1
-    price = partial(estimate, caller, prepared.spec.app, prepared.app, request.input, request.function)
-    task, details = await _follow_or_cancel(caller, task, report, seconds - (time.monotonic() - began), price)
+    async with AsyncExitStack() as stack:
+        with before_start(caller):
+            request = await build_request(prepared, uploads)
+            if not allowed:
+                await stack.enter_async_context(caller.spend_limit.hold(caller, [(prepared, request)]))
+        task = await start(caller, request, prepared.app.id)
+        record_task(task.id)
+        caller.runs.started += 1
+        price = partial(estimate, caller, prepared.spec.app, prepared.app, request.input, request.function)
+        task, details = await _follow_or_cancel(caller, task, report, seconds - (time.monotonic() - began), price)
     return RunResult(task=task, seconds=time.monotonic() - began, app=str(prepared.spec.app), details=details)
 
 

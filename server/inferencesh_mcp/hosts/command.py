@@ -22,11 +22,31 @@ if TYPE_CHECKING:
     from inferencesh_mcp.hosts import Host, Local, Machine
     from inferencesh_mcp.hosts.install import InstallResult
 
-PASSED_SETTINGS = frozenset({
-    "base_url", "proxy_url", "stream", "poll_interval_ms", "wait_seconds", "on_cancel", "allowed_dirs", "save_dir",
-    "toolsets", "read_only", "pin", "cache_dir", "approvals", "always_allow", "chat_url", "inline_media", "file_links",
-    "max_concurrent_runs", "log_level", "log_format", "sandbox",
-})  # fmt: skip
+PASSED_SETTINGS = frozenset(
+    {
+        "base_url",
+        "proxy_url",
+        "stream",
+        "poll_interval_ms",
+        "wait_seconds",
+        "on_cancel",
+        "allowed_dirs",
+        "save_dir",
+        "toolsets",
+        "read_only",
+        "pin",
+        "cache_dir",
+        "approvals",
+        "always_allow",
+        "chat_url",
+        "inline_media",
+        "file_links",
+        "max_concurrent_runs",
+        "log_level",
+        "log_format",
+        "sandbox",
+    }
+)
 """Settings that mean something to a server a host starts. They are named, so that no secret of a gateway goes along."""
 NETWORK_VARIABLES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"})
 """Variables that every program reads, in either case for the proxies."""

@@ -59,9 +59,15 @@ def create_app(server: MCPServer[Shared], settings: Settings, drain: Drain | Non
     if settings.metrics_tokens:
         pages["/metrics"] = Metrics(server, tokens.Tokens(settings.metrics_tokens), limits).page
     router = Router(
-        TraceContextMiddleware(mcp) if settings.traces else mcp, authenticator, path=PATH, pages=pages, drain=drain,
-        limits=limits, body_budget=_body_budget(settings), largest_body=settings.max_body_bytes,
-    )  # fmt: skip
+        TraceContextMiddleware(mcp) if settings.traces else mcp,
+        authenticator,
+        path=PATH,
+        pages=pages,
+        drain=drain,
+        limits=limits,
+        body_budget=_body_budget(settings),
+        largest_body=settings.max_body_bytes,
+    )
     return HostOriginMiddleware(router, hosts=settings.allowed_hosts, origins=settings.allowed_origins)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from mcp import MCPError
 from starlette.responses import Response
 
+from inferencesh_mcp.api.json import is_object
 from inferencesh_mcp.errors import InferenceError, SettingsError
 from inferencesh_mcp.http.auth import bearer, unauthorized
 from inferencesh_mcp.http.refusal import Refused
@@ -126,8 +127,9 @@ def _outcome(result: HandlerResult) -> str:
         return "asked"
     if not payload.get("isError"):
         return "ok"
-    error = cast("dict[str, Any]", payload.get("structuredContent") or {}).get("error")
-    code = cast("dict[str, Any]", error).get("code") if isinstance(error, dict) else None
+    content = payload.get("structuredContent")
+    error = content.get("error") if is_object(content) else None
+    code = error.get("code") if is_object(error) else None
     return code if code in CODES else "failed"
 
 

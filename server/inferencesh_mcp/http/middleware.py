@@ -44,9 +44,13 @@ class HostOriginMiddleware:
         self._hosts, self._origins = frozenset(hosts), frozenset(origins)
         # `_refusal` has checked the origin already. Any header is allowed, because MCP adds headers.
         self._app = CORSMiddleware(
-            app, allow_origin_regex=".*", allow_methods=("GET", "POST"), allow_headers=("*",), expose_headers=_EXPOSED_HEADERS,
+            app,
+            allow_origin_regex=".*",
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=_EXPOSED_HEADERS,
             max_age=_PREFLIGHT_MAX_AGE,
-        )  # fmt: skip
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))):
@@ -113,9 +117,17 @@ class Router:
     """Routes requests: MCP after authentication and limits, and pages that can only be read."""
 
     def __init__(
-        self, mcp: ASGIApp, authenticator: Authenticator, *,
-        path: str, pages: Mapping[str, Page], drain: Drain, limits: RequestLimits, body_budget: BodyBudget, largest_body: int,
-    ) -> None:  # fmt: skip
+        self,
+        mcp: ASGIApp,
+        authenticator: Authenticator,
+        *,
+        path: str,
+        pages: Mapping[str, Page],
+        drain: Drain,
+        limits: RequestLimits,
+        body_budget: BodyBudget,
+        largest_body: int,
+    ) -> None:
         self._mcp, self._authenticator, self._path, self._pages = mcp, authenticator, path, pages
         self._drain, self._limits, self._body_budget, self._largest_body = (
             drain,

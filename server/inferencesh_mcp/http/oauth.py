@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import anyio
@@ -16,6 +16,7 @@ from mcp.server.auth.routes import build_resource_metadata_url
 from pydantic import AnyHttpUrl
 from starlette.responses import JSONResponse
 
+from inferencesh_mcp.api.json import is_array, is_object
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.context import Visitor
@@ -124,10 +125,14 @@ class OAuthAuthenticator:
                 raise jwt.InvalidKeyError
             _refuse_other_token_types(header.get("typ"))
             claims = jwt.decode(
-                    token, key, algorithms=[header["alg"]], issuer=self._resource.issuer,
-                    audience=self._resource.resource, leeway=LEEWAY,
-                    options={"require": ["exp", "iss", "aud", "sub"], "strict_aud": False},
-            )  # fmt: skip
+                token,
+                key,
+                algorithms=[header["alg"]],
+                issuer=self._resource.issuer,
+                audience=self._resource.resource,
+                leeway=LEEWAY,
+                options={"require": ["exp", "iss", "aud", "sub"], "strict_aud": False},
+            )
             _refuse_id_token(claims)
         except jwt.ExpiredSignatureError:
             raise self._unknown("token_expired", "The token has expired. Request a new one.") from None
@@ -173,7 +178,7 @@ def _scopes(claims: dict[str, Any]) -> set[str]:
     """The scopes of a token: `scope` is a string (RFC 9068); some issuers use `scp`, a list."""
     scopes: set[str] = set()
     for value in (claims.get("scope"), claims.get("scp")):
-        listed = cast("list[Any]", value) if isinstance(value, list) else str(value or "").split()
+        listed: list[Any] = value if is_array(value) else str(value or "").split()
         scopes |= {str(scope) for scope in listed}
     return scopes
 
@@ -241,8 +246,9 @@ class IssuerKeys:
             except (CallError, AccountError):  # some answer 403 to a path that they do not have
                 continue
             # The metadata must name this issuer. Otherwise another issuer's keys would be trusted.
-            if metadata.get("issuer") == self._issuer and isinstance(metadata.get("jwks_uri"), str):
-                return cast("str", metadata["jwks_uri"])
+            jwks_uri = metadata.get("jwks_uri")
+            if metadata.get("issuer") == self._issuer and isinstance(jwks_uri, str):
+                return jwks_uri
         raise UpstreamError(message="the issuer's metadata has no jwks_uri")
 
 
@@ -254,17 +260,17 @@ async def _read(url: str, proxies: Mapping[str, str] | None) -> dict[str, Any]:
         payload = await transport.call(Operation.READ, "GET", f"{parts.path}{query}", None)
     finally:
         await transport.aclose()
-    if not isinstance(payload, dict):
+    if not is_object(payload):
         raise UpstreamError(message="the issuer did not answer with a JSON object")
-    return cast("dict[str, Any]", payload)
+    return payload
 
 
 def _keys(jwks: dict[str, Any]) -> dict[str | None, jwt.PyJWK]:
     """The usable keys by id. An invalid key does not hide the others."""
     listed = jwks.get("keys")
     keys: dict[str | None, jwt.PyJWK] = {}
-    for item in cast("list[Any]", listed)[:MOST_KEYS] if isinstance(listed, list) else []:
-        if isinstance(item, dict) and (key := _key(cast("dict[str, Any]", item))):
+    for item in listed[:MOST_KEYS] if is_array(listed) else []:
+        if is_object(item) and (key := _key(item)):
             keys[key.key_id] = key
     if len(keys) == 1:  # RFC 7515 4.1.4: with one key, a token need not name it
         keys[None] = next(iter(keys.values()))

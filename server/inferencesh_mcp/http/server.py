@@ -36,7 +36,7 @@ BACKLOG = 2048
 
 def serve(
     server: MCPServer[Shared], settings: Settings, drain: Drain, *, host: str, port: int, ready: Callable[[str], None]
-) -> int:  # fmt: skip
+) -> int:
     """Serve until a signal comes, then let open calls end for at most `drain_seconds`.
 
     Returns the exit code.
@@ -53,11 +53,21 @@ def serve(
 def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """Uvicorn's settings. All are given, because it would read its own variables otherwise."""
     return uvicorn.Config(
-        app, http=cast("Any", partial(LimitedH11Protocol, ConnectionLimits(settings))), ws="none", lifespan="on", interface="asgi3",
-        log_config=None, access_log=False, server_header=False,
-        proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=list(settings.trusted_proxies),
-        timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=1, backlog=BACKLOG, workers=1,
-    )  # fmt: skip
+        app,
+        http=cast("Any", partial(LimitedH11Protocol, ConnectionLimits(settings))),
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=1,
+        backlog=BACKLOG,
+        workers=1,
+    )
 
 
 async def _serve(

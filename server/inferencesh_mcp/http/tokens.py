@@ -69,7 +69,9 @@ def _lines(file: Path) -> list[str]:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     for number, line in enumerate(lines, 1):
         if not TOKEN.fullmatch(line):  # not shown: it may be the token itself, by mistake
-            raise SettingsError(message=f"Entry {number} of INFERENCE_HTTP_TOKENS_FILE must be a line that `inferencesh-mcp token NAME` wrote.")  # fmt: skip
+            raise SettingsError(
+                message=f"Entry {number} of INFERENCE_HTTP_TOKENS_FILE must be a line that `inferencesh-mcp token NAME` wrote."
+            )
     return lines
 
 

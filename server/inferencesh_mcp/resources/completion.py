@@ -79,7 +79,7 @@ async def _comma_separated_refs(caller: Caller, prefix: str) -> list[str]:
 
 
 async def _agents(caller: Caller, prefix: str) -> list[str]:
-    page = await caller.api.agents.list_agents(query=prefix.replace("/", " "), limit=MAX_VALUES)
+    page = await caller.api.chats.list_agents(query=prefix.replace("/", " "), limit=MAX_VALUES)
     return _matching((agent.ref for agent in page.items), prefix)
 
 

@@ -26,7 +26,7 @@ MIN_JSON_TOKENS = 400  # tokens for the JSON, however long the text is
 
 async def read(ctx: Ctx, uri: str, template: Template, values: dict[str, str]) -> ReadResourceResult:
     """Read one of our resources with the caller's key (I-10)."""
-    result = await template.read(ctx, **values)
+    result = await template.read(ctx, values)
     structured_content: dict[str, Any] = result.structured_content or {}
     # Read with the caller's key, so no shared cache may keep it, even if the app is public (T-3).
     return ReadResourceResult(

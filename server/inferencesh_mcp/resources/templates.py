@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from mcp.shared.uri_template import UriTemplate
 from mcp_types import CallToolResult, ResourceTemplate
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SCHEME = "inference://"
 STABLE_TTL_MS = 300_000  # ms that a host may cache what does not change by itself: at most five minutes (T-3)
 
-Read = Callable[..., Awaitable[CallToolResult]]
+Read = Callable[[Ctx, dict[str, str]], Awaitable[CallToolResult]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,8 @@ class Template:
 
     def match(self, uri: str) -> dict[str, str] | None:
         """The values in a URI of this kind; None for any other URI."""
-        return cast("dict[str, str] | None", self._parsed.match(uri, max_uri_length=1_000))
+        values = self._parsed.match(uri, max_uri_length=1_000)
+        return None if values is None else {name: str(value) for name, value in values.items()}
 
     def address(self, **values: str) -> str:
         """The canonical URI for these values."""
@@ -64,30 +65,30 @@ class Template:
         )
 
 
-async def _read_app(ctx: Ctx, namespace: str, name: str) -> CallToolResult:
-    path = AppRef(namespace=namespace, name=name).path  # checks that both are plain names (I-19)
-    return cast("CallToolResult", await apps.app_get.function(path, ctx))
+async def _read_app(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
+    path = AppRef(namespace=values["namespace"], name=values["name"]).path  # checks that both are plain names (I-19)
+    return await apps.app_get.function(path, ctx)
 
 
-async def _read_task(ctx: Ctx, id: str) -> CallToolResult:  # noqa: A002 - the variable of the template, here and below
+async def _read_task(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
     who = caller(ctx)
-    return await tasks.task_result(who, await who.api.task(id))
+    return await tasks.task_result(who, await who.api.task(values["id"]))
 
 
-async def _read_logs(ctx: Ctx, id: str) -> CallToolResult:  # noqa: A002
-    return cast("CallToolResult", await tasks.task_logs.function(id, ctx))
+async def _read_logs(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
+    return await tasks.task_logs.function(values["id"], ctx)
 
 
-async def _read_file(ctx: Ctx, id: str) -> CallToolResult:  # noqa: A002
-    return file_result(await caller(ctx).api.file(id))
+async def _read_file(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
+    return file_result(await caller(ctx).api.file(values["id"]))
 
 
-async def _read_session(ctx: Ctx, id: str) -> CallToolResult:  # noqa: A002
-    return cast("CallToolResult", await sessions.session_get.function(id, ctx))
+async def _read_session(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
+    return await sessions.session_get.function(values["id"], ctx)
 
 
-async def _read_chat(ctx: Ctx, id: str) -> CallToolResult:  # noqa: A002
-    return cast("CallToolResult", await agents.chat_get.function(id, ctx))
+async def _read_chat(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
+    return await agents.chat_get.function(values["id"], ctx)
 
 
 def _has_ended(structured_content: dict[str, Any]) -> bool:

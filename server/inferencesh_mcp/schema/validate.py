@@ -9,9 +9,10 @@ This module imports `jsonschema`, which takes 60 ms: import it inside the functi
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,8 +21,9 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 
 from inferencesh_mcp.api.json import NotJson, is_array, is_object, items, parse
+from inferencesh_mcp.bounded import BoundedDict
 from inferencesh_mcp.schema.describe import expected, nearest_name, short
-from inferencesh_mcp.schema.refs import VALUES, Document, document
+from inferencesh_mcp.schema.refs import RECENT_LIMIT, VALUES, Document, document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +89,7 @@ def check(schema: Schema, value: dict[str, Any], budget: Budget | None = None) -
     field and the run costs the same.
     """
     budget = budget or Budget()
-    validator = _validator(document(schema))
+    validator = _validator(schema)
     errors = validator.errors(value, budget)
     if repairs := _repairs(errors):
         # Try all repairs at once, then drop those that do not fit either.
@@ -295,10 +297,16 @@ class _Validator:
             yield from validator.descend(instance, target)
 
 
-@lru_cache(maxsize=64)
-def _validator(schema: Document) -> _Validator:
-    """The validator of a schema: making one takes longer than using it."""
-    return _Validator(schema)
+_recent: BoundedDict[bytes, _Validator] = BoundedDict(RECENT_LIMIT)
+
+
+def _validator(schema: Schema) -> _Validator:
+    """The validator of a schema. It is cached by content: every reading of an app makes new objects, and building it is slow."""
+    key = hashlib.sha256(json.dumps(schema).encode()).digest()
+    validator = _recent.get(key)
+    if validator is None:
+        validator = _recent[key] = _Validator(document(schema))
+    return validator
 
 
 def _length(value: Any) -> int:

@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -73,7 +74,8 @@ class Settings:
     """The settings of a process. Every field except `proxies` is a variable `INFERENCE_<NAME>`; all except secrets are
     options too.
 
-    A dataclass, because building a pydantic model of so many fields takes a fortieth of a start.
+    A dataclass, because pydantic takes a fortieth of a start to build a model of so many fields (pydantic-settings more). A value
+    is validated by pydantic only if it is set.
     """
 
     api_key: Key | None = setting(
@@ -94,6 +96,14 @@ class Settings:
     )
     on_cancel: Literal["cancel", "keep"] = setting("cancel", "What to do with a run when the host cancels its call.")
     max_concurrent_runs: int = setting(32, "Most live runs of one caller.", ge=1, le=1000)
+    max_run_cost: Decimal | None = setting(
+        None,
+        "US dollars that a run or a batch may cost without asking the person. Unset: no limit.",
+        ge=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+    )
+    max_run_cost_strict: bool = setting(False, "Ask the person also if the cost of a run is not known.")
     allowed_dirs: Annotated[tuple[Folder, ...], LISTED_AS_PATHS] = setting(
         (),
         f"Folders whose files may be uploaded, separated by `{os.pathsep}`. `INFERENCE_SAVE_DIR` is always included.",

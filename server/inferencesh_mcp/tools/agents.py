@@ -42,7 +42,7 @@ Query = Annotated[str, Field(description="words to search for")]
 @tool("agents", "Find agents", reads=True)
 async def agent_list(ctx: Ctx, query: Query = "", limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
     """List the agents of the workspace. Talk to one with agent_chat."""
-    page = await caller(ctx).api.agents.list_agents(query=query, limit=limit, cursor=cursor)
+    page = await caller(ctx).api.chats.list_agents(query=query, limit=limit, cursor=cursor)
     agents = [{"agent": agent.ref, "about": clean(agent.description or agent.title, 160)} for agent in page.items]
     lines = [f"{agent['agent']}: {quoted(agent['about'], 160)}" for agent in agents] or ["No agent matches."]
     return list_result("agent_list", page, lines, {"agents": agents})

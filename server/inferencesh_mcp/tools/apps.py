@@ -13,7 +13,7 @@ from inferencesh_mcp.api.models import App, AppFunction, AppVersion, Estimate, P
 from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.context import Ctx, caller, caller_with_roots, wants_mcp_task
 from inferencesh_mcp.errors import InvalidInput, Requirement
-from inferencesh_mcp.flows import run
+from inferencesh_mcp.flows import Caller, run
 from inferencesh_mcp.flows.batch import run_many
 from inferencesh_mcp.flows.concurrency import optional_call
 from inferencesh_mcp.flows.run_request import RunSpec, function_of, is_live, missing_requirements, version_of
@@ -224,7 +224,7 @@ async def run_and_render(ctx: Ctx, spec: RunSpec, *, wait: bool = True, stream: 
     """Run an app and build the result, for `app_run` and for pinned tools."""
     async with progress(ctx) as report:
         who = await caller_with_roots(ctx, spec.input)
-        who = replace(who, stream=who.stream and stream)
+        who = replace(_with_confirmation(ctx, who), stream=who.stream and stream)
         as_task = wait and wants_mcp_task(ctx)
         outcome = await run.run(who, spec, report, seconds=who.wait_seconds if wait and not as_task else 0)
     result = run_result(outcome)
@@ -232,6 +232,15 @@ async def run_and_render(ctx: Ctx, spec: RunSpec, *, wait: bool = True, stream: 
         return await with_preview(ctx, who, result)
     # The result with the id of a running task is not delayed by a preview.
     return deferred(result, "run", task=outcome.task.id, app=outcome.app) if as_task else result
+
+
+def _with_confirmation(ctx: Ctx, who: Caller) -> Caller:
+    """The caller, whose person can be asked about what costs more than the operator's limit."""
+    if not who.spend_limit.is_set:
+        return who
+    from inferencesh_mcp.tools.spend_confirmation import SpendConfirmation  # late: most operators set no limit
+
+    return replace(who, confirm=SpendConfirmation(ctx, who))
 
 
 @tool("apps", "Run an app on many inputs", starts=True)
@@ -257,7 +266,7 @@ async def app_run_many(
         RunSpec(app=ref, input=run_input, setup=setup or None, infra=infra, variant=variant or None)
         for run_input in inputs
     ]
-    who = await caller_with_roots(ctx, inputs)
+    who = _with_confirmation(ctx, await caller_with_roots(ctx, inputs))
     as_task = (
         wants_mcp_task(ctx) and len(specs) <= max_concurrency
     )  # a run that waits for its turn can be started by this call alone

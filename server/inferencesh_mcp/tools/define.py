@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import get_annotations
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from mcp import MCPError
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
+from inferencesh_mcp.api.json import is_array, is_object
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import InferenceError, InvalidInput, NotFound
 from inferencesh_mcp.flows.internal_errors import collect_started_ids, internal_error
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Result = CallToolResult | InputRequiredResult
-Function = Callable[..., Awaitable[Result]]
+Function = TypeVar("Function", bound=Callable[..., Awaitable[Result]])
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToolDefinition:
+class ToolDefinition(Generic[Function]):
     """A function with what is needed to offer it as a tool: toolset, title, and hints for the host."""
 
     function: Function
@@ -65,13 +66,21 @@ def tool(
     destroys: bool = False,
     repeatable: bool = False,
     starts: bool = False,
-) -> Callable[[Function], ToolDefinition]:
+) -> Callable[[Function], ToolDefinition[Function]]:
     """Describe a function as a tool. `reads`: it spends, changes and writes nothing. `starts`: it may begin a run or a turn.
     Every tool calls the platform."""
     hints = ToolAnnotations(
         read_only_hint=reads, destructive_hint=destroys, idempotent_hint=reads or repeatable, open_world_hint=True
     )
     return lambda function: ToolDefinition(function=function, toolset=toolset, title=title, hints=hints, starts=starts)
+
+
+class ResumeLater(Exception):
+    """The person's agreement comes with a later call."""
+
+    def __init__(self, result: InputRequiredResult) -> None:
+        super().__init__()
+        self.result = result
 
 
 class InferenceTool(Tool):
@@ -84,6 +93,8 @@ class InferenceTool(Tool):
         with collect_started_ids() as started:
             try:
                 return await self.call(arguments, context)
+            except ResumeLater as exc:
+                return exc.result
             except InferenceError as exc:
                 logger.info("%s: %s", self.name, exc.code)
                 if isinstance(exc, NotFound):
@@ -141,19 +152,18 @@ def _argument_errors(exc: ValidationError) -> str:
 
 def _without_nulls(schema: Any) -> Any:
     """The schema without null as a value. In arguments and results, null means the same as a missing field."""
-    if isinstance(schema, list):
-        return [_without_nulls(part) for part in cast("list[Any]", schema)]
-    if not isinstance(schema, dict):
+    if is_array(schema):
+        return [_without_nulls(part) for part in schema]
+    if not is_object(schema):
         return schema
-    node = cast("dict[str, Any]", schema)
-    match node:
+    match schema:
         case {"anyOf": [some, {"type": "null"}], "default": None}:
-            beside = {name: part for name, part in node.items() if name not in {"anyOf", "default"}}
+            beside = {name: part for name, part in schema.items() if name not in {"anyOf", "default"}}
             return _without_nulls(some) | _without_nulls(beside)
         case {"default": None}:
-            return {name: _without_nulls(part) for name, part in node.items() if name != "default"}
+            return {name: _without_nulls(part) for name, part in schema.items() if name != "default"}
         case _:
-            return {name: _without_nulls(part) for name, part in node.items()}
+            return {name: _without_nulls(part) for name, part in schema.items()}
 
 
 def _without_noise(schema: Any) -> Any:
@@ -161,12 +171,11 @@ def _without_noise(schema: Any) -> Any:
 
     Each costs tokens in every request of every host. google-genai (to 3.6.1) fails on any boolean `additionalProperties`.
     """
-    if isinstance(schema, list):
-        return [_without_noise(part) for part in cast("list[Any]", schema)]
-    if not isinstance(schema, dict):
+    if is_array(schema):
+        return [_without_noise(part) for part in schema]
+    if not is_object(schema):
         return schema
-    node = cast("dict[str, Any]", schema)
-    return {key: _without_noise(part) for key, part in node.items() if not _is_noise(key, part)}
+    return {key: _without_noise(part) for key, part in schema.items() if not _is_noise(key, part)}
 
 
 def _is_noise(key: str, part: Any) -> bool:

@@ -56,9 +56,9 @@ class _EarlierLeg:
 
     @classmethod
     def of(cls, ctx: Ctx) -> _EarlierLeg | None:
-        if not ctx.request_state:
+        state = json.loads(ctx.request_state) if ctx.request_state else {}  # sealed: only this server wrote it
+        if "chat_id" not in state:
             return None
-        state = json.loads(ctx.request_state)  # sealed: only this server can have written it
         responses = ctx.input_responses or {}
         results = {key: response for key, response in responses.items() if isinstance(response, ElicitResult)}
         records = tuple(DecisionRecord(**record) for record in state.pop("records"))
@@ -89,14 +89,14 @@ class Elicitation:
 
     def can_ask_anything(self) -> bool:
         """Whether the host can ask its person anything, and the operator wants it to."""
-        return self._settings.approvals == "ask" and (self._can_show("form") or self._can_show("url"))
+        return self._settings.approvals == "ask" and (can_show(self._ctx, "form") or can_show(self._ctx, "url"))
 
     def can_ask(self, item: Pending) -> bool:
         """Whether the host can ask the person this, the operator wants it to, and the platform would accept the answer."""
         if not isinstance(item, Approval | Form | McpInput) or self._who.approvals.is_sign_in_only(self._who, item):
             return False
         modes = {request.mode for request in item.requests} if isinstance(item, McpInput) else {"form"}
-        return self._settings.approvals == "ask" and all(self._can_show(mode) for mode in modes)
+        return self._settings.approvals == "ask" and all(can_show(self._ctx, mode) for mode in modes)
 
     def may_decide(self, item: Pending) -> bool:
         """Whether the operator lets the model decide this, and the platform accepts its decision."""
@@ -152,7 +152,7 @@ class Elicitation:
 
     def page_request(self, message: str, url: str, name: str) -> ElicitRequest | None:
         """The request to show the person a page; None if the host cannot."""
-        if not self._can_show("url"):
+        if not can_show(self._ctx, "url"):
             return None
         return ElicitRequest(params=ElicitRequestURLParams(message=message, url=url, elicitation_id=name))
 
@@ -164,18 +164,8 @@ class Elicitation:
         self._page_was_shown = True
         if self._ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
             return _resumable({DECISION_KEY: request}, turn, PAGE_ID, "")
-        await self._elicit(request, MIN_ANSWER_SECONDS)
+        await elicit(self._ctx, request, MIN_ANSWER_SECONDS)
         return None
-
-    def _can_show(self, mode: str) -> bool:
-        """Whether the host can show a form, or a page. A host that declares neither can show forms."""
-        capabilities = self._ctx.client_capabilities
-        elicitation = capabilities.elicitation if capabilities else None
-        if elicitation is None:
-            return False
-        if mode == "url":
-            return elicitation.url is not None
-        return elicitation.form is not None or elicitation.url is None
 
     async def _ask(
         self, question: Question, turn: TurnResult, end: float
@@ -186,25 +176,34 @@ class Elicitation:
         replies: dict[str, Reply] = {}
         for key, request in question.requests.items():
             began = time.monotonic()
-            result = await self._elicit(request, max(end - began, MIN_ANSWER_SECONDS))
+            result = await elicit(self._ctx, request, max(end - began, MIN_ANSWER_SECONDS))
             replies[key] = Reply(result, time.monotonic() - began)
             if not replies[key].action:  # nobody answers, so the rest would not be answered either
                 break
         return {key: replies.get(key, Reply(None, 0)) for key in question.requests}
 
-    async def _elicit(self, request: ElicitRequest, seconds: float) -> ElicitResult | None:
-        """Ask the host and wait so many seconds; None if it cannot ask, or nobody answers."""
-        with anyio.move_on_after(seconds):
-            try:
-                clean = without_credentials(request.model_dump(by_alias=True, mode="json", exclude_none=True))
-                result: ElicitResult = await self._ctx.session.send_request(
-                    ElicitRequest.model_validate(clean), ElicitResult
-                )
-            except (MCPError, ValidationError) as exc:  # or its answer is invalid
-                logger.info("the host could not ask: %s", type(exc).__name__)
-            else:
-                return result
-        return None
+
+def can_show(ctx: Ctx, mode: str) -> bool:
+    """Whether the host can show a form, or a page. A host that declares neither can show forms."""
+    elicitation = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
+    if elicitation is None:
+        return False
+    if mode == "url":
+        return elicitation.url is not None
+    return elicitation.form is not None or elicitation.url is None
+
+
+async def elicit(ctx: Ctx, request: ElicitRequest, seconds: float) -> ElicitResult | None:
+    """Ask the host and wait so many seconds; None if it cannot ask, or nobody answers."""
+    with anyio.move_on_after(seconds):
+        try:
+            clean = without_credentials(request.model_dump(by_alias=True, mode="json", exclude_none=True))
+            result: ElicitResult = await ctx.session.send_request(ElicitRequest.model_validate(clean), ElicitResult)
+        except (MCPError, ValidationError) as exc:  # or its answer is invalid
+            logger.info("the host could not ask: %s", type(exc).__name__)
+        else:
+            return result
+    return None
 
 
 def _resumable(

@@ -82,7 +82,7 @@ def usd(microcents: float) -> str:
 
 def price(estimate: Estimate | None) -> str:
     """What a run costs: `$0.05`, `$0.01 to $0.05`, `at most $0.05; depends on seconds`, or that it is not known."""
-    bounds = estimate_bounds(estimate)
+    bounds = estimate.bounds if estimate else None
     if estimate is None or bounds is None:
         note = clean(estimate.pricing_description, 300) if estimate else ""
         return f"not known for this input. {quoted(note, 300)}" if note else "not known for this input"
@@ -93,19 +93,10 @@ def price(estimate: Estimate | None) -> str:
 
 def total_price(estimates: Sequence[Estimate | None]) -> str:
     """What several runs cost together; empty without any."""
-    bounds = [pair for pair in map(estimate_bounds, estimates) if pair]
+    bounds = [pair for estimate in estimates if estimate and (pair := estimate.bounds)]
     unknown = len(estimates) - len(bounds)
     least, most = (sum(pair[side] for pair in bounds) for side in (0, 1))
     total = usd(most) if least == most else f"{usd(least)} to {usd(most)}" if least else f"at most {usd(most)}"
     if unknown:
         return f"{total}, not counting {unknown} not known" if bounds else "not known"
     return total if bounds else ""
-
-
-def estimate_bounds(estimate: Estimate | None) -> tuple[int, int] | None:
-    """The least and the most that a run costs, in microcents; None if the platform does not know."""
-    if estimate is None or estimate.confidence not in {"exact", "range"}:
-        return None
-    exact = estimate.confidence == "exact"
-    least, most = (estimate.microcents, estimate.microcents) if exact else (estimate.min, estimate.max)
-    return None if most is None else (least or 0, most)

@@ -28,9 +28,9 @@ from inferencesh_mcp.hosts.install import entry_of, host_named
 from inferencesh_mcp.server import TOOLS
 from inferencesh_sandbox import Ledger, serving
 from tests.judges import npm
-from tests.judges.hosts.drivers import DRIVERS, NAME, Driver, Place
+from tests.judges.hosts.drivers import DRIVERS, GEMINI_CLI, NAME, Driver, Place
 from tests.judges.hosts.scripted_model import DONE, Call, ScriptedModel, scripted_model
-from tests.manifests import UVX, commands
+from tests.manifests import FOLDER, UVX, commands
 from tests.support.sandbox import Sandbox
 
 HERE = Path(__file__).parent
@@ -256,6 +256,9 @@ async def judge_own_line(judgement: Judgement, packages: Path) -> None:
         words, variables = process_of(table_of(entry))
         assert words == [UVX.command, *UVX.args], written
         assert "INFERENCE_API_KEY" in variables, written
+        if driver is GEMINI_CLI:  # our extension for it, by its own judge
+            judged = await host.run([*driver.program(host.place), "extensions", "validate", str(FOLDER)])
+            assert "successfully validated" in judged, judged
         judgement.cells["its own line"] = "yes"
 
 

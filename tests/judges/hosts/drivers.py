@@ -110,7 +110,16 @@ wire_api = "responses"
 """,
     ),
     environ=lambda _: {},
-    turn=lambda place: [*_codex(place), "exec", "--skip-git-repo-check", "--json", PROMPT],
+    # It waits a second for a server to start, and for one that is required until it has started.
+    turn=lambda place: [
+        *_codex(place),
+        "exec",
+        "--config",
+        f"mcp_servers.{NAME}.required=true",
+        "--skip-git-repo-check",
+        "--json",
+        PROMPT,
+    ],
     program=_codex,
     connected="",
     adds_as="codex",

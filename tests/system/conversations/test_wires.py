@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import anyio
@@ -183,27 +181,6 @@ async def test_an_agent_whose_host_leaves_during_the_search_is_stopped(
 
     assert [chat.id for chat in chats(upstream)] == [stop.chat_id for stop in upstream.sandbox.ledger.stops]
     judge(upstream, messages=1)
-
-
-@pytest.mark.fault("X-13")
-@over(*MEMORY)
-async def test_a_message_waits_until_the_date_in_retry_after(
-    way: Way, environ: dict[str, str], upstream: Upstream
-) -> None:
-    slept = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        await anyio.lowlevel.checkpoint()
-
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    upstream.sandbox.faults.add(Status(code=429, headers={"retry-after": date}), method="POST", path=RUN)
-    async with talking(way, environ, sleep) as client:
-        result = payload(await chat(client, "Count to 3", agent=ASSISTANT))
-
-    assert "1 2 3" == result["text"]
-    assert 25 <= slept[0] <= 30
-    judge(upstream)
 
 
 @pytest.mark.fault("X-14")

@@ -110,8 +110,7 @@ THE_PLATFORM_REFUSES = [
         problem(403, "forbidden", "no access to this app"),
         "forbidden: inference.sh answered 403: no access to this app.",
         NEVER,
-        "Next: Use a key that may do this, or ask whoever owns it; keys are made in the dashboard at "
-        "https://inference.sh.",
+        "Next: Use a key with this permission; keys are made in the dashboard at https://inference.sh.",
     ),
     refused(
         problem(403, "insufficient_scope", "key lacks scope apps:run"),
@@ -132,13 +131,13 @@ THE_PLATFORM_REFUSES = [
         problem(409, "conflict", "the app is being updated"),
         "conflict: inference.sh answered 409: the app is being updated.",
         NEVER,
-        "Next: Look at how things stand before you call again.",
+        "Next: Read its current state before you call again.",
     ),
     refused(
         problem(410, "gone", "the app was removed"),
         "gone: inference.sh answered 410: the app was removed.",
         NEVER,
-        "Next: It will not come back: choose another.",
+        "Next: It no longer exists: choose another.",
     ),
     refused(
         problem(412, "requirements_not_met", "requirements not met", errors=[MISSING_SECRET]),
@@ -188,7 +187,7 @@ THE_PLATFORM_REFUSES = [
         Status(code=307, headers={"location": "https://elsewhere.example/run"}),
         "upstream_error: inference.sh answered 307: it points elsewhere, which is never followed; check the base URL.",
         NEVER,
-        "Next: Call again later; if it stays so, report it to inference.sh.",
+        "Next: Call again later; if it fails again, report it to inference.sh.",
     ),
 ]
 
@@ -228,7 +227,7 @@ INPUTS = [
         NEVER, "Next: Correct this and call again.", arguments={"session_timeout": "long"}),
     run("a session that is not there", "sandbox/count", {},
         "session_not_found: inference.sh answered 404: session 'nobody' not found.", NEVER,
-        'Next: Check the id with `session_list`, or start anew with session="new".',
+        'Next: Check the id with `session_list`, or start a new session with session="new".',
         arguments={"session": "nobody"}, posts=1),
     run("an app in need of secrets", "sandbox/needs-secret", {},
         "requirements_not_met: inference.sh answered 412: secret SANDBOX_API_KEY is missing; connect google; "

@@ -1,4 +1,4 @@
-"""Tell a history again, `python -m tests.system.histories SEED`; or `soak`: ten thousand operations, and what they leave behind."""
+"""Run one history again, `python -m tests.system.histories SEED`; or `soak`: ten thousand operations, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ def main() -> int:
         from tests.system.histories.soak import soaked
 
         return soaked()
-    from tests.system.histories.history import told
+
+    from tests.system.histories.history import run_history
 
     with tempfile.TemporaryDirectory() as folder:
-        wrong = told(int(sys.argv[1]), Path(folder))
+        wrong = run_history(int(sys.argv[1]), Path(folder))
     print("\n".join(wrong) or "All is well.")  # noqa: T201 - the report is the product
     return bool(wrong)
 

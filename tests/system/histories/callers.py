@@ -111,8 +111,8 @@ class Caller:
         """Make so many runs, all of them live at the same time."""
         async with self._connected() as self._client, anyio.create_task_group() as group:
             for tag in (self._tag() for _ in range(runs)):
-                given = {"text": f"{tag} ends", "chunk_ms": 5_000}
-                group.start_soon(self._call, Call("app_run", {"app": "sandbox/stream-text", "input": given}, (tag,)))
+                input_ = {"text": f"{tag} ends", "chunk_ms": 5_000}
+                group.start_soon(self._call, Call("app_run", {"app": "sandbox/stream-text", "input": input_}, (tag,)))
 
     def _connected(self) -> Client:
         frames: list[Frame] = []
@@ -159,8 +159,8 @@ class Caller:
         self._worsen(DECISION, Swallow(), Drop(), None, None)
         answered = await self._call(self._a_message(*WISH))
         if pending := answered.get("pending"):
-            asked = {"chat_id": answered["chat_id"], "invocation_id": pending[0]["id"]}
-            await self._at_once(*(Call("chat_respond", asked, ()) for _ in range(self.chance.choice([1, 2]))))
+            arguments = {"chat_id": answered["chat_id"], "invocation_id": pending[0]["id"]}
+            await self._at_once(*(Call("chat_respond", arguments, ()) for _ in range(self.chance.choice([1, 2]))))
 
     async def _twice(self) -> None:
         """Ask for the same in two windows: two runs, or two chats, and each has its own."""
@@ -208,14 +208,14 @@ class Caller:
             await self._call(Call("file_save", {"task_id": drawn["task_id"]}, ()))
 
     async def _call(self, call: Call) -> dict[str, Any]:
-        async def heard(_progress: float, _total: float | None, _message: str | None) -> None:
+        async def ignore(_progress: float, _total: float | None, _message: str | None) -> None:
             """The frames tell."""
 
         self.calls.append(call)
         call.began_at = self.clock.now()
         try:
             with anyio.fail_after(LONGEST):
-                answer = await self._client.call_tool(call.tool, call.arguments, progress_callback=heard)
+                answer = await self._client.call_tool(call.tool, call.arguments, progress_callback=ignore)
         except anyio.get_cancelled_exc_class():
             call.left = True
             raise
@@ -258,8 +258,8 @@ class Caller:
         pauses = [SLOWLY] if lasts else [20, 1000, SLOWLY]
         streamed = {"text": f"{tag} {WORDS}", "chunk_ms": self.chance.choice(pauses)}, "stream-text"
         others = [] if lasts else [({"n": tag}, "echo"), ({"message": tag}, "fail")]
-        given, app = self.chance.choice([streamed, streamed, *others])
-        return Call("app_run", {"app": f"sandbox/{app}", "input": given, **more}, (tag,))
+        input_, app = self.chance.choice([streamed, streamed, *others])
+        return Call("app_run", {"app": f"sandbox/{app}", "input": input_, **more}, (tag,))
 
     def _a_batch(self, *, lasts: bool = False) -> Call:
         tags = tuple(self._tag() for _ in range(3))
@@ -283,5 +283,5 @@ class Caller:
 
 
 def tag_in(text: str) -> str:
-    found = TAG.search(text)
-    return found[0] if found else ""
+    match = TAG.search(text)
+    return match[0] if match else ""

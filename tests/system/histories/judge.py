@@ -32,16 +32,16 @@ SOON = timedelta(seconds=10)
 
 def judge(world: World, callers: list[Caller], log: str) -> list[str]:
     """All that is wrong with a history that has come to rest; `log` is what the servers logged."""
-    found = _Judge(world, callers, log)
+    findings = _Judge(world, callers, log)
     return [
-        *found.hollow(),
-        *found.started_twice(),
-        *found.answered_twice(),
-        *found.confused(),
-        *found.lost(),
-        *found.left_at_work(),
-        *found.untrue(),
-        *found.foreign(),
+        *findings.hollow(),
+        *findings.started_twice(),
+        *findings.answered_twice(),
+        *findings.confused(),
+        *findings.lost(),
+        *findings.left_at_work(),
+        *findings.untrue(),
+        *findings.foreign(),
         *(wrong for caller in callers for frames in caller.frames for wrong in ill_told(frames)),
         *(f"J-6: {path.name} is left behind" for path in world.folder.rglob("*.part")),
     ]
@@ -70,9 +70,9 @@ class _Judge:
     def hollow(self) -> Iterator[str]:
         """What callers ask for makes sense: of a call that is refused for its input, nothing would be learnt."""
         for call in self._calls:
-            for told in _outcomes(call):
-                if told.get("error", {}).get("code") == "invalid_input":
-                    yield f"{call.tool} of {call.arguments} was refused: {told['error']}"
+            for outcome in _outcomes(call):
+                if outcome.get("error", {}).get("code") == "invalid_input":
+                    yield f"{call.tool} of {call.arguments} was refused: {outcome['error']}"
 
     def started_twice(self) -> Iterator[str]:
         """J-1 and J-4: at most one start for each call, and none where it was told that there is none."""
@@ -143,41 +143,41 @@ class _Judge:
         """The ids of all that somebody was told of in an answer, that was stopped, or of which the log says that it goes on."""
         answers = [call.result for call in self._calls]
         answers += [item for caller in self._callers for frames in caller.frames for item in too_late(frames)]
-        told = ID.findall(json.dumps(answers) + "\n".join(self._going_on))
+        shown = ID.findall(json.dumps(answers) + "\n".join(self._going_on))
         stopped = [cancel.task_id for cancel in self._ledger.cancels] + [stop.chat_id for stop in self._ledger.stops]
-        return {*told, *stopped}
+        return {*shown, *stopped}
 
     def untrue(self) -> Iterator[str]:
         """J-3: what is told as over stands so in the platform's records."""
         for call in self._calls:
-            for told in _outcomes(call):
-                task = self._tasks.get(told.get("task_id", ""))
-                if told.get("status") not in {"completed", "failed", "cancelled"}:
+            for outcome in _outcomes(call):
+                task = self._tasks.get(outcome.get("task_id", ""))
+                if outcome.get("status") not in {"completed", "failed", "cancelled"}:
                     continue
-                if task is None or task.status.name.lower() != told["status"]:
-                    yield f"J-3: {told} was told of {task and task.status.name}"
-                elif told["status"] == "completed" and told.get("output") != task.output:
-                    yield f"J-3: {told} was told of {task.output}"
+                if task is None or task.status.name.lower() != outcome["status"]:
+                    yield f"J-3: {outcome} was told of {task and task.status.name}"
+                elif outcome["status"] == "completed" and outcome.get("output") != task.output:
+                    yield f"J-3: {outcome} was told of {task.output}"
 
     def confused(self) -> Iterator[str]:
         """J-2 of what is told: an id is that of what this call began, no other call has it, and it stands in the words too."""
-        told: list[tuple[Call, str, str]] = []
+        named: list[tuple[Call, str, str]] = []
         for call in self._calls:
-            what = "task_id" if call.tool in RUNS else "chat_id"
+            field = "task_id" if call.tool in RUNS else "chat_id"
             for tag, one in _by_tag(call):
-                if name := one.get(what):
-                    told.append((call, tag, name))
+                if name := one.get(field):
+                    named.append((call, tag, name))
                 elif one.get("status", "error") not in {"error", "not_started"}:
-                    yield f"J-2: {one} was told of {tag}, without its {what}"
+                    yield f"J-2: {one} was told of {tag}, without its {field}"
         own = {(tag, task.id) for tag, tasks in self._ran.items() for task in tasks}
         own |= {(tag_in(run.request.text), run.chat.id) for run in self._turns.values()}
-        for call, tag, name in told:
+        for call, tag, name in named:
             if (tag, name) not in own:
                 yield f"J-2: {name} was told of {tag}, and is another's"
             if name not in call.text:
                 yield f"J-2: {name} of {tag} is not in {call.text!r}"
-        began = Counter(name for call, _, name in told if "chat_id" not in call.arguments)
-        for name, often in began.items():
+        first_answers = Counter(name for call, _, name in named if "chat_id" not in call.arguments)
+        for name, often in first_answers.items():
             if often > 1:
                 yield f"J-1: {name} was told to {often} calls, each of which began one"
 
@@ -185,10 +185,10 @@ class _Judge:
         """J-5: nobody hears of what is another's, and nobody of a key."""
         key_of = {caller.name: caller.key for caller in self._callers}
         for caller in self._callers:
-            heard = self._heard[caller.name]
-            foreign = {tag for tag in TAG.findall(heard) if key_of.get(tag[:3], caller.key) != caller.key}
+            texts = self._heard[caller.name]
+            foreign = {tag for tag in TAG.findall(texts) if key_of.get(tag[:3], caller.key) != caller.key}
             yield from (f"J-5: {caller.name} heard of {tag}" for tag in foreign)
-            if any(key in heard or key in self._log for key in key_of.values()):
+            if any(key in texts or key in self._log for key in key_of.values()):
                 yield f"J-5: a key was told to {caller.name}, or to the log"
 
 
@@ -212,10 +212,10 @@ def ill_told(frames: list[Frame]) -> Iterator[str]:
 
 def too_late(frames: list[Frame]) -> list[Any]:
     """Answers to calls that were left: over HTTP in the older era nobody hears that, since no session ties the two together."""
-    left = {
+    cancelled = {
         frame.params["requestId"] for frame in frames if frame.by_host and frame.method == "notifications/cancelled"
     }
-    return [frame.message["result"] for frame in frames if frame.id in left and "result" in frame.message]
+    return [frame.message["result"] for frame in frames if frame.id in cancelled and "result" in frame.message]
 
 
 def at_work() -> Counter[str]:
@@ -242,21 +242,21 @@ def _over_by_tag(calls: list[Call]) -> dict[str, datetime]:
 
 def _outcomes(call: Call) -> list[dict[str, Any]]:
     """What was told of each run of a call, in order of its tags."""
-    told = call.result or {}
-    return told.get("results", [told])
+    answer = call.result or {}
+    return answer.get("results", [answer])
 
 
 def _by_tag(call: Call) -> Iterator[tuple[str, dict[str, Any]]]:
-    told = _outcomes(call)
-    return zip(call.tags, told if len(told) == len(call.tags) else told * len(call.tags), strict=True)
+    outcomes = _outcomes(call)
+    return zip(call.tags, outcomes if len(outcomes) == len(call.tags) else outcomes * len(call.tags), strict=True)
 
 
 def _not_started(call: Call) -> list[str]:
     return [
-        tag for tag, told in _by_tag(call)
-        if told.get("status") == "not_started" or told.get("error", {}).get("outcome") == "not_started"
+        tag for tag, outcome in _by_tag(call)
+        if outcome.get("status") == "not_started" or outcome.get("error", {}).get("outcome") == "not_started"
     ]  # fmt: skip
 
 
 def _unknown(call: Call) -> list[str]:
-    return [tag for tag, told in _by_tag(call) if told.get("error", {}).get("outcome") == "unknown"]
+    return [tag for tag, outcome in _by_tag(call) if outcome.get("error", {}).get("outcome") == "unknown"]

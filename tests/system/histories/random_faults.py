@@ -83,16 +83,16 @@ class Weather(Faults):
         super().__init__()
 
     def taken_by(self, method: str, path: str, headers: Mapping[str, str]) -> list[Fault | Gate]:
-        told = super().taken_by(method, path, headers)
+        rules = super().taken_by(method, path, headers)
         if self.chance.random() >= self.share:
-            return told
+            return rules
         drawn = self.chance.choice(self.chance.choice([ANY, kinds(method, path)]))
         if not self.hangs and any(isinstance(item, Stall | Twice) for item in drawn):
-            return told
+            return rules
         self.met.append(f"{method} {path}: {', '.join(map(repr, drawn))}")
         if drawn == (BUSY,) and self.chance.random() < 0.5:  # and so it stays for a while
             self.add(BUSY, method=method, path=path, times=4)
-        return [*told, *drawn]
+        return [*rules, *drawn]
 
 
 class Acts(deque[Act]):

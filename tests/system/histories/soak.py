@@ -100,19 +100,19 @@ async def _soaked() -> tuple[list[Figure], list[str]]:
     weather = Weather(Random(chance.random()), hangs=False)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        async with world(weather, folder, FastClock()) as made:
-            with _serving(made) as server:
-                callers = [_caller(number, server, made, chance) for number in range(CALLERS)]
-                return await _figures(made, server, callers)
+        async with world(weather, folder, FastClock()) as world_:
+            with _serving(world_) as server:
+                callers = [_caller(number, server, world_, chance) for number in range(CALLERS)]
+                return await _figures(world_, server, callers)
 
 
-def _caller(number: int, server: Served, made: World, chance: Random) -> Caller:
+def _caller(number: int, server: Served, world_: World, chance: Random) -> Caller:
     name = "".join(chr(97 + number // 26**place % 26) for place in range(3))
-    key, clock = f"inf_person_CANARY_{name}", made.sandbox.clock
-    return Caller(name, key, server, Random(chance.random()), clock, made.weather, pace=1 / FASTER)
+    key, clock = f"inf_person_CANARY_{name}", world_.sandbox.clock
+    return Caller(name, key, server, Random(chance.random()), clock, world_.weather, pace=1 / FASTER)
 
 
-async def _figures(made: World, server: Served, callers: list[Caller]) -> tuple[list[Figure], list[str]]:
+async def _figures(world_: World, server: Served, callers: list[Caller]) -> tuple[list[Figure], list[str]]:
     rounds = Rounds(server)
     waiting = iter(callers)
     before = len(open_files(server.pid))
@@ -124,26 +124,26 @@ async def _figures(made: World, server: Served, callers: list[Caller]) -> tuple[
     async with anyio.create_task_group() as group:
         for _ in range(AT_ONCE):
             group.start_soon(work)
-    made.weather.share = 0.0
+    world_.weather.share = 0.0
     await anyio.sleep(REST)
-    wrong = judge(made, callers, server.log.read_text("utf-8"))
+    wrong = judge(world_, callers, server.log.read_text("utf-8"))
     lost = sum(line.startswith("J-2") for line in wrong)
     doubled = sum(line.startswith("J-1") for line in wrong)
-    left = [path for path in (made.folder / "tmp").rglob("*") if path.is_file()] + [*made.folder.rglob("*.part")]
+    left = [path for path in (world_.folder / "tmp").rglob("*") if path.is_file()] + [*world_.folder.rglob("*.part")]
     fourth, last = rounds.weights[3], rounds.weights[-1]
     return [
         Figure(name="memory of the last round", value=last / 2**20, unit="MiB", base=fourth / 2**20,
                base_name="the fourth", aim=1.05, by_ratio=True,
                note=" ".join(f"{weight / 2**20:.0f}" for weight in rounds.weights)),
-        _none("doubled", doubled, len(made.sandbox.ledger.starts), "starts"),
-        _none("lost", lost, len(made.sandbox.ledger.starts), "starts"),
+        _none("doubled", doubled, len(world_.sandbox.ledger.starts), "starts"),
+        _none("lost", lost, len(world_.sandbox.ledger.starts), "starts"),
         _none("otherwise wrong", len(wrong) - lost - doubled, sum(len(caller.calls) for caller in callers), "calls"),
         _none("runs still held", await server.metric("inferencesh_live_runs"), rounds.done, "operations"),
         _none("requests still open", await server.metric("inferencesh_open_requests"), rounds.done, "operations"),
         _none("temporary files", len(left), rounds.done, "operations"),
         Figure(name="open files and connections", value=len(open_files(server.pid)), unit="", base=before,
                base_name="before", aim=before + KEPT_ALIVE, note=f"{KEPT_ALIVE} may be kept alive to the API"),
-        Figure(name="faults met", value=len(made.weather.met), unit="", base=len(made.sandbox.ledger.requests()),
+        Figure(name="faults met", value=len(world_.weather.met), unit="", base=len(world_.sandbox.ledger.requests()),
                base_name="requests that are remembered", aim=None),
     ], wrong  # fmt: skip
 
@@ -153,16 +153,16 @@ def _none(name: str, value: float, of: float, what: str) -> Figure:
 
 
 @contextmanager
-def _serving(made: World) -> Iterator[Served]:
-    (made.folder / "tmp").mkdir()
-    settings = made.environ(
+def _serving(world_: World) -> Iterator[Served]:
+    (world_.folder / "tmp").mkdir()
+    settings = world_.environ(
         INFERENCE_WAIT_SECONDS="2",
         INFERENCE_LOG_LEVEL="INFO",
         INFERENCE_METRICS_TOKENS=tokens.line("reader", READER),
-        TMPDIR=str(made.folder / "tmp"),
+        TMPDIR=str(world_.folder / "tmp"),
     )
     command = [sys.executable, "-m", "inferencesh_mcp", "http", "--port", "0"]
-    log = made.folder / "log"
+    log = world_.folder / "log"
     with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr, env=environ(**settings)) as process:
         try:
             while not (found := re.search(r"http://[\d.:]+", log.read_text("utf-8"))):

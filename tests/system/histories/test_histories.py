@@ -11,7 +11,7 @@ import pytest
 
 from tests.system.faults.process_usage import growth, linux, open_files
 from tests.system.faults.rows import many
-from tests.system.histories.history import stormed, told
+from tests.system.histories.history import run_history, run_storm
 
 CHUNKS, EACH = 40, 5
 """Histories are told a few to a test, so that the workers share them evenly."""
@@ -41,7 +41,7 @@ def right(seed: int, folder: Path) -> None:
     folder.mkdir()
     before = len(open_files())
     with untidy():
-        wrong = told(seed, folder)
+        wrong = run_history(seed, folder)
     assert not wrong, "\n".join([*wrong, f"Again: python -m tests.system.histories {seed}"])
     assert len(open_files()) <= before, f"J-6: open files. Again: python -m tests.system.histories {seed}"
 
@@ -61,6 +61,6 @@ def test_many_runs_at_once_survive_random_faults(over: str, tmp_path: Path) -> N
     """Each is started once at most, none is lost, all are told the truth; and server, host and sandbox together stay small."""
     runs = many(1000, 50)
     with growth() as grown:
-        wrong = stormed(38, tmp_path, runs=runs, over=over)
+        wrong = run_storm(38, tmp_path, runs=runs, transport=over)
     assert not wrong, "\n".join(wrong[:40])
     assert grown.bytes < runs * 512 * 1024

@@ -35,20 +35,20 @@ def program(name: str, package: str) -> str:
     Raises:
         AssertionError: it is not here. A test that is left out would say nothing.
     """
-    found = shutil.which(name, path=PROGRAMS)
-    assert found, f"{name} is not installed: `apt-get install {package}`"
-    return found
+    path = shutil.which(name, path=PROGRAMS)
+    assert path, f"{name} is not installed: `apt-get install {package}`"
+    return path
 
 
 def free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def listened_on(port: int) -> bool:
-    with socket.socket() as asked:
-        return asked.connect_ex(("127.0.0.1", port)) == 0
+    with socket.socket() as listener:
+        return listener.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Replica:

@@ -82,32 +82,32 @@ async def test_a_callers_limit_is_shared_by_all_replicas(tmp_path: Path) -> None
 
 
 async def nothing_is_held(url: str) -> None:
-    asked = redis.asyncio.Redis.from_url(url)
-    while await asked.keys("*"):
+    connection = redis.asyncio.Redis.from_url(url)
+    while await connection.keys("*"):
         await anyio.sleep(0.01)
-    await asked.aclose()
+    await connection.aclose()
 
 
 async def test_redis_holds_only_hashes_that_expire(tmp_path: Path) -> None:
     with Redis(tmp_path).running() as url:
-        asked = redis.asyncio.Redis.from_url(url, decode_responses=True)
+        connection = redis.asyncio.Redis.from_url(url, decode_responses=True)
         async with two(url) as (here, _, sandbox), live(here, sandbox, 2):
-            (key,) = await asked.keys("*")
+            (key,) = await connection.keys("*")
 
-            assert 0 < await asked.ttl(key) <= 60
-            assert KEY not in key + str(await asked.zrange(key, 0, -1))
-        await asked.aclose()
+            assert 0 < await connection.ttl(key) <= 60
+            assert KEY not in key + str(await connection.zrange(key, 0, -1))
+        await connection.aclose()
 
 
 async def test_without_redis_each_replica_works_alone_and_logs_it_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No run is refused, waits or is started twice for it; once it is back, it is asked again."""
+    """No run is refused, waits or is started twice for it; once it is back, it is used again."""
     shared = Redis(tmp_path)
     async with two(shared.url) as (here, there, sandbox):
-        began = time.monotonic()
+        started_at = time.monotonic()
         async with live(here, sandbox, 2), live(there, sandbox, 1):
-            assert time.monotonic() - began < 4
+            assert time.monotonic() - started_at < 4
             assert await code_of_a_run(here) == "rate_limited"
     assert len(sandbox.ledger.starts) == 3
     assert sum("Redis is away" in line.getMessage() for line in caplog.records) == 2  # one for each replica
@@ -119,9 +119,9 @@ async def test_a_silent_redis_delays_no_call(caplog: pytest.LogCaptureFixture) -
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         async with two(f"redis://:{KEY}@127.0.0.1:{mute.getsockname()[1]}/0") as (here, _, sandbox):
-            began = time.monotonic()
+            started_at = time.monotonic()
             async with live(here, sandbox, 2):
-                assert time.monotonic() - began < 4
+                assert time.monotonic() - started_at < 4
     assert KEY not in caplog.text
 
 
@@ -135,10 +135,10 @@ async def test_limits_are_written_again_to_an_empty_redis(tmp_path: Path, monkey
             await anyio.lowlevel.checkpoint()
         async with live(here, sandbox, 2):
             with shared.running() as url:
-                asked = redis.asyncio.Redis.from_url(url)
-                while not await asked.keys("*"):
+                connection = redis.asyncio.Redis.from_url(url)
+                while not await connection.keys("*"):
                     await anyio.sleep(0.05)
-                await asked.aclose()
+                await connection.aclose()
                 await anyio.sleep(0.2)
 
                 assert await code_of_a_run(there) == "rate_limited"
@@ -146,24 +146,24 @@ async def test_limits_are_written_again_to_an_empty_redis(tmp_path: Path, monkey
 
 async def test_a_change_of_the_tools_reaches_all_replicas(tmp_path: Path) -> None:
     """Whoever listens for something of their own has it watched where they listen."""
-    heard: list[Any] = []
+    changes: list[Any] = []
     with Redis(tmp_path).running() as url:
         here, there = RedisLimits(SecretStr(url)), RedisLimits(SecretStr(url))
-        there.bus.subscribe(heard.append)
-        here.bus.subscribe(heard.append)
+        there.bus.subscribe(changes.append)
+        here.bus.subscribe(changes.append)
         async with anyio.create_task_group() as group:
             group.start_soon(here.run)
             group.start_soon(there.run)
-            asked = redis.asyncio.Redis.from_url(url)
-            while (await asked.pubsub_numsub("inferencesh:changed"))[0][1] < 2:
+            connection = redis.asyncio.Redis.from_url(url)
+            while (await connection.pubsub_numsub("inferencesh:changed"))[0][1] < 2:
                 await anyio.sleep(0.01)
-            await asked.aclose()
+            await connection.aclose()
             await here.bus.publish(ResourceUpdated("inference://tasks/t"))
             await here.bus.publish(ToolsListChanged())
             with anyio.fail_after(5):
-                while len(heard) < 3:
+                while len(changes) < 3:
                     await anyio.sleep(0.01)
             await anyio.sleep(0.1)
             group.cancel_scope.cancel()
 
-    assert heard == [ResourceUpdated("inference://tasks/t"), ToolsListChanged(), ToolsListChanged()]
+    assert changes == [ResourceUpdated("inference://tasks/t"), ToolsListChanged(), ToolsListChanged()]

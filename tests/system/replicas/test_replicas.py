@@ -126,7 +126,7 @@ async def test_a_replica_may_die_and_all_replicas_may_be_replaced(tmp_path: Path
 
 
 async def one_dies(cluster: Cluster) -> None:
-    callers = [caller(cluster, number, going_on=False) for number in range(CALLERS)]
+    callers = [new_caller(cluster, number, going_on=False) for number in range(CALLERS)]
     async with anyio.create_task_group() as group:
         for caller in callers:
             group.start_soon(caller.works)
@@ -144,7 +144,7 @@ async def one_dies(cluster: Cluster) -> None:
 async def each_is_replaced(cluster: Cluster) -> None:
     """In turn, while runs end and others begin all the time."""
     before = len(cluster.sandbox.ledger.starts)
-    callers = [caller(cluster, CALLERS + number, going_on=True) for number in range(CALLERS)]
+    callers = [new_caller(cluster, CALLERS + number, going_on=True) for number in range(CALLERS)]
     async with anyio.create_task_group() as passing, anyio.create_task_group() as group:
         for caller in callers:
             group.start_soon(caller.works)
@@ -182,7 +182,7 @@ async def all_is_accounted_for(cluster: Cluster, callers: list[Caller]) -> None:
     assert "CANARY" not in cluster.written()
 
 
-def caller(cluster: Cluster, number: int, *, going_on: bool) -> Caller:
+def new_caller(cluster: Cluster, number: int, *, going_on: bool) -> Caller:
     """Every other host is of the older era."""
     return Caller(number, list(MODES)[number % len(MODES)], cluster, going_on=going_on)
 

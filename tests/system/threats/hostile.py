@@ -102,14 +102,14 @@ def schema(say: Say) -> dict[str, Any]:
 @asynccontextmanager
 async def answering(say: Say, *, status: int = 200) -> AsyncIterator[str]:
     """Such an upstream; with another status, every answer is a refusal in its words."""
-    known = records(say)
+    bodies = records(say)
 
     async def answer(request: Request) -> Response:
         if status != 200:
             errors = [{"type": say(), "key": say(), "message": say(), "action": {"type": say(), "provider": say()}}]
             error = {"code": say(), "message": say(), "errors": errors, "suggestions": [say()]}
             return JSONResponse({"success": False, "status": status, "error": error, "detail": say()}, status)
-        body = next((body for path, body in known.items() if request.url.path.startswith(path)), {})
+        body = next((body for path, body in bodies.items() if request.url.path.startswith(path)), {})
         return JSONResponse({"success": True, "data": body, "messages": [{"level": "warning", "message": say()}]})
 
     async with listening(Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST", "DELETE"])])) as url:
@@ -142,10 +142,10 @@ async def everything_shown(client: Client) -> dict[str, tuple[list[str], Any]]:
         shown[name] = (texts, value if isinstance(value, dict) else value.model_dump(mode="json"))
 
     for tool, arguments in CALLS:
-        said: list[str] = []
+        progress: list[str] = []
 
-        async def hear(_done: float, _total: float | None, message: str | None, said: list[str] = said) -> None:
-            said.append(message or "")
+        async def hear(_done: float, _total: float | None, message: str | None, progress: list[str] = progress) -> None:
+            progress.append(message or "")
 
         try:
             result = await client.call_tool(tool, arguments, progress_callback=hear)
@@ -154,20 +154,20 @@ async def everything_shown(client: Client) -> dict[str, tuple[list[str], Any]]:
             continue
         assert isinstance(result, CallToolResult)
         texts = [part.text for part in result.content if isinstance(part, TextContent)]
-        add(f"{tool} {arguments}", {**result.model_dump(mode="json"), "progress": said}, [*texts, *said])
+        add(f"{tool} {arguments}", {**result.model_dump(mode="json"), "progress": progress}, [*texts, *progress])
     for address in ADDRESSES:
         try:
-            read = await client.read_resource(f"inference://{address}")
+            resource = await client.read_resource(f"inference://{address}")
         except MCPError as exc:
             add(address, {"message": exc.error.message, "data": exc.error.data}, [exc.error.message])
             continue
-        assert isinstance(read, ReadResourceResult)
+        assert isinstance(resource, ReadResourceResult)
         texts = [
             part.text
-            for part in read.contents
+            for part in resource.contents
             if isinstance(part, TextResourceContents) and part.mime_type == "text/plain"
         ]
-        add(address, read, texts)
+        add(address, resource, texts)
     add("resources/list", await client.list_resources(), [])
     add("tools/list", await client.list_tools(), [])
     add("prompts/get", await client.get_prompt("run_app", {"goal": "a picture"}), [])

@@ -65,11 +65,11 @@ def addresses(tripwire: Tripwire) -> Iterator[str]:
 async def test_a_private_address_is_never_fetched(connect: Connect, upstream: Upstream, tripwire: Tripwire) -> None:
     """Whatever the class of the address and however it is written: refused, with nothing asked of anybody."""
     async with connect() as client:
-        found = {url: error(await client.call_tool("file_upload", {"source": url})) for url in addresses(tripwire)}
+        failures = {url: error(await client.call_tool("file_upload", {"source": url})) for url in addresses(tripwire)}
 
-    assert {} == {url: failure for url, failure in found.items() if failure["code"] != "file_refused"}
-    tried = [url for url, failure in found.items() if "could not be fetched" in failure["message"]]
-    assert [] == tried, "refused before anything was tried"
+    assert {} == {url: failure for url, failure in failures.items() if failure["code"] != "file_refused"}
+    fetched = [url for url, failure in failures.items() if "could not be fetched" in failure["message"]]
+    assert [] == fetched, "refused before anything was tried"
     assert [] == tripwire.touched
     assert () == upstream.sandbox.ledger.requests()
 
@@ -93,13 +93,13 @@ async def test_a_host_name_is_judged_by_its_addresses(
 
     monkeypatch.setattr(anyio, "getaddrinfo", resolve)
     async with connect() as client:
-        found = {
+        failures = {
             name: error(await client.call_tool("file_upload", {"source": f"https://{name}:{tripwire.port}/x"}))
             for name in names
         }
 
-    assert {"file_refused"} == {failure["code"] for failure in found.values()}
-    assert all("not a public address" in failure["message"] for failure in found.values())
+    assert {"file_refused"} == {failure["code"] for failure in failures.values()}
+    assert all("not a public address" in failure["message"] for failure in failures.values())
     assert [] == tripwire.touched
     assert () == upstream.sandbox.ledger.requests()
 
@@ -132,15 +132,15 @@ async def test_no_file_is_uploaded_to_a_private_address(
     """Even when the platform itself hands the address out; and no app runs with a file that was not sent."""
     hostile = [*addresses(tripwire), "file:///etc/passwd", "ftp://example.com/"]
     async with connect() as client:
-        found: dict[str, Any] = {}
+        failures: dict[str, Any] = {}
         for url in hostile:
             upstream.sandbox.faults.add(record(url), method="POST", path="/files")
-            found[url] = error(await client.call_tool("file_upload", {"source": "data:,x"}))
+            failures[url] = error(await client.call_tool("file_upload", {"source": "data:,x"}))
         upstream.sandbox.faults.add(record(hostile[0]), method="POST", path="/files")
-        given = {"app": "sandbox/picture-info", "input": {"image": "data:image/png;base64,AAAA"}}
-        ran = error(await client.call_tool("app_run", given))
+        arguments = {"app": "sandbox/picture-info", "input": {"image": "data:image/png;base64,AAAA"}}
+        ran = error(await client.call_tool("app_run", arguments))
 
-    wrong = {url: failure["code"] for url, failure in found.items() if failure["code"] != "file_refused"}
+    wrong = {url: failure["code"] for url, failure in failures.items() if failure["code"] != "file_refused"}
     assert {} == wrong
     assert ("file_refused", "not_started") == (ran["code"], ran["outcome"])
     assert [] == tripwire.touched
@@ -202,8 +202,8 @@ async def test_no_file_is_saved_from_a_hostile_address(connect: Connect, tripwir
     assert [] == list(folder.iterdir())
 
 
-async def run_echo(client: Client, given: dict[str, Any]) -> CallToolResult:
-    return await client.call_tool("app_run", {"app": "sandbox/echo", "input": given})
+async def run_echo(client: Client, input_: dict[str, Any]) -> CallToolResult:
+    return await client.call_tool("app_run", {"app": "sandbox/echo", "input": input_})
 
 
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -250,19 +250,19 @@ async def test_files_and_streams_follow_no_redirect_to_another_host(
     async with connect() as client:
         stored = payload(await client.call_tool("file_upload", {"source": "data:,hello"}))
         for code in REDIRECTS:
-            away = Status(code=code, headers={"location": elsewhere})
-            faults.add(away, method="GET", path="/app/files/**")
+            redirect_answer = Status(code=code, headers={"location": elsewhere})
+            faults.add(redirect_answer, method="GET", path="/app/files/**")
             fetched = await client.call_tool("file_upload", {"source": stored["uri"]})
-            faults.add(away, method="PUT")
-            sent = await client.call_tool("file_upload", {"source": "data:,hello"})
-            faults.add(away, path="/tasks/*/stream")
+            faults.add(redirect_answer, method="PUT")
+            uploaded = await client.call_tool("file_upload", {"source": "data:,hello"})
+            faults.add(redirect_answer, path="/tasks/*/stream")
             ran = await run_echo(client, {"n": code})
 
-            assert ["file_refused", "upstream_error"] == [error(fetched)["code"], error(sent)["code"]]
+            assert ["file_refused", "upstream_error"] == [error(fetched)["code"], error(uploaded)["code"]]
             assert {"n": code} == payload(ran)["output"]
 
-    assert {""} >= {asked.caller for asked in ledger.requests(path="/me")}, "a download's redirect takes no key along"
-    assert {"GET"} >= {asked.method for asked in ledger.requests(path="/me")}
+    assert {""} >= {entry.caller for entry in ledger.requests(path="/me")}, "a download's redirect takes no key along"
+    assert {"GET"} >= {entry.method for entry in ledger.requests(path="/me")}
     assert [] == tripwire.touched
 
 
@@ -275,8 +275,8 @@ async def test_a_file_is_fetched_through_a_few_redirects(
     faults, ledger = upstream.sandbox.faults, upstream.sandbox.ledger
 
     def redirect(start: str, target: str, code: int = 302) -> None:
-        away = Status(code=code, headers={"location": target})
-        faults.add(away, method="GET", path=f"/app/files/{start}", times=-1)
+        redirect_answer = Status(code=code, headers={"location": target})
+        faults.add(redirect_answer, method="GET", path=f"/app/files/{start}", times=-1)
 
     async with connect() as client:
         stored = payload(await client.call_tool("file_upload", {"source": "data:text/plain,hello"}))
@@ -297,7 +297,7 @@ async def test_a_file_is_fetched_through_a_few_redirects(
     assert dict.fromkeys(refused, "file_refused") == {name: error(result)["code"] for name, result in refused.items()}
     assert "redirects more than 5 times" in text_of(refused["round"])
     assert [] == tripwire.touched
-    assert {""} == {asked.caller for asked in ledger.requests("GET", "/app/files/**")}
+    assert {""} == {entry.caller for entry in ledger.requests("GET", "/app/files/**")}
 
 
 async def test_a_file_is_moved_without_the_key(connect: Connect, upstream: Upstream) -> None:
@@ -309,7 +309,7 @@ async def test_a_file_is_moved_without_the_key(connect: Connect, upstream: Upstr
 
     moved = [*upstream.sandbox.ledger.requests("PUT"), *upstream.sandbox.ledger.requests("GET", "/app/files/**")]
     assert 2 + 2 + 1 <= len(moved)
-    assert {""} == {asked.caller for asked in moved}
+    assert {""} == {entry.caller for entry in moved}
     assert KEY not in drawn.model_dump_json()
 
 
@@ -320,11 +320,11 @@ async def test_a_name_is_connected_to_at_the_address_that_was_checked(
 ) -> None:
     """The name's first answer is public, every later one leads here: the connection goes to the first, by its number."""
     answers = iter(["93.184.216.34"])
-    asked: list[str] = []
+    lookups: list[str] = []
     reached: list[str] = []
 
     async def resolve(host: str, port: int, **_: Any) -> list[Any]:
-        asked.append(host)
+        lookups.append(host)
         return [(2, 1, 6, "", (next(answers, "127.0.0.1"), port))]
 
     loop = type(asyncio.get_running_loop())
@@ -342,6 +342,6 @@ async def test_a_name_is_connected_to_at_the_address_that_was_checked(
         result = await client.call_tool("file_upload", {"source": f"https://turns.example:{tripwire.port}/x"})
 
     assert error(result)["code"]
-    assert ["turns.example"] == asked[:1]
+    assert ["turns.example"] == lookups[:1]
     assert {"93.184.216.34"} == set(reached)
     assert [] == tripwire.touched

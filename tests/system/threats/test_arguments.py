@@ -101,9 +101,9 @@ async def judged(client: Client, name: str, arguments: dict[str, Any]) -> CallTo
     result = await client.call_tool(name, arguments)
     assert result.structured_content is not None, (name, arguments, text_of(result)[:300])
     if result.is_error:
-        found = payload(result).get("error") or {"code": "task_failed", "message": ""}
-        assert found["code"] in CODES | OF_TASKS, (name, arguments, found)
-        assert len(found["message"]) < 3_000
+        failure = payload(result).get("error") or {"code": "task_failed", "message": ""}
+        assert failure["code"] in CODES | OF_TASKS, (name, arguments, failure)
+        assert len(failure["message"]) < 3_000
         assert "Traceback" not in text_of(result)
         assert "nternal error" not in text_of(result)
     return result

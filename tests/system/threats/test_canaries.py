@@ -26,29 +26,29 @@ PICTURE = base64.b64encode(png.encode(png.Raster(1, 1, (b"\x00\x80\xff",)))).dec
 FOLLOWS = {"io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
 
 
-async def asked(server: Running, method: str, named: str = "", **params: Any) -> str:
+async def answer_of(server: Running, method: str, name: str = "", **params: Any) -> str:
     headers, message = envelope(method, MODERN, _meta=FOLLOWS, **params)
-    return (await server.http.post(server.url, headers=headers | {"mcp-name": named}, content=message)).text
+    return (await server.http.post(server.url, headers=headers | {"mcp-name": name}, content=message)).text
 
 
-async def followed(server: Running, app: str, given: dict[str, Any]) -> str:
+async def followed(server: Running, app: str, input_: dict[str, Any]) -> str:
     """A run as an MCP task, and all that is told of it; its id both as it is and as its bytes."""
     headers, message = envelope(
-        "tools/call", MODERN, _meta=FOLLOWS, name="app_run", arguments={"app": app, "input": given}
+        "tools/call", MODERN, _meta=FOLLOWS, name="app_run", arguments={"app": app, "input": input_}
     )
     begun = await server.http.post(server.url, headers=headers, content=message)
     task = message_of(begun)["result"]["taskId"]
-    said = begun.text + base64.urlsafe_b64decode(task.rpartition(".")[2] + "==").decode("latin-1")
+    texts = begun.text + base64.urlsafe_b64decode(task.rpartition(".")[2] + "==").decode("latin-1")
     with anyio.fail_after(30):
-        while '"status":"working"' in (now := await asked(server, "tasks/get", task, taskId=task)):
+        while '"status":"working"' in (now := await answer_of(server, "tasks/get", task, taskId=task)):
             await anyio.sleep(0.05)
-    return said + now
+    return texts + now
 
 
 @pytest.fixture(scope="module")
-async def told() -> AsyncIterator[dict[str, str]]:
+async def reason() -> AsyncIterator[dict[str, str]]:
     """What a server says by each of its ways, of runs that handle the key and signed addresses."""
-    said: dict[str, str] = {}
+    outputs: dict[str, str] = {}
     async with serving(Sandbox()) as url, elsewhere() as (there, collector):
         variables = {"INFERENCE_TRACES": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": collector, "INFERENCE_LOG_LEVEL": "DEBUG",
                      "INFERENCE_METRICS_TOKENS": tokens.line("prometheus", READER)}  # fmt: skip
@@ -62,24 +62,24 @@ async def told() -> AsyncIterator[dict[str, str]]:
             ]
 
             async def listen() -> None:
-                said["subscriptions"] = await asked(
+                outputs["subscriptions"] = await answer_of(
                     server, "subscriptions/listen", notifications={"resourceSubscriptions": chosen}
                 )
 
             group.start_soon(listen)
-            told = f"Bearer {KEY} did not open https://s3.example/x?X-Amz-Signature={SIGNED}"
-            said["MCP tasks"] = await followed(
+            reason = f"Bearer {KEY} did not open https://s3.example/x?X-Amz-Signature={SIGNED}"
+            outputs["MCP tasks"] = await followed(
                 server, "sandbox/picture-info", {"image": f"data:image/png;base64,{PICTURE}"}
             )
-            said["MCP tasks"] += await followed(server, "sandbox/fail", {"message": told})
+            outputs["MCP tasks"] += await followed(server, "sandbox/fail", {"message": reason})
             await server.ask(MODERN, "file_upload", filename="a.txt")
             await server.ask(MODERN, "task_get", task_id=run, wait_seconds=20)
             reader = {"authorization": f"Bearer {READER}"}
-            said["metrics"] = (await server.http.get(server.url.replace("/mcp", "/metrics"), headers=reader)).text
+            outputs["metrics"] = (await server.http.get(server.url.replace("/mcp", "/metrics"), headers=reader)).text
             await server.ended()
-        said["traces"] = b"".join(there.sent).decode("latin-1")
-        said["log"] = "".join(server.log)
-        yield said
+        outputs["traces"] = b"".join(there.sent).decode("latin-1")
+        outputs["log"] = "".join(server.log)
+        yield outputs
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,6 @@ async def told() -> AsyncIterator[dict[str, str]]:
         ("log", "Initializing server"),
     ],
 )
-async def test_no_secret_goes_out(told: dict[str, str], way: str, alive: str) -> None:
-    assert alive in told[way]
-    assert [] == [secret for secret in (KEY, SIGNED, "signature=", READER) if secret in told[way]]
+async def test_no_secret_goes_out(outputs_of_all: dict[str, str], way: str, alive: str) -> None:
+    assert alive in outputs_of_all[way]
+    assert [] == [secret for secret in (KEY, SIGNED, "signature=", READER) if secret in outputs_of_all[way]]

@@ -53,12 +53,12 @@ PIECES = {
 
 def decoded(text: str) -> list[str]:
     """The text in every way that somebody may read it."""
-    found = [text.lower()]
+    texts = [text.lower()]
     for run in (part for part in _runs(text) if len(part) >= 10):
         for begin in range(4):
             piece = run[begin:].replace("-", "+").replace("_", "/")
-            found.append(base64.b64decode(piece[: len(piece) // 4 * 4]).decode("latin-1").lower())
-    return found
+            texts.append(base64.b64decode(piece[: len(piece) // 4 * 4]).decode("latin-1").lower())
+    return texts
 
 
 def _runs(text: str) -> list[str]:
@@ -69,8 +69,8 @@ def leaks(text: str, key: str) -> list[str]:
     """Pieces of eight of the secret part of a key that are in a text, as it is, in base64 or in hex."""
     secret = key.removeprefix("1nfsh-").removeprefix("inf_")
     pieces = [secret[n : n + 8].lower() for n in range(len(secret) - 7)]
-    read = decoded(text)
-    return [piece for piece in pieces if any(piece in item or piece.encode().hex() in item for item in read)]
+    texts = decoded(text)
+    return [piece for piece in pieces if any(piece in item or piece.encode().hex() in item for item in texts)]
 
 
 @pytest.mark.finding("S1")
@@ -78,13 +78,13 @@ def leaks(text: str, key: str) -> list[str]:
 @pytest.mark.parametrize("kind", KEYS)
 def test_a_key_is_redacted_in_every_encoding(kind: str, encoding: str) -> None:
     key = KEYS[kind]
-    written = ENCODINGS[encoding](key)
+    encoded = ENCODINGS[encoding](key)
 
-    for text in (written, f"é {written} \U0001f600", f"({written})" * 2):
+    for text in (encoded, f"é {encoded} \U0001f600", f"({encoded})" * 2):
         clean = Redactor([key]).text(text)
         assert [] == leaks(clean, key)
         assert REPLACEMENT in clean
-        assert written not in clean
+        assert encoded not in clean
 
 
 @pytest.mark.finding("S1")
@@ -122,15 +122,15 @@ def test_redaction_takes_no_longer_for_many_keys() -> None:
     text = ("a word, 12 numbers and https://example.com/a%20b?c=1 " * 20_000)[:1_000_000]
 
     def spent(redactor: Redactor) -> float:
-        began = time.process_time()
+        started_at = time.process_time()
         assert text is redactor.value([text])[0]
-        return time.process_time() - began
+        return time.process_time() - started_at
 
     many = [f"1nfsh-{''.join(random.Random(n).choices('0123456789abcdefghjkmnpqrstvwxyz', k=26))}" for n in range(8)]
-    one = min(spent(Redactor([KEYS["newer"]])) for _ in range(3))
+    seconds = min(spent(Redactor([KEYS["newer"]])) for _ in range(3))
 
-    assert one < 1.0
-    assert min(spent(Redactor(many)) for _ in range(3)) < 4 * one + 0.1
+    assert seconds < 1.0
+    assert min(spent(Redactor(many)) for _ in range(3)) < 4 * seconds + 0.1
 
 
 WAYS = (Way("memory", "2025"), Way("http", "2026"))
@@ -146,10 +146,10 @@ async def test_a_key_that_the_platform_echoes_is_redacted_everywhere(
 ) -> None:
     """In answers, errors, progress, resources, completion, pinned tools: in no encoding, and in no piece of eight."""
     key = KEYS["newer"]
-    written = itertools.cycle(
+    forms = itertools.cycle(
         [*(encode(key) for encode in ENCODINGS.values()), *(piece for cut in PIECES.values() for piece in cut(key))]
     )
-    async with answering(lambda: next(written), status=status) as url:
+    async with answering(lambda: next(forms), status=status) as url:
         settings = {**environ, "INFERENCE_API_KEY": key, "INFERENCE_BASE_URL": url, "INFERENCE_PIN": "hero=a/b"}
         if way.transport == "http":
             async with callers(settings, key) as (client,):
@@ -158,7 +158,7 @@ async def test_a_key_that_the_platform_echoes_is_redacted_everywhere(
             async with connected(way, settings) as client:
                 shown = await everything_shown(client)
 
-    assert {} == {name: found for name, (_, value) in shown.items() if (found := leaks(as_text(value), key))}
+    assert {} == {name: pieces for name, (_, value) in shown.items() if (pieces := leaks(as_text(value), key))}
     assert status != 200 or "t1" in as_text(shown["tasks/t1"][1])
     with credentials_in_use(Redactor([key])):
         assert [] == leaks(without_secrets(caplog.text), key)
@@ -207,13 +207,13 @@ async def test_the_sandboxs_own_key_is_not_redacted(environ: dict[str, str], way
 @over(Way("memory", "2026"))
 async def test_the_storages_error_text_is_not_shown(environ: dict[str, str], way: Way, upstream: Upstream) -> None:
     """It quotes what was signed, and with which key: words of a host of files are none of the API's."""
-    said = json.dumps(
+    body = json.dumps(
         {"detail": "StringToSign AWS4-HMAC-SHA256 AKIACANARY", "error": {"code": "SignatureDoesNotMatch"}}
     )
-    upstream.sandbox.faults.add(Status(code=403, body=said), method="PUT", times=-1)
+    upstream.sandbox.faults.add(Status(code=403, body=body), method="PUT", times=-1)
     async with connected(way, environ) as client:
         result = await client.call_tool("file_upload", {"base64": "aGVsbG8=", "filename": "a.txt"})
 
-    told = as_text(result.model_dump(mode="json"))
-    assert "forbidden" in told
-    assert [] == [word for word in ("StringToSign", "AKIACANARY", "SignatureDoesNotMatch") if word in told]
+    shown = as_text(result.model_dump(mode="json"))
+    assert "forbidden" in shown
+    assert [] == [word for word in ("StringToSign", "AKIACANARY", "SignatureDoesNotMatch") if word in shown]

@@ -55,12 +55,14 @@ REFUSED = [
 async def test_the_bytes_of_a_data_uri_are_uploaded_unchanged(connect: Connect, upstream: Upstream) -> None:
     """Base64 and percent-encoding are undone once and never again: a data URI inside one is just text."""
     async with connect() as client:
-        sent = {uri: payload(await client.call_tool("file_upload", {"source": uri})) for uri in TAKEN}
+        uploaded = {uri: payload(await client.call_tool("file_upload", {"source": uri})) for uri in TAKEN}
 
     for uri, (content, kind) in TAKEN.items():
-        found = upstream.sandbox.store.by_uri(sent[uri]["uri"])
-        assert found is not None
-        assert (content, kind, len(content)) == (b"".join(found.pieces()), found.content_type, sent[uri]["bytes"]), uri
+        file = upstream.sandbox.store.by_uri(uploaded[uri]["uri"])
+        assert file is not None
+        assert (content, kind, len(content)) == (b"".join(file.pieces()), file.content_type, uploaded[uri]["bytes"]), (
+            uri
+        )
 
 
 async def test_an_invalid_data_uri_is_refused(connect: Connect, upstream: Upstream) -> None:
@@ -68,8 +70,8 @@ async def test_an_invalid_data_uri_is_refused(connect: Connect, upstream: Upstre
     async with connect() as client:
         for uri in REFUSED:
             alone = await client.call_tool("file_upload", {"source": uri})
-            given = {"app": "sandbox/picture-info", "input": {"image": uri}}
-            ran = await client.call_tool("app_run", given)
+            arguments = {"app": "sandbox/picture-info", "input": {"image": uri}}
+            ran = await client.call_tool("app_run", arguments)
             assert ["invalid_input"] * 2 == [error(alone)["code"], error(ran)["code"]], uri
             assert "not_started" == error(ran)["outcome"]
 

@@ -111,11 +111,11 @@ async def test_a_hosts_root_allows_its_folder(way: Way, environ: dict[str, str],
     for name in ("note.txt", ".env"):
         (root / name).write_text(name)
     async with connected(way, environ, list_roots_callback=opening(root.as_uri())) as client:
-        sent = await client.call_tool("file_upload", {"source": f"'{root / 'note.txt'}'"})
+        uploaded = await client.call_tool("file_upload", {"source": f"'{root / 'note.txt'}'"})
         hidden = await client.call_tool("file_upload", {"source": str(root / ".env")})
         beside = await client.call_tool("file_upload", {"source": str(world / "beside.txt")})
 
-    assert ("note.txt", 8) == (payload(sent)["filename"], payload(sent)["bytes"])
+    assert ("note.txt", 8) == (payload(uploaded)["filename"], payload(uploaded)["bytes"])
     assert ["file_refused"] * 2 == [error(hidden)["code"], error(beside)["code"]]
 
 
@@ -142,8 +142,8 @@ async def test_a_root_that_is_too_wide_allows_nothing(
     home.mkdir(parents=True)
     (home / "note.txt").write_text(SECRET)
     monkeypatch.setenv("HOME", str(home))
-    named = [root.replace("/{home}", str(home)).replace("/{world}", str(world)) for root in roots]
-    async with connected(way, environ, list_roots_callback=opening(*named)) as client:
+    uris = [root.replace("/{home}", str(home)).replace("/{world}", str(world)) for root in roots]
+    async with connected(way, environ, list_roots_callback=opening(*uris)) as client:
         result = await client.call_tool("file_upload", {"source": str(home / "note.txt")})
 
     assert ("file_refused", True) == (error(result)["code"], "outside the folders" in text_of(result))
@@ -186,8 +186,8 @@ async def test_a_remote_caller_cannot_name_a_local_file(
                 await client.call_tool("app_run", {"app": "sandbox/picture-info", "input": {"image": name}, "dry_run": True}),
             ]  # fmt: skip
             assert {"file_refused"} == {error(result)["code"] for result in results}, name
-            given = await client.call_tool("file_upload", {"base64": name})
-            assert given.is_error, "a path is no base64"
+            by_base64 = await client.call_tool("file_upload", {"base64": name})
+            assert by_base64.is_error, "a path is no base64"
 
     assert [] == [path for path in opened if str(folder.parent) in path or "/proc/self" in path or "a.txt" in path]
     assert not upstream.sandbox.ledger.requests("POST", "/files")

@@ -79,13 +79,13 @@ def line(random: Random, number: int) -> bytes:
 
 def judged(raw: bytes | str) -> Any:
     """One strict JSON-RPC message, whose error, if it is one, is the caller's fault and nobody's inside."""
-    told = json.loads(raw, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert "2.0" == told["jsonrpc"]
-    if error := told.get("error"):
+    message = json.loads(raw, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert "2.0" == message["jsonrpc"]
+    if error := message.get("error"):
         assert isinstance(error["code"], int)
         assert error["code"] != -32603, error
         assert "Traceback" not in error["message"]
-    return told
+    return message
 
 
 class Pipe:
@@ -111,10 +111,10 @@ class Pipe:
             while True:
                 self._heard = anyio.Event()
                 for raw in self.said:
-                    told = judged(raw)
-                    if told.get("id") == number:
+                    message = judged(raw)
+                    if message.get("id") == number:
                         self.said.clear()
-                        return told
+                        return message
                 await self._heard.wait()
 
 
@@ -159,9 +159,9 @@ async def face() -> AsyncIterator[Face]:
     sandbox = Sandbox()
     async with (
         serving(sandbox) as url,
-        facing({"INFERENCE_BASE_URL": url}, sandbox, {"authorization": "Bearer inf_a"}) as one,
+        facing({"INFERENCE_BASE_URL": url}, sandbox, {"authorization": "Bearer inf_a"}) as its_face,
     ):
-        yield one
+        yield its_face
 
 
 async def answer_of(face: Face, headers: dict[str, str], body: bytes) -> httpx2.Response:
@@ -171,9 +171,9 @@ async def answer_of(face: Face, headers: dict[str, str], body: bytes) -> httpx2.
     kind = response.headers.get("content-type", "")
     if kind.startswith("application/json") and response.content:
         judged(response.content)
-    for told in response.text.splitlines() if kind.startswith("text/event-stream") else ():
-        if told.startswith("data: {"):
-            judged(told[6:])
+    for line_ in response.text.splitlines() if kind.startswith("text/event-stream") else ():
+        if line_.startswith("data: {"):
+            judged(line_[6:])
     return response
 
 
@@ -182,7 +182,7 @@ async def test_malformed_messages_over_http_are_answered(face: Face, caplog: pyt
     """In both eras, ten at a time; the headers say what the message said before it was spoilt."""
     random = Random(SEED + 1)
 
-    async def one(number: int) -> None:
+    async def send(number: int) -> None:
         era = random.choice(ERAS)
         method, params = random.choice(CALLS)
         headers, body = envelope(method, era, number=number, **params)
@@ -196,7 +196,7 @@ async def test_malformed_messages_over_http_are_answered(face: Face, caplog: pyt
         for ten in range(10):
             async with anyio.create_task_group() as group:
                 for number in range(10):
-                    group.start_soon(one, 100 * hundred + 10 * ten + number)
+                    group.start_soon(send, 100 * hundred + 10 * ten + number)
         good = await face.ask("tools/list", ERAS[hundred % 2])
         assert (
             "tools" in judged(good.content if good.text.startswith("{") else good.text.partition("data: ")[2])["result"]

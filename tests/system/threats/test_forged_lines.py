@@ -68,11 +68,11 @@ async def test_foreign_text_cannot_forge_a_line_or_a_role(
         shown = await everything_shown(client)
 
     assert {} == {
-        name: found
+        name: lines
         for name, (texts, _) in shown.items()
-        if (found := [line for text in texts for line in forged(text)])
+        if (lines := [line for text in texts for line in forged(text)])
     }
-    assert {} == {name: found for name, (_, value) in shown.items() if (found := DELIMITERS.findall(as_text(value)))}
+    assert {} == {name: lines for name, (_, value) in shown.items() if (lines := DELIMITERS.findall(as_text(value)))}
     for name, (_, value) in shown.items():
         assert [] == [line for line in _texts(value) if _has_line_break_of_theirs(line)], name
 
@@ -101,10 +101,10 @@ async def test_values_to_send_back_are_unchanged(environ: dict[str, str], way: W
             tasks = await client.call_tool("task_list", {})
 
         for result, name in ((files, "files"), (tasks, "tasks")):
-            told, written = result.structured_content or {}, as_text(result.model_dump(mode="json")["content"])
-            assert text == told["next_cursor"]
-            assert f'cursor=\\"{text}\\"' in written
-            assert text == told[name][0].get("file_id", told[name][0].get("task_id"))
+            outcome, content = result.structured_content or {}, as_text(result.model_dump(mode="json")["content"])
+            assert text == outcome["next_cursor"]
+            assert f'cursor=\\"{text}\\"' in content
+            assert text == outcome[name][0].get("file_id", outcome[name][0].get("task_id"))
         assert f"https://files.example/{text}" == (files.structured_content or {})["files"][0]["uri"]
 
 
@@ -116,8 +116,8 @@ async def test_an_apps_error_text_is_quoted_as_the_apps(environ: dict[str, str])
     ):
         result = await client.call_tool("task_get", {"task_id": "t2"})
 
-    told = result.structured_content or {}
-    assert 'The app reported: "Out of memory"' == told["error"]["message"]
+    outcome = result.structured_content or {}
+    assert 'The app reported: "Out of memory"' == outcome["error"]["message"]
     assert 'task_failed: The app reported: "Out of memory".' in as_text(result.content[0].model_dump()["text"]).replace(
         '\\"', '"'
     )

@@ -88,8 +88,8 @@ async def test_an_id_in_a_body_stays_in_the_body(connect: Connect, upstream: Ups
             for hostile in sendable(way):
                 before = len(ledger.requests())
                 result = await client.call_tool(tool, filled(arguments, hostile))
-                asked = [request.path for request in ledger.requests()[before:]]
-                assert asked in ([], [path]), (tool, hostile, asked)
+                paths = [request.path for request in ledger.requests()[before:]]
+                assert paths in ([], [path]), (tool, hostile, paths)
                 assert result.structured_content, (tool, hostile, result)
 
     assert () == ledger.starts
@@ -106,7 +106,7 @@ async def test_an_app_filter_is_checked_before_it_is_sent(connect: Connect, upst
             assert ["invalid_input"] * 2 == [error(listed)["code"], error(ran)["code"]], hostile
 
     assert () == upstream.sandbox.ledger.starts
-    assert {"/apps/sandbox/echo"} >= {asked.path for asked in upstream.sandbox.ledger.requests()}
+    assert {"/apps/sandbox/echo"} >= {entry.path for entry in upstream.sandbox.ledger.requests()}
 
 
 @over(Way("memory", "2025"), Way("memory", "2026"))
@@ -123,8 +123,8 @@ async def test_a_hostile_id_from_the_platform_is_refused(
         before = len(upstream.sandbox.ledger.requests())
         result = await client.call_tool("app_run", {"app": "sandbox/slow", "input": {"seconds": 1, "steps": 1}})
 
-    asked = {request.path for request in upstream.sandbox.ledger.requests()[before:]}
-    assert asked <= {"/apps/run", "/apps/sandbox/slow", "/tasks/list"}
+    paths = {request.path for request in upstream.sandbox.ledger.requests()[before:]}
+    assert paths <= {"/apps/run", "/apps/sandbox/slow", "/tasks/list"}
     assert error(result)["outcome"] == ("started" if hostile else "unknown")
     assert error(result)["retry_safe"] is False
     assert "error" in payload(result)
@@ -154,7 +154,7 @@ async def test_completion_prompts_and_tasks_refuse_invalid_ids(
                 with pytest.raises(MCPError):
                     await follower.ask(method, hostile)
 
-    assert {"/apps/list", "/tasks/list"} == {asked.path for asked in ledger.requests()}
+    assert {"/apps/list", "/tasks/list"} == {entry.path for entry in ledger.requests()}
     assert () == ledger.starts == ledger.cancels
 
 
@@ -166,7 +166,7 @@ async def test_a_pinned_apps_arguments_go_only_into_the_body(connect: Connect, u
             result = await client.call_tool("draw", {"prompt": hostile[:4000], "width": 16, "height": 16})
             assert payload(result), hostile
 
-    paths = {asked.path for asked in upstream.sandbox.ledger.requests()}
+    paths = {entry.path for entry in upstream.sandbox.ledger.requests()}
     tasks = {f"/tasks/{start.task_id}" for start in upstream.sandbox.ledger.starts}
     assert {path for path in paths if not any(path.startswith(task) for task in tasks)} <= {
         "/apps/run", "/apps/sandbox/echo", "/apps/sandbox/draw"

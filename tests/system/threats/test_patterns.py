@@ -343,7 +343,7 @@ PINNING = {
 @pytest.mark.parametrize("name", PINNING)
 def test_an_apps_schema_cannot_make_validation_slow(name: str) -> None:
     """Whoever publishes an app chooses its schema: a pattern in it is not ours to try on everybody's time (T-18)."""
-    given = {"a": "a" * 40 + "!", "a" * 40 + "!": "a", "b": [{"n": at % 977} for at in range(1_500)]}
+    input_ = {"a": "a" * 40 + "!", "a" * 40 + "!": "a", "b": [{"n": at % 977} for at in range(1_500)]}
     for read in (check, lambda schema, _: app_description.fields(schema)):
         with quickly(name, 2 * MOST):
-            read(PINNING[name], given)
+            read(PINNING[name], input_)

@@ -22,21 +22,21 @@ def test_every_id_in_the_code_is_explained() -> None:
     """To whoever has nothing but the repository."""
     code = "".join(path.read_text("utf-8") for path in (TESTS.parent / "server").rglob("*.py"))
     explained = PAGE + (TESTS.parent / "CONTRIBUTING.md").read_text("utf-8")
-    named = {*re.findall(r"\b[A-Z]-\d+\b", code), *re.findall(r"promise \d+|reliability \d\.\d", code)}
+    ids = {*re.findall(r"\b[A-Z]-\d+\b", code), *re.findall(r"promise \d+|reliability \d\.\d", code)}
 
-    assert set() == {item for item in named if not re.search(rf"\b{item}\b", explained) and item not in ROWS}
+    assert set() == {item for item in ids if not re.search(rf"\b{item}\b", explained) and item not in ROWS}
 
 
 def test_every_named_file_and_test_exists() -> None:
     """A file, or one test of it; a line without any says why."""
     missing = []
-    for one, line in LINES.items():
-        named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", line)
-        assert named or "; " in line, f"{one}: no test, and no reason"
-        for file, test in named:
+    for row, line in LINES.items():
+        references = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", line)
+        assert references or "; " in line, f"{row}: no test, and no reason"
+        for file, test in references:
             path = TESTS / file
             if not path.is_file() or (test and f"def {test}(" not in path.read_text("utf-8")):
-                missing.append((one, file, test))
+                missing.append((row, file, test))
 
     assert [] == missing
 

@@ -28,17 +28,17 @@ def refuse(upstream: Upstream, status: int, *paths: str, times: int = -1) -> Non
 
 async def ways_to_see(client: Client) -> dict[str, str]:
     """What each way to look at the app shows."""
-    seen = {
+    texts = {
         "app_get": (await client.call_tool("app_get", {"app": "mine/secret"})).model_dump_json(),
         "dry_run": (
             await client.call_tool("app_run", {"app": "mine/secret", "input": {"hush": "x"}, "dry_run": True})
         ).model_dump_json(),
     }
     try:
-        seen["resource"] = (await client.read_resource("inference://apps/mine/secret")).model_dump_json()
+        texts["resource"] = (await client.read_resource("inference://apps/mine/secret")).model_dump_json()
     except MCPError as exc:
-        seen["resource"] = exc.error.model_dump_json()
-    return seen
+        texts["resource"] = exc.error.model_dump_json()
+    return texts
 
 
 async def remembered(client: Client, upstream: Upstream, visibility: str = "private") -> None:
@@ -56,9 +56,9 @@ async def test_a_private_app_is_not_shown_after_a_refusal_in_the_same_call(
     async with connect() as client:
         await remembered(client, upstream)
         refuse(upstream, status, PATH, ESTIMATE)
-        seen = await ways_to_see(client)
+        texts = await ways_to_see(client)
 
-    assert [] == [way for way, text in seen.items() if "CONFIDENTIAL" in text or "hush" in text]
+    assert [] == [way for way, text in texts.items() if "CONFIDENTIAL" in text or "hush" in text]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -69,9 +69,9 @@ async def test_a_private_app_is_forgotten_after_one_refusal(connect: Connect, up
         refuse(upstream, status, PATH, ESTIMATE)
         await client.call_tool("app_get", {"app": "mine/secret"})
         refuse(upstream, 503, PATH)
-        seen = await ways_to_see(client)
+        texts = await ways_to_see(client)
 
-    assert [] == [way for way, text in seen.items() if "CONFIDENTIAL" in text or "hush" in text]
+    assert [] == [way for way, text in texts.items() if "CONFIDENTIAL" in text or "hush" in text]
 
 
 async def test_any_401_makes_the_private_apps_forgotten(connect: Connect, upstream: Upstream) -> None:
@@ -80,9 +80,9 @@ async def test_any_401_makes_the_private_apps_forgotten(connect: Connect, upstre
         refuse(upstream, 401, "/tasks/list")
         await client.call_tool("task_list", {})
         refuse(upstream, 503, PATH)
-        seen = await ways_to_see(client)
+        texts = await ways_to_see(client)
 
-    assert [] == [way for way, text in seen.items() if "CONFIDENTIAL" in text or "hush" in text]
+    assert [] == [way for way, text in texts.items() if "CONFIDENTIAL" in text or "hush" in text]
 
 
 async def test_a_refused_price_does_not_hide_a_readable_app(connect: Connect, upstream: Upstream) -> None:

@@ -23,13 +23,13 @@ CALLED = {"os.system", "os.popen", "os.execv", "os.execve", "os.execvp", "os.spa
 
 
 def imported(tree: ast.AST) -> set[str]:
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return found
+            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
 
 
 @pytest.mark.parametrize("path", trees(), ids=place_of)
@@ -100,13 +100,13 @@ def project() -> Any:
 
 def locked(path: Path) -> dict[str, list[str]]:
     """Each requirement of a lock with its hashes."""
-    found: dict[str, list[str]] = {}
+    packages: dict[str, list[str]] = {}
     for entry in re.split(r"\n(?=\S)", path.read_text("utf-8")):
-        if named := re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", entry):
-            found[re.sub(r"[-_.]+", "-", named[1]).lower()] = re.findall(r"--hash=sha256:([0-9a-f]{64})", entry)
+        if match := re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", entry):
+            packages[re.sub(r"[-_.]+", "-", match[1]).lower()] = re.findall(r"--hash=sha256:([0-9a-f]{64})", entry)
         else:
             assert entry.startswith("#") or not entry.strip(), f"no exact version: {entry[:80]}"
-    return found
+    return packages
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "tests/package/requirements.lock"])

@@ -48,27 +48,27 @@ async def faces() -> AsyncIterator[dict[str, Face]]:
 @pytest.fixture(scope="module")
 async def ids(faces: dict[str, Face]) -> dict[str, dict[str, str]]:
     """One thing of each kind for each of them, with their name in it."""
-    made: dict[str, dict[str, str]] = {}
+    by_owner: dict[str, dict[str, str]] = {}
     for name, face in faces.items():
         task = await face.call("app_run", app="sandbox/slow", input={"seconds": 60, "steps": 2}, wait=False)
-        held = await face.call("app_run", app="sandbox/count", input={}, session="new")
+        counted = await face.call("app_run", app="sandbox/count", input={}, session="new")
         chat = await face.call("agent_chat", agent="sandbox/assistant", message=f"I am {name}-CANARY.")
         file = await face.call("file_upload", base64="aGk=", filename=f"{name}-CANARY.txt", content_type="text/plain")
-        made[name] = {
+        by_owner[name] = {
             "task": task["task_id"],
-            "session": held["session_id"],
+            "session": counted["session_id"],
             "chat": chat["chat_id"],
             "file": file["file_id"],
         }
-    return made
+    return by_owner
 
 
-def told(answer: Any, owner: str) -> str:
+def check_answer(answer: Any, owner: str) -> str:
     """What was said, which says nothing of the owner's."""
-    said = json.dumps(answer)
-    assert f"{owner}-CANARY" not in said
-    assert KEYS[owner] not in said
-    return said
+    text = json.dumps(answer)
+    assert f"{owner}-CANARY" not in text
+    assert KEYS[owner] not in text
+    return text
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -83,14 +83,14 @@ async def test_an_id_is_useless_without_its_owners_key(
             filled = {name: ids[theirs][kind] if value is None else value for name, value in arguments.items()}
             answer = await faces[mine].call(tool, era, **filled)
             assert answer.get("error", {}).get("code", "").endswith("not_found"), (tool, answer)
-            told(answer, theirs)
+            check_answer(answer, theirs)
         for kind, templates in RESOURCES.items():
             for template in templates:
                 response = await faces[mine].ask("resources/read", era, uri="inference://" + template.format(ids[theirs][kind]),
                                                  more={"mcp-name": "inference://" + template.format(ids[theirs][kind])} if era == ERAS[0] else {})  # fmt: skip
                 answer = message_of(response)
                 assert "error" in answer, (template, answer)
-                told(answer, theirs)
+                check_answer(answer, theirs)
 
     assert (cancels, starts) == (len(sandbox.ledger.cancels), len(sandbox.ledger.starts))
     for name, face in faces.items():
@@ -105,14 +105,14 @@ async def test_lists_and_completions_show_only_the_callers_own(
     faces: dict[str, Face], ids: dict[str, dict[str, str]], era: str
 ) -> None:
     for mine, theirs in (("ada", "bob"), ("bob", "ada"), ("ada", "bob")):
-        said = [json.dumps(await faces[mine].call(tool, era)) for tool in LISTS]
-        said.append((await faces[mine].ask("resources/list", era)).text)
+        texts = [json.dumps(await faces[mine].call(tool, era)) for tool in LISTS]
+        texts.append((await faces[mine].ask("resources/list", era)).text)
         for kind, (template, *_) in RESOURCES.items():
             ref = {"type": "ref/resource", "uri": "inference://" + template.format("{id}")}
             response = await faces[mine].ask("completion/complete", era, ref=ref, argument={"name": "id", "value": ""})
             assert ids[mine][kind] in response.text, kind
-            said.append(response.text)
-        for text in said:
+            texts.append(response.text)
+        for text in texts:
             assert not [item for item in ids[theirs].values() if item in text]
             assert f"{theirs}-CANARY" not in text
 

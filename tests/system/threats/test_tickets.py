@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 PICTURE = png.encode(png.Raster(3, 2, (b"\x00\x80\xff" * 3,) * 2))
 
 
-async def sent(curl: str, path: Path) -> int:
+async def upload(curl: str, path: Path) -> int:
     """Run the line as a person would, or do what it says where there is no curl; return 0 when it went well."""
     words = [str(path) if word == "FILE" else word for word in shlex.split(curl)]
     if shutil.which("curl"):
@@ -39,14 +39,16 @@ async def test_a_tickets_curl_command_uploads_the_file(connect: Connect, upstrea
     async with connect() as client:
         result = await client.call_tool("file_upload", {"filename": "picture.png"})
         ticket = payload(result)
-        assert 0 == await sent(ticket["curl"], path)
-        seen = await client.call_tool("app_run", {"app": "sandbox/picture-info", "input": {"image": ticket["uri"]}})
+        assert 0 == await upload(ticket["curl"], path)
+        described = await client.call_tool(
+            "app_run", {"app": "sandbox/picture-info", "input": {"image": ticket["uri"]}}
+        )
 
     assert ("PUT", {"Content-Type": "image/png"}) == (ticket["method"], ticket["headers"])
     assert ticket["curl"] in text_of(result)
     assert ticket["uri"] in text_of(result)
-    assert (3, 2, len(PICTURE)) == tuple(payload(seen)["output"][name] for name in ("width", "height", "bytes"))
-    assert {""} == {asked.caller for asked in upstream.sandbox.ledger.requests("PUT")}
+    assert (3, 2, len(PICTURE)) == tuple(payload(described)["output"][name] for name in ("width", "height", "bytes"))
+    assert {""} == {request.caller for request in upstream.sandbox.ledger.requests("PUT")}
     assert KEY not in result.model_dump_json()
 
 
@@ -62,14 +64,14 @@ async def test_a_ticket_says_when_it_expires(connect: Connect) -> None:
 async def test_the_record_says_who_may_read_the_file(connect: Connect, upstream: Upstream) -> None:
     """By ticket, by source and by bytes."""
     async with connect() as client:
-        made = [
+        file_ids = [
             payload(await client.call_tool("file_upload", {"public": public, **more}))["file_id"]
             for public in (True, False)
             for more in ({"filename": "a.txt"}, {"source": "data:,x"}, {"base64": "AAAA"})
         ]
 
-    found = [upstream.sandbox.store.any(file_id) for file_id in made]
-    assert [True] * 3 + [False] * 3 == [file.public for file in found if file]
+    files = [upstream.sandbox.store.any(file_id) for file_id in file_ids]
+    assert [True] * 3 + [False] * 3 == [file.public for file in files if file]
 
 
 async def test_an_unused_ticket_is_not_a_file(connect: Connect) -> None:

@@ -54,7 +54,7 @@ async def connected(way: Way, environ: dict[str, str], network: Any) -> AsyncIte
 
 
 @pytest.fixture
-def found(caplog: pytest.LogCaptureFixture) -> Callable[[str], None]:
+def find_in_log(caplog: pytest.LogCaptureFixture) -> Callable[[str], None]:
     """Assert that the log tells of an error by its number, once, and with its traceback."""
     caplog.set_level(logging.INFO)
 
@@ -74,8 +74,8 @@ def refused() -> Iterator[list[MCPError]]:
     errors.append(caught.value)
 
 
-def nothing_foreign(said: str) -> None:
-    assert [] == [part for part in (KEY, "internal detail", "/root/x", "RuntimeError", "TaskGroup") if part in said]
+def nothing_foreign(text: str) -> None:
+    assert [] == [part for part in (KEY, "internal detail", "/root/x", "RuntimeError", "TaskGroup") if part in text]
 
 
 CALLS: list[tuple[str, dict[str, Any], str | None]] = [
@@ -88,7 +88,7 @@ CALLS: list[tuple[str, dict[str, Any], str | None]] = [
 
 @over(*WAYS)
 async def test_an_unexpected_exception_is_answered_with_a_code_and_a_number(
-    way: Way, environ: dict[str, str], found: Callable[[str], None]
+    way: Way, environ: dict[str, str], find_in_log: Callable[[str], None]
 ) -> None:
     async with connected(way, environ, broken(when=lambda _: True)) as client:
         for tool, arguments, outcome in CALLS:
@@ -102,12 +102,12 @@ async def test_an_unexpected_exception_is_answered_with_a_code_and_a_number(
             assert "internal_error: Something went wrong inside this server." in text_of(result)
             assert failed["error_id"] in text_of(result)
             nothing_foreign(as_text(result.model_dump(mode="json")))
-            found(failed["error_id"])
+            find_in_log(failed["error_id"])
 
 
 @over(*WAYS)
 async def test_an_exception_after_the_start_names_the_task(
-    way: Way, environ: dict[str, str], upstream: Upstream, found: Callable[[str], None]
+    way: Way, environ: dict[str, str], upstream: Upstream, find_in_log: Callable[[str], None]
 ) -> None:
     """Whatever fails after it: the model can follow it, and has no reason to start another."""
     async with connected(way, environ, broken(when=lambda path: path.startswith("/tasks/"))) as client:
@@ -119,7 +119,7 @@ async def test_an_exception_after_the_start_names_the_task(
     assert started.task_id == payload(result)["task_id"]
     assert f'task_get(task_id="{started.task_id}"' in failed["next"]
     nothing_foreign(as_text(result.model_dump(mode="json")))
-    found(failed["error_id"])
+    find_in_log(failed["error_id"])
 
 
 @over(*WAYS[:2])
@@ -151,16 +151,16 @@ async def test_an_exception_after_a_message_names_the_chat(
         result = await client.call_tool("agent_chat", {"message": "hello", "agent": "sandbox/assistant"})
 
     failed = error(result)
-    (sent,) = [request for request in upstream.sandbox.ledger.requests() if request.path == "/agents/run"]
+    (entry,) = [request for request in upstream.sandbox.ledger.requests() if request.path == "/agents/run"]
     assert ("internal_error", "started") == (failed["code"], failed["outcome"])
     assert "chat_get(chat_id=" in failed["next"]
-    assert sent
+    assert entry
     nothing_foreign(as_text(result.model_dump(mode="json")))
 
 
 @over(*WAYS)
 async def test_an_exception_outside_tools_is_a_protocol_error(
-    way: Way, environ: dict[str, str], found: Callable[[str], None]
+    way: Way, environ: dict[str, str], find_in_log: Callable[[str], None]
 ) -> None:
     async with connected(way, environ, broken(when=lambda _: True)) as client:
         asks: list[Callable[[], Any]] = [
@@ -181,7 +181,7 @@ async def test_an_exception_outside_tools_is_a_protocol_error(
             assert "internal_error" == answered.data["error"]["code"]
             assert "Next:" in answered.message
             nothing_foreign(as_text(answered.model_dump(mode="json")))
-            found(answered.data["error"]["error_id"])
+            find_in_log(answered.data["error"]["error_id"])
         assert (await client.list_prompts()).prompts  # and the server goes on
 
 

@@ -1,0 +1,170 @@
+"""Nothing that may cost more than the operator's limit starts before the person agreed (promise 11).
+
+A run counts by the most that it may cost for its own input, and a batch as a whole. What one caller runs at the same time
+without asking counts together, so that many small runs are no way around the limit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import anyio
+
+from inferencesh_mcp.bounded import RecentSet
+from inferencesh_mcp.errors import CallError, Forbidden, SpendLimitExceeded, UpstreamError
+from inferencesh_mcp.flows.concurrency import unwrap_exception_group
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from decimal import Decimal
+
+    from inferencesh_mcp.api.models import RunRequest
+    from inferencesh_mcp.flows import Caller
+    from inferencesh_mcp.flows.run_request import Prepared
+
+MICROCENTS = 100_000_000  # in one US dollar
+CONCURRENT_ESTIMATES = 8
+USED_LIMIT = 4_096
+USED_SECONDS = 3_600.0
+"""How long a used agreement is remembered. The sealed state that carries it expires much earlier."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpendQuestion:
+    """What the person is asked to agree to. Amounts are in microcents."""
+
+    app: str
+    runs: int
+    most: int
+    """The most that the runs may cost together, as far as that is known."""
+    unknown: int
+    """Runs whose cost is not known."""
+    live: int
+    """The most that the caller's other runs may cost that were not asked about."""
+    limit: int
+    digest: str
+    """Hash of the runs and their cost. An agreement counts only for this."""
+
+
+class Agreement(Enum):
+    AGREED = auto()
+    DECLINED = auto()
+    CANNOT_ASK = auto()
+    """Nobody can be asked here, or nobody answered."""
+
+
+Confirm = Callable[[SpendQuestion], Awaitable[Agreement]]
+"""Asks the person. It may raise what carries the question to the host."""
+
+
+class SpendLimit:
+    """The operator's limit, what runs within it now, and the agreements that were used."""
+
+    def __init__(self, limit_usd: Decimal | None, *, strict: bool = False) -> None:
+        """`strict`: a cost that is not known counts as above the limit."""
+        self._limit = None if limit_usd is None else int(limit_usd * MICROCENTS)
+        self._strict = strict
+        self._live = Counter[str]()
+        self._used = RecentSet[str](USED_LIMIT, USED_SECONDS)
+
+    @property
+    def is_set(self) -> bool:
+        return self._limit is not None
+
+    def use_once(self, agreement: str) -> bool:
+        """Whether this agreement was not used before; it counts as used from now on."""
+        if agreement in self._used:
+            return False
+        self._used.add(agreement)
+        return True
+
+    @asynccontextmanager
+    async def hold(self, caller: Caller, runs: Sequence[tuple[Prepared, RunRequest]]) -> AsyncGenerator[None]:
+        """Let these runs start inside the block, which lasts as long as they are followed.
+
+        Raises:
+            SpendLimitExceeded: they may cost more than the limit, and the person did not agree.
+        """
+        if self._limit is None:
+            yield
+            return
+        costs = await _most_costs(caller, runs)
+        most, unknown = sum(cost for cost in costs if cost is not None), costs.count(None)
+        live = self._live[caller.principal]
+        if most + live <= self._limit and not (unknown and self._strict):
+            self._live[caller.principal] += most  # nothing was awaited since the check
+            try:
+                yield
+            finally:
+                self._live[caller.principal] -= most
+                self._live += Counter()  # drops the zeros
+            return
+        question = SpendQuestion(
+            app=str(runs[0][0].spec.app),
+            runs=len(runs),
+            most=most,
+            unknown=unknown,
+            live=live,
+            limit=self._limit,
+            digest=_digest(runs, most, unknown),
+        )
+        agreement = await caller.confirm(question) if caller.confirm else Agreement.CANNOT_ASK
+        if agreement is not Agreement.AGREED:
+            raise _refusal(question, agreement)
+        yield
+
+
+async def _most_costs(caller: Caller, runs: Sequence[tuple[Prepared, RunRequest]]) -> list[int | None]:
+    """The most that each run may cost; None where the platform does not know.
+
+    Raises:
+        WaitError: the platform did not answer.
+    """
+    costs: list[int | None] = [None] * len(runs)
+    limit = anyio.CapacityLimiter(CONCURRENT_ESTIMATES)
+
+    async def read(number: int, prepared: Prepared, request: RunRequest) -> None:
+        function = request.function or prepared.app.resolved_function or None
+        async with limit:
+            try:
+                estimate = await caller.api.estimate(prepared.app.id, request.input, function)
+            except (CallError, Forbidden, UpstreamError):  # it has no estimate for this
+                return
+        bounds = estimate.bounds
+        costs[number] = bounds[1] if bounds else None
+
+    with unwrap_exception_group():
+        async with anyio.create_task_group() as group:
+            for number, (prepared, request) in enumerate(runs):
+                group.start_soon(read, number, prepared, request)
+    return costs
+
+
+def _digest(runs: Sequence[tuple[Prepared, RunRequest]], most: int, unknown: int) -> str:
+    """A hash of what is to run, as the caller requested it: files have new addresses after each upload."""
+    specs = [{"app_id": prepared.app.id, **asdict(prepared.spec)} for prepared, _ in runs]
+    return hashlib.sha256(json.dumps([specs, most, unknown], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _refusal(question: SpendQuestion, agreement: Agreement) -> SpendLimitExceeded:
+    usd = [f"${amount / MICROCENTS:.8f}".rstrip("0").rstrip(".") for amount in (question.most, question.limit)]
+    cost = f"may cost {usd[0]}" if question.most else "has a cost that is not known"
+    if question.most and question.unknown:
+        cost += " or more"
+    together = ", with what runs already," if question.live else ""
+    runs = f"{question.app} on {question.runs} inputs" if question.runs > 1 else question.app
+    if agreement is Agreement.DECLINED:
+        return SpendLimitExceeded(
+            message=f"{runs} {cost}; the person declined it.", next_step="Do not run it again unless they ask for it."
+        )
+    return SpendLimitExceeded(
+        message=f"{runs} {cost}{together} and the limit is {usd[1]}; the person was not asked.",
+        next_step="Choose a cheaper input, or have the operator raise INFERENCE_MAX_RUN_COST.",
+    )

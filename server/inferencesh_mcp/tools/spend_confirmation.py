@@ -1,0 +1,80 @@
+"""Ask the person, through their host, whether a run may cost more than the operator's limit."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from inferencesh_mcp.flows.spend_limit import Agreement
+from inferencesh_mcp.tools.define import ResumeLater
+from inferencesh_mcp.tools.elicitation import can_show, elicit
+from inferencesh_mcp.tools.elicitation_forms import DECISION_KEY, Reply
+from inferencesh_mcp.tools.times import usd
+
+if TYPE_CHECKING:
+    from inferencesh_mcp.context import Ctx
+    from inferencesh_mcp.flows import Caller
+    from inferencesh_mcp.flows.spend_limit import SpendQuestion
+
+
+class SpendConfirmation:
+    """Asks the person of one call. An agreement counts once, and only for the runs that were shown."""
+
+    def __init__(self, ctx: Ctx, who: Caller) -> None:
+        self._ctx = ctx
+        self._who = who
+
+    async def __call__(self, question: SpendQuestion) -> Agreement:
+        """Ask, or read the answer that came with this leg of the call.
+
+        Raises:
+            ResumeLater: the host has to ask, and to call again with the answer.
+        """
+        if not can_show(self._ctx, "form"):
+            return Agreement.CANNOT_ASK
+        if reply := self._earlier_reply(question):
+            return _agreement(reply)
+        schema = {"type": "object", "properties": {}}
+        request = ElicitRequest(params=ElicitRequestFormParams(message=_message(question), requested_schema=schema))
+        if self._ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            state = {"spend": question.digest, "nonce": secrets.token_hex(16), "asked_at": time.time()}
+            raise ResumeLater(
+                InputRequiredResult(input_requests={DECISION_KEY: request}, request_state=json.dumps(state))
+            )
+        began = time.monotonic()
+        result = await elicit(self._ctx, request, self._who.wait_seconds)
+        return _agreement(Reply(result, time.monotonic() - began))
+
+    def _earlier_reply(self, question: SpendQuestion) -> Reply | None:
+        """The host's reply to this very question; None if there is none, or it was used before."""
+        state = json.loads(self._ctx.request_state) if self._ctx.request_state else {}  # sealed by this server
+        result = (self._ctx.input_responses or {}).get(DECISION_KEY)
+        if state.get("spend") != question.digest or not isinstance(result, ElicitResult):
+            return None
+        if not self._who.spend_limit.use_once(state["nonce"]):
+            return None
+        return Reply(result, time.time() - state["asked_at"])
+
+
+def _agreement(reply: Reply) -> Agreement:
+    match reply.action:
+        case "accept":
+            return Agreement.AGREED
+        case "":
+            return Agreement.CANNOT_ASK
+        case _:
+            return Agreement.DECLINED
+
+
+def _message(question: SpendQuestion) -> str:
+    what = f"{question.app} {question.runs} times" if question.runs > 1 else question.app
+    cost = f"It may cost up to {usd(question.most)}." if question.most else "Its cost is not known."
+    if question.most and question.unknown:
+        cost += f" The cost of {question.unknown} of the runs is not known."
+    live = f" What runs already may cost {usd(question.live)}." if question.live else ""
+    return f"Run {what}? {cost}{live} Without asking, at most {usd(question.limit)} may be spent. Accept to run it."
