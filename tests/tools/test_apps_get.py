@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import Connect, Upstream
 from tests.results import error, payload, run, text_of
 from tests.support.faults import Status
-from tests.tools.conftest import MEMORY
+from tests.system.faults.hosts import MEMORY
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)]
 

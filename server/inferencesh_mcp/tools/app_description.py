@@ -10,7 +10,7 @@ from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.schema.describe import expected, short
 from inferencesh_mcp.schema.refs import Document, document
-from inferencesh_mcp.tools.times import estimate_bounds, price
+from inferencesh_mcp.tools.times import price
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,11 +66,11 @@ def price_for(estimate: Estimate | None, sample: dict[str, Any]) -> dict[str, An
 
 def price_line(estimate: Estimate | None, sample: dict[str, Any]) -> str:
     """The price, and the input that it holds for."""
-    if estimate_bounds(estimate) is None:
+    if estimate is None or estimate.bounds is None:
         return f"Price: {price(estimate)}. app_run(dry_run=true) says what one input costs."
     values = price_for(estimate, sample)
     for_input = ", ".join(f"{label(name)}={short(value)}" for name, value in values.items())
-    amount = price(estimate.model_copy(update={"depends_on": ()})) if estimate and values else price(estimate)
+    amount = price(estimate.model_copy(update={"depends_on": ()})) if values else price(estimate)
     return f"Price for {for_input}: {amount}" if for_input else f"Price: {amount}"
 
 
