@@ -21,10 +21,11 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "compatibility": ({"api", "context", "settings"}, {"mcp", "mcp_types", "pydantic"}),
     "sanitize": (set(), set()),
     "redaction": (set(), set()),
-    "folder_identity": (set(), set()),
+    "path_syntax": (set(), set()),
+    "folder_identity": ({"path_syntax"}, set()),
     "loopback": (set(), set()),
     "bounded": (set(), set()),
-    "settings": ({"folder_identity", "loopback", "pins", "errors"}, {"pydantic", "platformdirs"}),
+    "settings": ({"folder_identity", "path_syntax", "loopback", "pins", "errors"}, {"pydantic", "platformdirs"}),
     "api": (
         {"errors", "loopback", "sanitize", "redaction"},
         {"httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
@@ -32,10 +33,13 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "schema": ({"api", "bounded", "errors", "sanitize"}, {"jsonschema", "referencing"}),
     "pins": ({"api", "errors"}, set()),
     "flows": (
-        {"api", "errors", "bounded", "folder_identity", "redaction", "schema", "sanitize"},
+        {"api", "errors", "bounded", "folder_identity", "path_syntax", "redaction", "schema", "sanitize"},
         {"anyio"},
     ),
-    "context": ({"api", "bounded", "flows", "settings", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
+    "context": (
+        {"path_syntax", "api", "bounded", "flows", "settings", "errors"},
+        {"mcp", "mcp_types", "pydantic", "anyio"},
+    ),
     "tools": (
         {"context", "flows", "pins", "api", "schema", "errors", "sanitize", "redaction"},
         {"mcp", "mcp_types", "pydantic", "anyio", "PIL"},

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from inferencesh_mcp.errors import SettingsError
 from inferencesh_mcp.settings import Settings, unknown_variables
+
+OF_THIS_SYSTEM = (
+    ("\\\\?\\{home}", "{upper}", "C:\\", "\\\\?\\C:\\", "{home}.", "file:///{home}")
+    if sys.platform == "win32"
+    else ("/proc/self/root", "{alias}", "/{home}", "file://{home}")
+)
+SRV = "C:\\srv\\a" if sys.platform == "win32" else "/srv/a"
 
 
 def test_the_defaults_are_valid() -> None:
@@ -33,14 +42,14 @@ def test_every_variable_is_read() -> None:
             "INFERENCE_API_KEY": "inf_k",
             "INFERENCE_WAIT_SECONDS": "12.5",
             "INFERENCE_STREAM": "false",
-            "INFERENCE_ALLOWED_DIRS": "/srv/a:~/b",
+            "INFERENCE_ALLOWED_DIRS": f"{SRV}{os.pathsep}~/b",
             "INFERENCE_TOOLSETS": "files, apps",
             "INFERENCE_LOG_LEVEL": "debug",
         }
     )
 
     assert (12.5, False, "DEBUG") == (settings.wait_seconds, settings.stream, settings.log_level)
-    assert (Path("/srv/a"), Path.home() / "b") == settings.allowed_dirs
+    assert (Path(SRV), Path.home() / "b") == settings.allowed_dirs
     assert ("files", "apps") == settings.toolsets
     assert "inf_k" not in repr(settings)
 
@@ -56,7 +65,7 @@ def test_every_variable_is_read() -> None:
         (
             "TOOLSETS",
             "apps,agent",
-            'INFERENCE_TOOLSETS is "apps,agent", but must be some of apps,tasks,files,sessions,agents.',
+            'INFERENCE_TOOLSETS is "apps,agent", but must be some of apps,tasks,files,sessions,agents,account.',
         ),
         (
             "MAX_CONCURRENT_RUNS",
@@ -147,7 +156,7 @@ def test_an_invalid_address_is_refused(name: str, value: str) -> None:
 @pytest.mark.finding("S10", "B11")
 @pytest.mark.parametrize("setting", ["ALLOWED_DIRS", "SAVE_DIR", "CACHE_DIR"])
 @pytest.mark.parametrize(
-    "folder", ["/", "//", "///", "/proc/self/root", "{home}", "{home}/.", "{above}", "{alias}", "/{home}"]
+    "folder", ["/", "//", "///", "{home}", "{home}/.", "{above}", '"{home}"', "~", *OF_THIS_SYSTEM]
 )
 def test_a_folder_that_is_or_holds_the_home_is_refused(
     setting: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -155,13 +164,44 @@ def test_a_folder_that_is_or_holds_the_home_is_refused(
     """By device and inode: a folder has many names."""
     home = tmp_path / "homes/ada"
     home.mkdir(parents=True)
-    (tmp_path / "alias").symlink_to(home)
     monkeypatch.setenv("HOME", str(home))
-    path = folder.format(home=home, above=home.parent, alias=tmp_path / "alias")
+    monkeypatch.setenv("USERPROFILE", str(home))
+    if "{alias}" in folder:
+        (tmp_path / "alias").symlink_to(home)
+    path = folder.format(home=home, above=home.parent, alias=tmp_path / "alias", upper=str(home).upper())
 
     with pytest.raises(SettingsError, match="home folder"):
         Settings.from_environ({f"INFERENCE_{setting}": path})
     assert Settings.from_environ({f"INFERENCE_{setting}": f"{home}/below"})
+
+
+def test_a_folder_is_written_as_people_write_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts pass on what stands in their files: no shell has filled in the home or taken the quotes away."""
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    pics = tmp_path / "pics"
+
+    for written in ("~/pics", "%USERPROFILE%/pics", "$HOME/pics", '"~/pics"', f"'{pics}'", pics.as_uri()):
+        assert pics == Settings.from_environ({"INFERENCE_SAVE_DIR": written}).save_dir, written
+        if written.startswith("file:"):
+            continue  # a colon separates folders on POSIX
+        several = os.pathsep.join((written, f'"{tmp_path / "b c"}"'))
+        assert (pics, tmp_path / "b c") == Settings.from_environ({"INFERENCE_ALLOWED_DIRS": several}).allowed_dirs
+    for written in ("pics", "file://elsewhere/pics", "a\0b"):
+        with pytest.raises(SettingsError):
+            Settings.from_environ({"INFERENCE_SAVE_DIR": written})
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="the name of the folder is in another place there")
+def test_the_downloads_folder_is_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Téléchargements").mkdir()
+    (tmp_path / ".config").mkdir()
+    (tmp_path / ".config/user-dirs.dirs").write_text('XDG_DOWNLOAD_DIR="$HOME/Téléchargements"\n', encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("XDG_DOWNLOAD_DIR", raising=False)
+
+    assert tmp_path / "Téléchargements/inference" == Settings().saving_to
 
 
 def test_a_mistyped_setting_stops_the_start() -> None:

@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 import anyio
 from anyio import CapacityLimiter
@@ -23,6 +22,7 @@ from inferencesh_mcp.bounded import BoundedDict
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
 from inferencesh_mcp.flows.approval_memory import ApprovalMemory
+from inferencesh_mcp.path_syntax import from_uri
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -193,7 +193,8 @@ async def caller_with_roots(ctx: Ctx, value: Any = "/") -> Caller:
     has_roots = ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS and capabilities and capabilities.roots
     if who.folders is None or not has_roots or not _names_a_path(value):
         return who
-    return replace(who, folders=who.folders.with_roots(await _roots(ctx)))
+    roots = await _roots(ctx)
+    return replace(who, folders=await who.folders.in_thread(who.folders.with_roots, roots))
 
 
 def _names_a_path(value: Any) -> bool:
@@ -213,5 +214,5 @@ async def _roots(ctx: Ctx) -> list[Path]:
             result = await ctx.session.send_request(ListRootsRequest(), ListRootsResult)
         except (MCPError, ValidationError):
             return []
-        return [Path(unquote(urlsplit(str(root.uri)).path)) for root in result.roots]
+        return [Path(path) for root in result.roots if (path := from_uri(str(root.uri)))]
     return []

@@ -1,15 +1,16 @@
 r"""Whether two paths name one folder of this machine.
 
 Folders are compared by device and inode. Text is not enough: one folder has many names where a disk ignores case or
-normal form, through links and mounts, and as `//`, `/proc/self/root` or `\\?\C:\`.
+normal form, by short names (`PROGRA~1`), through links and mounts, and as `//`, `/proc/self/root` or `\\?\C:\`.
 """
 
 from __future__ import annotations
 
 import os
-import unicodedata
 from contextlib import suppress
 from pathlib import Path
+
+from inferencesh_mcp.path_syntax import plain
 
 
 def same_folder(first: Path, second: Path) -> bool:
@@ -23,33 +24,49 @@ def same_folder(first: Path, second: Path) -> bool:
 
 def is_or_holds_home(folder: Path) -> bool:
     """Whether a folder is the user's home or one above it, such as `/`: allowing that limits nothing (threat T-12)."""
-    named = Path(os.path.realpath(folder))
+    named = real(folder)
     above = [Path(folder.anchor), *_home_and_above()]
     return any(place in {folder, named} or same_folder(folder, place) for place in above)
+
+
+def real(folder: Path) -> Path:
+    """The path of a folder without links."""
+    return plain(Path(os.path.realpath(folder)))
 
 
 def steps_below(path: Path, folder: Path) -> tuple[str, ...] | None:
     """The names that lead from a folder to a path below it; None if the path is not below it.
 
-    The text shows which parent of the path may be the folder, and its identity decides. Nothing else on the way is opened: it
-    may be a share that does not answer, or one that must not learn of this server.
+    The path is walked from its root, and each folder on the way is compared with this one. The walk ends where it leaves the disks
+    that lead to the folder. Beyond may be a share that does not answer, or one that must not learn of this server.
     """
-    parts = _parts(path)
-    for start in dict.fromkeys((folder, Path(os.path.realpath(folder)))):
-        names = _parts(start)
-        above, below = parts[: len(names)], parts[len(names) :]
-        if below and _folded(above) == _folded(names) and same_folder(Path(*above), start):
-            return below
+    path, place = _plain(path), real(folder)
+    for start in (_plain(folder), place):
+        if path != start and path.is_relative_to(start):
+            return path.relative_to(start).parts
+    if path.anchor.casefold() != place.anchor.casefold():  # another drive or share
+        return None
+    parts = path.parts
+    try:
+        status = folder.stat()
+        disks = {above.stat().st_dev for above in (folder, *place.parents)}
+    except (OSError, ValueError):
+        return None
+    for count in range(1, len(parts)):
+        try:
+            above = Path(*parts[:count]).stat()
+        except (OSError, ValueError):
+            return None
+        if os.path.samestat(above, status):
+            return parts[count:]
+        if above.st_dev not in disks:
+            return None
     return None
 
 
-def _parts(path: Path) -> tuple[str, ...]:
-    """The parts of a path. `//` is the root too, on every POSIX system."""
-    return (os.sep, *path.parts[1:]) if path.anchor == "//" else path.parts
-
-
-def _folded(names: tuple[str, ...]) -> list[str]:
-    return [unicodedata.normalize("NFC", name).casefold() for name in names]
+def _plain(path: Path) -> Path:
+    """The path with one root: `//` is `/` on every POSIX system."""
+    return Path(os.sep, *path.parts[1:]) if path.anchor == "//" else plain(path)
 
 
 def _home_and_above() -> list[Path]:
@@ -57,5 +74,4 @@ def _home_and_above() -> list[Path]:
         home = Path.home()
     except RuntimeError:  # no HOME, and no entry for the user
         return []
-    real = Path(os.path.realpath(home))
-    return [home, *home.parents, real, *real.parents]
+    return [home, *home.parents, real(home), *real(home).parents]

@@ -65,7 +65,7 @@ async def test_every_form_of_file_in_every_real_app_is_uploaded_and_nothing_else
             before = len(sandbox.ledger.requests("POST", "/files"))
 
             with Uploads(api, folders, lambda _: None) as uploads:
-                sent = await uploads.upload(given, uploads.check(schema, given))
+                sent = await uploads.upload(given, await uploads.check(schema, given))
 
             taken = {at(sent, place) for place in places}
             uploads = len(sandbox.ledger.requests("POST", "/files")) - before
@@ -91,7 +91,7 @@ async def test_a_file_that_an_input_names_twice_is_uploaded_once(upstream: tuple
     given = {"files": [str(tmp_path / "a.txt")] * 3}
 
     with Uploads(api, Folders(allowed=(tmp_path,), saving=tmp_path), lambda _: None) as uploads:
-        sent = await uploads.upload(given, uploads.check(schema, given))
+        sent = await uploads.upload(given, await uploads.check(schema, given))
 
     assert 1 == len(set(sent["files"])) == len(sandbox.ledger.requests("POST", "/files"))
     assert given == {"files": [str(tmp_path / "a.txt")] * 3}, "what the caller gave is not changed"
@@ -106,7 +106,7 @@ async def test_more_files_than_stay_open_are_all_uploaded(upstream: tuple[Sandbo
     value = list(map(str, paths))
 
     with Uploads(api, Folders(allowed=(tmp_path,), saving=tmp_path), lambda _: None) as uploads:
-        sent = await uploads.upload(value, uploads.check(schema, value))
+        sent = await uploads.upload(value, await uploads.check(schema, value))
 
     assert len(paths) == len(set(sent)) == len(sandbox.ledger.requests("POST", "/files"))
 
@@ -123,7 +123,7 @@ async def test_files_that_were_checked_are_closed_when_their_run_does_not_start(
         pytest.raises(FileRefused, match="does not exist"),
         Uploads(api, Folders(allowed=(tmp_path,), saving=tmp_path), lambda _: None) as uploads,
     ):
-        uploads.check(schema, [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")])
+        await uploads.check(schema, [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")])
 
     names = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.exists()]
     assert str(tmp_path / "a.txt") not in names

@@ -48,6 +48,13 @@ def test_in_and_out(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_every_setting_of_a_local_server_goes_along_but_those_of_a_process() -> None:
+    """A limit of cost that is given to `install` must hold in the host."""
+    local = {name for name, field in FIELDS.items() if not field.metadata["http"]}
+
+    assert {"api_key", "traces", "refuse_root"} == local - PASSED_SETTINGS
+
+
 def test_no_secret_of_a_gateway_goes_along() -> None:
     """What goes along is named; every name is a setting, and none is a secret or for HTTP alone."""
     assert set(FIELDS) >= PASSED_SETTINGS

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from inferencesh_mcp.tools.times import usd
-from tests.conftest import Connect, Way
+from tests.conftest import Connect, Upstream, Way
 from tests.results import payload, run, text_of
+from tests.support.faults import Status
 from tests.system.faults.hosts import over
 
 pytestmark = pytest.mark.anyio
@@ -69,3 +70,52 @@ async def test_a_batch_says_what_it_was_charged_and_what_the_rest_may_cost(conne
     assert "Charged: $0.0006 in all" in text_of(drawn)
     assert "at most $1.20" == payload(slow)["estimate_of_running"]
     assert "Estimate for what still runs: at most $1.20" in text_of(slow)
+
+
+@NEAR
+@pytest.mark.finding("M1")
+async def test_the_account_tells_balance_spending_limits_and_rights(connect: Connect) -> None:
+    async with connect(INFERENCE_MAX_RUN_COST="0.5") as client:
+        for height in (100, 200):
+            await run(client, "sandbox/draw", {"prompt": "x", "width": 100, "height": height})
+        answer = await client.call_tool("account", {"days": 5})
+
+    told, text = payload(answer), text_of(answer)
+    assert "$9.9994" == told["balance"]
+    assert (7, "$0.0006") == (told["days"], told["spent"])
+    assert [{"app": "sandbox/draw", "cost": "$0.0006", "runs": 2}] == told["by_app"]
+    assert ["$0.0006"] == [day["cost"] for day in told["by_day"]]
+    assert [("concurrency", 0)] == [(limit["resource"], limit["used"]) for limit in told["limits"]]
+    assert not told["can_decide_approvals"]
+    assert "$0.5" == told["max_run_cost"]
+    for line in (
+        "Balance: $9.9994",
+        "Spent in the last 7 days: $0.0006",
+        "- sandbox/draw: $0.0006 for 2 runs",
+        "Limit concurrency: 0 of 1,000 in use",
+        "It cannot decide approvals",
+        "A run may cost $0.5 without asking the person.",
+    ):
+        assert line in text
+
+
+@NEAR
+async def test_an_account_that_cannot_be_read_in_part_tells_the_rest(connect: Connect, upstream: Upstream) -> None:
+    upstream.sandbox.faults.add(Status(code=403, error="insufficient_scope"), path="/billing", times=-1)
+    upstream.sandbox.faults.add(Status(code=403, error="insufficient_scope"), path="/usage/*", times=-1)
+    async with connect() as client:
+        answer = await client.call_tool("account", {})
+
+    assert not answer.is_error
+    assert "billing:read" in payload(answer)["balance"]
+    assert payload(answer)["scopes"]
+
+
+@NEAR
+async def test_an_account_whose_key_is_refused_is_an_error(connect: Connect, upstream: Upstream) -> None:
+    upstream.sandbox.faults.add(Status(code=401, error="unauthorized"), times=-1)
+    async with connect() as client:
+        answer = await client.call_tool("account", {})
+
+    assert answer.is_error
+    assert "key_refused" in text_of(answer)

@@ -69,6 +69,8 @@ class AgentProgress:
     chat_id: str
     tool: str
     tail: str
+    is_waiting: bool = False
+    """Whether the tool waits for somebody's answer."""
 
 
 State = Task | Transfer | BatchProgress | AgentProgress

@@ -20,6 +20,7 @@ from inferencesh_mcp.api.enums import is_media_type
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
 from inferencesh_mcp.flows import Transfer
+from inferencesh_mcp.flows.file_system import SHORTEN, is_reserved, is_too_long
 from inferencesh_mcp.flows.output_files import OutputFile, output_files, output_of
 
 if TYPE_CHECKING:
@@ -27,16 +28,14 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.flows import Caller, Report
-    from inferencesh_mcp.flows.local_files import SaveFolder, WriteFolder
+    from inferencesh_mcp.flows.file_system import WriteFolder
+    from inferencesh_mcp.flows.local_files import SaveFolder
 
 MOST_BESIDE_FILES = 4_000  # bytes of JSON that hold little more than the files' addresses
 LONGEST_NAME = 120  # characters; every file system takes that many
 MOST_NAMESAKES = 1000
 MOST_FILES = 100  # of a task in one call: the app decides how many it makes, and the caller reads every name
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 _UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
-# Device names of Windows: a file of that name cannot be opened there.
-_DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, stem: 
         with _new_file(folder, name) as draft:
             async for chunk in download.chunks:
                 # Not in a thread: 64 KiB into the page cache take some 25 µs, a hop there and back takes longer.
-                _write(draft.descriptor, chunk)
+                draft.write(chunk)
                 size += len(chunk)
                 report(Transfer("saving", name, size, download.size))
             path = await to_thread.run_sync(draft.publish)
@@ -113,7 +112,7 @@ async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, stem: 
 
 async def _save_bytes(folder: SaveFolder, name: str, content: bytes) -> Saved:
     with _new_file(folder, name) as draft:
-        await to_thread.run_sync(_write, draft.descriptor, content)
+        await to_thread.run_sync(draft.write, content)
         path = await to_thread.run_sync(draft.publish)
     return Saved("", path, len(content), "application/json")
 
@@ -125,7 +124,7 @@ def safe_name(stem: str, uri: str, content_type: str) -> str:
     if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,8}", ending):
         base, ending = name, (mimetypes.guess_extension(content_type) or ".bin").removeprefix(".")
     cleaned = _UNSAFE.sub("-", stem or base).strip("-.")[:LONGEST_NAME] or "file"
-    return f"{'file-' if _DEVICES.match(cleaned) else ''}{cleaned}.{ending.lower()}"
+    return f"{'file-' if is_reserved(cleaned) else ''}{cleaned}.{ending.lower()}"
 
 
 @dataclass
@@ -136,14 +135,26 @@ class _Draft:
     name: str
     hidden: str
     descriptor: int
+    is_closed: bool = False
+
+    def write(self, chunk: bytes) -> None:
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[os.write(self.descriptor, rest) :]
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            os.close(self.descriptor)
 
     def publish(self) -> Path:
-        """Give the file its name, or the first free `name-2`, `name-3`…"""
+        """Close the file and give it its name, or the first free `name-2`, `name-3`…"""
+        self.close()
         base, _, ending = self.name.rpartition(".")
         for number in range(1, MOST_NAMESAKES):
             name = self.name if number == 1 else f"{base}-{number}.{ending}"
             try:
-                self._rename(name)
+                self.folder.rename(self.hidden, name)
             except FileExistsError:
                 continue
             return self.folder.path / name
@@ -152,42 +163,21 @@ class _Draft:
             next_step="Delete or move some of them.",
         )
 
-    def _rename(self, name: str) -> None:
-        """Give the complete file a free name; FileExistsError if the name is taken."""
-        try:
-            self.folder.link(self.hidden, name)
-        except FileExistsError:
-            raise
-        except OSError:  # a disk without hard links (FAT, some shares): reserve the name with an empty file
-            os.close(self.folder.create(name, _NEW, 0o644))
-            try:
-                self.folder.replace(self.hidden, name)
-            except OSError:
-                self.folder.remove(name)
-                raise
-
 
 @contextmanager
 def _new_file(folder: SaveFolder, name: str) -> Generator[_Draft]:
+    """A file in a folder. The folder is opened only now: while waiting for the headers it may have become a link (T-12)."""
     hidden = f".{secrets.token_hex(8)}.part"
     try:
-        with (
-            folder.opened() as opened
-        ):  # opened only now: while waiting for the headers it may have become a link (T-12)
-            descriptor = opened.create(hidden, _NEW, 0o644)
+        with folder.opened() as opened:
+            draft = _Draft(opened, name, hidden, opened.create(hidden))
             try:
-                yield _Draft(opened, name, hidden, descriptor)
+                yield draft
             finally:
-                os.close(descriptor)
+                draft.close()
                 opened.remove(hidden)
     except OSError as exc:
         raise _cannot_write(folder.path, exc) from exc
-
-
-def _write(descriptor: int, chunk: bytes) -> None:
-    rest = memoryview(chunk)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
 
 
 def _cannot_write(folder: Path, exc: OSError) -> FileRefused:
@@ -195,6 +185,8 @@ def _cannot_write(folder: Path, exc: OSError) -> FileRefused:
         return FileRefused(
             message=f"There is no room left in {folder}.", next_step="Free some space, or set INFERENCE_SAVE_DIR."
         )
+    if is_too_long(f"{folder}{os.sep}{'-' * LONGEST_NAME}"):
+        return FileRefused(message=f"{folder} is too deep: Windows takes 259 characters.", next_step=SHORTEN)
     return FileRefused(
         message=f"{folder} cannot be written: {exc.strerror}.",
         next_step="Have the person who runs this server set INFERENCE_SAVE_DIR to a folder that can.",

@@ -9,9 +9,10 @@ import base64
 import binascii
 import hashlib
 import mimetypes
-import os
 import re
-from contextlib import asynccontextmanager, contextmanager
+import sys
+import threading
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol
@@ -20,13 +21,16 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from inferencesh_mcp.api.enums import is_media_type
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
+from inferencesh_mcp.path_syntax import from_uri
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator
+    import os
+    from collections.abc import AsyncGenerator, AsyncIterator
+    from contextlib import ExitStack
 
     from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.api.file_transport import Download
-    from inferencesh_mcp.flows.local_files import Folders
+    from inferencesh_mcp.flows.local_files import Folders, OpenFile
 
 CHUNK = 256 * 1024  # bytes read and sent at a time
 LARGEST_DATA = 8 * 1024 * 1024  # decoded bytes of a data URI (limit of reliability 4.6)
@@ -36,6 +40,7 @@ _DATA = re.compile(
 )
 # The types that a data URI may have: those of RFC 6838 except multipart and message.
 _KINDS = frozenset({"application", "audio", "font", "image", "model", "text", "video"})
+_PATH = re.compile(r"(?i)[/~\\]|file:|[a-z]:[\\/]|%(user|home)|\$(\{?home|env:)")
 _REMOTE = re.compile(r"(?i)(https?|inf):")
 LONGEST_PATH = 8192  # characters; twice what an operating system accepts
 _QUOTES = frozenset({'""', "''", "``", "“”", "‘’"})
@@ -81,27 +86,47 @@ def is_remote(reference: str) -> bool:
     return bool(_REMOTE.match(reference))
 
 
-@contextmanager
-def opened(reference: str, folders: Folders | None) -> Generator[Source]:
-    """Open a data URI, a `file:` URI or a path for the duration of the block.
+async def open_source(reference: str, folders: Folders | None, stack: ExitStack) -> Source:
+    """Open a data URI, a `file:` URI or a path. `stack` closes it.
 
     Raises:
         InvalidInput: a data URI that cannot be read.
         FileRefused: a file that may not or cannot be read; every path if there are no `folders`.
     """
     if reference[:64].lstrip()[:5].lower() == "data:":
-        yield _from_data_uri(reference.lstrip())
-        return
+        return _from_data_uri(reference.lstrip())
     if folders is None:
         raise FileRefused(
             message="This server runs elsewhere and cannot read files of your machine.",
             next_step="Give an https URL or a data URI, or ask `file_upload` for an upload ticket.",
         )
-    file = folders.open(*readings(reference))
+    file = await _open_in_thread(folders, readings(reference))
+    stack.callback(file.close)
+    return await folders.in_thread(_LocalFile.of, file, folders)
+
+
+async def _open_in_thread(folders: Folders, paths: list[str]) -> OpenFile:
+    """Open a file in a thread. If the caller leaves before that is done, the file is closed then."""
+    lock = threading.Lock()
+    files: list[OpenFile] = []
+    caller_left = False
+
+    def open_file() -> OpenFile:
+        file = folders.open(*paths)
+        with lock:
+            files.append(file)
+            if caller_left:
+                file.close()
+        return file
+
     try:
-        yield _LocalFile.of(file.descriptor, file.name)
-    finally:
-        os.close(file.descriptor)
+        return await folders.in_thread(open_file)
+    except BaseException:
+        with lock:
+            caller_left = True
+            for file in files:
+                file.close()
+        raise
 
 
 def readings(reference: str) -> list[str]:
@@ -113,22 +138,20 @@ def readings(reference: str) -> list[str]:
         if len(bare) > 1 and bare[0] + bare[-1] in _QUOTES:
             bare = bare[1:-1]
         bare = bare.removeprefix("@")
-    return list(dict.fromkeys(_path(path) for path in (reference, bare, re.sub(r"\\(.)", r"\1", bare))))
+    unescaped = bare if sys.platform == "win32" else re.sub(r"\\(.)", r"\1", bare)
+    return list(dict.fromkeys(map(_path, (reference, bare, unescaped))))
 
 
 def may_be_path(text: str) -> bool:
     """Whether a text may be a path of this machine."""
-    return text[:64].lstrip(_WRAPPING).lower().startswith(("/", "~", "file:"))
+    return bool(_PATH.match(text[:64].lstrip(_WRAPPING)))
 
 
 def _path(reference: str) -> str:
-    if reference[:5].lower() != "file:":
-        return reference
-    rest = reference[5:]
-    host, slash, path = rest[2:].partition("/") if rest.startswith("//") else ("", "", rest)
-    if host.lower() not in {"", "localhost"}:
+    path = from_uri(reference)
+    if path is None:
         raise FileRefused(message=f"{reference[:200]} names another machine.", next_step="Give a path of this one.")
-    return unquote(slash + path)
+    return path
 
 
 def content_type_of(name: str, start: bytes) -> str:
@@ -238,28 +261,31 @@ def _bytes_named_by_hash(content: bytes, content_type: str) -> Bytes:
 class _LocalFile:
     """An open file with the length that it had when it was opened (threat T-13)."""
 
-    descriptor: int
-    name: str
+    file: OpenFile
+    folders: Folders
     size: int
     content_type: str
     state: tuple[int, ...]
 
     @classmethod
-    def of(cls, descriptor: int, name: str) -> _LocalFile:
-        status = os.fstat(descriptor)
+    def of(cls, file: OpenFile, folders: Folders) -> _LocalFile:
+        status = file.status
         if status.st_size > LARGEST_FILE:
             raise FileRefused(
-                message=f"{name} is {status.st_size >> 20} MiB; {LARGEST_FILE >> 20} MiB is the most.",
+                message=f"{file.name} is {status.st_size >> 20} MiB; {LARGEST_FILE >> 20} MiB is the most.",
                 next_step="Send a smaller file, or give a URL that the platform can read.",
             )
-        kind = content_type_of(name, os.pread(descriptor, 16, 0))
-        return cls(descriptor=descriptor, name=name, size=status.st_size, content_type=kind, state=_state(status))
+        kind = content_type_of(file.name, file.read(16, 0))
+        return cls(file=file, folders=folders, size=status.st_size, content_type=kind, state=_state(status))
+
+    @property
+    def name(self) -> str:
+        return self.file.name
 
     async def chunks(self) -> AsyncIterator[bytes]:
         sent = 0
         while sent < self.size:
-            # Not in a thread: reading one chunk takes some 50 µs, and switching threads takes longer.
-            chunk = os.pread(self.descriptor, min(CHUNK, self.size - sent), sent)
+            chunk = await self.folders.in_thread(self.file.read, min(CHUNK, self.size - sent), sent)
             if not chunk:
                 break
             sent += len(chunk)
@@ -270,7 +296,7 @@ class _LocalFile:
             self._refuse_changed()
 
     def _refuse_changed(self) -> None:
-        if _state(os.fstat(self.descriptor)) != self.state:
+        if _state(self.file.status) != self.state:
             raise FileRefused(
                 message=f"{self.name} changed while it was being sent.",
                 next_step="Send it again once nothing writes to it.",

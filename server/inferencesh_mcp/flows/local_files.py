@@ -1,7 +1,6 @@
-"""The folders of this machine that a local caller may reach, and how files in them are opened and created.
+"""The folders of this machine that a local caller may reach, and which files in them may be read and written.
 
-A path is opened folder by folder, by descriptor, from the allowed folder down, and no link is followed. So what was checked
-is what is opened, even while somebody swaps a folder for a link (threat T-12). A remote caller has no `Folders` at all.
+`file_system` opens them. A remote caller has no `Folders` at all.
 """
 
 from __future__ import annotations
@@ -10,18 +9,36 @@ import errno
 import os
 import re
 import stat
+import sys
+import threading
 import unicodedata
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from itertools import islice
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
+
+from anyio import CapacityLimiter, to_thread
 
 from inferencesh_mcp.errors import FileRefused
-from inferencesh_mcp.folder_identity import is_or_holds_home, steps_below
+from inferencesh_mcp.flows.file_system import (
+    SHORTEN,
+    is_reserved,
+    is_too_long,
+    open_below,
+    read_at,
+    several,
+    write_below,
+)
+from inferencesh_mcp.folder_identity import is_or_holds_home, real, steps_below
+from inferencesh_mcp.path_syntax import expanded, foreign, is_name
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable
+
+    from inferencesh_mcp.flows.file_system import WriteFolder
+
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 # Files that hold secrets in any folder, by the names and endings that programs give them. Names that begin with a dot
 # are refused too. `secret.png` is a picture, and `deck.key` may be a presentation: see `_refuse_content`.
@@ -40,23 +57,45 @@ _ZIP = b"PK\x03\x04"  # how a Keynote presentation begins
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY|PuTTY-User-Key-File")
 _START = 128  # bytes that identify a private key
 
-MOST_ENTRIES = 20_000  # of a folder that are compared with a missing name: some 20 ms
-
-_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-# O_NONBLOCK: opening a named pipe must not wait for a writer
-_FILE = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-_BY_DESCRIPTOR = {os.open, os.mkdir, os.link, os.unlink, os.rename} <= os.supports_dir_fd
+FILE_THREADS = 8  # that may wait for disks at a time, apart from those of stdin and stdout
 
 # Where chat hosts keep the files of their own code sandboxes: Claude, ChatGPT.
 _HOST_SANDBOX = re.compile(r"(?i)^(sandbox:|attachment:|/mnt/(user-data|data)/|/home/(claude|oai)/)")
 
 
-@dataclass(frozen=True)
 class OpenFile:
-    """A file that is open for reading. The caller closes the descriptor."""
+    """A file that is open for reading. A thread may be reading it while it is closed."""
 
-    descriptor: int
-    name: str
+    def __init__(self, descriptor: int, name: str) -> None:
+        self.name = name
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._is_read = self._is_closed = False
+
+    @property
+    def status(self) -> os.stat_result:
+        return os.fstat(self._descriptor)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Read from an offset. One thread at a time may call it."""
+        with self._lock:
+            if self._is_closed:
+                return b""
+            self._is_read = True
+        try:
+            return read_at(self._descriptor, size, offset)
+        finally:
+            with self._lock:
+                self._is_read = False
+                if self._is_closed:
+                    os.close(self._descriptor)
+
+    def close(self) -> None:
+        """Close it. If it is being read, the reading thread closes it."""
+        with self._lock:
+            if not self._is_closed and not self._is_read:
+                os.close(self._descriptor)
+            self._is_closed = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +104,18 @@ class Folders:
 
     allowed: tuple[Path, ...]
     saving: Path
+    threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(FILE_THREADS), compare=False)
+
+    async def in_thread(self, function: Callable[[Unpack[Arguments]], Result], *arguments: *Arguments) -> Result:
+        """Call a function that may block for long: a share, a file that a cloud has to fetch, or a question of macOS to the person.
+
+        If the caller is cancelled, the thread goes on alone.
+        """
+        return await to_thread.run_sync(function, *arguments, abandon_on_cancel=True, limiter=self.threads)
 
     def with_roots(self, roots: list[Path]) -> Folders:
         """A copy that also allows the host's roots, except those that are or contain a home folder."""
-        narrow = [root for root in roots if root.is_absolute() and _is_name(str(root)) and not is_or_holds_home(root)]
+        narrow = [root for root in roots if root.is_absolute() and is_name(str(root)) and not is_or_holds_home(root)]
         return replace(self, allowed=(*self.allowed, *narrow))
 
     def open(self, path: str, *readings: str) -> OpenFile:
@@ -85,13 +132,13 @@ class Folders:
             return exact
         files = {reading: file for reading in readings if (file := self._opened(reading)) is not None}
         first, *others = files.values() or (None,)
-        if first and all(os.path.sameopenfile(first.descriptor, other.descriptor) for other in others):
+        if first and all(os.path.samestat(first.status, other.status) for other in others):
             _close(others)
             return first
         _close(files.values())
         if files:
-            raise _several(path, list(files))
-        raise self._not_there(next(iter(readings), path))
+            raise several(path, list(files))
+        raise self._not_there(path if foreign(path) else next(iter(readings), path))
 
     def writable(self, to: str) -> SaveFolder:
         """The folder that `to` names: a relative path below `saving`, or `saving` itself.
@@ -99,45 +146,57 @@ class Folders:
         Raises:
             FileRefused: it is not below `saving`.
         """
-        root = Path(os.path.realpath(self.saving))
-        target = Path(os.path.realpath(root / _at_home(to))) if _is_name(to) else None
-        if target is None or not target.is_relative_to(root):
-            raise FileRefused(
-                message=f"Files are saved in {self.saving} only.",
-                next_step="Leave `to` out or name a folder below it; INFERENCE_SAVE_DIR sets another place.",
-            )
-        return SaveFolder(root, target.relative_to(root).parts)
+        root = real(self.saving)
+        target = Path(os.path.normpath(root / expanded(to))) if is_name(to) else None
+        steps = steps_below(target / "file", root) if target else None
+        if steps is None or (sys.platform == "win32" and any(map(is_reserved, steps))):
+            raise self._not_below(to)
+        folder = SaveFolder(root, steps[:-1])
+        if folder.has_a_link:
+            raise self._not_below(to)
+        return folder
+
+    def _not_below(self, to: str) -> FileRefused:
+        if foreign(to):
+            return _foreign(to)
+        return FileRefused(
+            message=f"Files are saved in {self.saving} only.",
+            next_step="Leave `to` out or name a folder below it; INFERENCE_SAVE_DIR sets another place.",
+        )
 
     def _opened(self, path: str) -> OpenFile | None:
         """The file at exactly this path; None if there is none, or the path is not absolute."""
-        if not _is_name(path):
+        if not is_name(path):
             raise FileRefused(
                 message="The path has invalid characters (NUL or half a surrogate pair).", next_step="Correct the path."
             )
-        absolute = Path(os.path.normpath(_at_home(path)))
+        absolute = Path(os.path.normpath(expanded(path)))
         if not absolute.is_absolute():
             return None
         root, steps = self._inside(path, absolute)
-        _refuse_secrets(path, steps)
+        _refuse_names(path, steps)
         try:
-            with _descended(root, steps[:-1]) as folder:
-                name, descriptor = _open_in(folder, steps[-1], _FILE)
+            file = open_below(root, steps)
         except FileNotFoundError:
             return None
         except OSError as exc:
             raise _refusal(path, exc) from exc
         try:
-            _refuse_content(path, name, descriptor)
+            _refuse_names(path, file.steps)
+            _refuse_content(path, file.steps[-1], file.descriptor)
         except FileRefused:
-            os.close(descriptor)
+            os.close(file.descriptor)
             raise
-        return OpenFile(descriptor, name)
+        except OSError as exc:
+            os.close(file.descriptor)
+            raise _refusal(path, exc) from exc
+        return OpenFile(file.descriptor, file.steps[-1])
 
     def _inside(self, path: str, absolute: Path) -> tuple[Path, tuple[str, ...]]:
         """The allowed folder that contains a path, and the steps below it."""
         for root in (*self.allowed, self.saving):
             if steps := steps_below(absolute, root):
-                return Path(os.path.realpath(root)), steps
+                return real(root), steps
         raise self._not_there(path, outside=True)
 
     def _not_there(self, path: str, *, outside: bool = False) -> FileRefused:
@@ -151,13 +210,15 @@ class Folders:
                 next_step="Call file_upload without source for an upload ticket, and send the bytes from there. "
                 f"Or have the person copy the file to an allowed folder: {folders}.",
             )
+        if foreign(path):
+            return _foreign(path)
         if outside:
             return FileRefused(
                 message=f"{path} is outside the folders this server may read ({folders}).",
                 next_step="Move the file there, or have the person who runs this server add its folder to "
                 "INFERENCE_ALLOWED_DIRS. Do not look for a way around it.",
             )
-        if not Path(_at_home(path)).is_absolute():
+        if not expanded(path).is_absolute():
             return FileRefused(
                 message=f"{path} is not an absolute path.",
                 next_step=f"Give the whole path; readable folders are {folders}.",
@@ -184,139 +245,39 @@ class SaveFolder:
             FileRefused: it was replaced by a link.
             OSError: it cannot be created or opened.
         """
-        if not _BY_DESCRIPTOR:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if self._has_a_link:
-                raise self._swapped()
-            yield WriteFolder(self.path, None)
-            return
-        self.root.mkdir(parents=True, exist_ok=True)
         try:
-            with _descended(self.root, self.steps, make=True) as descriptor:
-                yield WriteFolder(self.path, descriptor)
+            with write_below(self.root, self.steps) as folder:
+                yield folder
         except OSError as exc:
-            if exc.errno in {errno.ELOOP, errno.ENOTDIR} and self._has_a_link:
-                raise self._swapped() from exc
+            if exc.errno in {errno.ELOOP, errno.ENOTDIR} and self.has_a_link:
+                raise FileRefused(
+                    message=f"{self.path} was replaced by a link.",
+                    next_step="Nothing was written. Name another folder in `to`.",
+                ) from exc
             raise
 
     @property
-    def _has_a_link(self) -> bool:
-        return Path(os.path.realpath(self.path)) != self.path
-
-    def _swapped(self) -> FileRefused:
-        return FileRefused(
-            message=f"{self.path} was replaced by a link.",
-            next_step="Nothing was written. Name another folder in `to`.",
-        )
-
-
-@dataclass(frozen=True)
-class WriteFolder:
-    """An open folder. Its entries are created and renamed by its descriptor, or by its path if the system has no such calls."""
-
-    path: Path
-    descriptor: int | None
-
-    def create(self, name: str, flags: int, mode: int) -> int:
-        return os.open(self._at(name), flags, mode, dir_fd=self.descriptor)
-
-    def link(self, name: str, new: str) -> None:
-        os.link(self._at(name), self._at(new), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
-
-    def replace(self, name: str, new: str) -> None:
-        os.replace(self._at(name), self._at(new), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
-
-    def remove(self, name: str) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(self._at(name), dir_fd=self.descriptor)
-
-    def _at(self, name: str) -> str:
-        return name if self.descriptor is not None else str(self.path / name)
-
-
-def _is_name(path: str) -> bool:
-    """Whether the operating system accepts such a name."""
-    try:
-        return b"\0" not in os.fsencode(path)
-    except UnicodeEncodeError:
-        return False
-
-
-def _at_home(path: str) -> Path:
-    """The path with `~` expanded, or unchanged if there is no such home."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
+    def has_a_link(self) -> bool:
+        return real(self.path) != self.path
 
 
 def _close(files: Iterable[OpenFile]) -> None:
     for file in files:
-        os.close(file.descriptor)
+        file.close()
 
 
-@contextmanager
-def _descended(root: Path, steps: tuple[str, ...], *, make: bool = False) -> Generator[int]:
-    """A descriptor of the folder `steps` below `root`. Links on the way are refused. `make`: create missing folders."""
-    descriptor = os.open(root, _FOLDER)
-    try:
-        for step in steps:
-            if make:
-                with suppress(FileExistsError):
-                    os.mkdir(step, dir_fd=descriptor)
-            _, below = _open_in(descriptor, step, _FOLDER)
-            os.close(descriptor)
-            descriptor = below
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _open_in(folder: int, name: str, flags: int) -> tuple[str, int]:
-    """Open the entry of that name, or the only entry whose name looks the same.
-
-    macOS writes U+202F before "PM" in the name of a screenshot, and some disks store names decomposed (NFD); models write
-    a plain space and composed letters.
-    """
-    try:
-        return name, os.open(name, flags, dir_fd=folder)
-    except FileNotFoundError:
-        alike = _alike(folder, name)
-        if len(alike) > 1:
-            raise _several(name, alike) from None
-        if not alike:
-            raise
-        return alike[0], os.open(alike[0], flags, dir_fd=folder)
-
-
-def _alike(folder: int, name: str) -> list[str]:
-    """The entries of a folder whose names look like this one; none if it may not be listed."""
-    looks = _looks(name)
-    with suppress(PermissionError), os.scandir(folder) as entries:
-        return [entry.name for entry in islice(entries, MOST_ENTRIES) if _looks(entry.name) == looks]
-    return []
-
-
-def _looks(name: str) -> str:
-    """A name as people see it: every kind of space is a plain space, and letters are composed (NFC)."""
-    if name.isascii():
-        return name
-    spaced = "".join(" " if unicodedata.category(letter) == "Zs" else letter for letter in name)
-    return unicodedata.normalize("NFC", spaced)
-
-
-def _several(path: str, names: list[str]) -> FileRefused:
-    return FileRefused(
-        message=f"Several files fit {path}: {', '.join(repr(name) for name in sorted(names)[:5])}.",
-        next_step="Give the exact name of one.",
-    )
-
-
-def _refuse_secrets(path: str, steps: tuple[str, ...]) -> None:
-    # Some disks treat a name with invisible characters as the name without them.
-    visible = ["".join(letter for letter in step if unicodedata.category(letter) != "Cf") for step in steps]
-    if any(step.startswith(".") or _SECRET.search(step) for step in (*steps, *visible)):
+def _refuse_names(path: str, steps: tuple[str, ...]) -> None:
+    """Refuse hidden files, secrets, and on Windows names of devices and streams."""
+    if any(step.startswith(".") or _SECRET.search(form) for step in steps for form in (step, _bare(step))):
         raise _secret(path)
+    if sys.platform == "win32" and any(map(is_reserved, steps)):
+        raise FileRefused(message=f"{path} is a name that Windows reserves.", next_step="Name a plain file.")
+
+
+def _bare(name: str) -> str:
+    """A name as some disks take it: without invisible characters, dots and spaces at the end, and what follows a colon."""
+    visible = "".join(letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
+    return visible.partition(":")[0].rstrip(". ")
 
 
 def _refuse_content(path: str, name: str, descriptor: int) -> None:
@@ -334,8 +295,7 @@ def _refuse_content(path: str, name: str, descriptor: int) -> None:
             message=f"{path} is a private file that has a second name, perhaps outside the allowed folders.",
             next_step="If it really is to be sent, copy it first.",
         )
-    _refuse_secrets(path, (name,))
-    start = os.pread(descriptor, _START, 0)
+    start = read_at(descriptor, _START, 0)
     if _PRIVATE_KEY.search(start) or (name.lower().endswith(_KEY_ENDING) and not start.startswith(_ZIP)):
         raise _secret(path)
 
@@ -347,10 +307,27 @@ def _secret(path: str) -> FileRefused:
     )
 
 
+def _foreign(path: str) -> FileRefused:
+    system = "WSL" if sys.platform == "win32" or "wsl" in path[:16].lower() else "Windows"
+    return FileRefused(
+        message=f"{path} is a path as {system} writes it, and this server does not run there.",
+        next_step=f"Try {foreign(path)}.",
+    )
+
+
 def _refusal(path: str, exc: OSError) -> FileRefused:
     match exc:
+        case _ if is_too_long(path):
+            return FileRefused(message=f"{path} is longer than Windows allows.", next_step=SHORTEN)
+        case IsADirectoryError():
+            return FileRefused(message=f"{path} is a folder.", next_step="Name one file.")
         case FileNotFoundError():
             return FileRefused(message=f"{path} does not exist.", next_step="Check the path.")
+        case OSError(errno=errno.EPERM) if sys.platform == "darwin":
+            return FileRefused(
+                message=f"{path} cannot be read: macOS does not allow it to this program.",
+                next_step="Allow it in System Settings > Privacy & Security > Files and Folders.",
+            )
         case PermissionError():
             return FileRefused(
                 message=f"{path} cannot be read: permission denied.",

@@ -74,7 +74,7 @@ async def prepare(
             message=f"The input does not fit {spec.app}: {'; '.join(problems)}",
             next_step=f'Correct this and call again; `app_get(app="{spec.app}")` shows every field.',
         )
-    return replace(prepared, files=uploads.check(prepared.function.input_schema, prepared.spec.input))
+    return replace(prepared, files=await uploads.check(prepared.function.input_schema, prepared.spec.input))
 
 
 def _fit(app: App, spec: RunSpec, budget: Budget | None) -> tuple[Prepared, list[str]]:

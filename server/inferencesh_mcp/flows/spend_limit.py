@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from decimal import Decimal
 
-    from inferencesh_mcp.api.models import RunRequest
-    from inferencesh_mcp.flows import Caller
-    from inferencesh_mcp.flows.run_request import Prepared
+    from inferencesh_mcp.api.client import Api
+    from inferencesh_mcp.api.models import App, RunRequest
 
 MICROCENTS = 100_000_000  # in one US dollar
 CONCURRENT_ESTIMATES = 8
@@ -64,6 +63,31 @@ Confirm = Callable[[SpendQuestion], Awaitable[Agreement]]
 """Asks the person. It may raise what carries the question to the host."""
 
 
+class Payer(Protocol):
+    """Whose runs cost. `flows.Caller` is one, and holds the limit."""
+
+    @property
+    def api(self) -> Api: ...
+
+    @property
+    def principal(self) -> str: ...
+
+    @property
+    def confirm(self) -> Confirm | None: ...
+
+
+class PlannedRun(Protocol):
+    """What a run costs by. `run_request.Prepared` is one."""
+
+    @property
+    def app(self) -> App: ...
+
+    @property
+    def spec(self) -> Any:
+        """A `RunSpec`."""
+        ...
+
+
 class SpendLimit:
     """The operator's limit, what runs within it now, and the agreements that were used."""
 
@@ -86,7 +110,7 @@ class SpendLimit:
         return True
 
     @asynccontextmanager
-    async def hold(self, caller: Caller, runs: Sequence[tuple[Prepared, RunRequest]]) -> AsyncGenerator[None]:
+    async def hold(self, caller: Payer, runs: Sequence[tuple[PlannedRun, RunRequest]]) -> AsyncGenerator[None]:
         """Let these runs start inside the block, which lasts as long as they are followed.
 
         Raises:
@@ -121,7 +145,7 @@ class SpendLimit:
         yield
 
 
-async def _most_costs(caller: Caller, runs: Sequence[tuple[Prepared, RunRequest]]) -> list[int | None]:
+async def _most_costs(caller: Payer, runs: Sequence[tuple[PlannedRun, RunRequest]]) -> list[int | None]:
     """The most that each run may cost; None where the platform does not know.
 
     Raises:
@@ -130,7 +154,7 @@ async def _most_costs(caller: Caller, runs: Sequence[tuple[Prepared, RunRequest]
     costs: list[int | None] = [None] * len(runs)
     limit = anyio.CapacityLimiter(CONCURRENT_ESTIMATES)
 
-    async def read(number: int, prepared: Prepared, request: RunRequest) -> None:
+    async def read(number: int, prepared: PlannedRun, request: RunRequest) -> None:
         function = request.function or prepared.app.resolved_function or None
         async with limit:
             try:
@@ -147,7 +171,7 @@ async def _most_costs(caller: Caller, runs: Sequence[tuple[Prepared, RunRequest]
     return costs
 
 
-def _digest(runs: Sequence[tuple[Prepared, RunRequest]], most: int, unknown: int) -> str:
+def _digest(runs: Sequence[tuple[PlannedRun, RunRequest]], most: int, unknown: int) -> str:
     """A hash of what is to run, as the caller requested it: files have new addresses after each upload."""
     specs = [{"app_id": prepared.app.id, **asdict(prepared.spec)} for prepared, _ in runs]
     return hashlib.sha256(json.dumps([specs, most, unknown], sort_keys=True, default=str).encode()).hexdigest()

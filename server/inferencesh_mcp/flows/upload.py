@@ -15,7 +15,7 @@ import anyio
 from inferencesh_mcp.api.enums import is_media_type
 from inferencesh_mcp.errors import FileRefused, Forbidden, InferenceError, InvalidInput, UpstreamError
 from inferencesh_mcp.flows import Transfer
-from inferencesh_mcp.flows.file_sources import Source, is_remote, opened, remote_source
+from inferencesh_mcp.flows.file_sources import Source, is_remote, open_source, remote_source
 from inferencesh_mcp.schema.file_fields import file_places
 
 MOST_OPEN = 8  # files of one call that stay open from their check to their upload; real apps take fewer
@@ -44,8 +44,8 @@ async def store(
 
     if is_remote(reference):
         return await send(await remote_source(caller.api, reference))
-    with opened(reference, caller.folders) as source:
-        return await send(source)
+    with ExitStack() as stack:
+        return await send(await open_source(reference, caller.folders, stack))
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Uploads:
         for _, stack in self._open.values():
             stack.close()
 
-    def check(self, schema: Schema, value: Any) -> tuple[Place, ...]:
+    async def check(self, schema: Schema, value: Any) -> tuple[Place, ...]:
         """Find the files to upload in an input, and open each, so that a wrong path is an error before anything is sent.
 
         Only values that the schema declares as files count. Addresses that the platform can read stay as they are.
@@ -163,23 +163,23 @@ class Uploads:
         """
         places = tuple(place for place in file_places(schema, value) if not is_remote(_value_at(value, place)))
         for place in places:
-            self._check(_value_at(value, place))
+            await self._check(_value_at(value, place))
         return places
 
-    def _check(self, reference: str) -> None:
+    async def _check(self, reference: str) -> None:
         if reference in self._checked:
             return
-        source, stack = self._opened(reference)
+        source, stack = await self._opened(reference)
         self._checked.add(reference)
         if len(self._open) < MOST_OPEN:
             self._open[reference] = source, stack
         else:
             stack.close()
 
-    def _opened(self, reference: str) -> tuple[Source, ExitStack]:
+    async def _opened(self, reference: str) -> tuple[Source, ExitStack]:
         """An open file, and what closes it."""
         with ExitStack() as stack:
-            return stack.enter_context(opened(reference, self._folders)), stack.pop_all()
+            return await open_source(reference, self._folders, stack), stack.pop_all()
 
     async def upload(self, value: Any, places: Iterable[Place]) -> Any:
         """Upload the files at these places of an input, and return it with their URIs.
@@ -197,7 +197,7 @@ class Uploads:
     async def _uri(self, reference: str) -> str:
         """The URI of a file. The first caller uploads it, the others wait."""
         async with self._locks.setdefault(reference, anyio.Lock()):
-            source, stack = self._open.pop(reference) if reference in self._open else self._opened(reference)
+            source, stack = self._open.pop(reference) if reference in self._open else await self._opened(reference)
             with stack:
                 upload = self._uploads.get(reference)
                 if upload is None:

@@ -42,6 +42,8 @@ PASSED_SETTINGS = frozenset(
         "inline_media",
         "file_links",
         "max_concurrent_runs",
+        "max_run_cost",
+        "max_run_cost_strict",
         "log_level",
         "log_format",
         "sandbox",

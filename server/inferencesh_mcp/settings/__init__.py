@@ -1,7 +1,7 @@
 """Settings: one frozen value with every default.
 
-`Settings.from_environ` is a pure function of a mapping; `__main__` alone hands it the real environment. What a value may be
-is in `types`.
+`Settings.from_environ` is a pure function of a mapping; only `__main__` passes the real environment. Valid values are
+defined in `types`.
 """
 
 import os
@@ -43,9 +43,10 @@ if TYPE_CHECKING:
     from inferencesh_mcp.pins import Pin
 
 PREFIX = "INFERENCE_"
+CHAT_URL = "https://app.inference.sh/chats/{chat_id}"
 SECRETS = frozenset({"api_key", "state_keys", "redis_url"})
 """Never options, because command lines are visible to others, and never shown."""
-Toolset = Literal["apps", "tasks", "files", "sessions", "agents"]
+Toolset = Literal["apps", "tasks", "files", "sessions", "agents", "account"]
 TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 
 # Variables with our prefix that belong to the official SDKs.
@@ -134,7 +135,7 @@ class Settings:
     )
     always_allow: bool = setting(False, "Let a person allow a tool for the rest of a chat.")
     chat_url: str = setting(
-        "https://app.inference.sh/chats/{chat_id}",
+        CHAT_URL,
         "Page where a person sees a chat and decides. `{chat_id}` is replaced by its id.",
         allowed="an https:// address",
         pattern="^https://",
@@ -283,8 +284,10 @@ class Settings:
             return self.save_dir
         home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() raises where HOME is not known
         if not home.is_absolute():
-            home = Path(tempfile.gettempdir())
-        downloads = home / "Downloads"
+            return Path(tempfile.gettempdir()) / "inference"
+        from platformdirs import user_downloads_path
+
+        downloads = user_downloads_path()  # it may have another name, or lie on another disk
         return (downloads if os.path.isdir(downloads) else home) / "inference"
 
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, SecretStr, Typ
 
 from inferencesh_mcp.folder_identity import is_or_holds_home
 from inferencesh_mcp.loopback import is_https_or_loopback
+from inferencesh_mcp.path_syntax import expanded, from_uri, is_name, unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +128,18 @@ Address = Annotated[str, _must(is_secure)]
 Base = Annotated[str, _must(lambda url: is_secure(url) and not {"?", "#"} & set(url))]
 ADDRESS = "an https:// address, or http:// on this machine"
 
-File = Annotated[Path, BeforeValidator(lambda value: Path(value).expanduser() if isinstance(value, str) else value)]
+
+def _path(value: Any) -> Any:
+    """A path as people write it: in quotes, with `~` or a variable for the home, or as a `file:` URI."""
+    if not isinstance(value, str):
+        return value
+    path = from_uri(unquoted(value))
+    if path is None or not is_name(path):
+        raise ValueError
+    return expanded(path)
+
+
+File = Annotated[Path, BeforeValidator(_path)]
 Folder = Annotated[File, _must(_narrow)]
 FOLDER = "the absolute path of a folder that neither is nor holds your home folder"
 

@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp import MCPError
@@ -56,7 +56,7 @@ class _EarlierLeg:
 
     @classmethod
     def of(cls, ctx: Ctx) -> _EarlierLeg | None:
-        state = json.loads(ctx.request_state) if ctx.request_state else {}  # sealed: only this server wrote it
+        state: dict[str, Any] = json.loads(ctx.request_state or "{}")  # sealed: only this server wrote it
         if "chat_id" not in state:
             return None
         responses = ctx.input_responses or {}
@@ -101,6 +101,14 @@ class Elicitation:
     def may_decide(self, item: Pending) -> bool:
         """Whether the operator lets the model decide this, and the platform accepts its decision."""
         return self._settings.approvals == "host" and not self._who.approvals.is_sign_in_only(self._who, item)
+
+    def why_not_asked(self, item: Pending) -> str:
+        """Why the person is not asked about this here, in a sentence."""
+        if self._who.approvals.is_sign_in_only(self._who, item):
+            return "Only the person can decide this, signed in to inference.sh."
+        if self._settings.approvals == "host":
+            return "Only the person can decide this."
+        return "This host cannot ask the person."
 
     def page(self, chat_id: str) -> str:
         """The address where the person can see the chat and decide."""

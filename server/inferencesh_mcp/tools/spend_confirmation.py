@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
@@ -39,7 +39,7 @@ class SpendConfirmation:
             return Agreement.CANNOT_ASK
         if reply := self._earlier_reply(question):
             return _agreement(reply)
-        schema = {"type": "object", "properties": {}}
+        schema: dict[str, Any] = {"type": "object", "properties": {}}
         request = ElicitRequest(params=ElicitRequestFormParams(message=_message(question), requested_schema=schema))
         if self._ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
             state = {"spend": question.digest, "nonce": secrets.token_hex(16), "asked_at": time.time()}
@@ -52,7 +52,7 @@ class SpendConfirmation:
 
     def _earlier_reply(self, question: SpendQuestion) -> Reply | None:
         """The host's reply to this very question; None if there is none, or it was used before."""
-        state = json.loads(self._ctx.request_state) if self._ctx.request_state else {}  # sealed by this server
+        state: dict[str, Any] = json.loads(self._ctx.request_state or "{}")  # sealed by this server
         result = (self._ctx.input_responses or {}).get(DECISION_KEY)
         if state.get("spend") != question.digest or not isinstance(result, ElicitResult):
             return None

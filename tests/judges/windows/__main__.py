@@ -94,7 +94,6 @@ def try_commands() -> None:
     checked(*product, "--sandbox", "doctor", holds="Ready to run.")
     checked(*product, "demo", holds="Nothing was sent anywhere")
     for host in HOSTS:
-        checked(*product, "install", host, "--print", holds="inferencesh-mcp.exe")
         checked(*product, "install", host, holds="inference", INFERENCE_API_KEY="inf_windows")
         checked(*product, "uninstall", host, holds="removed")
 
