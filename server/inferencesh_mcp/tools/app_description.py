@@ -35,7 +35,7 @@ def input_lines(schema: dict[str, Any], *, indent: str = "") -> list[str]:
     """The fields of an input under their heading, or a line that says why there are none."""
     if lines := fields(schema):
         return [f"{indent}Input (* is required):", *(f"{indent}  {line}" for line in lines)]
-    is_free = "properties" not in schema and schema.get("additionalProperties") is not False
+    is_free = bool(schema.get("additionalProperties", "properties" not in schema))
     return [f"{indent}Input: any JSON fields; the app names none." if is_free else f"{indent}Input: no fields."]
 
 
