@@ -107,7 +107,7 @@ ROWS: dict[str, str] = {
     "M12": "agent_list did not say what an agent does and needs, and a chat did not know its agent",
     "M15": "times were absolute, for readers without a clock",
     "M16": "metering stood in outputs, addresses stood twice, and links were named by ids",
-    "M17": "a batch was numbered from 0",
+    "M17": "a batch was numbered from 0, its progress stood still, and no input named its files",
     "M18": "a list of tasks told neither function nor duration nor charge",
     "M19": "answers listed internal tools and repeated what was said before",
 }

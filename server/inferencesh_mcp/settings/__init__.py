@@ -1,7 +1,7 @@
 """Settings: one frozen value with every default.
 
-`Settings.from_environ` is a pure function of a mapping; `__main__` alone hands it the real environment. What a value may be
-is in `types`.
+`Settings.from_environ` is a pure function of a mapping; only `__main__` passes the real environment. Valid values are
+defined in `types`.
 """
 
 import os

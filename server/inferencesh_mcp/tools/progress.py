@@ -150,7 +150,8 @@ def status_line(state: State | None, elapsed: float) -> str:
             return clean(f"{state.verb} {state.name} · {size(state.done)}{of_total}", MAX_MESSAGE_LENGTH)
         case BatchProgress():
             latest = f" · {status_line(state.latest, elapsed)}" if state.latest else ""
-            return clean(f"{state.done} of {state.total} done{latest}", MAX_MESSAGE_LENGTH)
+            live = f", {state.live} running" if state.live else ""
+            return clean(f"{state.done} of {state.total} done{live}{latest}", MAX_MESSAGE_LENGTH)
         case AgentProgress():
             using = f"{state.tool} waits for an answer" if state.is_waiting else f"using {state.tool}"
             activity = using if state.tool else "answering"
