@@ -18,10 +18,10 @@ from pathlib import Path
 
 PICTURE = Path(__file__).parent.parent / "manifests" / "demo.svg"
 SHOWN = re.compile(
-    r"(?P<steps>Starting the server|Running |Now a picture|It is a |Giving a job|All of this)"
-    r"|  (?P<results>[\w/-]+: completed after|Saved:|/\S+ \(image/|A person is asked|The person approves"
+    r"(?:Starting the server|Running |Now a picture|It is a |Giving a job|All of this)"
+    r"|  (?:[\w/-]+: completed after|Saved:|/\S+ \(image/|A person is asked|The person approves"
     r"|Chat \w+: answered|draw: approved)"
-    r"|  (?P<progress>running · .* · step|uploading )"
+    r"|  (?:running .* · step|uploading )"
 )
 LONGEST_PAUSE = 1.2
 """Seconds between two lines of the picture."""
@@ -69,13 +69,13 @@ def _last_steps(lines: list[tuple[float, str]]) -> list[tuple[float, str]]:
 
 
 def _is_progress(text: str) -> bool:
-    return text.startswith(("  running · ", "  uploading "))
+    return text.startswith(("  running ", "  uploading "))
 
 
 def stable(lines: list[str]) -> list[str]:
     """What is equal in every run: without progress, ids and times."""
     kept = [line for line in lines if not _is_progress(line)]
-    return [re.sub(r"[0-9a-z]{26}", "ID", re.sub(r"\d+\.\d+ s\b", "TIME", line)) for line in kept]
+    return [re.sub(r"[0-9a-z]{26}", "ID", re.sub(r"\b[\d.]+ s\b", "TIME", line)) for line in kept]
 
 
 def lines_of(svg: str) -> list[str]:

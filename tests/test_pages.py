@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from inferencesh_mcp.cli import EXIT_CODES
+from inferencesh_mcp.settings import Settings
 from inferencesh_sandbox.agents import AGENTS
 from inferencesh_sandbox.apps import APPS
 from tests import demo_picture
@@ -92,6 +93,16 @@ def test_the_exit_codes_on_the_page_are_those_of_the_help() -> None:
     rows = re.findall(r"^\| ([\d, ]+) \|", section(INSIDE, "Shutdown and exit codes"), re.MULTILINE)
 
     assert set(", ".join(rows).split(", ")) == set(re.findall(r"\b\d+\b", EXIT_CODES))
+
+
+def test_the_limits_on_the_page_for_operators_are_the_settings() -> None:
+    limits = " ".join(section(ROOT / "manifests" / "README.md", "Limits").split())
+    settings = Settings()
+
+    assert f"{settings.max_concurrent_runs} live runs and {settings.max_streams} open requests" in limits
+    assert f"One address may have {settings.max_connections} connections" in limits
+    assert f"headers must arrive in {settings.header_seconds:g} seconds" in limits
+    assert f"({settings.max_body_bytes // 2**20} MiB at most) in {settings.body_seconds:g}" in limits
 
 
 class TestTheChecksOfPages:
