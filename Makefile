@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format generate lock official conformance clients hosts windows package manifests bundle bench faults soak mutants clean thorough release
+.PHONY: help demo test check lint evaluate format generate lock official conformance clients hosts windows package manifests bundle bench faults soak mutants clean thorough release
 .PHONY: handed-out judged
 
 PYTHON ?= python3
@@ -46,6 +46,9 @@ lint: $(READY) ## Check style, types and pages
 format: $(READY) ## Put the code in its usual form
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+evaluate: $(READY) ## Do the everyday jobs with the fewest calls, and write the answers to tests/evaluation/working_day.md
+	@$(BIN)/python -m tests.evaluation --write
 
 official: $(READY) ## Let the official SDKs, the official MCP client for Node and the MCP Inspector judge, unmodified (needs Node 20 or newer)
 	@$(BIN)/python tests/judges/official/run.py

@@ -48,8 +48,8 @@ Connect = Callable[..., AbstractAsyncContextManager[Client]]
 QUICK_WAYS = ("stdio-2025", "http-2026", "memory-2026", "memory-2025")
 """`make test` runs a test that is multiplied over more than two ways in over the first two of these that it has: each transport
 and each protocol version. The other combinations run in `make check`."""
-THOROUGH = ("histories", "sandbox")
-"""Folders whose tests run in `make check` alone: random histories, and the tests of our own imitation of the platform."""
+THOROUGH = ("histories", "sandbox", "evaluation")
+"""Folders whose tests run in `make check` alone: random histories, the tests of our own imitation of the platform, and jobs."""
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -63,9 +63,9 @@ def tables() -> dict[str, str]:
 
 
 def _tools() -> str:
-    told = contract()
+    tools = contract()
     rows = [
-        f"| `{definition.function.__name__}` | {told[definition.function.__name__]['description']} |"
+        f"| `{definition.function.__name__}` | {tools[definition.function.__name__]['description']} |"
         for definition in TOOLS
     ]
     return "\n".join(["| tool | what it does |", "|---|---|", *rows])

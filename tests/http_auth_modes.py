@@ -46,9 +46,16 @@ class LocalIssuer:
     def token(self, *, lacks: str = "", headers: dict[str, Any] | None = None, **claims: Any) -> str:
         """A token for this server, but for what is said otherwise."""
         now = int(time.time())
-        told = {"iss": self.url, "sub": "ada", "aud": RESOURCE, "exp": now + 60, "iat": now, "scope": f"openid {SCOPE}"}
-        told = {name: value for name, value in (told | claims).items() if name != lacks}
-        return jwt.encode(told, self.keys[self.kid], "ES256", headers={"kid": self.kid, **(headers or {})})
+        values = {
+            "iss": self.url,
+            "sub": "ada",
+            "aud": RESOURCE,
+            "exp": now + 60,
+            "iat": now,
+            "scope": f"openid {SCOPE}",
+        }
+        values = {name: value for name, value in (values | claims).items() if name != lacks}
+        return jwt.encode(values, self.keys[self.kid], "ES256", headers={"kid": self.kid, **(headers or {})})
 
     @property
     def app(self) -> Starlette:
@@ -61,8 +68,8 @@ class LocalIssuer:
 
     async def _metadata(self, request: Request) -> Response:
         self.asked.append(request.url.path)
-        told = {"issuer": self.url, "jwks_uri": f"{self.url}/jwks"}
-        return Response(status_code=503) if self.down else JSONResponse(told)
+        metadata = {"issuer": self.url, "jwks_uri": f"{self.url}/jwks"}
+        return Response(status_code=503) if self.down else JSONResponse(metadata)
 
     async def _jwks(self, request: Request) -> Response:
         self.asked.append(request.url.path)

@@ -59,7 +59,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
 
 
 def table() -> str:
-    rows = [f"| {what} | {_shown(_value(where), unit)} | `{where}` |" for what, where, unit in ROWS]
+    rows = [f"| {title} | {_shown(_value(where), unit)} | `{where}` |" for title, where, unit in ROWS]
     return "\n".join(["| what | the most | where it is set |", "|---|---|---|", *rows])
 
 

@@ -87,20 +87,20 @@ def _serve(listener: socket.socket) -> None:
 
 def _watch(launcher: socket.socket) -> None:
     """Fork once more, to be the parent that passes on signals and the end. Returns in the server alone."""
-    _, given, _, _ = socket.recv_fds(launcher, 1, 3)
-    said = launcher.makefile("rb")
-    arguments, folder, environ = marshal.load(said)
+    _, descriptors, _, _ = socket.recv_fds(launcher, 1, 3)
+    commands = launcher.makefile("rb")
+    arguments, folder, environ = marshal.load(commands)
     if server := os.fork():
-        for descriptor in given:
+        for descriptor in descriptors:
             os.close(descriptor)
-        threading.Thread(target=_pass_on, args=(said, server), daemon=True).start()
+        threading.Thread(target=_pass_on, args=(commands, server), daemon=True).start()
         code = os.waitstatus_to_exitcode(os.waitpid(server, 0)[1])
         with suppress(OSError):  # the launcher was killed
             launcher.sendall(bytes([code & 255]))
         os._exit(0)
-    said.close()
+    commands.close()
     launcher.close()
-    for descriptor, mine in zip(given, (0, 1, 2), strict=True):
+    for descriptor, mine in zip(descriptors, (0, 1, 2), strict=True):
         os.dup2(descriptor, mine)
         os.close(descriptor)
     # Python's own streams remember whether what they were opened on could seek: a file of pytest's can, a pipe cannot.
@@ -113,10 +113,10 @@ def _watch(launcher: socket.socket) -> None:
     sys.path[0], sys.argv[1:] = folder, arguments
 
 
-def _pass_on(said: BinaryIO, server: int) -> None:
+def _pass_on(commands: BinaryIO, server: int) -> None:
     """A launcher's signals; and if it was killed, that."""
     with suppress(ProcessLookupError):
-        while kind := said.read(1):
+        while kind := commands.read(1):
             os.kill(server, kind[0])
         os.kill(server, signal.SIGKILL)
 

@@ -114,7 +114,7 @@ def test_read_only_offers_no_tool_that_spends_changes_or_writes() -> None:
     offered = {tool.name for tool in tools(Settings(read_only=True))}
     reading = {"app_list", "app_get", "task_get", "task_list", "task_logs", "file_list", "session_list", "session_get"}
 
-    assert reading | {"agent_list", "chat_get", "account"} == offered
+    assert reading | {"agent_list", "chat_get", "chat_list", "account"} == offered
 
 
 def test_toolsets_limit_what_is_offered() -> None:

@@ -1,4 +1,4 @@
-"""Collections of bounded size: a dict that drops its oldest entries, and a set that forgets (I-17). Pure: imports nothing of ours."""
+"""Collections of bounded size: a dict that drops its oldest entries, and a set that forgets (I-17). Pure: imports no other module of the package."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class BackgroundHandler(logging.Handler):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
-        # Not through the stream: its lock would be held by a thread that may be blocked for ever.
+        # Not through the stream: its lock would be held by a thread that may be blocked forever.
         self._fd = stream.fileno()
         self._lines = queue.SimpleQueue[str | threading.Event]()
         self._dropped = 0

@@ -1,4 +1,4 @@
-"""The one rule for addresses that may be plain HTTP: they name this machine. Pure: imports nothing of ours."""
+"""The one rule for addresses that may be plain HTTP: they name this machine. Pure: imports no other module of the package."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Keeps credentials out of whatever leaves this process. Pure: imports nothing of ours.
+"""Keeps credentials out of everything that leaves this process. Pure: imports no other module of the package.
 
-The first net is the value: the credentials that are in use, whole or in pieces, plain or encoded, wherever they stand. The second
-net is the shape: what looks like somebody's key or signature in errors, logs and traces.
+First by value: the credentials in use are found whole or in pieces, plain or encoded. Then by shape: text that looks like a key or
+a signature is removed from errors, logs and traces.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 REPLACEMENT = "[key]"
 LEAST = 8
-"""Characters of a credential that must not appear in a row: shorter pieces occur by chance, and tell too little."""
+"""Length of the shortest piece of a credential that is redacted. Shorter pieces occur by chance and reveal too little."""
 LONGEST = 2_048
-"""Characters of a credential that are looked for. Keys have 30 to 60; a signed token ends with its signature."""
+"""Characters of a credential that are searched for. Keys have 30 to 60; a signed token ends with its signature."""
 
-# What tells the kind of a credential and is no part of the secret.
+# Names the kind of a credential and is not part of the secret.
 _PUBLIC_PREFIX = re.compile(r"(?:inf|igw|1nfsh)[_-]|Bearer ", re.IGNORECASE)
-# Keys of inference.sh in both forms, tokens of our gateway, signed tokens (JWT), and whatever stands behind "bearer".
+# Keys of inference.sh in both forms, tokens of our gateway, signed tokens (JWT), and anything after "bearer".
 _KEY_SHAPE = re.compile(
     r"\b(?:inf|igw)_[\w-]+|(?i:\b1nfsh-[0-9a-z]{26})|(?<![\w-])eyJ[\w-]{8,}\.[\w-]+\.[\w-]*|(?i:\bbearer\s+\S+)"
 )
 _PLATFORM_KEY = re.compile(r"\b1nfsh-[0-9a-z]{26}", re.IGNORECASE)
-# What is behind `?` or `#` may be missing: a pattern that has to find it reads on from every address, to no avail (A-19).
+# The part after `?` or `#` is optional: if it were required, the pattern would search on from every address (A-19).
 _URL_TAIL = re.compile(r"(https?://[^\s?#\"'<>]+)(?:[?#][^\s\"'<>]*)?", re.IGNORECASE)
 
-_WORD = 4  # bytes that are compared at once; the least piece, 8, holds an aligned word wherever it begins
+_WORD = 4  # bytes compared at once; the shortest piece, 8 bytes, contains an aligned word wherever it begins
 _ESCAPE = rb"%(?:25)*[0-9A-Fa-f]{2}|\\u00[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|&#(?:x[0-9A-Fa-f]{2}|[0-9]{2,3});"
 _ESCAPE_SIGNS = (b"%", b"\\u00", b"\\x", b"&#")
 _IS_ESCAPE = re.compile(_ESCAPE)
@@ -53,7 +53,7 @@ class _Form:
 
 
 class Redactor:
-    """Finds given credentials. Its cost is one pass over the text as machine words; more only where something is found."""
+    """Finds credentials. It reads a text once, as machine words, and looks closer only where a word matches."""
 
     def __init__(self, credentials: Iterable[str]) -> None:
         self._words: dict[int, list[tuple[_Form, int]]] = {}
@@ -73,7 +73,7 @@ class Redactor:
         return _PLATFORM_KEY.sub(REPLACEMENT, clean) if b"1nfsh-" in lowered else clean
 
     def value(self, value: Any) -> Any:
-        """A JSON value without any credential, in names too; the very same value where there is none."""
+        """A JSON value without any credential, also in field names. It is the same object if it has none."""
         whole = "\n".join(_texts(value))
         return value if self.text(whole) == whole else self._rebuilt(value)
 
@@ -92,7 +92,7 @@ class Redactor:
                 return value
 
     def _plain(self, content: bytes, lowered: bytes) -> Iterator[tuple[int, int]]:
-        """Where credentials stand, in bytes."""
+        """The byte ranges of credentials."""
         words = memoryview(lowered + bytes(-len(lowered) % _WORD)).cast("I")
         if self._words.keys().isdisjoint(words):
             return
@@ -107,7 +107,7 @@ class Redactor:
                     yield region
 
     def _escaped(self, content: bytes) -> Iterator[tuple[int, int]]:
-        """Where they stand with some of their characters escaped."""
+        """The byte ranges of credentials with escaped characters."""
         if not any(sign in content for sign in _ESCAPE_SIGNS):
             return
         decoded = _IS_ESCAPE.sub(lambda escape: _unescaped(escape.group()), content)
@@ -121,15 +121,14 @@ class Redactor:
 
 
 def _forms(credential: str) -> Iterator[_Form]:
-    """The ways to write a credential; nothing for one that is too short to be one."""
+    """The ways to write a credential. A very short one has none."""
     if credential.startswith("eyJ") and credential.count(".") == 2:
-        credential = credential.rpartition(".")[
-            2
-        ]  # the rest of a signed token is no secret, and much like others' tokens
+        # Only the signature of a signed token is secret; the rest is much like other tokens.
+        credential = credential.rpartition(".")[2]
     whole = credential[-LONGEST:].encode("utf-8", "surrogatepass")
     prefix = _PUBLIC_PREFIX.match(credential)
     public = prefix.end() if prefix else 0
-    if len(whole) - public < LEAST:  # too short to be told from a word by its pieces
+    if len(whole) - public < LEAST:  # too short: its pieces could be words
         public = 0
     if len(whole) < LEAST:
         return
@@ -139,7 +138,7 @@ def _forms(credential: str) -> Iterator[_Form]:
     for shift in range(3):
         padded = bytes(shift) + whole
         bits = 8 * len(padded)
-        begin = -(-8 * shift // 6)  # the characters before hold bits of what stands before the credential
+        begin = -(-8 * shift // 6)  # earlier characters hold bits of the text before the credential
         secret_from = max(0, -(-8 * (shift + public) // 6) - begin)
         pieces = (8 * least - 4) // 6
         for encode in (b64encode, urlsafe_b64encode):
@@ -148,7 +147,7 @@ def _forms(credential: str) -> Iterator[_Form]:
 
 
 def _extended(content: bytes, lowered: bytes, at: int, form: _Form, start: int) -> tuple[int, int] | None:
-    """How far the form goes on around a place where a few of its characters stand; None where that is too little."""
+    """The range of a form around a matching word; None if it is too short."""
     have, want = (lowered, form.text.lower()) if form.any_case else (content, form.text)
     if have[at : at + _WORD] != want[start : start + _WORD]:
         return None
@@ -175,7 +174,7 @@ def _replaced(content: bytes, regions: list[tuple[int, int]]) -> str:
 
 
 def _unescaped(escape: bytes) -> bytes:
-    """The one byte that an escape stands for; it is always one, so that places can be told from its position."""
+    """The byte of an escape. It is always one byte, so that positions can be mapped back."""
     if escape.startswith(b"&"):
         digits = escape[2:-1]
         return bytes([(int(digits[1:], 16) if digits.startswith(b"x") else int(digits)) & 0xFF])
@@ -183,7 +182,7 @@ def _unescaped(escape: bytes) -> bytes:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in a JSON value, names included, without recursion: how deep it is, others decide."""
+    """Every text in a JSON value, field names included. Not recursive, because callers choose its depth."""
     left = [value]
     while left:
         part = left.pop()
@@ -198,7 +197,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def free_name(name: str, taken: Any) -> str:
-    """The name, or with a number where it is taken: two values must not become one."""
+    """The name, with a number if it is taken: two values must not become one."""
     number, free = 2, name
     while free in taken:
         free, number = f"{name} ({number})", number + 1
@@ -211,7 +210,7 @@ _current: ContextVar[Redactor] = ContextVar("credentials in use", default=_NOTHI
 
 @contextmanager
 def credentials_in_use(redactor: Redactor) -> Generator[None]:
-    """While a request is served: what is written about it must not hold these."""
+    """Redact these in everything that is logged or sent inside the block."""
     token = _current.set(redactor)
     try:
         yield
@@ -220,10 +219,10 @@ def credentials_in_use(redactor: Redactor) -> Generator[None]:
 
 
 def without_credentials(value: Any) -> Any:
-    """A JSON value without the credentials of the request that is being served."""
+    """A JSON value without the credentials of the current request."""
     return _current.get().value(value)
 
 
 def without_secrets(text: str) -> str:
-    """The same of a text, and without anything that looks like a key, or like the signature in an address."""
+    """A text without the credentials of the current request, and without anything that looks like a key or a signature."""
     return _KEY_SHAPE.sub(REPLACEMENT, _URL_TAIL.sub(r"\1", _current.get().text(text)))

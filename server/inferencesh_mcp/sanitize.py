@@ -1,4 +1,4 @@
-"""Text from elsewhere, made safe to show. Imports nothing of ours."""
+"""Foreign text, made safe to show. Imports no other module of the package."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 import secrets
 from urllib.parse import quote
 
-LOOKED_AT = 50  # times the characters that are shown: a text from elsewhere may have millions
+LOOKED_AT = 50  # characters read for each one shown: a foreign text may have millions
 _SPACE = re.compile(r"\s+")
 _LINE_BREAKS = re.compile("\r\n|[\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 _SCRIPTS_WITHOUT_SPACES = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer: U+200B parts their words
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer: U+200B separates their words
 )
 _JOINERS = "\u200c\u200d"  # they shape Persian and Indic words, and hold emoji together
 _SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"  # one after a character chooses how it is drawn
-# What hides, reorders or breaks a text (threat T-17): control characters, halves of pairs, bidi controls, tags, what has no
-# width; and joiners and selectors where they shape nothing: after a letter that is not joined, or in a row, which may carry a
-# message.
+# Characters that hide, reorder or break text (T-17): control characters, half surrogate pairs, bidi controls, tags and characters
+# without width. Also joiners and selectors that shape nothing: after a letter that is not joined, or several in a row, which may
+# carry a message.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\u061c\u180e\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
@@ -26,9 +26,9 @@ _UNSEEN = re.compile(
 )
 UNSEEN = "\ufffd"
 _UNSEEN_RUN = re.compile(f"{UNSEEN}{{2,}}")
-"""What stands for a character that is not shown."""
+"""Replaces a character that is not shown."""
 
-# What tells a model whose turn it is, in the templates of the known families. It could forge a role, wherever it stands.
+# Role markers in the chat templates of known models. Anywhere in a text, one could forge a role.
 _DELIMITER = re.compile(
     r"<(?P<bar>[|\uff5c][^<>|\uff5c\s]{1,60}[|\uff5c])>"
     r"|<(?P<turn>/?(?:start_of_turn|end_of_turn|bos|eos))>"
@@ -40,16 +40,16 @@ _MARKER = re.compile(r"\[(?P<marker>(?:end of )?data [0-9a-f]{8})\]", re.IGNOREC
 _FRAME = re.compile(r"^\[data ([0-9a-f]{8})\]$", re.MULTILINE)
 _OUR_LINE = re.compile(
     r"\b(next):", re.IGNORECASE
-)  # what our next step begins with; nobody else's begins so in a line of ours
+)  # the start of our own next step, which foreign text must not imitate
 _TOKEN_CHARS = re.compile(r"[^\w.@/+=~:-]|:(?!\d)", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9_][\w.@/+=~-]*", re.ASCII)
-# All that RFC 3986 knows, `%`, since what comes is encoded already, and a few that everybody takes.
+# All of RFC 3986, `%` because the text is encoded already, and a few that every client accepts.
 _IN_ADDRESSES = "!#$%&'()*+,/:;=?@[]~-._|^`{}"
 _NAME_CHARS = re.compile(r"[^\w.-]", re.ASCII)
 
 
 def visible(text: str, line_break: str = "\n") -> str:
-    """The text with a sign in the place of each character that hides, reorders or breaks, and with one kind of line break."""
+    """The text with a sign for each character that hides, reorders or breaks, and with one kind of line break."""
     if text.isascii() and text.isprintable():
         return text
     return _UNSEEN.sub(UNSEEN, _LINE_BREAKS.sub(line_break, text))
@@ -65,17 +65,17 @@ def clean(text: str, limit: int) -> str:
 
 
 def neutral(text: str) -> str:
-    """The text with the delimiters of chat templates in other brackets, where they mean nothing."""
+    """The text with role markers in other brackets, where they mean nothing."""
     return _DELIMITER.sub(_in_other_brackets, text) if "<" in text or "[" in text else text
 
 
 def without_markers(text: str) -> str:
-    """The text with what looks like our frame around data in other brackets: nobody else opens or closes one."""
+    """The text with imitations of our data frame in other brackets: foreign text opens and closes none."""
     return _MARKER.sub(r"(\g<marker>)", text) if "[" in text else text
 
 
 def framed(text: str) -> str:
-    """Text of others, with its lines, between two markers that it cannot have known: what is between them is data."""
+    """Foreign text with its lines, between two markers that it cannot predict: everything between them is data."""
     return fenced(without_markers(neutral(visible(text))))
 
 
@@ -86,7 +86,7 @@ def fenced(text: str) -> str:
 
 
 def with_closed_frames(text: str) -> str:
-    """The text, where it was cut inside a frame, with the end of that."""
+    """The text with the end of each frame that was cut off."""
     ends = [f"[end of data {nonce}]" for nonce in _FRAME.findall(text)]
     return "\n".join([text, *(end for end in ends if end not in text)])
 
@@ -97,18 +97,18 @@ def _in_other_brackets(match: re.Match[str]) -> str:
 
 
 def address(text: str) -> str:
-    """A URL: what may not stand in one, or could forge a role, is encoded, which changes nothing about where it leads."""
+    """A URL in which invalid characters and role markers are encoded. It leads to the same place."""
     encoded = quote(text, safe=_IN_ADDRESSES)
     return encoded if neutral(encoded) == encoded else encoded.replace("[", "%5B").replace("]", "%5D")
 
 
 def quoted(text: str, limit: int) -> str:
-    """Words of others inside a line of ours: one line in quotation marks that it cannot close."""
+    """Foreign text inside a line of ours: one line in quotation marks that it cannot close."""
     return f'"{clean(text, limit).replace(chr(34), chr(39))}"'
 
 
 def token(text: str, limit: int = 256) -> str:
-    """An id, which may stand in a call of ours: what no id has (spaces, quotes, brackets) is replaced, by what no id has either."""
+    """An id that may appear in a call we suggest: characters that no id has (spaces, quotes, brackets) are replaced."""
     return _TOKEN_CHARS.sub(UNSEEN, text[:limit])
 
 
@@ -118,5 +118,5 @@ def name(text: str, limit: int = 128) -> str:
 
 
 def label(text: str, limit: int = 80) -> str:
-    """A name that others chose, such as a field's: as it is where it is a plain word, else in quotation marks."""
+    """A foreign name, such as a field's: unchanged if it is a plain word, else in quotation marks."""
     return text if len(text) <= limit and _TOKEN.fullmatch(text) else quoted(text, limit)

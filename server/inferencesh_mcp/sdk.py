@@ -70,7 +70,7 @@ async def serve_streams(server: MCPServer[Shared], incoming: Any, outgoing: Any)
     `initialize` on the same pipe, because the answer came late (F16). So `server/discover` alone decides nothing here.
     """
     low = _lowlevel(server)
-    # Clients of the older era must be told that the list of tools may change.
+    # Announces to clients of the older era that the list of tools may change.
     options = low.create_initialization_options(NotificationOptions(tools_changed=True))
     async with low.lifespan(low) as state, incoming, outgoing:
         streams: Any = _Streams(incoming, outgoing)

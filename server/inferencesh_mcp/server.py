@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks
 from inferencesh_mcp.mcp_tasks.runs import Batch, Run
 from inferencesh_mcp.mcp_tasks.task_id import TaskIdCodec
+from inferencesh_mcp.settings import CHAT_URL
 from inferencesh_mcp.tools import account, agents, apps, files, sessions, tasks
 from inferencesh_mcp.tools.pinned_registry import Pinned
 from inferencesh_mcp.tools.results import error_result
@@ -217,7 +219,7 @@ async def _lifespan(
                 async with anyio.create_task_group() as group:
                     runs.background = group
                     shared = Shared(
-                        settings=settings,
+                        settings=_with_sandbox_pages(settings, base_url),
                         transport=transport,
                         folders=Folders(allowed=settings.allowed_dirs, saving=settings.saving_to),
                         app_cache=AppCache(),
@@ -235,6 +237,13 @@ async def _lifespan(
                     group.cancel_scope.cancel()
         finally:
             await transport.aclose()
+
+
+def _with_sandbox_pages(settings: Settings, base_url: str) -> Settings:
+    """The settings with the sandbox's own pages for chats, unless the operator chose others."""
+    if not settings.sandbox or settings.chat_url != CHAT_URL:
+        return settings
+    return replace(settings, chat_url=f"{base_url}/app/chats/{{chat_id}}")
 
 
 @asynccontextmanager

@@ -69,6 +69,6 @@ class Shutdown:
 
 
 def exit_now(code: int) -> NoReturn:
-    """End the process without waiting for its threads: one may be blocked for ever, on stdin or stdout."""
+    """End the process without waiting for its threads: one may be blocked forever, on stdin or stdout."""
     logging.shutdown()
     os._exit(code)

@@ -25,6 +25,7 @@ from inferencesh_sandbox.routes.chats import chat_turns, chats
 from inferencesh_sandbox.routes.context import Context
 from inferencesh_sandbox.routes.files import files
 from inferencesh_sandbox.routes.messages import messages
+from inferencesh_sandbox.routes.pages import pages
 from inferencesh_sandbox.routes.runs import runs
 from inferencesh_sandbox.routes.search import search
 from inferencesh_sandbox.routes.sessions import sessions
@@ -83,7 +84,7 @@ class Sandbox:
         )
         nouns = (
             *(runs, apps, task_lists, tasks, task_files, files, sessions, agents, messages),
-            *(chats, chat_turns, tools, interrupts, approvals, account, billing, search),
+            *(chats, chat_turns, tools, interrupts, approvals, pages, account, billing, search),
         )
         return Starlette(
             routes=[route for noun in nouns for route in noun(context)],

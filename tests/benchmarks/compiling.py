@@ -27,7 +27,7 @@ def figures() -> list[Figure]:
         checked.append(_seconds(jsonschema.Draft202012Validator.check_schema, inputs + outputs))
     before = [_bytes(schema) for schema in inputs]
     after = [_bytes(compiled_input(schema).schema) for schema in inputs]
-    told = [_bytes(compiled_output(schema)) for schema in outputs]
+    sizes = [_bytes(compiled_output(schema)) for schema in outputs]
     spread = ", ".join(f"{share}% {sorted(after)[len(after) * share // 100]:,}" for share in (25, 50, 75, 90, 99))
     return [
         Figure(
@@ -39,7 +39,7 @@ def figures() -> list[Figure]:
             base_name="the app's own", aim=1200, note=f"bytes of the compiled ones: {spread}",
         ),
         Figure(
-            name="compiled output schema", value=statistics.median(told), unit="B",
+            name="compiled output schema", value=statistics.median(sizes), unit="B",
             base=statistics.median([_bytes(schema) for schema in outputs]), base_name="the app's own", aim=400,
         ),
     ]  # fmt: skip

@@ -38,10 +38,10 @@ async def _when_nothing_fails() -> Figure:
         for _ in range(RUNS):
             await client.call_tool("app_run", RUN)
     asked = Counter(_kind(entry.method, entry.path) for entry in sandbox.ledger.requests()[before:])
-    told = ", ".join(f"{count / RUNS:g} {kind}" for kind, count in sorted(asked.items()))
+    text = ", ".join(f"{count / RUNS:g} {kind}" for kind, count in sorted(asked.items()))
     return Figure(
         name="requests of a run", value=asked.total() / RUNS, unit="", base=3, base_name="POST, stream, GET", aim=3,
-        exact=True, note=told,
+        exact=True, note=text,
     )  # fmt: skip
 
 

@@ -16,15 +16,15 @@ import httpx2
 AT_ONCE = 50  # that have not begun to run
 
 
-async def hold(told: dict[str, Any]) -> None:
+async def hold(job: dict[str, Any]) -> None:
     limits, places = httpx2.Limits(max_connections=None), anyio.Semaphore(AT_ONCE)
     async with (
-        httpx2.AsyncClient(headers=told["headers"], limits=limits, timeout=None) as http,
+        httpx2.AsyncClient(headers=job["headers"], limits=limits, timeout=None) as http,
         anyio.create_task_group() as group,
     ):
-        for _ in range(told["runs"]):
+        for _ in range(job["runs"]):
             await places.acquire()
-            group.start_soon(_run, http, told["url"], told["message"], places)
+            group.start_soon(_run, http, job["url"], job["message"], places)
 
 
 async def _run(http: httpx2.AsyncClient, url: str, message: str, places: anyio.Semaphore) -> None:

@@ -46,13 +46,13 @@ async def figures() -> list[Figure]:
     with sandbox() as url:
         async with fronting(url) as front:
             front.on("GET /tasks/", flood.pour, flood.end)
-            with _unread(front.url) as (pid, told):
+            with _unread(front.url) as (pid, output):
                 await flood.warm.wait()
                 began = time.perf_counter()
                 with growth(pid) as grown:
                     flood.wanted.set()
                     await flood.over.wait()
-                took, unread = time.perf_counter() - began, _waiting(told)
+                took, unread = time.perf_counter() - began, _waiting(output)
     assert unread > PIPE - 512, f"the pipe was never full: {unread} bytes"
     return [
         Figure(
@@ -76,9 +76,9 @@ class Flood:
         self.warm.set()
         await self.wanted.wait()
         for first in range(WARM, WARM + EVENTS, AT_ONCE):
-            told = _events(task, first, AT_ONCE)
-            await visit.say(told)
-            self.sent += len(told)
+            events = _events(task, first, AT_ONCE)
+            await visit.say(events)
+            self.sent += len(events)
 
     async def end(self, visit: Visit) -> None:
         self.over.set()

@@ -52,18 +52,20 @@ def as_table(figures: list[Figure]) -> str:
 
 
 def as_json(figures: list[Figure]) -> str:
-    told = [asdict(figure) | {"ratio": round(figure.ratio, 4), "met": figure.met} for figure in figures]
+    rows = [asdict(figure) | {"ratio": round(figure.ratio, 4), "met": figure.met} for figure in figures]
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     taken = {"day": f"{datetime.now(UTC):%Y-%m-%d}", "cores": os.cpu_count(), "memory_gib": round(gib)}
-    return json.dumps({**taken, "figures": told}, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps({**taken, "figures": rows}, indent=1, ensure_ascii=False) + "\n"
 
 
-def as_markdown(told: dict[str, Any]) -> str:
+def as_markdown(table: dict[str, Any]) -> str:
     """The table of the page, of what `as_json` wrote."""
     known = {field.name for field in fields(Figure)}
-    figures = [Figure(**{name: value for name, value in figure.items() if name in known}) for figure in told["figures"]]
+    figures = [
+        Figure(**{name: value for name, value in figure.items() if name in known}) for figure in table["figures"]
+    ]
     rows = [f"| {' | '.join(_row(figure))} |" for figure in figures]
-    when = f"On {told['day']}, with {told['cores']} cores and {told['memory_gib']} GiB:"
+    when = f"On {table['day']}, with {table['cores']} cores and {table['memory_gib']} GiB:"
     head = f"| {' | '.join(_HEAD)} |"
     return "\n".join([when, "", head, "|---" * len(_HEAD) + "|", *rows])
 

@@ -14,16 +14,16 @@ import anyio
 import httpx2
 
 
-async def follow(told: dict[str, Any]) -> None:
-    headers = {"authorization": f"Bearer {told['key']}", "accept": "application/x-ndjson"}
+async def follow(job: dict[str, Any]) -> None:
+    headers = {"authorization": f"Bearer {job['key']}", "accept": "application/x-ndjson"}
     limits = httpx2.Limits(max_connections=None)
-    async with httpx2.AsyncClient(base_url=told["url"], headers=headers, limits=limits, timeout=None) as http:
-        async with http.stream("GET", f"/tasks/{told['tasks'][0]}/stream") as response:
+    async with httpx2.AsyncClient(base_url=job["url"], headers=headers, limits=limits, timeout=None) as http:
+        async with http.stream("GET", f"/tasks/{job['tasks'][0]}/stream") as response:
             await anext(response.aiter_lines())
         _say("ready")
         sys.stdin.readline()
         async with anyio.create_task_group() as group:
-            for task in told["tasks"]:
+            for task in job["tasks"]:
                 group.start_soon(_pass_on, http, task)
 
 

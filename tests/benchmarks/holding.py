@@ -83,7 +83,7 @@ class Live:
 
     client: Client
     group: TaskGroup
-    given: dict[str, Any]
+    input_: dict[str, Any]
     started: int = 0
     tasks: dict[int, str] = field(default_factory=dict[int, str])
     """Of those that run, by their number: the id."""
@@ -103,13 +103,13 @@ class Live:
 
     async def _run(self, number: int) -> None:
         async def hear(_progress: float, _total: float | None, message: str | None) -> None:
-            if found := re.search(r"running .* task (\w+)(?: · (step))?", message or ""):
-                self.tasks[number] = found[1]
-                if found[2]:
+            if match := re.search(r"running .* task (\w+)(?: · (step))?", message or ""):
+                self.tasks[number] = match[1]
+                if match[2]:
                     self.stepped.add(number)
 
-        told = {"app": "sandbox/slow", "input": self.given}
-        result = await self.client.call_tool("app_run", told, progress_callback=hear)
+        arguments = {"app": "sandbox/slow", "input": self.input_}
+        result = await self.client.call_tool("app_run", arguments, progress_callback=hear)
         assert not result.is_error, result
 
 
@@ -117,7 +117,7 @@ class Live:
 async def _live(client: Client, *, seconds: float, steps: int) -> AsyncIterator[Live]:
     """Runs that are started in this block, and take so long. Long ones are left at its end, all at once."""
     async with anyio.create_task_group() as group:
-        yield Live(client=client, group=group, given={"seconds": seconds, "steps": steps})
+        yield Live(client=client, group=group, input_={"seconds": seconds, "steps": steps})
         if seconds >= LONG:
             group.cancel_scope.cancel()
 
@@ -226,9 +226,9 @@ async def _cancelled(http: httpx2.AsyncClient, tasks: Iterable[str], began: floa
     while open_ones and time.time() < end:
         await anyio.sleep(1)  # to ask is work for the API, which has enough of it
         for task in list(open_ones):
-            told = (await http.get(f"/tasks/{task}/status")).raise_for_status().json()["data"]
-            if told["status"] == CANCELLED:
-                took[task] = datetime.fromisoformat(told["updated_at"]).timestamp() - began
+            record = (await http.get(f"/tasks/{task}/status")).raise_for_status().json()["data"]
+            if record["status"] == CANCELLED:
+                took[task] = datetime.fromisoformat(record["updated_at"]).timestamp() - began
                 open_ones.remove(task)
     return list(took.values())
 

@@ -90,9 +90,9 @@ def _settle(folder: Path, large: Path) -> None:
     os.sync()
 
 
-def _empty(folder: Path, kept: Path) -> None:
+def _empty(folder: Path, keep: Path) -> None:
     for path in folder.iterdir():
-        if path != kept:
+        if path != keep:
             path.unlink()
 
 
@@ -101,8 +101,8 @@ async def _batch(client: Client, url: str) -> list[Figure]:
     inputs = [{"n": number} for number in range(BATCH)]
 
     def loop() -> None:
-        for given in inputs:
-            official.run({"app": "sandbox/echo", "input": given})
+        for input_ in inputs:
+            official.run({"app": "sandbox/echo", "input": input_})
 
     def threads() -> None:
         with ThreadPoolExecutor(AT_ONCE) as pool:

@@ -31,8 +31,8 @@ INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
 def environ(**settings: str) -> dict[str, str]:
     """What a host hands to a server: little of its own environment, and our settings."""
-    kept = ("PATH", "HOME", "SYSTEMROOT", "PYTHONPATH")
-    return {name: os.environ[name] for name in kept if name in os.environ} | settings
+    names = ("PATH", "HOME", "SYSTEMROOT", "PYTHONPATH")
+    return {name: os.environ[name] for name in names if name in os.environ} | settings
 
 
 def lines(*messages: Any) -> bytes:
@@ -54,8 +54,8 @@ def sandbox() -> Iterator[str]:
 
 def children() -> set[int]:
     """The processes that this one started and that still live."""
-    told = [path.read_text(encoding="ascii") for path in Path("/proc/self/task").glob("*/children")]
-    return {int(pid) for pids in told for pid in pids.split()}
+    texts = [path.read_text(encoding="ascii") for path in Path("/proc/self/task").glob("*/children")]
+    return {int(pid) for pids in texts for pid in pids.split()}
 
 
 def resident(pid: int) -> int:

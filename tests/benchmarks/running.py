@@ -91,5 +91,5 @@ async def _by_hand(http: httpx2.AsyncClient) -> Any:
 
 
 def _data(response: httpx2.Response) -> Any:
-    told = response.raise_for_status().json()
-    return told.get("data", told)
+    body = response.raise_for_status().json()
+    return body.get("data", body)

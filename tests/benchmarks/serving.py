@@ -204,17 +204,17 @@ async def _crowd(server: Server) -> AsyncIterator[None]:
     """Another caller, in a process of its own, whose runs are all live."""
     run = {"app": "sandbox/slow", "input": {"seconds": LONG, "steps": STEPS}}
     headers, message = _request("app_run", f"{KEY}_crowd", "crowd", **run)
-    told = {"url": server.url, "headers": headers, "message": message.decode(), "runs": CROWD}
+    job = {"url": server.url, "headers": headers, "message": message.decode(), "runs": CROWD}
     command = [sys.executable, str(Path(__file__).with_name("crowd.py"))]
     async with await anyio.open_process(command, stderr=None, env=environ()) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        await process.stdin.send(json.dumps(told).encode() + b"\n")
-        said = BufferedByteReceiveStream(process.stdout)
+        await process.stdin.send(json.dumps(job).encode() + b"\n")
+        output = BufferedByteReceiveStream(process.stdout)
         try:
             for _ in range(CROWD):
                 with anyio.fail_after(SOON):
-                    await said.receive_until(b"\n", 100)
+                    await output.receive_until(b"\n", 100)
             yield
         finally:
             process.terminate()

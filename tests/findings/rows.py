@@ -98,13 +98,19 @@ ROWS: dict[str, str] = {
     # Trials with capable models that knew nothing but the tools.
     "M1": "nothing said what a run was charged",
     "M2": "the price of an app was not that of the input that was to run",
-    "M8": "tasks that are alive could not be listed, and status words differed",
+    "M3": "the shape of a client tool had to be guessed",
+    "M6": "an answer did not say that an approval was given, nor by whom",
+    "M7": "a host that cannot ask was not told where the person decides, and the sandbox had no page",
+    "M8": "tasks that are alive and chats could not be listed, and status words differed",
     "M9": "what a running task made so far looked like its result; reading a cancelled task was an error; elapsed time began anew",
     "M10": "a long output took 16,000 tokens, with two sizes, and its parts were raw JSON of an unknown number",
+    "M12": "agent_list did not say what an agent does and needs, and a chat did not know its agent",
     "M15": "times were absolute, for readers without a clock",
     "M16": "metering stood in outputs, addresses stood twice, and links were named by ids",
-    "M17": "a batch was numbered from 0",
+    "M17": "a batch was numbered from 0, its progress stood still, and no input named its files",
     "M18": "a list of tasks told neither function nor duration nor charge",
+    "M21": "a refused number was not told the nearest that is allowed",
+    "M19": "answers listed internal tools and repeated what was said before",
 }
 
 

@@ -14,10 +14,10 @@ def test_a_batch_holds_a_limited_amount_of_outputs(monkeypatch: pytest.MonkeyPat
     budget = batch.OutputBudget()
     outputs = ["x" * 1_000, "y" * 1_000, "z" * 1_000, "w"]
 
-    kept = [
+    trimmed = [
         budget.trimmed(Task(id="t", status="completed", output=output, logs=(), input="i" * 1_000))
         for output in outputs
     ]
 
-    assert ["x", "y", None, "w"] == [task.output and task.output[0] for task in kept]
-    assert {None} == {task.input for task in kept}
+    assert ["x", "y", None, "w"] == [task.output and task.output[0] for task in trimmed]
+    assert {None} == {task.input for task in trimmed}

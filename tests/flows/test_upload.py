@@ -1,4 +1,4 @@
-"""Files inside inputs: at exactly the places of the schema, whatever form they are given in."""
+"""Files inside inputs: at exactly the places of the schema, whatever form they are value in."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ async def test_every_form_of_file_in_every_real_app_is_uploaded_and_nothing_else
         places = file_places(schema, template)
         apps += bool(places)
         for form in (str(local), local.as_uri(), DATA_URI, URL):
-            given = template
+            value = template
             for place in places:
-                given = placed(given, place, form)
+                value = placed(value, place, form)
             before = len(sandbox.ledger.requests("POST", "/files"))
 
             with Uploads(api, folders, lambda _: None) as uploads:
-                sent = await uploads.upload(given, await uploads.check(schema, given))
+                sent = await uploads.upload(value, await uploads.check(schema, value))
 
             taken = {at(sent, place) for place in places}
             uploads = len(sandbox.ledger.requests("POST", "/files")) - before
@@ -88,13 +88,13 @@ async def test_a_file_that_an_input_names_twice_is_uploaded_once(upstream: tuple
         "type": "object",
         "properties": {"files": {"type": "array", "items": {"type": "string", "format": "file"}}},
     }
-    given = {"files": [str(tmp_path / "a.txt")] * 3}
+    value = {"files": [str(tmp_path / "a.txt")] * 3}
 
     with Uploads(api, Folders(allowed=(tmp_path,), saving=tmp_path), lambda _: None) as uploads:
-        sent = await uploads.upload(given, await uploads.check(schema, given))
+        sent = await uploads.upload(value, await uploads.check(schema, value))
 
     assert 1 == len(set(sent["files"])) == len(sandbox.ledger.requests("POST", "/files"))
-    assert given == {"files": [str(tmp_path / "a.txt")] * 3}, "what the caller gave is not changed"
+    assert value == {"files": [str(tmp_path / "a.txt")] * 3}, "what the caller gave is not changed"
 
 
 async def test_more_files_than_stay_open_are_all_uploaded(upstream: tuple[Sandbox, Api], tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ async def test_a_file_that_changes_between_its_check_and_its_upload_is_refused(
     schema = {"type": "array", "items": {"type": "string", "format": "file"}}
 
     with Uploads(api, Folders(allowed=(tmp_path,), saving=tmp_path), lambda _: None) as uploads:
-        places = uploads.check(schema, [str(path)])
+        places = await uploads.check(schema, [str(path)])
         path.write_text("something else")
         with pytest.raises(FileRefused, match="changed"):
             await uploads.upload([str(path)], places)

@@ -58,7 +58,7 @@ def hardened(deployment: dict[str, Any]) -> None:
     [container] = pod["containers"]
     context = container["securityContext"]
 
-    assert (True, USER, USER) == tuple(pod["securityContext"][f"runAs{what}"] for what in ("NonRoot", "User", "Group"))
+    assert (True, USER, USER) == tuple(pod["securityContext"][f"runAs{kind}"] for kind in ("NonRoot", "User", "Group"))
     assert "RuntimeDefault" == pod["securityContext"]["seccompProfile"]["type"]
     assert pod["automountServiceAccountToken"] is False
     assert {
@@ -73,17 +73,19 @@ def true_to_the_code(deployment: dict[str, Any]) -> None:
     pod = deployment["spec"]["template"]["spec"]
     [container] = pod["containers"]
     pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    given = {env["name"]: env.get("value") for env in container["env"]}
+    settings = {env["name"]: env.get("value") for env in container["env"]}
     names = [env["name"] for env in container["env"]]
-    assert len(names) == len(given), "the last of two with one name would count"
-    secret = {name for name, value in given.items() if value is None}
+    assert len(names) == len(settings), "the last of two with one name would count"
+    secret = {name for name, value in settings.items() if value is None}
 
     assert IMAGE == container["image"]
     assert "http" == container["args"][0]
     assert pod["terminationGracePeriodSeconds"] >= pause + DRAIN + 5, "it would be killed in its drain"
-    Settings.from_environ({name: value for name, value in given.items() if value})
+    Settings.from_environ({name: value for name, value in settings.items() if value})
     assert not secret - {PREFIX + name.upper() for name in FIELDS}
-    assert not [name for name in given.keys() - secret if name.endswith(("KEY", "KEYS", "URL"))], "secrets by reference"
+    assert not [name for name in settings.keys() - secret if name.endswith(("KEY", "KEYS", "URL"))], (
+        "secrets by reference"
+    )
     probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     assert {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"} == {
         n: p["path"] for n, p in probes.items()

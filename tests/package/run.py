@@ -42,10 +42,10 @@ def done(*command: str | Path, cwd: Path = ROOT, environ: dict[str, str] = CLEAN
         Failed: it ended with another code than 0.
     """
     ended = run(command, cwd=cwd, env=environ, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, timeout=300, check=False)
-    told = ended.stdout.decode()
+    output = ended.stdout.decode()
     if ended.returncode:
-        raise Failed(f"{' '.join(map(str, command))}\n{told[-3000:]}")
-    return told
+        raise Failed(f"{' '.join(map(str, command))}\n{output[-3000:]}")
+    return output
 
 
 def lint_image() -> None:
@@ -60,8 +60,8 @@ def lint_image() -> None:
     assert project["description"] == labels["org.opencontainers.image.description"]
     assert project["license"] == labels["org.opencontainers.image.licenses"]
     assert re.search(r"^ARG BASE=python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}$", text, re.MULTILINE)
-    wanted = ",".join(project["optional-dependencies"])
-    assert f'"inferencesh-mcp[{wanted}]"' in text, f"the image should bring [{wanted}]"
+    extras = ",".join(project["optional-dependencies"])
+    assert f'"inferencesh-mcp[{extras}]"' in text, f"the image should bring [{extras}]"
     assert "true" == values(text, "ENV")["INFERENCE_REFUSE_ROOT"]
     assert re.search(r"^USER [1-9]\d+:[1-9]\d+$", text, re.MULTILINE)
 
@@ -107,8 +107,8 @@ def use(environment: Path) -> None:
     with tempfile.TemporaryDirectory() as empty:
         own = {"PATH": f"{environment}/bin:/usr/bin:/bin", "HOME": empty}
         made = Path(empty) / "made"
-        told = done(environment / "bin" / "inferencesh-mcp", "demo", "--to", str(made), cwd=Path(empty), environ=own)
-        assert [*made.glob("*.png")], told
+        printed = done(environment / "bin" / "inferencesh-mcp", "demo", "--to", str(made), cwd=Path(empty), environ=own)
+        assert [*made.glob("*.png")], printed
         version = done(environment / "bin" / "inferencesh-mcp", "--version", cwd=Path(empty), environ=own)
         assert f"inferencesh-mcp {__version__}\n" == version
 

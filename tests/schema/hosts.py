@@ -77,10 +77,10 @@ def lists(schema: Node) -> Iterator[str]:
 def required(schema: Node) -> Iterator[str]:
     """Gemini, OpenAI: what is required has a schema, and is said once."""
     for _, node in nodes(schema):
-        wanted = node.get("required", [])
-        if not set(wanted) <= node.get("properties", {}).keys() or len(wanted) != len(set(wanted)):
-            yield f"required {wanted}"
-        if "required" in node and not wanted:
+        named = node.get("required", [])
+        if not set(named) <= node.get("properties", {}).keys() or len(named) != len(set(named)):
+            yield f"required {named}"
+        if "required" in node and not named:
             yield "an empty list of required fields"
 
 

@@ -99,10 +99,10 @@ def test_exactly_the_files_of_every_real_app_are_found(name: str) -> None:
     schema = real_apps()[name]["input_schema"]
     value = every_file(schema, schema)
 
-    found = file_places(schema, value)
+    places = file_places(schema, value)
 
-    assert {"FILE"} >= {at(value, place) for place in found}
-    assert leaves(value).count("FILE") == len(found)
+    assert {"FILE"} >= {at(value, place) for place in places}
+    assert leaves(value).count("FILE") == len(places)
 
 
 @pytest.mark.finding("S4")

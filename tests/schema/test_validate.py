@@ -52,11 +52,11 @@ def test_what_fits_has_no_problems(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "problems"),
     [
         ({}, ["'prompt' is missing: text"]),
         ({"prompt": 3}, ["'prompt' must be text; got 3"]),
-        ({"prompt": "x", "steps": 99}, ["'steps' must be an integer from 1 to 50; got 99"]),
+        ({"prompt": "x", "steps": 99}, ["'steps' must be an integer from 1 to 50; got 99; nearest allowed: 50"]),
         ({"prompt": "x", "steps": "nine"}, ["'steps' must be an integer from 1 to 50; got \"nine\""]),
         ({"prompt": "x", "seed": "a"}, ["'seed' must be an integer; got \"a\""]),
         (
@@ -72,15 +72,15 @@ def test_what_fits_has_no_problems(value: Any) -> None:
         ({"prompt": "x", "image": 5}, ["'image' must be a file (path, URL or data URI); got 5"]),
     ],
 )
-def test_a_problem_names_the_field_and_what_it_should_be(value: Any, told: list[str]) -> None:
-    assert told == check(SCHEMA, value).problems
+def test_a_problem_names_the_field_and_what_it_should_be(value: Any, problems: list[str]) -> None:
+    assert problems == check(SCHEMA, value).problems
 
 
 def test_an_unknown_field_is_reported_with_the_known_ones() -> None:
     """Apps drop what they do not know in silence; the run would be paid for all the same."""
-    (told,) = check(SCHEMA, {"prompt": "x", "zzz": 1}).problems
+    (problem,) = check(SCHEMA, {"prompt": "x", "zzz": 1}).problems
 
-    assert told.startswith("'zzz' is not a field of this app: the fields are [")
+    assert problem.startswith("'zzz' is not a field of this app: the fields are [")
 
 
 def test_a_schema_that_allows_more_takes_more() -> None:
@@ -166,18 +166,18 @@ REPAIRED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("given", "meant"),
+    ("value", "repaired"),
     [
         ({"tags": '["a", "b"]'}, {"tags": ["a", "b"]}),
         ({"size": '{"width": 3}'}, {"size": {"width": 3}}),
         ({"size": {"width": "3"}}, {"size": {"width": 3}}),
         ({"steps": "4", "loud": "true"}, {"steps": 4, "loud": True}),
         ({"prompt": "5", "either": "5"}, {"prompt": "5", "either": "5"}),  # a text that fits is a text
-        ({"steps": "9"}, {"steps": "9"}),  # said as it was given, when it is told what is wrong
+        ({"steps": "9"}, {"steps": "9"}),  # stays as it is, so that the problem quotes it
         ({"size": '{"width": "x"}'}, {"size": '{"width": "x"}'}),
         ({"tags": "not json", "loud": '"true"'}, {"tags": "not json", "loud": '"true"'}),
         ({"steps": "NaN", "tags": "[" * 500}, {"steps": "NaN", "tags": "[" * 500}),
-        # what an optional field cannot hold, and says nothing, is left out; what is required is said as it was given
+        # an empty value that an optional field cannot hold is left out; a required one stays
         ({"prompt": None, "tags": None, "size": None, "loud": None}, {}),
         ({"tags": "", "size": "", "steps": "", "loud": "", "choice": ""}, {}),
         ({"prompt": "", "either": "", "steps": None}, {"prompt": "", "either": "", "steps": None}),
@@ -191,11 +191,13 @@ REPAIRED: dict[str, Any] = {
     ],
 )
 @pytest.mark.finding("F6", "F8")
-def test_a_value_that_does_not_fit_is_repaired_if_that_is_certain(given: dict[str, Any], meant: dict[str, Any]) -> None:
-    before = repr(given)
+def test_a_value_that_does_not_fit_is_repaired_if_that_is_certain(
+    value: dict[str, Any], repaired: dict[str, Any]
+) -> None:
+    before = repr(value)
 
-    assert meant == check(REPAIRED, given).value
-    assert before == repr(given), "what was given is left alone"
+    assert repaired == check(REPAIRED, value).value
+    assert before == repr(value), "the argument is not changed"
 
 
 def test_many_repairs_take_no_more_steps_than_a_few_validations() -> None:
@@ -294,22 +296,22 @@ FIELDS = [f"field_name_number_{number:03d}_of_many" for number in range(300)]
 def test_a_misspelt_name_is_compared_with_a_limited_number_of_names(compared: list[int]) -> None:
     schema = {"type": "object", "properties": {name: {"type": "string"} for name in FIELDS}}
 
-    found = check(schema, {f"{name[:-1]}x": "v" for name in FIELDS}).problems
+    problems = check(schema, {f"{name[:-1]}x": "v" for name in FIELDS}).problems
 
-    assert "did you mean 'field_name_number_000_of_many'" in found[0]
-    assert 8 == len(found)
+    assert "did you mean 'field_name_number_000_of_many'" in problems[0]
+    assert 8 == len(problems)
     assert len(compared) <= MOST_SEARCHES * (MOST_NAMES + 1)
 
 
 @pytest.mark.finding("S3")
-@pytest.mark.parametrize("given", ["v" * 80_000, "v" * (LONGEST_NAME + 1)])
-def test_a_long_value_is_not_compared(given: str, compared: list[int]) -> None:
+@pytest.mark.parametrize("value", ["v" * 80_000, "v" * (LONGEST_NAME + 1)])
+def test_a_long_value_is_not_compared(value: str, compared: list[int]) -> None:
     schema = {"type": "object", "properties": {"a": {"enum": [f"{'v' * 60}{number}" for number in range(900)]}}}
 
-    (told,) = check(schema, {"a": given}).problems
+    (problem,) = check(schema, {"a": value}).problems
 
-    assert told.startswith("'a' must be one of")
-    assert len(told) < 400
+    assert problem.startswith("'a' must be one of")
+    assert len(problem) < 400
     assert [] == compared
 
 
@@ -334,7 +336,7 @@ def test_two_hundred_inputs_take_no_more_steps_than_one_call_may() -> None:
         check(schema, {"a": {"a": {"a": 1}}, "number": number}, budget)
 
     assert 0 <= budget.steps < MOST_STEPS_OF_A_CALL
-    assert budget.steps < MOST_STEPS, "the last ones found nothing left"
+    assert budget.steps < MOST_STEPS, "the last ones problems nothing left"
 
 
 def _values() -> Iterator[Any]:
@@ -383,3 +385,27 @@ def test_equal_schemas_share_one_validator(monkeypatch: pytest.MonkeyPatch) -> N
         check(field({"type": "integer", "title": "only in this test"}), {"a": number})
 
     assert 1 == len(built)
+
+
+@pytest.mark.finding("M21")
+@pytest.mark.parametrize(
+    ("field", "value", "nearest"),
+    [
+        ({"type": "integer", "minimum": 16, "maximum": 1024}, 5000, 1024),
+        ({"type": "integer", "minimum": 16, "maximum": 1024}, 3, 16),
+        ({"type": "integer", "minimum": 250, "maximum": 1000, "multipleOf": 64}, 5000, 960),
+        ({"type": "integer", "minimum": 250, "maximum": 1000, "multipleOf": 64}, 1, 256),
+        ({"type": "integer", "multipleOf": 8}, 21, 24),
+        ({"enum": [480, 720, 1080]}, 800, 720),
+    ],
+)
+def test_a_number_outside_its_limits_is_told_the_nearest_inside(field: Any, value: int, nearest: int) -> None:
+    (problem,) = check({"type": "object", "properties": {"size": field}}, {"size": value}).problems
+
+    assert problem.endswith(f"nearest allowed: {nearest}")
+
+
+def test_a_number_without_measure_is_told_no_nearest() -> None:
+    (problem,) = check({"type": "object", "properties": {"size": {"multipleOf": 8}}}, {"size": 10**400 + 1}).problems
+
+    assert "nearest" not in problem

@@ -167,7 +167,7 @@ class Gate:
 
 @dataclass(eq=False)
 class _Rule:
-    what: Fault | Gate
+    fault: Fault | Gate
     method: str
     path: str
     left: int
@@ -195,8 +195,8 @@ class Faults:
     def clear(self) -> None:
         """Forget every fault and open every gate."""
         for rule in self._rules:
-            if isinstance(rule.what, Gate):
-                rule.what.release()
+            if isinstance(rule.fault, Gate):
+                rule.fault.release()
         self._rules.clear()
 
     def taken_by(self, method: str, path: str, headers: Mapping[str, str]) -> list[Fault | Gate]:
@@ -205,7 +205,7 @@ class Faults:
         for rule in mine:
             rule.left -= 1
         self._rules = [rule for rule in self._rules if rule.left != 0]
-        return [*(rule.what for rule in mine), *_asked_for(headers)]
+        return [*(rule.fault for rule in mine), *_asked_for(headers)]
 
 
 def _asked_for(headers: Mapping[str, str]) -> list[Fault]:

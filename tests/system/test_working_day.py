@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from mcp_types import CallToolResult
 
 from tests.conftest import KEY, WAYS, Connect, Upstream, Way
 from tests.results import payload, run
+from tests.support.pictures import picture
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fresh")]
 PINNED = [Way("memory", "2026"), Way("stdio", "2025"), Way("http", "2026")]
@@ -24,18 +24,6 @@ PINNED = [Way("memory", "2026"), Way("stdio", "2025"), Way("http", "2026")]
 def upstream(turned_upstream: Upstream) -> Upstream:
     """An inference.sh whose idle time passes only when a test says so."""
     return turned_upstream
-
-
-def picture(width: int, height: int) -> bytes:
-    """A PNG of one colour, written by hand: what a person has on disk."""
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = (b"\0" + b"\x20\x80\xc0" * width) * height
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 async def uploaded(client: Client, way: Way, path: Path) -> str:

@@ -120,6 +120,7 @@ async def test_a_structured_output_fits_its_schema(connect: Connect) -> None:
     assert {"summary", "confidence"} == set(result["output"])
 
 
+@pytest.mark.finding("M7")
 async def test_without_elicitation_an_approval_stays_the_persons(connect: Connect, upstream: Upstream) -> None:
     """The answer gives the page; a model cannot decide, and nobody is said to have."""
     async with connect() as client:
@@ -131,8 +132,10 @@ async def test_without_elicitation_an_approval_stays_the_persons(connect: Connec
 
     assert ("waiting", "approval") == (result["status"], waits["kind"])
     assert f"https://app.inference.sh/chats/{result['chat_id']}" == waits["page"]
-    assert "you cannot decide it" in result["next"]
+    assert f"This host cannot ask the person. They can decide at {waits['page']}." in result["next"]
     assert "forbidden" == payload(refused)["error"]["code"]
+    assert "This host cannot ask the person." in text_of(refused)
+    assert waits["page"] in text_of(refused)
     assert not upstream.sandbox.ledger.requests("POST", "/tools/**")
 
 

@@ -40,7 +40,8 @@ async def test_app_get_lists_requirements_and_which_are_missing(connect: Connect
     assert ["SANDBOX_API_KEY", "google"] == [item["key"] for item in payload(about)["missing"]]
     assert 'secret SANDBOX_API_KEY: "What needs-secret signs in with"' in payload(about)["needs"]
     text = text_of(about).split("\n")
-    assert {"Needs:", "Missing in this account:", SECRET} <= set(text)
+    assert {"Missing in this account:", SECRET} <= set(text)
+    assert not [line for line in text if line.startswith("Needs")], "what is missing is said once (M20)"
     assert '- "connect google" → Connect Google at https://inference.sh.' in text
     assert '  The provider\'s instructions: "Open **Settings**, then 1. make a key, 2. copy it."' in text
     assert 1 == len(upstream.sandbox.ledger.requests("POST", "/credentials/check"))
@@ -65,7 +66,7 @@ async def test_an_account_with_all_requirements_is_confirmed(connect: Connect, u
         about = await client.call_tool("app_get", {"app": APP})
         rehearsed = await run(client, APP, {}, dry_run=True)
 
-    assert "This account has all of these." in text_of(about)
+    assert "Needs (this account has all of it):" in text_of(about)
     assert "missing" not in payload(about)
     assert "lacks" not in text_of(rehearsed)
 
@@ -81,7 +82,7 @@ async def test_a_failing_requirements_check_does_not_delay_the_answer(
         rehearsed = await run(client, APP, {}, dry_run=True)
 
     assert "input_schema" in payload(about)
-    assert "Could not check whether this account has these." in text_of(about)
+    assert "Needs (could not be checked):" in text_of(about)
     assert "The input is valid." in text_of(rehearsed)
 
 

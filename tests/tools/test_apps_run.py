@@ -227,7 +227,7 @@ async def test_a_dry_run_starts_nothing_and_names_the_price(connect: Connect, up
     async with connect() as client:
         result = await run(client, "sandbox/draw", {"prompt": "x"}, dry_run=True)
 
-    assert "Price:" in text_of(result)
+    assert "Estimate for this input: $0.00131072" in text_of(result)
     assert {"prompt": "x"} == json.loads(text_of(result).partition("Would send: ")[2])["input"]
     assert {"prompt": "x"} == payload(result)["output"]["request"]["input"]
     assert () == upstream.sandbox.ledger.starts

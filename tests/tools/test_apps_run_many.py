@@ -232,3 +232,35 @@ async def test_two_hundred_results_fit_in_one_answer(connect: Connect) -> None:
     assert all("message" in row["error"] for row in rows if row["status"] == "failed")
     assert all(row["task_id"] in text_of(result) for row in rows)
     assert max(tokens(json.dumps(payload(result))), tokens(text_of(result))) <= 20_000
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@pytest.mark.finding("M17")
+async def test_each_input_of_a_batch_names_its_files(connect: Connect) -> None:
+    async with connect() as client:
+        result = await many(client, "sandbox/draw", [{"prompt": name, "width": 40, "height": 30} for name in "ab"])
+
+    rows = payload(result)["results"]
+    assert [1, 2] == [row["number"] for row in rows]
+    for row in rows:
+        assert ["image"] == list(row["output"])
+        assert ["drawing.png"] == [file["name"] for file in row["files"]]
+        assert 1 == text_of(result).count(row["output"]["image"])
+    assert 2 == text_of(result).count("Files: drawing.png (image/png, ")
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+@pytest.mark.finding("M17")
+async def test_progress_of_a_batch_counts_each_run_at_its_end(connect: Connect) -> None:
+    """Not only when its whole answer is known; and it says how many run."""
+    messages: list[str] = []
+
+    async def receive(_progress: float, _total: float | None, message: str | None) -> None:
+        messages.append(message or "")
+
+    async with connect() as client:
+        inputs = [{"seconds": 0.2, "steps": 1}] * 2 + [{"seconds": 2, "steps": 4}]
+        await client.call_tool("app_run_many", {"app": "sandbox/slow", "inputs": inputs}, progress_callback=receive)
+
+    assert any(message.startswith("0 of 3 done, 3 running") for message in messages)
+    assert any(message.startswith("2 of 3 done, 1 running") for message in messages)

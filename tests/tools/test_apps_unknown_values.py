@@ -33,8 +33,8 @@ async def test_a_live_function_is_refused_before_the_start(connect: Connect, ups
         usual = await run(client, "sandbox/stream-text", input_)
 
     assert ("words" in names, "talk" in names) == (True, False)
-    assert ["live"] == payload(about)["live_functions"]
-    assert "Live functions (WebSocket); no tool can run them: live" in text_of(about)
+    assert ["live"] == [function["name"] for function in payload(about)["functions"] if "live" in function]
+    assert "- live (a live WebSocket, which no tool can run)" in text_of(about)
     assert ("invalid_input", "not_started") == (error(refused)["code"], error(refused)["outcome"])
     assert "Functions that can be run: run." == error(refused)["next"]
     for item in (refused, rehearsed, batch):

@@ -62,7 +62,7 @@ async def test_an_older_version_keeps_its_fields_and_functions(connect: Connect,
         result = await run(client, pinned, {"step": 2})
 
     assert about["input_schema"]["properties"] == current["input_schema"]["properties"] != {}
-    assert about["functions"] == current["functions"]
+    assert about.get("functions") == current.get("functions")
     assert not function.is_error
     assert error(misfit)["code"] == "invalid_input"
     assert payload(result)["status"] == "completed"

@@ -161,7 +161,7 @@ async def test_no_secondary_call_delays_an_answer(
         counted = await run(client, "sandbox/count", {"step": 1}, session="new")
         drawn = await run(client, "sandbox/draw", {"prompt": "x", "width": 40, "height": 30})
 
-    assert "no estimate for this input." == payload(read)["price"] == payload(rehearsed)["output"]["price"]
+    assert "not known for this input" == payload(read)["price"] == payload(rehearsed)["output"]["price"]
     assert payload(read)["input_schema"]["properties"]
     assert ["completed"] * 2 == [payload(result)["status"] for result in (counted, drawn)]
     assert payload(counted)["session_id"]

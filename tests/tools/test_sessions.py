@@ -148,7 +148,7 @@ async def test_each_function_of_an_app_has_its_own_schema(connect: Connect) -> N
         value = payload(await run(client, "sandbox/memory:get_value", {"key": "a"}, session=first["session_id"]))
 
     assert {"key", "value"} == set(about["input_schema"]["properties"])
-    assert ["get_all", "get_value", "increment", "set_value"] == about["functions"]
+    assert ["get_all", "get_value", "increment", "set_value"] == [function["name"] for function in about["functions"]]
     assert "'value' is missing" in text_of(wrong)
     assert (True, 7) == (value["output"]["found"], value["output"]["value"])
 

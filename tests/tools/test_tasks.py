@@ -102,10 +102,10 @@ async def test_a_cancelled_task_that_is_read_is_no_error(connect: Connect, upstr
 @pytest.mark.finding("M9")
 async def test_elapsed_time_counts_from_the_start_of_the_task(connect: Connect, upstream: Upstream) -> None:
     """In the answer and in the progress of a later call."""
-    heard: list[tuple[float, str]] = []
+    updates: list[tuple[float, str]] = []
 
     async def hear(progress: float, _total: float | None, message: str | None) -> None:
-        heard.append((progress, message or ""))
+        updates.append((progress, message or ""))
 
     async with connect() as client:
         task_id = await begun(upstream, client)
@@ -116,8 +116,8 @@ async def test_elapsed_time_counts_from_the_start_of_the_task(connect: Connect, 
 
     assert payload(answer)["elapsed_seconds"] >= 300
     assert "running for 5 min" in text_of(answer)
-    assert any("· 30" in message for _, message in heard)
-    assert heard[-1][0] >= 300
+    assert any("· 30" in message for _, message in updates)
+    assert updates[-1][0] >= 300
 
 
 @NEAR

@@ -212,17 +212,17 @@ def test_a_large_output_is_read_once_and_then_in_part(value: Any, monkeypatch: p
     cleaned: list[int] = []
     as_json, visible = truncate.as_json, truncate.visible
 
-    def noted(found: Any) -> str:
-        text = as_json(found)
+    def noted(json_value: Any) -> str:
+        text = as_json(json_value)
         lengths.append(len(text))
         return text
 
-    def seen(text: str) -> str:
+    def recorded(text: str) -> str:
         cleaned.append(len(text))
         return visible(text)
 
     monkeypatch.setattr(truncate, "as_json", noted)
-    monkeypatch.setattr(truncate, "visible", seen)
+    monkeypatch.setattr(truncate, "visible", recorded)
 
     show(value)
 

@@ -13,10 +13,16 @@ from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.sanitize import clean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic_core import ErrorDetails
 
 MOST_PROBLEMS = 5
 """Problems of one configuration that an error lists."""
+CLIENT_TOOL_EXAMPLE = (
+    '{"name": "get_weather", "type": "client", "description": "…", "client": {"input_schema": '
+    '{"type": "object", "properties": {"city": {"type": "string"}}}}}'
+)
 
 Schema = dict[str, Any]
 InternalToolName = Literal[
@@ -289,7 +295,7 @@ class AgentConfigInput(_Config):
             more = f" (and {len(problems) - MOST_PROBLEMS} more)" if len(problems) > MOST_PROBLEMS else ""
             raise InvalidInput(
                 message=f"the agent's configuration is wrong: {listed}{more}",
-                next_step="Correct it, and call again: nothing was sent.",
+                next_step=f"Correct it, and call again. {_example(problems)}".rstrip(),
                 outcome="not_started",
                 retry_safe=True,
             ) from None  # pydantic's own text would quote the values, secrets among them
@@ -301,6 +307,12 @@ class AgentConfigInput(_Config):
         if twice:
             raise ValueError(f"two tools are named {clean(twice[0], 80)!r}")
         return self
+
+
+def _example(problems: Sequence[ErrorDetails]) -> str:
+    """An example of a tool, if one is wrong."""
+    is_tool_wrong = any(problem["loc"][:1] == ("tools",) for problem in problems)
+    return f"For example, a client tool: {CLIENT_TOOL_EXAMPLE}" if is_tool_wrong else ""
 
 
 def _problem(error: ErrorDetails) -> str:

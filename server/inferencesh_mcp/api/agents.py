@@ -95,6 +95,10 @@ class Chats:
         body = list_body(limit, cursor) | search_body(query)
         return parsed(Page[Agent], await self._sender.post(Operation.READ, "/agents/list", body))
 
+    async def agent(self, ref: str) -> Agent:
+        """An agent template, `namespace/name`, with its current version."""
+        return parsed(Agent, await self._sender.get(f"/agents/{agent_reference(ref)}"))
+
     async def chat(self, chat_id: str) -> Chat:
         """A chat as it is now, with the messages that the API returns, or the last hundred."""
         return parsed(Chat, await read_chat(self._sender, chat_id))

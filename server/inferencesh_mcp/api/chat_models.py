@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from inferencesh_mcp.api.json import is_object, unpacked
 from inferencesh_mcp.api.wire import (
     Address,
+    Flag,
     Id,
     Line,
     Many,
@@ -53,10 +54,28 @@ def _parts(value: Any) -> Any:
 Uri = Annotated[Address, BeforeValidator(_uri)]
 
 
+class AgentTool(Wire):
+    """A tool that an agent can use."""
+
+    name: Line = ""
+    type: Word = ""
+    require_approval: Flag = False
+
+
+class AgentContextField(Wire):
+    """A value that a chat with an agent can start with."""
+
+    name: Line = ""
+    required: Flag = False
+    default: Text = ""
+
+
 class AgentVersion(Wire):
     """One version of an agent's configuration."""
 
     description: Text = ""
+    tools: Many[AgentTool] = ()
+    context: Many[AgentContextField] = ()
 
 
 class Agent(Wire):
@@ -65,12 +84,14 @@ class Agent(Wire):
     namespace: Name = ""
     name: Name = ""
     title: Line = ""
+    version_id: Id = ""
+    """The current version's."""
     version: One[AgentVersion] = None
 
     @property
     def ref(self) -> str:
-        """`namespace/name`."""
-        return f"{self.namespace}/{self.name}"
+        """`namespace/name`; empty for an ad-hoc agent, which has no namespace."""
+        return f"{self.namespace}/{self.name}" if self.namespace and self.name else ""
 
     @property
     def description(self) -> str:
@@ -287,6 +308,7 @@ class Chat(Wire):
     output: Any = None
     """The structured output, which the tool `finish` gets, or None."""
     agent: One[Agent] = None
+    agent_version_id: Id = ""
     chat_messages: Annotated[Many[ChatMessage], AfterValidator(_in_order)] = ()
     """In their order."""
     agent_data: OrEmpty[ChatData] = ChatData()
@@ -299,6 +321,14 @@ class Chat(Wire):
     def busy(self) -> bool:
         """Whether the agent is at work, or waits for somebody."""
         return not self.active_run.ended if self.active_run and self.active_run.state else self.status not in IDLE_CHAT
+
+    @property
+    def activity(self) -> Literal["working", "waiting", "idle"]:
+        """Whether the agent is at work, waits for somebody, or neither, as far as the chat says without its messages."""
+        if not self.busy:
+            return "idle"
+        is_waiting = self.status == "awaiting_input" or any(interrupt.pending for interrupt in self.pending_interrupts)
+        return "waiting" if is_waiting else "working"
 
     def message(self, message_id: str) -> ChatMessage | None:
         """The message with this id."""

@@ -22,6 +22,8 @@ from inferencesh_mcp.api.models import (
     RunRequest,
     SecretRequirement,
     Session,
+    Suggestion,
+    Suggestions,
     Task,
     TaskLogs,
     checked_task,
@@ -83,6 +85,12 @@ class Api:
         """Apps of the catalogue, or those that match `query`."""
         body = list_body(limit, cursor, _filters(category=category)) | search_body(query)
         return parsed(Page[App], await self._sender.post(Operation.READ, "/apps/list", body))
+
+    async def suggest_apps(self, query: str, limit: int) -> tuple[Suggestion, ...]:
+        """Apps by the meaning of `query`, the best first."""
+        body = {"query": query, "limit": limit, "category": "app"}
+        results = parsed(Suggestions, await self._sender.post(Operation.READ, "/suggest", body)).results
+        return tuple(result for result in results if result.type == "app" and result.name)
 
     async def app(self, ref: AppRef) -> App:
         """One app with the version that `ref` names, or its current version."""

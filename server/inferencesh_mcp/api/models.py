@@ -232,6 +232,20 @@ class Estimate(Wire):
         return None if most is None else (max(least or 0, 0), max(most, 0))
 
 
+class Suggestion(Wire):
+    """What the platform suggests for a query: the name and the description of an app."""
+
+    type: Line = ""
+    name: Line = ""
+    description: Text = ""
+
+
+class Suggestions(Wire):
+    """The answer of `/suggest`, the best first."""
+
+    results: Many[Suggestion] = ()
+
+
 class Page(Wire, Generic[T]):
     """One page of a list; `next_cursor` asks for the next."""
 

@@ -55,11 +55,12 @@ class Transfer:
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """A batch: `done` of `total` runs have ended; `latest` is the newest state of one of them."""
+    """A batch: `done` of `total` runs have ended, `live` have started; `latest` is the newest state of one of them."""
 
     done: int
     total: int
     latest: Task | Transfer | None
+    live: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class AgentProgress:
     chat_id: str
     tool: str
     tail: str
+    is_waiting: bool = False
+    """Whether the tool waits for somebody's answer."""
 
 
 State = Task | Transfer | BatchProgress | AgentProgress

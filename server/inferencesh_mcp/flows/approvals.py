@@ -18,6 +18,7 @@ from inferencesh_mcp.api.chat_turn import Approval, Form, Gate, Pending, SignIn,
 from inferencesh_mcp.api.mcp_input import input_result
 from inferencesh_mcp.api.widgets import widget_form
 from inferencesh_mcp.errors import Conflict, Forbidden, InferenceError
+from inferencesh_mcp.flows import AgentProgress
 from inferencesh_mcp.flows.cancel import cancel_abandoned_chat
 from inferencesh_mcp.flows.chat import TurnResult, chat_states, follow_turn, read_turn, stop_agent_on_cancel
 
@@ -204,6 +205,7 @@ async def answer(
             except anyio.get_cancelled_exc_class():
                 await cancel_abandoned_chat(caller, chat.id)
                 raise
+            report(AgentProgress(chat.id, title(item), in_words(decision)))
             async with stop_agent_on_cancel(caller, chat.id):
                 return await follow_turn(caller, answered, states, report, end)
     except InferenceError as exc:

@@ -6,6 +6,7 @@ import json
 import time
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -116,7 +117,8 @@ class _Batch:
         self._app = str(specs[0].app)
         self._report = report
         self._total = len(specs)
-        self._done = 0
+        self._has_ended: dict[int, bool] = {}
+        """The inputs that were taken up, and whether their runs have ended."""
         self._outputs = OutputBudget()
         self._end = end
         self._follow = follow
@@ -142,16 +144,15 @@ class _Batch:
             and (next_input := next(remaining, None))
         ):
             number, prepared = next_input
-            self.ends[number] = await self._run_one(prepared, uploads, seconds if self._follow else 0)
-            self._done += 1
-            self.report_progress(None)
+            self._count(number, ended=False)
+            report = partial(self._report_run, number)
+            self.ends[number] = await self._run_one(prepared, uploads, report, seconds if self._follow else 0)
+            self._count(number, ended=True)
 
-    async def _run_one(self, prepared: Prepared, uploads: Uploads, seconds: float) -> End:
+    async def _run_one(self, prepared: Prepared, uploads: Uploads, report: Report, seconds: float) -> End:
         with collect_started_ids() as started:
             try:
-                result = await run_prepared(
-                    self._caller, prepared, uploads, self.report_progress, seconds=seconds, allowed=True
-                )
+                result = await run_prepared(self._caller, prepared, uploads, report, seconds=seconds, allowed=True)
                 return replace(result, task=self._outputs.trimmed(result.task))
             except InferenceError as exc:
                 return exc
@@ -179,6 +180,18 @@ class _Batch:
                         case _:
                             pass
 
+    def _report_run(self, number: int, state: State) -> None:
+        """Report the state of one run. It counts as done as soon as its task has ended."""
+        if isinstance(state, Task) and state.ended:
+            self._count(number, ended=True)
+        else:
+            self.report_progress(state)
+
+    def _count(self, number: int, *, ended: bool) -> None:
+        self._has_ended[number] = ended
+        self.report_progress(None)
+
     def report_progress(self, state: State | None) -> None:
         latest = state if isinstance(state, Task | Transfer) else None
-        self._report(BatchProgress(self._done, self._total, latest))
+        done = sum(self._has_ended.values())
+        self._report(BatchProgress(done, self._total, latest, live=len(self._has_ended) - done))

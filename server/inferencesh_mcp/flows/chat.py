@@ -19,7 +19,7 @@ import anyio.lowlevel
 
 from inferencesh_mcp.api.agents import AgentRunRequest
 from inferencesh_mcp.api.chat_models import Chat, ChatMessage, Sent
-from inferencesh_mcp.api.chat_turn import ClientTool, Pending, Turn, mark, pending, turn_over
+from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Pending, Turn, mark, pending, turn_over
 from inferencesh_mcp.api.models import File
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import InferenceError, OutcomeUnknown
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds before each search for a message whose reply was lost
 LONGEST_NAME = 200  # characters of a file's name taken from an address; real names are shorter
 RECENT_CHATS = 20  # searched for a message whose reply was lost
+APPROVED_CALL = frozenset({"in_progress", "completed", "failed"})
+"""The statuses of a call that was approved: a refused one is cancelled."""
+BY_PERSON_ON_PLATFORM = "the person, on inference.sh"
 TAIL = 120  # characters of a growing answer in one progress report
 
 logger = logging.getLogger(__name__)
@@ -117,7 +120,7 @@ async def send_message(caller: Caller, message: Message, report: Report, *, seco
         raise exc.replace(outcome="not_started", retry_safe=True) from exc
     request = AgentRunRequest(
         chat_id=message.chat_id,
-        agent=message.agent,
+        agent=message.agent or (_agent_of(before) if before and not message.config else None),
         agent_config=message.config,
         context=message.context,
         text=message.text,
@@ -144,8 +147,20 @@ async def read_turn(caller: Caller, chat_id: str, report: Report, *, seconds: fl
     result = TurnResult(chat=chat, turn=Turn.under_way(chat))
     if seconds <= 0 or result.over or any(isinstance(item, ClientTool) for item in result.waits_for):
         return result
+    report(agent_progress(result))
     async with chat_states(caller, chat) as states:
-        return await follow_turn(caller, result, states, report, end, known={mark(item) for item in result.waits_for})
+        known = {mark(item) for item in result.waits_for}
+        return _with_approvals(result, await follow_turn(caller, result, states, report, end, known=known))
+
+
+def _with_approvals(before: TurnResult, after: TurnResult) -> TurnResult:
+    """The turn with a record of each approval that was given on the platform while it was followed."""
+    waiting = {item.id for item in after.waits_for}
+    for item in before.waits_for:
+        call = after.chat.invocation(item.id)
+        if isinstance(item, Approval) and item.id not in waiting and call and call.status in APPROVED_CALL:
+            after = after.with_record(item.id, item.tool_name, "approved", BY_PERSON_ON_PLATFORM)
+    return after
 
 
 @asynccontextmanager
@@ -160,6 +175,15 @@ async def stop_agent_on_cancel(caller: Caller, chat_id: str) -> AsyncGenerator[N
     except InferenceError as exc:
         next_step = f'The message was accepted. Read the chat with chat_get(chat_id="{chat_id}").'
         raise exc.replace(outcome="started", retry_safe=False, next_step=next_step) from exc
+
+
+def _agent_of(chat: Chat) -> str | None:
+    """The agent that a chat goes on with, at its version; None for an ad-hoc agent, which the platform knows by the chat."""
+    agent = chat.agent
+    if agent is None or not agent.ref:
+        return None
+    is_current = chat.agent_version_id in {"", agent.version_id}
+    return agent.ref if is_current else f"{agent.ref}@{chat.agent_version_id}"
 
 
 def chat_states(caller: Caller, chat: Chat) -> AbstractAsyncContextManager[AsyncIterator[Chat]]:
@@ -194,7 +218,10 @@ def agent_progress(result: TurnResult) -> AgentProgress:
         call for message in messages for call in message.tool_invocations if call.status not in {"completed", "failed"}
     ]
     tail = messages[-1].text[-TAIL:] if messages else ""
-    return AgentProgress(result.chat.id, tools[-1].name if tools else "", tail)
+    if not tools:
+        return AgentProgress(result.chat.id, "", tail)
+    is_waiting = tools[-1].status in {"awaiting_approval", "awaiting_input"}
+    return AgentProgress(result.chat.id, tools[-1].name, tail, is_waiting=is_waiting)
 
 
 async def _files(caller: Caller, references: Sequence[str], report: Report) -> list[File]:

@@ -33,6 +33,8 @@ class RunSpec:
     variant: str | None = None
     session: str | None = None
     session_timeout: int | None = None
+    run_at: str | None = None
+    """When to start, in RFC 3339."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +113,7 @@ async def build_request(prepared: Prepared, uploads: Uploads) -> RunRequest:
         variant=spec.variant,
         session=spec.session,
         session_timeout=spec.session_timeout,
+        run_at=spec.run_at,
     )
 
 

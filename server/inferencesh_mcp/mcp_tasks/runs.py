@@ -100,7 +100,7 @@ class Batch:
         """A batch asks nothing."""
 
     async def cancel(self, ctx: Ctx, handle: TaskHandle) -> None:
-        """Cancel every run, and then raise the first error that is none of `Conflict` and `NotFound`."""
+        """Cancel every run, and then raise the first error other than `Conflict` and `NotFound`."""
         results = await _for_each(handle.upstream_ids["tasks"], caller(ctx).api.cancel)
         if failed := next((exc for exc in results if exc and not isinstance(exc, (Conflict, NotFound))), None):
             raise failed

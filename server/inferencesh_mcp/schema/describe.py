@@ -24,7 +24,7 @@ LONGEST_NAME = 48  # characters; longer names are rarely typed
 def expected(schema: Any) -> str:
     """What a field takes, in a few words: `an integer from 1 to 8`, `one of ["png", "jpeg"]`, `a file`."""
     if not is_object(schema):
-        return "anything"
+        return "any JSON"
     if "enum" in schema:
         return f"one of {short(schema['enum'])}"
     if "const" in schema:
@@ -46,8 +46,10 @@ _NOUNS = {
     "array": "a list",
     "object": "an object",
     "null": "null",
-    "None": "as the app's schema says",
+    "None": "any JSON",
 }
+_RULES = {"$ref", "$dynamicRef", "allOf", "not", "if", "properties", "items", "patternProperties"}
+"""Keywords that limit a value in a way that a few words cannot say."""
 
 
 def _noun(kind: str, schema: Schema) -> str:
@@ -55,7 +57,7 @@ def _noun(kind: str, schema: Schema) -> str:
         return "a file (path, URL or data URI)"
     if kind == "array" and is_object(schema.get("items")):
         return f"a list of {expected(schema['items']).removeprefix('a ').removeprefix('an ')}"
-    return _NOUNS.get(kind, _NOUNS["None"])
+    return "as the app's schema says" if kind == "None" and _RULES & schema.keys() else _NOUNS.get(kind, _NOUNS["None"])
 
 
 def _range(schema: Schema) -> str:

@@ -70,19 +70,19 @@ class _Search:
         if depth >= DEEPEST:
             return []
         self._spend(len(parts) // 8)
-        seen = set[str]()
-        return [branch for part in parts if is_object(part) for branch in self._branches(part, depth, seen)]
+        followed = set[str]()
+        return [branch for part in parts if is_object(part) for branch in self._branches(part, depth, followed)]
 
-    def _branches(self, part: Any, depth: int, seen: set[str]) -> Iterator[Schema]:
+    def _branches(self, part: Any, depth: int, followed: set[str]) -> Iterator[Schema]:
         self._spend(1)
         if not is_object(part) or depth > DEEPEST:
             return
-        if isinstance(ref := part.get("$ref"), str) and ref not in seen:
-            seen.add(ref)
-            yield from self._branches(self.document.target(ref), depth + 1, seen)
+        if isinstance(ref := part.get("$ref"), str) and ref not in followed:
+            followed.add(ref)
+            yield from self._branches(self.document.target(ref), depth + 1, followed)
         for union in ("anyOf", "oneOf", "allOf"):
             for branch in items(part.get(union)):
-                yield from self._branches(branch, depth + 1, seen)
+                yield from self._branches(branch, depth + 1, followed)
         if not {"$ref", "anyOf", "oneOf"} & part.keys():
             yield part
 

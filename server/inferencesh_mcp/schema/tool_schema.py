@@ -66,8 +66,8 @@ class Compiled:
 
     def without_nulls(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments without nulls in optional fields that take none: hosts in strict mode send null for an absent field."""
-        kept: dict[str, Any] = _without_nulls(arguments, [self.schema])
-        return kept
+        result: dict[str, Any] = _without_nulls(arguments, [self.schema])
+        return result
 
 
 def compiled_input(schema: Schema) -> Compiled:
@@ -333,13 +333,13 @@ def _without_nulls(value: Any, schemas: list[Schema]) -> Any:
         return [_without_nulls(item, of_items) for item in value]
     if not is_object(value):
         return value
-    kept: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, field in value.items():
         parts = [branch["properties"][name] for branch in branches if name in branch.get("properties", {})]
         is_required = any(name in branch.get("required", []) for branch in branches)
         if field is not None or not parts or is_required or any(map(_takes_null, parts)):
-            kept[name] = _without_nulls(field, parts)
-    return kept
+            result[name] = _without_nulls(field, parts)
+    return result
 
 
 def _takes_null(schema: Schema) -> bool:

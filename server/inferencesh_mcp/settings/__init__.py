@@ -1,7 +1,7 @@
 """Settings: one frozen value with every default.
 
-`Settings.from_environ` is a pure function of a mapping; `__main__` alone hands it the real environment. What a value may be
-is in `types`.
+`Settings.from_environ` is a pure function of a mapping; only `__main__` passes the real environment. Valid values are
+defined in `types`.
 """
 
 import os
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.pins import Pin
 
 PREFIX = "INFERENCE_"
+CHAT_URL = "https://app.inference.sh/chats/{chat_id}"
 SECRETS = frozenset({"api_key", "state_keys", "redis_url"})
 """Never options, because command lines are visible to others, and never shown."""
 Toolset = Literal["apps", "tasks", "files", "sessions", "agents", "account"]
@@ -134,7 +135,7 @@ class Settings:
     )
     always_allow: bool = setting(False, "Let a person allow a tool for the rest of a chat.")
     chat_url: str = setting(
-        "https://app.inference.sh/chats/{chat_id}",
+        CHAT_URL,
         "Page where a person sees a chat and decides. `{chat_id}` is replaced by its id.",
         allowed="an https:// address",
         pattern="^https://",

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import anyio
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
 from inferencesh_mcp.api.agent_config import AgentConfigInput
+from inferencesh_mcp.api.chat_models import AgentVersion
 from inferencesh_mcp.api.chat_turn import Approval
 from inferencesh_mcp.api.json import is_object
 from inferencesh_mcp.api.problem_details import DASHBOARD
@@ -17,35 +19,68 @@ from inferencesh_mcp.context import Ctx, caller, caller_with_roots, wants_mcp_ta
 from inferencesh_mcp.errors import InferenceError, InvalidInput, RequirementsNotMet
 from inferencesh_mcp.flows.approvals import NeedsResume, resolve_pending, submit
 from inferencesh_mcp.flows.chat import Message, read_turn, send_message
-from inferencesh_mcp.sanitize import clean, quoted
+from inferencesh_mcp.flows.concurrency import optional_call
+from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.chat_reply import decision_of_reply, pending_item
-from inferencesh_mcp.tools.chat_result import chat_result
+from inferencesh_mcp.tools.chat_result import chat_result, texts_of
 from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.elicitation import Elicitation
 from inferencesh_mcp.tools.progress import progress
 from inferencesh_mcp.tools.results import build_result, deferred, list_result
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
+    from inferencesh_mcp.api.chat_models import Agent, Chat
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.chat import TurnResult
 
+MAX_VERSIONS_READ = 20  # agents of a list whose version is read on its own
+MAX_NEEDS = 10  # of one agent
 BY_MODEL = "the model, as INFERENCE_APPROVALS=host allows"
 
-ChatId = Annotated[str, Field(description="chat_id of an earlier answer of agent_chat")]
+ChatId = Annotated[str, Field(description="chat_id of an earlier answer")]
 Wait = Annotated[float, Field(ge=0, le=3600)]
 Query = Annotated[str, Field(description="words to search for")]
 
 
 @tool("agents", "Find agents", reads=True)
 async def agent_list(ctx: Ctx, query: Query = "", limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
-    """List the agents of the workspace. Talk to one with agent_chat."""
-    page = await caller(ctx).api.chats.list_agents(query=query, limit=limit, cursor=cursor)
-    agents = [{"agent": agent.ref, "about": clean(agent.description or agent.title, 160)} for agent in page.items]
-    lines = [f"{agent['agent']}: {quoted(agent['about'], 160)}" for agent in agents] or ["No agent matches."]
+    """List agents: what each does and needs. Talk to one with agent_chat."""
+    who = caller(ctx)
+    page = await who.api.chats.list_agents(query=query, limit=limit, cursor=cursor)
+    agents = [_agent_entry(agent) for agent in await _with_versions(who, page.items)]
+    lines = [_agent_line(entry) for entry in agents] or ["No agent matches."]
     return list_result("agent_list", page, lines, {"agents": agents})
+
+
+async def _with_versions(who: Caller, agents: Sequence[Agent]) -> list[Agent]:
+    """The agents with their current versions, which not every server includes in a list."""
+    complete = list(agents)
+
+    async def read(index: int) -> None:
+        agent = complete[index]
+        complete[index] = await optional_call(who.api.chats.agent(agent.ref), f"version of {agent.ref}") or agent
+
+    async with anyio.create_task_group() as group:
+        for index in [index for index, agent in enumerate(agents) if agent.version is None][:MAX_VERSIONS_READ]:
+            group.start_soon(read, index)
+    return complete
+
+
+def _agent_entry(agent: Agent) -> dict[str, Any]:
+    version = agent.version or AgentVersion()
+    needs = [f"approval of {label(tool.name)}" for tool in version.tools if tool.require_approval]
+    needs += [f"you to carry out {label(tool.name)}" for tool in version.tools if tool.type == "client"]
+    needs += [f"context {label(item.name)}" for item in version.context if item.required and not item.default]
+    entry: dict[str, Any] = {"agent": agent.ref, "about": clean(version.description or agent.title, 200)}
+    return entry | ({"needs": needs[:MAX_NEEDS]} if needs else {})
+
+
+def _agent_line(entry: dict[str, Any]) -> str:
+    needs = f" Needs {', '.join(entry['needs'])}." if "needs" in entry else ""
+    return f"{entry['agent']}: {quoted(entry['about'], 200)}{needs}"
 
 
 @tool("agents", "Chat with an agent", starts=True)
@@ -54,17 +89,19 @@ async def agent_chat(
     ctx: Ctx,
     agent: Annotated[str, Field(description="agent: namespace/name, with @version if wanted")] = "",
     config: Annotated[
-        dict[str, Any], Field(description="instead of agent, an ad-hoc one: core_app.ref, system_prompt, tools, …")
+        dict[str, Any],
+        Field(
+            description='ad-hoc agent: {core_app: {ref}, system_prompt, tools: [{name, type: "client", client: '
+            "{input_schema}}]}"
+        ),
     ] = {},  # noqa: B006 - never changed
-    chat_id: Annotated[str, Field(description="chat to continue, with the same agent or config")] = "",
+    chat_id: Annotated[str, Field(description="chat to continue; it knows its agent")] = "",
     files: Annotated[list[str], Field(description="files for the agent: paths, URLs or data URIs")] = [],  # noqa: B006
-    context: Annotated[dict[str, str], Field(description="names and texts that the agent's tools are given")] = {},  # noqa: B006
-    output_schema: Annotated[
-        dict[str, Any], Field(description="only with config: JSON Schema that the output must fit")
-    ] = {},  # noqa: B006
+    context: Annotated[dict[str, str], Field(description="named texts for the agent's tools, in a new chat")] = {},  # noqa: B006
+    output_schema: Annotated[dict[str, Any], Field(description="with config: JSON Schema of the output")] = {},  # noqa: B006
 ) -> CallToolResult | InputRequiredResult:
-    """Send a message to an agent and wait for its answer. May cost credits. The answer names the chat_id, what the agent
-    did, what it waits for and the next call; never send a message twice."""
+    """Send a message to an agent and wait for its answer, which names the next call. May cost credits. Never send a message
+    twice."""
     who = await caller_with_roots(ctx, files)
     host = Elicitation(ctx, who)
     new_message = None
@@ -147,6 +184,27 @@ async def chat_get(
         return chat_result(turn, Elicitation(ctx, who))
 
 
+@tool("agents", "List chats", reads=True)
+async def chat_list(ctx: Ctx, limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
+    """List chats with agents, last changed first, and which still work or wait."""
+    page = await caller(ctx).api.chats.list_chats(limit=limit, cursor=cursor)
+    chats = [_chat_entry(chat) for chat in page.items]
+    lines = [" ".join([*list(entry.values())[:-1], quoted(entry["title"], 80)]) for entry in chats] or ["No chats."]
+    return list_result("chat_list", page, lines, {"chats": chats})
+
+
+def _chat_entry(chat: Chat) -> dict[str, str]:
+    changed_at = chat.updated_at or chat.created_at
+    fields = {
+        "chat_id": chat.id,
+        "status": chat.activity,
+        "agent": chat.agent.ref if chat.agent else "",
+        "updated_at": changed_at.isoformat(timespec="seconds") if changed_at else "",
+        "title": clean(chat.name, 80),
+    }
+    return {name: value for name, value in fields.items() if value or name == "title"}
+
+
 @tool("agents", "Answer an agent", starts=True)
 async def chat_respond(
     chat_id: ChatId,
@@ -170,6 +228,7 @@ async def chat_respond(
     has_reply = bool(result or form_data or action or decision)
     async with progress(ctx) as report:
         turn = await read_turn(who, chat_id, report, seconds=0)
+        shown = texts_of(turn)  # in the answer that this call replies to
         if not host.resumed_chat_id and (has_reply or not host.can_ask_anything()):
             item = pending_item(turn, invocation_id)
             reply = decision_of_reply(
@@ -184,7 +243,7 @@ async def chat_respond(
             )
             by = BY_MODEL if isinstance(item, Approval) else ""
             turn = await submit(who, turn, item, reply, report, by=by, seconds=who.wait_seconds)
-        return await _ask_and_render(host, who, turn, report)
+        return await _ask_and_render(host, who, turn, report, shown)
 
 
 @tool("agents", "Stop an agent", destroys=True, repeatable=True)
@@ -195,12 +254,12 @@ async def chat_stop(chat_id: ChatId, ctx: Ctx) -> CallToolResult:
 
 
 async def _ask_and_render(
-    host: Elicitation, who: Caller, turn: TurnResult, report: Report
+    host: Elicitation, who: Caller, turn: TurnResult, report: Report, shown: frozenset[str] = frozenset()
 ) -> CallToolResult | InputRequiredResult:
-    """Ask the person what the agent waits for, and build the result of the turn."""
+    """Ask the person what the agent waits for, and build the result of the turn, without the texts that were shown."""
     turn = replace(turn, records=(*host.records, *turn.records))
     end = await resolve_pending(who, turn, host.ask, report, seconds=max(who.wait_seconds - turn.seconds, 1))
-    return end.result if isinstance(end, NeedsResume) else chat_result(end, host)
+    return end.result if isinstance(end, NeedsResume) else chat_result(end, host, shown)
 
 
-TOOLS = (agent_list, agent_chat, chat_get, chat_respond, chat_stop)
+TOOLS = (agent_list, agent_chat, chat_get, chat_list, chat_respond, chat_stop)

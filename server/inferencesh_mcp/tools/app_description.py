@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.json import is_array, is_object, items
-from inferencesh_mcp.flows.run_request import connections_of
+from inferencesh_mcp.flows.run_request import connections_of, is_live
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.schema.describe import expected, short
 from inferencesh_mcp.schema.refs import Document, document
+from inferencesh_mcp.tools.times import price
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,63 @@ def fields(schema: dict[str, Any]) -> list[str]:
     properties = _object(schema.get("properties"))
     budget = iter(range(MAX_PARTS))
     return [_field(name, _resolved(part, references, budget), name in required) for name, part in properties.items()]
+
+
+def input_lines(schema: dict[str, Any], *, indent: str = "") -> list[str]:
+    """The fields of an input under their heading, or a line that says why there are none."""
+    if lines := fields(schema):
+        return [f"{indent}Input (* is required):", *(f"{indent}  {line}" for line in lines)]
+    is_free = bool(schema.get("additionalProperties", "properties" not in schema))
+    return [f"{indent}Input: any JSON fields; the app names none." if is_free else f"{indent}Input: no fields."]
+
+
+def sample_input(schema: dict[str, Any]) -> dict[str, Any]:
+    """An input to ask a price for: each field's default, and for a required field without one its first choice or least
+    value. A text is empty."""
+    references = document(schema)
+    root = _object(references.root)
+    budget = iter(range(MAX_PARTS))
+    sample: dict[str, Any] = {}
+    for name, field in _object(root.get("properties")).items():
+        part = _resolved(field, references, budget)
+        if part.get("default") is not None:
+            sample[name] = part["default"]
+        elif name in items(root.get("required")):
+            choices = items(part.get("enum"))
+            sample[name] = choices[0] if choices else part.get("minimum", _EMPTY.get(str(part.get("type"))))
+    return {name: value for name, value in sample.items() if value is not None}
+
+
+_EMPTY: dict[str, Any] = {"string": "", "array": [], "object": {}, "boolean": False, "integer": 1, "number": 1}
+
+
+def price_for(estimate: Estimate | None, sample: dict[str, Any]) -> dict[str, Any]:
+    """Those values of the sample that its price depends on."""
+    return {name: sample[name] for name in (estimate.depends_on if estimate else ()) if name in sample}
+
+
+def price_line(estimate: Estimate | None, sample: dict[str, Any]) -> str:
+    """The price, and the input that it holds for."""
+    if estimate is None or estimate.bounds is None:
+        return f"Price: {price(estimate)}. app_run(dry_run=true) says what one input costs."
+    values = price_for(estimate, sample)
+    for_input = ", ".join(f"{label(name)}={short(value)}" for name, value in values.items())
+    amount = price(estimate.model_copy(update={"depends_on": ()})) if values else price(estimate)
+    return f"Price for {for_input}: {amount}" if for_input else f"Price: {amount}"
+
+
+def function_lines(name: str, function: AppFunction, *, is_default: bool) -> list[str]:
+    """One of several functions: what it does and takes."""
+    about = clean(function.description, MAX_DESCRIPTION)
+    notes = [
+        *(["default"] if is_default else []),
+        *(["a live WebSocket, which no tool can run"] if is_live(function) else []),
+    ]
+    head = f"- {label(name)}" + (f" ({', '.join(notes)})" if notes else "")
+    return [
+        f"{head}: {quoted(about, MAX_DESCRIPTION)}" if about else head,
+        *input_lines(function.input_schema, indent="  "),
+    ]
 
 
 def _field(name: str, part: dict[str, Any], required: bool) -> str:
@@ -84,18 +142,3 @@ def _requirement(kind: str, key: str, optional: bool, how: str) -> str:
     return f"{kind} {label(key, 80)}{' (optional)' if optional else ''}" + (
         f": {quoted(description, MAX_DESCRIPTION)}" if description else ""
     )
-
-
-def price(estimate: Estimate | None) -> str:
-    """The price of a run in the platform's unit (100,000,000 microcents are a dollar), or that it is unknown."""
-    if estimate is None or estimate.confidence not in {"exact", "range"}:
-        note = estimate.pricing_description if estimate else ""
-        return f"no estimate for this input. {quoted(note, 300)}" if note else "no estimate for this input."
-    low, high = (
-        (estimate.microcents, estimate.microcents) if estimate.confidence == "exact" else (estimate.min, estimate.max)
-    )
-    if low is None or high is None:
-        return "no estimate for this input."
-    range_text = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
-    depends = f"; depends on {', '.join(map(label, estimate.depends_on))}" if estimate.depends_on else ""
-    return f"{range_text} microcents (${high / 1e8:.6g}{' at most' if low != high else ''}){depends}"

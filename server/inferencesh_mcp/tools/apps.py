@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from datetime import UTC
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp_types import CallToolResult
 from pydantic import Field
 
-from inferencesh_mcp.api.models import App, Estimate, RunRequest
+from inferencesh_mcp.api.models import App, AppFunction, AppVersion, Estimate, Page, RunRequest
 from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.context import Ctx, caller, caller_with_roots, wants_mcp_task
 from inferencesh_mcp.errors import InvalidInput, Requirement
 from inferencesh_mcp.flows import Caller, run
 from inferencesh_mcp.flows.batch import run_many
+from inferencesh_mcp.flows.concurrency import optional_call
 from inferencesh_mcp.flows.run_request import RunSpec, function_of, is_live, missing_requirements, version_of
 from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.tools import app_description
@@ -30,7 +32,11 @@ from inferencesh_mcp.tools.results import (
     requirement_lines,
     run_result,
 )
+from inferencesh_mcp.tools.times import moment, parse_time, price
 from inferencesh_mcp.tools.truncate import as_json, fit
+
+if TYPE_CHECKING:
+    from inferencesh_mcp.flows import Caller
 
 # Every description stands alone and names the values of an enum: some hosts drop enums and limits (mcpo).
 AppName = Annotated[str, Field(description="app: namespace/name, with @version or :function if wanted")]
@@ -65,17 +71,27 @@ async def app_list(
     limit: Limit = 20,
     cursor: Cursor = "",
 ) -> CallToolResult:
-    """Find apps on inference.sh (image, video, audio, LLM, tools) by words or category."""
-    page = await caller(ctx).api.list_apps(query=query, category=filter_value(category), limit=limit, cursor=cursor)
-    apps = [_line(app) for app in page.items]
-    lines = [f"{app['app']} ({label(app['category'])}): {quoted(app['about'], 160)}" for app in apps] or [
-        "No app matches. Try other words."
-    ]
+    """Find apps on inference.sh (image, video, audio, LLM, tools) by what they do, or by category."""
+    api = caller(ctx).api
+    page = Page[App]()
+    apps: list[dict[str, str]] = []
+    if query and not cursor and category == "any":
+        suggestions = await optional_call(api.suggest_apps(query, limit), "suggestions") or ()
+        apps = [{"app": app.name, "about": clean(app.description, 160)} for app in suggestions]
+    if not apps:
+        page = await api.list_apps(query=query, category=filter_value(category), limit=limit, cursor=cursor)
+        apps = [_line(app) for app in page.items]
+    lines = [_app_line(app) for app in apps] or ["No app matches. Try other words."]
     return list_result("app_list", page, lines, {"apps": apps})
 
 
 def _line(app: App) -> dict[str, str]:
     return {"app": app.ref, "category": app.category, "about": clean(app.description or app.title, 160)}
+
+
+def _app_line(app: dict[str, str]) -> str:
+    category = f" ({label(app['category'])})" if app.get("category") else ""
+    return f"{label(app['app'], 120)}{category}: {quoted(app['about'], 160)}"
 
 
 @tool("apps", "Read about an app", reads=True)
@@ -85,53 +101,69 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
     who = caller(ctx)
     app_record = await who.app_cache.app(who.api, who.principal, ref)
     function, version = function_of(app_record, ref), version_of(app_record)
-    schema, setup = function.input_schema, version.setup_schema
+    sample = app_description.sample_input(function.input_schema)
     missing = await missing_requirements(who, app_record, version, function)
-    fields = {
+    estimate = await run.estimate(who, ref, app_record, sample, ref.function or None)
+    setup = version.setup_schema
+    fields: dict[str, Any] = {
         "app": str(ref),
         "description": clean(app_record.agent_description or app_record.description, 2000),
         "status": clean(app_record.status, 40) if app_record.status not in {"", "active"} else None,
-        "input_schema": fit(schema, limit=12_000).value,
+        "function": function.name if len(version.functions) > 1 else None,
+        "input_schema": fit(function.input_schema, limit=12_000).value,
         "setup_schema": fit(setup, limit=3_000).value if setup.get("properties") else None,
-        "functions": sorted(version.functions) or None,
-        "live_functions": sorted(name for name, app_function in version.functions.items() if is_live(app_function))
-        or None,
+        "functions": [_function_fields(name, function) for name, function in _named_functions(version)] or None,
         "variants": sorted(version.variants) or None,
         "needs": app_description.needs(version, function) or None,
         "missing": [requirement_data(need) for need in missing] if missing else None,
-        "price": app_description.price(await run.estimate(who, ref, app_record, {}, ref.function or None)),
+        "price": price(estimate),
+        "price_for": app_description.price_for(estimate, sample) or None,
     }
-    return build_result(
-        _app_text(fields, schema, setup, missing), {name: value for name, value in fields.items() if value is not None}
-    )
-
-
-def _app_text(
-    fields: dict[str, Any], schema: dict[str, Any], setup: dict[str, Any], missing: tuple[Requirement, ...] | None
-) -> str:
     lines = [f"{fields['app']}: {quoted(fields['description'], 2000)}"]
     if fields["status"]:
         lines.append(f"Status: {label(fields['status'])}")
-    if fields["needs"]:
-        lines += ["Needs:", *(f"- {need}" for need in fields["needs"])]
-    lines += _missing_lines(missing) if fields["needs"] else []
-    lines += ["Input (* is required):", *(f"  {line}" for line in app_description.fields(schema))]
+    lines += _needs_lines(fields["needs"] or [], missing)
+    lines += _function_text(version, function)
     if fields["setup_schema"]:
         lines += ["Setup:", *(f"  {line}" for line in app_description.fields(setup))]
-    for name in ("functions", "variants"):
-        if fields[name]:
-            lines.append(f"{name.capitalize()}: {', '.join(map(label, fields[name]))}")
-    if fields["live_functions"]:
-        live = ", ".join(map(label, fields["live_functions"]))
-        lines.append(f"Live functions (WebSocket); no tool can run them: {live}")
-    lines.append(f"Price: {fields['price']}")
-    return str(fit("\n".join(lines), limit=12_000).value)
+    if len(version.variants) > 1:
+        lines.append(f"Variants: {', '.join(map(label, fields['variants']))}")
+    lines.append(app_description.price_line(estimate, sample))
+    text = str(fit("\n".join(lines), limit=12_000).value)
+    return build_result(text, {name: value for name, value in fields.items() if value is not None})
 
 
-def _missing_lines(missing: tuple[Requirement, ...] | None) -> list[str]:
-    if missing is None:
-        return ["Could not check whether this account has these."]
-    return ["Missing in this account:", *requirement_lines(missing)] if missing else ["This account has all of these."]
+def _named_functions(version: AppVersion) -> list[tuple[str, AppFunction]]:
+    """The functions of an app that has several."""
+    return sorted(version.functions.items()) if len(version.functions) > 1 else []
+
+
+def _function_fields(name: str, function: AppFunction) -> dict[str, Any]:
+    fields: dict[str, Any] = {"name": clean(name, 80), "about": clean(function.description, 160)}
+    if is_live(function):
+        return fields | {"live": "a WebSocket, which no tool can run"}
+    return fields | {"input_schema": fit(function.input_schema, limit=2_000).value}
+
+
+def _function_text(version: AppVersion, default: AppFunction) -> list[str]:
+    """What the app takes; of an app with several functions, what each of them does and takes."""
+    functions = _named_functions(version)
+    if not functions:
+        return app_description.input_lines(default.input_schema)
+    lines = [
+        line
+        for name, function in functions
+        for line in app_description.function_lines(name, function, is_default=name == default.name)
+    ]
+    return ['Functions (choose with function="…"):', *lines]
+
+
+def _needs_lines(needs: list[str], missing: tuple[Requirement, ...] | None) -> list[str]:
+    """What the app needs; what of it is missing in this account is said once, with what to do."""
+    if missing:
+        return ["Missing in this account:", *requirement_lines(missing)]
+    note = "could not be checked" if missing is None else "this account has all of it"
+    return [f"Needs ({note}):", *(f"- {need}" for need in needs)] if needs else []
 
 
 @tool("apps", "Run an app", starts=True)
@@ -149,6 +181,7 @@ async def app_run(
     ] = 0,
     wait: Annotated[bool, Field(description="wait for the output; false returns at once with the task_id")] = True,
     stream: Annotated[bool, Field(description="follow the run live; false polls")] = True,
+    run_at: Annotated[str, Field(description='when to start, if later: "2h", or a date in ISO 8601')] = "",
     dry_run: Annotated[bool, Field(description="only check the input, upload its files and price the run")] = False,
 ) -> Annotated[CallToolResult, RunOutcome]:
     """Run an app and return its output. May cost credits. The input is checked first. If it takes long, the answer
@@ -161,11 +194,30 @@ async def app_run(
         variant=variant or None,
         session=session or None,
         session_timeout=session_timeout or None,
+        run_at=_start_time(caller(ctx), run_at) if run_at else None,
     )
     if dry_run:
         async with progress(ctx) as report:
             return _dry_run_result(*await run.dry_run(await caller_with_roots(ctx, input), spec, report))
-    return await run_and_render(ctx, spec, wait=wait, stream=stream)
+    return await run_and_render(ctx, spec, wait=wait and not run_at, stream=stream)
+
+
+def _start_time(who: Caller, text: str) -> str:
+    """The time of a scheduled start, as the API takes it.
+
+    Raises:
+        InvalidInput: it is no time, or in the past.
+    """
+    now = who.api.now()
+    when = parse_time(text, now, name="run_at", ahead=True)
+    if when <= now:
+        raise InvalidInput(
+            message=f"'run_at' is in the past: {moment(when, now)}.",
+            next_step="Name a later time, or leave it out to run now.",
+            outcome="not_started",
+            retry_safe=True,
+        )
+    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 async def run_and_render(ctx: Ctx, spec: RunSpec, *, wait: bool = True, stream: bool = True) -> CallToolResult:
@@ -243,14 +295,14 @@ def _with_function(ref: AppRef, function: str) -> AppRef:
 def _dry_run_result(
     request: RunRequest, estimate: Estimate | None, missing: tuple[Requirement, ...] | None
 ) -> CallToolResult:
-    price = app_description.price(estimate)
+    cost = price(estimate)
     request_body = request.model_dump(exclude_none=True)
     lines = ["Dry run: nothing was started. The input is valid."]
     if missing:
         lines += ["A run would be refused, because this account lacks:", *requirement_lines(missing)]
-    lines += [f"Price: {price}", f"Would send: {as_json(fit(request_body).value)}"]
+    lines += [f"Estimate for this input: {cost}", f"Would send: {as_json(fit(request_body).value)}"]
     estimate_fields = estimate.model_dump(exclude_none=True) if estimate else None
-    output = {"request": fit(request_body).value, "estimate": estimate_fields, "price": price}
+    output = {"request": fit(request_body).value, "estimate": estimate_fields, "price": cost}
     if missing:
         output["missing"] = [requirement_data(need) for need in missing]
     return build_result("\n".join(lines), {"status": "dry_run", "task_id": "", "output": output})

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows.batch import Skipped
-from inferencesh_mcp.flows.output_files import output_files
+from inferencesh_mcp.flows.run_details import RunDetails
 from inferencesh_mcp.flows.task_status import status_of
 from inferencesh_mcp.sanitize import fenced
 from inferencesh_mcp.tools.results import (
     DATA,
-    MAX_LINKS,
     NOTE,
     FileLink,
     assemble,
@@ -20,7 +19,9 @@ from inferencesh_mcp.tools.results import (
     charged_text,
     error_data,
     failure_reason,
+    file_links,
     links_that_fit,
+    split_metering,
 )
 from inferencesh_mcp.tools.times import total_price
 from inferencesh_mcp.tools.truncate import PART_TOKENS, SHOWN_TOKENS, as_json, show, tokens
@@ -39,8 +40,11 @@ def batch_result(app: str, outcomes: list[End]) -> CallToolResult:
     """Build the result of a batch, in the order of the inputs. It is an error only if every input failed."""
     rows = [_row(number, outcome) for number, outcome in enumerate(outcomes, 1)]
     tokens_left = _fill(rows, "error", [_error(outcome) for outcome in outcomes], PART_TOKENS - tokens(as_json(rows)))
-    outputs = [None if output is None else show(output, SHOWN_TOKENS).value for output in map(_output, outcomes)]
-    _fill(rows, "output", outputs, tokens_left)
+    outputs = [_output(outcome) for outcome in outcomes]
+    files = [file_links(output, _details(outcome).files) for output, outcome in zip(outputs, outcomes, strict=True)]
+    shown = [None if output is None else show(output, SHOWN_TOKENS).value for output in outputs]
+    tokens_left = _fill(rows, "output", shown, tokens_left)
+    _fill(rows, "files", [[file.model_dump(exclude_none=True) for file in part] or None for part in files], tokens_left)
     counts = Counter(row["status"] for row in rows)
     next_steps = _next(rows)
     runs = [outcome for outcome in outcomes if not isinstance(outcome, (Skipped, InferenceError))]
@@ -59,9 +63,9 @@ def batch_result(app: str, outcomes: list[End]) -> CallToolResult:
     )
     lines = [head, f"Charged: {charged}", *([f"Estimate for what still runs: {running}"] if running else [])]
     lines += [*(f"Next: {step}" for step in next_steps), f"Results ({DATA}):", fenced("\n".join(map(_line, rows)))]
-    links = [FileLink.of(file) for outcome in outcomes for file in output_files(_output(outcome), MAX_LINKS)]
     failed = all("error" in row for row in rows)
-    return assemble("\n".join(lines), fields, links_that_fit(links), failed=failed)
+    links = links_that_fit([file for part in files for file in part])
+    return assemble("\n".join(lines), fields, links, failed=failed)
 
 
 def _row(number: int, outcome: End) -> Row:
@@ -86,7 +90,11 @@ def _error(outcome: End) -> Row | None:
 
 
 def _output(outcome: End) -> Any:
-    return None if isinstance(outcome, (Skipped, InferenceError)) else outcome.task.output
+    return None if isinstance(outcome, (Skipped, InferenceError)) else split_metering(outcome.task)[0]
+
+
+def _details(outcome: End) -> RunDetails:
+    return RunDetails() if isinstance(outcome, (Skipped, InferenceError)) else outcome.details
 
 
 def _fill(rows: list[Row], name: str, values: list[Any], tokens_left: int) -> int:
@@ -115,14 +123,15 @@ def _next(rows: list[Row]) -> list[str]:
     if not_started:
         steps.append(f"Not started: inputs {not_started[0]} to {not_started[-1]}. Call app_run_many with these alone.")
     return (
-        [*steps, "Outputs that are not shown here: task_get(task_id), or file_save(task_id)."]
-        if has_hidden_outputs
-        else steps
+        [*steps, "Outputs that are not shown here: task_get(task_id), or file_save."] if has_hidden_outputs else steps
     )
 
 
 def _line(row: Row) -> str:
     error = f": {row['error']['code']}: {row['error'].get('message', '')}" if "error" in row else ""
     output = f": {as_json(row['output'])}" if "output" in row else ""
+    files = "; ".join(FileLink(**file).described() for file in row.get("files", ()))
+    charge = f", charge {row['charge']}" if "charge" in row else ""
     note = START_NOTES.get(row["error"].get("outcome", ""), "") if row["status"] == "error" else ""
-    return f"{row['number']}. {row['status']} {note}{row.get('task_id', '')}".rstrip() + error + output
+    head = f"{row['number']}. {row['status']} {note}{row.get('task_id', '')}".rstrip()
+    return head + charge + error + output + (f" Files: {files}" if files else "")

@@ -46,11 +46,11 @@ def decision_of_reply(
             return _form_reply(item, form_data, action)
         case Approval():
             if not host.may_decide(item):
-                raise _only_person("Only the person may decide an approval.", page)
+                raise _only_person(f"You cannot decide an approval. {host.why_not_asked(item)}", page)
             return _approval_reply(decision, reason)
         case McpInput():
             if not host.may_decide(item):
-                raise _only_person("Only the person may answer what an MCP server asks.", page)
+                raise _only_person(f"You cannot answer an MCP server. {host.why_not_asked(item)}", page)
             return _input_reply(item, form_data)
         case _:
             raise _only_person("Only the person can settle this.", page)
@@ -80,7 +80,7 @@ def pending_item(turn: TurnResult, invocation_id: str) -> Pending:
 
 
 def _only_person(message: str, page: str) -> Forbidden:
-    return Forbidden(message=message, next_step=f"The person can do it at {page}.", outcome="not_started")
+    return Forbidden(message=message, next_step=f"They can decide at {page}.", outcome="not_started")
 
 
 def _input_reply(item: McpInput, answers: dict[str, Any]) -> McpInputResult:

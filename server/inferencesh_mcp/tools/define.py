@@ -15,8 +15,10 @@ from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
 from inferencesh_mcp.api.json import is_array, is_object
-from inferencesh_mcp.errors import InferenceError, InvalidInput
+from inferencesh_mcp.context import caller
+from inferencesh_mcp.errors import InferenceError, InvalidInput, NotFound
 from inferencesh_mcp.flows.internal_errors import collect_started_ids, internal_error
+from inferencesh_mcp.flows.other_kinds import with_other_kind
 from inferencesh_mcp.schema.describe import nearest_name
 from inferencesh_mcp.tools.arguments import normalized
 from inferencesh_mcp.tools.results import error_result
@@ -95,6 +97,8 @@ class InferenceTool(Tool):
                 return exc.result
             except InferenceError as exc:
                 logger.info("%s: %s", self.name, exc.code)
+                if isinstance(exc, NotFound):
+                    exc = await with_other_kind(caller(context), exc, arguments)
                 return error_result(exc)
             except MCPError:
                 raise

@@ -102,6 +102,14 @@ class Elicitation:
         """Whether the operator lets the model decide this, and the platform accepts its decision."""
         return self._settings.approvals == "host" and not self._who.approvals.is_sign_in_only(self._who, item)
 
+    def why_not_asked(self, item: Pending) -> str:
+        """Why the person is not asked about this here, in a sentence."""
+        if self._who.approvals.is_sign_in_only(self._who, item):
+            return "Only the person can decide this, signed in to inference.sh."
+        if self._settings.approvals == "host":
+            return "Only the person can decide this."
+        return "This host cannot ask the person."
+
     def page(self, chat_id: str) -> str:
         """The address where the person can see the chat and decide."""
         return self._settings.chat_url.replace("{chat_id}", chat_id)

@@ -150,9 +150,11 @@ def status_line(state: State | None, elapsed: float) -> str:
             return clean(f"{state.verb} {state.name} · {size(state.done)}{of_total}", MAX_MESSAGE_LENGTH)
         case BatchProgress():
             latest = f" · {status_line(state.latest, elapsed)}" if state.latest else ""
-            return clean(f"{state.done} of {state.total} done{latest}", MAX_MESSAGE_LENGTH)
+            live = f", {state.live} running" if state.live else ""
+            return clean(f"{state.done} of {state.total} done{live}{latest}", MAX_MESSAGE_LENGTH)
         case AgentProgress():
-            activity = f"using {state.tool}" if state.tool else "answering"
+            using = f"{state.tool} waits for an answer" if state.is_waiting else f"using {state.tool}"
+            activity = using if state.tool else "answering"
             return clean(
                 f"{activity} · {elapsed:.0f} s · chat {state.chat_id} · {state.tail}".removesuffix(" · "),
                 MAX_MESSAGE_LENGTH,

@@ -173,10 +173,9 @@ def run_result(outcome: RunResult, *, read: bool = False) -> CallToolResult:
     `read`: the call only read the task, so it did not fail if somebody cancelled that.
     """
     task, details = outcome.task, outcome.details
-    output, metering = _split_metering(task)
+    output, metering = split_metering(task)
     shown = None if output is None else show(output)
-    known = {file.uri: file for file in details.files}
-    files = links_that_fit([FileLink.of(file, known) for file in output_files(output, MAX_FILES_READ)])
+    files = links_that_fit(file_links(output, details.files))
     fields = RunOutcome(
         task_id=task.id,
         app=outcome.app or None,
@@ -207,7 +206,7 @@ def output_part(task: Task, number: int) -> CallToolResult:
         InvalidInput: there is no such part, or no output yet.
     """
     output_of(task)
-    output, _ = _split_metering(task)
+    output, _ = split_metering(task)
     shown = show_part(output, number)
     if shown is None:
         raise InvalidInput(
@@ -240,7 +239,13 @@ def _named(file: FileLink, shown: Shown) -> str:
     return file.described() if file.url in shown.text else f"{file.described()}: {file.url}"
 
 
-def _split_metering(task: Task) -> tuple[Any, dict[str, Any]]:
+def file_links(output: Any, records: Sequence[File]) -> list[FileLink]:
+    """The files of an output, with what the platform knows about each."""
+    known = {file.uri: file for file in records}
+    return [FileLink.of(file, known) for file in output_files(output, MAX_FILES_READ)]
+
+
+def split_metering(task: Task) -> tuple[Any, dict[str, Any]]:
     """What the app made, and what its price is made of: apps return both in one object."""
     output = task.output if task.output is not None else task.streamed or None
     metering: dict[str, Any] = {}

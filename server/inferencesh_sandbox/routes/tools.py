@@ -104,8 +104,15 @@ def require_person(request: Request, invocation: Invocation) -> None:
 def apply_decision(
     context: Context, request: Request, invocation: Invocation, decision: str, reason: str = "", option: str = ""
 ) -> None:
-    """Apply a person's decision."""
+    """Apply the decision of a signed-in person."""
     require_person(request, invocation)
+    decide(context, invocation, decision, reason, option, caller=caller_of(request))
+
+
+def decide(
+    context: Context, invocation: Invocation, decision: str, reason: str = "", option: str = "", *, caller: str
+) -> None:
+    """Apply a person's decision."""
     allow = decision != "reject"
     # First the interrupt, so that the chat that is told of the decision no longer shows it as pending.
     waiting = [interrupt for interrupt in invocation.chat.pending_interrupts if interrupt.invocation is invocation]
@@ -121,7 +128,7 @@ def apply_decision(
             decision=decision,
             reason=reason,
             option=option,
-            caller=caller_of(request),
+            caller=caller,
         )
     )
 

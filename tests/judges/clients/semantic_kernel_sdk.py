@@ -19,11 +19,11 @@ async def main() -> None:
     ) as plugin:
         kernel = Kernel()
         functions = kernel.add_plugin(plugin).functions
-        for name, given in {
+        for name, arguments in {
             "app_run": {"app": "sandbox/draw", "input": {"prompt": "a kite"}},
             "draw": {"prompt": "a kite", "seed": None},
         }.items():
-            answer = await kernel.invoke(functions[name], **given)
+            answer = await kernel.invoke(functions[name], **arguments)
             text = str(answer.value[0])
             assert re.search(r"sandbox/draw: completed after .* \(task \w{26}\)", text), text
     print(f"lists {len(functions)} tools, runs an app and a pinned app")  # noqa: T201

@@ -68,17 +68,17 @@ class Judged:
 
     @property
     def failed(self) -> set[str]:
-        return {name for name, found in self.wrong.items() if found}
+        return {name for name, complaints in self.wrong.items() if complaints}
 
     @property
     def fine(self) -> bool:
         """All that was expected failed, and nothing else."""
         return bool(self.wrong) and self.failed == self.expected
 
-    def line(self, what: str, names: set[str]) -> str:
+    def line(self, title: str, names: set[str]) -> str:
         chosen = ", ".join(sorted(names & self.failed & self.expected))
         count = f"{len(names - self.failed)} of {len(names)} scenarios"
-        return f"{what}: {count}" + (f" (not, by choice: {chosen})" if chosen else "")
+        return f"{title}: {count}" + (f" (not, by choice: {chosen})" if chosen else "")
 
     @property
     def required(self) -> set[str]:
@@ -90,15 +90,17 @@ class Judged:
 
     def complaints(self) -> list[str]:
         stale = [f"{name} does not fail any more: take it off the list" for name in self.expected - self.failed]
-        return stale + [f"{name}: {told}" for name in self.failed - self.expected for told in self.wrong[name]]
+        return stale + [
+            f"{name}: {complaint}" for name in self.failed - self.expected for complaint in self.wrong[name]
+        ]
 
 
 def _found(results: Path) -> dict[str, list[str]]:
     """What is wrong, from the files that the suite writes, one for each scenario."""
     wrong: dict[str, list[str]] = {}
-    for told in results.glob("server-*/checks.json"):
-        name = re.sub(r"^server-|-\d{4}-\d\d-\d\dT.*$", "", told.parent.name)
-        checks = json.loads(told.read_bytes())
+    for path in results.glob("server-*/checks.json"):
+        name = re.sub(r"^server-|-\d{4}-\d\d-\d\dT.*$", "", path.parent.name)
+        checks = json.loads(path.read_bytes())
         wrong[name] = [
             f"{check['id']}: {check.get('errorMessage')}"
             for check in checks

@@ -59,8 +59,8 @@ ALL: dict[str, InputRequest] = {
 
 async def test_sampling(prompt: str, ctx: Ctx) -> CallToolResult:
     """Asks the client's model."""
-    told = await ctx.session.send_request(sampling(prompt), CreateMessageResult, metadata=_within(ctx))
-    return text(f"LLM response: {told.content.text if isinstance(told.content, TextContent) else ''}")
+    answer = await ctx.session.send_request(sampling(prompt), CreateMessageResult, metadata=_within(ctx))
+    return text(f"LLM response: {answer.content.text if isinstance(answer.content, TextContent) else ''}")
 
 
 def _within(ctx: Ctx) -> ServerMessageMetadata:
@@ -69,8 +69,8 @@ def _within(ctx: Ctx) -> ServerMessageMetadata:
 
 
 async def _elicited(ctx: Ctx, asked: ElicitRequest, head: str) -> CallToolResult:
-    told = await ctx.session.send_request(asked, ElicitResult, metadata=_within(ctx))
-    return text(f"{head}: action={told.action}, content={json.dumps(told.content)}")
+    answer = await ctx.session.send_request(asked, ElicitResult, metadata=_within(ctx))
+    return text(f"{head}: action={answer.action}, content={json.dumps(answer.content)}")
 
 
 async def test_elicitation(message: str, ctx: Ctx) -> CallToolResult:
@@ -120,8 +120,8 @@ async def test_elicitation_sep1330_enums(ctx: Ctx) -> CallToolResult:
 
 def missing(ctx: Ctx, asked: dict[str, InputRequest], state: str | None = None) -> InputRequiredResult | None:
     """The question, where an answer to any of it is still missing."""
-    given = ctx.input_responses or {}
-    if all(key in given for key in asked):
+    responses = ctx.input_responses or {}
+    if all(key in responses for key in asked):
         return None
     return InputRequiredResult(input_requests=asked, request_state=state)
 

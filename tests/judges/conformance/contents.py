@@ -70,8 +70,8 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-def text(said: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(text=said)])
+def text(content: str) -> CallToolResult:
+    return CallToolResult(content=[TextContent(text=content)])
 
 
 async def test_simple_text() -> CallToolResult:

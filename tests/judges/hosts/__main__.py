@@ -57,10 +57,10 @@ class Judgement:
         self.cells: dict[str, str] = {}
         self.failures: list[str] = []
 
-    def check(self, column: str, seen: Callable[[], str]) -> None:
+    def check(self, column: str, look: Callable[[], str]) -> None:
         """Put down what was seen, or that it was not right and why."""
         try:
-            self.cells[column] = seen()
+            self.cells[column] = look()
         except Exception as exc:  # noqa: BLE001 - whatever is not as expected is the result
             self.fail(column, "".join(traceback.format_exception(exc, limit=-1)))
 

@@ -26,8 +26,8 @@ class Place:
     @property
     def node(self) -> str:
         """The one that was installed with the hosts; else the machine's own."""
-        found = sorted(self.packages.glob("node-*/bin/node"))
-        return str(found[0] if found else shutil.which("node"))
+        paths = sorted(self.packages.glob("node-*/bin/node"))
+        return str(paths[0] if paths else shutil.which("node"))
 
     def native(self, pattern: str) -> str:
         """The program of a host that is one: its package for Node only starts it, and its install script is not run."""

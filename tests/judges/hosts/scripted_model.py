@@ -118,12 +118,12 @@ class Responses:
     """OpenAI Responses, with the namespaces that Codex groups tools by."""
 
     def tools(self, body: Json) -> list[Tool]:
-        given = [*body.get("tools", ())]
+        listed = [*body.get("tools", ())]
         for item in body["input"]:
             if item.get("type") == "additional_tools":
-                given += item["tools"]
-        tools = [Tool(tool["name"]) for tool in given if tool["type"] == "function"]
-        groups = [group for group in given if group["type"] == "namespace"]
+                listed += item["tools"]
+        tools = [Tool(tool["name"]) for tool in listed if tool["type"] == "function"]
+        groups = [group for group in listed if group["type"] == "namespace"]
         return tools + [Tool(tool["name"], group["name"]) for group in groups for tool in group["tools"]]
 
     def results(self, body: Json) -> list[Any]:

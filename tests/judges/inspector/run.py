@@ -83,19 +83,19 @@ async def inspect(era: str, *arguments: str, server: Sequence[str] = SERVER) -> 
 
 async def call(era: str, tool: str, arguments: dict[str, Any], server: Sequence[str] = SERVER) -> dict[str, Any]:
     """Call a tool; returns its whole result."""
-    given = ["--tool-name", tool, "--tool-args-json", json.dumps(arguments), "--format", "json"]
-    told = await inspect(era, "--method", "tools/call", *given, server=server)
-    assert told.code == 0, told.err + told.out
-    return told.json["result"]
+    options = ["--tool-name", tool, "--tool-args-json", json.dumps(arguments), "--format", "json"]
+    answer = await inspect(era, "--method", "tools/call", *options, server=server)
+    assert answer.code == 0, answer.err + answer.out
+    return answer.json["result"]
 
 
 async def lists_tools_that_every_host_accepts(era: str, server: Sequence[str] = SERVER) -> None:
     """`--strict` ends with 6 where a schema would not be understood by some host."""
-    told = await inspect(era, "--method", "tools/list", "--strict", server=server)
-    assert told.code == 0, told.err
-    assert not (found := re.search(r"\b[1-9]\d* errors?\b", told.err)), found
-    names = [tool["name"] for tool in told.json["tools"]]
-    assert set(names) >= NEEDED, told.out
+    answer = await inspect(era, "--method", "tools/list", "--strict", server=server)
+    assert answer.code == 0, answer.err
+    assert not (errors := re.search(r"\b[1-9]\d* errors?\b", answer.err)), errors
+    names = [tool["name"] for tool in answer.json["tools"]]
+    assert set(names) >= NEEDED, answer.out
     assert len([name for name in names if name not in OWN]) == len(PINS), names
 
 
@@ -139,19 +139,19 @@ async def finds_apps(era: str) -> None:
 
 async def reads_about_an_app(era: str) -> None:
     """By its address: what `app_get` tells, first to read and then as JSON."""
-    told = await inspect(era, "--method", "resources/read", "--uri", "inference://apps/sandbox/echo")
-    assert told.code == 0, told.err
-    text, data = (part["text"] for part in told.json["contents"])
+    answer = await inspect(era, "--method", "resources/read", "--uri", "inference://apps/sandbox/echo")
+    assert answer.code == 0, answer.err
+    text, data = (part["text"] for part in answer.json["contents"])
     assert text.startswith("sandbox/echo: "), text
     assert json.loads(data)["app"] == "sandbox/echo", data
 
 
 async def says_what_is_wrong(era: str) -> None:
     """A failure is an answer that names what to correct, and not an error of the protocol; the Inspector ends with 5."""
-    given = json.dumps({"app": "sandbox/draw", "input": {"promt": "a kite"}})
-    told = await inspect(era, "--method", "tools/call", "--tool-name", "app_run", "--tool-args-json", given)
-    assert told.code != 0, told.out
-    assert "promt" in told.out + told.err, told
+    arguments = json.dumps({"app": "sandbox/draw", "input": {"promt": "a kite"}})
+    answer = await inspect(era, "--method", "tools/call", "--tool-name", "app_run", "--tool-args-json", arguments)
+    assert answer.code != 0, answer.out
+    assert "promt" in answer.out + answer.err, answer
 
 
 FLOWS: dict[str, Callable[[str], Awaitable[None]]] = {

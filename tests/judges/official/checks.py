@@ -36,8 +36,8 @@ class Checks:
 
     def failure(self, name: str, why: str) -> None:
         self.failed += 1
-        told = "\n".join(f"  # {line}" for line in why.strip().splitlines())
-        print(f"not ok - {name}\n{told}", flush=True)  # noqa: T201
+        text = "\n".join(f"  # {line}" for line in why.strip().splitlines())
+        print(f"not ok - {name}\n{text}", flush=True)  # noqa: T201
 
     def count(self, of: str, printed: str) -> None:
         """Count the checks that a program printed, which says so when it ran to its end."""

@@ -64,8 +64,8 @@ def _way(kind: str, era: str, picture: Path, settings: dict[str, str], served: s
     if kind == "http":
         return {**way, "url": f"{served}", "key": key}
     own = {"INFERENCE_API_KEY": key, "INFERENCE_SAVE_DIR": str(picture.parent)}
-    kept = {"INFERENCE_CACHE_DIR": str(picture.parent / "cache" / name)}
-    return {**way, "server": {"command": COMMAND[0], "args": COMMAND[1:], "env": settings | own | kept}}
+    cache = {"INFERENCE_CACHE_DIR": str(picture.parent / "cache" / name)}
+    return {**way, "server": {"command": COMMAND[0], "args": COMMAND[1:], "env": settings | own | cache}}
 
 
 def _picture(width: int, height: int) -> bytes:

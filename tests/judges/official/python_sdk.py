@@ -45,50 +45,50 @@ class Sdk:
             return await method(*args, **kwargs)
         return await anyio.to_thread.run_sync(partial(method, *args, **kwargs))
 
-    async def run(self, app: str, given: Any, **more: Any) -> dict[str, Any]:
-        return await self.do("tasks.run", {"app": app, "input": given, **more})
+    async def run(self, app: str, input_: Any, **more: Any) -> dict[str, Any]:
+        return await self.do("tasks.run", {"app": app, "input": input_, **more})
 
-    async def updates(self, app: str, given: Any) -> list[dict[str, Any]]:
-        asked = {"app": app, "input": given}
+    async def updates(self, app: str, input_: Any) -> list[dict[str, Any]]:
+        asked = {"app": app, "input": input_}
         if self.kind == "async":
             return [update async for update in await self.client.run(asked, stream=True)]
         return await anyio.to_thread.run_sync(lambda: list(self.client.run(asked, stream=True)))
 
-    async def begin(self, app: str, given: Any) -> str:
-        task = await self.do("run", {"app": app, "input": given}, wait=False)
+    async def begin(self, app: str, input_: Any) -> str:
+        task = await self.do("run", {"app": app, "input": input_}, wait=False)
         return task["id"]
 
     async def failure(self, awaited: Awaitable[Any]) -> Exception:
         try:
-            told = await awaited
+            error = await awaited
         except Exception as exc:  # noqa: BLE001 - which one it is, is what the flow asks
             return exc
-        raise AssertionError(f"no error, but {told!r}")
+        raise AssertionError(f"no error, but {error!r}")
 
 
 async def run_completes(sdk: Sdk) -> None:
-    told = await sdk.run("sandbox/echo", {"text": "hi"})
-    assert told["output"] == {"text": "hi"}
-    assert told["status"] == COMPLETED
+    task = await sdk.run("sandbox/echo", {"text": "hi"})
+    assert task["output"] == {"text": "hi"}
+    assert task["status"] == COMPLETED
 
 
 async def run_draws(sdk: Sdk) -> None:
-    told = await sdk.run("sandbox/draw", {"prompt": "a lake"})
-    assert told["output"]["image"].endswith(".png")
-    assert len(told["logs"]) == 8
+    task = await sdk.run("sandbox/draw", {"prompt": "a lake"})
+    assert task["output"]["image"].endswith(".png")
+    assert len(task["logs"]) == 8
 
 
 async def run_streams(sdk: Sdk) -> None:
-    seen = [update["status"] for update in await sdk.updates("sandbox/draw", {"prompt": "x"})]
-    assert seen[-1] == COMPLETED
-    assert {3, 4, 5, 6, 7, 9} <= {status for status in seen if status}
+    statuses = [update["status"] for update in await sdk.updates("sandbox/draw", {"prompt": "x"})]
+    assert statuses[-1] == COMPLETED
+    assert {3, 4, 5, 6, 7, 9} <= {status for status in statuses if status}
 
 
 async def fire_and_forget(sdk: Sdk) -> None:
     task_id = await sdk.begin("sandbox/slow", {"seconds": 0.2, "steps": 1})
     assert (await sdk.do("tasks.get", task_id)).data["status"] < COMPLETED
-    told = await sdk.do("tasks.wait_for_completion", task_id)
-    assert told["output"] == {"steps": 1, "seconds": 0.2}
+    task = await sdk.do("tasks.wait_for_completion", task_id)
+    assert task["output"] == {"steps": 1, "seconds": 0.2}
 
 
 async def cancels(sdk: Sdk) -> None:
@@ -114,14 +114,14 @@ async def deltas(sdk: Sdk) -> None:
 
 async def deltas_after_reconnect(sdk: Sdk) -> None:
     sdk.sandbox.faults.add(FinAfter(lines=5), path="/tasks/*/stream")
-    told = await sdk.run("sandbox/stream-text", {"text": "one two three four five six", "chunk_ms": 400})
-    assert told["output"]["response"] == "one two three four five six"
+    task = await sdk.run("sandbox/stream-text", {"text": "one two three four five six", "chunk_ms": 400})
+    assert task["output"]["response"] == "one two three four five six"
 
 
 async def eof_reconnects(sdk: Sdk) -> None:
     sdk.sandbox.faults.add(FinAfter(lines=2), path="/tasks/*/stream")
-    told = await sdk.run("sandbox/slow", {"seconds": 0.5, "steps": 2})
-    assert told["output"] == {"steps": 2, "seconds": 0.5}
+    task = await sdk.run("sandbox/slow", {"seconds": 0.5, "steps": 2})
+    assert task["output"] == {"steps": 2, "seconds": 0.5}
 
 
 async def reset_mid_stream(sdk: Sdk) -> None:
@@ -141,24 +141,24 @@ async def uploads(sdk: Sdk) -> None:
         path.write_bytes(PNG)
         for source in (PNG, f"data:image/png;base64,{encoded}", encoded, str(path)):
             file = await sdk.do("files.upload", source)
-            told = await sdk.run("sandbox/picture-info", {"image": file["uri"]})
-            assert (told["output"]["width"], told["output"]["bytes"]) == (2, len(PNG))
+            task = await sdk.run("sandbox/picture-info", {"image": file["uri"]})
+            assert (task["output"]["width"], task["output"]["bytes"]) == (2, len(PNG))
 
 
 async def file_in_input(sdk: Sdk) -> None:
     data = "data:image/png;base64," + base64.b64encode(PNG).decode()
-    told = await sdk.run("sandbox/picture-info", {"image": data})
-    assert told["input"]["image"].startswith("http")
-    files = (await sdk.do("tasks.files", told["id"])).data
+    task = await sdk.run("sandbox/picture-info", {"image": data})
+    assert task["input"]["image"].startswith("http")
+    files = (await sdk.do("tasks.files", task["id"])).data
     assert [file["role"] for file in files] == ["input", "output"]
 
 
 async def deletes_files_and_task(sdk: Sdk) -> None:
-    told = await sdk.run("sandbox/draw", {"prompt": "x", "width": 16, "height": 16})
-    dropped = (await sdk.do("tasks.delete_files", told["id"], role="output")).data
+    task = await sdk.run("sandbox/draw", {"prompt": "x", "width": 16, "height": 16})
+    dropped = (await sdk.do("tasks.delete_files", task["id"], role="output")).data
     assert len(dropped["deleted"]) == 1
-    await sdk.do("tasks.delete", told["id"])
-    error = await sdk.failure(sdk.do("tasks.get", told["id"]))
+    await sdk.do("tasks.delete", task["id"])
+    error = await sdk.failure(sdk.do("tasks.get", task["id"]))
     assert (error.status_code, error.code) == (404, "not_found")
 
 
@@ -205,16 +205,16 @@ async def session_remembers(sdk: Sdk) -> None:
     inside = Sdk(sdk.kind, handle, sdk.sandbox)
     await inside.do("call", "set_value", {"key": "a", "value": [1]})
     await inside.do("call", "increment", {"key": "n", "amount": 2})
-    told = await inside.do("call", "get_all")
-    assert told["output"] == {"state": {"a": [1], "n": 2}, "call_count": 4}
+    output = await inside.do("call", "get_all")
+    assert output["output"] == {"state": {"a": [1], "n": 2}, "call_count": 4}
     await inside.do("end")
     error = await sdk.failure(sdk.do("sessions.keepalive", handle.session_id))
     assert (error.status_code, error.code) == (410, "SESSION_ENDED")
 
 
 async def session_management(sdk: Sdk) -> None:
-    told = await sdk.run("sandbox/count", {}, session="new", session_timeout=30)
-    name = told["session_id"]
+    task = await sdk.run("sandbox/count", {}, session="new", session_timeout=30)
+    name = task["session_id"]
     known = await sdk.do("sessions.get", name)
     assert (known["status"], known["call_count"], known["idle_timeout"]) == ("active", 1, 30)
     assert name in [item["id"] for item in await sdk.do("sessions.list")]
@@ -224,9 +224,9 @@ async def session_management(sdk: Sdk) -> None:
 
 
 async def session_timeout(sdk: Sdk) -> None:
-    told = await sdk.run("sandbox/count", {}, session="new", session_timeout=1)
+    task = await sdk.run("sandbox/count", {}, session="new", session_timeout=1)
     await anyio.sleep(1.1)
-    error = await sdk.failure(sdk.run("sandbox/count", {}, session=told["session_id"]))
+    error = await sdk.failure(sdk.run("sandbox/count", {}, session=task["session_id"]))
     assert (error.status_code, error.code) == (410, "SESSION_EXPIRED")
 
 
@@ -266,8 +266,8 @@ async def judge(checks: Checks, sandbox: Sandbox, url: str, flows: tuple[Flow, .
     clients = (("sync", inferencesh.Inference), ("async", inferencesh.AsyncInference))
     for kind, made in clients:
         sdk = Sdk(kind, made(api_key=f"inf_python_{kind}", base_url=url), sandbox)
-        told = f"py {version('inferencesh')} {kind}"
+        title = f"py {version('inferencesh')} {kind}"
         for flow in flows:
-            await checks.check(f"{told}: {flow.__name__.replace('_', ' ')}", partial(flow, sdk))
+            await checks.check(f"{title}: {flow.__name__.replace('_', ' ')}", partial(flow, sdk))
         for code, named in REFUSALS:
-            await checks.check(f"{told}: {code} {named}", partial(refused, sdk, code, named))
+            await checks.check(f"{title}: {code} {named}", partial(refused, sdk, code, named))

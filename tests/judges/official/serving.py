@@ -19,10 +19,10 @@ async def serving(command: Sequence[str], env: Mapping[str, str] | None = None) 
     command = [*command, "http", "--port", "0"]
     async with await anyio.open_process(command, env=env, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE) as process:
         assert process.stderr is not None
-        said = ""
-        while not (found := re.search(r"http://\S+", said)):
-            said += (await process.stderr.receive()).decode()
+        output = ""
+        while not (match := re.search(r"http://\S+", output)):
+            output += (await process.stderr.receive()).decode()
         try:
-            yield found[0]
+            yield match[0]
         finally:
             process.terminate()

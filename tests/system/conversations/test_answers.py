@@ -17,8 +17,9 @@ EVERYTHING = "Make a plan, recall, delegate, do an http call, draw a lake"
 
 
 @over(*THREE)
+@pytest.mark.finding("M19")
 async def test_an_answer_lists_everything_the_agent_did(connect: Connect, upstream: Upstream) -> None:
-    """A plan, memory, another agent, an http call and a picture: each with arguments, result and status, once."""
+    """A plan, another agent, an http call and a picture: each once. Internal tools are left out, and memory is one (M19)."""
     async with connect() as client:
         remembered = payload(await chat(client, "Remember that tea is green", agent="sandbox/desk"))
         result = await chat(client, EVERYTHING, agent="sandbox/desk", chat_id=remembered["chat_id"])
@@ -26,18 +27,14 @@ async def test_an_answer_lists_everything_the_agent_did(connect: Connect, upstre
 
     answer = payload(result)
     did = {call["tool"]: call for call in answer["did"]}
-    assert ["memory_set"] == [call["tool"] for call in remembered["did"]]
-    assert {"key": "tea", "value": "green"} == remembered["did"][0]["arguments"]
+    assert "did" not in remembered
     assert "I will remember that tea is green." == remembered["text"]
 
     assert "answered" == answer["status"]
-    assert ["plan_create", *["plan_update"] * 6, "memory_get_all", "colleague", "fetch_page", "draw"] == [
-        call["tool"] for call in answer["did"]
-    ]
+    assert ["colleague", "fetch_page", "draw"] == [call["tool"] for call in answer["did"]]
     assert {"completed"} == {call["status"] for call in answer["did"]}
     assert 3 == len(answer["plan"])
     assert all(step.startswith("completed: ") for step in answer["plan"])
-    assert "green" in did["memory_get_all"]["result"]
     assert EVERYTHING == did["colleague"]["arguments"]["message"]
     assert "You said" in did["colleague"]["result"]
     assert {"path": "/status"} == did["fetch_page"]["arguments"]

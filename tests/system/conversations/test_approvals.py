@@ -412,8 +412,11 @@ async def test_an_answer_is_not_sent_if_the_chat_shows_another_was(
 ) -> None:
     """Two replicas hold the same question: the second reads the chat once more, right before it would send."""
     results: list[Any] = []
-    async with asking(way, environ, answer_with("cancel")) as one, asking(way, environ, answer_with("cancel")) as other:
-        question = await leg(one, "agent_chat", DRAW)
+    async with (
+        asking(way, environ, answer_with("cancel")) as first,
+        asking(way, environ, answer_with("cancel")) as other,
+    ):
+        question = await leg(first, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
         where = {"chat_id": chats(upstream)[0].id, "invocation_id": waiting_in(upstream).id}
         theirs = await leg(other, "chat_respond", where)
@@ -426,7 +429,7 @@ async def test_an_answer_is_not_sent_if_the_chat_shows_another_was(
         async with anyio.create_task_group() as group:
             group.start_soon(late)
             await gate.reached.wait()  # it has read the chat, which waits; before it sends, the other does
-            await leg(one, "agent_chat", DRAW, question, **APPROVE)
+            await leg(first, "agent_chat", DRAW, question, **APPROVE)
             gate.release()
 
     assert "conflict" == payload(results[0])["error"]["code"]

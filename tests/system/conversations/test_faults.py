@@ -147,8 +147,8 @@ async def test_a_message_whose_reply_was_lost_is_found_on_every_transport(
 async def test_a_refused_message_was_not_started(
     way: Way, environ: dict[str, str], upstream: Upstream, fault: str
 ) -> None:
-    fault_, code = REFUSED[fault]
-    upstream.sandbox.faults.add(fault_, method="POST", path="/agents/run")
+    refusal, code = REFUSED[fault]
+    upstream.sandbox.faults.add(refusal, method="POST", path="/agents/run")
     async with talking(way, environ) as client:
         error = payload(await chat(client, "Count to 3", agent=ASSISTANT))["error"]
 

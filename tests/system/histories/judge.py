@@ -156,7 +156,7 @@ class _Judge:
                     continue
                 if task is None or task.status.name.lower() != outcome["status"]:
                     yield f"J-3: {outcome} was told of {task and task.status.name}"
-                elif outcome["status"] == "completed" and outcome.get("output") != task.output:
+                elif outcome["status"] == "completed" and outcome.get("output") != _without_metering(task.output):
                     yield f"J-3: {outcome} was told of {task.output}"
 
     def confused(self) -> Iterator[str]:
@@ -164,11 +164,11 @@ class _Judge:
         named: list[tuple[Call, str, str]] = []
         for call in self._calls:
             field = "task_id" if call.tool in RUNS else "chat_id"
-            for tag, one in _by_tag(call):
-                if name := one.get(field):
+            for tag, outcome in _by_tag(call):
+                if name := outcome.get(field):
                     named.append((call, tag, name))
-                elif one.get("status", "error") not in {"error", "not_started"}:
-                    yield f"J-2: {one} was told of {tag}, without its {field}"
+                elif outcome.get("status", "error") not in {"error", "not_started"}:
+                    yield f"J-2: {outcome} was told of {tag}, without its {field}"
         own = {(tag, task.id) for tag, tasks in self._ran.items() for task in tasks}
         own |= {(tag_in(run.request.text), run.chat.id) for run in self._turns.values()}
         for call, tag, name in named:
@@ -238,6 +238,13 @@ def _over_by_tag(calls: list[Call]) -> dict[str, datetime]:
     for call in sorted(calls, key=lambda call: (call.result is None, call.over_at)):
         over |= dict.fromkeys(call.tags, call.over_at)
     return over
+
+
+def _without_metering(output: Any) -> Any:
+    """What an answer shows as the output: `output_meta` is its metering."""
+    return (
+        {name: value for name, value in output.items() if name != "output_meta"} if isinstance(output, dict) else output
+    )
 
 
 def _outcomes(call: Call) -> list[dict[str, Any]]:

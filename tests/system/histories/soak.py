@@ -69,8 +69,8 @@ class Served:
 
     async def metric(self, name: str) -> float:
         async with httpx2.AsyncClient() as http:
-            told = await http.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {READER}"})
-        return sum(float(number) for number in re.findall(rf"(?m)^{name}(?:{{.*}})? (\S+)$", told.text))
+            response = await http.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {READER}"})
+        return sum(float(number) for number in re.findall(rf"(?m)^{name}(?:{{.*}})? (\S+)$", response.text))
 
 
 @dataclass
@@ -148,8 +148,8 @@ async def _figures(world_: World, server: Served, callers: list[Caller]) -> tupl
     ], wrong  # fmt: skip
 
 
-def _none(name: str, value: float, of: float, what: str) -> Figure:
-    return Figure(name=name, value=value, unit="", base=of, base_name=what, aim=0, exact=True)
+def _none(name: str, value: float, of: float, unit: str) -> Figure:
+    return Figure(name=name, value=value, unit="", base=of, base_name=unit, aim=0, exact=True)
 
 
 @contextmanager
@@ -165,10 +165,10 @@ def _serving(world_: World) -> Iterator[Served]:
     log = world_.folder / "log"
     with log.open("wb") as stderr, subprocess.Popen(command, stderr=stderr, env=environ(**settings)) as process:
         try:
-            while not (found := re.search(r"http://[\d.:]+", log.read_text("utf-8"))):
+            while not (match := re.search(r"http://[\d.:]+", log.read_text("utf-8"))):
                 assert process.poll() is None, log.read_text("utf-8")
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(0.1)
-            yield Served(process.pid, found[0], log)
+            yield Served(process.pid, match[0], log)
         finally:
             process.terminate()

@@ -142,9 +142,9 @@ class Redis:
 
     @contextmanager
     def running(self) -> Iterator[str]:
-        found = program("redis-server", "redis-server")
+        path = program("redis-server", "redis-server")
         options = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
-        with _process([found, *options], self._folder / "redis.log"):
+        with _process([path, *options], self._folder / "redis.log"):
             end = time.monotonic() + PATIENCE
             while not listened_on(self._port):
                 assert time.monotonic() < end, "redis-server does not listen"
@@ -183,9 +183,9 @@ class Nginx:
     def _write(self, ports: list[int]) -> None:
         lines = CONFIG.read_text("utf-8").splitlines()
         first = next(number for number, line in enumerate(lines) if "server-1:8000" in line)
-        one = lines[first]
+        changed_line = lines[first]
         lines[first:] = [
-            *(one.replace("server-1:8000", f"127.0.0.1:{to}") for to in ports),
+            *(changed_line.replace("server-1:8000", f"127.0.0.1:{to}") for to in ports),
             *(line for line in lines[first + 1 :] if not re.match(r"\s+server server-\d", line)),
         ]
         text = "\n".join(lines)

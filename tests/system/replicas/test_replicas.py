@@ -78,13 +78,13 @@ class Caller:
         name = LONG * (1 + serial % EACH / EACH) + self.number / 100 + serial / 1_000_000
 
         async def hear(_done: float, _total: float | None, message: str | None) -> None:
-            if found := TASK.search(message or ""):
-                self.known[name] = found[1]
+            if match := TASK.search(message or ""):
+                self.known[name] = match[1]
                 self.live.add(name)
 
         try:
-            given = {"app": "sandbox/slow", "input": {"seconds": name, "steps": 1}}
-            result = await client.call_tool("app_run", given, progress_callback=hear)
+            arguments = {"app": "sandbox/slow", "input": {"seconds": name, "steps": 1}}
+            result = await client.call_tool("app_run", arguments, progress_callback=hear)
         except (MCPError, httpx2.HTTPError) as exc:
             self.broken.append(name)
             self.refused.append(repr(exc))

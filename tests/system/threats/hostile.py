@@ -76,8 +76,8 @@ def records(say: Say) -> dict[str, Any]:
     chat = {"id": "c1", "status": "idle", "name": say(), "agent": agent, "chat_messages": messages, "output": {say(): say()},
             "agent_data": {"plan_steps": [{"title": say(), "status": say()}]}}  # fmt: skip
 
-    def page(one: dict[str, Any], **changed: Any) -> dict[str, Any]:
-        return {"items": [{**one, **changed}], "has_next": True, "next_cursor": say()}
+    def page(record: dict[str, Any], **changed: Any) -> dict[str, Any]:
+        return {"items": [{**record, **changed}], "has_next": True, "next_cursor": say()}
 
     return {
         "/apps/list": page(app, id=say()), "/apps/run": task, "/apps/": app, "/store/": {"confidence": "exact", "microcents": 5, "depends_on": [say()], "pricing_description": say()},

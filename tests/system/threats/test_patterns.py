@@ -66,11 +66,11 @@ MOST_OF_A_FILE = 3 * MOST
 
 
 @contextmanager
-def quickly(what: str, most: float = MOST) -> Iterator[None]:
+def quickly(title: str, most: float = MOST) -> Iterator[None]:
     """Break off what takes too long, wherever it is: a pattern is interrupted too."""
 
     def over(*_: object) -> None:
-        raise AssertionError(f"{what} took more than {most:.1f} s of CPU")
+        raise AssertionError(f"{title} took more than {most:.1f} s of CPU")
 
     before = signal.signal(signal.SIGVTALRM, over)
     signal.setitimer(signal.ITIMER_VIRTUAL, most)
@@ -100,7 +100,7 @@ class Written:
 
 def written() -> dict[str, Written]:
     """Every pattern of the product by where it stands."""
-    found: dict[str, Written] = {}
+    patterns: dict[str, Written] = {}
     for path, tree in trees().items():
         named = dict(calls(tree))
         if not any(name.startswith("re.") for name in named):
@@ -110,20 +110,20 @@ def written() -> dict[str, Written]:
             if name not in {f"re.{item}" for item in ("compile", *WAYS)}:
                 continue
             try:
-                given = eval(compile(ast.Expression(call.args[0]), "", "eval"), constants)
+                source = eval(compile(ast.Expression(call.args[0]), "", "eval"), constants)
             except NameError:
-                given = None
+                source = None
             used = {
-                item.partition(".")[2] for item in named if not item.startswith("re.") and _is(constants, item, given)
+                item.partition(".")[2] for item in named if not item.startswith("re.") and _is(constants, item, source)
             }
             methods = used if name == "re.compile" else {name.removeprefix("re.")}
-            found[f"{module_of(path)}:{call.lineno}"] = Written(given, tuple(methods) or ("fullmatch",))
-    return found
+            patterns[f"{module_of(path)}:{call.lineno}"] = Written(source, tuple(methods) or ("fullmatch",))
+    return patterns
 
 
 def _is(constants: dict[str, Any], called: str, pattern: str | None) -> bool:
-    one = constants.get(called.partition(".")[0])
-    return isinstance(one, re.Pattern) and one.pattern == pattern
+    constant = constants.get(called.partition(".")[0])
+    return isinstance(constant, re.Pattern) and constant.pattern == pattern
 
 
 WRITTEN = written()
@@ -159,21 +159,21 @@ def hostile_to(pattern: str) -> Iterator[str]:
             yield long(start + piece, "\0")
 
 
-@pytest.mark.parametrize("place", [place for place, one in WRITTEN.items() if one.pattern is not None])
+@pytest.mark.parametrize("place", [place for place, its_pattern in WRITTEN.items() if its_pattern.pattern is not None])
 def test_no_pattern_is_slow(place: str) -> None:
     """However the text goes on."""
-    one = WRITTEN[place]
-    pattern = re.compile(str(one.pattern))
+    its_pattern = WRITTEN[place]
+    pattern = re.compile(str(its_pattern.pattern))
     for text in hostile_to(pattern.pattern):
         with quickly(f"{pattern.pattern!r} on {text[:40]!r}…"):
-            for way in one.ways:
+            for way in its_pattern.ways:
                 # finditer is lazy, and sub is the same walk
                 pattern.sub("", text) if way in {"sub", "finditer"} else getattr(pattern, way)(text)
 
 
 def test_every_pattern_is_tried() -> None:
     """One that is put together when it is used is tried by what uses it."""
-    made = {place.partition(":")[0] for place, one in WRITTEN.items() if one.pattern is None}
+    made = {place.partition(":")[0] for place, pattern in WRITTEN.items() if pattern.pattern is None}
 
     assert made == MADE_IN_USE
     assert len(WRITTEN) > 45
@@ -212,8 +212,8 @@ def lines_of(text: str) -> None:
 
 
 def door_for(text: str) -> Any:
-    told = Headers(raw=[(b"authorization", f"Bearer {text}".encode()), (b"x-inference-api-key", text.encode())])
-    anyio.run(authenticator_for(Settings.from_environ({})).admit, told)
+    headers = Headers(raw=[(b"authorization", f"Bearer {text}".encode()), (b"x-inference-api-key", text.encode())])
+    anyio.run(authenticator_for(Settings.from_environ({})).admit, headers)
 
 
 def opened(text: str) -> None:
@@ -285,8 +285,8 @@ def test_no_parser_is_slow(name: str) -> None:
 
 def _deep_surface(depth: int) -> dict[str, Any]:
     """Nested by names, not by brackets: no limit of JSON's finds it."""
-    one = [{"id": f"c{at}", "component": "Column", "children": [f"c{at + 1}"]} for at in range(depth)]
-    return {"components": [{"id": "root", "component": "Column", "children": ["c0"]}, *one]}
+    components = [{"id": f"c{at}", "component": "Column", "children": [f"c{at + 1}"]} for at in range(depth)]
+    return {"components": [{"id": "root", "component": "Column", "children": ["c0"]}, *components]}
 
 
 def _buttons(count: int) -> dict[str, Any]:

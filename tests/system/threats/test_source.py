@@ -116,7 +116,7 @@ def test_every_locked_package_has_a_hash(name: str, project: Any) -> None:
     text = (ROOT / name).read_text("utf-8")
 
     assert len(lock) > 20
-    assert [] == [one for one, hashes in lock.items() if not hashes]
+    assert [] == [package for package, hashes in lock.items() if not hashes]
     assert not re.search(
         r"https?://|git\+|file:| @ |^-e|--(?:extra-)?index-url|--find-links|--trusted-host", text, re.MULTILINE
     )
