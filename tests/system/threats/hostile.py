@@ -57,7 +57,15 @@ def records(say: Say) -> dict[str, Any]:
         "namespace": say(),
         "name": say(),
         "title": say(),
-        "version": {"id": "v1", "description": say()},
+        "version": {
+            "id": "v1",
+            "description": say(),
+            "tools": [
+                {"name": say(), "type": "client"},
+                {"name": say(), "type": "app", "require_approval": True},
+            ],
+            "context": [{"name": say(), "required": True}],
+        },
     }
     calls = [
         {
