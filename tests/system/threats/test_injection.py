@@ -59,7 +59,7 @@ def bodies(text: str, name: str = "b") -> dict[str, tuple[str, Any, str, dict[st
         "log": ("/tasks/t1/logs", {"id": "t1", "status": 10, "logs": [{"log_type": 1, "content": text}]}, "task_logs", {"task_id": "t1"}),
         "description": ("/apps/list", {"items": [{"id": "x", "namespace": "a", "name": "b", "category": "text", "description": text}]}, "app_list", {}),
         "file name": ("/files/list", {"items": [{"id": "f1", "uri": "https://x/y.png", "filename": text, "content_type": "image/png", "size": 5}]}, "file_list", {}),
-        "agent": ("/agents/list", {"items": [{"id": "g", "namespace": "a", "name": "b", "description": text}]}, "agent_list", {}),
+        "agent": ("/agents/list", {"items": [{"id": "g", "namespace": "a", "name": "b", "version": {"description": text}}]}, "agent_list", {}),
         "schema": (f"/apps/a/{name}", {"id": "x", "namespace": "a", "name": name, "description": text, "version": {"id": "v", "input_schema": {"type": "object",
                    "properties": {"prompt": {"type": "string", "title": text, "description": text}}}}}, "app_get", {"app": f"a/{name}"}),
         "problem": ("/sessions/s1", {"success": False, "status": 404, "error": {"code": "not_found", "message": text}}, "session_get", {"session_id": "s1"}),
@@ -127,6 +127,8 @@ READERS = {
     "session_get",
     "agent_list",
     "chat_get",
+    "chat_list",
+    "account",
 }
 OF = {
     "apps": "app_",
