@@ -24,6 +24,8 @@ EACH = {"memory": many(60, 20), "http": many(60, 5)}  # calls of each tool
 CODES = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, InferenceError)}
 OF_TASKS = {"task_failed", "task_cancelled", "task_rejected", "agent_failed"}
 GOOD: dict[str, dict[str, Any]] = {
+    "account": {"days": 7},
+    "chat_list": {"limit": 3},
     "app_list": {"query": "draw", "limit": 3},
     "app_get": {"app": "sandbox/draw"},
     "app_run": {"app": "sandbox/draw", "input": {"prompt": "x", "width": 16, "height": 16, "seed": 1}, "dry_run": True},
@@ -40,7 +42,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "session_get": {"session_id": "abc"},
     "session_keepalive": {"session_id": "abc"},
     "session_end": {"session_id": "abc"},
-    "agent_list": {"query": "x", "limit": 3},
+    "agent_list": {"query": "x", "limit": 3}, "chat_list": {}, "account": {},
     "agent_chat": {
         "message": "Hi.",
         "config": {
