@@ -127,8 +127,6 @@ READERS = {
     "session_get",
     "agent_list",
     "chat_get",
-    "chat_list",
-    "account",
 }
 OF = {
     "apps": "app_",
