@@ -40,7 +40,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "session_get": {"session_id": "abc"},
     "session_keepalive": {"session_id": "abc"},
     "session_end": {"session_id": "abc"},
-    "agent_list": {"query": "x", "limit": 3}, "chat_list": {}, "account": {},
+    "agent_list": {"query": "x", "limit": 3},
     "agent_chat": {
         "message": "Hi.",
         "config": {
