@@ -301,7 +301,7 @@ def _session_fields(session_id: str, details: RunDetails) -> dict[str, Any]:
 
 def _text(fields: RunOutcome, details: RunDetails, run_at: datetime | None) -> str:
     """The text above the output, the important lines first: some hosts show only the beginning of a long text."""
-    function = f":{fields.function}" if fields.app and fields.function not in {None, "run"} else ""
+    function = f":{label(fields.function)}" if fields.app and fields.function and fields.function != "run" else ""
     name = f"{fields.app}{function}" if fields.app else "Task"
     took = "" if fields.elapsed_seconds is None else f" for {span(fields.elapsed_seconds)}"
     if fields.status in {"completed", "failed", "cancelled"}:

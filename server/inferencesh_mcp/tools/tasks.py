@@ -17,7 +17,7 @@ from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows import Caller, run
 from inferencesh_mcp.flows.run_details import charges_of, elapsed_seconds, read_details
 from inferencesh_mcp.flows.task_status import STATUS_FILTERS, status_detail, status_of
-from inferencesh_mcp.sanitize import fenced, quoted
+from inferencesh_mcp.sanitize import fenced, label, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.preview import with_preview
@@ -122,7 +122,7 @@ def error_line(task: Task) -> str:
 
 
 def _line(entry: dict[str, str]) -> str:
-    function = f":{entry['function']}" if entry.get("function", "run") != "run" else ""
+    function = f":{label(entry['function'])}" if entry.get("function", "run") != "run" else ""
     detail = f" ({entry['platform_status']})" if "platform_status" in entry else ""
     facts = [
         f"{entry['status']}{detail}",
