@@ -253,8 +253,8 @@ def _status_of(payload: dict[str, Any]) -> int:
 
 def _detail(payload: dict[str, Any]) -> str:
     error = as_object(payload.get("error"))
-    candidates = (payload.get("detail"), error.get("message"), payload.get("message"), payload.get("error"))
-    return next(filter(None, map(as_text, (*candidates, payload.get("title")))), "")
+    candidates = (payload.get("detail"), error.get("message"), *map(payload.get, ("message", "error", "title")))
+    return next((text for text in map(as_text, candidates) if text), "")
 
 
 def _code(payload: dict[str, Any]) -> str:
@@ -262,7 +262,7 @@ def _code(payload: dict[str, Any]) -> str:
     kind = as_text(payload.get("type"))
     tail = "" if kind == "about:blank" else kind.rstrip("/").rpartition("/")[2]
     candidates = (as_object(payload.get("error")).get("code"), payload.get("code"), tail)
-    return token(next(filter(None, map(as_text, candidates)), ""), 64)
+    return token(next((text for text in map(as_text, candidates) if text), ""), 64)
 
 
 def _places(payload: dict[str, Any]) -> list[dict[str, Any]]:
