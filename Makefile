@@ -38,8 +38,8 @@ lint: $(READY) ## Check style, types and pages
 	@echo "Checking style, types and pages" >&2
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/pyright
+	@for system in linux win32 darwin; do $(BIN)/mypy --platform $$system || exit 1; done
+	@for system in Linux Windows Darwin; do $(BIN)/pyright --pythonplatform $$system || exit 1; done
 	@$(BIN)/codespell
 	@$(BIN)/python -m tests.pages
 

@@ -163,6 +163,17 @@ def _request(head):
     return Received(method, path, {name.lower(): value for name, value in headers.items()}, b"")
 
 
+BROKEN = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nZZ\r\n"
+"""A chunk of no size: the library closes the connection on it, and tells nobody."""
+
+
+async def refused(call, kind):
+    with pytest.raises(kind) as caught:
+        await call
+    assert type(caught.value) is kind
+    return caught.value
+
+
 @pytest.fixture
 def script():
     return Scripted()

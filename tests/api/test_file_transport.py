@@ -6,7 +6,8 @@ import pytest
 from inferencesh_mcp import errors
 from inferencesh_mcp.api import http_client
 from inferencesh_mcp.api.models import File
-from tests.api.conftest import rst, status
+from inferencesh_mcp.api.transport import Transport
+from tests.api.conftest import BROKEN, fin, refused, rst, status
 
 pytestmark = pytest.mark.anyio
 
@@ -134,3 +135,30 @@ def once_of(content):
         yield content
 
     return chunks
+
+
+async def test_an_upload_ends_at_its_deadline_too(upstream, time):
+    """However slowly its bytes are taken."""
+
+    async def drip():
+        while True:
+            yield b"x"
+            await anyio.sleep(0.01)
+
+    ticks = iter([0.0, 3599.9])
+    transport = Transport(upstream, sleep=time.sleep, clock=lambda: next(ticks, 3600.0))
+
+    with anyio.fail_after(10):
+        sending = transport.files.put(f"{upstream}/up", drip, size=10**6, content_type="text/plain", key=None)
+        await refused(sending, errors.TimedOut)
+    await transport.aclose()
+
+
+@pytest.mark.parametrize("end", [fin(BROKEN), rst(b"HTTP/1.1 200 OK\r\n\r\n{}")], ids=["a broken chunk", "a reset"])
+async def test_a_file_that_ends_in_an_error_is_an_error(transport, upstream, script, end):
+    """Whether or not its length was told (X-28)."""
+    script.on("GET", "/file", end)
+
+    with anyio.fail_after(5), pytest.raises(errors.Unavailable):
+        async with transport.files.download(f"{upstream}/file", None) as download:
+            _ = [chunk async for chunk in download.chunks]

@@ -2,9 +2,11 @@
 
 import asyncio
 import shutil
+from contextlib import suppress
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+import anyio
 import pytest
 
 from inferencesh_mcp import errors
@@ -13,7 +15,7 @@ from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.http_client import Lost, Pools, Request
 from inferencesh_mcp.api.models import RunRequest
 from inferencesh_mcp.api.transport import Transport
-from tests.api.conftest import KEY, status
+from tests.api.conftest import BROKEN, KEY, fin, lines, refused, status
 from tests.tls import Authority, in_front_of
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +25,9 @@ def file_request(url, address):
     return Request(kind="files", method="GET", url=url, headers={}, address=address)
 
 
+POST = ("POST", "/apps/run")
+GET = ("GET", "/tasks/t1")
+TASK = {"id": "t1", "status": 1}
 RUN = RunRequest(app="infsh/echo", input={})
 WRONG = {
     "untrusted": ("the certificate of localhost is not trusted: set SSL_CERT_FILE", {}, ("localhost",), False),
@@ -148,3 +153,89 @@ async def test_a_signed_address_is_sent_unchanged(upstream, script, written, sen
     await pools.aclose()
 
     assert [sent] == [request.path for request in script.requests]
+
+
+async def test_cookies_are_not_kept(api, script):
+    """They could mix callers up."""
+    script.on(*GET, status(200, TASK, [("set-cookie", "a=b; path=/")]))
+
+    await api.task("t1")
+    await api.task("t1")
+
+    assert "cookie" not in script.requests[1].headers
+
+
+@pytest.mark.parametrize(("end", "connections"), [("eof", 1), ("hang", 2), ("fin", 2)])
+async def test_a_stream_that_was_read_to_its_end_leaves_its_connection_for_reuse(transport, script, end, connections):
+    """Each new one would cost a run the handshake; one whose end does not come at once is not waited for."""
+    script.on("GET", "/tasks/t/stream", lines({"id": "t", "status": "completed"}, end=end))
+
+    for _ in range(2):
+        async with transport.stream("/tasks/t/stream", None) as chunks:
+            await anext(chunks)
+
+    assert connections == script.connections
+
+
+async def test_a_run_is_not_sent_on_a_streams_connection(api, transport, script):
+    """The other end may have given that one up meanwhile, after an hour of it: nobody could tell what became of the run."""
+
+    async def given_up(stream):
+        await lines({"id": "t", "status": "completed"}, end="eof")(stream)
+        await stream.receive()
+
+    script.on(*POST, status(200, TASK))
+    script.on("GET", "/tasks/t/stream", given_up)
+
+    await api.run(RUN)
+    async with transport.stream("/tasks/t/stream", None) as chunks:
+        await anext(chunks)
+
+    assert "t1" == (await api.run(RUN)).id
+
+
+async def test_an_answer_in_broken_chunks_is_an_error(api, script):
+    """Told at once, and not when the call's time is over."""
+    script.on("POST", "/apps/run", fin(BROKEN))
+
+    with anyio.fail_after(5):
+        await refused(api.run(RUN), errors.OutcomeUnknown)
+    assert 1 == script.count("POST", "/apps/run")
+
+
+async def test_an_answer_with_a_long_header_is_read(api, script):
+    """A run that began is not lost for it."""
+    script.on("POST", "/apps/run", status(200, {"id": "t1", "status": 1}, [("content-security-policy", "x" * 40_000)]))
+
+    assert "t1" == (await api.run(RUN)).id
+
+
+async def test_a_run_whose_answer_has_too_long_a_header_is_not_sent_again(api, script):
+    """The library reads 100 KiB of a head. What it cannot read may have been the answer to a run that began."""
+    task = status(200, {"id": "t1", "status": 1}, [("content-security-policy", "x" * 1_000_000)])
+    script.on("POST", "/apps/run", task)
+
+    await refused(api.run(RUN), errors.OutcomeUnknown)
+    assert 1 == script.count("POST", "/apps/run")
+
+
+async def test_bytes_from_before_a_run_was_sent_are_not_its_answer(api, script):
+    """A proxy that is tired of waiting says 408 on an idle connection: read as the answer, the run would be sent again."""
+
+    idle, sent = anyio.Event(), anyio.Event()
+
+    async def tired(stream):
+        await status(200, {"id": f"t{len(script.requests)}", "status": 1})(stream)
+        await idle.wait()
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await status(408)(stream)
+        sent.set()
+        return True
+
+    script.on("POST", "/apps/run", tired)
+
+    first = await api.run(RUN)
+    idle.set()
+    await sent.wait()
+    await anyio.wait_all_tasks_blocked()
+    assert ("t1", "t2") == (first.id, (await api.run(RUN)).id)

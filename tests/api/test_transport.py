@@ -1,7 +1,6 @@
 """Calls over a real loopback connection, with everything going wrong."""
 
 import logging
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -18,7 +17,7 @@ from inferencesh_mcp.api.keys import Key
 from inferencesh_mcp.api.models import RunRequest
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.transport import Transport
-from tests.api.conftest import KEY, fin, lines, problem, rst, status
+from tests.api.conftest import KEY, fin, problem, refused, rst, status
 from tests.conftest import listening, until
 
 pytestmark = pytest.mark.anyio
@@ -28,13 +27,6 @@ POST = ("POST", "/apps/run")
 GET = ("GET", "/tasks/t1")
 TASK = {"id": "t1", "status": 1}
 GZIP = [("content-encoding", "gzip")]
-
-
-async def refused(call, kind):
-    with pytest.raises(kind) as caught:
-        await call
-    assert type(caught.value) is kind
-    return caught.value
 
 
 async def test_a_run_is_one_post_with_the_allowed_fields_alone(api, script):
@@ -265,16 +257,6 @@ async def test_the_clock_of_the_api_is_known(api, transport, script):
     assert timedelta(minutes=9, seconds=50) < transport.skew < timedelta(minutes=10, seconds=1)
 
 
-async def test_cookies_are_not_kept(api, script):
-    """They could mix callers up."""
-    script.on(*GET, status(200, TASK, [("set-cookie", "a=b; path=/")]))
-
-    await api.task("t1")
-    await api.task("t1")
-
-    assert "cookie" not in script.requests[1].headers
-
-
 async def test_the_proxy_gets_the_target_and_no_key(upstream, script, time):
     """The official SDKs' proxy mode: the proxy has the key."""
     transport = Transport(
@@ -365,35 +347,6 @@ async def test_cancelling_a_call_closes_its_connection(api, script):
         await closed.wait()
 
 
-@pytest.mark.parametrize(("end", "connections"), [("eof", 1), ("hang", 2), ("fin", 2)])
-async def test_a_stream_that_was_read_to_its_end_leaves_its_connection_for_reuse(transport, script, end, connections):
-    """Each new one would cost a run the handshake; one whose end does not come at once is not waited for."""
-    script.on("GET", "/tasks/t/stream", lines({"id": "t", "status": "completed"}, end=end))
-
-    for _ in range(2):
-        async with transport.stream("/tasks/t/stream", None) as chunks:
-            await anext(chunks)
-
-    assert connections == script.connections
-
-
-async def test_a_run_is_not_sent_on_a_streams_connection(api, transport, script):
-    """The other end may have given that one up meanwhile, after an hour of it: nobody could tell what became of the run."""
-
-    async def given_up(stream):
-        await lines({"id": "t", "status": "completed"}, end="eof")(stream)
-        await stream.receive()
-
-    script.on(*POST, status(200, TASK))
-    script.on("GET", "/tasks/t/stream", given_up)
-
-    await api.run(RUN)
-    async with transport.stream("/tasks/t/stream", None) as chunks:
-        await anext(chunks)
-
-    assert "t1" == (await api.run(RUN)).id
-
-
 async def test_a_call_ends_at_its_deadline(upstream, script, time):
     """X-18: also when bytes keep dripping. The clock says that no time is left."""
 
@@ -411,90 +364,12 @@ async def test_a_call_ends_at_its_deadline(upstream, script, time):
     await transport.aclose()
 
 
-async def test_an_upload_ends_at_its_deadline_too(upstream, time):
-    """However slowly its bytes are taken."""
-
-    async def drip():
-        while True:
-            yield b"x"
-            await anyio.sleep(0.01)
-
-    ticks = iter([0.0, 3599.9])
-    transport = Transport(upstream, sleep=time.sleep, clock=lambda: next(ticks, 3600.0))
-
-    with anyio.fail_after(10):
-        sending = transport.files.put(f"{upstream}/up", drip, size=10**6, content_type="text/plain", key=None)
-        await refused(sending, errors.TimedOut)
-    await transport.aclose()
-
-
 async def test_nothing_is_opened_before_the_first_call(upstream, script):
     """Making one is free."""
     Transport(upstream)
     await anyio.wait_all_tasks_blocked()
 
     assert 0 == script.connections
-
-
-BROKEN = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nZZ\r\n"
-"""A chunk of no size: the library closes the connection on it, and tells nobody."""
-
-
-async def test_an_answer_in_broken_chunks_is_an_error(api, script):
-    """Told at once, and not when the call's time is over."""
-    script.on("POST", "/apps/run", fin(BROKEN))
-
-    with anyio.fail_after(5):
-        await refused(api.run(RUN), errors.OutcomeUnknown)
-    assert 1 == script.count("POST", "/apps/run")
-
-
-@pytest.mark.parametrize("end", [fin(BROKEN), rst(b"HTTP/1.1 200 OK\r\n\r\n{}")], ids=["a broken chunk", "a reset"])
-async def test_a_file_that_ends_in_an_error_is_an_error(transport, upstream, script, end):
-    """Whether or not its length was told (X-28)."""
-    script.on("GET", "/file", end)
-
-    with anyio.fail_after(5), pytest.raises(errors.Unavailable):
-        async with transport.files.download(f"{upstream}/file", None) as download:
-            _ = [chunk async for chunk in download.chunks]
-
-
-async def test_an_answer_with_a_long_header_is_read(api, script):
-    """A run that began is not lost for it."""
-    script.on("POST", "/apps/run", status(200, {"id": "t1", "status": 1}, [("content-security-policy", "x" * 40_000)]))
-
-    assert "t1" == (await api.run(RUN)).id
-
-
-async def test_a_run_whose_answer_has_too_long_a_header_is_not_sent_again(api, script):
-    """The library reads 100 KiB of a head. What it cannot read may have been the answer to a run that began."""
-    task = status(200, {"id": "t1", "status": 1}, [("content-security-policy", "x" * 1_000_000)])
-    script.on("POST", "/apps/run", task)
-
-    await refused(api.run(RUN), errors.OutcomeUnknown)
-    assert 1 == script.count("POST", "/apps/run")
-
-
-async def test_bytes_from_before_a_run_was_sent_are_not_its_answer(api, script):
-    """A proxy that is tired of waiting says 408 on an idle connection: read as the answer, the run would be sent again."""
-
-    idle, sent = anyio.Event(), anyio.Event()
-
-    async def tired(stream):
-        await status(200, {"id": f"t{len(script.requests)}", "status": 1})(stream)
-        await idle.wait()
-        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await status(408)(stream)
-        sent.set()
-        return True
-
-    script.on("POST", "/apps/run", tired)
-
-    first = await api.run(RUN)
-    idle.set()
-    await sent.wait()
-    await anyio.wait_all_tasks_blocked()
-    assert ("t1", "t2") == (first.id, (await api.run(RUN)).id)
 
 
 @pytest.mark.finding("S4")

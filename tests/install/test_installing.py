@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -510,16 +511,39 @@ def test_variables_move_them(system: str, host: str, variables: dict[str, str], 
     assert expected == str(BY_NAME[host].places(machine)[0])
 
 
-def test_the_store_edition_of_claude_desktop_has_a_copy_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("package", ["Claude_pzs8sxrjxfjjc", "Claude_anotherpublisher"])
+@pytest.mark.parametrize("classic", [False, True])
+def test_claude_desktop_of_windows_is_found_by_its_package(package: str, classic: bool, tmp_path: Path) -> None:
+    """The package reads a folder of its own, before there is a file in it; the older edition may be there too."""
     host, machine = BY_NAME["claude-desktop"], Machine("windows", tmp_path, {})
-    usual, stored = (Path(path) for path in host.places(machine))
-    usual.parent.mkdir(parents=True)
-    usual.write_text("{}")
-    assert usual == install.place(host, machine)
+    usual = tmp_path / "AppData/Roaming/Claude/claude_desktop_config.json"
+    assert [usual] == [install.place(edition, machine) for edition in install.editions(host, machine)]
 
-    stored.parent.mkdir(parents=True)
-    stored.write_text("{}")
-    assert stored == install.place(host, machine)
+    folder = tmp_path / "AppData/Local/Packages" / package
+    folder.mkdir(parents=True)
+    stored = folder / "LocalCache/Roaming/Claude" / usual.name
+    if classic:
+        usual.parent.mkdir(parents=True)
+    for edition in install.editions(host, machine):
+        install.install(edition, "inference", Local("x"), machine=machine)
+
+    assert [True, classic] == [stored.exists(), usual.exists()]
+    for edition in install.editions(host, machine):
+        install.uninstall(edition, "inference", machine=machine)
+    assert not stored.exists()
+    assert not usual.exists()
+
+
+def test_python_of_the_store_writes_nothing_that_no_host_would_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "base_prefix", "C:/Program Files/WindowsApps/PythonSoftwareFoundation.Python.3.11_x64")
+    host, machine = BY_NAME["claude-desktop"], Machine("windows", tmp_path, {})
+
+    with pytest.raises(HostFileRefused, match="Microsoft Store") as refused:
+        install.install(host, "inference", Local("x"), machine=machine)
+    assert "--print" in refused.value.next_step
+    assert not (tmp_path / "AppData").exists()
 
 
 def test_the_command_is_one_that_a_host_can_start(tmp_path: Path) -> None:

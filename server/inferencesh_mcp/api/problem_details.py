@@ -253,16 +253,24 @@ def _status_of(payload: dict[str, Any]) -> int:
 
 def _detail(payload: dict[str, Any]) -> str:
     error = as_object(payload.get("error"))
-    candidates = (payload.get("detail"), error.get("message"), *map(payload.get, ("message", "error", "title")))
-    return next((text for text in map(as_text, candidates) if text), "")
+    return _first_text(
+        payload.get("detail"),
+        error.get("message"),
+        payload.get("message"),
+        payload.get("error"),
+        payload.get("title"),
+    )
+
+
+def _first_text(*values: Any) -> str:
+    return next((value for value in values if isinstance(value, str) and value), "")
 
 
 def _code(payload: dict[str, Any]) -> str:
     """The code: of `error`, else of the problem itself, else the last segment of its `type`."""
     kind = as_text(payload.get("type"))
     tail = "" if kind == "about:blank" else kind.rstrip("/").rpartition("/")[2]
-    candidates = (as_object(payload.get("error")).get("code"), payload.get("code"), tail)
-    return token(next((text for text in map(as_text, candidates) if text), ""), 64)
+    return token(_first_text(as_object(payload.get("error")).get("code"), payload.get("code"), tail), 64)
 
 
 def _places(payload: dict[str, Any]) -> list[dict[str, Any]]:

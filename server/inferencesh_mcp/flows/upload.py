@@ -20,8 +20,9 @@ from inferencesh_mcp.schema.file_fields import file_places
 
 MOST_OPEN = 8  # files of one call that stay open from their check to their upload; real apps take fewer
 
-# Addresses that are safe inside single quotes in every shell, and that curl cannot take for an option or a file.
-_SENDABLE = re.compile(r"https?://[^'\s\\\x00-\x1f\x7f]{1,8000}")
+# Addresses that are safe in single quotes in POSIX shells, and in double quotes in cmd and PowerShell; curl cannot take them for an
+# option or a file.
+_SENDABLE = re.compile(r"https?://[^'\"`$\s\\\x00-\x1f\x7f]{1,8000}")
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -62,6 +63,11 @@ class Ticket:
         return (
             f"curl -sS --fail -X PUT -H 'Content-Type: {self.content_type}' --upload-file FILE '{self.file.upload_url}'"
         )
+
+    @property
+    def curl_windows(self) -> str:
+        """The same for cmd and PowerShell, where single quotes do not quote and `curl` may be another command."""
+        return f'curl.exe -sS --fail -X PUT -H "Content-Type: {self.content_type}" --upload-file FILE "{self.file.upload_url}"'
 
 
 async def ticket(api: Api, *, name: str, content_type: str, public: bool) -> Ticket:

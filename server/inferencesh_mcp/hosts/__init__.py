@@ -6,6 +6,7 @@ what would be written.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -92,6 +93,8 @@ class Host:
     """Where the file may be; the last that exists counts, else the first."""
     command: str = ""
     """The program that a terminal starts it with, if it has one."""
+    reads_every_place: bool = False
+    """Whether every place belongs to an installation of its own."""
     format: Literal["json", "jsonc", "toml"] = "json"
     """`jsonc`: JSON whose comments and trailing commas the host takes as well."""
     key_reference: str | None = None
@@ -163,12 +166,16 @@ def _codex(server: Local | Remote) -> dict[str, Any]:
 
 
 def _claude_desktop(machine: Machine) -> tuple[PurePath, ...]:
-    """The one from the Microsoft Store reads a copy of its own, once there is one."""
+    """On Windows it is a package (MSIX) since February 2026, which reads a folder of its own; the older installer's may be there too.
+
+    The package's folder decides, whatever follows its name (anthropics/claude-code 26073, 25579).
+    """
     usual = machine.applications / "Claude" / "claude_desktop_config.json"
     if machine.platform != "windows":
         return (usual,)
-    packages = machine.folder("LOCALAPPDATA", "AppData", "Local") / "Packages"
-    return (usual, packages / "Claude_pzs8sxrjxfjjc" / "LocalCache" / "Roaming" / "Claude" / usual.name)
+    packages = Path(machine.folder("LOCALAPPDATA", "AppData", "Local") / "Packages").glob("Claude_*")
+    files = tuple(folder / "LocalCache" / "Roaming" / "Claude" / usual.name for folder in sorted(packages))
+    return (*files, usual) if not files or os.path.isdir(usual.parent) else files
 
 
 def _zed(machine: Machine) -> tuple[PurePath, ...]:
@@ -197,6 +204,7 @@ HOSTS = (
         title="Claude Desktop",
         section="mcpServers",
         places=_claude_desktop,
+        reads_every_place=True,
         address_field="",
         next_step="Quit Claude Desktop and start it again.",
     ),

@@ -69,9 +69,13 @@ def install(host_name: str, name: str, url: str | None, *, sign_in: bool, only_s
         click.echo(f"{where} {_key_from(host, server)}" if server.needs_key else where, err=True)
         return
     key = _key(host, name, server, machine)
-    done = hosts_install.install(host, name, server, machine=machine, key=key)
-    click.echo(_done(host, name, done))
-    for line in _next_steps(host, server, done, key=key, key_is_set=bool(machine.variables.get(KEY))):
+    results = [
+        hosts_install.install(edition, name, server, machine=machine, key=key)
+        for edition in hosts_install.editions(host, machine)
+    ]
+    for result in results:
+        click.echo(_done(host, name, result))
+    for line in _next_steps(host, server, results[0], key=key, key_is_set=bool(machine.variables.get(KEY))):
         click.echo(line)
 
 
@@ -103,8 +107,9 @@ def offer(name: str, url: str | None, *, sign_in: bool, machine: Machine) -> int
 def uninstall(host_name: str, name: str, machine: Machine) -> None:
     """Take the entry out, and say what was done."""
     host = hosts_install.host_named(host_name)
-    done = hosts_install.uninstall(host, hosts_install.checked_name(name), machine=machine)
-    click.echo(_done(host, name, done))
+    for edition in hosts_install.editions(host, machine):
+        done = hosts_install.uninstall(edition, hosts_install.checked_name(name), machine=machine)
+        click.echo(_done(host, name, done))
 
 
 def _server(host: Host, url: str | None, environ: Mapping[str, str], *, sign_in: bool) -> Local | Remote:

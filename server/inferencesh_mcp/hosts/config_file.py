@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import os
 import stat
 import sys
 import tempfile
-from contextlib import suppress
+import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inferencesh_mcp.errors import HostFileRefused
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+ATTEMPTS, PAUSE = 5, 0.2
+"""Attempts to change a file that another program has open, and the seconds between them."""
 PRIVATE = 0o600
 """Of a file that we make: it may come to hold a key."""
 
@@ -76,23 +84,35 @@ def replace(kept: ConfigFile, raw: bytes | None, *, backup: Path | None = None) 
     path = kept.path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Replacing needs only the folder's permission, and root has all permissions. So read-only files are refused here.
-        for subject, place in (("it", path), ("its folder", path.parent)):
-            if place.exists() and not place.stat().st_mode & 0o222:
+        _refuse_read_only(path)
+        with ExitStack() as on_error:
+            if backup and kept.raw is not None:
+                _write(backup, kept.raw, PRIVATE)
+                on_error.callback(backup.unlink, missing_ok=True)
+            if (path.read_bytes() if path.exists() else None) != kept.raw:
                 raise HostFileRefused(
-                    message=f"{path} cannot be written: {subject} is read-only.",
-                    next_step="Make it writable, then try again.",
+                    message=f"{path} was changed by another program just now.", next_step="Try again."
                 )
-        if backup and kept.raw is not None:
-            _write(backup, kept.raw, PRIVATE)
-        if (path.read_bytes() if path.exists() else None) != kept.raw:
-            raise HostFileRefused(message=f"{path} was changed by another program just now.", next_step="Try again.")
-        if raw is None:
-            path.unlink(missing_ok=True)
-        else:
-            _write(path, raw, kept.mode)
+            if raw is None:
+                _retried(functools.partial(path.unlink, missing_ok=True))
+            else:
+                _write(path, raw, kept.mode)
+            on_error.pop_all()
     except OSError as exc:
         raise HostFileRefused(message=f"{path} cannot be written: {_why(exc)}.") from exc
+
+
+def _refuse_read_only(path: Path) -> None:
+    """Replacing needs only the folder's permission, and root has all permissions. So read-only files are refused here."""
+    folders = (
+        () if sys.platform == "win32" else (("its folder", path.parent),)
+    )  # on Windows it marks a folder with an own icon
+    for subject, place in (("it", path), *folders):
+        if place.exists() and not place.stat().st_mode & 0o222:
+            raise HostFileRefused(
+                message=f"{path} cannot be written: {subject} is read-only.",
+                next_step="Make it writable, then try again.",
+            )
 
 
 def _write(path: Path, raw: bytes, mode: int) -> None:
@@ -108,7 +128,7 @@ def _write(path: Path, raw: bytes, mode: int) -> None:
             owner = path.stat()
             with suppress(PermissionError):
                 os.chown(new, owner.st_uid, owner.st_gid)
-        new.replace(path)
+        _retried(functools.partial(new.replace, path))
     finally:
         new.unlink(missing_ok=True)
     if sys.platform != "win32":
@@ -117,6 +137,18 @@ def _write(path: Path, raw: bytes, mode: int) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _retried(change: Callable[[], object]) -> None:
+    """Change a file. On Windows a host that reads it at this moment is in the way for a moment."""
+    for _ in range(ATTEMPTS - 1 if sys.platform == "win32" else 0):
+        try:
+            change()
+        except PermissionError:
+            time.sleep(PAUSE)
+        else:
+            return
+    change()
 
 
 def _why(exc: Exception) -> str:

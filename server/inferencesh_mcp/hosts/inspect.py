@@ -55,24 +55,28 @@ def is_present(host: Host, machine: Machine) -> bool:
 def look(machine: Machine) -> Iterator[Inspection]:
     """What each host that is found here has of this server; nothing of a key."""
     for host in HOSTS:
-        if not is_present(host, machine):
-            continue
-        path = install.place(host, machine)
-        try:
-            text = config_file.read(path).text
-            servers = edit.servers(host, text)
-        except HostFileRefused as exc:
-            yield Inspection(
-                host.title, exc.message if str(path) in exc.message else f"{path} {exc.message}", "Fix the file."
-            )
-            continue
-        ours = {name: entry for name, entry in servers.items() if install.is_ours(entry)}
-        if not ours:
-            yield Inspection(
-                host.title, "is installed, without this server", f"inferencesh-mcp install {host.name}", is_in=False
-            )
-        for name, entry in ours.items():
-            yield _inspect_entry(host, machine, name, table(entry), text)
+        for edition in install.editions(host, machine):
+            if is_present(edition, machine):
+                yield from _look_at(edition, machine)
+
+
+def _look_at(host: Host, machine: Machine) -> Iterator[Inspection]:
+    path = install.place(host, machine)
+    try:
+        text = config_file.read(path).text
+        servers = edit.servers(host, text)
+    except HostFileRefused as exc:
+        yield Inspection(
+            host.title, exc.message if str(path) in exc.message else f"{path} {exc.message}", "Fix the file."
+        )
+        return
+    ours = {name: entry for name, entry in servers.items() if install.is_ours(entry)}
+    if not ours:
+        yield Inspection(
+            host.title, "is installed, without this server", f"inferencesh-mcp install {host.name}", is_in=False
+        )
+    for name, entry in ours.items():
+        yield _inspect_entry(host, machine, name, table(entry), text)
 
 
 def _inspect_entry(host: Host, machine: Machine, name: str, entry: dict[str, Any], text: str) -> Inspection:

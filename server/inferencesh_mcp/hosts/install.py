@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass
-from pathlib import Path
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from inferencesh_mcp.errors import HostFileRefused, InvalidInput
@@ -84,6 +85,20 @@ def local(program: Path, environ: Mapping[str, str], settings: Mapping[str, str]
     return Local(str(program), ("-m", "inferencesh_mcp"), variables)
 
 
+def editions(host: Host, machine: Machine) -> list[Host]:
+    """The host, once for each installation of it on this machine."""
+    if not host.reads_every_place:
+        return [host]
+    return [_edition(host, path) for path in host.places(machine)]
+
+
+def _edition(host: Host, path: PurePath) -> Host:
+    def places(_: Machine) -> tuple[PurePath, ...]:
+        return (path,)
+
+    return replace(host, places=places)
+
+
 def place(host: Host, machine: Machine) -> Path:
     """The file of this host on this machine."""
     places = [Path(path) for path in host.places(machine)]
@@ -128,6 +143,7 @@ def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, 
         HostFileRefused: the file is not what it should be, or has a server of somebody else's under that name.
     """
     path = place(host, machine)
+    _refuse_redirected(path, host, machine)
     kept, servers = _read(host, path)
     entry = host.entry(server, key)
     old = servers.get(name)
@@ -145,7 +161,7 @@ def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, 
     backup = _backup(path, name)
     # Not of a file that already holds an entry of ours: such a copy would keep a key after `uninstall`.
     first = kept.raw is not None and old is None and not backup.exists()
-    config_file.replace(kept, kept.written(text), backup=backup if first else None)
+    _replace(host, kept, kept.written(text), backup=backup if first else None)
     what: Literal["created", "added", "updated"]
     what = "created" if kept.raw is None else "added" if old is None else "updated"
     return InstallResult(what, path, backup if backup.exists() else None)
@@ -172,18 +188,34 @@ def uninstall(host: Host, name: str, *, machine: Machine) -> InstallResult:
         )
     before = _before(host, name, kept, backup)
     if before is not None:
-        config_file.replace(kept, before)
+        _replace(host, kept, before)
         backup.unlink()
         return InstallResult("removed", path)
     if alone and not backup.exists():
-        config_file.replace(kept, None)  # we made it, and nothing else is in it
+        _replace(host, kept, None)  # we made it, and nothing else is in it
         return InstallResult("removed", path)
     text = edit.take(host, kept.text, name, before=_content(host, backup))
     text = _edited(host, path, name, kept.text, text)
-    config_file.replace(kept, kept.written(text))
+    _replace(host, kept, kept.written(text))
     if _holds_ours(host, backup):
         backup.unlink()
     return InstallResult("removed", path, backup if backup.exists() else None)
+
+
+def _replace(host: Host, kept: config_file.ConfigFile, raw: bytes | None, *, backup: Path | None = None) -> None:
+    try:
+        config_file.replace(kept, raw, backup=backup)
+    except HostFileRefused as exc:
+        raise exc.replace(next_step=exc.next_step or f"Close {host.title}, then try again.") from exc
+
+
+def _refuse_redirected(path: Path, host: Host, machine: Machine) -> None:
+    """Windows redirects what Python of the Microsoft Store writes below AppData, so no host would see it (cpython issue 95029)."""
+    if "WindowsApps" in Path(sys.base_prefix).parts and path.is_relative_to(Path(machine.home / "AppData")):
+        raise HostFileRefused(
+            message=f"Python of the Microsoft Store cannot write {path}.",
+            next_step=f"Use Python of python.org, or copy the entry: inferencesh-mcp install {host.name} --print",
+        )
 
 
 def _backup(path: Path, name: str) -> Path:

@@ -58,7 +58,7 @@ async def file_upload(
 def _ticket(ticket: Ticket) -> CallToolResult:
     expiry = f"{ticket.expires_at:%Y-%m-%d %H:%M:%S %Z}" if ticket.expires_at else "soon"
     text = (
-        f"Upload ticket. Send the bytes (replace FILE):\n{ticket.curl}\n"
+        f"Upload ticket. Send the bytes (replace FILE):\n{ticket.curl}\nOn Windows:\n{ticket.curl_windows}\n"
         f"Then use this uri in an input: {ticket.file.uri}\nThe address expires {expiry}; keep it to yourself."
     )
     fields = {
@@ -69,6 +69,7 @@ def _ticket(ticket: Ticket) -> CallToolResult:
         "headers": {"Content-Type": ticket.content_type},
         "expires_at": ticket.expires_at.isoformat() if ticket.expires_at else None,
         "curl": ticket.curl,
+        "curl_windows": ticket.curl_windows,
     }
     return build_result(text, {name: value for name, value in fields.items() if value is not None})
 

@@ -151,7 +151,7 @@ async def test_no_file_is_uploaded_to_a_private_address(
 async def test_an_upload_ticket_holds_only_an_https_address(connect: Connect, upstream: Upstream) -> None:
     """Its curl line is meant to be run: what a shell or curl would read otherwise is refused."""
     hostile = [
-        "'; rm -rf ~; '", "$(id)'", "https://x/'$(id)'", "https://x/\nid", "https://x/ -o /etc/passwd", "https://x/\\", "--config=/tmp/x",
+        "'; rm -rf ~; '", "$(id)'", "https://x/'$(id)'", "https://x/\nid", "https://x/ -o /etc/passwd", "https://x/\\", 'https://x/"', "https://x/`id`", "https://x/$a", "--config=/tmp/x",
         "-o/tmp/x", "file:///etc/passwd", "ftp://x/y", "scp://x/y", "https://x/" + "a" * 9000,
     ]  # fmt: skip
     async with connect() as client:

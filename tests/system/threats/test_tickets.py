@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -46,10 +47,21 @@ async def test_a_tickets_curl_command_uploads_the_file(connect: Connect, upstrea
 
     assert ("PUT", {"Content-Type": "image/png"}) == (ticket["method"], ticket["headers"])
     assert ticket["curl"] in text_of(result)
+    assert ticket["curl_windows"] in text_of(result)
     assert ticket["uri"] in text_of(result)
     assert (3, 2, len(PICTURE)) == tuple(payload(described)["output"][name] for name in ("width", "height", "bytes"))
     assert {""} == {request.caller for request in upstream.sandbox.ledger.requests("PUT")}
     assert KEY not in result.model_dump_json()
+
+
+async def test_a_tickets_command_for_windows_has_the_same_words(connect: Connect) -> None:
+    """As programs of Windows split them: only double quotes quote. In them cmd and PowerShell leave the address alone."""
+    async with connect() as client:
+        ticket = payload(await client.call_tool("file_upload", {"filename": "picture.png"}))
+
+    words = re.findall(r'"([^"]*)"|(\S+)', ticket["curl_windows"])
+    assert ["curl.exe", *shlex.split(ticket["curl"])[1:]] == [quoted or bare for quoted, bare in words]
+    assert not set("`$\"'") & set(ticket["upload_url"])
 
 
 async def test_a_ticket_says_when_it_expires(connect: Connect) -> None:
