@@ -27,7 +27,7 @@ async def test_progress_of_a_file_counts_bytes(connect: Connect, upstream: Upstr
     async with connect() as client:
         file = payload(await client.call_tool("file_upload", {"base64": base64.b64encode(bytes(40_000)).decode()}))
         upstream.sandbox.faults.add(Drip(size=2_000, every=0.1), method="GET", path="/app/files/**")
-        result = await client.call_tool("file_save", {"uri": file["uri"]}, progress_callback=hear)
+        result = await client.call_tool("file_save", {"uris": [file["uri"]]}, progress_callback=hear)
 
     numbers = [progress for progress, _, _ in updates]
     assert 40_000 == payload(result)["files"][0]["bytes"]

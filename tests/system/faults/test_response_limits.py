@@ -39,7 +39,7 @@ def endless(code: int, piece: bytes, every: float = 0.0) -> Any:
 async def fetched(my: Host, way: Way, platform: str) -> Any:
     """Have a file read: to be kept, or by a server that listens, which has no disk, to be sent on."""
     address = f"{platform}/app/files/u/a/b.txt"
-    return await (my.call("file_upload", source=address) if way == HTTP else my.call("file_save", uri=address))
+    return await (my.call("file_upload", source=address) if way == HTTP else my.call("file_save", uris=[address]))
 
 
 @pytest.mark.fault("X-18")

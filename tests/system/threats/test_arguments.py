@@ -34,7 +34,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "task_cancel": {"task_id": "abc"},
     "file_upload": {"source": "data:,x", "filename": "a.txt", "content_type": "text/plain", "public": False},
     "file_list": {"limit": 3},
-    "file_save": {"uri": "inf://x/y.png", "to": "out"},
+    "file_save": {"uris": ["inf://x/y.png"], "to": "out"},
     "file_delete": {"file": "abc"},
     "session_list": {},
     "session_get": {"session_id": "abc"},
