@@ -109,6 +109,7 @@ ROWS: dict[str, str] = {
     "M16": "metering stood in outputs, addresses stood twice, and links were named by ids",
     "M17": "a batch was numbered from 0, its progress stood still, and no input named its files",
     "M18": "a list of tasks told neither function nor duration nor charge",
+    "M21": "a refused number was not told the nearest that is allowed",
     "M19": "answers listed internal tools and repeated what was said before",
 }
 

@@ -56,7 +56,7 @@ def test_what_fits_has_no_problems(value: Any) -> None:
     [
         ({}, ["'prompt' is missing: text"]),
         ({"prompt": 3}, ["'prompt' must be text; got 3"]),
-        ({"prompt": "x", "steps": 99}, ["'steps' must be an integer from 1 to 50; got 99"]),
+        ({"prompt": "x", "steps": 99}, ["'steps' must be an integer from 1 to 50; got 99; nearest allowed: 50"]),
         ({"prompt": "x", "steps": "nine"}, ["'steps' must be an integer from 1 to 50; got \"nine\""]),
         ({"prompt": "x", "seed": "a"}, ["'seed' must be an integer; got \"a\""]),
         (
@@ -385,3 +385,27 @@ def test_equal_schemas_share_one_validator(monkeypatch: pytest.MonkeyPatch) -> N
         check(field({"type": "integer", "title": "only in this test"}), {"a": number})
 
     assert 1 == len(built)
+
+
+@pytest.mark.finding("M21")
+@pytest.mark.parametrize(
+    ("field", "value", "nearest"),
+    [
+        ({"type": "integer", "minimum": 16, "maximum": 1024}, 5000, 1024),
+        ({"type": "integer", "minimum": 16, "maximum": 1024}, 3, 16),
+        ({"type": "integer", "minimum": 250, "maximum": 1000, "multipleOf": 64}, 5000, 960),
+        ({"type": "integer", "minimum": 250, "maximum": 1000, "multipleOf": 64}, 1, 256),
+        ({"type": "integer", "multipleOf": 8}, 21, 24),
+        ({"enum": [480, 720, 1080]}, 800, 720),
+    ],
+)
+def test_a_number_outside_its_limits_is_told_the_nearest_inside(field: Any, value: int, nearest: int) -> None:
+    (problem,) = check({"type": "object", "properties": {"size": field}}, {"size": value}).problems
+
+    assert problem.endswith(f"nearest allowed: {nearest}")
+
+
+def test_a_number_without_measure_is_told_no_nearest() -> None:
+    (problem,) = check({"type": "object", "properties": {"size": {"multipleOf": 8}}}, {"size": 10**400 + 1}).problems
+
+    assert "nearest" not in problem

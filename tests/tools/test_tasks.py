@@ -161,3 +161,19 @@ async def test_a_platform_without_charges_and_files_costs_no_answer(connect: Con
     assert "not known yet" == payload(answer)["charge"] == payload(listed)["charged"]
     assert "Charge not known yet." in text_of(answer)
     assert payload(answer)["files"][0]["name"].endswith(".png")
+
+
+@NEAR
+@pytest.mark.finding("M15")
+async def test_a_scheduled_run_says_when_it_starts_and_how_to_stop_it(connect: Connect, upstream: Upstream) -> None:
+    async with connect() as client:
+        answer = await run(client, "sandbox/slow", {"seconds": 1}, run_at="2h")
+        listed = await client.call_tool("task_list", {"status": "active"})
+        await client.call_tool("task_cancel", {"task_id": payload(answer)["task_id"]})
+
+    assert 7_190 <= payload(answer)["starts_in_seconds"] <= 7_201
+    assert re.search(r"queued, starts in (2 h|1 h 59 min) \(\d\d:\d\d:\d\d UTC\)", text_of(answer))
+    assert "task_cancel" in payload(answer)["next"]
+    assert "starts in" in text_of(listed)
+    assert "-0" not in text_of(listed)
+    assert 1 == len(upstream.sandbox.ledger.starts)

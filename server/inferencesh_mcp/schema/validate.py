@@ -11,10 +11,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import jsonschema
 from jsonschema import Draft202012Validator
@@ -40,6 +41,7 @@ MOST_ERRORS = 1_000  # collected for one value; eight are shown
 MOST_PROBLEMS = 8  # sentences in one answer
 MOST_SEARCHES = 4  # for the names that misspelt ones may have meant, in one call
 HEAVIEST = 20_000  # weight of a schema, where an item of a list weighs 1: walking it takes 0.2 s
+LARGEST_NUMBER = 1e15  # for which a nearest value is named
 WEIGHT_OF_AN_OBJECT = 40  # so a schema has at most 500 objects; real apps have a hundred
 MOST_CLEANUPS = 3  # passes that remove invalid parts of a schema: one may have hidden others
 MOST_REPAIRED_ERRORS = 1_000  # errors of one input that are considered for repair
@@ -134,7 +136,31 @@ def _sentences(error: ValidationError, budget: Budget) -> Iterator[str]:
             suggestion = _suggestion(instance, items(rule), budget)
             yield f"'{where}' must be one of {short(rule)}; got {short(instance)}{suggestion}"
         case _:
-            yield f"'{where}' must be {expected(schema)}; got {short(instance)}"
+            nearest = _nearest_number(schema, instance)
+            hint = "" if nearest is None else f"; nearest allowed: {nearest}"
+            yield f"'{where}' must be {expected(schema)}; got {short(instance)}{hint}"
+
+
+def _nearest_number(schema: Schema, value: Any) -> float | None:
+    """The number within the schema's inclusive limits that is nearest to one outside; None if there is none to name."""
+    if not _is_number(value):
+        return None
+    step, low, high = (schema.get(name) for name in ("multipleOf", "minimum", "maximum"))
+    nearest, to_step = (
+        (low, math.ceil)
+        if _is_number(low) and value < low
+        else (high, math.floor)
+        if _is_number(high) and value > high
+        else (value, round)
+    )
+    if _is_number(step) and step > 0:
+        nearest = to_step(nearest / step) * step
+    return nearest if nearest != value else None
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value is a number that one can calculate with."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
 
 
 def _join(where: str, name: str) -> str:
@@ -150,7 +176,12 @@ def _unknown_field(where: str, name: str, known: list[str], budget: Budget) -> s
 def _suggestion(value: Any, allowed: list[Any], budget: Budget) -> str:
     names = (name for name in allowed if isinstance(name, str))
     near = nearest_name(value, names, likeness=0.7) if isinstance(value, str) and budget.may_search() else None
-    return f". Did you mean {short(near)}?" if near else ""
+    if near:
+        return f". Did you mean {short(near)}?"
+    numbers = [number for number in allowed if _is_number(number)]
+    if numbers and _is_number(value):
+        return f"; nearest allowed: {min(numbers, key=lambda number: abs(number - value))}"
+    return ""
 
 
 def _closest(error: ValidationError) -> ValidationError:

@@ -187,7 +187,7 @@ def run_result(outcome: RunResult, *, read: bool = False) -> CallToolResult:
         charge=charge_text(details.charge) if task.ended else None,
         estimate=price(details.estimate) if details.estimate else None,
         error=None if read and task.status == "cancelled" else failure_reason(task),
-        next=_next_step(task, shown),
+        next=_next_step(task, shown, details.now),
         note=NOTE if shown else None,
         output_size=OutputSize(characters=shown.characters, parts=shown.parts) if shown and shown.parts else None,
         files=files or None,
@@ -196,7 +196,7 @@ def run_result(outcome: RunResult, *, read: bool = False) -> CallToolResult:
         **_session_fields(task.session_id, details),
         **({"output" if task.status == "completed" else "output_so_far": shown.value} if shown else {}),
     )
-    return _run_answer(fields, _text(fields, details), shown)
+    return _run_answer(fields, _text(fields, details, task.run_at), shown)
 
 
 def output_part(task: Task, number: int) -> CallToolResult:
@@ -299,15 +299,15 @@ def _session_fields(session_id: str, details: RunDetails) -> dict[str, Any]:
     }
 
 
-def _text(fields: RunOutcome, details: RunDetails) -> str:
+def _text(fields: RunOutcome, details: RunDetails, run_at: datetime | None) -> str:
     """The text above the output, the important lines first: some hosts show only the beginning of a long text."""
     function = f":{fields.function}" if fields.app and fields.function not in {None, "run"} else ""
     name = f"{fields.app}{function}" if fields.app else "Task"
     took = "" if fields.elapsed_seconds is None else f" for {span(fields.elapsed_seconds)}"
     if fields.status in {"completed", "failed", "cancelled"}:
         took = took.replace(" for ", " after ")
-    if fields.starts_in_seconds:
-        took = f", starts in {span(fields.starts_in_seconds)}"
+    if fields.starts_in_seconds and run_at and details.now:
+        took = f", starts {moment(run_at, details.now)}"
     detail = f", {fields.platform_status}" if fields.platform_status else ""
     lines = [f"{name}: {fields.status}{took} (task {fields.task_id}{detail})"]
     if fields.error:
@@ -343,10 +343,12 @@ def _output_heading(fields: RunOutcome, shown: Shown) -> str:
     return f"{what}, {which}, {shown.characters:,} characters in all ({DATA}):"
 
 
-def _next_step(task: Task, shown: Shown | None) -> str | None:
+def _next_step(task: Task, shown: Shown | None, now: datetime | None) -> str | None:
     call = f'task_get(task_id="{task.id}"'
     if task.status == "cancelling":
         return f"It is being cancelled. Call {call}, wait_seconds=45) to see its end and charge."
+    if not task.ended and _seconds_until(task.run_at, now):
+        return f'It is scheduled. Call {call}) after its start; task_cancel(task_id="{task.id}") stops it.'
     if not task.ended:
         return f"It is still {status_of(task)}. Call {call}, wait_seconds=45) for the result; do not run the app again."
     if task.status == "completed":

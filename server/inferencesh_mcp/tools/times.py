@@ -40,7 +40,7 @@ def moment(when: datetime, now: datetime) -> str:
     when, now = when.astimezone(UTC), now.astimezone(UTC)
     seconds = (when - now).total_seconds()
     clock = f"{when:%H:%M:%S} UTC" if abs(seconds) < 43_200 else f"{when:%Y-%m-%d %H:%M} UTC"
-    return f"in {span(seconds)} ({clock})" if seconds > 0 else f"{span(-seconds)} ago ({clock})"
+    return f"in {span(seconds)} ({clock})" if seconds > 0 else f"{span(abs(seconds))} ago ({clock})"
 
 
 def parse_time(text: str, now: datetime, *, name: str, ahead: bool) -> datetime:
