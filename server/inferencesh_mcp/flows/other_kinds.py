@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from inferencesh_mcp.api.refs import AppRef
+from inferencesh_mcp.errors import NotFound, SessionNotFound
 from inferencesh_mcp.flows.concurrency import optional_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from inferencesh_mcp.errors import NotFound
     from inferencesh_mcp.flows import Caller
 
 Reads = Callable[["Caller", str], Awaitable[bool]]
@@ -33,6 +33,8 @@ async def with_other_kind(caller: Caller, exc: NotFound, arguments: Mapping[str,
     """The error of a tool call; if an argument names something of another kind, its next step says so."""
     for argument, kind in _KINDS.items():
         name = arguments.get(argument)
+        if isinstance(exc, SessionNotFound) and kind != "session":
+            continue  # what is not found is the session that the run names
         if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME:
             for other, (reads, next_step) in (_BY_NAME if kind in _BY_NAME else _BY_ID).items():
                 if other != kind and await optional_call(reads(caller, name), f"{other} of this name"):

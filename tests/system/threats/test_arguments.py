@@ -52,8 +52,10 @@ GOOD: dict[str, dict[str, Any]] = {
         "output_schema": {"type": "object", "properties": {"a": {"type": "string"}}},
     },
     "chat_get": {"chat_id": "abc", "wait_seconds": 0},
+    "chat_list": {"limit": 3},
     "chat_respond": {"chat_id": "abc", "invocation_id": "def", "result": "x"},
     "chat_stop": {"chat_id": "abc"},
+    "account": {"days": 7},
     "pinned": {"prompt": "x", "width": 16, "height": 16, "seed": 1},
 }  # fmt: skip
 """A call of each tool that is right in itself."""

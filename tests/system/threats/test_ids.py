@@ -58,10 +58,8 @@ def sendable(way: Way) -> list[str]:
 
 
 def filled(arguments: dict[str, Any], hostile: str) -> dict[str, Any]:
-    put = {None: hostile}
     return {
-        name: [put.get(item, item) for item in value] if isinstance(value, list) else put.get(value, value)
-        for name, value in arguments.items()
+        name: hostile if value is None else [hostile] if value == [None] else value for name, value in arguments.items()
     }
 
 

@@ -162,8 +162,8 @@ async def test_one_call_saves_a_hundred_files_and_says_what_is_left(
         beyond = await client.call_tool("file_save", {"task_ids": [ran["task_id"]], "part": 4})
 
     saved = [file["url"] for part in parts for file in part["files"] if file["url"]]
-    assert [100 + 1, 100, 30] == [len(part["files"]) for part in parts], "with the first, the output as JSON"
-    assert [130, 30, None] == [part.get("left") for part in parts]
+    assert [100, 100, 30 + 1] == [len(part["files"]) for part in parts], "after them, the output as JSON"
+    assert [131, 31, None] == [part.get("left") for part in parts]
     assert f'file_save(task_ids=["{ran["task_id"]}"], part=2)' in parts[0]["next"]
     assert urls == saved
     assert 231 == len(list(folder.iterdir()))
@@ -171,12 +171,12 @@ async def test_one_call_saves_a_hundred_files_and_says_what_is_left(
 
 
 MADE = {
-    "list": ["images-1.png", "images-2.png", "images-3.png"],
-    "nested": ["result-cover.png", "result-pages-1-image.png"],
+    "list": ["0.png", "1.png", "2.png"],
+    "nested": ["front.png", "back.png"],
     "image": ["image.png"],
-    "audio": ["audio.wav"],
-    "large_text": ["output.json"],
-    "text": ["output.json"],
+    "audio": ["tone.wav"],
+    "large_text": ["text.txt"],
+    "text": ["text.txt"],
     "unicode": ["output.json"],
     "empty": ["output.json"],
 }
@@ -184,21 +184,23 @@ MADE = {
 
 
 async def test_all_files_of_a_task_are_saved(connect: Connect, upstream: Upstream, folder: Path) -> None:
-    """Its files by where they stand in the output; and the output itself where files are not all of it."""
+    """Its files by their own names, a single text as text, and the output itself where files are not all of it (M5)."""
     async with connect() as client:
         for which, names in MADE.items():
             ran = payload(await client.call_tool("app_run", {"app": "sandbox/outputs", "input": {"which": which}}))
             saved = paths(await client.call_tool("file_save", {"task_ids": [ran["task_id"]], "to": which}))
             again = paths(await client.call_tool("file_save", {"task_ids": [ran["task_id"]], "to": which}))
 
-            assert [f"{ran['task_id']}-{name}" for name in names] == [path.name for path in saved]
+            assert names == [path.name for path in saved]
             assert [path.read_bytes() for path in saved] == [path.read_bytes() for path in again]
             assert 2 * len(names) == len(list((folder / which).iterdir()))
-            if names == ["output.json"]:
+            if names[0] in {"output.json", "text.txt"}:
                 (record,) = [
                     task for tenant in upstream.sandbox.tenants for task in tenant.tasks if task.id == ran["task_id"]
                 ]
-                assert record.output == json.loads(saved[0].read_bytes()), "every character, as the platform has it"
+                text = saved[0].read_text(encoding="utf-8")
+                output = json.loads(text) if names == ["output.json"] else {**record.output, "text": text}
+                assert record.output == output, "every character, as the platform has it"
 
 
 async def test_a_file_that_cannot_be_saved_is_reported(connect: Connect, upstream: Upstream, folder: Path) -> None:
