@@ -32,6 +32,8 @@ _KINDS: dict[str, Kind] = {
 async def with_other_kind(caller: Caller, exc: NotFound, arguments: Mapping[str, Any]) -> NotFound:
     """The error of a tool call; if an argument names something of another kind, its next step says so."""
     for argument, kind in _KINDS.items():
+        if kind in _BY_NAME and isinstance(exc, SessionNotFound):  # the app is there
+            continue
         name = arguments.get(argument)
         if isinstance(exc, SessionNotFound) and kind != "session":
             continue  # what is not found is the session that the run names

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from anyio import to_thread
@@ -72,8 +73,6 @@ def _block(content: bytes, media_type: str) -> ImageContent:
 
 
 def _can_scale() -> bool:
-    from importlib.util import find_spec
-
     return find_spec("PIL") is not None
 
 

@@ -22,7 +22,11 @@ CACHE = Path("/var/cache") if os.geteuid() == 0 else Path.home() / ".cache"
 FOLDER = Path(os.environ.get("WINDOWS_DIR") or CACHE / "inferencesh-mcp" / "windows")
 DRIVE = FOLDER / "home" / "prefix" / "drive_c"
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed")
-TESTS = ("tests/test_settings.py",)
+TESTS = (
+    "tests/test_settings.py", "tests/test_cli.py", "tests/test_encodings.py", "tests/install", "tests/flows", "tests/tools", "tests/http",
+    "tests/system/threats/test_disk.py", "tests/system/threats/test_saving.py", "tests/system/faults/test_uploads.py",
+    "tests/system/faults/test_downloads.py", "tests/system/faults/test_process.py", "tests/system/faults/test_stdio_messages.py",
+)  # fmt: skip
 MINUTES = 15
 """The most that the tests may take. They take less than ten alone on two cores."""
 
@@ -99,7 +103,18 @@ def try_commands() -> None:
 
 
 def run_tests(arguments: list[str]) -> None:
-    pytest = ("python", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "2")
+    pytest = (
+        "python",
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "-n",
+        "3",
+        "-m",
+        "not thorough and not timing and not programs",
+    )
     code, _ = windows(*pytest, *(arguments or TESTS), seconds=MINUTES * 60, show=True)
     if code:
         raise Failed(f"the tests failed (exit code {code})")

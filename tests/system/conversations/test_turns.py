@@ -199,7 +199,7 @@ async def test_a_turn_with_a_hundred_tools_stays_within_the_limits(
 ) -> None:
     """Only the last of what the agent did is told."""
     async with connect() as client:
-        first = payload(await chat(client, "http, delegate", agent="sandbox/desk"))
+        first = payload(await chat(client, "http", agent="sandbox/desk"))
         (long,) = chats(upstream)
         message_ = next(message for message in long.messages if message.invocations)
         message_.invocations *= 100

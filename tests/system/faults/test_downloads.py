@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -23,10 +22,14 @@ from inferencesh_sandbox.tenants import Tenant
 from tests.conftest import Upstream, until
 from tests.results import error, payload, text_of
 from tests.support.faults import Drip, FinAfter, RstAfter, Stall, Status
+from tests.support.systems import POSIX
 from tests.system.faults.front import Front, Visit
 from tests.system.faults.hosts import DISKS, MEMORY, STDIO, Host, Hosted, over
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")]
+pytestmark = pytest.mark.anyio
+if sys.platform != "win32":
+    import resource
+
 MIB = 1024 * 1024
 NOBODY = 65534
 
@@ -61,6 +64,7 @@ async def refused_and_clean(my: Host, folder: Path, why: str, **arguments: Any) 
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@POSIX
 @pytest.mark.fault("X-28")
 @over(*MEMORY)
 async def test_a_file_size_limit_leaves_no_partial_file(host: Hosted, large: str, folder: Path) -> None:
@@ -86,6 +90,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
+@POSIX
 @pytest.mark.fault("X-28")
 @over(*MEMORY)
 async def test_a_full_disk_leaves_no_partial_file(host: Hosted, large: str, disk: Path) -> None:
@@ -122,6 +127,7 @@ def common(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
+@POSIX
 @pytest.mark.fault("X-28")
 @over(*MEMORY)
 async def test_a_read_only_folder_is_reported(host: Hosted, large: str, common: Path) -> None:
@@ -133,6 +139,7 @@ async def test_a_read_only_folder_is_reported(host: Hosted, large: str, common: 
             await refused_and_clean(my, common, "Permission denied", uris=[large], to="new")
 
 
+@POSIX
 @pytest.mark.fault("X-28")
 @over(*MEMORY)
 @pytest.mark.parametrize("loss", ["permission", "folder"])
@@ -205,6 +212,7 @@ async def test_a_cancelled_download_leaves_no_file(host: Hosted, upstream: Upstr
         await until(lambda: not list(folder.iterdir()))
 
 
+@POSIX
 @pytest.mark.fault("X-28")
 @over(*MEMORY)
 async def test_nothing_is_overwritten_on_a_disk_without_hard_links(

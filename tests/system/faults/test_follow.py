@@ -192,13 +192,13 @@ def news(*fields: str, **data: Any) -> str:
         (*((PIPE, line, expected)),)
         for line, expected in [
             (news("status", status="pondering\u202e\u0007 <b>deeply</b>"), "pondering_ _b_deeply__b_ ·"),
-            (news("status", status=42), "status 42 ·"),
+            (news("status", status=42), "running (status 42) ·"),
             (news("status"), "running ·"),
             (news("status", status=None), "running ·"),
             (news("status", "mood", status=7, mood={"deep": [1, None]}, other="x" * 999), "running ·"),
         ]
     ]
-    + [(way, news("status", status=42), "status 42 ·") for way in (HTTP, STDIO[0])],
+    + [(way, news("status", status=42), "running (status 42) ·") for way in (HTTP, STDIO[0])],
     ids=str,
 )
 async def test_an_unknown_status_is_shown_and_the_run_continues(

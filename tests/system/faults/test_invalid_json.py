@@ -168,4 +168,6 @@ async def test_an_endless_list_is_read_one_page_at_a_time(host: Hosted, upstream
     async with host() as my:
         await answered(my, name, arguments)
 
-    assert len(upstream.sandbox.ledger.requests()) <= 12
+    details = ("/cost", "/agents/a/b")  # of each item that is shown, of which there are at most a hundred
+    requests = [request for request in upstream.sandbox.ledger.requests() if not request.path.endswith(details)]
+    assert len(requests) <= 12

@@ -219,7 +219,7 @@ INPUTS = [
         'got "wide".', NEVER, CORRECT),
     run("a number out of range", "sandbox/draw", {"prompt": "x", "width": 9000},
         "invalid_input: The input does not fit sandbox/draw: 'width' must be an integer from 16 to 1024; "
-        "got 9000.", NEVER, CORRECT),
+        "got 9000; nearest allowed: 1024.", NEVER, CORRECT),
     run("a misspelt argument", "sandbox/draw", {"prompt": "x"}, "invalid_input: app_run has no argument 'inputs'.",
         NEVER, "Next: Did you mean 'input'?", arguments={"inputs": {}}),
     run("an argument that breaks its rule", "sandbox/draw", {"prompt": "x"},

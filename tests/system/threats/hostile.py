@@ -57,7 +57,15 @@ def records(say: Say) -> dict[str, Any]:
         "namespace": say(),
         "name": say(),
         "title": say(),
-        "version": {"id": "v1", "description": say()},
+        "version": {
+            "id": "v1",
+            "description": say(),
+            "tools": [
+                {"name": say(), "type": "client"},
+                {"name": say(), "type": "app", "require_approval": True},
+            ],
+            "context": [{"name": say(), "required": True}],
+        },
     }
     calls = [
         {
@@ -120,7 +128,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("app_list", {}), ("app_get", {"app": "a/b"}), ("app_run", {"app": "a/b", "input": {}}), ("app_run", {"app": "a/b", "input": {}, "dry_run": True}),
     ("app_run_many", {"app": "a/b", "inputs": [{}]}), ("task_get", {"task_id": "t1"}), ("task_get", {"task_id": "t2"}), ("task_get", {"task_id": "t3"}),
     ("task_get", {"task_id": "t1", "part": 1}), ("task_list", {}), ("task_logs", {"task_id": "t1"}), ("file_list", {}), ("file_upload", {"filename": "a.txt"}),
-    ("session_list", {}), ("session_get", {"session_id": "s1"}), ("session_keepalive", {"session_id": "s1"}), ("agent_list", {}),
+    ("session_list", {}), ("session_get", {"session_id": "s1"}), ("session_keepalive", {"session_id": "s1"}), ("agent_list", {}), ("chat_list", {}),
     ("agent_chat", {"message": "hello", "agent": "a/b"}), ("chat_get", {"chat_id": "c1"}), ("chat_respond", {"chat_id": "c1", "invocation_id": "i1", "result": "x"}),
     ("hero", {}),
     ("app_run", {"app": "a/b", "input": {"field4": 5, "field1": "x", "fiel": 1}}), ("app_run", {"app": "a/b", "input": {}, "function": "none"}),

@@ -15,7 +15,7 @@ from tests.conftest import LOCAL, Connect, Upstream, Way, connected
 from tests.results import error, payload, text_of
 from tests.system.faults.hosts import over
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="POSIX paths")]
+pytestmark = pytest.mark.anyio
 SECRET = "CANARY-of-the-disk"
 
 REFUSED = {
@@ -32,14 +32,19 @@ REFUSED = {
     "credentials": "secret",
     "secrets.json": "secret",
     "wallet.kdbx": "secret",
-    "link.txt": "Links are not followed",
-    "through/private.txt": "Links are not followed",
     "below": "is a folder",
-    "pipe": "not a regular file",
     "gone.txt": "does not exist",
-    "a" * 300: "cannot be opened",
     "nul\0.txt": "The path has invalid characters",
 }
+if sys.platform == "win32":
+    REFUSED |= {"a" * 300: "longer than Windows allows", "CON": "reserves", "a.txt:b": "reserves", ".env.": "hidden"}
+else:
+    REFUSED |= {
+        "a" * 300: "cannot be opened",
+        "link.txt": "Links are not followed",
+        "through/private.txt": "Links are not followed",
+        "pipe": "not a regular file",
+    }
 
 
 @pytest.fixture
@@ -47,11 +52,16 @@ def world(tmp_path: Path, folder: Path) -> Path:
     for name in ("allowed-not", "allowed/below/.git", "allowed/.ssh"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "allowed-not/private.txt").write_text(SECRET)
-    for name in ("../beside.txt", "a.txt", *(name for name, why in REFUSED.items() if why in {"hidden", "secret"})):
+    for name in (
+        "../beside.txt",
+        "a.txt",
+        *(name for name, why in REFUSED.items() if why in {"hidden", "secret"} and not name.endswith(".")),
+    ):
         (folder / name).write_text(SECRET)
-    (folder / "link.txt").symlink_to(tmp_path / "allowed-not/private.txt")
-    (folder / "through").symlink_to(tmp_path / "allowed-not")
-    os.mkfifo(folder / "pipe")
+    if sys.platform != "win32":
+        (folder / "link.txt").symlink_to(tmp_path / "allowed-not/private.txt")
+        (folder / "through").symlink_to(tmp_path / "allowed-not")
+        os.mkfifo(folder / "pipe")
     return tmp_path
 
 
@@ -63,7 +73,8 @@ async def test_only_plain_files_of_the_allowed_folder_are_uploaded(
     async with connect() as client:
         for name, why in REFUSED.items():
             path = f"{folder}/{name}"
-            for source in (path, f"file://{path}", f"file://localhost{path}"):
+            uri = path if path.startswith("/") else f"/{path}"
+            for source in (path, f"file://{uri}", f"file://localhost{uri}"):
                 result = await client.call_tool("file_upload", {"source": source})
                 assert ("file_refused", True) == (error(result)["code"], why in text_of(result)), (
                     name,
@@ -141,8 +152,9 @@ async def test_a_root_that_is_too_wide_allows_nothing(
     home = world / "homes/me"
     home.mkdir(parents=True)
     (home / "note.txt").write_text(SECRET)
-    monkeypatch.setenv("HOME", str(home))
-    uris = [root.replace("/{home}", str(home)).replace("/{world}", str(world)) for root in roots]
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(home))
+    uris = [root.replace("file:///{home}", home.as_uri()).replace("file:///{world}", world.as_uri()) for root in roots]
     async with connected(way, environ, list_roots_callback=opening(*uris)) as client:
         result = await client.call_tool("file_upload", {"source": str(home / "note.txt")})
 

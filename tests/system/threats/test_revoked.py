@@ -94,7 +94,7 @@ async def test_a_refused_price_does_not_hide_a_readable_app(connect: Connect, up
         result = await client.call_tool("app_get", {"app": "mine/secret"})
 
     assert "CONFIDENTIAL" in payload(result)["description"]
-    assert payload(result)["price"].startswith("no estimate")
+    assert payload(result)["price"].startswith("not known")
 
 
 async def test_a_public_app_stays_cached(connect: Connect, upstream: Upstream) -> None:
