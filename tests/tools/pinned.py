@@ -7,6 +7,7 @@ from typing import Any
 
 from mcp import Client
 
+from inferencesh_mcp.server import TOOLS
 from inferencesh_sandbox import catalogue
 from tests.conftest import WAYS, Upstream
 from tests.support.faults import Status
@@ -18,8 +19,9 @@ CHANGED = {"type": "object", "properties": {"text": {"type": "string"}}, "requir
 
 
 async def names(client: Client) -> list[str]:
-    """The tools that are not the server's own: `app_list` and all the others have two words."""
-    return [tool.name for tool in (await client.list_tools()).tools if "_" not in tool.name]
+    """The tools that are not the server's own."""
+    own = {definition.function.__name__ for definition in TOOLS}
+    return [tool.name for tool in (await client.list_tools()).tools if tool.name not in own]
 
 
 async def hero_takes(client: Client) -> set[str]:

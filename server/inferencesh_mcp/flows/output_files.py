@@ -6,9 +6,10 @@ import mimetypes
 import re
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.enums import is_media_type
+from inferencesh_mcp.api.json import is_array, is_object
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import InvalidInput
 
@@ -60,15 +61,14 @@ def _files_in(value: Any, at: tuple[str, ...], depth: int) -> Iterator[OutputFil
     if isinstance(value, str):
         if _is_address(value) and (kind := _type(value)):
             yield OutputFile(value, "-".join(at), kind)
-    elif isinstance(value, list):
-        for number, part in enumerate(cast("list[Any]", value), 1):
+    elif is_array(value):
+        for number, part in enumerate(value, 1):
             yield from _files_in(part, (*at, str(number)), depth + 1)
-    elif isinstance(value, dict):
-        node = cast("dict[str, Any]", value)
-        if isinstance(uri := node.get("uri"), str) and _is_address(uri):
-            yield _described(uri, "-".join(at), node)
+    elif is_object(value):
+        if isinstance(uri := value.get("uri"), str) and _is_address(uri):
+            yield _described(uri, "-".join(at), value)
         else:
-            for name, part in node.items():
+            for name, part in value.items():
                 yield from _files_in(part, (*at, str(name)), depth + 1)
 
 

@@ -24,8 +24,6 @@ EACH = {"memory": many(60, 20), "http": many(60, 5)}  # calls of each tool
 CODES = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, InferenceError)}
 OF_TASKS = {"task_failed", "task_cancelled", "task_rejected", "agent_failed"}
 GOOD: dict[str, dict[str, Any]] = {
-    "account": {"days": 7},
-    "chat_list": {"limit": 3},
     "app_list": {"query": "draw", "limit": 3},
     "app_get": {"app": "sandbox/draw"},
     "app_run": {"app": "sandbox/draw", "input": {"prompt": "x", "width": 16, "height": 16, "seed": 1}, "dry_run": True},
