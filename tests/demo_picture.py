@@ -54,7 +54,7 @@ def record() -> Recording:
                     previous = now
                     lines.append((clock, text.rstrip().replace(folder, "~/pictures")[:COLUMNS]))
         assert process.returncode == 0
-        [drawn] = Path(folder).glob("*-image.png")
+        [drawn] = Path(folder).glob("drawing.png")
         return Recording(_last_steps(lines), drawn.read_bytes())
 
 
@@ -94,7 +94,7 @@ def drawn(recording: Recording) -> str:
         rules.append(_appears(f"l{number}", at, total))
         y = TOP + LINE * (number + 1)
         texts.append(f'<text class="l{number} {kind}" x="{LEFT}" y="{y}" xml:space="preserve">{escape(text)}</text>')
-    saved = next(at for at, text in recording.lines if "-image.png (" in text)
+    saved = next(at for at, text in recording.lines if "drawing.png (" in text)
     rules.append(_appears("drawn", saved, total))
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 {height}" width="960" height="{height}" role="img">',

@@ -62,7 +62,7 @@ async def _run(client: Client, screen: _Screen, app: str, app_input: dict[str, A
 
 async def _save(client: Client, screen: _Screen, run_result: CallToolResult) -> Path:
     task_id = _structured(run_result)["task_id"]
-    saved = screen.checked(await client.call_tool("file_save", {"task_id": task_id}))
+    saved = screen.checked(await client.call_tool("file_save", {"task_ids": [task_id]}))
     return Path(_structured(saved)["files"][0]["path"])
 
 

@@ -56,7 +56,7 @@ async def _moved(client: Client, pid: int, url: str, folder: Path) -> list[Figur
                 "curl up": lambda send=send: anyio.run_process(send),
                 "up": lambda: _call(client, "file_upload", source=str(large)),
                 "curl down": lambda fetch=fetch: anyio.run_process(fetch),
-                "down": lambda uri=uri: _call(client, "file_save", uri=uri),
+                "down": lambda uri=uri: _call(client, "file_save", uris=[uri]),
             }
             pairs = [("curl up", "up"), ("curl down", "down")]
             for name in [name for pair in pairs for name in (pair if number % 2 else reversed(pair))]:

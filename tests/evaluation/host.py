@@ -22,6 +22,7 @@ _IN_TEXT = {
     "session_id": r'(?:session="|session_id="|[Ss]ession )([^\s",)]+)',
     "uri": r"(https?://[^\s\"',)]+)",
     "id": rf"\(({_ID})\)",
+    "file_id": rf"file_id ({_ID})",
 }
 """How a text names what a next call needs."""
 

@@ -37,7 +37,7 @@ def test_a_file_that_may_not_be_read_is_refused(world: Path, folders: Folders, n
 
 def test_a_relative_path_is_refused_with_its_own_reason(folders: Folders) -> None:
     with pytest.raises(FileRefused, match="not an absolute path"):
-        folders.open("a.txt")
+        folders.open("below/a.txt")
 
 
 @pytest.mark.parametrize("to", ["../elsewhere", "/etc", "a/../../b", "\0"])
@@ -128,3 +128,29 @@ def test_a_folder_with_a_similar_name_is_another_folder(world: Path, folders: Fo
 
     with pytest.raises(FileRefused, match="outside the folders"):
         folders.open(f"{world}/ALLOWED/private.txt")
+
+
+def test_a_name_alone_is_found_in_the_one_folder_that_has_it(folders: Folders) -> None:
+    """M13: cat.png was "not an absolute path"."""
+    (folders.allowed[0] / "only.txt").write_text("x")
+
+    file = folders.open("only.txt")
+
+    assert file.name == "only.txt"
+    file.close()
+
+
+def test_a_name_alone_that_several_folders_have_is_refused(folders: Folders) -> None:
+    for folder in (folders.allowed[0], folders.saving):
+        folder.mkdir(exist_ok=True)
+        (folder / "twice.txt").write_text(str(folder))
+
+    with pytest.raises(FileRefused) as refused:
+        folders.open("twice.txt")
+
+    assert str(folders.allowed[0] / "twice.txt") in str(refused.value) + refused.value.next_step
+
+
+def test_a_name_alone_that_no_folder_has_is_said_so(folders: Folders) -> None:
+    with pytest.raises(FileRefused, match=r"No readable folder has a file named none\.txt"):
+        folders.open("none.txt")

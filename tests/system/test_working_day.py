@@ -83,7 +83,7 @@ async def test_a_working_day(connect: Connect, upstream: Upstream, way: Way, fol
         assert [4, 18] == [row["number"] for row in batch["results"] if "error" in row]
 
         if way.transport != "http":
-            saved = payload(await client.call_tool("file_save", {"task_id": described["task_id"], "to": "day"}))
+            saved = payload(await client.call_tool("file_save", {"task_ids": [described["task_id"]], "to": "day"}))
             assert [folder / "day"] == [Path(file["path"]).parent for file in saved["files"]]
         else:
             assert "file_save" not in [tool.name for tool in (await client.list_tools()).tools]

@@ -136,7 +136,7 @@ async def test_an_output_that_does_not_exist_yet_has_no_parts(connect: Connect) 
         task_id = payload(await run(client, "sandbox/slow", {"seconds": 5, "steps": 1}, wait=False))["task_id"]
         early = await client.call_tool("task_get", {"task_id": task_id, "part": 1})
         await client.call_tool("task_cancel", {"task_id": task_id})
-        never = await client.call_tool("file_save", {"task_id": task_id})
+        never = await client.call_tool("file_save", {"task_ids": [task_id]})
 
     assert (True, True) == (early.is_error, never.is_error)
     assert "task_get" not in text_of(never)
@@ -162,17 +162,17 @@ async def test_a_picture_from_disk_is_uploaded_and_its_thumbnail_is_shown(connec
     """A path at a place that the schema calls a file is uploaded; everything a task made is saved."""
     async with connect() as client:
         drawn = await run(client, "sandbox/draw", {"prompt": "x", "width": 90, "height": 60})
-        saved = await client.call_tool("file_save", {"task_id": payload(drawn)["task_id"]})
+        saved = await client.call_tool("file_save", {"task_ids": [payload(drawn)["task_id"]]})
         picture = Path(payload(saved)["files"][0]["path"])
         result = await run(client, "sandbox/picture-info", {"image": str(picture)})
-        thumbnail = await client.call_tool("file_save", {"task_id": payload(result)["task_id"], "to": "small"})
+        thumbnail = await client.call_tool("file_save", {"task_ids": [payload(result)["task_id"]], "to": "small"})
 
     assert (90, 60) == struct.unpack(">II", picture.read_bytes()[16:24])
     assert (90, 60, picture.stat().st_size) == tuple(
         payload(result)["output"][name] for name in ("width", "height", "bytes")
     )
     assert folder / "small" == Path(payload(thumbnail)["files"][0]["path"]).parent
-    assert f"{payload(result)['task_id']}-thumbnail.png" == Path(payload(thumbnail)["files"][0]["path"]).name
+    assert "thumbnail.png" == Path(payload(thumbnail)["files"][0]["path"]).name
 
 
 @over(*NEAR)
@@ -252,7 +252,7 @@ async def test_a_file_is_uploaded_once_and_used_by_its_uri(connect: Connect, fol
     (folder / "note.txt").write_bytes(b"hello")
     async with connect() as client:
         file = await client.call_tool("file_upload", {"source": str(folder / "note.txt")})
-        saved = await client.call_tool("file_save", {"uri": payload(file)["uri"], "to": "back"})
+        saved = await client.call_tool("file_save", {"uris": [payload(file)["uri"]], "to": "back"})
 
     assert ("note.txt", "text/plain", 5) == tuple(payload(file)[name] for name in ("filename", "content_type", "bytes"))
     assert b"hello" == Path(payload(saved)["files"][0]["path"]).read_bytes()

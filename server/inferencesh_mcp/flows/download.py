@@ -17,16 +17,19 @@ from urllib.parse import unquote
 from anyio import to_thread
 
 from inferencesh_mcp.api.enums import is_media_type
+from inferencesh_mcp.api.json import is_object
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
 from inferencesh_mcp.flows import Transfer
 from inferencesh_mcp.flows.file_system import SHORTEN, is_reserved, is_too_long
-from inferencesh_mcp.flows.output_files import OutputFile, output_files, output_of
+from inferencesh_mcp.flows.output_files import METERING, output_files, output_of
+from inferencesh_mcp.flows.run_details import files_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from inferencesh_mcp.api.client import Api
+    from inferencesh_mcp.api.models import Task
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.file_system import WriteFolder
     from inferencesh_mcp.flows.local_files import SaveFolder
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 MOST_BESIDE_FILES = 4_000  # bytes of JSON that hold little more than the files' addresses
 LONGEST_NAME = 120  # characters; every file system takes that many
 MOST_NAMESAKES = 1000
-MOST_FILES = 100  # of a task in one call: the app decides how many it makes, and the caller reads every name
+MOST_FILES = 100  # in one call: apps decide how many they make, and the caller reads every name
 _UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
 
 
@@ -47,58 +50,120 @@ class Saved:
 
 
 async def save_files(
-    caller: Caller, report: Report, *, uri: str = "", task_id: str = "", to: str = "", part: int = 1
+    caller: Caller,
+    report: Report,
+    *,
+    uris: Sequence[str] = (),
+    task_ids: Sequence[str] = (),
+    filename: str = "",
+    to: str = "",
+    part: int = 1,
 ) -> tuple[list[Saved], int]:
-    """Save one file, or one part of a task's files; return the saved files and how many are left after them.
+    """Save files, or one part of them; return the saved files and how many are left after them.
 
-    A part has MOST_FILES files. The first part includes the output as JSON, if that holds more than the files.
+    A part has MOST_FILES files. What a task returned besides its files is saved too, a single text as text.
 
     Raises:
-        InvalidInput: neither or both of `uri` and `task_id`; a task without output, or without such a part.
+        InvalidInput: neither or both of `uris` and `task_ids`; a task without output; no such part; one `filename` for
+            several files.
         FileRefused: the caller is remote, or the folder cannot be written; no partial file stays.
     """
-    if bool(uri) == bool(task_id):
-        raise InvalidInput(message="Give either `uri` or `task_id`.")
+    if bool(uris) == bool(task_ids):
+        raise InvalidInput(
+            message="Give either `uris` or `task_ids`.", next_step="Name the files or the tasks to save."
+        )
     if caller.folders is None:
-        raise FileRefused(message="This server runs elsewhere and cannot write to your machine.",
-                          next_step="Download the file from its address.")  # fmt: skip
+        raise FileRefused(
+            message="This server runs elsewhere and cannot write to your machine.",
+            next_step="Download the file from its address.",
+        )
     folder = caller.folders.writable(to)
-    if uri:
-        return [await save(caller.api, folder, uri, report)], 0
-    task = await caller.api.task(task_id)
-    output = output_of(task)
-    all_files = output_files(output)
-    files = _part(all_files, part)
+    wanted: list[_Download | _Content] = [_Download(uri) for uri in uris]
+    for task_id in task_ids:
+        wanted += await _of_task(caller, await caller.api.task(task_id))
+    if filename and len(wanted) > 1:
+        raise InvalidInput(
+            message=f"`filename` names one file, and these are {len(wanted)}.",
+            next_step="Leave it out, or save one file.",
+        )
+    selected = _part(wanted, part)
     saved: list[Saved] = []
-    for file in files:
+    for item in selected:
         try:
-            saved.append(await save(caller.api, folder, file.url, report, stem=f"{task.id}-{file.place}"))
+            saved.append(await item.save(caller.api, folder, report, filename))
         except InferenceError as exc:
             if not saved:
                 raise
             done = ", ".join(str(file.path) for file in saved)  # they stay on disk, so the error names them
             raise exc.replace(next_step=f"Saved before that: {done}. {exc.next_step}".strip()) from exc
+    return saved, len(wanted) - (part - 1) * MOST_FILES - len(selected)
+
+
+@dataclass(frozen=True)
+class _Download:
+    """A file to fetch from its address."""
+
+    uri: str
+    name: str = ""
+    """Its name, if the app or the platform has one for it."""
+
+    async def save(self, api: Api, folder: SaveFolder, report: Report, filename: str) -> Saved:
+        return await save(api, folder, self.uri, report, name=filename or self.name)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a task returned besides files."""
+
+    name: str
+    content: bytes
+    content_type: str
+
+    async def save(self, _api: Api, folder: SaveFolder, _report: Report, filename: str) -> Saved:
+        name = safe_name(filename or self.name, "", self.content_type)
+        with _new_file(folder, name) as draft:
+            await to_thread.run_sync(draft.write, self.content)
+            path = await to_thread.run_sync(draft.publish)
+        return Saved("", path, len(self.content), self.content_type)
+
+
+async def _of_task(caller: Caller, task: Task) -> list[_Download | _Content]:
+    """What to save of a task: its files by their own names, and its output unless the files are all of it."""
+    output = output_of(task)
+    files = output_files(output)
+    names = {file.uri: file.filename for file in await files_of(caller, task)}
+    wanted: list[_Download | _Content] = [
+        _Download(file.url, names.get(file.url) or file.name or file.place) for file in files
+    ]
+    texts = {name: value for name, value in (output.items() if is_object(output) else ()) if name != METERING}
+    if isinstance(output, str) or (len(texts) == 1 and isinstance(next(iter(texts.values())), str)):
+        if not files:
+            name, text = ("output", output) if isinstance(output, str) else next(iter(texts.items()))
+            wanted.append(_Content(f"{name}.txt", str(text).encode(errors="replace"), "text/plain"))
+        return wanted
     whole = json.dumps(output, ensure_ascii=False, indent=1).encode(errors="replace")
-    if not files or (part == 1 and len(whole) > MOST_BESIDE_FILES):
-        saved.append(await _save_bytes(folder, f"{task.id}-output.json", whole))
-    return saved, len(all_files) - (part - 1) * MOST_FILES - len(files)
+    if not files or len(whole) > MOST_BESIDE_FILES:
+        wanted.append(_Content("output.json", whole, "application/json"))
+    return wanted
 
 
-def _part(files: list[OutputFile], part: int) -> list[OutputFile]:
+def _part(wanted: list[_Download | _Content], part: int) -> list[_Download | _Content]:
     first = (part - 1) * MOST_FILES
-    if part > 1 and first >= len(files):
-        parts = max(1, -(-len(files) // MOST_FILES))
-        raise InvalidInput(message=f"The task made {len(files)} files: there is no part {part}.",
-                           next_step=f"Parts go from 1 to {parts}.")  # fmt: skip
-    return files[first : first + MOST_FILES]
+    if part > 1 and first >= len(wanted):
+        parts = max(1, -(-len(wanted) // MOST_FILES))
+        raise InvalidInput(
+            message=f"There are {len(wanted)} files to save, and no part {part}.",
+            next_step=f"Parts go from 1 to {parts}.",
+        )
+    return wanted[first : first + MOST_FILES]
 
 
-async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, stem: str = "") -> Saved:
-    """Download `uri` into a folder, under a name made from `stem` or from the URI."""
+async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, name: str = "") -> Saved:
+    """Download `uri` into a folder, under `name` or the name in the URI, made safe."""
     async with api.download(uri) as download:
         kind = download.content_type.partition(";")[0].strip()
         kind = kind if is_media_type(kind) else "application/octet-stream"
-        name = safe_name(stem, uri, kind)
+        name = safe_name(name, uri, kind)
         size = 0
         with _new_file(folder, name) as draft:
             async for chunk in download.chunks:
@@ -110,21 +175,19 @@ async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, stem: 
     return Saved(uri, path, size, kind)
 
 
-async def _save_bytes(folder: SaveFolder, name: str, content: bytes) -> Saved:
-    with _new_file(folder, name) as draft:
-        await to_thread.run_sync(draft.write, content)
-        path = await to_thread.run_sync(draft.publish)
-    return Saved("", path, len(content), "application/json")
-
-
-def safe_name(stem: str, uri: str, content_type: str) -> str:
+def safe_name(name: str, uri: str, content_type: str) -> str:
     """A safe file name: one plain component with an extension, the same each time for the same file."""
-    name = PurePosixPath(unquote(path_of(uri))).name
-    base, dot, ending = name.rpartition(".")
-    if not dot or not re.fullmatch(r"[A-Za-z0-9]{1,8}", ending):
-        base, ending = name, (mimetypes.guess_extension(content_type) or ".bin").removeprefix(".")
-    cleaned = _UNSAFE.sub("-", stem or base).strip("-.")[:LONGEST_NAME] or "file"
+    in_uri = PurePosixPath(unquote(path_of(uri))).name if uri else ""
+    base, ending = _split(name or in_uri)
+    ending = ending or _split(in_uri)[1] or (mimetypes.guess_extension(content_type) or ".bin").removeprefix(".")
+    cleaned = _UNSAFE.sub("-", base).strip("-.")[:LONGEST_NAME] or "file"
     return f"{'file-' if is_reserved(cleaned) else ''}{cleaned}.{ending.lower()}"
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A name and its extension, if it has one."""
+    base, dot, ending = name.rpartition(".")
+    return (base, ending) if dot and re.fullmatch(r"[A-Za-z0-9]{1,8}", ending) else (name, "")
 
 
 @dataclass

@@ -122,7 +122,7 @@ class Folders:
         """Open a regular file for reading.
 
         `readings` are other paths that it may mean, for example without quotes. They are tried if no file has the path
-        itself, and exactly one file must match them.
+        itself, and exactly one file must match them. A name alone is looked for in each folder.
 
         Raises:
             FileRefused: outside the allowed folders, hidden or secret, missing, unreadable, a folder, or special; or
@@ -130,6 +130,9 @@ class Folders:
         """
         if (exact := self._opened(path)) is not None:
             return exact
+        shown = path if foreign(path) else next(iter(readings), path)
+        named = [name for name in dict.fromkeys((path, *readings)) if _is_bare(name)]
+        readings = (*readings, *(str(folder / name) for folder in self._readable for name in named))
         files = {reading: file for reading in readings if (file := self._opened(reading)) is not None}
         first, *others = files.values() or (None,)
         if first and all(os.path.samestat(first.status, other.status) for other in others):
@@ -138,7 +141,11 @@ class Folders:
         _close(files.values())
         if files:
             raise several(path, list(files))
-        raise self._not_there(path if foreign(path) else next(iter(readings), path))
+        raise self._not_there(shown)
+
+    @property
+    def _readable(self) -> tuple[Path, ...]:
+        return tuple(dict.fromkeys((*self.allowed, self.saving)))
 
     def writable(self, to: str) -> SaveFolder:
         """The folder that `to` names: a relative path below `saving`, or `saving` itself.
@@ -201,7 +208,7 @@ class Folders:
 
     def _not_there(self, path: str, *, outside: bool = False) -> FileRefused:
         """The error for a path that names no file here, or one outside the allowed folders."""
-        folders = ", ".join(str(folder) for folder in (*self.allowed, self.saving))
+        folders = ", ".join(map(str, self._readable))
         if not path.strip():
             return FileRefused(message="The path is empty.", next_step=f"Readable folders are {folders}.")
         if _HOST_SANDBOX.match(path) and (outside or not Path(path).is_absolute()):
@@ -217,6 +224,11 @@ class Folders:
                 message=f"{path} is outside the folders this server may read ({folders}).",
                 next_step="Move the file there, or have the person who runs this server add its folder to "
                 "INFERENCE_ALLOWED_DIRS. Do not look for a way around it.",
+            )
+        if _is_bare(path):
+            return FileRefused(
+                message=f"No readable folder has a file named {path}.",
+                next_step=f"Give its whole path; readable folders are {folders}.",
             )
         if not expanded(path).is_absolute():
             return FileRefused(
@@ -264,6 +276,11 @@ class SaveFolder:
 def _close(files: Iterable[OpenFile]) -> None:
     for file in files:
         file.close()
+
+
+def _is_bare(path: str) -> bool:
+    """Whether a path is the name of a file alone."""
+    return Path(path).name == path and is_name(path) and not foreign(path)
 
 
 def _refuse_names(path: str, steps: tuple[str, ...]) -> None:

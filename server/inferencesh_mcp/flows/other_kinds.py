@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from inferencesh_mcp.api.refs import AppRef
-from inferencesh_mcp.errors import NotFound, SessionNotFound
 from inferencesh_mcp.flows.concurrency import optional_call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from inferencesh_mcp.errors import NotFound
     from inferencesh_mcp.flows import Caller
 
 Reads = Callable[["Caller", str], Awaitable[bool]]
@@ -32,14 +32,17 @@ _KINDS: dict[str, Kind] = {
 async def with_other_kind(caller: Caller, exc: NotFound, arguments: Mapping[str, Any]) -> NotFound:
     """The error of a tool call; if an argument names something of another kind, its next step says so."""
     for argument, kind in _KINDS.items():
-        if kind in _BY_NAME and isinstance(exc, SessionNotFound):  # the app is there
-            continue
         name = arguments.get(argument)
-        if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME:
+        if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and not _is_known(caller, kind, name):
             for other, (reads, next_step) in (_BY_NAME if kind in _BY_NAME else _BY_ID).items():
                 if other != kind and await optional_call(reads(caller, name), f"{other} of this name"):
                     return exc.replace(next_step=next_step.format(name=name), suggestions=())
     return exc
+
+
+def _is_known(caller: Caller, kind: Kind, name: str) -> bool:
+    """Whether it is the app that was read before: then something else was not found, for example the session of a run."""
+    return kind == "app" and caller.app_cache.knows(caller.principal, AppRef.parse(name))
 
 
 async def _is_agent(caller: Caller, name: str) -> bool:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.models import Task
 
+METERING = "output_meta"
+"""The field of an output in which the platform meters it; it is none of the app's."""
 MOST = 10_000  # files of one output: guessing the types of so many takes 0.1 s
 DEEPEST = 32  # levels of an output that are searched
 _ADDRESS = re.compile(r"(?:https?|inf)://[^\s<>\"]{1,2000}")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.run_request import Prepared, RunSpec
+    from inferencesh_mcp.flows.upload import Uploaded
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class RunResult:
     """How long this call took, if it is known."""
     app: str = ""
     details: RunDetails = field(default_factory=RunDetails)
+    uploaded: tuple[Uploaded, ...] = ()
+    """What the call uploaded for its inputs."""
 
 
 async def run(caller: Caller, spec: RunSpec, report: Report, *, seconds: float) -> RunResult:
@@ -79,7 +82,8 @@ async def run_prepared(
         caller.runs.started += 1
         price = partial(estimate, caller, prepared.spec.app, prepared.app, request.input, request.function)
         task, details = await _follow_or_cancel(caller, task, report, seconds - (time.monotonic() - began), price)
-    return RunResult(task=task, seconds=time.monotonic() - began, app=str(prepared.spec.app), details=details)
+    seconds = time.monotonic() - began
+    return RunResult(task=task, seconds=seconds, app=str(prepared.spec.app), details=details, uploaded=uploads.sent)
 
 
 @contextmanager

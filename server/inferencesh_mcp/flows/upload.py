@@ -138,6 +138,14 @@ async def upload(
     return file.model_copy(update={"size": source.size})  # the record was created before the upload
 
 
+@dataclass(frozen=True)
+class Uploaded:
+    """A file that a call uploaded; its URI can be used again."""
+
+    name: str
+    uri: str
+
+
 class Uploads:
     """The files that the inputs of one call name.
 
@@ -158,6 +166,11 @@ class Uploads:
     def __exit__(self, *error: object) -> None:
         for _, stack in self._open.values():
             stack.close()
+
+    @property
+    def sent(self) -> tuple[Uploaded, ...]:
+        """What was uploaded so far."""
+        return tuple(Uploaded(upload.name, upload.stored_at) for upload in self._uploads.values() if upload.stored_at)
 
     async def check(self, schema: Schema, value: Any) -> tuple[Place, ...]:
         """Find the files to upload in an input, and open each, so that a wrong path is an error before anything is sent.
@@ -220,6 +233,7 @@ class Uploads:
 class _Upload:
     """The result of an upload."""
 
+    name: str
     state: tuple[int, ...]
     stored_at: str
     failure: InferenceError | None = None
@@ -227,9 +241,9 @@ class _Upload:
     @classmethod
     async def of(cls, api: Api, source: Source, report: Report) -> _Upload:
         try:
-            return cls(source.state, (await upload(api, source, report)).uri)
+            return cls(source.name, source.state, (await upload(api, source, report)).uri)
         except InferenceError as exc:
-            return cls(source.state, "", exc)
+            return cls(source.name, source.state, "", exc)
 
     @property
     def uri(self) -> str:

@@ -22,6 +22,8 @@ from inferencesh_mcp.tools.results import (
     file_links,
     links_that_fit,
     split_metering,
+    uploaded_fields,
+    uploaded_lines,
 )
 from inferencesh_mcp.tools.times import total_price
 from inferencesh_mcp.tools.truncate import PART_TOKENS, SHOWN_TOKENS, as_json, show, tokens
@@ -53,6 +55,8 @@ def batch_result(app: str, outcomes: list[End]) -> CallToolResult:
     fields: dict[str, Any] = {"app": app, "counts": dict(counts), "charged": charged}
     if running:
         fields["estimate_of_running"] = running
+    if uploaded := uploaded_fields(file for run in runs for file in run.uploaded):
+        fields["uploaded"] = uploaded
     if any("output" in row for row in rows):
         fields["note"] = NOTE
     fields["results"] = rows
@@ -62,6 +66,7 @@ def batch_result(app: str, outcomes: list[End]) -> CallToolResult:
         f"{count} {status}" for status, count in counts.items()
     )
     lines = [head, f"Charged: {charged}", *([f"Estimate for what still runs: {running}"] if running else [])]
+    lines += uploaded_lines(uploaded)
     lines += [*(f"Next: {step}" for step in next_steps), f"Results ({DATA}):", fenced("\n".join(map(_line, rows)))]
     failed = all("error" in row for row in rows)
     links = links_that_fit([file for part in files for file in part])

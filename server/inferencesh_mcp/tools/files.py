@@ -5,6 +5,7 @@ The flows are imported inside the tools, because most sessions move no file.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,16 +104,22 @@ async def file_delete(
 @tool("files", "Save files to disk")
 async def file_save(
     ctx: Ctx,
-    uri: Annotated[str, Field(description="address of the file to save")] = "",
-    task_id: Annotated[str, Field(description="instead of uri: task whose files to save")] = "",
+    uris: Annotated[list[str], Field(max_length=100, description="addresses of the files to save, at most 100")] = [],  # noqa: B006
+    task_ids: Annotated[
+        list[str],
+        Field(max_length=100, description="instead of uris: tasks, at most 100, whose files or output to save"),
+    ] = [],  # noqa: B006
+    filename: Annotated[str, Field(description="name for a single file; default: its own")] = "",
     to: Annotated[str, Field(description="folder to save in, below the save folder")] = "",
-    part: Annotated[int, Field(ge=1, description="which 100 of a task's files, from 1")] = 1,
+    part: Annotated[int, Field(ge=1, description="which 100 of the files, from 1")] = 1,
 ) -> CallToolResult:
-    """Save a file, or all files of a task, to the save folder: 100 files a call. Never overwrites."""
+    """Save files, or what tasks returned, to the save folder: 100 files a call. Never overwrites."""
     from inferencesh_mcp.flows import download
 
     async with progress(ctx, in_bytes=True) as report:
-        saved, remaining = await download.save_files(caller(ctx), report, uri=uri, task_id=task_id, to=to, part=part)
+        saved, remaining = await download.save_files(
+            caller(ctx), report, uris=uris, task_ids=task_ids, filename=filename, to=to, part=part
+        )
     lines = [f"{file.path} ({file.content_type}, {size(file.size)})" for file in saved]
     files = [
         {"path": str(file.path), "url": file.uri, "mime_type": file.content_type, "bytes": file.size} for file in saved
@@ -120,7 +127,8 @@ async def file_save(
     if not remaining:
         return build_result("Saved:\n" + "\n".join(lines), {"files": files})
     next_step = (
-        f'{remaining} files are left. Continue with file_save(task_id="{task_id}", part={part + 1}) and the same `to`.'
+        f"{remaining} files are left. Continue with file_save(task_ids={json.dumps(task_ids)}, part={part + 1})"
+        f"{' and the same `to`' if to else ''}."
     )
     return build_result(
         "Saved:\n" + "\n".join([*lines, f"Next: {next_step}"]), {"files": files, "left": remaining, "next": next_step}

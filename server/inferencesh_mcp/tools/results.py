@@ -21,7 +21,7 @@ from inferencesh_mcp.tools.times import moment, price, size, span, usd
 from inferencesh_mcp.tools.truncate import MAX_ANSWER_TOKENS, as_json, cut_text, fit, show, show_part, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from inferencesh_mcp.api.models import File, Page, Task
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.output_files import OutputFile
     from inferencesh_mcp.flows.run import RunResult
     from inferencesh_mcp.flows.run_details import RunDetails
+    from inferencesh_mcp.flows.upload import Uploaded
     from inferencesh_mcp.tools.truncate import Shown
 
 MAX_LINKS = 20
@@ -117,6 +118,8 @@ class RunOutcome(BaseModel):
     output_so_far: Any = None
     output_size: OutputSize | None = None
     files: list[FileLink] | None = None
+    uploaded: list[dict[str, str]] | None = None
+    """The files that this call uploaded, whose uris can be used again."""
     metering: dict[str, Any] | None = None
     log_tail: str | None = None
 
@@ -191,6 +194,7 @@ def run_result(outcome: RunResult, *, read: bool = False) -> CallToolResult:
         note=NOTE if shown else None,
         output_size=OutputSize(characters=shown.characters, parts=shown.parts) if shown and shown.parts else None,
         files=files or None,
+        uploaded=uploaded_fields(outcome.uploaded) or None,
         metering=metering or None,
         log_tail=quoted(task.logs[-1].content, 200) if task.logs and not task.ended else None,
         **_session_fields(task.session_id, details),
@@ -318,11 +322,21 @@ def _text(fields: RunOutcome, details: RunDetails, run_at: datetime | None) -> s
         lines.append(f"Estimate for this input: {fields.estimate}")
     if fields.next:
         lines.append(f"Next: {fields.next}")
+    lines += uploaded_lines(fields.uploaded or [])
     if fields.session_id:
         lines.append(_session_line(fields, details))
     if fields.log_tail and fields.output_so_far is None:
         lines.append(f"Last log line: {fields.log_tail}")
     return "\n".join(lines)
+
+
+def uploaded_fields(files: Iterable[Uploaded]) -> list[dict[str, str]]:
+    """The files that a call uploaded, each once (M14)."""
+    return [{"name": clean(file.name, 255), "uri": address(file.uri)} for file in dict.fromkeys(files)]
+
+
+def uploaded_lines(files: list[dict[str, str]]) -> list[str]:
+    return [f"Uploaded: {label(file['name'], 255)} → {file['uri']}" for file in files]
 
 
 def _session_line(fields: RunOutcome, details: RunDetails) -> str:

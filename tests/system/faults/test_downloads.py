@@ -54,7 +54,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-async def refused_and_clean(my: Host, folder: Path, why: str, **arguments: str) -> None:
+async def refused_and_clean(my: Host, folder: Path, why: str, **arguments: Any) -> None:
     """The save fails in words, leaves nothing of its own, and what was there before is as it was."""
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -70,10 +70,10 @@ async def refused_and_clean(my: Host, folder: Path, why: str, **arguments: str) 
 async def test_a_file_size_limit_leaves_no_partial_file(host: Hosted, large: str, folder: Path) -> None:
     """A file-size limit is met half-way through; an older save of the same name stays whole."""
     async with host() as my:
-        first = await my.call("file_save", uri=large)
+        first = await my.call("file_save", uris=[large])
         with files_of_at_most(MIB):
-            await refused_and_clean(my, folder, "no room left", uri=large)
-        second = await my.call("file_save", uri=large)
+            await refused_and_clean(my, folder, "no room left", uris=[large])
+        second = await my.call("file_save", uris=[large])
 
     assert [4 * MIB] * 2 == [Path(payload(saved)["files"][0]["path"]).stat().st_size for saved in (first, second)]
 
@@ -96,9 +96,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk_leaves_no_partial_file(host: Hosted, large: str, disk: Path) -> None:
     (disk / "mine.txt").write_bytes(b"mine")
     async with host(INFERENCE_SAVE_DIR=str(disk)) as my:
-        await refused_and_clean(my, disk, "no room left", uri=large)
+        await refused_and_clean(my, disk, "no room left", uris=[large])
         saved = await my.call("file_upload", source="data:,small")
-        assert not (await my.call("file_save", uri=payload(saved)["uri"])).is_error
+        assert not (await my.call("file_save", uris=[payload(saved)["uri"]])).is_error
 
 
 @contextmanager
@@ -132,11 +132,11 @@ def common(tmp_path: Path) -> Iterator[Path]:
 @over(*MEMORY)
 async def test_a_read_only_folder_is_reported(host: Hosted, large: str, common: Path) -> None:
     async with host(INFERENCE_SAVE_DIR=str(common)) as my:
-        await my.call("file_save", uri=large)  # what is imported on the way may not be readable for everybody
+        await my.call("file_save", uris=[large])  # what is imported on the way may not be readable for everybody
         common.chmod(0o555)
         with nobody():
-            await refused_and_clean(my, common, "Permission denied", uri=large)
-            await refused_and_clean(my, common, "Permission denied", uri=large, to="new")
+            await refused_and_clean(my, common, "Permission denied", uris=[large])
+            await refused_and_clean(my, common, "Permission denied", uris=[large], to="new")
 
 
 @POSIX
@@ -157,9 +157,9 @@ async def test_a_folder_that_disappears_during_a_download_is_reported(
     front.on("GET /app/files/", losing)
     async with host(INFERENCE_BASE_URL=front.url, INFERENCE_SAVE_DIR=str(common)) as my:
         await my.call("task_get", task_id="abc")  # as above
-        await my.call("file_save", uri=f"{front.url}/gone", to="below")
+        await my.call("file_save", uris=[f"{front.url}/gone"], to="below")
         with nobody() if loss == "permission" else files_of_at_most(resource.RLIM_INFINITY):
-            result = await my.call("file_save", uri=f"{front.url}/app/files/u/a/b.txt")
+            result = await my.call("file_save", uris=[f"{front.url}/app/files/u/a/b.txt"])
 
     assert ("file_refused", True) == (error(result)["code"], "cannot be written" in text_of(result))
     assert not common.exists() or not [path for path in common.iterdir() if not path.name.startswith(".")]
@@ -177,9 +177,9 @@ async def test_a_broken_download_leaves_no_file(
 ) -> None:
     """Half a file is no file, whatever ended it."""
     async with host() as my:
-        first = await my.call("file_save", uri=large)
+        first = await my.call("file_save", uris=[large])
         upstream.sandbox.faults.add(fault, path="/app/files/**", times=-1)
-        result = await my.call("file_save", uri=large)
+        result = await my.call("file_save", uris=[large])
 
     assert error(result)["code"] in {"unavailable", "not_found"}
     assert [Path(payload(first)["files"][0]["path"])] == list(folder.iterdir())
@@ -193,7 +193,7 @@ async def test_a_stalled_download_times_out(
     monkeypatch.setattr(http_client, "READ_SECONDS", 0.2)
     upstream.sandbox.faults.add(Stall(lines=1), path="/app/files/**", times=-1)
     async with host() as my:
-        result = await my.call("file_save", uri=large)
+        result = await my.call("file_save", uris=[large])
 
     assert "timed_out" == error(result)["code"]
     assert [] == list(folder.iterdir())
@@ -206,7 +206,7 @@ async def test_a_cancelled_download_leaves_no_file(host: Hosted, upstream: Upstr
     upstream.sandbox.faults.add(Drip(size=1024, every=0.01), path="/app/files/**")
     async with host() as my:
         async with anyio.create_task_group() as group:
-            group.start_soon(functools.partial(my.call, "file_save", uri=large))
+            group.start_soon(functools.partial(my.call, "file_save", uris=[large]))
             await until(lambda: list(folder.iterdir()))
             group.cancel_scope.cancel()
         await until(lambda: not list(folder.iterdir()))
@@ -228,9 +228,9 @@ async def test_nothing_is_overwritten_on_a_disk_without_hard_links(
     (folder / first).write_bytes(b"old")
     (folder / second).symlink_to(folder / "nowhere")
     async with host() as my:
-        saved = [Path(payload(await my.call("file_save", uri=large))["files"][0]["path"]) for _ in range(2)]
+        saved = [Path(payload(await my.call("file_save", uris=[large]))["files"][0]["path"]) for _ in range(2)]
         monkeypatch.setattr(os, "replace", refused)
-        failed = await my.call("file_save", uri=large)
+        failed = await my.call("file_save", uris=[large])
 
     assert [folder / third, folder / fourth] == saved
     assert saved[0].read_bytes() == saved[1].read_bytes() != b""
@@ -260,7 +260,7 @@ async def test_a_file_name_with_a_slash_or_nul_becomes_one_plain_name(
                 Status(code=200, body=b"x", headers={"content-type": "image/png"}), method="GET"
             )
             saved = Path(
-                payload(await my.call("file_save", uri=f"{upstream.url}/app/files/u/{name}"))["files"][0]["path"]
+                payload(await my.call("file_save", uris=[f"{upstream.url}/app/files/u/{name}"]))["files"][0]["path"]
             )
             assert (folder, True) == (saved.parent, saved.name.startswith(plain.partition(".")[0])), saved
 

@@ -39,7 +39,7 @@ def endless(code: int, piece: bytes, every: float = 0.0) -> Any:
 async def fetched(my: Host, way: Way, platform: str) -> Any:
     """Have a file read: to be kept, or by a server that listens, which has no disk, to be sent on."""
     address = f"{platform}/app/files/u/a/b.txt"
-    return await (my.call("file_upload", source=address) if way == HTTP else my.call("file_save", uri=address))
+    return await (my.call("file_upload", source=address) if way == HTTP else my.call("file_save", uris=[address]))
 
 
 @pytest.mark.fault("X-18")
@@ -62,10 +62,10 @@ async def test_an_endless_error_body_is_still_an_error(host: Hosted, front: Fron
     front.on("GET /tasks/", endless(404, b"x" * 8000))
     front.on("DELETE /sessions/", endless(409, b"x" * 8000))
     async with host(INFERENCE_BASE_URL=front.url) as my:
-        codes = [error(await my.call("task_get", task_id="abc"))["code"],
-                 error(await my.call("session_end", session_id="abc"))["code"]]  # fmt: skip
+        codes = [error(await my.call("session_end", session_id="abc"))["code"],
+                 error(await my.call("task_get", task_id="abc"))["code"]]  # fmt: skip
 
-    assert ["not_found", "conflict"] == codes
+    assert ["conflict", "not_found"] == codes
 
 
 @pytest.mark.fault("X-18")

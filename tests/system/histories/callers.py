@@ -205,7 +205,7 @@ class Caller:
             Call("app_run", {"app": "sandbox/draw", "input": {"prompt": tag, "width": 16, "height": 16}}, (tag,))
         )
         if drawn.get("status") == "completed":
-            await self._call(Call("file_save", {"task_id": drawn["task_id"]}, ()))
+            await self._call(Call("file_save", {"task_ids": [drawn["task_id"]]}, ()))
 
     async def _call(self, call: Call) -> dict[str, Any]:
         async def ignore(_progress: float, _total: float | None, _message: str | None) -> None:

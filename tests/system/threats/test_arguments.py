@@ -34,7 +34,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "task_cancel": {"task_id": "abc"},
     "file_upload": {"source": "data:,x", "filename": "a.txt", "content_type": "text/plain", "public": False},
     "file_list": {"limit": 3},
-    "file_save": {"uri": "inf://x/y.png", "to": "out"},
+    "file_save": {"uris": ["inf://x/y.png"], "to": "out"},
     "file_delete": {"file": "abc"},
     "session_list": {},
     "session_get": {"session_id": "abc"},
@@ -52,8 +52,10 @@ GOOD: dict[str, dict[str, Any]] = {
         "output_schema": {"type": "object", "properties": {"a": {"type": "string"}}},
     },
     "chat_get": {"chat_id": "abc", "wait_seconds": 0},
+    "chat_list": {"limit": 3},
     "chat_respond": {"chat_id": "abc", "invocation_id": "def", "result": "x"},
     "chat_stop": {"chat_id": "abc"},
+    "account": {"days": 7},
     "pinned": {"prompt": "x", "width": 16, "height": 16, "seed": 1},
 }  # fmt: skip
 """A call of each tool that is right in itself."""

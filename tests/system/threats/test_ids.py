@@ -35,7 +35,7 @@ TOOLS: dict[str, dict[str, Any]] = {
     "app_get": {"app": None},
     "app_run": {"app": None, "input": {}},
     "app_run_many": {"app": None, "inputs": [{}]},
-    "file_save": {"task_id": None},
+    "file_save": {"task_ids": [None]},
 }
 """Tools, and the argument in which an id goes into a path."""
 
@@ -58,7 +58,9 @@ def sendable(way: Way) -> list[str]:
 
 
 def filled(arguments: dict[str, Any], hostile: str) -> dict[str, Any]:
-    return {name: hostile if value is None else value for name, value in arguments.items()}
+    return {
+        name: hostile if value is None else [hostile] if value == [None] else value for name, value in arguments.items()
+    }
 
 
 @over(Way("memory", "2025"), Way("stdio", "2026"), Way("http", "2026"))

@@ -40,7 +40,7 @@ async def test_no_file_is_ever_overwritten(connect: Connect, upstream: Upstream,
     (folder / name).write_bytes(b"mine")
     (folder / name.replace(".txt", "-2.txt")).symlink_to(folder / "nowhere")
     async with connect() as client:
-        saved = [*paths(await client.call_tool("file_save", {"uri": uri})), *paths(await client.call_tool("file_save", {"uri": uri}))]  # fmt: skip
+        saved = [*paths(await client.call_tool("file_save", {"uris": [uri]})), *paths(await client.call_tool("file_save", {"uris": [uri]}))]  # fmt: skip
 
     assert [name.replace(".txt", "-3.txt"), name.replace(".txt", "-4.txt")] == [path.name for path in saved]
     assert [b"new"] * 2 == [path.read_bytes() for path in saved]
@@ -62,7 +62,7 @@ async def test_a_saved_file_has_a_plain_name(connect: Connect, upstream: Upstrea
     )
     async with connect() as client:
         for name in HOSTILE_NAMES:
-            result = await client.call_tool("file_save", {"uri": f"{upstream.url}/app/files/u/{name}"})
+            result = await client.call_tool("file_save", {"uris": [f"{upstream.url}/app/files/u/{name}"]})
             assert not result.is_error, (name, payload(result))
             (saved,) = paths(result)
             assert folder == saved.parent, name
@@ -80,7 +80,7 @@ async def test_an_odd_content_type_is_not_shown(connect: Connect, upstream: Upst
         for kind in kinds:
             answer = Status(code=200, body=b"x", headers={"content-type": kind})
             upstream.sandbox.faults.add(answer, method="GET", path="/**")
-            result = await client.call_tool("file_save", {"uri": f"{upstream.url}/app/files/u/note"})
+            result = await client.call_tool("file_save", {"uris": [f"{upstream.url}/app/files/u/note"]})
             saved.append((payload(result)["files"][0]["mime_type"], paths(result)[0].suffix))
 
     assert [("text/plain", ".txt"), *[("application/octet-stream", ".bin")] * 2] == saved
@@ -105,10 +105,10 @@ async def test_only_folders_below_the_save_folder_are_created(
         "/",
     ]
     async with connect() as client:
-        below = paths(await client.call_tool("file_save", {"uri": uri, "to": "a/b c/ü"}))
-        refused = [await client.call_tool("file_save", {"uri": uri, "to": to}) for to in elsewhere]
-        long = await client.call_tool("file_save", {"uri": uri, "to": "x" * 300})
-        file = await client.call_tool("file_save", {"uri": uri, "to": str(below[0].relative_to(folder))})
+        below = paths(await client.call_tool("file_save", {"uris": [uri], "to": "a/b c/ü"}))
+        refused = [await client.call_tool("file_save", {"uris": [uri], "to": to}) for to in elsewhere]
+        long = await client.call_tool("file_save", {"uris": [uri], "to": "x" * 300})
+        file = await client.call_tool("file_save", {"uris": [uri], "to": str(below[0].relative_to(folder))})
 
     assert [folder / "a/b c/ü"] == [path.parent for path in below]
     assert ["file_refused"] * len(elsewhere) == [error(result)["code"] for result in refused]
@@ -128,7 +128,7 @@ async def test_a_folder_replaced_by_a_link_is_not_followed(connect: Connect, ups
     async with connect() as client, anyio.create_task_group() as group:
 
         async def save() -> None:
-            results.append(await client.call_tool("file_save", {"uri": uri, "to": "out"}))
+            results.append(await client.call_tool("file_save", {"uris": [uri], "to": "out"}))
 
         group.start_soon(save)
         await gate.reached.wait()
@@ -156,27 +156,27 @@ async def test_one_call_saves_a_hundred_files_and_says_what_is_left(
     async with connect() as client:
         ran = payload(await client.call_tool("app_run", {"app": "sandbox/echo", "input": {"images": urls}}))
         parts = [
-            payload(await client.call_tool("file_save", {"task_id": ran["task_id"], "part": part}))
+            payload(await client.call_tool("file_save", {"task_ids": [ran["task_id"]], "part": part}))
             for part in (1, 2, 3)
         ]
-        beyond = await client.call_tool("file_save", {"task_id": ran["task_id"], "part": 4})
+        beyond = await client.call_tool("file_save", {"task_ids": [ran["task_id"]], "part": 4})
 
     saved = [file["url"] for part in parts for file in part["files"] if file["url"]]
-    assert [100 + 1, 100, 30] == [len(part["files"]) for part in parts], "with the first, the output as JSON"
-    assert [130, 30, None] == [part.get("left") for part in parts]
-    assert f'file_save(task_id="{ran["task_id"]}", part=2)' in parts[0]["next"]
+    assert [100, 100, 30 + 1] == [len(part["files"]) for part in parts], "after them, the output as JSON"
+    assert [131, 31, None] == [part.get("left") for part in parts]
+    assert f'file_save(task_ids=["{ran["task_id"]}"], part=2)' in parts[0]["next"]
     assert urls == saved
     assert 231 == len(list(folder.iterdir()))
     assert "no part 4" in error(beyond)["message"]
 
 
 MADE = {
-    "list": ["images-1.png", "images-2.png", "images-3.png"],
-    "nested": ["result-cover.png", "result-pages-1-image.png"],
+    "list": ["0.png", "1.png", "2.png"],
+    "nested": ["front.png", "back.png"],
     "image": ["image.png"],
-    "audio": ["audio.wav"],
-    "large_text": ["output.json"],
-    "text": ["output.json"],
+    "audio": ["tone.wav"],
+    "large_text": ["text.txt"],
+    "text": ["text.txt"],
     "unicode": ["output.json"],
     "empty": ["output.json"],
 }
@@ -184,21 +184,23 @@ MADE = {
 
 
 async def test_all_files_of_a_task_are_saved(connect: Connect, upstream: Upstream, folder: Path) -> None:
-    """Its files by where they stand in the output; and the output itself where files are not all of it."""
+    """Its files by their own names, a single text as text, and the output itself where files are not all of it (M5)."""
     async with connect() as client:
         for which, names in MADE.items():
             ran = payload(await client.call_tool("app_run", {"app": "sandbox/outputs", "input": {"which": which}}))
-            saved = paths(await client.call_tool("file_save", {"task_id": ran["task_id"], "to": which}))
-            again = paths(await client.call_tool("file_save", {"task_id": ran["task_id"], "to": which}))
+            saved = paths(await client.call_tool("file_save", {"task_ids": [ran["task_id"]], "to": which}))
+            again = paths(await client.call_tool("file_save", {"task_ids": [ran["task_id"]], "to": which}))
 
-            assert [f"{ran['task_id']}-{name}" for name in names] == [path.name for path in saved]
+            assert names == [path.name for path in saved]
             assert [path.read_bytes() for path in saved] == [path.read_bytes() for path in again]
             assert 2 * len(names) == len(list((folder / which).iterdir()))
-            if names == ["output.json"]:
+            if names[0] in {"output.json", "text.txt"}:
                 (record,) = [
                     task for tenant in upstream.sandbox.tenants for task in tenant.tasks if task.id == ran["task_id"]
                 ]
-                assert record.output == json.loads(saved[0].read_bytes()), "every character, as the platform has it"
+                text = saved[0].read_text(encoding="utf-8")
+                output = json.loads(text) if names == ["output.json"] else {**record.output, "text": text}
+                assert record.output == output, "every character, as the platform has it"
 
 
 async def test_a_file_that_cannot_be_saved_is_reported(connect: Connect, upstream: Upstream, folder: Path) -> None:
@@ -206,10 +208,10 @@ async def test_a_file_that_cannot_be_saved_is_reported(connect: Connect, upstrea
         running = await client.call_tool("app_run", {"app": "sandbox/slow", "input": {"seconds": 30}, "wait": False})
         results = {
             "nothing": await client.call_tool("file_save", {}),
-            "both": await client.call_tool("file_save", {"uri": "https://x/y", "task_id": "abc"}),
-            "unknown": await client.call_tool("file_save", {"task_id": "abc"}),
-            "running": await client.call_tool("file_save", {"task_id": payload(running)["task_id"]}),
-            "gone": await client.call_tool("file_save", {"uri": f"{upstream.url}/app/files/u/a.png"}),
+            "both": await client.call_tool("file_save", {"uris": ["https://x/y"], "task_ids": ["abc"]}),
+            "unknown": await client.call_tool("file_save", {"task_ids": ["abc"]}),
+            "running": await client.call_tool("file_save", {"task_ids": [payload(running)["task_id"]]}),
+            "gone": await client.call_tool("file_save", {"uris": [f"{upstream.url}/app/files/u/a.png"]}),
         }
 
     assert {
@@ -227,7 +229,7 @@ async def test_a_save_that_fails_half_way_lists_what_it_saved(
     async with connect() as client:
         output = {"first": good, "second": "http://169.254.169.254/a.png"}
         ran = payload(await client.call_tool("app_run", {"app": "sandbox/echo", "input": output}))
-        result = await client.call_tool("file_save", {"task_id": ran["task_id"]})
+        result = await client.call_tool("file_save", {"task_ids": [ran["task_id"]]})
 
     (saved,) = folder.iterdir()
     assert "file_refused" == error(result)["code"]
@@ -241,9 +243,9 @@ async def test_a_large_file_streams_to_disk(connect: Connect, upstream: Upstream
     pieces = [bytes([number]) * MIB for number in range(96)]
     uri = stored(upstream, "large.bin", pieces)
     async with connect() as client:
-        await client.call_tool("file_save", {"uri": stored(upstream, "small.bin", [b"x"])})
+        await client.call_tool("file_save", {"uris": [stored(upstream, "small.bin", [b"x"])]})
         with growth(server_of_mine() if way.transport == "stdio" else None) as grown:
-            (saved,) = paths(await client.call_tool("file_save", {"uri": uri}))
+            (saved,) = paths(await client.call_tool("file_save", {"uris": [uri]}))
 
     assert hashlib.sha256(b"".join(pieces)).digest() == hashlib.sha256(saved.read_bytes()).digest()
     assert grown.bytes < 16 * MIB
