@@ -142,7 +142,8 @@ class _Judge:
     def _expected(self) -> set[str]:
         """The ids of all that somebody was told of in an answer, that was stopped, or of which the log says that it goes on."""
         answers = [call.result for call in self._calls]
-        answers += [item for caller in self._callers for frames in caller.frames for item in too_late(frames)]
+        # What a host heard, too: the SDK's client reads the list of tools after an answer, and drops the answer if that fails.
+        answers += [item for caller in self._callers for frames in caller.frames for item in results_in(frames)]
         shown = ID.findall(json.dumps(answers) + "\n".join(self._going_on))
         stopped = [cancel.task_id for cancel in self._ledger.cancels] + [stop.chat_id for stop in self._ledger.stops]
         return {*shown, *stopped}
@@ -210,14 +211,6 @@ def ill_told(frames: list[Frame]) -> Iterator[str]:
                 latest[token] = float("inf")
 
 
-def too_late(frames: list[Frame]) -> list[Any]:
-    """Answers to calls that were left: over HTTP in the older era nobody hears that, since no session ties the two together."""
-    cancelled = {
-        frame.params["requestId"] for frame in frames if frame.by_host and frame.method == "notifications/cancelled"
-    }
-    return [frame.message["result"] for frame in frames if frame.id in cancelled and "result" in frame.message]
-
-
 def at_work() -> Counter[str]:
     """J-6: the coroutines of ours that tasks of this loop are in, by name; the sandbox's are not."""
     places = [frame.f_code for task in asyncio.all_tasks() for frame in task.get_stack()]
@@ -267,3 +260,8 @@ def _not_started(call: Call) -> list[str]:
 
 def _unknown(call: Call) -> list[str]:
     return [tag for tag, outcome in _by_tag(call) if outcome.get("error", {}).get("outcome") == "unknown"]
+
+
+def results_in(frames: list[Frame]) -> list[Any]:
+    """The results that a server sent."""
+    return [frame.message["result"] for frame in frames if not frame.by_host and "result" in frame.message]
