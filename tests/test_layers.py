@@ -45,7 +45,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         {"mcp", "mcp_types", "pydantic", "anyio", "PIL"},
     ),
     "resources": (
-        {"context", "sdk", "tools", "flows", "api", "settings", "errors", "sanitize"},
+        {"context", "sdk", "tools", "flows", "api", "settings", "errors", "redaction", "sanitize"},
         {"mcp", "mcp_types", "anyio"},
     ),
     "prompts": ({"context", "sdk", "settings", "sanitize"}, {"mcp", "mcp_types", "pydantic"}),

@@ -91,7 +91,7 @@ async def test_a_call_joins_the_callers_trace_without_secrets() -> None:
         asked = [
             one.headers["traceparent"] for one in there.asked if f"{number:032x}" in one.headers.get("traceparent", "")
         ]
-        assert {span.span_id.hex() for span in ours if span.name == "GET tasks/{}"} == {
+        assert {span.span_id.hex() for span in ours if span.name.startswith("GET ")} == {
             one.split("-")[2] for one in asked
         }
     assert 143 == code

@@ -16,7 +16,8 @@ from inferencesh_mcp.schema.describe import LONGEST_NAME, expected, nearest_name
         ({"type": "number", "minimum": 0}, "a number of at least 0"),
         ({"type": "string", "maxLength": 8}, "text of 0 to 8 characters"),
         ({"const": 7}, "7"),
-        ({}, "as the app's schema says"),
+        ({}, "any JSON"),
+        ({"allOf": [{"type": "string"}]}, "as the app's schema says"),
         ({"type": ["string", "null"]}, "text or null"),
     ],
 )

@@ -280,7 +280,7 @@ def _close(files: Iterable[OpenFile]) -> None:
 
 def _is_bare(path: str) -> bool:
     """Whether a path is the name of a file alone."""
-    return Path(path).name == path and is_name(path) and not foreign(path)
+    return path not in {"", ".."} and Path(path).name == path and is_name(path) and not foreign(path)
 
 
 def _refuse_names(path: str, steps: tuple[str, ...]) -> None:

@@ -18,6 +18,7 @@ from mcp_types import INVALID_PARAMS, Annotations, ListResourcesResult, Resource
 from inferencesh_mcp.api.json import parse
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows.task_status import status_of
+from inferencesh_mcp.redaction import without_credentials
 from inferencesh_mcp.resources.templates import CHAT, FILE, SESSION, TASK, Template
 from inferencesh_mcp.sanitize import clean
 from inferencesh_mcp.tools.tasks import app_of, error_line
@@ -129,7 +130,8 @@ def _next_cursor(page: Page[Any]) -> str:
 
 
 def _make_cursor(page: int, after: dict[str, str]) -> str:
-    return base64.urlsafe_b64encode(json.dumps([page, after]).encode()).decode()
+    # Redacted before it is encoded: what is hex within base64 is not recognized afterwards (S1).
+    return base64.urlsafe_b64encode(json.dumps([page, without_credentials(after)]).encode()).decode()
 
 
 def _parse_cursor(cursor: str | None, enabled: set[str]) -> tuple[int, dict[str, str]]:

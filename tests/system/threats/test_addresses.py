@@ -193,9 +193,9 @@ async def test_no_file_is_saved_from_a_hostile_address(connect: Connect, tripwir
     """Neither by its address nor as a task's output; a typed answer each time."""
     outputs = [url.replace("{port}", str(tripwire.port)) for url in HOSTILE_OUTPUTS if not url.startswith("https://x/")]
     async with connect() as client:
-        by_address = [await client.call_tool("file_save", {"uri": url}) for url in outputs]
+        by_address = [await client.call_tool("file_save", {"uris": [url]}) for url in outputs]
         ran = await run_echo(client, {"image": f"http://127.0.0.1:{tripwire.port}/a.png"})
-        of_task = await client.call_tool("file_save", {"task_id": payload(ran)["task_id"]})
+        of_task = await client.call_tool("file_save", {"task_ids": [payload(ran)["task_id"]]})
 
     assert {"file_refused"} == {error(result)["code"] for result in [*by_address, of_task]}
     assert [] == tripwire.touched

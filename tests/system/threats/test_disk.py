@@ -82,8 +82,8 @@ async def test_only_plain_files_of_the_allowed_folder_are_uploaded(
                 )
             ran = await client.call_tool("app_run", {"app": "sandbox/picture-info", "input": {"image": path}})
             assert ("file_refused", "not_started") == (error(ran)["code"], error(ran)["outcome"]), name
-        for source in ("/etc/hostname", "~root/.profile", "~nobody-of-that-name/x", "a.txt", "file://elsewhere/a.txt",
-                       "file://[/etc/hostname", "file:a.txt", "/proc/self/environ", "/dev/zero", *([f"{folder}/\ud800"] if way.transport == "memory" else [])):  # fmt: skip
+        for source in ("/etc/hostname", "~root/.profile", "~nobody-of-that-name/x", "b/a.txt", "file://elsewhere/a.txt",
+                       "file://[/etc/hostname", "file:b/a.txt", "/proc/self/environ", "/dev/zero", *([f"{folder}/\ud800"] if way.transport == "memory" else [])):  # fmt: skip
             result = await client.call_tool("file_upload", {"source": source})
             assert "file_refused" == error(result)["code"], source
 
