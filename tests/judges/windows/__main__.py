@@ -29,7 +29,7 @@ TESTS = (
     "tests/http/test_server.py", "tests/tools/test_apps_run.py",
 )  # fmt: skip
 NOT_HERE = "tests/system/faults/test_uploads.py::test_a_cancelled_transfer_closes_both_connections"
-"""Wine does not report that the other side of a connection left."""
+"""It hangs under Wine each time, and rarely on Linux too: the reason is not known."""
 MINUTES = 15
 """The most that the tests may take. They take four alone on two cores."""
 
