@@ -77,7 +77,7 @@ def test_the_first_command_of_the_readme_runs_in_a_clean_clone(tmp_path: Path) -
     ended = subprocess.run(command, shell=True, cwd=clone, env=environ, capture_output=True, text=True, check=False)
 
     assert 0 == ended.returncode, ended.stderr
-    assert [*tmp_path.glob("inference-demo-*/*-image.png")]
+    assert [*tmp_path.glob("inference-demo-*/drawing.png")]
     install = re.findall(r"```sh\n(\S+ install)\n```", section(README, "Add it to your host"))
     listed = subprocess.run([*shlex.split(install[0])], cwd=clone, env=environ, stdin=subprocess.DEVNULL, check=False)
     assert 0 == listed.returncode

@@ -211,3 +211,13 @@ async def test_a_page_that_was_shown_is_not_shown_again_in_the_call(
     assert "waiting" == result["status"]
     assert "signed in to inference.sh" in result["next"]
     assert result["pending"][0]["page"] in result["next"]
+
+
+@newest
+async def test_the_answer_of_a_turn_says_that_its_charge_is_not_known(connect: Connect) -> None:
+    """M1: the platform names no charge for a turn, and an answer that is silent about it looks free."""
+    async with connect() as client:
+        result = await client.call_tool("agent_chat", {"agent": "sandbox/assistant", "message": "hello"})
+
+    assert "not known yet" == payload(result)["charge"]
+    assert "Charge not known yet; account says what was spent." in text_of(result)

@@ -86,7 +86,7 @@ async def test_the_account_tells_balance_spending_limits_and_rights(connect: Con
     assert [{"app": "sandbox/draw", "cost": "$0.0006", "runs": 2}] == told["by_app"]
     assert ["$0.0006"] == [day["cost"] for day in told["by_day"]]
     assert [("concurrency", 0)] == [(limit["resource"], limit["used"]) for limit in told["limits"]]
-    assert not told["can_decide_approvals"]
+    assert "the person decides, on the platform's page" == told["approvals"]
     assert "$0.5" == told["max_run_cost"]
     for line in (
         "Balance: $9.9994",

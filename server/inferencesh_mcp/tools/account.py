@@ -82,7 +82,10 @@ def _spending(spending: Spending | None, period: int) -> Part:
     by_app, by_day = by_app[:MAX_APPS], by_day[-MAX_DAYS:]
     lines = [
         f"Spent in {name}: {spent}",
-        *(f"- {label(str(app['app']), 120)}: {app['cost']} for {app['runs']} runs" for app in by_app),
+        *(
+            f"- {label(str(app['app']), 120)}: {app['cost']} for {app['runs']} run{'' if app['runs'] == 1 else 's'}"
+            for app in by_app
+        ),
         *(["By day: " + ", ".join(f"{day['date']} {day['cost']}" for day in by_day)] if by_day else []),
     ]
     return lines, {"days": period, "spent": spent, "by_app": by_app, "by_day": by_day}
@@ -104,7 +107,8 @@ def _credential(credential: Credential | None) -> Part:
     scopes = [clean(scope, 60) for scope in credential.scopes]
     decides = "*" in scopes or APPROVALS in scopes
     note = "" if decides else " It cannot decide approvals of agents: a person does that on the platform's page."
-    return [f"This key may: {', '.join(scopes)}.{note}"], {"scopes": scopes, "can_decide_approvals": decides}
+    where = "the person decides, asked by this host" if decides else "the person decides, on the platform's page"
+    return [f"This key may: {', '.join(scopes)}.{note}"], {"scopes": scopes, "approvals": where}
 
 
 TOOLS = (account,)

@@ -177,9 +177,11 @@ async def app_run(
     variant: Variant = "",
     session: Annotated[str, Field(description='"new" keeps a worker warm; or the session_id of one')] = "",
     session_timeout: Annotated[
-        int, Field(description='seconds a session may idle, 1 to 3600; only with session="new"')
+        int, Field(description='seconds a session may idle, 1 to 3600, default 60; only with session="new"')
     ] = 0,
-    wait: Annotated[bool, Field(description="wait for the output; false returns at once with the task_id")] = True,
+    wait: Annotated[
+        bool, Field(description="wait for the output, as long as this host allows; false: at once with the task_id")
+    ] = True,
     stream: Annotated[bool, Field(description="follow the run live; false polls")] = True,
     run_at: Annotated[str, Field(description='when to start, if later: "2h", or a date in ISO 8601')] = "",
     dry_run: Annotated[bool, Field(description="only check the input, upload its files and price the run")] = False,

@@ -69,6 +69,7 @@ def chat_result(turn: TurnResult, host: Elicitation, shown: frozenset[str] = fro
         "pending": pending or None,
         "error": {"code": "agent_failed", "message": _failure_message(turn)} if status == "failed" else None,
         "elapsed_seconds": round(turn.seconds, 1),
+        "charge": "not known yet" if turn.over else None,  # the platform names none for a turn
         "next": _next_step(turn, page, host),
     }
     fields = {name: value for name, value in fields.items() if value is not None}
@@ -273,6 +274,8 @@ def _text(fields: dict[str, Any]) -> str:
     if "ended" in fields:
         lines.append(fields["ended"]["message"])
     lines += [f"{item['about']}: {item['decision']}, by {item['by']}" for item in fields.get("decisions", [])]
+    if "charge" in fields:
+        lines.append(f"Charge {fields['charge']}; account says what was spent.")
     if "next" in fields:
         lines.append(f"Next: {fields['next']}")
     lines += [f"Used {call['tool']}: {call['status']}" for call in fields.get("did", [])]

@@ -305,7 +305,8 @@ def _session_fields(session_id: str, details: RunDetails) -> dict[str, Any]:
 
 def _text(fields: RunOutcome, details: RunDetails, run_at: datetime | None) -> str:
     """The text above the output, the important lines first: some hosts show only the beginning of a long text."""
-    function = f":{label(fields.function)}" if fields.app and fields.function and fields.function != "run" else ""
+    shows_function = fields.app and ":" not in fields.app and fields.function not in {None, "", "run"}
+    function = f":{label(fields.function or '')}" if shows_function else ""
     name = f"{fields.app}{function}" if fields.app else "Task"
     took = "" if fields.elapsed_seconds is None else f" for {span(fields.elapsed_seconds)}"
     if fields.status in {"completed", "failed", "cancelled"}:

@@ -46,7 +46,7 @@ async def followed(server: Running, app: str, input_: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="module")
-async def reason() -> AsyncIterator[dict[str, str]]:
+async def outputs_of_all() -> AsyncIterator[dict[str, str]]:
     """What a server says by each of its ways, of runs that handle the key and signed addresses."""
     outputs: dict[str, str] = {}
     async with serving(Sandbox()) as url, elsewhere() as (there, collector):
