@@ -11,7 +11,7 @@ from urllib.parse import unquote
 # What a shell would have replaced by the home folder. No other variable is: its value would stand in errors.
 _HOME = re.compile(r"(?i)^(%USERPROFILE%|%HOMEDRIVE%%HOMEPATH%|\$env:USERPROFILE|\$HOME|\$\{HOME\})(?=[\\/]|$)")
 _VERBATIM = re.compile(r"(?i)^\\\\\?\\(UNC\\|(?=[a-z]:))")
-_DRIVE = re.compile(r"/[A-Za-z]:($|/)")
+_DRIVE = re.compile(r"/[A-Za-z]:($|[\\/])")
 _WINDOWS_PATH = re.compile(r"/?([A-Za-z]):[\\/](.*)", re.DOTALL)
 _WSL_SHARE = re.compile(r"(?i)[\\/]{2}wsl(?:\$|\.localhost)[\\/][^\\/]+(.*)", re.DOTALL)
 _WSL_DRIVE = re.compile(r"/mnt/([a-z])(/.*)?", re.DOTALL)

@@ -12,6 +12,7 @@ import pytest
 
 from inferencesh_mcp.errors import HostFileRefused, InvalidInput
 from inferencesh_mcp.hosts import HOSTS, KEY, Host, Local, Machine, Remote, config_file, edit, install
+from tests.support.systems import POSIX
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SERVER = Local("/opt/inference/bin/inferencesh-mcp", (), (("INFERENCE_SAVE_DIR", "/home/you/pictures"),))
@@ -122,7 +123,7 @@ def test_a_missing_file_is_made_for_its_owner_alone_and_goes_again(host: Host, m
     done = install.install(host, NAME, SERVER, machine=machine, key=SECRET)
 
     assert ("created", None) == (done.what, done.backup)
-    assert 0o600 == stat.S_IMODE(done.path.stat().st_mode)
+    assert sys.platform == "win32" or stat.S_IMODE(done.path.stat().st_mode) == 0o600
     assert {NAME: host.entry(SERVER, SECRET)} == dict(edit.servers(host, done.path.read_text("utf-8")))
 
     install.uninstall(host, NAME, machine=machine)
@@ -359,6 +360,7 @@ class TestAFileThatIsNotWhatItShouldBe:
 
         assert "is a folder" in self.refused(host, machine, path=path).message
 
+    @POSIX
     def test_a_link_that_leads_to_itself(self, machine: Machine) -> None:
         host = BY_NAME["cursor"]
         path = install.place(host, machine)
@@ -367,6 +369,7 @@ class TestAFileThatIsNotWhatItShouldBe:
 
         assert "a broken link" in self.refused(host, machine, path=path).message
 
+    @POSIX
     @pytest.mark.parametrize("what", ["file", "folder"])
     def test_read_only(self, what: str, machine: Machine) -> None:
         host = BY_NAME["cursor"]
@@ -381,6 +384,7 @@ class TestAFileThatIsNotWhatItShouldBe:
             shut.chmod(mode)
 
 
+@POSIX
 def test_a_link_is_followed_and_stays_and_so_does_the_mode(machine: Machine, tmp_path: Path) -> None:
     """As people keep their settings in a repository of dotfiles."""
     host = BY_NAME["zed"]
@@ -546,6 +550,7 @@ def test_python_of_the_store_writes_nothing_that_no_host_would_read(
     assert not (tmp_path / "AppData").exists()
 
 
+@POSIX
 def test_the_command_is_one_that_a_host_can_start(tmp_path: Path) -> None:
     """Hosts do not search a terminal's PATH, and what uvx has made for one run may be gone tomorrow."""
     script = tmp_path / "bin" / "inferencesh-mcp"

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import LOCAL, Connect, Upstream, Way
 from tests.results import error, payload, run, text_of
 from tests.support.faults import Drip
+from tests.support.systems import POSIX
 from tests.system.faults.hosts import NEAR, over
 
 pytestmark = pytest.mark.anyio
@@ -123,6 +124,7 @@ async def test_cut_or_invalid_base64_is_refused(connect: Connect, form: str) -> 
     assert "base64 is broken" in text_of(result)
 
 
+@POSIX
 @pytest.mark.finding("F13")
 @over(Way("memory", "2026"))
 async def test_a_path_is_accepted_as_people_paste_it(
@@ -151,6 +153,7 @@ async def test_a_path_is_accepted_as_people_paste_it(
     assert error(ran)["message"] == f"{folder}/gone.png does not exist."
 
 
+@POSIX
 @pytest.mark.finding("F13")
 @over(Way("memory", "2026"))
 async def test_a_path_that_fits_several_files_is_refused(connect: Connect, folder: Path) -> None:

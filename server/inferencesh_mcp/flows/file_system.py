@@ -155,8 +155,11 @@ def _alike(folder: int | Path, name: str) -> str:
 
 def several(path: str, names: list[str]) -> FileRefused:
     """The error for a path that several files fit."""
+    shown = (
+        repr(name).replace("\\\\", "\\") for name in sorted(names)[:5]
+    )  # other spaces as \u202f, and paths as they are
     return FileRefused(
-        message=f"Several files fit {path}: {', '.join(repr(name) for name in sorted(names)[:5])}.",
+        message=f"Several files fit {path}: {', '.join(shown)}.",
         next_step="Give the exact name of one.",
     )
 
