@@ -61,7 +61,7 @@ async function day(way) {
   await wait(2100);
   assert.equal((await run('sandbox/count', {}, { session: first.session_id })).error.code, 'session_expired');
 
-  if (!way.url) assert.ok((await call('file_save', { task_id: seen.task_id, to: way.name })).files[0].path);
+  if (!way.url) assert.ok((await call('file_save', { task_ids: [seen.task_id], to: way.name })).files[0].path);
   const { files } = await call('file_list');
   assert.ok(files.some((file) => file.uri === uri));
   for (const file of files) await call('file_delete', { file: file.file_id });
