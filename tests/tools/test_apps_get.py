@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.conftest import Connect, Upstream
@@ -96,3 +98,30 @@ async def test_a_run_can_be_scheduled(connect: Connect, upstream: Upstream) -> N
     assert "starts in 2 h" in text_of(result)
     assert "'run_at' is in the past" in error(refused)["message"]
     assert 1 == len(upstream.sandbox.ledger.starts)
+
+
+async def test_a_pinned_apps_own_fields_are_not_looked_up(connect: Connect, upstream: Upstream) -> None:
+    """A field may be called `app` or `file`: it is the app's business, and no name of ours."""
+    upstream.sandbox.faults.add(Status(code=404), path="/apps/run", times=-1)
+    async with connect(INFERENCE_PIN="sandbox/echo") as client:
+        refused = await client.call_tool("echo", {"app": "no name at all!", "file": "secret", "task_id": "abc"})
+
+    assert ("not_found", "not_started") == (error(refused)["code"], error(refused)["outcome"])
+    assert not upstream.sandbox.ledger.requests(path="/agents/list")
+    assert not upstream.sandbox.ledger.requests(path="/chats/*")
+
+
+async def test_an_app_with_very_many_functions_is_shown_in_part(connect: Connect, upstream: Upstream) -> None:
+    functions = {f"f{number}": {"name": f"f{number}", "input_schema": {}} for number in range(200)}
+    app = {"id": "x", "namespace": "x", "name": "many", "version": {"id": "v", "functions": functions}}
+    upstream.sandbox.faults.add(
+        Status(code=200, headers={"content-type": "application/json"}, body=json.dumps(app)),
+        path="/apps/x/many",
+        times=-1,
+    )
+    async with connect() as client:
+        about = await client.call_tool("app_get", {"app": "x/many:f7"})
+
+    assert 30 == len(payload(about)["functions"])
+    assert 170 == payload(about)["more_functions"]
+    assert "170 more functions are not shown." in text_of(about)

@@ -11,7 +11,7 @@ import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from anyio import to_thread
@@ -26,7 +26,7 @@ from inferencesh_mcp.flows.output_files import METERING, output_files, output_of
 from inferencesh_mcp.flows.run_details import files_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import AsyncIterator, Generator, Sequence
 
     from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.api.models import Task
@@ -77,26 +77,42 @@ async def save_files(
             message="This server runs elsewhere and cannot write to your machine.",
             next_step="Download the file from its address.",
         )
+    if filename and len(uris) + len(task_ids) > 1:
+        raise InvalidInput(message="`filename` names one file.", next_step="Leave it out, or save one file.")
     folder = caller.folders.writable(to)
-    wanted: list[_Download | _Content] = [_Download(uri) for uri in uris]
-    for task_id in task_ids:
-        wanted += await _of_task(caller, await caller.api.task(task_id))
-    if filename and len(wanted) > 1:
+    first, number, saved = (part - 1) * MOST_FILES, 0, list[Saved]()
+    try:
+        async for items in _wanted(caller, uris, task_ids):
+            if filename and len(items) > 1:
+                raise InvalidInput(
+                    message=f"`filename` names one file, and these are {len(items)}.",
+                    next_step="Leave it out: each has a name of its own.",
+                )
+            for item in items:
+                if first <= number < first + MOST_FILES:
+                    saved.append(await item.save(caller.api, folder, report, filename))
+                number += 1
+    except InferenceError as exc:
+        if not saved:
+            raise
+        done = ", ".join(str(file.path) for file in saved)  # they stay on disk, so the error names them
+        raise exc.replace(next_step=f"Saved before that: {done}. {exc.next_step}".strip()) from exc
+    if part > 1 and first >= number:
         raise InvalidInput(
-            message=f"`filename` names one file, and these are {len(wanted)}.",
-            next_step="Leave it out, or save one file.",
+            message=f"There are {number} files to save, and no part {part}.",
+            next_step=f"Parts go from 1 to {max(1, -(-number // MOST_FILES))}.",
         )
-    selected = _part(wanted, part)
-    saved: list[Saved] = []
-    for item in selected:
-        try:
-            saved.append(await item.save(caller.api, folder, report, filename))
-        except InferenceError as exc:
-            if not saved:
-                raise
-            done = ", ".join(str(file.path) for file in saved)  # they stay on disk, so the error names them
-            raise exc.replace(next_step=f"Saved before that: {done}. {exc.next_step}".strip()) from exc
-    return saved, len(wanted) - (part - 1) * MOST_FILES - len(selected)
+    return saved, max(number - first - MOST_FILES, 0)
+
+
+async def _wanted(
+    caller: Caller, uris: Sequence[str], task_ids: Sequence[str]
+) -> AsyncIterator[list[_Download | _Content]]:
+    """What to save, one address or task at a time: the outputs of all tasks together may be large."""
+    for uri in uris:
+        yield [_Download(uri)]
+    for task_id in task_ids:
+        yield await _of_task(caller, await caller.api.task(task_id))
 
 
 @dataclass(frozen=True)
@@ -141,21 +157,14 @@ async def _of_task(caller: Caller, task: Task) -> list[_Download | _Content]:
             name, text = ("output", output) if isinstance(output, str) else next(iter(texts.items()))
             wanted.append(_Content(f"{name}.txt", str(text).encode(errors="replace"), "text/plain"))
         return wanted
-    whole = json.dumps(output, ensure_ascii=False, indent=1).encode(errors="replace")
+    whole = await to_thread.run_sync(_as_json, output)  # 0.2 s for the largest output
     if not files or len(whole) > MOST_BESIDE_FILES:
         wanted.append(_Content("output.json", whole, "application/json"))
     return wanted
 
 
-def _part(wanted: list[_Download | _Content], part: int) -> list[_Download | _Content]:
-    first = (part - 1) * MOST_FILES
-    if part > 1 and first >= len(wanted):
-        parts = max(1, -(-len(wanted) // MOST_FILES))
-        raise InvalidInput(
-            message=f"There are {len(wanted)} files to save, and no part {part}.",
-            next_step=f"Parts go from 1 to {parts}.",
-        )
-    return wanted[first : first + MOST_FILES]
+def _as_json(output: Any) -> bytes:
+    return json.dumps(output, ensure_ascii=False, indent=1).encode(errors="replace")
 
 
 async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, name: str = "") -> Saved:

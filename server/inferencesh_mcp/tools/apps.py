@@ -54,6 +54,9 @@ Limit = Annotated[int, Field(ge=1, le=100, description="most entries to list, 1 
 Cursor = Annotated[str, Field(description="next page: next_cursor of the last answer")]
 
 
+MOST_FUNCTIONS = 30  # of an app that are described; real apps at hand have one, the sandbox at most four
+
+
 def filter_value(choice: str) -> str:
     """The value of a filter for the API. `any` means no filter: hosts in strict mode send every argument, and Gemini sends no
     empty text."""
@@ -113,6 +116,7 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
         "input_schema": fit(function.input_schema, limit=12_000).value,
         "setup_schema": fit(setup, limit=3_000).value if setup.get("properties") else None,
         "functions": [_function_fields(name, function) for name, function in _named_functions(version)] or None,
+        "more_functions": len(version.functions) - MOST_FUNCTIONS if len(version.functions) > MOST_FUNCTIONS else None,
         "variants": sorted(version.variants) or None,
         "needs": app_description.needs(version, function) or None,
         "missing": [requirement_data(need) for need in missing] if missing else None,
@@ -122,20 +126,19 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
     lines = [f"{fields['app']}: {quoted(fields['description'], 2000)}"]
     if fields["status"]:
         lines.append(f"Status: {label(fields['status'])}")
-    lines += _needs_lines(fields["needs"] or [], missing)
-    lines += _function_text(version, function)
+    lines += [*_needs_lines(fields["needs"] or [], missing), app_description.price_line(estimate, sample)]
+    lines += _function_text(version, function, function_of(app_record, replace(ref, function="")).name)
     if fields["setup_schema"]:
         lines += ["Setup:", *(f"  {line}" for line in app_description.fields(setup))]
     if len(version.variants) > 1:
         lines.append(f"Variants: {', '.join(map(label, fields['variants']))}")
-    lines.append(app_description.price_line(estimate, sample))
     text = str(fit("\n".join(lines), limit=12_000).value)
     return build_result(text, {name: value for name, value in fields.items() if value is not None})
 
 
 def _named_functions(version: AppVersion) -> list[tuple[str, AppFunction]]:
-    """The functions of an app that has several."""
-    return sorted(version.functions.items()) if len(version.functions) > 1 else []
+    """The functions of an app that has several: all of them, as far as an answer can show them."""
+    return sorted(version.functions.items())[:MOST_FUNCTIONS] if len(version.functions) > 1 else []
 
 
 def _function_fields(name: str, function: AppFunction) -> dict[str, Any]:
@@ -145,17 +148,19 @@ def _function_fields(name: str, function: AppFunction) -> dict[str, Any]:
     return fields | {"input_schema": fit(function.input_schema, limit=2_000).value}
 
 
-def _function_text(version: AppVersion, default: AppFunction) -> list[str]:
+def _function_text(version: AppVersion, shown: AppFunction, default: str) -> list[str]:
     """What the app takes; of an app with several functions, what each of them does and takes."""
     functions = _named_functions(version)
     if not functions:
-        return app_description.input_lines(default.input_schema)
+        return app_description.input_lines(shown.input_schema)
     lines = [
         line
         for name, function in functions
-        for line in app_description.function_lines(name, function, is_default=name == default.name)
+        for line in app_description.function_lines(name, function, is_default=name == default)
     ]
-    return ['Functions (choose with function="…"):', *lines]
+    left_out = len(version.functions) - len(functions)
+    more = [f"{left_out} more functions are not shown."] if left_out else []
+    return ['Functions (choose with function="…"):', *lines, *more]
 
 
 def _needs_lines(needs: list[str], missing: tuple[Requirement, ...] | None) -> list[str]:

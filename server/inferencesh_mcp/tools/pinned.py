@@ -35,6 +35,7 @@ class PinnedTool(InferenceTool):
     """A tool whose arguments are an app's own fields."""
 
     starts: bool = Field(default=True, exclude=True)
+    names_things: bool = Field(default=False, exclude=True)
     app: AppRef
     without_nulls: Callable[[dict[str, Any]], dict[str, Any]] = Field(exclude=True)
     """Drops the nulls that hosts send for fields they leave out."""
@@ -59,6 +60,7 @@ class PinnedTool(InferenceTool):
             "app": pin.app,
             "without_nulls": compiled.without_nulls,
             "starts": True,
+            "names_things": False,
         }
         return cls.model_validate(base_fields | own_fields)
 

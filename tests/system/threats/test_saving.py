@@ -256,3 +256,12 @@ async def test_a_large_file_streams_to_disk(connect: Connect, upstream: Upstream
 
     assert hashlib.sha256(b"".join(pieces)).digest() == hashlib.sha256(saved.read_bytes()).digest()
     assert grown.bytes < 16 * MIB
+
+
+async def test_a_task_that_is_not_found_does_not_hide_what_was_saved_before(connect: Connect, folder: Path) -> None:
+    async with connect() as client:
+        ran = payload(await client.call_tool("app_run", {"app": "sandbox/outputs", "input": {"which": "image"}}))
+        result = await client.call_tool("file_save", {"task_ids": [ran["task_id"], "01m8ac7retrg40j6799vdx658k"]})
+
+    assert "not_found" == error(result)["code"]
+    assert f"Saved before that: {folder / 'image.png'}." in error(result)["next"]
