@@ -222,7 +222,7 @@ async def _send_once(caller: Caller, chat: Chat, item: Pending, decision: Decisi
     chats, memory = caller.api.chats, caller.approvals
     async with memory.exclusive(caller, item):
         try:
-            now = await chats.chat(chat.id)
+            now = await chats.chat(_chat_of(item) or chat.id)
         except InferenceError as exc:
             raise exc.replace(outcome="not_started") from exc
         if memory.is_answered(caller, item) or not _is_still_asked(item, now):
@@ -257,13 +257,22 @@ async def _send(chats: Chats, item: Pending, decision: Decision) -> None:
 
 
 def _is_still_asked(item: Pending, now: Chat) -> bool:
-    """Whether the chat still asks the same. An invocation that it does not show may belong to a sub-agent's chat."""
+    """Whether the chat still asks the same. An invocation that it does not show may belong to another chat."""
     current = next((other for other in pending(now) if other.id == item.id), None)
     if current is None:
         return now.invocation(item.id) is None
     if isinstance(item, Approval) and isinstance(current, Approval):  # an approval holds for what was shown
-        return (item.tool_name, item.arguments, item.unread) == (current.tool_name, current.arguments, current.unread)
+        return _shown_part(item) == _shown_part(current)
     return mark(item) == mark(current)
+
+
+def _shown_part(item: Approval) -> tuple[object, ...]:
+    return (item.tool_name, item.arguments, item.unread, item.secret_send)
+
+
+def _chat_of(item: Pending) -> str:
+    """The chat of a sub-agent that asks for an approval; empty if it is not known."""
+    return item.chat_id if isinstance(item, Approval) else ""
 
 
 async def _is_open(caller: Caller, chat: Chat, item: Pending) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,19 +16,30 @@ from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.errors import InferenceError, InvalidInput, WaitError
 from inferencesh_mcp.flows import BatchProgress, Transfer
 from inferencesh_mcp.flows.cancel import cancel_abandoned_run, cancel_abandoned_task, log_abandoned_candidates
+from inferencesh_mcp.flows.concurrency import PATIENCE, unwrap_exception_group
 from inferencesh_mcp.flows.internal_errors import collect_started_ids, internal_error
-from inferencesh_mcp.flows.run import RunResult, before_start, run_prepared
+from inferencesh_mcp.flows.run import RunResult, before_start, optional_estimate, run_prepared, within_limit
+from inferencesh_mcp.flows.run_details import CONCURRENT_READS, read_details
 from inferencesh_mcp.flows.run_request import build_request, prepare
 from inferencesh_mcp.flows.upload import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from inferencesh_mcp.api.models import RunRequest
     from inferencesh_mcp.flows import Caller, Report, State
     from inferencesh_mcp.flows.run_request import Prepared, RunSpec
+    from inferencesh_mcp.flows.spend_limit import Keep
 
 MOST_KEPT = 16 * 1024 * 1024  # characters of all outputs held for one answer, which shows a hundredth of that
 MOST_PROBLEMS = 5  # inputs whose mistakes one error names
+
+
+LEAST_SECONDS = 10.0  # for the runs of a batch that the person agreed to
+
+
+def _ignore(_task_id: str) -> None:
+    """There is no limit that the run counts for."""
 
 
 class OutputBudget:
@@ -74,12 +85,9 @@ async def run_many(
     async with caller.runs.slot(caller.principal):
         with Uploads(caller.api, caller.folders, batch.report_progress) as uploads:
             prepared = await _prepare_all(caller, specs, uploads)
-            async with AsyncExitStack() as stack:
-                if caller.spend_limit.is_set:
-                    with before_start(caller):
-                        runs = [(run, await build_request(run, uploads)) for run in prepared]
-                        await stack.enter_async_context(caller.spend_limit.hold(caller, runs))
-                await batch.run(prepared, uploads, most)
+            requests = await batch.build_all(prepared, uploads, most) if caller.spend_limit.is_set else {}
+            async with within_limit(caller, [(prepared[number], requests[number]) for number in requests]) as keep:
+                await batch.run(prepared, requests, uploads, most, keep)
     return batch.ends
 
 
@@ -122,15 +130,53 @@ class _Batch:
         self._outputs = OutputBudget()
         self._end = end
         self._follow = follow
+        self._requests: dict[int, RunRequest] = {}
+        self._keep: dict[int, Callable[[str], None]] = {}
 
-    async def run(self, prepared: Sequence[Prepared], uploads: Uploads, most: int) -> None:
-        """Run the inputs, at most `most` at once. If the caller leaves, what was started is cancelled."""
-        remaining = iter(enumerate(prepared))
+    async def build_all(self, prepared: Sequence[Prepared], uploads: Uploads, most: int) -> dict[int, RunRequest]:
+        """Build the requests of all runs before the first starts, by number. An input that cannot be sent has failed."""
+        requests: dict[int, RunRequest] = {}
+        limit = anyio.CapacityLimiter(most)
+
+        async def build(number: int) -> None:
+            try:
+                async with limit:
+                    with before_start(self._caller):
+                        requests[number] = await build_request(prepared[number], uploads)
+            except InferenceError as exc:
+                self.ends[number] = exc
+
+        with unwrap_exception_group():
+            async with anyio.create_task_group() as group:
+                for number in range(len(prepared)):
+                    group.start_soon(build, number)
+        return dict(sorted(requests.items()))
+
+    async def run(
+        self,
+        prepared: Sequence[Prepared],
+        requests: Mapping[int, RunRequest],
+        uploads: Uploads,
+        most: int,
+        keep: Keep,
+    ) -> None:
+        """Run the inputs, at most `most` at once. If the caller leaves, what was started is cancelled.
+
+        `requests`: those that were built already; their order is that of `keep`.
+        """
+        self._keep = {number: partial(keep, place) for place, number in enumerate(requests)}
+        self._requests = dict(requests)
+        if requests:  # the person may have taken the time of the call to agree
+            self._end = max(self._end, time.monotonic() + LEAST_SECONDS)
+        remaining = iter(
+            [(number, run) for number, run in enumerate(prepared) if isinstance(self.ends[number], Skipped)]
+        )
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._work, remaining, uploads)
                 for _ in range(min(most, len(prepared)) - 1):
                     group.start_soon(self._work_in_own_slot, remaining, uploads)
+            await self._read_details(prepared)
         except anyio.get_cancelled_exc_class():
             await self._cancel_all()
             raise
@@ -146,18 +192,41 @@ class _Batch:
             number, prepared = next_input
             self._count(number, ended=False)
             report = partial(self._report_run, number)
-            self.ends[number] = await self._run_one(prepared, uploads, report, seconds if self._follow else 0)
+            self.ends[number] = await self._run_one(number, prepared, uploads, report, seconds if self._follow else 0)
             self._count(number, ended=True)
 
-    async def _run_one(self, prepared: Prepared, uploads: Uploads, report: Report, seconds: float) -> End:
+    async def _run_one(self, number: int, prepared: Prepared, uploads: Uploads, report: Report, seconds: float) -> End:
         with collect_started_ids() as started:
             try:
-                result = await run_prepared(self._caller, prepared, uploads, report, seconds=seconds, allowed=True)
-                return replace(result, task=self._outputs.trimmed(result.task))
+                request = self._requests.get(number)
+                if request is None:
+                    with before_start(self._caller):
+                        request = self._requests[number] = await build_request(prepared, uploads)
+                keep = self._keep.get(number, _ignore)
+                result = await run_prepared(
+                    self._caller, prepared, request, report, keep, seconds=seconds, with_details=False
+                )
+                return replace(result, task=self._outputs.trimmed(result.task), uploaded=uploads.sent)
             except InferenceError as exc:
                 return exc
             except Exception as exc:  # noqa: BLE001 - the other inputs must not be lost because of it
                 return internal_error(exc, "app_run_many", started, may_start=True)
+
+    async def _read_details(self, prepared: Sequence[Prepared]) -> None:
+        """Read what the answer adds to each run, all at the same time: it must not hold up the runs themselves."""
+        limit = anyio.CapacityLimiter(CONCURRENT_READS)
+
+        async def read(number: int, result: RunResult) -> None:
+            price = partial(optional_estimate, self._caller, prepared[number], self._requests[number])
+            async with limit:
+                details = await read_details(self._caller, result.task, price)
+            self.ends[number] = replace(result, details=details)
+
+        with anyio.move_on_after(PATIENCE):
+            async with anyio.create_task_group() as group:
+                for number, end in enumerate(self.ends):
+                    if isinstance(end, RunResult):
+                        group.start_soon(read, number, end)
 
     async def _work_in_own_slot(self, remaining: Iterator[tuple[int, Prepared]], uploads: Uploads) -> None:
         """Work in a second slot if there is one; otherwise the other workers do it all."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,14 @@ from inferencesh_mcp.flows.start import start
 from inferencesh_mcp.flows.upload import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 
     from inferencesh_mcp.api.models import App, Estimate, RunRequest, Task
     from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.run_request import Prepared, RunSpec
+    from inferencesh_mcp.flows.spend_limit import Keep
     from inferencesh_mcp.flows.upload import Uploaded
 
 logger = logging.getLogger(__name__)
@@ -60,30 +61,67 @@ async def run(caller: Caller, spec: RunSpec, report: Report, *, seconds: float) 
         with Uploads(caller.api, caller.folders, report) as uploads:
             with before_start(caller):
                 prepared = await prepare(caller, spec, uploads)
-            result = await run_prepared(caller, prepared, uploads, report, seconds=seconds - (time.monotonic() - began))
-    return replace(result, seconds=time.monotonic() - began)
+                request = await build_request(prepared, uploads)
+            async with within_limit(caller, [(prepared, request)]) as keep:
+                seconds -= time.monotonic() - began
+                result = await run_prepared(caller, prepared, request, report, partial(keep, 0), seconds=seconds)
+    return replace(result, seconds=time.monotonic() - began, uploaded=uploads.sent)
 
 
 async def run_prepared(
-    caller: Caller, prepared: Prepared, uploads: Uploads, report: Report, *, seconds: float, allowed: bool = False
+    caller: Caller,
+    prepared: Prepared,
+    request: RunRequest,
+    report: Report,
+    keep: Callable[[str], None],
+    *,
+    seconds: float,
+    with_details: bool = True,
 ) -> RunResult:
-    """Upload, start and follow a run that was checked, for a call that holds a slot.
+    """Start a run and follow it, for a call that holds a slot. `keep` is called with the id of a task that goes on.
 
-    `allowed`: it is part of a batch that is within the spend limit, or that the person agreed to.
+    If the caller leaves, the run is cancelled, so that it does not cost for nobody (promise 3).
     """
     began = time.monotonic()
+    task = await start(caller, request, prepared.app.id)
+    record_task(task.id)
+    caller.runs.started += 1
+    details = RunDetails()
+    try:
+        await anyio.lowlevel.checkpoint()  # a cancellation that came while the start was under way
+        if seconds > 0 and not task.ended:
+            task = await follow_task(caller, task, report, seconds)
+        if with_details:
+            details = await read_details(caller, task, partial(optional_estimate, caller, prepared, request))
+    except anyio.get_cancelled_exc_class():
+        await cancel_abandoned_task(caller, task)
+        raise
+    except InferenceError as exc:
+        next_step = f'Follow it with task_get(task_id="{task.id}", wait_seconds=45); do not run it again.'
+        raise exc.replace(outcome="started", task_id=task.id, retry_safe=False, next_step=next_step) from exc
+    finally:
+        if not task.ended:
+            keep(task.id)
+    return RunResult(task=task, seconds=time.monotonic() - began, app=str(prepared.spec.app), details=details)
+
+
+@asynccontextmanager
+async def within_limit(caller: Caller, runs: Sequence[tuple[Prepared, RunRequest]]) -> AsyncGenerator[Keep]:
+    """Let runs start inside the block if they are within the spend limit, or the person agrees.
+
+    Raises:
+        SpendLimitExceeded: neither; nothing was started.
+    """
     async with AsyncExitStack() as stack:
         with before_start(caller):
-            request = await build_request(prepared, uploads)
-            if not allowed:
-                await stack.enter_async_context(caller.spend_limit.hold(caller, [(prepared, request)]))
-        task = await start(caller, request, prepared.app.id)
-        record_task(task.id)
-        caller.runs.started += 1
-        price = partial(estimate, caller, prepared.spec.app, prepared.app, request.input, request.function)
-        task, details = await _follow_or_cancel(caller, task, report, seconds - (time.monotonic() - began), price)
-    seconds = time.monotonic() - began
-    return RunResult(task=task, seconds=seconds, app=str(prepared.spec.app), details=details, uploaded=uploads.sent)
+            keep = await stack.enter_async_context(caller.spend_limit.hold(caller, runs))
+        yield keep
+
+
+async def optional_estimate(caller: Caller, prepared: Prepared, request: RunRequest) -> Estimate | None:
+    """What a run costs, as an answer about it adds: it neither delays nor fails the answer."""
+    call = estimate(caller, prepared.spec.app, prepared.app, request.input, request.function)
+    return await optional_call(call, f"estimate for {prepared.app.ref}")
 
 
 @contextmanager
@@ -94,7 +132,7 @@ def before_start(caller: Caller) -> Generator[None]:
             yield
         caller.runs.drain.raise_if_started()
     except InferenceError as exc:
-        raise exc.replace(outcome="not_started", retry_safe=True) from exc
+        raise exc.replace(outcome="not_started", retry_safe=exc.retry_safe is not False) from exc
 
 
 async def dry_run(
@@ -142,19 +180,3 @@ async def follow_task(caller: Caller, task: Task, report: Report, seconds: float
     if caller.runs.drain.started and not task.ended:
         logger.warning("task %s goes on without this server", task.id)
     return task
-
-
-async def _follow_or_cancel(
-    caller: Caller, task: Task, report: Report, seconds: float, price: Callable[[], Awaitable[Estimate | None]]
-) -> tuple[Task, RunDetails]:
-    """Follow a new task. If the caller leaves, cancel it, so that it does not cost for nobody (promise 3)."""
-    try:
-        await anyio.lowlevel.checkpoint()  # a cancellation that came while the start was under way
-        if seconds > 0 and not task.ended:
-            task = await follow_task(caller, task, report, seconds)
-        return task, await read_details(caller, task, price)
-    except anyio.get_cancelled_exc_class():
-        await cancel_abandoned_task(caller, task)
-        raise
-    except InferenceError as exc:
-        raise exc.replace(outcome="started", task_id=task.id, retry_safe=False) from exc

@@ -1,7 +1,7 @@
 """Nothing that may cost more than the operator's limit starts before the person agreed (promise 11).
 
 A run counts by the most that it may cost for its own input, and a batch as a whole. What one caller runs at the same time
-without asking counts together, so that many small runs are no way around the limit.
+without asking counts together, followed or not, so that many small runs are no way around the limit.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
-from inferencesh_mcp.bounded import RecentSet
-from inferencesh_mcp.errors import CallError, Forbidden, SpendLimitExceeded, UpstreamError
-from inferencesh_mcp.flows.concurrency import unwrap_exception_group
+from inferencesh_mcp.bounded import BoundedDict, RecentSet
+from inferencesh_mcp.errors import CallError, Forbidden, InferenceError, NotFound, SpendLimitExceeded
+from inferencesh_mcp.flows.concurrency import PATIENCE, unwrap_exception_group
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, RunRequest
 
 MICROCENTS = 100_000_000  # in one US dollar
-CONCURRENT_ESTIMATES = 8
+CONCURRENT_READS = 8
+MOST_HANDED_OVER = 4_096  # runs that are remembered; the oldest are dropped
+MOST_LOOKED_AT = 100  # of them for one question
 USED_LIMIT = 4_096
 USED_SECONDS = 3_600.0
 """How long a used agreement is remembered. The sealed state that carries it expires much earlier."""
@@ -42,9 +44,9 @@ class SpendQuestion:
     app: str
     runs: int
     most: int
-    """The most that the runs may cost together, as far as that is known."""
+    """The most that the runs may cost together, as far as that is known; of an unknown cost, its least."""
     unknown: int
-    """Runs whose cost is not known."""
+    """Runs of which it is not known what they may cost at most."""
     live: int
     """The most that the caller's other runs may cost that were not asked about."""
     limit: int
@@ -59,6 +61,8 @@ class Agreement(Enum):
     """Nobody can be asked here, or nobody answered."""
 
 
+Keep = Callable[[int, str], None]
+"""Called with the number of a run and the id of its task, if the task goes on after the block."""
 Confirm = Callable[[SpendQuestion], Awaitable[Agreement]]
 """Asks the person. It may raise what carries the question to the host."""
 
@@ -96,6 +100,8 @@ class SpendLimit:
         self._limit = None if limit_usd is None else int(limit_usd * MICROCENTS)
         self._strict = strict
         self._live = Counter[str]()
+        self._handed_over: BoundedDict[str, tuple[str, int]] = BoundedDict(MOST_HANDED_OVER)
+        """The principal and the cost of each task that went on after its call."""
         self._used = RecentSet[str](USED_LIMIT, USED_SECONDS)
 
     @property
@@ -110,22 +116,29 @@ class SpendLimit:
         return True
 
     @asynccontextmanager
-    async def hold(self, caller: Payer, runs: Sequence[tuple[PlannedRun, RunRequest]]) -> AsyncGenerator[None]:
+    async def hold(self, caller: Payer, runs: Sequence[tuple[PlannedRun, RunRequest]]) -> AsyncGenerator[Keep]:
         """Let these runs start inside the block, which lasts as long as they are followed.
 
         Raises:
+            WaitError, UpstreamError: the platform did not say what they cost.
             SpendLimitExceeded: they may cost more than the limit, and the person did not agree.
         """
         if self._limit is None:
-            yield
+            yield _ignore
             return
-        costs = await _most_costs(caller, runs)
-        most, unknown = sum(cost for cost in costs if cost is not None), costs.count(None)
-        live = self._live[caller.principal]
+        costs = await _costs(caller, runs)
+        most, unknown = sum(cost.most for cost in costs), sum(not cost.is_known for cost in costs)
+        if most + self._live_cost(caller.principal) > self._limit:
+            await self._forget_ended(caller)
+        live = self._live_cost(caller.principal)
         if most + live <= self._limit and not (unknown and self._strict):
             self._live[caller.principal] += most  # nothing was awaited since the check
+
+            def keep(number: int, task_id: str) -> None:
+                self._handed_over[task_id] = (caller.principal, costs[number].most)
+
             try:
-                yield
+                yield keep
             finally:
                 self._live[caller.principal] -= most
                 self._live += Counter()  # drops the zeros
@@ -142,27 +155,64 @@ class SpendLimit:
         agreement = await caller.confirm(question) if caller.confirm else Agreement.CANNOT_ASK
         if agreement is not Agreement.AGREED:
             raise _refusal(question, agreement)
-        yield
+        yield _ignore
+
+    def _live_cost(self, principal: str) -> int:
+        """The most that what this caller runs may cost, as far as nobody was asked about it."""
+        return self._live[principal] + sum(cost for owner, cost in self._handed_over.values() if owner == principal)
+
+    async def _forget_ended(self, caller: Payer) -> None:
+        """Look at the caller's runs that went on after their calls, and forget those that have ended."""
+        own = [task_id for task_id, (owner, _) in self._handed_over.items() if owner == caller.principal]
+        limit = anyio.CapacityLimiter(CONCURRENT_READS)
+
+        async def look_at(task_id: str) -> None:
+            try:
+                async with limit:
+                    ended = (await caller.api.task(task_id)).ended
+            except NotFound:
+                ended = True
+            except InferenceError:
+                return
+            if ended:
+                self._handed_over.pop(task_id, None)
+
+        with anyio.move_on_after(PATIENCE):
+            async with anyio.create_task_group() as group:
+                for task_id in own[:MOST_LOOKED_AT]:
+                    group.start_soon(look_at, task_id)
 
 
-async def _most_costs(caller: Payer, runs: Sequence[tuple[PlannedRun, RunRequest]]) -> list[int | None]:
-    """The most that each run may cost; None where the platform does not know.
+def _ignore(_number: int, _task_id: str) -> None:
+    """The run does not count: there is no limit, or the person agreed to it."""
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """The most that a run may cost, in microcents; if that is not known, the least."""
+
+    most: int
+    is_known: bool
+
+
+async def _costs(caller: Payer, runs: Sequence[tuple[PlannedRun, RunRequest]]) -> list[_Cost]:
+    """What each run may cost.
 
     Raises:
-        WaitError: the platform did not answer.
+        WaitError, UpstreamError: the platform did not say.
     """
-    costs: list[int | None] = [None] * len(runs)
-    limit = anyio.CapacityLimiter(CONCURRENT_ESTIMATES)
+    costs = [_Cost(0, is_known=False)] * len(runs)
+    limit = anyio.CapacityLimiter(CONCURRENT_READS)
 
     async def read(number: int, prepared: PlannedRun, request: RunRequest) -> None:
         function = request.function or prepared.app.resolved_function or None
         async with limit:
             try:
                 estimate = await caller.api.estimate(prepared.app.id, request.input, function)
-            except (CallError, Forbidden, UpstreamError):  # it has no estimate for this
+            except (CallError, Forbidden):  # it has no estimate for this
                 return
         bounds = estimate.bounds
-        costs[number] = bounds[1] if bounds else None
+        costs[number] = _Cost(bounds[1], is_known=True) if bounds else _Cost(max(estimate.min or 0, 0), is_known=False)
 
     with unwrap_exception_group():
         async with anyio.create_task_group() as group:
@@ -172,8 +222,11 @@ async def _most_costs(caller: Payer, runs: Sequence[tuple[PlannedRun, RunRequest
 
 
 def _digest(runs: Sequence[tuple[PlannedRun, RunRequest]], most: int, unknown: int) -> str:
-    """A hash of what is to run, as the caller requested it: files have new addresses after each upload."""
-    specs = [{"app_id": prepared.app.id, **asdict(prepared.spec)} for prepared, _ in runs]
+    """A hash of what is to run, as the caller requested it: files have new addresses after each upload.
+
+    A `run_at` of "2h" is another time on each leg. The sealed state binds the arguments themselves.
+    """
+    specs = [{"app_id": prepared.app.id, **asdict(replace(prepared.spec, run_at=None))} for prepared, _ in runs]
     return hashlib.sha256(json.dumps([specs, most, unknown], sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -186,7 +239,9 @@ def _refusal(question: SpendQuestion, agreement: Agreement) -> SpendLimitExceede
     runs = f"{question.app} on {question.runs} inputs" if question.runs > 1 else question.app
     if agreement is Agreement.DECLINED:
         return SpendLimitExceeded(
-            message=f"{runs} {cost}; the person declined it.", next_step="Do not run it again unless they ask for it."
+            message=f"{runs} {cost}; the person declined it.",
+            next_step="Do not run it again unless they ask for it.",
+            retry_safe=False,
         )
     return SpendLimitExceeded(
         message=f"{runs} {cost}{together} and the limit is {usd[1]}; the person was not asked.",

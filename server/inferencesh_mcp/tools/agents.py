@@ -243,6 +243,8 @@ async def chat_respond(
             )
             by = BY_MODEL if isinstance(item, Approval) else ""
             turn = await submit(who, turn, item, reply, report, by=by, seconds=who.wait_seconds)
+            with _after_sending():
+                return await _ask_and_render(host, who, turn, report, shown)
         return await _ask_and_render(host, who, turn, report, shown)
 
 

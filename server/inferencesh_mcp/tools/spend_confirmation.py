@@ -13,7 +13,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from inferencesh_mcp.flows.spend_limit import Agreement
 from inferencesh_mcp.tools.define import ResumeLater
 from inferencesh_mcp.tools.elicitation import can_show, elicit
-from inferencesh_mcp.tools.elicitation_forms import DECISION_KEY, Reply
+from inferencesh_mcp.tools.elicitation_forms import DECISION_KEY, MIN_HUMAN_SECONDS, Reply
 from inferencesh_mcp.tools.times import usd
 
 if TYPE_CHECKING:
@@ -63,8 +63,10 @@ class SpendConfirmation:
 
 def _agreement(reply: Reply) -> Agreement:
     match reply.action:
-        case "accept":
+        case "accept" if reply.seconds >= MIN_HUMAN_SECONDS:
             return Agreement.AGREED
+        case "accept":
+            return Agreement.CANNOT_ASK  # the host asked nobody
         case "":
             return Agreement.CANNOT_ASK
         case _:
