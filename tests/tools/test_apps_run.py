@@ -301,3 +301,20 @@ async def test_a_dry_run_is_refused_for_the_same_reasons_as_a_run(
     assert ("not_started", True) == (dry["outcome"], dry["retry_safe"])
     assert real == dry
     assert () == upstream.sandbox.ledger.starts
+
+
+@pytest.mark.parametrize("way", MEMORY, indirect=True, ids=str)
+async def test_a_price_that_cannot_be_read_does_not_fail_the_answer_of_a_started_run(
+    connect: Connect, upstream: Upstream
+) -> None:
+    """A private app is read again when its price is refused; that must not reach a run that costs already."""
+    private = {"id": "x", "namespace": "sandbox", "name": "slow", "visibility": "private", "version": {"id": "v"}}
+    record = Status(code=200, headers={"content-type": "application/json"}, body=json.dumps(private))
+    upstream.sandbox.faults.add(record, path="/apps/sandbox/slow", times=1)
+    upstream.sandbox.faults.add(Status(code=503), path="/apps/sandbox/slow", times=-1)
+    upstream.sandbox.faults.add(Status(code=403), path="/store/apps/*/estimate", times=-1)
+    async with connect() as client:
+        result = await run(client, "sandbox/slow", {"seconds": 30}, wait=False)
+
+    assert [payload(result)["task_id"]] == [start.task_id for start in upstream.sandbox.ledger.starts]
+    assert not result.is_error

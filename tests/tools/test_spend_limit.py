@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, Literal
 
 import anyio
@@ -14,6 +15,7 @@ from inferencesh_sandbox.apps import APPS
 from tests.conftest import Upstream, Way, connected, until
 from tests.results import error, payload, run, text_of
 from tests.support.faults import Status
+from tests.support.pictures import picture
 from tests.system.conversations.legs import leg, over
 
 pytestmark = pytest.mark.anyio
@@ -171,6 +173,7 @@ async def test_one_agreement_starts_one_run_however_often_it_is_sent(
     async with host(way, environ, Person("cancel")) as client:
         question = await leg(client, "app_run", CALL)
         assert isinstance(question, InputRequiredResult)
+        await anyio.sleep(0.35)  # nobody agrees faster
 
         async def agree() -> None:
             results.append(await leg(client, "app_run", CALL, question))
@@ -252,4 +255,112 @@ async def test_without_a_limit_nobody_is_asked(way: Way, environ: dict[str, str]
         await run(client, "sandbox/slow", DEAR, wait=False)
 
     assert [] == person.asked
+    assert 1 == len(upstream.sandbox.ledger.starts)
+
+
+@BOTH
+async def test_a_host_that_accepts_at_once_asked_nobody(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+    async def accept(_context: Any, _params: ElicitRequestParams) -> ElicitResult:
+        return ElicitResult(action="accept", content={})
+
+    async with connected(way, environ | LIMIT, elicitation_callback=accept) as client:
+        answer = await run(client, "sandbox/slow", DEAR, wait=False)
+
+    assert "the person was not asked" in text_of(answer)
+    assert () == upstream.sandbox.ledger.starts
+
+
+@BOTH
+async def test_runs_that_nobody_follows_count_until_they_have_ended(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    """Each may cost $0.01, and four of them the limit."""
+    cheap = {"seconds": 1, "steps": 1}
+    async with host(way, environ) as client:
+        answers = [await run(client, "sandbox/slow", cheap, wait=False) for _ in range(8)]
+        for answer in answers[:4]:
+            await client.call_tool("task_cancel", {"task_id": payload(answer)["task_id"]})
+        later = await run(client, "sandbox/slow", cheap, wait=False)
+
+    assert [False] * 4 + [True] * 4 == [bool(answer.is_error) for answer in answers]
+    assert not later.is_error
+    assert 5 == len(upstream.sandbox.ledger.starts)
+
+
+@BOTH
+async def test_a_batch_that_is_handed_over_goes_on_counting(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    inputs = [{"seconds": 30, "steps": 1}] * 2
+    async with host(way, environ, INFERENCE_WAIT_SECONDS="1", INFERENCE_MAX_RUN_COST="0.6") as client:
+        batch = await client.call_tool("app_run_many", {"app": "sandbox/slow", "inputs": inputs})
+        refused = await run(client, "sandbox/slow", {"seconds": 1, "steps": 1}, wait=False)
+
+    assert not batch.is_error
+    assert "spend_limit_exceeded" == error(refused)["code"]
+    assert 2 == len(upstream.sandbox.ledger.starts)
+
+
+@MODERN
+async def test_a_run_for_later_starts_after_the_person_agreed(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    """Its time is a span, which is another time on each leg."""
+    call = {"app": "sandbox/slow", "input": DEAR, "run_at": "2h"}
+    async with host(way, environ, Person("cancel")) as client:
+        question = await leg(client, "app_run", call)
+        assert isinstance(question, InputRequiredResult)
+        await anyio.sleep(0.35)
+        answer = await leg(client, "app_run", call, question)
+
+    assert not isinstance(answer, InputRequiredResult)
+    assert "queued" == payload(answer)["status"]
+    assert 1 == len(upstream.sandbox.ledger.starts)
+
+
+@BOTH
+async def test_a_least_cost_above_the_limit_is_not_taken_for_an_unknown_one(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    estimate = Status(
+        code=200, headers={"content-type": "application/json"}, body='{"confidence": "range", "min": 500000000}'
+    )
+    upstream.sandbox.faults.add(estimate, path="/store/apps/*/estimate", times=-1)
+    async with host(way, environ) as client:
+        answer = await run(client, "sandbox/slow", {"seconds": 1, "steps": 1})
+
+    assert "may cost $5 or more and the limit is $0.04" in text_of(answer)
+    assert () == upstream.sandbox.ledger.starts
+
+
+@BOTH
+async def test_a_declined_run_is_not_said_to_be_safe_to_repeat(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    async with host(way, environ, Person("decline")) as client:
+        answer = await run(client, "sandbox/slow", DEAR)
+
+    assert error(answer)["retry_safe"] is False
+    assert () == upstream.sandbox.ledger.starts
+
+
+@BOTH
+async def test_a_file_that_cannot_be_sent_fails_its_own_input_alone(
+    way: Way, environ: dict[str, str], upstream: Upstream, folder: Path
+) -> None:
+    """With a limit, all files are uploaded before the first run starts."""
+    (folder / "good.png").write_bytes(picture(8, 8))
+    (folder / "bad.png").write_bytes(picture(9, 9))
+    upstream.sandbox.faults.add(Status(code=400), path="/files", times=1)
+    inputs = [{"image": str(folder / name)} for name in ("bad.png", "good.png")]
+    async with host(way, environ) as client:
+        batch = payload(
+            await client.call_tool(
+                "app_run_many", {"app": "sandbox/picture-info", "inputs": inputs, "max_concurrency": 1}
+            )
+        )
+
+    assert [("error", None), ("completed", 8)] == [
+        (row["status"], row.get("output", {}).get("width")) for row in batch["results"]
+    ]
     assert 1 == len(upstream.sandbox.ledger.starts)
