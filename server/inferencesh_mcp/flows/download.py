@@ -8,7 +8,7 @@ import mimetypes
 import os
 import re
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import Task
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.file_system import WriteFolder
-    from inferencesh_mcp.flows.local_files import SaveFolder
+    from inferencesh_mcp.flows.local_files import Folders, SaveFolder
 
 MOST_BESIDE_FILES = 4_000  # bytes of JSON that hold little more than the files' addresses
 LONGEST_NAME = 120  # characters; every file system takes that many
@@ -79,7 +79,7 @@ async def save_files(
         )
     if filename and len(uris) + len(task_ids) > 1:
         raise InvalidInput(message="`filename` names one file.", next_step="Leave it out, or save one file.")
-    folder = caller.folders.writable(to)
+    folder = await caller.folders.in_thread(_touched, caller.folders, to)
     first, number, saved = (part - 1) * MOST_FILES, 0, list[Saved]()
     try:
         async for items in _wanted(caller, uris, task_ids):
@@ -103,6 +103,14 @@ async def save_files(
             next_step=f"Parts go from 1 to {max(1, -(-number // MOST_FILES))}.",
         )
     return saved, max(number - first - MOST_FILES, 0)
+
+
+def _touched(folders: Folders, to: str) -> SaveFolder:
+    """The folder to save in, after a first look into it: macOS may ask the person then, and a share may not answer."""
+    folder = folders.writable(to)
+    with suppress(OSError), os.scandir(folders.saving) as entries:
+        next(entries, None)
+    return folder
 
 
 async def _wanted(
