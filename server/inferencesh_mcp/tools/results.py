@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
 from pydantic import BaseModel, ConfigDict, Field
 
-from inferencesh_mcp.api.json import is_object, items
+from inferencesh_mcp.api.json import is_object, items, without_none
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import InferenceError, InternalError, InvalidInput, PaymentRequired
 from inferencesh_mcp.flows.output_files import output_files, output_of
@@ -411,21 +411,20 @@ def error_result(exc: InferenceError) -> CallToolResult:
 
 def error_data(exc: InferenceError) -> dict[str, Any]:
     """An error as a JSON object. Fields that do not apply are left out."""
-    fields = {
-        "code": exc.code,
-        "message": _sentence(exc.message),
-        "outcome": exc.outcome,
-        "task_id": exc.task_id,
-        "error_id": exc.error_id if isinstance(exc, InternalError) else None,
-        "retry_safe": exc.retry_safe,
-        "upstream_code": exc.upstream_code or None,
-        "retry_after_seconds": exc.retry_after or None,  # zero seconds is no advice
-        "candidates": list(exc.candidates) or None,
-        "suggestions": list(exc.suggestions) or None,
-        "requirements": [requirement_data(requirement) for requirement in exc.requirements] or None,
-        "next": exc.next_step or None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+    return without_none(
+        code=exc.code,
+        message=_sentence(exc.message),
+        outcome=exc.outcome,
+        task_id=exc.task_id,
+        error_id=exc.error_id if isinstance(exc, InternalError) else None,
+        retry_safe=exc.retry_safe,
+        upstream_code=exc.upstream_code or None,
+        retry_after_seconds=exc.retry_after or None,  # zero seconds is no advice
+        candidates=list(exc.candidates) or None,
+        suggestions=list(exc.suggestions) or None,
+        requirements=[requirement_data(requirement) for requirement in exc.requirements] or None,
+        next=exc.next_step or None,
+    )
 
 
 def requirement_data(requirement: Requirement) -> dict[str, Any]:
