@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller
 
 # Every description stands alone and names the values of an enum: some hosts drop enums and limits (mcpo).
-AppName = Annotated[str, Field(description="app: namespace/name, with @version or :function if wanted")]
+AppName = Annotated[str, Field(description="app: namespace/name, optionally with @version or :function")]
 Infra = Annotated[
     Literal["cloud", "private", "private_first"] | None,
     Field(description="where it runs: cloud, private or private_first; default: the app's"),
@@ -181,7 +181,9 @@ async def app_run(
     function: Function = "",
     infra: Infra = None,
     variant: Variant = "",
-    session: Annotated[str, Field(description='"new" keeps a worker warm; or the session_id of one')] = "",
+    session: Annotated[
+        str, Field(description='"new" keeps the worker for later runs; a session_id continues that session')
+    ] = "",
     session_timeout: Annotated[
         int, Field(description='seconds a session may idle, 1 to 3600, default 60; only with session="new"')
     ] = 0,

@@ -140,7 +140,7 @@ def _media_type(uri: str) -> str | None:
 
 
 def _was_stopped(turn: TurnResult, state: str) -> bool:
-    """Whether somebody ended the turn before the agent did."""
+    """Whether the caller or a person stopped the turn before the agent ended it."""
     if state:
         return state in {"canceled", "cancelled"}
     messages = [message for message in (turn.chat.message(turn.turn.user_message_id), *turn.messages) if message]

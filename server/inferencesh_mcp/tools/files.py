@@ -112,7 +112,7 @@ async def file_save(
     ] = [],  # noqa: B006
     filename: Annotated[str, Field(description="name for a single file; default: its own")] = "",
     to: Annotated[str, Field(description="folder to save in, below the save folder")] = "",
-    part: Annotated[int, Field(ge=1, description="which 100 of the files, from 1")] = 1,
+    part: Annotated[int, Field(ge=1, description="which block of 100 files, from 1")] = 1,
 ) -> CallToolResult:
     """Save files, or what tasks returned, to the save folder: 100 files a call. Never overwrites."""
     from inferencesh_mcp.flows import download

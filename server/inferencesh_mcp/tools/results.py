@@ -128,7 +128,7 @@ class DeferredResult(CallToolResult):
     """The answer of a tool that started something and does not wait for it. Only the fields of `CallToolResult` are sent."""
 
     kind: str = Field(exclude=True)
-    """What goes on: it says how its state is read."""
+    """'run', 'batch' or 'turn': selects the reader of its state."""
     upstream_ids: dict[str, Any] = Field(exclude=True)
     """All that is needed to read its state. There is no other memory of it."""
 
@@ -349,13 +349,15 @@ def _session_line(fields: RunOutcome, details: RunDetails) -> str:
 
 
 def _output_heading(fields: RunOutcome, shown: Shown) -> str:
-    what = f"Output {label(shown.field)}" if shown.field else "Output"
+    title = f"Output {label(shown.field)}" if shown.field else "Output"
     if fields.output_so_far is not None:
-        what = f"{what} so far (not final)"
+        title = f"{title} so far (not final)"
     if fields.output_size is None:
-        return f"{what} ({DATA}):"
-    which = f"part {fields.output_size.part} of {shown.parts}" if fields.output_size.part else "its beginning and end"
-    return f"{what}, {which}, {shown.characters:,} characters in all ({DATA}):"
+        return f"{title} ({DATA}):"
+    range_text = (
+        f"part {fields.output_size.part} of {shown.parts}" if fields.output_size.part else "its beginning and end"
+    )
+    return f"{title}, {range_text}, {shown.characters:,} characters in all ({DATA}):"
 
 
 def _next_step(task: Task, shown: Shown | None, now: datetime | None) -> str | None:
