@@ -188,6 +188,10 @@ def _opencode(machine: Machine) -> tuple[PurePath, ...]:
     return (folder / "opencode.json", folder / "opencode.jsonc")
 
 
+def _qwen(machine: Machine) -> tuple[PurePath, ...]:
+    return (machine.home / ".qwen" / "settings.json",)
+
+
 FROM_ENVIRONMENT = f"The key is not in the file. Set {KEY} in the environment that {{title}} starts in."
 
 # geminicli.com/docs/reference/configuration: ~/.gemini/settings.json (GEMINI_CLI_HOME stands in for home);
@@ -348,7 +352,7 @@ HOSTS = (
         name="qwen",
         title="Qwen Code",
         command="qwen",
-        places=lambda machine: (machine.home / ".qwen" / "settings.json",),
+        places=_qwen,
         next_step="Restart Qwen Code. /mcp lists the server.",
     ),
 )
