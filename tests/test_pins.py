@@ -52,16 +52,16 @@ def test_a_long_name_is_cut_so_that_two_long_names_stay_apart() -> None:
         ),
         (
             "infsh/flux, bfl/flux",
-            'INFERENCE_PIN has two tools called "flux": give it another name, for example bfl_flux=bfl/flux.',
+            'INFERENCE_PIN has two tools called "flux": give one of them another name, for example bfl_flux=bfl/flux.',
         ),
         (
             "a-b=x/y,A_B=x/z",
-            'INFERENCE_PIN has two tools called "A_B": give it another name, for example x_A_B=x/z.',
+            'INFERENCE_PIN has two tools called "A_B": give one of them another name, for example x_A_B=x/z.',
         ),
         (
             "acme/app_run",
             (
-                'INFERENCE_PIN has a tool called "app_run", as one of the server\'s own is: '
+                'INFERENCE_PIN has a tool called "app_run", but the server already has a tool of that name: '
                 "give it another name, for example acme_app_run=acme/app_run."
             ),
         ),

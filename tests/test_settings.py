@@ -118,12 +118,12 @@ def test_every_variable_is_read() -> None:
         (
             "ALLOWED_DIRS",
             "/",
-            'INFERENCE_ALLOWED_DIRS is "/", but must be absolute paths of folders that neither are nor hold your home folder.',
+            'INFERENCE_ALLOWED_DIRS is "/", but must be absolute paths of folders; not your home folder or a folder that contains it.',
         ),
         (
             "SAVE_DIR",
             "~",
-            'INFERENCE_SAVE_DIR is "~", but must be the absolute path of a folder that neither is nor holds your home folder.',
+            'INFERENCE_SAVE_DIR is "~", but must be the absolute path of a folder; not your home folder or a folder that contains it.',
         ),
         ("API_KEY", "inf_a b", "INFERENCE_API_KEY must be a key without spaces."),
     ],

@@ -149,8 +149,8 @@ def _listen_options(port: int) -> Callable[[Callable[..., Any]], Callable[..., A
     """The options of a command that serves."""
     host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
     kind = click.IntRange(0, 65535)
-    chosen = click.option("--port", default=port, show_default=True, type=kind, help="Port; 0 picks a free one.")
-    return lambda command: host(chosen(command))
+    port_option = click.option("--port", default=port, show_default=True, type=kind, help="Port; 0 picks a free one.")
+    return lambda command: host(port_option(command))
 
 
 @click.group(

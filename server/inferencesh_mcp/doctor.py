@@ -289,7 +289,7 @@ async def _hosts(machine: Machine) -> list[Finding]:
     findings: list[Finding] = []
     for host in inspections:
         verdict: Verdict = "warning" if host.do and host.is_in else "ok"
-        findings.append(Finding("host", verdict, without_secrets(f"{host.title}: {host.what}"), host.do))
+        findings.append(Finding("host", verdict, without_secrets(f"{host.title}: {host.state}"), host.do))
         if host.process is not None:
             findings.append(await _starts(host.title, host.process, machine))
     return findings

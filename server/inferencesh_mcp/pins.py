@@ -64,7 +64,10 @@ def parsed(text: str) -> tuple[Pin, ...]:
         raise SettingsError(message=f"{VARIABLE} names {len(pins)} apps, but may name {MOST} at most.")
     for number, pin in enumerate(pins):
         if any(_folded(pin.name) == _folded(earlier.name) for earlier in pins[:number]):
-            raise SettingsError(message=f'{VARIABLE} has two tools called "{pin.name}": {_alias_advice(pin)}')
+            raise SettingsError(
+                message=f'{VARIABLE} has two tools called "{pin.name}": give one of them another name, for example '
+                f"{_alias_example(pin)}."
+            )
     return pins
 
 
@@ -78,7 +81,8 @@ def refuse_taken(pins: Collection[Pin], names: Collection[str]) -> None:
     for pin in pins:
         if _folded(pin.name) in taken:
             raise SettingsError(
-                message=f'{VARIABLE} has a tool called "{pin.name}", as one of the server\'s own is: {_alias_advice(pin)}'
+                message=f'{VARIABLE} has a tool called "{pin.name}", but the server already has a tool of that name: '
+                f"give it another name, for example {_alias_example(pin)}."
             )
 
 
@@ -98,9 +102,9 @@ def _folded(name: str) -> str:
     return name.lower().replace("-", "_")
 
 
-def _alias_advice(pin: Pin) -> str:
+def _alias_example(pin: Pin) -> str:
     alias = f"{pin.app.namespace}_{pin.name}"
-    return f"give it another name, for example {alias if _ALIAS.fullmatch(alias) else 'mine'}={pin.app}."
+    return f"{alias if _ALIAS.fullmatch(alias) else 'mine'}={pin.app}"
 
 
 def _quoted(text: str) -> str:

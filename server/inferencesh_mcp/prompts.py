@@ -28,16 +28,16 @@ async def run_app(
     app: Annotated[str, Field(description="namespace/name; if left out, the model looks for one")] = "",
 ) -> str:
     """Run an app well: read it first, check the input for free, then run it once."""
-    named = clean(app, 200)
-    which = (
-        f'Read what it takes with app_get(app="{named}").'
-        if named
+    app_name = clean(app, 200)
+    choice_step = (
+        f'Read what it takes with app_get(app="{app_name}").'
+        if app_name
         else "Find one with app_list, compare two or three with app_get, and say which you take and why."
     )
     return f"""\
-Reach this goal with {f"the app {named}" if named else "an app"} of inference.sh: {goal}
+Reach this goal with {f"the app {app_name}" if app_name else "an app"} of inference.sh: {goal}
 
-1. {which}
+1. {choice_step}
 2. Write the input. Ask me for what only I can know; files go in as a path, a URL or a data URI.
 3. Check it with app_run(..., dry_run=true), which costs nothing, and tell me the price if it is not negligible.
 4. Run it once with app_run. If the answer has a task_id and the task has not ended, call task_get(task_id, wait_seconds=45) \
@@ -69,13 +69,17 @@ async def hand_to_agent(
     agent: Annotated[str, Field(description="namespace/name; if left out, the model looks for one")] = "",
 ) -> str:
     """Give a job to an agent of inference.sh, and follow it to the end."""
-    named = clean(agent, 200)
-    which = f"Take the agent {named}." if named else "Find a suitable one with agent_list, and say which you take."
-    with_agent = f'agent="{named}"' if named else "agent=…"
+    agent_name = clean(agent, 200)
+    choice_step = (
+        f"Take the agent {agent_name}."
+        if agent_name
+        else "Find a suitable one with agent_list, and say which you take."
+    )
+    with_agent = f'agent="{agent_name}"' if agent_name else "agent=…"
     return f"""\
 Give this job to an agent of inference.sh: {job}
 
-1. {which}
+1. {choice_step}
 2. Put the job into one message that is complete by itself: the goal, what the agent needs to know, what it must not do, and how you \
 will tell that it is done. Send it once with agent_chat(message=…, {with_agent}).
 3. If the answer is not final, call chat_get(chat_id, wait_seconds=45). What the agent asks you to carry out, answer with \

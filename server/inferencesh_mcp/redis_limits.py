@@ -131,10 +131,10 @@ class RedisLimits:
         while True:
             await anyio.sleep(RENEW_INTERVAL)
             for principal, places in list(self._places.items()):
-                held = list(places)
-                await self._query(self._redis.eval, RENEW, 1, _key(principal), LEASE_SECONDS, *held)
+                leases = list(places)
+                await self._query(self._redis.eval, RENEW, 1, _key(principal), LEASE_SECONDS, *leases)
                 # A place that was returned meanwhile may have been renewed afterwards.
-                if returned := set(held) - self._places.get(principal, set()):
+                if returned := set(leases) - self._places.get(principal, set()):
                     self._returned.setdefault(principal, set()).update(returned)
                     self._pending.set()
 
@@ -202,7 +202,7 @@ def _key(principal: str) -> str:
 
 
 def _remove(places: dict[str, set[str]], principal: str, place: str) -> None:
-    held = places.get(principal, set())
-    held.discard(place)
-    if not held:
+    leases = places.get(principal, set())
+    leases.discard(place)
+    if not leases:
         places.pop(principal, None)

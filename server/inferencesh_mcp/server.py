@@ -138,7 +138,7 @@ def build(
 
 
 def _task_sources() -> dict[str, TaskSource]:
-    """What tools hand over, by its kind."""
+    """How to read the state of each kind of deferred result."""
     return {"run": Run(), "batch": Batch(), "turn": ChatTurn()}
 
 

@@ -86,7 +86,7 @@ def test_a_private_file_with_a_second_name_is_refused(world: Path, folders: Fold
     own.write_text("own")
     own.chmod(0o600)
 
-    with pytest.raises(FileRefused, match="second name"):
+    with pytest.raises(FileRefused, match="second hard link"):
         folders.open(f"{world}/allowed/private.txt")
     assert b"public" == content(folders, f"{world}/allowed/public.txt")
     assert b"own" == content(folders, str(own))

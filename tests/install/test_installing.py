@@ -64,15 +64,15 @@ def test_what_is_put_in_is_taken_out_to_the_byte(host: Host, form: Callable[[str
     done = install.install(host, NAME, SERVER, machine=machine, key=SECRET)
 
     now = path.read_bytes()
-    assert ("added", path, before) == (done.what, done.path, done.backup.read_bytes() if done.backup else b"")
+    assert ("added", path, before) == (done.action, done.path, done.backup.read_bytes() if done.backup else b"")
     assert host.entry(SERVER, SECRET) == install.entry_of(host, NAME, machine)
     assert only_added(before, now)
-    assert "unchanged" == install.install(host, NAME, SERVER, machine=machine, key=SECRET).what
+    assert "unchanged" == install.install(host, NAME, SERVER, machine=machine, key=SECRET).action
     assert now == path.read_bytes()
 
-    assert "removed" == install.uninstall(host, NAME, machine=machine).what
+    assert "removed" == install.uninstall(host, NAME, machine=machine).action
     assert (before, {path.name}) == (path.read_bytes(), folder_of(path))
-    assert "unchanged" == install.uninstall(host, NAME, machine=machine).what
+    assert "unchanged" == install.uninstall(host, NAME, machine=machine).action
 
 
 def only_added(before: bytes, now: bytes) -> bool:
@@ -122,7 +122,7 @@ def test_where_somebody_else_wrote_meanwhile_their_change_stays(host: Host, mach
 def test_a_missing_file_is_made_for_its_owner_alone_and_goes_again(host: Host, machine: Machine) -> None:
     done = install.install(host, NAME, SERVER, machine=machine, key=SECRET)
 
-    assert ("created", None) == (done.what, done.backup)
+    assert ("created", None) == (done.action, done.backup)
     assert sys.platform == "win32" or stat.S_IMODE(done.path.stat().st_mode) == 0o600
     assert {NAME: host.entry(SERVER, SECRET)} == dict(edit.servers(host, done.path.read_text("utf-8")))
 
@@ -151,7 +151,7 @@ def test_other_settings_take_the_place_of_the_old_ones(host: Host, machine: Mach
 
     done = install.install(host, NAME, moved, machine=machine)
 
-    assert ("updated", before) == (done.what, done.backup.read_bytes() if done.backup else b"")
+    assert ("updated", before) == (done.action, done.backup.read_bytes() if done.backup else b"")
     assert host.entry(moved) == install.entry_of(host, NAME, machine)
     install.uninstall(host, NAME, machine=machine)
     assert before == path.read_bytes()
@@ -249,7 +249,7 @@ def test_a_remote_server_is_written_as_the_host_wants_it(host: Host, machine: Ma
     typed = {"type": types[host.name]} if host.name in types else {}
     typed |= {"tools": ["*"]} if host.name == "copilot" else {}
     assert {**typed, address: server.url, **expected} == entry
-    assert "unchanged" == install.install(host, NAME, server, machine=machine, key=SECRET).what
+    assert "unchanged" == install.install(host, NAME, server, machine=machine, key=SECRET).action
     install.uninstall(host, NAME, machine=machine)
     assert not done.path.exists()
 

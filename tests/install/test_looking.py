@@ -99,7 +99,7 @@ def test_an_entry_of_odd_kinds_is_told_like_any_other(host: str, text: str, tmp_
 
     told = ("ok", f"{BY_NAME[host].title}: inference starts inferencesh-mcp", "")
     assert [told] == findings("host", tmp_path, PATH=str(tmp_path))
-    assert "removed" == install.uninstall(BY_NAME[host], "inference", machine=machine).what
+    assert "removed" == install.uninstall(BY_NAME[host], "inference", machine=machine).action
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ async def test_a_path_that_fits_several_files_is_refused(connect: Connect, folde
         several = await client.call_tool("file_upload", {"source": f"'{folder}/a\\ b.txt'"})
         exact = payload(await client.call_tool("file_upload", {"source": f"{folder}/a\\ b.txt"}))
 
-    assert "Several files fit" in error(several)["message"]
+    assert "Several files match" in error(several)["message"]
     assert "a\\ b.txt" == exact["filename"]
 
 

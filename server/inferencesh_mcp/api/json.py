@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 DEPTH_LIMIT = 64
 """Deepest nesting taken from the API."""
 MOST_VALUES = 200_000
-"""Values in one JSON text: many tiny ones take twenty times the text's size, and a second to read; real answers have thousands."""
+"""Most values in one JSON text. Many tiny values take twenty times the text's size in memory, and a second to read. Real answers
+have thousands."""
 MOST_IN_A_MESSAGE = 100_000
 """The same for what a caller sends, who may be anybody, and whose message is held for as long as it is worked on."""
 
@@ -74,14 +75,14 @@ def _marks(raw: bytes) -> int:
 
 
 class NotReadableBack(ValueError):
-    """A value that can be sent, but not be read again in what the API answers. The text says why, and quotes none of it."""
+    """A value that could be sent, but not read back from the API's answers. The message says why, without quoting the value."""
 
 
 def encoded(value: Any, limit: float = SENT_LIMIT, depth: int = SENT_DEPTH_LIMIT) -> bytes:
-    """A value as JSON of at most `limit` bytes and so deep that can be sent, and be read back.
+    """Encode a value as JSON that can be sent and read back: at most `limit` bytes, nested at most `depth` deep.
 
     Raises:
-        NotReadableBack: it is too deep or too large, has numbers that are none, or text that is none.
+        NotReadableBack: it is too large or too deep, or it has a number or a text that JSON cannot carry safely.
     """
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))

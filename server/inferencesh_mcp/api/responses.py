@@ -136,7 +136,7 @@ def final_error(operation: Operation, failure: Failure, sent_at: datetime) -> In
 def outcome_unknown(reason: str, sent_at: datetime, error: InferenceError) -> OutcomeUnknown:
     """The error for a start whose reply was lost: it must be looked for, and not be sent again."""
     return OutcomeUnknown(
-        message=f"the request was sent, but what became of it is not known: {reason}",
+        message=f"the request was sent, but its result is unknown: {reason}",
         next_step="Do not send it again before looking for it with task_list.",
         outcome="unknown",
         retry_safe=False,

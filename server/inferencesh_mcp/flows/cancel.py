@@ -41,7 +41,7 @@ async def cancel_abandoned_chat(caller: Caller, chat_id: str) -> None:
 
 
 def log_abandoned_candidates(app: str, candidates: Iterable[str]) -> None:
-    """Log the tasks that an abandoned run may be. None is cancelled: each may be somebody else's."""
+    """Log the tasks that an abandoned run may be. Cancel none of them: each may belong to another caller."""
     where = f"it may be: {ids}" if (ids := ", ".join(candidates)) else "its task could not be found"
     logger.error("a run of %s may go on without its caller; %s", app, where)
 

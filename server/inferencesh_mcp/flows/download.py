@@ -79,10 +79,10 @@ async def save_files(
         )
     if filename and len(uris) + len(task_ids) > 1:
         raise InvalidInput(message="`filename` names one file.", next_step="Leave it out, or save one file.")
-    folder = await caller.folders.in_thread(_touched, caller.folders, to)
+    folder = await caller.folders.in_thread(_folder_after_a_look, caller.folders, to)
     first, number, saved = (part - 1) * MOST_FILES, 0, list[Saved]()
     try:
-        async for items in _wanted(caller, uris, task_ids):
+        async for items in _items_to_save(caller, uris, task_ids):
             if filename and len(items) > 1:
                 raise InvalidInput(
                     message=f"`filename` names one file, and these are {len(items)}.",
@@ -95,8 +95,8 @@ async def save_files(
     except InferenceError as exc:
         if not saved:
             raise
-        done = ", ".join(str(file.path) for file in saved)  # they stay on disk, so the error names them
-        raise exc.replace(next_step=f"Saved before that: {done}. {exc.next_step}".strip()) from exc
+        saved_paths = ", ".join(str(file.path) for file in saved)  # they stay on disk, so the error names them
+        raise exc.replace(next_step=f"Saved before that: {saved_paths}. {exc.next_step}".strip()) from exc
     if part > 1 and first >= number:
         raise InvalidInput(
             message=f"There are {number} files to save, and no part {part}.",
@@ -105,7 +105,7 @@ async def save_files(
     return saved, max(number - first - MOST_FILES, 0)
 
 
-def _touched(folders: Folders, to: str) -> SaveFolder:
+def _folder_after_a_look(folders: Folders, to: str) -> SaveFolder:
     """The folder to save in, after a first look into it: macOS may ask the person then, and a share may not answer."""
     folder = folders.writable(to)
     with suppress(OSError), os.scandir(folders.saving) as entries:
@@ -113,7 +113,7 @@ def _touched(folders: Folders, to: str) -> SaveFolder:
     return folder
 
 
-async def _wanted(
+async def _items_to_save(
     caller: Caller, uris: Sequence[str], task_ids: Sequence[str]
 ) -> AsyncIterator[list[_Download | _Content]]:
     """What to save, one address or task at a time: the outputs of all tasks together may be large."""
@@ -156,19 +156,19 @@ async def _of_task(caller: Caller, task: Task) -> list[_Download | _Content]:
     output = output_of(task)
     files = output_files(output)
     names = {file.uri: file.filename for file in await files_of(caller, task)}
-    wanted: list[_Download | _Content] = [
+    items: list[_Download | _Content] = [
         _Download(file.url, names.get(file.url) or file.name or file.place) for file in files
     ]
     texts = {name: value for name, value in (output.items() if is_object(output) else ()) if name != METERING}
     if isinstance(output, str) or (len(texts) == 1 and isinstance(next(iter(texts.values())), str)):
         if not files:
             name, text = ("output", output) if isinstance(output, str) else next(iter(texts.items()))
-            wanted.append(_Content(f"{name}.txt", str(text).encode(errors="replace"), "text/plain"))
-        return wanted
+            items.append(_Content(f"{name}.txt", str(text).encode(errors="replace"), "text/plain"))
+        return items
     whole = await to_thread.run_sync(_as_json, output)  # 0.2 s for the largest output
     if not files or len(whole) > MOST_BESIDE_FILES:
-        wanted.append(_Content("output.json", whole, "application/json"))
-    return wanted
+        items.append(_Content("output.json", whole, "application/json"))
+    return items
 
 
 def _as_json(output: Any) -> bytes:

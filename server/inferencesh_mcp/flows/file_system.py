@@ -154,12 +154,12 @@ def _alike(folder: int | Path, name: str) -> str:
 
 
 def several(path: str, names: list[str]) -> FileRefused:
-    """The error for a path that several files fit."""
+    """The error for a path that several files match."""
     shown = (
         repr(name).replace("\\\\", "\\") for name in sorted(names)[:5]
     )  # other spaces as \u202f, and paths as they are
     return FileRefused(
-        message=f"Several files fit {path}: {', '.join(shown)}.",
+        message=f"Several files match {path}: {', '.join(shown)}.",
         next_step="Give the exact name of one.",
     )
 
@@ -203,14 +203,14 @@ if sys.platform == "win32":
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
             raise
         try:
-            found = steps_below(_path_of(descriptor), root)
+            real_steps = steps_below(_path_of(descriptor), root)
         except BaseException:
             os.close(descriptor)
             raise
-        if found is None:  # a folder was replaced by a link meanwhile
+        if real_steps is None:  # a folder was replaced by a link meanwhile
             os.close(descriptor)
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        return FileBelow(descriptor, found)
+        return FileBelow(descriptor, real_steps)
 
     @contextmanager
     def write_below(root: Path, steps: tuple[str, ...]) -> Generator[WriteFolder]:

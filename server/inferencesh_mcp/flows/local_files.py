@@ -130,9 +130,9 @@ class Folders:
         """
         if (exact := self._opened(path)) is not None:
             return exact
-        shown = path if foreign(path) else next(iter(readings), path)
-        named = [name for name in dict.fromkeys((path, *readings)) if _is_bare(name)]
-        readings = (*readings, *(str(folder / name) for folder in self._readable for name in named))
+        display_path = path if foreign(path) else next(iter(readings), path)
+        bare_names = [name for name in dict.fromkeys((path, *readings)) if _is_bare(name)]
+        readings = (*readings, *(str(folder / name) for folder in self._readable for name in bare_names))
         files = {reading: file for reading in readings if (file := self._opened(reading)) is not None}
         first, *others = files.values() or (None,)
         if first and all(os.path.samestat(first.status, other.status) for other in others):
@@ -141,7 +141,7 @@ class Folders:
         _close(files.values())
         if files:
             raise several(path, list(files))
-        raise self._not_there(shown)
+        raise self._not_there(display_path)
 
     @property
     def _readable(self) -> tuple[Path, ...]:
@@ -309,8 +309,8 @@ def _refuse_content(path: str, name: str, descriptor: int) -> None:
     # (packages and backups have such links). If not, another user may try to read it through this server.
     if status.st_nlink > 1 and not status.st_mode & stat.S_IROTH:
         raise FileRefused(
-            message=f"{path} is a private file that has a second name, perhaps outside the allowed folders.",
-            next_step="If it really is to be sent, copy it first.",
+            message=f"{path} is a private file with a second hard link, perhaps outside the allowed folders.",
+            next_step="To send it, copy it and pass the copy.",
         )
     start = read_at(descriptor, _START, 0)
     if _PRIVATE_KEY.search(start) or (name.lower().endswith(_KEY_ENDING) and not start.startswith(_ZIP)):

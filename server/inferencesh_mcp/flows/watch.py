@@ -1,8 +1,8 @@
 """Notify subscribers of changes of tasks and chats (threat T-5, invariant I-22).
 
 All subscribers of one task or chat with one key share one upstream stream: the first opens it, the last closes it. It is
-read first, so that nobody watches what their key cannot read. Each caller has streams of their own, so that nobody is
-notified of somebody else's.
+read first, so that no caller watches what their key cannot read. Each caller has streams of their own, so that no caller is
+notified of another caller's tasks and chats.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Watches:
         self._watches: dict[WatchKey, _Watch] = {}
 
     @contextmanager
-    def slots(self, caller: Caller, wanted: int) -> Generator[int]:
-        """Hold up to `wanted` of a caller's slots; yield how many.
+    def slots(self, caller: Caller, count: int) -> Generator[int]:
+        """Hold up to `count` of a caller's slots; yield how many.
 
         Raises:
             RateLimited: none is free.
@@ -79,14 +79,14 @@ class Watches:
                 f"and {ALL} in all.",
                 next_step="End one of them first, or ask with task_get or chat_get and wait_seconds.",
             )
-        held = min(free, wanted)
-        self._taken[principal] += held
-        self._taken_from[address] += held
+        granted = min(free, count)
+        self._taken[principal] += granted
+        self._taken_from[address] += granted
         try:
-            yield held
+            yield granted
         finally:
-            self._taken[principal] -= held
-            self._taken_from[address] -= held
+            self._taken[principal] -= granted
+            self._taken_from[address] -= granted
             self._taken += Counter()  # drops the zeros
             self._taken_from += Counter()
 

@@ -7,7 +7,7 @@ what would be written.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -179,14 +179,8 @@ def _claude_desktop(machine: Machine) -> tuple[PurePath, ...]:
 
 
 def _zed(machine: Machine) -> tuple[PurePath, ...]:
-    match machine.platform:
-        case "windows":
-            folder = machine.folder("APPDATA", "AppData", "Roaming") / "Zed"
-        case "macos":
-            folder = machine.home / ".config" / "zed"
-        case _:
-            folder = machine.folder("XDG_CONFIG_HOME", ".config") / "zed"
-    return (folder / "settings.json",)
+    folder = machine.home / ".config" if machine.platform == "macos" else machine.applications
+    return (folder / ("Zed" if machine.platform == "windows" else "zed") / "settings.json",)
 
 
 def _opencode(machine: Machine) -> tuple[PurePath, ...]:
@@ -194,7 +188,26 @@ def _opencode(machine: Machine) -> tuple[PurePath, ...]:
     return (folder / "opencode.json", folder / "opencode.jsonc")
 
 
+def _qwen(machine: Machine) -> tuple[PurePath, ...]:
+    return (machine.home / ".qwen" / "settings.json",)
+
+
 FROM_ENVIRONMENT = f"The key is not in the file. Set {KEY} in the environment that {{title}} starts in."
+
+# geminicli.com/docs/reference/configuration: ~/.gemini/settings.json (GEMINI_CLI_HOME stands in for home);
+# comments are taken; $VAR and ${VAR} are filled in in every string; `httpUrl` is streamable HTTP, `url` is SSE.
+_GEMINI = Host(
+    name="gemini",
+    title="Gemini CLI",
+    section="mcpServers",
+    command="gemini",
+    places=lambda machine: (machine.folder("GEMINI_CLI_HOME") / ".gemini" / "settings.json",),
+    format="jsonc",
+    key_reference=f"${{{KEY}}}",
+    address_field="httpUrl",
+    next_step="Restart Gemini CLI. /mcp lists the server. If it is Disabled, trust the folder with /permissions.",
+    key_from=FROM_ENVIRONMENT,
+)
 
 HOSTS = (
     # modelcontextprotocol.io, "Connect to local MCP servers": the file, its places, `env`; nothing in it is filled in.
@@ -261,20 +274,7 @@ HOSTS = (
         next_step="Restart Codex. /mcp lists the server.",
         key_from=FROM_ENVIRONMENT,
     ),
-    # geminicli.com/docs/reference/configuration: ~/.gemini/settings.json (GEMINI_CLI_HOME stands in for home);
-    # comments are taken; $VAR and ${VAR} are filled in in every string; `httpUrl` is streamable HTTP, `url` is SSE.
-    Host(
-        name="gemini",
-        title="Gemini CLI",
-        section="mcpServers",
-        command="gemini",
-        places=lambda machine: (machine.folder("GEMINI_CLI_HOME") / ".gemini" / "settings.json",),
-        format="jsonc",
-        key_reference=f"${{{KEY}}}",
-        address_field="httpUrl",
-        next_step="Restart Gemini CLI. /mcp lists the server. If it is Disabled, trust the folder with /permissions.",
-        key_from=FROM_ENVIRONMENT,
-    ),
+    _GEMINI,
     # docs.windsurf.com/windsurf/cascade/mcp: ~/.codeium/windsurf/mcp_config.json; ${env:NAME} is filled in in command,
     # args, env, serverUrl, url and headers.
     Host(
@@ -347,16 +347,12 @@ HOSTS = (
         key_from=FROM_ENVIRONMENT,
     ),
     # qwenlm.github.io/qwen-code-docs, tried with 0.15: ~/.qwen/settings.json, and the rest as Gemini CLI, of which it is a fork.
-    Host(
+    replace(
+        _GEMINI,
         name="qwen",
         title="Qwen Code",
-        section="mcpServers",
         command="qwen",
-        places=lambda machine: (machine.home / ".qwen" / "settings.json",),
-        format="jsonc",
-        key_reference=f"${{{KEY}}}",
-        address_field="httpUrl",
+        places=_qwen,
         next_step="Restart Qwen Code. /mcp lists the server.",
-        key_from=FROM_ENVIRONMENT,
     ),
 )

@@ -65,8 +65,8 @@ def install(host_name: str, name: str, url: str | None, *, sign_in: bool, only_s
     server = _server(host, url, machine.variables, sign_in=sign_in)
     if only_show:
         click.echo(_escaped(hosts_install.shown(host, name, server), sys.stdout.encoding, host.format), nl=False)
-        where = f"This goes into {hosts_install.place(host, machine)}."
-        click.echo(f"{where} {_key_from(host, server)}" if server.needs_key else where, err=True)
+        location = f"This goes into {hosts_install.place(host, machine)}."
+        click.echo(f"{location} {_key_from(host, server)}" if server.needs_key else location, err=True)
         return
     key = _key(host, name, server, machine)
     results = [
@@ -74,7 +74,7 @@ def install(host_name: str, name: str, url: str | None, *, sign_in: bool, only_s
         for edition in hosts_install.editions(host, machine)
     ]
     for result in results:
-        click.echo(_done(host, name, result))
+        click.echo(_summary(host, name, result))
     for line in _next_steps(host, server, results[0], key=key, key_is_set=bool(machine.variables.get(KEY))):
         click.echo(line)
 
@@ -108,8 +108,8 @@ def uninstall(host_name: str, name: str, machine: Machine) -> None:
     """Take the entry out, and say what was done."""
     host = hosts_install.host_named(host_name)
     for edition in hosts_install.editions(host, machine):
-        done = hosts_install.uninstall(edition, hosts_install.checked_name(name), machine=machine)
-        click.echo(_done(host, name, done))
+        result = hosts_install.uninstall(edition, hosts_install.checked_name(name), machine=machine)
+        click.echo(_summary(host, name, result))
 
 
 def _server(host: Host, url: str | None, environ: Mapping[str, str], *, sign_in: bool) -> Local | Remote:
@@ -141,8 +141,8 @@ def _key(host: Host, name: str, server: Local | Remote, machine: Machine) -> str
     remote = isinstance(server, Remote)
     key = ("" if remote else machine.variables.get(KEY, "")) or hosts_install.key_in(old_entry)
     if not key and sys.stdin.isatty():
-        which = "The remote server's token, or your key" if remote else "Your inference.sh key"
-        question = f"{which}. {host.title} stores it in its file (Enter: add it later)"
+        credential_label = "The remote server's token, or your key" if remote else "Your inference.sh key"
+        question = f"{credential_label}. {host.title} stores it in its file (Enter: add it later)"
         key = str(click.prompt(question, default="", hide_input=True, show_default=False, err=True)).strip()
     Settings.from_environ({KEY: key})  # refuses what can be no key, without showing it
     return key
@@ -163,16 +163,12 @@ def _escaped(entry: str, encoding: str, file_format: str) -> str:
     return entry
 
 
-def _done(host: Host, name: str, done: InstallResult) -> str:
-    match done.what:
-        case "unchanged":
-            return f"{host.title}: nothing to do. {done.path}"
-        case "removed":
-            kept = f" The old file is {done.backup}" if done.backup else ""
-            return f"{host.title}: removed {name} from {done.path}.{kept}"
-        case _:
-            kept = f" The old file is {done.backup}" if done.backup else ""
-            return f"{host.title}: {done.what} {name} in {done.path}.{kept}"
+def _summary(host: Host, name: str, result: InstallResult) -> str:
+    if result.action == "unchanged":
+        return f"{host.title}: nothing to do. {result.path}"
+    preposition = "from" if result.action == "removed" else "in"
+    backup = f" The old file is {result.backup}" if result.backup else ""
+    return f"{host.title}: {result.action} {name} {preposition} {result.path}.{backup}"
 
 
 def _key_from(host: Host, server: Local | Remote) -> str:
@@ -182,7 +178,7 @@ def _key_from(host: Host, server: Local | Remote) -> str:
 
 
 def _next_steps(
-    host: Host, server: Local | Remote, done: InstallResult, *, key: str, key_is_set: bool
+    host: Host, server: Local | Remote, result: InstallResult, *, key: str, key_is_set: bool
 ) -> Iterator[str]:
     if not server.needs_key and isinstance(server, Remote):
         yield f"{host.title} asks you to sign in when it first connects."
@@ -194,8 +190,8 @@ def _next_steps(
             yield f"{KEY} is not set here. {HOW_TO_GET_A_KEY}"
     elif key:
         yield f"Your key is in the file, because {host.title} has no other place for it."
-        if os.name == "posix" and done.path.stat().st_mode & 0o077:
-            yield f"Others on this machine can read it: chmod 600 '{done.path}'"
+        if os.name == "posix" and result.path.stat().st_mode & 0o077:
+            yield f"Others on this machine can read it: chmod 600 '{result.path}'"
     else:
-        yield f"Put your key in: {'Authorization' if isinstance(server, Remote) else KEY} in {done.path}. {HOW_TO_GET_A_KEY}"
+        yield f"Put your key in: {'Authorization' if isinstance(server, Remote) else KEY} in {result.path}. {HOW_TO_GET_A_KEY}"
     yield host.next_step

@@ -1,4 +1,4 @@
-"""A host's configuration on disk: read with its encoding kept, and replaced as a whole or not at all."""
+"""Read a host's configuration file, and replace it atomically. Its encoding is kept."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 ATTEMPTS, PAUSE = 5, 0.2
-"""Attempts to change a file that another program has open, and the seconds between them."""
+"""How often a change is tried on Windows while another program has the file open, and the seconds between attempts."""
 PRIVATE = 0o600
-"""Of a file that we make: it may come to hold a key."""
+"""The mode of a file that we create: it may hold a key later."""
 
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A file as it was read; `raw` is None when there is none."""
+    """A file as it was read; `raw` is None if it does not exist."""
 
     path: Path
-    """Where it really is: a symbolic link is followed, and stays."""
+    """The real path: a symbolic link is followed, and not replaced."""
     raw: bytes | None
     mark: bytes = b""
     encoding: str = "utf-8"
@@ -46,10 +46,10 @@ class ConfigFile:
 
 
 def read(named: Path) -> ConfigFile:
-    """Read a configuration, or find that there is none yet.
+    """Read a configuration file, which need not exist.
 
     Raises:
-        HostFileRefused: something else is there, or it cannot be read as text.
+        HostFileRefused: it is not a regular file, or cannot be read as text.
     """
     path = Path(os.path.realpath(named))
     try:
@@ -63,50 +63,50 @@ def read(named: Path) -> ConfigFile:
     except (OSError, ValueError) as exc:
         raise HostFileRefused(message=f"{named} cannot be read: {_why(exc)}.") from exc
     mark, encoding = next(((mark, name) for mark, name in _BYTE_ORDER_MARKS if raw.startswith(mark)), (b"", "utf-8"))
-    kept = ConfigFile(path, raw, mark, encoding, stat.S_IMODE(status.st_mode))
+    file = ConfigFile(path, raw, mark, encoding, stat.S_IMODE(status.st_mode))
     try:
-        is_lossless = kept.written(kept.text) == raw
+        is_lossless = file.written(file.text) == raw
     except UnicodeDecodeError:
         is_lossless = False
     if not is_lossless:
         raise HostFileRefused(message=f"{named} is not UTF-8 text.", next_step="Save it as UTF-8 and try again.")
-    return kept
+    return file
 
 
-def replace(kept: ConfigFile, raw: bytes | None, *, backup: Path | None = None) -> None:
-    """Put `raw` in the place of what was read, or remove the file; first keep what was there in `backup`.
+def replace(file: ConfigFile, raw: bytes | None, *, backup: Path | None = None) -> None:
+    """Replace the content with `raw`, or remove the file if that is None. The old content is copied to `backup` first.
 
-    It is there as a whole or not at all, with the same mode, and not when somebody else changed the file meanwhile.
+    The file is replaced atomically and keeps its mode.
 
     Raises:
-        HostFileRefused: it cannot be written, or is not what it was.
+        HostFileRefused: it cannot be written, or was changed since it was read.
     """
-    path = kept.path
+    path = file.path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _refuse_read_only(path)
         with ExitStack() as on_error:
-            if backup and kept.raw is not None:
-                _write(backup, kept.raw, PRIVATE)
+            if backup and file.raw is not None:
+                _write(backup, file.raw, PRIVATE)
                 on_error.callback(backup.unlink, missing_ok=True)
-            if (path.read_bytes() if path.exists() else None) != kept.raw:
+            if (path.read_bytes() if path.exists() else None) != file.raw:
                 raise HostFileRefused(
                     message=f"{path} was changed by another program just now.", next_step="Try again."
                 )
             if raw is None:
                 _retried(functools.partial(path.unlink, missing_ok=True))
             else:
-                _write(path, raw, kept.mode)
+                _write(path, raw, file.mode)
             on_error.pop_all()
     except OSError as exc:
         raise HostFileRefused(message=f"{path} cannot be written: {_why(exc)}.") from exc
 
 
 def _refuse_read_only(path: Path) -> None:
-    """Replacing needs only the folder's permission, and root has all permissions. So read-only files are refused here."""
+    """Refuse read-only files here: replacing needs only the folder's permission, and root has all permissions."""
     folders = (
         () if sys.platform == "win32" else (("its folder", path.parent),)
-    )  # on Windows it marks a folder with an own icon
+    )  # on Windows a read-only folder is one with its own icon
     for subject, place in (("it", path), *folders):
         if place.exists() and not place.stat().st_mode & 0o222:
             raise HostFileRefused(
@@ -140,7 +140,7 @@ def _write(path: Path, raw: bytes, mode: int) -> None:
 
 
 def _retried(change: Callable[[], object]) -> None:
-    """Change a file. On Windows a host that reads it at this moment is in the way for a moment."""
+    """Change a file. On Windows it is tried again: a host that is reading the file prevents it for a moment."""
     for _ in range(ATTEMPTS - 1 if sys.platform == "win32" else 0):
         try:
             change()

@@ -1,4 +1,4 @@
-"""Which hosts are on this machine, and whether what they have of this server still works."""
+"""Which hosts are on this machine, and whether their entries of this server still work."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inspection:
-    """One host, or one entry of it. `do` is empty where nothing is wrong."""
+    """The state of a host, or of one of its entries. `do` is empty if nothing is wrong."""
 
     title: str
-    what: str
+    state: str
     do: str = ""
     is_in: bool = True
-    """Whether the host has this server."""
+    """Whether the host has an entry of this server."""
     process: Local | None = None
-    """What the host starts, with the key filled in where this machine has it."""
+    """The process that the host starts, with the key if the environment has it."""
 
 
 def is_present(host: Host, machine: Machine) -> bool:
-    """Whether the host is on this machine: its file, the folder of its file, or its command."""
+    """Whether the host is on this machine: its file, that file's folder or its command exists."""
     path = install.place(host, machine)
     folder = path.parent
     if os.path.exists(path) or (folder != Path(machine.home) and os.path.isdir(folder)):
@@ -53,7 +53,7 @@ def is_present(host: Host, machine: Machine) -> bool:
 
 
 def look(machine: Machine) -> Iterator[Inspection]:
-    """What each host that is found here has of this server; nothing of a key."""
+    """Inspect each host on this machine. The texts contain no key."""
     for host in HOSTS:
         for edition in install.editions(host, machine):
             if is_present(edition, machine):
@@ -110,7 +110,7 @@ def _inspect_entry(host: Host, machine: Machine, name: str, entry: dict[str, Any
 
 
 def _settings_error(settings: dict[str, Any]) -> str:
-    """What the server would say of these variables; not of the key, nor of what the host fills in."""
+    """The settings error of these variables; empty if there is none. The key, and values that the host replaces, are not checked."""
     try:
         Settings.from_environ(
             {k: v for k, v in settings.items() if k != KEY and isinstance(v, str) and not is_reference(v)}

@@ -1,4 +1,4 @@
-"""Add the server to a host's configuration, and remove it without a trace."""
+"""Add the server to a host's configuration, and remove it again."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")  # no underscore: Gemini CLI; short:
 
 @dataclass(frozen=True)
 class InstallResult:
-    """What became of the file."""
+    """What was done to the file."""
 
-    what: Literal["created", "added", "updated", "removed", "unchanged"]
+    action: Literal["created", "added", "updated", "removed", "unchanged"]
     path: Path
     backup: Path | None = None
 
@@ -55,10 +55,10 @@ def checked_name(name: str) -> str:
 
 
 def remote(url: str, host: Host, *, sign_in: bool = False) -> Remote:
-    """The server at an address; with `sign_in` no key goes in, and the host does what that server asks for (OAuth).
+    """The server at a URL. With `sign_in`, no key is written, and the host signs in with OAuth.
 
     Raises:
-        InvalidInput: a key must not be sent there, or the host's file takes no address.
+        InvalidInput: the URL is not secure, or the host's file cannot name a remote server.
     """
     if not is_secure(url):
         raise InvalidInput(message=f"--http must be {ADDRESS}.")
@@ -71,10 +71,10 @@ def remote(url: str, host: Host, *, sign_in: bool = False) -> Remote:
 
 
 def local(program: Path, environ: Mapping[str, str], settings: Mapping[str, str]) -> Local:
-    """The server as it is installed here. `program` is the Python that runs this.
+    """The command that starts this server on this machine. `program` is the Python that runs this code.
 
-    Hosts do not search the PATH of a terminal, so the path is absolute. What `uvx` has made for this one run may be
-    gone tomorrow: then it is `uvx` that the host shall start.
+    The path is absolute, because hosts do not search the PATH of a terminal. If `uvx` runs this, the host starts `uvx`
+    too: the environment of this run is in uv's cache and may be deleted.
     """
     variables = tuple(settings.items())
     if any(part.startswith(("archive-v", "environments-v")) for part in program.parts):  # of uv's cache
@@ -86,7 +86,7 @@ def local(program: Path, environ: Mapping[str, str], settings: Mapping[str, str]
 
 
 def editions(host: Host, machine: Machine) -> list[Host]:
-    """The host, once for each installation of it on this machine."""
+    """The host, once for each of its installations on this machine."""
     if not host.reads_every_place:
         return [host]
     return [_edition(host, path) for path in host.places(machine)]
@@ -100,117 +100,118 @@ def _edition(host: Host, path: PurePath) -> Host:
 
 
 def place(host: Host, machine: Machine) -> Path:
-    """The file of this host on this machine."""
+    """The host's configuration file on this machine."""
     places = [Path(path) for path in host.places(machine)]
     return next((path for path in reversed(places) if os.path.exists(path)), places[0])
 
 
 def shown(host: Host, name: str, server: Local | Remote) -> str:
-    """What would be written, alone and without a key."""
+    """The entry as text, without a key."""
     text = edit.put(host, "", name, host.entry(server, PLACEHOLDER))
     return text if text.endswith("\n") else text + "\n"
 
 
 def entry_of(host: Host, name: str, machine: Machine) -> Any:
-    """The entry of that name as it is now; None when there is none."""
+    """The current entry of that name; None if there is none."""
     path = place(host, machine)
     return _read(host, path)[1].get(name)
 
 
 def key_in(entry: Any) -> str:
-    """The key that an entry holds, so that it need not be asked for again."""
+    """The key in an entry; empty if it has none, or only a reference to one."""
     headers, (_, variables) = table(table(entry).get("headers")), process_of(table(entry))
     key = str(headers.get("Authorization", "")).removeprefix("Bearer ") or str(variables.get(KEY, ""))
     return "" if is_reference(key) or key == PLACEHOLDER else key
 
 
 def is_ours(entry: Any) -> bool:
-    """Whether an entry starts this server, or reaches one with a key of inference.sh."""
+    """Whether an entry starts this server, or sends a key of inference.sh to a remote one."""
     text = str(entry)  # not JSON: a TOML value may be a date
     return any(mark in text for mark in ("inferencesh", KEY, PLACEHOLDER))
 
 
 def is_foreign(entry: Any) -> bool:
-    """Whether an entry without a mark of ours is plainly another's: a command, or the platform's own endpoint."""
+    """Whether an entry that is not ours clearly belongs to another server: a command, or the platform's own endpoint."""
     fields = table(entry)
     return "command" in fields or HOSTED in map(str, fields.values())
 
 
 def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, key: str = "") -> InstallResult:
-    """Write the entry. What the file was before the first entry of ours is kept in a backup beside it, once.
+    """Write the entry. Before the first entry of ours is added, the file is copied to a backup beside it.
 
     Raises:
-        HostFileRefused: the file is not what it should be, or has a server of somebody else's under that name.
+        HostFileRefused: the file cannot be read or edited, or another server has that name.
     """
     path = place(host, machine)
     _refuse_redirected(path, host, machine)
-    kept, servers = _read(host, path)
+    file, servers = _read(host, path)
     entry = host.entry(server, key)
-    old = servers.get(name)
-    if old is not None and not is_ours(old) and not (isinstance(server, Remote) and server.url in str(old)):
+    old_entry = servers.get(name)
+    reaches_url = isinstance(server, Remote) and server.url in str(old_entry)
+    if old_entry is not None and not is_ours(old_entry) and not reaches_url:
         raise HostFileRefused(
             message=f"{path} has another server named {name}.", next_step="Choose another name with --name."
         )
     try:
-        text = edit.put(host, kept.text, name, entry)
+        text = edit.put(host, file.text, name, entry)
     except HostFileRefused as exc:
         raise _with_path(path, exc) from exc
-    text = _edited(host, path, name, kept.text, text)
-    if text == kept.text and kept.raw is not None:
+    text = _edited(host, path, name, file.text, text)
+    if text == file.text and file.raw is not None:
         return InstallResult("unchanged", path)
     backup = _backup(path, name)
-    # Not of a file that already holds an entry of ours: such a copy would keep a key after `uninstall`.
-    first = kept.raw is not None and old is None and not backup.exists()
-    _replace(host, kept, kept.written(text), backup=backup if first else None)
-    what: Literal["created", "added", "updated"]
-    what = "created" if kept.raw is None else "added" if old is None else "updated"
-    return InstallResult(what, path, backup if backup.exists() else None)
+    # A file that already has an entry of ours is not copied: the copy would keep a key after `uninstall`.
+    first = file.raw is not None and old_entry is None and not backup.exists()
+    _replace(host, file, file.written(text), backup=backup if first else None)
+    action: Literal["created", "added", "updated"]
+    action = "created" if file.raw is None else "added" if old_entry is None else "updated"
+    return InstallResult(action, path, backup if backup.exists() else None)
 
 
 def uninstall(host: Host, name: str, *, machine: Machine) -> InstallResult:
-    """Take the entry out: to the byte what was there before, where nobody else has changed the file since.
+    """Remove the entry. If nothing else in the file has changed since `install`, the file is restored byte for byte.
 
-    No copy that holds a key of ours is left beside the file.
+    A backup that holds a key of ours is deleted.
 
     Raises:
-        HostFileRefused: the file is not what it should be, or the server of that name is somebody else's.
+        HostFileRefused: the file cannot be read or edited, or the server of that name is not ours.
     """
     path = place(host, machine)
-    kept, servers = _read(host, path)
+    file, servers = _read(host, path)
     if name not in servers:
         return InstallResult("unchanged", path)
     backup = _backup(path, name)
-    alone = kept.text == edit.put(host, "", name, servers[name])
+    alone = file.text == edit.put(host, "", name, servers[name])
     if not is_ours(servers[name]) and (is_foreign(servers[name]) or not (alone or backup.exists())):
         raise HostFileRefused(
             message=f"{path} has another server named {name}. It was not changed.",
             next_step="Remove it by hand if you do not need it.",
         )
-    before = _before(host, name, kept, backup)
-    if before is not None:
-        _replace(host, kept, before)
+    content_before = _content_before_install(host, name, file, backup)
+    if content_before is not None:
+        _replace(host, file, content_before)
         backup.unlink()
         return InstallResult("removed", path)
     if alone and not backup.exists():
-        _replace(host, kept, None)  # we made it, and nothing else is in it
+        _replace(host, file, None)  # `install` created it, and it holds nothing else
         return InstallResult("removed", path)
-    text = edit.take(host, kept.text, name, before=_content(host, backup))
-    text = _edited(host, path, name, kept.text, text)
-    _replace(host, kept, kept.written(text))
+    text = edit.take(host, file.text, name, before=_content(host, backup))
+    text = _edited(host, path, name, file.text, text)
+    _replace(host, file, file.written(text))
     if _holds_ours(host, backup):
         backup.unlink()
     return InstallResult("removed", path, backup if backup.exists() else None)
 
 
-def _replace(host: Host, kept: config_file.ConfigFile, raw: bytes | None, *, backup: Path | None = None) -> None:
+def _replace(host: Host, file: config_file.ConfigFile, raw: bytes | None, *, backup: Path | None = None) -> None:
     try:
-        config_file.replace(kept, raw, backup=backup)
+        config_file.replace(file, raw, backup=backup)
     except HostFileRefused as exc:
         raise exc.replace(next_step=exc.next_step or f"Close {host.title}, then try again.") from exc
 
 
 def _refuse_redirected(path: Path, host: Host, machine: Machine) -> None:
-    """Windows redirects what Python of the Microsoft Store writes below AppData, so no host would see it (cpython issue 95029)."""
+    """Refuse a path that Windows redirects: no host sees what Python of the Microsoft Store writes below AppData (cpython issue 95029)."""
     if "WindowsApps" in Path(sys.base_prefix).parts and path.is_relative_to(Path(machine.home / "AppData")):
         raise HostFileRefused(
             message=f"Python of the Microsoft Store cannot write {path}.",
@@ -223,27 +224,27 @@ def _backup(path: Path, name: str) -> Path:
 
 
 def _holds_ours(host: Host, backup: Path) -> bool:
-    """Whether a backup holds an entry of ours, and so perhaps a key. One that cannot be read is left alone."""
+    """Whether a backup has an entry of ours, which may hold a key. False if it cannot be read."""
     try:
         return any(is_ours(entry) for entry in edit.servers(host, config_file.read(backup).text).values())
     except HostFileRefused:
         return False
 
 
-def _before(host: Host, name: str, kept: config_file.ConfigFile, backup: Path) -> bytes | None:
-    """What was there before the server was put in: the backup, if putting it in there gives what is here now."""
+def _content_before_install(host: Host, name: str, file: config_file.ConfigFile, backup: Path) -> bytes | None:
+    """The bytes to restore: the backup's, if adding the entry to it gives the current file. Otherwise None."""
     try:
-        old, servers = _read(host, backup)
-        entry = edit.servers(host, kept.text).get(name)
-        if old.raw is None or name in servers or entry is None:
+        old_file, servers = _read(host, backup)
+        entry = edit.servers(host, file.text).get(name)
+        if old_file.raw is None or name in servers or entry is None:
             return None
-        return old.raw if old.written(edit.put(host, old.text, name, entry)) == kept.raw else None
+        return old_file.raw if old_file.written(edit.put(host, old_file.text, name, entry)) == file.raw else None
     except HostFileRefused:
         return None
 
 
 def _content(host: Host, backup: Path) -> Mapping[str, Any]:
-    """What the backup says, without what is ours under another name."""
+    """The configuration in the backup, without entries of ours. Empty if it cannot be read."""
     try:
         text = config_file.read(backup).text
         for name, entry in edit.servers(host, text).items():
@@ -255,15 +256,19 @@ def _content(host: Host, backup: Path) -> Mapping[str, Any]:
 
 
 def _read(host: Host, path: Path) -> tuple[config_file.ConfigFile, Mapping[str, Any]]:
-    kept = config_file.read(path)
+    file = config_file.read(path)
     try:
-        return kept, edit.servers(host, kept.text)
+        return file, edit.servers(host, file.text)
     except HostFileRefused as exc:
         raise _with_path(path, exc) from exc
 
 
 def _edited(host: Host, path: Path, name: str, old: str, new: str) -> str:
-    """Let nothing be written that would say something else about anything else."""
+    """The new text, if it changes nothing but this server's entry.
+
+    Raises:
+        HostFileRefused: it changes something else, or cannot be read.
+    """
     try:
         if edit.changes_only(host, old, new, name):
             return new

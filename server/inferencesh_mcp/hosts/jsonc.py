@@ -189,8 +189,8 @@ def take(text: str, path: tuple[str | int, ...], *, comments: bool) -> str:
 
 def _demand(node: Node, opens: str, path: Iterable[str]) -> None:
     if node.opens != opens:
-        where = " > ".join(path) or "the whole file"
-        raise HostFileRefused(message=f"must have {'an object' if opens == '{' else 'an array'} at {where}.")
+        location = " > ".join(path) or "the whole file"
+        raise HostFileRefused(message=f"must have {'an object' if opens == '{' else 'an array'} at {location}.")
 
 
 def _nested(path: tuple[str, ...], value: Any) -> Any:
@@ -217,28 +217,30 @@ class _Style:
 
 def _added(text: str, root: Node, node: Node, key: str | None, value: Any) -> str:
     style = _Style(text, root)
-    named = "" if key is None else json.dumps(key, ensure_ascii=False) + ": "
+    key_prefix = "" if key is None else json.dumps(key, ensure_ascii=False) + ": "
     inside = text[node.start + 1 : node.end - 1]
     if style.one_line or (node.items and "\n" not in inside):
-        one = named + json.dumps(value, ensure_ascii=False)
+        entry_text = key_prefix + json.dumps(value, ensure_ascii=False)
         if not node.items:
-            return _spliced(text, [(node.start + 1, node.start + 1, one)])
+            return _spliced(text, [(node.start + 1, node.start + 1, entry_text)])
         last = node.items[-1]
-        return _spliced(text, [(last.end, last.end, f", {one}" if last.comma is None else f" {one},")])
+        return _spliced(text, [(last.end, last.end, f", {entry_text}" if last.comma is None else f" {entry_text},")])
 
     outer = _indent(text, node.start)
     if not node.items:
-        body = style.newline + outer + style.unit + named + style.written(value, outer + style.unit)
-        kept = inside.rstrip()
-        at = node.start + 1 + len(kept)
-        closing = style.newline + outer if not kept or "\n" not in inside[len(kept) :] else inside[len(kept) :]
+        body = style.newline + outer + style.unit + key_prefix + style.written(value, outer + style.unit)
+        leading_text = inside.rstrip()
+        trailing_space = inside[len(leading_text) :]
+        at = node.start + 1 + len(leading_text)
+        closing = trailing_space if leading_text and "\n" in trailing_space else style.newline + outer
         return _spliced(text, [(at, node.end - 1, body + closing)])
     last = node.items[-1]
     first = node.items[0].start
     indent = _indent(text, first) if _starts_line(text, first) else outer + style.unit
-    rest = _TO_LINE_END.match(text, last.end)
-    at = rest.end() if rest and rest.end() < node.end else last.end  # behind a comment that belongs to the last one
-    body = style.newline + indent + named + style.written(value, indent)
+    line_tail = _TO_LINE_END.match(text, last.end)
+    # After a comment that belongs to the last item.
+    at = line_tail.end() if line_tail and line_tail.end() < node.end else last.end
+    body = style.newline + indent + key_prefix + style.written(value, indent)
     if last.comma is not None:
         return _spliced(text, [(at, at, body + ",")])
     return _spliced(text, [(last.end, last.end, ","), (at, at, body)])
@@ -246,12 +248,12 @@ def _added(text: str, root: Node, node: Node, key: str | None, value: Any) -> st
 
 def _without(text: str, node: Node, index: int) -> str:
     item = node.items[index]
-    before = node.items[index - 1] if index else None
+    previous_item = node.items[index - 1] if index else None
     start, end = item.start, item.end
     blank = _BLANK_TO_LINE_END.match(text, end)
     cuts: list[tuple[int, int, str]] = []
     is_last = index == len(node.items) - 1
-    orphaned = before.comma if before and is_last and item.comma is None else None
+    orphaned = previous_item.comma if previous_item and is_last and item.comma is None else None
     if _starts_line(text, start) and blank:
         line = start - len(_indent(text, start))
         start = line - (2 if text[:line].endswith("\r\n") else 1) if line else 0
@@ -264,8 +266,10 @@ def _without(text: str, node: Node, index: int) -> str:
         end += len(text[end:]) - len(text[end:].lstrip(" \t")) if not is_last else 0
     cuts.append((start, end, ""))
     if len(node.items) == 1:
-        left = _spliced(text[node.start + 1 : node.end - 1], [(start - node.start - 1, end - node.start - 1, "")])
-        if not left.strip():
+        remaining_text = _spliced(
+            text[node.start + 1 : node.end - 1], [(start - node.start - 1, end - node.start - 1, "")]
+        )
+        if not remaining_text.strip():
             cuts = [(node.start + 1, node.end - 1, "")]
     return _spliced(text, cuts)
 

@@ -93,7 +93,7 @@ async def _sessions(caller: Caller, _: str) -> tuple[list[Resource], str]:
 
 
 def _session(session: Session) -> Resource:
-    return _entry(SESSION, session.id, f"warm session, {session.call_count} runs", "", None)
+    return _entry(SESSION, session.id, f"session, {session.call_count} runs", "", None)
 
 
 async def _chats(caller: Caller, cursor: str) -> tuple[list[Resource], str]:

@@ -138,7 +138,7 @@ SESSION = Template(
     toolset="sessions",
     name="session",
     title="Session",
-    description="A warm worker: whether it is active, and when it expires.",
+    description="A session: whether it is active, and when it expires.",
     read=_read_session,
     is_final=lambda _: False,
 )

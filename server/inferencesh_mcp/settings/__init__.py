@@ -96,7 +96,7 @@ class Settings:
         45, "Seconds that a call waits for a run before it returns its `task_id`.", ge=1, le=3600
     )
     on_cancel: Literal["cancel", "keep"] = setting("cancel", "What to do with a run when the host cancels its call.")
-    max_concurrent_runs: int = setting(32, "Most live runs of one caller.", ge=1, le=1000)
+    max_concurrent_runs: int = setting(32, "Maximum number of live runs of one caller.", ge=1, le=1000)
     max_run_cost: Decimal | None = setting(
         None,
         "US dollars that a run or a batch may cost without asking the person. Unset: no limit.",
@@ -108,7 +108,7 @@ class Settings:
     allowed_dirs: Annotated[tuple[Folder, ...], LISTED_AS_PATHS] = setting(
         (),
         f"Folders whose files may be uploaded, separated by `{os.pathsep}`. `INFERENCE_SAVE_DIR` is always included.",
-        allowed="absolute paths of folders that neither are nor hold your home folder",
+        allowed="absolute paths of folders; not your home folder or a folder that contains it",
     )
     save_dir: Folder | None = setting(
         None,
@@ -118,7 +118,9 @@ class Settings:
     toolsets: Annotated[tuple[Toolset, ...], LISTED] = setting(
         TOOLSETS, "Groups of tools to offer.", allowed=f"some of {','.join(TOOLSETS)}", min_length=1
     )
-    read_only: bool = setting(False, "Offer only tools that spend, change and write nothing.")
+    read_only: bool = setting(
+        False, "Offer only tools that read. Tools that spend money, change data or write files are left out."
+    )
     pin: Annotated[str, AfterValidator(_readable)] = setting(
         "",
         "Apps to offer as tools of their own. `alias=` before an app names its tool.",
@@ -201,17 +203,23 @@ class Settings:
     oauth_jwks_url: Address | None = setting(
         None, "Address of the issuer's keys. Unset: taken from its metadata.", allowed=ADDRESS, http=True
     )
-    max_runs_in_all: int = setting(1000, "Most live runs of all callers in one process.", http=True, ge=1, le=10_000)
-    max_streams: int = setting(64, "Most open `http` requests of one caller.", http=True, ge=1, le=10_000)
-    max_connections: int = setting(256, "Most `http` connections from one address.", http=True, ge=1, le=10_000)
-    max_body_bytes: int = setting(4 * 1024 * 1024, "Most bytes in one `http` message.", http=True, ge=1024, le=1 << 26)
+    max_runs_in_all: int = setting(
+        1000, "Maximum number of live runs of all callers in one process.", http=True, ge=1, le=10_000
+    )
+    max_streams: int = setting(64, "Maximum number of open `http` requests of one caller.", http=True, ge=1, le=10_000)
+    max_connections: int = setting(
+        256, "Maximum number of `http` connections from one address.", http=True, ge=1, le=10_000
+    )
+    max_body_bytes: int = setting(
+        4 * 1024 * 1024, "Maximum number of bytes in one `http` message.", http=True, ge=1024, le=1 << 26
+    )
     header_seconds: float = setting(
         10, "Seconds in which a request's headers must arrive at `http`.", http=True, ge=0.1, le=60
     )
     body_seconds: float = setting(
         30, "Seconds in which a request's body must arrive at `http`.", http=True, ge=0.1, le=600
     )
-    drain_seconds: float = setting(10, "Most seconds that `http` takes to stop.", http=True, ge=2, le=600)
+    drain_seconds: float = setting(10, "Maximum number of seconds that `http` takes to stop.", http=True, ge=2, le=600)
     metrics_tokens: Annotated[tuple[TokenHash, ...], LISTED] = setting(
         (),
         "Hashes of the tokens that may read `/metrics` (extra `[metrics]`). Unset: no `/metrics`.",
@@ -220,8 +228,8 @@ class Settings:
     )
     state_keys: StateKeys = setting(
         (),
-        "Keys that seal state held by clients: questions and MCP tasks. Use the same on all replicas. The first seals, "
-        "all open. Unset: a key of this process.",
+        "Keys that seal state held by clients: questions and MCP tasks. Use the same on all replicas. The first key "
+        "seals new state, and every key can open it. Unset: a key of this process.",
         allowed="different secrets of 32 bytes or more, separated by commas",
         http=True,
     )
@@ -332,5 +340,5 @@ def _near_miss(variable: str) -> str:
 def _sentence(name: str, value: str) -> str:
     """The error for an invalid value: the variable, its value unless secret, and what is allowed."""
     without_secrets = re.sub(r"[?#].*", "?***", re.sub(r"//[^/@]*@", "//***@", value))[:80]
-    shown = "" if name in {*SECRETS, "http_tokens", "metrics_tokens"} else f' is "{without_secrets}", but'
-    return f"{PREFIX}{name.upper()}{shown} must be {allowed(FIELDS[name])}."
+    value_text = "" if name in {*SECRETS, "http_tokens", "metrics_tokens"} else f' is "{without_secrets}", but'
+    return f"{PREFIX}{name.upper()}{value_text} must be {allowed(FIELDS[name])}."

@@ -141,7 +141,7 @@ def _path(value: Any) -> Any:
 
 File = Annotated[Path, BeforeValidator(_path)]
 Folder = Annotated[File, _must(_narrow)]
-FOLDER = "the absolute path of a folder that neither is nor holds your home folder"
+FOLDER = "the absolute path of a folder; not your home folder or a folder that contains it"
 
 # Header-safe and without white space: a key pasted with a line break must not become a second header.
 Key = Annotated[SecretStr, _secretly(re.compile(r"[\x21-\x7e]{1,512}"))]

@@ -64,8 +64,8 @@ Part = tuple[list[str], dict[str, Any]]
 def _balance(balance: Balance | None) -> Part:
     if balance is None or balance.balance is None:
         return [f"Balance: {UNREADABLE}."], {"balance": UNREADABLE}
-    left = usd(balance.balance)
-    return [f"Balance: {left}"], {"balance": left}
+    balance_text = usd(balance.balance)
+    return [f"Balance: {balance_text}"], {"balance": balance_text}
 
 
 def _spending(spending: Spending | None, period: int) -> Part:
@@ -107,8 +107,8 @@ def _credential(credential: Credential | None) -> Part:
     scopes = [clean(scope, 60) for scope in credential.scopes]
     decides = "*" in scopes or APPROVALS in scopes
     note = "" if decides else " It cannot decide approvals of agents: a person does that on the platform's page."
-    where = "the person decides, asked by this host" if decides else "the person decides, on the platform's page"
-    return [f"This key may: {', '.join(scopes)}.{note}"], {"scopes": scopes, "approvals": where}
+    approvals_by = "the person decides, asked by this host" if decides else "the person decides, on the platform's page"
+    return [f"This key may: {', '.join(scopes)}.{note}"], {"scopes": scopes, "approvals": approvals_by}
 
 
 TOOLS = (account,)

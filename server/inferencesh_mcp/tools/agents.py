@@ -41,12 +41,15 @@ MAX_NEEDS = 10  # of one agent
 BY_MODEL = "the model, as INFERENCE_APPROVALS=host allows"
 
 ChatId = Annotated[str, Field(description="chat_id of an earlier answer")]
-Wait = Annotated[float, Field(ge=0, le=3600)]
-Query = Annotated[str, Field(description="words to search for")]
 
 
 @tool("agents", "Find agents", reads=True)
-async def agent_list(ctx: Ctx, query: Query = "", limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
+async def agent_list(
+    ctx: Ctx,
+    query: Annotated[str, Field(description="words to search for")] = "",
+    limit: Limit = 20,
+    cursor: Cursor = "",
+) -> CallToolResult:
     """List agents: what each does and needs. Talk to one with agent_chat."""
     who = caller(ctx)
     page = await who.api.chats.list_agents(query=query, limit=limit, cursor=cursor)
@@ -87,7 +90,7 @@ def _agent_line(entry: dict[str, Any]) -> str:
 async def agent_chat(
     message: Annotated[str, Field(description="what to say to the agent")],
     ctx: Ctx,
-    agent: Annotated[str, Field(description="agent: namespace/name, with @version if wanted")] = "",
+    agent: Annotated[str, Field(description="agent: namespace/name, optionally with @version")] = "",
     config: Annotated[
         dict[str, Any],
         Field(
@@ -175,7 +178,9 @@ def _with_finish(internal_tools: Any) -> Any:
 async def chat_get(
     chat_id: ChatId,
     ctx: Ctx,
-    wait_seconds: Annotated[Wait, Field(description="seconds to wait for the turn's end, 0 to 3600")] = 0,
+    wait_seconds: Annotated[
+        float, Field(ge=0, le=3600, description="seconds to wait for the turn's end, 0 to 3600")
+    ] = 0,
 ) -> CallToolResult:
     """Read a chat: the last turn's text, what the agent did and what it waits for."""
     who = caller(ctx)
@@ -214,10 +219,10 @@ async def chat_respond(
     form_data: Annotated[
         dict[str, Any], Field(description="values for the fields of a form, or {key: {action, content}} for MCP input")
     ] = {},  # noqa: B006
-    action: Annotated[str, Field(description="type of the form's action; default: the one that submits")] = "",
+    action: Annotated[str, Field(description="type of the form action to use; default: submit")] = "",
     decision: Annotated[
         Literal["accept", "reject"] | None,
-        Field(description="accept or reject an approval; only where the operator lets you"),
+        Field(description="accept or reject an approval; only if INFERENCE_APPROVALS is host"),
     ] = None,
     reason: Annotated[str, Field(description="why an approval is rejected")] = "",
 ) -> CallToolResult | InputRequiredResult:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from mcp_types import CallToolResult
 from pydantic import Field
 
+from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.api.models import App, AppFunction, AppVersion, Estimate, Page, RunRequest
 from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.context import Ctx, caller, caller_with_roots, wants_mcp_task
 from inferencesh_mcp.errors import InvalidInput, Requirement
-from inferencesh_mcp.flows import Caller, run
+from inferencesh_mcp.flows import run
 from inferencesh_mcp.flows.batch import run_many
 from inferencesh_mcp.flows.concurrency import optional_call
 from inferencesh_mcp.flows.run_request import RunSpec, function_of, is_live, missing_requirements, version_of
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller
 
 # Every description stands alone and names the values of an enum: some hosts drop enums and limits (mcpo).
-AppName = Annotated[str, Field(description="app: namespace/name, with @version or :function if wanted")]
+AppName = Annotated[str, Field(description="app: namespace/name, optionally with @version or :function")]
 Infra = Annotated[
     Literal["cloud", "private", "private_first"] | None,
     Field(description="where it runs: cloud, private or private_first; default: the app's"),
@@ -133,7 +134,7 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
     if len(version.variants) > 1:
         lines.append(f"Variants: {', '.join(map(label, fields['variants']))}")
     text = str(fit("\n".join(lines), limit=12_000).value)
-    return build_result(text, {name: value for name, value in fields.items() if value is not None})
+    return build_result(text, without_none(**fields))
 
 
 def _named_functions(version: AppVersion) -> list[tuple[str, AppFunction]]:
@@ -180,7 +181,9 @@ async def app_run(
     function: Function = "",
     infra: Infra = None,
     variant: Variant = "",
-    session: Annotated[str, Field(description='"new" keeps a worker warm; or the session_id of one')] = "",
+    session: Annotated[
+        str, Field(description='"new" keeps the worker for later runs; a session_id continues that session')
+    ] = "",
     session_timeout: Annotated[
         int, Field(description='seconds a session may idle, 1 to 3600, default 60; only with session="new"')
     ] = 0,

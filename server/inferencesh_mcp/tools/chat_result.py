@@ -7,6 +7,7 @@ import mimetypes
 from typing import TYPE_CHECKING, Any, Literal
 
 from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, McpInput, SignIn
+from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.api.widgets import widget_form, widget_text
 from inferencesh_mcp.flows.output_files import OutputFile
@@ -55,24 +56,23 @@ def chat_result(turn: TurnResult, host: Elicitation, shown: frozenset[str] = fro
         for call in message.tool_invocations
         if call.type != "internal" and call.id not in waiting
     ]
-    fields: dict[str, Any] = {
-        "chat_id": turn.chat.id,
-        "agent": turn.chat.agent.ref or None if turn.chat.agent else None,
-        "status": status,
-        "note": NOTE,
-        "text": text or None,
-        "ended": _end_note(turn, silent=silent) if status == "answered" else None,
-        "did": calls[-MAX_TOOL_CALLS:] or None,
-        "plan": [f"{step.status}: {clean(step.title, 200)}" for step in turn.chat.agent_data.plan_steps[:20]] or None,
-        "output": fit(turn.chat.output, 4_000).value if turn.over else None,
-        "decisions": [_decision(record) for record in turn.records] or None,
-        "pending": pending or None,
-        "error": {"code": "agent_failed", "message": _failure_message(turn)} if status == "failed" else None,
-        "elapsed_seconds": round(turn.seconds, 1),
-        "charge": "not known yet" if turn.over else None,  # the platform names none for a turn
-        "next": _next_step(turn, page, host),
-    }
-    fields = {name: value for name, value in fields.items() if value is not None}
+    fields = without_none(
+        chat_id=turn.chat.id,
+        agent=turn.chat.agent.ref or None if turn.chat.agent else None,
+        status=status,
+        note=NOTE,
+        text=text or None,
+        ended=_end_note(turn, silent=silent) if status == "answered" else None,
+        did=calls[-MAX_TOOL_CALLS:] or None,
+        plan=[f"{step.status}: {clean(step.title, 200)}" for step in turn.chat.agent_data.plan_steps[:20]] or None,
+        output=fit(turn.chat.output, 4_000).value if turn.over else None,
+        decisions=[_decision(record) for record in turn.records] or None,
+        pending=pending or None,
+        error={"code": "agent_failed", "message": _failure_message(turn)} if status == "failed" else None,
+        elapsed_seconds=round(turn.seconds, 1),
+        charge="not known yet" if turn.over else None,  # the platform names none for a turn
+        next=_next_step(turn, page, host),
+    )
     return build_result(_text(fields), fields, links, failed=status == "failed")
 
 
@@ -140,7 +140,7 @@ def _media_type(uri: str) -> str | None:
 
 
 def _was_stopped(turn: TurnResult, state: str) -> bool:
-    """Whether somebody ended the turn before the agent did."""
+    """Whether the caller or a person stopped the turn before the agent ended it."""
     if state:
         return state in {"canceled", "cancelled"}
     messages = [message for message in (turn.chat.message(turn.turn.user_message_id), *turn.messages) if message]
@@ -154,14 +154,13 @@ def _own_run(turn: TurnResult) -> AgentRun | None:
 
 
 def _tool_call(call: ToolInvocation) -> dict[str, Any]:
-    fields = {
-        "tool": label(call.name, 120),
-        "status": _CALL_STATUS.get(call.status, call.status),
-        "arguments": fit(call.arguments, 300).value or None,
-        "result": fit(call.result, 300).value or None,
-        "task_id": call.execution_id or None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+    return without_none(
+        tool=label(call.name, 120),
+        status=_CALL_STATUS.get(call.status, call.status),
+        arguments=fit(call.arguments, 300).value or None,
+        result=fit(call.result, 300).value or None,
+        task_id=call.execution_id or None,
+    )
 
 
 def _pending_item(item: Pending, page: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitRequestURLPa
 
 from inferencesh_mcp.api.agents import WidgetAction
 from inferencesh_mcp.api.chat_turn import Approval, Form, McpInput, Pending
+from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.api.mcp_input import InputRequest
 from inferencesh_mcp.api.widgets import FormField, WidgetForm, widget_form
 from inferencesh_mcp.flows.approval_details import ApprovalDetails
@@ -324,4 +325,4 @@ def _field_schema(field: FormField) -> dict[str, Any]:
             schema |= {"type": "string"}
     if field.default is not None:
         schema["default"] = field.default  # a tuple for `choices`, which JSON writes as a list
-    return {name: value for name, value in schema.items() if value is not None}
+    return without_none(**schema)

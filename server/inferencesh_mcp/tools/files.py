@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mcp_types import CallToolResult
 from pydantic import Field
 
+from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.api.models import File
 from inferencesh_mcp.context import Ctx, caller, caller_with_roots
 from inferencesh_mcp.errors import InvalidInput, NotFound
@@ -62,17 +63,17 @@ def _ticket(ticket: Ticket) -> CallToolResult:
         f"Upload ticket. Send the bytes (replace FILE):\n{ticket.curl}\nOn Windows:\n{ticket.curl_windows}\n"
         f"Then use this uri in an input: {ticket.file.uri}\nThe address expires {expiry}; keep it to yourself."
     )
-    fields = {
-        "uri": ticket.file.uri,
-        "file_id": ticket.file.id,
-        "upload_url": ticket.file.upload_url,
-        "method": "PUT",
-        "headers": {"Content-Type": ticket.content_type},
-        "expires_at": ticket.expires_at.isoformat() if ticket.expires_at else None,
-        "curl": ticket.curl,
-        "curl_windows": ticket.curl_windows,
-    }
-    return build_result(text, {name: value for name, value in fields.items() if value is not None})
+    fields = without_none(
+        uri=ticket.file.uri,
+        file_id=ticket.file.id,
+        upload_url=ticket.file.upload_url,
+        method="PUT",
+        headers={"Content-Type": ticket.content_type},
+        expires_at=ticket.expires_at.isoformat() if ticket.expires_at else None,
+        curl=ticket.curl,
+        curl_windows=ticket.curl_windows,
+    )
+    return build_result(text, fields)
 
 
 @tool("files", "List files", reads=True)
@@ -111,7 +112,7 @@ async def file_save(
     ] = [],  # noqa: B006
     filename: Annotated[str, Field(description="name for a single file; default: its own")] = "",
     to: Annotated[str, Field(description="folder to save in, below the save folder")] = "",
-    part: Annotated[int, Field(ge=1, description="which 100 of the files, from 1")] = 1,
+    part: Annotated[int, Field(ge=1, description="which block of 100 files, from 1")] = 1,
 ) -> CallToolResult:
     """Save files, or what tasks returned, to the save folder: 100 files a call. Never overwrites."""
     from inferencesh_mcp.flows import download
@@ -147,15 +148,14 @@ def _line(file: File) -> str:
 
 
 def _file_fields(file: File) -> dict[str, Any]:
-    fields = {
-        "uri": file.uri,
-        "file_id": file.id,
-        "filename": clean(file.filename, 255),
-        "content_type": file.content_type,
-        "bytes": file.size,
-        "created_at": file.created_at.isoformat() if file.created_at else None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+    return without_none(
+        uri=file.uri,
+        file_id=file.id,
+        filename=clean(file.filename, 255),
+        content_type=file.content_type,
+        bytes=file.size,
+        created_at=file.created_at.isoformat() if file.created_at else None,
+    )
 
 
 TOOLS = (file_upload, file_list, file_save, file_delete)

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
 from pydantic import BaseModel, ConfigDict, Field
 
-from inferencesh_mcp.api.json import is_object, items
+from inferencesh_mcp.api.json import is_object, items, without_none
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import InferenceError, InternalError, InvalidInput, PaymentRequired
 from inferencesh_mcp.flows.output_files import output_files, output_of
@@ -128,7 +128,7 @@ class DeferredResult(CallToolResult):
     """The answer of a tool that started something and does not wait for it. Only the fields of `CallToolResult` are sent."""
 
     kind: str = Field(exclude=True)
-    """What goes on: it says how its state is read."""
+    """'run', 'batch' or 'turn': selects the reader of its state."""
     upstream_ids: dict[str, Any] = Field(exclude=True)
     """All that is needed to read its state. There is no other memory of it."""
 
@@ -349,13 +349,15 @@ def _session_line(fields: RunOutcome, details: RunDetails) -> str:
 
 
 def _output_heading(fields: RunOutcome, shown: Shown) -> str:
-    what = f"Output {label(shown.field)}" if shown.field else "Output"
+    title = f"Output {label(shown.field)}" if shown.field else "Output"
     if fields.output_so_far is not None:
-        what = f"{what} so far (not final)"
+        title = f"{title} so far (not final)"
     if fields.output_size is None:
-        return f"{what} ({DATA}):"
-    which = f"part {fields.output_size.part} of {shown.parts}" if fields.output_size.part else "its beginning and end"
-    return f"{what}, {which}, {shown.characters:,} characters in all ({DATA}):"
+        return f"{title} ({DATA}):"
+    range_text = (
+        f"part {fields.output_size.part} of {shown.parts}" if fields.output_size.part else "its beginning and end"
+    )
+    return f"{title}, {range_text}, {shown.characters:,} characters in all ({DATA}):"
 
 
 def _next_step(task: Task, shown: Shown | None, now: datetime | None) -> str | None:
@@ -411,21 +413,20 @@ def error_result(exc: InferenceError) -> CallToolResult:
 
 def error_data(exc: InferenceError) -> dict[str, Any]:
     """An error as a JSON object. Fields that do not apply are left out."""
-    fields = {
-        "code": exc.code,
-        "message": _sentence(exc.message),
-        "outcome": exc.outcome,
-        "task_id": exc.task_id,
-        "error_id": exc.error_id if isinstance(exc, InternalError) else None,
-        "retry_safe": exc.retry_safe,
-        "upstream_code": exc.upstream_code or None,
-        "retry_after_seconds": exc.retry_after or None,  # zero seconds is no advice
-        "candidates": list(exc.candidates) or None,
-        "suggestions": list(exc.suggestions) or None,
-        "requirements": [requirement_data(requirement) for requirement in exc.requirements] or None,
-        "next": exc.next_step or None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+    return without_none(
+        code=exc.code,
+        message=_sentence(exc.message),
+        outcome=exc.outcome,
+        task_id=exc.task_id,
+        error_id=exc.error_id if isinstance(exc, InternalError) else None,
+        retry_safe=exc.retry_safe,
+        upstream_code=exc.upstream_code or None,
+        retry_after_seconds=exc.retry_after or None,  # zero seconds is no advice
+        candidates=list(exc.candidates) or None,
+        suggestions=list(exc.suggestions) or None,
+        requirements=[requirement_data(requirement) for requirement in exc.requirements] or None,
+        next=exc.next_step or None,
+    )
 
 
 def requirement_data(requirement: Requirement) -> dict[str, Any]:

@@ -74,9 +74,9 @@ def _agreement(reply: Reply) -> Agreement:
 
 
 def _message(question: SpendQuestion) -> str:
-    what = f"{question.app} {question.runs} times" if question.runs > 1 else question.app
+    runs = f"{question.app} {question.runs} times" if question.runs > 1 else question.app
     cost = f"It may cost up to {usd(question.most)}." if question.most else "Its cost is not known."
     if question.most and question.unknown:
         cost += f" The cost of {question.unknown} of the runs is not known."
-    live = f" What runs already may cost {usd(question.live)}." if question.live else ""
-    return f"Run {what}? {cost}{live} Without asking, at most {usd(question.limit)} may be spent. Accept to run it."
+    live = f" Runs that are live now may cost {usd(question.live)} more." if question.live else ""
+    return f"Run {runs}? {cost}{live} The limit without asking is {usd(question.limit)}. Accept to start it."

@@ -155,16 +155,15 @@ async def task_logs(
     logs = await caller(ctx).api.task_logs(task_id)
     lines = [line for log in logs.logs if log_type in {"any", log.log_type} for line in log.content.splitlines()]
     text = str(fit("\n".join(lines[-tail:]), SHOWN_TOKENS).value) or "No logs."
+    status = status_of(Task(id=task_id, status=logs.status))
     fields = {
         "task_id": task_id,
-        "status": status_of(Task(id=task_id, status=logs.status)),
+        "status": status,
         "note": LOGS_NOTE,
         "logs": text,
         "lines": len(lines),
     }
-    heading = (
-        f"Logs of task {quoted(task_id, 256)} ({status_of(Task(id=task_id, status=logs.status))}), data from the app:"
-    )
+    heading = f"Logs of task {quoted(task_id, 256)} ({status}), data from the app:"
     return assemble(f"{heading}\n{fenced(text)}", fields, [])
 
 

@@ -34,8 +34,8 @@ def search(context: Context) -> list[Route]:
             raise Problem(400, "validation_error", "query is missing, or category is none of app, skill and knowledge")
         limit = int(body.get("limit") or (10 if category else 3))
         scored = sorted(((_score(app, query), app.ref) for app in APPS), key=lambda pair: (-pair[0], pair[1]))
-        found = [(score, ref) for score, ref in scored if score > 0][:limit] if category in {"", "app"} else []
-        return answer(request, {"query": query, "results": [_result(ref, score) for score, ref in found]})
+        matches = [(score, ref) for score, ref in scored if score > 0][:limit] if category in {"", "app"} else []
+        return answer(request, {"query": query, "results": [_result(ref, score) for score, ref in matches]})
 
     return [Route("/suggest", suggest, methods=["POST"])]
 

@@ -177,7 +177,7 @@ THE_PLATFORM_REFUSES = [
     ),
     refused(
         Status(code=502, headers={"content-type": "text/html"}, body="<html><h1>Bad Gateway</h1></html>"),
-        "outcome_unknown: sandbox/echo: the request was sent, but what became of it is not known: inference.sh answered "
+        "outcome_unknown: sandbox/echo: the request was sent, but its result is unknown: inference.sh answered "
         "502; it is not among the recent tasks, but may still appear.",
         "Whether a run was started is unknown.",
         "Next: Call `task_list` in a minute to see whether it runs; running it again may pay twice.",
