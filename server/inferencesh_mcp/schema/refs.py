@@ -20,7 +20,7 @@ RECENT_LIMIT = 64
 """Schemas whose translation is cached."""
 VALUES = frozenset({"enum", "const", "default", "examples"})
 """Keywords that hold values, not schemas."""
-_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 """Keywords that hold schemas by name: a field may be called `items`."""
 _INDEX = re.compile(r"[0-9]{1,5}", re.ASCII)
 
@@ -89,6 +89,6 @@ def _modern(schema: Any, depth: int) -> Any:
 def _part(key: str, part: Any, depth: int) -> Any:
     if key in VALUES:
         return part
-    if key in _MAPS and is_object(part):
+    if key in MAPS and is_object(part):
         return {name: _modern(schema, depth + 1) for name, schema in part.items()}
     return _modern(part, depth)

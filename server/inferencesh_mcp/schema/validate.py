@@ -24,10 +24,10 @@ from referencing import Registry
 from inferencesh_mcp.api.json import NotJson, is_array, is_object, items, parse
 from inferencesh_mcp.bounded import BoundedDict
 from inferencesh_mcp.schema.describe import expected, nearest_name, short
-from inferencesh_mcp.schema.refs import RECENT_LIMIT, VALUES, Document, document
+from inferencesh_mcp.schema.refs import MAPS, RECENT_LIMIT, VALUES, Document, document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from jsonschema.exceptions import ValidationError
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 5_000  # rules checked for one value: some 0.05 s, and dozens of times what a real app's input needs
 MOST_STEPS_OF_A_CALL = 100_000  # the same for all values of one call; others run in between
+CHARACTERS_OF_A_STEP = 2_000  # of what `jsonschema` writes about a mistake: the whole value
 STEPS_OF_A_REFERENCE = 4  # following a reference takes as long as so many rules
 MOST_ERRORS = 1_000  # collected for one value; eight are shown
 MOST_PROBLEMS = 8  # sentences in one answer
@@ -43,6 +44,9 @@ MOST_SEARCHES = 4  # for the names that misspelt ones may have meant, in one cal
 HEAVIEST = 20_000  # weight of a schema, where an item of a list weighs 1: walking it takes 0.2 s
 LARGEST_NUMBER = 1e15  # for which a nearest value is named
 WEIGHT_OF_AN_OBJECT = 40  # so a schema has at most 500 objects; real apps have a hundred
+WEIGHT_OF_A_KIND = 5  # one of several types
+CHARACTERS_OF_A_WEIGHT = 200  # a text of so many weighs 1: what is wrong with it is written out several times
+MOST_FAULTS = 1_000  # of a schema that are removed from it; of one with more, nothing counts
 MOST_CLEANUPS = 3  # passes that remove invalid parts of a schema: one may have hidden others
 MOST_REPAIRED_ERRORS = 1_000  # errors of one input that are considered for repair
 REPAIRED_TEXT_LIMIT = 1_000_000  # characters of all texts of one input that are parsed as JSON
@@ -52,6 +56,8 @@ _untyped: Any = jsonschema
 """For the two functions of it that have no types."""
 _LEFT_OUT: Final = object()
 """The repair of a field that holds nothing."""
+_OF_PARTS = MAPS | {"allOf", "anyOf", "oneOf", "prefixItems", "dependentRequired", "$vocabulary"}
+"""Keywords whose entries are checked like schemas, whatever they are."""
 _PER_ITEM = frozenset({"items", "prefixItems", "contains", "propertyNames", "additionalProperties"})
 # An empty text that breaks one of these rules stands for no value; one that is only too short may be meant.
 _TYPE_RULES = frozenset({"type", "enum", "const", "anyOf", "oneOf"})
@@ -293,7 +299,10 @@ class _Validator:
                 _ignored,
             ),
         }
-        counted = {name: self._counted(rule, is_per_item=name in _PER_ITEM) for name, rule in rules.items()}
+        counted = {
+            name: self._counted(rule, is_per_item=name in _PER_ITEM, is_value=name in VALUES)
+            for name, rule in rules.items()
+        }
         bounded = _untyped.validators.extend(Draft202012Validator, counted)
         registry: Registry[Any] = Registry()  # empty: the default one would fetch what a reference names
         self._validator = bounded(self._document.root, registry=registry)
@@ -313,10 +322,14 @@ class _Validator:
         if self._steps_left < 0:
             raise _Spent
 
-    def _counted(self, rule: Any, *, is_per_item: bool) -> Any:
-        def counted(validator: Any, rule_value: Any, instance: Any, schema: Any) -> Any:
-            self._spend(1 + _length(rule_value) // 8 + (_length(instance) // 32 if is_per_item else 0))
-            return rule(validator, rule_value, instance, schema)
+    def _counted(self, rule: Any, *, is_per_item: bool, is_value: bool) -> Any:
+        length = _size if is_value else _length
+
+        def counted(validator: Any, rule_value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+            self._spend(1 + length(rule_value) // 8 + (_length(instance) // 32 if is_per_item else 0))
+            for error in rule(validator, rule_value, instance, schema) or ():
+                yield error
+                self._spend(len(error.message) // CHARACTERS_OF_A_STEP)
 
         return counted
 
@@ -340,22 +353,42 @@ def _validator(schema: Schema) -> _Validator:
     return validator
 
 
+def _children(value: Any) -> Iterable[Any]:
+    return value.values() if is_object(value) else items(value)
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """A value and everything in it."""
+    stack = [value]
+    while stack:
+        part = stack.pop()
+        yield part
+        stack += _children(part)
+
+
+def _size(value: Any) -> int:
+    return sum(1 for _ in _parts(value))
+
+
 def _length(value: Any) -> int:
     return len(value) if is_array(value) or is_object(value) else 0
 
 
 def _survey(schema: Any) -> tuple[int, bool]:
     """The weight of a schema, and whether it has an object that combines several parts (`allOf`)."""
-    weight, is_composed, stack = 0, False, [schema]
-    while stack and weight <= HEAVIEST:
-        part = stack.pop()
+    weight, is_composed = 0, False
+    for part in _parts(schema):
+        if weight > HEAVIEST:
+            break
         if is_object(part):
-            weight += WEIGHT_OF_AN_OBJECT
+            weight += WEIGHT_OF_AN_OBJECT + WEIGHT_OF_A_KIND * len(items(part.get("type")))
+            for keyword in _OF_PARTS & part.keys():
+                weight += WEIGHT_OF_AN_OBJECT * sum(not is_object(entry) for entry in _children(part[keyword]))
             is_composed = is_composed or len(items(part.get("allOf"))) > 1
-            stack += part.values()
         elif is_array(part):
             weight += len(part)
-            stack += part
+        elif isinstance(part, str):
+            weight += len(part) // CHARACTERS_OF_A_WEIGHT
     return weight, is_composed
 
 
@@ -374,10 +407,11 @@ def _closed(part: Any) -> Any:
 def _valid(schema: Any) -> Any:
     """The schema without its invalid parts; the valid ones beside them stay."""
     for _ in range(MOST_CLEANUPS):
-        places = [list(error.absolute_path) for error in _META_VALIDATOR.iter_errors(schema)]
+        faults = islice(_META_VALIDATOR.iter_errors(schema), MOST_FAULTS + 1)
+        places = [list(error.absolute_path) for error in faults]
         if not places and is_object(schema):
             return schema
-        if not all(places):
+        if not all(places) or len(places) > MOST_FAULTS:
             break
         schema = copy.deepcopy(schema)
         for place in sorted(places, key=len, reverse=True):
@@ -385,7 +419,17 @@ def _valid(schema: Any) -> Any:
     return {}
 
 
-_META_VALIDATOR: Any = Draft202012Validator(Draft202012Validator.META_SCHEMA)
+def _meta_validator() -> Any:
+    """Checks schemas, but not whether a list has an item twice: that compares every two items that cannot be sorted."""
+    name = "https://json-schema.org/draft/2020-12/meta/validation"
+    rules = copy.deepcopy(_untyped.validators.SPECIFICATIONS.contents(name))
+    for checked in (rules["properties"]["type"]["anyOf"][1], rules["$defs"]["stringArray"]):
+        checked.pop("uniqueItems", None)
+    registry: Registry[Any] = Registry().with_contents([(name, rules)])
+    return Draft202012Validator(Draft202012Validator.META_SCHEMA, registry=registry)
+
+
+_META_VALIDATOR = _meta_validator()
 
 
 def _remove(schema: Any, place: list[str | int]) -> None:
