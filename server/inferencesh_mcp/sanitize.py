@@ -117,6 +117,12 @@ def name(text: str, limit: int = 128) -> str:
     return _NAME_CHARS.sub(UNSEEN, text[:limit])
 
 
+def named(text: str, limit: int = 80) -> str:
+    """A foreign name inside a sentence of ours: `'width'` if it is a plain word, else as `label` quotes it."""
+    shown = label(text, limit)
+    return shown if shown.startswith('"') else f"'{shown}'"
+
+
 def label(text: str, limit: int = 80) -> str:
     """A foreign name, such as a field's: unchanged if it is a plain word, else in quotation marks."""
     return text if len(text) <= limit and _TOKEN.fullmatch(text) else quoted(text, limit)

@@ -197,7 +197,7 @@ async def test_odd_lines_are_counted_and_skipped(api, script, caplog):
     )
     script.on(*GET, status(200, DONE))
 
-    assert ["running", "warp_ drive", "status 42", "completed"] == [
+    assert ["running", "warp__drive", "status 42", "completed"] == [
         state.status for state in await states_of(api.follow(STARTED))
     ]
     assert "2 bad" in caplog.text

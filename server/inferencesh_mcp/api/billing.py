@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AliasChoices, Field
 
 from inferencesh_mcp.api.models import Page
 from inferencesh_mcp.api.refs import segment
-from inferencesh_mcp.api.wire import Flag, Line, Many, Object, Whole, Wire, Words, parsed
+from inferencesh_mcp.api.wire import Amounts, Flag, Line, Many, Whole, Wire, Words, at_most, parsed
 
 if TYPE_CHECKING:
     from inferencesh_mcp.api.sender import Sender
+
+MOST_APPS = 1_000
+"""Apps whose spending is read."""
+MOST_DAYS = 100
+"""Days whose spending is read; the longest period has 90."""
 
 
 class TaskCost(Wire):
@@ -40,14 +45,14 @@ class DaySpending(Wire):
     """What each app cost on one day."""
 
     date: Line = ""
-    per_app: Object = Field(default_factory=dict)
+    per_app: Amounts = Field(default_factory=dict)
 
 
 class Spending(Wire):
     """What was spent in a period, by app and by day."""
 
-    per_model: Many[AppSpending] = ()
-    timeseries: Many[DaySpending] = ()
+    per_model: Annotated[Many[AppSpending], at_most(MOST_APPS)] = ()
+    timeseries: Annotated[Many[DaySpending], at_most(MOST_DAYS)] = ()
     total_cost: Whole = None
 
 

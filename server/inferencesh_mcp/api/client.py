@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.agents import Chats
@@ -40,6 +39,7 @@ from inferencesh_mcp.errors import NotFound, RequirementsNotMet, UpstreamError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
 
     from inferencesh_mcp.api.file_transport import Download
     from inferencesh_mcp.api.refs import AppRef
@@ -87,10 +87,10 @@ class Api:
         return parsed(Page[App], await self._sender.post(Operation.READ, "/apps/list", body))
 
     async def suggest_apps(self, query: str, limit: int) -> tuple[Suggestion, ...]:
-        """Apps by the meaning of `query`, the best first."""
+        """At most `limit` apps by the meaning of `query`, the best first."""
         body = {"query": query, "limit": limit, "category": "app"}
         results = parsed(Suggestions, await self._sender.post(Operation.READ, "/suggest", body)).results
-        return tuple(result for result in results if result.type == "app" and result.name)
+        return tuple(result for result in results if result.type == "app" and result.name)[:limit]
 
     async def app(self, ref: AppRef) -> App:
         """One app with the version that `ref` names, or its current version."""
@@ -151,13 +151,13 @@ class Api:
         app: str = "",
         since: datetime | None = None,
     ) -> Page[Task]:
-        """Tasks, newest first. `statuses` are of STATUSES, `app` is an app's id, `since` the earliest creation."""
+        """Tasks, newest first. `statuses` are of STATUSES, `app` is an app's id, `since` the earliest creation, in UTC."""
         filters = _filters(app_id=app)
         if statuses:
             numbers = [STATUSES.index(status) for status in statuses]
             filters.append({"field": "status", "operator": "in", "value": numbers})
         if since is not None:
-            moment = since.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            moment = since.isoformat().replace("+00:00", "Z")
             filters.append({"field": "created_at", "operator": "gte", "value": moment})
         body = list_body(limit, cursor, filters) | {"sort": [{"field": "created_at", "dir": "desc"}]}
         return parsed(Page[Task], await self._sender.post(Operation.READ, "/tasks/list", body))

@@ -31,7 +31,7 @@ ENDED = frozenset({"completed", "failed", "cancelled", "rejected"})
 LOG_TYPES = ("build", "run", "serve", "setup", "task")
 """The kinds of log; the position is the number on the wire."""
 
-_NO_WORD = re.compile(r"[^a-z0-9_. -]")
+_NO_WORD = re.compile(r"[^a-z0-9_-]")
 # RFC 9110 8.3.1, without quoted values: it becomes a header, and part of a command line.
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]{1,127}/[\w!#$&^.+-]{1,127}(?:; ?[\w.+-]{1,80}=[\w.+-]{1,80}){0,8}", re.ASCII)
 
@@ -52,7 +52,7 @@ def is_media_type(text: str) -> bool:
 
 
 def plain_word(value: Any) -> str:
-    """A word of the API's in lower case, with letters, digits, spaces, `_`, `.` and `-` only; empty if it is no text."""
+    """A word of the API's in lower case, with letters, digits, `_` and `-` only, so that it is no sentence; empty if it is no text."""
     return _NO_WORD.sub("_", clean(value, 64).lower()) if isinstance(value, str) else ""
 
 

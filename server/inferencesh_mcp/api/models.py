@@ -36,6 +36,7 @@ from inferencesh_mcp.api.wire import (
     Wire,
     Word,
     Words,
+    at_most,
 )
 from inferencesh_mcp.errors import NotFound, Requirement, UpstreamError
 
@@ -243,7 +244,7 @@ class Suggestion(Wire):
 class Suggestions(Wire):
     """The answer of `/suggest`, the best first."""
 
-    results: Many[Suggestion] = ()
+    results: Annotated[Many[Suggestion], at_most(PAGE_LIMIT)] = ()
 
 
 class Page(Wire, Generic[T]):

@@ -21,6 +21,8 @@ from inferencesh_mcp.sanitize import name as reference_part
 
 LINE_LIMIT = 500
 """Characters of a label. The platform's longest ones are file names, of 255."""
+MOST_WORDS = 1_000
+"""Words of one list, such as the scopes of a key."""
 # Printable ASCII without spaces, quotes, backslashes and angle brackets.
 _CURSOR = re.compile(r"[!#-;=?-\[\]-~]{0,4000}")
 
@@ -80,14 +82,13 @@ def _flag(value: Any) -> bool:
 
 
 def _moment(value: Any) -> Any:
-    """RFC 3339, in UTC without a zone. None for anything else, and for Go's zero time."""
+    """A time in RFC 3339, in UTC; one without a zone is in UTC. None for anything else, and for Go's zero time."""
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):  # the last hour of the year 9999 may be no hour in UTC
         return None
-    if moment.year <= 1:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment if moment.year > 1 else None
 
 
 def _object(value: Any) -> Any:
@@ -118,7 +119,12 @@ def _object_or_empty(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    return value if _is_parsed(value) else [_line(text) for text in texts(value)]
+    return value if _is_parsed(value) else [_line(text) for text in texts(items(value)[:MOST_WORDS])]
+
+
+def at_most(limit: int) -> BeforeValidator:
+    """Keep the first entries of an array. The others are not even read."""
+    return BeforeValidator(lambda value: value[:limit] if is_array(value) else value)
 
 
 def _is_parsed(value: Any) -> bool:
@@ -137,6 +143,7 @@ MediaType = Annotated[str, BeforeValidator(_media_type)]
 Whole = Annotated[int | None, BeforeValidator(_whole)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 Object = Annotated[dict[str, Any], BeforeValidator(_object)]
+Amounts = Annotated[dict[str, Whole], BeforeValidator(_object)]
 PackedObject = Annotated[dict[str, Any], BeforeValidator(_packed_object)]
 """An object that may arrive as a JSON string."""
 Number = Annotated[float, BeforeValidator(_number)]

@@ -197,7 +197,7 @@ def safe_name(name: str, uri: str, content_type: str) -> str:
     in_uri = PurePosixPath(unquote(path_of(uri))).name if uri else ""
     base, ending = _split(name or in_uri)
     ending = ending or _split(in_uri)[1] or (mimetypes.guess_extension(content_type) or ".bin").removeprefix(".")
-    cleaned = _UNSAFE.sub("-", base).strip("-.")[:LONGEST_NAME] or "file"
+    cleaned = _UNSAFE.sub("-", base[: 4 * LONGEST_NAME]).strip("-.")[:LONGEST_NAME] or "file"
     return f"{'file-' if is_reserved(cleaned) else ''}{cleaned}.{ending.lower()}"
 
 

@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import mimetypes
 import re
+import string
 import sys
 import threading
 from contextlib import asynccontextmanager
@@ -18,6 +19,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
+from anyio import to_thread
+
 from inferencesh_mcp.api.enums import is_media_type
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
@@ -25,7 +28,7 @@ from inferencesh_mcp.path_syntax import from_uri
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from contextlib import ExitStack
 
     from inferencesh_mcp.api.client import Api
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024  # bytes read and sent at a time
 LARGEST_DATA = 8 * 1024 * 1024  # decoded bytes of a data URI (limit of reliability 4.6)
+LONG_TEXT = 256 * 1024  # characters: decoding so many takes up to 0.1 s
 LARGEST_FILE = 512 * 1024 * 1024
 _DATA = re.compile(
     r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w.+-]+=[\w.+-]+)*)(?P<base64>;base64)?,", re.ASCII
@@ -46,7 +50,9 @@ LONGEST_PATH = 8192  # characters; twice what an operating system accepts
 _QUOTES = frozenset({'""', "''", "``", "“”", "‘’"})
 _WRAPPING = " \t\r\n@" + "".join(quotes[0] for quotes in _QUOTES)
 # What may stand between the characters of base64: line breaks and spaces, also those that a model escaped twice in JSON.
-_BASE64_SPACE = re.compile(r"(?:\s|\\[rnt])+")
+_SPACE = string.whitespace.encode()
+_ESCAPED_SPACE = (r"\r", r"\n", r"\t")
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 _FETCH_REMEDY = "Give an https address that anyone can read, or download the file and upload it from disk."
 
@@ -94,7 +100,7 @@ async def open_source(reference: str, folders: Folders | None, stack: ExitStack)
         FileRefused: a file that may not or cannot be read; every path if there are no `folders`.
     """
     if reference[:64].lstrip()[:5].lower() == "data:":
-        return _from_data_uri(reference.lstrip())
+        return await decode_text(_from_data_uri, reference.lstrip())
     if folders is None:
         raise FileRefused(
             message="This server runs elsewhere and cannot read files of your machine.",
@@ -188,6 +194,11 @@ class Bytes:
             yield self.content[start : start + CHUNK]
 
 
+async def decode_text(decode: Callable[[str], Bytes], text: str) -> Bytes:
+    """Decode a text; a long one in a thread, so that others are answered in between."""
+    return await to_thread.run_sync(decode, text) if len(text) > LONG_TEXT else decode(text)
+
+
 def _from_data_uri(reference: str) -> Bytes:
     """Read a data URI (RFC 2397), strictly except for its base64. The size is checked before decoding (threat T-20)."""
     header = _DATA.match(reference[:1024])
@@ -228,15 +239,17 @@ def from_base64(encoded: str, content_type: str) -> Bytes:
 
 def _decoded(encoded: str, content_type: str) -> Bytes:
     _refuse_large(len(encoded) / 4)  # before it is copied; real base64 is never half line breaks and spaces
-    padded = _BASE64_SPACE.sub("", encoded).translate({ord("-"): "+", ord("_"): "/"})
-    plain = padded.rstrip("=")
+    for escaped in _ESCAPED_SPACE:
+        encoded = encoded.replace(escaped, "")
+    padded = encoded.encode("ascii", "replace").translate(_STANDARD, _SPACE)
+    plain = padded.rstrip(b"=")
     _refuse_large(len(plain) * 3 // 4)
     try:
-        content = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+        content = base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         content = None
     # Without padding, left-over bits at the end show that the text was cut, or is not base64 (a path, for example).
-    cut = padded == plain and content and base64.b64encode(content).decode().rstrip("=") != plain
+    cut = padded == plain and content and base64.b64encode(content).rstrip(b"=") != plain
     if content is None or cut:
         raise InvalidInput(message="The base64 is broken.", next_step="Encode the whole file (RFC 4648).")
     return _bytes_named_by_hash(content, content_type)
@@ -318,7 +331,7 @@ async def remote_source(api: Api, url: str) -> Source:
         kind = kind if is_media_type(kind) else content_type_of(name, b"")
         if download.size is not None:
             return _RemoteSource(api, url, name, download.size, kind)
-        content = b""
+        content = bytearray()
         async for chunk in download.chunks:
             content += chunk
             if len(content) > LARGEST_DATA:
@@ -326,7 +339,7 @@ async def remote_source(api: Api, url: str) -> Source:
                     message=f"{name} does not declare its length, and is longer than {LARGEST_DATA >> 20} MiB.",
                     next_step="Download it and upload it from disk.",
                 )
-    return Bytes(name, kind, content)
+    return Bytes(name, kind, bytes(content))
 
 
 @asynccontextmanager

@@ -82,7 +82,7 @@ def _described(uri: str, place: str, node: dict[str, Any]) -> OutputFile:
         uri,
         place,
         kind if isinstance(kind, str) and is_media_type(kind) else _type(uri),
-        size if isinstance(size, int) else None,
+        size if type(size) is int and 0 <= size < 2**63 else None,
         name if isinstance(name, str) else "",
     )
 

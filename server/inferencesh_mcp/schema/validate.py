@@ -23,6 +23,7 @@ from referencing import Registry
 
 from inferencesh_mcp.api.json import NotJson, is_array, is_object, items, parse
 from inferencesh_mcp.bounded import BoundedDict
+from inferencesh_mcp.sanitize import named
 from inferencesh_mcp.schema.describe import expected, nearest_name, short
 from inferencesh_mcp.schema.refs import MAPS, RECENT_LIMIT, VALUES, Document, document
 
@@ -47,6 +48,7 @@ WEIGHT_OF_AN_OBJECT = 40  # so a schema has at most 500 objects; real apps have 
 WEIGHT_OF_A_KIND = 5  # one of several types
 CHARACTERS_OF_A_WEIGHT = 200  # a text of so many weighs 1: what is wrong with it is written out several times
 MOST_FAULTS = 1_000  # of a schema that are removed from it; of one with more, nothing counts
+LONGEST_PLACE = 200  # characters of a field's path in a sentence
 MOST_CLEANUPS = 3  # passes that remove invalid parts of a schema: one may have hidden others
 MOST_REPAIRED_ERRORS = 1_000  # errors of one input that are considered for repair
 REPAIRED_TEXT_LIMIT = 1_000_000  # characters of all texts of one input that are parsed as JSON
@@ -135,16 +137,18 @@ def _sentences(error: ValidationError, budget: Budget) -> Iterator[str]:
     match error.validator:
         case "required":
             missing = (name for name in items(rule) if name not in instance)
-            yield from (f"'{_join(where, name)}' is missing: {expected(fields.get(name, {}))}" for name in missing)
+            yield from (
+                f"{_named(_join(where, name))} is missing: {expected(fields.get(name, {}))}" for name in missing
+            )
         case "additionalProperties":
             yield from (_unknown_field(where, name, list(fields), budget) for name in instance if name not in fields)
         case "enum":
             suggestion = _suggestion(instance, items(rule), budget)
-            yield f"'{where}' must be one of {short(rule)}; got {short(instance)}{suggestion}"
+            yield f"{_named(where)} must be one of {short(rule)}; got {short(instance)}{suggestion}"
         case _:
             nearest = _nearest_number(schema, instance)
             hint = "" if nearest is None else f"; nearest allowed: {nearest}"
-            yield f"'{where}' must be {expected(schema)}; got {short(instance)}{hint}"
+            yield f"{_named(where)} must be {expected(schema)}; got {short(instance)}{hint}"
 
 
 def _nearest_number(schema: Schema, value: Any) -> float | None:
@@ -159,7 +163,7 @@ def _nearest_number(schema: Schema, value: Any) -> float | None:
         if _is_number(high) and value > high
         else (value, round)
     )
-    if _is_number(step) and step > 0:
+    if _is_number(step) and step > 0 and _is_number(nearest / step):
         nearest = to_step(nearest / step) * step
     return nearest if nearest != value else None
 
@@ -173,10 +177,14 @@ def _join(where: str, name: str) -> str:
     return name if where == "input" else f"{where}.{name}"
 
 
+def _named(place: str) -> str:
+    return named(place, LONGEST_PLACE)
+
+
 def _unknown_field(where: str, name: str, known: list[str], budget: Budget) -> str:
     near = nearest_name(name, known) if budget.may_search() else None
-    hint = f"did you mean '{near}'?" if near else f"the fields are {short(known)}"
-    return f"'{_join(where, name)}' is not a field of this app: {hint}"
+    hint = f"did you mean {_named(near)}?" if near else f"the fields are {short(known)}"
+    return f"{_named(_join(where, name))} is not a field of this app: {hint}"
 
 
 def _suggestion(value: Any, allowed: list[Any], budget: Budget) -> str:
@@ -286,6 +294,7 @@ class _Validator:
         rules = own | {
             "$ref": self._at_target,
             "additionalProperties": _unless_patterns(own["additionalProperties"]),
+            "multipleOf": _where_numbers_suffice(own["multipleOf"]),
             **dict.fromkeys(
                 # `uniqueItems` compares every two items that cannot be sorted
                 (
@@ -456,3 +465,13 @@ def _unless_patterns(usual: Any) -> Any:
             yield from usual(validator, rule, instance, schema) or ()
 
     return unless_patterns
+
+
+def _where_numbers_suffice(usual: Any) -> Any:
+    """Skip the rule for a number beyond what a double holds: dividing it raises an error."""
+
+    def where_numbers_suffice(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        with suppress(OverflowError):
+            yield from usual(validator, rule, instance, schema) or ()
+
+    return where_numbers_suffice

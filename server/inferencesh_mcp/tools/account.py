@@ -27,6 +27,7 @@ RANGES = (1, 7, 30, 90)
 """The periods, in days, over which the platform adds up."""
 MAX_APPS = 20
 MAX_DAYS = 14
+MAX_SCOPES = 50
 UNREADABLE = "could not be read; the key may lack the scope billing:read"
 APPROVALS = "approvals:write"
 
@@ -73,20 +74,19 @@ def _spending(spending: Spending | None, period: int) -> Part:
     if spending is None:
         return [f"Spent in {name}: {UNREADABLE}."], {"days": period, "spent": UNREADABLE}
     apps = sorted(spending.per_model, key=lambda app: -(app.cost or 0))
+    days = spending.timeseries[-MAX_DAYS:]
     spent = usd(spending.total_cost if spending.total_cost is not None else sum(app.cost or 0 for app in apps))
-    by_app = [{"app": clean(app.app, 120), "cost": usd(app.cost or 0), "runs": app.call_count} for app in apps]
-    by_day = [
-        {"date": clean(day.date, 20), "cost": usd(sum(cost for cost in day.per_app.values() if isinstance(cost, int)))}
-        for day in spending.timeseries
+    by_app = [
+        {"app": clean(app.app, 120), "cost": usd(app.cost or 0), "runs": app.call_count} for app in apps[:MAX_APPS]
     ]
-    by_app, by_day = by_app[:MAX_APPS], by_day[-MAX_DAYS:]
+    by_day = [{"date": clean(day.date, 20), "cost": usd(sum(filter(None, day.per_app.values())))} for day in days]
     lines = [
         f"Spent in {name}: {spent}",
         *(
             f"- {label(str(app['app']), 120)}: {app['cost']} for {app['runs']} run{'' if app['runs'] == 1 else 's'}"
             for app in by_app
         ),
-        *(["By day: " + ", ".join(f"{day['date']} {day['cost']}" for day in by_day)] if by_day else []),
+        *(["By day: " + ", ".join(f"{label(day['date'], 20)} {day['cost']}" for day in by_day)] if by_day else []),
     ]
     return lines, {"days": period, "spent": spent, "by_app": by_app, "by_day": by_day}
 
@@ -104,11 +104,14 @@ def _limits(limits: Sequence[Limit]) -> Part:
 def _credential(credential: Credential | None) -> Part:
     if credential is None or not credential.scopes:
         return ["What this key may do could not be read."], {}
-    scopes = [clean(scope, 60) for scope in credential.scopes]
-    decides = "*" in scopes or APPROVALS in scopes
+    decides = not {"*", APPROVALS}.isdisjoint(credential.scopes)
+    scopes = [clean(scope, 60) for scope in credential.scopes[:MAX_SCOPES]]
+    left_out = len(credential.scopes) - len(scopes)
+    named = [*(label(scope, 60) for scope in scopes), *([f"{left_out} more"] if left_out else [])]
     note = "" if decides else " It cannot decide approvals of agents: a person does that on the platform's page."
     approvals_by = "the person decides, asked by this host" if decides else "the person decides, on the platform's page"
-    return [f"This key may: {', '.join(scopes)}.{note}"], {"scopes": scopes, "approvals": approvals_by}
+    fields = {"scopes": scopes, **({"more_scopes": left_out} if left_out else {}), "approvals": approvals_by}
+    return [f"This key may: {', '.join(named)}.{note}"], fields
 
 
 TOOLS = (account,)

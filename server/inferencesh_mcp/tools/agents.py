@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
@@ -74,11 +75,14 @@ async def _with_versions(who: Caller, agents: Sequence[Agent]) -> list[Agent]:
 
 def _agent_entry(agent: Agent) -> dict[str, Any]:
     version = agent.version or AgentVersion()
-    needs = [f"approval of {label(tool.name)}" for tool in version.tools if tool.require_approval]
-    needs += [f"you to carry out {label(tool.name)}" for tool in version.tools if tool.type == "client"]
-    needs += [f"context {label(item.name)}" for item in version.context if item.required and not item.default]
+    all_needs = chain(
+        (f"approval of {label(tool.name)}" for tool in version.tools if tool.require_approval),
+        (f"you to carry out {label(tool.name)}" for tool in version.tools if tool.type == "client"),
+        (f"context {label(item.name)}" for item in version.context if item.required and not item.default),
+    )
+    needs = list(islice(all_needs, MAX_NEEDS))
     entry: dict[str, Any] = {"agent": agent.ref, "about": clean(version.description or agent.title, 200)}
-    return entry | ({"needs": needs[:MAX_NEEDS]} if needs else {})
+    return entry | ({"needs": needs} if needs else {})
 
 
 def _agent_line(entry: dict[str, Any]) -> str:

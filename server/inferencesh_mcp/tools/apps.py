@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp_types import CallToolResult
@@ -227,7 +226,7 @@ def _start_time(who: Caller, text: str) -> str:
             outcome="not_started",
             retry_safe=True,
         )
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return when.isoformat().replace("+00:00", "Z")
 
 
 async def run_and_render(ctx: Ctx, spec: RunSpec, *, wait: bool = True, stream: bool = True) -> CallToolResult:

@@ -10,7 +10,7 @@ from inferencesh_mcp.api.json import is_object
 from inferencesh_mcp.api.widgets import WidgetForm, widget_form
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound
 from inferencesh_mcp.flows.approvals import Approve, ClientResult, Decision, FormData, McpInputResult, Reject
-from inferencesh_mcp.sanitize import clean, label
+from inferencesh_mcp.sanitize import label, named
 from inferencesh_mcp.tools.elicitation_forms import missing_fields
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _input_reply(item: McpInput, answers: dict[str, Any]) -> McpInputResult:
     keys = [request.key for request in item.requests]
     problems = [problem for request in item.requests if (problem := _answer_problem(request, answers.get(request.key)))]
     if sorted(answers) != sorted(keys):
-        problems = [f"`form_data` needs one answer for each of {clean(', '.join(keys), 300)}"]
+        problems = [f"`form_data` needs one answer for each of {', '.join(map(label, keys))}"]
     if problems:
         raise InvalidInput(
             message=f"{problems[0]}.",
@@ -100,19 +100,19 @@ def _input_reply(item: McpInput, answers: dict[str, Any]) -> McpInputResult:
 
 def _answer_problem(request: InputRequest, answer: Any) -> str:
     """What is wrong with one answer; empty if it is right."""
-    key = clean(request.key, 80)
+    key = named(request.key)
     fields = answer if is_object(answer) else {}
     action, content = fields.get("action"), fields.get("content")
     if action not in ("accept", "decline", "cancel"):  # not a set: a list is not hashable
-        return f"`{key}` needs an action"
+        return f"{key} needs an action"
     if action != "accept" or request.mode == "url":
-        return f"`{key}` takes no content" if content else ""
+        return f"{key} takes no content" if content else ""
     content_fields = content if is_object(content) else {}
     missing = missing_fields(request.required, content_fields)
     unknown = [name for name in content_fields if name not in request.fields]
     if missing:
-        return f"`{key}` needs '{clean(missing[0], 80)}'"
-    return f"`{key}` has no field '{clean(unknown[0], 80)}'" if unknown else ""
+        return f"{key} needs {named(missing[0])}"
+    return f"{key} has no field {named(unknown[0])}" if unknown else ""
 
 
 def _form_reply(item: Form, form_data: dict[str, Any], action: str) -> FormData:
@@ -125,8 +125,8 @@ def _form_reply(item: Form, form_data: dict[str, Any], action: str) -> FormData:
     if form:
         names = [field.name for field in form.fields]
         required = [field.name for field in form.fields if field.required and submits]
-        problems = [f"has no field '{clean(name, 80)}'" for name in form_data if name not in names]
-        problems += [f"needs '{clean(name, 80)}'" for name in required if name not in form_data]
+        problems = [f"has no field {named(name)}" for name in form_data if name not in names]
+        problems += [f"needs {named(name)}" for name in required if name not in form_data]
         if problems:
             raise InvalidInput(
                 message=f"The form {' and '.join(problems[:5])}.",
@@ -143,7 +143,7 @@ def _action(form: WidgetForm | None, action_type: str) -> WidgetAction:
             return WidgetAction(type=item.type, payload=item.payload)
     if action_type and actions:
         raise InvalidInput(
-            message=f"The form has no action '{action_type[:80]}'.",
+            message=f"The form has no action {named(action_type)}.",
             next_step=f"It has {', '.join(label(item.type) for item in actions)}.",
             outcome="not_started",
         )

@@ -17,7 +17,7 @@ from inferencesh_mcp.api.mcp_input import InputRequest
 from inferencesh_mcp.api.widgets import FormField, WidgetForm, widget_form
 from inferencesh_mcp.flows.approval_details import ApprovalDetails
 from inferencesh_mcp.flows.approvals import AlwaysAllow, Approve, Decision, FormData, McpInputResult, Reject
-from inferencesh_mcp.sanitize import clean, label, neutral, visible
+from inferencesh_mcp.sanitize import clean, label, neutral, quoted, visible
 from inferencesh_mcp.tools.truncate import fit
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ REJECTED = "rejected by the person"
 """The reason if the person gives none."""
 ALWAYS_ALLOW = "always allow in this chat"
 """For platforms without options: allows every use of the tool."""
+MAX_SECRETS = 20  # names of secrets in a question
 MAX_OPTIONS = 6  # options to always allow that a person is offered
 MAX_ARGUMENTS_LENGTH = (
     4_000  # characters of a tool's arguments in a question; a longer text is cut and identified by its digest
@@ -139,7 +140,7 @@ def _approval_question(pending: Approval, page: str, details: ApprovalDetails) -
         option = next((option for name, option in always.items() if name.casefold() == choice), None)
         if option is None:
             return None
-        return AlwaysAllow(chat_id=pending.chat_id, label=clean(option.label, 200), option=option.key)
+        return AlwaysAllow(chat_id=pending.chat_id, label=quoted(option.label, 200), option=option.key)
 
     def decide(replies: Mapping[str, Reply]) -> Decision | None:
         reply = replies[DECISION_KEY]
@@ -212,8 +213,11 @@ def _choices_description(
 def _secret_lines(secret_send: SecretSend | None) -> list[str]:
     if secret_send is None or not secret_send.secrets:
         return []
-    names = clean(", ".join(secret_send.secrets), 300)
-    return [f"It sends your secrets {names} to {clean(secret_send.host, 200) or 'an unknown host'}."]
+    names = list(map(label, secret_send.secrets[:MAX_SECRETS]))
+    if left_out := len(secret_send.secrets) - len(names):
+        names.append(f"{left_out} more")
+    host = label(secret_send.host, 200) if secret_send.host else "an unknown host"
+    return [f"It sends your secrets {', '.join(names)} to {host}."]
 
 
 def _explanation_lines(explanation: ToolExplanation | None) -> list[str]:
@@ -229,7 +233,7 @@ def _explanation_lines(explanation: ToolExplanation | None) -> list[str]:
 
 def _input_question(pending: McpInput) -> Question | None:
     """The requests of an MCP server, forwarded unchanged. The person sees who asks, and the answers go back unchanged."""
-    tool = clean(pending.invocation.name, 120)
+    tool = label(pending.invocation.name, 120)
     requests_by_key = {f"{DECISION_KEY}.{number}": request for number, request in enumerate(pending.requests, start=1)}
     elicitations = {
         key: _forwarded_request(tool, request, f"{pending.id}-{key}") for key, request in requests_by_key.items()

@@ -41,7 +41,7 @@ async def file_upload(
     """Upload a file and get the uri to put into an input (app_run uploads files by itself). Without source or base64:
     an upload ticket, with a curl line that sends the bytes straight to the platform."""
     from inferencesh_mcp.flows import upload
-    from inferencesh_mcp.flows.file_sources import from_base64
+    from inferencesh_mcp.flows.file_sources import decode_text, from_base64
 
     if source and base64:
         raise InvalidInput(message="Give `source` or `base64`, not both.", outcome="not_started")
@@ -50,7 +50,7 @@ async def file_upload(
         return _ticket(await upload.ticket(who.api, name=filename, content_type=content_type, public=public))
     async with progress(ctx, in_bytes=True) as report:
         if base64:
-            content = from_base64(base64, content_type)
+            content = await decode_text(lambda text: from_base64(text, content_type), base64)
             file = await upload.upload(who.api, content, report, name=filename, public=public)
         else:
             file = await upload.store(who, source, report, name=filename, content_type=content_type, public=public)

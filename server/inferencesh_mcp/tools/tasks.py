@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Literal
@@ -153,18 +153,27 @@ async def task_logs(
 ) -> CallToolResult:
     """Read what an app wrote while it ran."""
     logs = await caller(ctx).api.task_logs(task_id)
-    lines = [line for log in logs.logs if log_type in {"any", log.log_type} for line in log.content.splitlines()]
-    text = str(fit("\n".join(lines[-tail:]), SHOWN_TOKENS).value) or "No logs."
+    texts = [log.content for log in logs.logs if log.content and log_type in {"any", log.log_type}]
+    last_lines, count = _end(texts, tail)
+    text = str(fit(last_lines, SHOWN_TOKENS).value) or "No logs."
     status = status_of(Task(id=task_id, status=logs.status))
     fields = {
         "task_id": task_id,
         "status": status,
         "note": LOGS_NOTE,
         "logs": text,
-        "lines": len(lines),
+        "lines": count,
     }
     heading = f"Logs of task {quoted(task_id, 256)} ({status}), data from the app:"
     return assemble(f"{heading}\n{fenced(text)}", fields, [])
+
+
+def _end(texts: Sequence[str], most: int) -> tuple[str, int]:
+    """The last lines of these texts, and how many lines they have. Millions of lines are counted, not taken apart."""
+    with_line_feeds = (text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n") for text in texts)
+    whole = "\n".join(with_line_feeds)
+    count = whole.count("\n") + 1 if texts else 0
+    return "\n".join(whole.rsplit("\n", most)[-most:]), count
 
 
 @tool("tasks", "Cancel a task", destroys=True, repeatable=True)

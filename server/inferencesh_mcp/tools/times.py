@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import Estimate
 
 MICROCENTS = 100_000_000  # in one US dollar
+MOST_FIELDS = 10  # that a price is said to depend on
 _SPAN = re.compile(r"(\d{1,6}) ?(s|min|m|h|d)")
 _UNITS = {"s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -47,21 +48,22 @@ def parse_time(text: str, now: datetime, *, name: str, ahead: bool) -> datetime:
     """A time that a caller named: a span from now, such as `2h`, `ahead` or back, or a date in ISO 8601.
 
     Raises:
-        InvalidInput: it is neither.
+        InvalidInput: it is neither, or beyond the years 1 to 9999.
     """
-    if match := _SPAN.fullmatch(text.strip()):
-        distance = timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-        return now + distance if ahead else now - distance
     try:
+        if match := _SPAN.fullmatch(text.strip()):
+            distance = timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+            return now + distance if ahead else now - distance
         when = datetime.fromisoformat(text.strip())
-    except ValueError as exc:
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as exc:
+        wrong = "too far away" if isinstance(exc, OverflowError) else "neither a span nor a date"
         raise InvalidInput(
-            message=f"'{name}' is neither a span nor a date: {quoted(text, 40)}.",
+            message=f"'{name}' is {wrong}: {quoted(text, 40)}.",
             next_step='Write "30m", "24h", "7d", or a date such as 2026-11-28T14:00:00Z.',
             outcome="not_started",
             retry_safe=True,
         ) from exc
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def size(byte_count: int) -> str:
@@ -88,7 +90,10 @@ def price(estimate: Estimate | None) -> str:
         return f"not known for this input. {quoted(note, 300)}" if note else "not known for this input"
     least, most = bounds
     amount = usd(most) if least == most else f"{usd(least)} to {usd(most)}" if least else f"at most {usd(most)}"
-    return f"{amount}; depends on {', '.join(map(label, estimate.depends_on))}" if estimate.depends_on else amount
+    fields = [label(name) for name in estimate.depends_on[:MOST_FIELDS]]
+    more = len(estimate.depends_on) - len(fields)
+    fields += [f"{more} more"] if more else []
+    return f"{amount}; depends on {', '.join(fields)}" if fields else amount
 
 
 def total_price(estimates: Sequence[Estimate | None]) -> str:

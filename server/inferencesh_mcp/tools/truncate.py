@@ -60,7 +60,7 @@ class Shown:
 def show(output: Any, limit: int = SHOWN_TOKENS) -> Shown:
     """Clean an output; if it is large, keep its beginning and end."""
     field, whole = _as_text(output)
-    parts = 0 if tokens(whole) <= limit else len(split_parts(whole))
+    parts = 0 if tokens(whole) + tokens(field) <= limit else len(split_parts(whole))
     value = _shorten(output, None, None) if not parts else _cut(output, whole, limit)
     return Shown(value, _as_text(value)[1], _safe(field[:MAX_NAME_LENGTH]), len(whole), parts)
 
@@ -96,7 +96,7 @@ def split_parts(text: str) -> list[str]:
             length = max(1, length * PART_TOKENS // count)
         parts.append(text[start : start + length])
         start += length
-    return parts
+    return parts or [""]
 
 
 def as_json(value: Any) -> str:
@@ -184,10 +184,10 @@ def _safe(text: str) -> str:
 
 def _name(raw_name: Any, max_text: int | None, existing: dict[str, Any]) -> str:
     """A cleaned name of a field, unique in its object. It is cut only if texts are cut."""
-    name = _safe(str(raw_name))
+    name = str(raw_name)
     if max_text is not None and len(name) > MAX_NAME_LENGTH:
         name = f"{name[:MAX_NAME_LENGTH]}…"
-    return free_name(name, existing)
+    return free_name(_safe(name), existing)
 
 
 def _beginning_and_end(text: str, limit: int) -> str:
