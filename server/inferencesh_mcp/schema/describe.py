@@ -90,8 +90,9 @@ def _range(schema: Schema) -> str:
 def _number(schema: Schema, *names: str) -> float | None:
     """The first of these keywords that is there, if it is a number: a schema may have anything in it."""
     value = next((schema[name] for name in names if name in schema), None)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and (isinstance(value, float) or abs(value) < LARGEST_BOUND) else None
+    if isinstance(value, float):
+        return value
+    return value if type(value) is int and abs(value) < LARGEST_BOUND else None
 
 
 def short(value: Any) -> str:
