@@ -85,8 +85,9 @@ class Redactor:
                 return [self._rebuilt(item) for item in cast("list[Any]", value)]
             case dict():
                 rebuilt: dict[str, Any] = {}
+                numbers: dict[str, int] = {}
                 for name, item in cast("dict[str, Any]", value).items():
-                    rebuilt[free_name(self.text(name), rebuilt)] = self._rebuilt(item)
+                    rebuilt[free_name(self.text(name), rebuilt, numbers)] = self._rebuilt(item)
                 return rebuilt
             case _:
                 return value
@@ -196,11 +197,13 @@ def _texts(value: Any) -> Iterator[str]:
             left += fields.values()
 
 
-def free_name(name: str, taken: Any) -> str:
-    """The name, with a number if it is taken: two values must not become one."""
-    number, free = 2, name
+def free_name(name: str, taken: Any, numbers: dict[str, int]) -> str:
+    """The name, with a number if it is taken: two values must not become one. `numbers` keeps the last of each name."""
+    number, free = numbers.get(name, 1), name
     while free in taken:
-        free, number = f"{name} ({number})", number + 1
+        number += 1
+        free = f"{name} ({number})"
+    numbers[name] = number
     return free
 
 

@@ -148,12 +148,13 @@ class _FormBuilder:
         added = FormAction(type=kind, label=as_text(label) or kind, payload=action.get("payload"), submits=submits)
         if kind and added not in self.actions:
             self.actions.append(added)
+        if len(self.actions) > ACTIONS_LIMIT:
+            raise _NoForm
 
     def form(self, title: str) -> WidgetForm | None:
-        """The form; None if it asks nothing, or more than a form can show."""
+        """The form; None if it asks nothing, or the same thing twice."""
         names = [item.name for item in self.fields]
-        too_many = len(names) > FIELDS_LIMIT or len(self.actions) > ACTIONS_LIMIT
-        if not (names or self.actions) or too_many or len(set(names)) < len(names):
+        if not (names or self.actions) or len(set(names)) < len(names):
             return None
         fields = (replace(item, label=item.label or self.labels.get(item.name) or item.name) for item in self.fields)
         return WidgetForm(title=title, text="\n".join(self.texts), fields=tuple(fields), actions=tuple(self.actions))
@@ -174,6 +175,8 @@ class _FormBuilder:
         elif kind in _FIELD_TYPES:
             if not node.get("disabled"):
                 self.fields.append(_field(node, _FIELD_TYPES[kind]))
+            if len(self.fields) > FIELDS_LIMIT:
+                raise _NoForm
         elif kind not in _IGNORED_TYPES:
             raise _NoForm  # a chart, a plan, an artifact, or something newer
         own_submit, before = node.get("onSubmitAction"), len(self.actions)

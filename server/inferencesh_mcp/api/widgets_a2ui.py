@@ -15,12 +15,17 @@ _CONTAINERS = {"Row", "Column", "List", "Card", "Modal", "Tabs", "Form"}
 _DECORATION = {"Image", "Icon", "Divider", "Spacer"}
 _FIELDS = {"TextField", "CheckBox", "ChoicePicker", "Slider", "DateTimeInput"}
 _UNSUPPORTED: Node = {"type": "unsupported"}
+COMPONENTS_LIMIT = 1_000
+"""Components of a surface; one with more is no form."""
 
 
 def surface_nodes(widget: Node, depth_limit: int) -> list[Node]:
     """The nodes of a surface. What a form cannot show, or is nested too deep, has a type that no reader supports."""
+    listed = items(widget.get("components"))
+    if len(listed) > COMPONENTS_LIMIT:
+        return [_UNSUPPORTED]
     components: dict[str, Node] = {}
-    for component in items(widget.get("components")):
+    for component in listed:
         if is_object(component) and isinstance(component.get("id"), str):
             components.setdefault(component["id"], _flat(component))
     children = {child for component in components.values() for child in _children(component)}
@@ -82,7 +87,8 @@ class _Surface:
         self._visited.add(face_id)
         is_same = False
         if is_object(action) and is_object(submit) and action.get("type") == submit.get("type"):
-            action, is_same = {**submit, **action}, True
+            payload = action.get("payload", submit.get("payload"))
+            action, is_same = {"type": action.get("type"), "payload": payload}, True
         return {
             "type": "button",
             "label": as_text(component.get("label")) or as_text(self._bound(face.get("text"))),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 METERING = "output_meta"
 """The field of an output in which the platform meters it; it is none of the app's."""
-MOST = 10_000  # files of one output: guessing the types of so many takes 0.1 s
+MOST = 10_000  # addresses of one output that are looked at: guessing the types of so many takes 0.1 s
 DEEPEST = 32  # levels of an output that are searched
 _ADDRESS = re.compile(r"(?:https?|inf)://[^\s<>\"]{1,2000}")
 
@@ -34,6 +34,8 @@ class OutputFile:
     bytes: int | None = None
     name: str = ""
     """Its file name, if the output has it."""
+    is_bare: bool = False
+    """Whether the output has only its address."""
 
 
 def output_of(task: Task) -> Any:
@@ -52,24 +54,26 @@ def output_of(task: Task) -> Any:
 
 def output_files(value: Any, most: int = MOST) -> list[OutputFile]:
     """The files in an output: addresses with a known file extension, and objects `{uri, content_type, size}`."""
-    return list({file.url: file for file in islice(_files_in(value, (), 0), most)}.values())
+    files = (file for file in islice(_addresses(value, (), 0), MOST) if file.mime_type or not file.is_bare)
+    return list({file.url: file for file in islice(files, most)}.values())
 
 
-def _files_in(value: Any, at: tuple[str, ...], depth: int) -> Iterator[OutputFile]:
+def _addresses(value: Any, at: tuple[str, ...], depth: int) -> Iterator[OutputFile]:
+    """Every address in an output as if it were a file's."""
     if depth > DEEPEST:
         return
     if isinstance(value, str):
-        if _is_address(value) and (kind := _type(value)):
-            yield OutputFile(value, "-".join(at), kind)
+        if _is_address(value):
+            yield OutputFile(value, "-".join(at), _type(value), is_bare=True)
     elif is_array(value):
         for number, part in enumerate(value, 1):
-            yield from _files_in(part, (*at, str(number)), depth + 1)
+            yield from _addresses(part, (*at, str(number)), depth + 1)
     elif is_object(value):
         if isinstance(uri := value.get("uri"), str) and _is_address(uri):
             yield _described(uri, "-".join(at), value)
         else:
             for name, part in value.items():
-                yield from _files_in(part, (*at, str(name)), depth + 1)
+                yield from _addresses(part, (*at, str(name)), depth + 1)
 
 
 def _is_address(value: str) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from inferencesh_mcp.api.json import is_array, is_object, items
 from inferencesh_mcp.sanitize import clean, neutral
+from inferencesh_mcp.schema.describe import beginning
 from inferencesh_mcp.schema.file_fields import is_file_object
 from inferencesh_mcp.schema.refs import document
 
@@ -160,7 +161,8 @@ class _Compiler:
             self.left_open.add("a choice of too many")
             return [_Branch({}, ())]
         if is_array(declared):
-            return [_Branch({**part, "type": kind}, trail) for kind in declared[:MOST_BRANCHES]]
+            kinds = dict.fromkeys(map(str, declared[:MOST_BRANCHES]))
+            return [_Branch({**part, "type": kind}, trail) for kind in kinds]
         return [_Branch(part, trail)]
 
     def _referred(self, ref: str, trail: tuple[str, ...]) -> list[_Branch]:
@@ -315,6 +317,8 @@ def _cut(text: str, most: int) -> str:
 def _is_showable(value: Any, most: int) -> bool:
     """Whether a value is plain JSON of at most so many bytes, in which nothing is hidden."""
     try:
+        if len(beginning(value, most, space="")) > most:
+            return False
         text = _as_json(value)
     except (ValueError, RecursionError):
         return False

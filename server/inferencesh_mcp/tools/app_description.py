@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.json import is_array, is_object, items
+from inferencesh_mcp.api.json import as_text, is_array, is_object, items, texts
 from inferencesh_mcp.flows.run_request import connections_of, is_live
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean, label, quoted
-from inferencesh_mcp.schema.describe import expected, short
+from inferencesh_mcp.schema.describe import READ, expected, short
 from inferencesh_mcp.schema.refs import Document, document
 from inferencesh_mcp.tools.times import price
 
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 MAX_DESCRIPTION = 160  # characters of a field's description
 MAX_PARTS = 2_000  # of a schema that are read: references can expand without end
+_READ = READ | {"default", "description"}
 
 
 def fields(schema: dict[str, Any]) -> list[str]:
     """A line for each field: name, `*` if it is required, type, default, description."""
     references = document(schema)
     schema = _object(references.root)
-    required = set(map(str, items(schema.get("required"))))
+    required = set(texts(schema.get("required")))
     properties = _object(schema.get("properties"))
     budget = iter(range(MAX_PARTS))
     return [_field(name, _resolved(part, references, budget), name in required) for name, part in properties.items()]
@@ -44,13 +45,14 @@ def sample_input(schema: dict[str, Any]) -> dict[str, Any]:
     value. A text is empty."""
     references = document(schema)
     root = _object(references.root)
+    required = set(texts(root.get("required")))
     budget = iter(range(MAX_PARTS))
     sample: dict[str, Any] = {}
     for name, field in _object(root.get("properties")).items():
         part = _resolved(field, references, budget)
         if part.get("default") is not None:
             sample[name] = part["default"]
-        elif name in items(root.get("required")):
+        elif name in required:
             choices = items(part.get("enum"))
             sample[name] = choices[0] if choices else part.get("minimum", _EMPTY.get(str(part.get("type"))))
     return {name: value for name, value in sample.items() if value is not None}
@@ -91,7 +93,7 @@ def function_lines(name: str, function: AppFunction, *, is_default: bool) -> lis
 def _field(name: str, part: dict[str, Any], required: bool) -> str:
     default = part.get("default")
     default_text = f", default {short(default)}" if default not in (None, "", [], {}) else ""
-    description = clean(str(part.get("description") or ""), MAX_DESCRIPTION)
+    description = clean(as_text(part.get("description")), MAX_DESCRIPTION)
     return f"{label(name)}{'*' if required else ''}: {expected(part)}{default_text}" + (
         f". {quoted(description, MAX_DESCRIPTION)}" if description else ""
     )
@@ -102,15 +104,14 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _resolved(schema: Any, root: Document, budget: Iterator[int], depth: int = 0) -> dict[str, Any]:
-    """The field with its references resolved a few levels deep. Empty if the budget of parts is used up."""
+    """What is read of a field, its references resolved a few levels deep. Empty if the budget of parts is used up."""
     if next(budget, None) is None:
         return {}
-    part = _object(schema)  # `true` is a schema too, and an app may put anything here
+    schema = _object(schema)  # `true` is a schema too, and an app may put anything here
+    part = {key: schema[key] for key in _READ & schema.keys()}
     if isinstance(ref := part.get("$ref"), str) and depth < 4:
-        part = {
-            **_resolved(root.target(ref), root, budget, depth + 1),
-            **{key: value for key, value in part.items() if key != "$ref"},
-        }
+        del part["$ref"]
+        part = {**_resolved(root.target(ref), root, budget, depth + 1), **part}
     unions = {
         key: [
             _resolved(branch, root, budget, depth + 1)

@@ -12,6 +12,7 @@ from inferencesh_mcp.flows.task_status import status_of
 from inferencesh_mcp.sanitize import fenced
 from inferencesh_mcp.tools.results import (
     DATA,
+    MAX_FILES_READ,
     NOTE,
     FileLink,
     assemble,
@@ -29,12 +30,15 @@ from inferencesh_mcp.tools.times import total_price
 from inferencesh_mcp.tools.truncate import PART_TOKENS, SHOWN_TOKENS, as_json, show, tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mcp_types import CallToolResult
 
     from inferencesh_mcp.flows.batch import End
 
 Row = dict[str, Any]
 
+MIN_TOKENS = 10  # any value takes so many
 START_NOTES = {"not_started": "(not started) ", "started": "(started) ", "unknown": "(may have started) "}
 
 
@@ -43,8 +47,12 @@ def batch_result(app: str, outcomes: list[End]) -> CallToolResult:
     rows = [_row(number, outcome) for number, outcome in enumerate(outcomes, 1)]
     tokens_left = _fill(rows, "error", [_error(outcome) for outcome in outcomes], PART_TOKENS - tokens(as_json(rows)))
     outputs = [_output(outcome) for outcome in outcomes]
-    files = [file_links(output, _details(outcome).files) for output, outcome in zip(outputs, outcomes, strict=True)]
-    shown = [None if output is None else show(output, SHOWN_TOKENS).value for output in outputs]
+    files: list[list[FileLink]] = []
+    files_left = MAX_FILES_READ
+    for output, outcome in zip(outputs, outcomes, strict=True):
+        files.append(file_links(output, _details(outcome).files, files_left))
+        files_left -= len(files[-1])
+    shown = (None if output is None else show(output, SHOWN_TOKENS).value for output in outputs)
     tokens_left = _fill(rows, "output", shown, tokens_left)
     _fill(rows, "files", [[file.model_dump(exclude_none=True) for file in part] or None for part in files], tokens_left)
     counts = Counter(row["status"] for row in rows)
@@ -102,9 +110,11 @@ def _details(outcome: End) -> RunDetails:
     return RunDetails() if isinstance(outcome, (Skipped, InferenceError)) else outcome.details
 
 
-def _fill(rows: list[Row], name: str, values: list[Any], tokens_left: int) -> int:
+def _fill(rows: list[Row], name: str, values: Iterable[Any], tokens_left: int) -> int:
     """Put each value into its row while it fits; return the tokens that are left."""
-    for row, value in zip(rows, values, strict=True):
+    for row, value in zip(rows, values, strict=False):
+        if tokens_left < MIN_TOKENS:
+            break
         cost = tokens(as_json(value)) + 8
         if value is not None and cost <= tokens_left:
             row[name] = value

@@ -121,8 +121,8 @@ def _cut(value: Any, whole: str, limit: int) -> Any:
     """A value that is too large, cleaned and cut. `whole` is its text."""
     max_text, max_items = 2 * limit, 1_000
     while max_text > 40:
-        # A value with more parts than tokens cannot fit: counting is cheaper than cutting and measuring it.
-        if _count_values(value, max_items, limit) <= limit:
+        # Counting is cheaper than cleaning and measuring what is too large anyway.
+        if _least_tokens(value, max_text, max_items, limit) <= limit:
             smaller = _shorten(value, max_text, max_items)
             if max(tokens(as_json(smaller)), tokens(_as_text(smaller)[1])) <= limit:
                 return smaller
@@ -130,19 +130,20 @@ def _cut(value: Any, whole: str, limit: int) -> Any:
     return _beginning_and_end(whole, limit // 8)
 
 
-def _count_values(value: Any, max_items: int, limit: int) -> int:
-    """Count the values if every list and object is cut to `max_items`. Stops at `limit`."""
+def _least_tokens(value: Any, max_text: int, max_items: int, limit: int) -> int:
+    """Fewer tokens than a value takes when it is cut: one for each value, and one for four characters. Stops at `limit`."""
     count, pending = 1, [value]
     while pending and count <= limit:
         current = pending.pop()
-        if is_array(current):
-            children = current[:max_items]
+        if isinstance(current, str):
+            count += min(len(current), max_text) // 4
+        elif is_array(current):
+            pending += current[:max_items]
+            count += min(len(current), max_items)
         elif is_object(current):
-            children = list(islice(current.values(), max_items))
-        else:
-            continue
-        count += len(children)
-        pending += children
+            pending += islice(current.values(), max_items)
+            count += min(len(current), max_items)
+            count += sum(min(len(str(name)), MAX_NAME_LENGTH) // 4 for name in islice(current, max_items))
     return count
 
 
@@ -163,9 +164,11 @@ def _shorten(value: Any, max_text: int | None, max_items: int | None) -> Any:
         return [*beginning, left_out, *end]
     if is_object(value):
         shortened: dict[str, Any] = {}
+        numbers: dict[str, int] = {}
         for name, item in islice(value.items(), max_items):
             unchanged = isinstance(item, str) and _REFERENCE_FIELDS.fullmatch(str(name)) and _is_kept_as_is(item)
-            shortened[_name(name, max_text, shortened)] = item if unchanged else _shorten(item, max_text, max_items)
+            shown_name = free_name(_name(str(name), max_text), shortened, numbers)
+            shortened[shown_name] = item if unchanged else _shorten(item, max_text, max_items)
         if max_items is not None and len(value) > max_items:
             shortened["…"] = f"[… {len(value) - max_items} more fields …]"
         return shortened
@@ -182,12 +185,10 @@ def _safe(text: str) -> str:
     return without_markers(neutral(visible(text)))
 
 
-def _name(raw_name: Any, max_text: int | None, existing: dict[str, Any]) -> str:
-    """A cleaned name of a field, unique in its object. It is cut only if texts are cut."""
-    name = str(raw_name)
-    if max_text is not None and len(name) > MAX_NAME_LENGTH:
-        name = f"{name[:MAX_NAME_LENGTH]}…"
-    return free_name(_safe(name), existing)
+def _name(name: str, max_text: int | None) -> str:
+    """A cleaned name of a field. It is cut only if texts are cut."""
+    is_cut = max_text is not None and len(name) > MAX_NAME_LENGTH
+    return _safe(f"{name[:MAX_NAME_LENGTH]}…" if is_cut else name)
 
 
 def _beginning_and_end(text: str, limit: int) -> str:
