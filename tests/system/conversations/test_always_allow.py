@@ -69,7 +69,7 @@ async def test_the_platforms_options_are_offered_and_the_choice_is_sent(
     assert "Whatever its inputs are." in described
     assert ("always_allow", scope) == chosen(upstream)[0]
     assert (questions, 3) == (len(person.asked), drawn(upstream))
-    assert {"always allowed: " + decision.removeprefix("always allow: ")} == {
+    assert {f'always allowed: "{decision.removeprefix("always allow: ")}"'} == {
         decision["decision"] for decision in payload(first)["decisions"]
     }
     assert "by the person, asked by this host" in text_of(first)
