@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from inferencesh_mcp import __version__
-from inferencesh_mcp.hosts import HOSTS, KEY, PLACEHOLDER, Host, Local, Machine, Remote, edit, install
+from inferencesh_mcp.hosts import edit, install
+from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, PLACEHOLDER, Host, Local, Machine, Remote
 from inferencesh_mcp.server import NAME
 from inferencesh_mcp.settings import FIELDS, PREFIX
 

@@ -15,7 +15,8 @@ import pytest
 
 from inferencesh_mcp import __version__
 from inferencesh_mcp.cli import HOSTS as NAMES
-from inferencesh_mcp.hosts import HOSTS, KEY, Host, edit
+from inferencesh_mcp.hosts import edit
+from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, Host
 from inferencesh_mcp.settings import FIELDS, PREFIX
 from tests import licences
 from tests.generated import INSIDE, LICENCES, README, ROOT, VERSIONED, contract, with_version

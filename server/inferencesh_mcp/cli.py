@@ -309,7 +309,7 @@ def install(
     The rest of the file is not changed, and a backup is kept beside it. Your key goes into the host's own secret store,
     if it has one.
     """
-    from inferencesh_mcp.hosts import Machine
+    from inferencesh_mcp.hosts.catalogue import Machine
     from inferencesh_mcp.hosts.command import install, offer
 
     environ = _environ(environ, options)
@@ -329,7 +329,7 @@ def install(
 @click.pass_obj
 def uninstall(environ: dict[str, str], /, host: str, name: str) -> None:
     """Remove this server from a host's configuration."""
-    from inferencesh_mcp.hosts import Machine
+    from inferencesh_mcp.hosts.catalogue import Machine
     from inferencesh_mcp.hosts.command import uninstall
 
     uninstall(host, name, Machine.this(sys.platform, environ))
@@ -342,7 +342,7 @@ def uninstall(environ: dict[str, str], /, host: str, name: str) -> None:
 def doctor(environ: dict[str, str], /, as_json: bool, **options: Any) -> int:
     """Check the key, network, folders and hosts, and say what to fix."""
     from inferencesh_mcp.doctor import examine
-    from inferencesh_mcp.hosts import Machine
+    from inferencesh_mcp.hosts.catalogue import Machine
 
     environ = _environ(environ, options)
     machine = Machine.this(sys.platform, environ)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.local_files import Folders
     from inferencesh_mcp.flows.run_limits import LiveRuns
     from inferencesh_mcp.flows.spend_limit import SpendLimit
-    from inferencesh_mcp.flows.watch import Watches
+    from inferencesh_mcp.flows.subscription_watches import Watches
     from inferencesh_mcp.settings import Settings
 
 

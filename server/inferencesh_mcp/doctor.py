@@ -28,7 +28,7 @@ from inferencesh_mcp.settings import FOREIGN, unknown_variables
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inferencesh_mcp.hosts import Local, Machine
+    from inferencesh_mcp.hosts.catalogue import Local, Machine
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.settings import Settings
 
@@ -179,9 +179,9 @@ def _is_not_empty(path: Path) -> bool:
 async def _api(settings: Settings) -> list[Finding]:
     """Check the key, the network and the clock with one API call."""
     if settings.sandbox:
-        from inferencesh_mcp.server import upstream
+        from inferencesh_mcp.server import api_address
 
-        async with upstream(settings) as url:
+        async with api_address(settings) as url:
             transport = Transport(url)
             try:
                 pins = [await _pin(Api(transport, SANDBOX_KEY), pin) for pin in settings.pins]

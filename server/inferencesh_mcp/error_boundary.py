@@ -1,4 +1,7 @@
-"""The outermost middleware: no credential and no text of an unexpected exception leaves the server."""
+"""The outermost middleware: no credential and no text of an unexpected exception leaves the server.
+
+Expected errors of tools become answers before they reach it, in `tools.define`.
+"""
 
 from __future__ import annotations
 

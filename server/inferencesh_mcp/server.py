@@ -1,4 +1,7 @@
-"""Builds an MCP server from settings. The list of tools is here."""
+"""Builds an MCP server from settings, and starts what it needs: the API or the sandbox in its place, limits, subscriptions.
+
+The list of tools is here.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.flows.local_files import Folders
 from inferencesh_mcp.flows.run_limits import LiveRuns
 from inferencesh_mcp.flows.spend_limit import SpendLimit
-from inferencesh_mcp.flows.watch import Watches
+from inferencesh_mcp.flows.subscription_watches import Watches
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
 from inferencesh_mcp.mcp_tasks.extension import Tasks
 from inferencesh_mcp.mcp_tasks.runs import Batch, Run
 from inferencesh_mcp.mcp_tasks.task_id import TaskIdCodec
 from inferencesh_mcp.settings import CHAT_URL
 from inferencesh_mcp.tools import account, agents, apps, files, sessions, tasks
-from inferencesh_mcp.tools.pinned_registry import Pinned
+from inferencesh_mcp.tools.pinned_registry import PinnedRegistry
 from inferencesh_mcp.tools.results import error_result
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ Connect = Callable[..., Transport]
 class InferenceMCPServer(MCPServer[Shared]):
     """The SDK's server, with tools that can be added and removed while it runs."""
 
-    def __init__(self, name: str, *, pinned: Pinned, **options: Any) -> None:
+    def __init__(self, name: str, *, pinned: PinnedRegistry, **options: Any) -> None:
         super().__init__(name, **options)
         self.pinned = pinned
         if pinned.names:
@@ -114,7 +117,7 @@ def build(
     )
     keys = [key.get_secret_value().encode() for key in settings.state_keys] or [secrets.token_bytes(32)]
     bus = replicas.bus if replicas else InMemorySubscriptionBus()
-    pinned = Pinned(_pins(settings))
+    pinned = PinnedRegistry(_pins(settings))
     server = InferenceMCPServer(
         NAME,
         pinned=pinned,
@@ -210,10 +213,10 @@ async def _lifespan(
     runs: LiveRuns,
     bus: SubscriptionBus,
     replicas: RedisLimits | None,
-    pinned: Pinned,
+    pinned: PinnedRegistry,
     _server: MCPServer[Shared],
 ) -> AsyncGenerator[Shared]:
-    async with upstream(settings) as base_url:
+    async with api_address(settings) as base_url:
         transport = network(
             base_url, proxy_url=settings.proxy_url, proxies=settings.proxies, client=f"inferencesh-mcp/{__version__}"
         )
@@ -250,7 +253,7 @@ def _with_sandbox_pages(settings: Settings, base_url: str) -> Settings:
 
 
 @asynccontextmanager
-async def upstream(settings: Settings) -> AsyncGenerator[str]:
+async def api_address(settings: Settings) -> AsyncGenerator[str]:
     """The API's address. In sandbox mode, starts a sandbox and stops it at the end."""
     if not settings.sandbox:
         yield settings.base_url

@@ -20,9 +20,9 @@ from inferencesh_sandbox.routes.account import account
 from inferencesh_sandbox.routes.agents import agents
 from inferencesh_sandbox.routes.approvals import approvals
 from inferencesh_sandbox.routes.apps import apps
-from inferencesh_sandbox.routes.billing import billing
 from inferencesh_sandbox.routes.chats import chat_turns, chats
 from inferencesh_sandbox.routes.context import Context
+from inferencesh_sandbox.routes.costs import costs
 from inferencesh_sandbox.routes.files import files
 from inferencesh_sandbox.routes.messages import messages
 from inferencesh_sandbox.routes.pages import pages
@@ -84,7 +84,7 @@ class Sandbox:
         )
         nouns = (
             *(runs, apps, task_lists, tasks, task_files, files, sessions, agents, messages),
-            *(chats, chat_turns, tools, interrupts, approvals, pages, account, billing, search),
+            *(chats, chat_turns, tools, interrupts, approvals, pages, account, costs, search),
         )
         return Starlette(
             routes=[route for noun in nouns for route in noun(context)],

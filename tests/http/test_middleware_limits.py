@@ -12,7 +12,7 @@ import pytest
 from anyio.abc import SocketStream
 
 from inferencesh_mcp.api.json import MOST_IN_A_MESSAGE
-from inferencesh_mcp.flows import watch
+from inferencesh_mcp.flows import subscription_watches
 from inferencesh_mcp.http import app as http
 from inferencesh_sandbox import serving
 from tests.conftest import until
@@ -144,7 +144,7 @@ async def test_a_request_with_two_lengths_is_refused_and_disconnected(faces: dic
 async def test_invented_keys_of_one_address_cannot_take_every_subscription(
     faces: dict[str, Face], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "EACH_ADDRESS", 3)
+    monkeypatch.setattr(subscription_watches, "MAX_PER_ADDRESS", 3)
     face = faces["caller"]
     headers, message = envelope("subscriptions/listen", MODERN, number="x", notifications={"toolsListChanged": True})
     refused: list[Any] = []

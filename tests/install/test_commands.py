@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from inferencesh_mcp.cli import HOSTS as NAMES
-from inferencesh_mcp.hosts import HOSTS, KEY
+from inferencesh_mcp.hosts.catalogue import HOSTS, KEY
 from inferencesh_mcp.hosts.command import NETWORK_VARIABLES, PASSED_SETTINGS
 from inferencesh_mcp.settings import FIELDS
 from tests.test_cli import call

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pytest
 
 from inferencesh_mcp.errors import HostFileRefused, InvalidInput
-from inferencesh_mcp.hosts import HOSTS, KEY, Host, Local, Machine, Remote, config_file, edit, install
+from inferencesh_mcp.hosts import config_file, edit, install
+from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, Host, Local, Machine, Remote
 from tests.support.systems import POSIX
 
 FIXTURES = Path(__file__).parent / "fixtures"

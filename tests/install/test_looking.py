@@ -15,7 +15,8 @@ from anyio import to_thread
 
 from inferencesh_mcp.api import http_client
 from inferencesh_mcp.doctor import examine
-from inferencesh_mcp.hosts import HOSTS, KEY, Local, Machine, install
+from inferencesh_mcp.hosts import install
+from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, Local, Machine
 from inferencesh_mcp.settings import Settings
 from tests.test_cli import call
 from tests.tls import Authority, in_front_of

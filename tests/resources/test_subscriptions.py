@@ -12,7 +12,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.server.subscriptions import ToolsListChanged
 
-from inferencesh_mcp.flows.watch import EACH
+from inferencesh_mcp.flows.subscription_watches import MAX_PER_CALLER
 from inferencesh_mcp.resources.subscriptions import CallerResourceUpdated
 from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
@@ -190,11 +190,11 @@ async def test_subscriptions_of_one_caller_are_limited(environ: dict[str, str]) 
     """The next is refused with what to do; another caller has their own; one that ends makes room."""
     async with over_one_server(environ, KEY, STRANGER) as (one, other), AsyncExitStack() as stack:
         uri = await started(one.client, seconds=20)
-        for _ in range(EACH - 1):
+        for _ in range(MAX_PER_CALLER - 1):
             await stack.enter_async_context(listening_to(one, uri))
         async with listening_to(one, uri, f"{uri}/logs"):
-            assert [uri] * EACH == one.honoured  # there was room for the first of the two alone
-            with pytest.raises(MCPError, match=f"at most {EACH} subscriptions"):
+            assert [uri] * MAX_PER_CALLER == one.honoured  # there was room for the first of the two alone
+            with pytest.raises(MCPError, match=f"at most {MAX_PER_CALLER} subscriptions"):
                 await stack.enter_async_context(one.client.listen(tools_list_changed=True))
             async with listening_to(other, tools=True):
                 pass
@@ -206,7 +206,7 @@ async def test_subscriptions_of_all_callers_are_limited(
     environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit of the process holds for whoever comes last, however few they have."""
-    monkeypatch.setattr("inferencesh_mcp.flows.watch.ALL", 2)
+    monkeypatch.setattr("inferencesh_mcp.flows.subscription_watches.MAX_TOTAL", 2)
     async with AsyncExitStack() as stack:
         one, other = await stack.enter_async_context(over_one_server(environ, KEY, STRANGER))
         for host in (one, other):
@@ -230,13 +230,13 @@ async def until_listened(one: Subscriber, uri: str) -> None:
 async def test_the_older_era_has_the_same_limit(way: Way, environ: dict[str, str]) -> None:
     """One address more is refused until one is left."""
     async with subscriber(way, environ) as one:
-        uris = [await started(one.client, seconds=0.01, steps=1) for _ in range(EACH + 1)]
-        for uri in uris[:EACH]:
+        uris = [await started(one.client, seconds=0.01, steps=1) for _ in range(MAX_PER_CALLER + 1)]
+        for uri in uris[:MAX_PER_CALLER]:
             await subscribe(one.client, uri)
-        with pytest.raises(MCPError, match=f"at most {EACH} subscriptions"):
-            await subscribe(one.client, uris[EACH])
+        with pytest.raises(MCPError, match=f"at most {MAX_PER_CALLER} subscriptions"):
+            await subscribe(one.client, uris[MAX_PER_CALLER])
         await unsubscribe(one.client, uris[0])
-        await subscribe(one.client, uris[EACH])
+        await subscribe(one.client, uris[MAX_PER_CALLER])
 
 
 @over(*MEMORY)

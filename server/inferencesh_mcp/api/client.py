@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.agents import Chats
-from inferencesh_mcp.api.billing import Billing
+from inferencesh_mcp.api.costs import Billing
 from inferencesh_mcp.api.enums import STATUSES, is_media_type
 from inferencesh_mcp.api.json import is_array, without_none
 from inferencesh_mcp.api.models import (

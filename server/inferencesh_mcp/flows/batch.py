@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import RunRequest
     from inferencesh_mcp.flows import Caller, Report, State
     from inferencesh_mcp.flows.run_request import Prepared, RunSpec
-    from inferencesh_mcp.flows.spend_limit import Keep
+    from inferencesh_mcp.flows.spend_limit import HandOver
 
 MOST_KEPT = 16 * 1024 * 1024  # characters of all outputs held for one answer, which shows a hundredth of that
 MOST_PROBLEMS = 5  # inputs whose mistakes one error names
@@ -86,8 +86,8 @@ async def run_many(
         with Uploads(caller.api, caller.folders, batch.report_progress) as uploads:
             prepared = await _prepare_all(caller, specs, uploads)
             requests = await batch.build_all(prepared, uploads, most) if caller.spend_limit.is_set else {}
-            async with within_limit(caller, [(prepared[number], requests[number]) for number in requests]) as keep:
-                await batch.run(prepared, requests, uploads, most, keep)
+            async with within_limit(caller, [(prepared[number], requests[number]) for number in requests]) as hand_over:
+                await batch.run(prepared, requests, uploads, most, hand_over)
     return batch.ends
 
 
@@ -131,7 +131,7 @@ class _Batch:
         self._end = end
         self._follow = follow
         self._requests: dict[int, RunRequest] = {}
-        self._keep: dict[int, Callable[[str], None]] = {}
+        self._hand_over: dict[int, Callable[[str], None]] = {}
 
     async def build_all(self, prepared: Sequence[Prepared], uploads: Uploads, most: int) -> dict[int, RunRequest]:
         """Build the requests of all runs before the first starts, by number. An input that cannot be sent has failed."""
@@ -158,13 +158,13 @@ class _Batch:
         requests: Mapping[int, RunRequest],
         uploads: Uploads,
         most: int,
-        keep: Keep,
+        hand_over: HandOver,
     ) -> None:
         """Run the inputs, at most `most` at once. If the caller leaves, what was started is cancelled.
 
-        `requests`: those that were built already; their order is that of `keep`.
+        `requests`: those that were built already; their order is that of `hand_over`.
         """
-        self._keep = {number: partial(keep, place) for place, number in enumerate(requests)}
+        self._hand_over = {number: partial(hand_over, place) for place, number in enumerate(requests)}
         self._requests = dict(requests)
         if requests:  # the person may have taken the time of the call to agree
             self._end = max(self._end, time.monotonic() + LEAST_SECONDS)
@@ -202,9 +202,9 @@ class _Batch:
                 if request is None:
                     with before_start(self._caller):
                         request = self._requests[number] = await build_request(prepared, uploads)
-                keep = self._keep.get(number, _ignore)
+                hand_over = self._hand_over.get(number, _ignore)
                 result = await run_prepared(
-                    self._caller, prepared, request, report, keep, seconds=seconds, with_details=False
+                    self._caller, prepared, request, report, hand_over, seconds=seconds, with_details=False
                 )
                 return replace(result, task=self._outputs.trimmed(result.task), uploaded=uploads.sent)
             except InferenceError as exc:

@@ -231,7 +231,7 @@ class _Draft:
         """Close the file and give it its name, or the first free `name-2`, `name-3`…"""
         self.close()
         base, _, ending = self.name.rpartition(".")
-        for number in range(1, MOST_NAMESAKES):
+        for number in range(1, MOST_NAMESAKES + 1):
             name = self.name if number == 1 else f"{base}-{number}.{ending}"
             try:
                 self.folder.rename(self.hidden, name)

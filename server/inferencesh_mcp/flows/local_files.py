@@ -131,7 +131,7 @@ class Folders:
         if (exact := self._opened(path)) is not None:
             return exact
         display_path = path if foreign(path) else next(iter(readings), path)
-        bare_names = [name for name in dict.fromkeys((path, *readings)) if _is_bare(name)]
+        bare_names = [name for name in dict.fromkeys((path, *readings)) if _is_file_name(name)]
         readings = (*readings, *(str(folder / name) for folder in self._readable for name in bare_names))
         files = {reading: file for reading in readings if (file := self._opened(reading)) is not None}
         first, *others = files.values() or (None,)
@@ -225,7 +225,7 @@ class Folders:
                 next_step="Move the file there, or have the person who runs this server add its folder to "
                 "INFERENCE_ALLOWED_DIRS. Do not look for a way around it.",
             )
-        if _is_bare(path):
+        if _is_file_name(path):
             return FileRefused(
                 message=f"No readable folder has a file named {path}.",
                 next_step=f"Give its whole path; readable folders are {folders}.",
@@ -278,20 +278,20 @@ def _close(files: Iterable[OpenFile]) -> None:
         file.close()
 
 
-def _is_bare(path: str) -> bool:
+def _is_file_name(path: str) -> bool:
     """Whether a path is the name of a file alone."""
     return path not in {"", ".."} and Path(path).name == path and is_name(path) and not foreign(path)
 
 
 def _refuse_names(path: str, steps: tuple[str, ...]) -> None:
     """Refuse hidden files, secrets, and on Windows names of devices and streams."""
-    if any(step.startswith(".") or _SECRET.search(form) for step in steps for form in (step, _bare(step))):
+    if any(step.startswith(".") or _SECRET.search(form) for step in steps for form in (step, _as_disks_take_it(step))):
         raise _secret(path)
     if sys.platform == "win32" and any(map(is_reserved, steps)):
         raise FileRefused(message=f"{path} is a name that Windows reserves.", next_step="Name a plain file.")
 
 
-def _bare(name: str) -> str:
+def _as_disks_take_it(name: str) -> str:
     """A name as some disks take it: without invisible characters, dots and spaces at the end, and what follows a colon."""
     visible = "".join(letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
     return visible.partition(":")[0].rstrip(". ")

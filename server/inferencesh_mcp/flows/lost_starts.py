@@ -61,7 +61,7 @@ class LostStart(Generic[T]):
                 with self.caller.runs.drain.deadline(math.inf):
                     await self.caller.api.sleep(pause)
                 candidates = await self._search_again(candidates)
-                if candidates.by_id and self.start.is_only:
+                if candidates.by_id and self.start.has_no_rivals:
                     break
         except anyio.get_cancelled_exc_class():
             await self._search_after_leaving()
@@ -117,7 +117,7 @@ class LostStart(Generic[T]):
 
     def _is_final(self, candidates: Candidates[T]) -> bool:
         """Whether another search cannot help: there are candidates, and nothing will ever choose between them."""
-        return bool(candidates.by_id) and self.start.is_only
+        return bool(candidates.by_id) and self.start.has_no_rivals
 
     def _give_up(self, candidates: Candidates[T]) -> None:
         self.start.give_up()

@@ -54,7 +54,7 @@ class StartRegistry:
         """Whether a task, a chat or a message belongs to some call."""
         return made_id in self._owned
 
-    def is_only(self, digest: str) -> bool:
+    def has_no_rivals(self, digest: str) -> bool:
         """Whether only one start of this process can have made a task with this fingerprint."""
         return self._open[digest] == 1 and digest not in self._given_up
 
@@ -76,13 +76,13 @@ class Start:
         self._registry, self._digest = registry, digest
 
     @property
-    def is_only(self) -> bool:
+    def has_no_rivals(self) -> bool:
         """Whether no other start of this process can have made what this one did."""
-        return self._registry.is_only(self._digest)
+        return self._registry.has_no_rivals(self._digest)
 
     def may_adopt(self, candidates: Sequence[str], *, complete: bool) -> bool:
         """Whether the candidate certainly is what this start made (rule 3). `complete`: everything recent was searched."""
-        return len(candidates) == 1 and complete and self.is_only and not self._registry.replicated
+        return len(candidates) == 1 and complete and self.has_no_rivals and not self._registry.replicated
 
     def made(self, made_id: str) -> None:
         """Record what it made: the id belongs to this call from now on."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows import Caller, Report
     from inferencesh_mcp.flows.run_request import Prepared, RunSpec
-    from inferencesh_mcp.flows.spend_limit import Keep
+    from inferencesh_mcp.flows.spend_limit import HandOver
     from inferencesh_mcp.flows.upload import Uploaded
 
 logger = logging.getLogger(__name__)
@@ -62,9 +62,9 @@ async def run(caller: Caller, spec: RunSpec, report: Report, *, seconds: float) 
             with before_start(caller):
                 prepared = await prepare(caller, spec, uploads)
                 request = await build_request(prepared, uploads)
-            async with within_limit(caller, [(prepared, request)]) as keep:
+            async with within_limit(caller, [(prepared, request)]) as hand_over:
                 seconds -= time.monotonic() - began
-                result = await run_prepared(caller, prepared, request, report, partial(keep, 0), seconds=seconds)
+                result = await run_prepared(caller, prepared, request, report, partial(hand_over, 0), seconds=seconds)
     return replace(result, seconds=time.monotonic() - began, uploaded=uploads.sent)
 
 
@@ -73,12 +73,12 @@ async def run_prepared(
     prepared: Prepared,
     request: RunRequest,
     report: Report,
-    keep: Callable[[str], None],
+    hand_over: Callable[[str], None],
     *,
     seconds: float,
     with_details: bool = True,
 ) -> RunResult:
-    """Start a run and follow it, for a call that holds a slot. `keep` is called with the id of a task that goes on.
+    """Start a run and follow it, for a call that holds a slot. `hand_over` is called with the id of a task that goes on.
 
     If the caller leaves, the run is cancelled, so that it does not cost for nobody (promise 3).
     """
@@ -101,12 +101,12 @@ async def run_prepared(
         raise exc.replace(outcome="started", task_id=task.id, retry_safe=False, next_step=next_step) from exc
     finally:
         if not task.ended:
-            keep(task.id)
+            hand_over(task.id)
     return RunResult(task=task, seconds=time.monotonic() - began, app=str(prepared.spec.app), details=details)
 
 
 @asynccontextmanager
-async def within_limit(caller: Caller, runs: Sequence[tuple[Prepared, RunRequest]]) -> AsyncGenerator[Keep]:
+async def within_limit(caller: Caller, runs: Sequence[tuple[Prepared, RunRequest]]) -> AsyncGenerator[HandOver]:
     """Let runs start inside the block if they are within the spend limit, or the person agrees.
 
     Raises:
@@ -114,8 +114,8 @@ async def within_limit(caller: Caller, runs: Sequence[tuple[Prepared, RunRequest
     """
     async with AsyncExitStack() as stack:
         with before_start(caller):
-            keep = await stack.enter_async_context(caller.spend_limit.hold(caller, runs))
-        yield keep
+            hand_over = await stack.enter_async_context(caller.spend_limit.hold(caller, runs))
+        yield hand_over
 
 
 async def optional_estimate(caller: Caller, prepared: Prepared, request: RunRequest) -> Estimate | None:

@@ -61,7 +61,7 @@ class Agreement(Enum):
     """Nobody can be asked here, or nobody answered."""
 
 
-Keep = Callable[[int, str], None]
+HandOver = Callable[[int, str], None]
 """Called with the number of a run and the id of its task, if the task goes on after the block."""
 Confirm = Callable[[SpendQuestion], Awaitable[Agreement]]
 """Asks the person. It may raise what carries the question to the host."""
@@ -116,7 +116,7 @@ class SpendLimit:
         return True
 
     @asynccontextmanager
-    async def hold(self, caller: Payer, runs: Sequence[tuple[PlannedRun, RunRequest]]) -> AsyncGenerator[Keep]:
+    async def hold(self, caller: Payer, runs: Sequence[tuple[PlannedRun, RunRequest]]) -> AsyncGenerator[HandOver]:
         """Let these runs start inside the block, which lasts as long as they are followed.
 
         Raises:
@@ -134,11 +134,11 @@ class SpendLimit:
         if most + live <= self._limit and not (unknown and self._strict):
             self._live[caller.principal] += most  # nothing was awaited since the check
 
-            def keep(number: int, task_id: str) -> None:
+            def hand_over(number: int, task_id: str) -> None:
                 self._handed_over[task_id] = (caller.principal, costs[number].most)
 
             try:
-                yield keep
+                yield hand_over
             finally:
                 self._live[caller.principal] -= most
                 self._live += Counter()  # drops the zeros

@@ -48,7 +48,7 @@ async def start(caller: Caller, request: RunRequest, app_id: str) -> Task:
             logger.warning("what became of a run of %s is not known, and it may still run: %s", request.app, ids)
             raise _outcome_unknown(request, lost, result) from lost
         return result
-    except BaseException:
+    except BaseException:  # a cancelled call too: `api.run` is cancelled only before the request is sent
         this_start.refused()
         raise
     this_start.made(task.id)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from inferencesh_mcp.errors import HostFileRefused, InvalidInput
-from inferencesh_mcp.hosts import HOSTS, KEY, Remote
 from inferencesh_mcp.hosts import install as hosts_install
+from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, Remote
 from inferencesh_mcp.hosts.inspect import is_present
 from inferencesh_mcp.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from inferencesh_mcp.hosts import Host, Local, Machine
+    from inferencesh_mcp.hosts.catalogue import Host, Local, Machine
     from inferencesh_mcp.hosts.install import InstallResult
 
 PASSED_SETTINGS = frozenset(

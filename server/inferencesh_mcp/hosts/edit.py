@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from inferencesh_mcp.errors import HostFileRefused
-from inferencesh_mcp.hosts import INPUT, array, jsonc, table, toml
+from inferencesh_mcp.hosts import jsonc, toml
+from inferencesh_mcp.hosts.catalogue import INPUT, array, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from inferencesh_mcp.hosts import Host
+    from inferencesh_mcp.hosts.catalogue import Host
 
 INPUT_REFERENCE = f"${{input:{INPUT}}}"
 _INPUT = {"type": "promptString", "id": INPUT, "description": "Your inference.sh key", "password": True}

@@ -9,25 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.errors import HostFileRefused, SettingsError
-from inferencesh_mcp.hosts import (
-    HOSTS,
-    KEY,
-    PLACEHOLDER,
-    Local,
-    array,
-    config_file,
-    edit,
-    install,
-    is_reference,
-    process_of,
-    table,
-)
+from inferencesh_mcp.hosts import config_file, edit, install
+from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, PLACEHOLDER, Local, array, is_reference, process_of, table
 from inferencesh_mcp.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from inferencesh_mcp.hosts import Host, Machine
+    from inferencesh_mcp.hosts.catalogue import Host, Machine
 
 
 @dataclass(frozen=True)

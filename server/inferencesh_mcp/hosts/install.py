@@ -11,24 +11,14 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from inferencesh_mcp.errors import HostFileRefused, InvalidInput
-from inferencesh_mcp.hosts import (
-    HOSTS,
-    KEY,
-    PLACEHOLDER,
-    Local,
-    Remote,
-    config_file,
-    edit,
-    is_reference,
-    process_of,
-    table,
-)
+from inferencesh_mcp.hosts import config_file, edit
+from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, PLACEHOLDER, Local, Remote, is_reference, process_of, table
 from inferencesh_mcp.settings.types import ADDRESS, is_secure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from inferencesh_mcp.hosts import Host, Machine
+    from inferencesh_mcp.hosts.catalogue import Host, Machine
 
 HOSTED = "https://api.inference.sh/mcp"
 """The platform's own endpoint, which its documentation enters under the same name."""

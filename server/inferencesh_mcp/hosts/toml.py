@@ -13,7 +13,7 @@ from tomlkit.exceptions import ParseError, TOMLKitError
 from tomlkit.items import AbstractTable, InlineTable, Whitespace
 
 from inferencesh_mcp.errors import HostFileRefused
-from inferencesh_mcp.hosts import table
+from inferencesh_mcp.hosts.catalogue import table
 
 _GAP = "\0"  # no TOML contains it
 _BLANK_LINE = re.compile(r"(?:(?<=\n)|\A)[ \t]*\r?\n\Z")

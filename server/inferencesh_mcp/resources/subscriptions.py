@@ -1,6 +1,6 @@
 """Subscriptions to tasks and chats, in both eras of the protocol.
 
-`flows.watch` finds the changes; this module sends them to subscribers. An event about a caller's resource names the caller,
+`flows.subscription_watches` finds the changes; this module sends them to subscribers. An event about a caller's resource names the caller,
 and no other caller gets it (T-5). The older era needs a channel to the client, which HTTP without sessions does not have.
 """
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.context import Request, Shared
     from inferencesh_mcp.flows import Caller
-    from inferencesh_mcp.flows.watch import Kind, Notify, Part
+    from inferencesh_mcp.flows.subscription_watches import Kind, Notify, Part
     from inferencesh_mcp.settings import Settings
 
 WATCH_TIMEOUT = 10.0  # seconds to read the resources that are to be watched

@@ -17,7 +17,7 @@ from inferencesh_mcp.tools import agents, apps, sessions, tasks
 from inferencesh_mcp.tools.files import file_result
 
 if TYPE_CHECKING:
-    from inferencesh_mcp.flows.watch import Kind
+    from inferencesh_mcp.flows.subscription_watches import Kind
     from inferencesh_mcp.settings import Settings, Toolset
 
 SCHEME = "inference://"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeVar
 
-    from inferencesh_mcp.api.billing import Balance, Credential, Limit, Spending
+    from inferencesh_mcp.api.costs import Balance, Credential, Limit, Spending
 
     T = TypeVar("T")
 

@@ -41,7 +41,7 @@ RETRY = 60.0  # seconds until a failed read is repeated; in the background the p
 logger = logging.getLogger(__name__)
 
 
-class Pinned:
+class PinnedRegistry:
     """Reads the pinned apps and holds their tools."""
 
     def __init__(self, pins: Sequence[Pin]) -> None:

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from inferencesh_sandbox.apps import APPS
-from inferencesh_sandbox.billing import PERSON_SCOPES, SCOPES
+from inferencesh_sandbox.costs import PERSON_SCOPES, SCOPES
 from inferencesh_sandbox.ids import short
 from inferencesh_sandbox.tenants import is_person
 from inferencesh_sandbox.wire import Json, answer, body_of, objects_in

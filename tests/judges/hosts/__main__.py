@@ -22,8 +22,8 @@ from subprocess import DEVNULL, PIPE, STDOUT
 import anyio
 from anyio.abc import Process
 
-from inferencesh_mcp.hosts import Machine, process_of
-from inferencesh_mcp.hosts import table as table_of
+from inferencesh_mcp.hosts.catalogue import Machine, process_of
+from inferencesh_mcp.hosts.catalogue import table as table_of
 from inferencesh_mcp.hosts.install import entry_of, host_named
 from inferencesh_mcp.server import TOOLS
 from inferencesh_sandbox import Ledger, serving

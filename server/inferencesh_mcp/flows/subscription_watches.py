@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.chat_models import Chat
     from inferencesh_mcp.flows import Caller
 
-EACH = 8  # subscriptions of one caller, and of all callers together (reliability 4.6)
-EACH_ADDRESS = 64  # of all callers from one address with unverified keys
-ALL = 512
-SPAN = 1.0  # seconds between notifications while text grows; a new status is notified at once
+MAX_PER_CALLER = 8  # subscriptions of one caller, and of all callers together (reliability 4.6)
+MAX_PER_ADDRESS = 64  # of all callers from one address with unverified keys
+MAX_TOTAL = 512
+MIN_INTERVAL_SECONDS = 1.0  # seconds between notifications while text grows; a new status is notified at once
 
 Kind = Literal["task", "chat"]
 Part = Literal["task", "logs", "chat"]
@@ -70,13 +70,13 @@ class Watches:
             RateLimited: none is free.
         """
         principal, address = caller.principal, caller.address
-        free = min(EACH - self._taken[principal], ALL - self._taken.total())
+        free = min(MAX_PER_CALLER - self._taken[principal], MAX_TOTAL - self._taken.total())
         if address:
-            free = min(free, EACH_ADDRESS - self._taken_from[address])
+            free = min(free, MAX_PER_ADDRESS - self._taken_from[address])
         if free < 1:
             raise RateLimited(
-                message=f"This server keeps at most {EACH} subscriptions of one caller, {EACH_ADDRESS} from one address, "
-                f"and {ALL} in all.",
+                message=f"This server keeps at most {MAX_PER_CALLER} subscriptions of one caller, {MAX_PER_ADDRESS} from one address, "
+                f"and {MAX_TOTAL} in all.",
                 next_step="End one of them first, or ask with task_get or chat_get and wait_seconds.",
             )
         granted = min(free, count)
@@ -162,7 +162,7 @@ class _Watch:
             await self._has_changes.wait()
             self._has_changes = anyio.Event()
             await self._flush()
-            await anyio.sleep(SPAN)
+            await anyio.sleep(MIN_INTERVAL_SECONDS)
 
     async def _flush(self) -> None:
         changed, self._changed = self._changed, {}
@@ -193,7 +193,7 @@ def _parts(state: Task | Chat) -> dict[Part, Any]:
 
 
 def _milestone(state: Task | Chat) -> Any:
-    """What is notified at once if it changes; the rest can wait for `SPAN`."""
+    """What is notified at once if it changes; the rest can wait for `MIN_INTERVAL_SECONDS`."""
     if isinstance(state, Task):
         return state.status
     run = state.active_run

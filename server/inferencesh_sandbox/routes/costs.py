@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from inferencesh_sandbox import billing as money
+from inferencesh_sandbox import costs as money
 from inferencesh_sandbox.wire import answer, missing
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.routes.context import Context
 
 
-def billing(context: Context) -> list[Route]:
+def costs(context: Context) -> list[Route]:
     async def account(request: Request) -> Response:
         balance = money.balance(context.tenants.of(request))
         return answer(request, {"balance": balance, "currency": "usd", "status": "active"})
