@@ -191,7 +191,7 @@ def news(*fields: str, **data: Any) -> str:
     [
         (*((PIPE, line, expected)),)
         for line, expected in [
-            (news("status", status="pondering\u202e\u0007 <b>deeply</b>"), "running (pondering_ _b_deeply__b_) ·"),
+            (news("status", status="pondering\u202e\u0007 <b>deeply</b>"), "running (pondering___b_deeply__b_) ·"),
             (news("status", status=42), "running (status 42) ·"),
             (news("status"), "running ·"),
             (news("status", status=None), "running ·"),
