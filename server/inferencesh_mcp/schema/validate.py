@@ -434,7 +434,7 @@ def _meta_validator() -> Any:
     rules = copy.deepcopy(_untyped.validators.SPECIFICATIONS.contents(name))
     for checked in (rules["properties"]["type"]["anyOf"][1], rules["$defs"]["stringArray"]):
         checked.pop("uniqueItems", None)
-    registry: Registry[Any] = Registry().with_contents([(name, rules)])
+    registry: Any = _untyped.validators.SPECIFICATIONS.with_contents([(name, rules)])
     return Draft202012Validator(Draft202012Validator.META_SCHEMA, registry=registry)
 
 
