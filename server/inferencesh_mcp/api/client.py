@@ -37,7 +37,7 @@ from inferencesh_mcp.api.wire import parsed
 from inferencesh_mcp.errors import NotFound, RequirementsNotMet, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
@@ -197,7 +197,7 @@ class Api:
             raise UpstreamError(message="inference.sh gave no address to upload the file to")
         return file
 
-    async def put_file(self, file: File, content: Callable[[], AsyncIterable[bytes]], size: int) -> None:
+    async def put_file(self, file: File, content: Callable[[], AsyncGenerator[bytes]], size: int) -> None:
         """Send a file's bytes; `content` is called for each attempt. Forbidden if the upload address has expired."""
         kind = file.content_type if is_media_type(file.content_type) else "application/octet-stream"
         await self._transport.files.put(file.upload_url, content, size=size, content_type=kind, key=self._sender.key)

@@ -71,7 +71,7 @@ class FileTransport:
         self._sandbox_port = sandbox_port
 
     async def put(
-        self, url: str, content: Callable[[], AsyncIterable[bytes]], *, size: int, content_type: str, key: Key | None
+        self, url: str, content: Callable[[], AsyncGenerator[bytes]], *, size: int, content_type: str, key: Key | None
     ) -> None:
         """Send a file's bytes to its upload address. `key` is not sent: it selects the retry budget.
 
@@ -80,7 +80,8 @@ class FileTransport:
         headers = {"content-type": content_type, "content-length": str(size)}
 
         async def send_once(seconds: float) -> bool | Failure:
-            return await self._put(url, headers, _UploadBody(content(), size), seconds)
+            async with aclosing(content()) as body:  # at once: it may hold a file, or a download, open
+                return await self._put(url, headers, _UploadBody(body, size), seconds)
 
         result = await self._retrier.run(Operation.PUT, key, "PUT of a file", send_once, seconds=UPLOAD_SECONDS)
         if isinstance(result, Failure):

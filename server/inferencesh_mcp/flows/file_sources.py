@@ -28,7 +28,7 @@ from inferencesh_mcp.path_syntax import from_uri
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
     from contextlib import ExitStack
 
     from inferencesh_mcp.api.client import Api
@@ -78,7 +78,7 @@ class Source(Protocol):
         """Equal for the same bytes; different if the file was written to, replaced or deleted since."""
         ...
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncGenerator[bytes]:
         """Read from the first byte.
 
         Raises:
@@ -189,7 +189,7 @@ class Bytes:
     def state(self) -> tuple[int, ...]:
         return ()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes]:
         for start in range(0, len(self.content), CHUNK):
             yield self.content[start : start + CHUNK]
 
@@ -295,7 +295,7 @@ class _LocalFile:
     def name(self) -> str:
         return self.file.name
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes]:
         sent = 0
         while sent < self.size:
             chunk = await self.folders.in_thread(self.file.read, min(CHUNK, self.size - sent), sent)
@@ -369,7 +369,7 @@ class _RemoteSource:
     content_type: str
     state: tuple[int, ...] = ()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes]:
         async with _download(self.api, self.url) as download:
             async for chunk in download.chunks:
                 yield chunk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -25,7 +25,7 @@ MOST_OPEN = 8  # files of one call that stay open from their check to their uplo
 _SENDABLE = re.compile(r"https?://[^'\"`$\s\\\x00-\x1f\x7f]{1,8000}")
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, Iterable
 
     from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.api.models import File
@@ -122,12 +122,13 @@ async def upload(
             public=public,
         )
 
-    async def chunks() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncGenerator[bytes]:
         done = 0
-        async for chunk in source.chunks():
-            done += len(chunk)
-            report(Transfer("uploading", source.name, done, source.size))
-            yield chunk
+        async with aclosing(source.chunks()) as parts:
+            async for chunk in parts:
+                done += len(chunk)
+                report(Transfer("uploading", source.name, done, source.size))
+                yield chunk
 
     file = await create_record()
     try:
