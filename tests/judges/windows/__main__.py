@@ -28,8 +28,6 @@ TESTS = (
     "tests/system/faults/test_uploads.py", "tests/system/faults/test_downloads.py", "tests/system/faults/test_stdio_messages.py",
     "tests/http/test_server.py", "tests/tools/test_apps_run.py",
 )  # fmt: skip
-NOT_HERE = "tests/system/faults/test_uploads.py::test_a_cancelled_transfer_closes_both_connections"
-"""It hangs under Wine each time, and rarely on Linux too: the reason is not known."""
 MINUTES = 15
 """The most that the tests may take. They take four alone on two cores."""
 
@@ -121,8 +119,6 @@ def run_tests(arguments: list[str]) -> None:
         "3",
         "-m",
         "not thorough and not timing and not programs",
-        "--deselect",
-        NOT_HERE,
     )
     code, _ = windows(*pytest, *(arguments or TESTS), seconds=MINUTES * 60, show=True)
     if code:
