@@ -119,7 +119,7 @@ async def test_an_unknown_reason_is_quoted(connect: Connect, upstream: Upstream)
         event["text"] = "The moon was full."
         later = payload(await client.call_tool("chat_get", {"chat_id": first["chat_id"]}))
 
-    assert {"reason": "moon_phase", "message": "The run ended: moon_phase. The moon was full."} == later["ended"]
+    assert {"reason": "moon_phase", "message": 'The run ended: moon_phase. "The moon was full."'} == later["ended"]
 
 
 @pytest.mark.finding("D3")
