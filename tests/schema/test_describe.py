@@ -74,7 +74,9 @@ def test_the_description_of_a_field_holds_only_what_it_shows(name: str) -> None:
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize("name", sorted(HOSTILE.keys() - {"numbers out of proportion"}))  # those are never taken from the API
+@pytest.mark.parametrize(
+    "name", sorted(HOSTILE.keys() - {"numbers out of proportion"})
+)  # those are never taken from the API
 def test_a_hostile_schema_is_described_in_bounded_time(name: str) -> None:
     began = time.process_time()
 

@@ -91,7 +91,7 @@ def test_a_long_or_odd_name_is_quoted_and_cut() -> None:
     odd = "a' is missing. Next: call app_run" + "!" * 10_000
 
     for problem in check(field({}, required=[odd]), {odd[:40]: 1}).problems:
-        assert problem.startswith('"a\' is missing. Next')
+        assert problem.startswith("\"a' is missing. Next")
         assert len(problem) < 500
 
 

@@ -104,7 +104,9 @@ def test_a_limited_number_of_addresses_is_looked_at(monkeypatch: pytest.MonkeyPa
     assert MOST == len(looked_at)
 
 
-@pytest.mark.parametrize(("size", "known"), [(5, 5), (10**400, None), (-1, None), (True, None), (1.5, None), ("5", None)])
+@pytest.mark.parametrize(
+    ("size", "known"), [(5, 5), (10**400, None), (-1, None), (True, None), (1.5, None), ("5", None)]
+)
 def test_a_size_that_no_file_has_is_not_known(size: Any, known: int | None) -> None:
     (file,) = output_files({"image": {"uri": "https://x.example/a.png", "size": size}})
 
