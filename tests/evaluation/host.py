@@ -104,8 +104,7 @@ class Person:
 
     async def __call__(self, _context: Any, params: ElicitRequestParams) -> ElicitResult:
         self.questions.append(params.message)
-        if self.action != "accept":
-            await anyio.sleep(0.4)  # a person needs a moment; what declines faster is a host that asked nobody
+        await anyio.sleep(0.4)  # a person needs a moment; what answers faster is a host that asked nobody
         schema = getattr(params, "requested_schema", None) or {}
         content = self.content if self.content is not None else _first_choices(schema)
         return ElicitResult(action=self.action, content=content if self.action == "accept" else None)
