@@ -128,7 +128,7 @@ def test_a_hostile_schema_cannot_make_a_check_slow(name: str) -> None:
 
 def test_a_schema_with_too_many_entries_is_left_to_the_app() -> None:
     """Also if each entry is only `true`."""
-    few, many = ({"properties": {f"a{at}": True for at in range(count)}} for count in (100, 1_000))
+    few, many = ({"type": "object", "properties": {f"a{at}": True for at in range(count)}} for count in (100, 1_000))
 
     assert check(few, {"c": 1}).problems
     assert [] == check(many, {"c": 1}).problems
