@@ -36,6 +36,15 @@ async def test_the_catalogue_is_searched_by_the_platform(api, script):
     assert {"limit": 20} == script.requests[1].json
 
 
+async def test_no_more_apps_are_suggested_than_asked_for(api, script):
+    """A platform may answer with more."""
+    results = [{"type": "app", "name": f"a/b{number}"} for number in range(1_000)]
+    script.on("POST", "/suggest", status(200, {"results": results}))
+
+    assert ["a/b0", "a/b1", "a/b2"] == [result.name for result in await api.suggest_apps("cat", 3)]
+    assert 100 == len(await api.suggest_apps("cat", 500))
+
+
 async def test_an_app_comes_with_the_requested_version(api, script):
     """By id, by short id, or the current one."""
     script.on(

@@ -1,5 +1,7 @@
 """A widget is a form where a form can show all of it."""
 
+import time
+
 import pytest
 
 from inferencesh_mcp.api.widgets import Choice, FormAction, FormField, WidgetForm, widget_form, widget_text
@@ -160,10 +162,12 @@ NO_FORM = {
     "nothing to choose from": {"type": "ui", "children": [{"type": "select", "name": "a"}]},
     "too deep": {"type": "ui", "children": [DEEP]},
     "too many": {"type": "ui", "children": [{"type": "input", "name": str(number)} for number in range(51)]},
+    "too many buttons": {"type": "ui", "children": [{"type": "button", "label": str(number), "onClickAction": {"type": f"t{number}"}} for number in range(30_000)]},
+    "too many components": {"components": [{"id": "a", "component": "TextField"}, *({"id": f"i{number}", "component": "Icon"} for number in range(2_000))]},
     "an artifact": {"components": [{"id": "a", "component": "Artifact"}, {"id": "b", "component": "TextField"}]},
     "a hidden password": {"components": [{"id": "b", "component": "TextField", "textFieldType": "obscured"}]},
     "an empty surface": {"components": []},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("widget", NO_FORM.values(), ids=NO_FORM)
@@ -210,6 +214,16 @@ def test_no_odd_widget_is_a_crash(name, odd):
     ):
         widget_form(widget)
         widget_text(widget)
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize("name", ["too many buttons", "too many components"])
+def test_a_widget_with_too_many_parts_is_no_form_in_bounded_time(name):
+    began = time.process_time()
+
+    widget_form(NO_FORM[name])
+
+    assert time.process_time() - began < 5, "seconds of CPU; what compares every two buttons takes minutes"
 
 
 def test_a_widget_that_is_no_form_is_shown_as_text():

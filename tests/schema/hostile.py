@@ -29,6 +29,14 @@ def doubling(levels: int) -> dict[str, Any]:
     return {"$ref": "#/$defs/L0", "$defs": {**defs, f"L{levels}": {"type": "string"}}}
 
 
+def lists(levels: int) -> dict[str, Any]:
+    """Each level has its items twice: in words, forty levels are a million million texts."""
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": ["array", "array"], "items": schema}
+    return field(schema)
+
+
 def branches(word: str, count: int = 10_000) -> dict[str, Any]:
     return field({word: [field({"type": "integer", "minimum": at}, required=["a"]) for at in range(count)]})
 
@@ -61,5 +69,14 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "100,000 unions deep": nested(100_000, "anyOf"),
     "numbers out of proportion": field({"type": "number", "minimum": -(10**4000), "maximum": 10**5000, "multipleOf": 0, "default": 10**5000}),
     "sizes of no kind": field({"type": ["string", 5, {}, "string"], "minLength": "a", "maxLength": None, "enum": 7, "required": {"a": 1}}),
+    "lists of two types": lists(40),
+    "60,000 fields of any kind": {"type": "object", "properties": {f"a{at}": True for at in range(60_000)}},
+    "60,000 required fields": {"type": "object", "properties": {f"a{at}": True for at in range(60_000)}, "required": [f"a{at}" for at in range(60_000)]},
+    "60,000 branches of any kind": field({"anyOf": [True] * 60_000}),
+    "required names that cannot be sorted": field({}, required=[1, *(f"a{at}" for at in range(15_000))]),
+    "types that cannot be sorted": field({"type": [1, *(f"t{at}" for at in range(3_000))]}),
+    "100 references to 60,000 keywords": field({"anyOf": [{"$ref": "#/$defs/A"}] * 100}, **{"$defs": {"A": {f"k{at}": at for at in range(60_000)}}}),
+    "a large value of one type many times": {"type": "object", "properties": {f"f{at}": {"type": ["string"] * 32, "enum": ["x" * 2**20]} for at in range(10)}},
+    "a step too small to divide by": field({"type": "number", "multipleOf": 1e-310}),
     "lone surrogates": {"type": "object", "properties": {"\ud800": {"description": "\udfff", "enum": ["\ud800"]}}},
 }  # fmt: skip

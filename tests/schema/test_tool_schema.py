@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from typing import Any
 
 import jsonschema
@@ -344,6 +345,19 @@ def test_a_hostile_schema_becomes_one_that_every_host_takes(name: str) -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_schema_compiles_in_bounded_time(name: str) -> None:
     assert _seconds(HOSTILE[name]) < QUICKLY * _seconds(HARMLESS)
+
+
+def test_of_a_large_value_only_the_beginning_is_encoded() -> None:
+    """To know that it is too long to be shown."""
+    schema = HOSTILE["a large value of one type many times"]
+    tracemalloc.start()
+    try:
+        compiled_input(schema)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 500_000
 
 
 def _seconds(schema: dict[str, Any]) -> float:

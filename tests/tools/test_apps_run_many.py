@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import mimetypes
 from typing import Any
 
 import anyio
@@ -11,7 +12,7 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from inferencesh_mcp.tools.results import DATA
+from inferencesh_mcp.tools.results import DATA, MAX_FILES_READ
 from inferencesh_mcp.tools.truncate import tokens
 from tests.conftest import WAYS, Connect, Upstream, until
 from tests.results import payload, text_of
@@ -264,3 +265,22 @@ async def test_progress_of_a_batch_counts_each_run_at_its_end(connect: Connect) 
 
     assert any(message.startswith("0 of 3 done, 3 running") for message in messages)
     assert any(message.startswith("2 of 3 done, 1 running") for message in messages)
+
+
+@over(NEAR[0])
+async def test_a_batch_looks_at_a_limited_number_of_files(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer can show a few of them; task_get shows the others."""
+    looked_at: list[str] = []
+    guess_type = mimetypes.guess_type
+
+    def recorded(path: str) -> tuple[str | None, str | None]:
+        looked_at.append(path)
+        return guess_type(path)
+
+    monkeypatch.setattr(mimetypes, "guess_type", recorded)
+    inputs = [{"images": [f"https://x.example/{number}/{image}.png" for image in range(100)]} for number in range(40)]
+    async with connect() as client:
+        result = payload(await many(client, "sandbox/echo", inputs))
+
+    assert ["completed"] * 40 == [row["status"] for row in result["results"]]
+    assert MAX_FILES_READ <= len(looked_at) < 2 * MAX_FILES_READ

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
+import tracemalloc
 from pathlib import Path
+from urllib.parse import quote_from_bytes
 
 import pytest
 
+from inferencesh_mcp.flows.download import LONGEST_NAME, safe_name
+from inferencesh_mcp.flows.file_sources import LONG_TEXT, Bytes, decode_text, from_base64
 from tests.conftest import LOCAL, Connect, Upstream, Way
 from tests.results import error, payload, run, text_of
 from tests.support.faults import Drip
@@ -51,6 +56,50 @@ async def test_a_file_is_uploaded_from_base64(connect: Connect) -> None:
     assert ("image/png", "a.png") == (read_type["content_type"], read_type["filename"])
     assert "base64 is broken" in text_of(broken)
     assert "not both" in text_of(both)
+
+
+@over(*NEAR)
+async def test_a_large_file_in_a_message_is_decoded_unchanged(connect: Connect, upstream: Upstream) -> None:
+    """As base64 in short lines, and as a data URI in either form."""
+    content = bytes(range(256)) * 4 * 1024
+    encoded = base64.b64encode(content).decode()
+    sent = [
+        {"base64": "\n".join(encoded[at : at + 4] for at in range(0, len(encoded), 4))},
+        {"base64": r"\r\n".join(encoded[at : at + 76] for at in range(0, len(encoded), 76))},
+        {"source": f"data:image/png;base64,{encoded}"},
+        {"source": f"data:text/plain,{quote_from_bytes(content)}"},
+    ]
+    async with connect() as client:
+        files = [payload(await client.call_tool("file_upload", arguments)) for arguments in sent]
+
+    stored = [upstream.sandbox.store.by_uri(file["uri"]) for file in files]
+    assert [content] * 4 == [b"".join(file.pieces()) for file in stored if file]
+
+
+@pytest.mark.anyio
+async def test_other_work_goes_on_while_a_large_text_is_decoded() -> None:
+    threads: list[int] = []
+
+    def decode(text: str) -> Bytes:
+        threads.append(threading.get_ident())
+        return from_base64(text, "")
+
+    for length in (4, 2 * LONG_TEXT):
+        assert length * 3 // 4 == (await decode_text(decode, "A" * length)).size
+    assert threading.get_ident() == threads[0] != threads[1]
+
+
+def test_of_a_long_name_only_the_beginning_is_cleaned() -> None:
+    name = "né" * 5_000_000
+    tracemalloc.start()
+    try:
+        safe = safe_name(name, "", "image/png")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert f"{'n-' * (LONGEST_NAME // 2)}.png" == safe
+    assert peak < 1_000_000
 
 
 @over(*NEAR)

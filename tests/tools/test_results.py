@@ -6,6 +6,7 @@ Whatever the host, the model can tell what became of the run, and reach everythi
 from __future__ import annotations
 
 import json
+import mimetypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,11 @@ import pytest
 from mcp_types import CallToolResult
 
 from inferencesh_mcp.flows import concurrency
+from inferencesh_mcp.flows.output_files import MOST, output_files
 from inferencesh_mcp.tools.truncate import tokens
 from tests.conftest import WAYS, Connect, Upstream
 from tests.results import payload, run, text_of
-from tests.support.faults import Stall
+from tests.support.faults import Stall, Status
 from tests.system.faults.hosts import MEMORY, NEAR, over
 
 pytestmark = pytest.mark.anyio
@@ -86,6 +88,43 @@ async def test_every_file_has_a_link(connect: Connect, kind: str) -> None:
     assert linked
     assert addresses(payload(result)["output"]) == linked
     assert linked == {file["url"] for file in payload(result)["files"]}
+
+
+def test_a_limited_number_of_addresses_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guessing a file's type takes time, also of what turns out to be no file."""
+    looked_at: list[str] = []
+
+    def recorded(path: str) -> tuple[None, None]:
+        looked_at.append(path)
+        return None, None
+
+    monkeypatch.setattr(mimetypes, "guess_type", recorded)
+
+    assert [] == output_files([f"https://x.example/{number}" for number in range(3 * MOST)])
+    assert MOST == len(looked_at)
+
+
+@pytest.mark.parametrize(
+    ("size", "known"), [(5, 5), (10**400, None), (-1, None), (True, None), (1.5, None), ("5", None)]
+)
+def test_a_size_that_no_file_has_is_not_known(size: Any, known: int | None) -> None:
+    (file,) = output_files({"image": {"uri": "https://x.example/a.png", "size": size}})
+
+    assert (known, "image/png") == (file.bytes, file.mime_type)
+
+
+@over(*NEAR)
+async def test_a_paid_run_with_odd_numbers_in_its_output_is_shown(connect: Connect, upstream: Upstream) -> None:
+    task = {"id": "t1", "status": 10, "app": {"namespace": "a", "name": "b"}}
+    task["output"] = {"image": {"uri": "https://x.example/a.png", "size": 10**400}}
+    body = Status(code=200, headers={"content-type": "application/json"}, body=json.dumps(task))
+    upstream.sandbox.faults.add(body, path="/tasks/t1", times=-1)
+    async with connect() as client:
+        answer = await client.call_tool("task_get", {"task_id": "t1"})
+
+    (file,) = payload(answer)["files"]
+    assert ("completed", "https://x.example/a.png") == (payload(answer)["status"], file["url"])
+    assert "bytes" not in file
 
 
 @over(*NEAR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Connect, Upstream, Way, until
-from tests.results import payload, run, text_of
+from tests.results import error, payload, run, text_of
 from tests.support.faults import Status
 from tests.system.faults.hosts import over
 
@@ -69,6 +70,65 @@ async def test_a_time_that_is_neither_span_nor_date_is_refused(connect: Connect)
 
     assert answer.is_error
     assert "'since' is neither a span nor a date" in text_of(answer)
+
+
+@NEAR
+@pytest.mark.parametrize("since", ["999999d", "0001-01-01T00:00:00+10:00", "9999-12-31T23:59:59-01:00"])
+async def test_a_time_beyond_the_calendar_is_refused(connect: Connect, since: str) -> None:
+    async with connect() as client:
+        listed = await client.call_tool("task_list", {"since": since})
+        started = await run(client, "sandbox/echo", {}, run_at=since.replace("999999d", "9999-12-31T23:59:59-01:00"))
+
+    assert ("invalid_input", "not_started") == (error(listed)["code"], error(listed)["outcome"])
+    assert "'since' is too far away" in error(listed)["message"]
+    assert ("invalid_input", "not_started") == (error(started)["code"], error(started)["outcome"])
+
+
+@NEAR
+async def test_a_task_created_beyond_the_calendar_is_shown_without_that_time(
+    connect: Connect, upstream: Upstream
+) -> None:
+    task = {"id": "t1", "status": 10, "app": {"namespace": "a", "name": "b"}, "output": {"text": "paid"}}
+    task["created_at"] = "9999-12-31T23:59:59-01:00"
+    upstream.sandbox.faults.add(answering(task), path="/tasks/t1", times=-1)
+    upstream.sandbox.faults.add(answering({"items": [task]}), path="/tasks/list", times=-1)
+    async with connect() as client:
+        read = await client.call_tool("task_get", {"task_id": "t1"})
+        listed = await client.call_tool("task_list", {})
+
+    assert ("completed", {"text": "paid"}) == (payload(read)["status"], payload(read)["output"])
+    assert ["t1"] == [entry["task_id"] for entry in payload(listed)["tasks"]]
+    assert "created" not in payload(listed)["tasks"][0]
+
+
+def answering(body: Any) -> Status:
+    return Status(code=200, headers={"content-type": "application/json"}, body=json.dumps(body))
+
+
+@NEAR
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"], ids=["unix", "windows", "mac"])
+async def test_logs_are_counted_whole_and_shown_from_their_end(
+    connect: Connect, upstream: Upstream, line_end: str
+) -> None:
+    contents = [line_end.join(f"line {number}" for number in lines) for lines in (range(1_500), range(1_500, 2_000))]
+    logs = [{"log_type": 1, "content": f"{content}{line_end}"} for content in contents]
+    upstream.sandbox.faults.add(answering({"id": "t1", "status": 10, "logs": logs}), path="/tasks/t1/logs", times=-1)
+    async with connect() as client:
+        answer = payload(await client.call_tool("task_logs", {"task_id": "t1", "tail": 3}))
+        more = payload(await client.call_tool("task_logs", {"task_id": "t1", "tail": 502}))
+
+    assert ("line 1997\nline 1998\nline 1999", 2_000) == (answer["logs"], answer["lines"])
+    assert more["logs"].startswith("line 1498\nline 1499\nline 1500\n")
+
+
+@NEAR
+async def test_a_task_without_logs_has_no_lines(connect: Connect, upstream: Upstream) -> None:
+    logs = [{"log_type": 1, "content": ""}]
+    upstream.sandbox.faults.add(answering({"id": "t1", "status": 10, "logs": logs}), path="/tasks/t1/logs", times=-1)
+    async with connect() as client:
+        answer = payload(await client.call_tool("task_logs", {"task_id": "t1"}))
+
+    assert ("No logs.", 0) == (answer["logs"], answer["lines"])
 
 
 @NEAR

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from itertools import product
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferencesh_mcp.api.problem_details import problem
+from inferencesh_mcp.redaction import Redactor
 from inferencesh_mcp.sanitize import visible
 from inferencesh_mcp.tools import truncate
 from inferencesh_mcp.tools.results import FileLink, build_result, error_result
@@ -65,6 +68,17 @@ def test_a_large_value_is_cut_and_says_so(value: object) -> None:
     assert last is not None
     assert (shown.characters, shown.parts) == (last.characters, last.parts)
     assert show_part(value, shown.parts + 1) is None
+
+
+@pytest.mark.parametrize(
+    "value", [{"n" * 3_000_000: "x"}, {"n" * 3_000_000: 1, "m" * 3_000_000: 2}], ids=["text", "two"]
+)
+def test_a_long_name_is_cut_also_if_its_value_is_short(value: dict[str, Any]) -> None:
+    shown = show(value)
+
+    assert list(value.values()) == list(shown.value.values())
+    assert all(name.endswith(("n…", "m…")) for name in shown.value)
+    assert tokens(as_json(vars(shown))) <= SHOWN_TOKENS
 
 
 def test_a_small_value_is_unchanged() -> None:
@@ -148,6 +162,20 @@ def test_names_that_look_alike_stay_separate() -> None:
     assert [1, 2, 3, 4] == list(shown.values()) == list(cut.values())[:4]
 
 
+@pytest.mark.timing
+def test_twenty_thousand_names_that_look_alike_stay_separate_in_bounded_time() -> None:
+    unseen = [chr(number) for number in range(0xE0000, 0xE0090)]
+    hidden = {f"a{first}{second}": number for number, (first, second) in enumerate(product(unseen, unseen))}
+    keys = {f"1nfsh-{number:032}": number for number in range(20_000)}
+    began = time.process_time()
+
+    shown = [fit(hidden, limit=10**9).value, Redactor([]).value(keys)]
+
+    assert time.process_time() - began < 5, "seconds of CPU; what tries every number for every name takes minutes"
+    assert [list(range(len(hidden))), list(range(len(keys)))] == [list(value.values()) for value in shown]
+    assert all(re.fullmatch(r"[^()]+( \(\d+\))?", name) for value in shown for name in value)
+
+
 @pytest.mark.finding("S13")
 def test_the_parts_of_an_output_join_to_its_text() -> None:
     """Nothing is taken out on the way: what cannot be shown has a sign in its place."""
@@ -196,15 +224,15 @@ def test_no_answer_is_larger_than_hosts_accept() -> None:
     assert "Next: A person has to do this" in as_json(refused.content[0].model_dump())
 
 
-def _wide(depth: int, width: int) -> Any:
-    return 7 if not depth else [_wide(depth - 1, width)] * width
+def _wide(depth: int, width: int, leaf: Any = 7) -> Any:
+    return leaf if not depth else [_wide(depth - 1, width, leaf)] * width
 
 
 @pytest.mark.finding("S4")
 @pytest.mark.parametrize(
     "value",
-    [_wide(4, 20), [[number] for number in range(150_000)], {str(number): {} for number in range(150_000)}, ["x" * 10**6] * 16],
-    ids=["a tree", "lists", "objects", "texts"],
+    [_wide(4, 20), [[number] for number in range(150_000)], {str(number): {} for number in range(150_000)}, ["x" * 10**6] * 16, _wide(7, 3, "é " * 900)],
+    ids=["a tree", "lists", "objects", "texts", "texts in a tree"],
 )  # fmt: skip
 def test_a_large_output_is_read_once_and_then_in_part(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is written out once to tell its length; after that only what could be shown is looked at."""
