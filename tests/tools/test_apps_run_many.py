@@ -12,7 +12,8 @@ import pytest
 from mcp import Client
 from mcp_types import CallToolResult
 
-from inferencesh_mcp.tools.results import DATA, MAX_FILES_READ
+from inferencesh_mcp.tools.batch_result import MIN_ADDRESSES
+from inferencesh_mcp.tools.results import DATA
 from inferencesh_mcp.tools.truncate import tokens
 from tests.conftest import WAYS, Connect, Upstream, until
 from tests.results import payload, text_of
@@ -283,4 +284,4 @@ async def test_a_batch_looks_at_a_limited_number_of_files(connect: Connect, monk
         result = payload(await many(client, "sandbox/echo", inputs))
 
     assert ["completed"] * 40 == [row["status"] for row in result["results"]]
-    assert MAX_FILES_READ <= len(looked_at) < 2 * MAX_FILES_READ
+    assert 40 * MIN_ADDRESSES <= len(looked_at) < 2 * 40 * MIN_ADDRESSES

@@ -52,9 +52,12 @@ def output_of(task: Task) -> Any:
     return task.output
 
 
-def output_files(value: Any, most: int = MOST) -> list[OutputFile]:
-    """The files in an output: addresses with a known file extension, and objects `{uri, content_type, size}`."""
-    files = (file for file in islice(_addresses(value, (), 0), MOST) if file.mime_type or not file.is_bare)
+def output_files(value: Any, most: int = MOST, addresses: int = MOST) -> list[OutputFile]:
+    """The files in an output: addresses with a known file extension, and objects `{uri, content_type, size}`.
+
+    At most so many, and at most so many addresses are looked at.
+    """
+    files = (file for file in islice(_addresses(value, (), 0), addresses) if file.mime_type or not file.is_bare)
     return list({file.url: file for file in islice(files, most)}.values())
 
 

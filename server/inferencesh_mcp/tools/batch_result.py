@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+MIN_ADDRESSES = 50  # of one output that are looked at
 MIN_TOKENS = 10  # any value takes so many
 START_NOTES = {"not_started": "(not started) ", "started": "(started) ", "unknown": "(may have started) "}
 
@@ -47,11 +48,10 @@ def batch_result(app: str, outcomes: list[End]) -> CallToolResult:
     rows = [_row(number, outcome) for number, outcome in enumerate(outcomes, 1)]
     tokens_left = _fill(rows, "error", [_error(outcome) for outcome in outcomes], PART_TOKENS - tokens(as_json(rows)))
     outputs = [_output(outcome) for outcome in outcomes]
-    files: list[list[FileLink]] = []
-    files_left = MAX_FILES_READ
-    for output, outcome in zip(outputs, outcomes, strict=True):
-        files.append(file_links(output, _details(outcome).files, files_left))
-        files_left -= len(files[-1])
+    each = max(MIN_ADDRESSES, MAX_FILES_READ // len(rows))
+    files = [
+        file_links(output, _details(outcome).files, each) for output, outcome in zip(outputs, outcomes, strict=True)
+    ]
     shown = (None if output is None else show(output, SHOWN_TOKENS).value for output in outputs)
     tokens_left = _fill(rows, "output", shown, tokens_left)
     _fill(rows, "files", [[file.model_dump(exclude_none=True) for file in part] or None for part in files], tokens_left)

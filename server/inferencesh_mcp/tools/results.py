@@ -243,10 +243,10 @@ def _named(file: FileLink, shown: Shown) -> str:
     return file.described() if file.url in shown.text else f"{file.described()}: {file.url}"
 
 
-def file_links(output: Any, records: Sequence[File], most: int = MAX_FILES_READ) -> list[FileLink]:
-    """The files of an output, at most so many, with what the platform knows about each."""
+def file_links(output: Any, records: Sequence[File], addresses: int = MAX_FILES_READ) -> list[FileLink]:
+    """The files of an output among its first addresses, with what the platform knows about each."""
     known = {file.uri: file for file in records}
-    return [FileLink.of(file, known) for file in output_files(output, most)]
+    return [FileLink.of(file, known) for file in output_files(output, addresses=addresses)]
 
 
 def split_metering(task: Task) -> tuple[Any, dict[str, Any]]:
