@@ -41,6 +41,7 @@ PASSED_SETTINGS = frozenset(
         "chat_url",
         "inline_media",
         "file_links",
+        "tool_prefix",
         "max_concurrent_runs",
         "max_run_cost",
         "max_run_cost_strict",

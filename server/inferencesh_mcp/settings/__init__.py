@@ -142,6 +142,12 @@ class Settings:
         allowed="an https:// address",
         pattern="^https://",
     )
+    tool_prefix: str = setting(
+        "",
+        "Put before the name of every tool, for hosts that mix up the tools of several servers.",
+        allowed="a letter and up to 7 letters, digits, _ or -",
+        pattern="^[A-Za-z][A-Za-z0-9_-]{0,7}$",
+    )
     inline_media: Literal["auto", "never"] = setting("auto", "Whether answers contain small pictures.")
     file_links: Literal["auto", "never"] = setting(
         "auto", "Whether answers contain file links. Some clients lose an answer that has one."

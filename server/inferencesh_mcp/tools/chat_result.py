@@ -276,7 +276,7 @@ def _text(fields: dict[str, Any]) -> str:
         lines.append(fields["ended"]["message"])
     lines += [f"{item['about']}: {item['decision']}, by {item['by']}" for item in fields.get("decisions", [])]
     if "charge" in fields:
-        lines.append(f"Charge {fields['charge']}; account says what was spent.")
+        lines.append(f"Charge {fields['charge']}; account() says what was spent.")
     if "next" in fields:
         lines.append(f"Next: {fields['next']}")
     for item in fields.get("pending", []):

@@ -72,7 +72,7 @@ READERS = {
 MAY_OPEN = {
     "flows/local_files.py": "files of the person's folders, by descriptors",
     "flows/file_system.py": "how each system opens and creates them",
-    "hosts/__init__.py": "which hosts are installed, by `install` alone",
+    "hosts/catalogue.py": "which hosts are installed, by `install` alone",
     "flows/download.py": "what is saved into them",
     "flows/file_sources.py": "descriptors that `folders` opened",
     "flows/app_cache.py": "the cache of pinned apps",
