@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
-from mcp import MCPError
+from mcp import Client, MCPError
 
 from inferencesh_mcp.errors import SettingsError
 from inferencesh_mcp.server import TOOLS
 from inferencesh_mcp.settings import Settings
-from tests.conftest import Connect, Way
+from tests.conftest import Connect, Way, connected
 from tests.results import payload, text_of
 from tests.system.faults.hosts import HTTP, MEMORY, STDIO, over
 from tests.test_prompts import JOBS, put
@@ -64,6 +65,63 @@ async def test_what_an_app_says_of_our_tools_is_left_as_it_is(connect: Connect) 
 
     assert said["message"] in text_of(result)
     assert said == {name: payload(result)["output"][name] for name in said}
+
+
+@over(*MEMORY)
+async def test_a_file_a_field_and_an_app_that_are_called_like_a_tool_keep_their_names(
+    way: Way, environ: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "task_logs"
+    async with connected(way, environ | PREFIXED | {"INFERENCE_SAVE_DIR": str(folder)}) as client:
+        drawn = payload(await client.call_tool("inf_app_run", {"app": "sandbox/draw", "input": {"prompt": "a kite"}}))
+        saved = await client.call_tool("inf_file_save", {"task_ids": [drawn["task_id"]], "filename": "file_list.png"})
+        asked = {"app": "sandbox/echo", "input": {"file_list": "x"}, "dry_run": True}
+        rehearsed = await client.call_tool("inf_app_run", asked)
+        missing = await client.call_tool("inf_app_get", {"app": "acme/file_upload"})
+        instructions = str(client.instructions)
+        told = await put(client, "run_app", {"goal": "Draw what task_logs shows, in /home/me/task_list"})
+
+    assert str(folder / "file_list.png") in text_of(saved)
+    assert str(folder) in instructions
+    assert '"file_list"' in text_of(rehearsed)
+    assert "acme/file_upload" in text_of(missing)
+    assert "Draw what task_logs shows, in /home/me/task_list" in told
+
+
+@over(*MEMORY)
+async def test_resources_and_protocol_errors_name_the_tools_too(connect: Connect) -> None:
+    async with connect(**PREFIXED) as client:
+        templates = (await client.list_resource_templates()).resource_templates
+        slow = {"app": "sandbox/slow", "input": {"seconds": 5}, "wait": False}
+        started = payload(await client.call_tool("inf_app_run", slow))
+        contents = (await client.read_resource(f"inference://tasks/{started['task_id']}")).contents
+        with pytest.raises(MCPError) as caught:
+            await client.read_resource("inference://tasks/01m8j59pab9t89jkwrqnzaq35a")
+
+    said = [
+        *(str(template.description) for template in templates),
+        *(str(content) for content in contents),
+        str(caught.value.error),
+    ]
+    assert any("inf_task_get" in text for text in said)
+    assert [] == [name for text in said for name in BARE.findall(text)]
+
+
+@over(*MEMORY)
+async def test_a_key_in_the_place_of_a_tools_name_is_not_shown(way: Way, environ: dict[str, str]) -> None:
+    key = environ["INFERENCE_API_KEY"]
+    async with connected(way, environ | {"INFERENCE_TOOL_PREFIX": "x_"}) as client:
+        answers = [await _answer(client, name) for name in (key, f"x_{key}")]
+
+    assert all(answers)
+    assert key[4:] not in "".join(answers)
+
+
+async def _answer(client: Client, name: str) -> str:
+    try:
+        return text_of(await client.call_tool(name, {}))
+    except MCPError as exc:
+        return str(exc)
 
 
 @pytest.mark.parametrize("prefix", ["1a", "with space", "longer_than_8", "é"])

@@ -38,7 +38,6 @@ _DELIMITER = re.compile(
 )
 _MARKER = re.compile(r"\[(?P<marker>(?:end of )?data [0-9a-f]{8})\]", re.IGNORECASE)
 _FRAME = re.compile(r"^\[data ([0-9a-f]{8})\]$", re.MULTILINE)
-WHOLE_FRAME = re.compile(r"^\[data ([0-9a-f]{8})\]$.*?^\[end of data \1\]$", re.MULTILINE | re.DOTALL)
 _OUR_LINE = re.compile(
     r"\b(next):", re.IGNORECASE
 )  # the start of our own next step, which foreign text must not imitate

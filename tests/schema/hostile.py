@@ -67,6 +67,7 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "values without end": {"type": "object", "properties": {f"f{at}": {"enum": [f"{part}{'é' * 30}" for part in range(100)]} for at in range(490)}},
     "100,000 deep": nested(100_000),
     "100,000 unions deep": nested(100_000, "anyOf"),
+    "one required name many times": field({}, required=["a"] * 19_000),
     "numbers out of proportion": field({"type": "number", "minimum": -(10**4000), "maximum": 10**5000, "multipleOf": 0, "default": 10**5000}),
     "sizes of no kind": field({"type": ["string", 5, {}, "string"], "minLength": "a", "maxLength": None, "enum": 7, "required": {"a": 1}}),
     "lists of two types": lists(40),

@@ -445,3 +445,15 @@ def test_a_division_that_no_number_can_hold_breaks_nothing(rule: dict[str, Any],
 
     assert all(problem.startswith("'a' must be a number") for problem in problems)
     assert bool(problems) or value == 10**400
+
+
+def test_a_name_that_is_required_many_times_is_missed_once() -> None:
+    checked = check({"type": "object", "required": ["a"] * 19_000}, {})
+
+    assert ["'a' is missing: any JSON"] == checked.problems
+
+
+def test_a_step_without_an_end_is_left_to_the_app() -> None:
+    schema = {"properties": {"a": {"type": "number", "multipleOf": float("inf")}}}
+
+    assert [] == check(schema, {"a": float("inf")}).problems

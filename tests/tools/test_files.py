@@ -137,6 +137,7 @@ WRAPPED = base64.encodebytes(CONTENT).decode()
         WRAPPED,
         WRAPPED.replace("\n", "\r\n"),
         WRAPPED.replace("\n", "\\n"),
+        WRAPPED.replace("\n", "\N{NO-BREAK SPACE}\N{LINE SEPARATOR}"),
         f"  {ENCODED}\n",
         ENCODED.rstrip("="),
         base64.urlsafe_b64encode(CONTENT).decode(),

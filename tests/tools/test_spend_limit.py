@@ -301,6 +301,18 @@ async def test_a_batch_that_is_handed_over_goes_on_counting(
     assert 2 == len(upstream.sandbox.ledger.starts)
 
 
+@BOTH
+async def test_a_run_that_costs_nothing_is_never_refused(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
+    """Also where what runs already uses up the limit."""
+    async with host(way, environ) as client:
+        for _ in range(4):
+            await run(client, "sandbox/slow", {"seconds": 1, "steps": 1}, wait=False)
+        free = await run(client, "sandbox/echo", {"message": "free"})
+
+    assert not free.is_error
+    assert 5 == len(upstream.sandbox.ledger.starts)
+
+
 @MODERN
 async def test_a_run_for_later_starts_after_the_person_agreed(
     way: Way, environ: dict[str, str], upstream: Upstream

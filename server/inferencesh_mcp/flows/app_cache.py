@@ -188,7 +188,7 @@ class AppDiskCache:
                 self._path(name, public=public).unlink(missing_ok=True)
 
     def _delete_oldest(self) -> None:
-        """HandOver the newest files only. Also deletes what a process left that ended while it wrote."""
+        """Keep the newest files only. Also deletes what a process left that ended while it wrote."""
         files: list[tuple[float, Path]] = []
         for path in self._folder.iterdir():
             if path.suffix in {".json", ".new"}:

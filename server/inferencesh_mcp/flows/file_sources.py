@@ -241,6 +241,8 @@ def _decoded(encoded: str, content_type: str) -> Bytes:
     _refuse_large(len(encoded) / 4)  # before it is copied; real base64 is never half line breaks and spaces
     for escaped in _ESCAPED_SPACE:
         encoded = encoded.replace(escaped, "")
+    if not encoded.isascii():
+        encoded = "".join(encoded.split())  # spaces of every kind
     padded = encoded.encode("ascii", "replace").translate(_STANDARD, _SPACE)
     plain = padded.rstrip(b"=")
     _refuse_large(len(plain) * 3 // 4)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
-from inferencesh_mcp.errors import Forbidden, InferenceError, KeyRefused, NotFound
+from inferencesh_mcp.errors import Forbidden, InferenceError, KeyRefused, NotFound, OutcomeUnknown
 from inferencesh_mcp.flows.cancel import cancel_abandoned_task
 from inferencesh_mcp.flows.concurrency import optional_call
 from inferencesh_mcp.flows.internal_errors import record_task
@@ -78,12 +78,17 @@ async def run_prepared(
     seconds: float,
     with_details: bool = True,
 ) -> RunResult:
-    """Start a run and follow it, for a call that holds a slot. `hand_over` is called with the id of a task that goes on.
+    """Start a run and follow it, for a call that holds a slot. `hand_over` is called with the id of a task that goes on, or
+    without one if the run may have started.
 
     If the caller leaves, the run is cancelled, so that it does not cost for nobody (promise 3).
     """
     began = time.monotonic()
-    task = await start(caller, request, prepared.app.id)
+    try:
+        task = await start(caller, request, prepared.app.id)
+    except OutcomeUnknown:
+        hand_over("")
+        raise
     record_task(task.id)
     caller.runs.started += 1
     details = RunDetails()

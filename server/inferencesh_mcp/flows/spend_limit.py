@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import secrets
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 MICROCENTS = 100_000_000  # in one US dollar
 CONCURRENT_READS = 8
 MOST_HANDED_OVER = 4_096  # runs that are remembered; the oldest are dropped
+LOST_SECONDS = 900.0  # how long a run counts of which it is not known whether it started
 MOST_LOOKED_AT = 100  # of them for one question
 USED_LIMIT = 4_096
 USED_SECONDS = 3_600.0
@@ -62,7 +66,8 @@ class Agreement(Enum):
 
 
 HandOver = Callable[[int, str], None]
-"""Called with the number of a run and the id of its task, if the task goes on after the block."""
+"""Called with the number of a run and the id of its task, if the task goes on after the block; without an id, if it is not
+known whether it does."""
 Confirm = Callable[[SpendQuestion], Awaitable[Agreement]]
 """Asks the person. It may raise what carries the question to the host."""
 
@@ -100,8 +105,8 @@ class SpendLimit:
         self._limit = None if limit_usd is None else int(limit_usd * MICROCENTS)
         self._strict = strict
         self._live = Counter[str]()
-        self._handed_over: BoundedDict[str, tuple[str, int]] = BoundedDict(MOST_HANDED_OVER)
-        """The principal and the cost of each task that went on after its call."""
+        self._handed_over: BoundedDict[str, _HandedOver] = BoundedDict(MOST_HANDED_OVER)
+        """By the id of their task; what has none that is known has one of ours."""
         self._used = RecentSet[str](USED_LIMIT, USED_SECONDS)
 
     @property
@@ -123,7 +128,7 @@ class SpendLimit:
             WaitError, UpstreamError: the platform did not say what they cost.
             SpendLimitExceeded: they may cost more than the limit, and the person did not agree.
         """
-        if self._limit is None:
+        if self._limit is None or not runs:
             yield _ignore
             return
         costs = await _costs(caller, runs)
@@ -131,16 +136,23 @@ class SpendLimit:
         if most + self._live_cost(caller.principal) > self._limit:
             await self._forget_ended(caller)
         live = self._live_cost(caller.principal)
-        if most + live <= self._limit and not (unknown and self._strict):
-            self._live[caller.principal] += most  # nothing was awaited since the check
+        is_within = most + live <= self._limit or not (most or unknown)
+        if is_within and not (unknown and self._strict):
+            held = most
+            self._live[caller.principal] += held  # nothing was awaited since the check
 
             def hand_over(number: int, task_id: str) -> None:
-                self._handed_over[task_id] = (caller.principal, costs[number].most)
+                nonlocal held
+                cost = costs[number].most
+                until = math.inf if task_id else time.monotonic() + LOST_SECONDS
+                self._handed_over[task_id or secrets.token_hex(8)] = _HandedOver(caller.principal, cost, until)
+                held -= cost
+                self._live[caller.principal] -= cost
 
             try:
                 yield hand_over
             finally:
-                self._live[caller.principal] -= most
+                self._live[caller.principal] -= held
                 self._live += Counter()  # drops the zeros
             return
         question = SpendQuestion(
@@ -159,11 +171,14 @@ class SpendLimit:
 
     def _live_cost(self, principal: str) -> int:
         """The most that what this caller runs may cost, as far as nobody was asked about it."""
-        return self._live[principal] + sum(cost for owner, cost in self._handed_over.values() if owner == principal)
+        now = time.monotonic()
+        handed_over = (run for run in self._handed_over.values() if run.principal == principal and run.until > now)
+        return self._live[principal] + sum(run.cost for run in handed_over)
 
     async def _forget_ended(self, caller: Payer) -> None:
         """Look at the caller's runs that went on after their calls, and forget those that have ended."""
-        own = [task_id for task_id, (owner, _) in self._handed_over.items() if owner == caller.principal]
+        runs = self._handed_over.items()
+        own = [id_ for id_, run in runs if run.principal == caller.principal and math.isinf(run.until)]
         limit = anyio.CapacityLimiter(CONCURRENT_READS)
 
         async def look_at(task_id: str) -> None:
@@ -181,6 +196,16 @@ class SpendLimit:
             async with anyio.create_task_group() as group:
                 for task_id in own[:MOST_LOOKED_AT]:
                     group.start_soon(look_at, task_id)
+
+
+@dataclass(frozen=True)
+class _HandedOver:
+    """A run that went on after its call."""
+
+    principal: str
+    cost: int
+    until: float
+    """When it no longer counts, on the monotonic clock; infinite if its end can be seen."""
 
 
 def _ignore(_number: int, _task_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,7 @@ def _number(schema: Schema, *names: str) -> float | None:
     """The first of these keywords that is there, if it is a number: a schema may have anything in it."""
     value = next((schema[name] for name in names if name in schema), None)
     if isinstance(value, float):
-        return value
+        return value if math.isfinite(value) else None
     return value if type(value) is int and abs(value) < LARGEST_BOUND else None
 
 

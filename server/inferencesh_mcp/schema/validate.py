@@ -117,8 +117,15 @@ def check(schema: Schema, value: dict[str, Any], budget: Budget | None = None) -
 
 def _problems(errors: list[ValidationError], budget: Budget) -> list[str]:
     sentences: dict[str, None] = {}
+    in_words: set[tuple[Place, int]] = set()
     for error in sorted(errors, key=lambda error: [str(step) for step in error.path]):
-        for sentence in _sentences(_closest(error), budget):
+        closest = _closest(error)
+        if closest.validator == "required":  # there is an error for each missing name, and the first names them all
+            rule = (tuple(closest.absolute_path), id(closest.validator_value))
+            if rule in in_words:
+                continue
+            in_words.add(rule)
+        for sentence in _sentences(closest, budget):
             sentences[sentence] = None
             if len(sentences) == MOST_PROBLEMS:  # the rest is not shown, so it is not put into words
                 return list(sentences)
@@ -136,7 +143,7 @@ def _sentences(error: ValidationError, budget: Budget) -> Iterator[str]:
     fields = declared if is_object(declared) else {}
     match error.validator:
         case "required":
-            missing = (name for name in items(rule) if name not in instance)
+            missing = (name for name in dict.fromkeys(items(rule)) if name not in instance)
             yield from (
                 f"{_named(_join(where, name))} is missing: {expected(fields.get(name, {}))}" for name in missing
             )
@@ -468,10 +475,10 @@ def _unless_patterns(usual: Any) -> Any:
 
 
 def _where_numbers_suffice(usual: Any) -> Any:
-    """Skip the rule for a number beyond what a double holds: dividing it raises an error."""
+    """Skip the rule for a number beyond what a double holds, or infinite: dividing it raises an error."""
 
     def where_numbers_suffice(validator: Any, rule: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
-        with suppress(OverflowError):
+        with suppress(OverflowError, ValueError):
             yield from usual(validator, rule, instance, schema) or ()
 
     return where_numbers_suffice

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ValidationError
 
@@ -277,11 +277,13 @@ class Settings:
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """Values to redact: the key, the state keys, and the passwords of Redis and of proxies."""
+        """Values to redact: the key, the state keys and the password of Redis.
+
+        Not the passwords of proxies: people choose words for them, which answers have too. Errors never quote an address.
+        """
         values = [secret.get_secret_value() for secret in (self.api_key, *self.state_keys) if secret]
-        addresses = [self.redis_url.get_secret_value()] if self.redis_url else []
-        passwords = (_password_in(address) for address in (*addresses, *self.proxies.values()))
-        return (*values, *filter(None, passwords))
+        password = urlsplit(self.redis_url.get_secret_value()).password if self.redis_url else None
+        return (*values, password) if password else tuple(values)
 
     @property
     def caching_in(self) -> Path:
@@ -308,14 +310,6 @@ class Settings:
 
 FIELDS = {setting.name: setting for setting in fields(Settings) if setting.metadata}
 """Every setting by its name."""
-
-
-def _password_in(address: str) -> str:
-    """The password in an address, with or without a scheme; empty if there is none."""
-    try:
-        return unquote(urlsplit(address if "://" in address else f"//{address}").password or "")
-    except ValueError:  # no address
-        return ""
 
 
 def _proxies(environ: Mapping[str, str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import InferenceError, InvalidInput, NotFound
 from inferencesh_mcp.flows.internal_errors import collect_started_ids, internal_error
 from inferencesh_mcp.flows.other_kinds import with_other_kind
+from inferencesh_mcp.sanitize import named
 from inferencesh_mcp.schema.describe import nearest_name
 from inferencesh_mcp.tools.arguments import normalized
 from inferencesh_mcp.tools.results import error_result
@@ -140,7 +141,7 @@ class InferenceTool(Tool):
                 suggestion = nearest_name(name, known)
                 hint = f"Did you mean '{suggestion}'?" if suggestion else f"It takes {', '.join(known) or 'none'}."
                 raise InvalidInput(
-                    message=f"{self.name} has no argument '{name[:80]}'.",
+                    message=f"This tool has no argument {named(name)}.",
                     next_step=hint,
                     outcome="not_started",
                     retry_safe=True,

@@ -220,7 +220,7 @@ INPUTS = [
     run("a number out of range", "sandbox/draw", {"prompt": "x", "width": 9000},
         "invalid_input: The input does not fit sandbox/draw: 'width' must be an integer from 16 to 1024; "
         "got 9000; nearest allowed: 1024.", NEVER, CORRECT),
-    run("a misspelt argument", "sandbox/draw", {"prompt": "x"}, "invalid_input: app_run has no argument 'inputs'.",
+    run("a misspelt argument", "sandbox/draw", {"prompt": "x"}, "invalid_input: This tool has no argument 'inputs'.",
         NEVER, "Next: Did you mean 'input'?", arguments={"inputs": {}}),
     run("an argument that breaks its rule", "sandbox/draw", {"prompt": "x"},
         "invalid_input: 'session_timeout': Input should be a valid integer, unable to parse string as an integer.",

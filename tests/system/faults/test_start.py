@@ -226,6 +226,19 @@ async def test_a_lost_start_that_is_in_no_list_is_unknown(host: Hosted, upstream
     judge(my, upstream.sandbox, starts=int(started))
 
 
+@over(*NEAR)
+async def test_a_run_that_may_have_started_counts_towards_the_spend_limit(host: Hosted, upstream: Upstream) -> None:
+    """Each may cost $0.03 of $0.04, and the first may go on."""
+    upstream.sandbox.faults.add(Swallow(), path=RUN)
+    upstream.sandbox.faults.add(HideTasks(), path=LIST, times=-1)
+    async with host(INFERENCE_MAX_RUN_COST="0.04") as my:
+        lost = await my.run("slow", {"seconds": 3, "steps": 1})
+        second = await my.run("slow", {"seconds": 3, "steps": 1})
+
+    assert "outcome_unknown" == error(lost)["code"]
+    assert "spend_limit_exceeded" == error(second)["code"]
+
+
 class Elsewhen(Clock):
     """A clock that is wrong by so much."""
 
