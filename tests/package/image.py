@@ -38,7 +38,12 @@ from tests.judges.official.checks import Checks
 ROOT = Path(__file__).parents[2]
 CACHE = Path("/var/cache") if os.geteuid() == 0 else Path.home() / ".cache"
 FOLDER = Path(os.environ.get("IMAGE_DIR") or CACHE / "inferencesh-mcp" / "image")
-PROGRAMS = ("podman", "runc", "mmdebstrap", *(() if os.geteuid() == 0 else ("newuidmap", "slirp4netns")))
+PROGRAMS = (
+    "podman",
+    "runc",
+    "mmdebstrap",
+    *(() if os.geteuid() == 0 else ("newuidmap", "slirp4netns", "fuse-overlayfs")),
+)
 BASE_RECIPE = (
     "mmdebstrap", "--quiet", "--variant=minbase", "--dpkgopt=force-unsafe-io",
     "--include=python3,python3-venv,python3-pip", "bookworm",
@@ -49,7 +54,7 @@ BASE = f"{NAME}-base"
 USER = 10001
 HARDENED = ("--read-only", "--read-only-tmpfs=false", "--tmpfs=/tmp", "--cap-drop=ALL")
 """What the README tells people to use. Podman's own extra folders in memory are left out."""
-PODMAN = ("podman", "--log-level=fatal", "--storage-driver=overlay")
+PODMAN = ("podman", "--log-level=fatal")
 """Without systemd, Podman says at each start that it has no timer for the health check."""
 RUN = (
     "run", "--rm", "--runtime=runc", "--security-opt=no-new-privileges",
