@@ -1,6 +1,6 @@
 # Everything that is done with this project. `make` lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint evaluate format generate lock official conformance clients hosts windows package manifests bundle bench faults soak mutants clean thorough release
+.PHONY: help demo test check lint evaluate format generate lock official conformance clients hosts windows package image manifests bundle bench faults soak mutants clean thorough release
 .PHONY: handed-out judged
 
 PYTHON ?= python3
@@ -29,7 +29,7 @@ check: lint test thorough ## All that CI runs (CONTRIBUTING.md says which progra
 	@$(MAKE) --no-print-directory -j 2 handed-out judged  # each waits, for the network or for the other side
 
 handed-out: $(READY)
-	@$(MAKE) --no-print-directory package && $(MAKE) --no-print-directory manifests
+	@$(MAKE) --no-print-directory package && $(MAKE) --no-print-directory image && $(MAKE) --no-print-directory manifests
 
 judged: $(READY)
 	@$(MAKE) --no-print-directory official && $(MAKE) --no-print-directory conformance && $(MAKE) --no-print-directory clients
@@ -66,8 +66,11 @@ hosts: $(READY) ## Let Claude Code, Codex, Gemini CLI, opencode, Copilot CLI and
 windows: $(READY) ## Let Windows judge it: a real CPython under Wine, on Linux (root installs Debian's Wine; 1.2 GB)
 	@PYTHON=$(PYTHON) $(BIN)/python -m tests.judges.windows
 
-package: $(READY) $(PACKAGING) ## Build the wheel and the sdist, and judge them, the image and the manifests
+package: $(READY) $(PACKAGING) ## Build the wheel and the sdist, and judge them, the Dockerfile and the manifests
 	@PYTHON=$(PYTHON) $(BIN)/python tests/package/run.py
+
+image: $(READY) ## Build the image and run it, with Podman on a base of Debian's packages (root installs what is missing)
+	@$(BIN)/python -m tests.package.image
 
 manifests: $(READY) $(PACKAGING) ## Let their own tools judge what registries and hosts are given
 	@$(BIN)/python tests/install/judge.py

@@ -6,7 +6,9 @@ import os
 import shutil
 import sys
 
-PACKAGES = {"nginx": "nginx-light", "redis-server": "redis-server", "node": "nodejs"}
+PACKAGES = {"nginx": "nginx-light", "redis-server": "redis-server", "node": "nodejs",
+            "podman": "podman", "runc": "runc", "mmdebstrap": "mmdebstrap", "newuidmap": "uidmap",
+            "slirp4netns": "slirp4netns", "fuse-overlayfs": "fuse-overlayfs"}  # fmt: skip
 """Debian's packages."""
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 

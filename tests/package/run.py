@@ -1,7 +1,7 @@
-"""Judge what is handed out: the wheel, the sdist, the image's steps, the manifests for running it.
+"""Judge what is handed out: the wheel, the sdist, the Dockerfile, the manifests for running it.
 
 `python tests/package/run.py`. The tools are in `.venv/package`, an environment of their own; what is made stays in
-`dist/`: both archives, and a list of what the image is made of (CycloneDX).
+`dist/`: both archives, and a list of what the wheel with its extras is made of (CycloneDX), which is what the image installs.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import tempfile
 import tomllib
 import traceback
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, run
 
-from dockerfile import DOCKERFILE, ROOT, Failed, Stage, values
+from dockerfile import DOCKERFILE, ROOT, values
 
 from inferencesh_mcp import __version__
 from manifests import judge as judge_manifests
@@ -33,6 +32,10 @@ TOOLS = ROOT / ".venv" / "package" / "bin"
 DIST = ROOT / "dist"
 PYTHON = os.environ.get("PYTHON", "python3")  # the machine's: it has pip, which .venv has not
 CLEAN = {name: os.environ[name] for name in os.environ if not name.startswith(("INFERENCE_", "PYTHON"))}
+
+
+class Failed(Exception):
+    """A step did not do what it should; its text is what it wrote."""
 
 
 def done(*command: str | Path, cwd: Path = ROOT, environ: dict[str, str] = CLEAN) -> str:
@@ -113,39 +116,22 @@ def use(environment: Path) -> None:
         assert f"inferencesh-mcp {__version__}\n" == version
 
 
-def build_image(stage: Stage) -> None:
-    """The build stage's own steps, in an empty environment: from the lock, with hashes, and no other way in."""
-    stage.build()
-    listed = done(PYTHON, "-m", "pip", "--python", stage.made / "bin" / "python", "list", "--format=freeze")
-    locked = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE))
-    installed = {line.partition("==")[0].lower().replace("_", "-") for line in listed.splitlines() if "==" in line}
-
-    assert installed - {"inferencesh-mcp"} <= locked
-    assert not installed & {"pytest", "mypy", "ruff", "pip", "hatchling", "rich"}, "tools for developing do not run"
-    compiled = len([*stage.made.rglob("*.pyc")])
-    assert compiled == len([*stage.made.rglob("*.py")]), "nothing is left to compile at the start"
+def fetch_locked(folder: Path) -> None:
+    """All of the lock, each file by its hash."""
+    done(PYTHON, "-m", "pip", "download", "-q", "--require-hashes", "-r", "requirements.lock", "-d", folder)
 
 
-def list_parts(stage: Stage) -> None:
-    made = DIST / f"inferencesh_mcp-{__version__}.cdx.json"
-    done(TOOLS / "cyclonedx-py", "environment", "--output-reproducible", "-o", made, stage.made / "bin" / "python")
-    assert '"pkg:pypi/mcp@' in made.read_text("utf-8")
-
-
-def install_sdist(stage: Stage) -> Path:
-    """Into another empty environment, built there, from what was fetched for the image."""
-    environment = stage.root / "sdist"
+def install(archive: str, environment: Path, locked: Path) -> None:
+    """Into an empty environment, from what is locked and nowhere else."""
     done(PYTHON, "-m", "venv", "--without-pip", environment)
-    offline = {**CLEAN, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(stage.root / "build" / "locked")}
-    pip = [PYTHON, "-m", "pip", "--python", environment / "bin" / "python", "install", "-q", "--no-compile"]
-    done(*pip, next(DIST.glob("*.tar.gz")), environ=offline)
-    return environment
+    pip = [PYTHON, "-m", "pip", "--python", environment / "bin" / "python", "install", "-q", "--no-index"]
+    done(*pip, "--find-links", locked, archive)
 
 
-@contextmanager
-def empty_stage() -> Iterator[Stage]:
-    with tempfile.TemporaryDirectory(prefix="inference-image-") as folder:
-        yield Stage(Path(folder), dict(CLEAN))
+def list_parts(environment: Path) -> None:
+    made = DIST / f"inferencesh_mcp-{__version__}.cdx.json"
+    done(TOOLS / "cyclonedx-py", "environment", "--output-reproducible", "-o", made, environment / "bin" / "python")
+    assert '"pkg:pypi/mcp@' in made.read_text("utf-8")
 
 
 def main() -> int:
@@ -167,11 +153,19 @@ def main() -> int:
     check("archives: built, and twine takes them", build_archives)
     check("wheel: the package and its licence", look_into_the_wheel)
     check("sdist: what the wheel is made of", look_into_the_sdist)
-    with empty_stage() as stage:
-        check("image: its steps, locked and hashed", lambda: build_image(stage))
-        check("image: its parts are listed", lambda: list_parts(stage))
-        check("wheel: runs the demo from the image's environment", lambda: use(stage.made))
-        check("sdist: runs the demo from an empty environment", lambda: use(install_sdist(stage)))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = ",".join(project["optional-dependencies"])
+    with tempfile.TemporaryDirectory(prefix="inference-package-") as scratch:
+        locked, from_wheel, from_sdist = (Path(scratch) / name for name in ("locked", "wheel", "sdist"))
+        check("lock: each file by its hash", lambda: fetch_locked(locked))
+        check(
+            "wheel: installed with its extras",
+            lambda: install(f"{next(DIST.glob('*.whl'))}[{extras}]", from_wheel, locked),
+        )
+        check("wheel: its parts are listed", lambda: list_parts(from_wheel))
+        check("wheel: runs the demo", lambda: use(from_wheel))
+        check("sdist: built and installed", lambda: install(str(next(DIST.glob("*.tar.gz"))), from_sdist, locked))
+        check("sdist: runs the demo", lambda: use(from_sdist))
     return checks.close()
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 LIMIT = 20.0
-"""Seconds that one check may take: a flow that hangs is a flow that fails."""
+"""Seconds that one check may take where it names no other: a flow that hangs is a flow that fails."""
 
 
 class Checks:
@@ -21,9 +21,9 @@ class Checks:
         self.passed = 0
         self.failed = 0
 
-    async def check(self, name: str, flow: Callable[[], Awaitable[None]]) -> None:
+    async def check(self, name: str, flow: Callable[[], Awaitable[None]], limit: float = LIMIT) -> None:
         try:
-            with anyio.fail_after(LIMIT):
+            with anyio.fail_after(limit):
                 await flow()
         except Exception as exc:  # noqa: BLE001 - whatever a flow raises is its result
             self.failure(name, "".join(traceback.format_exception(exc, limit=-3)))
