@@ -19,7 +19,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "shutdown": (set(), {"anyio"}),
     "sdk": ({"context"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
     "compatibility": ({"api", "context", "settings"}, {"mcp", "mcp_types", "pydantic"}),
-    "tool_prefix": ({"api", "context", "sanitize"}, {"mcp", "mcp_types"}),
+    "tool_prefix": ({"api", "context"}, {"mcp", "mcp_types"}),
     "sanitize": (set(), set()),
     "redaction": (set(), set()),
     "path_syntax": (set(), set()),
