@@ -122,6 +122,18 @@ def make_base() -> Path:
     return archive
 
 
+def why_no_container_starts() -> str:
+    """What the machine says to the smallest container; empty if it starts. A machine in a container may allow none."""
+    try:
+        podman("import", str(make_base()), BASE)
+        podman(*RUN, *HARDENED, BASE, "true")
+    except Failed as exc:
+        return str(exc)
+    finally:
+        run([*PODMAN, "rmi", "--force", BASE], stdout=DEVNULL, stderr=DEVNULL, check=False)
+    return ""
+
+
 @contextmanager
 def built() -> Iterator[None]:
     """The image NAME, for as long as the block; nothing of it stays."""
@@ -333,6 +345,9 @@ async def judge(checks: Checks) -> None:
 def main() -> int | str:
     if missing := install_programs():
         return missing
+    if reason := why_no_container_starts():
+        say(f"# The image is not judged: this machine starts no container.\n{reason}")
+        return 0
     began = time.monotonic()
     checks = Checks()
     try:
