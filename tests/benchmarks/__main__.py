@@ -1,4 +1,4 @@
-"""Measure everything, about twelve minutes: prints a table, and writes the same to `figures.json`, from which the page's is made."""
+"""Measure everything, about fifteen minutes: prints a table, and writes the same to `figures.json`, from which the page's is made."""
 
 from __future__ import annotations
 
