@@ -86,6 +86,7 @@ mutants: $(READY) ## Break each invariant in a copy, one at a time, and see a te
 bench: $(READY) ## Measure, each figure as a ratio in one run; `make generate` puts them into tests/benchmarks/README.md
 	@$(BIN)/python -m pytest -q -n 0 -m timing
 	@$(BIN)/python -m tests.benchmarks
+	@PYTHON=$(PYTHON) $(BIN)/python -m tests.benchmarks.other_servers
 
 faults: $(READY) ## Try the fifty faults on every wire in full, and say what came of each
 	@$(BIN)/python -m tests.system.faults

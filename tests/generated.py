@@ -18,7 +18,7 @@ from inferencesh_mcp.server import TOOLS, build
 from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
 from inferencesh_mcp.settings.types import allowed
 from tests import demo_picture, licences, limits
-from tests.benchmarks.figures import LATEST, as_markdown
+from tests.benchmarks import figures, other_servers
 from tests.findings import rows as findings
 from tests.manifests import FOLDER, badges, block, commands, host_table, manifests
 from tests.test_layers import TABLE
@@ -58,7 +58,8 @@ def tables() -> dict[str, str]:
         "answer": _answer(),
         "packages": _packages(),
         "hosts": host_table(),
-        "figures": as_markdown(json.loads(LATEST.read_text("utf-8"))),
+        "figures": figures.as_markdown(json.loads(figures.LATEST.read_text("utf-8"))),
+        "other-servers": other_servers.as_markdown(json.loads(other_servers.LATEST.read_text("utf-8"))),
     }
 
 

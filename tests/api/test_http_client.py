@@ -4,6 +4,8 @@ import asyncio
 import shutil
 from contextlib import suppress
 from datetime import timedelta
+from time import monotonic
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import anyio
@@ -175,6 +177,31 @@ async def test_a_stream_that_was_read_to_its_end_leaves_its_connection_for_reuse
             await anext(chunks)
 
     assert connections == script.connections
+
+
+@pytest.mark.parametrize(("pause", "connections"), [(60, 1), (120, 2)])
+async def test_a_connection_is_kept_for_a_persons_pause(api, script, monkeypatch, pause, connections):
+    """A minute; the clock of the library's own idle time is turned."""
+    script.on(*GET, status(200, TASK))
+
+    await api.task("t1")
+    now = monotonic() + pause
+    monkeypatch.setattr("httpcore2._async.http11.time", SimpleNamespace(monotonic=lambda: now))
+    await api.task("t1")
+
+    assert connections == script.connections
+
+
+async def test_an_answer_to_an_agent_has_a_connection_of_its_own(api, script):
+    """It is never sent again: on a connection that the other end has given up it would be lost."""
+    script.on(*GET, status(200, TASK))
+    script.on("POST", "/tools/i1/reject", status(200, {}))
+
+    await api.task("t1")
+    await api.chats.reject("i1", "no")
+
+    assert 2 == script.connections
+    assert "close" == script.requests[1].headers["connection"]
 
 
 async def test_a_run_is_not_sent_on_a_streams_connection(api, transport, script):

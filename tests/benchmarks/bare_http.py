@@ -25,7 +25,7 @@ server = MCPServer("bare", lifespan=life, log_level="ERROR")
 async def task_get(task_id: str, ctx: Context[httpx2.AsyncClient]) -> dict[str, Any]:
     headers = {"authorization": (ctx.headers or {})["authorization"], "x-api-version": "2"}
     answer = await ctx.request_context.lifespan_context.get(f"/tasks/{task_id}", headers=headers)
-    return answer.json()["data"]
+    return answer.json()
 
 
 class Announced(uvicorn.Server):

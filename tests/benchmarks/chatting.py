@@ -22,7 +22,7 @@ MESSAGE = "Write 100 words"  # two seconds of talk: a short answer of a model
 
 
 async def figures() -> list[Figure]:
-    with sandbox() as url:
+    with sandbox(older=True) as url:
         before = children()
         settings = environ(INFERENCE_API_KEY=KEY, INFERENCE_BASE_URL=url, INFERENCE_LOG_LEVEL="ERROR")
         server = StdioServerParameters(command=sys.executable, args=["-m", "inferencesh_mcp"], env=settings)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 KEY = "inf_benchmark"
+SANDBOX = ["-m", "inferencesh_mcp", "sandbox", "--port", "0"]
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 # How most hosts still begin.
@@ -41,9 +42,10 @@ def lines(*messages: Any) -> bytes:
 
 
 @contextmanager
-def sandbox() -> Iterator[str]:
-    """Serve the sandbox from a process of its own; yields its URL."""
-    command = [sys.executable, "-m", "inferencesh_mcp", "sandbox", "--port", "0"]
+def sandbox(*, older: bool = False) -> Iterator[str]:
+    """Serve the sandbox from a process of its own, also in its older form; yields its URL."""
+    arguments = [str(Path(__file__).with_name("older_sandbox.py"))] if older else SANDBOX
+    command = [sys.executable, *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ()) as process:
         try:
             assert process.stderr is not None

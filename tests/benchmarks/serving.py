@@ -126,7 +126,7 @@ async def _round(server: Server, task: str) -> None:
     left = iter(range(CALLS))
 
     async def caller() -> None:
-        async with httpx2.AsyncClient(headers=headers) as http:
+        async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
             for _ in left:
                 began = time.perf_counter()
                 answer = await http.post(server.url, content=message)
@@ -228,7 +228,7 @@ async def _memory(server: Server, task: str) -> float:
     """KiB that one more caller costs while connected: most is the connection, the rest is what is kept about a caller."""
     idle = resident(server.pid)
     limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1)
-    clients = [httpx2.AsyncClient(limits=limits, verify=False) for _ in range(CALLERS)]
+    clients = [httpx2.AsyncClient(limits=limits, verify=False, timeout=60) for _ in range(CALLERS)]
     try:
         for number, http in enumerate(clients):
             headers, message = _request("task_get", f"{KEY}_{number}", task_id=task)

@@ -27,9 +27,9 @@ _LIST = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
 # What a start does after its imports, without the rest of the process.
 _BUILDING = """
 import time
-from inferencesh_mcp import app, settings
+from inferencesh_mcp import server, settings
 began = time.perf_counter()
-app.build(settings.Settings.from_environ({}))
+server.build(settings.Settings.from_environ({}))
 print(time.perf_counter() - began)
 """
 
@@ -49,7 +49,7 @@ def figures() -> list[Figure]:
             unit="ms",
             base=median(bare) * 1000,
             base_name="one tool on the bare SDK",
-            aim=1.05,
+            aim=1.1,
             by_ratio=True,
             note=_spent(),
         ),

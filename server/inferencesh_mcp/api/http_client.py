@@ -46,13 +46,16 @@ _NEVER_SENT = (
 """Errors before the first byte of a request is sent."""
 _IDLE = 20
 """Idle connections that are kept: each request checks all of them, and more would stay open unused."""
+_IDLE_SECONDS = 90.0
+"""How long they are kept: longer than a person pauses, since a new one takes three round trips instead of one. If the server
+closes one earlier, that is noticed before the next request."""
 _LIMITS: dict[Kind, httpx2.Limits] = {
     # No limit on connections: a caller whose calls hang must not block another caller (T-22).
-    "calls": httpx2.Limits(max_keepalive_connections=_IDLE, keepalive_expiry=10.0),
-    # Starts never reuse a connection. The server may have closed an idle one, so a start sent on it would be lost. Or an idle
-    # one may hold an unrequested response (response smuggling), which would be taken for the answer to the start.
+    "calls": httpx2.Limits(max_keepalive_connections=_IDLE, keepalive_expiry=_IDLE_SECONDS),
+    # What is never sent again does not reuse a connection. The server may have closed an idle one, so a start sent on it would
+    # be lost. Or an idle one may hold an unrequested response (response smuggling), which would be taken for the start's answer.
     "runs": httpx2.Limits(max_keepalive_connections=0),
-    "streams": httpx2.Limits(max_keepalive_connections=_IDLE, keepalive_expiry=5.0),
+    "streams": httpx2.Limits(max_keepalive_connections=_IDLE, keepalive_expiry=_IDLE_SECONDS),
     # Connections are to addresses, not names: one that was opened for one name must never serve another.
     "files": httpx2.Limits(max_connections=100, max_keepalive_connections=0),
 }

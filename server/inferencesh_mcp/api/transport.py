@@ -129,7 +129,7 @@ class Transport:
         answer, TimedOut or Unavailable without an answer, UpstreamError for one that cannot be parsed. A START raises
         OutcomeUnknown instead if it may have taken effect.
         """
-        kind: Kind = "runs" if operation is Operation.START else "calls"
+        kind: Kind = "runs" if operation in {Operation.START, Operation.ANSWER} else "calls"
         request, sent_at = self._request(kind, method, path, key, _encoded(body)), self.now()
 
         async def send_once(seconds: float) -> Unwrapped | Failure:
