@@ -157,8 +157,17 @@ def test_the_demo_refuses_a_folder_it_may_not_write_to() -> None:
     result = call("demo", "--to", "/")
 
     assert (2, "") == (result.returncode, result.stdout)
-    root = json.dumps(os.path.abspath("/"))
-    assert f"is {root}, but must be the absolute path of a folder" in result.stderr
+    assert f'is "{os.path.abspath("/")}", but must be the absolute path of a folder' in result.stderr
+
+
+def test_the_demo_may_be_written_to_the_null_device(tmp_path: Path) -> None:
+    """On Windows that counts as a terminal for `isatty`, and has no width."""
+    command = [sys.executable, "-m", "inferencesh_mcp", "demo", "--to", str(tmp_path)]
+    result = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False, timeout=50
+    )
+
+    assert (0, b"") == (result.returncode, result.stderr)
 
 
 def test_the_demo_ends_with_a_picture(tmp_path: Path) -> None:

@@ -39,8 +39,7 @@ class Running:
     async def ended(self, *kinds: Signals) -> tuple[int | None, float]:
         """Tell it to end, by these signals if not by the usual one; its exit code, and how long that took."""
         began = time.monotonic()
-        for kind in kinds or SIGNALS[:1]:
-            await stop(self.process, kind)
+        await stop(self.process, *kinds)
         with anyio.fail_after(DRAIN + 5):
             code = await self.process.wait()
         return code, time.monotonic() - began

@@ -51,7 +51,8 @@ def check(succeeded):
 kernel.FreeConsole()
 check(kernel.AttachConsole(int(sys.argv[1])))
 check(kernel.SetConsoleCtrlHandler(None, True))
-check(kernel.GenerateConsoleCtrlEvent(int(sys.argv[2]), 0))
+for event in sys.argv[2:]:
+    check(kernel.GenerateConsoleCtrlEvent(int(event), 0))
 """
 
 
@@ -77,10 +78,13 @@ def small_pipe() -> tuple[int, int]:
     return mine, its
 
 
-async def stop(process: Process, kind: signal.Signals = SIGNALS[0]) -> None:
-    """Send a signal, or press the keys that Windows has for it."""
+async def stop(process: Process, *kinds: signal.Signals) -> None:
+    """Send these signals, or the usual one; on Windows, press the keys that it has for them."""
+    kinds = kinds or SIGNALS[:1]
     if sys.platform != "win32":
-        process.send_signal(kind)
+        for kind in kinds:
+            process.send_signal(kind)
         return
-    event = {signal.SIGINT: signal.CTRL_C_EVENT, signal.SIGBREAK: signal.CTRL_BREAK_EVENT}[kind]
-    await anyio.run_process([sys.executable, "-c", PRESS, str(process.pid), str(int(event))])
+    keys = {signal.SIGINT: signal.CTRL_C_EVENT, signal.SIGBREAK: signal.CTRL_BREAK_EVENT}
+    events = [str(int(keys[kind])) for kind in kinds]
+    await anyio.run_process([sys.executable, "-c", PRESS, str(process.pid), *events])

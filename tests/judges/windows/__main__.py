@@ -116,7 +116,7 @@ def run_tests(arguments: list[str]) -> None:
         "no:cacheprovider",
         "-q",
         "-n",
-        "3",
+        os.environ.get("WINDOWS_N", "3"),
         "-m",
         "not thorough and not timing and not programs",
     )
@@ -129,11 +129,15 @@ def main(arguments: list[str]) -> str | None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run([Path(__file__).parent / "machine.sh", FOLDER], check=True)
+        begun = time.monotonic()
+        if subprocess.run([Path(__file__).parent / "machine.sh", FOLDER], check=False).returncode:
+            return "make windows: the machine could not be made. The reason is above."
         try:
             install_product()
+            say(f"The machine and the product were ready after {time.monotonic() - begun:.0f} s.")
             if not arguments:
                 try_commands()
+                say(f"The commands were tried after {time.monotonic() - begun:.0f} s.")
             run_tests(arguments)
         except Failed as exc:
             return str(exc)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from itertools import cycle, islice
 from pathlib import Path
 
 import anyio
@@ -88,8 +89,7 @@ async def test_more_signals_do_not_stop_the_cleanup(
         await running(pipe, upstream, 30)
         await stop(pipe.process, kind)
         await gate.reached.wait()
-        for number in range(others):
-            await stop(pipe.process, SIGNALS[number % len(SIGNALS)])
+        await stop(pipe.process, *islice(cycle(SIGNALS), others))
         await until(lambda: "the shutdown is under way" in pipe.log.read_text(encoding="utf-8"))
         gate.release()
 
@@ -101,8 +101,7 @@ async def test_more_signals_do_not_stop_the_cleanup(
 async def test_a_second_signal_does_not_lose_the_ids_of_runs_that_go_on(server: Started, upstream: Upstream) -> None:
     async with server(INFERENCE_ON_CANCEL="keep") as pipe:
         await running(pipe, upstream, 30)
-        await stop(pipe.process)
-        await stop(pipe.process)
+        await stop(pipe.process, FIRST, FIRST)
 
         assert await pipe.over() == STOPPED
     judge(upstream, pipe, starts=30, cancels=0)
@@ -417,5 +416,5 @@ async def test_a_closed_stderr_does_not_stop_the_server(server: Started) -> None
 async def test_end_of_input_before_the_first_message_ends_the_process(server: Started) -> None:
     async with server() as pipe:
         await pipe.close()
-        assert 0 == await pipe.over()
+        assert 0 == await pipe.over(within=30)  # the start included
     assert [] == pipe.lines
