@@ -237,7 +237,7 @@ def _certificate_error(exc: BaseException) -> ssl.SSLCertVerificationError | Non
 
 def _certificate_problem(exc: ssl.SSLCertVerificationError, host: str) -> tuple[str, str]:
     """What is wrong with a certificate, and what to do about it."""
-    code = getattr(exc, "verify_code", None)  # the system's own verification may fail without one
+    code = getattr(exc, "verify_code", 0)  # the system's own verification may fail without one
     if when := _OUT_OF_DATE.get(code):
         return (
             f"the certificate of {host} {when}",
