@@ -265,8 +265,9 @@ async def guest(server: EmbeddedServer) -> AsyncIterator[str]:
 def on_stdio(environ: dict[str, str]) -> StdioServerParameters:
     """How the SDK's client starts a server."""
     command, *arguments = stdio_fork.command()
-    path = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
-    return StdioServerParameters(command=command, args=arguments, env=path | environ)
+    passed_on = ("PATH", "HOME", "SYSTEMROOT")  # Windows has no sockets without the last
+    inherited = {name: os.environ[name] for name in passed_on if name in os.environ}
+    return StdioServerParameters(command=command, args=arguments, env={"HOME": "/"} | inherited | environ)
 
 
 @asynccontextmanager

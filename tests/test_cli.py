@@ -9,6 +9,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import httpx2
@@ -17,15 +18,18 @@ import pytest
 from inferencesh_mcp import __version__
 from tests import stdio_fork
 from tests.benchmarks.processes import sandbox
+from tests.support.systems import home_variables
 
 
 def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end, with nothing of ours in its environment but what is given."""
+    """Run the command to its end, with nothing of ours in its environment but what is given. Without a HOME it is empty."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("INFERENCE_")}
-    return subprocess.run(
-        stdio_fork.command(*arguments),
-        env=clean | environ, capture_output=True, text=True, timeout=50, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as empty:
+        home = home_variables(Path(environ.get("HOME", empty)))
+        return subprocess.run(
+            stdio_fork.command(*arguments),
+            env=clean | home | environ, capture_output=True, text=True, timeout=50, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
 
 
 @pytest.mark.usefixtures("fresh")
@@ -88,7 +92,8 @@ def test_an_unknown_variable_is_warned_of_once() -> None:
 @pytest.mark.parametrize("home", [None, "/root/" + "a" * 300], ids=["unset", "cannot be looked at"])
 def test_the_server_starts_without_a_readable_home(home: str | None) -> None:
     """A service without HOME, or with the home of another user: a name too long is refused by the system likewise."""
-    environ = {"PATH": os.environ["PATH"], "INFERENCE_SANDBOX": "true"} | ({"HOME": home} if home else {})
+    environ = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    environ |= {"INFERENCE_SANDBOX": "true"} | ({"HOME": home, "USERPROFILE": home} if home else {})
     hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}  # fmt: skip
     result = subprocess.run([sys.executable, "-m", "inferencesh_mcp"], env=environ, input=json.dumps(hello) + "\n",
@@ -135,7 +140,7 @@ def test_root_is_refused_if_the_operator_says_so() -> None:
     """As the image does (threat T-25); whoever is not root is not bothered."""
     result = call("--sandbox", "doctor", INFERENCE_REFUSE_ROOT="true")
 
-    if os.geteuid() == 0:
+    if sys.platform != "win32" and os.geteuid() == 0:
         assert (2, True) == (result.returncode, "INFERENCE_REFUSE_ROOT" in result.stderr)
     else:
         assert (0, "") == (result.returncode, result.stderr)
@@ -152,7 +157,17 @@ def test_the_demo_refuses_a_folder_it_may_not_write_to() -> None:
     result = call("demo", "--to", "/")
 
     assert (2, "") == (result.returncode, result.stdout)
-    assert 'is "/", but must be the absolute path of a folder' in result.stderr
+    assert f'is "{os.path.abspath("/")}", but must be the absolute path of a folder' in result.stderr
+
+
+def test_the_demo_may_be_written_to_the_null_device(tmp_path: Path) -> None:
+    """On Windows that counts as a terminal for `isatty`, and has no width."""
+    command = [sys.executable, "-m", "inferencesh_mcp", "demo", "--to", str(tmp_path)]
+    result = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False, timeout=50
+    )
+
+    assert (0, b"") == (result.returncode, result.stderr)
 
 
 def test_the_demo_ends_with_a_picture(tmp_path: Path) -> None:

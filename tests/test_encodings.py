@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.systems import home_variables
+
 
 def call(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a process of its own: PYTHONIOENCODING counts only when Python starts."""
@@ -39,9 +41,7 @@ def test_every_output_fits_every_encoding(command: tuple[str, ...], encoding: st
     home = tmp_path / "Łukasz 日本"
     home.mkdir()
     (home / ".claude.json").write_text("{}")
-    page = call(
-        *command, HOME=str(home), USERPROFILE=str(home), INFERENCE_SAVE_DIR=str(home / "×→"), PYTHONIOENCODING=encoding
-    )
+    page = call(*command, **home_variables(home), INFERENCE_SAVE_DIR=str(home / "×→"), PYTHONIOENCODING=encoding)
 
     assert "Traceback" not in page.stderr
     assert "Error" not in page.stderr or page.returncode == 2, page.stderr
@@ -57,7 +57,7 @@ def test_the_demo_fits_every_encoding(encoding: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["cursor", "codex"])
 def test_an_entry_that_is_printed_means_the_same_in_every_encoding(host: str, tmp_path: Path) -> None:
-    environ = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "INFERENCE_SAVE_DIR": str(tmp_path / "é Łódź 😀")}
+    environ = home_variables(tmp_path) | {"INFERENCE_SAVE_DIR": str(tmp_path / "é Łódź 😀")}
     parse = tomllib.loads if host == "codex" else json.loads
     pages = [call("install", host, "--print", **environ, PYTHONIOENCODING=encoding) for encoding in ("utf-8", "cp1252")]
 

@@ -26,6 +26,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "folder_identity": ({"path_syntax"}, set()),
     "loopback": (set(), set()),
     "bounded": (set(), set()),
+    "terminal": (set(), set()),
     "settings": ({"folder_identity", "path_syntax", "loopback", "pins", "errors"}, {"pydantic", "platformdirs"}),
     "api": (
         {"errors", "loopback", "sanitize", "redaction"},
@@ -94,7 +95,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     ),
     "stdio_messages": ({"api"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
     "stdio": ({"context", "shutdown", "errors", "sdk", "stdio_messages"}, {"mcp", "anyio"}),
-    "hosts": ({"settings", "errors"}, {"click", "tomlkit"}),
+    "hosts": ({"settings", "errors", "terminal"}, {"click", "tomlkit"}),
     "demo": ({"errors", "sanitize"}, {"mcp", "mcp_types", "anyio"}),
     "doctor": (
         {"server", "api", "context", "flows", "hosts", "pins", "tools", "settings", "http", "errors", "redaction"},
@@ -112,6 +113,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
             "settings",
             "stdio",
             "telemetry",
+            "terminal",
             "http",
             "errors",
         },

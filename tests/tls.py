@@ -52,6 +52,7 @@ class Authority:
         path = self._folder / f"{hosts[0]}.pem"
         path.write_bytes(
             certificate.public_bytes(serialization.Encoding.PEM)
+            + self.file.read_bytes()  # Wine takes a chain that ends nowhere for a trusted one
             + key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )

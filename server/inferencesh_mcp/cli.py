@@ -280,10 +280,11 @@ def sandbox(environ: dict[str, str], /, host: str, port: int, **options: Any) ->
 def demo(to: str | None) -> int:
     """Show a whole run without a key or a network: a picture in and a picture out."""
     from inferencesh_mcp.demo import show
+    from inferencesh_mcp.terminal import is_terminal
 
     if to:  # the server would refuse it too, but its error would not be shown
         Settings.from_environ({f"{PREFIX}SAVE_DIR": os.path.abspath(to)})  # noqa: PTH100 - links stay as they are
-    return show(to, sys.stdout, width=os.get_terminal_size().columns if sys.stdout.isatty() else None)
+    return show(to, sys.stdout, width=os.get_terminal_size().columns if is_terminal(sys.stdout) else None)
 
 
 @_settings_options(STDIO_SETTINGS)

@@ -260,7 +260,7 @@ def _clock(skew: timedelta) -> Finding:
 
 def _folders(settings: Settings) -> Iterator[Finding]:
     for folder in settings.allowed_dirs:
-        if os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK):
+        if _is_readable(folder):
             yield Finding("allowed folder", "ok", str(folder))
         else:
             yield Finding(
@@ -277,6 +277,15 @@ def _folders(settings: Settings) -> Iterator[Finding]:
             f"{Path(folder)} cannot be written",
             "Set INFERENCE_SAVE_DIR to a folder that you can write to.",
         )
+
+
+def _is_readable(folder: Path) -> bool:
+    """Try it: on Windows `os.access` does not read access lists."""
+    try:
+        with os.scandir(folder):
+            return os.access(folder, os.X_OK)
+    except OSError:
+        return False
 
 
 async def _hosts(machine: Machine) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import ssl
 from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
@@ -67,6 +68,40 @@ async def test_a_certificate_that_is_not_accepted_is_explained(
     assert [message, message] == [of_run.value.message, of_file.value.message]
     assert ("not_started", True) == (of_run.value.outcome, of_run.value.retry_safe)
     assert "network" not in of_run.value.next_step or "certificates" in of_run.value.next_step
+    assert [] == script.requests
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        (0x800B0101, "is not valid now"), (0x800B010F, "is for another name"), (0x800B0109, "is not trusted: set SSL_CERT_FILE"),
+        (-67818, "has expired"), (-67602, "is for another name"), (None, "is not trusted: set SSL_CERT_FILE"),
+    ],
+)  # fmt: skip
+async def test_what_windows_and_macos_say_of_a_certificate_is_explained(
+    upstream, script, authority, monkeypatch, code, problem
+):
+    """They verify it after the handshake, and have codes of their own."""
+
+    class Verified(ssl.SSLObject):
+        def do_handshake(self):
+            super().do_handshake()
+            error = ssl.SSLCertVerificationError("of the system")
+            if code is not None:
+                error.verify_code = code
+            raise error
+
+    context = ssl.create_default_context(cafile=authority.file)
+    context.sslobject_class = Verified
+    monkeypatch.setattr("httpx2.create_ssl_context", lambda: context)
+    async with in_front_of(urlsplit(upstream).port, authority.context("localhost")) as port:
+        transport = Transport(f"https://localhost:{port}")
+        with pytest.raises(errors.Unavailable) as refused_start:
+            await Api(transport, KEY).run(RUN)
+        await transport.aclose()
+
+    assert f"the certificate of localhost {problem}" == refused_start.value.message
+    assert "not_started" == refused_start.value.outcome
     assert [] == script.requests
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from signal import Signals
 from typing import Any
 
 import anyio
@@ -19,11 +18,11 @@ from anyio.abc import Process
 
 from tests.conftest import KEY
 from tests.http.asking import envelope
+from tests.support.systems import EXIT_CODES, OWN_CONSOLE, SIGNALS, small_pipe, stop
 
 DRAIN = 6
-PAGE = 4096  # bytes of the smallest pipe
-STOPPED = 128 + signal.SIGTERM
-"""The exit code after SIGTERM, however many calls were under way."""
+STOPPED = EXIT_CODES[SIGNALS[0].name]
+"""The exit code, however many calls were under way."""
 
 
 @dataclass
@@ -37,11 +36,10 @@ class Running:
         headers, message = envelope("tools/call", era, name=tool, arguments=arguments, _meta={"progressToken": 1})
         return await self.http.post(self.url, headers=headers, content=message)
 
-    async def ended(self, *kinds: signal.Signals) -> tuple[int | None, float]:
-        """Tell it to end, by these signals if not by SIGTERM; its exit code, and how long that took."""
+    async def ended(self, *kinds: Signals) -> tuple[int | None, float]:
+        """Tell it to end, by these signals if not by the usual one; its exit code, and how long that took."""
         began = time.monotonic()
-        for kind in kinds or (signal.SIGTERM,):
-            self.process.send_signal(kind)
+        await stop(self.process, *kinds)
         with anyio.fail_after(DRAIN + 5):
             code = await self.process.wait()
         return code, time.monotonic() - began
@@ -53,10 +51,9 @@ async def running(base_url: str, *, reading: bool = True, **environ: str) -> Asy
     told = {"INFERENCE_BASE_URL": base_url, "INFERENCE_DRAIN_SECONDS": str(DRAIN), "INFERENCE_WAIT_SECONDS": "50"}
     command = [sys.executable, "-m", "inferencesh_mcp", "http", "--port", "0"]
     log: list[str] = []
-    mine, its = os.pipe()
-    if not reading:
-        fcntl.fcntl(its, fcntl.F_SETPIPE_SZ, PAGE)
-    process = await anyio.open_process(command, env={"PATH": "/usr/bin"} | told | environ, stderr=its)
+    mine, its = os.pipe() if reading else small_pipe()
+    inherited = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    process = await anyio.open_process(command, env=inherited | told | environ, stderr=its, creationflags=OWN_CONSOLE)
     os.close(its)
     async with (
         process,

@@ -15,6 +15,7 @@ from tests.conftest import KEY, Upstream, until
 from tests.http.asking import ERAS, LEGACY, MODERN, envelope, facing, message_of, result_of
 from tests.http.process import DRAIN, STOPPED, running
 from tests.support.faults import Delay
+from tests.support.systems import EXIT_CODES, SIGNALS, stop
 
 pytestmark = pytest.mark.anyio
 
@@ -97,7 +98,7 @@ async def test_a_drain_names_every_id_however_many_run(upstream: Upstream, runs:
 
 
 @pytest.mark.finding("S2", "F22")
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("kind", SIGNALS)
 @pytest.mark.parametrize("others", [1, 9])
 async def test_more_signals_lose_no_answer(upstream: Upstream, kind: signal.Signals, others: int) -> None:
     """They come while thirty calls are handed over: each is told its task id, nothing is cancelled, the code is the first's."""
@@ -110,12 +111,12 @@ async def test_more_signals_lose_no_answer(upstream: Upstream, kind: signal.Sign
         for _ in range(30):
             group.start_soon(run)
         await until(lambda: len(upstream.sandbox.ledger.requests("GET", "/tasks/*/stream")) == 30)
-        server.process.send_signal(kind)
+        await stop(server.process, kind)
         await until(lambda: f"{kind.name} received" in "".join(server.log))
-        code, took = await server.ended(*list(islice(cycle((signal.SIGTERM, signal.SIGINT, signal.SIGHUP)), others)))
+        code, took = await server.ended(*list(islice(cycle(SIGNALS), others)))
 
     ledger = upstream.sandbox.ledger
-    assert (128 + kind, True) == (code, took < DRAIN)
+    assert (EXIT_CODES[kind.name], True) == (code, took < DRAIN)
     assert {one.task_id for one in ledger.starts} == set(told)
     assert (30, ()) == (len(told), ledger.cancels)
     assert "ignored: the shutdown is under way" in "".join(server.log)
@@ -169,7 +170,7 @@ async def test_a_draining_server_accepts_no_new_call(upstream: Upstream, era: st
         idle = httpx2.AsyncClient(headers=server.http.headers, timeout=20, verify=False)
         async with idle:
             await idle.get(page)
-            server.process.send_signal(signal.SIGTERM)
+            await stop(server.process)
             await until_stopping(idle, page)
             headers, message = envelope("tools/call", era, name="app_run",
                                         arguments={"app": "sandbox/echo", "input": {}})  # fmt: skip
@@ -263,7 +264,7 @@ async def test_an_accepted_call_may_still_start_its_run(upstream: Upstream) -> N
 
         group.start_soon(run)
         await gate.reached.wait()
-        server.process.send_signal(signal.SIGTERM)
+        await stop(server.process)
         await until_stopping(server.http, server.url.replace("/mcp", "/readyz"))
         gate.release()
         with anyio.fail_after(DRAIN + 5):

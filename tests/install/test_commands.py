@@ -15,6 +15,8 @@ from inferencesh_mcp.cli import HOSTS as NAMES
 from inferencesh_mcp.hosts.catalogue import HOSTS, KEY
 from inferencesh_mcp.hosts.command import NETWORK_VARIABLES, PASSED_SETTINGS
 from inferencesh_mcp.settings import FIELDS
+from tests.install.test_keys_on_disk import place
+from tests.support.systems import program
 from tests.test_cli import call
 
 SECRET = "inf_test_CANARY_91ab"
@@ -67,7 +69,7 @@ def test_print_only_shows_and_shows_no_key(tmp_path: Path) -> None:
 
     assert 0 == told.returncode
     assert {"mine"} == json.loads(told.stdout)["context_servers"].keys()
-    assert str(tmp_path / ".config" / "zed" / "settings.json") in told.stderr
+    assert str(place("zed", tmp_path)) in told.stderr
     assert SECRET not in told.stdout + told.stderr
     assert [] == list(tmp_path.iterdir())
 
@@ -105,7 +107,7 @@ def test_a_key_that_must_stand_in_the_file_is_asked_for_and_not_shown(tmp_path: 
     os.close(theirs)
 
     assert 0 == process.returncode, err
-    path = tmp_path / ".config" / "Claude" / "claude_desktop_config.json"
+    path = place("claude-desktop", tmp_path)
     assert SECRET == json.loads(path.read_text("utf-8"))["mcpServers"]["inference"]["env"][KEY]
     assert b"Your key is in the file" in out
     assert SECRET.encode() not in out + asked + err + shown
@@ -116,7 +118,7 @@ def test_install_alone_lists_the_hosts_of_this_machine(tmp_path: Path) -> None:
     """By their file, their folder or their command. Nothing is written without a terminal to ask at."""
     (tmp_path / ".cursor").mkdir()
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "codex").touch(0o755)
+    program(tmp_path / "bin", "codex")
 
     page = call("install", HOME=str(tmp_path), PATH=str(tmp_path / "bin"))
 

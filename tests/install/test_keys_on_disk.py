@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
+from inferencesh_mcp.hosts import install
+from inferencesh_mcp.hosts.catalogue import Machine
+from tests.support.systems import SYSTEM
 from tests.test_cli import call
 
 FIRST, SECOND = "inf_test_CANARY_first", "inf_test_CANARY_second"
-ZED = Path(".config/zed/settings.json")
-DESKTOP = Path(".config/Claude/claude_desktop_config.json")
+
+
+def place(host: str, home: Path) -> Path:
+    """The file of a host on this system."""
+    return install.place(install.host_named(host), Machine(SYSTEM, home, {}))
 
 
 def files_with(text: str, home: Path) -> list[str]:
@@ -26,19 +33,20 @@ def test_the_key_that_is_given_now_replaces_the_one_that_stands_there(tmp_path: 
     call("install", "zed", HOME=str(tmp_path), INFERENCE_API_KEY=FIRST)
     call("install", "zed", HOME=str(tmp_path), INFERENCE_API_KEY=SECOND)
 
-    assert SECOND in (tmp_path / ZED).read_text("utf-8")
+    assert SECOND in place("zed", tmp_path).read_text("utf-8")
     assert [] == files_with(FIRST, tmp_path)
 
 
 @pytest.mark.finding("F31")
 def test_no_copy_of_the_key_is_left_when_the_host_has_rewritten_its_file(tmp_path: Path) -> None:
-    path = tmp_path / DESKTOP
+    path = place("claude-desktop", tmp_path)
     path.parent.mkdir(parents=True)
     path.write_text(before := json.dumps({"theme": "dark"}))
     path.chmod(0o644)
     call("install", "claude-desktop", HOME=str(tmp_path), INFERENCE_API_KEY=FIRST)
     [backup] = path.parent.glob("*.before-*")
-    assert (before, 0o600) == (backup.read_text(), stat.S_IMODE(backup.stat().st_mode))
+    assert before == backup.read_text()
+    assert sys.platform == "win32" or stat.S_IMODE(backup.stat().st_mode) == 0o600
     path.write_text(json.dumps(json.loads(path.read_text()) | {"scale": 2}))  # the host saves its settings its own way
 
     call("uninstall", "claude-desktop", HOME=str(tmp_path))
@@ -49,7 +57,7 @@ def test_no_copy_of_the_key_is_left_when_the_host_has_rewritten_its_file(tmp_pat
 
 @pytest.mark.finding("F31")
 def test_the_first_backup_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / DESKTOP
+    path = place("claude-desktop", tmp_path)
     path.parent.mkdir(parents=True)
     path.write_text(before := json.dumps({"theme": "dark"}))
     for seconds in ("50", "51", "52"):

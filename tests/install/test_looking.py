@@ -18,6 +18,7 @@ from inferencesh_mcp.doctor import examine
 from inferencesh_mcp.hosts import install
 from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, Local, Machine
 from inferencesh_mcp.settings import Settings
+from tests.support.systems import SYSTEM, program
 from tests.test_cli import call
 from tests.tls import Authority, in_front_of
 
@@ -31,7 +32,7 @@ def findings(check: str, home: Path, sandbox: str = "true", **variables: str) ->
         "INFERENCE_SANDBOX": sandbox, "INFERENCE_SAVE_DIR": str(home / "saved"), KEY: SECRET,
         "INFERENCE_BASE_URL": "https://127.0.0.1:1",
     })  # fmt: skip
-    examine(settings, Machine("linux", home, variables), out, as_json=True)
+    examine(settings, Machine(SYSTEM, home, variables), out, as_json=True)
     assert SECRET not in out.getvalue()
     found: list[Any] = json.loads(out.getvalue())["findings"]
     return [(one["verdict"], one["found"], one["do"]) for one in found if one["check"] == check]
@@ -39,9 +40,8 @@ def findings(check: str, home: Path, sandbox: str = "true", **variables: str) ->
 
 @pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
 def test_a_host_is_told_with_what_it_starts(host: Any, tmp_path: Path) -> None:
-    command = tmp_path / "inferencesh-mcp"
-    command.touch(0o755)
-    machine = Machine("linux", tmp_path, {})
+    command = program(tmp_path, "inferencesh-mcp")
+    machine = Machine(SYSTEM, tmp_path, {})
     install.install(host, "inference", Local(str(command)), machine=machine, key=SECRET)
 
     assert [("ok", f"{host.title}: inference starts {command}", "")] == findings("host", tmp_path)
@@ -54,17 +54,17 @@ def test_a_host_is_told_with_what_it_starts(host: Any, tmp_path: Path) -> None:
 
 def test_a_command_without_a_path_is_looked_for(tmp_path: Path) -> None:
     install.install(
-        BY_NAME["cursor"], "mine", Local("uvx", ("inferencesh-mcp",)), machine=Machine("linux", tmp_path, {})
+        BY_NAME["cursor"], "mine", Local("uvx", ("inferencesh-mcp",)), machine=Machine(SYSTEM, tmp_path, {})
     )
 
     assert "warning" == findings("host", tmp_path, PATH="/nowhere")[0][0]
-    (tmp_path / "uvx").touch(0o755)
+    program(tmp_path, "uvx")
     expected = ("ok", "Cursor: mine starts uvx inferencesh-mcp", "")
     assert [expected] == findings("host", tmp_path, PATH=str(tmp_path))
 
 
 def test_a_host_without_it_and_one_without_a_key_and_one_that_cannot_be_read(tmp_path: Path) -> None:
-    machine = Machine("linux", tmp_path, {})
+    machine = Machine(SYSTEM, tmp_path, {})
     for name, text in {"cursor": "{}", "windsurf": "{", "zed": "{}"}.items():
         path = install.place(BY_NAME[name], machine)
         path.parent.mkdir(parents=True)
@@ -92,11 +92,11 @@ def test_a_host_without_it_and_one_without_a_key_and_one_that_cannot_be_read(tmp
 )
 def test_an_entry_of_odd_kinds_is_told_like_any_other(host: str, text: str, tmp_path: Path) -> None:
     """It may be a person's own, or another program's; and it can be taken out."""
-    machine = Machine("linux", tmp_path, {})
+    machine = Machine(SYSTEM, tmp_path, {})
     path = install.place(BY_NAME[host], machine)
     path.parent.mkdir()
     path.write_text(text)
-    (tmp_path / "inferencesh-mcp").touch(0o755)
+    program(tmp_path, "inferencesh-mcp")
 
     told = ("ok", f"{BY_NAME[host].title}: inference starts inferencesh-mcp", "")
     assert [told] == findings("host", tmp_path, PATH=str(tmp_path))
@@ -114,11 +114,11 @@ def test_an_entry_of_odd_kinds_is_told_like_any_other(host: str, text: str, tmp_
 def test_settings_of_an_entry_with_which_the_server_does_not_start_are_told(
     variables: dict[str, str], wrong: str, tmp_path: Path
 ) -> None:
-    path = install.place(BY_NAME["cursor"], Machine("linux", tmp_path, {}))
+    path = install.place(BY_NAME["cursor"], Machine(SYSTEM, tmp_path, {}))
     path.parent.mkdir()
     entry = {"command": "inferencesh-mcp", "env": variables}
     path.write_text(json.dumps({"mcpServers": {"inference": entry}}))
-    (tmp_path / "inferencesh-mcp").touch(0o755)
+    program(tmp_path, "inferencesh-mcp")
 
     [(verdict, found, do)] = findings("host", tmp_path, PATH=str(tmp_path))
 
@@ -128,7 +128,7 @@ def test_settings_of_an_entry_with_which_the_server_does_not_start_are_told(
 
 
 def test_a_remote_one_is_told_without_what_may_be_a_secret(tmp_path: Path) -> None:
-    path = install.place(BY_NAME["cursor"], Machine("linux", tmp_path, {}))
+    path = install.place(BY_NAME["cursor"], Machine(SYSTEM, tmp_path, {}))
     path.parent.mkdir()
     entry = {"url": f"https://mcp.example.com/mcp?key={SECRET}", "headers": {"X-Inference": f"{KEY} {SECRET}"}}
     path.write_text(json.dumps({"mcpServers": {"inference": entry}}))
@@ -139,7 +139,7 @@ def test_a_remote_one_is_told_without_what_may_be_a_secret(tmp_path: Path) -> No
 def test_a_remote_one_that_waits_for_its_key_is_told(tmp_path: Path) -> None:
     host = BY_NAME["zed"]
     server = install.remote("https://mcp.example.com/mcp", host)
-    install.install(host, "inference", server, machine=Machine("linux", tmp_path, {}))
+    install.install(host, "inference", server, machine=Machine(SYSTEM, tmp_path, {}))
 
     assert [("warning", "Zed: inference has no key")] == [found[:2] for found in findings("host", tmp_path)]
 
@@ -252,7 +252,7 @@ def test_the_proxy_on_the_way_is_told_without_its_password(
     environ = {"INFERENCE_BASE_URL": "https://api.example", "INFERENCE_SAVE_DIR": str(tmp_path), **variables}
     out = io.StringIO()
 
-    examine(Settings.from_environ(environ), Machine("linux", tmp_path, environ), out)
+    examine(Settings.from_environ(environ), Machine(SYSTEM, tmp_path, environ), out)
 
     assert "CANARY" not in out.getvalue() + repr(Settings.from_environ(environ))
     assert [f"ok       proxy: {told}"] * (told is not None) == re.findall(
@@ -266,7 +266,7 @@ def test_a_proxy_that_cannot_be_used_stops_a_run(tmp_path: Path) -> None:
     settings = Settings.from_environ(environ | {"ALL_PROXY": "socks5://127.0.0.1:1"})
     out = io.StringIO()
 
-    assert examine(settings, Machine("linux", tmp_path, environ), out) == 1
+    assert examine(settings, Machine(SYSTEM, tmp_path, environ), out) == 1
     assert "failure  proxy: ALL_PROXY is not the address of an HTTP proxy" in out.getvalue()
     assert "Write ALL_PROXY as http://host:port, or unset it." in out.getvalue()
 
@@ -277,7 +277,7 @@ async def test_a_certificate_that_is_not_trusted_is_told_as_such(tmp_path: Path)
     http_client._trusted.cache_clear()
     async with in_front_of(1, Authority(tmp_path).context("localhost")) as port:
         environ = {"INFERENCE_BASE_URL": f"https://localhost:{port}", "INFERENCE_SAVE_DIR": str(tmp_path), KEY: SECRET}
-        out, machine = io.StringIO(), Machine("linux", tmp_path, environ)
+        out, machine = io.StringIO(), Machine(SYSTEM, tmp_path, environ)
         await to_thread.run_sync(partial(examine, Settings.from_environ(environ), machine, out))
 
     assert "the certificate of localhost is not trusted: set SSL_CERT_FILE" in out.getvalue()

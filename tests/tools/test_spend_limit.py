@@ -274,9 +274,9 @@ async def test_a_host_that_accepts_at_once_asked_nobody(way: Way, environ: dict[
 async def test_runs_that_nobody_follows_count_until_they_have_ended(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
-    """Each may cost $0.01, and four of them the limit."""
-    cheap = {"seconds": 1, "steps": 1}
-    async with host(way, environ) as client:
+    """Each may cost $0.60, and four of them the limit. None ends meanwhile."""
+    cheap = {"seconds": 60, "steps": 1}
+    async with host(way, environ, INFERENCE_MAX_RUN_COST="2.4") as client:
         answers = [await run(client, "sandbox/slow", cheap, wait=False) for _ in range(8)]
         for answer in answers[:4]:
             await client.call_tool("task_cancel", {"task_id": payload(answer)["task_id"]})

@@ -59,8 +59,15 @@ _LIMITS: dict[Kind, httpx2.Limits] = {
     # Connections are to addresses, not names: one that was opened for one name must never serve another.
     "files": httpx2.Limits(max_connections=100, max_keepalive_connections=0),
 }
-_EXPIRED, _NOT_YET_VALID, _OTHER_HOST, _OTHER_ADDRESS = 10, 9, 62, 64
-"""OpenSSL verification results that more trusted certificates would not fix."""
+_OUT_OF_DATE = {
+    10: "has expired",
+    9: "is not valid yet",
+    0x800B0101: "is not valid now",
+    -67818: "has expired",
+    -67819: "is not valid yet",
+}
+_OTHER_NAME = {62, 64, 0x800B010F, -67602}
+"""Verification results that more trusted certificates would not fix: of OpenSSL, Windows and macOS."""
 
 
 class Lost(Exception):
@@ -233,13 +240,13 @@ def _certificate_error(exc: BaseException) -> ssl.SSLCertVerificationError | Non
 
 def _certificate_problem(exc: ssl.SSLCertVerificationError, host: str) -> tuple[str, str]:
     """What is wrong with a certificate, and what to do about it."""
-    if exc.verify_code in {_EXPIRED, _NOT_YET_VALID}:
-        when = "has expired" if exc.verify_code == _EXPIRED else "is not valid yet"
+    code = getattr(exc, "verify_code", 0)  # the system's own verification may fail without one
+    if when := _OUT_OF_DATE.get(code):
         return (
             f"the certificate of {host} {when}",
             "Check this machine's clock. If it is right, the server is at fault.",
         )
-    if exc.verify_code in {_OTHER_HOST, _OTHER_ADDRESS}:
+    if code in _OTHER_NAME:
         return f"the certificate of {host} is for another name", "Check the address, and any proxy on the way."
     return (
         f"the certificate of {host} is not trusted: set SSL_CERT_FILE",

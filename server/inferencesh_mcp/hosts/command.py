@@ -15,6 +15,7 @@ from inferencesh_mcp.hosts import install as hosts_install
 from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, Remote
 from inferencesh_mcp.hosts.inspect import is_present
 from inferencesh_mcp.settings import PREFIX, Settings
+from inferencesh_mcp.terminal import is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -92,7 +93,7 @@ def offer(name: str, url: str | None, *, sign_in: bool, machine: Machine) -> int
         )
     code = 0
     for host in present:
-        if not sys.stdin.isatty():
+        if not is_terminal(sys.stdin):
             click.echo(f"{host.title}: inferencesh-mcp install {host.name}")
         elif click.confirm(
             f"Add {name} to {host.title} ({hosts_install.place(host, machine)})?", default=True, err=True
@@ -141,7 +142,7 @@ def _key(host: Host, name: str, server: Local | Remote, machine: Machine) -> str
         return ""
     remote = isinstance(server, Remote)
     key = ("" if remote else machine.variables.get(KEY, "")) or hosts_install.key_in(old_entry)
-    if not key and sys.stdin.isatty():
+    if not key and is_terminal(sys.stdin):
         credential_label = "The remote server's token, or your key" if remote else "Your inference.sh key"
         question = f"{credential_label}. {host.title} stores it in its file (Enter: add it later)"
         key = str(click.prompt(question, default="", hide_input=True, show_default=False, err=True)).strip()

@@ -139,7 +139,9 @@ def _listening_socket(host: str, port: int) -> Generator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio disables Nagle's delay only on sockets that name TCP. The delay costs 40 ms per answer in two parts.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        if sys.platform != "win32":  # there it would share the port with other processes
+        if sys.platform == "win32":  # there SO_REUSEADDR shares the port; without this, another program may take it
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))

@@ -13,7 +13,7 @@ made_of=$(cat "$here/machine.sh" "$here/packages.lock" "$project/requirements.lo
 "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || {
   echo "make windows needs Python 3.11, whose standard library it takes: PYTHON=python3.11 make windows" >&2; exit 2; }
 command -v wine x86_64-w64-mingw32-gcc unzip >/dev/null || {
-  [ "$(id -u)" = 0 ] || { echo "make windows needs: apt-get install wine wine64 gcc-mingw-w64-x86-64-win32 unzip" >&2; exit 2; }
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || { echo "make windows needs: apt-get install wine wine64 gcc-mingw-w64-x86-64-win32 unzip" >&2; exit 2; }
   echo "Installing Wine (a minute or two)" >&2
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends wine wine64 gcc-mingw-w64-x86-64-win32 unzip >/dev/null; }

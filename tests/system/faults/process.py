@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import Process
 
 from tests.conftest import on_stdio, until
+from tests.support.systems import OWN_CONSOLE
 
 HELLO = {
     "protocolVersion": "2025-11-25",
@@ -108,6 +109,7 @@ async def piped(
             stdout=stdout,
             stderr=logged if stderr is None else stderr,
             env=parameters.env,
+            creationflags=OWN_CONSOLE,
         )
     async with process, anyio.create_task_group() as group:
         pipe = Piped(process, log)

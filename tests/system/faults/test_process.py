@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from itertools import cycle, islice
 from pathlib import Path
 
 import anyio
@@ -16,14 +16,14 @@ import pytest
 
 from tests.conftest import Upstream, on_stdio, until
 from tests.support.faults import Stall, Status, Swallow
+from tests.support.systems import EXIT_CODES, PAGE, POSIX, SIGNALS, small_pipe, stop
 from tests.system.faults.process import HELLO, Piped, piped
 from tests.system.threats.fuzzing import MALFORMED
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("fresh")]
 LONG = {"seconds": 60, "steps": 60}
-CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
-"""The exit code of each signal that ends the server, as the README tells it."""
-PAGE = 4096  # bytes of the smallest pipe
+FIRST, *MORE = SIGNALS
+STOPPED = EXIT_CODES[FIRST.name]
 Started = Callable[..., AbstractAsyncContextManager[Piped]]
 
 
@@ -64,7 +64,7 @@ def judge(upstream: Upstream, pipe: Piped, *, starts: int, cancels: int) -> None
 @pytest.mark.finding("F22")
 @pytest.mark.parametrize(
     ("kind", "runs"),
-    [(signal.SIGTERM, 0), (signal.SIGTERM, 50), (signal.SIGINT, 1), (signal.SIGHUP, 1)],
+    [(FIRST, 0), (FIRST, 50), *((kind, 1) for kind in MORE)],
 )
 async def test_a_signal_cancels_the_runs_and_ends_the_process(
     server: Started, upstream: Upstream, kind: signal.Signals, runs: int
@@ -72,14 +72,14 @@ async def test_a_signal_cancels_the_runs_and_ends_the_process(
     """Each run is cancelled upstream, its id is in the log, and the process is gone within ten seconds."""
     async with server(INFERENCE_MAX_CONCURRENT_RUNS="60") as pipe:
         await running(pipe, upstream, runs)
-        pipe.process.send_signal(kind)
+        await stop(pipe.process, kind)
 
-        assert await pipe.over() == CODES[kind]
+        assert await pipe.over() == EXIT_CODES[kind.name]
     judge(upstream, pipe, starts=runs, cancels=runs)
 
 
 @pytest.mark.finding("S2")
-@pytest.mark.parametrize(("kind", "others"), [(signal.SIGTERM, 9), (signal.SIGINT, 1), (signal.SIGHUP, 1)])
+@pytest.mark.parametrize(("kind", "others"), [(FIRST, 9), *((kind, 1) for kind in MORE)])
 async def test_more_signals_do_not_stop_the_cleanup(
     server: Started, upstream: Upstream, kind: signal.Signals, others: int
 ) -> None:
@@ -87,14 +87,13 @@ async def test_more_signals_do_not_stop_the_cleanup(
     gate = upstream.sandbox.faults.hold("POST", "/tasks/*/cancel")
     async with server() as pipe:
         await running(pipe, upstream, 30)
-        pipe.process.send_signal(kind)
+        await stop(pipe.process, kind)
         await gate.reached.wait()
-        for number in range(others):
-            pipe.process.send_signal([*CODES][number % len(CODES)])
+        await stop(pipe.process, *islice(cycle(SIGNALS), others))
         await until(lambda: "the shutdown is under way" in pipe.log.read_text(encoding="utf-8"))
         gate.release()
 
-        assert await pipe.over() == CODES[kind]
+        assert await pipe.over() == EXIT_CODES[kind.name]
     judge(upstream, pipe, starts=30, cancels=30)
 
 
@@ -102,13 +101,13 @@ async def test_more_signals_do_not_stop_the_cleanup(
 async def test_a_second_signal_does_not_lose_the_ids_of_runs_that_go_on(server: Started, upstream: Upstream) -> None:
     async with server(INFERENCE_ON_CANCEL="keep") as pipe:
         await running(pipe, upstream, 30)
-        pipe.process.send_signal(signal.SIGTERM)
-        pipe.process.send_signal(signal.SIGTERM)
+        await stop(pipe.process, FIRST, FIRST)
 
-        assert await pipe.over() == CODES[signal.SIGTERM]
+        assert await pipe.over() == STOPPED
     judge(upstream, pipe, starts=30, cancels=0)
 
 
+@POSIX
 @pytest.mark.finding("F22")
 async def test_a_server_under_nohup_ignores_a_hangup(server: Started) -> None:
     async with server(command=("nohup",)) as pipe:
@@ -123,8 +122,7 @@ async def test_a_server_under_nohup_ignores_a_hangup(server: Started) -> None:
 @pytest.mark.finding("S14")
 async def test_a_host_that_does_not_read_stderr_does_not_stop_the_server(server: Started, upstream: Upstream) -> None:
     """Its pipe is full after a few lines of DEBUG. Calls are answered as before, and a signal cancels what runs and ends it."""
-    mine, its = os.pipe()
-    fcntl.fcntl(its, fcntl.F_SETPIPE_SZ, PAGE)
+    mine, its = small_pipe()
     async with server(stderr=its) as pipe:
         os.close(its)
         await running(pipe, upstream, 3)
@@ -134,9 +132,9 @@ async def test_a_host_that_does_not_read_stderr_does_not_stop_the_server(server:
         await pipe.send({"id": "last", "method": "tools/list"})
         await pipe.answered("last")
         await until(lambda: all(pipe.answers(f"call {number}") for number in range(100)))
-        pipe.process.send_signal(signal.SIGTERM)
+        await stop(pipe.process)
 
-        assert await pipe.over() == CODES[signal.SIGTERM]
+        assert await pipe.over() == STOPPED
     output = b""
     while chunk := os.read(mine, 65536):
         output += chunk
@@ -207,12 +205,12 @@ async def test_the_shutdown_waits_for_a_start_request(server: Started, upstream:
         await pipe.greet()
         await pipe.run(1, "slow", **LONG)
         await gate.reached.wait()
-        pipe.process.send_signal(signal.SIGTERM)
+        await stop(pipe.process)
         with anyio.move_on_after(0.3):  # the process would be gone by then, did it not wait
             await pipe.process.wait()
         gate.release()
 
-        assert await pipe.over() == CODES[signal.SIGTERM]
+        assert await pipe.over() == STOPPED
     judge(upstream, pipe, starts=1, cancels=1)
 
 
@@ -225,7 +223,7 @@ async def test_a_silent_platform_does_not_delay_the_exit(server: Started, upstre
         upstream.sandbox.faults.add(Stall(), path="/apps/run", times=-1)
         await pipe.run("stalled", "slow", **LONG)
         await until(lambda: len(upstream.sandbox.ledger.requests("POST", "/apps/run")) == 2)
-        pipe.process.send_signal(signal.SIGTERM)
+        await stop(pipe.process)
         await pipe.over()
     judge(upstream, pipe, starts=1, cancels=0)
     assert "may still run" in pipe.log.read_text(encoding="utf-8")
@@ -241,9 +239,9 @@ async def test_a_silent_trace_collector_does_not_delay_the_exit(server: Started,
         }
         async with server(INFERENCE_TRACES="true", **otel) as pipe:
             await running(pipe, upstream, 1)
-            pipe.process.send_signal(signal.SIGTERM)
+            await stop(pipe.process)
 
-            assert await pipe.over(within=20) == CODES[signal.SIGTERM]
+            assert await pipe.over(within=20) == STOPPED
     judge(upstream, pipe, starts=1, cancels=1)
 
 
@@ -356,13 +354,13 @@ async def test_text_from_an_app_cannot_break_the_frames(server: Started, upstrea
 
 
 NOISY = """
-import os, subprocess, sys
+import os, socket, subprocess, sys
 
-def speak(event, _):
-    if event == "socket.connect":
+def speak(event, arguments):
+    if event == "socket.__new__" and arguments[3] == socket.IPPROTO_TCP:
         print("a library prints", flush=True)
         os.write(1, b"somebody writes to descriptor 1\\n")
-        subprocess.run(["echo", "a child speaks"], check=True)
+        subprocess.run([sys.executable, "-c", "print('a child speaks')"], check=True)
 
 sys.addaudithook(speak)
 from inferencesh_mcp.__main__ import main
@@ -396,6 +394,7 @@ async def test_a_short_message_does_not_overtake_a_long_one(server: Started) -> 
     assert ["x" * 9000, "short"] == [message["id"] for message in pipe.messages][-2:]
 
 
+@POSIX
 @pytest.mark.parametrize("closed", ["<&-", ">&-"])
 async def test_the_server_does_not_start_without_stdin_or_stdout(environ: dict[str, str], closed: str) -> None:
     parameters = on_stdio(environ)
@@ -404,6 +403,7 @@ async def test_the_server_does_not_start_without_stdin_or_stdout(environ: dict[s
     assert (2, b"needs stdin and stdout" in process.stderr) == (process.returncode, True)
 
 
+@POSIX
 async def test_a_closed_stderr_does_not_stop_the_server(server: Started) -> None:
     async with server(command=("sh", "-c", 'exec "$@" 2>&-', "sh")) as pipe:
         await pipe.greet()
@@ -416,5 +416,5 @@ async def test_a_closed_stderr_does_not_stop_the_server(server: Started) -> None
 async def test_end_of_input_before_the_first_message_ends_the_process(server: Started) -> None:
     async with server() as pipe:
         await pipe.close()
-        assert 0 == await pipe.over()
+        assert 0 == await pipe.over(within=30)  # the start included
     assert [] == pipe.lines
