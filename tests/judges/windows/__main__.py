@@ -35,6 +35,7 @@ TESTS = (
 )  # fmt: skip
 SANDBOX = ("tests/sandbox/test_files.py", "tests/sandbox/test_serving.py")
 """Of the tests that `make test` leaves out, those whose subject the system is."""
+IF_POSSIBLE = "--if-possible"
 MINUTES = 20
 """The most that the tests may take, on a machine that others use too."""
 
@@ -126,11 +127,16 @@ def run_tests(arguments: list[str]) -> None:
 
 
 def main(arguments: list[str]) -> str | None:
+    if if_possible := IF_POSSIBLE in arguments:  # `make check`, which runs on machines that have no Wine
+        arguments.remove(IF_POSSIBLE)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         begun = time.monotonic()
         if subprocess.run([Path(__file__).parent / "machine.sh", FOLDER], check=False).returncode:
+            if if_possible:
+                say("# Windows does not judge: its machine could not be made. The reason is above.")
+                return None
             return "make windows: the machine could not be made. The reason is above."
         try:
             install_product()
