@@ -50,6 +50,26 @@ def test_in_and_out(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_second_install_keeps_the_settings_that_it_does_not_name(tmp_path: Path) -> None:
+    """A limit that was set once holds until somebody removes it; a trial in the sandbox does not go on."""
+    path = tmp_path / CURSOR
+    first = {"INFERENCE_READ_ONLY": "true", "INFERENCE_WAIT_SECONDS": "50", "INFERENCE_SANDBOX": "true", KEY: SECRET}
+    path.parent.mkdir()
+    old_entry = {"command": "inferencesh-mcp", "args": [], "env": first}
+    path.write_text(json.dumps({"mcpServers": {"inference": old_entry}}), "utf-8")
+
+    told = call("install", "cursor", "--wait-seconds", "60", HOME=str(tmp_path))
+
+    assert 0 == told.returncode
+    assert "Cursor: kept from the old entry: INFERENCE_READ_ONLY." in told.stdout
+    assert "The key that was in the old entry is no longer there." in told.stdout
+    entry = json.loads(path.read_text("utf-8"))["mcpServers"]["inference"]
+    carried = {name: value for name, value in entry["env"].items() if name.upper() not in NETWORK_VARIABLES}
+    new = {KEY: "${env:INFERENCE_API_KEY}", "INFERENCE_READ_ONLY": "true", "INFERENCE_WAIT_SECONDS": "60"}
+    assert new == carried
+    assert SECRET not in told.stdout
+
+
 def test_every_setting_of_a_local_server_goes_along_but_those_of_a_process() -> None:
     """A limit of cost that is given to `install` must hold in the host."""
     local = {name for name, field in FIELDS.items() if not field.metadata["http"]}

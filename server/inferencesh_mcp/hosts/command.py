@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from inferencesh_mcp.errors import HostFileRefused, InvalidInput
 from inferencesh_mcp.hosts import install as hosts_install
-from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, Remote
+from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, Local, Remote, process_of, table
 from inferencesh_mcp.hosts.inspect import is_present
 from inferencesh_mcp.settings import PREFIX, Settings
 from inferencesh_mcp.terminal import is_terminal
@@ -20,7 +21,7 @@ from inferencesh_mcp.terminal import is_terminal
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from inferencesh_mcp.hosts.catalogue import Host, Local, Machine
+    from inferencesh_mcp.hosts.catalogue import Host, Machine
     from inferencesh_mcp.hosts.install import InstallResult
 
 PASSED_SETTINGS = frozenset(
@@ -52,6 +53,7 @@ PASSED_SETTINGS = frozenset(
     }
 )
 """Settings that mean something to a server a host starts. They are named, so that no secret of a gateway goes along."""
+SANDBOX = f"{PREFIX}SANDBOX"
 NETWORK_VARIABLES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"})
 """Variables that every program reads, in either case for the proxies."""
 HOW_TO_GET_A_KEY = "Get a key at https://inference.sh."
@@ -70,7 +72,11 @@ def install(host_name: str, name: str, url: str | None, *, sign_in: bool, only_s
         location = f"This goes into {hosts_install.place(host, machine)}."
         click.echo(f"{location} {_key_from(host, server)}" if server.needs_key else location, err=True)
         return
-    key = _key(host, name, server, machine)
+    old_entry = hosts_install.entry_of(host, name, machine)
+    if isinstance(server, Local) and (kept := _kept_settings(old_entry, server)):
+        server = replace(server, settings=(*server.settings, *kept.items()))
+        click.echo(f"{host.title}: kept from the old entry: {', '.join(kept)}.")
+    key = _key(host, server, old_entry, machine)
     results = [
         hosts_install.install(edition, name, server, machine=machine, key=key)
         for edition in hosts_install.editions(host, machine)
@@ -79,6 +85,8 @@ def install(host_name: str, name: str, url: str | None, *, sign_in: bool, only_s
         click.echo(_summary(host, name, result))
     for line in _next_steps(host, server, results[0], key=key, key_is_set=bool(machine.variables.get(KEY))):
         click.echo(line)
+    if hosts_install.key_in(old_entry) and server.needs_key and not host.holds_key(server):
+        click.echo("The key that was in the old entry is no longer there.")
 
 
 def offer(name: str, url: str | None, *, sign_in: bool, machine: Machine) -> int:
@@ -132,12 +140,21 @@ def _is_passed(name: str, value: str) -> bool:
     return name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() in PASSED_SETTINGS
 
 
-def _key(host: Host, name: str, server: Local | Remote, machine: Machine) -> str:
+def _kept_settings(old_entry: Any, server: Local) -> dict[str, str]:
+    """The settings of the old entry that this run does not name. A trial in the sandbox does not go on."""
+    if not hosts_install.is_ours(old_entry):
+        return {}
+    _, variables = process_of(table(old_entry))
+    named = {name for name, _ in server.settings}
+    old = {name: str(value) for name, value in variables.items() if name not in named and name != SANDBOX}
+    return {name: value for name, value in old.items() if _is_passed(name, value)}
+
+
+def _key(host: Host, server: Local | Remote, old_entry: Any, machine: Machine) -> str:
     """The key for the file: the variable's, else the one in the file, else what the person types. Empty if none goes in.
 
     For a remote server the variable is not used: that server may belong to somebody who must not see a personal key.
     """
-    old_entry = hosts_install.entry_of(host, name, machine)
     if not host.holds_key(server):
         return ""
     remote = isinstance(server, Remote)
