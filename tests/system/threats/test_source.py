@@ -41,8 +41,9 @@ def test_the_source_starts_no_process_and_opens_no_browser(path: Path) -> None:
     shell = [node for _, node in calls(tree) if any(keyword.arg == "shell" for keyword in node.keywords)]
     stdio = {name for name, _ in calls(tree)} & {"stdio_client", "StdioServerParameters"}
 
-    if path == PACKAGE / "flows" / "file_system.py":
-        brought -= {"ctypes", "ctypes.wintypes"}  # only on Windows, to read the final path of an open file
+    if path in {PACKAGE / "flows" / "file_system.py", PACKAGE / "terminal.py"}:
+        # Only on Windows: to read the final path of an open file, and whether a stream is a console.
+        brought -= {"ctypes", "ctypes.wintypes"}
 
     assert (set(), set(), []) == (used, brought, shell)
     assert not stdio or path.stem in STARTS_PROCESSES
