@@ -12,8 +12,9 @@ import jsonschema
 import pytest
 
 from inferencesh_mcp.api.json import parse
+from inferencesh_mcp.schema.bounded_validator import MOST_SEARCHES, MOST_STEPS, MOST_STEPS_OF_A_CALL, Budget
 from inferencesh_mcp.schema.describe import LONGEST_NAME, MOST_NAMES
-from inferencesh_mcp.schema.validate import MOST_SEARCHES, MOST_STEPS, MOST_STEPS_OF_A_CALL, Budget, check
+from inferencesh_mcp.schema.validate import check
 from tests.schema.hostile import HOSTILE, field
 
 SCHEMA: dict[str, Any] = {

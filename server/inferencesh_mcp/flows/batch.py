@@ -92,7 +92,7 @@ async def run_many(
 
 
 async def _prepare_all(caller: Caller, specs: Sequence[RunSpec], uploads: Uploads) -> list[Prepared]:
-    from inferencesh_mcp.schema.validate import Budget  # imports jsonschema: 60 ms
+    from inferencesh_mcp.schema.bounded_validator import Budget  # imports jsonschema: 60 ms
 
     budget = Budget()
     prepared: list[Prepared] = []

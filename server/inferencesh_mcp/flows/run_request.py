@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows import Caller
     from inferencesh_mcp.flows.upload import Uploads
+    from inferencesh_mcp.schema.bounded_validator import Budget
     from inferencesh_mcp.schema.file_fields import Place
-    from inferencesh_mcp.schema.validate import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,8 @@ async def prepare(
 
 def _fit(app: App, spec: RunSpec, budget: Budget | None) -> tuple[Prepared, list[str]]:
     """The run with its input as the app takes it, and what is wrong with it."""
-    from inferencesh_mcp.schema.validate import Budget, check  # imports jsonschema: 60 ms
+    from inferencesh_mcp.schema.bounded_validator import Budget  # imports jsonschema: 60 ms
+    from inferencesh_mcp.schema.validate import check
 
     budget = budget or Budget()
     version, function = version_of(app), runnable_function(app, spec.app)
