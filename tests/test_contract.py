@@ -14,7 +14,7 @@ from inferencesh_mcp import __version__
 from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.server import NAME, TOOLS, build, instructions, tools
 from inferencesh_mcp.settings import Settings
-from inferencesh_mcp.tools.results import error_result
+from inferencesh_mcp.tools.error_results import error_result
 from tests.generated import CONTRACT, PAGES, ROOT, as_file, contract, tables, with_tables
 from tests.schema.hosts import RULES, nodes, refusals
 

@@ -16,7 +16,7 @@ from inferencesh_mcp.context import credentials_of
 from inferencesh_mcp.errors import CallError, InferenceError
 from inferencesh_mcp.flows.internal_errors import collect_started_ids, internal_error
 from inferencesh_mcp.redaction import Redactor, credentials_in_use
-from inferencesh_mcp.tools.results import error_data, error_result, error_text
+from inferencesh_mcp.tools.error_results import error_data, error_result, error_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

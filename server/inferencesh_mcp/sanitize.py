@@ -107,6 +107,11 @@ def quoted(text: str, limit: int) -> str:
     return f'"{clean(text, limit).replace(chr(34), chr(39))}"'
 
 
+def with_full_stop(text: str) -> str:
+    """A message that ends as a sentence does."""
+    return text if text.endswith((".", "!", "?", "…", '."', '!"', '?"', '…"')) else f"{text}."
+
+
 def token(text: str, limit: int = 256) -> str:
     """An id that may appear in a call we suggest: characters that no id has (spaces, quotes, brackets) are replaced."""
     return _TOKEN_CHARS.sub(UNSEEN, text[:limit])

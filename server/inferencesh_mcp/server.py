@@ -34,8 +34,8 @@ from inferencesh_mcp.mcp_tasks.task_id import TaskIdCodec
 from inferencesh_mcp.settings import CHAT_URL
 from inferencesh_mcp.tool_prefix import ToolPrefix
 from inferencesh_mcp.tools import account, agents, apps, files, sessions, tasks
+from inferencesh_mcp.tools.error_results import error_result
 from inferencesh_mcp.tools.pinned_registry import PinnedRegistry
-from inferencesh_mcp.tools.results import error_result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -16,7 +16,8 @@ from inferencesh_mcp.api.problem_details import problem
 from inferencesh_mcp.redaction import Redactor
 from inferencesh_mcp.sanitize import visible
 from inferencesh_mcp.tools import truncate
-from inferencesh_mcp.tools.results import FileLink, build_result, error_result
+from inferencesh_mcp.tools.error_results import error_result
+from inferencesh_mcp.tools.results import FileLink, build_result
 from inferencesh_mcp.tools.truncate import (
     CUT,
     MAX_ANSWER_TOKENS,

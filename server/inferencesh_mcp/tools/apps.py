@@ -21,17 +21,10 @@ from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.tools import app_description
 from inferencesh_mcp.tools.batch_result import batch_result
 from inferencesh_mcp.tools.define import tool
+from inferencesh_mcp.tools.error_results import requirement_data, requirement_lines
 from inferencesh_mcp.tools.preview import with_preview
 from inferencesh_mcp.tools.progress import progress
-from inferencesh_mcp.tools.results import (
-    RunOutcome,
-    build_result,
-    deferred,
-    list_result,
-    requirement_data,
-    requirement_lines,
-    run_result,
-)
+from inferencesh_mcp.tools.results import RunOutcome, build_result, deferred, list_result, run_result
 from inferencesh_mcp.tools.times import moment, parse_time, price
 from inferencesh_mcp.tools.truncate import as_json, fit
 

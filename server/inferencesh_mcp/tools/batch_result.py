@@ -10,6 +10,7 @@ from inferencesh_mcp.flows.batch import Skipped
 from inferencesh_mcp.flows.run_details import RunDetails
 from inferencesh_mcp.flows.task_status import status_of
 from inferencesh_mcp.sanitize import fenced
+from inferencesh_mcp.tools.error_results import error_data
 from inferencesh_mcp.tools.results import (
     DATA,
     MAX_FILES_READ,
@@ -18,7 +19,6 @@ from inferencesh_mcp.tools.results import (
     assemble,
     charge_text,
     charged_text,
-    error_data,
     failure_reason,
     file_links,
     links_that_fit,

@@ -22,7 +22,7 @@ from inferencesh_mcp.flows.other_kinds import with_other_kind
 from inferencesh_mcp.sanitize import named
 from inferencesh_mcp.schema.describe import nearest_name
 from inferencesh_mcp.tools.arguments import normalized
-from inferencesh_mcp.tools.results import error_result
+from inferencesh_mcp.tools.error_results import error_result
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context

@@ -9,14 +9,24 @@ from urllib.parse import unquote
 from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
 from pydantic import BaseModel, ConfigDict, Field
 
-from inferencesh_mcp.api.json import is_object, items, without_none
+from inferencesh_mcp.api.json import is_object, items
 from inferencesh_mcp.api.url_policy import path_of
-from inferencesh_mcp.errors import InferenceError, InternalError, InvalidInput, PaymentRequired
+from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.flows.output_files import output_files, output_of
 from inferencesh_mcp.flows.run_details import elapsed_seconds
 from inferencesh_mcp.flows.task_status import status_detail, status_of
 from inferencesh_mcp.redaction import without_secrets
-from inferencesh_mcp.sanitize import address, clean, fenced, label, neutral, quoted, visible, with_closed_frames
+from inferencesh_mcp.sanitize import (
+    address,
+    clean,
+    fenced,
+    label,
+    neutral,
+    quoted,
+    visible,
+    with_closed_frames,
+    with_full_stop,
+)
 from inferencesh_mcp.tools.times import moment, price, size, span, usd
 from inferencesh_mcp.tools.truncate import MAX_ANSWER_TOKENS, as_json, cut_text, fit, show, show_part, tokens
 
@@ -25,7 +35,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from inferencesh_mcp.api.models import File, Page, Task
-    from inferencesh_mcp.errors import Requirement
     from inferencesh_mcp.flows.output_files import OutputFile
     from inferencesh_mcp.flows.run import RunResult
     from inferencesh_mcp.flows.run_details import RunDetails
@@ -316,7 +325,7 @@ def _text(fields: RunOutcome, details: RunDetails, run_at: datetime | None) -> s
     detail = f", {fields.platform_status}" if fields.platform_status else ""
     lines = [f"{name}: {fields.status}{took} (task {fields.task_id}{detail})"]
     if fields.error:
-        lines.append(f"{fields.error['code']}: {_with_full_stop(fields.error['message'])}")
+        lines.append(f"{fields.error['code']}: {with_full_stop(fields.error['message'])}")
     if fields.charge:
         lines.append(f"Charged: {fields.charge}" if details.charge is not None else f"Charge {fields.charge}.")
     if fields.estimate:
@@ -403,81 +412,3 @@ def failure_reason(task: Task) -> dict[str, Any] | None:
 
 def _link(file: FileLink) -> ResourceLink:
     return ResourceLink(uri=file.url, name=file.name or "file", mime_type=file.mime_type, size=file.bytes)
-
-
-def error_result(exc: InferenceError) -> CallToolResult:
-    """Build the result of a failed call: the code, what was started, and what to do."""
-    ids = {"task_id": exc.task_id} if exc.task_id else {}
-    return build_result(error_text(exc), {**ids, "error": error_data(exc)}, failed=True)
-
-
-def error_data(exc: InferenceError) -> dict[str, Any]:
-    """An error as a JSON object. Fields that do not apply are left out."""
-    return without_none(
-        code=exc.code,
-        message=_sentence(exc.message),
-        outcome=exc.outcome,
-        task_id=exc.task_id,
-        error_id=exc.error_id if isinstance(exc, InternalError) else None,
-        retry_safe=exc.retry_safe,
-        upstream_code=exc.upstream_code or None,
-        retry_after_seconds=exc.retry_after or None,  # zero seconds is no advice
-        candidates=list(exc.candidates) or None,
-        suggestions=list(exc.suggestions) or None,
-        requirements=[requirement_data(requirement) for requirement in exc.requirements] or None,
-        next=exc.next_step or None,
-    )
-
-
-def requirement_data(requirement: Requirement) -> dict[str, Any]:
-    """A missing requirement as a JSON object."""
-    fields = {
-        "type": requirement.kind,
-        "key": requirement.key,
-        "message": requirement.message,
-        "action": requirement.action,
-    }
-    return fields | ({"details": list(requirement.details)} if requirement.details else {})
-
-
-def requirement_lines(requirements: Sequence[Requirement]) -> list[str]:
-    """A line for each missing requirement, and below it the details from the provider."""
-    lines: list[str] = []
-    for requirement in requirements:
-        lines.append(f"- {quoted(requirement.message, 200)}{f' → {requirement.action}' if requirement.action else ''}")
-        lines += [f"  {detail}" for detail in requirement.details]
-    return lines
-
-
-def _sentence(text: str) -> str:
-    """A message as a sentence. Only a plain word gets a capital letter; names stay as they are."""
-    sentence = _with_full_stop(clean(text, 2000))
-    return sentence[0].upper() + sentence[1:] if sentence.split()[0].isalpha() else sentence
-
-
-def _with_full_stop(text: str) -> str:
-    return text if text.endswith((".", "!", "?", "…", '."', '!"', '?"', '…"')) else f"{text}."
-
-
-def _consequence(exc: InferenceError) -> str:
-    match exc.outcome:
-        case "not_started":  # only the API can say whether a refused payment was charged (X-17)
-            return "Nothing was started." if isinstance(exc, PaymentRequired) else "Nothing was started or charged."
-        case "started":
-            detail = f" and may go on. Task: {exc.task_id}" if exc.task_id else "; it may be charged."
-            return f"The run was started{detail}"
-        case _:
-            return "Whether a run was started is unknown."
-
-
-def error_text(exc: InferenceError) -> str:
-    """An error as text: the code, what failed, what was started, and what to do next."""
-    lines = [f"{exc.code}: {_sentence(exc.message)}"]
-    lines += requirement_lines(exc.requirements)
-    if exc.suggestions:
-        lines.append(f"Did you mean {', '.join(exc.suggestions)}?")
-    if exc.outcome:
-        lines.append(_consequence(exc))
-    if exc.next_step:
-        lines.append(f"Next: {exc.next_step}")
-    return "\n".join(lines)
