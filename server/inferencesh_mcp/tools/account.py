@@ -28,7 +28,7 @@ RANGES = (1, 7, 30, 90)
 MAX_APPS = 20
 MAX_DAYS = 14
 MAX_SCOPES = 50
-UNREADABLE = "could not be read; the key may lack the scope billing:read"
+UNREADABLE = "could not be read: inference.sh did not answer, or the key lacks the scope billing:read"
 APPROVALS = "approvals:write"
 
 
