@@ -30,7 +30,7 @@ from tests.system.faults.hosts import Frame, recorded
 from tests.system.histories.random_faults import Weather
 from tests.system.histories.world import LONGEST, Way
 
-TAG = re.compile(r"\b[a-z]{3}\d{5}\b")
+TAG = re.compile(r"(?<!\[data )(?<!of data )\b[a-z]{3}\d{5}\b")  # the name of a frame may look like one
 BROKEN = (MCPError, httpx2.HTTPError, anyio.ClosedResourceError, anyio.BrokenResourceError)
 """How a call fails whose server went."""
 WORDS = "one two three four"
