@@ -311,8 +311,10 @@ def _request_id(head: bytes, tail: bytes) -> RequestId | None:
             members |= dict(re.findall(_MEMBER, match[0]))
     if b"method" not in members or b"id" not in members:
         return None
-    request_id: RequestId = json.loads(members[b"id"].decode(errors="replace"))
-    return request_id
+    try:
+        return _id_of({"id": json.loads(members[b"id"].decode(errors="replace"))})
+    except ValueError:  # `01`, or a line break within quotation marks
+        return None
 
 
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # of a UTF-16 pair; its other half may follow
