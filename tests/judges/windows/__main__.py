@@ -128,7 +128,7 @@ def run_tests(arguments: list[str]) -> None:
         if code and (failed := re.findall(r"^(?:FAILED|ERROR) (tests/\S+?\.py::\w+)", written, re.MULTILINE)):
             again = list(dict.fromkeys(failed))
             say(f"Tried again: {' '.join(again)}")
-            code, _ = windows(*pytest, *chosen, *again, seconds=MINUTES * 60, show=True)
+            code, _ = windows(*pytest, "-n", "0", *chosen, *again, seconds=MINUTES * 60, show=True)
         if code:
             raise Failed(f"the tests failed (exit code {code})")
 
