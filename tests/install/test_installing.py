@@ -321,6 +321,7 @@ class TestAFileThatIsNotWhatItShouldBe:
             ('{"a": 1} // mine', "line 1, column 10: unexpected text after the end"),
             ('{"a": [1 2]}', "line 1, column 10: expected a comma or ]"),
             ('{"a": NaN}', "line 1, column 7: expected a value"),
+            ('{"a": 1' + "0" * 5_000 + "}", "line 1, column 7: a number is too long"),
             ('{"a": "\t"}', "line 1, column 7: expected a value"),
             ('{"a": 1', "line 1, column 8: expected a comma or }"),
             ("{'a': 1}", "line 1, column 2: expected a name in double quotes"),

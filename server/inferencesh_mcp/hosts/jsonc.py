@@ -98,7 +98,10 @@ class _Parser:
         match = _STRING.match(self._text, at) if opens == '"' else _SCALAR.match(self._text, at)
         if match is None:
             raise self._wrong(at, "expected a value")
-        return Node(at, match.end(), "", scalar=json.loads(match[0]))
+        try:
+            return Node(at, match.end(), "", scalar=json.loads(match[0]))
+        except ValueError:  # Python reads no integer of more than 4,300 digits
+            raise self._wrong(at, "a number is too long") from None
 
     def _container(self, start: int, opens: str, depth: int) -> Node:
         closes = "}" if opens == "{" else "]"

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from inferencesh_mcp.api.json import is_object, items
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import InvalidInput
-from inferencesh_mcp.flows.output_files import output_files, output_of
+from inferencesh_mcp.flows.output_files import MOST_ADDRESSES, output_files, output_of
 from inferencesh_mcp.flows.run_details import elapsed_seconds
 from inferencesh_mcp.flows.task_status import status_detail, status_of
 from inferencesh_mcp.redaction import without_secrets
@@ -252,10 +252,10 @@ def _named(file: FileLink, shown: Shown) -> str:
     return file.described() if file.url in shown.text else f"{file.described()}: {file.url}"
 
 
-def file_links(output: Any, records: Sequence[File], addresses: int = MAX_FILES_READ) -> list[FileLink]:
+def file_links(output: Any, records: Sequence[File], addresses: int = MOST_ADDRESSES) -> list[FileLink]:
     """The files of an output among its first addresses, with what the platform knows about each."""
     known = {file.uri: file for file in records}
-    return [FileLink.of(file, known) for file in output_files(output, addresses=addresses)]
+    return [FileLink.of(file, known) for file in output_files(output, MAX_FILES_READ, addresses)]
 
 
 def split_metering(task: Task) -> tuple[Any, dict[str, Any]]:
