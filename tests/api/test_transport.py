@@ -13,7 +13,7 @@ from inferencesh_mcp import errors
 from inferencesh_mcp.api import responses
 from inferencesh_mcp.api import transport as api_transport
 from inferencesh_mcp.api.client import Api
-from inferencesh_mcp.api.keys import Key
+from inferencesh_mcp.api.transport import Key
 from inferencesh_mcp.api.models import RunRequest
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.transport import Transport

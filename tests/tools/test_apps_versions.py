@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencesh_mcp.api.keys import Key
+from inferencesh_mcp.api.transport import Key
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_sandbox import Facts, serving

@@ -200,7 +200,7 @@ class Api:
     async def put_file(self, file: File, content: Callable[[], AsyncGenerator[bytes]], size: int) -> None:
         """Send a file's bytes; `content` is called for each attempt. Forbidden if the upload address has expired."""
         kind = file.content_type if is_media_type(file.content_type) else "application/octet-stream"
-        await self._transport.files.put(file.upload_url, content, size=size, content_type=kind, key=self._sender.key)
+        await self._transport.files.put(file.upload_url, content, size=size, content_type=kind, account=self.account)
 
     async def list_files(self, limit: int = 20, cursor: str = "") -> Page[File]:
         """The caller's files."""
@@ -216,7 +216,7 @@ class Api:
 
     def download(self, url: str) -> AbstractAsyncContextManager[Download]:
         """A block in which a file's bytes can be read. Only public https addresses are allowed; the key is not sent."""
-        return self._transport.files.download(url, self._sender.key)
+        return self._transport.files.download(url, self.account)
 
     async def sessions(self) -> list[Session]:
         """The caller's sessions."""
