@@ -17,13 +17,13 @@ import anyio
 
 from inferencesh_mcp.api.json import NdjsonReader
 from inferencesh_mcp.api.retry import LONGEST_RETRY_AFTER, backoff
-from inferencesh_mcp.api.task_state import Record, is_heartbeat
 from inferencesh_mcp.errors import InferenceError, NotFound, WaitError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 
     from inferencesh_mcp.api.sender import Sender
+    from inferencesh_mcp.api.task_state import Record
 
 POLL_JITTER = 0.1
 """Share by which an interval between polls is shortened or lengthened at random, so that followers do not poll in step."""
@@ -96,11 +96,11 @@ class Connection:
     def _without_heartbeats(self, lines: list[Record]) -> list[Record]:
         if lines:
             self._last_line = self._clock()
-        if any(is_heartbeat(line) for line in lines):
+        news = [line for line in lines if line.get("type") != "heartbeat"]
+        if len(news) < len(lines):
             if self._last_heartbeat is not None:
                 self._idle = max(self._idle, 3 * (self._last_line - self._last_heartbeat))
             self._last_heartbeat = self._last_line
-        news = [line for line in lines if not is_heartbeat(line)]
         self.line_count += len(news)
         return news
 
