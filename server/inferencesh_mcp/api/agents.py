@@ -19,7 +19,6 @@ from inferencesh_mcp.api.models import Page
 from inferencesh_mcp.api.refs import agent_reference, segment
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import list_body, search_body
-from inferencesh_mcp.api.stream import Pace
 from inferencesh_mcp.api.wire import One, Wire, parsed
 from inferencesh_mcp.errors import InvalidInput, OutcomeUnknown, UpstreamError
 
@@ -105,7 +104,7 @@ class Chats:
         `pending` say when to leave. `stream=False` polls every `poll_interval` seconds. Raises what `chat` raises.
         """
         self._sender.check_key()
-        return follow_chat(self._sender, chat, stream=stream, pace=Pace(poll=poll_interval))
+        return follow_chat(self._sender, chat, stream=stream, poll_interval=poll_interval)
 
     async def tool_result(self, invocation_id: str, result: str) -> None:
         """Answer a client tool with text, a widget with `widget_result`, MCP input with `input_result`."""

@@ -31,7 +31,6 @@ from inferencesh_mcp.api.models import (
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import Sender, list_body, search_body
-from inferencesh_mcp.api.stream import Pace
 from inferencesh_mcp.api.task_stream import follow_task
 from inferencesh_mcp.api.wire import parsed
 from inferencesh_mcp.errors import NotFound, RequirementsNotMet, UpstreamError
@@ -184,7 +183,7 @@ class Api:
         once. `stream=False` polls every `poll_interval` seconds. Raises what `task` raises.
         """
         self._sender.check_key()
-        return follow_task(self._sender, task, stream=stream, pace=Pace(poll=poll_interval))
+        return follow_task(self._sender, task, stream=stream, poll_interval=poll_interval)
 
     async def create_file(
         self, *, filename: str, content_type: str, size: int | None = None, public: bool = False
