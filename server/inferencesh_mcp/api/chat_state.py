@@ -111,7 +111,8 @@ class ChatState:
         """Apply a line of the stream. One that makes no sense changes nothing."""
         news = as_object(line.get("data")) if "data" in line or "event" in line else line
         fields = texts(line.get("fields"))
-        match line.get("event") or self._kind(news):
+        # A line without an event is about the chat if it has the chat's id.
+        match line.get("event") or ("chats" if as_text(news.get("id")) in self._ids else ""):
             case "delta":
                 self._apply_delta(news)
             case "chat_messages":
@@ -128,10 +129,6 @@ class ChatState:
         self._set_head(_without_messages(record), is_read=True)
         for message in items(record.get(_MESSAGES)):
             self._apply_message(message, [])
-
-    def _kind(self, news: Record) -> str:
-        """The kind of a line without an event: `chats` if it has the chat's id."""
-        return "chats" if as_text(news.get("id")) in self._ids else ""
 
     def _is_foreign(self, chat_id: object) -> bool:
         """Whether this is the id of another chat, such as a sub-agent's."""
