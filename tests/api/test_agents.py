@@ -193,9 +193,7 @@ async def test_tool_calls_are_answered_and_decided(api, script):
     chats = api.chats
 
     await chats.tool_result("t1", "sunny")
-    await chats.tool_result(
-        "t1", widget_result(FormAction(type="ok", payload={"a": 1}), {"name": "é"})
-    )
+    await chats.tool_result("t1", widget_result(FormAction(type="ok", payload={"a": 1}), {"name": "é"}))
     await chats.tool_result("t1", widget_result(FormAction(type="ok"), None))
     await chats.invoke("t1")
     await chats.reject("t1", "too dear")

@@ -48,4 +48,6 @@ def trace_headers(span: Span) -> dict[str, str]:
 
 
 def _template(path: str) -> str:
-    return "/".join(part if _PATH_WORD.fullmatch(part) else "{}" for part in path.partition("?")[0].strip("/").split("/"))
+    return "/".join(
+        part if _PATH_WORD.fullmatch(part) else "{}" for part in path.partition("?")[0].strip("/").split("/")
+    )

@@ -26,7 +26,7 @@ MOST_WORDS = 1_000
 _CURSOR = re.compile(r"[!#-;=?-\[\]-~]{0,4000}")
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> Any:
     if isinstance(value, str):
         return encodable(value)
     return json.dumps(value) if is_object(value) or is_array(value) else str(value)
@@ -73,7 +73,7 @@ def _moment(value: Any) -> Any:
 
 def _objects(value: Any) -> Any:
     """The objects in an array. A tuple was parsed before and is kept, as are its values."""
-    if isinstance(value, tuple):
+    if _is_parsed(value):
         return value
     return [item for item in items(value) if is_object(item) or isinstance(item, BaseModel)]
 
@@ -91,12 +91,16 @@ def _object_or_empty(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    return value if isinstance(value, tuple) else texts(items(value)[:MOST_WORDS])
+    return value if _is_parsed(value) else texts(items(value)[:MOST_WORDS])
 
 
 def at_most(limit: int) -> BeforeValidator:
     """Keep the first entries of an array. The others are not even read."""
     return BeforeValidator(lambda value: value[:limit] if is_array(value) else value)
+
+
+def _is_parsed(value: Any) -> bool:
+    return isinstance(value, tuple)
 
 
 T = TypeVar("T")
