@@ -47,7 +47,7 @@ def _contents(
         tokens_left = max(MIN_JSON_TOKENS, MAX_TOKENS - tokens(text))
         contents.append(
             TextResourceContents(
-                uri=uri, mime_type="application/json", text=as_json(fit(structured_content, tokens_left).value)
+                uri=uri, mime_type="application/json", text=as_json(fit(structured_content, tokens_left))
             )
         )
     return contents

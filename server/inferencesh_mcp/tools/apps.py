@@ -24,7 +24,7 @@ from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.error_results import requirement_data, requirement_lines
 from inferencesh_mcp.tools.preview import with_preview
 from inferencesh_mcp.tools.progress import progress
-from inferencesh_mcp.tools.results import RunOutcome, build_result, deferred, list_result, run_result
+from inferencesh_mcp.tools.results import RESULT_SCHEMA, build_result, deferred, list_result, run_result
 from inferencesh_mcp.tools.times import moment, parse_time, price
 from inferencesh_mcp.tools.truncate import as_json, fit
 
@@ -106,8 +106,8 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
         "description": clean(app_record.agent_description or app_record.description, 2000),
         "status": clean(app_record.status, 40) if app_record.status not in {"", "active"} else None,
         "function": function.name if len(version.functions) > 1 else None,
-        "input_schema": fit(function.input_schema, limit=12_000).value,
-        "setup_schema": fit(setup, limit=3_000).value if setup.get("properties") else None,
+        "input_schema": fit(function.input_schema, limit=12_000),
+        "setup_schema": fit(setup, limit=3_000) if setup.get("properties") else None,
         "functions": [_function_fields(name, function) for name, function in _named_functions(version)] or None,
         "more_functions": len(version.functions) - MOST_FUNCTIONS if len(version.functions) > MOST_FUNCTIONS else None,
         "variants": sorted(version.variants) or None,
@@ -125,8 +125,7 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
         lines += ["Setup:", *(f"  {line}" for line in app_description.fields(setup))]
     if len(version.variants) > 1:
         lines.append(f"Variants: {', '.join(map(label, fields['variants']))}")
-    text = str(fit("\n".join(lines), limit=12_000).value)
-    return build_result(text, without_none(**fields))
+    return build_result(fit("\n".join(lines), limit=12_000), without_none(**fields))
 
 
 def _named_functions(version: AppVersion) -> list[tuple[str, AppFunction]]:
@@ -138,7 +137,7 @@ def _function_fields(name: str, function: AppFunction) -> dict[str, Any]:
     fields: dict[str, Any] = {"name": clean(name, 80), "about": clean(function.description, 160)}
     if is_live(function):
         return fields | {"live": "a WebSocket, which no tool can run"}
-    return fields | {"input_schema": fit(function.input_schema, limit=2_000).value}
+    return fields | {"input_schema": fit(function.input_schema, limit=2_000)}
 
 
 def _function_text(version: AppVersion, shown: AppFunction, default: str) -> list[str]:
@@ -164,7 +163,7 @@ def _needs_lines(needs: list[str], missing: tuple[Requirement, ...] | None) -> l
     return [f"Needs ({note}):", *(f"- {need}" for need in needs)] if needs else []
 
 
-@tool("apps", "Run an app", starts=True)
+@tool("apps", "Run an app", starts=True, output_schema=RESULT_SCHEMA)
 async def app_run(
     app: AppName,
     input: Input,  # noqa: A002
@@ -185,7 +184,7 @@ async def app_run(
     stream: Annotated[bool, Field(description="follow the run live; false polls")] = True,
     run_at: Annotated[str, Field(description='when to start, if later: "2h", or a date in ISO 8601')] = "",
     dry_run: Annotated[bool, Field(description="only check the input, upload its files and price the run")] = False,
-) -> Annotated[CallToolResult, RunOutcome]:
+) -> CallToolResult:
     """Run an app and return its output. May cost credits. The input is checked first. If it takes long, the answer
     is a task_id to pass to task_get; never run it again to get a result."""
     spec = RunSpec(
@@ -302,9 +301,9 @@ def _dry_run_result(
     lines = ["Dry run: nothing was started. The input is valid."]
     if missing:
         lines += ["A run would be refused, because this account lacks:", *requirement_lines(missing)]
-    lines += [f"Estimate for this input: {cost}", f"Would send: {as_json(fit(request_body).value)}"]
+    lines += [f"Estimate for this input: {cost}", f"Would send: {as_json(fit(request_body))}"]
     estimate_fields = estimate.model_dump(exclude_none=True) if estimate else None
-    output = {"request": fit(request_body).value, "estimate": estimate_fields, "price": cost}
+    output = {"request": fit(request_body), "estimate": estimate_fields, "price": cost}
     if missing:
         output["missing"] = [requirement_data(need) for need in missing]
     return build_result("\n".join(lines), {"status": "dry_run", "task_id": "", "output": output})

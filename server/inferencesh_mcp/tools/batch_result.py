@@ -17,8 +17,6 @@ from inferencesh_mcp.tools.results import (
     NOTE,
     FileLink,
     assemble,
-    charge_text,
-    charged_text,
     failure_reason,
     file_links,
     links_that_fit,
@@ -26,7 +24,7 @@ from inferencesh_mcp.tools.results import (
     uploaded_fields,
     uploaded_lines,
 )
-from inferencesh_mcp.tools.times import total_price
+from inferencesh_mcp.tools.times import charge_text, charged_text, total_price
 from inferencesh_mcp.tools.truncate import PART_TOKENS, SHOWN_TOKENS, as_json, show, tokens
 
 if TYPE_CHECKING:

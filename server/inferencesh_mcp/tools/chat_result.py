@@ -50,7 +50,7 @@ def chat_result(turn: TurnResult, host: Elicitation, shown: frozenset[str] = fro
     files = islice((uri for message in replies for uri in message.files), MAX_LINKS)
     links = [FileLink.of(OutputFile(uri, "", _media_type(uri))) for uri in files]
     texts = [message.text for message in replies if message.text]
-    text = fit("\n\n".join(text for text in texts if text not in shown), 8_000).value
+    text = fit("\n\n".join(text for text in texts if text not in shown), 8_000)
     silent = not (texts or links or turn.chat.output)
     waiting = {item.id for item in turn.waits_for}
     calls = [
@@ -68,7 +68,7 @@ def chat_result(turn: TurnResult, host: Elicitation, shown: frozenset[str] = fro
         ended=_end_note(turn, silent=silent) if status == "answered" else None,
         did=list(map(_tool_call, calls[-MAX_TOOL_CALLS:])) or None,
         plan=[f"{step.status}: {clean(step.title, 200)}" for step in turn.chat.agent_data.plan_steps[:20]] or None,
-        output=fit(turn.chat.output, 4_000).value if turn.over else None,
+        output=fit(turn.chat.output, 4_000) if turn.over else None,
         decisions=[_decision(record) for record in turn.records] or None,
         pending=pending or None,
         error={"code": "agent_failed", "message": _failure_message(turn)} if status == "failed" else None,
@@ -160,8 +160,8 @@ def _tool_call(call: ToolInvocation) -> dict[str, Any]:
     return without_none(
         tool=label(call.name, 120),
         status=_CALL_STATUS.get(call.status, call.status),
-        arguments=fit(call.arguments, 300).value or None,
-        result=fit(call.result, 300).value or None,
+        arguments=fit(call.arguments, 300) or None,
+        result=fit(call.result, 300) or None,
         task_id=call.execution_id or None,
     )
 
@@ -174,7 +174,7 @@ def _pending_item(item: Pending, page: str) -> dict[str, Any]:
                 "kind": "client_tool",
                 "id": item.id,
                 "tool": label(call.name, 120),
-                "arguments": fit(call.arguments, 2_000).value,
+                "arguments": fit(call.arguments, 2_000),
             }
         case Approval():
             arguments = item.unread or item.arguments
@@ -182,7 +182,7 @@ def _pending_item(item: Pending, page: str) -> dict[str, Any]:
                 "kind": "approval",
                 "id": item.id,
                 "tool": label(item.tool_name, 120),
-                "arguments": fit(arguments, 2_000).value,
+                "arguments": fit(arguments, 2_000),
                 **(
                     {"sends_secrets": [clean(name, 120) for name in item.secret_send.secrets[:20]]}
                     if item.secret_send
@@ -215,26 +215,26 @@ def _pending_item(item: Pending, page: str) -> dict[str, Any]:
                 "id": item.id,
                 "title": clean(form.title, 200),
                 "text": clean(form.text, 2_000),
-                "fields": fit(fields, 3_000).value,
-                "actions": fit(actions, 1_000).value,
+                "fields": fit(fields, 3_000),
+                "actions": fit(actions, 1_000),
             }
         case McpInput():
             return {
                 "kind": "mcp_input",
                 "id": item.id,
                 "tool": label(item.invocation.name, 120),
-                "requests": fit({request.key: _input_request(request) for request in item.requests}, 3_000).value,
+                "requests": fit({request.key: _input_request(request) for request in item.requests}, 3_000),
                 "page": page,
             }
         case SignIn():
-            return {"kind": "sign_in", "id": item.id, "page": page, "about": fit(item.meta, 500).value}
+            return {"kind": "sign_in", "id": item.id, "page": page, "about": fit(item.meta, 500)}
         case _:
-            return {"kind": clean(item.reason, 64), "id": item.id, "page": page, "about": fit(item.meta, 500).value}
+            return {"kind": clean(item.reason, 64), "id": item.id, "page": page, "about": fit(item.meta, 500)}
 
 
 def _input_request(request: InputRequest) -> dict[str, Any]:
     """An MCP server's request for the model: data from that server."""
-    body = {"url": clean(request.url, 2_000)} if request.mode == "url" else {"schema": fit(request.schema, 2_000).value}
+    body = {"url": clean(request.url, 2_000)} if request.mode == "url" else {"schema": fit(request.schema, 2_000)}
     return {"mode": request.mode, "message": clean(request.message, 1_000), **body}
 
 

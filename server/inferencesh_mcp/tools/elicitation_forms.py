@@ -266,7 +266,7 @@ def _forwarded_request(tool: str, request: InputRequest, name: str) -> ElicitReq
     )
     if request.mode == "url":
         return ElicitRequest(params=ElicitRequestURLParams(message=message, url=request.url, elicitation_id=name))
-    shown: dict[str, Any] = fit(request.schema).value
+    shown: dict[str, Any] = fit(request.schema)
     schema: dict[str, Any] = {"type": "object", "properties": {}, **shown}
     return _form_request(message, schema) if list(schema["properties"]) == list(request.fields) else None
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult
 from mcp_types import Tool as Listed
 from pydantic import Field
@@ -21,7 +22,7 @@ from inferencesh_mcp.schema.tool_schema import compiled_input, compiled_output
 from inferencesh_mcp.tools import apps
 from inferencesh_mcp.tools.arguments import without_injected
 from inferencesh_mcp.tools.define import InferenceTool
-from inferencesh_mcp.tools.results import RESULT_FIELDS
+from inferencesh_mcp.tools.results import RESULT_SCHEMA
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
@@ -54,14 +55,8 @@ class PinnedTool(InferenceTool):
         title, hints = clean(app.title, 60) or None, apps.app_run.hints
         base = InferenceTool.from_function(_placeholder, pin.name, title, _description(pin, app), annotations=hints)
         base.fn_metadata.output_schema = _result_schema(function.output_schema)
-        base_fields: dict[str, Any] = {name: getattr(base, name) for name in type(base).model_fields}
-        own_fields = {
-            "parameters": compiled.schema,
-            "app": pin.app,
-            "without_nulls": compiled.without_nulls,
-            "starts": True,
-            "names_things": False,
-        }
+        base_fields: dict[str, Any] = {name: getattr(base, name) for name in Tool.model_fields}
+        own_fields = {"parameters": compiled.schema, "app": pin.app, "without_nulls": compiled.without_nulls}
         return cls.model_validate(base_fields | own_fields)
 
     @property
@@ -110,4 +105,4 @@ def _result_schema(schema: dict[str, Any]) -> dict[str, Any]:
     Hosts validate results, and would show a validation error instead of the output that was paid for.
     """
     output = {"anyOf": [compiled_output(schema), {}]}
-    return {"type": "object", "properties": {**RESULT_FIELDS, "output": output}}
+    return RESULT_SCHEMA | {"properties": RESULT_SCHEMA["properties"] | {"output": output}}

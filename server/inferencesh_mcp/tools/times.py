@@ -105,3 +105,17 @@ def total_price(estimates: Sequence[Estimate | None]) -> str:
     if unknown:
         return f"{total}, not counting {unknown} not known" if bounds else "not known"
     return total if bounds else ""
+
+
+def charge_text(charge: int | None) -> str:
+    """What an ended run was charged, or that the platform does not say yet."""
+    return "not known yet" if charge is None else usd(charge)
+
+
+def charged_text(charges: Sequence[int | None]) -> str:
+    """What ended runs were charged together, and for how many that is not known."""
+    known = [charge for charge in charges if charge is not None]
+    if not known:
+        return "not known yet"
+    unknown = len(charges) - len(known)
+    return f"{usd(sum(known))} in all" + (f", not counting {unknown} not known yet" if unknown else "")
