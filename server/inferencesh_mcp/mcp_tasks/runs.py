@@ -14,7 +14,7 @@ from inferencesh_mcp.errors import Conflict, InferenceError, NotFound
 from inferencesh_mcp.flows import BatchProgress, run
 from inferencesh_mcp.flows.batch import OutputBudget
 from inferencesh_mcp.flows.run_details import RunDetails, charges_of, elapsed_seconds, read_details
-from inferencesh_mcp.mcp_tasks.types import TaskState, first_line
+from inferencesh_mcp.mcp_tasks.extension import TaskState, first_line
 from inferencesh_mcp.tools.batch_result import batch_result
 from inferencesh_mcp.tools.preview import with_preview
 from inferencesh_mcp.tools.progress import status_line
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.models import Task
     from inferencesh_mcp.context import Ctx
-    from inferencesh_mcp.mcp_tasks.types import TaskHandle
+    from inferencesh_mcp.mcp_tasks.task_id import TaskHandle
 
 T = TypeVar("T")
 
