@@ -46,14 +46,7 @@ Setup = Annotated[dict[str, Any], Field(description="instance parameters, where 
 Limit = Annotated[int, Field(ge=1, le=100, description="most entries to list, 1 to 100")]
 Cursor = Annotated[str, Field(description="next page: next_cursor of the last answer")]
 
-
 MOST_FUNCTIONS = 30  # of an app that are described; real apps at hand have one, the sandbox at most four
-
-
-def filter_value(choice: str) -> str:
-    """The value of a filter for the API. `any` means no filter: hosts in strict mode send every argument, and Gemini sends no
-    empty text."""
-    return "" if choice == "any" else choice
 
 
 @tool("apps", "Find apps", reads=True)
@@ -69,13 +62,15 @@ async def app_list(
 ) -> CallToolResult:
     """Find apps on inference.sh (image, video, audio, LLM, tools) by what they do, or by category."""
     api = caller(ctx).api
+    # `any` is a value of its own: hosts in strict mode send every argument, and Gemini sends no empty text.
+    api_category = "" if category == "any" else category
     page = Page[App]()
     apps: list[dict[str, str]] = []
-    if query and not cursor and category == "any":
+    if query and not cursor and not api_category:
         suggestions = await optional_call(api.suggest_apps(query, limit), "suggestions") or ()
         apps = [{"app": app.name, "about": clean(app.description, 160)} for app in suggestions]
     if not apps:
-        page = await api.list_apps(query=query, category=filter_value(category), limit=limit, cursor=cursor)
+        page = await api.list_apps(query=query, category=api_category, limit=limit, cursor=cursor)
         apps = [_line(app) for app in page.items]
     lines = [_app_line(app) for app in apps] or ["No app matches. Try other words."]
     return list_result("app_list", page, lines, {"apps": apps})
@@ -290,7 +285,7 @@ def _with_function(ref: AppRef, function: str) -> AppRef:
             outcome="not_started",
             retry_safe=True,
         )
-    return AppRef(namespace=ref.namespace, name=ref.name, version=ref.version, function=function or ref.function)
+    return replace(ref, function=function or ref.function)
 
 
 def _dry_run_result(

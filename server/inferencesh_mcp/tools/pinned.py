@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver.tools import Tool
@@ -18,7 +16,7 @@ from inferencesh_mcp.context import Ctx
 from inferencesh_mcp.flows.run_request import RunSpec, runnable_function
 from inferencesh_mcp.pins import Pin
 from inferencesh_mcp.sanitize import clean
-from inferencesh_mcp.schema.tool_schema import compiled_input, compiled_output
+from inferencesh_mcp.schema.tool_schema import compiled_input, compiled_output, without_nulls
 from inferencesh_mcp.tools import apps
 from inferencesh_mcp.tools.arguments import without_injected
 from inferencesh_mcp.tools.define import InferenceTool
@@ -26,8 +24,6 @@ from inferencesh_mcp.tools.results import RESULT_SCHEMA
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
-
-logger = logging.getLogger(__name__)
 
 MAX_DESCRIPTION = 280  # characters of the app's description: they cost tokens in every request
 
@@ -38,8 +34,6 @@ class PinnedTool(InferenceTool):
     starts: bool = Field(default=True, exclude=True)
     names_things: bool = Field(default=False, exclude=True)
     app: AppRef
-    without_nulls: Callable[[dict[str, Any]], dict[str, Any]] = Field(exclude=True)
-    """Drops the nulls that hosts send for fields they leave out."""
 
     @classmethod
     def of(cls, pin: Pin, app: App) -> PinnedTool:
@@ -49,14 +43,11 @@ class PinnedTool(InferenceTool):
             InvalidInput: the app has no such function, or one that no tool can run.
         """
         function = runnable_function(app, pin.app)
-        compiled = compiled_input(function.input_schema)
-        if compiled.left_open:
-            logger.info("%s: its tool's schema leaves open %s.", pin.app, ", ".join(compiled.left_open))
         title, hints = clean(app.title, 60) or None, apps.app_run.hints
-        base = InferenceTool.from_function(_placeholder, pin.name, title, _description(pin, app), annotations=hints)
+        base = Tool.from_function(_placeholder, pin.name, title, _description(pin, app), annotations=hints)
         base.fn_metadata.output_schema = _result_schema(function.output_schema)
         base_fields: dict[str, Any] = {name: getattr(base, name) for name in Tool.model_fields}
-        own_fields = {"parameters": compiled.schema, "app": pin.app, "without_nulls": compiled.without_nulls}
+        own_fields = {"parameters": compiled_input(function.input_schema), "app": pin.app}
         return cls.model_validate(base_fields | own_fields)
 
     @property
@@ -78,11 +69,9 @@ class PinnedTool(InferenceTool):
 
     def run_request(self, arguments: dict[str, Any]) -> RunSpec:
         """The run that a call with these arguments asks for."""
-        declared = self.parameters["properties"]
-        app_arguments = (
-            without_injected(arguments, declared) if declared else arguments
-        )  # an app without fields takes any
-        return RunSpec(app=self.app, input=self.without_nulls(app_arguments))
+        if declared := self.parameters["properties"]:  # an app without fields takes any
+            arguments = without_injected(arguments, declared)
+        return RunSpec(app=self.app, input=without_nulls(arguments, self.parameters))
 
     async def call(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
         return await apps.run_and_render(context, self.run_request(arguments))
