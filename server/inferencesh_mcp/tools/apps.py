@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp_types import CallToolResult
@@ -234,9 +235,9 @@ def _with_confirmation(ctx: Ctx, who: Caller) -> Caller:
     """The caller, whose person can be asked about what costs more than the operator's limit."""
     if not who.spend_limit.is_set:
         return who
-    from inferencesh_mcp.tools.spend_confirmation import SpendConfirmation  # late: most operators set no limit
+    from inferencesh_mcp.tools.spend_confirmation import ask_about_cost  # late: most operators set no limit
 
-    return replace(who, confirm=SpendConfirmation(ctx, who))
+    return replace(who, confirm=partial(ask_about_cost, ctx, who))
 
 
 @tool("apps", "Run an app on many inputs", starts=True)

@@ -67,14 +67,11 @@ class PinnedTool(InferenceTool):
         """A short hash of the listed tool. It changes if the contract changes (T-18)."""
         return hashlib.sha256(self.listed.model_dump_json().encode()).hexdigest()[:12]
 
-    def run_request(self, arguments: dict[str, Any]) -> RunSpec:
-        """The run that a call with these arguments asks for."""
+    async def call(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
         if declared := self.parameters["properties"]:  # an app without fields takes any
             arguments = without_injected(arguments, declared)
-        return RunSpec(app=self.app, input=without_nulls(arguments, self.parameters))
-
-    async def call(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
-        return await apps.run_and_render(context, self.run_request(arguments))
+        spec = RunSpec(app=self.app, input=without_nulls(arguments, self.parameters))
+        return await apps.run_and_render(context, spec)
 
 
 async def _placeholder(ctx: Ctx) -> None:
