@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.json import as_object, as_text, is_array, items, texts
+from inferencesh_mcp.api.json import as_object, as_text, is_array, is_object, items, texts
 from inferencesh_mcp.flows.run_request import connections_of, is_live
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean, label, quoted
@@ -108,21 +108,13 @@ def _resolved(schema: Any, root: Document, budget: Iterator[int], depth: int = 0
     if isinstance(ref := part.get("$ref"), str) and depth < 4:
         del part["$ref"]
         part = {**_resolved(root.target(ref), root, budget, depth + 1), **part}
-    unions = {
-        key: [
-            _resolved(branch, root, budget, depth + 1)
-            for branch in items(part[key])
-            if as_object(branch).get("type") != "null"
-        ]
-        for key in ("anyOf", "oneOf")
-        if is_array(part.get(key))
-    }
-    inner = (
-        {"items": _resolved(part["items"], root, budget, depth + 1)}
-        if isinstance(part.get("items"), dict) and depth < 4
-        else {}
-    )
-    return {**part, **unions, **inner}
+    for union in ("anyOf", "oneOf"):
+        if is_array(part.get(union)):
+            branches = [branch for branch in part[union] if as_object(branch).get("type") != "null"]
+            part[union] = [_resolved(branch, root, budget, depth + 1) for branch in branches]
+    if is_object(part.get("items")) and depth < 4:
+        part["items"] = _resolved(part["items"], root, budget, depth + 1)
+    return part
 
 
 def needs(version: AppVersion, function: AppFunction) -> list[str]:

@@ -264,9 +264,8 @@ async def app_run_many(
         for run_input in inputs
     ]
     who = _with_confirmation(ctx, await caller_with_roots(ctx, inputs))
-    as_task = (
-        wants_mcp_task(ctx) and len(specs) <= max_concurrency
-    )  # a run that waits for its turn can be started by this call alone
+    # A run that waits for its turn can be started by this call alone.
+    as_task = wants_mcp_task(ctx) and len(specs) <= max_concurrency
     async with progress(ctx) as report:
         outcomes = await run_many(
             who, specs, report, most=max_concurrency, seconds=who.wait_seconds, follow=not as_task
