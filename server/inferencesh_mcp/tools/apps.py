@@ -26,6 +26,7 @@ from inferencesh_mcp.tools.error_results import requirement_data, requirement_li
 from inferencesh_mcp.tools.preview import with_preview
 from inferencesh_mcp.tools.progress import progress
 from inferencesh_mcp.tools.results import RESULT_SCHEMA, build_result, deferred, list_result, run_result
+from inferencesh_mcp.tools.spend_confirmation import ask_about_cost
 from inferencesh_mcp.tools.times import moment, parse_time, price
 from inferencesh_mcp.tools.truncate import as_json, fit
 
@@ -72,13 +73,12 @@ async def app_list(
         apps = [{"app": app.name, "about": clean(app.description, 160)} for app in suggestions]
     if not apps:
         page = await api.list_apps(query=query, category=api_category, limit=limit, cursor=cursor)
-        apps = [_line(app) for app in page.items]
+        apps = [
+            {"app": app.ref, "category": app.category, "about": clean(app.description or app.title, 160)}
+            for app in page.items
+        ]
     lines = [_app_line(app) for app in apps] or ["No app matches. Try other words."]
     return list_result("app_list", page, lines, {"apps": apps})
-
-
-def _line(app: App) -> dict[str, str]:
-    return {"app": app.ref, "category": app.category, "about": clean(app.description or app.title, 160)}
 
 
 def _app_line(app: dict[str, str]) -> str:
@@ -221,7 +221,7 @@ async def run_and_render(ctx: Ctx, spec: RunSpec, *, wait: bool = True, stream: 
     """Run an app and build the result, for `app_run` and for pinned tools."""
     async with progress(ctx) as report:
         who = await caller_with_roots(ctx, spec.input)
-        who = replace(_with_confirmation(ctx, who), stream=who.stream and stream)
+        who = replace(who, confirm=partial(ask_about_cost, ctx, who), stream=who.stream and stream)
         as_task = wait and wants_mcp_task(ctx)
         outcome = await run.run(who, spec, report, seconds=who.wait_seconds if wait and not as_task else 0)
     result = run_result(outcome)
@@ -229,15 +229,6 @@ async def run_and_render(ctx: Ctx, spec: RunSpec, *, wait: bool = True, stream: 
         return await with_preview(ctx, who, result)
     # The result with the id of a running task is not delayed by a preview.
     return deferred(result, "run", task=outcome.task.id, app=outcome.app) if as_task else result
-
-
-def _with_confirmation(ctx: Ctx, who: Caller) -> Caller:
-    """The caller, whose person can be asked about what costs more than the operator's limit."""
-    if not who.spend_limit.is_set:
-        return who
-    from inferencesh_mcp.tools.spend_confirmation import ask_about_cost  # late: most operators set no limit
-
-    return replace(who, confirm=partial(ask_about_cost, ctx, who))
 
 
 @tool("apps", "Run an app on many inputs", starts=True)
@@ -263,7 +254,8 @@ async def app_run_many(
         RunSpec(app=ref, input=run_input, setup=setup or None, infra=infra, variant=variant or None)
         for run_input in inputs
     ]
-    who = _with_confirmation(ctx, await caller_with_roots(ctx, inputs))
+    who = await caller_with_roots(ctx, inputs)
+    who = replace(who, confirm=partial(ask_about_cost, ctx, who))
     # A run that waits for its turn can be started by this call alone.
     as_task = wants_mcp_task(ctx) and len(specs) <= max_concurrency
     async with progress(ctx) as report:

@@ -47,7 +47,11 @@ def decision_of_reply(
         case Approval():
             if not host.may_decide(item):
                 raise _only_person(f"You cannot decide an approval. {host.why_not_asked(item)}", page)
-            return _approval_reply(decision, reason)
+            if decision == "accept":
+                return Approve()
+            if decision == "reject":
+                return Reject(reason=reason)
+            raise InvalidInput(message='Give decision="accept" or "reject" for an approval.', outcome="not_started")
         case McpInput():
             if not host.may_decide(item):
                 raise _only_person(f"You cannot answer an MCP server. {host.why_not_asked(item)}", page)
@@ -147,11 +151,3 @@ def _action(form: WidgetForm | None, action_type: str) -> WidgetAction:
             outcome="not_started",
         )
     return WidgetAction(type=action_type or "submit")
-
-
-def _approval_reply(decision: str, reason: str) -> Approve | Reject:
-    if decision == "accept":
-        return Approve()
-    if decision == "reject":
-        return Reject(reason=reason)
-    raise InvalidInput(message='Give decision="accept" or "reject" for an approval.', outcome="not_started")

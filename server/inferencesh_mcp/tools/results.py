@@ -125,7 +125,11 @@ def assemble(
     text: str, structured: dict[str, Any], links: Sequence[FileLink], *, failed: bool = False
 ) -> CallToolResult:
     """Build a result from what is clean and fits: the text first, then a link for each file."""
-    content: list[ContentBlock] = [TextContent(text=text), *map(_link, links)]
+    resource_links = [
+        ResourceLink(uri=file.url, name=file.name or "file", mime_type=file.mime_type, size=file.bytes)
+        for file in links
+    ]
+    content: list[ContentBlock] = [TextContent(text=text), *resource_links]
     return CallToolResult(content=content, structured_content=structured, is_error=failed)
 
 
@@ -147,6 +151,8 @@ def run_result(outcome: RunResult, *, read: bool = False) -> CallToolResult:
     shown = None if output is None else show(output)
     is_final = task.status == "completed"
     files = links_that_fit(file_links(output, details.files))
+    seconds = elapsed_seconds(task, details.now)
+    seconds = outcome.seconds if seconds is None else seconds
     fields = without_none(
         task_id=task.id,
         app=outcome.app or None,
@@ -154,7 +160,7 @@ def run_result(outcome: RunResult, *, read: bool = False) -> CallToolResult:
         status=status_of(task),
         platform_status=status_detail(task) or None,
         starts_in_seconds=_seconds_until(task.run_at, details.now) if not task.ended else None,
-        elapsed_seconds=_elapsed(outcome),
+        elapsed_seconds=None if seconds is None else round(seconds, 1),
         charge=charge_text(details.charge) if task.ended else None,
         estimate=price(details.estimate) if details.estimate else None,
         error=None if read and task.status == "cancelled" else failure_reason(task),
@@ -205,16 +211,15 @@ def _run_answer(
     if shown:
         data = [shown.text]
         if files:
-            data.append(f"Files: {'; '.join(_named(file, shown) for file in files)}")
+            # A file's address is only repeated if the output above does not show it.
+            descriptions = [
+                file.described() if file.url in shown.text else f"{file.described()}: {file.url}" for file in files
+            ]
+            data.append(f"Files: {'; '.join(descriptions)}")
         if "metering" in fields:
             data.append(f"Metering: {as_json(fields['metering'])}")
         lines = [*lines, _output_heading(fields, shown), fenced("\n".join(data))]
     return assemble("\n".join(lines), fields, files, failed="error" in fields)
-
-
-def _named(file: FileLink, shown: Shown) -> str:
-    """A file's name, type and size; and its address if the output above does not show it."""
-    return file.described() if file.url in shown.text else f"{file.described()}: {file.url}"
 
 
 def file_links(output: Any, records: Sequence[File], addresses: int = MOST_ADDRESSES) -> list[FileLink]:
@@ -236,12 +241,6 @@ def split_metering(task: Task) -> tuple[Any, dict[str, Any]]:
 
 def _not_empty(value: Any) -> Any:
     return {name: item for name, item in value.items() if item} if is_object(value) else value
-
-
-def _elapsed(outcome: RunResult) -> float | None:
-    seconds = elapsed_seconds(outcome.task, outcome.details.now)
-    seconds = outcome.seconds if seconds is None else seconds
-    return None if seconds is None else round(seconds, 1)
 
 
 def _seconds_until(when: datetime | None, now: datetime | None) -> int | None:
@@ -355,7 +354,3 @@ def failure_reason(task: Task) -> dict[str, Any] | None:
         "task_id": task.id,
         "retry_safe": False,
     }
-
-
-def _link(file: FileLink) -> ResourceLink:
-    return ResourceLink(uri=file.url, name=file.name or "file", mime_type=file.mime_type, size=file.bytes)
