@@ -91,4 +91,4 @@ def _result_schema(schema: dict[str, Any]) -> dict[str, Any]:
     Hosts validate results, and would show a validation error instead of the output that was paid for.
     """
     output = {"anyOf": [compiled_output(schema), {}]}
-    return RESULT_SCHEMA | {"properties": RESULT_SCHEMA["properties"] | {"output": output}}
+    return {"type": "object", "properties": RESULT_SCHEMA["properties"] | {"output": output}}

@@ -72,17 +72,17 @@ class FileLink(BaseModel):
 
 
 RESULT_SCHEMA: dict[str, Any] = {
-    "type": "object",
     "properties": {
         "task_id": {"type": "string"},
         "status": {"type": "string"},
         "output": {},
-        "files": {"type": "array", "items": {"type": "object"}},
+        "files": {"items": {"type": "object"}, "type": "array"},
         "session_id": {"type": "string"},
         "charge": {"type": "string"},
         "error": {"type": "object"},
         "next": {"type": "string"},
     },
+    "type": "object",
 }
 """The schema of a run's result, with the fields that others read. Hosts carry it in every request, several times.
 
