@@ -136,9 +136,7 @@ def _ask_about_each(
     for host in hosts:
         if not is_terminal(sys.stdin):
             click.echo(f"{host.title}: inferencesh-mcp {command} {host.name}")
-        elif click.confirm(
-            f"{question} {host.title} ({hosts_install.place(host, machine)})?", default=True, err=True
-        ):
+        elif click.confirm(f"{question} {host.title} ({hosts_install.place(host, machine)})?", default=True, err=True):
             try:
                 act(host)
             except (HostFileRefused, InvalidInput) as exc:
