@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from mcp_types import Tool as ListedTool
 
     from inferencesh_mcp.flows.run_limits import Drain
-    from inferencesh_mcp.mcp_tasks.types import TaskSource
+    from inferencesh_mcp.mcp_tasks.extension import TaskSource
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.redis_limits import RedisLimits
     from inferencesh_mcp.settings import Settings
