@@ -22,7 +22,7 @@ from inferencesh_mcp.bounded import BoundedDict
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
 from inferencesh_mcp.flows.approval_memory import ApprovalMemory
-from inferencesh_mcp.path_syntax import from_uri
+from inferencesh_mcp.paths import from_uri
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup

@@ -24,7 +24,7 @@ from anyio import to_thread
 from inferencesh_mcp.api.enums import is_media_type
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
-from inferencesh_mcp.path_syntax import from_uri
+from inferencesh_mcp.paths import from_uri
 
 if TYPE_CHECKING:
     import os

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferencesh_mcp.errors import FileRefused
-from inferencesh_mcp.folder_identity import steps_below
-from inferencesh_mcp.path_syntax import plain
+from inferencesh_mcp.paths import plain, steps_below
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -29,8 +29,7 @@ from inferencesh_mcp.flows.file_system import (
     several,
     write_below,
 )
-from inferencesh_mcp.folder_identity import is_or_holds_home, real, steps_below
-from inferencesh_mcp.path_syntax import expanded, foreign, is_name
+from inferencesh_mcp.paths import expanded, foreign, is_name, is_or_holds_home, real, steps_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
