@@ -138,7 +138,7 @@ async def resolve_pending(
         except Conflict as exc:
             # It was decided elsewhere. Or the chosen option is gone: then the person is asked again, once.
             logger.info("the answer to %s was not accepted", item.id)
-            caller.approvals.details.forget(caller, item.id)
+            caller.approvals.forget_details(caller, item.id)
             turn, conflict = await _current_state(caller, turn, report, exc), exc
             refused_before = any(
                 record.id == item.id for record in turn.records if record.decision == NO_LONGER_OFFERED
