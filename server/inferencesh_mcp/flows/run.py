@@ -23,7 +23,7 @@ from inferencesh_mcp.flows.start import start
 from inferencesh_mcp.flows.upload import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 
     from inferencesh_mcp.api.models import App, Estimate, RunRequest, Task
     from inferencesh_mcp.api.refs import AppRef
@@ -62,7 +62,7 @@ async def run(caller: Caller, spec: RunSpec, report: Report, *, seconds: float) 
             with before_start(caller):
                 prepared = await prepare(caller, spec, uploads)
                 request = await build_request(prepared, uploads)
-            async with within_limit(caller, [(prepared, request)]) as hand_over:
+            async with within_limit(caller, {0: (prepared, request)}) as hand_over:
                 seconds -= time.monotonic() - began
                 result = await run_prepared(caller, prepared, request, report, partial(hand_over, 0), seconds=seconds)
     return replace(result, seconds=time.monotonic() - began, uploaded=uploads.sent)
@@ -111,15 +111,18 @@ async def run_prepared(
 
 
 @asynccontextmanager
-async def within_limit(caller: Caller, runs: Sequence[tuple[Prepared, RunRequest]]) -> AsyncGenerator[HandOver]:
-    """Let runs start inside the block if they are within the spend limit, or the person agrees.
+async def within_limit(
+    caller: Caller, runs: Mapping[int, tuple[Prepared, RunRequest]]
+) -> AsyncGenerator[HandOver]:
+    """Let runs, by number, start inside the block if they are within the spend limit, or the person agrees.
 
     Raises:
         SpendLimitExceeded: neither; nothing was started.
     """
     async with AsyncExitStack() as stack:
         with before_start(caller):
-            hand_over = await stack.enter_async_context(caller.spend_limit.hold(caller, runs))
+            hold = caller.spend_limit.hold(caller.api, caller.principal, caller.confirm, runs)
+            hand_over = await stack.enter_async_context(hold)
         yield hand_over
 
 

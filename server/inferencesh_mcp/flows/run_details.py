@@ -12,7 +12,7 @@ import anyio
 
 from inferencesh_mcp.api.models import Session
 from inferencesh_mcp.errors import Gone
-from inferencesh_mcp.flows.concurrency import PATIENCE, both, optional_call
+from inferencesh_mcp.flows.concurrency import PATIENCE, both, for_each, optional_call
 from inferencesh_mcp.flows.output_files import output_files
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.models import Estimate, File, Task
     from inferencesh_mcp.flows import Caller
-
-CONCURRENT_READS = 8  # charges that are read at the same time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +74,14 @@ async def charge_of(caller: Caller, task: Task) -> int | None:
 async def charges_of(caller: Caller, tasks: Sequence[Task]) -> dict[str, int]:
     """What each of these tasks was charged, where that is known."""
     charges: dict[str, int] = {}
-    limit = anyio.CapacityLimiter(CONCURRENT_READS)
 
     async def read(task: Task) -> None:
-        async with limit:
-            charge = await charge_of(caller, task)
+        charge = await charge_of(caller, task)
         if charge is not None:
             charges[task.id] = charge
 
     with anyio.move_on_after(PATIENCE):
-        async with anyio.create_task_group() as group:
-            for task in tasks:
-                group.start_soon(read, task)
+        await for_each(tasks, read)
     return charges
 
 
