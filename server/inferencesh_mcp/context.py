@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.transport import Transport
     from inferencesh_mcp.flows.app_cache import AppCache
     from inferencesh_mcp.flows.local_files import Folders
-    from inferencesh_mcp.flows.run_limits import LiveRuns
+    from inferencesh_mcp.flows.run_limits import ConcurrentRuns
     from inferencesh_mcp.flows.spend_limit import SpendLimit
     from inferencesh_mcp.flows.subscription_watches import Watches
     from inferencesh_mcp.settings import Settings
@@ -59,7 +59,7 @@ class Shared:
     transport: Transport
     folders: Folders
     app_cache: AppCache
-    runs: LiveRuns
+    runs: ConcurrentRuns
     spend_limit: SpendLimit
     bus: SubscriptionBus
     """Events for subscribers of both eras."""
