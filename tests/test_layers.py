@@ -22,7 +22,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "tool_prefix": ({"api", "context"}, {"mcp", "mcp_types"}),
     "sanitize": (set(), set()),
     "redaction": (set(), set()),
-    "paths": (set(), set()),
+    "paths": ({"errors"}, set()),
     "loopback": (set(), set()),
     "bounded": (set(), set()),
     "terminal": (set(), set()),

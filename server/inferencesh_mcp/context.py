@@ -22,7 +22,7 @@ from inferencesh_mcp.bounded import BoundedDict
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
 from inferencesh_mcp.flows.approval_memory import ApprovalMemory
-from inferencesh_mcp.paths import from_uri
+from inferencesh_mcp.paths import from_uri, may_be_path
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -199,8 +199,6 @@ async def caller_with_roots(ctx: Ctx, value: Any = "/") -> Caller:
 
 def _names_a_path(value: Any) -> bool:
     """Whether any text in a value could be a path."""
-    from inferencesh_mcp.flows.file_sources import may_be_path  # late: most calls name no file
-
     if is_object(value):
         return any(_names_a_path(part) for part in value.values())
     if is_array(value):

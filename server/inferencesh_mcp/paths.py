@@ -14,6 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
+from inferencesh_mcp.errors import FileRefused
+
+LONGEST_PATH = 8192  # characters; twice what an operating system accepts
 # What a shell would have replaced by the home folder. No other variable is: its value would stand in errors.
 _HOME = re.compile(r"(?i)^(%USERPROFILE%|%HOMEDRIVE%%HOMEPATH%|\$env:USERPROFILE|\$HOME|\$\{HOME\})(?=[\\/]|$)")
 _VERBATIM = re.compile(r"(?i)^\\\\\?\\(UNC\\|(?=[a-z]:))")
@@ -21,6 +24,34 @@ _DRIVE = re.compile(r"/[A-Za-z]:($|[\\/])")
 _WINDOWS_PATH = re.compile(r"/?([A-Za-z]):[\\/](.*)", re.DOTALL)
 _WSL_SHARE = re.compile(r"(?i)[\\/]{2}wsl(?:\$|\.localhost)[\\/][^\\/]+(.*)", re.DOTALL)
 _WSL_DRIVE = re.compile(r"/mnt/([a-z])(/.*)?", re.DOTALL)
+_PATH = re.compile(r"(?i)[/~\\]|file:|[a-z]:[\\/]|%(user|home)|\$(\{?home|env:)")
+_QUOTES = frozenset({'""', "''", "``", "“”", "‘’"})
+_WRAPPING = " \t\r\n@" + "".join(quotes[0] for quotes in _QUOTES)
+
+
+def may_be_path(text: str) -> bool:
+    """Whether a text may be a path of this machine."""
+    return bool(_PATH.match(text[:64].lstrip(_WRAPPING)))
+
+
+def readings(reference: str) -> list[str]:
+    """The paths that a reference may mean: as given; without quotes, a leading @ or spaces around it, as people paste
+    paths; and without a shell's backslashes.
+
+    Raises:
+        FileRefused: it names another machine.
+    """
+    bare, before = reference, ""
+    while bare != before and len(reference) <= LONGEST_PATH:
+        before, bare = bare, bare.strip()
+        if len(bare) > 1 and bare[0] + bare[-1] in _QUOTES:
+            bare = bare[1:-1]
+        bare = bare.removeprefix("@")
+    unescaped = bare if sys.platform == "win32" else re.sub(r"\\(.)", r"\1", bare)
+    paths = dict.fromkeys(map(from_uri, (reference, bare, unescaped)))
+    if None in paths:
+        raise FileRefused(message=f"{reference[:200]} names another machine.", next_step="Give a path of this one.")
+    return [path for path in paths if path is not None]
 
 
 def expanded(path: str) -> Path:
