@@ -71,7 +71,7 @@ class AppCache:
         if name in self._watched:
             self._on_app(replace(ref, function=""), app)
             if self._disk:
-                await self._disk.write(name, app)
+                await to_thread.run_sync(self._disk.write, name, app)
         return app
 
     def knows(self, principal: str, ref: AppRef) -> bool:
@@ -85,7 +85,7 @@ class AppCache:
         entry = self._entry(principal, name)
         if entry:
             return self._clock() - entry[0], entry[1]
-        stored = await self._disk.read(name) if self._disk else None
+        stored = await to_thread.run_sync(self._disk.read, name) if self._disk else None
         if stored:
             self._remember(principal, name, self._clock() - stored[0], stored[1])
         return stored
@@ -106,7 +106,7 @@ class AppCache:
         if gone:
             self._apps.pop(("", name), None)
         if gone and self._disk and name in self._watched:
-            await self._disk.forget(name)
+            await to_thread.run_sync(self._disk.forget, name)
 
     def _entry(self, principal: str, name: str) -> tuple[float, App] | None:
         return self._apps.get(("", name)) or self._apps.get((principal, name))
@@ -120,7 +120,7 @@ class AppCache:
 
 
 class AppDiskCache:
-    """A folder of apps, as the API returned them to one key.
+    """A folder of apps, as the API returned them to one key. Its methods block.
 
     A file is named by a hash of what it depends on: the API's address, the app with its version and, unless the app is
     public, the key. It holds the app as the API returned it, and nothing of the caller's (T-3).
@@ -131,23 +131,12 @@ class AppDiskCache:
         self._origin = origin
         self._owner = hashlib.sha256(key.encode()).hexdigest()
 
-    async def read(self, name: str) -> tuple[float, App] | None:
-        """The age in seconds and the app; None if it is not stored or cannot be read."""
-        return await to_thread.run_sync(self._read, name)
-
-    async def write(self, name: str, app: App) -> None:
-        """Store an app. A folder that cannot be written is no error."""
-        await to_thread.run_sync(self._write, name, app)
-
-    async def forget(self, name: str) -> None:
-        """Delete an app."""
-        await to_thread.run_sync(self._forget, name)
-
     def _path(self, name: str, *, public: bool) -> Path:
         key = "\n".join((DISK_FORMAT, self._origin, "" if public else self._owner, name))
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
-    def _read(self, name: str) -> tuple[float, App] | None:
+    def read(self, name: str) -> tuple[float, App] | None:
+        """The age in seconds and the app; None if it is not stored or cannot be read."""
         for public in (True, False):
             path = self._path(name, public=public)
             try:
@@ -161,7 +150,8 @@ class AppDiskCache:
                 logger.debug("%s is not known from disk: %s", name, type(exc).__name__)
         return None
 
-    def _write(self, name: str, app: App) -> None:
+    def write(self, name: str, app: App) -> None:
+        """Store an app. A folder that cannot be written is no error."""
         public = app.visibility == "public"
         content = json.dumps({"app_ref": name, "app": app.model_dump(mode="json")}).encode()
         if len(content) > DISK_FILE_LIMIT:
@@ -182,7 +172,7 @@ class AppDiskCache:
                 with suppress(OSError):
                     new.unlink(missing_ok=True)
 
-    def _forget(self, name: str) -> None:
+    def forget(self, name: str) -> None:
         for public in (True, False):
             with suppress(OSError):
                 self._path(name, public=public).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from inferencesh_mcp.flows import BatchProgress, Transfer
 from inferencesh_mcp.flows.cancel import cancel_abandoned_run, cancel_abandoned_task, log_abandoned_candidates
 from inferencesh_mcp.flows.concurrency import PATIENCE, for_each
 from inferencesh_mcp.flows.internal_errors import collect_started_ids, internal_error
-from inferencesh_mcp.flows.run import RunResult, before_start, optional_estimate, run_prepared, within_limit
+from inferencesh_mcp.flows.run import RunResult, optional_estimate, run_prepared, within_limit
 from inferencesh_mcp.flows.run_details import read_details
 from inferencesh_mcp.flows.run_request import build_request, prepare
 from inferencesh_mcp.flows.upload import Uploads
@@ -144,7 +144,7 @@ class _Batch:
 
     async def _build(self, number: int) -> RunRequest:
         prepared = self._prepared[number]
-        with before_start(self._caller):
+        with self._caller.runs.drain.before_start():
             request = await build_request(prepared, self.uploads)
         self.requests[number] = prepared, request
         return request

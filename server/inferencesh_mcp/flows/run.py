@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from inferencesh_mcp.flows.start import start
 from inferencesh_mcp.flows.upload import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from inferencesh_mcp.api.models import App, Estimate, RunRequest, Task
     from inferencesh_mcp.api.refs import AppRef
@@ -59,7 +58,7 @@ async def run(caller: Caller, spec: RunSpec, report: Report, *, seconds: float) 
     began = time.monotonic()
     async with caller.runs.slot(caller.principal):
         with Uploads(caller.api, caller.folders, report) as uploads:
-            with before_start(caller):
+            with caller.runs.drain.before_start():
                 prepared = await prepare(caller, spec, uploads)
                 request = await build_request(prepared, uploads)
             async with within_limit(caller, {0: (prepared, request)}) as hand_over:
@@ -120,7 +119,7 @@ async def within_limit(
         SpendLimitExceeded: neither; nothing was started.
     """
     async with AsyncExitStack() as stack:
-        with before_start(caller):
+        with caller.runs.drain.before_start():
             hold = caller.spend_limit.hold(caller.api, caller.principal, caller.confirm, runs)
             hand_over = await stack.enter_async_context(hold)
         yield hand_over
@@ -132,17 +131,6 @@ async def optional_estimate(caller: Caller, prepared: Prepared, request: RunRequ
     return await optional_call(call, f"estimate for {prepared.app.ref}")
 
 
-@contextmanager
-def before_start(caller: Caller) -> Generator[None]:
-    """Around what comes before a start: it ends early if the server does, and its errors say that nothing was started."""
-    try:
-        with caller.runs.drain.deadline(math.inf):
-            yield
-        caller.runs.drain.raise_if_started()
-    except InferenceError as exc:
-        raise exc.replace(outcome="not_started", retry_safe=exc.retry_safe is not False) from exc
-
-
 async def dry_run(
     caller: Caller, spec: RunSpec, report: Report
 ) -> tuple[RunRequest, Estimate | None, tuple[Requirement, ...] | None]:
@@ -151,7 +139,7 @@ async def dry_run(
     Raises:
         InferenceError: a run would have been refused with it. Nothing was started.
     """
-    with before_start(caller), Uploads(caller.api, caller.folders, report) as uploads:
+    with caller.runs.drain.before_start(), Uploads(caller.api, caller.folders, report) as uploads:
         prepared = await prepare(caller, spec, uploads)
         request = await build_request(prepared, uploads)
         app, function = prepared.app, prepared.function

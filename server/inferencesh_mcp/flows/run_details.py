@@ -1,6 +1,6 @@
-"""What an answer adds to a run: its session, its charge, the names of its files, and the estimate while it runs.
+"""What an answer says of a run besides its output: its status word, duration, session, charge and files, and the estimate.
 
-None of it may delay or fail the answer.
+What has to be read for that may neither delay nor fail the answer.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from inferencesh_mcp.api.enums import ENDED, STATUSES
 from inferencesh_mcp.api.models import Session
 from inferencesh_mcp.errors import Gone
 from inferencesh_mcp.flows.concurrency import PATIENCE, both, for_each, optional_call
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.models import Estimate, File, Task
     from inferencesh_mcp.flows import Caller
+
+_QUEUED = ("received", "queued")
+_WORDS = {**dict.fromkeys(_QUEUED, "queued"), "rejected": "failed"}
+_LIVE = tuple(status for status in STATUSES if status not in ENDED and status != "unknown")
+STATUS_FILTERS: dict[str, tuple[str, ...]] = {
+    "any": (),
+    "active": _LIVE,
+    "queued": _QUEUED,
+    "running": tuple(status for status in _LIVE if status not in _QUEUED),
+    "completed": ("completed",),
+    "failed": ("failed", "rejected"),
+    "cancelled": ("cancelled",),
+}
+"""The platform's statuses that each of our words means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,3 +112,13 @@ def elapsed_seconds(task: Task, now: datetime | None) -> float | None:
     began = max(filter(None, (task.created_at, task.run_at)), default=None)
     until = task.updated_at if task.ended else now
     return max((until - began).total_seconds(), 0) if began and until else None
+
+
+def status_of(task: Task) -> str:
+    """`queued`, `running`, `completed`, `failed` or `cancelled`."""
+    return _WORDS.get(task.status, task.status if task.ended else "running")
+
+
+def status_detail(task: Task) -> str:
+    """The platform's own word if it says more; empty if it is the same."""
+    return "" if task.status == status_of(task) else task.status

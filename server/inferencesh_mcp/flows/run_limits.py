@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from inferencesh_mcp.errors import RateLimited, Unavailable
+from inferencesh_mcp.errors import InferenceError, RateLimited, Unavailable
 from inferencesh_mcp.flows.ownership import StartRegistry
 
 if TYPE_CHECKING:
@@ -50,6 +51,16 @@ class Drain:
                 yield wait
             finally:
                 self._waits.discard(wait)
+
+    @contextmanager
+    def before_start(self) -> Generator[None]:
+        """Around what comes before a start: it ends early if the server does, and its errors say that nothing was started."""
+        try:
+            with self.deadline(math.inf):
+                yield
+            self.raise_if_started()
+        except InferenceError as exc:
+            raise exc.replace(outcome="not_started", retry_safe=exc.retry_safe is not False) from exc
 
     def raise_if_started(self) -> None:
         """Refuse to start anything once the drain has started.

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows.batch import Skipped
-from inferencesh_mcp.flows.run_details import RunDetails
-from inferencesh_mcp.flows.task_status import status_of
+from inferencesh_mcp.flows.run_details import RunDetails, status_of
 from inferencesh_mcp.sanitize import fenced
 from inferencesh_mcp.tools.error_results import error_data
 from inferencesh_mcp.tools.results import (

@@ -13,8 +13,7 @@ from inferencesh_mcp.api.json import is_object, items
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.flows.output_files import MOST_ADDRESSES, output_files, output_of
-from inferencesh_mcp.flows.run_details import elapsed_seconds
-from inferencesh_mcp.flows.task_status import status_detail, status_of
+from inferencesh_mcp.flows.run_details import elapsed_seconds, status_detail, status_of
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import (
     address,
