@@ -45,8 +45,7 @@ logger = logging.getLogger(__name__)
 class AppCache:
     """The apps that callers read lately: public ones for all callers, others for each principal alone."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._apps: BoundedDict[tuple[str, str], tuple[float, App]] = BoundedDict(MOST)
         self._disk: AppDiskCache | None = None
         self._watched: frozenset[str] = frozenset()
@@ -67,7 +66,7 @@ class AppCache:
         except (NotFound, Forbidden, KeyRefused) as exc:
             await self._forget(principal, name, gone=isinstance(exc, NotFound))
             raise
-        self._remember(principal, name, self._clock(), app)
+        self._remember(principal, name, time.monotonic(), app)
         if name in self._watched:
             self._on_app(replace(ref, function=""), app)
             if self._disk:
@@ -77,17 +76,17 @@ class AppCache:
     def knows(self, principal: str, ref: AppRef) -> bool:
         """Whether the app is in memory, and fresh enough for a run."""
         entry = self._entry(principal, _versioned_name(ref))
-        return entry is not None and self._clock() - entry[0] < FRESH
+        return entry is not None and time.monotonic() - entry[0] < FRESH
 
     async def recall(self, principal: str, ref: AppRef) -> tuple[float, App] | None:
         """The age in seconds and the app as the API last returned it; None if the API would have to be asked."""
         name = _versioned_name(ref)
         entry = self._entry(principal, name)
         if entry:
-            return self._clock() - entry[0], entry[1]
+            return time.monotonic() - entry[0], entry[1]
         stored = await to_thread.run_sync(self._disk.read, name) if self._disk else None
         if stored:
-            self._remember(principal, name, self._clock() - stored[0], stored[1])
+            self._remember(principal, name, time.monotonic() - stored[0], stored[1])
         return stored
 
     def name(self, principal: str, app_id: str) -> str:

@@ -11,7 +11,7 @@ import secrets
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote
 
 from anyio import to_thread
@@ -146,7 +146,7 @@ class _Content:
     async def save(self, _api: Api, folder: SaveFolder, _report: Report, filename: str) -> Saved:
         name = safe_name(filename or self.name, "", self.content_type)
         with _new_file(folder, name) as draft:
-            await to_thread.run_sync(draft.write, self.content)
+            await to_thread.run_sync(draft.file.write, self.content)
             path = await to_thread.run_sync(draft.publish)
         return Saved("", path, len(self.content), self.content_type)
 
@@ -185,7 +185,7 @@ async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, name: 
         with _new_file(folder, name) as draft:
             async for chunk in download.chunks:
                 # Not in a thread: 64 KiB into the page cache take some 25 µs, a hop there and back takes longer.
-                draft.write(chunk)
+                draft.file.write(chunk)
                 size += len(chunk)
                 report(Transfer("saving", name, size, download.size))
             path = await to_thread.run_sync(draft.publish)
@@ -207,29 +207,18 @@ def _split(name: str) -> tuple[str, str]:
     return (base, ending) if dot and re.fullmatch(r"[A-Za-z0-9]{1,8}", ending) else (name, "")
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Draft:
     """A file that is being written under a hidden name until it is complete."""
 
     folder: WriteFolder
     name: str
     hidden: str
-    descriptor: int
-    is_closed: bool = False
-
-    def write(self, chunk: bytes) -> None:
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[os.write(self.descriptor, rest) :]
-
-    def close(self) -> None:
-        if not self.is_closed:
-            self.is_closed = True
-            os.close(self.descriptor)
+    file: BinaryIO
 
     def publish(self) -> Path:
         """Close the file and give it its name, or the first free `name-2`, `name-3`…"""
-        self.close()
+        self.file.close()
         base, _, ending = self.name.rpartition(".")
         for number in range(1, MOST_NAMESAKES + 1):
             name = self.name if number == 1 else f"{base}-{number}.{ending}"
@@ -250,11 +239,11 @@ def _new_file(folder: SaveFolder, name: str) -> Generator[_Draft]:
     hidden = f".{secrets.token_hex(8)}.part"
     try:
         with folder.opened() as opened:
-            draft = _Draft(opened, name, hidden, opened.create(hidden))
+            descriptor = opened.create(hidden)
             try:
-                yield draft
+                with os.fdopen(descriptor, "wb") as file:
+                    yield _Draft(opened, name, hidden, file)
             finally:
-                draft.close()
                 opened.remove(hidden)
     except OSError as exc:
         raise _cannot_write(folder.path, exc) from exc
