@@ -113,7 +113,8 @@ class _Batch:
         budget = Budget()
         wrong: list[str] = []
         for number, spec in enumerate(self._specs, 1):
-            await anyio.lowlevel.checkpoint()  # let others run, and a cancellation: a cached app is read without waiting
+            # Let others run, and a cancellation: a cached app is read without waiting.
+            await anyio.lowlevel.checkpoint()
             try:
                 prepared = await prepare(self._caller, spec, self.uploads, reread=not wrong, budget=budget)
                 self._prepared.append(prepared)

@@ -59,9 +59,7 @@ async def both(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable
     return first_results[0], second_results[0]
 
 
-async def for_each(
-    items: Iterable[T], call: Callable[[T], Awaitable[None]], most: int = CONCURRENT_READS
-) -> None:
+async def for_each(items: Iterable[T], call: Callable[[T], Awaitable[None]], most: int = CONCURRENT_READS) -> None:
     """Make a call for each item, at most so many at the same time."""
     limit = anyio.CapacityLimiter(most)
 

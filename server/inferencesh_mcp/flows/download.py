@@ -132,7 +132,20 @@ class _Download:
     """Its name, if the app or the platform has one for it."""
 
     async def save(self, api: Api, folder: SaveFolder, report: Report, filename: str) -> Saved:
-        return await save(api, folder, self.uri, report, name=filename or self.name)
+        """Download it, under `filename` or its own name, made safe."""
+        async with api.download(self.uri) as download:
+            kind = download.content_type.partition(";")[0].strip()
+            kind = kind if is_media_type(kind) else "application/octet-stream"
+            name = safe_name(filename or self.name, self.uri, kind)
+            size = 0
+            with _new_file(folder, name) as draft:
+                async for chunk in download.chunks:
+                    # Not in a thread: 64 KiB into the page cache take some 25 µs, a hop there and back takes longer.
+                    draft.file.write(chunk)
+                    size += len(chunk)
+                    report(Transfer("saving", name, size, download.size))
+                path = await to_thread.run_sync(draft.publish)
+        return Saved(self.uri, path, size, kind)
 
 
 @dataclass(frozen=True)
@@ -173,23 +186,6 @@ async def _of_task(caller: Caller, task: Task) -> list[_Download | _Content]:
 
 def _as_json(output: Any) -> bytes:
     return json.dumps(output, ensure_ascii=False, indent=1).encode(errors="replace")
-
-
-async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, name: str = "") -> Saved:
-    """Download `uri` into a folder, under `name` or the name in the URI, made safe."""
-    async with api.download(uri) as download:
-        kind = download.content_type.partition(";")[0].strip()
-        kind = kind if is_media_type(kind) else "application/octet-stream"
-        name = safe_name(name, uri, kind)
-        size = 0
-        with _new_file(folder, name) as draft:
-            async for chunk in download.chunks:
-                # Not in a thread: 64 KiB into the page cache take some 25 µs, a hop there and back takes longer.
-                draft.file.write(chunk)
-                size += len(chunk)
-                report(Transfer("saving", name, size, download.size))
-            path = await to_thread.run_sync(draft.publish)
-    return Saved(uri, path, size, kind)
 
 
 def safe_name(name: str, uri: str, content_type: str) -> str:

@@ -281,8 +281,9 @@ def _is_file_name(path: str) -> bool:
 
 def _refuse_names(path: str, steps: tuple[str, ...]) -> None:
     """Refuse hidden files, secrets, and on Windows names of devices and streams."""
-    if any(step.startswith(".") or _SECRET_NAME.search(form) for step in steps for form in (step, _as_disks_take_it(step))):
-        raise _looks_secret(path)
+    for step in steps:
+        if step.startswith(".") or _SECRET_NAME.search(step) or _SECRET_NAME.search(_as_disks_take_it(step)):
+            raise _looks_secret(path)
     if sys.platform == "win32" and any(map(is_reserved, steps)):
         raise FileRefused(message=f"{path} is a name that Windows reserves.", next_step="Name a plain file.")
 

@@ -110,9 +110,7 @@ async def run_prepared(
 
 
 @asynccontextmanager
-async def within_limit(
-    caller: Caller, runs: Mapping[int, tuple[Prepared, RunRequest]]
-) -> AsyncGenerator[HandOver]:
+async def within_limit(caller: Caller, runs: Mapping[int, tuple[Prepared, RunRequest]]) -> AsyncGenerator[HandOver]:
     """Let runs, by number, start inside the block if they are within the spend limit, or the person agrees.
 
     Raises:

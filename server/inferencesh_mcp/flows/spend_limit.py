@@ -232,7 +232,8 @@ def _digest(runs: Mapping[int, tuple[PlannedRun, RunRequest]], most: int, unknow
 
     A `run_at` of "2h" is another time on each leg. The sealed state binds the arguments themselves.
     """
-    specs = [{"app_id": prepared.app.id, **asdict(replace(prepared.spec, run_at=None))} for prepared, _ in runs.values()]
+    planned = [prepared for prepared, _ in runs.values()]
+    specs = [{"app_id": run.app.id, **asdict(replace(run.spec, run_at=None))} for run in planned]
     return hashlib.sha256(json.dumps([specs, most, unknown], sort_keys=True, default=str).encode()).hexdigest()
 
 
