@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -217,8 +217,8 @@ def door_for(text: str) -> Any:
 
 
 def opened(text: str) -> None:
-    with file_sources.opened(text, None):
-        pass
+    with ExitStack() as stack:
+        anyio.run(file_sources.open_source, text, None, stack)
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {
