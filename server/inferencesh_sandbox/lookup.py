@@ -1,4 +1,4 @@
-"""Find an app or an agent by its ref or id."""
+"""Find an app or an agent by its ref or id, and the fields that both have in the API."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from inferencesh_sandbox.ids import short
-from inferencesh_sandbox.wire import Problem, missing
+from inferencesh_sandbox.wire import Json, Problem, missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_CREATED_AT = "2026-01-02T03:04:05Z"
 
 
 class Offered(Protocol):
@@ -36,6 +38,19 @@ def find_by_name(kind: str, offered: Sequence[T], name: str) -> T:
         if name in {offer.ref, offer.id, short(offer.id)}:
             return offer
     raise missing(kind, name, suggestions=get_close_matches(name[:64], [offer.ref for offer in offered], 3, 0.5))
+
+
+def public_fields(record_id: str) -> Json:
+    """The fields that every app, agent and version of the sandbox has in the API."""
+    return {
+        "id": record_id,
+        "short_id": short(record_id),
+        "created_at": _CREATED_AT,
+        "updated_at": _CREATED_AT,
+        "user_id": "sandbox",
+        "team_id": "sandbox",
+        "visibility": "public",
+    }
 
 
 def version_of(offer: Offered, version: str) -> str:

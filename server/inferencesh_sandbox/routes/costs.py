@@ -1,4 +1,4 @@
-"""`/billing`, `/usage`, `/entitlements` and what a task cost."""
+"""`/billing`, `/usage`, `/entitlements/usage` and what a task cost."""
 
 from __future__ import annotations
 
@@ -21,18 +21,12 @@ def costs(context: Context) -> list[Route]:
         balance = money.balance(context.tenants.of(request))
         return answer(request, {"balance": balance, "currency": "usd", "status": "active"})
 
-    async def balance(request: Request) -> Response:
-        return answer(request, {"balance": money.balance(context.tenants.of(request))})
-
     async def breakdown(request: Request) -> Response:
         tenant, span = context.tenants.of(request), request.query_params.get("range", "30d")
         return answer(request, money.breakdown(tenant, span, context.clock.now()))
 
-    async def entitlements(request: Request) -> Response:
-        return answer(request, money.entitlements(context.tenants.of(request), usage=False))
-
     async def entitlement_usage(request: Request) -> Response:
-        return answer(request, money.entitlements(context.tenants.of(request), usage=True))
+        return answer(request, money.entitlement_usage(context.tenants.of(request)))
 
     async def cost(request: Request) -> Response:
         task_id = request.path_params["task"]
@@ -43,9 +37,7 @@ def costs(context: Context) -> list[Route]:
 
     return [
         Route("/billing", account),
-        Route("/billing/balance", balance),
         Route("/usage/breakdown", breakdown),
-        Route("/entitlements", entitlements),
         Route("/entitlements/usage", entitlement_usage),
         Route("/tasks/{task}/cost", cost),
     ]
