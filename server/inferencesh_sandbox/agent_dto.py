@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.wire import Json
 
 
-
 def resolve_agent(agents: Sequence[Agent], ref: str) -> tuple[Agent, str]:
     """Find the agent and the version that `[agent/]namespace/name[@version]` means."""
     name, _, version = ref.removeprefix("agent/").partition("@")

@@ -58,7 +58,11 @@ class OAuthAuthenticator:
             raise SettingsError(
                 message="INFERENCE_OAUTH_ISSUER and INFERENCE_OAUTH_RESOURCE must be set with INFERENCE_HTTP_AUTH=oauth."
             )
-        self._issuer, self._resource, self._scopes = settings.oauth_issuer, settings.oauth_resource, settings.oauth_scopes
+        self._issuer, self._resource, self._scopes = (
+            settings.oauth_issuer,
+            settings.oauth_resource,
+            settings.oauth_scopes,
+        )
         self._metadata_url = str(build_resource_metadata_url(AnyHttpUrl(self._resource)))
         self._keys = IssuerKeys(self._issuer, settings.oauth_jwks_url, proxies=settings.proxies)
         self._key = key

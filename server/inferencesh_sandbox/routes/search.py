@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from inferencesh_sandbox.apps.types import App
-    from inferencesh_sandbox.routes.context import Context
+    from inferencesh_sandbox.routes import Context
 
 _CATEGORIES = ("", "app", "skill", "knowledge")
 _MEANINGS = {

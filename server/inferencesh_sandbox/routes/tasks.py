@@ -1,10 +1,11 @@
-"""`/tasks`: read, cancel, delete and list tasks, and their files."""
+"""`/apps/run` and `/tasks`: start, read, cancel, delete and list tasks, and their files."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
+from starlette.background import BackgroundTask
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -12,6 +13,7 @@ from inferencesh_sandbox import streams
 from inferencesh_sandbox.ids import stamp
 from inferencesh_sandbox.ledger import CancelRequested
 from inferencesh_sandbox.pagination import page
+from inferencesh_sandbox.run_requests import parse_run_request
 from inferencesh_sandbox.tasks import Status, Task
 from inferencesh_sandbox.wire import Json, Problem, answer, base_of, body_of, missing, objects_in, texts_in
 
@@ -19,12 +21,33 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from inferencesh_sandbox.files import StoredFile
-    from inferencesh_sandbox.routes.context import Context
+    from inferencesh_sandbox.routes import Context
 
 _SEARCHED = ("id", "app_ref", "status_text", "error")
 
 
+def runs(context: Context) -> list[Route]:
+    def dto(task: Task) -> Json:
+        return task.run_dto() if context.facts.slim_run_answers else task.dto()
+
+    async def run(request: Request) -> Response:
+        tenant = context.tenants.of(request)
+        run_request = parse_run_request(
+            await body_of(request), tenant=tenant, clock=context.clock, base=base_of(request)
+        )
+        task = await context.workers.take(run_request, tenant, context.ledger)
+        # Start after the answer: an SDK that polls compares with the status in that answer.
+        return answer(request, dto(task), after=BackgroundTask(context.workers.begin, task))
+
+    return [Route("/apps/run", run, methods=["POST"]), Route("/run", run, methods=["POST"])]
+
+
 def tasks(context: Context) -> list[Route]:
+    async def listed(request: Request) -> Response:
+        tenant, body = context.tenants.of(request), await body_of(request)
+        dtos = [_list_dto(task) for task in reversed(list(tenant.tasks))]
+        return answer(request, page(dtos, _with_plain_filters(body), searched=_SEARCHED))
+
     async def get(request: Request) -> Response:
         return answer(request, _requested(context, request).dto())
 
@@ -63,6 +86,7 @@ def tasks(context: Context) -> list[Route]:
         return Response(status_code=204)
 
     return [
+        Route("/tasks/list", listed, methods=["POST"]),
         Route("/tasks/{task}", get),
         Route("/tasks/{task}", delete, methods=["DELETE"]),
         Route("/tasks/{task}/status", status),
@@ -71,15 +95,6 @@ def tasks(context: Context) -> list[Route]:
         Route("/tasks/{task}/stream", stream),
         Route("/tasks/{task}/cancel", cancel, methods=["POST"]),
     ]
-
-
-def task_lists(context: Context) -> list[Route]:
-    async def listed(request: Request) -> Response:
-        tenant, body = context.tenants.of(request), await body_of(request)
-        known = [_list_dto(task) for task in reversed(list(tenant.tasks))]
-        return answer(request, page(known, _with_plain_filters(body), searched=_SEARCHED))
-
-    return [Route("/tasks/list", listed, methods=["POST"])]
 
 
 def task_files(context: Context) -> list[Route]:
