@@ -50,12 +50,13 @@ if TYPE_CHECKING:
     from mcp_types import Tool as ListedTool
 
     from inferencesh_mcp.flows.run_limits import Drain
+    from inferencesh_mcp.mcp_tasks.types import TaskSource
     from inferencesh_mcp.settings import Settings
 
 NAME = "inference"  # no underscore: Gemini CLI takes none; short: hosts put it before every tool's name
 TOOLS = (*apps.TOOLS, *tasks.TOOLS, *files.TOOLS, *sessions.TOOLS, *agents.TOOLS, *account.TOOLS)
 TOOL_NAMES = [definition.function.__name__ for definition in TOOLS]
-TASK_SOURCES = {"run": Run(), "batch": Batch(), "turn": ChatTurn()}
+TASK_SOURCES: dict[str, TaskSource] = {"run": Run(), "batch": Batch(), "turn": ChatTurn()}
 """How to read the state of each kind of deferred result."""
 
 Connect = Callable[..., Transport]

@@ -254,15 +254,15 @@ async def _read_body(receive: Receive, largest: int, add_bytes: Callable[[int], 
     """A request's body; None if the client disconnected or was cut off (see `slow_clients`)."""
     body = bytearray()
     while True:
-        message = await receive()
-        if message["type"] != "http.request":
+        event = await receive()
+        if event["type"] != "http.request":
             return None
-        chunk: bytes = message.get("body", b"")
+        chunk: bytes = event.get("body", b"")
         if len(body) + len(chunk) > largest:
             raise Refused(status=413, code="invalid_input", message=f"A message may have at most {largest} bytes.")
         add_bytes(len(chunk))
         body += chunk
-        if not message.get("more_body", False):
+        if not event.get("more_body", False):
             break
     content = bytes(body)
     if too_many_values(content, MOST_IN_A_MESSAGE):

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,8 +127,10 @@ def _is(constants: dict[str, Any], called: str, pattern: str | None) -> bool:
 
 
 WRITTEN = written()
-MADE_IN_USE = {f"inferencesh_sandbox.{name}" for name in ("ledger", "fake_arguments", "agents.llm", "agents.desk")}
-"""The first two are among the parsers below; what the agents look for are plain words."""
+MADE_IN_USE = {f"inferencesh_sandbox.{name}" for name in ("ledger", "fake_arguments", "agents.llm", "agents.desk")} | {
+    "inferencesh_mcp.tool_prefix"
+}
+"""The sandbox's first two are among the parsers below; the others look for plain words, such as our tools' names."""
 SPOKEN: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -217,8 +219,8 @@ def door_for(text: str) -> Any:
 
 
 def opened(text: str) -> None:
-    with file_sources.opened(text, None):
-        pass
+    with ExitStack() as stack:
+        anyio.run(file_sources.open_source, text, None, stack)
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {
