@@ -1,12 +1,14 @@
 r"""Whether two paths name one folder of this machine.
 
 Folders are compared by device and inode. Text is not enough: one folder has many names where a disk ignores case or
-normal form, by short names (`PROGRA~1`), through links and mounts, and as `//`, `/proc/self/root` or `\\?\C:\`.
+normal form, by short names (`PROGRA~1`), through links and mounts, and as `//`, `/proc/self/root` or `\\?\C:\`. Some file
+systems in user space (exFAT by FUSE) give each spelling of a name its own inode. There the folder's listing decides.
 """
 
 from __future__ import annotations
 
 import os
+import unicodedata
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,8 +20,30 @@ def same_folder(first: Path, second: Path) -> bool:
     if first == second:
         return True
     with suppress(OSError, ValueError):
-        return os.path.samestat(first.stat(), second.stat())
+        return os.path.samestat(first.stat(), second.stat()) or _is_listed_as(first, second)
     return False
+
+
+def _is_listed_as(first: Path, second: Path) -> bool:
+    """Whether two existing paths differ in case and normal form only, and their folders list the same names for both."""
+    return _folded(str(first)) == _folded(str(second)) and _listed(first) == _listed(second)
+
+
+def _listed(path: Path) -> Path:
+    """The path with each name as its folder lists it.
+
+    Raises:
+        OSError: a folder may not be listed.
+    """
+    listed = Path(path.anchor)
+    for name in path.parts[1:]:
+        names = [entry.name for entry in listed.iterdir()]
+        listed /= name if name in names else next((there for there in names if _folded(there) == _folded(name)), name)
+    return listed
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
 
 
 def is_or_holds_home(folder: Path) -> bool:
@@ -55,10 +79,10 @@ def steps_below(path: Path, folder: Path) -> tuple[str, ...] | None:
     for count in range(1, len(parts)):
         try:
             above = Path(*parts[:count]).stat()
+            if os.path.samestat(above, status) or _is_listed_as(Path(*parts[:count]), place):
+                return parts[count:]
         except (OSError, ValueError):
             return None
-        if os.path.samestat(above, status):
-            return parts[count:]
         if above.st_dev not in disks:
             return None
     return None

@@ -19,7 +19,7 @@ from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
 from inferencesh_mcp.terminal import is_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from inferencesh_mcp.hosts.catalogue import Host, Machine
     from inferencesh_mcp.hosts.install import InstallResult
@@ -67,24 +67,55 @@ def install(host_name: str, name: str, url: str | None, *, sign_in: bool, only_s
 
 
 def offer(name: str, url: str | None, *, sign_in: bool, machine: Machine) -> int:
-    """Ask about each host on this machine, and install into those that the person wants. Without a terminal, only list them.
-
-    Returns the exit code: 1 if a host's file was refused.
-    """
+    """Ask about each host on this machine, and install into those that the person wants. Returns the exit code."""
     present = [host for host in HOSTS if is_present(host, machine)]
     if not present:
         click.echo(
             f"No known host was found. Name one: inferencesh-mcp install {'|'.join(host.name for host in HOSTS)}"
         )
+
+    def add(host: Host) -> None:
+        install(host.name, name, url, sign_in=sign_in, only_show=False, machine=machine)
+
+    return _ask_about_each(present, f"Add {name} to", "install", add, machine)
+
+
+def offer_removal(name: str, machine: Machine) -> int:
+    """Ask about each host that has the entry, and remove it where the person wants. Returns the exit code."""
+    name = hosts_install.checked_name(name)
+    holders = [host for host in HOSTS if _may_hold(host, name, machine)]
+    if not holders:
+        click.echo(f"No known host has an entry named {name}.")
+    return _ask_about_each(
+        holders, f"Remove {name} from", "uninstall", lambda host: uninstall(host.name, name, machine), machine
+    )
+
+
+def _may_hold(host: Host, name: str, machine: Machine) -> bool:
+    """Whether the host's file has the entry, or cannot be read: then the attempt to remove it says why."""
+    try:
+        return any(
+            hosts_install.entry_of(edition, name, machine) is not None
+            for edition in hosts_install.editions(host, machine)
+        )
+    except HostFileRefused:
+        return True
+
+
+def _ask_about_each(
+    hosts: list[Host], question: str, command: str, act: Callable[[Host], None], machine: Machine
+) -> int:
+    """Ask about each host, and act where the person agrees. Without a terminal, only list the commands.
+
+    Returns the exit code: 1 if a host's file was refused.
+    """
     code = 0
-    for host in present:
+    for host in hosts:
         if not is_terminal(sys.stdin):
-            click.echo(f"{host.title}: inferencesh-mcp install {host.name}")
-        elif click.confirm(
-            f"Add {name} to {host.title} ({hosts_install.place(host, machine)})?", default=True, err=True
-        ):
+            click.echo(f"{host.title}: inferencesh-mcp {command} {host.name}")
+        elif click.confirm(f"{question} {host.title} ({hosts_install.place(host, machine)})?", default=True, err=True):
             try:
-                install(host.name, name, url, sign_in=sign_in, only_show=False, machine=machine)
+                act(host)
             except (HostFileRefused, InvalidInput) as exc:
                 click.echo(f"{host.title}: {exc} {exc.next_step}".rstrip(), err=True)
                 code = 1

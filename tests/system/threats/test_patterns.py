@@ -37,13 +37,14 @@ from inferencesh_mcp.schema.file_fields import file_places
 from inferencesh_mcp.schema.tool_schema import compiled_input, compiled_output
 from inferencesh_mcp.schema.validate import check
 from inferencesh_mcp.settings import Settings
+from inferencesh_mcp.tool_prefix import ToolPrefix
 from inferencesh_mcp.tools import app_description, truncate
 from inferencesh_sandbox import app_process, chitchat, ledger, middleware
 from inferencesh_sandbox import fake_arguments as acting
 from inferencesh_sandbox.apps import png
 from tests.system.threats.source import calls, module_of, trees
 
-pytestmark = [pytest.mark.timing, pytest.mark.skipif(sys.platform == "win32", reason="no timer of CPU time")]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no timer of CPU time")
 LONG = 64 * 1024
 
 
@@ -127,10 +128,11 @@ def _is(constants: dict[str, Any], called: str, pattern: str | None) -> bool:
 
 
 WRITTEN = written()
-MADE_IN_USE = {f"inferencesh_sandbox.{name}" for name in ("ledger", "fake_arguments", "agents.llm", "agents.desk")} | {
-    "inferencesh_mcp.tool_prefix"
+MADE_IN_USE = {
+    "inferencesh_mcp.tool_prefix",
+    *(f"inferencesh_sandbox.{name}" for name in ("ledger", "fake_arguments", "agents.llm", "agents.desk")),
 }
-"""The sandbox's first two are among the parsers below; the others look for plain words, such as our tools' names."""
+"""The first three are among the parsers below; what the agents look for are plain words."""
 SPOKEN: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -161,6 +163,7 @@ def hostile_to(pattern: str) -> Iterator[str]:
             yield long(start + piece, "\0")
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("place", [place for place, its_pattern in WRITTEN.items() if its_pattern.pattern is not None])
 def test_no_pattern_is_slow(place: str) -> None:
     """However the text goes on."""
@@ -218,9 +221,12 @@ def door_for(text: str) -> Any:
     anyio.run(authenticator_for(Settings.from_environ({})).admit, headers)
 
 
-def opened(text: str) -> None:
-    with ExitStack() as stack:
-        anyio.run(file_sources.open_source, text, None, stack)
+def source(text: str) -> None:
+    async def open_and_close() -> None:
+        with ExitStack() as stack:
+            await file_sources.open_source(text, None, stack)
+
+    anyio.run(open_and_close)
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {
@@ -244,7 +250,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "expiry": upload.expiry,
     "problem": lambda text: problem_details.problem(400, {"retry-after": text}, json.dumps({"detail": text, "code": text, "type": text}).encode()),
     "problem's body": lambda text: problem_details.problem(500, {}, text.encode(errors="replace")),
-    "source": opened,
+    "source": source,
     "base64": lambda text: file_sources.from_base64(text, ""),
     "name on disk": lambda text: (download.safe_name("", text, text), download.safe_name(text, f"https://x/{text}", "image/png")),
     "content type": lambda text: file_sources.content_type_of(text, text.encode(errors="replace")),
@@ -254,6 +260,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "places of files": lambda text: file_places(SCHEMA, {"image": text, text: text}),
     "cut to fit": lambda text: truncate.fit({text: [text] * 3}),
     "parts": truncate.split_parts,
+    "names of tools": ToolPrefix("inf_", ["app_run", "task_get", "account"]).advice,
     "schema": lambda text: compiled_input({"type": "object", "properties": {text: {"description": text, "enum": [text]}}}),
     "schema of an output": lambda text: compiled_output({"type": "object", "title": text, "description": text}),
     "fields": lambda text: app_description.fields({"properties": {text: {"description": text, "default": text, "$ref": text}}}),
@@ -277,6 +284,14 @@ REFUSALS = (InferenceError, ValueError, Refused, KeyError)
 """How a parser may end; what is no error of ours is a ValueError, which whoever calls it expects."""
 
 
+@pytest.mark.parametrize("name", PARSERS)
+def test_every_parser_reads_or_refuses_a_word(name: str) -> None:
+    """So that the table stays true where nothing is timed."""
+    with suppress(*REFUSALS):
+        PARSERS[name]("word")
+
+
+@pytest.mark.timing
 @pytest.mark.parametrize("name", PARSERS)
 def test_no_parser_is_slow(name: str) -> None:
     """Sixty-four kibibytes of anything are read, or refused, in an instant."""
@@ -311,6 +326,7 @@ WIDGETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("name", WIDGETS)
 def test_no_widget_is_slow(name: str) -> None:
     """It is a form or it is none; neither takes long or breaks."""
@@ -342,6 +358,7 @@ PINNING = {
 }  # fmt: skip
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("name", PINNING)
 def test_an_apps_schema_cannot_make_validation_slow(name: str) -> None:
     """Whoever publishes an app chooses its schema: a pattern in it is not ours to try on everybody's time (T-18)."""
