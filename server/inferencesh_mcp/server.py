@@ -28,7 +28,7 @@ from inferencesh_mcp.flows.run_limits import LiveRuns
 from inferencesh_mcp.flows.spend_limit import SpendLimit
 from inferencesh_mcp.flows.subscription_watches import Watches
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
-from inferencesh_mcp.mcp_tasks.extension import Tasks
+from inferencesh_mcp.mcp_tasks.extension import Tasks, TaskSource
 from inferencesh_mcp.mcp_tasks.runs import Batch, Run
 from inferencesh_mcp.mcp_tasks.task_id import TaskIdCodec
 from inferencesh_mcp.pins import refuse_taken
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from mcp_types import Tool as ListedTool
 
     from inferencesh_mcp.flows.run_limits import Drain
-    from inferencesh_mcp.mcp_tasks.types import TaskSource
     from inferencesh_mcp.settings import Settings
 
 NAME = "inference"  # no underscore: Gemini CLI takes none; short: hosts put it before every tool's name

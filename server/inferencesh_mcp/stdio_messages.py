@@ -98,8 +98,9 @@ class Requests:
             line, self._is_first_line = line.removeprefix(codecs.BOM_UTF8), False
         if not line.strip():
             return
+        line = _without_half_pairs(line)
         try:
-            message = jsonrpc_message_adapter.validate_json(_without_half_pairs(line), by_name=False)
+            message = jsonrpc_message_adapter.validate_json(line, by_name=False)
         except ValidationError:
             self._receive_unusual(line)
         else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.agents import WidgetAction
 from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, McpInput, Pending
-from inferencesh_mcp.api.json import is_object
+from inferencesh_mcp.api.json import as_object
 from inferencesh_mcp.api.widgets import WidgetForm, widget_form
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound
 from inferencesh_mcp.flows.approvals import Approve, ClientResult, Decision, FormData, McpInputResult, Reject
@@ -47,7 +47,11 @@ def decision_of_reply(
         case Approval():
             if not host.may_decide(item):
                 raise _only_person(f"You cannot decide an approval. {host.why_not_asked(item)}", page)
-            return _approval_reply(decision, reason)
+            if decision == "accept":
+                return Approve()
+            if decision == "reject":
+                return Reject(reason=reason)
+            raise InvalidInput(message='Give decision="accept" or "reject" for an approval.', outcome="not_started")
         case McpInput():
             if not host.may_decide(item):
                 raise _only_person(f"You cannot answer an MCP server. {host.why_not_asked(item)}", page)
@@ -101,15 +105,14 @@ def _input_reply(item: McpInput, answers: dict[str, Any]) -> McpInputResult:
 def _answer_problem(request: InputRequest, answer: Any) -> str:
     """What is wrong with one answer; empty if it is right."""
     key = named(request.key)
-    fields = answer if is_object(answer) else {}
-    action, content = fields.get("action"), fields.get("content")
+    fields = as_object(answer)
+    action, content = fields.get("action"), as_object(fields.get("content"))
     if action not in ("accept", "decline", "cancel"):  # not a set: a list is not hashable
         return f"{key} needs an action"
     if action != "accept" or request.mode == "url":
-        return f"{key} takes no content" if content else ""
-    content_fields = content if is_object(content) else {}
-    missing = missing_fields(request.required, content_fields)
-    unknown = [name for name in content_fields if name not in request.fields]
+        return f"{key} takes no content" if fields.get("content") else ""
+    missing = missing_fields(request.required, content)
+    unknown = [name for name in content if name not in request.fields]
     if missing:
         return f"{key} needs {named(missing[0])}"
     return f"{key} has no field {named(unknown[0])}" if unknown else ""
@@ -148,11 +151,3 @@ def _action(form: WidgetForm | None, action_type: str) -> WidgetAction:
             outcome="not_started",
         )
     return WidgetAction(type=action_type or "submit")
-
-
-def _approval_reply(decision: str, reason: str) -> Approve | Reject:
-    if decision == "accept":
-        return Approve()
-    if decision == "reject":
-        return Reject(reason=reason)
-    raise InvalidInput(message='Give decision="accept" or "reject" for an approval.', outcome="not_started")
