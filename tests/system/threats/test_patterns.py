@@ -23,7 +23,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from inferencesh_mcp import pins, redaction, sanitize
-from inferencesh_mcp.api import chat_models, enums, headers, problem_details, refs, sender, url_policy
+from inferencesh_mcp.api import chat_models, enums, headers, problem_details, refs, transport, url_policy
 from inferencesh_mcp.api import json as api_json
 from inferencesh_mcp.api.agent_config import AgentConfigInput
 from inferencesh_mcp.api.widgets import widget_form, widget_text
@@ -234,7 +234,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "without secrets": redaction.without_secrets,
     "status": enums.status_word,
     "media type": enums.is_media_type,
-    "key": sender.Key,
+    "key": transport.Key,
     "JSON": lambda text: api_json.parse(text.encode(errors="replace")),
     "JSON inside": chat_models.unpacked,
     "lines": lines_of,
