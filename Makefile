@@ -22,8 +22,8 @@ test: $(READY) ## Run the tests (Python alone, five minutes on two cores)
 
 thorough: $(READY) ## Run the tests that `make test` leaves out: each transport with each protocol version, random histories, the sandbox's own
 	@$(BIN)/python -m pytest -q -m "thorough and not timing and not programs"
-	@$(BIN)/python -m tests.programs nginx redis-server
-	@$(BIN)/python -m pytest -q -n 0 -m "programs and not timing"  # replicas, a proxy and a load: they have the machine to themselves
+	@$(BIN)/python -m tests.programs nginx redis-server mkfs.exfat mount.exfat-fuse
+	@$(BIN)/python -m pytest -q -n 0 -m "programs and not timing"  # replicas, a proxy, a load and a disk: they have the machine to themselves
 
 check: lint test thorough ## All that CI runs (CONTRIBUTING.md says which programs it needs)
 	@$(MAKE) --no-print-directory -j 2 handed-out judged  # each waits, for the network or for the other side

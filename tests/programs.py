@@ -8,7 +8,8 @@ import sys
 
 PACKAGES = {"nginx": "nginx-light", "redis-server": "redis-server", "node": "nodejs",
             "podman": "podman", "runc": "runc", "mmdebstrap": "mmdebstrap", "newuidmap": "uidmap",
-            "slirp4netns": "slirp4netns", "fuse-overlayfs": "fuse-overlayfs"}  # fmt: skip
+            "slirp4netns": "slirp4netns", "fuse-overlayfs": "fuse-overlayfs",
+            "mkfs.exfat": "exfatprogs", "mount.exfat-fuse": "exfat-fuse"}  # fmt: skip
 """Debian's packages."""
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 

@@ -171,13 +171,14 @@ def test_the_demo_may_be_written_to_the_null_device(tmp_path: Path) -> None:
 
 
 def test_the_demo_ends_with_a_picture(tmp_path: Path) -> None:
-    """Progress is told in plain lines where there is no terminal, and the last line is the path of a PNG."""
+    """Progress is told in plain lines where there is no terminal, and the last line is the path of what was drawn."""
     result = call("demo", "--to", str(tmp_path))
 
     assert (0, "") == (result.returncode, result.stderr)
     assert re.search(r"· \d+ s · task \w+", result.stdout), "progress is told"
     assert "A person is asked: The agent asks to use" in result.stdout
-    picture = Path(result.stdout.splitlines()[-1]).read_bytes()
+    assert tmp_path / "drawing.png" == Path(result.stdout.splitlines()[-1])
+    picture = (tmp_path / "drawing.png").read_bytes()
     assert b"\x89PNG\r\n\x1a\n" == picture[:8]
     assert min(struct.unpack(">II", picture[16:24])) > 0
 

@@ -280,3 +280,19 @@ def reaches(start: str, target: str, imported: dict[str, set[str]]) -> bool:
             seen.add(name)
             pending.append(name)
     return target in seen
+
+
+def test_contributing_says_where_to_change_what() -> None:
+    """Each cell names files, and after a colon what is in them."""
+    page = (ROOT.parent / "CONTRIBUTING.md").read_text("utf-8")
+    table = page.partition("## Where to change what")[2].partition("\n## ")[0].partition("|---|")[2]
+    places = re.findall(r"`([\w/]+\.py)`(?:: ((?:`\w+`(?:, )?)+))?", table)
+    named = [(file, name) for file, names in places for name in re.findall(r"\w+", names)]
+
+    assert [] == [file for file, _ in places if not (PACKAGE / file).exists()]
+    assert [] == [
+        (file, name)
+        for file, name in named
+        if not re.search(rf"(?:def |class |^){name}\b", (PACKAGE / file).read_text("utf-8"), re.MULTILINE)
+    ]
+    assert len(named) > 20

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencesh_mcp.cli import EXIT_CODES
+from inferencesh_mcp.cli import EXIT_CODES, HOSTS
 from inferencesh_mcp.settings import Settings
 from inferencesh_sandbox.agents import AGENTS
 from inferencesh_sandbox.apps import APPS
@@ -36,6 +36,7 @@ def test_the_readme_shows_everything_that_a_first_reader_needs_on_two_screens() 
     assert "independent project" in first
     assert "manifests/demo.svg" in first
     assert [line for line in commands().splitlines() if line not in first] == []
+    assert [host for host in HOSTS if f"`{host}`" not in first and f"`install {host}`" not in first] == []
 
 
 def test_every_section_of_the_readme_is_in_its_contents() -> None:

@@ -325,15 +325,19 @@ def install(
 
 
 @_group.command()
-@click.argument("host", type=click.Choice(HOSTS))
+@click.argument("host", type=click.Choice(HOSTS), required=False)
 @click.option("--name", default="inference", show_default=True, help="Name of the server in the host.")
 @click.pass_obj
-def uninstall(environ: dict[str, str], /, host: str, name: str) -> None:
-    """Remove this server from a host's configuration."""
+def uninstall(environ: dict[str, str], /, host: str | None, name: str) -> int:
+    """Remove this server from a host's configuration. Without HOST, offer the hosts that have it."""
     from inferencesh_mcp.hosts.catalogue import Machine
-    from inferencesh_mcp.hosts.command import uninstall
+    from inferencesh_mcp.hosts.command import offer_removal, uninstall
 
-    uninstall(host, name, Machine.this(sys.platform, environ))
+    machine = Machine.this(sys.platform, environ)
+    if host is None:
+        return offer_removal(name, machine)
+    uninstall(host, name, machine)
+    return 0
 
 
 @_settings_options(FIELDS)

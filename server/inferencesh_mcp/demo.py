@@ -46,12 +46,12 @@ async def _show(folder: Path, screen: _Screen) -> None:
         info_result = await _run(client, screen, "sandbox/picture-info", {"image": str(picture)})
         info = _structured(info_result)["output"]
         screen.line(f"It is a {info['format']} of {info['width']} x {info['height']}, {info['bytes']} bytes")
-        thumbnail = await _save(client, screen, info_result)
+        await _save(client, screen, info_result)
         screen.line("Giving a job to an agent that must ask before it uses a tool")
         job = {"message": "Draw a lighthouse", "agent": "sandbox/approver"}
         screen.checked(await client.call_tool("agent_chat", job, progress_callback=screen.progress))
     screen.line("All of this ran in the sandbox inside the server. Nothing was sent anywhere or cost anything.")
-    screen.line(str(thumbnail))
+    screen.line(str(picture))
 
 
 async def _run(client: Client, screen: _Screen, app: str, app_input: dict[str, Any]) -> CallToolResult:

@@ -2,7 +2,8 @@ r"""Paths of this machine: as people and hosts write them, and which of them nam
 
 Written with `~` or a variable for the home, in quotes, as `file:` URIs, as `\\?\C:\…`. Compared by device and inode: one folder has
 many names where a disk ignores case or normal form, by short names (`PROGRA~1`), through links and mounts, and as `//` or
-`/proc/self/root`.
+`/proc/self/root`. Some file systems in user space (exFAT by FUSE) give each spelling of a name its own inode. There the folder's
+listing decides.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import unicodedata
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
@@ -128,8 +130,30 @@ def _home_and_above() -> list[Path]:
 
 def _same_folder(first: Path, second: Path) -> bool:
     with suppress(OSError, ValueError):
-        return os.path.samestat(first.stat(), second.stat())
+        return os.path.samestat(first.stat(), second.stat()) or _is_listed_as(first, second)
     return False
+
+
+def _is_listed_as(first: Path, second: Path) -> bool:
+    """Whether two existing paths differ in case and normal form only, and their folders list the same names for both."""
+    return _folded(str(first)) == _folded(str(second)) and _listed(first) == _listed(second)
+
+
+def _listed(path: Path) -> Path:
+    """The path with each name as its folder lists it.
+
+    Raises:
+        OSError: a folder may not be listed.
+    """
+    listed = Path(path.anchor)
+    for name in path.parts[1:]:
+        names = [entry.name for entry in listed.iterdir()]
+        listed /= name if name in names else next((there for there in names if _folded(there) == _folded(name)), name)
+    return listed
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
 
 
 def steps_below(path: Path, folder: Path) -> tuple[str, ...] | None:
@@ -153,10 +177,10 @@ def steps_below(path: Path, folder: Path) -> tuple[str, ...] | None:
     for count in range(1, len(parts)):
         try:
             above = Path(*parts[:count]).stat()
+            if os.path.samestat(above, status) or _is_listed_as(Path(*parts[:count]), place):
+                return parts[count:]
         except (OSError, ValueError):
             return None
-        if os.path.samestat(above, status):
-            return parts[count:]
         if above.st_dev not in disks:
             return None
     return None

@@ -1,4 +1,4 @@
-"""The same over HTTP: one tool that reads one thing of the API with the caller's key. What the HTTP face is held against."""
+"""The same over HTTP: one tool that reads a task and its charge with the caller's key. What the HTTP face is held against."""
 
 import os
 import sys
@@ -24,8 +24,9 @@ server = MCPServer("bare", lifespan=life, log_level="ERROR")
 @server.tool()
 async def task_get(task_id: str, ctx: Context[httpx2.AsyncClient]) -> dict[str, Any]:
     headers = {"authorization": (ctx.headers or {})["authorization"], "x-api-version": "2"}
-    answer = await ctx.request_context.lifespan_context.get(f"/tasks/{task_id}", headers=headers)
-    return answer.json()
+    http = ctx.request_context.lifespan_context
+    task = (await http.get(f"/tasks/{task_id}", headers=headers)).json()
+    return task | {"cost": (await http.get(f"/tasks/{task_id}/cost", headers=headers)).json()}
 
 
 class Announced(uvicorn.Server):

@@ -61,7 +61,7 @@ async def figures() -> list[Figure]:
         Figure(
             name=f"time of a call, {AT_ONCE} at once", value=1000 / _rate(ours), unit="ms", base=1000 / _rate(bare),
             base_name="a bare tool", aim=1.3, by_ratio=True,
-            note=f"{_rate(ours):.0f} calls a second against {_rate(bare):.0f}; each call reads one task of the API; "
+            note=f"{_rate(ours):.0f} calls a second against {_rate(bare):.0f}; each call reads a task and its charge; "
             f"CPU {_cpu(ours):.2f} ms against {_cpu(bare):.2f}",
         ),
         Figure(name="p50 of a call over HTTP", value=_quantile(ours, 50), unit="ms", base=_quantile(bare, 50),

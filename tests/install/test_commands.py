@@ -149,6 +149,22 @@ def test_install_alone_lists_the_hosts_of_this_machine(tmp_path: Path) -> None:
     assert 2 == call("install", "--print").returncode
 
 
+def test_uninstall_alone_lists_the_hosts_that_have_the_entry(tmp_path: Path) -> None:
+    """A file that cannot be read is listed too: removing says why."""
+    for host in ("cursor", "zed"):
+        call("install", host, HOME=str(tmp_path), INFERENCE_API_KEY=SECRET)
+    (tmp_path / ".cursor/mcp.json").write_text("{")
+    (tmp_path / ".codex").mkdir()
+    before = place("zed", tmp_path).read_bytes()
+
+    page = call("uninstall", HOME=str(tmp_path))
+
+    assert (0, "") == (page.returncode, page.stderr)
+    assert "Cursor: inferencesh-mcp uninstall cursor\nZed: inferencesh-mcp uninstall zed\n" == page.stdout
+    assert before == place("zed", tmp_path).read_bytes()
+    assert "has an entry named mine." in call("uninstall", "--name", "mine", HOME=str(tmp_path / ".codex")).stdout
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a terminal")
 def test_install_alone_asks_about_each_host_and_goes_on_after_a_refused_file(tmp_path: Path) -> None:
     (tmp_path / ".cursor").mkdir()

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
-from inferencesh_mcp.api.agents import WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.chat_turn import Approval, Form, Gate, Pending, SignIn, Turn, mark, pending
 from inferencesh_mcp.api.mcp_input import input_result
-from inferencesh_mcp.api.widgets import widget_form
+from inferencesh_mcp.api.widgets import FormAction, widget_form, widget_result
 from inferencesh_mcp.errors import Conflict, Forbidden, InferenceError
 from inferencesh_mcp.flows import AgentProgress
 from inferencesh_mcp.flows.cancel import cancel_abandoned_chat
@@ -66,7 +65,7 @@ class AlwaysAllow:
 class FormData:
     """A form that was filled in, or one of its other actions."""
 
-    action: WidgetAction
+    action: FormAction
     values: Mapping[str, Any] | None = None
 
 
@@ -246,7 +245,7 @@ async def _send(chats: Chats, item: Pending, decision: Decision) -> None:
         case AlwaysAllow(chat_id=chat_id, option=option, tool_name=tool_name):
             await chats.always_allow(chat_id, item.id, option=option, tool_name=tool_name)
         case FormData(action=action, values=values):
-            await chats.tool_result(item.id, WidgetAnswer(action=action, form_data=dict(values) if values else None))
+            await chats.tool_result(item.id, widget_result(action, values))
         case ClientResult(text=text):
             await chats.tool_result(item.id, text)
         case McpInputResult(answers=answers):

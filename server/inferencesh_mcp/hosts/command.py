@@ -15,44 +15,21 @@ from inferencesh_mcp.errors import HostFileRefused, InvalidInput
 from inferencesh_mcp.hosts import install as hosts_install
 from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, Local, Remote, process_of, table
 from inferencesh_mcp.hosts.inspect import is_present
-from inferencesh_mcp.settings import PREFIX, Settings
+from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
 from inferencesh_mcp.terminal import is_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from inferencesh_mcp.hosts.catalogue import Host, Machine
     from inferencesh_mcp.hosts.install import InstallResult
 
-PASSED_SETTINGS = frozenset(
-    {
-        "base_url",
-        "proxy_url",
-        "stream",
-        "poll_interval_ms",
-        "wait_seconds",
-        "on_cancel",
-        "allowed_dirs",
-        "save_dir",
-        "toolsets",
-        "read_only",
-        "pin",
-        "cache_dir",
-        "approvals",
-        "always_allow",
-        "chat_url",
-        "inline_media",
-        "file_links",
-        "tool_prefix",
-        "max_concurrent_runs",
-        "max_run_cost",
-        "max_run_cost_strict",
-        "log_level",
-        "log_format",
-        "sandbox",
-    }
-)
-"""Settings that mean something to a server a host starts. They are named, so that no secret of a gateway goes along."""
+PASSED_SETTINGS = frozenset(name for name, field in FIELDS.items() if not field.metadata["http"]) - {
+    *SECRETS,
+    "traces",  # it needs the `OTEL_` variables, which do not go along
+    "refuse_root",
+}
+"""The settings that `install` writes into an entry: those of a server that a host starts, and no secret."""
 SANDBOX = f"{PREFIX}SANDBOX"
 NETWORK_VARIABLES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"})
 """Variables that every program reads, in either case for the proxies."""
@@ -90,24 +67,55 @@ def install(host_name: str, name: str, url: str | None, *, sign_in: bool, only_s
 
 
 def offer(name: str, url: str | None, *, sign_in: bool, machine: Machine) -> int:
-    """Ask about each host on this machine, and install into those that the person wants. Without a terminal, only list them.
-
-    Returns the exit code: 1 if a host's file was refused.
-    """
+    """Ask about each host on this machine, and install into those that the person wants. Returns the exit code."""
     present = [host for host in HOSTS if is_present(host, machine)]
     if not present:
         click.echo(
             f"No known host was found. Name one: inferencesh-mcp install {'|'.join(host.name for host in HOSTS)}"
         )
+
+    def add(host: Host) -> None:
+        install(host.name, name, url, sign_in=sign_in, only_show=False, machine=machine)
+
+    return _ask_about_each(present, f"Add {name} to", "install", add, machine)
+
+
+def offer_removal(name: str, machine: Machine) -> int:
+    """Ask about each host that has the entry, and remove it where the person wants. Returns the exit code."""
+    name = hosts_install.checked_name(name)
+    holders = [host for host in HOSTS if _may_hold(host, name, machine)]
+    if not holders:
+        click.echo(f"No known host has an entry named {name}.")
+    return _ask_about_each(
+        holders, f"Remove {name} from", "uninstall", lambda host: uninstall(host.name, name, machine), machine
+    )
+
+
+def _may_hold(host: Host, name: str, machine: Machine) -> bool:
+    """Whether the host's file has the entry, or cannot be read: then the attempt to remove it says why."""
+    try:
+        return any(
+            hosts_install.entry_of(edition, name, machine) is not None
+            for edition in hosts_install.editions(host, machine)
+        )
+    except HostFileRefused:
+        return True
+
+
+def _ask_about_each(
+    hosts: list[Host], question: str, command: str, act: Callable[[Host], None], machine: Machine
+) -> int:
+    """Ask about each host, and act where the person agrees. Without a terminal, only list the commands.
+
+    Returns the exit code: 1 if a host's file was refused.
+    """
     code = 0
-    for host in present:
+    for host in hosts:
         if not is_terminal(sys.stdin):
-            click.echo(f"{host.title}: inferencesh-mcp install {host.name}")
-        elif click.confirm(
-            f"Add {name} to {host.title} ({hosts_install.place(host, machine)})?", default=True, err=True
-        ):
+            click.echo(f"{host.title}: inferencesh-mcp {command} {host.name}")
+        elif click.confirm(f"{question} {host.title} ({hosts_install.place(host, machine)})?", default=True, err=True):
             try:
-                install(host.name, name, url, sign_in=sign_in, only_show=False, machine=machine)
+                act(host)
             except (HostFileRefused, InvalidInput) as exc:
                 click.echo(f"{host.title}: {exc} {exc.next_step}".rstrip(), err=True)
                 code = 1

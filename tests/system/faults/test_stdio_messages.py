@@ -77,6 +77,8 @@ NO_MESSAGES: dict[str, tuple[bytes, list[Any]]] = {
     "half a message, id first": (b'{"id":"7","jsonrpc":"2.0","method":"tools/call"', [(None, PARSE_ERROR)]),
     "broken in the middle, id last": (b'{"method":"x","params":{"a":},"jsonrpc":"2.0","id":7}', [(7, PARSE_ERROR)]),
     "an id that begins with 0": (b'{"jsonrpc":"2.0","id":01,"method":"ping","params":{"a":}}', [(None, PARSE_ERROR)]),
+    "an id that is half a pair": (rb'{"jsonrpc":"2.0","id":"\ud800","method":1}', [("?", INVALID_REQUEST)]),
+    "a batch with such an id": (rb'[{"jsonrpc":"2.0","id":"\ud800","method":"ping"}]', [("?", INVALID_REQUEST)]),
     "an id that holds a tab": (b'{"jsonrpc":"2.0","id":"a\tb","method":"ping","params":{"a":}}', [(None, PARSE_ERROR)]),
     "an id inside": (b'{"method":"x","params":{"a":,"id":7},"jsonrpc":"2.0"}', [(None, PARSE_ERROR)]),
     "no UTF-8": (raw(request("a", **CALL)).replace(b"sandbox/slow", b"sandbox/\xff"), [("a", PARSE_ERROR)]),

@@ -23,7 +23,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from inferencesh_mcp import pins, redaction, sanitize
-from inferencesh_mcp.api import chat_models, enums, headers, problem_details, refs, sender, url_policy
+from inferencesh_mcp.api import chat_models, enums, headers, problem_details, refs, transport, url_policy
 from inferencesh_mcp.api import json as api_json
 from inferencesh_mcp.api.agent_config import AgentConfigInput
 from inferencesh_mcp.api.widgets import widget_form, widget_text
@@ -37,13 +37,14 @@ from inferencesh_mcp.schema.file_fields import file_places
 from inferencesh_mcp.schema.tool_schema import compiled_input, compiled_output
 from inferencesh_mcp.schema.validate import check
 from inferencesh_mcp.settings import Settings
+from inferencesh_mcp.tool_prefix import ToolPrefix
 from inferencesh_mcp.tools import app_description, truncate
-from inferencesh_sandbox import chitchat, data_uris, paths
+from inferencesh_sandbox import app_process, chitchat, ledger, middleware
 from inferencesh_sandbox import fake_arguments as acting
 from inferencesh_sandbox.apps import png
 from tests.system.threats.source import calls, module_of, trees
 
-pytestmark = [pytest.mark.timing, pytest.mark.skipif(sys.platform == "win32", reason="no timer of CPU time")]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no timer of CPU time")
 LONG = 64 * 1024
 
 
@@ -127,8 +128,11 @@ def _is(constants: dict[str, Any], called: str, pattern: str | None) -> bool:
 
 
 WRITTEN = written()
-MADE_IN_USE = {f"inferencesh_sandbox.{name}" for name in ("paths", "fake_arguments", "agents.llm", "agents.desk")}
-"""The first two are among the parsers below; what the agents look for are plain words."""
+MADE_IN_USE = {
+    "inferencesh_mcp.tool_prefix",
+    *(f"inferencesh_sandbox.{name}" for name in ("ledger", "fake_arguments", "agents.llm", "agents.desk")),
+}
+"""The first three are among the parsers below; what the agents look for are plain words."""
 SPOKEN: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -159,6 +163,7 @@ def hostile_to(pattern: str) -> Iterator[str]:
             yield long(start + piece, "\0")
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("place", [place for place, its_pattern in WRITTEN.items() if its_pattern.pattern is not None])
 def test_no_pattern_is_slow(place: str) -> None:
     """However the text goes on."""
@@ -216,9 +221,12 @@ def door_for(text: str) -> Any:
     anyio.run(authenticator_for(Settings.from_environ({})).admit, headers)
 
 
-def opened(text: str) -> None:
-    with ExitStack() as stack:
-        anyio.run(file_sources.open_source, text, None, stack)
+def source(text: str) -> None:
+    async def open_and_close() -> None:
+        with ExitStack() as stack:
+            await file_sources.open_source(text, None, stack)
+
+    anyio.run(open_and_close)
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {
@@ -226,7 +234,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "without secrets": redaction.without_secrets,
     "status": enums.status_word,
     "media type": enums.is_media_type,
-    "key": sender.Key,
+    "key": transport.Key,
     "JSON": lambda text: api_json.parse(text.encode(errors="replace")),
     "JSON inside": chat_models.unpacked,
     "lines": lines_of,
@@ -242,7 +250,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "expiry": upload.expiry,
     "problem": lambda text: problem_details.problem(400, {"retry-after": text}, json.dumps({"detail": text, "code": text, "type": text}).encode()),
     "problem's body": lambda text: problem_details.problem(500, {}, text.encode(errors="replace")),
-    "source": opened,
+    "source": source,
     "base64": lambda text: file_sources.from_base64(text, ""),
     "name on disk": lambda text: (download.safe_name("", text, text), download.safe_name(text, f"https://x/{text}", "image/png")),
     "content type": lambda text: file_sources.content_type_of(text, text.encode(errors="replace")),
@@ -252,6 +260,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "places of files": lambda text: file_places(SCHEMA, {"image": text, text: text}),
     "cut to fit": lambda text: truncate.fit({text: [text] * 3}),
     "parts": truncate.split_parts,
+    "names of tools": ToolPrefix("inf_", ["app_run", "task_get", "account"]).advice,
     "schema": lambda text: compiled_input({"type": "object", "properties": {text: {"description": text, "enum": [text]}}}),
     "schema of an output": lambda text: compiled_output({"type": "object", "title": text, "description": text}),
     "fields": lambda text: app_description.fields({"properties": {text: {"description": text, "default": text, "$ref": text}}}),
@@ -266,8 +275,8 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "edit of a host's TOML": lambda text: toml.put(text, ("mcp_servers", "inference"), {}),
     "sandbox: small talk": chitchat.reply,
     "sandbox: arguments": lambda text: acting.make_arguments(SPOKEN, text),
-    "sandbox: path": lambda text: (paths.normalize(text), paths.matches(text, "/tasks/*/**/stream")),
-    "sandbox: data URI": data_uris.decode_data_uri,
+    "sandbox: path": lambda text: (middleware.normalize(text), ledger.matches(text, "/tasks/*/**/stream")),
+    "sandbox: data URI": app_process.decode_data_uri,
     "sandbox: picture": lambda text: png.decode(b"\x89PNG\r\n\x1a\n" + text.encode(errors="replace")),
 }  # fmt: skip
 READ_ONCE = {"settings", "JSON of a host", "edit of a host's JSON", "TOML of a host", "edit of a host's TOML"}
@@ -275,6 +284,14 @@ REFUSALS = (InferenceError, ValueError, Refused, KeyError)
 """How a parser may end; what is no error of ours is a ValueError, which whoever calls it expects."""
 
 
+@pytest.mark.parametrize("name", PARSERS)
+def test_every_parser_reads_or_refuses_a_word(name: str) -> None:
+    """So that the table stays true where nothing is timed."""
+    with suppress(*REFUSALS):
+        PARSERS[name]("word")
+
+
+@pytest.mark.timing
 @pytest.mark.parametrize("name", PARSERS)
 def test_no_parser_is_slow(name: str) -> None:
     """Sixty-four kibibytes of anything are read, or refused, in an instant."""
@@ -309,6 +326,7 @@ WIDGETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("name", WIDGETS)
 def test_no_widget_is_slow(name: str) -> None:
     """It is a form or it is none; neither takes long or breaks."""
@@ -340,6 +358,7 @@ PINNING = {
 }  # fmt: skip
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("name", PINNING)
 def test_an_apps_schema_cannot_make_validation_slow(name: str) -> None:
     """Whoever publishes an app chooses its schema: a pattern in it is not ours to try on everybody's time (T-18)."""
