@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
@@ -33,6 +33,9 @@ from inferencesh_mcp.api.wire import (
     Words,
 )
 from inferencesh_mcp.sanitize import token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ENDED_RUN = frozenset({"completed", "failed", "canceled", "cancelled", "rejected"})
 """The states after which an agent's run never goes on."""
@@ -237,13 +240,9 @@ class ChatMessage(Wire):
         return None
 
 
-def message_order(message: ChatMessage) -> float:
-    """The key to sort messages by; one without an `order` yet is the newest."""
-    return math.inf if message.order is None else message.order
-
-
-def _in_order(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
-    return tuple(sorted(messages, key=message_order))
+def in_order(messages: Iterable[ChatMessage]) -> tuple[ChatMessage, ...]:
+    """The messages by their `order`; one without an `order` yet is the newest."""
+    return tuple(sorted(messages, key=lambda message: math.inf if message.order is None else message.order))
 
 
 class AgentRun(Wire):
@@ -309,7 +308,7 @@ class Chat(Wire):
     """The structured output, which the tool `finish` gets, or None."""
     agent: One[Agent] = None
     agent_version_id: Id = ""
-    chat_messages: Annotated[Many[ChatMessage], AfterValidator(_in_order)] = ()
+    chat_messages: Annotated[Many[ChatMessage], AfterValidator(in_order)] = ()
     """In their order."""
     agent_data: OrEmpty[ChatData] = ChatData()
     active_run: One[AgentRun] = None
