@@ -58,8 +58,6 @@ Uri = Annotated[Address, BeforeValidator(_uri)]
 
 
 class AgentTool(Wire):
-    """A tool that an agent can use."""
-
     name: Line = ""
     type: Word = ""
     require_approval: Flag = False
@@ -98,7 +96,6 @@ class Agent(Wire):
 
     @property
     def description(self) -> str:
-        """The description of its current version."""
         return self.version.description if self.version else ""
 
 
@@ -138,42 +135,31 @@ class ToolInvocation(Wire):
 
     @property
     def name(self) -> str:
-        """The name of the tool."""
         return self.function.name or self.display_name
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments of the call."""
         return self.function.arguments
 
 
-class RunEvent(Wire):
+class RunEnd(Wire):
     """How a run ended, as its event says."""
 
     run_id: Text = ""
     state: Word = ""
+    """As in `AgentRun.state`; empty if the event does not say."""
     reason: Word = ""
+    """`output_limit`, `no_reply`, empty, or a word that this version does not know."""
+    text: Text = ""
+    """The platform's explanation; of a run that failed, its error."""
 
 
 class ChatEvent(Wire):
     """Something that happened to a chat, apart from its messages."""
 
     type: Word = ""
-    run: One[RunEvent] = None
+    run: One[RunEnd] = None
     """Only of `run_failed` and `run_ended`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunEnd:
-    """How a run ended."""
-
-    run_id: str
-    state: str
-    """As in `AgentRun.state`; empty if the event does not say."""
-    reason: str
-    """`output_limit`, `no_reply`, empty, or a word that this version does not know."""
-    text: str
-    """The platform's explanation; of a run that failed, its error."""
 
 
 class ContentPart(Wire):
@@ -230,13 +216,10 @@ class ChatMessage(Wire):
         for part in self.content:
             event = part.event
             if event is not None and event.type in {"run_failed", "run_ended"}:
-                run = event.run or RunEvent()
-                return RunEnd(
-                    run_id=run.run_id or self.agent_run_id,
-                    state=run.state or ("failed" if event.type == "run_failed" else ""),
-                    reason=run.reason,
-                    text=part.text or part.error,
-                )
+                end = event.run or RunEnd()
+                state = end.state or ("failed" if event.type == "run_failed" else "")
+                known = {"run_id": end.run_id or self.agent_run_id, "state": state, "text": part.text or part.error}
+                return end.model_copy(update=known)
         return None
 
 
@@ -285,8 +268,6 @@ class Interrupt(Wire):
 
 
 class PlanStep(Wire):
-    """One step of an agent's plan."""
-
     title: Text = ""
     status: Word = ""
 
@@ -330,11 +311,9 @@ class Chat(Wire):
         return "waiting" if is_waiting else "working"
 
     def message(self, message_id: str) -> ChatMessage | None:
-        """The message with this id."""
         return next((message for message in self.chat_messages if message_id and message.id == message_id), None)
 
     def invocation(self, invocation_id: str) -> ToolInvocation | None:
-        """The tool call with this id."""
         calls = (call for message in self.chat_messages for call in message.tool_invocations)
         return next((call for call in calls if invocation_id and call.id == invocation_id), None)
 
