@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from inferencesh_sandbox.agents import desk, forms
 from inferencesh_sandbox.agents.types import AgentFailed
@@ -14,7 +14,7 @@ from inferencesh_sandbox.chitchat import reply
 from inferencesh_sandbox.fake_arguments import asks_for, make_arguments
 from inferencesh_sandbox.lookup import version_of
 from inferencesh_sandbox.turns import Use
-from inferencesh_sandbox.wire import Json, Problem
+from inferencesh_sandbox.wire import Json, Problem, is_object
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.agents.types import Tool
@@ -98,5 +98,5 @@ def _parameters(tool: Tool) -> Json:
         return function.input_model.model_json_schema()
     if tool.type == "agent":
         return {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
-    schema: Any = config.get("input_schema")
-    return cast("Json", schema) if isinstance(schema, dict) else {"type": "object", "properties": {}}
+    schema = config.get("input_schema")
+    return schema if is_object(schema) else {"type": "object", "properties": {}}
