@@ -64,10 +64,10 @@ class Sandbox(Context):
         self.tenants = Tenants(self.facts)
         self.store = Store(self.clock)
         self.workers = workers(self.clock, self.store)
-        self.conversations = conversations(self.clock, self.store, self.ledger, self.workers, self.tenants)
+        self.conversations = conversations(self.store, self.ledger, self.workers, self.tenants)
         routes = self._routes()
         routes = middleware(routes) if middleware else routes
-        self.app = EntryMiddleware(routes, facts=self.facts, ledger=self.ledger, clock=self.clock)
+        self.app = EntryMiddleware(routes, facts=self.facts, ledger=self.ledger)
         """The ASGI application. It answers while its lifespan runs, as under `serving`."""
 
     def _routes(self) -> ASGIApp:

@@ -71,7 +71,7 @@ def tasks(context: Context) -> list[Route]:
         task = _requested(context, request)
         if task.ended:
             raise Problem(409, "invalid_transition", f"task {task.id} is already {task.status.name.lower()}")
-        context.ledger.note(CancelRequested(at=context.clock.now(), task_id=task.id, caller=task.owner.caller))
+        context.ledger.note(CancelRequested(task_id=task.id, caller=task.owner.caller))
         task.move(Status.CANCELLING)
         task.scope.cancel()
         return answer(request, {"id": task.id, "status": int(task.status), "cancelled": True})
