@@ -20,12 +20,11 @@ from inferencesh_sandbox.routes import Context
 from inferencesh_sandbox.routes.account import account, money
 from inferencesh_sandbox.routes.agents import agents
 from inferencesh_sandbox.routes.approvals import approvals
-from inferencesh_sandbox.routes.apps import apps
+from inferencesh_sandbox.routes.apps import apps, search
 from inferencesh_sandbox.routes.chats import chat_turns, chats
 from inferencesh_sandbox.routes.files import files
 from inferencesh_sandbox.routes.messages import messages
 from inferencesh_sandbox.routes.pages import pages
-from inferencesh_sandbox.routes.search import search
 from inferencesh_sandbox.routes.sessions import sessions
 from inferencesh_sandbox.routes.tasks import runs, task_files, tasks
 from inferencesh_sandbox.routes.tools import interrupts, tools

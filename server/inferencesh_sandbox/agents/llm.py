@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from inferencesh_sandbox.agents import desk, forms
+from inferencesh_sandbox.agents.assistant import describe_files
 from inferencesh_sandbox.agents.types import AgentFailed
-from inferencesh_sandbox.agents.vision import file_dtos
 from inferencesh_sandbox.apps.llm import LLM
 from inferencesh_sandbox.catalogue import Ref, find_app, function_of
 from inferencesh_sandbox.chitchat import reply
@@ -34,7 +34,7 @@ async def think(turn: Turn) -> None:
     if used:
         await turn.say(" ".join(_outcome(item) for item in used))
     elif turn.files:
-        await turn.say(file_dtos(turn))
+        await turn.say(describe_files(turn))
     elif not inside:
         answer = reply(turn.text, turn.earlier, turn.chat.context)
         await turn.say(answer.text, pace=answer.pace)
