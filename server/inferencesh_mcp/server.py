@@ -24,7 +24,7 @@ from inferencesh_mcp.error_boundary import ErrorBoundary
 from inferencesh_mcp.flows.app_cache import AppCache
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.flows.local_files import Folders
-from inferencesh_mcp.flows.run_limits import LiveRuns
+from inferencesh_mcp.flows.run_limits import ConcurrentRuns
 from inferencesh_mcp.flows.spend_limit import SpendLimit
 from inferencesh_mcp.flows.subscription_watches import Watches
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
@@ -111,7 +111,7 @@ def build(
         SettingsError: a pinned app's tool would be called as one of the server's own, or an extra is not installed.
     """
     replicas = RedisLimits(settings.redis_url) if settings.redis_url else None
-    runs = LiveRuns(
+    runs = ConcurrentRuns(
         settings.max_concurrent_runs,
         settings.max_runs_in_all,
         drain=drain,
@@ -200,7 +200,7 @@ def instructions(settings: Settings, *, remote: bool = False) -> str:
 async def _lifespan(
     settings: Settings,
     network: Connect,
-    runs: LiveRuns,
+    runs: ConcurrentRuns,
     bus: SubscriptionBus,
     replicas: RedisLimits | None,
     pinned: PinnedRegistry,

@@ -14,7 +14,7 @@ from inferencesh_mcp.api.chat_turn import Approval, Form, McpInput, Pending
 from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.api.mcp_input import InputRequest
 from inferencesh_mcp.api.widgets import FormAction, FormField, WidgetForm, widget_form
-from inferencesh_mcp.flows.approval_details import ApprovalDetails
+from inferencesh_mcp.flows.approval_memory import ApprovalDetails
 from inferencesh_mcp.flows.approvals import AlwaysAllow, Approve, Decision, FormData, McpInputResult, Reject
 from inferencesh_mcp.sanitize import clean, label, neutral, quoted, visible
 from inferencesh_mcp.tools.truncate import fit
@@ -180,7 +180,7 @@ def _approval_question(pending: Approval, page: str, details: ApprovalDetails) -
 def _always_choices(details: ApprovalDetails) -> dict[str, AlwaysAllowOption]:
     """The platform's options, by the text that the person chooses from."""
     options_by_word: dict[str, AlwaysAllowOption] = {}
-    for option in details.options[:MAX_OPTIONS]:
+    for option in (details.options or ())[:MAX_OPTIONS]:
         choice = f"always allow: {clean(option.label or option.scope or option.key, 120)}"
         if choice in options_by_word:
             choice = f"{choice} ({clean(option.scope or option.key, 40)})"
