@@ -110,7 +110,7 @@ def _attached(item: Json, index: int) -> Attached:
 
 
 def _uris(fields: Json, field: str) -> list[str]:
-    uris = fields.get(field) or []
+    uris: object = fields.get(field) or []
     if not is_array(uris) or not all(isinstance(uri, str) for uri in uris):
         raise invalid_field(f"input.{field}", "must be a list of URIs")
     return uris
