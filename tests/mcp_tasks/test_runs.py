@@ -12,8 +12,7 @@ from mcp.client.extension import advertise
 from mcp_types import CallToolResult
 
 from inferencesh_mcp.mcp_tasks.extension import Tasks
-from inferencesh_mcp.mcp_tasks.task_id import TASK_TTL, TaskIdCodec
-from inferencesh_mcp.mcp_tasks.types import TaskHandle
+from inferencesh_mcp.mcp_tasks.task_id import TASK_TTL, TaskHandle, TaskIdCodec
 from tests.conftest import Upstream, Way, connected, until
 from tests.mcp_tasks.following import UNKNOWN, Follower, following
 from tests.results import payload, text_of

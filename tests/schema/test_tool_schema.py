@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferencesh_mcp.schema.tool_schema import MOST_LEVELS, MOST_PARTS, compiled_input, compiled_output
+from inferencesh_mcp.schema.tool_schema import MOST_LEVELS, MOST_PARTS, compiled_input, compiled_output, without_nulls
 from tests.schema.hostile import HOSTILE, field, nested
 from tests.schema.hosts import RULES, nodes, refusals
 from tests.schema.inputs import inputs
@@ -26,7 +26,7 @@ QUICKLY = 25  # times what a harmless schema of as many fields takes
 
 
 def compiled_field(schema: Any) -> Any:
-    return compiled_input(field(schema)).schema["properties"]["a"]
+    return compiled_input(field(schema))["properties"]["a"]
 
 
 def refused(schema: dict[str, Any]) -> dict[str, list[str]]:
@@ -136,7 +136,7 @@ def test_a_field_becomes(row: str) -> None:
     ],
 )
 def test_the_whole_schema_is_one_object(schema: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert expected == compiled_input(schema).schema
+    assert expected == compiled_input(schema)
 
 
 def test_a_field_whose_name_hosts_refuse_is_not_listed_and_may_be_sent() -> None:
@@ -144,9 +144,8 @@ def test_a_field_whose_name_hosts_refuse_is_not_listed_and_may_be_sent() -> None
     schema = {"type": "object", "properties": {name: {"type": "integer"} for name in (*names, "a")}, "required": names}
     compiled = compiled_input(schema)
 
-    assert {"type": "object", "properties": {"a": {"type": "integer"}}} == compiled.schema
-    assert compiled.left_open
-    assert {"größe (px)": 1} == compiled.without_nulls({"größe (px)": 1})
+    assert {"type": "object", "properties": {"a": {"type": "integer"}}} == compiled
+    assert {"größe (px)": 1} == without_nulls({"größe (px)": 1}, compiled)
 
 
 @pytest.mark.finding("F3")
@@ -163,18 +162,18 @@ def test_a_null_that_the_tool_does_not_take_is_dropped_at_any_depth() -> None:
     inside = {"a": None, "must": None, "free": None}
     kept = {"must": None, "free": None}
 
-    assert '["' not in json.dumps(compiled.schema).replace('"required": ["', ""), "no type is a list"
-    assert {"box": kept, "boxes": [kept, None], "other": None} == compiled.without_nulls(
-        {"seed": None, "box": inside, "boxes": [inside, None], "other": None}
+    assert '["' not in json.dumps(compiled).replace('"required": ["', ""), "no type is a list"
+    assert {"box": kept, "boxes": [kept, None], "other": None} == without_nulls(
+        {"seed": None, "box": inside, "boxes": [inside, None], "other": None}, compiled
     )
-    assert {} == compiled.without_nulls({"box": None})
+    assert {} == without_nulls({"box": None}, compiled)
 
 
 def test_the_same_schema_compiles_to_the_same_bytes_and_is_not_changed() -> None:
     """Hosts cache tools by their text."""
     schema = WRITTEN["references"]
     before = json.dumps(schema)
-    bytes_of = [json.dumps(compiled_input(schema).schema) for _ in range(2)]
+    bytes_of = [json.dumps(compiled_input(schema)) for _ in range(2)]
 
     assert bytes_of[0] == bytes_of[1]
     assert before == json.dumps(schema)
@@ -214,14 +213,13 @@ def schemas(key: str) -> list[Any]:
 def test_a_real_apps_tool_takes_the_same_inputs_as_the_app(schema: dict[str, Any]) -> None:
     """An input is compared without its nulls, which the tool leaves out."""
     compiled = compiled_input(schema)
-    theirs, ours = jsonschema.Draft202012Validator(schema), jsonschema.Draft202012Validator(compiled.schema)
+    theirs, ours = jsonschema.Draft202012Validator(schema), jsonschema.Draft202012Validator(compiled)
     made = list(inputs(schema, seed=json.dumps(schema), count=100))
-    whole = [value for value in made if value == compiled.without_nulls(value)]
+    whole = [value for value in made if value == without_nulls(value, compiled)]
 
-    assert () == compiled.left_open
     assert [] == [value for value in whole if ours.is_valid(value) != theirs.is_valid(value)]
-    assert [] == [value for value in made if theirs.is_valid(value) > theirs.is_valid(compiled.without_nulls(value))]
-    assert {} == refused(compiled.schema)
+    assert [] == [value for value in made if theirs.is_valid(value) > theirs.is_valid(without_nulls(value, compiled))]
+    assert {} == refused(compiled)
 
 
 @pytest.mark.parametrize("schema", schemas("output_schema"))
@@ -303,14 +301,14 @@ ANY_SCHEMA = st.builds(
 @given(ANY_SCHEMA)
 def test_a_tool_takes_all_that_its_app_takes(schema: dict[str, Any]) -> None:
     compiled = compiled_input(schema)
-    theirs, ours = jsonschema.Draft202012Validator(schema), jsonschema.Draft202012Validator(compiled.schema)
+    theirs, ours = jsonschema.Draft202012Validator(schema), jsonschema.Draft202012Validator(compiled)
     right = [value for value in inputs(schema, seed=json.dumps(schema), count=25) if theirs.is_valid(value)]
 
-    assert [] == [value for value in right if not ours.is_valid(compiled.without_nulls(value))]
+    assert [] == [value for value in right if not ours.is_valid(without_nulls(value, compiled))]
     assert [] == [
-        value for value in right if "null" not in json.dumps(value) and value != compiled.without_nulls(value)
+        value for value in right if "null" not in json.dumps(value) and value != without_nulls(value, compiled)
     ]
-    assert {} == refused(compiled.schema)
+    assert {} == refused(compiled)
 
 
 @settings(max_examples=60, deadline=None)
@@ -324,7 +322,7 @@ def test_a_tool_takes_all_that_its_app_takes(schema: dict[str, Any]) -> None:
     )
 )
 def test_nonsense_becomes_a_schema_that_every_host_takes(nonsense: Any) -> None:
-    compiled = compiled_input(field(nonsense, **(nonsense if isinstance(nonsense, dict) else {}))).schema
+    compiled = compiled_input(field(nonsense, **(nonsense if isinstance(nonsense, dict) else {})))
 
     assert {} == refused(compiled)
     jsonschema.Draft202012Validator.check_schema(compiled)
@@ -335,10 +333,9 @@ def test_nonsense_becomes_a_schema_that_every_host_takes(nonsense: Any) -> None:
 def test_a_hostile_schema_becomes_one_that_every_host_takes(name: str) -> None:
     compiled = compiled_input(HOSTILE[name])
 
-    assert {} == refused(compiled.schema)
+    assert {} == refused(compiled)
     assert {} == refused(compiled_output(HOSTILE[name]))
-    assert json.dumps(compiled.schema, ensure_ascii=False).isprintable()
-    assert all(len(note) < 60 and note.isascii() for note in compiled.left_open)
+    assert json.dumps(compiled, ensure_ascii=False).isprintable()
 
 
 @pytest.mark.timing
@@ -382,8 +379,7 @@ def _seconds(schema: dict[str, Any]) -> float:
 def test_a_reference_to_nothing_here_or_to_itself_is_open(schema: dict[str, Any]) -> None:
     compiled = compiled_input(field(schema))
 
-    assert {"description": "The style"} == compiled.schema["properties"]["a"]
-    assert compiled.left_open
+    assert {"description": "The style"} == compiled["properties"]["a"]
 
 
 def test_hidden_characters_do_not_reach_a_description() -> None:
@@ -399,14 +395,12 @@ def test_hidden_characters_do_not_reach_a_description() -> None:
 def test_a_part_that_is_too_deep_is_open() -> None:
     compiled = compiled_input(nested(MOST_LEVELS + 10))
 
-    assert MOST_LEVELS == 1 + max(depth for depth, _ in nodes(compiled.schema))
-    assert compiled.left_open
+    assert MOST_LEVELS == 1 + max(depth for depth, _ in nodes(compiled))
 
 
 def test_fields_beyond_the_limit_are_not_listed_and_may_be_sent() -> None:
     schema = {"type": "object", "properties": {f"f{at}": {"type": "integer"} for at in range(MOST_PARTS + 100)}}
     compiled = compiled_input(schema)
 
-    assert MOST_PARTS - 1 == len(compiled.schema["properties"])
-    assert "additionalProperties" not in compiled.schema
-    assert compiled.left_open
+    assert MOST_PARTS - 1 == len(compiled["properties"])
+    assert "additionalProperties" not in compiled

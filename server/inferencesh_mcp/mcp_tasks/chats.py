@@ -21,7 +21,7 @@ from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, InvalidInput
 from inferencesh_mcp.flows.approvals import CannotAsk, resolve_pending
 from inferencesh_mcp.flows.chat import TurnResult, agent_progress
-from inferencesh_mcp.mcp_tasks.types import TaskState, first_line
+from inferencesh_mcp.mcp_tasks.extension import TaskState, first_line
 from inferencesh_mcp.tools.chat_result import chat_result, turn_status
 from inferencesh_mcp.tools.elicitation import PAGE_MESSAGE, Elicitation
 from inferencesh_mcp.tools.elicitation_forms import Reply
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.context import Ctx
     from inferencesh_mcp.flows import Caller
     from inferencesh_mcp.flows.approvals import Decision
-    from inferencesh_mcp.mcp_tasks.types import TaskHandle
+    from inferencesh_mcp.mcp_tasks.task_id import TaskHandle
     from inferencesh_mcp.tools.elicitation_forms import Question
 
 MAX_REMEMBERED = 4_096  # questions

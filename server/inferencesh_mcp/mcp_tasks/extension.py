@@ -6,8 +6,9 @@ state is read upstream each time (`runs`, `chats`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from mcp import MCPError
 from mcp.server.extension import Extension, MethodBinding
@@ -18,23 +19,50 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
 from inferencesh_mcp.context import as_mcp_task, principal_of
-from inferencesh_mcp.mcp_tasks.task_id import TASK_TTL, ExpiredTaskId, TaskIdCodec, UnknownTaskId
-from inferencesh_mcp.mcp_tasks.types import TaskHandle, TaskState, first_line
+from inferencesh_mcp.mcp_tasks.task_id import TASK_TTL, ExpiredTaskId, TaskHandle, TaskIdCodec, UnknownTaskId
 from inferencesh_mcp.tools.results import DeferredResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mcp.server.context import CallNext, HandlerResult
-    from mcp_types import CallToolRequestParams
+    from mcp_types import CallToolRequestParams, CallToolResult, ErrorData, InputRequest
 
     from inferencesh_mcp.context import Ctx, Request
-    from inferencesh_mcp.mcp_tasks.types import TaskSource
 
 NO_SUCH_TASK = "There is no such MCP task."
 FIRST_POLL_MS = 250  # milliseconds; the poll interval grows by this much with each second of the run
 
 COMPLETE: dict[str, Any] = {"resultType": "complete"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskState:
+    """The state of an MCP task, with the status names of the specification."""
+
+    status: Literal["working", "input_required", "completed", "cancelled", "failed"]
+    message: str = ""
+    changed_at: datetime | None = None
+    result: CallToolResult | None = None
+    """The result of the tool, once it is known. A failed run is a result too."""
+    requests: Mapping[str, InputRequest] = field(default_factory=dict[str, "InputRequest"])
+    """Questions for the person. The key identifies the question, so that an answer counts for no other."""
+    error: ErrorData | None = None
+    """Only with `failed`, which is never the status of a run: a failed run is a result."""
+
+
+class TaskSource(Protocol):
+    """Reads, answers and cancels one kind of work that outlasts its call."""
+
+    async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState: ...
+
+    async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
+        """Send the answers to the open questions; ignore others, as the specification says."""
+        ...
+
+    async def cancel(self, ctx: Ctx, handle: TaskHandle) -> None:
+        """Cancel the work; do nothing if it has ended."""
+        ...
 
 
 class TaskParams(RequestParams):
@@ -158,6 +186,11 @@ class Tasks(Extension):
 
 def _dump(model: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", model.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def first_line(answer: CallToolResult) -> str:
+    """The first line of a result: its status and id."""
+    return next((part.text.partition("\n")[0] for part in answer.content if part.type == "text"), "")
 
 
 def _context(ctx: Request) -> Ctx:

@@ -14,7 +14,7 @@ from inferencesh_mcp.errors import Conflict, InferenceError, NotFound
 from inferencesh_mcp.flows import BatchProgress, run
 from inferencesh_mcp.flows.batch import OutputBudget
 from inferencesh_mcp.flows.run_details import RunDetails, charges_of, elapsed_seconds, read_details
-from inferencesh_mcp.mcp_tasks.types import TaskState, first_line
+from inferencesh_mcp.mcp_tasks.extension import TaskState, first_line
 from inferencesh_mcp.tools.batch_result import batch_result
 from inferencesh_mcp.tools.preview import with_preview
 from inferencesh_mcp.tools.progress import status_line
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.models import Task
     from inferencesh_mcp.context import Ctx
-    from inferencesh_mcp.mcp_tasks.types import TaskHandle
+    from inferencesh_mcp.flows.batch import End
+    from inferencesh_mcp.mcp_tasks.task_id import TaskHandle
 
 T = TypeVar("T")
 
@@ -88,13 +89,16 @@ class Batch:
         if finished < len(results):
             return state
         app, charges = handle.upstream_ids["app"], await charges_of(caller(ctx), tasks)
-        outcomes = [
-            end if isinstance(end, InferenceError) else _run_result(end, app, charges.get(end.id)) for end in results
+        outcomes: list[End] = [
+            result
+            if isinstance(result, InferenceError)
+            else run.RunResult(task=result, app=app, details=RunDetails(charge=charges.get(result.id)))
+            for result in results
         ]
-        result = batch_result(app, list(outcomes))
+        answer = batch_result(app, outcomes)
         if tasks and all(task.status == "cancelled" for task in tasks):
-            return replace(state, status="cancelled", message=first_line(result))
-        return replace(state, status="completed", message=first_line(result), result=result)
+            return replace(state, status="cancelled", message=first_line(answer))
+        return replace(state, status="completed", message=first_line(answer), result=answer)
 
     async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
         """A batch asks nothing."""
@@ -104,10 +108,6 @@ class Batch:
         results = await _for_each(handle.upstream_ids["tasks"], caller(ctx).api.cancel)
         if failed := next((exc for exc in results if exc and not isinstance(exc, (Conflict, NotFound))), None):
             raise failed
-
-
-def _run_result(task: Task, app: str, charge: int | None) -> run.RunResult:
-    return run.RunResult(task=task, app=app, details=RunDetails(charge=charge))
 
 
 async def _for_each(task_ids: Sequence[str], call: Callable[[str], Awaitable[T]]) -> list[T | InferenceError]:

@@ -9,17 +9,31 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from typing import TYPE_CHECKING
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.request_state import AESGCMRequestStateCodec, InvalidRequestState
-
-from inferencesh_mcp.mcp_tasks.types import TaskHandle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TASK_TTL = 24 * 3600.0  # seconds: longer than any run; a person has a day to answer a question
 MAX_ID_LENGTH = 16_384  # characters of an id; the longest of ours holds 32 upstream ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskHandle:
+    """The content of a task id: which kind of work it is, and its upstream ids."""
+
+    kind: str
+    upstream_ids: dict[str, Any]
+    started_at: float
+    """Seconds since 1970."""
+
+    @property
+    def age(self) -> float:
+        return max(time.time() - self.started_at, 0)
 
 
 class UnknownTaskId(Exception):
@@ -49,8 +63,8 @@ class TaskIdCodec:
         """The handle in an id.
 
         Raises:
-            NotOurs: not made by this server, or for another caller.
-            Expired: it is this caller's, and too old.
+            UnknownTaskId: not made by this server, or for another caller.
+            ExpiredTaskId: it is this caller's, and too old.
         """
         try:
             payload = json.loads(self._codec.unseal(sealed[:MAX_ID_LENGTH]))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import Context
 from mcp_types import (
+    BlobResourceContents,
     CompleteRequestParams,
     CompleteResult,
     ListResourcesResult,
@@ -14,8 +15,11 @@ from mcp_types import (
     NotificationParams,
     PaginatedRequestParams,
     ReadResourceRequestParams,
+    ReadResourceResult,
     SubscribeRequestParams,
     SubscriptionsListenRequestParams,
+    TextContent,
+    TextResourceContents,
     UnsubscribeRequestParams,
 )
 
@@ -23,21 +27,26 @@ from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import InferenceError, NotFound
 from inferencesh_mcp.resources.completion import complete_argument
 from inferencesh_mcp.resources.list import list_recent
-from inferencesh_mcp.resources.read import read
 from inferencesh_mcp.resources.subscriptions import Subscriptions, hide_subscribe_capability, publisher
-from inferencesh_mcp.resources.templates import SCHEME, enabled_templates, match_uri
+from inferencesh_mcp.resources.templates import LOGS, SCHEME, STABLE_TTL_MS, enabled_templates, match_uri
 from inferencesh_mcp.sdk import add_notification_handler, replace_request_handler, request_handler
+from inferencesh_mcp.tools.truncate import as_json, fit, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mcp.server import MCPServer
     from mcp.server.caching import CacheableMethod
+    from mcp_types import CallToolResult
 
-    from inferencesh_mcp.context import Request, Shared
+    from inferencesh_mcp.context import Ctx, Request, Shared
+    from inferencesh_mcp.resources.templates import Template
     from inferencesh_mcp.settings import Settings
 
 __all__ = ["CACHE_HINTS", "publisher", "register"]
+
+MAX_TOKENS = 19_500  # tokens of text and JSON together: a host shows both to its model (promise 6)
+MIN_JSON_TOKENS = 400  # tokens for the JSON, however long the text is
 
 # These lists are fixed when the server starts, and the same for every caller.
 CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
@@ -58,7 +67,7 @@ def register(server: MCPServer[Shared], settings: Settings) -> None:
             raise NotFound(
                 message="There is no such resource", next_step="List the kinds with resources/templates/list."
             )
-        return await read(Context(request_context=ctx, mcp_server=server), params.uri, *match)
+        return await _read(Context(request_context=ctx, mcp_server=server), params.uri, *match)
 
     async def list_page(ctx: Request, params: PaginatedRequestParams) -> ListResourcesResult:
         registered = [] if params.cursor else await server.list_resources()
@@ -86,3 +95,26 @@ def register(server: MCPServer[Shared], settings: Settings) -> None:
     replace_request_handler(server, "resources/unsubscribe", UnsubscribeRequestParams, subscriptions.unsubscribe)
     add_notification_handler(server, "notifications/initialized", NotificationParams, subscriptions.connected)
     server.middleware.append(hide_subscribe_capability)
+
+
+async def _read(ctx: Ctx, uri: str, template: Template, values: dict[str, str]) -> ReadResourceResult:
+    """The text and the JSON of the tool of this kind, read with the caller's key (I-10)."""
+    result = await template.read(ctx, values)
+    return ReadResourceResult(
+        contents=_contents(uri, result, with_json=template is not LOGS),
+        ttl_ms=STABLE_TTL_MS if template.is_final(result.structured_content or {}) else 0,
+        cache_scope="private",  # the caller's: no shared cache may keep it, even if the app is public (T-3)
+    )
+
+
+def _contents(
+    uri: str, result: CallToolResult, *, with_json: bool
+) -> list[TextResourceContents | BlobResourceContents]:
+    text = "\n".join(part.text for part in result.content if isinstance(part, TextContent))
+    contents: list[TextResourceContents | BlobResourceContents] = [
+        TextResourceContents(uri=uri, mime_type="text/plain", text=text)
+    ]
+    if with_json and result.structured_content:
+        json_text = as_json(fit(result.structured_content, max(MIN_JSON_TOKENS, MAX_TOKENS - tokens(text))))
+        contents.append(TextResourceContents(uri=uri, mime_type="application/json", text=json_text))
+    return contents

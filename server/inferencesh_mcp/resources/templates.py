@@ -37,8 +37,8 @@ class Template:
     description: str
     read: Read
     """Calls the tool of this kind with the values of the template."""
-    is_final: Callable[[dict[str, Any]], bool]
-    """Whether the content can no longer change."""
+    is_final: Callable[[dict[str, Any]], bool] = lambda _: False
+    """Whether this structured content can no longer change."""
     watched: Kind | None = None
     """The kind of upstream object to watch for changes; None if it cannot be watched."""
 
@@ -75,20 +75,8 @@ async def _read_task(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
     return await tasks.task_result(who, await who.api.task(values["id"]))
 
 
-async def _read_logs(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
-    return await tasks.task_logs.function(values["id"], ctx)
-
-
 async def _read_file(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
     return file_result(await caller(ctx).api.file(values["id"]))
-
-
-async def _read_session(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
-    return await sessions.session_get.function(values["id"], ctx)
-
-
-async def _read_chat(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
-    return await agents.chat_get.function(values["id"], ctx)
 
 
 def _has_ended(structured_content: dict[str, Any]) -> bool:
@@ -120,7 +108,7 @@ LOGS = Template(
     name="task_logs",
     title="Logs of a task",
     description="The last 100 lines that an app wrote while it ran. Subscribe to get new ones.",
-    read=_read_logs,
+    read=lambda ctx, values: tasks.task_logs.function(values["id"], ctx),
     is_final=_has_ended,
     watched="task",
 )
@@ -131,7 +119,6 @@ FILE = Template(
     title="File",
     description="A stored file: its address, name, type and size.",
     read=_read_file,
-    is_final=lambda _: False,  # it may be deleted
 )
 SESSION = Template(
     uri=f"{SCHEME}sessions/{{id}}",
@@ -139,8 +126,7 @@ SESSION = Template(
     name="session",
     title="Session",
     description="A session: whether it is active, and when it expires.",
-    read=_read_session,
-    is_final=lambda _: False,
+    read=lambda ctx, values: sessions.session_get.function(values["id"], ctx),
 )
 CHAT = Template(
     uri=f"{SCHEME}chats/{{id}}",
@@ -148,8 +134,7 @@ CHAT = Template(
     name="chat",
     title="Chat with an agent",
     description="A chat's state, as chat_get returns it. Subscribe to get every change.",
-    read=_read_chat,
-    is_final=lambda _: False,
+    read=lambda ctx, values: agents.chat_get.function(values["id"], ctx),
     watched="chat",
 )
 TEMPLATES = (APP, TASK, LOGS, FILE, SESSION, CHAT)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.json import is_array, is_object, items
+from inferencesh_mcp.api.json import as_object, is_array, is_object, items
 from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.schema.refs import DEEPEST, document
 
@@ -96,16 +96,11 @@ class _Search:
 
 def is_file_object(branch: Schema) -> bool:
     """Whether it is the older form of a file: an object `{uri, path, content_type, size, filename}`."""
-    return {"uri", "content_type", "filename"} <= _fields(branch).keys()
-
-
-def _fields(branch: Schema) -> Schema:
-    fields = branch.get("properties")
-    return fields if is_object(fields) else {}
+    return {"uri", "content_type", "filename"} <= as_object(branch.get("properties")).keys()
 
 
 def _field(branch: Schema, name: str) -> Any:
-    return _fields(branch).get(name, branch.get("additionalProperties"))
+    return as_object(branch.get("properties")).get(name, branch.get("additionalProperties"))
 
 
 def _item(branch: Schema, index: int) -> Any:

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from inferencesh_mcp.api.json import is_array, is_object, items
+from inferencesh_mcp.api.json import as_object, is_array, is_object, items
 from inferencesh_mcp.sanitize import clean, neutral
 from inferencesh_mcp.schema.describe import beginning
 from inferencesh_mcp.schema.file_fields import is_file_object
@@ -47,38 +47,19 @@ _BOUNDS = {
 _HUGE = 10**30  # some hosts read numbers as doubles
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)  # Claude
 _RESERVED = frozenset({"__proto__", "constructor", "prototype"})  # JavaScript hosts lose or fail on these names
-_NOT_COMPILED = (
-    *("allOf", "not", "if", "pattern", "multipleOf", "prefixItems", "uniqueItems", "contains", "patternProperties"),
-    *("propertyNames", "minProperties", "maxProperties", "dependentRequired", "dependentSchemas", "dependencies"),
-    *("unevaluatedItems", "unevaluatedProperties", "$dynamicRef"),
-)
-"""Keywords that no real app uses, or that no host takes."""
 _ANY_OBJECT: Schema = {"type": "object", "properties": {}}
 
 
-@dataclass(frozen=True)
-class Compiled:
-    """A schema that hosts take."""
-
-    schema: Schema
-    """An object schema, ready to be a tool's `inputSchema`."""
-    left_open: tuple[str, ...]
-    """What is checked only when the tool is called, for the log. Nothing of it is quoted from the app's schema."""
-
-    def without_nulls(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments without nulls in optional fields that take none: hosts in strict mode send null for an absent field."""
-        result: dict[str, Any] = _without_nulls(arguments, [self.schema])
-        return result
+def compiled_input(schema: Schema) -> Schema:
+    """Compile an app's input schema into an object schema, ready to be a tool's `inputSchema`."""
+    compiled = _Compiler(schema).input()
+    return compiled if len(_as_json(compiled).encode()) <= LARGEST else dict(_ANY_OBJECT)
 
 
-def compiled_input(schema: Schema) -> Compiled:
-    """Compile an app's input schema."""
-    compiler = _Compiler(schema)
-    compiled = compiler.input()
-    if len(_as_json(compiled).encode()) > LARGEST:
-        compiler.left_open.add("what is too large")
-        compiled = dict(_ANY_OBJECT)
-    return Compiled(compiled, tuple(sorted(compiler.left_open)))
+def without_nulls(arguments: dict[str, Any], compiled: Schema) -> dict[str, Any]:
+    """The arguments without nulls in optional fields that take none: hosts in strict mode send null for an absent field."""
+    result: dict[str, Any] = _without_nulls(arguments, [compiled])
+    return result
 
 
 def compiled_output(schema: Schema) -> Schema:
@@ -111,13 +92,12 @@ class _Compiler:
     def __init__(self, schema: Schema) -> None:
         self._document = document(schema)
         self._parts_left = MOST_PARTS
-        self.left_open: set[str] = set()
 
     def input(self) -> Schema:
         return _ANY_OBJECT | self._object(self._top(), 0, texts=True)
 
     def output(self) -> Schema:
-        fields = list(_fields(self._top().schema).items())[:MOST_OUTPUT_FIELDS]
+        fields = list(as_object(self._top().schema.get("properties")).items())[:MOST_OUTPUT_FIELDS]
         return {
             "type": "object",
             "properties": {name: self._output_field(part) for name, part in fields if _fits(name)},
@@ -126,20 +106,13 @@ class _Compiler:
     def _top(self) -> _Branch:
         """The only object that the whole schema takes; any object if there are several."""
         branches = [branch for branch in self._branches(self._document.root, ()) if branch.kind in {"object", ""}]
-        if len(branches) == 1:
-            return branches[0]
-        self.left_open.add("which fields go together")
-        return _Branch({}, ())
+        return branches[0] if len(branches) == 1 else _Branch({}, ())
 
     def _branches(self, part: Any, trail: tuple[str, ...]) -> list[_Branch]:
         """The branches of a part of the schema. References are followed and unions opened."""
         self._parts_left -= 1
-        if self._parts_left < 0 or len(trail) > MOST_LEVELS:
-            self.left_open.add("what is too large")
+        if self._parts_left < 0 or len(trail) > MOST_LEVELS or not is_object(part):
             return [_Branch({}, ())]
-        if not is_object(part):
-            return [_Branch({}, ())]
-        self.left_open.update(keyword for keyword in _NOT_COMPILED if keyword in part)
         description = part.get("description")
         return [
             replace(
@@ -153,29 +126,21 @@ class _Compiler:
     def _opened(self, part: Schema, trail: tuple[str, ...]) -> list[_Branch]:
         ref, declared = part.get("$ref"), part.get("type")
         if isinstance(ref, str):
-            return self._referred(ref, trail)
+            target = None if ref in trail else self._document.target(ref)
+            return self._branches(target, (*trail, ref))
         union = part.get("anyOf", part.get("oneOf"))
         if is_array(union) and declared is None and "properties" not in part:
-            if len(union) <= MOST_BRANCHES:
-                return [branch for way in union for branch in self._branches(way, (*trail, "anyOf"))]
-            self.left_open.add("a choice of too many")
-            return [_Branch({}, ())]
+            if len(union) > MOST_BRANCHES:
+                return [_Branch({}, ())]
+            return [branch for way in union for branch in self._branches(way, (*trail, "anyOf"))]
         if is_array(declared):
             kinds = dict.fromkeys(map(str, declared[:MOST_BRANCHES]))
             return [_Branch({**part, "type": kind}, trail) for kind in kinds]
         return [_Branch(part, trail)]
 
-    def _referred(self, ref: str, trail: tuple[str, ...]) -> list[_Branch]:
-        target = self._document.target(ref)
-        if target is not None and ref not in trail:
-            return self._branches(target, (*trail, ref))
-        self.left_open.add("a reference to itself" if ref in trail else "a reference to nothing here")
-        return [_Branch({}, ())]
-
     def _field(self, part: Any, depth: int, trail: tuple[str, ...], *, texts: bool, optional: bool = False) -> Schema:
         """The schema of one place. `texts`: with descriptions and defaults. `optional`: it can be left out instead of null."""
         if depth >= MOST_LEVELS - 1:
-            self.left_open.add("what is too deep")
             return {}
         branches = self._branches(part, trail)
         if optional:
@@ -196,10 +161,7 @@ class _Compiler:
             return self._object(branch, depth, texts=texts and not is_file_object(schema))
         written: Schema = {"type": kind} if kind else {}
         if "enum" in schema or "const" in schema:
-            listed = _listed(kind, [schema["const"]] if "const" in schema else schema["enum"])
-            if not listed:
-                self.left_open.add("a list of values")
-            return written | listed
+            return written | _listed(kind, [schema["const"]] if "const" in schema else schema["enum"])
         written |= _bounds(kind, schema)
         if kind == "array":
             of_items: Any = {} if "prefixItems" in schema else schema.get("items")
@@ -209,18 +171,13 @@ class _Compiler:
     def _object(self, branch: _Branch, depth: int, *, texts: bool) -> Schema:
         required = {name for name in items(branch.schema.get("required")) if isinstance(name, str)}
         fields: Schema = {}
-        for name, part in _fields(branch.schema).items():
+        for name, part in as_object(branch.schema.get("properties")).items():
             if self._parts_left <= 0:
-                self.left_open.add("what is too large")
                 break
             if _fits(name):
                 optional = name not in required
                 fields[name] = self._field(part, depth + 1, branch.trail, texts=texts, optional=optional)
-        if not (required <= fields.keys() and _fields(branch.schema).keys() <= fields.keys()):
-            self.left_open.add("fields whose names or schemas hosts do not take")
-        if branch.schema.get("additionalProperties", True) is not True:
-            self.left_open.add("fields without a name")  # google-genai up to 3.6.1 fails on a boolean here
-        written: Schema = {"type": "object"}
+        written: Schema = {"type": "object"}  # no `additionalProperties`: google-genai up to 3.6.1 fails on a boolean
         if fields:
             written["properties"] = fields
         if named := [name for name in fields if name in required]:
@@ -237,11 +194,6 @@ class _Compiler:
             if alternative["type"] == "array":
                 alternative["items"] = {}
         return _one_of(alternatives, _description(branches))
-
-
-def _fields(schema: Schema) -> Schema:
-    fields = schema.get("properties")
-    return fields if is_object(fields) else {}
 
 
 def _fits(name: str) -> bool:

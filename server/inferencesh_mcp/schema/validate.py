@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import jsonschema
 
-from inferencesh_mcp.api.json import NotJson, is_object, items, parse
+from inferencesh_mcp.api.json import NotJson, as_object, is_object, items, parse
 from inferencesh_mcp.sanitize import named
 from inferencesh_mcp.schema.bounded_validator import Budget, validator_for
 from inferencesh_mcp.schema.describe import expected, nearest_name, short
@@ -104,8 +104,7 @@ def _sentences(error: ValidationError, budget: Budget) -> Iterator[str]:
     if not is_object(schema):  # `false`; jsonschema does not say where
         yield f"the app's schema takes no value where you gave {short(instance)}"
         return
-    declared = schema.get("properties")
-    fields = declared if is_object(declared) else {}
+    fields = as_object(schema.get("properties"))
     match error.validator:
         case "required":
             missing = (name for name in dict.fromkeys(items(rule)) if name not in instance)

@@ -156,11 +156,10 @@ def _build_message(
             message="`output_schema` needs `config`: an agent of the workspace has its own.", outcome="not_started"
         )
     if schema:
-        config = {
-            **config,
-            "output_schema": schema,
-            "internal_tools": _with_finish(config.get("internal_tools")),
-        }
+        config = {**config, "output_schema": schema}
+        internal_tools = config.get("internal_tools")
+        if internal_tools is None or is_object(internal_tools):  # any other value is refused by `AgentConfigInput`
+            config["internal_tools"] = {**(internal_tools or {}), "finish": True}  # `finish` returns the output
     return Message(
         text=text,
         agent=agent or None,
@@ -169,13 +168,6 @@ def _build_message(
         files=files,
         context=context or None,
     )
-
-
-def _with_finish(internal_tools: Any) -> Any:
-    """The internal tools with `finish`, which returns an output. A value of a wrong type is refused by `AgentConfigInput`."""
-    if internal_tools is None or is_object(internal_tools):
-        return {**(internal_tools or {}), "finish": True}
-    return internal_tools
 
 
 @tool("agents", "Get a chat", reads=True)

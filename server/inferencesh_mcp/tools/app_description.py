@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.json import as_text, is_array, is_object, items, texts
+from inferencesh_mcp.api.json import as_object, as_text, is_array, is_object, items, texts
 from inferencesh_mcp.flows.run_request import connections_of, is_live
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean, label, quoted
@@ -25,9 +25,9 @@ _READ = READ | {"default", "description"}
 def fields(schema: dict[str, Any]) -> list[str]:
     """A line for each field: name, `*` if it is required, type, default, description."""
     references = document(schema)
-    schema = _object(references.root)
+    schema = as_object(references.root)
     required = set(texts(schema.get("required")))
-    properties = _object(schema.get("properties"))
+    properties = as_object(schema.get("properties"))
     budget = iter(range(MAX_PARTS))
     return [_field(name, _resolved(part, references, budget), name in required) for name, part in properties.items()]
 
@@ -44,11 +44,11 @@ def sample_input(schema: dict[str, Any]) -> dict[str, Any]:
     """An input to ask a price for: each field's default, and for a required field without one its first choice or least
     value. A text is empty."""
     references = document(schema)
-    root = _object(references.root)
+    root = as_object(references.root)
     required = set(texts(root.get("required")))
     budget = iter(range(MAX_PARTS))
     sample: dict[str, Any] = {}
-    for name, field in _object(root.get("properties")).items():
+    for name, field in as_object(root.get("properties")).items():
         part = _resolved(field, references, budget)
         if part.get("default") is not None:
             sample[name] = part["default"]
@@ -99,34 +99,22 @@ def _field(name: str, part: dict[str, Any], required: bool) -> str:
     )
 
 
-def _object(value: Any) -> dict[str, Any]:
-    return value if is_object(value) else {}
-
-
 def _resolved(schema: Any, root: Document, budget: Iterator[int], depth: int = 0) -> dict[str, Any]:
     """What is read of a field, its references resolved a few levels deep. Empty if the budget of parts is used up."""
     if next(budget, None) is None:
         return {}
-    schema = _object(schema)  # `true` is a schema too, and an app may put anything here
+    schema = as_object(schema)  # `true` is a schema too, and an app may put anything here
     part = {key: schema[key] for key in _READ & schema.keys()}
     if isinstance(ref := part.get("$ref"), str) and depth < 4:
         del part["$ref"]
         part = {**_resolved(root.target(ref), root, budget, depth + 1), **part}
-    unions = {
-        key: [
-            _resolved(branch, root, budget, depth + 1)
-            for branch in items(part[key])
-            if _object(branch).get("type") != "null"
-        ]
-        for key in ("anyOf", "oneOf")
-        if is_array(part.get(key))
-    }
-    inner = (
-        {"items": _resolved(part["items"], root, budget, depth + 1)}
-        if isinstance(part.get("items"), dict) and depth < 4
-        else {}
-    )
-    return {**part, **unions, **inner}
+    for union in ("anyOf", "oneOf"):
+        if is_array(part.get(union)):
+            branches = [branch for branch in part[union] if as_object(branch).get("type") != "null"]
+            part[union] = [_resolved(branch, root, budget, depth + 1) for branch in branches]
+    if is_object(part.get("items")) and depth < 4:
+        part["items"] = _resolved(part["items"], root, budget, depth + 1)
+    return part
 
 
 def needs(version: AppVersion, function: AppFunction) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp_types import CallToolResult
@@ -24,7 +25,8 @@ from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.error_results import requirement_data, requirement_lines
 from inferencesh_mcp.tools.preview import with_preview
 from inferencesh_mcp.tools.progress import progress
-from inferencesh_mcp.tools.results import RunOutcome, build_result, deferred, list_result, run_result
+from inferencesh_mcp.tools.results import RESULT_SCHEMA, build_result, deferred, list_result, run_result
+from inferencesh_mcp.tools.spend_confirmation import ask_about_cost
 from inferencesh_mcp.tools.times import moment, parse_time, price
 from inferencesh_mcp.tools.truncate import as_json, fit
 
@@ -46,14 +48,7 @@ Setup = Annotated[dict[str, Any], Field(description="instance parameters, where 
 Limit = Annotated[int, Field(ge=1, le=100, description="most entries to list, 1 to 100")]
 Cursor = Annotated[str, Field(description="next page: next_cursor of the last answer")]
 
-
 MOST_FUNCTIONS = 30  # of an app that are described; real apps at hand have one, the sandbox at most four
-
-
-def filter_value(choice: str) -> str:
-    """The value of a filter for the API. `any` means no filter: hosts in strict mode send every argument, and Gemini sends no
-    empty text."""
-    return "" if choice == "any" else choice
 
 
 @tool("apps", "Find apps", reads=True)
@@ -69,20 +64,21 @@ async def app_list(
 ) -> CallToolResult:
     """Find apps on inference.sh (image, video, audio, LLM, tools) by what they do, or by category."""
     api = caller(ctx).api
+    # `any` is a value of its own: hosts in strict mode send every argument, and Gemini sends no empty text.
+    api_category = "" if category == "any" else category
     page = Page[App]()
     apps: list[dict[str, str]] = []
-    if query and not cursor and category == "any":
+    if query and not cursor and not api_category:
         suggestions = await optional_call(api.suggest_apps(query, limit), "suggestions") or ()
         apps = [{"app": app.name, "about": clean(app.description, 160)} for app in suggestions]
     if not apps:
-        page = await api.list_apps(query=query, category=filter_value(category), limit=limit, cursor=cursor)
-        apps = [_line(app) for app in page.items]
+        page = await api.list_apps(query=query, category=api_category, limit=limit, cursor=cursor)
+        apps = [
+            {"app": app.ref, "category": app.category, "about": clean(app.description or app.title, 160)}
+            for app in page.items
+        ]
     lines = [_app_line(app) for app in apps] or ["No app matches. Try other words."]
     return list_result("app_list", page, lines, {"apps": apps})
-
-
-def _line(app: App) -> dict[str, str]:
-    return {"app": app.ref, "category": app.category, "about": clean(app.description or app.title, 160)}
 
 
 def _app_line(app: dict[str, str]) -> str:
@@ -106,8 +102,8 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
         "description": clean(app_record.agent_description or app_record.description, 2000),
         "status": clean(app_record.status, 40) if app_record.status not in {"", "active"} else None,
         "function": function.name if len(version.functions) > 1 else None,
-        "input_schema": fit(function.input_schema, limit=12_000).value,
-        "setup_schema": fit(setup, limit=3_000).value if setup.get("properties") else None,
+        "input_schema": fit(function.input_schema, limit=12_000),
+        "setup_schema": fit(setup, limit=3_000) if setup.get("properties") else None,
         "functions": [_function_fields(name, function) for name, function in _named_functions(version)] or None,
         "more_functions": len(version.functions) - MOST_FUNCTIONS if len(version.functions) > MOST_FUNCTIONS else None,
         "variants": sorted(version.variants) or None,
@@ -125,8 +121,7 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
         lines += ["Setup:", *(f"  {line}" for line in app_description.fields(setup))]
     if len(version.variants) > 1:
         lines.append(f"Variants: {', '.join(map(label, fields['variants']))}")
-    text = str(fit("\n".join(lines), limit=12_000).value)
-    return build_result(text, without_none(**fields))
+    return build_result(fit("\n".join(lines), limit=12_000), without_none(**fields))
 
 
 def _named_functions(version: AppVersion) -> list[tuple[str, AppFunction]]:
@@ -138,7 +133,7 @@ def _function_fields(name: str, function: AppFunction) -> dict[str, Any]:
     fields: dict[str, Any] = {"name": clean(name, 80), "about": clean(function.description, 160)}
     if is_live(function):
         return fields | {"live": "a WebSocket, which no tool can run"}
-    return fields | {"input_schema": fit(function.input_schema, limit=2_000).value}
+    return fields | {"input_schema": fit(function.input_schema, limit=2_000)}
 
 
 def _function_text(version: AppVersion, shown: AppFunction, default: str) -> list[str]:
@@ -164,7 +159,7 @@ def _needs_lines(needs: list[str], missing: tuple[Requirement, ...] | None) -> l
     return [f"Needs ({note}):", *(f"- {need}" for need in needs)] if needs else []
 
 
-@tool("apps", "Run an app", starts=True)
+@tool("apps", "Run an app", starts=True, output_schema=RESULT_SCHEMA)
 async def app_run(
     app: AppName,
     input: Input,  # noqa: A002
@@ -185,7 +180,7 @@ async def app_run(
     stream: Annotated[bool, Field(description="follow the run live; false polls")] = True,
     run_at: Annotated[str, Field(description='when to start, if later: "2h", or a date in ISO 8601')] = "",
     dry_run: Annotated[bool, Field(description="only check the input, upload its files and price the run")] = False,
-) -> Annotated[CallToolResult, RunOutcome]:
+) -> CallToolResult:
     """Run an app and return its output. May cost credits. The input is checked first. If it takes long, the answer
     is a task_id to pass to task_get; never run it again to get a result."""
     spec = RunSpec(
@@ -226,7 +221,7 @@ async def run_and_render(ctx: Ctx, spec: RunSpec, *, wait: bool = True, stream: 
     """Run an app and build the result, for `app_run` and for pinned tools."""
     async with progress(ctx) as report:
         who = await caller_with_roots(ctx, spec.input)
-        who = replace(_with_confirmation(ctx, who), stream=who.stream and stream)
+        who = replace(who, confirm=partial(ask_about_cost, ctx, who), stream=who.stream and stream)
         as_task = wait and wants_mcp_task(ctx)
         outcome = await run.run(who, spec, report, seconds=who.wait_seconds if wait and not as_task else 0)
     result = run_result(outcome)
@@ -234,15 +229,6 @@ async def run_and_render(ctx: Ctx, spec: RunSpec, *, wait: bool = True, stream: 
         return await with_preview(ctx, who, result)
     # The result with the id of a running task is not delayed by a preview.
     return deferred(result, "run", task=outcome.task.id, app=outcome.app) if as_task else result
-
-
-def _with_confirmation(ctx: Ctx, who: Caller) -> Caller:
-    """The caller, whose person can be asked about what costs more than the operator's limit."""
-    if not who.spend_limit.is_set:
-        return who
-    from inferencesh_mcp.tools.spend_confirmation import SpendConfirmation  # late: most operators set no limit
-
-    return replace(who, confirm=SpendConfirmation(ctx, who))
 
 
 @tool("apps", "Run an app on many inputs", starts=True)
@@ -268,10 +254,10 @@ async def app_run_many(
         RunSpec(app=ref, input=run_input, setup=setup or None, infra=infra, variant=variant or None)
         for run_input in inputs
     ]
-    who = _with_confirmation(ctx, await caller_with_roots(ctx, inputs))
-    as_task = (
-        wants_mcp_task(ctx) and len(specs) <= max_concurrency
-    )  # a run that waits for its turn can be started by this call alone
+    who = await caller_with_roots(ctx, inputs)
+    who = replace(who, confirm=partial(ask_about_cost, ctx, who))
+    # A run that waits for its turn can be started by this call alone.
+    as_task = wants_mcp_task(ctx) and len(specs) <= max_concurrency
     async with progress(ctx) as report:
         outcomes = await run_many(
             who, specs, report, most=max_concurrency, seconds=who.wait_seconds, follow=not as_task
@@ -291,7 +277,7 @@ def _with_function(ref: AppRef, function: str) -> AppRef:
             outcome="not_started",
             retry_safe=True,
         )
-    return AppRef(namespace=ref.namespace, name=ref.name, version=ref.version, function=function or ref.function)
+    return replace(ref, function=function or ref.function)
 
 
 def _dry_run_result(
@@ -302,9 +288,9 @@ def _dry_run_result(
     lines = ["Dry run: nothing was started. The input is valid."]
     if missing:
         lines += ["A run would be refused, because this account lacks:", *requirement_lines(missing)]
-    lines += [f"Estimate for this input: {cost}", f"Would send: {as_json(fit(request_body).value)}"]
+    lines += [f"Estimate for this input: {cost}", f"Would send: {as_json(fit(request_body))}"]
     estimate_fields = estimate.model_dump(exclude_none=True) if estimate else None
-    output = {"request": fit(request_body).value, "estimate": estimate_fields, "price": cost}
+    output = {"request": fit(request_body), "estimate": estimate_fields, "price": cost}
     if missing:
         output["missing"] = [requirement_data(need) for need in missing]
     return build_result("\n".join(lines), {"status": "dry_run", "task_id": "", "output": output})

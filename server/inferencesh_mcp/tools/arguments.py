@@ -24,9 +24,8 @@ INJECTED = frozenset(
 )
 """Arguments that hosts add by themselves."""
 
-_EMPTY_TEXTS = frozenset(
-    {"", "null"}
-)  # texts that hosts send for an optional object, list, number or choice left empty
+_EMPTY_TEXTS = frozenset({"", "null"})
+"""What hosts send for an optional object, list, number or choice left empty."""
 
 
 def without_injected(arguments: dict[str, Any], declared: Iterable[str]) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows.batch import Skipped
-from inferencesh_mcp.flows.run_details import RunDetails
-from inferencesh_mcp.flows.task_status import status_of
+from inferencesh_mcp.flows.run import RunResult
+from inferencesh_mcp.flows.run_details import status_of
 from inferencesh_mcp.sanitize import fenced
 from inferencesh_mcp.tools.error_results import error_data
 from inferencesh_mcp.tools.results import (
@@ -17,8 +18,6 @@ from inferencesh_mcp.tools.results import (
     NOTE,
     FileLink,
     assemble,
-    charge_text,
-    charged_text,
     failure_reason,
     file_links,
     links_that_fit,
@@ -26,7 +25,7 @@ from inferencesh_mcp.tools.results import (
     uploaded_fields,
     uploaded_lines,
 )
-from inferencesh_mcp.tools.times import total_price
+from inferencesh_mcp.tools.times import charge_text, charged_text, total_price
 from inferencesh_mcp.tools.truncate import PART_TOKENS, SHOWN_TOKENS, as_json, show, tokens
 
 if TYPE_CHECKING:
@@ -47,29 +46,31 @@ def batch_result(app: str, outcomes: list[End]) -> CallToolResult:
     """Build the result of a batch, in the order of the inputs. It is an error only if every input failed."""
     rows = [_row(number, outcome) for number, outcome in enumerate(outcomes, 1)]
     tokens_left = _fill(rows, "error", [_error(outcome) for outcome in outcomes], PART_TOKENS - tokens(as_json(rows)))
-    outputs = [_output(outcome) for outcome in outcomes]
+    outputs = [split_metering(outcome.task)[0] if isinstance(outcome, RunResult) else None for outcome in outcomes]
     each = max(MIN_ADDRESSES, MAX_FILES_READ // len(rows))
     files = [
-        file_links(output, _details(outcome).files, each) for output, outcome in zip(outputs, outcomes, strict=True)
+        file_links(output, outcome.details.files, each) if isinstance(outcome, RunResult) else []
+        for output, outcome in zip(outputs, outcomes, strict=True)
     ]
     shown = (None if output is None else show(output, SHOWN_TOKENS).value for output in outputs)
     tokens_left = _fill(rows, "output", shown, tokens_left)
     _fill(rows, "files", [[file.model_dump(exclude_none=True) for file in part] or None for part in files], tokens_left)
     counts = Counter(row["status"] for row in rows)
     next_steps = _next(rows)
-    runs = [outcome for outcome in outcomes if not isinstance(outcome, (Skipped, InferenceError))]
+    runs = [outcome for outcome in outcomes if isinstance(outcome, RunResult)]
     charged = charged_text([run.details.charge for run in runs if run.task.ended])
     running = total_price([run.details.estimate for run in runs if not run.task.ended])
-    fields: dict[str, Any] = {"app": app, "counts": dict(counts), "charged": charged}
-    if running:
-        fields["estimate_of_running"] = running
-    if uploaded := uploaded_fields(file for run in runs for file in run.uploaded):
-        fields["uploaded"] = uploaded
-    if any("output" in row for row in rows):
-        fields["note"] = NOTE
-    fields["results"] = rows
-    if next_steps:
-        fields["next"] = " ".join(next_steps)
+    uploaded = uploaded_fields(file for run in runs for file in run.uploaded)
+    fields = without_none(
+        app=app,
+        counts=dict(counts),
+        charged=charged,
+        estimate_of_running=running or None,
+        uploaded=uploaded or None,
+        note=NOTE if any("output" in row for row in rows) else None,
+        results=rows,
+        next=" ".join(next_steps) or None,
+    )
     head = f"{app} on {len(rows)} input{'' if len(rows) == 1 else 's'}: " + ", ".join(
         f"{count} {status}" for status, count in counts.items()
     )
@@ -99,15 +100,7 @@ def _row(number: int, outcome: End) -> Row:
 def _error(outcome: End) -> Row | None:
     if isinstance(outcome, InferenceError):
         return error_data(outcome)
-    return None if isinstance(outcome, Skipped) else failure_reason(outcome.task)
-
-
-def _output(outcome: End) -> Any:
-    return None if isinstance(outcome, (Skipped, InferenceError)) else split_metering(outcome.task)[0]
-
-
-def _details(outcome: End) -> RunDetails:
-    return RunDetails() if isinstance(outcome, (Skipped, InferenceError)) else outcome.details
+    return failure_reason(outcome.task) if isinstance(outcome, RunResult) else None
 
 
 def _fill(rows: list[Row], name: str, values: Iterable[Any], tokens_left: int) -> int:
@@ -130,16 +123,16 @@ def _next(rows: list[Row]) -> list[str]:
     ]
     not_started = [str(row["number"]) for row in rows if row["status"] == "not_started"]
     has_hidden_outputs = any(row["status"] == "completed" and "output" not in row for row in rows)
-    steps = (
-        [f"Still running: {len(running)}. Follow each with task_get(task_id, wait_seconds=45); do not run them again."]
-        if running
-        else []
-    )
+    steps: list[str] = []
+    if running:
+        steps.append(
+            f"Still running: {len(running)}. Follow each with task_get(task_id, wait_seconds=45); do not run them again."
+        )
     if not_started:
         steps.append(f"Not started: inputs {not_started[0]} to {not_started[-1]}. Call app_run_many with these alone.")
-    return (
-        [*steps, "Outputs that are not shown here: task_get(task_id), or file_save."] if has_hidden_outputs else steps
-    )
+    if has_hidden_outputs:
+        steps.append("Outputs that are not shown here: task_get(task_id), or file_save.")
+    return steps
 
 
 def _line(row: Row) -> str:

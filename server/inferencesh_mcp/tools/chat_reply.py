@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.agents import WidgetAction
 from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, McpInput, Pending
-from inferencesh_mcp.api.json import is_object
-from inferencesh_mcp.api.widgets import WidgetForm, widget_form
+from inferencesh_mcp.api.json import as_object
+from inferencesh_mcp.api.widgets import FormAction, WidgetForm, widget_form
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound
 from inferencesh_mcp.flows.approvals import Approve, ClientResult, Decision, FormData, McpInputResult, Reject
 from inferencesh_mcp.sanitize import label, named
@@ -47,7 +46,11 @@ def decision_of_reply(
         case Approval():
             if not host.may_decide(item):
                 raise _only_person(f"You cannot decide an approval. {host.why_not_asked(item)}", page)
-            return _approval_reply(decision, reason)
+            if decision == "accept":
+                return Approve()
+            if decision == "reject":
+                return Reject(reason=reason)
+            raise InvalidInput(message='Give decision="accept" or "reject" for an approval.', outcome="not_started")
         case McpInput():
             if not host.may_decide(item):
                 raise _only_person(f"You cannot answer an MCP server. {host.why_not_asked(item)}", page)
@@ -101,15 +104,14 @@ def _input_reply(item: McpInput, answers: dict[str, Any]) -> McpInputResult:
 def _answer_problem(request: InputRequest, answer: Any) -> str:
     """What is wrong with one answer; empty if it is right."""
     key = named(request.key)
-    fields = answer if is_object(answer) else {}
-    action, content = fields.get("action"), fields.get("content")
+    fields = as_object(answer)
+    action, content = fields.get("action"), as_object(fields.get("content"))
     if action not in ("accept", "decline", "cancel"):  # not a set: a list is not hashable
         return f"{key} needs an action"
     if action != "accept" or request.mode == "url":
-        return f"{key} takes no content" if content else ""
-    content_fields = content if is_object(content) else {}
-    missing = missing_fields(request.required, content_fields)
-    unknown = [name for name in content_fields if name not in request.fields]
+        return f"{key} takes no content" if fields.get("content") else ""
+    missing = missing_fields(request.required, content)
+    unknown = [name for name in content if name not in request.fields]
     if missing:
         return f"{key} needs {named(missing[0])}"
     return f"{key} has no field {named(unknown[0])}" if unknown else ""
@@ -136,23 +138,15 @@ def _form_reply(item: Form, form_data: dict[str, Any], action: str) -> FormData:
     return FormData(action=widget_action, values=form_data or None)
 
 
-def _action(form: WidgetForm | None, action_type: str) -> WidgetAction:
+def _action(form: WidgetForm | None, action_type: str) -> FormAction:
     actions = form.actions if form else ()
     for item in actions:
         if item.type == action_type or (not action_type and item.submits):
-            return WidgetAction(type=item.type, payload=item.payload)
+            return item
     if action_type and actions:
         raise InvalidInput(
             message=f"The form has no action {named(action_type)}.",
             next_step=f"It has {', '.join(label(item.type) for item in actions)}.",
             outcome="not_started",
         )
-    return WidgetAction(type=action_type or "submit")
-
-
-def _approval_reply(decision: str, reason: str) -> Approve | Reject:
-    if decision == "accept":
-        return Approve()
-    if decision == "reject":
-        return Reject(reason=reason)
-    raise InvalidInput(message='Give decision="accept" or "reject" for an approval.', outcome="not_started")
+    return FormAction(type=action_type or "submit")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import mimetypes
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +13,7 @@ from inferencesh_mcp.api.widgets import widget_form, widget_text
 from inferencesh_mcp.flows.output_files import OutputFile
 from inferencesh_mcp.sanitize import clean, framed, label, quoted
 from inferencesh_mcp.tools.results import MAX_LINKS, FileLink, build_result
-from inferencesh_mcp.tools.truncate import fit
+from inferencesh_mcp.tools.truncate import as_json, fit
 
 if TYPE_CHECKING:
     from mcp_types import CallToolResult
@@ -48,9 +47,9 @@ def chat_result(turn: TurnResult, host: Elicitation, shown: frozenset[str] = fro
     replies = _replies(turn)
     pending = [_pending_item(item, page) for item in turn.waits_for[:MAX_PENDING]]
     files = islice((uri for message in replies for uri in message.files), MAX_LINKS)
-    links = [FileLink.of(OutputFile(uri, "", _media_type(uri))) for uri in files]
+    links = [FileLink.of(OutputFile(uri, "", mimetypes.guess_type(path_of(uri))[0])) for uri in files]
     texts = [message.text for message in replies if message.text]
-    text = fit("\n\n".join(text for text in texts if text not in shown), 8_000).value
+    text = fit("\n\n".join(text for text in texts if text not in shown), 8_000)
     silent = not (texts or links or turn.chat.output)
     waiting = {item.id for item in turn.waits_for}
     calls = [
@@ -68,7 +67,7 @@ def chat_result(turn: TurnResult, host: Elicitation, shown: frozenset[str] = fro
         ended=_end_note(turn, silent=silent) if status == "answered" else None,
         did=list(map(_tool_call, calls[-MAX_TOOL_CALLS:])) or None,
         plan=[f"{step.status}: {clean(step.title, 200)}" for step in turn.chat.agent_data.plan_steps[:20]] or None,
-        output=fit(turn.chat.output, 4_000).value if turn.over else None,
+        output=fit(turn.chat.output, 4_000) if turn.over else None,
         decisions=[_decision(record) for record in turn.records] or None,
         pending=pending or None,
         error={"code": "agent_failed", "message": _failure_message(turn)} if status == "failed" else None,
@@ -138,10 +137,6 @@ def _end_note(turn: TurnResult, *, silent: bool) -> dict[str, Any] | None:
     return {"reason": clean(reason, 64), "message": f"{explanation} {details}".strip()}
 
 
-def _media_type(uri: str) -> str | None:
-    return mimetypes.guess_type(path_of(uri))[0]
-
-
 def _was_stopped(turn: TurnResult, state: str) -> bool:
     """Whether the caller or a person stopped the turn before the agent ended it."""
     if state:
@@ -160,81 +155,66 @@ def _tool_call(call: ToolInvocation) -> dict[str, Any]:
     return without_none(
         tool=label(call.name, 120),
         status=_CALL_STATUS.get(call.status, call.status),
-        arguments=fit(call.arguments, 300).value or None,
-        result=fit(call.result, 300).value or None,
+        arguments=fit(call.arguments, 300) or None,
+        result=fit(call.result, 300) or None,
         task_id=call.execution_id or None,
     )
 
 
 def _pending_item(item: Pending, page: str) -> dict[str, Any]:
+    details: dict[str, Any]
     match item:
         case ClientTool():
-            call = item.invocation
-            return {
-                "kind": "client_tool",
-                "id": item.id,
-                "tool": label(call.name, 120),
-                "arguments": fit(call.arguments, 2_000).value,
-            }
+            kind = "client_tool"
+            details = {"tool": label(item.invocation.name, 120), "arguments": fit(item.invocation.arguments, 2_000)}
         case Approval():
-            arguments = item.unread or item.arguments
-            return {
-                "kind": "approval",
-                "id": item.id,
-                "tool": label(item.tool_name, 120),
-                "arguments": fit(arguments, 2_000).value,
-                **(
-                    {"sends_secrets": [clean(name, 120) for name in item.secret_send.secrets[:20]]}
-                    if item.secret_send
-                    else {}
-                ),
-                "page": page,
-            }
+            kind = "approval"
+            secrets = item.secret_send.secrets[:20] if item.secret_send else None
+            details = without_none(
+                tool=label(item.tool_name, 120),
+                arguments=fit(item.unread or item.arguments, 2_000),
+                sends_secrets=None if secrets is None else [clean(name, 120) for name in secrets],
+                page=page,
+            )
         case Form():
-            form = widget_form(item.invocation.widget)
-            if form is None:
-                return {
-                    "kind": "form",
-                    "id": item.id,
-                    "text": clean(widget_text(item.invocation.widget), 2_000),
-                    "page": page,
-                }
-            fields = [
-                {
-                    "name": field.name,
-                    "kind": field.kind,
-                    "label": clean(field.label, 200),
-                    "required": field.required,
-                    "options": [choice.value for choice in field.options] or None,
-                }
-                for field in form.fields
-            ]
-            actions = [{"type": action.type, "label": clean(action.label, 200)} for action in form.actions]
-            return {
-                "kind": "form",
-                "id": item.id,
-                "title": clean(form.title, 200),
-                "text": clean(form.text, 2_000),
-                "fields": fit(fields, 3_000).value,
-                "actions": fit(actions, 1_000).value,
-            }
+            kind = "form"
+            details = _form_details(item, page)
         case McpInput():
-            return {
-                "kind": "mcp_input",
-                "id": item.id,
-                "tool": label(item.invocation.name, 120),
-                "requests": fit({request.key: _input_request(request) for request in item.requests}, 3_000).value,
-                "page": page,
-            }
-        case SignIn():
-            return {"kind": "sign_in", "id": item.id, "page": page, "about": fit(item.meta, 500).value}
+            kind = "mcp_input"
+            requests = fit({request.key: _input_request(request) for request in item.requests}, 3_000)
+            details = {"tool": label(item.invocation.name, 120), "requests": requests, "page": page}
         case _:
-            return {"kind": clean(item.reason, 64), "id": item.id, "page": page, "about": fit(item.meta, 500).value}
+            kind = "sign_in" if isinstance(item, SignIn) else clean(item.reason, 64)
+            details = {"page": page, "about": fit(item.meta, 500)}
+    return {"kind": kind, "id": item.id, **details}
+
+
+def _form_details(item: Form, page: str) -> dict[str, Any]:
+    form = widget_form(item.invocation.widget)
+    if form is None:
+        return {"text": clean(widget_text(item.invocation.widget), 2_000), "page": page}
+    fields = [
+        {
+            "name": field.name,
+            "kind": field.kind,
+            "label": clean(field.label, 200),
+            "required": field.required,
+            "options": [choice.value for choice in field.options] or None,
+        }
+        for field in form.fields
+    ]
+    actions = [{"type": action.type, "label": clean(action.label, 200)} for action in form.actions]
+    return {
+        "title": clean(form.title, 200),
+        "text": clean(form.text, 2_000),
+        "fields": fit(fields, 3_000),
+        "actions": fit(actions, 1_000),
+    }
 
 
 def _input_request(request: InputRequest) -> dict[str, Any]:
     """An MCP server's request for the model: data from that server."""
-    body = {"url": clean(request.url, 2_000)} if request.mode == "url" else {"schema": fit(request.schema, 2_000).value}
+    body = {"url": clean(request.url, 2_000)} if request.mode == "url" else {"schema": fit(request.schema, 2_000)}
     return {"mode": request.mode, "message": clean(request.message, 1_000), **body}
 
 
@@ -285,15 +265,11 @@ def _text(fields: dict[str, Any]) -> str:
     if "text" in fields:
         lines += [AGENT_TEXT, framed(fields["text"])]
     if "output" in fields:
-        lines += ["Output (data from the agent):", framed(_json(fields["output"]))]
+        lines += ["Output (data from the agent):", framed(as_json(fields["output"]))]
     return "\n".join(lines)
 
 
 def _pending_lines(item: dict[str, Any]) -> list[str]:
     names = [item["kind"], *([item["tool"]] if "tool" in item else []), *([f"({item['id']})"] if item["id"] else [])]
     details = {name: value for name, value in item.items() if name not in {"kind", "tool", "id"}}
-    return [f"Waits for {' '.join(names)} (data from the agent):", framed(_json(details))]
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return [f"Waits for {' '.join(names)} (data from the agent):", framed(as_json(details))]

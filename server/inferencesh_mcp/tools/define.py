@@ -42,6 +42,7 @@ class ToolDefinition(Generic[Function]):
     title: str
     hints: ToolAnnotations
     starts: bool
+    output_schema: dict[str, Any] | None
 
     @cached_property
     def tool(self) -> Tool:
@@ -52,10 +53,9 @@ class ToolDefinition(Generic[Function]):
             "InferenceTool", InferenceTool.from_function(self.function, title=self.title, annotations=self.hints)
         )
         tool.description = " ".join(tool.description.split())  # line breaks are for readers of the source
-        tool.parameters = _without_noise(_without_nulls(tool.parameters))
+        tool.parameters = _compact(tool.parameters)
         tool.starts = self.starts
-        if tool.fn_metadata.output_schema is not None:
-            tool.fn_metadata.output_schema = _without_noise(_without_nulls(tool.fn_metadata.output_schema))
+        tool.fn_metadata.output_schema = self.output_schema
         return tool
 
 
@@ -67,13 +67,16 @@ def tool(
     destroys: bool = False,
     repeatable: bool = False,
     starts: bool = False,
+    output_schema: dict[str, Any] | None = None,
 ) -> Callable[[Function], ToolDefinition[Function]]:
     """Describe a function as a tool. `reads`: it spends, changes and writes nothing. `starts`: it may begin a run or a turn.
     Every tool calls the platform."""
     hints = ToolAnnotations(
         read_only_hint=reads, destructive_hint=destroys, idempotent_hint=reads or repeatable, open_world_hint=True
     )
-    return lambda function: ToolDefinition(function=function, toolset=toolset, title=title, hints=hints, starts=starts)
+    return lambda function: ToolDefinition(
+        function=function, toolset=toolset, title=title, hints=hints, starts=starts, output_schema=output_schema
+    )
 
 
 class ResumeLater(Exception):
@@ -153,33 +156,27 @@ def _argument_errors(exc: ValidationError) -> str:
     return " ".join(f"'{'.'.join(str(step) for step in error['loc'])}': {error['msg']}." for error in exc.errors()[:8])
 
 
-def _without_nulls(schema: Any) -> Any:
-    """The schema without null as a value. In arguments and results, null means the same as a missing field."""
+def _compact(schema: Any) -> Any:
+    """The schema without null as a value, titles that pydantic makes from names, and `additionalProperties: true`.
+
+    In arguments, null means the same as a missing field. Each costs tokens in every request of every host. google-genai
+    (to 3.6.1) fails on any boolean `additionalProperties`.
+    """
     if is_array(schema):
-        return [_without_nulls(part) for part in schema]
+        return [_compact(part) for part in schema]
     if not is_object(schema):
         return schema
     match schema:
         case {"anyOf": [some, {"type": "null"}], "default": None}:
             beside = {name: part for name, part in schema.items() if name not in {"anyOf", "default"}}
-            return _without_nulls(some) | _without_nulls(beside)
-        case {"default": None}:
-            return {name: _without_nulls(part) for name, part in schema.items() if name != "default"}
+            return _compact(some) | _compact(beside)
         case _:
-            return {name: _without_nulls(part) for name, part in schema.items()}
+            return {name: _compact(part) for name, part in schema.items() if not _is_noise(name, part)}
 
 
-def _without_noise(schema: Any) -> Any:
-    """The schema without titles that pydantic makes from names, and without `additionalProperties: true`.
-
-    Each costs tokens in every request of every host. google-genai (to 3.6.1) fails on any boolean `additionalProperties`.
-    """
-    if is_array(schema):
-        return [_without_noise(part) for part in schema]
-    if not is_object(schema):
-        return schema
-    return {key: _without_noise(part) for key, part in schema.items() if not _is_noise(key, part)}
-
-
-def _is_noise(key: str, part: Any) -> bool:
-    return (key == "title" and isinstance(part, str)) or (key == "additionalProperties" and part is True)
+def _is_noise(name: str, part: Any) -> bool:
+    return (
+        (name == "title" and isinstance(part, str))
+        or (name == "additionalProperties" and part is True)
+        or (name == "default" and part is None)
+    )

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult
 
-from inferencesh_mcp.api.agents import WidgetAction
 from inferencesh_mcp.api.chat_turn import Approval, Form, McpInput, Pending
 from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.api.mcp_input import InputRequest
-from inferencesh_mcp.api.widgets import FormField, WidgetForm, widget_form
-from inferencesh_mcp.flows.approval_details import ApprovalDetails
+from inferencesh_mcp.api.widgets import FormAction, FormField, WidgetForm, widget_form
+from inferencesh_mcp.flows.approval_memory import ApprovalDetails
 from inferencesh_mcp.flows.approvals import AlwaysAllow, Approve, Decision, FormData, McpInputResult, Reject
 from inferencesh_mcp.sanitize import clean, label, neutral, quoted, visible
 from inferencesh_mcp.tools.truncate import fit
@@ -33,9 +32,8 @@ ALWAYS_ALLOW = "always allow in this chat"
 """For platforms without options: allows every use of the tool."""
 MAX_SECRETS = 20  # names of secrets in a question
 MAX_OPTIONS = 6  # options to always allow that a person is offered
-MAX_ARGUMENTS_LENGTH = (
-    4_000  # characters of a tool's arguments in a question; a longer text is cut and identified by its digest
-)
+MAX_ARGUMENTS_LENGTH = 4_000
+"""Characters of a tool's arguments in a question. A longer text is cut and identified by its digest."""
 
 
 @dataclass(frozen=True)
@@ -113,20 +111,13 @@ def _approval_question(pending: Approval, page: str, details: ApprovalDetails) -
     tool = label(pending.tool_name, 120)
     always = _always_choices(details)
     secrets = _secret_lines(pending.secret_send or details.secret_send)
-    subject = [pending.id, pending.tool_name, shown, secrets]
-    digest = _digest(
-        *subject,
-        [(choice, option.key, option.scope, option.description) for choice, option in always.items()],
-        details.by_name,
-    )
-    shown = neutral(visible(shown))
-    arguments_text = (
-        shown
-        if len(shown) <= MAX_ARGUMENTS_LENGTH
-        else f"{shown[:MAX_ARGUMENTS_LENGTH]}…\n(cut; sha256 {digest}; all of it: {page})"
-    )
+    choices = [(choice, option.key, option.scope, option.description) for choice, option in always.items()]
+    digest = _digest(pending.id, pending.tool_name, shown, secrets, choices, details.by_name)
+    text = neutral(visible(shown))
+    if len(text) > MAX_ARGUMENTS_LENGTH:
+        text = f"{text[:MAX_ARGUMENTS_LENGTH]}…\n(cut; sha256 {digest}; all of it: {page})"
     message = "\n".join(
-        [f"The agent asks to use {tool} with:\n{arguments_text}", *secrets, *_explanation_lines(details.explanation)]
+        [f"The agent asks to use {tool} with:\n{text}", *secrets, *_explanation_lines(details.explanation)]
     )
 
     def decide_from_form(content: Mapping[str, Any]) -> Decision | None:
@@ -189,11 +180,11 @@ def _approval_question(pending: Approval, page: str, details: ApprovalDetails) -
 def _always_choices(details: ApprovalDetails) -> dict[str, AlwaysAllowOption]:
     """The platform's options, by the text that the person chooses from."""
     options_by_word: dict[str, AlwaysAllowOption] = {}
-    for option in details.options[:MAX_OPTIONS]:
+    for option in (details.options or ())[:MAX_OPTIONS]:
         choice = f"always allow: {clean(option.label or option.scope or option.key, 120)}"
-        options_by_word[
-            choice if choice not in options_by_word else f"{choice} ({clean(option.scope or option.key, 40)})"
-        ] = option
+        if choice in options_by_word:
+            choice = f"{choice} ({clean(option.scope or option.key, 40)})"
+        options_by_word[choice] = option
     return options_by_word
 
 
@@ -266,7 +257,7 @@ def _forwarded_request(tool: str, request: InputRequest, name: str) -> ElicitReq
     )
     if request.mode == "url":
         return ElicitRequest(params=ElicitRequestURLParams(message=message, url=request.url, elicitation_id=name))
-    shown: dict[str, Any] = fit(request.schema).value
+    shown: dict[str, Any] = fit(request.schema)
     schema: dict[str, Any] = {"type": "object", "properties": {}, **shown}
     return _form_request(message, schema) if list(schema["properties"]) == list(request.fields) else None
 
@@ -283,8 +274,7 @@ def _input_answer(request: InputRequest, reply: Reply | None) -> dict[str, Any]:
 
 
 def _form_question(pending: Form, form: WidgetForm) -> Question:
-    action = next((action_ for action_ in form.actions if action_.submits), None)
-    widget_action = WidgetAction(type=action.type if action else "submit", payload=action.payload if action else None)
+    action = next((button for button in form.actions if button.submits), FormAction(type="submit"))
     heading = "\n".join(clean(line, 500) for line in (form.title, *form.text.splitlines()) if line)
     required = [field.name for field in form.fields if field.required]
     schema: dict[str, Any] = {
@@ -298,7 +288,7 @@ def _form_question(pending: Form, form: WidgetForm) -> Question:
         reply = replies[DECISION_KEY]
         if reply.action != "accept" or missing_fields(required, reply.content):
             return None
-        return FormData(action=widget_action, values=reply.content)
+        return FormData(action=action, values=reply.content)
 
     return Question(
         id=pending.id,

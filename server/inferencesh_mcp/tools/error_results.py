@@ -43,13 +43,13 @@ def error_data(exc: InferenceError) -> dict[str, Any]:
 
 def requirement_data(requirement: Requirement) -> dict[str, Any]:
     """A missing requirement as a JSON object."""
-    fields = {
-        "type": requirement.kind,
-        "key": requirement.key,
-        "message": requirement.message,
-        "action": requirement.action,
-    }
-    return fields | ({"details": list(requirement.details)} if requirement.details else {})
+    return without_none(
+        type=requirement.kind,
+        key=requirement.key,
+        message=requirement.message,
+        action=requirement.action,
+        details=list(requirement.details) or None,
+    )
 
 
 def requirement_lines(requirements: Sequence[Requirement]) -> list[str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mcp.server.mcpserver.tools import Tool
 from mcp_types import CallToolResult
 from mcp_types import Tool as Listed
 from pydantic import Field
@@ -17,16 +16,14 @@ from inferencesh_mcp.context import Ctx
 from inferencesh_mcp.flows.run_request import RunSpec, runnable_function
 from inferencesh_mcp.pins import Pin
 from inferencesh_mcp.sanitize import clean
-from inferencesh_mcp.schema.tool_schema import compiled_input, compiled_output
+from inferencesh_mcp.schema.tool_schema import compiled_input, compiled_output, without_nulls
 from inferencesh_mcp.tools import apps
 from inferencesh_mcp.tools.arguments import without_injected
 from inferencesh_mcp.tools.define import InferenceTool
-from inferencesh_mcp.tools.results import RESULT_FIELDS
+from inferencesh_mcp.tools.results import RESULT_SCHEMA
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import Context
-
-logger = logging.getLogger(__name__)
 
 MAX_DESCRIPTION = 280  # characters of the app's description: they cost tokens in every request
 
@@ -37,8 +34,6 @@ class PinnedTool(InferenceTool):
     starts: bool = Field(default=True, exclude=True)
     names_things: bool = Field(default=False, exclude=True)
     app: AppRef
-    without_nulls: Callable[[dict[str, Any]], dict[str, Any]] = Field(exclude=True)
-    """Drops the nulls that hosts send for fields they leave out."""
 
     @classmethod
     def of(cls, pin: Pin, app: App) -> PinnedTool:
@@ -48,20 +43,11 @@ class PinnedTool(InferenceTool):
             InvalidInput: the app has no such function, or one that no tool can run.
         """
         function = runnable_function(app, pin.app)
-        compiled = compiled_input(function.input_schema)
-        if compiled.left_open:
-            logger.info("%s: its tool's schema leaves open %s.", pin.app, ", ".join(compiled.left_open))
         title, hints = clean(app.title, 60) or None, apps.app_run.hints
-        base = InferenceTool.from_function(_placeholder, pin.name, title, _description(pin, app), annotations=hints)
+        base = Tool.from_function(_placeholder, pin.name, title, _description(pin, app), annotations=hints)
         base.fn_metadata.output_schema = _result_schema(function.output_schema)
-        base_fields: dict[str, Any] = {name: getattr(base, name) for name in type(base).model_fields}
-        own_fields = {
-            "parameters": compiled.schema,
-            "app": pin.app,
-            "without_nulls": compiled.without_nulls,
-            "starts": True,
-            "names_things": False,
-        }
+        base_fields: dict[str, Any] = {name: getattr(base, name) for name in Tool.model_fields}
+        own_fields = {"parameters": compiled_input(function.input_schema), "app": pin.app}
         return cls.model_validate(base_fields | own_fields)
 
     @property
@@ -81,16 +67,11 @@ class PinnedTool(InferenceTool):
         """A short hash of the listed tool. It changes if the contract changes (T-18)."""
         return hashlib.sha256(self.listed.model_dump_json().encode()).hexdigest()[:12]
 
-    def run_request(self, arguments: dict[str, Any]) -> RunSpec:
-        """The run that a call with these arguments asks for."""
-        declared = self.parameters["properties"]
-        app_arguments = (
-            without_injected(arguments, declared) if declared else arguments
-        )  # an app without fields takes any
-        return RunSpec(app=self.app, input=self.without_nulls(app_arguments))
-
     async def call(self, arguments: dict[str, Any], context: Context[Any, Any]) -> CallToolResult:
-        return await apps.run_and_render(context, self.run_request(arguments))
+        if declared := self.parameters["properties"]:  # an app without fields takes any
+            arguments = without_injected(arguments, declared)
+        spec = RunSpec(app=self.app, input=without_nulls(arguments, self.parameters))
+        return await apps.run_and_render(context, spec)
 
 
 async def _placeholder(ctx: Ctx) -> None:
@@ -110,4 +91,4 @@ def _result_schema(schema: dict[str, Any]) -> dict[str, Any]:
     Hosts validate results, and would show a validation error instead of the output that was paid for.
     """
     output = {"anyOf": [compiled_output(schema), {}]}
-    return {"type": "object", "properties": {**RESULT_FIELDS, "output": output}}
+    return {"type": "object", "properties": RESULT_SCHEMA["properties"] | {"output": output}}

@@ -13,8 +13,7 @@ import anyio
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.flows import AgentProgress, BatchProgress, Transfer
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
-from inferencesh_mcp.flows.run_details import elapsed_seconds
-from inferencesh_mcp.flows.task_status import status_detail, status_of
+from inferencesh_mcp.flows.run_details import elapsed_seconds, status_detail, status_of
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean
 from inferencesh_mcp.tools.times import size
@@ -121,9 +120,8 @@ class ProgressReporter:
             return self._last_value + (math.floor(self._last_value) + 1 - self._last_value) / 10, self._state.total
         if self._in_bytes:
             moving = self._state if isinstance(self._state, Transfer) else Transfer("", "", 0, None)
-            return max(
-                self._bytes_before + moving.done, self._last_value + 0.001
-            ), None if self._bytes_before else moving.size
+            value = max(self._bytes_before + moving.done, self._last_value + 0.001)
+            return value, None if self._bytes_before else moving.size
         return max(round(elapsed, 1), round(self._last_value + 0.1, 1)), None
 
 
@@ -132,10 +130,8 @@ def _is_worth_sending(previous: State | None, state: State) -> bool:
         case AgentProgress():
             return bool(state.tail or state.tool)  # the first word of an agent is worth a message; silence is not
         case Task() if isinstance(previous, Task):
-            return (state.status, _last_output(state)) != (
-                previous.status,
-                _last_output(previous),
-            )  # nobody reads other changes
+            # nobody reads other changes
+            return state.status != previous.status or _last_output(state) != _last_output(previous)
         case _:
             return True
 
@@ -154,11 +150,8 @@ def status_line(state: State | None, elapsed: float) -> str:
             return clean(f"{state.done} of {state.total} done{live}{latest}", MAX_MESSAGE_LENGTH)
         case AgentProgress():
             using = f"{state.tool} waits for an answer" if state.is_waiting else f"using {state.tool}"
-            activity = using if state.tool else "answering"
-            return clean(
-                f"{activity} · {elapsed:.0f} s · chat {state.chat_id} · {state.tail}".removesuffix(" · "),
-                MAX_MESSAGE_LENGTH,
-            )
+            position = f"{using if state.tool else 'answering'} · {elapsed:.0f} s · chat {state.chat_id}"
+            return clean(f"{position} · {state.tail}" if state.tail else position, MAX_MESSAGE_LENGTH)
         case Task():
             detail = f" ({status_detail(state)})" if status_detail(state) else ""
             position = f"{status_of(state)}{detail} · {elapsed:.0f} s · task {state.id}"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from inferencesh_mcp.api.json import is_object, items
+from inferencesh_mcp.api.json import is_object, items, without_none
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import InvalidInput
-from inferencesh_mcp.flows.output_files import MOST_ADDRESSES, output_files, output_of
-from inferencesh_mcp.flows.run_details import elapsed_seconds
-from inferencesh_mcp.flows.task_status import status_detail, status_of
+from inferencesh_mcp.flows.output_files import METERING, MOST_ADDRESSES, output_files, output_of
+from inferencesh_mcp.flows.run_details import elapsed_seconds, status_detail, status_of
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import (
     address,
@@ -27,11 +25,11 @@ from inferencesh_mcp.sanitize import (
     with_closed_frames,
     with_full_stop,
 )
-from inferencesh_mcp.tools.times import moment, price, size, span, usd
+from inferencesh_mcp.tools.times import charge_text, moment, price, size, span
 from inferencesh_mcp.tools.truncate import MAX_ANSWER_TOKENS, as_json, cut_text, fit, show, show_part, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from inferencesh_mcp.api.models import File, Page, Task
@@ -57,9 +55,8 @@ class FileLink(BaseModel):
     bytes: int | None = None
 
     @classmethod
-    def of(cls, file: OutputFile, known: Mapping[str, File] = MappingProxyType({})) -> FileLink:
-        """`known`: what the platform knows about files, by address."""
-        record = known.get(file.url)
+    def of(cls, file: OutputFile, record: File | None = None) -> FileLink:
+        """`record`: what the platform knows about the file."""
         return cls(
             name=clean((record and record.filename) or file.name or unquote(path_of(file.url)).rpartition("/")[2], 255),
             url=address(file.url),
@@ -73,64 +70,24 @@ class FileLink(BaseModel):
         return f"{label(self.name or 'file', 255)} ({', '.join(filter(None, facts)) or 'type unknown'})"
 
 
-class OutputSize(BaseModel):
-    """The size of an output that is not shown whole, and the parts in which it can be read."""
-
-    characters: int
-    parts: int
-    part: int | None = None
-    """The part that is shown; None if it is the beginning and end of the whole."""
-
-
-RESULT_FIELDS: dict[str, Any] = {
-    "task_id": {"type": "string"},
-    "status": {"type": "string"},
-    "output": {},
-    "files": {"type": "array", "items": {"type": "object"}},
-    "session_id": {"type": "string"},
-    "charge": {"type": "string"},
-    "error": {"type": "object"},
-    "next": {"type": "string"},
+RESULT_SCHEMA: dict[str, Any] = {
+    "properties": {
+        "task_id": {"type": "string"},
+        "status": {"type": "string"},
+        "output": {},
+        "files": {"items": {"type": "object"}, "type": "array"},
+        "session_id": {"type": "string"},
+        "charge": {"type": "string"},
+        "error": {"type": "object"},
+        "next": {"type": "string"},
+    },
+    "type": "object",
 }
-"""The schema of a run's result, with the fields that others read. Hosts carry it in every request, several times."""
+"""The schema of a run's result, with the fields that others read. Hosts carry it in every request, several times.
 
-
-def _keep_result_fields(schema: dict[str, Any]) -> None:
-    schema.pop("description", None)
-    schema["properties"] = RESULT_FIELDS
-
-
-class RunOutcome(BaseModel):
-    """The structured content of a run's result. Fields that do not apply are left out."""
-
-    model_config = ConfigDict(json_schema_extra=_keep_result_fields)
-
-    # No field is required. Hosts on older SDKs validate errors against this schema too, and a refused run has neither id
-    # nor status: such a host would show a validation error instead of our message.
-    task_id: str | None = None
-    app: str | None = None
-    function: str | None = None
-    status: str | None = None
-    platform_status: str | None = None
-    starts_in_seconds: int | None = None
-    elapsed_seconds: float | None = None
-    charge: str | None = None
-    estimate: str | None = None
-    error: dict[str, Any] | None = None
-    next: str | None = None
-    session_id: str | None = None
-    session_status: str | None = None
-    session_expires_in: int | None = None
-    session_expires_at: str | None = None
-    note: str | None = None
-    output: Any = None
-    output_so_far: Any = None
-    output_size: OutputSize | None = None
-    files: list[FileLink] | None = None
-    uploaded: list[dict[str, str]] | None = None
-    """The files that this call uploaded, whose uris can be used again."""
-    metering: dict[str, Any] | None = None
-    log_tail: str | None = None
+No field is required: hosts on older SDKs validate errors against it too, and a refused run has neither id nor status. Such a
+host would show a validation error instead of our message.
+"""
 
 
 class DeferredResult(CallToolResult):
@@ -154,20 +111,24 @@ def deferred(result: CallToolResult, kind: str, **upstream_ids: Any) -> Deferred
 
 
 def build_result(
-    text: str, structured: dict[str, Any], links: list[FileLink] | None = None, *, failed: bool = False
+    text: str, structured: dict[str, Any], links: Sequence[FileLink] = (), *, failed: bool = False
 ) -> CallToolResult:
     """Build a result from what was not cleaned or cut yet: of hidden characters (I-13), to what hosts accept (promise 6)."""
     cleaned = neutral(visible(text, line_break=" "))
     if tokens(cleaned) > MAX_ANSWER_TOKENS:
         cleaned = with_closed_frames(cut_text(cleaned, MAX_ANSWER_TOKENS))
-    return assemble(cleaned, fit(structured).value, links_that_fit(links or []), failed=failed)
+    return assemble(cleaned, fit(structured), links_that_fit(links), failed=failed)
 
 
 def assemble(
     text: str, structured: dict[str, Any], links: Sequence[FileLink], *, failed: bool = False
 ) -> CallToolResult:
     """Build a result from what is clean and fits: the text first, then a link for each file."""
-    content: list[ContentBlock] = [TextContent(text=text), *map(_link, links)]
+    resource_links = [
+        ResourceLink(uri=file.url, name=file.name or "file", mime_type=file.mime_type, size=file.bytes)
+        for file in links
+    ]
+    content: list[ContentBlock] = [TextContent(text=text), *resource_links]
     return CallToolResult(content=content, structured_content=structured, is_error=failed)
 
 
@@ -187,29 +148,33 @@ def run_result(outcome: RunResult, *, read: bool = False) -> CallToolResult:
     task, details = outcome.task, outcome.details
     output, metering = split_metering(task)
     shown = None if output is None else show(output)
+    is_final = task.status == "completed"
     files = links_that_fit(file_links(output, details.files))
-    fields = RunOutcome(
+    seconds = elapsed_seconds(task, details.now)
+    seconds = outcome.seconds if seconds is None else seconds
+    fields = without_none(
         task_id=task.id,
         app=outcome.app or None,
         function=task.function or None,
         status=status_of(task),
         platform_status=status_detail(task) or None,
         starts_in_seconds=_seconds_until(task.run_at, details.now) if not task.ended else None,
-        elapsed_seconds=_elapsed(outcome),
+        elapsed_seconds=None if seconds is None else round(seconds, 1),
         charge=charge_text(details.charge) if task.ended else None,
         estimate=price(details.estimate) if details.estimate else None,
         error=None if read and task.status == "cancelled" else failure_reason(task),
         next=_next_step(task, shown, details.now),
+        **_session_fields(task.session_id, details),
         note=NOTE if shown else None,
-        output_size=OutputSize(characters=shown.characters, parts=shown.parts) if shown and shown.parts else None,
-        files=files or None,
+        output=shown.value if shown and is_final else None,
+        output_so_far=shown.value if shown and not is_final else None,
+        output_size={"characters": shown.characters, "parts": shown.parts} if shown and shown.parts else None,
+        files=[file.model_dump(exclude_none=True) for file in files] or None,
         uploaded=uploaded_fields(outcome.uploaded) or None,
         metering=metering or None,
         log_tail=quoted(task.logs[-1].content, 200) if task.logs and not task.ended else None,
-        **_session_fields(task.session_id, details),
-        **({"output" if task.status == "completed" else "output_so_far": shown.value} if shown else {}),
     )
-    return _run_answer(fields, _text(fields, details, task.run_at), shown)
+    return _run_answer(fields, _lines(fields, task, details), shown, files)
 
 
 def output_part(task: Task, number: int) -> CallToolResult:
@@ -227,56 +192,54 @@ def output_part(task: Task, number: int) -> CallToolResult:
             next_step=f"Its parts are 1 to {max(show(output).parts, 1)}.",
         )
     more = f'task_get(task_id="{task.id}", part={number + 1}) is the next part.' if number < shown.parts else None
-    size = OutputSize(characters=shown.characters, parts=shown.parts, part=number)
-    fields = RunOutcome(
-        task_id=task.id, status=status_of(task), note=NOTE, output=shown.value, output_size=size, next=more
+    fields = without_none(
+        task_id=task.id,
+        status=status_of(task),
+        next=more,
+        note=NOTE,
+        output=shown.value,
+        output_size={"characters": shown.characters, "parts": shown.parts, "part": number},
     )
     lines = [f"Task {task.id}: part {number} of {shown.parts} of the output", *([f"Next: {more}"] if more else [])]
-    return _run_answer(fields, "\n".join(lines), shown)
+    return _run_answer(fields, lines, shown)
 
 
-def _run_answer(fields: RunOutcome, text: str, shown: Shown | None) -> CallToolResult:
+def _run_answer(
+    fields: dict[str, Any], lines: list[str], shown: Shown | None, files: Sequence[FileLink] = ()
+) -> CallToolResult:
     if shown:
         data = [shown.text]
-        if fields.files:
-            data.append(f"Files: {'; '.join(_named(file, shown) for file in fields.files)}")
-        if fields.metering:
-            data.append(f"Metering: {as_json(fields.metering)}")
-        data_text = "\n".join(data)
-        text = f"{text}\n{_output_heading(fields, shown)}\n{fenced(data_text)}"
-    return assemble(text, fields.model_dump(exclude_none=True), fields.files or [], failed=fields.error is not None)
-
-
-def _named(file: FileLink, shown: Shown) -> str:
-    """A file's name, type and size; and its address if the output above does not show it."""
-    return file.described() if file.url in shown.text else f"{file.described()}: {file.url}"
+        if files:
+            # A file's address is only repeated if the output above does not show it.
+            descriptions = [
+                file.described() if file.url in shown.text else f"{file.described()}: {file.url}" for file in files
+            ]
+            data.append(f"Files: {'; '.join(descriptions)}")
+        if "metering" in fields:
+            data.append(f"Metering: {as_json(fields['metering'])}")
+        lines = [*lines, _output_heading(fields, shown), fenced("\n".join(data))]
+    return assemble("\n".join(lines), fields, files, failed="error" in fields)
 
 
 def file_links(output: Any, records: Sequence[File], addresses: int = MOST_ADDRESSES) -> list[FileLink]:
     """The files of an output among its first addresses, with what the platform knows about each."""
     known = {file.uri: file for file in records}
-    return [FileLink.of(file, known) for file in output_files(output, MAX_FILES_READ, addresses)]
+    return [FileLink.of(file, known.get(file.url)) for file in output_files(output, MAX_FILES_READ, addresses)]
 
 
 def split_metering(task: Task) -> tuple[Any, dict[str, Any]]:
     """What the app made, and what its price is made of: apps return both in one object."""
     output = task.output if task.output is not None else task.streamed or None
     metering: dict[str, Any] = {}
-    if is_object(output) and is_object(output.get("output_meta")):
-        metering = {name: [_not_empty(item) for item in items(part)] for name, part in output["output_meta"].items()}
-        output = {name: value for name, value in output.items() if name != "output_meta"}
+    if is_object(output) and is_object(output.get(METERING)):
+        metering = {name: [_not_empty(item) for item in items(part)] for name, part in output[METERING].items()}
+        output = {name: value for name, value in output.items() if name != METERING}
     events = [_not_empty(event.model_dump()) for event in task.usage_events[:MAX_LINKS]]
-    return output, fit(_not_empty({**metering, "usage": events}), MAX_METERING_TOKENS).value
+    return output, fit(_not_empty({**metering, "usage": events}), MAX_METERING_TOKENS)
 
 
 def _not_empty(value: Any) -> Any:
     return {name: item for name, item in value.items() if item} if is_object(value) else value
-
-
-def _elapsed(outcome: RunResult) -> float | None:
-    seconds = elapsed_seconds(outcome.task, outcome.details.now)
-    seconds = outcome.seconds if seconds is None else seconds
-    return None if seconds is None else round(seconds, 1)
 
 
 def _seconds_until(when: datetime | None, now: datetime | None) -> int | None:
@@ -284,60 +247,43 @@ def _seconds_until(when: datetime | None, now: datetime | None) -> int | None:
     return round(seconds) if seconds > 0 else None
 
 
-def charge_text(charge: int | None) -> str:
-    """What an ended run was charged, or that the platform does not say yet."""
-    return "not known yet" if charge is None else usd(charge)
-
-
-def charged_text(charges: Sequence[int | None]) -> str:
-    """What ended runs were charged together, and for how many that is not known."""
-    known = [charge for charge in charges if charge is not None]
-    if not known:
-        return "not known yet"
-    unknown = len(charges) - len(known)
-    return f"{usd(sum(known))} in all" + (f", not counting {unknown} not known yet" if unknown else "")
-
-
 def _session_fields(session_id: str, details: RunDetails) -> dict[str, Any]:
-    session = details.session
-    if session is None or not session_id:
-        return {"session_id": session_id or None}
-    if session.over or session.expires_at is None:
-        return {"session_id": session_id, "session_status": session.status or None}
+    session = details.session if session_id else None
+    expires_at = session.expires_at if session and not session.over else None
     return {
-        "session_id": session_id,
-        "session_status": session.status or None,
-        "session_expires_in": _seconds_until(session.expires_at, details.now),
-        "session_expires_at": f"{session.expires_at:%Y-%m-%dT%H:%M:%SZ}",
+        "session_id": session_id or None,
+        "session_status": (session and session.status) or None,
+        "session_expires_in": _seconds_until(expires_at, details.now),
+        "session_expires_at": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}" if expires_at else None,
     }
 
 
-def _text(fields: RunOutcome, details: RunDetails, run_at: datetime | None) -> str:
+def _lines(fields: dict[str, Any], task: Task, details: RunDetails) -> list[str]:
     """The text above the output, the important lines first: some hosts show only the beginning of a long text."""
-    shows_function = fields.app and ":" not in fields.app and fields.function not in {None, "", "run"}
-    function = f":{label(fields.function or '')}" if shows_function else ""
-    name = f"{fields.app}{function}" if fields.app else "Task"
-    took = "" if fields.elapsed_seconds is None else f" for {span(fields.elapsed_seconds)}"
-    if fields.status in {"completed", "failed", "cancelled"}:
-        took = took.replace(" for ", " after ")
-    if fields.starts_in_seconds and run_at and details.now:
-        took = f", starts {moment(run_at, details.now)}"
-    detail = f", {fields.platform_status}" if fields.platform_status else ""
-    lines = [f"{name}: {fields.status}{took} (task {fields.task_id}{detail})"]
-    if fields.error:
-        lines.append(f"{fields.error['code']}: {with_full_stop(fields.error['message'])}")
-    if fields.charge:
-        lines.append(f"Charged: {fields.charge}" if details.charge is not None else f"Charge {fields.charge}.")
-    if fields.estimate:
-        lines.append(f"Estimate for this input: {fields.estimate}")
-    if fields.next:
-        lines.append(f"Next: {fields.next}")
-    lines += uploaded_lines(fields.uploaded or [])
-    if fields.session_id:
-        lines.append(_session_line(fields, details))
-    if fields.log_tail and fields.output_so_far is None:
-        lines.append(f"Last log line: {fields.log_tail}")
-    return "\n".join(lines)
+    name, function = fields.get("app", "Task"), fields.get("function", "run")
+    if "app" in fields and ":" not in name and function != "run":
+        name = f"{name}:{label(function)}"
+    took = ""
+    if fields.get("starts_in_seconds") and task.run_at and details.now:
+        took = f", starts {moment(task.run_at, details.now)}"
+    elif "elapsed_seconds" in fields:
+        took = f" {'after' if task.ended else 'for'} {span(fields['elapsed_seconds'])}"
+    detail = f", {fields['platform_status']}" if "platform_status" in fields else ""
+    lines = [f"{name}: {fields['status']}{took} (task {task.id}{detail})"]
+    if "error" in fields:
+        lines.append(f"{fields['error']['code']}: {with_full_stop(fields['error']['message'])}")
+    if "charge" in fields:
+        lines.append(f"Charged: {fields['charge']}" if details.charge is not None else f"Charge {fields['charge']}.")
+    if "estimate" in fields:
+        lines.append(f"Estimate for this input: {fields['estimate']}")
+    if "next" in fields:
+        lines.append(f"Next: {fields['next']}")
+    lines += uploaded_lines(fields.get("uploaded", []))
+    if "session_id" in fields:
+        lines.append(_session_line(task.session_id, details))
+    if "log_tail" in fields and "output_so_far" not in fields:
+        lines.append(f"Last log line: {fields['log_tail']}")
+    return lines
 
 
 def uploaded_fields(files: Iterable[Uploaded]) -> list[dict[str, str]]:
@@ -349,23 +295,22 @@ def uploaded_lines(files: list[dict[str, str]]) -> list[str]:
     return [f"Uploaded: {label(file['name'], 255)} → {file['uri']}" for file in files]
 
 
-def _session_line(fields: RunOutcome, details: RunDetails) -> str:
+def _session_line(session_id: str, details: RunDetails) -> str:
     session, now = details.session, details.now
     if session and session.over:
-        return f"Session: {fields.session_id}, {session.status}; its state is gone"
+        return f"Session: {session_id}, {session.status}; its state is gone"
     expiry = f", expires {moment(session.expires_at, now)} if idle" if session and session.expires_at and now else ""
-    return f'Session: {fields.session_id}{expiry}; continue with app_run(session="{fields.session_id}")'
+    return f'Session: {session_id}{expiry}; continue with app_run(session="{session_id}")'
 
 
-def _output_heading(fields: RunOutcome, shown: Shown) -> str:
+def _output_heading(fields: dict[str, Any], shown: Shown) -> str:
     title = f"Output {label(shown.field)}" if shown.field else "Output"
-    if fields.output_so_far is not None:
+    if "output_so_far" in fields:
         title = f"{title} so far (not final)"
-    if fields.output_size is None:
+    if "output_size" not in fields:
         return f"{title} ({DATA}):"
-    range_text = (
-        f"part {fields.output_size.part} of {shown.parts}" if fields.output_size.part else "its beginning and end"
-    )
+    part = fields["output_size"].get("part")
+    range_text = f"part {part} of {shown.parts}" if part else "its beginning and end"
     return f"{title}, {range_text}, {shown.characters:,} characters in all ({DATA}):"
 
 
@@ -383,7 +328,7 @@ def _next_step(task: Task, shown: Shown | None, now: datetime | None) -> str | N
     return f'task_logs(task_id="{task.id}") shows what the app did.'
 
 
-def links_that_fit(files: list[FileLink]) -> list[FileLink]:
+def links_that_fit(files: Sequence[FileLink]) -> list[FileLink]:
     """The first links that fit: an address may be long, and an output may have thousands of files."""
     links: list[FileLink] = []
     room = MAX_LINK_TOKENS
@@ -408,7 +353,3 @@ def failure_reason(task: Task) -> dict[str, Any] | None:
         "task_id": task.id,
         "retry_safe": False,
     }
-
-
-def _link(file: FileLink) -> ResourceLink:
-    return ResourceLink(uri=file.url, name=file.name or "file", mime_type=file.mime_type, size=file.bytes)

@@ -22,43 +22,33 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.spend_limit import SpendQuestion
 
 
-class SpendConfirmation:
-    """Asks the person of one call. An agreement counts once, and only for the runs that were shown."""
+async def ask_about_cost(ctx: Ctx, who: Caller, question: SpendQuestion) -> Agreement:
+    """Ask the person, or read the answer that came with this leg of the call. It counts once, and only for the runs shown.
 
-    def __init__(self, ctx: Ctx, who: Caller) -> None:
-        self._ctx = ctx
-        self._who = who
+    Raises:
+        ResumeLater: the host has to ask, and to call again with the answer.
+    """
+    if not can_show(ctx, "form"):
+        return Agreement.CANNOT_ASK
+    if reply := _earlier_reply(ctx, who, question):
+        return _agreement(reply)
+    schema: dict[str, Any] = {"type": "object", "properties": {}}
+    request = ElicitRequest(params=ElicitRequestFormParams(message=_message(question), requested_schema=schema))
+    if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        state = {"spend": question.digest, "nonce": secrets.token_hex(16), "asked_at": time.time()}
+        raise ResumeLater(InputRequiredResult(input_requests={DECISION_KEY: request}, request_state=json.dumps(state)))
+    began = time.monotonic()
+    result = await elicit(ctx, request, who.wait_seconds)
+    return _agreement(Reply(result, time.monotonic() - began))
 
-    async def __call__(self, question: SpendQuestion) -> Agreement:
-        """Ask, or read the answer that came with this leg of the call.
 
-        Raises:
-            ResumeLater: the host has to ask, and to call again with the answer.
-        """
-        if not can_show(self._ctx, "form"):
-            return Agreement.CANNOT_ASK
-        if reply := self._earlier_reply(question):
-            return _agreement(reply)
-        schema: dict[str, Any] = {"type": "object", "properties": {}}
-        request = ElicitRequest(params=ElicitRequestFormParams(message=_message(question), requested_schema=schema))
-        if self._ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
-            state = {"spend": question.digest, "nonce": secrets.token_hex(16), "asked_at": time.time()}
-            raise ResumeLater(
-                InputRequiredResult(input_requests={DECISION_KEY: request}, request_state=json.dumps(state))
-            )
-        began = time.monotonic()
-        result = await elicit(self._ctx, request, self._who.wait_seconds)
-        return _agreement(Reply(result, time.monotonic() - began))
-
-    def _earlier_reply(self, question: SpendQuestion) -> Reply | None:
-        """The host's reply to this very question; None if there is none, or it was used before."""
-        state: dict[str, Any] = json.loads(self._ctx.request_state or "{}")  # sealed by this server
-        result = (self._ctx.input_responses or {}).get(DECISION_KEY)
-        if state.get("spend") != question.digest or not isinstance(result, ElicitResult):
-            return None
-        if not self._who.spend_limit.use_once(state["nonce"]):
-            return None
-        return Reply(result, time.time() - state["asked_at"])
+def _earlier_reply(ctx: Ctx, who: Caller, question: SpendQuestion) -> Reply | None:
+    """The host's reply to this very question; None if there is none, or it was used before."""
+    state: dict[str, Any] = json.loads(ctx.request_state or "{}")  # sealed by this server
+    result = (ctx.input_responses or {}).get(DECISION_KEY)
+    if state.get("spend") != question.digest or not isinstance(result, ElicitResult):
+        return None
+    return Reply(result, time.time() - state["asked_at"]) if who.spend_limit.use_once(state["nonce"]) else None
 
 
 def _agreement(reply: Reply) -> Agreement:

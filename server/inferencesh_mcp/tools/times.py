@@ -89,7 +89,7 @@ def price(estimate: Estimate | None) -> str:
         note = clean(estimate.pricing_description, 300) if estimate else ""
         return f"not known for this input. {quoted(note, 300)}" if note else "not known for this input"
     least, most = bounds
-    amount = usd(most) if least == most else f"{usd(least)} to {usd(most)}" if least else f"at most {usd(most)}"
+    amount = _range(least, most)
     fields = [label(name) for name in estimate.depends_on[:MOST_FIELDS]]
     more = len(estimate.depends_on) - len(fields)
     fields += [f"{more} more"] if more else []
@@ -101,7 +101,26 @@ def total_price(estimates: Sequence[Estimate | None]) -> str:
     bounds = [pair for estimate in estimates if estimate and (pair := estimate.bounds)]
     unknown = len(estimates) - len(bounds)
     least, most = (sum(pair[side] for pair in bounds) for side in (0, 1))
-    total = usd(most) if least == most else f"{usd(least)} to {usd(most)}" if least else f"at most {usd(most)}"
-    if unknown:
-        return f"{total}, not counting {unknown} not known" if bounds else "not known"
-    return total if bounds else ""
+    if not bounds:
+        return "not known" if unknown else ""
+    return _range(least, most) + (f", not counting {unknown} not known" if unknown else "")
+
+
+def _range(least: float, most: float) -> str:
+    if least == most:
+        return usd(most)
+    return f"{usd(least)} to {usd(most)}" if least else f"at most {usd(most)}"
+
+
+def charge_text(charge: int | None) -> str:
+    """What an ended run was charged, or that the platform does not say yet."""
+    return "not known yet" if charge is None else usd(charge)
+
+
+def charged_text(charges: Sequence[int | None]) -> str:
+    """What ended runs were charged together, and for how many that is not known."""
+    known = [charge for charge in charges if charge is not None]
+    if not known:
+        return "not known yet"
+    unknown = len(charges) - len(known)
+    return f"{usd(sum(known))} in all" + (f", not counting {unknown} not known yet" if unknown else "")

@@ -75,15 +75,10 @@ def show_part(output: Any, number: int) -> Shown | None:
     return Shown(text, text, _safe(field[:MAX_NAME_LENGTH]), len(whole), len(parts))
 
 
-def fit(value: Any, limit: int = MAX_ANSWER_TOKENS) -> Truncated:
+def fit(value: Any, limit: int = MAX_ANSWER_TOKENS) -> Any:
     """Clean a JSON value and cut it to so many tokens of JSON: the longest texts and lists first."""
     whole = as_json(value)
-    return Truncated(_shorten(value, None, None) if tokens(whole) <= limit else _cut(value, whole, limit))
-
-
-@dataclass(frozen=True)
-class Truncated:
-    value: Any
+    return _shorten(value, None, None) if tokens(whole) <= limit else _cut(value, whole, limit)
 
 
 def split_parts(text: str) -> list[str]:

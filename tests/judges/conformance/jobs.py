@@ -15,8 +15,7 @@ import anyio
 from mcp_types import INTERNAL_ERROR, CallToolResult, ErrorData, InputRequest, TextContent
 
 from inferencesh_mcp.context import wants_mcp_task
-from inferencesh_mcp.mcp_tasks.extension import Tasks
-from inferencesh_mcp.mcp_tasks.types import TaskState
+from inferencesh_mcp.mcp_tasks.extension import Tasks, TaskState
 from inferencesh_mcp.tools.results import deferred
 
 from .asking import NAME, Asked, Ctx, form, missing, missing_capability, said
@@ -25,7 +24,7 @@ from .contents import text
 if TYPE_CHECKING:
     from mcp.server import MCPServer
 
-    from inferencesh_mcp.mcp_tasks.types import TaskHandle
+    from inferencesh_mcp.mcp_tasks.task_id import TaskHandle
 
 FAILED = CallToolResult(content=[TextContent(text="The job failed.")], is_error=True)
 
