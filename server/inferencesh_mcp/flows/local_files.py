@@ -197,7 +197,7 @@ class Folders:
 
     def _inside(self, path: str, absolute: Path) -> tuple[Path, tuple[str, ...]]:
         """The allowed folder that contains a path, and the steps below it."""
-        for root in (*self.allowed, self.saving):
+        for root in self._readable:
             if steps := steps_below(absolute, root):
                 return real(root), steps
         raise self._no_such_file(path, outside=True)
