@@ -40,7 +40,7 @@ LARGEST_DATA = 8 * 1024 * 1024  # decoded bytes of a data URI (limit of reliabil
 LONG_TEXT = 256 * 1024  # characters: decoding so many takes up to 0.1 s
 LARGEST_FILE = 512 * 1024 * 1024
 _DATA = re.compile(
-    r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w.+-]+=[\w.+-]+)*)(?P<base64>;base64)?,", re.ASCII
+    r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[\w.+-]+)*(?P<base64>;base64)?,", re.ASCII
 )
 # The types that a data URI may have: those of RFC 6838 except multipart and message.
 _KINDS = frozenset({"application", "audio", "font", "image", "model", "text", "video"})
@@ -54,10 +54,16 @@ _FETCH_REMEDY = "Give an https address that anyone can read, or download the fil
 
 # First bytes that identify a type, for names that do not (WHATWG MIME Sniffing, section 6).
 _SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"),
-    (b"%PDF-", "application/pdf"), (b"\x1aE\xdf\xa3", "video/webm"), (b"OggS", "audio/ogg"), (b"ID3", "audio/mpeg"),
-    (b"PK\x03\x04", "application/zip"), (b"fLaC", "audio/flac"),
-)  # fmt: skip
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"%PDF-", "application/pdf"),
+    (b"\x1aE\xdf\xa3", "video/webm"),
+    (b"OggS", "audio/ogg"),
+    (b"ID3", "audio/mpeg"),
+    (b"PK\x03\x04", "application/zip"),
+    (b"fLaC", "audio/flac"),
+)
 
 
 class Source(Protocol):
