@@ -101,11 +101,11 @@ async def agent_chat(
             description='ad-hoc agent: {core_app: {ref}, system_prompt, tools: [{name, type: "client", client: '
             "{input_schema}}]}"
         ),
-    ] = {},  # noqa: B006 - never changed
+    ] = {},
     chat_id: Annotated[str, Field(description="chat to continue; it knows its agent")] = "",
-    files: Annotated[list[str], Field(description="files for the agent: paths, URLs or data URIs")] = [],  # noqa: B006
-    context: Annotated[dict[str, str], Field(description="named texts for the agent's tools, in a new chat")] = {},  # noqa: B006
-    output_schema: Annotated[dict[str, Any], Field(description="with config: JSON Schema of the output")] = {},  # noqa: B006
+    files: Annotated[list[str], Field(description="files for the agent: paths, URLs or data URIs")] = [],
+    context: Annotated[dict[str, str], Field(description="named texts for the agent's tools, in a new chat")] = {},
+    output_schema: Annotated[dict[str, Any], Field(description="with config: JSON Schema of the output")] = {},
 ) -> CallToolResult | InputRequiredResult:
     """Send a message to an agent and wait for its answer, which names the next call. May cost credits. Never send a message
     twice."""
@@ -214,7 +214,7 @@ async def chat_respond(
     result: Annotated[str, Field(description="result of a client tool, as text")] = "",
     form_data: Annotated[
         dict[str, Any], Field(description="values for the fields of a form, or {key: {action, content}} for MCP input")
-    ] = {},  # noqa: B006
+    ] = {},
     action: Annotated[str, Field(description="type of the form action to use; default: submit")] = "",
     decision: Annotated[
         Literal["accept", "reject"] | None,
