@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp import MCPError
-from mcp_types import (
-    ElicitRequest,
-    ElicitRequestFormParams,
-    ElicitRequestURLParams,
-    ElicitResult,
-    InputRequiredResult,
-)
+from mcp_types import ElicitRequest, ElicitRequestURLParams, ElicitResult, InputRequiredResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
@@ -32,7 +26,15 @@ from inferencesh_mcp.flows.chat import DecisionRecord
 from inferencesh_mcp.flows.spend_limit import Agreement
 from inferencesh_mcp.redaction import without_credentials
 from inferencesh_mcp.tools.define import ResumeLater
-from inferencesh_mcp.tools.elicitation_forms import DECISION_KEY, MIN_HUMAN_SECONDS, Question, Reply, question_for
+from inferencesh_mcp.tools.elicitation_forms import (
+    DECISION_KEY,
+    MIN_HUMAN_SECONDS,
+    NO_FIELDS,
+    Question,
+    Reply,
+    form_request,
+    question_for,
+)
 from inferencesh_mcp.tools.times import usd
 
 if TYPE_CHECKING:
@@ -247,8 +249,7 @@ async def ask_about_cost(ctx: Ctx, who: Caller, question: SpendQuestion) -> Agre
         return Agreement.CANNOT_ASK
     if reply := _reply_about_cost(ctx, who, question):
         return _agreement(reply)
-    schema: dict[str, Any] = {"type": "object", "properties": {}}
-    request = ElicitRequest(params=ElicitRequestFormParams(message=_cost_message(question), requested_schema=schema))
+    request = form_request(_cost_message(question), NO_FIELDS)
     if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
         state = {"spend": question.digest, "nonce": secrets.token_hex(16), "asked_at": time.time()}
         raise ResumeLater(InputRequiredResult(input_requests={DECISION_KEY: request}, request_state=json.dumps(state)))
