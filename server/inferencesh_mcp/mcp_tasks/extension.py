@@ -21,7 +21,7 @@ from pydantic import Field
 
 from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.context import as_mcp_task, principal_of
-from inferencesh_mcp.mcp_tasks.task_id import TASK_TTL, ExpiredTaskId, TaskHandle, TaskIdCodec, UnknownTaskId
+from inferencesh_mcp.mcp_tasks.task_id import TASK_TTL, TaskHandle, TaskIdCodec
 from inferencesh_mcp.tools.results import DeferredResult
 
 if TYPE_CHECKING:
@@ -150,13 +150,10 @@ class Tasks(Extension):
         headers = getattr(ctx.request, "headers", None)
         if headers is not None and decode_header_value(headers.get(MCP_NAME_HEADER)) != task_id:
             raise MCPError(code=HEADER_MISMATCH, message="The header Mcp-Name is not the taskId of the request.")
-        try:
-            handle = self._codec.open(task_id, principal_of(ctx))
-        except ExpiredTaskId as exc:
-            raise MCPError(code=INVALID_PARAMS, message=f"The MCP task has expired. {_tool_hint(exc.handle)}") from exc
-        except UnknownTaskId as exc:
-            raise MCPError(code=INVALID_PARAMS, message=NO_SUCH_TASK) from exc
-        if handle.kind not in self.sources:  # made by a newer replica
+        handle = self._codec.open(task_id, principal_of(ctx))
+        if handle and handle.expired:
+            raise MCPError(code=INVALID_PARAMS, message=f"The MCP task has expired. {_tool_hint(handle)}")
+        if handle is None or handle.kind not in self.sources:  # a newer replica may have other kinds
             raise MCPError(code=INVALID_PARAMS, message=NO_SUCH_TASK)
         return handle, self.sources[handle.kind]
 
