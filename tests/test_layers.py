@@ -22,12 +22,11 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "tool_prefix": ({"api", "context"}, {"mcp", "mcp_types"}),
     "sanitize": (set(), set()),
     "redaction": (set(), set()),
-    "path_syntax": (set(), set()),
-    "folder_identity": ({"path_syntax"}, set()),
+    "paths": ({"errors"}, set()),
     "loopback": (set(), set()),
     "bounded": (set(), set()),
     "terminal": (set(), set()),
-    "settings": ({"folder_identity", "path_syntax", "loopback", "pins", "errors"}, {"pydantic", "platformdirs"}),
+    "settings": ({"paths", "loopback", "pins", "errors"}, {"pydantic", "platformdirs"}),
     "api": (
         {"errors", "loopback", "sanitize", "redaction"},
         {"httpx2", "pydantic", "pydantic_core", "anyio", "opentelemetry"},
@@ -35,11 +34,11 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
     "schema": ({"api", "bounded", "errors", "sanitize"}, {"jsonschema", "referencing"}),
     "pins": ({"api", "errors"}, set()),
     "flows": (
-        {"api", "errors", "bounded", "folder_identity", "path_syntax", "redaction", "schema", "sanitize"},
+        {"api", "errors", "bounded", "paths", "redaction", "schema", "sanitize"},
         {"anyio"},
     ),
     "context": (
-        {"path_syntax", "api", "bounded", "flows", "settings", "errors"},
+        {"paths", "api", "bounded", "flows", "settings", "errors"},
         {"mcp", "mcp_types", "pydantic", "anyio"},
     ),
     "tools": (

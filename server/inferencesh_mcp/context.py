@@ -22,7 +22,7 @@ from inferencesh_mcp.bounded import BoundedDict
 from inferencesh_mcp.errors import KeyMissing
 from inferencesh_mcp.flows import Caller
 from inferencesh_mcp.flows.approval_memory import ApprovalMemory
-from inferencesh_mcp.path_syntax import from_uri
+from inferencesh_mcp.paths import from_uri, may_be_path
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.transport import Transport
     from inferencesh_mcp.flows.app_cache import AppCache
     from inferencesh_mcp.flows.local_files import Folders
-    from inferencesh_mcp.flows.run_limits import LiveRuns
+    from inferencesh_mcp.flows.run_limits import ConcurrentRuns
     from inferencesh_mcp.flows.spend_limit import SpendLimit
     from inferencesh_mcp.flows.subscription_watches import Watches
     from inferencesh_mcp.settings import Settings
@@ -59,7 +59,7 @@ class Shared:
     transport: Transport
     folders: Folders
     app_cache: AppCache
-    runs: LiveRuns
+    runs: ConcurrentRuns
     spend_limit: SpendLimit
     bus: SubscriptionBus
     """Events for subscribers of both eras."""
@@ -199,8 +199,6 @@ async def caller_with_roots(ctx: Ctx, value: Any = "/") -> Caller:
 
 def _names_a_path(value: Any) -> bool:
     """Whether any text in a value could be a path."""
-    from inferencesh_mcp.flows.file_sources import may_be_path  # late: most calls name no file
-
     if is_object(value):
         return any(_names_a_path(part) for part in value.values())
     if is_array(value):

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import ssl
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 import anyio
+from mcp import Client, StdioServerParameters
 
 from inferencesh_mcp import __version__
 from inferencesh_mcp.api.client import Api
@@ -22,19 +24,19 @@ from inferencesh_mcp.context import SANDBOX_KEY
 from inferencesh_mcp.errors import InferenceError, KeyRefused, SettingsError
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.hosts.inspect import look
+from inferencesh_mcp.http.app import create_app
 from inferencesh_mcp.redaction import Redactor, credentials_in_use, without_credentials, without_secrets
-from inferencesh_mcp.settings import FOREIGN, unknown_variables
+from inferencesh_mcp.server import api_address, build
+from inferencesh_mcp.settings import FOREIGN, Settings, unknown_variables
+from inferencesh_mcp.tools.pinned import PinnedTool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inferencesh_mcp.hosts.catalogue import Local, Machine
     from inferencesh_mcp.pins import Pin
-    from inferencesh_mcp.settings import Settings
 
 MAX_SKEW = timedelta(minutes=5)  # presigned addresses expire; with more skew they look expired
-
-
 START_SECONDS = 20.0
 """For a host's own entry to start and list its tools; hosts themselves wait 10 to 60 s."""
 INHERITED_VARIABLES = ("PATH", "HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "SYSTEMROOT", "TEMP", "TMP", "LANG")
@@ -63,10 +65,17 @@ def examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool 
     As JSON it is `{"ok": bool, "findings": [{"check", "verdict", "found", "do"}]}`; checks are only ever added.
     """
     with credentials_in_use(Redactor(settings.credentials)):
-        return _examine(settings, machine, out, as_json=as_json)
+        findings = [Finding(**without_credentials(asdict(finding))) for finding in _findings(settings, machine)]
+    failed = any(finding.verdict == "failure" for finding in findings)
+    if as_json:
+        out.write(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}) + "\n")
+    else:
+        out.writelines(_line(finding) for finding in findings)
+        out.write("Something stops a run: see failure above.\n" if failed else "Ready to run.\n")
+    return int(failed)
 
 
-def _examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool) -> int:
+def _findings(settings: Settings, machine: Machine) -> list[Finding]:
     findings = [
         _versions(),
         *_server(settings),
@@ -82,15 +91,7 @@ def _examine(settings: Settings, machine: Machine, out: TextIO, *, as_json: bool
         findings = [
             replace(finding, verdict="warning") if finding.verdict == "failure" else finding for finding in findings
         ]
-    findings += hosts
-    findings = [Finding(**without_credentials(asdict(finding))) for finding in findings]
-    failed = any(finding.verdict == "failure" for finding in findings)
-    if as_json:
-        out.write(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in findings]}) + "\n")
-        return int(failed)
-    out.writelines(_line(finding) for finding in findings)
-    out.write("Something stops a run: see failure above.\n" if failed else "Ready to run.\n")
-    return int(failed)
+    return findings + hosts
 
 
 def _line(finding: Finding) -> str:
@@ -107,9 +108,6 @@ def _versions() -> Finding:
 
 def _server(settings: Settings) -> Iterator[Finding]:
     """Whether the settings fit together: a pin may have the name of a tool, `http` may lack tokens."""
-    from inferencesh_mcp.http.app import create_app
-    from inferencesh_mcp.server import build
-
     try:
         build(settings)
     except SettingsError as exc:
@@ -179,14 +177,8 @@ def _is_not_empty(path: Path) -> bool:
 async def _api(settings: Settings) -> list[Finding]:
     """Check the key, the network and the clock with one API call."""
     if settings.sandbox:
-        from inferencesh_mcp.server import api_address
-
-        async with api_address(settings) as url:
-            transport = Transport(url)
-            try:
-                pins = [await _pin(Api(transport, SANDBOX_KEY), pin) for pin in settings.pins]
-            finally:
-                await transport.aclose()
+        async with api_address(settings) as url, aclosing(Transport(url)) as transport:
+            pins = [await _pin(Api(transport, SANDBOX_KEY), pin) for pin in settings.pins]
         return [Finding("api", "ok", "the sandbox inside the server; no key is needed"), *pins]
     key = settings.api_key.get_secret_value() if settings.api_key else None
     where = settings.proxy_url or settings.base_url
@@ -228,8 +220,6 @@ async def _api(settings: Settings) -> list[Finding]:
 
 async def _pin(api: Api, pin: Pin) -> Finding:
     """Whether a pinned app can be read, and made a tool."""
-    from inferencesh_mcp.tools.pinned import PinnedTool
-
     try:
         PinnedTool.of(pin, await api.app(replace(pin.app, function="")))
     except InferenceError as exc:
@@ -306,8 +296,6 @@ async def _hosts(machine: Machine) -> list[Finding]:
 
 async def _starts(title: str, process: Local, machine: Machine) -> Finding:
     """Start a host's entry as the host does, with few inherited variables, and list its tools."""
-    from mcp import Client, StdioServerParameters
-
     inherited = {name: machine.variables[name] for name in INHERITED_VARIABLES if name in machine.variables}
     server = StdioServerParameters(
         command=process.command,
@@ -345,8 +333,6 @@ async def _starts(title: str, process: Local, machine: Machine) -> Finding:
 
 
 def _settings_of(process: Local) -> Settings | None:
-    from inferencesh_mcp.settings import Settings
-
     try:
         return Settings.from_environ(dict(process.settings))
     except SettingsError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import anyio
@@ -64,7 +65,7 @@ def connection_of(ctx: Request) -> Connection:
 
 
 async def serve_streams(server: MCPServer[Shared], incoming: Any, outgoing: Any) -> None:
-    """Serve one client on a pair of streams until it closes its own.
+    """Serve one client until `incoming` ends. `outgoing` is closed at the end.
 
     The SDK takes the era of a connection from its first request. But some clients send `server/discover` and then
     `initialize` on the same pipe, because the answer came late (F16). So `server/discover` alone decides nothing here.
@@ -72,7 +73,7 @@ async def serve_streams(server: MCPServer[Shared], incoming: Any, outgoing: Any)
     low = _lowlevel(server)
     # Announces to clients of the older era that the list of tools may change.
     options = low.create_initialization_options(NotificationOptions(tools_changed=True))
-    async with low.lifespan(low) as state, incoming, outgoing:
+    async with low.lifespan(low) as state, aclosing(outgoing):
         streams: Any = _Streams(incoming, outgoing)
         await serve_dual_era_loop(low, streams, streams, lifespan_state=state, init_options=options)
         if streams.handshake:

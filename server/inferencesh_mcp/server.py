@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,13 +24,15 @@ from inferencesh_mcp.error_boundary import ErrorBoundary
 from inferencesh_mcp.flows.app_cache import AppCache
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.flows.local_files import Folders
-from inferencesh_mcp.flows.run_limits import LiveRuns
+from inferencesh_mcp.flows.run_limits import ConcurrentRuns
 from inferencesh_mcp.flows.spend_limit import SpendLimit
 from inferencesh_mcp.flows.subscription_watches import Watches
 from inferencesh_mcp.mcp_tasks.chats import ChatTurn
-from inferencesh_mcp.mcp_tasks.extension import Tasks
+from inferencesh_mcp.mcp_tasks.extension import Tasks, TaskSource
 from inferencesh_mcp.mcp_tasks.runs import Batch, Run
 from inferencesh_mcp.mcp_tasks.task_id import TaskIdCodec
+from inferencesh_mcp.pins import refuse_taken
+from inferencesh_mcp.redis_limits import RedisLimits
 from inferencesh_mcp.settings import CHAT_URL
 from inferencesh_mcp.tool_prefix import ToolPrefix
 from inferencesh_mcp.tools import account, agents, apps, files, sessions, tasks
@@ -48,13 +50,13 @@ if TYPE_CHECKING:
     from mcp_types import Tool as ListedTool
 
     from inferencesh_mcp.flows.run_limits import Drain
-    from inferencesh_mcp.mcp_tasks.extension import TaskSource
-    from inferencesh_mcp.pins import Pin
-    from inferencesh_mcp.redis_limits import RedisLimits
     from inferencesh_mcp.settings import Settings
 
 NAME = "inference"  # no underscore: Gemini CLI takes none; short: hosts put it before every tool's name
 TOOLS = (*apps.TOOLS, *tasks.TOOLS, *files.TOOLS, *sessions.TOOLS, *agents.TOOLS, *account.TOOLS)
+TOOL_NAMES = [definition.function.__name__ for definition in TOOLS]
+TASK_SOURCES: dict[str, TaskSource] = {"run": Run(), "batch": Batch(), "turn": ChatTurn()}
+"""How to read the state of each kind of deferred result."""
 
 Connect = Callable[..., Transport]
 """Makes the API transport: `Transport`, or a test's own."""
@@ -108,8 +110,8 @@ def build(
     Raises:
         SettingsError: a pinned app's tool would be called as one of the server's own, or an extra is not installed.
     """
-    replicas = _redis_limits(settings)
-    runs = LiveRuns(
+    replicas = RedisLimits(settings.redis_url) if settings.redis_url else None
+    runs = ConcurrentRuns(
         settings.max_concurrent_runs,
         settings.max_runs_in_all,
         drain=drain,
@@ -118,7 +120,8 @@ def build(
     )
     keys = [key.get_secret_value().encode() for key in settings.state_keys] or [secrets.token_bytes(32)]
     bus = replicas.bus if replicas else InMemorySubscriptionBus()
-    pinned = PinnedRegistry(_pins(settings))
+    refuse_taken(settings.pins, TOOL_NAMES)
+    pinned = PinnedRegistry(settings.pins)
     server = InferenceMCPServer(
         NAME,
         pinned=pinned,
@@ -129,7 +132,7 @@ def build(
         tools=tools(settings, remote=remote),
         lifespan=partial(_lifespan, settings, network, runs, bus, replicas, pinned),
         log_level=settings.log_level,
-        extensions=[Tasks(TaskIdCodec(keys), _task_sources(), poll_interval_ms=settings.poll_interval_ms)],
+        extensions=[Tasks(TaskIdCodec(keys), TASK_SOURCES, poll_interval_ms=settings.poll_interval_ms)],
         request_state_security=RequestStateSecurity(keys=keys, bind_principal=principal_of),
         cache_hints=resources.CACHE_HINTS,
         subscriptions=bus,
@@ -144,12 +147,7 @@ def build(
 
 
 def _tool_prefix(settings: Settings) -> ToolPrefix:
-    return ToolPrefix(settings.tool_prefix, [definition.function.__name__ for definition in TOOLS])
-
-
-def _task_sources() -> dict[str, TaskSource]:
-    """How to read the state of each kind of deferred result."""
-    return {"run": Run(), "batch": Batch(), "turn": ChatTurn()}
+    return ToolPrefix(settings.tool_prefix, TOOL_NAMES)
 
 
 SANDBOXED = "This is the sandbox: an imitation of inference.sh inside this process. Nothing here costs or is real."
@@ -198,27 +196,11 @@ def instructions(settings: Settings, *, remote: bool = False) -> str:
     return "\n".join([*lines, *([SANDBOXED] if settings.sandbox else [])])
 
 
-def _pins(settings: Settings) -> tuple[Pin, ...]:
-    if settings.pin:
-        from inferencesh_mcp.pins import refuse_taken
-
-        refuse_taken(settings.pins, [definition.function.__name__ for definition in TOOLS])
-    return settings.pins
-
-
-def _redis_limits(settings: Settings) -> RedisLimits | None:
-    if settings.redis_url is None:
-        return None
-    from inferencesh_mcp.redis_limits import RedisLimits
-
-    return RedisLimits(settings.redis_url)
-
-
 @asynccontextmanager
 async def _lifespan(
     settings: Settings,
     network: Connect,
-    runs: LiveRuns,
+    runs: ConcurrentRuns,
     bus: SubscriptionBus,
     replicas: RedisLimits | None,
     pinned: PinnedRegistry,
@@ -228,29 +210,26 @@ async def _lifespan(
         transport = network(
             base_url, proxy_url=settings.proxy_url, proxies=settings.proxies, client=f"inferencesh-mcp/{__version__}"
         )
-        try:
-            with unwrap_exception_group():
-                async with anyio.create_task_group() as group:
-                    runs.background = group
-                    shared = Shared(
-                        settings=_with_sandbox_pages(settings, base_url),
-                        transport=transport,
-                        folders=Folders(allowed=settings.allowed_dirs, saving=settings.saving_to),
-                        app_cache=AppCache(),
-                        runs=runs,
-                        spend_limit=SpendLimit(settings.max_run_cost, strict=settings.max_run_cost_strict),
-                        bus=bus,
-                        watches=Watches(group, resources.publisher(bus)),
-                        group=group,
-                    )
-                    if replicas:
-                        group.start_soon(replicas.run)
-                    pinned.start(shared)
-                    yield shared
-                    runs.background = None
-                    group.cancel_scope.cancel()
-        finally:
-            await transport.aclose()
+        with unwrap_exception_group():
+            async with aclosing(transport), anyio.create_task_group() as group:
+                runs.background = group
+                shared = Shared(
+                    settings=_with_sandbox_pages(settings, base_url),
+                    transport=transport,
+                    folders=Folders(allowed=settings.allowed_dirs, saving=settings.saving_to),
+                    app_cache=AppCache(),
+                    runs=runs,
+                    spend_limit=SpendLimit(settings.max_run_cost, strict=settings.max_run_cost_strict),
+                    bus=bus,
+                    watches=Watches(group, resources.publisher(bus)),
+                    group=group,
+                )
+                if replicas:
+                    group.start_soon(replicas.run)
+                pinned.start(shared)
+                yield shared
+                runs.background = None
+                group.cancel_scope.cancel()
 
 
 def _with_sandbox_pages(settings: Settings, base_url: str) -> Settings:

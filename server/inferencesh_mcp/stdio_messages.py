@@ -72,14 +72,6 @@ class Requests:
             self._receive(line)
         return self._accepted.popleft()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None: ...
-
-    async def aclose(self) -> None:
-        """Close nothing: the thread that reads stdin cannot be stopped."""
-
     def _read_line(self) -> bytes | _Invalid:
         """The next line; nothing at the end of input."""
         try:
@@ -87,16 +79,16 @@ class Requests:
             if len(line) <= LONGEST_LINE:
                 if too_many_values(line, MOST_IN_A_MESSAGE):
                     message = f"A message may have at most {MOST_IN_A_MESSAGE} values."
-                    return _Invalid(INVALID_REQUEST, message, _request_id(line[:_EDGE], line[-_EDGE:]))
+                    return _Invalid(INVALID_REQUEST, message, _request_id(line, line))
                 return line
-            head, tail, rest = line[:_EDGE], b"", line
+            tail, rest = b"", line
             while rest and not rest.endswith(b"\n"):
                 tail, rest = rest[-_EDGE:], self._stdin.readline(LONGEST_LINE)
         except OSError as exc:  # a terminal that is gone
             logger.info("stdin is closed: %s", exc.strerror)
             return b""
         message = f"A message may have at most {LONGEST_LINE} bytes."
-        return _Invalid(INVALID_REQUEST, message, _request_id(head, (tail + rest)[-_EDGE:]))
+        return _Invalid(INVALID_REQUEST, message, _request_id(line, tail + rest))
 
     def _receive(self, line: bytes | _Invalid) -> None:
         if isinstance(line, _Invalid):
@@ -118,15 +110,14 @@ class Requests:
         """Handle a batch or an invalid message."""
         try:
             value: Any = json.loads(line.decode())
-        except UnicodeDecodeError:
-            self._refuse(_Invalid(PARSE_ERROR, "The message is not UTF-8.", _request_id(line[:_EDGE], line[-_EDGE:])))
-        except (ValueError, RecursionError):
-            self._refuse(_Invalid(PARSE_ERROR, "The message is not JSON.", _request_id(line[:_EDGE], line[-_EDGE:])))
+        except (ValueError, RecursionError) as exc:
+            encoding = "UTF-8" if isinstance(exc, UnicodeDecodeError) else "JSON"
+            self._refuse(_Invalid(PARSE_ERROR, f"The message is not {encoding}.", _request_id(line, line)))
+            return
+        if is_array(value):
+            self._receive_batch(value)
         else:
-            if is_array(value):
-                self._receive_batch(value)
-            else:
-                self._refuse(_invalid(value))
+            self._refuse(_invalid(value))
 
     def _receive_batch(self, values: list[Any]) -> None:
         if self._answers.version != BATCHES_IN or not values:
@@ -223,13 +214,8 @@ class Answers:
                 item = answer
         await self._outgoing.send(item)
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
     async def aclose(self) -> None:
+        """Close it when the answers given here are sent, or the host does not read them in time."""
         with anyio.move_on_after(LAST_ANSWER_SECONDS):
             while self._unsent:
                 await self._sent.wait()
@@ -301,13 +287,13 @@ _FIRST_MEMBERS = re.compile(rb"\s*\{(?:" + _MEMBER + rb",)+")
 _LAST_MEMBERS = re.compile(rb"[,{]" + _MEMBER + rb"(?:," + _MEMBER + rb")*\}\s*$")
 
 
-def _request_id(head: bytes, tail: bytes) -> RequestId | None:
+def _request_id(start: bytes, end: bytes) -> RequestId | None:
     """Find the id of a request that cannot be parsed as a whole. It is beside the method, before or after the params.
 
     Only members of the outermost object count. A message without a method is an answer, so its id is one of ours.
     """
     members: dict[bytes, bytes] = {}
-    for match in (_FIRST_MEMBERS.match(head), _LAST_MEMBERS.search(tail)):
+    for match in (_FIRST_MEMBERS.match(start[:_EDGE]), _LAST_MEMBERS.search(end[-_EDGE:])):
         if match:
             members |= dict(re.findall(_MEMBER, match[0]))
     if b"method" not in members or b"id" not in members:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferencesh_sandbox.ids import short
-from inferencesh_sandbox.lookup import find_by_name, version_of
+from inferencesh_sandbox.lookup import find_by_name, public_fields, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from inferencesh_sandbox.agents.types import Agent
     from inferencesh_sandbox.wire import Json
-
-_CREATED_AT = "2026-01-02T03:04:05Z"
-_OWNER = {"user_id": "sandbox", "team_id": "sandbox", "visibility": "public"}
 
 
 def resolve_agent(agents: Sequence[Agent], ref: str) -> tuple[Agent, str]:
@@ -27,11 +23,7 @@ def resolve_agent(agents: Sequence[Agent], ref: str) -> tuple[Agent, str]:
 def agent_dto(agent: Agent, *, version_id: str = "") -> Json:
     """An agent, as an AgentDTO; naming a version adds it."""
     card: Json = {
-        "id": agent.id,
-        "short_id": short(agent.id),
-        "created_at": _CREATED_AT,
-        "updated_at": _CREATED_AT,
-        **_OWNER,
+        **public_fields(agent.id),
         "namespace": agent.namespace,
         "name": agent.name,
         "title": agent.title,
@@ -46,11 +38,7 @@ def version_dto(agent: Agent, version_id: str) -> Json:
     """A version, as an AgentVersionDTO."""
     config = agent.config
     return {
-        "id": version_id,
-        "short_id": short(version_id),
-        "created_at": _CREATED_AT,
-        "updated_at": _CREATED_AT,
-        **_OWNER,
+        **public_fields(version_id),
         "description": config.description or "",
         "system_prompt": config.system_prompt or "",
         "example_prompts": config.example_prompts or [],

@@ -18,8 +18,6 @@ from inferencesh_sandbox.turns import Turn
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from inferencesh_sandbox.chats import Run
     from inferencesh_sandbox.clock import Clock
     from inferencesh_sandbox.files import Store
@@ -93,15 +91,6 @@ class Conversations:
             # At once, not when the script has noticed: the answer to the stop shows the new status.
             chat.end(run, "canceled")
 
-    def delegate(self, turn: Turn, ref: str, text: str) -> Run:
-        """Open a chat of an agent with another agent."""
-        agent, version_id = agent_dto.resolve_agent(AGENTS, ref)
-        above = turn.chat
-        below = Chat(owner=above.owner, clock=above.clock, agent=agent, version_id=version_id, context={}, parent=above)
-        above.children.append(below)
-        self.tenants.of_owner(above.owner).chats.put(below.id, below)
-        return below.ask(MessageRequest(agent=agent, version_id=version_id, text=text, files=(), base=turn.base))
-
     async def run_tool(self, turn: Turn, invocation: Invocation) -> None:
         """Run one tool call until it is completed, failed or cancelled. Raises nothing."""
         if not await _is_approved(turn, invocation):
@@ -113,9 +102,72 @@ class Conversations:
             Invoked(at=chat.clock.now(), chat_id=chat.id, invocation_id=invocation.id, tool=tool.name, type=tool.type)
         )
         try:
-            await _TOOL_TYPES.get(tool.type, _unknown)(self, turn, invocation)
+            await self._run_by_type(turn, invocation)
         except Problem as problem:
             invocation.end("failed", problem.detail)
+
+    async def _run_by_type(self, turn: Turn, invocation: Invocation) -> None:
+        match invocation.tool.type:
+            case "client":
+                await invocation.wait_as("awaiting_input")
+            case "internal":
+                invocation.end("completed", str(invocation.tool.config.get("result", "")))
+            case "app":
+                await self._run_app(turn, invocation)
+            case "agent":
+                await self._delegate(turn, invocation)
+            case "mcp":
+                await _call_mcp_server(turn, invocation)
+            case "http" | "call" | "hook":
+                _report_request(invocation)
+            case other:
+                invocation.end("failed", f"the sandbox knows no tools of type {other!r}")
+
+    async def _run_app(self, turn: Turn, invocation: Invocation) -> None:
+        """Run the app as a task of the same owner."""
+        config = invocation.tool.config
+        arguments: Json = {**(config.get("input") or {}), **invocation.arguments}
+        body: Json = {
+            "app": config.get("ref"),
+            "function": config.get("function"),
+            "setup": config.get("setup"),
+            "session": arguments.pop("session", None) if config.get("session_enabled") else None,
+            "input": arguments,
+        }
+        tenant = self.tenants.of_owner(turn.chat.owner)
+        request = parse_run_request(body, tenant=tenant, clock=turn.clock, base=turn.base)
+        task = await self.workers.take(request, tenant, self.ledger)
+        invocation.execution_id = task.id
+        invocation.move("in_progress")
+        await self.workers.begin(task)
+        await _wait_for_end(task)
+        output = dict(task.output or {}) | ({"session_id": request.session.id} if request.session else {})
+        if task.status is Status.COMPLETED:
+            invocation.end("completed", json.dumps(output, ensure_ascii=False), output)
+        else:
+            invocation.end("failed", task.error or f"the task was {task.status.name.lower()}")
+
+    async def _delegate(self, turn: Turn, invocation: Invocation) -> None:
+        """Delegate to another agent, in a chat of its own."""
+        agent, version_id = agent_dto.resolve_agent(AGENTS, str(invocation.tool.config.get("ref") or ""))
+        owner, clock = turn.chat.owner, turn.chat.clock
+        chat = Chat(owner=owner, clock=clock, agent=agent, version_id=version_id, context={}, parent=turn.chat)
+        turn.chat.children.append(chat)
+        self.tenants.of_owner(owner).chats.put(chat.id, chat)
+        text = _message_text(invocation.arguments)
+        run = chat.ask(MessageRequest(agent=agent, version_id=version_id, text=text, files=(), base=turn.base))
+        invocation.execution_id = chat.id
+        invocation.move("in_progress")
+        try:
+            await self.carry_out(run)
+        finally:
+            if run.live:
+                self.stop(chat)
+        last = next(message for message in reversed(chat.messages) if message.role == "assistant")
+        if run.state == "completed":
+            invocation.end("completed", last.text, {"chat_id": chat.id})
+        else:
+            invocation.end("failed", run.error or f"the agent's run was {run.state}")
 
 
 async def _is_approved(turn: Turn, invocation: Invocation) -> bool:
@@ -129,39 +181,6 @@ async def _is_approved(turn: Turn, invocation: Invocation) -> bool:
     return invocation.allowed
 
 
-async def _client(_: Conversations, _turn: Turn, invocation: Invocation) -> None:
-    await invocation.wait_as("awaiting_input")
-
-
-async def _internal(_: Conversations, _turn: Turn, invocation: Invocation) -> None:
-    invocation.end("completed", str(invocation.tool.config.get("result", "")))
-
-
-async def _app(conversations: Conversations, turn: Turn, invocation: Invocation) -> None:
-    """Run the app as a task of the same owner."""
-    config = invocation.tool.config
-    arguments: Json = {**(config.get("input") or {}), **invocation.arguments}
-    body: Json = {
-        "app": config.get("ref"),
-        "function": config.get("function"),
-        "setup": config.get("setup"),
-        "session": arguments.pop("session", None) if config.get("session_enabled") else None,
-        "input": arguments,
-    }
-    tenant = conversations.tenants.of_owner(turn.chat.owner)
-    request = parse_run_request(body, tenant=tenant, clock=turn.clock, base=turn.base)
-    task = await conversations.workers.take(request, tenant, conversations.ledger)
-    invocation.execution_id = task.id
-    invocation.move("in_progress")
-    await conversations.workers.begin(task)
-    await _wait_for_end(task)
-    output = dict(task.output or {}) | ({"session_id": request.session.id} if request.session else {})
-    if task.status is Status.COMPLETED:
-        invocation.end("completed", json.dumps(output, ensure_ascii=False), output)
-    else:
-        invocation.end("failed", task.error or f"the task was {task.status.name.lower()}")
-
-
 async def _wait_for_end(task: Task) -> None:
     """Wait for a task. Cancel the task if the agent is stopped."""
     try:
@@ -173,30 +192,12 @@ async def _wait_for_end(task: Task) -> None:
             task.scope.cancel()
 
 
-async def _agent(conversations: Conversations, turn: Turn, invocation: Invocation) -> None:
-    """Delegate to another agent, in a chat of its own."""
-    ref = str(invocation.tool.config.get("ref") or "")
-    run = conversations.delegate(turn, ref, _message_text(invocation.arguments))
-    invocation.execution_id = run.chat.id
-    invocation.move("in_progress")
-    try:
-        await conversations.carry_out(run)
-    finally:
-        if run.live:
-            conversations.stop(run.chat)
-    last = next(message for message in reversed(run.chat.messages) if message.role == "assistant")
-    if run.state == "completed":
-        invocation.end("completed", last.text, {"chat_id": run.chat.id})
-    else:
-        invocation.end("failed", run.error or f"the agent's run was {run.state}")
-
-
 def _message_text(arguments: Json) -> str:
     text = arguments.get("message") or arguments.get("text") or arguments.get("prompt")
     return str(text) if text else json.dumps(arguments, ensure_ascii=False)
 
 
-async def _report_request(_: Conversations, _turn: Turn, invocation: Invocation) -> None:
+def _report_request(invocation: Invocation) -> None:
     """Report the request that a real tool would send. Nothing is sent, and secrets are omitted."""
     config = invocation.tool.config
     names = ("method", "url", "server", "integration_id", "tool_name")
@@ -209,11 +210,11 @@ async def _report_request(_: Conversations, _turn: Turn, invocation: Invocation)
     invocation.end("completed", json.dumps(payload, ensure_ascii=False), payload)
 
 
-async def _mcp(conversations: Conversations, turn: Turn, invocation: Invocation) -> None:
+async def _call_mcp_server(turn: Turn, invocation: Invocation) -> None:
     """Call a tool of the fake MCP server, which asks for input first. Other servers are only reported."""
     config, name = invocation.tool.config, str(invocation.tool.config.get("tool_name"))
     if config.get("server") != mcp_servers.SERVER or name not in mcp_servers.TOOLS:
-        await _report_request(conversations, turn, invocation)
+        _report_request(invocation)
         return
     answers: list[Json] = []
     for number, requests in enumerate(mcp_servers.TOOLS[name], start=1):
@@ -223,19 +224,3 @@ async def _mcp(conversations: Conversations, turn: Turn, invocation: Invocation)
         await invocation.wait_as("awaiting_input")
         answers.append(invocation.inputs)
     invocation.end("completed", json.dumps(answers, ensure_ascii=False), {"answers": answers})
-
-
-async def _unknown(_: Conversations, _turn: Turn, invocation: Invocation) -> None:
-    invocation.end("failed", f"the sandbox knows no tools of type {invocation.tool.type!r}")
-
-
-_TOOL_TYPES: dict[str, Callable[[Conversations, Turn, Invocation], Awaitable[None]]] = {
-    "client": _client,
-    "internal": _internal,
-    "app": _app,
-    "agent": _agent,
-    "http": _report_request,
-    "call": _report_request,
-    "hook": _report_request,
-    "mcp": _mcp,
-}

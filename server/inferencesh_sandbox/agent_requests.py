@@ -11,8 +11,8 @@ from inferencesh_sandbox.agents.types import Agent, Config
 from inferencesh_sandbox.chats import Chat
 from inferencesh_sandbox.ids import short
 from inferencesh_sandbox.messages import Attached, MessageRequest
-from inferencesh_sandbox.run_requests import validate
-from inferencesh_sandbox.wire import Json, Problem, missing, objects_in
+from inferencesh_sandbox.run_requests import check_requirements, validate
+from inferencesh_sandbox.wire import Json, invalid_field, missing, objects_in
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.clock import Clock
@@ -26,16 +26,16 @@ _FILES = 20
 def message_in(body: Json, chat: Chat | None, *, base: str, facts: Facts) -> MessageRequest:
     """Validate a message in the platform's order: agent, requirements, input."""
     agent, version_id = _agent(body, chat)
-    _check_requirements(agent)
+    check_requirements(agent.requirements)
     value: Any = body.get("input")
     if not isinstance(value, dict):
-        raise _wrong("input", "must be an object")
+        raise invalid_field("input", "must be an object")
     fields = cast("Json", value)
     text, files = fields.get("text") or "", _files(fields, facts)
     if not isinstance(text, str) or len(text) > _LONGEST:
-        raise _wrong("input.text", f"must be a string of at most {_LONGEST} characters")
+        raise invalid_field("input.text", f"must be a string of at most {_LONGEST} characters")
     if not text and not files:
-        raise _wrong("input.text", "is empty, and there are no files")
+        raise invalid_field("input.text", "is empty, and there are no files")
     return MessageRequest(agent=agent, version_id=version_id, text=text, files=files, base=base)
 
 
@@ -55,7 +55,7 @@ def find_chat(tenant: Tenant, name: str) -> Chat:
 def create_chat(tenant: Tenant, clock: Clock, body: Json) -> Chat:
     """Open a chat with the agent of a request. `context` is read here alone."""
     agent, version_id = _agent(body, None)
-    _check_requirements(agent)
+    check_requirements(agent.requirements)
     chat = Chat(owner=tenant, clock=clock, agent=agent, version_id=version_id, context=_context(agent.config, body))
     tenant.chats.put(chat.id, chat)
     return chat
@@ -65,15 +65,15 @@ def _agent(body: Json, chat: Chat | None) -> tuple[Agent, str]:
     """The template that is named, or the agent that is described. Default: the agent of the chat."""
     ref, config = body.get("agent"), body.get("agent_config")
     if ref and config is not None:
-        raise _wrong("agent", "give either agent or agent_config")
+        raise invalid_field("agent", "give either agent or agent_config")
     if isinstance(ref, str) and ref:
         return agent_dto.resolve_agent(AGENTS, ref)
     if config is not None:
         if not isinstance(config, dict):
-            raise _wrong("agent_config", "must be an object")
+            raise invalid_field("agent_config", "must be an object")
         return _described(cast("Json", config), str(body.get("agent_name") or ""))
     if chat is None:
-        raise _wrong("agent", "name a template in agent, or describe an agent in agent_config")
+        raise invalid_field("agent", "name a template in agent, or describe an agent in agent_config")
     return chat.agent, chat.version_id
 
 
@@ -84,24 +84,17 @@ def _described(config: Json, name: str) -> tuple[Agent, str]:
     return agent, agent.version_ids[0]
 
 
-def _check_requirements(agent: Agent) -> None:
-    if agent.requirements:
-        extra = {"satisfied": False, "errors": list(agent.requirements)}
-        first = agent.requirements[0]["message"]
-        raise Problem(412, "requirements_not_met", f"requirements not met: {first}", extra=extra)
-
-
 def _context(config: Config, body: Json) -> dict[str, str]:
     value: Any = body.get("context") or {}
     if not isinstance(value, dict) or not all(isinstance(value, str) for value in cast("Json", value).values()):
-        raise _wrong("context", "must be an object of strings")
+        raise invalid_field("context", "must be an object of strings")
     fields = config.context or []
     context = {field.name: field.default for field in fields if field.default is not None} | cast(
         "dict[str, str]", value
     )
     for field in fields:
         if field.required and field.name not in context:
-            raise _wrong(f"context.{field.name}", "is required when a chat starts")
+            raise invalid_field(f"context.{field.name}", "is required when a chat starts")
     return context
 
 
@@ -113,24 +106,18 @@ def _files(fields: Json, facts: Facts) -> tuple[Attached, ...]:
         files = [Attached(uri=uri, content_type="image/*") for uri in _uris(fields, "images")]
         files += [Attached(uri=uri) for uri in _uris(fields, "files")]
     if len(files) > _FILES:
-        raise _wrong("input", f"a message takes at most {_FILES} files")
+        raise invalid_field("input", f"a message takes at most {_FILES} files")
     return tuple(files)
 
 
 def _attached(item: Json, index: int) -> Attached:
     if not isinstance(item.get("uri"), str) or not item["uri"]:
-        raise _wrong(f"input.attachments.{index}.uri", "is missing")
-    return Attached(
-        uri=item["uri"], filename=str(item.get("filename") or ""), content_type=str(item.get("content_type") or "")
-    )
+        raise invalid_field(f"input.attachments.{index}.uri", "is missing")
+    return Attached(uri=item["uri"], content_type=str(item.get("content_type") or ""))
 
 
 def _uris(fields: Json, field: str) -> list[str]:
     value: Any = fields.get(field) or []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in cast("list[object]", value)):
-        raise _wrong(f"input.{field}", "must be a list of URIs")
+        raise invalid_field(f"input.{field}", "must be a list of URIs")
     return cast("list[str]", value)
-
-
-def _wrong(field: str, why: str) -> Problem:
-    return Problem(400, "validation_error", f"{field}: {why}", extra={"meta": {"field": field}})

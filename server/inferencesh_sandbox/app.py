@@ -16,20 +16,18 @@ from inferencesh_sandbox.facts import Facts
 from inferencesh_sandbox.files import Store
 from inferencesh_sandbox.ledger import Ledger
 from inferencesh_sandbox.middleware import EntryMiddleware
-from inferencesh_sandbox.routes.account import account
+from inferencesh_sandbox.routes import Context
+from inferencesh_sandbox.routes.account import account, money
 from inferencesh_sandbox.routes.agents import agents
 from inferencesh_sandbox.routes.approvals import approvals
 from inferencesh_sandbox.routes.apps import apps
 from inferencesh_sandbox.routes.chats import chat_turns, chats
-from inferencesh_sandbox.routes.context import Context
-from inferencesh_sandbox.routes.costs import costs
 from inferencesh_sandbox.routes.files import files
 from inferencesh_sandbox.routes.messages import messages
 from inferencesh_sandbox.routes.pages import pages
-from inferencesh_sandbox.routes.runs import runs
 from inferencesh_sandbox.routes.search import search
 from inferencesh_sandbox.routes.sessions import sessions
-from inferencesh_sandbox.routes.tasks import task_files, task_lists, tasks
+from inferencesh_sandbox.routes.tasks import runs, task_files, tasks
 from inferencesh_sandbox.routes.tools import interrupts, tools
 from inferencesh_sandbox.runs import Workers
 from inferencesh_sandbox.tenants import Tenants
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 
-class Sandbox:
+class Sandbox(Context):
     """A small inference.sh: apps that do visible work, tasks, streams, files, sessions, agents, chats, all in memory."""
 
     def __init__(
@@ -65,29 +63,20 @@ class Sandbox:
         self.ledger = Ledger()
         self.tenants = Tenants(self.facts)
         self.store = Store(self.clock)
-        self._workers = workers(self.clock, self.store)
-        self._conversations = conversations(self.clock, self.store, self.ledger, self._workers, self.tenants)
-        routes = self._asgi()
+        self.workers = workers(self.clock, self.store)
+        self.conversations = conversations(self.clock, self.store, self.ledger, self.workers, self.tenants)
+        routes = self._routes()
         routes = middleware(routes) if middleware else routes
         self.app = EntryMiddleware(routes, facts=self.facts, ledger=self.ledger, clock=self.clock)
         """The ASGI application. It answers while its lifespan runs, as under `serving`."""
 
-    def _asgi(self) -> ASGIApp:
-        context = Context(
-            facts=self.facts,
-            clock=self.clock,
-            ledger=self.ledger,
-            tenants=self.tenants,
-            store=self.store,
-            workers=self._workers,
-            conversations=self._conversations,
-        )
+    def _routes(self) -> ASGIApp:
         nouns = (
-            *(runs, apps, task_lists, tasks, task_files, files, sessions, agents, messages),
-            *(chats, chat_turns, tools, interrupts, approvals, pages, account, costs, search),
+            *(runs, apps, tasks, task_files, files, sessions, agents, messages),
+            *(chats, chat_turns, tools, interrupts, approvals, pages, account, money, search),
         )
         return Starlette(
-            routes=[route for noun in nouns for route in noun(context)],
+            routes=[route for noun in nouns for route in noun(self)],
             middleware=[_FOR_BROWSERS],
             exception_handlers={Problem: _problem, HTTPException: _not_routed},
             lifespan=self._lifespan,
@@ -95,7 +84,7 @@ class Sandbox:
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncGenerator[None]:
-        async with self._workers.at_work():
+        async with self.workers.at_work():
             yield
         self.store.close()
 

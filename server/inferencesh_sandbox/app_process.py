@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 from inferencesh_sandbox.apps.types import AppFailed, Picked
-from inferencesh_sandbox.data_uris import decode_data_uri
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.clock import Clock
@@ -56,7 +57,11 @@ class AppRuntime:
 
     def pick(self, uri: str) -> Picked:
         if uri.startswith("data:"):
-            return self._inline(uri)
+            try:
+                content_type, body = decode_data_uri(uri)
+            except ValueError as exc:
+                raise AppFailed(f"the data URI cannot be read: {exc}") from exc
+            return Picked(body, content_type)
         stored = self.store.by_uri(uri)
         if stored is None or not (stored.public or stored.owner is self.task.owner):
             raise AppFailed(f"cannot read {uri[:200]!r}: the sandbox has no network; upload the file and give its uri")
@@ -65,9 +70,14 @@ class AppRuntime:
             raise AppFailed(f"the file {stored.filename!r} {reason}")
         return Picked(b"".join(stored.pieces()), stored.content_type)
 
-    def _inline(self, uri: str) -> Picked:
-        try:
-            content_type, body = decode_data_uri(uri)
-        except ValueError as exc:
-            raise AppFailed(f"the data URI cannot be read: {exc}") from exc
-        return Picked(body, content_type)
+
+def decode_data_uri(uri: str) -> tuple[str, bytes]:
+    """Split a data URI into content type and bytes, or raise ValueError."""
+    head, comma, payload = uri.removeprefix("data:").partition(",")
+    if not comma:
+        raise ValueError("it has no comma")
+    content_type = head.split(";", 1)[0] or "text/plain"
+    if not head.endswith(";base64"):
+        return content_type, unquote_to_bytes(payload)
+    padded = payload + "=" * (-len(payload) % 4)
+    return content_type, base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True)

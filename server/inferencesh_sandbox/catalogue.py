@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from inferencesh_sandbox.apps import APPS
 from inferencesh_sandbox.facts import NEWEST, Facts
-from inferencesh_sandbox.ids import short
-from inferencesh_sandbox.lookup import find_by_name
+from inferencesh_sandbox.lookup import find_by_name, public_fields
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
     from inferencesh_sandbox.apps.types import App, Function
 
-_CREATED_AT = "2026-01-02T03:04:05Z"
-_OWNER = {"user_id": "sandbox", "team_id": "sandbox", "visibility": "public"}
 ALIASES = {"sandbox/increment": ("sandbox/memory", "increment")}
 """Older names of apps; each may pin a function of the app that it leads to."""
 _RESOURCES = {"gpu": {"count": 0, "vram": 0, "type": "none"}, "ram": 0}
@@ -63,11 +60,7 @@ def function_of(app: App, name: str) -> Function:
 def app_dto(app: App, *, version_id: str = "", facts: Facts = NEWEST) -> Json:
     """An app, as an AppDTO; naming a version adds it, with the schemas."""
     card: Json = {
-        "id": app.id,
-        "short_id": short(app.id),
-        "created_at": _CREATED_AT,
-        "updated_at": _CREATED_AT,
-        **_OWNER,
+        **public_fields(app.id),
         "namespace": app.namespace,
         "name": app.name,
         "title": app.title,
@@ -86,10 +79,7 @@ def version_dto(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
     """A version, as an AppVersionDTO."""
     default = function_of(app, "")
     return {
-        "id": version_id,
-        "short_id": short(version_id),
-        "created_at": _CREATED_AT,
-        "updated_at": _CREATED_AT,
+        **public_fields(version_id),
         "metadata": {},
         "repository": "",
         "setup_schema": _schema(app.setup) if app.setup else None,

@@ -12,6 +12,7 @@ import anyio
 from inferencesh_sandbox import agent_dto
 from inferencesh_sandbox.ids import fresh_id, short, stamp
 from inferencesh_sandbox.messages import Message
+from inferencesh_sandbox.streams import ChatStreams
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
@@ -24,31 +25,6 @@ _LIVE = frozenset({"submitted", "working", "input_required"})
 FINAL = frozenset({"ready", "failed", "cancelled"})
 _MESSAGES = 2_000
 _QUEUED = 50
-_BEHIND = 20_000
-"""Lines that a stream may be behind before it is let go: who does not read must not fill the memory."""
-
-
-class Watch:
-    """The queue of lines of one open stream."""
-
-    def __init__(self) -> None:
-        self.lines: deque[Json] = deque()
-        self.closed = False
-        self._rung = anyio.Event()
-
-    @property
-    def changed(self) -> anyio.Event:
-        """Set at the next line; ask again after each."""
-        return self._rung
-
-    def put(self, line: Json) -> None:
-        self.lines.append(line)
-        self.closed = self.closed or len(self.lines) > _BEHIND
-        self.ring()
-
-    def ring(self) -> None:
-        self._rung.set()
-        self._rung = anyio.Event()
 
 
 @dataclass(eq=False, kw_only=True)
@@ -81,11 +57,7 @@ class Run:
         """The run, as an AgentRunDTO."""
         blocking = next((item for item in self.chat.open if item.blocks), None) if self.live else None
         return {
-            "id": self.id,
-            "short_id": short(self.id),
-            "created_at": stamp(self.created_at),
-            "updated_at": stamp(self.updated_at),
-            **self.chat.owner.dto_fields(),
+            **self.chat.owner.record_fields(self.id, self.created_at, self.updated_at),
             "agent_id": self.request.agent.id,
             "agent_version_id": self.request.version_id,
             "chat_id": self.chat.id,
@@ -131,7 +103,7 @@ class Chat:
     def __post_init__(self) -> None:
         self.created_at = self.updated_at = self.clock.now()
         self.id = fresh_id(self.created_at)
-        self._watches: set[Watch] = set()
+        self.streams = ChatStreams(self.present)
         self._published_state: tuple[str, ...] = ()
         self._current_invocations: list[Invocation] = []
         self._orders = count(1)
@@ -297,13 +269,13 @@ class Chat:
         self.publish_chat()
 
     def publish_chat(self) -> None:
-        self.put({"event": "chats", "data": self.dto()})
+        self.streams.put({"event": "chats", "data": self.dto()})
 
     def publish_run(self, run: Run) -> None:
-        self.put({"event": "agent_runs", "data": run.dto()})
+        self.streams.put({"event": "agent_runs", "data": run.dto()})
 
     def publish_message(self, message: Message) -> None:
-        self.put({"event": "chat_messages", "data": message.dto(streamed=True)})
+        self.streams.put({"event": "chat_messages", "data": message.dto(streamed=True)})
 
     def grow(self, message: Message, delta: Json) -> None:
         """Stream an addition to a message's text."""
@@ -314,27 +286,7 @@ class Chat:
         message.seq += 1
         event = {"event": "delta", "data": {"resource_id": message.id, "seq": message.seq, "delta": delta}}
         message.deltas.append(event)
-        self.put(event)
-
-    def put(self, line: Json) -> None:
-        for watch in self._watches:
-            watch.put(line)
-
-    def watched(self) -> Watch:
-        """Start a watch. Its first lines are the current state."""
-        watch = Watch()
-        watch.lines.extend(self.present())
-        self._watches.add(watch)
-        return watch
-
-    def unwatched(self, watch: Watch) -> None:
-        self._watches.discard(watch)
-
-    def close(self) -> None:
-        """End every stream of a chat that is deleted."""
-        for watch in self._watches:
-            watch.closed = True
-            watch.ring()
+        self.streams.put(event)
 
     def present(self) -> list[Json]:
         """The current state, as the first lines of a stream.
@@ -351,13 +303,9 @@ class Chat:
         return [*lines, {"event": "chats", "data": self.dto()}]
 
     def dto(self, *, with_messages: bool = False) -> Json:
-        """The chat, as a ChatDTO. Its messages are in it only if `whole` and `messages_preloaded`."""
+        """The chat, as a ChatDTO. It has its messages only where the platform preloads them (see `Facts`)."""
         chat: Json = {
-            "id": self.id,
-            "short_id": short(self.id),
-            "created_at": stamp(self.created_at),
-            "updated_at": stamp(self.updated_at),
-            **self.owner.dto_fields(),
+            **self.owner.record_fields(self.id, self.created_at, self.updated_at),
             "parent_id": self.parent.id if self.parent else None,
             "children": [{"id": child.id, "status": child.status, "name": child.name} for child in self.children],
             "status": self.status,

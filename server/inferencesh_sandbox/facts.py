@@ -16,8 +16,6 @@ class Facts:
     """
     app_version_as_app: bool = True
     """Newest: `GET /apps/{id}/versions/{version}` answers the app with that version inside. Older: the version itself."""
-    agent_version_as_agent: bool = False
-    """The same for agents. Sources disagree; the newest type lists name the version itself."""
     slim_run_answers: bool = True
     """Newest: `POST /apps/run` answers a TaskResultDTO. Older: the whole TaskDTO."""
     named_integrations: bool = False

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from inferencesh_sandbox.ids import fresh_id, short, stamp
+from inferencesh_sandbox.ids import fresh_id
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ _RECORDS = 20_000
 """All files together; the oldest make room."""
 
 
+def _new_spool() -> IO[bytes]:
+    return cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=IN_MEMORY))
+
+
 @dataclass(eq=False, kw_only=True)
 class StoredFile:
     """One file: its record from the start, its bytes once they arrived."""
@@ -49,7 +53,7 @@ class StoredFile:
     """The size that the client declared. Shown until the bytes have arrived."""
     arrived: bool = False
     size: int = 0
-    _spool: IO[bytes] = field(default_factory=lambda: cast("IO[bytes]", _new_spool()), repr=False)
+    _spool: IO[bytes] = field(default_factory=_new_spool, repr=False)
 
     @property
     def path_of_bytes(self) -> str:
@@ -69,7 +73,7 @@ class StoredFile:
     def start_over(self) -> None:
         """Drop the bytes: a second upload replaces the first."""
         self._spool.close()
-        self._spool = cast("IO[bytes]", _new_spool())
+        self._spool = _new_spool()
         self.size, self.arrived = 0, False
 
     def pieces(self, start: int = 0) -> Iterator[bytes]:
@@ -86,11 +90,7 @@ class StoredFile:
     def dto(self, base: str, upload_url: str = "") -> Json:
         """The file, as a FileDTO."""
         return {
-            "id": self.id,
-            "short_id": short(self.id),
-            "created_at": stamp(self.created_at),
-            "updated_at": stamp(self.created_at),
-            **self.owner.dto_fields(),
+            **self.owner.record_fields(self.id, self.created_at, self.created_at),
             "visibility": "public" if self.public else "private",
             "path": self.path,
             "remote_path": self.path_of_bytes.removeprefix("/"),
@@ -169,7 +169,3 @@ class Store:
 
     def _signature(self, file_id: str, expires: str) -> str:
         return hmac.new(self._secret, f"{file_id}\n{expires}".encode(), hashlib.sha256).hexdigest()
-
-
-def _new_spool() -> tempfile.SpooledTemporaryFile[bytes]:
-    return tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)

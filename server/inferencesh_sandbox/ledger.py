@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from inferencesh_sandbox.paths import matches
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -186,3 +185,9 @@ class Ledger:
 
     def _all(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
         return tuple(self._entries.get(kind, ()))
+
+
+def matches(path: str, pattern: str) -> bool:
+    """Return whether a path matches. `*` is one segment, `**` any number of segments."""
+    escaped = re.escape(pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
+    return re.fullmatch(escaped, path, re.DOTALL) is not None

@@ -42,7 +42,6 @@ class Attached:
     """A file that came with a message."""
 
     uri: str
-    filename: str = ""
     content_type: str = ""
 
     def dto(self) -> Json:
@@ -87,11 +86,7 @@ class Message:
     def dto(self, *, streamed: bool = False) -> Json:
         """The message, as a ChatMessageDTO. In a stream, a growing text is left out: deltas carry it."""
         return {
-            "id": self.id,
-            "short_id": short(self.id),
-            "created_at": stamp(self.created_at),
-            "updated_at": stamp(self.updated_at),
-            **self.chat.owner.dto_fields(),
+            **self.chat.owner.record_fields(self.id, self.created_at, self.updated_at),
             "chat_id": self.chat.id,
             "agent_run_id": self.run_id,
             "order": self.order,
@@ -207,11 +202,7 @@ class Invocation:
     def dto(self) -> Json:
         """The invocation, as a ToolInvocationDTO."""
         return {
-            "id": self.id,
-            "short_id": short(self.id),
-            "created_at": stamp(self.created_at),
-            "updated_at": stamp(self.updated_at),
-            **self.chat.owner.dto_fields(),
+            **self.chat.owner.record_fields(self.id, self.created_at, self.updated_at),
             "chat_message_id": self.message.id,
             "tool_invocation_id": f"call_{short(self.id)}",
             "type": self.tool.type,
@@ -248,11 +239,7 @@ class Interrupt:
         """The interrupt, as an InterruptDTO."""
         invocation = self.invocation
         return {
-            "id": self.id,
-            "short_id": short(self.id),
-            "created_at": stamp(self.created_at),
-            "updated_at": stamp(self.resolved_at or self.created_at),
-            **invocation.chat.owner.dto_fields(),
+            **invocation.chat.owner.record_fields(self.id, self.created_at, self.resolved_at or self.created_at),
             "run_id": self.run_id,
             "chat_id": invocation.chat.id,
             "reason": "tool_approval",

@@ -10,7 +10,6 @@ from starlette.datastructures import Headers
 
 from inferencesh_sandbox.ids import fingerprint
 from inferencesh_sandbox.ledger import RequestRecord
-from inferencesh_sandbox.paths import normalize
 from inferencesh_sandbox.tenants import key_in
 from inferencesh_sandbox.wire import Problem, problem_response
 
@@ -23,6 +22,12 @@ if TYPE_CHECKING:
 
 _LARGEST_BODY = 32 * 1024 * 1024
 """Bytes of a JSON body. Uploads are streamed and have a limit of their own."""
+
+_ROOTS = frozenset({
+    "agent-runs", "agents", "app", "apps", "chats", "credentials", "files", "healthz", "integrations", "interrupts",
+    "me", "run", "sessions", "store", "tasks", "tools", "upload",
+})  # fmt: skip
+"""The first segments of the API's paths."""
 
 
 class EntryMiddleware:
@@ -56,23 +61,28 @@ class EntryMiddleware:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["path"] = normalize(scope["path"])
-        headers = Headers(scope=scope)
-        body = b"" if scope["method"] == "PUT" else await _read(receive)
-        record = self._record(scope, headers, body)
-        receive = receive if scope["method"] == "PUT" else _replay(body, receive)
-        await self._app(scope, receive, _recording_status(record, send))
-
-    def _record(self, scope: Scope, headers: Headers, body: bytes) -> RequestRecord:
-        key = key_in(headers.get("authorization", ""))
+        key, digest = key_in(Headers(scope=scope).get("authorization", "")), ""
+        if scope["method"] != "PUT":
+            body = await _read(receive)
+            digest, receive = hashlib.sha256(body).hexdigest(), _replay(body, receive)
         record = RequestRecord(
             at=self._clock.now(),
             caller=fingerprint(key) if key else "",
             method=scope["method"],
             path=scope["path"],
-            digest=hashlib.sha256(body).hexdigest() if scope["method"] != "PUT" else "",
+            digest=digest,
         )
         self._ledger.note(record)
-        return record
+        await self._app(scope, receive, _recording_status(record, send))
+
+
+def normalize(path: str) -> str:
+    """Remove double slashes and any prefix before the first known noun."""
+    segments = [segment for segment in path.split("/") if segment]
+    for index, segment in enumerate(segments):
+        if segment in _ROOTS:
+            return "/" + "/".join(segments[index:])
+    return "/" + "/".join(segments)
 
 
 async def _read(receive: Receive) -> bytes:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from inferencesh_sandbox.facts import Facts
-from inferencesh_sandbox.ids import fingerprint, lasting_id
+from inferencesh_sandbox.ids import fingerprint, lasting_id, short, stamp
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
 Item = TypeVar("Item")
 
@@ -35,9 +36,17 @@ class Owner:
     def team_id(self) -> str:
         return lasting_id(f"team {self.key}")
 
-    def dto_fields(self) -> Json:
-        """The owner's fields of a DTO."""
-        return {"user_id": self.user_id, "team_id": self.team_id, "visibility": "private"}
+    def record_fields(self, record_id: str, created_at: datetime, updated_at: datetime) -> Json:
+        """The fields that every record of this owner has in the API."""
+        return {
+            "id": record_id,
+            "short_id": short(record_id),
+            "created_at": stamp(created_at),
+            "updated_at": stamp(updated_at),
+            "user_id": self.user_id,
+            "team_id": self.team_id,
+            "visibility": "private",
+        }
 
 
 class BoundedStore(Generic[Item]):

@@ -43,14 +43,11 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 def page(items: Iterable[Json], body: Json, *, searched: Sequence[str]) -> Json:
     """Return the page that the body asks for. `items` are newest first."""
-    matching = [item for item in items if _passes(item, objects_in(body, "filters"))]
+    filters = objects_in(body, "filters")
+    matching = [item for item in items if all(_holds(item, condition) for condition in filters)]
     matching = [item for item in matching if _mentions(item, body.get("search") or {}, searched)]
     _sort(matching, objects_in(body, "sort"))
     return _cut(matching, str(body.get("cursor") or ""), _limit(body))
-
-
-def _passes(item: Json, filters: list[Json]) -> bool:
-    return all(_holds(item, condition) for condition in filters)
 
 
 def _holds(item: Json, condition: Json) -> bool:

@@ -11,9 +11,11 @@ from inferencesh_sandbox.catalogue import Ref, find_app, function_of, pinned_fun
 from inferencesh_sandbox.lookup import version_of
 from inferencesh_sandbox.sessions import session_for_run
 from inferencesh_sandbox.tasks import RunRequest
-from inferencesh_sandbox.wire import Json, Problem
+from inferencesh_sandbox.wire import Json, Problem, invalid_field
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from inferencesh_sandbox.apps.types import App
     from inferencesh_sandbox.clock import Clock
     from inferencesh_sandbox.tenants import Tenant
@@ -28,7 +30,7 @@ def parse_run_request(body: Json, *, tenant: Tenant, clock: Clock, base: str) ->
     version = ref.version or _text(body, "version_id")
     version_id = version_of(app, version)
     function = function_of(app, _text(body, "function") or ref.function or pinned_function(ref.name))
-    _check_requirements(app)
+    check_requirements(app.requirements)
     payload = _input(body)
     inputs = validate(function.input_model, payload, "input")
     setup = _setup(app, body)
@@ -48,7 +50,7 @@ def validate(model: type[BaseModel], payload: Json, label: str) -> Any:
     except ValidationError as exc:
         wrong = exc.errors(include_url=False)[0]
         field = ".".join(str(part) for part in (label, *wrong["loc"]))
-        raise Problem(400, "validation_error", f"{field}: {wrong['msg']}", extra={"meta": {"field": field}}) from exc
+        raise invalid_field(field, wrong["msg"]) from exc
 
 
 def _text(body: Json, field: str) -> str:
@@ -61,24 +63,24 @@ def _text(body: Json, field: str) -> str:
 def _input(body: Json) -> Json:
     payload = body.get("input")
     if not isinstance(payload, dict):
-        raise Problem(400, "validation_error", "input: must be an object", extra={"meta": {"field": "input"}})
+        raise invalid_field("input", "must be an object")
     return cast("Json", payload)
 
 
 def _setup(app: App, body: Json) -> Json:
     payload: Any = body.get("setup") or {}
     if not isinstance(payload, dict):
-        raise Problem(400, "validation_error", "setup: must be an object", extra={"meta": {"field": "setup"}})
+        raise invalid_field("setup", "must be an object")
     if app.setup:
         validate(app.setup, cast("Json", payload), "setup")
     return cast("Json", payload)
 
 
-def _check_requirements(app: App) -> None:
-    if app.requirements:
-        first = app.requirements[0]["message"]
-        extra = {"satisfied": False, "errors": list(app.requirements)}
-        raise Problem(412, "requirements_not_met", f"requirements not met: {first}", extra=extra)
+def check_requirements(requirements: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a run of an app or an agent that has requirements: the sandbox can meet none."""
+    if requirements:
+        extra = {"satisfied": False, "errors": list(requirements)}
+        raise Problem(412, "requirements_not_met", f"requirements not met: {requirements[0]['message']}", extra=extra)
 
 
 def _run_at(body: Json) -> datetime | None:
@@ -88,17 +90,17 @@ def _run_at(body: Json) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as exc:
-        raise Problem(400, "validation_error", f"run_at: {text[:40]!r} is not an RFC 3339 time") from exc
+        raise invalid_field("run_at", f"{text[:40]!r} is not an RFC 3339 time") from exc
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _echoed_fields(body: Json) -> Json:
     infra = _text(body, "infra") or "cloud"
     if infra not in _INFRA:
-        raise Problem(400, "validation_error", f"infra: {infra!r} is none of {', '.join(_INFRA)}")
+        raise invalid_field("infra", f"{infra!r} is none of {', '.join(_INFRA)}")
     variant = _text(body, "variant") or "default"
     if variant != "default":
-        raise Problem(400, "validation_error", f"variant: {variant!r} is unknown; the sandbox has only 'default'")
+        raise invalid_field("variant", f"{variant!r} is unknown; the sandbox has only 'default'")
     return {
         "infra": infra,
         "workers": body.get("workers") or [],

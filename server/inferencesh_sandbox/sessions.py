@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from inferencesh_sandbox.ids import fresh_id, short, stamp
+from inferencesh_sandbox.ids import fresh_id, stamp
 from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
@@ -77,11 +77,7 @@ class Session:
     def dto(self) -> Json:
         """The session, as an AppSessionDTO."""
         return {
-            "id": self.id,
-            "short_id": short(self.id),
-            "created_at": stamp(self.created_at),
-            "updated_at": stamp(self.touched_at),
-            **self.owner.dto_fields(),
+            **self.owner.record_fields(self.id, self.created_at, self.touched_at),
             "worker_id": self.worker_id,
             "app_id": self.app.id,
             "app_version_id": self.version_id,

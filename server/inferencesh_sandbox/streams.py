@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import deque
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
+
+import anyio
+from starlette.responses import Response, StreamingResponse
 
 from inferencesh_sandbox.clock import wait_until_set
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
-    from inferencesh_sandbox.chats import Chat
+    from starlette.requests import Request
+
     from inferencesh_sandbox.clock import Clock
     from inferencesh_sandbox.tasks import Task
     from inferencesh_sandbox.wire import Json
@@ -19,9 +25,11 @@ if TYPE_CHECKING:
 _HEARTBEAT = 10.0
 _SNAPSHOT = timedelta(seconds=20)
 """The whole task again: the Python SDK leaves a connection on which it saw nothing real for 30 s."""
+_BEHIND = 20_000
+"""Lines that a stream may be behind before it is ended: who does not read must not fill the memory."""
 
 
-async def lines(task: Task, clock: Clock) -> AsyncGenerator[Json]:
+async def task_lines(task: Task, clock: Clock) -> AsyncGenerator[Json]:
     """Yield the lines of a task until it has ended.
 
     Each connection begins with the whole task and every delta so far, because an SDK that reconnects starts counting anew.
@@ -50,26 +58,64 @@ async def lines(task: Task, clock: Clock) -> AsyncGenerator[Json]:
     yield task.dto()
 
 
-async def chat_lines(chat: Chat, clock: Clock) -> AsyncGenerator[Json]:
-    """Yield the lines of a chat: its state, then each change, until it is deleted."""
-    watch = chat.watched()
-    try:
-        while not watch.closed:
-            changed = watch.changed
-            while watch.lines:
-                yield watch.lines.popleft()
-            if not changed.is_set() and not await wait_until_set(changed, _HEARTBEAT, clock):
-                yield {"type": "heartbeat"}
-    finally:
-        chat.unwatched(watch)
+class ChatStreams:
+    """The open streams of one chat."""
+
+    def __init__(self, present: Callable[[], list[Json]]) -> None:
+        """`present` returns the chat's state, which is where a stream begins."""
+        self._present = present
+        self._readers: set[_Reader] = set()
+
+    def put(self, line: Json) -> None:
+        """Send a line to all streams."""
+        for reader in self._readers:
+            reader.lines.append(line)
+            reader.closed = reader.closed or len(reader.lines) > _BEHIND
+            reader.changed.set()
+
+    def close(self) -> None:
+        """End all streams: the chat is deleted."""
+        for reader in self._readers:
+            reader.closed = True
+            reader.changed.set()
+
+    async def lines(self, clock: Clock) -> AsyncGenerator[Json]:
+        """Yield the chat's state, then each change, until the chat is deleted."""
+        reader = _Reader(deque(self._present()))
+        self._readers.add(reader)
+        try:
+            while not reader.closed:
+                reader.changed = anyio.Event()
+                while reader.lines:
+                    yield reader.lines.popleft()
+                if not reader.changed.is_set() and not await wait_until_set(reader.changed, _HEARTBEAT, clock):
+                    yield {"type": "heartbeat"}
+        finally:
+            self._readers.discard(reader)
 
 
-async def as_ndjson(records: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
+@dataclass(eq=False)
+class _Reader:
+    """One stream, and the lines that it has not sent yet."""
+
+    lines: deque[Json]
+    closed: bool = False
+    changed: anyio.Event = field(default_factory=anyio.Event)
+
+
+def response(request: Request, records: AsyncGenerator[Json]) -> Response:
+    """A stream as the request accepts it: server-sent events, or one JSON object per line."""
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return StreamingResponse(_as_events(records), media_type="text/event-stream")
+    return StreamingResponse(_as_ndjson(records), media_type="application/x-ndjson")
+
+
+async def _as_ndjson(records: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
     async for line in records:
         yield _compact(line) + b"\n"
 
 
-async def as_events(records: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
+async def _as_events(records: AsyncGenerator[Json]) -> AsyncGenerator[bytes]:
     """The same lines as unnamed server-sent events."""
     async for line in records:
         yield b"data: " + _compact(line) + b"\n\n"

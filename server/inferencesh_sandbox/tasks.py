@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import IntEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from inferencesh_sandbox.ids import fresh_id, short, stamp
+from inferencesh_sandbox.ids import fresh_id, stamp
 from inferencesh_sandbox.ledger import Changed
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from inferencesh_sandbox.apps.types import App, Function
     from inferencesh_sandbox.clock import Clock
     from inferencesh_sandbox.ledger import Ledger
@@ -77,8 +77,6 @@ class Task:
     status: Status = Status.RECEIVED
     output: Json | None = None
     error: str = ""
-    is_featured: bool = False
-    visibility: str = "private"
     running_since: datetime | None = None
     events: list[Json] = field(default_factory=list["Json"])
     logs: list[Json] = field(default_factory=list["Json"])
@@ -151,12 +149,7 @@ class Task:
         """The whole task, as a TaskDTO."""
         request = self.request
         return {
-            "id": self.id,
-            "short_id": short(self.id),
-            "created_at": stamp(self.created_at),
-            "updated_at": stamp(self.updated_at),
-            **self.owner.dto_fields(),
-            "visibility": self.visibility,
+            **self.owner.record_fields(self.id, self.created_at, self.updated_at),
             "user_public_key": "",
             "engine_public_key": "",
             "worker_id": request.session.worker_id if request.session else None,
@@ -173,7 +166,7 @@ class Task:
             "usage_events": list(self.usage),
             "session_id": request.session.id if request.session else None,
             "run_at": stamp(request.run_at) if request.run_at else None,
-            "is_featured": self.is_featured,
+            "is_featured": False,
             "rating": "safe",
             **request.echoed,
         }
@@ -183,16 +176,35 @@ class Task:
         whole = self.dto()
         return {name: whole[name] for name in _RUN_ANSWER} | {"status_text": self.status.name.lower()}
 
+    def timings_dto(self) -> Json:
+        """The time that the task spent in each status. The last one of a live task is open."""
+        groups: list[Json] = []
+        events: list[Json] = []
+        total = 0
+        for before, after in pairwise(self.events):
+            start, end = before["event_time"], after["event_time"]
+            milliseconds = round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() * 1000)
+            total += milliseconds
+            duration = {"duration": _duration_text(milliseconds), "duration_ms": milliseconds}
+            groups.append({"label": _status_name(before), "start_at": start, "end_at": end, **duration})
+            status = {"status": _status_name(before), "next_status": _status_name(after)}
+            events.append({**status, "timestamp": start, **duration})
+        events.append({"status": _status_name(self.events[-1]), "timestamp": self.events[-1]["event_time"]})
+        return {
+            "task_id": self.id,
+            "status": int(self.status),
+            "total_duration": _duration_text(total),
+            "total_duration_ms": total,
+            "groups": groups,
+            "events": events,
+        }
+
     def used(self, kind: str, quantity: float, unit: str) -> None:
         now = self.clock.now()
         name = fresh_id(now)
         self.usage.append(
             {
-                "id": name,
-                "short_id": short(name),
-                "created_at": stamp(now),
-                "updated_at": stamp(now),
-                **self.owner.dto_fields(),
+                **self.owner.record_fields(name, now, now),
                 "usage_billing_record_id": "",
                 "reference_id": self.id,
                 "resource_id": self.request.app.id,
@@ -224,3 +236,11 @@ class Task:
             self.lines = []
         self._changed.set()
         self._changed = anyio.Event()
+
+
+def _status_name(event: Json) -> str:
+    return Status(event["status"]).name.lower()
+
+
+def _duration_text(milliseconds: int) -> str:
+    return f"{milliseconds / 1000:.3f}s"

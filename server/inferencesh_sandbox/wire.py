@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,24 +24,19 @@ Json = dict[str, Any]
 _OBJECTS = TypeAdapter(list[Json])
 
 
+@dataclass(eq=False)
 class Problem(Exception):
     """An error answer. Raise it anywhere; the handler in `app` sends it."""
 
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        detail: str,
-        *,
-        extra: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.extra = dict(extra or {})
-        self.headers = dict(headers or {})
+    status: int
+    code: str
+    detail: str
+    _: KW_ONLY
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __str__(self) -> str:
+        return self.detail
 
     def body(self) -> Json:
         """The body, after RFC 9457. The code is the last part of `type`."""
@@ -69,7 +65,7 @@ def problem_response(problem: Problem, scope: Scope) -> Response:
     return JSONResponse(
         body,
         status_code=problem.status,
-        headers=problem.headers,
+        headers=dict(problem.headers),
         media_type="application/problem+json",
     )
 
@@ -103,8 +99,7 @@ def objects_in(body: Json, field: str) -> list[Json]:
     try:
         return _OBJECTS.validate_python(body.get(field) or [])
     except ValidationError as exc:
-        detail = f"{field}: must be a list of objects"
-        raise Problem(400, "validation_error", detail, extra={"meta": {"field": field}}) from exc
+        raise invalid_field(field, "must be a list of objects") from exc
 
 
 def texts_in(value: Any) -> list[str]:
@@ -118,6 +113,11 @@ def _inner(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return list(cast("dict[str, Any]", value).values())
     return list(cast("list[object]", value)) if isinstance(value, list) else []
+
+
+def invalid_field(field: str, why: str) -> Problem:
+    """The 400 for a field of a body; `why` is the rest of a sentence."""
+    return Problem(400, "validation_error", f"{field}: {why}", extra={"meta": {"field": field}})
 
 
 def missing(kind: str, name: str, *, suggestions: list[str] | None = None) -> Problem:

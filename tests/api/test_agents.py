@@ -6,10 +6,11 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api.agent_config import AgentConfigInput
-from inferencesh_mcp.api.agents import AgentRunRequest, WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.agents import AgentRunRequest
 from inferencesh_mcp.api.chat_models import Chat
 from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.models import File
+from inferencesh_mcp.api.widgets import FormAction, widget_result
 from tests.api.conftest import fin, problem, rst, status
 
 pytestmark = pytest.mark.anyio
@@ -192,10 +193,8 @@ async def test_tool_calls_are_answered_and_decided(api, script):
     chats = api.chats
 
     await chats.tool_result("t1", "sunny")
-    await chats.tool_result(
-        "t1", WidgetAnswer(action=WidgetAction(type="ok", payload={"a": 1}), form_data={"name": "é"})
-    )
-    await chats.tool_result("t1", WidgetAnswer(action=WidgetAction(type="ok")))
+    await chats.tool_result("t1", widget_result(FormAction(type="ok", payload={"a": 1}), {"name": "é"}))
+    await chats.tool_result("t1", widget_result(FormAction(type="ok"), None))
     await chats.invoke("t1")
     await chats.reject("t1", "too dear")
     await chats.always_allow("c1", "t1", tool_name="img")

@@ -5,11 +5,11 @@ import pytest
 
 from inferencesh_mcp import errors
 from inferencesh_mcp.api.agent_config import AgentConfigInput
-from inferencesh_mcp.api.agents import AgentRunRequest, WidgetAction, WidgetAnswer
+from inferencesh_mcp.api.agents import AgentRunRequest
 from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, Turn, pending, turn_over
 from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.api.widgets import widget_form
+from inferencesh_mcp.api.widgets import widget_form, widget_result
 from inferencesh_sandbox import Facts, serving
 from tests.support.faults import FinAfter, RstAfter, Stall, Swallow
 from tests.support.sandbox import Sandbox
@@ -215,8 +215,7 @@ async def test_a_form_is_filled_in(api, text):
         form = widget_form(waiting.invocation.widget)
         forms.append(form)
         button = next(action for action in form.actions if action.submits)
-        action = WidgetAction(type=button.type, payload=button.payload)
-        await api.chats.tool_result(waiting.id, WidgetAnswer(action=action, form_data={"name": "Ada", "size": "l"}))
+        await api.chats.tool_result(waiting.id, widget_result(button, {"name": "Ada", "size": "l"}))
 
     _, reply = await talk(api, request(text, "sandbox/desk"), answer)
 

@@ -149,7 +149,7 @@ async def test_an_upload_ends_at_its_deadline_too(upstream, time):
     transport = Transport(upstream, sleep=time.sleep, clock=lambda: next(ticks, 3600.0))
 
     with anyio.fail_after(10):
-        sending = transport.files.put(f"{upstream}/up", drip, size=10**6, content_type="text/plain", key=None)
+        sending = transport.files.put(f"{upstream}/up", drip, size=10**6, content_type="text/plain", account="")
         await refused(sending, errors.TimedOut)
     await transport.aclose()
 
@@ -160,5 +160,5 @@ async def test_a_file_that_ends_in_an_error_is_an_error(transport, upstream, scr
     script.on("GET", "/file", end)
 
     with anyio.fail_after(5), pytest.raises(errors.Unavailable):
-        async with transport.files.download(f"{upstream}/file", None) as download:
+        async with transport.files.download(f"{upstream}/file", "") as download:
             _ = [chunk async for chunk in download.chunks]

@@ -8,14 +8,11 @@ import anyio
 import pytest
 
 from inferencesh_mcp import errors
+from inferencesh_mcp.api import stream
 from inferencesh_mcp.api.chat_models import Chat, ChatMessage, Sent
-from inferencesh_mcp.api.chat_stream import follow_chat
 from inferencesh_mcp.api.chat_turn import Turn, turn_over
 from inferencesh_mcp.api.models import Task
-from inferencesh_mcp.api.sender import Sender
-from inferencesh_mcp.api.stream import Pace
-from inferencesh_mcp.api.task_stream import follow_task
-from tests.api.conftest import KEY, fin, lines, problem, rst, status
+from tests.api.conftest import fin, lines, problem, rst, status
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +31,6 @@ class Subject:
     view: Callable[[Any], Any]
     follow: Callable[..., Any]
     is_done: Callable[[Any], bool]
-    follow_at: Callable[..., Any]
 
     def on(self, script, suffix, *plays):
         script.on("GET", self.path + suffix, *plays)
@@ -64,7 +60,6 @@ TASK = Subject(
     view=lambda task: (task.status, len(task.logs)),
     follow=lambda api, **options: api.follow(STARTED, **options),
     is_done=lambda task: task.ended,
-    follow_at=lambda sender, pace: follow_task(sender, STARTED, stream=True, pace=pace),
 )
 
 
@@ -110,7 +105,6 @@ CHAT = Subject(
     view=lambda state: (state.status, state.message("m2").text if state.message("m2") else ""),
     follow=lambda api, **options: api.chats.follow_chat(SENT.chat, **options),
     is_done=is_over,
-    follow_at=lambda sender, pace: follow_chat(sender, SENT.chat, stream=True, pace=pace),
 )
 
 
@@ -198,16 +192,14 @@ async def test_an_api_that_is_unavailable_is_waited_for(api, script, subject):
     assert subject.is_done((await subject.states(api))[-1])
 
 
-async def test_a_silent_stream_is_closed_after_the_idle_limit(transport, script, subject):
+async def test_a_silent_stream_is_closed_after_the_idle_limit(api, script, subject, monkeypatch):
     """X-37: a read of the record decides."""
+    monkeypatch.setattr(stream, "IDLE_SECONDS", 0.05)  # a minute, else
     closed = anyio.Event()
     subject.on(script, "/stream", lines(subject.lines[0], end="hang", gate=closed))
     subject.on(script, "", status(200, subject.done))
 
-    async with subject.follow_at(Sender(transport, KEY, lambda: None), Pace(idle=0.05)) as states:
-        async for state in states:
-            if subject.is_done(state):
-                break
+    await subject.states(api)
 
     with anyio.fail_after(2):
         await closed.wait()

@@ -13,10 +13,9 @@ from inferencesh_mcp import errors
 from inferencesh_mcp.api import responses
 from inferencesh_mcp.api import transport as api_transport
 from inferencesh_mcp.api.client import Api
-from inferencesh_mcp.api.keys import Key
 from inferencesh_mcp.api.models import RunRequest
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.api.transport import Transport
+from inferencesh_mcp.api.transport import Key, Transport
 from tests.api.conftest import KEY, fin, problem, refused, rst, status
 from tests.conftest import listening, until
 

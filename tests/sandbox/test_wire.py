@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from inferencesh_sandbox import Facts, serving
-from inferencesh_sandbox.paths import matches
+from inferencesh_sandbox.ledger import matches
 from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio

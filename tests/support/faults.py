@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import anyio
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from inferencesh_sandbox.paths import matches
+from inferencesh_sandbox.ledger import matches
 from inferencesh_sandbox.wire import Problem
 
 if TYPE_CHECKING:

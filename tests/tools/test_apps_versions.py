@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from inferencesh_mcp.api.keys import Key
 from inferencesh_mcp.api.retry import Operation
-from inferencesh_mcp.api.transport import Transport
+from inferencesh_mcp.api.transport import Key, Transport
 from inferencesh_sandbox import Facts, serving
 from tests.conftest import KEY, Connect, Upstream
 from tests.results import error, payload, run, text_of

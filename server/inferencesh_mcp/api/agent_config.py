@@ -5,7 +5,7 @@ Sources: the tool builders of npm `@inferencesh/sdk` 0.6.10 and 0.6.54 and of Py
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,6 +25,7 @@ CLIENT_TOOL_EXAMPLE = (
 )
 
 Schema = dict[str, Any]
+ToolType = Literal["client", "app", "agent", "http", "call", "hook", "mcp", "internal"]
 InternalToolName = Literal[
     "plan",
     "memory",
@@ -54,47 +55,9 @@ class _Config(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
-class _Tool(_Config):
-    """What all tools share."""
-
-    name: str = Field(min_length=1, max_length=128)
-    display_name: str | None = None
-    description: str = ""
-    require_approval: bool | None = None
-    approval_timeout: int | None = None
-
-
 class ClientConfig(_Config):
     input_schema: Schema | None = None
     output_schema: Schema | None = None
-
-
-class ClientTool(_Tool):
-    """Run by the client: here, by the host's model."""
-
-    type: Literal["client"]
-    client: ClientConfig
-
-
-class AppConfig(_Config):
-    ref: str
-    id: str | None = None
-    version_id: str | None = None
-    function: str | None = None
-    session_enabled: bool | None = None
-    setup: Schema | None = None
-    """Part of every call; the agent does not see it."""
-    input: Schema | None = None
-    """Defaults that the agent may override."""
-    fixed_input: Schema | None = None
-    """The agent neither sees nor overrides it."""
-
-
-class AppTool(_Tool):
-    """Runs an app."""
-
-    type: Literal["app"]
-    app: AppConfig
 
 
 class AgentConfig(_Config):
@@ -103,11 +66,15 @@ class AgentConfig(_Config):
     version_id: str | None = None
 
 
-class AgentTool(_Tool):
-    """Asks another agent."""
-
-    type: Literal["agent"]
-    agent: AgentConfig
+class AppConfig(AgentConfig):
+    function: str | None = None
+    session_enabled: bool | None = None
+    setup: Schema | None = None
+    """Part of every call; the agent does not see it."""
+    input: Schema | None = None
+    """Defaults that the agent may override."""
+    fixed_input: Schema | None = None
+    """The agent neither sees nor overrides it."""
 
 
 class NoAuth(_Config):
@@ -143,8 +110,6 @@ class ApiKeyAuth(_Config):
 
 
 class BearerAuth(_Config):
-    """A secret as a bearer token."""
-
     type: Literal["bearer"]
     secret: str = Field(repr=False)
 
@@ -162,32 +127,11 @@ class HttpConfig(_Config):
     output_schema: Schema | None = None
 
 
-class HttpTool(_Tool):
-    """Sends an HTTP request, with credentials that the platform keeps."""
-
-    type: Literal["http"]
-    http: HttpConfig
-
-
-class CallTool(_Tool):
-    """The same as HttpTool, under its other name."""
-
-    type: Literal["call"]
-    call: HttpConfig
-
-
 class HookConfig(_Config):
     url: str
     secret: str | None = Field(default=None, repr=False)
     input_schema: Schema | None = None
     output_schema: Schema | None = None
-
-
-class WebhookTool(_Tool):
-    """Calls a webhook."""
-
-    type: Literal["hook"]
-    hook: HookConfig
 
 
 class McpConfig(_Config):
@@ -204,29 +148,38 @@ class McpConfig(_Config):
         return self
 
 
-class McpTool(_Tool):
-    """Calls a tool of a connected MCP server."""
-
-    type: Literal["mcp"]
-    mcp: McpConfig
-
-
 class InternalConfig(_Config):
     category: str
     operation: str
 
 
-class InternalTool(_Tool):
+class Tool(_Config):
+    """A tool that the agent can use; its `type` is the name of the field with its settings."""
+
+    name: str = Field(min_length=1, max_length=128)
+    display_name: str | None = None
+    description: str = ""
+    type: ToolType
+    require_approval: bool | None = None
+    approval_timeout: int | None = None
+    client: ClientConfig | None = None
+    """Run by the client: here, by the host's model."""
+    app: AppConfig | None = None
+    agent: AgentConfig | None = None
+    http: HttpConfig | None = None
+    """Sends an HTTP request, with credentials that the platform keeps."""
+    call: HttpConfig | None = None
+    """The same as `http`, under its other name."""
+    hook: HookConfig | None = None
+    mcp: McpConfig | None = None
+    internal: InternalConfig | None = None
     """One operation of the platform's own tools; `InternalTools` turns them on by kind."""
 
-    type: Literal["internal"]
-    internal: InternalConfig
-
-
-Tool = Annotated[
-    ClientTool | AppTool | AgentTool | HttpTool | CallTool | WebhookTool | McpTool | InternalTool,
-    Field(discriminator="type"),
-]
+    @model_validator(mode="after")
+    def _has_the_settings_of_its_type(self) -> Tool:
+        if [self.type] != [name for name in get_args(ToolType) if getattr(self, name) is not None]:
+            raise ValueError(f"give its settings in '{self.type}', and none of another type")
+        return self
 
 
 class CoreApp(_Config):
@@ -329,11 +282,10 @@ def _problem(error: ErrorDetails) -> str:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """The path to a field, without the tags of the unions on the way."""
+    """The path to a field, without the tag of the union on the way."""
     path = ""
     for index, part in enumerate(location):
-        before = location[index - 1] if index else ""
-        if before == "auth" or (isinstance(before, int) and location[index - 2] == "tools"):
+        if index and location[index - 1] == "auth":
             continue
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
     return path.removeprefix(".")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.chat_models import (
@@ -15,12 +14,11 @@ from inferencesh_mcp.api.chat_models import (
     ToolExplanation,
 )
 from inferencesh_mcp.api.chat_stream import chat_path, follow_chat, read_chat
-from inferencesh_mcp.api.json import NotReadableBack, encoded, without_none
+from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.api.models import Page
 from inferencesh_mcp.api.refs import agent_reference, segment
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import list_body, search_body
-from inferencesh_mcp.api.stream import Pace
 from inferencesh_mcp.api.wire import One, Wire, parsed
 from inferencesh_mcp.errors import InvalidInput, OutcomeUnknown, UpstreamError
 
@@ -48,22 +46,6 @@ class AgentRunRequest:
     """An ad-hoc agent instead of a template."""
     context: Mapping[str, str] | None = None
     """Used only when a chat starts."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WidgetAction:
-    """The chosen action of a widget."""
-
-    type: str
-    payload: Any = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class WidgetAnswer:
-    """A person's answer to a widget."""
-
-    action: WidgetAction
-    form_data: dict[str, Any] | None = field(default=None, repr=False)
 
 
 class Chats:
@@ -122,12 +104,11 @@ class Chats:
         `pending` say when to leave. `stream=False` polls every `poll_interval` seconds. Raises what `chat` raises.
         """
         self._sender.check_key()
-        return follow_chat(self._sender, chat, stream=stream, pace=Pace(poll=poll_interval))
+        return follow_chat(self._sender, chat, stream=stream, poll_interval=poll_interval)
 
-    async def tool_result(self, invocation_id: str, result: str | WidgetAnswer) -> None:
-        """Answer a client tool with text, a widget with a WidgetAnswer, MCP input with `input_result`."""
-        body = {"result": result if isinstance(result, str) else _packed(result)}
-        await self._sender.post(Operation.ANSWER, _tool_path(invocation_id), body)
+    async def tool_result(self, invocation_id: str, result: str) -> None:
+        """Answer a client tool with text, a widget with `widget_result`, MCP input with `input_result`."""
+        await self._sender.post(Operation.ANSWER, _tool_path(invocation_id), {"result": result})
 
     async def invoke(self, invocation_id: str) -> None:
         """Approve a tool call."""
@@ -214,17 +195,6 @@ def _next_step_if_lost(request: AgentRunRequest) -> str:
     if request.chat_id:
         return f"Do not send it again before looking for it: read the chat {request.chat_id} with chat_get."
     return "Do not send it again: an agent may be at work on it in a new chat."
-
-
-def _packed(answer: WidgetAnswer) -> str:
-    """A widget's answer as the JSON string that the API takes."""
-    action = without_none(type=answer.action.type, payload=answer.action.payload)
-    value = without_none(action=action, form_data=answer.form_data)
-    try:
-        encoded(value)
-    except NotReadableBack as exc:
-        raise InvalidInput(message=f"the answer {exc}") from exc
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _tool_path(invocation_id: str) -> str:

@@ -7,24 +7,25 @@ delta is applied twice.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
 
-from inferencesh_mcp.api.chat_models import ENDED_RUN, FINAL_MESSAGE, AgentRun, Chat, ChatMessage, message_order
-from inferencesh_mcp.api.enums import ENDED, plain_word
+from inferencesh_mcp.api.chat_models import AgentRun, Chat, ChatMessage, message_order
+from inferencesh_mcp.api.enums import ENDED
 from inferencesh_mcp.api.json import as_object, as_text, is_object, items, texts
 from inferencesh_mcp.api.task_state import Record, appended, delta_text, named_fields
-from inferencesh_mcp.api.wire import Wire, parsed
+from inferencesh_mcp.api.wire import parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
 
 MOST_MESSAGES = 1_000
 """Messages of one chat that are kept: the newest."""
 MOST_KEPT = 16 * 1024 * 1024
 """Characters of all kept messages, as much as one read brings at most; beyond it the oldest messages are dropped."""
 _MESSAGES = "chat_messages"
-_RUN = "active_run"
-_INTERRUPTS = "pending_interrupts"
-_JSON = json.JSONEncoder(ensure_ascii=False, default=str)
+
+M = TypeVar("M", Chat, ChatMessage, AgentRun)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,20 +37,19 @@ class _Deltas:
     seq: int | None
     """The number of the last delta, if deltas have numbers."""
     connection: int
-    """The connection that brought it."""
+    """The connection that update it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
     """What is known of one message."""
 
-    record: Record
     message: ChatMessage
     deltas: _Deltas | None = None
     is_whole: bool = True
     """It came as a whole value, without named fields or deltas only."""
     size: int
-    """Characters of the record and the deltas."""
+    """Characters of the message as JSON."""
 
 
 class ChatState:
@@ -60,10 +60,8 @@ class ChatState:
         self._chat = chat
         self._has_changed = False
         """Whether `_chat` has to be built again."""
-        self._head: Record = chat.model_dump(exclude_unset=True, exclude={_MESSAGES})
-        """The chat's record without its messages."""
-        self._parsed_head = self._head, chat
-        """A head and the chat that was parsed from it."""
+        self._head = chat.model_copy(update={_MESSAGES: ()})
+        """The chat without its messages."""
         self._entries: dict[str, _Entry] = {}
         """Messages by id, in the order in which they became known."""
         self._size = 0
@@ -71,19 +69,16 @@ class ChatState:
         self._last_seq: int | None = None
         """The number of this connection's last delta, of any message."""
         self.has_whole_chat = False
-        """This connection brought the chat as a whole value, and no news of its run since."""
+        """This connection update the chat as a whole value, and no news of its run since."""
         for message in chat.chat_messages:
-            record = message.model_dump(exclude_unset=True)
-            self._put(_Entry(record=record, message=message, size=len(_JSON.encode(record))))
+            self._put(_Entry(message=message, size=_size(message)))
 
     @property
     def chat(self) -> Chat:
         """The newest state; the same object until something changes it."""
         if self._has_changed:
-            if self._parsed_head[0] is not self._head:
-                self._parsed_head = self._head, parsed(Chat, self._head)
             messages = sorted((entry.message for entry in self._entries.values()), key=message_order)
-            newest = self._parsed_head[1].model_copy(update={_MESSAGES: tuple(messages)})
+            newest = self._head.model_copy(update={_MESSAGES: tuple(messages)})
             self._chat = self._chat if newest == self._chat else newest
             self._has_changed = False
         return self._chat
@@ -111,7 +106,8 @@ class ChatState:
         """Apply a line of the stream. One that makes no sense changes nothing."""
         news = as_object(line.get("data")) if "data" in line or "event" in line else line
         fields = texts(line.get("fields"))
-        match line.get("event") or self._kind(news):
+        # A line without an event is about the chat if it has the chat's id.
+        match line.get("event") or ("chats" if as_text(news.get("id")) in self._ids else ""):
             case "delta":
                 self._apply_delta(news)
             case "chat_messages":
@@ -125,13 +121,9 @@ class ChatState:
 
     def apply_read(self, record: Record) -> None:
         """Apply a GET of the whole chat: it replaces everything except messages that it does not contain."""
-        self._set_head(_without_messages(record), is_read=True)
+        self._set_head(self._parse_head(record), is_read=True)
         for message in items(record.get(_MESSAGES)):
             self._apply_message(message, [])
-
-    def _kind(self, news: Record) -> str:
-        """The kind of a line without an event: `chats` if it has the chat's id."""
-        return "chats" if as_text(news.get("id")) in self._ids else ""
 
     def _is_foreign(self, chat_id: object) -> bool:
         """Whether this is the id of another chat, such as a sub-agent's."""
@@ -143,16 +135,17 @@ class ChatState:
         named = named_fields(news, fields)
         for message in items(named.get(_MESSAGES)):
             self._apply_message(message, [])
-        head, is_whole = _without_messages(named), not fields and news.get("status") is not None
-        if is_whole:
-            # A whole chat leaves out empty fields: without a run no run is at work, without interrupts it waits for nothing.
-            head = {_RUN: None, _INTERRUPTS: None, **head}
-        if self._set_head({**self._head, **head}):
+        is_whole = not fields and news.get("status") is not None
+        # A whole chat leaves out empty fields: without a run no run is at work, without interrupts it waits for nothing.
+        names = {*named, "active_run", "pending_interrupts"} if is_whole else {*named}
+        if self._set_head(_updated(self._head, self._parse_head(named), names - {_MESSAGES})):
             self.has_whole_chat = is_whole
 
-    def _set_head(self, head: Record, *, is_read: bool = False) -> bool:
+    def _parse_head(self, record: Record) -> Chat:
+        return parsed(Chat, {**record, "id": self._chat.id, _MESSAGES: None})
+
+    def _set_head(self, head: Chat, *, is_read: bool = False) -> bool:
         """False if it is older than the known head; a read never is."""
-        head = _model_fields(Chat, head) | {"id": self._chat.id}
         if not is_read and _is_older(head, self._head):
             return False
         if head != self._head:
@@ -162,24 +155,29 @@ class ChatState:
     def _apply_run(self, news: Record, fields: list[str]) -> None:
         if self._is_foreign(news.get("chat_id")):
             return
-        run = as_object(self._head.get(_RUN))
-        named = _model_fields(AgentRun, named_fields(news, fields))
-        is_same = news.get("id") in (None, run.get("id"))
-        is_late = not is_same and _has_ended(news) and bool(run) and not _has_ended(run)  # the end of the run before
-        if is_late or _is_older(news, run):
+        known, update = self._head.active_run or AgentRun(), parsed(AgentRun, news)
+        is_same = update.id in {"", known.id}
+        is_late = not is_same and update.ended and not known.ended and self._head.active_run is not None
+        if is_late or _is_older(update, known):  # the end of the run before, or a line that is repeated
             return
-        self._set_head({**self._head, _RUN: {**run, **named} if is_same else named})
+        run = _updated(known if is_same else AgentRun(), update, named_fields(news, fields).keys())
+        self._set_head(self._head.model_copy(update={"active_run": run}))
         self.has_whole_chat = False
 
     def _apply_message(self, news: object, fields: list[str]) -> None:
         if not is_object(news) or not as_text(news.get("id")) or self._is_foreign(news.get("chat_id")):
             return
-        entry = self._entries.get(news["id"])
-        known = entry.record if entry else {}
-        record = {**known, **_model_fields(ChatMessage, named_fields(news, fields)), "id": news["id"]}
-        is_repeated = _is_final(known) and not _is_final(record) and not _is_older(known, news)
-        if not is_repeated and not _is_older(news, known):
-            self._parse(record, entry.deltas if entry else None, is_whole=not fields)
+        update = parsed(ChatMessage, news)
+        entry = self._entries.get(update.id)
+        known = entry.message if entry else ChatMessage(id=update.id)
+        message = _updated(known, update, named_fields(news, fields).keys())
+        is_repeated = known.final and not message.final and not _is_older(known, update)
+        if is_repeated or _is_older(update, known):
+            return
+        deltas = entry.deltas if entry else None
+        if message.final:
+            message, deltas = message.model_copy(update={"streamed": ""}), None
+        self._put(_Entry(message=message, deltas=deltas, is_whole=not fields, size=_size(message)))
 
     def _apply_delta(self, data: Record) -> None:
         """Apply a delta of a message's text. One without a message's id changes nothing: the message itself will follow."""
@@ -195,8 +193,8 @@ class ChatState:
         joined = appended(before.text if before else "", text)
         deltas = _Deltas(text=joined, seq=seq, connection=self._connection)
         if entry is None:
-            self._parse({"id": message_id, "role": "assistant", "status": "pending"}, deltas, is_whole=False)
-            return
+            message = ChatMessage(id=message_id, role="assistant", status="pending")
+            entry = _Entry(message=message, is_whole=False, size=0)
         message = entry.message.model_copy(update={"streamed": joined})
         self._put(replace(entry, message=message, deltas=deltas, size=entry.size + len(text)))
 
@@ -214,15 +212,6 @@ class ChatState:
             return seq > before.seq
         return seq == before.seq + 1
 
-    def _parse(self, record: Record, deltas: _Deltas | None, *, is_whole: bool) -> None:
-        message = parsed(ChatMessage, record)
-        if message.final:
-            deltas = None
-        if deltas:
-            message = message.model_copy(update={"streamed": deltas.text})
-        size = len(_JSON.encode(record)) + (len(deltas.text) if deltas else 0)
-        self._put(_Entry(record=record, message=message, deltas=deltas, is_whole=is_whole, size=size))
-
     def _put(self, entry: _Entry) -> None:
         """Store an entry, and drop the oldest ones if there are too many, or if they are too long."""
         message_id = entry.message.id
@@ -239,32 +228,15 @@ class ChatState:
             self._has_changed = True
 
 
-def _model_fields(model: type[Wire], record: Record) -> Record:
-    """The fields that the model has; others would only use memory, without a limit."""
-    return {name: value for name, value in record.items() if name in model.model_fields}
+def _updated(known: M, update: M, names: AbstractSet[str]) -> M:
+    """What is known, with the update's fields of these names."""
+    fields = names & type(update).model_fields.keys()
+    return known.model_copy(update={name: getattr(update, name) for name in fields})
 
 
-def _without_messages(record: Record) -> Record:
-    return {name: value for name, value in record.items() if name != _MESSAGES}
+def _is_older(value: Chat | ChatMessage | AgentRun, other: Chat | ChatMessage | AgentRun) -> bool:
+    return bool(value.updated_at and other.updated_at and value.updated_at < other.updated_at)
 
 
-def _is_final(record: Record) -> bool:
-    return plain_word(record.get("status")) in FINAL_MESSAGE
-
-
-def _has_ended(run: Record) -> bool:
-    return plain_word(run.get("state")) in ENDED_RUN
-
-
-def _is_older(record: Record, other: Record) -> bool:
-    moment, other_moment = _updated_at(record), _updated_at(other)
-    return moment is not None and other_moment is not None and moment < other_moment
-
-
-def _updated_at(record: Record) -> datetime | None:
-    value = record.get("updated_at")
-    try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(as_text(value))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else None
+def _size(message: ChatMessage) -> int:
+    return len(message.model_dump_json())

@@ -18,7 +18,7 @@ from inferencesh_mcp.api.chat_models import Chat, ChatStatus
 from inferencesh_mcp.api.chat_state import ChatState
 from inferencesh_mcp.api.json import is_object
 from inferencesh_mcp.api.refs import segment
-from inferencesh_mcp.api.stream import Connection, Pace, StreamFollower
+from inferencesh_mcp.api.stream import Connection, StreamFollower
 from inferencesh_mcp.api.wire import parsed
 from inferencesh_mcp.errors import NotFound, UpstreamError
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 OPENING_SECONDS = 2.0
 """Longest wait for the stream to open before a message is sent: some servers answer only when there is news."""
-POLLS_PER_READ = 3
-"""While polling, every third poll reads the whole chat: a tool can wait for an answer while the status stays busy."""
 MESSAGES_LIMIT = 100
 """Messages that are read of a chat whose record has none."""
 CHAT_LINE_SECONDS = 0.05
@@ -39,9 +37,12 @@ CHAT_LINE_SECONDS = 0.05
 
 
 @asynccontextmanager
-async def follow_chat(sender: Sender, chat: Chat, *, stream: bool, pace: Pace) -> AsyncGenerator[AsyncIterator[Chat]]:
+async def follow_chat(
+    sender: Sender, chat: Chat, *, stream: bool, poll_interval: float
+) -> AsyncGenerator[AsyncIterator[Chat]]:
     """A block with the new states of a chat. The stream is open when it begins; leaving the block closes it at once."""
-    async with aclosing(_ChatFollower(sender, chat, pace).states(stream=stream)) as states:
+    follower = _ChatFollower(sender, chat, stream=stream, poll_interval=poll_interval)
+    async with aclosing(follower.states()) as states:
         await anext(states)  # opens the stream
         yield states
 
@@ -63,19 +64,21 @@ def chat_path(chat_id: str) -> str:
 
 
 class _ChatFollower(StreamFollower):
-    def __init__(self, sender: Sender, chat: Chat, pace: Pace) -> None:
-        super().__init__(sender, chat_path(chat.id), pace, polls_per_read=POLLS_PER_READ)
+    polls_per_read = 3  # a tool can wait for an answer while the status stays busy
+
+    def __init__(self, sender: Sender, chat: Chat, *, stream: bool, poll_interval: float) -> None:
+        super().__init__(sender, chat_path(chat.id), stream=stream, poll_interval=poll_interval)
         self._state = ChatState(chat)
         self._last_state = chat
         """The last state that was yielded."""
         self._connections = 0
 
-    async def states(self, *, stream: bool) -> AsyncGenerator[Chat]:
+    async def states(self) -> AsyncGenerator[Chat]:
         """First the known state, as soon as the stream is open; then every new state, for as long as they are read.
 
         Raises what a GET raises and waiting cannot cure (KeyRefused, Forbidden, NotFound, UpstreamError).
         """
-        if stream:
+        if self._stream:
             async with aclosing(self._streamed_states(OPENING_SECONDS)) as states:
                 async for state in states:
                     self._last_state = state
@@ -88,7 +91,7 @@ class _ChatFollower(StreamFollower):
                 self._last_state = self._state.chat
                 yield self._last_state
             await self._pause()
-            if not await self._poll_until_changed(stream=stream):
+            if not await self._poll_until_changed():
                 async with aclosing(self._streamed_states()) as states:
                     async for state in states:
                         if state is not self._last_state:

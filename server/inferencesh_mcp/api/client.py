@@ -31,7 +31,6 @@ from inferencesh_mcp.api.models import (
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import Sender, list_body, search_body
-from inferencesh_mcp.api.stream import Pace
 from inferencesh_mcp.api.task_stream import follow_task
 from inferencesh_mcp.api.wire import parsed
 from inferencesh_mcp.errors import NotFound, RequirementsNotMet, UpstreamError
@@ -184,7 +183,7 @@ class Api:
         once. `stream=False` polls every `poll_interval` seconds. Raises what `task` raises.
         """
         self._sender.check_key()
-        return follow_task(self._sender, task, stream=stream, pace=Pace(poll=poll_interval))
+        return follow_task(self._sender, task, stream=stream, poll_interval=poll_interval)
 
     async def create_file(
         self, *, filename: str, content_type: str, size: int | None = None, public: bool = False
@@ -200,7 +199,7 @@ class Api:
     async def put_file(self, file: File, content: Callable[[], AsyncGenerator[bytes]], size: int) -> None:
         """Send a file's bytes; `content` is called for each attempt. Forbidden if the upload address has expired."""
         kind = file.content_type if is_media_type(file.content_type) else "application/octet-stream"
-        await self._transport.files.put(file.upload_url, content, size=size, content_type=kind, key=self._sender.key)
+        await self._transport.files.put(file.upload_url, content, size=size, content_type=kind, account=self.account)
 
     async def list_files(self, limit: int = 20, cursor: str = "") -> Page[File]:
         """The caller's files."""
@@ -216,7 +215,7 @@ class Api:
 
     def download(self, url: str) -> AbstractAsyncContextManager[Download]:
         """A block in which a file's bytes can be read. Only public https addresses are allowed; the key is not sent."""
-        return self._transport.files.download(url, self._sender.key)
+        return self._transport.files.download(url, self.account)
 
     async def sessions(self) -> list[Session]:
         """The caller's sessions."""

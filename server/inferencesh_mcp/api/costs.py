@@ -30,7 +30,6 @@ class Balance(Wire):
     """What is left."""
 
     balance: Whole = None
-    currency: Line = "usd"
 
 
 class AppSpending(Wire):

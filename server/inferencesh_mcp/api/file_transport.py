@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 
     from inferencesh_mcp.api.http_client import Pools, Response
-    from inferencesh_mcp.api.keys import Key
     from inferencesh_mcp.api.proxies import Proxies
     from inferencesh_mcp.api.retry import Retrier
 
@@ -71,9 +70,9 @@ class FileTransport:
         self._sandbox_port = sandbox_port
 
     async def put(
-        self, url: str, content: Callable[[], AsyncGenerator[bytes]], *, size: int, content_type: str, key: Key | None
+        self, url: str, content: Callable[[], AsyncGenerator[bytes]], *, size: int, content_type: str, account: str
     ) -> None:
-        """Send a file's bytes to its upload address. `key` is not sent: it selects the retry budget.
+        """Send a file's bytes to its upload address. `account` selects the retry budget.
 
         `content` is called for each attempt. FileRefused if it is not `size` bytes or the address is not allowed.
         """
@@ -83,13 +82,13 @@ class FileTransport:
             async with aclosing(content()) as body:  # at once: it may hold a file, or a download, open
                 return await self._put(url, headers, _UploadBody(body, size), seconds)
 
-        result = await self._retrier.run(Operation.PUT, key, "PUT of a file", send_once, seconds=UPLOAD_SECONDS)
+        result = await self._retrier.run(Operation.PUT, account, "PUT of a file", send_once, seconds=UPLOAD_SECONDS)
         if isinstance(result, Failure):
             raise result.error
 
     @asynccontextmanager
-    async def download(self, url: str, key: Key | None) -> AsyncGenerator[Download]:
-        """Fetch a file, over a few redirects, at most 512 MiB in an hour. `key` is not sent: it selects the retry budget.
+    async def download(self, url: str, account: str) -> AsyncGenerator[Download]:
+        """Fetch a file, over a few redirects, at most 512 MiB in an hour. `account` selects the retry budget.
 
         FileRefused for an address that may not be fetched, or a file that is too large.
         """
@@ -99,7 +98,7 @@ class FileTransport:
             async def send_once(_: float) -> Response | Failure:
                 return await self._open_download(url, stack)
 
-            response = await self._retrier.run(Operation.READ, key, "GET of a file", send_once)
+            response = await self._retrier.run(Operation.READ, account, "GET of a file", send_once)
             if isinstance(response, Failure):
                 raise response.error
             size = content_length(response.headers)

@@ -50,9 +50,8 @@ def rate_limit_reset(headers: Mapping[str, str]) -> float | None:
         moment = datetime.fromtimestamp(int(reset), UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    return (
-        _seconds_until(moment, headers) or None
-    )  # a past time is no hint; a number of seconds would be a time of 1970
+    # A past time is no hint; a number of seconds would be a time of 1970.
+    return _seconds_until(moment, headers) or None
 
 
 def content_length(headers: Mapping[str, str]) -> int | None:

@@ -171,7 +171,8 @@ class Pools:
     def _transport(self, kind: Kind, scheme: str, proxy: Proxy | None) -> httpx2.AsyncHTTPTransport:
         key = (kind, scheme, proxy)
         if key not in self._transports:
-            trusted = _trusted() if scheme == "https" else _plain_context()
+            # For http:// no certificates are read from disk.
+            trusted = _trusted() if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             self._transports[key] = httpx2.AsyncHTTPTransport(
                 verify=trusted, http2=False, limits=_LIMITS[kind], proxy=_httpx_proxy(proxy) if proxy else None
             )
@@ -194,11 +195,6 @@ def _trusted() -> ssl.SSLContext:
             message="the certificates to trust cannot be read",
             next_step="Fix SSL_CERT_FILE or SSL_CERT_DIR, or unset it.",
         ) from exc
-
-
-def _plain_context() -> ssl.SSLContext:
-    """For http:// only, so that no certificates are read from disk."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _httpx_proxy(proxy: Proxy) -> httpx2.Proxy:

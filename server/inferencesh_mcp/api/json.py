@@ -111,13 +111,12 @@ class NdjsonReader:
     Lines end at byte 0x0A and nowhere else: U+2028 inside a string does not end one.
     """
 
-    def __init__(self, limit: int = LINE_LIMIT) -> None:
+    def __init__(self) -> None:
         self.bad = 0
         """Lines that could not be parsed and were skipped."""
         self.too_long = False
         """A line, or all large ones together, passed the limit: nothing more is read, close the connection."""
         self._in_large_lines = 0
-        self._limit = limit
         self._pending = bytearray()
 
     def feed(self, chunk: bytes) -> list[dict[str, Any]]:
@@ -158,7 +157,7 @@ class NdjsonReader:
         return [value] if is_object(value) else []
 
     def _check(self) -> None:
-        if len(self._pending) > self._limit:
+        if len(self._pending) > LINE_LIMIT:
             self.too_long = True
             self._pending.clear()
 

@@ -169,7 +169,7 @@ def _safe(text: str) -> str:
 def _problem(status: int, headers: Mapping[str, str], payload: dict[str, Any]) -> InferenceError:
     code = _code(payload)
     kind = _CLASSES_BY_CODE.get(code) or _class(status, payload)
-    missing = requirements(_listed_errors(payload)) if kind is RequirementsNotMet else ()
+    missing = requirements(_listed(payload, "errors")) if kind is RequirementsNotMet else ()
     wait = _seconds_to_wait(status, headers)
     return kind(
         message=_message(status, payload, missing),
@@ -223,7 +223,7 @@ def _seconds_to_wait(status: int, headers: Mapping[str, str]) -> float | None:
 def _class(status: int, payload: dict[str, Any]) -> type[InferenceError]:
     if status >= 500:
         return Unavailable
-    if status == 412 and not is_array(_listed_errors(payload)):
+    if status == 412 and _listed(payload, "errors") is None:
         return UpstreamError
     return _CLASSES.get(status, UpstreamError)
 
@@ -280,18 +280,17 @@ def _places(payload: dict[str, Any]) -> list[dict[str, Any]]:
     return [place for place in places if is_object(place)]
 
 
-def _listed_errors(payload: dict[str, Any]) -> Any:
-    return next((place["errors"] for place in _places(payload) if is_array(place.get("errors"))), None)
+def _listed(payload: dict[str, Any], name: str) -> list[Any] | None:
+    return next((place[name] for place in _places(payload) if is_array(place.get(name))), None)
 
 
 def _suggestions(payload: dict[str, Any]) -> tuple[str, ...]:
-    listed = next((place["suggestions"] for place in _places(payload) if is_array(place.get("suggestions"))), None)
-    return tuple(token(without_secrets(text), 160) for text in texts(listed)[:10])
+    return tuple(token(without_secrets(text), 160) for text in texts(_listed(payload, "suggestions"))[:10])
 
 
 def _field_errors(payload: dict[str, Any]) -> str:
     """The first few `{field, message}` of an error that lists invalid fields."""
-    return "; ".join(text for error in items(_listed_errors(payload))[:5] if (text := _field_error(error)))
+    return "; ".join(text for error in items(_listed(payload, "errors"))[:5] if (text := _field_error(error)))
 
 
 def _field_error(error: Any) -> str:

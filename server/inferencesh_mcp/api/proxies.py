@@ -33,7 +33,8 @@ class Proxies:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
-        self._exceptions = [entry.strip().lower() for entry in variables.get("NO_PROXY", "").split(",")]
+        no_proxy = variables.get("NO_PROXY", "").lower().split(",")
+        self._exceptions = [entry.strip() for entry in no_proxy if entry.strip()]
 
     def for_url(self, url: str) -> Proxy | None:
         """The proxy for a URL; never one for this machine. SettingsError for a proxy that cannot be used."""
@@ -44,12 +45,10 @@ class Proxies:
         variable = next(
             (name for name in (f"{parts.scheme.upper()}_PROXY", "ALL_PROXY") if name in self._variables), ""
         )
-        if not variable or is_loopback_host(host) or self._is_exception(host, parts.port):
+        is_exception = any(_covers(entry, host, parts.port) for entry in self._exceptions)
+        if not variable or is_loopback_host(host) or is_exception:
             return None
         return _usable(variable, self._variables[variable])
-
-    def _is_exception(self, host: str, port: int | None) -> bool:
-        return any(entry and _covers(entry, host, port) for entry in self._exceptions)
 
 
 def _usable(variable: str, value: str) -> Proxy:

@@ -32,10 +32,10 @@ class AppRef:
         rest, function = _split_function(text.strip())
         path, _, version = rest.partition("@")
         namespace, name = _split_path(path, text)
-        ref = cls(namespace=namespace, name=name, version="" if version == "latest" else version, function=function)
-        if not ref._fits() or rest.endswith("@") or text.strip().endswith(":"):
+        parts = [namespace, name, *filter(None, (version, function))]
+        if not all(_fits(part, _NAME) for part in parts) or rest.endswith("@") or text.strip().endswith(":"):
             raise _bad_ref(text)
-        return ref
+        return cls(namespace=namespace, name=name, version="" if version == "latest" else version, function=function)
 
     @property
     def path(self) -> str:
@@ -45,10 +45,6 @@ class AppRef:
     def __str__(self) -> str:
         version = f"@{self.version}" if self.version else ""
         return f"{self.namespace}/{self.name}{version}" + (f":{self.function}" if self.function else "")
-
-    def _fits(self) -> bool:
-        parts = [self.namespace, self.name, *filter(None, (self.version, self.function))]
-        return all(_fits(part, _NAME) for part in parts)
 
 
 def agent_reference(text: str) -> str:

@@ -17,7 +17,6 @@ from inferencesh_mcp.api.problem_details import LASTING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from inferencesh_mcp.api.keys import Key
     from inferencesh_mcp.errors import InferenceError
 
 ATTEMPTS = 3
@@ -32,7 +31,7 @@ LONGEST_RETRY_AFTER = 60.0
 CALL_SECONDS = 60.0
 """One call with all its attempts and the pauses between them."""
 BUCKETS_LIMIT = 4096
-"""Principals whose retry budget is kept; beyond it, the least recently used one gets a fresh budget."""
+"""Accounts whose retry budget is kept; beyond it, the least recently used one gets a fresh budget."""
 
 _TRANSIENT = frozenset({500, 502, 503, 504})
 _THROTTLED = 429
@@ -137,7 +136,7 @@ def _was_refused_for_load(failure: Failure) -> bool:
 
 
 class Bucket:
-    """The retry budget of one principal; when it is empty, requests fail at their first error."""
+    """The retry budget of one account; when it is empty, requests fail at their first error."""
 
     CAPACITY = 500
     TRANSIENT_COST = 14
@@ -160,7 +159,7 @@ class Bucket:
 
 
 class Retrier:
-    """Retries requests, with a retry budget for each principal."""
+    """Retries requests, with a retry budget for each account: `Key.account`, never the key itself (I-9)."""
 
     def __init__(
         self, sleep: Callable[[float], Awaitable[None]], random: Callable[[], float], clock: Callable[[], float]
@@ -173,7 +172,7 @@ class Retrier:
     async def run(
         self,
         operation: Operation,
-        key: Key | None,
+        account: str,
         name: str,
         send_once: Callable[[float], Awaitable[T | Failure]],
         *,
@@ -183,7 +182,7 @@ class Retrier:
 
         `seconds` limits all attempts together (default `CALL_SECONDS`).
         """
-        bucket, sent_before = self._bucket(key), False
+        bucket, sent_before = self._bucket(account), False
         end = self._clock() + (CALL_SECONDS if seconds is None else seconds)
         for attempt in count(1):
             result = await send_once(end - self._clock())
@@ -204,11 +203,9 @@ class Retrier:
             await self._sleep(wait)
         raise AssertionError  # pragma: no cover - counting does not end
 
-    def _bucket(self, key: Key | None) -> Bucket:
-        """The retry budget of this principal, identified by a keyed hash and never by the key (I-9)."""
-        principal = key.account if key else ""
-        bucket = self._buckets.setdefault(principal, Bucket())
-        self._buckets.move_to_end(principal)
+    def _bucket(self, account: str) -> Bucket:
+        bucket = self._buckets.setdefault(account, Bucket())
+        self._buckets.move_to_end(account)
         if len(self._buckets) > BUCKETS_LIMIT:
             self._buckets.popitem(last=False)
         return bucket

@@ -5,17 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.keys import Key
 from inferencesh_mcp.api.models import PAGE_LIMIT
 from inferencesh_mcp.api.problem_details import DASHBOARD
 from inferencesh_mcp.api.responses import outcome_unknown
 from inferencesh_mcp.api.retry import Operation
+from inferencesh_mcp.api.transport import Key, Transport
 from inferencesh_mcp.errors import CallError, KeyMissing, KeyRefused, NotFound, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-
-    from inferencesh_mcp.api.transport import Transport
 
 
 class Sender:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,37 +17,11 @@ if TYPE_CHECKING:
 _tracer = get_tracer("inferencesh-mcp")
 _propagator = TraceContextTextMapPropagator()  # without baggage: what a host put there is not for others
 
-_PATH_PARTS = frozenset(
-    {
-        "agents",
-        "always-allow",
-        "apps",
-        "cancel",
-        "chats",
-        "check",
-        "credentials",
-        "estimate",
-        "explain",
-        "files",
-        "invoke",
-        "keepalive",
-        "list",
-        "logs",
-        "messages",
-        "options",
-        "reject",
-        "run",
-        "sessions",
-        "status",
-        "stop",
-        "store",
-        "stream",
-        "tasks",
-        "tools",
-        "versions",
-    }
+_PATH_WORD = re.compile(
+    "agents|always-allow|apps|billing|breakdown|cancel|chats|check|cost|credentials|entitlements|estimate|explain|files|invoke|"
+    "keepalive|list|logs|me|messages|options|reject|run|sessions|status|stop|store|stream|suggest|tasks|tools|usage|versions"
 )
-"""The parts of our paths that are not names or ids."""
+"""A part of our paths that is no name or id."""
 
 
 @contextmanager
@@ -73,4 +48,6 @@ def trace_headers(span: Span) -> dict[str, str]:
 
 
 def _template(path: str) -> str:
-    return "/".join(part if part in _PATH_PARTS else "{}" for part in path.partition("?")[0].strip("/").split("/"))
+    return "/".join(
+        part if _PATH_WORD.fullmatch(part) else "{}" for part in path.partition("?")[0].strip("/").split("/")
+    )

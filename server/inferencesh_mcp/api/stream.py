@@ -10,55 +10,46 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import anyio
 
 from inferencesh_mcp.api.json import NdjsonReader
 from inferencesh_mcp.api.retry import LONGEST_RETRY_AFTER, backoff
-from inferencesh_mcp.api.task_state import Record, is_heartbeat
 from inferencesh_mcp.errors import InferenceError, NotFound, WaitError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 
     from inferencesh_mcp.api.sender import Sender
+    from inferencesh_mcp.api.task_state import Record
 
+IDLE_SECONDS = 60.0
+"""A stream is given up after this long without a line, or after three times its largest gap between heartbeats."""
+MOST_FRUITLESS = 5
+"""After more than this many streams in a row without news, polling replaces the stream."""
+STREAM_AGAIN_SECONDS = 30.0
+"""While polling replaces the stream, the stream is tried again this often."""
+NOT_FOUND_PAUSES = (0.1, 0.2, 0.3, 0.4)
+"""Seconds to wait after a 404: a new record may not be known everywhere yet."""
 POLL_JITTER = 0.1
 """Share by which an interval between polls is shortened or lengthened at random, so that followers do not poll in step."""
-
 POLLS_PER_MINUTE = 600
 """Polls of one key. The platform allows 1,000 reads a minute; the rest is left for the key's other uses."""
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pace:
-    """How long a follower waits; times in seconds."""
-
-    idle: float = 60.0
-    """A stream is given up after this long without a line, or after three times its largest gap between heartbeats."""
-    fruitless: int = 5
-    """After more than this many streams in a row without news, polling replaces the stream."""
-    poll: float = 2.0
-    stream_again: float = 30.0
-    """While polling replaces the stream, the stream is tried again this often."""
-    unknown: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4)
-    """Pauses after a 404 in the first second: a new record may not be known everywhere yet."""
-
-
 class Connection:
     """One connection's lines, and whether it is still alive. A complete line is a sign of life, a single byte is not."""
 
-    def __init__(self, idle: float, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self.has_news = False
         """Whether a line changed what is known; set by the follower."""
         self.line_count = 0
         """Lines that were not heartbeats."""
         self._reader = NdjsonReader()
-        self._idle, self._clock = idle, clock
+        self._idle, self._clock = IDLE_SECONDS, clock
         self._last_line = clock()
         self._last_heartbeat: float | None = None
         self._ended = False
@@ -96,11 +87,11 @@ class Connection:
     def _without_heartbeats(self, lines: list[Record]) -> list[Record]:
         if lines:
             self._last_line = self._clock()
-        if any(is_heartbeat(line) for line in lines):
+        news = [line for line in lines if line.get("type") != "heartbeat"]
+        if len(news) < len(lines):
             if self._last_heartbeat is not None:
                 self._idle = max(self._idle, 3 * (self._last_line - self._last_heartbeat))
             self._last_heartbeat = self._last_line
-        news = [line for line in lines if not is_heartbeat(line)]
         self.line_count += len(news)
         return news
 
@@ -108,15 +99,18 @@ class Connection:
 class StreamFollower(ABC):
     """Follows one record, once: the subclass says how the record is read and what a changed status is."""
 
-    def __init__(self, sender: Sender, path: str, pace: Pace, *, polls_per_read: float = math.inf) -> None:
-        """`polls_per_read`: after so many polls the record is read although its status is the same."""
-        self._sender, self._transport, self._path, self._pace = sender, sender.transport, path, pace
-        self._polls_per_read = polls_per_read
+    polls_per_read: ClassVar[float] = math.inf
+    """After so many polls the record is read although its status is the same."""
+
+    def __init__(self, sender: Sender, path: str, *, stream: bool, poll_interval: float) -> None:
+        """`stream=False` only polls, every `poll_interval` seconds."""
+        self._sender, self._transport, self._path = sender, sender.transport, path
+        self._stream, self._poll_interval = stream, poll_interval
         self._fruitless = 0
         """Streams without news and failed reads, in a row."""
         self._retry_after = 0.0
         """Seconds that the last failure asked to wait."""
-        self._not_found_pauses = list(pace.unknown)
+        self._not_found_pauses = list(NOT_FOUND_PAUSES)
 
     @abstractmethod
     async def _fetch(self) -> Record:
@@ -129,7 +123,7 @@ class StreamFollower(ABC):
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[Connection]:
         """A block in which one connection is read. A stream that fails is not an error: the block ends."""
-        connection = Connection(self._pace.idle, self._transport.clock)
+        connection = Connection(self._transport.clock)
         try:
             yield connection
         except InferenceError as error:
@@ -139,17 +133,17 @@ class StreamFollower(ABC):
             self._fruitless = 0 if connection.has_news else self._fruitless + 1
             connection.log_end(self._path)
 
-    async def _poll_until_changed(self, *, stream: bool) -> bool:
+    async def _poll_until_changed(self) -> bool:
         """Poll if the stream is off or brings no news. True if the record should be read, False if the stream should."""
-        if stream and self._fruitless <= self._pace.fruitless:
+        if self._stream and self._fruitless <= MOST_FRUITLESS:
             return False
-        end = self._transport.clock() + (self._pace.stream_again if stream else math.inf)
+        end = self._transport.clock() + (STREAM_AGAIN_SECONDS if self._stream else math.inf)
         polls = 0
         with self._counted_as_poller():
             while self._transport.clock() < end:
                 # The platform counts the reads of each key, so all runs and chats that are polled share one number.
                 shared = self._transport.pollers[self._sender.account] * 60 / POLLS_PER_MINUTE
-                interval = max(self._pace.poll, shared)
+                interval = max(self._poll_interval, shared)
                 await self._transport.sleep(interval * (1 - POLL_JITTER + 2 * POLL_JITTER * self._transport.random()))
                 polls += 1
                 try:
@@ -157,7 +151,7 @@ class StreamFollower(ABC):
                 except WaitError as error:
                     await self._transport.sleep(min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
                     is_new = False
-                if is_new or polls >= self._polls_per_read:
+                if is_new or polls >= self.polls_per_read:
                     return True
         return False
 

@@ -22,13 +22,9 @@ FIELDS = frozenset(Task.model_fields) - {STREAMED}
 """The fields of a line that are kept; others would only use memory, without a limit."""
 
 
-def is_heartbeat(line: Record) -> bool:
-    return line.get("type") == "heartbeat"
-
-
 def merge(record: Record, line: Record) -> Record:
     """The record after the line; the same object if nothing changes. A record that has ended does not change."""
-    if is_heartbeat(line) or has_ended(record):
+    if has_ended(record):
         return record
     if line.get("event") == "delta":
         text = delta_text(line.get("data"))

@@ -14,7 +14,7 @@ from inferencesh_mcp.api.enums import status_word
 from inferencesh_mcp.api.json import is_array
 from inferencesh_mcp.api.models import Task, TaskStatus, checked_task
 from inferencesh_mcp.api.refs import segment
-from inferencesh_mcp.api.stream import Pace, StreamFollower
+from inferencesh_mcp.api.stream import StreamFollower
 from inferencesh_mcp.api.task_state import STREAMED, Record, has_ended, merge
 from inferencesh_mcp.api.wire import Wire, parsed
 from inferencesh_mcp.errors import InferenceError, WaitError
@@ -26,27 +26,31 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def follow_task(sender: Sender, task: Task, *, stream: bool, pace: Pace) -> AsyncGenerator[AsyncIterator[Task]]:
+async def follow_task(
+    sender: Sender, task: Task, *, stream: bool, poll_interval: float
+) -> AsyncGenerator[AsyncIterator[Task]]:
     """A block with the new states of a task. Leaving it closes the connection at once."""
-    async with aclosing(_TaskFollower(sender, task, pace).states(stream=stream)) as states:
+    follower = _TaskFollower(sender, task, stream=stream, poll_interval=poll_interval)
+    async with aclosing(follower.states()) as states:
         yield states
 
 
 class _TaskFollower(StreamFollower):
-    def __init__(self, sender: Sender, task: Task, pace: Pace) -> None:
-        super().__init__(sender, f"/tasks/{segment(task.id, 'task id')}", pace)
+    def __init__(self, sender: Sender, task: Task, *, stream: bool, poll_interval: float) -> None:
+        path = f"/tasks/{segment(task.id, 'task id')}"
+        super().__init__(sender, path, stream=stream, poll_interval=poll_interval)
         self._task = task
         self._record: Record = task.model_dump(exclude_unset=True)
         self._parsed_record: Record = {}
         """The record that `_task` was made of."""
 
-    async def states(self, *, stream: bool) -> AsyncGenerator[Task]:
+    async def states(self) -> AsyncGenerator[Task]:
         """Each new state, or the newest of several that came at once; the last one has ended and was read by a GET.
 
         Raises what a GET raises and waiting cannot cure (KeyRefused, Forbidden, NotFound, UpstreamError), with the task's id.
         """
         while True:
-            if not has_ended(self._record) and not await self._poll_until_changed(stream=stream):
+            if not has_ended(self._record) and not await self._poll_until_changed():
                 async with aclosing(self._streamed_states()) as states:
                     async for state in states:
                         yield state

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import random as chance
 import re
+import secrets
 import time
 from collections import Counter, deque
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
@@ -33,13 +35,12 @@ from inferencesh_mcp.api.responses import (
 )
 from inferencesh_mcp.api.retry import Failure, Operation, Retrier
 from inferencesh_mcp.api.spans import client_span, trace_headers
-from inferencesh_mcp.errors import InferenceError, InvalidInput, SettingsError, UpstreamError
+from inferencesh_mcp.errors import InferenceError, InvalidInput, KeyRefused, SettingsError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
     from inferencesh_mcp.api.http_client import Kind, Response
-    from inferencesh_mcp.api.keys import Key
     from inferencesh_mcp.api.problem_details import Unwrapped
 
 WARNINGS_LIMIT = 100
@@ -56,6 +57,36 @@ END_SECONDS = 0.05
 logger = logging.getLogger(__name__)
 
 _PATH = re.compile(r"/[!-~]*")
+_TOKEN = re.compile(r"[\x21-\x7e]{1,512}")
+_PEPPER = secrets.token_bytes(32)
+
+
+class Key:
+    """A key of inference.sh, which no repr, log line or error shows. Only `authorization` reveals it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        """KeyRefused for text with spaces, line ends or characters outside ASCII."""
+        if not _TOKEN.fullmatch(value):
+            raise KeyRefused(
+                message="the key has characters that are not allowed, such as a space or a line end",
+                next_step="Copy the key again and set it as INFERENCE_API_KEY.",
+            )
+        self._value = value
+
+    @property
+    def authorization(self) -> str:
+        """The value of the Authorization header."""
+        return f"Bearer {self._value}"
+
+    @property
+    def account(self) -> str:
+        """A stable name for the key within this process: a hash with a secret of the process, so it reveals nothing (I-9)."""
+        return hashlib.blake2b(self._value.encode(), key=_PEPPER, digest_size=16).hexdigest()
+
+    def __repr__(self) -> str:
+        return "Key(***)"
 
 
 class Transport:
@@ -137,7 +168,7 @@ class Transport:
             sent_at = self.now()
             return await self._attempt(operation, request, path, seconds)
 
-        answer = await self._retrier.run(operation, key, f"{method} {path}", send_once)
+        answer = await self._retrier.run(operation, key.account if key else "", f"{method} {path}", send_once)
         if isinstance(answer, Failure):
             if answer.already_done:
                 return None

@@ -6,14 +6,28 @@ but plain fields, it is not a form: a host would show a part of it, and the pers
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from inferencesh_mcp.api.json import as_object, as_text, is_array, is_object, items, unpacked
-from inferencesh_mcp.api.widgets_a2ui import Node, surface_nodes
+from inferencesh_mcp.api.json import (
+    NotReadableBack,
+    as_object,
+    as_text,
+    encoded,
+    is_array,
+    is_object,
+    items,
+    unpacked,
+    without_none,
+)
+from inferencesh_mcp.api.widgets_a2ui import DEPTH_LIMIT, Node, surface_nodes
+from inferencesh_mcp.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FieldKind = Literal["text", "number", "boolean", "choice", "choices", "date"]
-DEPTH_LIMIT = 32
 FIELDS_LIMIT = 50
 ACTIONS_LIMIT = 50
 
@@ -61,10 +75,10 @@ class FormField:
 
 @dataclass(frozen=True, kw_only=True)
 class FormAction:
-    """One button of a form; `{type, payload}` is sent."""
+    """One button of a form."""
 
     type: str
-    label: str
+    label: str = ""
     payload: Any = None
     submits: bool = False
     """Whether it sends the form's data."""
@@ -90,7 +104,7 @@ def widget_form(widget: Node) -> WidgetForm | None:
     builder = _FormBuilder()
     try:
         if is_array(widget.get("components")):
-            builder.add_nodes(surface_nodes(widget, DEPTH_LIMIT))
+            builder.add_nodes(surface_nodes(widget))
             return builder.form("")
         tree = unpacked(widget.get("json"))
         roots = widget.get("children") or as_object(tree).get("children") or (tree if is_array(tree) else [tree])
@@ -104,6 +118,17 @@ def widget_form(widget: Node) -> WidgetForm | None:
         return builder.form(as_text(widget.get("title")))
     except _NoForm:
         return None
+
+
+def widget_result(action: FormAction, form_data: Mapping[str, Any] | None) -> str:
+    """A person's answer to a widget as the text that the API takes: `{action: {type, payload?}, form_data?}`."""
+    sent_action = without_none(type=action.type, payload=action.payload)
+    value = without_none(action=sent_action, form_data=dict(form_data) if form_data else None)
+    try:
+        encoded(value)
+    except NotReadableBack as exc:
+        raise InvalidInput(message=f"the answer {exc}") from exc
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def widget_text(widget: Node) -> str:

@@ -15,11 +15,13 @@ _CONTAINERS = {"Row", "Column", "List", "Card", "Modal", "Tabs", "Form"}
 _DECORATION = {"Image", "Icon", "Divider", "Spacer"}
 _FIELDS = {"TextField", "CheckBox", "ChoicePicker", "Slider", "DateTimeInput"}
 _UNSUPPORTED: Node = {"type": "unsupported"}
+DEPTH_LIMIT = 32
+"""Deepest nesting of a widget; one that is deeper is no form."""
 COMPONENTS_LIMIT = 1_000
 """Components of a surface; one with more is no form."""
 
 
-def surface_nodes(widget: Node, depth_limit: int) -> list[Node]:
+def surface_nodes(widget: Node) -> list[Node]:
     """The nodes of a surface. What a form cannot show, or is nested too deep, has a type that no reader supports."""
     listed = items(widget.get("components"))
     if len(listed) > COMPONENTS_LIMIT:
@@ -30,7 +32,7 @@ def surface_nodes(widget: Node, depth_limit: int) -> list[Node]:
             components.setdefault(component["id"], _flat(component))
     children = {child for component in components.values() for child in _children(component)}
     roots = ["root"] if "root" in components else [name for name in components if name not in children]
-    surface = _Surface(components, unpacked(widget.get("dataModel")), depth_limit)
+    surface = _Surface(components, unpacked(widget.get("dataModel")))
     return [node for root in roots for node in surface.nodes(root, None, 0)]
 
 
@@ -51,8 +53,8 @@ def _children(component: Node) -> list[str]:
 
 
 class _Surface:
-    def __init__(self, components: dict[str, Node], model: Any, depth_limit: int) -> None:
-        self._components, self._model, self._depth_limit = components, model, depth_limit
+    def __init__(self, components: dict[str, Node], model: Any) -> None:
+        self._components, self._model = components, model
         self._visited: set[str] = set()
         self._has_fields = False
 
@@ -63,7 +65,7 @@ class _Surface:
             return []
         self._visited.add(component_id)
         kind = as_text(component.get("component"))
-        if depth > self._depth_limit:
+        if depth > DEPTH_LIMIT:
             return [_UNSUPPORTED]
         if kind == "Button":
             return [self._button(component, submit)]

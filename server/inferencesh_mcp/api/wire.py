@@ -11,13 +11,12 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from inferencesh_mcp.api.enums import is_media_type, log_type_word, plain_word, status_word
-from inferencesh_mcp.api.json import encodable, is_array, is_object, items, texts, unpacked
+from inferencesh_mcp.api.json import as_object, encodable, is_array, is_object, items, texts, unpacked
 from inferencesh_mcp.errors import UpstreamError
-from inferencesh_mcp.sanitize import address, clean, token
-from inferencesh_mcp.sanitize import name as reference_part
+from inferencesh_mcp.sanitize import address, clean, name, token
 
 LINE_LIMIT = 500
 """Characters of a label. The platform's longest ones are file names, of 255."""
@@ -33,34 +32,15 @@ def _text(value: Any) -> Any:
     return json.dumps(value) if is_object(value) or is_array(value) else str(value)
 
 
-def _line(value: Any) -> str:
-    """A label, such as a title or a category, as one line: our answers put it inside lines of their own."""
-    return clean(_text(value), LINE_LIMIT)
+def _line(text: str) -> str:
+    return clean(text, LINE_LIMIT)
 
 
-def _id(value: Any) -> str:
-    """An id as one word: our answers put it inside calls that a model should make."""
-    return token(_text(value))
-
-
-def _name(value: Any) -> str:
-    """A namespace, or the name of an app or an agent."""
-    return reference_part(_text(value))
-
-
-def _address(value: Any) -> str:
-    """A URL; characters that are not allowed in one are encoded."""
-    return address(_text(value))
-
-
-def _cursor(value: Any) -> str:
-    """A cursor is passed back unchanged; one that could not be quoted in a call is dropped."""
-    text = _text(value)
+def _cursor(text: str) -> str:
     return text if _CURSOR.fullmatch(text) else ""
 
 
-def _media_type(value: Any) -> str:
-    text = _text(value)
+def _media_type(text: str) -> str:
     return text if is_media_type(text) else ""
 
 
@@ -91,14 +71,6 @@ def _moment(value: Any) -> Any:
     return moment if moment.year > 1 else None
 
 
-def _object(value: Any) -> Any:
-    return value if is_object(value) else {}
-
-
-def _packed_object(value: Any) -> Any:
-    return _object(unpacked(value))
-
-
 def _objects(value: Any) -> Any:
     """The objects in an array. A tuple was parsed before and is kept, as are its values."""
     if _is_parsed(value):
@@ -107,7 +79,7 @@ def _objects(value: Any) -> Any:
 
 
 def _named_objects(value: Any) -> Any:
-    return {_line(name): item for name, item in _object(value).items() if is_object(item)}
+    return {key: item for key, item in as_object(value).items() if is_object(item)}
 
 
 def _object_or_none(value: Any) -> Any:
@@ -119,7 +91,7 @@ def _object_or_empty(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    return value if _is_parsed(value) else [_line(text) for text in texts(items(value)[:MOST_WORDS])]
+    return value if _is_parsed(value) else texts(items(value)[:MOST_WORDS])
 
 
 def at_most(limit: int) -> BeforeValidator:
@@ -133,26 +105,31 @@ def _is_parsed(value: Any) -> bool:
 
 T = TypeVar("T")
 Text = Annotated[str, BeforeValidator(_text)]
-Line = Annotated[str, BeforeValidator(_line)]
-Id = Annotated[str, BeforeValidator(_id)]
-Name = Annotated[str, BeforeValidator(_name)]
+Line = Annotated[Text, AfterValidator(_line)]
+"""A label, such as a title or a category, as one line: our answers put it inside lines of their own."""
+Id = Annotated[Text, AfterValidator(token)]
+"""An id as one word: our answers put it inside calls that a model should make."""
+Name = Annotated[Text, AfterValidator(name)]
+"""A namespace, or the name of an app or an agent."""
 Word = Annotated[str, BeforeValidator(plain_word)]
-Address = Annotated[str, BeforeValidator(_address)]
-Cursor = Annotated[str, BeforeValidator(_cursor)]
-MediaType = Annotated[str, BeforeValidator(_media_type)]
+Address = Annotated[Text, AfterValidator(address)]
+"""A URL; characters that are not allowed in one are encoded."""
+Cursor = Annotated[Text, AfterValidator(_cursor)]
+"""It is passed back unchanged; one that could not be quoted in a call is dropped."""
+MediaType = Annotated[Text, AfterValidator(_media_type)]
 Whole = Annotated[int | None, BeforeValidator(_whole)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
-Object = Annotated[dict[str, Any], BeforeValidator(_object)]
-Amounts = Annotated[dict[str, Whole], BeforeValidator(_object)]
-PackedObject = Annotated[dict[str, Any], BeforeValidator(_packed_object)]
+Object = Annotated[dict[str, Any], BeforeValidator(as_object)]
+Amounts = Annotated[dict[str, Whole], BeforeValidator(as_object)]
+PackedObject = Annotated[Object, BeforeValidator(unpacked)]
 """An object that may arrive as a JSON string."""
 Number = Annotated[float, BeforeValidator(_number)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+Words = Annotated[tuple[Line, ...], BeforeValidator(_words)]
 Status = Annotated[str, BeforeValidator(status_word)]
 LogType = Annotated[str, BeforeValidator(log_type_word)]
 Many = Annotated[tuple[T, ...], BeforeValidator(_objects)]
-Named = Annotated[dict[str, T], BeforeValidator(_named_objects)]
+Named = Annotated[dict[Line, T], BeforeValidator(_named_objects)]
 One = Annotated[T | None, BeforeValidator(_object_or_none)]
 OrEmpty = Annotated[T, BeforeValidator(_object_or_empty)]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.app_cache import AppCache
     from inferencesh_mcp.flows.approval_memory import ApprovalMemory
     from inferencesh_mcp.flows.local_files import Folders
-    from inferencesh_mcp.flows.run_limits import LiveRuns
+    from inferencesh_mcp.flows.run_limits import ConcurrentRuns
     from inferencesh_mcp.flows.spend_limit import Confirm, SpendLimit
 
 
@@ -30,7 +30,7 @@ class Caller:
     folders: Folders | None
     """None for a remote caller: no file that they name can be opened (I-14)."""
     app_cache: AppCache
-    runs: LiveRuns
+    runs: ConcurrentRuns
     approvals: ApprovalMemory
     spend_limit: SpendLimit
     stream: bool

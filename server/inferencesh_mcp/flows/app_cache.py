@@ -45,8 +45,7 @@ logger = logging.getLogger(__name__)
 class AppCache:
     """The apps that callers read lately: public ones for all callers, others for each principal alone."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._apps: BoundedDict[tuple[str, str], tuple[float, App]] = BoundedDict(MOST)
         self._disk: AppDiskCache | None = None
         self._watched: frozenset[str] = frozenset()
@@ -67,27 +66,27 @@ class AppCache:
         except (NotFound, Forbidden, KeyRefused) as exc:
             await self._forget(principal, name, gone=isinstance(exc, NotFound))
             raise
-        self._remember(principal, name, self._clock(), app)
+        self._remember(principal, name, time.monotonic(), app)
         if name in self._watched:
             self._on_app(replace(ref, function=""), app)
             if self._disk:
-                await self._disk.write(name, app)
+                await to_thread.run_sync(self._disk.write, name, app)
         return app
 
     def knows(self, principal: str, ref: AppRef) -> bool:
         """Whether the app is in memory, and fresh enough for a run."""
         entry = self._entry(principal, _versioned_name(ref))
-        return entry is not None and self._clock() - entry[0] < FRESH
+        return entry is not None and time.monotonic() - entry[0] < FRESH
 
     async def recall(self, principal: str, ref: AppRef) -> tuple[float, App] | None:
         """The age in seconds and the app as the API last returned it; None if the API would have to be asked."""
         name = _versioned_name(ref)
         entry = self._entry(principal, name)
         if entry:
-            return self._clock() - entry[0], entry[1]
-        stored = await self._disk.read(name) if self._disk else None
+            return time.monotonic() - entry[0], entry[1]
+        stored = await to_thread.run_sync(self._disk.read, name) if self._disk else None
         if stored:
-            self._remember(principal, name, self._clock() - stored[0], stored[1])
+            self._remember(principal, name, time.monotonic() - stored[0], stored[1])
         return stored
 
     def name(self, principal: str, app_id: str) -> str:
@@ -106,7 +105,7 @@ class AppCache:
         if gone:
             self._apps.pop(("", name), None)
         if gone and self._disk and name in self._watched:
-            await self._disk.forget(name)
+            await to_thread.run_sync(self._disk.forget, name)
 
     def _entry(self, principal: str, name: str) -> tuple[float, App] | None:
         return self._apps.get(("", name)) or self._apps.get((principal, name))
@@ -120,7 +119,7 @@ class AppCache:
 
 
 class AppDiskCache:
-    """A folder of apps, as the API returned them to one key.
+    """A folder of apps, as the API returned them to one key. Its methods block.
 
     A file is named by a hash of what it depends on: the API's address, the app with its version and, unless the app is
     public, the key. It holds the app as the API returned it, and nothing of the caller's (T-3).
@@ -131,23 +130,12 @@ class AppDiskCache:
         self._origin = origin
         self._owner = hashlib.sha256(key.encode()).hexdigest()
 
-    async def read(self, name: str) -> tuple[float, App] | None:
-        """The age in seconds and the app; None if it is not stored or cannot be read."""
-        return await to_thread.run_sync(self._read, name)
-
-    async def write(self, name: str, app: App) -> None:
-        """Store an app. A folder that cannot be written is no error."""
-        await to_thread.run_sync(self._write, name, app)
-
-    async def forget(self, name: str) -> None:
-        """Delete an app."""
-        await to_thread.run_sync(self._forget, name)
-
     def _path(self, name: str, *, public: bool) -> Path:
         key = "\n".join((DISK_FORMAT, self._origin, "" if public else self._owner, name))
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
-    def _read(self, name: str) -> tuple[float, App] | None:
+    def read(self, name: str) -> tuple[float, App] | None:
+        """The age in seconds and the app; None if it is not stored or cannot be read."""
         for public in (True, False):
             path = self._path(name, public=public)
             try:
@@ -161,7 +149,8 @@ class AppDiskCache:
                 logger.debug("%s is not known from disk: %s", name, type(exc).__name__)
         return None
 
-    def _write(self, name: str, app: App) -> None:
+    def write(self, name: str, app: App) -> None:
+        """Store an app. A folder that cannot be written is no error."""
         public = app.visibility == "public"
         content = json.dumps({"app_ref": name, "app": app.model_dump(mode="json")}).encode()
         if len(content) > DISK_FILE_LIMIT:
@@ -182,7 +171,7 @@ class AppDiskCache:
                 with suppress(OSError):
                     new.unlink(missing_ok=True)
 
-    def _forget(self, name: str) -> None:
+    def forget(self, name: str) -> None:
         for public in (True, False):
             with suppress(OSError):
                 self._path(name, public=public).unlink(missing_ok=True)

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
 
-from inferencesh_mcp.api.agents import WidgetAction, WidgetAnswer
 from inferencesh_mcp.api.chat_turn import Approval, Form, Gate, Pending, SignIn, Turn, mark, pending
 from inferencesh_mcp.api.mcp_input import input_result
-from inferencesh_mcp.api.widgets import widget_form
+from inferencesh_mcp.api.widgets import FormAction, widget_form, widget_result
 from inferencesh_mcp.errors import Conflict, Forbidden, InferenceError
 from inferencesh_mcp.flows import AgentProgress
 from inferencesh_mcp.flows.cancel import cancel_abandoned_chat
@@ -66,7 +65,7 @@ class AlwaysAllow:
 class FormData:
     """A form that was filled in, or one of its other actions."""
 
-    action: WidgetAction
+    action: FormAction
     values: Mapping[str, Any] | None = None
 
 
@@ -138,7 +137,7 @@ async def resolve_pending(
         except Conflict as exc:
             # It was decided elsewhere. Or the chosen option is gone: then the person is asked again, once.
             logger.info("the answer to %s was not accepted", item.id)
-            caller.approvals.details.forget(caller, item.id)
+            caller.approvals.forget_details(caller, item.id)
             turn, conflict = await _current_state(caller, turn, report, exc), exc
             refused_before = any(
                 record.id == item.id for record in turn.records if record.decision == NO_LONGER_OFFERED
@@ -172,7 +171,7 @@ async def submit(
         Conflict: it was answered already, or is not waited for any more; the platform's state decides.
     """
     try:
-        answered = await answer(caller, turn, item, decision, report, seconds=seconds)
+        answered = await _answer(caller, turn, item, decision, report, seconds=seconds)
     except Forbidden as exc:
         if exc.upstream_code != "requires_sign_in":
             raise
@@ -181,16 +180,12 @@ async def submit(
     return answered.with_record(item.id, title(item), in_words(decision), by) if by else answered
 
 
-async def answer(
+async def _answer(
     caller: Caller, turn: TurnResult, item: Pending, decision: Decision, report: Report, *, seconds: float
 ) -> TurnResult:
     """Send a decision once, and follow the turn on. The stream is opened before the decision is sent.
 
     A caller who leaves stops the agent, even while the decision is on its way, because it may have arrived.
-
-    Raises:
-        Conflict: it was answered already, or is not waited for any more; the platform's state decides.
-        Forbidden: the platform takes this decision only from the person's own sign-in (`requires_sign_in`).
     """
     end = time.monotonic() + seconds
     chat = turn.chat
@@ -222,7 +217,8 @@ async def _send_once(caller: Caller, chat: Chat, item: Pending, decision: Decisi
     chats, memory = caller.api.chats, caller.approvals
     async with memory.exclusive(caller, item):
         try:
-            now = await chats.chat(_chat_of(item) or chat.id)
+            sub_agents_chat = item.chat_id if isinstance(item, Approval) else ""
+            now = await chats.chat(sub_agents_chat or chat.id)
         except InferenceError as exc:
             raise exc.replace(outcome="not_started") from exc
         if memory.is_answered(caller, item) or not _is_still_asked(item, now):
@@ -249,7 +245,7 @@ async def _send(chats: Chats, item: Pending, decision: Decision) -> None:
         case AlwaysAllow(chat_id=chat_id, option=option, tool_name=tool_name):
             await chats.always_allow(chat_id, item.id, option=option, tool_name=tool_name)
         case FormData(action=action, values=values):
-            await chats.tool_result(item.id, WidgetAnswer(action=action, form_data=dict(values) if values else None))
+            await chats.tool_result(item.id, widget_result(action, values))
         case ClientResult(text=text):
             await chats.tool_result(item.id, text)
         case McpInputResult(answers=answers):
@@ -268,11 +264,6 @@ def _is_still_asked(item: Pending, now: Chat) -> bool:
 
 def _shown_part(item: Approval) -> tuple[object, ...]:
     return (item.tool_name, item.arguments, item.unread, item.secret_send)
-
-
-def _chat_of(item: Pending) -> str:
-    """The chat of a sub-agent that asks for an approval; empty if it is not known."""
-    return item.chat_id if isinstance(item, Approval) else ""
 
 
 async def _is_open(caller: Caller, chat: Chat, item: Pending) -> bool:

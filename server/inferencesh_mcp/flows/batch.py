@@ -16,15 +16,15 @@ from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.errors import InferenceError, InvalidInput, WaitError
 from inferencesh_mcp.flows import BatchProgress, Transfer
 from inferencesh_mcp.flows.cancel import cancel_abandoned_run, cancel_abandoned_task, log_abandoned_candidates
-from inferencesh_mcp.flows.concurrency import PATIENCE, unwrap_exception_group
+from inferencesh_mcp.flows.concurrency import PATIENCE, for_each
 from inferencesh_mcp.flows.internal_errors import collect_started_ids, internal_error
-from inferencesh_mcp.flows.run import RunResult, before_start, optional_estimate, run_prepared, within_limit
-from inferencesh_mcp.flows.run_details import CONCURRENT_READS, read_details
+from inferencesh_mcp.flows.run import RunResult, optional_estimate, run_prepared, within_limit
+from inferencesh_mcp.flows.run_details import read_details
 from inferencesh_mcp.flows.run_request import build_request, prepare
 from inferencesh_mcp.flows.upload import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from inferencesh_mcp.api.models import RunRequest
     from inferencesh_mcp.flows import Caller, Report, State
@@ -33,13 +33,7 @@ if TYPE_CHECKING:
 
 MOST_KEPT = 16 * 1024 * 1024  # characters of all outputs held for one answer, which shows a hundredth of that
 MOST_PROBLEMS = 5  # inputs whose mistakes one error names
-
-
 LEAST_SECONDS = 10.0  # for the runs of a batch that the person agreed to
-
-
-def _ignore(_task_id: str) -> None:
-    """There is no limit that the run counts for."""
 
 
 class OutputBudget:
@@ -79,160 +73,144 @@ async def run_many(
         InvalidInput: inputs that do not fit, by their number; nothing was started.
         RateLimited, Unavailable: there is no slot for even one of them; nothing was started.
     """
-    began = time.monotonic()
     report(BatchProgress(0, len(specs), None))
-    batch = _Batch(caller, specs, report, end=began + seconds, follow=follow)
+    batch = _Batch(caller, specs, report, most=most, end=time.monotonic() + seconds, follow=follow)
     async with caller.runs.slot(caller.principal):
-        with Uploads(caller.api, caller.folders, batch.report_progress) as uploads:
-            prepared = await _prepare_all(caller, specs, uploads)
-            requests = await batch.build_all(prepared, uploads, most) if caller.spend_limit.is_set else {}
-            async with within_limit(caller, [(prepared[number], requests[number]) for number in requests]) as hand_over:
-                await batch.run(prepared, requests, uploads, most, hand_over)
+        with batch.uploads:
+            await batch.prepare_all()
+            if caller.spend_limit.is_set:
+                await batch.build_all()
+            async with within_limit(caller, batch.requests) as hand_over:
+                await batch.run(hand_over)
     return batch.ends
 
 
-async def _prepare_all(caller: Caller, specs: Sequence[RunSpec], uploads: Uploads) -> list[Prepared]:
-    from inferencesh_mcp.schema.bounded_validator import Budget  # imports jsonschema: 60 ms
-
-    budget = Budget()
-    prepared: list[Prepared] = []
-    wrong: list[str] = []
-    for number, spec in enumerate(specs, 1):
-        await anyio.lowlevel.checkpoint()  # let others run, and a cancellation: a cached app is read without waiting
-        try:
-            prepared.append(await prepare(caller, spec, uploads, reread=not wrong, budget=budget))
-        except InferenceError as exc:
-            if not isinstance(exc, InvalidInput):
-                raise exc.replace(outcome="not_started", retry_safe=True) from exc
-            wrong.append(f"input {number}: {exc.message}")
-    if wrong:
-        more = f" (and {len(wrong) - MOST_PROBLEMS} more)" if len(wrong) > MOST_PROBLEMS else ""
-        raise InvalidInput(
-            message=" ".join(wrong[:MOST_PROBLEMS]) + more,
-            next_step="Correct them and call again; none was started.",
-            outcome="not_started",
-            retry_safe=True,
-        )
-    return prepared
-
-
 class _Batch:
-    """What the workers share: the inputs still to start, and the results so far."""
+    """The inputs of one call, and the results so far."""
 
-    def __init__(self, caller: Caller, specs: Sequence[RunSpec], report: Report, *, end: float, follow: bool) -> None:
+    def __init__(
+        self, caller: Caller, specs: Sequence[RunSpec], report: Report, *, most: int, end: float, follow: bool
+    ) -> None:
         self.ends: list[End] = [Skipped()] * len(specs)
+        self.uploads = Uploads(caller.api, caller.folders, self._report_progress)
+        self.requests: dict[int, tuple[Prepared, RunRequest]] = {}
+        """What is ready to start, by the number of the input."""
         self._caller = caller
-        self._app = str(specs[0].app)
+        self._specs = specs
         self._report = report
-        self._total = len(specs)
+        self._most = most
+        self._end = end
+        self._follow = follow
+        self._prepared: list[Prepared] = []
         self._has_ended: dict[int, bool] = {}
         """The inputs that were taken up, and whether their runs have ended."""
         self._outputs = OutputBudget()
-        self._end = end
-        self._follow = follow
-        self._requests: dict[int, RunRequest] = {}
-        self._hand_over: dict[int, Callable[[str], None]] = {}
 
-    async def build_all(self, prepared: Sequence[Prepared], uploads: Uploads, most: int) -> dict[int, RunRequest]:
-        """Build the requests of all runs before the first starts, by number. An input that cannot be sent has failed."""
-        requests: dict[int, RunRequest] = {}
-        limit = anyio.CapacityLimiter(most)
+    async def prepare_all(self) -> None:
+        """Check all inputs before anything is sent."""
+        from inferencesh_mcp.schema.bounded_validator import Budget  # imports jsonschema: 60 ms
+
+        budget = Budget()
+        wrong: list[str] = []
+        for number, spec in enumerate(self._specs, 1):
+            # Let others run, and a cancellation: a cached app is read without waiting.
+            await anyio.lowlevel.checkpoint()
+            try:
+                prepared = await prepare(self._caller, spec, self.uploads, reread=not wrong, budget=budget)
+                self._prepared.append(prepared)
+            except InvalidInput as exc:
+                wrong.append(f"input {number}: {exc.message}")
+            except InferenceError as exc:
+                raise exc.replace(outcome="not_started", retry_safe=True) from exc
+        if wrong:
+            more = f" (and {len(wrong) - MOST_PROBLEMS} more)" if len(wrong) > MOST_PROBLEMS else ""
+            raise InvalidInput(
+                message=" ".join(wrong[:MOST_PROBLEMS]) + more,
+                next_step="Correct them and call again; none was started.",
+                outcome="not_started",
+                retry_safe=True,
+            )
+
+    async def build_all(self) -> None:
+        """Build the requests of all runs before the first starts. An input that cannot be sent has failed."""
 
         async def build(number: int) -> None:
             try:
-                async with limit:
-                    with before_start(self._caller):
-                        requests[number] = await build_request(prepared[number], uploads)
+                await self._build(number)
             except InferenceError as exc:
                 self.ends[number] = exc
 
-        with unwrap_exception_group():
-            async with anyio.create_task_group() as group:
-                for number in range(len(prepared)):
-                    group.start_soon(build, number)
-        return dict(sorted(requests.items()))
+        await for_each(range(len(self._prepared)), build, self._most)
+        self.requests = dict(sorted(self.requests.items()))
 
-    async def run(
-        self,
-        prepared: Sequence[Prepared],
-        requests: Mapping[int, RunRequest],
-        uploads: Uploads,
-        most: int,
-        hand_over: HandOver,
-    ) -> None:
-        """Run the inputs, at most `most` at once. If the caller leaves, what was started is cancelled.
+    async def _build(self, number: int) -> RunRequest:
+        prepared = self._prepared[number]
+        with self._caller.runs.drain.before_start():
+            request = await build_request(prepared, self.uploads)
+        self.requests[number] = prepared, request
+        return request
 
-        `requests`: those that were built already; their order is that of `hand_over`.
-        """
-        self._hand_over = {number: partial(hand_over, place) for place, number in enumerate(requests)}
-        self._requests = dict(requests)
-        if requests:  # the person may have taken the time of the call to agree
+    async def run(self, hand_over: HandOver) -> None:
+        """Run the inputs, at most `most` at once. If the caller leaves, what was started is cancelled."""
+        if self.requests:  # the person may have taken the time of the call to agree
             self._end = max(self._end, time.monotonic() + LEAST_SECONDS)
-        remaining = iter(
-            [(number, run) for number, run in enumerate(prepared) if isinstance(self.ends[number], Skipped)]
-        )
+        remaining = iter([number for number, end in enumerate(self.ends) if isinstance(end, Skipped)])
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(self._work, remaining, uploads)
-                for _ in range(min(most, len(prepared)) - 1):
-                    group.start_soon(self._work_in_own_slot, remaining, uploads)
-            await self._read_details(prepared)
+                group.start_soon(self._work, remaining, hand_over)
+                for _ in range(min(self._most, len(self.ends)) - 1):
+                    group.start_soon(self._work_in_own_slot, remaining, hand_over)
+            await self._read_details()
         except anyio.get_cancelled_exc_class():
             await self._cancel_all()
             raise
 
-    async def _work(self, remaining: Iterator[tuple[int, Prepared]], uploads: Uploads) -> None:
+    async def _work(self, remaining: Iterator[int], hand_over: HandOver) -> None:
         """Run one input after another until none is left or the time is over."""
-        drain = self._caller.runs.drain
-        while (
-            not drain.started
-            and (seconds := self._end - time.monotonic()) > 0
-            and (next_input := next(remaining, None))
-        ):
-            number, prepared = next_input
+        while not self._caller.runs.drain.started and (seconds := self._end - time.monotonic()) > 0:
+            number = next(remaining, None)
+            if number is None:
+                return
             self._count(number, ended=False)
-            report = partial(self._report_run, number)
-            self.ends[number] = await self._run_one(number, prepared, uploads, report, seconds if self._follow else 0)
+            self.ends[number] = await self._run_one(number, hand_over, seconds if self._follow else 0)
             self._count(number, ended=True)
 
-    async def _run_one(self, number: int, prepared: Prepared, uploads: Uploads, report: Report, seconds: float) -> End:
+    async def _work_in_own_slot(self, remaining: Iterator[int], hand_over: HandOver) -> None:
+        """Work in a second slot if there is one; otherwise the other workers do it all."""
+        with suppress(WaitError):
+            async with self._caller.runs.slot(self._caller.principal):
+                await self._work(remaining, hand_over)
+
+    async def _run_one(self, number: int, hand_over: HandOver, seconds: float) -> End:
         with collect_started_ids() as started:
             try:
-                request = self._requests.get(number)
-                if request is None:
-                    with before_start(self._caller):
-                        request = self._requests[number] = await build_request(prepared, uploads)
-                hand_over = self._hand_over.get(number, _ignore)
+                request = self.requests[number][1] if number in self.requests else await self._build(number)
                 result = await run_prepared(
-                    self._caller, prepared, request, report, hand_over, seconds=seconds, with_details=False
+                    self._caller,
+                    self._prepared[number],
+                    request,
+                    partial(self._report_run, number),
+                    partial(hand_over, number),
+                    seconds=seconds,
+                    with_details=False,
                 )
-                return replace(result, task=self._outputs.trimmed(result.task), uploaded=uploads.sent)
+                return replace(result, task=self._outputs.trimmed(result.task), uploaded=self.uploads.sent)
             except InferenceError as exc:
                 return exc
             except Exception as exc:  # noqa: BLE001 - the other inputs must not be lost because of it
                 return internal_error(exc, "app_run_many", started, may_start=True)
 
-    async def _read_details(self, prepared: Sequence[Prepared]) -> None:
+    async def _read_details(self) -> None:
         """Read what the answer adds to each run, all at the same time: it must not hold up the runs themselves."""
-        limit = anyio.CapacityLimiter(CONCURRENT_READS)
+        results = {number: end for number, end in enumerate(self.ends) if isinstance(end, RunResult)}
 
-        async def read(number: int, result: RunResult) -> None:
-            price = partial(optional_estimate, self._caller, prepared[number], self._requests[number])
-            async with limit:
-                details = await read_details(self._caller, result.task, price)
-            self.ends[number] = replace(result, details=details)
+        async def read(number: int) -> None:
+            estimate = partial(optional_estimate, self._caller, *self.requests[number])
+            details = await read_details(self._caller, results[number].task, estimate)
+            self.ends[number] = replace(results[number], details=details)
 
         with anyio.move_on_after(PATIENCE):
-            async with anyio.create_task_group() as group:
-                for number, end in enumerate(self.ends):
-                    if isinstance(end, RunResult):
-                        group.start_soon(read, number, end)
-
-    async def _work_in_own_slot(self, remaining: Iterator[tuple[int, Prepared]], uploads: Uploads) -> None:
-        """Work in a second slot if there is one; otherwise the other workers do it all."""
-        with suppress(WaitError):
-            async with self._caller.runs.slot(self._caller.principal):
-                await self._work(remaining, uploads)
+            await for_each(results, read)
 
     async def _cancel_all(self) -> None:
         """The caller left without an answer: cancel what was started, because nobody knows its id."""
@@ -245,7 +223,7 @@ class _Batch:
                         case InferenceError(task_id=str() as task_id):
                             group.start_soon(cancel_abandoned_run, self._caller, task_id)
                         case InferenceError(outcome="unknown"):
-                            log_abandoned_candidates(self._app, end.candidates)
+                            log_abandoned_candidates(str(self._specs[0].app), end.candidates)
                         case _:
                             pass
 
@@ -254,13 +232,13 @@ class _Batch:
         if isinstance(state, Task) and state.ended:
             self._count(number, ended=True)
         else:
-            self.report_progress(state)
+            self._report_progress(state)
 
     def _count(self, number: int, *, ended: bool) -> None:
         self._has_ended[number] = ended
-        self.report_progress(None)
+        self._report_progress(None)
 
-    def report_progress(self, state: State | None) -> None:
+    def _report_progress(self, state: State | None) -> None:
         latest = state if isinstance(state, Task | Transfer) else None
         done = sum(self._has_ended.values())
-        self._report(BatchProgress(done, self._total, latest, live=len(self._has_ended) - done))
+        self._report(BatchProgress(done, len(self.ends), latest, live=len(self._has_ended) - done))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import mimetypes
 import time
 from contextlib import asynccontextmanager
@@ -113,11 +112,9 @@ async def send_message(caller: Caller, message: Message, report: Report, *, seco
         OutcomeUnknown: the reply was lost, and the message was not found (yet).
     """
     end = time.monotonic() + seconds
-    try:
-        files = await _files(caller, message.files, report)
+    with caller.runs.drain.before_start():
+        files = [await _file(caller, reference, report) for reference in message.files]
         before = await caller.api.chats.chat(message.chat_id) if message.chat_id else None
-    except InferenceError as exc:
-        raise exc.replace(outcome="not_started", retry_safe=True) from exc
     request = AgentRunRequest(
         chat_id=message.chat_id,
         agent=message.agent or (_agent_of(before) if before and not message.config else None),
@@ -224,25 +221,13 @@ def agent_progress(result: TurnResult) -> AgentProgress:
     return AgentProgress(result.chat.id, tools[-1].name, tail, is_waiting=is_waiting)
 
 
-async def _files(caller: Caller, references: Sequence[str], report: Report) -> list[File]:
-    """The files of a message. A server that is ending stops here."""
-    files: list[File] = []
-    with caller.runs.drain.deadline(math.inf):
-        files = [await _file(caller, reference, report) for reference in references]
-    caller.runs.drain.raise_if_started()
-    return files
-
-
 async def _file(caller: Caller, reference: str, report: Report) -> File:
-    """A file of a message: uploaded, unless the platform can read its address."""
-    return _remote_file(reference) if is_remote(reference) else await store(caller, reference, report)
-
-
-def _remote_file(address: str) -> File:
-    """A file at an address. Its name and type are guessed from the address, because its bytes are not read here."""
-    name = unquote(path_of(address)).rpartition("/")[2]
+    """A file of a message. If the platform can read its address, it is not read here: its name and type are guessed."""
+    if not is_remote(reference):
+        return await store(caller, reference, report)
+    name = unquote(path_of(reference)).rpartition("/")[2]
     printable = "".join(filter(str.isprintable, name))[-LONGEST_NAME:]  # its end shows the type
-    return File(uri=address, filename=printable, content_type=mimetypes.guess_type(name)[0] or "")
+    return File(uri=reference, filename=printable, content_type=mimetypes.guess_type(name)[0] or "")
 
 
 async def _send_once(caller: Caller, request: AgentRunRequest, before: Chat | None) -> Sent:

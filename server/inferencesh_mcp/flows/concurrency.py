@@ -1,4 +1,4 @@
-"""Helpers for concurrent calls: errors without their task group, and calls whose result an answer can do without."""
+"""Concurrent calls, and calls whose result an answer can do without."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import anyio
 from inferencesh_mcp.errors import InferenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator, Iterable
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 PATIENCE = 3.0  # seconds: the most impatient hosts wait 50 to 60 s, and the main call may have taken most of that
+CONCURRENT_READS = 8
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,20 @@ async def both(first: Callable[[], Awaitable[T]], second: Callable[[], Awaitable
             group.start_soon(call_second)
             first_results.append(await first())
     return first_results[0], second_results[0]
+
+
+async def for_each(items: Iterable[T], call: Callable[[T], Awaitable[None]], most: int = CONCURRENT_READS) -> None:
+    """Make a call for each item, at most so many at the same time."""
+    limit = anyio.CapacityLimiter(most)
+
+    async def limited(item: T) -> None:
+        async with limit:
+            await call(item)
+
+    with unwrap_exception_group():
+        async with anyio.create_task_group() as group:
+            for item in items:
+                group.start_soon(limited, item)
 
 
 async def optional_call(

@@ -11,7 +11,7 @@ import secrets
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote
 
 from anyio import to_thread
@@ -132,7 +132,20 @@ class _Download:
     """Its name, if the app or the platform has one for it."""
 
     async def save(self, api: Api, folder: SaveFolder, report: Report, filename: str) -> Saved:
-        return await save(api, folder, self.uri, report, name=filename or self.name)
+        """Download it, under `filename` or its own name, made safe."""
+        async with api.download(self.uri) as download:
+            kind = download.content_type.partition(";")[0].strip()
+            kind = kind if is_media_type(kind) else "application/octet-stream"
+            name = safe_name(filename or self.name, self.uri, kind)
+            size = 0
+            with _new_file(folder, name) as draft:
+                async for chunk in download.chunks:
+                    # Not in a thread: 64 KiB into the page cache take some 25 µs, a hop there and back takes longer.
+                    draft.file.write(chunk)
+                    size += len(chunk)
+                    report(Transfer("saving", name, size, download.size))
+                path = await to_thread.run_sync(draft.publish)
+        return Saved(self.uri, path, size, kind)
 
 
 @dataclass(frozen=True)
@@ -146,7 +159,7 @@ class _Content:
     async def save(self, _api: Api, folder: SaveFolder, _report: Report, filename: str) -> Saved:
         name = safe_name(filename or self.name, "", self.content_type)
         with _new_file(folder, name) as draft:
-            await to_thread.run_sync(draft.write, self.content)
+            await to_thread.run_sync(draft.file.write, self.content)
             path = await to_thread.run_sync(draft.publish)
         return Saved("", path, len(self.content), self.content_type)
 
@@ -175,23 +188,6 @@ def _as_json(output: Any) -> bytes:
     return json.dumps(output, ensure_ascii=False, indent=1).encode(errors="replace")
 
 
-async def save(api: Api, folder: SaveFolder, uri: str, report: Report, *, name: str = "") -> Saved:
-    """Download `uri` into a folder, under `name` or the name in the URI, made safe."""
-    async with api.download(uri) as download:
-        kind = download.content_type.partition(";")[0].strip()
-        kind = kind if is_media_type(kind) else "application/octet-stream"
-        name = safe_name(name, uri, kind)
-        size = 0
-        with _new_file(folder, name) as draft:
-            async for chunk in download.chunks:
-                # Not in a thread: 64 KiB into the page cache take some 25 µs, a hop there and back takes longer.
-                draft.write(chunk)
-                size += len(chunk)
-                report(Transfer("saving", name, size, download.size))
-            path = await to_thread.run_sync(draft.publish)
-    return Saved(uri, path, size, kind)
-
-
 def safe_name(name: str, uri: str, content_type: str) -> str:
     """A safe file name: one plain component with an extension, the same each time for the same file."""
     in_uri = PurePosixPath(unquote(path_of(uri))).name if uri else ""
@@ -207,29 +203,18 @@ def _split(name: str) -> tuple[str, str]:
     return (base, ending) if dot and re.fullmatch(r"[A-Za-z0-9]{1,8}", ending) else (name, "")
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Draft:
     """A file that is being written under a hidden name until it is complete."""
 
     folder: WriteFolder
     name: str
     hidden: str
-    descriptor: int
-    is_closed: bool = False
-
-    def write(self, chunk: bytes) -> None:
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[os.write(self.descriptor, rest) :]
-
-    def close(self) -> None:
-        if not self.is_closed:
-            self.is_closed = True
-            os.close(self.descriptor)
+    file: BinaryIO
 
     def publish(self) -> Path:
         """Close the file and give it its name, or the first free `name-2`, `name-3`…"""
-        self.close()
+        self.file.close()
         base, _, ending = self.name.rpartition(".")
         for number in range(1, MOST_NAMESAKES + 1):
             name = self.name if number == 1 else f"{base}-{number}.{ending}"
@@ -250,11 +235,11 @@ def _new_file(folder: SaveFolder, name: str) -> Generator[_Draft]:
     hidden = f".{secrets.token_hex(8)}.part"
     try:
         with folder.opened() as opened:
-            draft = _Draft(opened, name, hidden, opened.create(hidden))
+            descriptor = opened.create(hidden)
             try:
-                yield draft
+                with os.fdopen(descriptor, "wb") as file:
+                    yield _Draft(opened, name, hidden, file)
             finally:
-                draft.close()
                 opened.remove(hidden)
     except OSError as exc:
         raise _cannot_write(folder.path, exc) from exc

@@ -11,7 +11,6 @@ import hashlib
 import mimetypes
 import re
 import string
-import sys
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from anyio import to_thread
 from inferencesh_mcp.api.enums import is_media_type
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
-from inferencesh_mcp.path_syntax import from_uri
+from inferencesh_mcp.paths import readings
 
 if TYPE_CHECKING:
     import os
@@ -44,11 +43,7 @@ _DATA = re.compile(
 )
 # The types that a data URI may have: those of RFC 6838 except multipart and message.
 _KINDS = frozenset({"application", "audio", "font", "image", "model", "text", "video"})
-_PATH = re.compile(r"(?i)[/~\\]|file:|[a-z]:[\\/]|%(user|home)|\$(\{?home|env:)")
 _REMOTE = re.compile(r"(?i)(https?|inf):")
-LONGEST_PATH = 8192  # characters; twice what an operating system accepts
-_QUOTES = frozenset({'""', "''", "``", "“”", "‘’"})
-_WRAPPING = " \t\r\n@" + "".join(quotes[0] for quotes in _QUOTES)
 # What may stand between the characters of base64: line breaks and spaces, also those that a model escaped twice in JSON.
 _SPACE = string.whitespace.encode()
 _ESCAPED_SPACE = (r"\r", r"\n", r"\t")
@@ -133,31 +128,6 @@ async def _open_in_thread(folders: Folders, paths: list[str]) -> OpenFile:
             for file in files:
                 file.close()
         raise
-
-
-def readings(reference: str) -> list[str]:
-    """The paths that a reference may mean: as given; without quotes, a leading @ or spaces around it, as people paste
-    paths; and without a shell's backslashes."""
-    bare, before = reference, ""
-    while bare != before and len(reference) <= LONGEST_PATH:
-        before, bare = bare, bare.strip()
-        if len(bare) > 1 and bare[0] + bare[-1] in _QUOTES:
-            bare = bare[1:-1]
-        bare = bare.removeprefix("@")
-    unescaped = bare if sys.platform == "win32" else re.sub(r"\\(.)", r"\1", bare)
-    return list(dict.fromkeys(map(_path, (reference, bare, unescaped))))
-
-
-def may_be_path(text: str) -> bool:
-    """Whether a text may be a path of this machine."""
-    return bool(_PATH.match(text[:64].lstrip(_WRAPPING)))
-
-
-def _path(reference: str) -> str:
-    path = from_uri(reference)
-    if path is None:
-        raise FileRefused(message=f"{reference[:200]} names another machine.", next_step="Give a path of this one.")
-    return path
 
 
 def content_type_of(name: str, start: bytes) -> str:

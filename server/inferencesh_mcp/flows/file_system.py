@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inferencesh_mcp.errors import FileRefused
-from inferencesh_mcp.folder_identity import steps_below
-from inferencesh_mcp.path_syntax import plain
+from inferencesh_mcp.paths import plain, steps_below
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -56,15 +55,6 @@ SHORTEN = "Use a shorter path, or have an administrator set LongPathsEnabled."
 def is_too_long(path: str) -> bool:
     """Whether Windows may refuse a path for its length."""
     return sys.platform == "win32" and len(path) >= 260  # MAX_PATH
-
-
-@dataclass(frozen=True)
-class FileBelow:
-    """An open file. The caller closes the descriptor."""
-
-    descriptor: int
-    steps: tuple[str, ...]
-    """The names that lead to it, as its disk has them."""
 
 
 @dataclass(frozen=True)
@@ -149,11 +139,11 @@ def _alike(folder: int | Path, name: str) -> str:
     if not names:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     if len(names) > 1:
-        raise several(name, names)
+        raise ambiguous_path(name, names)
     return names[0]
 
 
-def several(path: str, names: list[str]) -> FileRefused:
+def ambiguous_path(path: str, names: list[str]) -> FileRefused:
     """The error for a path that several files match."""
     shown = (
         repr(name).replace("\\\\", "\\") for name in sorted(names)[:5]
@@ -182,8 +172,10 @@ if sys.platform == "win32":
             raise ctypes.WinError(ctypes.get_last_error())
         return plain(Path(name.value))
 
-    def open_below(root: Path, steps: tuple[str, ...]) -> FileBelow:
-        """Open the file that `steps` lead to for reading. `root` has no links in it.
+    def open_below(root: Path, steps: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+        """Open the file that `steps` lead to for reading: its descriptor, and its steps as the disk has them.
+
+        `root` has no links in it.
 
         Raises:
             OSError: there is none, a part of the path is a link (ELOOP or ENOTDIR), or it cannot be opened.
@@ -191,10 +183,7 @@ if sys.platform == "win32":
         """
         path = root
         for step in steps:
-            if not os.path.lexists(path / step):
-                path /= _alike(path, step)
-            else:
-                path /= step
+            path /= step if os.path.lexists(path / step) else _alike(path, step)
         _refuse_links(root, path.relative_to(root).parts)
         try:
             descriptor = os.open(path, _READ)
@@ -210,7 +199,7 @@ if sys.platform == "win32":
         if real_steps is None:  # a folder was replaced by a link meanwhile
             os.close(descriptor)
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        return FileBelow(descriptor, real_steps)
+        return descriptor, real_steps
 
     @contextmanager
     def write_below(root: Path, steps: tuple[str, ...]) -> Generator[WriteFolder]:
@@ -236,10 +225,10 @@ if sys.platform == "win32":
 else:
     _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-    def open_below(root: Path, steps: tuple[str, ...]) -> FileBelow:
+    def open_below(root: Path, steps: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
         with _folder_below(root, steps[:-1]) as (folder, above):
             name, descriptor = _open_in(folder, steps[-1], _READ)
-            return FileBelow(descriptor, (*above, name))
+            return descriptor, (*above, name)
 
     @contextmanager
     def write_below(root: Path, steps: tuple[str, ...]) -> Generator[WriteFolder]:

@@ -12,7 +12,7 @@ import stat
 import sys
 import threading
 import unicodedata
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
@@ -22,15 +22,14 @@ from anyio import CapacityLimiter, to_thread
 from inferencesh_mcp.errors import FileRefused
 from inferencesh_mcp.flows.file_system import (
     SHORTEN,
+    ambiguous_path,
     is_reserved,
     is_too_long,
     open_below,
     read_at,
-    several,
     write_below,
 )
-from inferencesh_mcp.folder_identity import is_or_holds_home, real, steps_below
-from inferencesh_mcp.path_syntax import expanded, foreign, is_name
+from inferencesh_mcp.paths import expanded, foreign, is_name, is_or_holds_home, real, steps_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -43,7 +42,7 @@ Arguments = TypeVarTuple("Arguments")
 # Files that hold secrets in any folder, by the names and endings that programs give them. Names that begin with a dot
 # are refused too. `secret.png` is a picture, and `deck.key` may be a presentation: see `_refuse_content`.
 _DATA_FILE = r"(\.(json|ya?ml|toml|ini|txt|csv|env|xml|properties|conf|cfg|db|bak|old|enc|gpg))*"
-_SECRET = re.compile(
+_SECRET_NAME = re.compile(
     r"(?ix)"
     r"\.(pem|p12|pfx|jks|keystore|kdbx|ppk|p8|ovpn|keychain(-db)?|kubeconfig|tfstate|tfvars)(\.(bak|old|backup))?$"
     r"|^id_(rsa|dsa|ecdsa|ed25519)(_sk)?(\.|$)"
@@ -140,8 +139,8 @@ class Folders:
             return first
         _close(files.values())
         if files:
-            raise several(path, list(files))
-        raise self._not_there(display_path)
+            raise ambiguous_path(path, list(files))
+        raise self._no_such_file(display_path)
 
     @property
     def _readable(self) -> tuple[Path, ...]:
@@ -157,15 +156,15 @@ class Folders:
         target = Path(os.path.normpath(root / expanded(to))) if is_name(to) else None
         steps = steps_below(target / "file", root) if target else None
         if steps is None or (sys.platform == "win32" and any(map(is_reserved, steps))):
-            raise self._not_below(to)
+            raise self._not_in_save_folder(to)
         folder = SaveFolder(root, steps[:-1])
         if folder.has_a_link:
-            raise self._not_below(to)
+            raise self._not_in_save_folder(to)
         return folder
 
-    def _not_below(self, to: str) -> FileRefused:
+    def _not_in_save_folder(self, to: str) -> FileRefused:
         if foreign(to):
-            return _foreign(to)
+            return _path_of_another_system(to)
         return FileRefused(
             message=f"Files are saved in {self.saving} only.",
             next_step="Leave `to` out or name a folder below it; INFERENCE_SAVE_DIR sets another place.",
@@ -183,30 +182,27 @@ class Folders:
         root, steps = self._inside(path, absolute)
         _refuse_names(path, steps)
         try:
-            file = open_below(root, steps)
+            descriptor, steps = open_below(root, steps)
+            file = OpenFile(descriptor, steps[-1])
+            with ExitStack() as stack:
+                stack.callback(file.close)
+                _refuse_names(path, steps)
+                _refuse_content(path, file)
+                stack.pop_all()
         except FileNotFoundError:
             return None
         except OSError as exc:
-            raise _refusal(path, exc) from exc
-        try:
-            _refuse_names(path, file.steps)
-            _refuse_content(path, file.steps[-1], file.descriptor)
-        except FileRefused:
-            os.close(file.descriptor)
-            raise
-        except OSError as exc:
-            os.close(file.descriptor)
-            raise _refusal(path, exc) from exc
-        return OpenFile(file.descriptor, file.steps[-1])
+            raise _cannot_open(path, exc) from exc
+        return file
 
     def _inside(self, path: str, absolute: Path) -> tuple[Path, tuple[str, ...]]:
         """The allowed folder that contains a path, and the steps below it."""
         for root in (*self.allowed, self.saving):
             if steps := steps_below(absolute, root):
                 return real(root), steps
-        raise self._not_there(path, outside=True)
+        raise self._no_such_file(path, outside=True)
 
-    def _not_there(self, path: str, *, outside: bool = False) -> FileRefused:
+    def _no_such_file(self, path: str, *, outside: bool = False) -> FileRefused:
         """The error for a path that names no file here, or one outside the allowed folders."""
         folders = ", ".join(map(str, self._readable))
         if not path.strip():
@@ -218,7 +214,7 @@ class Folders:
                 f"Or have the person copy the file to an allowed folder: {folders}.",
             )
         if foreign(path):
-            return _foreign(path)
+            return _path_of_another_system(path)
         if outside:
             return FileRefused(
                 message=f"{path} is outside the folders this server may read ({folders}).",
@@ -235,7 +231,7 @@ class Folders:
                 message=f"{path} is not an absolute path.",
                 next_step=f"Give the whole path; readable folders are {folders}.",
             )
-        return _refusal(path, FileNotFoundError())
+        return _cannot_open(path, FileNotFoundError())
 
 
 @dataclass(frozen=True)
@@ -285,8 +281,9 @@ def _is_file_name(path: str) -> bool:
 
 def _refuse_names(path: str, steps: tuple[str, ...]) -> None:
     """Refuse hidden files, secrets, and on Windows names of devices and streams."""
-    if any(step.startswith(".") or _SECRET.search(form) for step in steps for form in (step, _as_disks_take_it(step))):
-        raise _secret(path)
+    for step in steps:
+        if step.startswith(".") or _SECRET_NAME.search(step) or _SECRET_NAME.search(_as_disks_take_it(step)):
+            raise _looks_secret(path)
     if sys.platform == "win32" and any(map(is_reserved, steps)):
         raise FileRefused(message=f"{path} is a name that Windows reserves.", next_step="Name a plain file.")
 
@@ -297,9 +294,9 @@ def _as_disks_take_it(name: str) -> str:
     return visible.partition(":")[0].rstrip(". ")
 
 
-def _refuse_content(path: str, name: str, descriptor: int) -> None:
+def _refuse_content(path: str, file: OpenFile) -> None:
     """Refuse a file that is not regular, holds a private key, or may be a hard link to somebody's private file."""
-    status = os.fstat(descriptor)
+    status = file.status
     if not stat.S_ISREG(status.st_mode):
         raise FileRefused(
             message=f"{path} is {'a folder' if stat.S_ISDIR(status.st_mode) else 'not a regular file'}.",
@@ -312,19 +309,19 @@ def _refuse_content(path: str, name: str, descriptor: int) -> None:
             message=f"{path} is a private file with a second hard link, perhaps outside the allowed folders.",
             next_step="To send it, copy it and pass the copy.",
         )
-    start = read_at(descriptor, _START, 0)
-    if _PRIVATE_KEY.search(start) or (name.lower().endswith(_KEY_ENDING) and not start.startswith(_ZIP)):
-        raise _secret(path)
+    start = file.read(_START, 0)
+    if _PRIVATE_KEY.search(start) or (file.name.lower().endswith(_KEY_ENDING) and not start.startswith(_ZIP)):
+        raise _looks_secret(path)
 
 
-def _secret(path: str) -> FileRefused:
+def _looks_secret(path: str) -> FileRefused:
     return FileRefused(
         message=f"{path} is hidden or looks like a secret, so it is never uploaded.",
         next_step="If it really is to be sent, copy it under another name first.",
     )
 
 
-def _foreign(path: str) -> FileRefused:
+def _path_of_another_system(path: str) -> FileRefused:
     system = "WSL" if sys.platform == "win32" or "wsl" in path[:16].lower() else "Windows"
     return FileRefused(
         message=f"{path} is a path as {system} writes it, and this server does not run there.",
@@ -332,7 +329,7 @@ def _foreign(path: str) -> FileRefused:
     )
 
 
-def _refusal(path: str, exc: OSError) -> FileRefused:
+def _cannot_open(path: str, exc: OSError) -> FileRefused:
     match exc:
         case _ if is_too_long(path):
             return FileRefused(message=f"{path} is longer than Windows allows.", next_step=SHORTEN)

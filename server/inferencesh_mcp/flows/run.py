@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from inferencesh_mcp.flows.start import start
 from inferencesh_mcp.flows.upload import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from inferencesh_mcp.api.models import App, Estimate, RunRequest, Task
     from inferencesh_mcp.api.refs import AppRef
@@ -59,10 +58,10 @@ async def run(caller: Caller, spec: RunSpec, report: Report, *, seconds: float) 
     began = time.monotonic()
     async with caller.runs.slot(caller.principal):
         with Uploads(caller.api, caller.folders, report) as uploads:
-            with before_start(caller):
+            with caller.runs.drain.before_start():
                 prepared = await prepare(caller, spec, uploads)
                 request = await build_request(prepared, uploads)
-            async with within_limit(caller, [(prepared, request)]) as hand_over:
+            async with within_limit(caller, {0: (prepared, request)}) as hand_over:
                 seconds -= time.monotonic() - began
                 result = await run_prepared(caller, prepared, request, report, partial(hand_over, 0), seconds=seconds)
     return replace(result, seconds=time.monotonic() - began, uploaded=uploads.sent)
@@ -111,15 +110,16 @@ async def run_prepared(
 
 
 @asynccontextmanager
-async def within_limit(caller: Caller, runs: Sequence[tuple[Prepared, RunRequest]]) -> AsyncGenerator[HandOver]:
-    """Let runs start inside the block if they are within the spend limit, or the person agrees.
+async def within_limit(caller: Caller, runs: Mapping[int, tuple[Prepared, RunRequest]]) -> AsyncGenerator[HandOver]:
+    """Let runs, by number, start inside the block if they are within the spend limit, or the person agrees.
 
     Raises:
         SpendLimitExceeded: neither; nothing was started.
     """
     async with AsyncExitStack() as stack:
-        with before_start(caller):
-            hand_over = await stack.enter_async_context(caller.spend_limit.hold(caller, runs))
+        with caller.runs.drain.before_start():
+            hold = caller.spend_limit.hold(caller.api, caller.principal, caller.confirm, runs)
+            hand_over = await stack.enter_async_context(hold)
         yield hand_over
 
 
@@ -127,17 +127,6 @@ async def optional_estimate(caller: Caller, prepared: Prepared, request: RunRequ
     """What a run costs, as an answer about it adds: it neither delays nor fails the answer."""
     call = estimate(caller, prepared.spec.app, prepared.app, request.input, request.function)
     return await optional_call(call, f"estimate for {prepared.app.ref}")
-
-
-@contextmanager
-def before_start(caller: Caller) -> Generator[None]:
-    """Around what comes before a start: it ends early if the server does, and its errors say that nothing was started."""
-    try:
-        with caller.runs.drain.deadline(math.inf):
-            yield
-        caller.runs.drain.raise_if_started()
-    except InferenceError as exc:
-        raise exc.replace(outcome="not_started", retry_safe=exc.retry_safe is not False) from exc
 
 
 async def dry_run(
@@ -148,7 +137,7 @@ async def dry_run(
     Raises:
         InferenceError: a run would have been refused with it. Nothing was started.
     """
-    with before_start(caller), Uploads(caller.api, caller.folders, report) as uploads:
+    with caller.runs.drain.before_start(), Uploads(caller.api, caller.folders, report) as uploads:
         prepared = await prepare(caller, spec, uploads)
         request = await build_request(prepared, uploads)
         app, function = prepared.app, prepared.function

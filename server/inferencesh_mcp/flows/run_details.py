@@ -1,6 +1,6 @@
-"""What an answer adds to a run: its session, its charge, the names of its files, and the estimate while it runs.
+"""What an answer says of a run besides its output: its status word, duration, session, charge and files, and the estimate.
 
-None of it may delay or fail the answer.
+What has to be read for that may neither delay nor fail the answer.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from inferencesh_mcp.api.enums import ENDED, STATUSES
 from inferencesh_mcp.api.models import Session
 from inferencesh_mcp.errors import Gone
-from inferencesh_mcp.flows.concurrency import PATIENCE, both, optional_call
+from inferencesh_mcp.flows.concurrency import PATIENCE, both, for_each, optional_call
 from inferencesh_mcp.flows.output_files import output_files
 
 if TYPE_CHECKING:
@@ -22,7 +23,19 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import Estimate, File, Task
     from inferencesh_mcp.flows import Caller
 
-CONCURRENT_READS = 8  # charges that are read at the same time
+_QUEUED = ("received", "queued")
+_WORDS = {**dict.fromkeys(_QUEUED, "queued"), "rejected": "failed"}
+_LIVE = tuple(status for status in STATUSES if status not in ENDED and status != "unknown")
+STATUS_FILTERS: dict[str, tuple[str, ...]] = {
+    "any": (),
+    "active": _LIVE,
+    "queued": _QUEUED,
+    "running": tuple(status for status in _LIVE if status not in _QUEUED),
+    "completed": ("completed",),
+    "failed": ("failed", "rejected"),
+    "cancelled": ("cancelled",),
+}
+"""The platform's statuses that each of our words means."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +89,14 @@ async def charge_of(caller: Caller, task: Task) -> int | None:
 async def charges_of(caller: Caller, tasks: Sequence[Task]) -> dict[str, int]:
     """What each of these tasks was charged, where that is known."""
     charges: dict[str, int] = {}
-    limit = anyio.CapacityLimiter(CONCURRENT_READS)
 
     async def read(task: Task) -> None:
-        async with limit:
-            charge = await charge_of(caller, task)
+        charge = await charge_of(caller, task)
         if charge is not None:
             charges[task.id] = charge
 
     with anyio.move_on_after(PATIENCE):
-        async with anyio.create_task_group() as group:
-            for task in tasks:
-                group.start_soon(read, task)
+        await for_each(tasks, read)
     return charges
 
 
@@ -103,3 +112,13 @@ def elapsed_seconds(task: Task, now: datetime | None) -> float | None:
     began = max(filter(None, (task.created_at, task.run_at)), default=None)
     until = task.updated_at if task.ended else now
     return max((until - began).total_seconds(), 0) if began and until else None
+
+
+def status_of(task: Task) -> str:
+    """`queued`, `running`, `completed`, `failed` or `cancelled`."""
+    return _WORDS.get(task.status, task.status if task.ended else "running")
+
+
+def status_detail(task: Task) -> str:
+    """The platform's own word if it says more; empty if it is the same."""
+    return "" if task.status == status_of(task) else task.status

@@ -1,15 +1,16 @@
-"""The runs of this process: how many each caller may have, what goes on after a caller has left, and their end with the server."""
+"""The limits of concurrent runs: of one caller, here and on all replicas, and of this process; and the drain at its end."""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from inferencesh_mcp.errors import RateLimited, Unavailable
+from inferencesh_mcp.errors import InferenceError, RateLimited, Unavailable
 from inferencesh_mcp.flows.ownership import StartRegistry
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-MOST_IN_ALL = 1_000  # live runs of one process: its memory and sockets were measured with so many (reliability 4.6)
 RETRY_AFTER = 5.0  # seconds: a run that ends frees a slot, and most take a few seconds
 MOST_IN_BACKGROUND = 100  # searches for lost runs whose callers left: each lists tasks every few seconds
 
@@ -52,6 +52,16 @@ class Drain:
             finally:
                 self._waits.discard(wait)
 
+    @contextmanager
+    def before_start(self) -> Generator[None]:
+        """Around what comes before a start: it ends early if the server does, and its errors say that nothing was started."""
+        try:
+            with self.deadline(math.inf):
+                yield
+            self.raise_if_started()
+        except InferenceError as exc:
+            raise exc.replace(outcome="not_started", retry_safe=exc.retry_safe is not False) from exc
+
     def raise_if_started(self) -> None:
         """Refuse to start anything once the drain has started.
 
@@ -69,7 +79,7 @@ class Drain:
 
 
 class SharedLimiter(Protocol):
-    """The slots of all replicas together."""
+    """Counts the concurrent runs of all replicas together."""
 
     async def take(self, principal: str, most: int) -> str | None:
         """Return the name of a slot, or None if the principal has `most` already."""
@@ -78,19 +88,22 @@ class SharedLimiter(Protocol):
     def give_back(self, principal: str, place: str) -> None: ...
 
 
-class LiveRuns:
-    """The slots of each principal, the starts that wait for their outcome, and the background work."""
+class ConcurrentRuns:
+    """Limits how many runs are live at the same time. Each takes a slot until its call has ended.
+
+    Also holds what all runs share: the starts that wait for their outcome, and the work that outlives its call.
+    """
 
     def __init__(
         self,
         per_principal: int,
-        in_all: int = MOST_IN_ALL,
+        in_all: int,
         *,
-        drain: Drain | None = None,
-        shared_limiter: SharedLimiter | None = None,
-        replicated: bool = False,
+        drain: Drain | None,
+        shared_limiter: SharedLimiter | None,
+        replicated: bool,
     ) -> None:
-        """`per_principal` counts here and in `shared_limiter`, `in_all` in this process.
+        """`per_principal` limits one caller here and in `shared_limiter`, `in_all` this process.
 
         `replicated`: other processes may start runs with the same keys.
         """
@@ -112,15 +125,15 @@ class LiveRuns:
 
     @asynccontextmanager
     async def slot(self, principal: str) -> AsyncGenerator[None]:
-        """Hold one of a principal's slots.
+        """Hold a slot for one run of a principal.
 
         Raises:
-            RateLimited: the principal has none left; nothing was started.
-            Unavailable: this server has none left, or is ending; nothing was started.
+            RateLimited: the principal is at their limit; nothing was started.
+            Unavailable: this server is at its limit, or is ending; nothing was started.
         """
         self.drain.raise_if_started()
         if self._running[principal] >= self._per_principal:
-            raise self._no_slot()
+            raise self._limit_reached()
         if self.running >= self._in_all:
             raise Unavailable(
                 message=f"{self.running} runs are live already, the most this server takes.",
@@ -130,10 +143,16 @@ class LiveRuns:
                 retry_after=RETRY_AFTER,
             )
         self._running[principal] += 1
+        shared_slot = None
         try:
-            async with self._shared_slot(principal):
-                yield
+            if self._shared_limiter:
+                shared_slot = await self._shared_limiter.take(principal, self._per_principal)
+                if shared_slot is None:
+                    raise self._limit_reached()
+            yield
         finally:
+            if self._shared_limiter and shared_slot is not None:
+                self._shared_limiter.give_back(principal, shared_slot)
             self._running[principal] -= 1
             self._running += Counter()  # drops the zeros
 
@@ -153,20 +172,7 @@ class LiveRuns:
         finally:
             self._background_count -= 1
 
-    @asynccontextmanager
-    async def _shared_slot(self, principal: str) -> AsyncGenerator[None]:
-        if self._shared_limiter is None:
-            yield
-            return
-        slot = await self._shared_limiter.take(principal, self._per_principal)
-        if slot is None:
-            raise self._no_slot()
-        try:
-            yield
-        finally:
-            self._shared_limiter.give_back(principal, slot)
-
-    def _no_slot(self) -> RateLimited:
+    def _limit_reached(self) -> RateLimited:
         runs = "run is" if self._per_principal == 1 else "runs are"
         return RateLimited(
             message=f"{self._per_principal} {runs} live already, the most this server allows one caller.",

@@ -22,17 +22,16 @@ import anyio
 
 from inferencesh_mcp.bounded import BoundedDict, RecentSet
 from inferencesh_mcp.errors import CallError, Forbidden, InferenceError, NotFound, SpendLimitExceeded
-from inferencesh_mcp.flows.concurrency import PATIENCE, unwrap_exception_group
+from inferencesh_mcp.flows.concurrency import PATIENCE, for_each
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping
     from decimal import Decimal
 
     from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.api.models import App, RunRequest
 
 MICROCENTS = 100_000_000  # in one US dollar
-CONCURRENT_READS = 8
 MOST_HANDED_OVER = 4_096  # runs that are remembered; the oldest are dropped
 LOST_SECONDS = 900.0  # how long a run counts of which it is not known whether it started
 MOST_LOOKED_AT = 100  # of them for one question
@@ -72,19 +71,6 @@ Confirm = Callable[[SpendQuestion], Awaitable[Agreement]]
 """Asks the person. It may raise what carries the question to the host."""
 
 
-class Payer(Protocol):
-    """Whose runs cost. `flows.Caller` is one, and holds the limit."""
-
-    @property
-    def api(self) -> Api: ...
-
-    @property
-    def principal(self) -> str: ...
-
-    @property
-    def confirm(self) -> Confirm | None: ...
-
-
 class PlannedRun(Protocol):
     """What a run costs by. `run_request.Prepared` is one."""
 
@@ -121,8 +107,10 @@ class SpendLimit:
         return True
 
     @asynccontextmanager
-    async def hold(self, caller: Payer, runs: Sequence[tuple[PlannedRun, RunRequest]]) -> AsyncGenerator[HandOver]:
-        """Let these runs start inside the block, which lasts as long as they are followed.
+    async def hold(
+        self, api: Api, principal: str, confirm: Confirm | None, runs: Mapping[int, tuple[PlannedRun, RunRequest]]
+    ) -> AsyncGenerator[HandOver]:
+        """Let these runs of a caller, by number, start inside the block, which lasts as long as they are followed.
 
         Raises:
             WaitError, UpstreamError: the platform did not say what they cost.
@@ -131,32 +119,33 @@ class SpendLimit:
         if self._limit is None or not runs:
             yield _ignore
             return
-        costs = await _costs(caller, runs)
-        most, unknown = sum(cost.most for cost in costs), sum(not cost.is_known for cost in costs)
-        if most + self._live_cost(caller.principal) > self._limit:
-            await self._forget_ended(caller)
-        live = self._live_cost(caller.principal)
+        costs = await _costs(api, runs)
+        most = sum(cost.most for cost in costs.values())
+        unknown = sum(not cost.is_known for cost in costs.values())
+        if most + self._live_cost(principal) > self._limit:
+            await self._forget_ended(api, principal)
+        live = self._live_cost(principal)
         is_within = most + live <= self._limit or not (most or unknown)
         if is_within and not (unknown and self._strict):
             held = most
-            self._live[caller.principal] += held  # nothing was awaited since the check
+            self._live[principal] += held  # nothing was awaited since the check
 
             def hand_over(number: int, task_id: str) -> None:
                 nonlocal held
                 cost = costs[number].most
                 until = math.inf if task_id else time.monotonic() + LOST_SECONDS
-                self._handed_over[task_id or secrets.token_hex(8)] = _HandedOver(caller.principal, cost, until)
+                self._handed_over[task_id or secrets.token_hex(8)] = _HandedOver(principal, cost, until)
                 held -= cost
-                self._live[caller.principal] -= cost
+                self._live[principal] -= cost
 
             try:
                 yield hand_over
             finally:
-                self._live[caller.principal] -= held
+                self._live[principal] -= held
                 self._live += Counter()  # drops the zeros
             return
         question = SpendQuestion(
-            app=str(runs[0][0].spec.app),
+            app=str(next(iter(runs.values()))[0].spec.app),
             runs=len(runs),
             most=most,
             unknown=unknown,
@@ -164,7 +153,7 @@ class SpendLimit:
             limit=self._limit,
             digest=_digest(runs, most, unknown),
         )
-        agreement = await caller.confirm(question) if caller.confirm else Agreement.CANNOT_ASK
+        agreement = await confirm(question) if confirm else Agreement.CANNOT_ASK
         if agreement is not Agreement.AGREED:
             raise _refusal(question, agreement)
         yield _ignore
@@ -175,16 +164,14 @@ class SpendLimit:
         handed_over = (run for run in self._handed_over.values() if run.principal == principal and run.until > now)
         return self._live[principal] + sum(run.cost for run in handed_over)
 
-    async def _forget_ended(self, caller: Payer) -> None:
+    async def _forget_ended(self, api: Api, principal: str) -> None:
         """Look at the caller's runs that went on after their calls, and forget those that have ended."""
         runs = self._handed_over.items()
-        own = [id_ for id_, run in runs if run.principal == caller.principal and math.isinf(run.until)]
-        limit = anyio.CapacityLimiter(CONCURRENT_READS)
+        own = [id_ for id_, run in runs if run.principal == principal and math.isinf(run.until)]
 
         async def look_at(task_id: str) -> None:
             try:
-                async with limit:
-                    ended = (await caller.api.task(task_id)).ended
+                ended = (await api.task(task_id)).ended
             except NotFound:
                 ended = True
             except InferenceError:
@@ -193,9 +180,7 @@ class SpendLimit:
                 self._handed_over.pop(task_id, None)
 
         with anyio.move_on_after(PATIENCE):
-            async with anyio.create_task_group() as group:
-                for task_id in own[:MOST_LOOKED_AT]:
-                    group.start_soon(look_at, task_id)
+            await for_each(own[:MOST_LOOKED_AT], look_at)
 
 
 @dataclass(frozen=True)
@@ -220,38 +205,35 @@ class _Cost:
     is_known: bool
 
 
-async def _costs(caller: Payer, runs: Sequence[tuple[PlannedRun, RunRequest]]) -> list[_Cost]:
+async def _costs(api: Api, runs: Mapping[int, tuple[PlannedRun, RunRequest]]) -> dict[int, _Cost]:
     """What each run may cost.
 
     Raises:
         WaitError, UpstreamError: the platform did not say.
     """
-    costs = [_Cost(0, is_known=False)] * len(runs)
-    limit = anyio.CapacityLimiter(CONCURRENT_READS)
+    costs = dict.fromkeys(runs, _Cost(0, is_known=False))
 
-    async def read(number: int, prepared: PlannedRun, request: RunRequest) -> None:
+    async def read(number: int) -> None:
+        prepared, request = runs[number]
         function = request.function or prepared.app.resolved_function or None
-        async with limit:
-            try:
-                estimate = await caller.api.estimate(prepared.app.id, request.input, function)
-            except (CallError, Forbidden):  # it has no estimate for this
-                return
+        try:
+            estimate = await api.estimate(prepared.app.id, request.input, function)
+        except (CallError, Forbidden):  # it has no estimate for this
+            return
         bounds = estimate.bounds
         costs[number] = _Cost(bounds[1], is_known=True) if bounds else _Cost(max(estimate.min or 0, 0), is_known=False)
 
-    with unwrap_exception_group():
-        async with anyio.create_task_group() as group:
-            for number, (prepared, request) in enumerate(runs):
-                group.start_soon(read, number, prepared, request)
+    await for_each(runs, read)
     return costs
 
 
-def _digest(runs: Sequence[tuple[PlannedRun, RunRequest]], most: int, unknown: int) -> str:
+def _digest(runs: Mapping[int, tuple[PlannedRun, RunRequest]], most: int, unknown: int) -> str:
     """A hash of what is to run, as the caller requested it: files have new addresses after each upload.
 
     A `run_at` of "2h" is another time on each leg. The sealed state binds the arguments themselves.
     """
-    specs = [{"app_id": prepared.app.id, **asdict(replace(prepared.spec, run_at=None))} for prepared, _ in runs]
+    planned = [prepared for prepared, _ in runs.values()]
+    specs = [{"app_id": run.app.id, **asdict(replace(run.spec, run_at=None))} for run in planned]
     return hashlib.sha256(json.dumps([specs, most, unknown], sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -20,7 +20,6 @@ from inferencesh_mcp.flows.lost_starts import Candidates, LostStart
 if TYPE_CHECKING:
     from inferencesh_mcp.api.models import RunRequest, Task
     from inferencesh_mcp.flows import Caller
-    from inferencesh_mcp.flows.ownership import Start
 
 LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each search of the recent tasks
 ALLOWANCE = timedelta(seconds=2)  # on top of the known clock skew: `Date` has whole seconds, and replies take a while
@@ -41,7 +40,15 @@ async def start(caller: Caller, request: RunRequest, app_id: str) -> Task:
         task = await caller.api.run(request)
     except OutcomeUnknown as lost:
         logger.warning("the reply to a run of %s was lost; looking for its task", request.app)
-        result = await _lost_start(caller, request, app_id, lost, this_start).find()
+        since = (lost.sent_at or datetime.now(UTC)) - ALLOWANCE
+        result = await LostStart(
+            caller=caller,
+            start=this_start,
+            pauses=LOOKS,
+            search=partial(_search, caller, request, app_id, since),
+            cancel=partial(cancel_abandoned_task, caller),
+            log_candidates=partial(log_abandoned_candidates, request.app),
+        ).find()
         if isinstance(result, list):
             # Also in the log: the caller may have left, or never see the answer.
             ids = ", ".join(result) or "its task could not be found"
@@ -53,20 +60,6 @@ async def start(caller: Caller, request: RunRequest, app_id: str) -> Task:
         raise
     this_start.made(task.id)
     return task
-
-
-def _lost_start(
-    caller: Caller, request: RunRequest, app_id: str, lost: OutcomeUnknown, start: Start
-) -> LostStart[Task]:
-    since = (lost.sent_at or datetime.now(UTC)) - ALLOWANCE
-    return LostStart(
-        caller=caller,
-        start=start,
-        pauses=LOOKS,
-        search=lambda: _search(caller, request, app_id, since),
-        cancel=partial(cancel_abandoned_task, caller),
-        log_candidates=partial(log_abandoned_candidates, request.app),
-    )
 
 
 async def _search(caller: Caller, request: RunRequest, app_id: str, since: datetime) -> Candidates[Task]:

@@ -15,7 +15,7 @@ from inferencesh_mcp.errors import HostFileRefused, InvalidInput
 from inferencesh_mcp.hosts import install as hosts_install
 from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, Local, Remote, process_of, table
 from inferencesh_mcp.hosts.inspect import is_present
-from inferencesh_mcp.settings import PREFIX, Settings
+from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
 from inferencesh_mcp.terminal import is_terminal
 
 if TYPE_CHECKING:
@@ -24,35 +24,12 @@ if TYPE_CHECKING:
     from inferencesh_mcp.hosts.catalogue import Host, Machine
     from inferencesh_mcp.hosts.install import InstallResult
 
-PASSED_SETTINGS = frozenset(
-    {
-        "base_url",
-        "proxy_url",
-        "stream",
-        "poll_interval_ms",
-        "wait_seconds",
-        "on_cancel",
-        "allowed_dirs",
-        "save_dir",
-        "toolsets",
-        "read_only",
-        "pin",
-        "cache_dir",
-        "approvals",
-        "always_allow",
-        "chat_url",
-        "inline_media",
-        "file_links",
-        "tool_prefix",
-        "max_concurrent_runs",
-        "max_run_cost",
-        "max_run_cost_strict",
-        "log_level",
-        "log_format",
-        "sandbox",
-    }
-)
-"""Settings that mean something to a server a host starts. They are named, so that no secret of a gateway goes along."""
+PASSED_SETTINGS = frozenset(name for name, field in FIELDS.items() if not field.metadata["http"]) - {
+    *SECRETS,
+    "traces",  # it needs the `OTEL_` variables, which do not go along
+    "refuse_root",
+}
+"""The settings that `install` writes into an entry: those of a server that a host starts, and no secret."""
 SANDBOX = f"{PREFIX}SANDBOX"
 NETWORK_VARIABLES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"})
 """Variables that every program reads, in either case for the proxies."""

@@ -90,9 +90,8 @@ def replace(file: ConfigFile, raw: bytes | None, *, backup: Path | None = None) 
                 _write(backup, file.raw, PRIVATE)
                 on_error.callback(backup.unlink, missing_ok=True)
             if (path.read_bytes() if path.exists() else None) != file.raw:
-                raise HostFileRefused(
-                    message=f"{path} was changed by another program just now.", next_step="Try again."
-                )
+                message = f"{path} was changed by another program just now."
+                raise HostFileRefused(message=message, next_step="Try again.")
             if raw is None:
                 _retried(functools.partial(path.unlink, missing_ok=True))
             else:
@@ -104,10 +103,10 @@ def replace(file: ConfigFile, raw: bytes | None, *, backup: Path | None = None) 
 
 def _refuse_read_only(path: Path) -> None:
     """Refuse read-only files here: replacing needs only the folder's permission, and root has all permissions."""
-    folders = (
-        () if sys.platform == "win32" else (("its folder", path.parent),)
-    )  # on Windows a read-only folder is one with its own icon
-    for subject, place in (("it", path), *folders):
+    places = {"it": path, "its folder": path.parent}
+    if sys.platform == "win32":
+        del places["its folder"]  # on Windows a read-only folder is one with its own icon
+    for subject, place in places.items():
         if place.exists() and not place.stat().st_mode & 0o222:
             raise HostFileRefused(
                 message=f"{path} cannot be written: {subject} is read-only.",

@@ -44,7 +44,7 @@ def put(host: Host, text: str, name: str, entry: dict[str, Any]) -> str:
         return text if servers(host, text).get(name) == entry else toml.put(text, path, entry)
     comments = host.format == "jsonc"
     if INPUT_REFERENCE in repr(entry) and INPUT not in _inputs(host, text):
-        text = jsonc.append(text, ("inputs",), _INPUT, comments=comments)
+        text = jsonc.append(text, "inputs", _INPUT, comments=comments)
     return jsonc.put(text, path, entry, comments=comments)
 
 

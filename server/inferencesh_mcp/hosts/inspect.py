@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.errors import HostFileRefused, SettingsError
-from inferencesh_mcp.hosts import config_file, edit, install
+from inferencesh_mcp.hosts import edit, install
 from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, PLACEHOLDER, Local, array, is_reference, process_of, table
 from inferencesh_mcp.settings import Settings
 
@@ -52,28 +52,25 @@ def look(machine: Machine) -> Iterator[Inspection]:
 def _look_at(host: Host, machine: Machine) -> Iterator[Inspection]:
     path = install.place(host, machine)
     try:
-        text = config_file.read(path).text
-        servers = edit.servers(host, text)
+        file, servers = install.read(host, path)
     except HostFileRefused as exc:
-        yield Inspection(
-            host.title, exc.message if str(path) in exc.message else f"{path} {exc.message}", "Fix the file."
-        )
+        yield Inspection(host.title, exc.message, "Fix the file.")
         return
     ours = {name: entry for name, entry in servers.items() if install.is_ours(entry)}
     if not ours:
-        yield Inspection(
-            host.title, "is installed, without this server", f"inferencesh-mcp install {host.name}", is_in=False
-        )
+        do = f"inferencesh-mcp install {host.name}"
+        yield Inspection(host.title, "is installed, without this server", do, is_in=False)
     for name, entry in ours.items():
-        yield _inspect_entry(host, machine, name, table(entry), text)
+        yield _inspect_entry(host, machine, name, table(entry), file.text)
 
 
 def _inspect_entry(host: Host, machine: Machine, name: str, entry: dict[str, Any], text: str) -> Inspection:
     reinstall = f"inferencesh-mcp install {host.name}" + (f" --name {name}" if name != "inference" else "")
+    path = install.place(host, machine)
     words, settings = process_of(entry)
     if not words:
         if PLACEHOLDER in str(entry):
-            return Inspection(host.title, f"{name} has no key", f"Put your key in: {install.place(host, machine)}.")
+            return Inspection(host.title, f"{name} has no key", f"Put your key in: {path}.")
         return Inspection(host.title, f"{name} reaches {entry.get(host.address_field) or 'no address'}")
     command, *arguments = words
     exists = os.path.isfile(command) if Path(command).is_absolute() else shutil.which(command, path=_path(machine))
@@ -82,13 +79,9 @@ def _inspect_entry(host: Host, machine: Machine, name: str, entry: dict[str, Any
     if edit.INPUT_REFERENCE in str(settings) and "promptString" not in text:
         return Inspection(host.title, f"{name} refers to a key input that the file does not define", reinstall)
     if KEY in settings and not settings[KEY] and settings.get("INFERENCE_SANDBOX") != "true":
-        return Inspection(
-            host.title, f"{name} has no key", f"Put your key in: {KEY} in {install.place(host, machine)}."
-        )
+        return Inspection(host.title, f"{name} has no key", f"Put your key in: {KEY} in {path}.")
     if problem := _settings_error(settings):
-        return Inspection(
-            host.title, f"{name} does not start: {problem}", f"Fix it in: {install.place(host, machine)}."
-        )
+        return Inspection(host.title, f"{name} does not start: {problem}", f"Fix it in: {path}.")
     environ = {variable: str(value) for variable, value in settings.items()}
     passed_variables = [str(variable) for variable in array(entry.get("env_vars"))]
     inherited = host.inherits_key and KEY not in environ
@@ -100,10 +93,9 @@ def _inspect_entry(host: Host, machine: Machine, name: str, entry: dict[str, Any
 
 def _settings_error(settings: dict[str, Any]) -> str:
     """The settings error of these variables; empty if there is none. The key, and values that the host replaces, are not checked."""
+    checked = {k: v for k, v in settings.items() if k != KEY and isinstance(v, str) and not is_reference(v)}
     try:
-        Settings.from_environ(
-            {k: v for k, v in settings.items() if k != KEY and isinstance(v, str) and not is_reference(v)}
-        )
+        Settings.from_environ(checked)
     except SettingsError as exc:
         return exc.message
     return ""

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +17,7 @@ from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, PLACEHOLDER, Local, Remo
 from inferencesh_mcp.settings.types import ADDRESS, is_secure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from inferencesh_mcp.hosts.catalogue import Host, Machine
 
@@ -103,8 +104,7 @@ def shown(host: Host, name: str, server: Local | Remote) -> str:
 
 def entry_of(host: Host, name: str, machine: Machine) -> Any:
     """The current entry of that name; None if there is none."""
-    path = place(host, machine)
-    return _read(host, path)[1].get(name)
+    return read(host, place(host, machine))[1].get(name)
 
 
 def key_in(entry: Any) -> str:
@@ -134,7 +134,7 @@ def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, 
     """
     path = place(host, machine)
     _refuse_redirected(path, host, machine)
-    file, servers = _read(host, path)
+    file, servers = read(host, path)
     entry = host.entry(server, key)
     old_entry = servers.get(name)
     reaches_url = isinstance(server, Remote) and server.url in str(old_entry)
@@ -142,11 +142,9 @@ def install(host: Host, name: str, server: Local | Remote, *, machine: Machine, 
         raise HostFileRefused(
             message=f"{path} has another server named {name}.", next_step="Choose another name with --name."
         )
-    try:
+    with _naming(path):
         text = edit.put(host, file.text, name, entry)
-    except HostFileRefused as exc:
-        raise _with_path(path, exc) from exc
-    text = _edited(host, path, name, file.text, text)
+    _refuse_other_changes(host, path, name, file.text, text)
     if text == file.text and file.raw is not None:
         return InstallResult("unchanged", path)
     backup = _backup(path, name)
@@ -167,7 +165,7 @@ def uninstall(host: Host, name: str, *, machine: Machine) -> InstallResult:
         HostFileRefused: the file cannot be read or edited, or the server of that name is not ours.
     """
     path = place(host, machine)
-    file, servers = _read(host, path)
+    file, servers = read(host, path)
     if name not in servers:
         return InstallResult("unchanged", path)
     backup = _backup(path, name)
@@ -186,7 +184,7 @@ def uninstall(host: Host, name: str, *, machine: Machine) -> InstallResult:
         _replace(host, file, None)  # `install` created it, and it holds nothing else
         return InstallResult("removed", path)
     text = edit.take(host, file.text, name, before=_content(host, backup))
-    text = _edited(host, path, name, file.text, text)
+    _refuse_other_changes(host, path, name, file.text, text)
     _replace(host, file, file.written(text))
     if _holds_ours(host, backup):
         backup.unlink()
@@ -224,7 +222,7 @@ def _holds_ours(host: Host, backup: Path) -> bool:
 def _content_before_install(host: Host, name: str, file: config_file.ConfigFile, backup: Path) -> bytes | None:
     """The bytes to restore: the backup's, if adding the entry to it gives the current file. Otherwise None."""
     try:
-        old_file, servers = _read(host, backup)
+        old_file, servers = read(host, backup)
         entry = edit.servers(host, file.text).get(name)
         if old_file.raw is None or name in servers or entry is None:
             return None
@@ -245,33 +243,33 @@ def _content(host: Host, backup: Path) -> Mapping[str, Any]:
         return {}
 
 
-def _read(host: Host, path: Path) -> tuple[config_file.ConfigFile, Mapping[str, Any]]:
-    file = config_file.read(path)
-    try:
-        return file, edit.servers(host, file.text)
-    except HostFileRefused as exc:
-        raise _with_path(path, exc) from exc
-
-
-def _edited(host: Host, path: Path, name: str, old: str, new: str) -> str:
-    """The new text, if it changes nothing but this server's entry.
+def read(host: Host, path: Path) -> tuple[config_file.ConfigFile, Mapping[str, Any]]:
+    """A configuration file, and the servers that it names.
 
     Raises:
-        HostFileRefused: it changes something else, or cannot be read.
+        HostFileRefused: it cannot be read.
     """
-    try:
+    file = config_file.read(path)
+    with _naming(path):
+        return file, edit.servers(host, file.text)
+
+
+def _refuse_other_changes(host: Host, path: Path, name: str, old: str, new: str) -> None:
+    """Refuse a new text that cannot be read, or that changes more than this server's entry."""
+    with suppress(HostFileRefused):
         if edit.changes_only(host, old, new, name):
-            return new
-    except HostFileRefused:
-        pass
+            return
     raise HostFileRefused(
         message=f"{path} cannot be edited safely. It was not changed.",
         next_step=f"Edit it by hand: inferencesh-mcp install {host.name} --print shows the entry.",
     )
 
 
-def _with_path(path: Path, exc: HostFileRefused) -> HostFileRefused:
-    message = exc.message if exc.message.startswith(str(path)) else f"{path} {exc.message}"
-    return HostFileRefused(
-        message=message, next_step=exc.next_step or "Fix the file, then try again. It was not changed."
-    )
+@contextmanager
+def _naming(path: Path) -> Generator[None]:
+    """Name the file in what `edit` refuses."""
+    try:
+        yield
+    except HostFileRefused as exc:
+        next_step = "Fix the file, then try again. It was not changed."
+        raise HostFileRefused(message=f"{path} {exc.message}", next_step=next_step) from exc

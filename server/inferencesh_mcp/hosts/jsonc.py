@@ -160,21 +160,15 @@ def put(text: str, path: tuple[str, ...], value: Any, *, comments: bool) -> str:
     return _spliced(text, [(node.start, node.end, _Style(text, root).written(value, _indent(text, node.start)))])
 
 
-def append(text: str, path: tuple[str, ...], value: Any, *, comments: bool) -> str:
-    """The text with `value` at the end of the array at `path`, which is made where it is missing."""
-    node = root = parse(text, comments=comments)
-    for depth, key in enumerate(path):
-        index = None
-        if node is not None:
-            _demand(node, "{", path[:depth])
-            index = node.find(key)
-        if node is None or index is None:
-            return put(text, path, [value], comments=comments)
-        node = node.items[index].node
-    if node is None or root is None:
-        return put(text, path, [value], comments=comments)
-    _demand(node, "[", path)
-    return _added(text, root, node, None, value)
+def append(text: str, key: str, value: Any, *, comments: bool) -> str:
+    """The text with `value` at the end of the array of that name, which is made where it is missing."""
+    root = parse(text, comments=comments)
+    index = root.find(key) if root else None
+    if root is None or index is None:
+        return put(text, (key,), [value], comments=comments)
+    array = root.items[index].node
+    _demand(array, "[", (key,))
+    return _added(text, root, array, None, value)
 
 
 def take(text: str, path: tuple[str | int, ...], *, comments: bool) -> str:

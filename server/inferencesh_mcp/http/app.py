@@ -13,13 +13,7 @@ from inferencesh_mcp.flows.run_limits import Drain
 from inferencesh_mcp.http import tokens
 from inferencesh_mcp.http.auth import CallerKeyAuthenticator, GatewayTokenAuthenticator
 from inferencesh_mcp.http.metrics import Metrics
-from inferencesh_mcp.http.middleware import (
-    BodyBudget,
-    HostOriginMiddleware,
-    RequestLimits,
-    Router,
-    TraceContextMiddleware,
-)
+from inferencesh_mcp.http.middleware import HostOriginMiddleware, Router, TraceContextMiddleware, UsageLimit
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
@@ -55,26 +49,31 @@ def create_app(server: MCPServer[Shared], settings: Settings, drain: Drain | Non
         "/readyz": lambda _: PlainTextResponse("stopping", 503) if drain.refuses_calls else PlainTextResponse("ok"),
         **authenticator.pages(),
     }
-    limits = RequestLimits(settings.max_streams, MOST_STREAMS)
+    requests = _requests(settings)
     if settings.metrics_tokens:
-        pages["/metrics"] = Metrics(server, tokens.Tokens(settings.metrics_tokens), limits).page
+        pages["/metrics"] = Metrics(server, tokens.Tokens(settings.metrics_tokens), requests).page
     router = Router(
-        TraceContextMiddleware(mcp) if settings.traces else mcp,
-        authenticator,
+        mcp=TraceContextMiddleware(mcp) if settings.traces else mcp,
         path=PATH,
         pages=pages,
+        authenticator=authenticator,
         drain=drain,
-        limits=limits,
-        body_budget=_body_budget(settings),
-        largest_body=settings.max_body_bytes,
+        requests=requests,
+        body_bytes=_body_bytes(settings),
+        max_body_bytes=settings.max_body_bytes,
     )
     return HostOriginMiddleware(router, hosts=settings.allowed_hosts, origins=settings.allowed_origins)
 
 
-def _body_budget(settings: Settings) -> BodyBudget:
+def _requests(settings: Settings) -> UsageLimit:
+    message = f"You have {settings.max_streams} requests open, the most allowed. Wait for one to end."
+    return UsageLimit(settings.max_streams, MOST_STREAMS, message)
+
+
+def _body_bytes(settings: Settings) -> UsageLimit:
     """One source may hold half of all bytes. There is room for two messages of the longest kind."""
-    per_source = max(MOST_BODY_BYTES // 2, settings.max_body_bytes)
-    return BodyBudget(per_source, 2 * per_source)
+    limit = max(MOST_BODY_BYTES // 2, settings.max_body_bytes)
+    return UsageLimit(limit, 2 * limit, f"Your open requests hold {limit} bytes, the most allowed. Try again later.")
 
 
 def authenticator_for(settings: Settings) -> Authenticator:
@@ -91,7 +90,7 @@ def authenticator_for(settings: Settings) -> Authenticator:
         return GatewayTokenAuthenticator(tokens.read(settings.http_tokens, settings.http_tokens_file), key)
     from inferencesh_mcp.http.oauth import OAuthAuthenticator  # late: the other modes need no cryptography
 
-    return OAuthAuthenticator.of(settings, key)
+    return OAuthAuthenticator(settings, key)
 
 
 def _refuse_mixed_modes(settings: Settings) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers
 
     from inferencesh_mcp.context import Shared
-    from inferencesh_mcp.http.middleware import RequestLimits
+    from inferencesh_mcp.http.middleware import UsageLimit
     from inferencesh_mcp.http.tokens import Tokens
 
 # seconds: reads take a tenth, chats some seconds, and runs as long as a host waits
@@ -33,7 +33,7 @@ BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300)
 class Metrics:
     """Middleware of one server that counts its calls, and the page that shows them."""
 
-    def __init__(self, server: MCPServer[Shared], readers: Tokens, limits: RequestLimits) -> None:
+    def __init__(self, server: MCPServer[Shared], readers: Tokens, requests: UsageLimit) -> None:
         try:
             import prometheus_client
         except ImportError as exc:
@@ -53,7 +53,7 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
-        self._registry.register(_LiveCollector(self, limits))
+        self._registry.register(_LiveCollector(self, requests))
         self._tools: set[str] = set()
         self.shared: Shared | None = None
         """State of the server, after its first request."""
@@ -101,8 +101,8 @@ class Metrics:
 class _LiveCollector:
     """Values that are counted elsewhere, read at each scrape."""
 
-    def __init__(self, metrics: Metrics, limits: RequestLimits) -> None:
-        self._metrics, self._limits = metrics, limits
+    def __init__(self, metrics: Metrics, requests: UsageLimit) -> None:
+        self._metrics, self._requests = metrics, requests
 
     def collect(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -110,7 +110,7 @@ class _LiveCollector:
         shared = self._metrics.shared
         live = shared.runs if shared else None
         yield GaugeMetricFamily("inferencesh_live_runs", "Runs that calls wait for.", live.running if live else 0)
-        yield GaugeMetricFamily("inferencesh_open_requests", "Open requests of /mcp.", self._limits.open)
+        yield GaugeMetricFamily("inferencesh_open_requests", "Open requests of /mcp.", self._requests.total)
         yield CounterMetricFamily("inferencesh_runs", "Runs started.", live.started if live else 0)
         errors = CounterMetricFamily(
             "inferencesh_upstream_errors", "Failed API requests, by error code.", labels=["code"]

@@ -6,7 +6,7 @@ import logging
 import re
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from opentelemetry.context import attach, detach
@@ -113,35 +113,26 @@ _CLOSE = {"Connection": "close"}
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Router:
     """Routes requests: MCP after authentication and limits, and pages that can only be read."""
 
-    def __init__(
-        self,
-        mcp: ASGIApp,
-        authenticator: Authenticator,
-        *,
-        path: str,
-        pages: Mapping[str, Page],
-        drain: Drain,
-        limits: RequestLimits,
-        body_budget: BodyBudget,
-        largest_body: int,
-    ) -> None:
-        self._mcp, self._authenticator, self._path, self._pages = mcp, authenticator, path, pages
-        self._drain, self._limits, self._body_budget, self._largest_body = (
-            drain,
-            limits,
-            body_budget,
-            largest_body,
-        )
+    mcp: ASGIApp
+    path: str
+    """Of MCP."""
+    pages: Mapping[str, Page]
+    authenticator: Authenticator
+    drain: Drain
+    requests: UsageLimit
+    body_bytes: UsageLimit
+    max_body_bytes: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._mcp(scope, receive, send)  # lifespan events; there are no websockets
-        elif scope["path"] in {self._path, f"{self._path}/"}:
-            raw_path = self._path.encode()
-            await self._serve_mcp({**scope, "path": self._path, "raw_path": raw_path}, receive, send)
+            await self.mcp(scope, receive, send)  # lifespan events; there are no websockets
+        elif scope["path"] in {self.path, f"{self.path}/"}:
+            raw_path = self.path.encode()
+            await self._serve_mcp({**scope, "path": self.path, "raw_path": raw_path}, receive, send)
         else:
             await self._page(scope)(scope, receive, send)
 
@@ -149,17 +140,21 @@ class Router:
         try:
             headers = Headers(scope=scope)
             _refuse_two_lengths(headers)
-            visitor = await self._authenticator.admit(headers)
+            visitor = await self.authenticator.admit(headers)
             self._check(scope)
             scope = {**scope, "headers": _with_accept(headers)}
             address = _address(scope)
-            if not self._authenticator.identifies_callers:
+            if not self.authenticator.identifies_callers:
                 visitor = replace(visitor, address=address)
-            source = visitor.principal if self._authenticator.identifies_callers else address
-            with self._limits.open_request(visitor.principal), self._body_budget.hold(source) as count_bytes:
-                body = await _read_body(receive, self._largest_body, count_bytes)
+            source = visitor.principal if self.authenticator.identifies_callers else address
+            with (
+                self.requests.open_request(visitor.principal) as add_requests,
+                self.body_bytes.open_request(source) as add_bytes,
+            ):
+                add_requests(1)
+                body = await _read_body(receive, self.max_body_bytes, add_bytes)
                 if body is not None:
-                    await self._mcp({**scope, VISITOR: visitor}, _replay(body, receive), send)
+                    await self.mcp({**scope, VISITOR: visitor}, _replay(body, receive), send)
         except Refused as refused:
             logger.info("refused %s from %s: %s", scope["method"], _address(scope), refused.code)
             await refused.response()(scope, receive, send)
@@ -169,7 +164,7 @@ class Router:
         if scope["method"] != "POST":
             message = "Only POST is allowed here."
             raise Refused(status=405, code="invalid_call", message=message, headers={"Allow": "POST"})
-        if self._drain.refuses_calls:
+        if self.drain.refuses_calls:
             message = "This server is stopping. Nothing was started. Send the request again."
             raise Refused(status=503, code="stopping", message=message, retry_after=1, headers=_CLOSE)
 
@@ -183,11 +178,11 @@ class Router:
 
     def _page_at(self, scope: Scope) -> Page:
         """The page at a path. A host that looks for a sign-in shows its user the message of the refusal."""
-        page = self._pages.get(scope["path"])
+        page = self.pages.get(scope["path"])
         if page is None and scope["path"].startswith(_SIGN_IN):
-            raise Refused(status=404, code="invalid_request", message=self._authenticator.sign_in_hint)
+            raise Refused(status=404, code="invalid_request", message=self.authenticator.sign_in_hint)
         if page is None:
-            raise Refused(status=404, code="not_found", message=f"Not found. MCP is at {self._path}.")
+            raise Refused(status=404, code="not_found", message=f"Not found. MCP is at {self.path}.")
         if scope["method"] not in {"GET", "HEAD"}:
             message = "Only GET and HEAD are allowed here."
             raise Refused(status=405, code="invalid_call", message=message, headers={"Allow": "GET, HEAD"})
@@ -216,99 +211,63 @@ def _with_accept(headers: Headers) -> list[tuple[bytes, bytes]]:
     return changed.raw
 
 
-class RequestLimits:
-    """Limits open requests per caller and in total, so that no caller takes all (T-22)."""
+class UsageLimit:
+    """Limits what open requests use, per caller and in total, so that no caller takes all (T-22)."""
 
-    def __init__(self, limit: int, total_limit: int) -> None:
-        self._limit, self._total_limit = limit, total_limit
-        self._open: Counter[str] = Counter()
-        self.open = 0
+    def __init__(self, limit: int, total_limit: int, message: str) -> None:
+        """`message` is for a caller who has reached the limit."""
+        self._limit, self._total_limit, self._message = limit, total_limit, message
+        self._used: Counter[str] = Counter()
 
-    @contextmanager
-    def open_request(self, principal: str) -> Generator[None]:
-        """Count a request while it is open.
-
-        Raises:
-            Refused: the limit is reached.
-        """
-        if self._open[principal] >= self._limit:
-            message = f"You have {self._limit} requests open, the most allowed. Wait for one to end."
-            raise Refused(status=429, code="rate_limited", message=message, retry_after=1)
-        if self.open >= self._total_limit:
-            raise Refused(
-                status=503,
-                code="unavailable",
-                message="This server has too many open requests. Try again later.",
-                retry_after=5,
-            )
-        self._open[principal] += 1
-        self.open += 1
-        try:
-            yield
-        finally:
-            self.open -= 1
-            self._open[principal] -= 1
-            if not self._open[principal]:
-                del self._open[principal]
-
-
-class BodyBudget:
-    """Limits the bytes of open requests per source and in total."""
-
-    def __init__(self, limit: int, total_limit: int) -> None:
-        self._limit, self._total_limit = limit, total_limit
-        self._held: Counter[str] = Counter()
+    @property
+    def total(self) -> int:
+        return self._used.total()
 
     @contextmanager
-    def hold(self, source: str) -> Generator[Callable[[int], None]]:
-        """Count a request's bytes while it is open. Yields a function that adds bytes.
+    def open_request(self, caller: str) -> Generator[Callable[[int], None]]:
+        """Yields a function that adds to what the request uses. At the end, all of it is free again.
 
         Raises:
             Refused: by that function, if a limit would be exceeded.
         """
         added = 0
 
-        def count(size: int) -> None:
+        def add(amount: int) -> None:
             nonlocal added
-            if self._held[source] + size > self._limit:
-                message = f"Your open requests hold {self._limit} bytes, the most allowed. Try again later."
-                raise Refused(status=429, code="rate_limited", message=message, retry_after=1)
-            if self._held.total() + size > self._total_limit:
-                raise Refused(
-                    status=503,
-                    code="unavailable",
-                    message="This server has too many open requests. Try again later.",
-                    retry_after=5,
-                )
-            added += size
-            self._held[source] += size
+            if self._used[caller] + amount > self._limit:
+                raise Refused(status=429, code="rate_limited", message=self._message, retry_after=1)
+            if self.total + amount > self._total_limit:
+                message = "This server has too many open requests. Try again later."
+                raise Refused(status=503, code="unavailable", message=message, retry_after=5)
+            added += amount
+            self._used[caller] += amount
 
         try:
-            yield count
+            yield add
         finally:
-            self._held[source] -= added
-            if not self._held[source]:
-                del self._held[source]
+            self._used[caller] -= added
+            if not self._used[caller]:
+                del self._used[caller]
 
 
-async def _read_body(receive: Receive, largest: int, count: Callable[[int], None]) -> bytes | None:
+async def _read_body(receive: Receive, largest: int, add_bytes: Callable[[int], None]) -> bytes | None:
     """A request's body; None if the client disconnected or was cut off (see `slow_clients`)."""
     body = bytearray()
     while True:
-        message = await receive()
-        if message["type"] != "http.request":
+        event = await receive()
+        if event["type"] != "http.request":
             return None
-        chunk: bytes = message.get("body", b"")
+        chunk: bytes = event.get("body", b"")
         if len(body) + len(chunk) > largest:
             raise Refused(status=413, code="invalid_input", message=f"A message may have at most {largest} bytes.")
-        count(len(chunk))
+        add_bytes(len(chunk))
         body += chunk
-        if not message.get("more_body", False):
+        if not event.get("more_body", False):
             break
-    if too_many_values(content := bytes(body), MOST_IN_A_MESSAGE):
-        raise Refused(
-            status=413, code="invalid_input", message=f"A message may have at most {MOST_IN_A_MESSAGE} values."
-        )
+    content = bytes(body)
+    if too_many_values(content, MOST_IN_A_MESSAGE):
+        message = f"A message may have at most {MOST_IN_A_MESSAGE} values."
+        raise Refused(status=413, code="invalid_input", message=message)
     return content
 
 

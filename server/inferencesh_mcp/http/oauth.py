@@ -6,8 +6,8 @@ Tokens are not passed on: inference.sh is called with the operator's key.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 LEEWAY = 30  # seconds that the issuer's clock may differ
 LONGEST_TOKEN = 16 * 1024  # characters of a token
-
-
 KEYS_TTL = 3600.0  # seconds: how long a key that the issuer withdrew is still trusted
 REFETCH_INTERVAL = 10.0  # seconds between two fetches: anybody can send unknown key ids
 MOST_KEYS = 64  # keys of one issuer
@@ -45,51 +43,30 @@ MIN_RSA_BITS = 2048  # bits (RFC 7518 3.3)
 ISSUER_TIMEOUT = 10.0  # seconds for an answer: callers wait for it
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProtectedResource:
-    """The metadata of this server as an OAuth resource (RFC 9728)."""
-
-    issuer: str
-    resource: str
-    scopes: tuple[str, ...]
-
-    @property
-    def metadata_url(self) -> str:
-        return str(build_resource_metadata_url(AnyHttpUrl(self.resource)))
-
-
-class KeySource(Protocol):
-    """Where the issuer's public keys come from."""
-
-    async def key(self, kid: str | None) -> jwt.PyJWK | None:
-        """The key of that name; None where the issuer has none. InferenceError when it cannot be asked."""
-        ...
-
-
 class OAuthAuthenticator:
     """Callers send an access token of the issuer, made for this server and with the required scopes."""
 
     identifies_callers = True
 
-    def __init__(self, resource: ProtectedResource, keys: KeySource, key: str | None) -> None:
-        self._resource = resource
-        self._keys, self._key = keys, key
+    def __init__(self, settings: Settings, key: str | None) -> None:
+        """`key` is the operator's.
 
-    @classmethod
-    def of(cls, settings: Settings, key: str | None) -> OAuthAuthenticator:
+        Raises:
+            SettingsError: the issuer or this server's address is not set.
+        """
         if not settings.oauth_issuer or not settings.oauth_resource:
             raise SettingsError(
                 message="INFERENCE_OAUTH_ISSUER and INFERENCE_OAUTH_RESOURCE must be set with INFERENCE_HTTP_AUTH=oauth."
             )
-        resource = ProtectedResource(
-            issuer=settings.oauth_issuer, resource=settings.oauth_resource, scopes=settings.oauth_scopes
+        self._issuer, self._resource, self._scopes = (
+            settings.oauth_issuer,
+            settings.oauth_resource,
+            settings.oauth_scopes,
         )
-        keys = IssuerKeys(settings.oauth_issuer, settings.oauth_jwks_url, proxies=settings.proxies)
-        return cls(resource, keys, key)
-
-    @property
-    def sign_in_hint(self) -> str:
-        return f"Sign in at {self._resource.issuer}. Your host finds it through {self._resource.metadata_url}."
+        self._metadata_url = str(build_resource_metadata_url(AnyHttpUrl(self._resource)))
+        self._keys = IssuerKeys(self._issuer, settings.oauth_jwks_url, proxies=settings.proxies)
+        self._key = key
+        self.sign_in_hint = f"Sign in at {self._issuer}. Your host finds it through {self._metadata_url}."
 
     async def admit(self, headers: Headers) -> Visitor:
         try:
@@ -97,21 +74,20 @@ class OAuthAuthenticator:
         except Refused as refused:
             raise self._unknown(refused.code, refused.message) from None
         claims = await self._verify(token)
-        if missing := [scope for scope in self._resource.scopes if scope not in _scopes(claims)]:
+        if missing := [scope for scope in self._scopes if scope not in _scopes(claims)]:
             raise self._insufficient(missing[0])
         return Visitor(name=f"oauth:{claims['iss']}:{claims['sub']}", key=self._key)
 
     def pages(self) -> dict[str, Page]:
-        resource = self._resource
-        scopes = {"scopes_supported": list(resource.scopes)} if resource.scopes else {}  # RFC 9728 3.2: never empty
+        scopes = {"scopes_supported": list(self._scopes)} if self._scopes else {}  # RFC 9728 3.2: never empty
         metadata = {
-            "resource": resource.resource,
-            "authorization_servers": [resource.issuer],
+            "resource": self._resource,
+            "authorization_servers": [self._issuer],
             **scopes,
             "bearer_methods_supported": ["header"],
             "resource_name": "inference.sh",
         }
-        return {urlsplit(resource.metadata_url).path: lambda _: JSONResponse(metadata)}
+        return {urlsplit(self._metadata_url).path: lambda _: JSONResponse(metadata)}
 
     async def _verify(self, token: str) -> dict[str, Any]:
         """The claims of a valid token: signed by the issuer, for this server, and not expired."""
@@ -128,8 +104,8 @@ class OAuthAuthenticator:
                 token,
                 key,
                 algorithms=[header["alg"]],
-                issuer=self._resource.issuer,
-                audience=self._resource.resource,
+                issuer=self._issuer,
+                audience=self._resource,
                 leeway=LEEWAY,
                 options={"require": ["exp", "iss", "aud", "sub"], "strict_aud": False},
             )
@@ -155,8 +131,8 @@ class OAuthAuthenticator:
         return self._refused(403, "insufficient_scope", message, ['error="insufficient_scope"'])
 
     def _refused(self, status: int, code: str, message: str, parts: list[str]) -> Refused:
-        scope = [f'scope="{" ".join(self._resource.scopes)}"'] if self._resource.scopes else []
-        challenge = ", ".join([*parts, *scope, f'resource_metadata="{self._resource.metadata_url}"'])
+        scope = [f'scope="{" ".join(self._scopes)}"'] if self._scopes else []
+        challenge = ", ".join([*parts, *scope, f'resource_metadata="{self._metadata_url}"'])
         return Refused(status=status, code=code, message=message, headers={"WWW-Authenticate": f"Bearer {challenge}"})
 
 
@@ -199,7 +175,7 @@ class IssuerKeys:
         self._clock = clock
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._fetched_at = self._read_at = float("-inf")
-        self._fetching: anyio.Lock | None = None
+        self._fetching = anyio.Lock()
 
     async def key(self, kid: str | None) -> jwt.PyJWK | None:
         """The key of that name; None where the issuer has none.
@@ -208,7 +184,6 @@ class IssuerKeys:
             InferenceError: no key is known that is fresh, and the issuer cannot be asked.
         """
         if not self._knows(kid):
-            self._fetching = self._fetching or anyio.Lock()
             async with self._fetching:  # others wait for the fetch of the first
                 if not self._knows(kid) and self._clock() - self._fetched_at >= REFETCH_INTERVAL:
                     await self._fetch()
@@ -254,12 +229,9 @@ class IssuerKeys:
 
 async def _read(url: str, proxies: Mapping[str, str] | None) -> dict[str, Any]:
     parts = urlsplit(url)
-    transport = Transport(f"{parts.scheme}://{parts.netloc}", proxies=proxies)
-    try:
-        query = f"?{parts.query}" if parts.query else ""
+    query = f"?{parts.query}" if parts.query else ""
+    async with aclosing(Transport(f"{parts.scheme}://{parts.netloc}", proxies=proxies)) as transport:
         payload = await transport.call(Operation.READ, "GET", f"{parts.path}{query}", None)
-    finally:
-        await transport.aclose()
     if not is_object(payload):
         raise UpstreamError(message="the issuer did not answer with a JSON object")
     return payload

@@ -17,7 +17,7 @@ from mcp_types import INVALID_PARAMS, Annotations, ListResourcesResult, Resource
 
 from inferencesh_mcp.api.json import parse
 from inferencesh_mcp.errors import InferenceError
-from inferencesh_mcp.flows.task_status import status_of
+from inferencesh_mcp.flows.run_details import status_of
 from inferencesh_mcp.redaction import without_credentials
 from inferencesh_mcp.resources.templates import CHAT, FILE, SESSION, TASK, Template
 from inferencesh_mcp.sanitize import clean

@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 import pydantic
 from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, SecretStr, TypeAdapter
 
-from inferencesh_mcp.folder_identity import is_or_holds_home
 from inferencesh_mcp.loopback import is_https_or_loopback
-from inferencesh_mcp.path_syntax import expanded, from_uri, is_name, unquoted
+from inferencesh_mcp.paths import expanded, from_uri, is_name, is_or_holds_home, unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows.batch import Skipped
 from inferencesh_mcp.flows.run import RunResult
-from inferencesh_mcp.flows.task_status import status_of
+from inferencesh_mcp.flows.run_details import status_of
 from inferencesh_mcp.sanitize import fenced
 from inferencesh_mcp.tools.error_results import error_data
 from inferencesh_mcp.tools.results import (

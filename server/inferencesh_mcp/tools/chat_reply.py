@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.agents import WidgetAction
 from inferencesh_mcp.api.chat_turn import Approval, ClientTool, Form, McpInput, Pending
 from inferencesh_mcp.api.json import as_object
-from inferencesh_mcp.api.widgets import WidgetForm, widget_form
+from inferencesh_mcp.api.widgets import FormAction, WidgetForm, widget_form
 from inferencesh_mcp.errors import Conflict, Forbidden, InvalidInput, NotFound
 from inferencesh_mcp.flows.approvals import Approve, ClientResult, Decision, FormData, McpInputResult, Reject
 from inferencesh_mcp.sanitize import label, named
@@ -139,15 +138,15 @@ def _form_reply(item: Form, form_data: dict[str, Any], action: str) -> FormData:
     return FormData(action=widget_action, values=form_data or None)
 
 
-def _action(form: WidgetForm | None, action_type: str) -> WidgetAction:
+def _action(form: WidgetForm | None, action_type: str) -> FormAction:
     actions = form.actions if form else ()
     for item in actions:
         if item.type == action_type or (not action_type and item.submits):
-            return WidgetAction(type=item.type, payload=item.payload)
+            return item
     if action_type and actions:
         raise InvalidInput(
             message=f"The form has no action {named(action_type)}.",
             next_step=f"It has {', '.join(label(item.type) for item in actions)}.",
             outcome="not_started",
         )
-    return WidgetAction(type=action_type or "submit")
+    return FormAction(type=action_type or "submit")

@@ -132,7 +132,8 @@ class Elicitation:
             return None
         details = None
         if isinstance(item, Approval):
-            details = await self._who.approvals.details.read(self._who, item, always=self._settings.always_allow)
+            always_allow = self._settings.always_allow
+            details = await self._who.approvals.read_details(self._who, item, always_allow=always_allow)
         return question_for(item, self.page(chat_id), details)
 
     async def ask(

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult
 
-from inferencesh_mcp.api.agents import WidgetAction
 from inferencesh_mcp.api.chat_turn import Approval, Form, McpInput, Pending
 from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.api.mcp_input import InputRequest
-from inferencesh_mcp.api.widgets import FormField, WidgetForm, widget_form
-from inferencesh_mcp.flows.approval_details import ApprovalDetails
+from inferencesh_mcp.api.widgets import FormAction, FormField, WidgetForm, widget_form
+from inferencesh_mcp.flows.approval_memory import ApprovalDetails
 from inferencesh_mcp.flows.approvals import AlwaysAllow, Approve, Decision, FormData, McpInputResult, Reject
 from inferencesh_mcp.sanitize import clean, label, neutral, quoted, visible
 from inferencesh_mcp.tools.truncate import fit
@@ -178,7 +177,7 @@ def _approval_question(pending: Approval, page: str, details: ApprovalDetails) -
 def _always_choices(details: ApprovalDetails) -> dict[str, AlwaysAllowOption]:
     """The platform's options, by the text that the person chooses from."""
     options_by_word: dict[str, AlwaysAllowOption] = {}
-    for option in details.options[:MAX_OPTIONS]:
+    for option in (details.options or ())[:MAX_OPTIONS]:
         choice = f"always allow: {clean(option.label or option.scope or option.key, 120)}"
         if choice in options_by_word:
             choice = f"{choice} ({clean(option.scope or option.key, 40)})"
@@ -272,8 +271,7 @@ def _input_answer(request: InputRequest, reply: Reply | None) -> dict[str, Any]:
 
 
 def _form_question(pending: Form, form: WidgetForm) -> Question:
-    action = next((action_ for action_ in form.actions if action_.submits), None)
-    widget_action = WidgetAction(type=action.type if action else "submit", payload=action.payload if action else None)
+    action = next((button for button in form.actions if button.submits), FormAction(type="submit"))
     heading = "\n".join(clean(line, 500) for line in (form.title, *form.text.splitlines()) if line)
     required = [field.name for field in form.fields if field.required]
     schema: dict[str, Any] = {
@@ -287,7 +285,7 @@ def _form_question(pending: Form, form: WidgetForm) -> Question:
         reply = replies[DECISION_KEY]
         if reply.action != "accept" or missing_fields(required, reply.content):
             return None
-        return FormData(action=widget_action, values=reply.content)
+        return FormData(action=action, values=reply.content)
 
     return Question(
         id=pending.id,

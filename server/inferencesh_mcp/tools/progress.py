@@ -13,8 +13,7 @@ import anyio
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.flows import AgentProgress, BatchProgress, Transfer
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
-from inferencesh_mcp.flows.run_details import elapsed_seconds
-from inferencesh_mcp.flows.task_status import status_detail, status_of
+from inferencesh_mcp.flows.run_details import elapsed_seconds, status_detail, status_of
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean
 from inferencesh_mcp.tools.times import size

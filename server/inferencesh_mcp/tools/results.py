@@ -12,8 +12,7 @@ from inferencesh_mcp.api.json import is_object, items, without_none
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.flows.output_files import METERING, MOST_ADDRESSES, output_files, output_of
-from inferencesh_mcp.flows.run_details import elapsed_seconds
-from inferencesh_mcp.flows.task_status import status_detail, status_of
+from inferencesh_mcp.flows.run_details import elapsed_seconds, status_detail, status_of
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import (
     address,

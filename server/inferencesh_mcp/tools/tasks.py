@@ -15,8 +15,14 @@ from inferencesh_mcp.api.refs import AppRef
 from inferencesh_mcp.context import Ctx, caller
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows import Caller, run
-from inferencesh_mcp.flows.run_details import charges_of, elapsed_seconds, read_details
-from inferencesh_mcp.flows.task_status import STATUS_FILTERS, status_detail, status_of
+from inferencesh_mcp.flows.run_details import (
+    STATUS_FILTERS,
+    charges_of,
+    elapsed_seconds,
+    read_details,
+    status_detail,
+    status_of,
+)
 from inferencesh_mcp.sanitize import fenced, label, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.define import tool

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from inferencesh_sandbox.ids import lasting_id
+from inferencesh_sandbox.lookup import Offered
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-SANDBOX = "sandbox"
+    from collections.abc import Awaitable, Callable
 
 
 class _Part(BaseModel):
@@ -82,29 +80,11 @@ class AgentFailed(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agent:
+class Agent(Offered):
     """One agent: a template of the sandbox, or one that a request described."""
 
-    name: str
-    title: str
+    kind: ClassVar[str] = "agent "
+
     config: Config
     script: Callable[[Any], Awaitable[None]]
     """Runs a turn. Its argument is a `turns.Turn`, which imports this module."""
-    namespace: str = SANDBOX
-    versions: int = 1
-    """How many versions there are; they do the same."""
-    requirements: tuple[Mapping[str, Any], ...] = ()
-    """What is always missing, as the errors of the 412 that every message gets."""
-
-    @property
-    def ref(self) -> str:
-        return f"{self.namespace}/{self.name}" if self.namespace else self.name
-
-    @property
-    def id(self) -> str:
-        return lasting_id(f"agent {self.ref}")
-
-    @property
-    def version_ids(self) -> tuple[str, ...]:
-        """All versions, the current one first."""
-        return tuple(lasting_id(f"agent {self.ref} {number}") for number in range(self.versions, 0, -1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from inferencesh_sandbox.apps.calculator import NOTEBOOK
 from inferencesh_sandbox.apps.draw import DRAW
 from inferencesh_sandbox.apps.llm import LLM
 from inferencesh_sandbox.apps.memory_app import COUNT, MEMORY
@@ -23,7 +22,6 @@ APPS = (
     STREAM_TEXT,
     COUNT,
     MEMORY,
-    NOTEBOOK,
     OUTPUTS,
     LLM,
 )

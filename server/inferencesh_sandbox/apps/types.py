@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from inferencesh_sandbox.ids import lasting_id
+from inferencesh_sandbox.lookup import Offered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -111,40 +111,17 @@ def _free(_inputs: Any) -> Price:
 
 
 @dataclass(frozen=True, kw_only=True)
-class App:
+class App(Offered):
     """One app of the sandbox's catalogue."""
 
-    name: str
-    title: str
     description: str
     category: str
     functions: tuple[Function, ...]
     default_function: str = "run"
     setup: type[BaseModel] | None = None
-    versions: int = 1
-    """How many versions there are; they do the same."""
     pace: float = 0.0
     """Seconds between the statuses before and after the work."""
     price: Callable[[Any], Price] = field(default=_free)
-    requirements: tuple[Mapping[str, Any], ...] = ()
-    """What is always missing, as the errors of the 412 that every run gets."""
-
-    @property
-    def namespace(self) -> str:
-        return "sandbox"
-
-    @property
-    def id(self) -> str:
-        return lasting_id(self.ref)
-
-    @property
-    def version_ids(self) -> tuple[str, ...]:
-        """All versions, the current one first."""
-        return tuple(lasting_id(f"{self.ref} {number}") for number in range(self.versions, 0, -1))
-
-    @property
-    def ref(self) -> str:
-        return f"{self.namespace}/{self.name}"
 
     def function(self, name: str) -> Function | None:
         return next((item for item in self.functions if item.name == name), None)

@@ -1,4 +1,4 @@
-"""`/me`, the integrations and the health check."""
+"""`/me`, `/billing`, `/usage`, `/entitlements`, what a task cost, the integrations and the health check."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from inferencesh_sandbox import costs
 from inferencesh_sandbox.apps import APPS
-from inferencesh_sandbox.costs import PERSON_SCOPES, SCOPES
 from inferencesh_sandbox.ids import short
 from inferencesh_sandbox.tenants import is_person
-from inferencesh_sandbox.wire import Json, answer, body_of, objects_in
+from inferencesh_sandbox.wire import Json, answer, body_of, missing, objects_in
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.routes.context import Context
+    from inferencesh_sandbox.routes import Context
 
 
 _CONNECTIONS = {False: ("credential", "slug", "credentials"), True: ("integration", "key", "integrations")}
@@ -31,23 +31,18 @@ def account(context: Context) -> list[Route]:
         user = {"id": tenant.user_id, "short_id": short(tenant.user_id), "team_id": tenant.team_id, "username": name}
         user |= {"email": f"{name}@sandbox.invalid", "role": "user"}
         team = {"id": tenant.team_id, "username": name, "name": "Sandbox"}
-        scopes = PERSON_SCOPES if is_person(request) else SCOPES
+        scopes = costs.PERSON_SCOPES if is_person(request) else costs.SCOPES
         me = {"user": user, "team": team, "personal_team_id": tenant.team_id, "scopes": list(scopes)}
         return answer(request, user | me)
 
     async def check(request: Request) -> Response:
         context.tenants.of(request)
-        kind, name, listed = _CONNECTIONS[context.facts.named_integrations]
         body = await body_of(request)
         errors = [
-            _missing("secret", str(requirement.get("key") or ""))
-            for requirement in objects_in(body, "secrets")
-            if _needed(requirement)
-        ]
-        errors += [
             _missing(kind, str(requirement.get(name) or ""))
-            for requirement in objects_in(body, listed)
-            if _needed(requirement)
+            for kind, name, field in (("secret", "key", "secrets"), _CONNECTIONS[context.facts.named_integrations])
+            for requirement in objects_in(body, field)
+            if not requirement.get("optional")
         ]
         return answer(request, {"satisfied": False, "errors": errors} if errors else {"satisfied": True})
 
@@ -62,8 +57,33 @@ def account(context: Context) -> list[Route]:
     ]
 
 
-def _needed(requirement: Json) -> bool:
-    return not requirement.get("optional")
+def money(context: Context) -> list[Route]:
+    """The balance, the spending and the limits."""
+
+    async def billing(request: Request) -> Response:
+        balance = costs.balance(context.tenants.of(request))
+        return answer(request, {"balance": balance, "currency": "usd", "status": "active"})
+
+    async def breakdown(request: Request) -> Response:
+        tenant, span = context.tenants.of(request), request.query_params.get("range", "30d")
+        return answer(request, costs.breakdown(tenant, span, context.clock.now()))
+
+    async def entitlement_usage(request: Request) -> Response:
+        return answer(request, costs.entitlement_usage(context.tenants.of(request)))
+
+    async def cost(request: Request) -> Response:
+        task_id = request.path_params["task"]
+        task = context.tenants.of(request).tasks.get(task_id)
+        if task is None:
+            raise missing("task", task_id)
+        return answer(request, costs.cost_dto(task))
+
+    return [
+        Route("/billing", billing),
+        Route("/usage/breakdown", breakdown),
+        Route("/entitlements/usage", entitlement_usage),
+        Route("/tasks/{task}/cost", cost),
+    ]
 
 
 def _missing(kind: str, key: str) -> Json:

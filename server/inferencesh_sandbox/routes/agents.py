@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.routes.context import Context
+    from inferencesh_sandbox.routes import Context
 
 _SEARCHED = ("namespace", "name", "title", "description")
 _INTERNAL = (
@@ -47,8 +47,6 @@ def agents(context: Context) -> list[Route]:
         context.tenants.of(request)
         agent = find_by_name("agent", AGENTS, _name_in(request))
         version_id = version_of(agent, request.path_params["version"])
-        if context.facts.agent_version_as_agent:
-            return answer(request, agent_dto.agent_dto(agent, version_id=version_id))
         return answer(request, agent_dto.version_dto(agent, version_id))
 
     async def versions(request: Request) -> Response:

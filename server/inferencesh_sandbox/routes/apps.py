@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from inferencesh_sandbox.routes.context import Context
+    from inferencesh_sandbox.routes import Context
 
 _SEARCHED = ("namespace", "name", "title", "description", "category")
 

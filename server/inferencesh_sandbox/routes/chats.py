@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
+from inferencesh_sandbox import streams
 from inferencesh_sandbox.agent_requests import find_chat
 from inferencesh_sandbox.ledger import StopRequested
 from inferencesh_sandbox.pagination import page
-from inferencesh_sandbox.streams import as_events, as_ndjson, chat_lines
 from inferencesh_sandbox.tenants import caller_of
 from inferencesh_sandbox.wire import answer, body_of
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from inferencesh_sandbox.chats import Chat
-    from inferencesh_sandbox.routes.context import Context
+    from inferencesh_sandbox.routes import Context
 
 _SEARCHED = ("id", "name", "description")
 
@@ -67,14 +67,11 @@ def chat_turns(context: Context) -> list[Route]:
         chat = _requested(context, request)
         context.conversations.stop(chat)
         context.tenants.of(request).chats.remove(chat.id)
-        chat.close()
+        chat.streams.close()
         return Response(status_code=204)
 
     async def stream(request: Request) -> Response:
-        records = chat_lines(_requested(context, request), context.clock)
-        if "text/event-stream" in request.headers.get("accept", ""):
-            return StreamingResponse(as_events(records), media_type="text/event-stream")
-        return StreamingResponse(as_ndjson(records), media_type="application/x-ndjson")
+        return streams.response(request, _requested(context, request).streams.lines(context.clock))
 
     async def listed_messages(request: Request) -> Response:
         """Page through the messages, the newest first."""

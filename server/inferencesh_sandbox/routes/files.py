@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from inferencesh_sandbox.files import StoredFile
-    from inferencesh_sandbox.routes.context import Context
+    from inferencesh_sandbox.routes import Context
     from inferencesh_sandbox.tenants import Tenant
 
 _SEARCHED = ("id", "filename", "content_type", "category", "path")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from inferencesh_sandbox.chats import Chat, Run
-    from inferencesh_sandbox.routes.context import Context
+    from inferencesh_sandbox.routes import Context
 
 
 def messages(context: Context) -> list[Route]:

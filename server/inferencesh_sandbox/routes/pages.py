@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from inferencesh_sandbox.chats import Chat
     from inferencesh_sandbox.messages import Invocation
-    from inferencesh_sandbox.routes.context import Context
+    from inferencesh_sandbox.routes import Context
 
 _DECISIONS = {"invoke": "Approve", "reject": "Reject"}
 _ON_PAGE = "page"

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from inferencesh_sandbox.apps.types import App
-    from inferencesh_sandbox.routes.context import Context
+    from inferencesh_sandbox.routes import Context
 
 _CATEGORIES = ("", "app", "skill", "knowledge")
 _MEANINGS = {
-    "picture": "image", "photo": "image", "illustration": "image", "paint": "draw", "sum": "calculator", "number": "count",
-    "math": "calculator", "chatbot": "llm", "remember": "memory", "wait": "slow", "sketch": "draw", "add": "calculator",
+    "picture": "image", "photo": "image", "illustration": "image", "paint": "draw", "number": "count", "add": "count",
+    "chatbot": "llm", "remember": "memory", "wait": "slow", "sketch": "draw",
 }  # fmt: skip
 """Words of people, and the words of the catalogue for the same."""
 

@@ -13,7 +13,7 @@ from inferencesh_sandbox.wire import answer
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from inferencesh_sandbox.routes.context import Context
+    from inferencesh_sandbox.routes import Context
     from inferencesh_sandbox.sessions import Session
 
 

@@ -1,32 +1,53 @@
-"""`/tasks`: read, cancel, delete and list tasks, and their files."""
+"""`/apps/run` and `/tasks`: start, read, cancel, delete and list tasks, and their files."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from starlette.responses import Response, StreamingResponse
+from starlette.background import BackgroundTask
+from starlette.responses import Response
 from starlette.routing import Route
 
+from inferencesh_sandbox import streams
 from inferencesh_sandbox.ids import stamp
 from inferencesh_sandbox.ledger import CancelRequested
 from inferencesh_sandbox.pagination import page
-from inferencesh_sandbox.streams import as_events, as_ndjson, lines
+from inferencesh_sandbox.run_requests import parse_run_request
 from inferencesh_sandbox.tasks import Status, Task
-from inferencesh_sandbox.timestamps import timings
 from inferencesh_sandbox.wire import Json, Problem, answer, base_of, body_of, missing, objects_in, texts_in
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from inferencesh_sandbox.files import StoredFile
-    from inferencesh_sandbox.routes.context import Context
+    from inferencesh_sandbox.routes import Context
 
 _SEARCHED = ("id", "app_ref", "status_text", "error")
-_VISIBILITIES = ("private", "team", "org", "public", "unlisted")
+
+
+def runs(context: Context) -> list[Route]:
+    def dto(task: Task) -> Json:
+        return task.run_dto() if context.facts.slim_run_answers else task.dto()
+
+    async def run(request: Request) -> Response:
+        tenant = context.tenants.of(request)
+        run_request = parse_run_request(
+            await body_of(request), tenant=tenant, clock=context.clock, base=base_of(request)
+        )
+        task = await context.workers.take(run_request, tenant, context.ledger)
+        # Start after the answer: an SDK that polls compares with the status in that answer.
+        return answer(request, dto(task), after=BackgroundTask(context.workers.begin, task))
+
+    return [Route("/apps/run", run, methods=["POST"]), Route("/run", run, methods=["POST"])]
 
 
 def tasks(context: Context) -> list[Route]:
+    async def listed(request: Request) -> Response:
+        tenant, body = context.tenants.of(request), await body_of(request)
+        dtos = [_list_dto(task) for task in reversed(list(tenant.tasks))]
+        return answer(request, page(dtos, _with_plain_filters(body), searched=_SEARCHED))
+
     async def get(request: Request) -> Response:
         return answer(request, _requested(context, request).dto())
 
@@ -41,13 +62,10 @@ def tasks(context: Context) -> list[Route]:
         )
 
     async def timed(request: Request) -> Response:
-        return answer(request, timings(_requested(context, request)))
+        return answer(request, _requested(context, request).timings_dto())
 
     async def stream(request: Request) -> Response:
-        records = lines(_requested(context, request), context.clock)
-        if "text/event-stream" in request.headers.get("accept", ""):
-            return StreamingResponse(as_events(records), media_type="text/event-stream")
-        return StreamingResponse(as_ndjson(records), media_type="application/x-ndjson")
+        return streams.response(request, streams.task_lines(_requested(context, request), context.clock))
 
     async def cancel(request: Request) -> Response:
         task = _requested(context, request)
@@ -68,6 +86,7 @@ def tasks(context: Context) -> list[Route]:
         return Response(status_code=204)
 
     return [
+        Route("/tasks/list", listed, methods=["POST"]),
         Route("/tasks/{task}", get),
         Route("/tasks/{task}", delete, methods=["DELETE"]),
         Route("/tasks/{task}/status", status),
@@ -75,38 +94,6 @@ def tasks(context: Context) -> list[Route]:
         Route("/tasks/{task}/timings", timed),
         Route("/tasks/{task}/stream", stream),
         Route("/tasks/{task}/cancel", cancel, methods=["POST"]),
-    ]
-
-
-def task_lists(context: Context) -> list[Route]:
-    """Lists of tasks, and the fields by which people find a task again."""
-
-    async def listed(request: Request) -> Response:
-        tenant, body = context.tenants.of(request), await body_of(request)
-        known = [_list_dto(task) for task in reversed(list(tenant.tasks))]
-        return answer(request, page(known, _with_plain_filters(body), searched=_SEARCHED))
-
-    async def featured(request: Request) -> Response:
-        shown = [_list_dto(task) for task in reversed(list(context.tenants.of(request).tasks)) if task.is_featured]
-        return answer(request, page(shown, {}, searched=_SEARCHED))
-
-    async def set_visibility(request: Request) -> Response:
-        task, body = _requested(context, request), await body_of(request)
-        if body.get("visibility") not in _VISIBILITIES:
-            raise Problem(400, "validation_error", f"visibility: must be one of {', '.join(_VISIBILITIES)}")
-        task.visibility = body["visibility"]
-        return answer(request, task.dto())
-
-    async def set_featured(request: Request) -> Response:
-        task = _requested(context, request)
-        task.is_featured = bool((await body_of(request)).get("is_featured"))
-        return answer(request, task.dto())
-
-    return [
-        Route("/tasks/list", listed, methods=["POST"]),
-        Route("/tasks/featured", featured),
-        Route("/tasks/{task}/visibility", set_visibility, methods=["POST"]),
-        Route("/tasks/{task}/featured", set_featured, methods=["POST"]),
     ]
 
 

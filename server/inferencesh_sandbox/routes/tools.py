@@ -11,14 +11,14 @@ from inferencesh_sandbox import mcp_servers
 from inferencesh_sandbox.ledger import Decided, ResultGiven
 from inferencesh_sandbox.tenants import caller_of, is_person
 from inferencesh_sandbox.turns import widget_result
-from inferencesh_sandbox.wire import Json, Problem, answer, body_of, missing, objects_in
+from inferencesh_sandbox.wire import Json, Problem, answer, body_of, invalid_field, missing, objects_in
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
     from inferencesh_sandbox.messages import Interrupt, Invocation
-    from inferencesh_sandbox.routes.context import Context
+    from inferencesh_sandbox.routes import Context
 
 _FILES = 20
 
@@ -147,7 +147,7 @@ def _result(invocation: Invocation, body: Json) -> str:
     if result is None and isinstance(body.get("action"), dict):
         result = json.dumps({name: body[name] for name in ("action", "form_data") if name in body})
     if not isinstance(result, str):
-        raise Problem(400, "validation_error", "result: must be a string", extra={"meta": {"field": "result"}})
+        raise invalid_field("result", "must be a string")
     if invocation.input_requests is not None:
         mcp_servers.validate_responses(result, invocation.input_requests)
     return widget_result(result) if invocation.widget else result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ import anyio
 import pytest
 from mcp_types import CallToolResult
 
-from inferencesh_mcp.api import client
+from inferencesh_mcp.api import stream
 from tests.conftest import Upstream, until
 from tests.results import payload
 from tests.support.faults import Drop, FinAfter, Garble, RstAfter, Stall, Status, StayQueued
@@ -219,7 +218,7 @@ async def test_an_unknown_status_is_shown_and_the_run_continues(
 @over(*NEAR)
 async def test_a_silent_stream_is_replaced(host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """The record is read, and the stream opened anew."""
-    monkeypatch.setattr(client, "Pace", functools.partial(client.Pace, idle=0.2))  # a minute, else
+    monkeypatch.setattr(stream, "IDLE_SECONDS", 0.2)  # a minute, else
     upstream.sandbox.faults.add(Stall(lines=BETWEEN), path=STREAM)
     async with host() as my:
         result = await followed(my, upstream)

@@ -23,7 +23,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from inferencesh_mcp import pins, redaction, sanitize
-from inferencesh_mcp.api import chat_models, enums, headers, problem_details, refs, sender, url_policy
+from inferencesh_mcp.api import chat_models, enums, headers, problem_details, refs, transport, url_policy
 from inferencesh_mcp.api import json as api_json
 from inferencesh_mcp.api.agent_config import AgentConfigInput
 from inferencesh_mcp.api.widgets import widget_form, widget_text
@@ -39,7 +39,7 @@ from inferencesh_mcp.schema.validate import check
 from inferencesh_mcp.settings import Settings
 from inferencesh_mcp.tool_prefix import ToolPrefix
 from inferencesh_mcp.tools import app_description, truncate
-from inferencesh_sandbox import chitchat, data_uris, paths
+from inferencesh_sandbox import app_process, chitchat, ledger, middleware
 from inferencesh_sandbox import fake_arguments as acting
 from inferencesh_sandbox.apps import png
 from tests.system.threats.source import calls, module_of, trees
@@ -130,7 +130,7 @@ def _is(constants: dict[str, Any], called: str, pattern: str | None) -> bool:
 WRITTEN = written()
 MADE_IN_USE = {
     "inferencesh_mcp.tool_prefix",
-    *(f"inferencesh_sandbox.{name}" for name in ("paths", "fake_arguments", "agents.llm", "agents.desk")),
+    *(f"inferencesh_sandbox.{name}" for name in ("ledger", "fake_arguments", "agents.llm", "agents.desk")),
 }
 """The first three are among the parsers below; what the agents look for are plain words."""
 SPOKEN: dict[str, Any] = {
@@ -234,7 +234,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "without secrets": redaction.without_secrets,
     "status": enums.status_word,
     "media type": enums.is_media_type,
-    "key": sender.Key,
+    "key": transport.Key,
     "JSON": lambda text: api_json.parse(text.encode(errors="replace")),
     "JSON inside": chat_models.unpacked,
     "lines": lines_of,
@@ -275,8 +275,8 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "edit of a host's TOML": lambda text: toml.put(text, ("mcp_servers", "inference"), {}),
     "sandbox: small talk": chitchat.reply,
     "sandbox: arguments": lambda text: acting.make_arguments(SPOKEN, text),
-    "sandbox: path": lambda text: (paths.normalize(text), paths.matches(text, "/tasks/*/**/stream")),
-    "sandbox: data URI": data_uris.decode_data_uri,
+    "sandbox: path": lambda text: (middleware.normalize(text), ledger.matches(text, "/tasks/*/**/stream")),
+    "sandbox: data URI": app_process.decode_data_uri,
     "sandbox: picture": lambda text: png.decode(b"\x89PNG\r\n\x1a\n" + text.encode(errors="replace")),
 }  # fmt: skip
 READ_ONCE = {"settings", "JSON of a host", "edit of a host's JSON", "TOML of a host", "edit of a host's TOML"}

@@ -77,6 +77,7 @@ MAY_OPEN = {
     "flows/download.py": "what is saved into them",
     "flows/file_sources.py": "descriptors that `folders` opened",
     "flows/app_cache.py": "the cache of pinned apps",
+    "paths.py": "the names in folders, to compare paths",
     "hosts/config_file.py": "configurations of hosts, by `install` alone",
     "hosts/inspect.py": "the same",
     "hosts/install.py": "the same",

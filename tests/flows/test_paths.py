@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from inferencesh_mcp.errors import FileRefused
-from inferencesh_mcp.flows.file_sources import may_be_path, readings
 from inferencesh_mcp.flows.local_files import Folders
-from inferencesh_mcp.path_syntax import foreign
+from inferencesh_mcp.paths import foreign, may_be_path, readings
 from tests.flows.reading import content
 from tests.support.systems import POSIX, WINDOWS
 
