@@ -83,7 +83,7 @@ class BoundedValidator:
             "$ref": self._at_target,
             "additionalProperties": _unless_patterns(own["additionalProperties"]),
             "multipleOf": _where_numbers_suffice(own["multipleOf"]),
-            **dict.fromkeys(_IGNORED, lambda *_: None),
+            **dict.fromkeys(_IGNORED, _no_errors),
         }
         counted = {name: self._counted(name, rule) for name, rule in rules.items()}
         bounded = _untyped.validators.extend(Draft202012Validator, counted)
@@ -226,6 +226,10 @@ def _remove(schema: Any, place: list[str | int]) -> None:
         schema.pop(str(place[-1]), None)
     elif is_array(schema) and isinstance(place[-1], int) and place[-1] < len(schema):
         schema[place[-1]] = {}
+
+
+def _no_errors(*_: Any) -> Iterator[ValidationError]:
+    return iter(())
 
 
 def _unless_patterns(usual: Any) -> Any:
