@@ -35,7 +35,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (
     ("Depth of one answer, or one line of a stream", "api.json:DEPTH_LIMIT", PLAIN),
     ("One line of a stream", "api.json:LINE_LIMIT", BYTES),
     ("All lines over 64 KiB of one stream", "api.json:LARGE_LINES_LIMIT", BYTES),
-    ("Text that grows piece by piece, of a run or a message", "api.task_state:LONGEST", "characters"),
+    ("Text that grows piece by piece, of a run or a message", "api.stream:LONGEST", "characters"),
     ("Streams open at a time", "api.transport:STREAMS_LIMIT", PLAIN),
     ("Messages of one chat that is followed", "api.chat_state:MOST_MESSAGES", PLAIN),
     ("The same, in characters", "api.chat_state:MOST_KEPT", "characters"),

@@ -219,7 +219,7 @@ class Task:
     def _record(self, status: Status) -> None:
         now = self.clock.now()
         self.updated_at = now
-        self.ledger.note(Changed(at=now, task_id=self.id, status=int(status)))
+        self.ledger.note(Changed(task_id=self.id, status=int(status)))
         self.events.append(
             {
                 "id": fresh_id(now),

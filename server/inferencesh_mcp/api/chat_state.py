@@ -8,24 +8,18 @@ delta is applied twice.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
 
 from inferencesh_mcp.api.chat_models import AgentRun, Chat, ChatMessage, message_order
 from inferencesh_mcp.api.enums import ENDED
 from inferencesh_mcp.api.json import as_object, as_text, is_object, items, texts
-from inferencesh_mcp.api.task_state import Record, appended, delta_text, named_fields
-from inferencesh_mcp.api.wire import parsed
-
-if TYPE_CHECKING:
-    from collections.abc import Set as AbstractSet
+from inferencesh_mcp.api.stream import Record, appended, delta_text, named_fields
+from inferencesh_mcp.api.wire import parsed, updated
 
 MOST_MESSAGES = 1_000
 """Messages of one chat that are kept: the newest."""
 MOST_KEPT = 16 * 1024 * 1024
 """Characters of all kept messages, as much as one read brings at most; beyond it the oldest messages are dropped."""
 _MESSAGES = "chat_messages"
-
-M = TypeVar("M", Chat, ChatMessage, AgentRun)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +132,7 @@ class ChatState:
         is_whole = not fields and news.get("status") is not None
         # A whole chat leaves out empty fields: without a run no run is at work, without interrupts it waits for nothing.
         names = {*named, "active_run", "pending_interrupts"} if is_whole else {*named}
-        if self._set_head(_updated(self._head, self._parse_head(named), names - {_MESSAGES})):
+        if self._set_head(updated(self._head, self._parse_head(named), names - {_MESSAGES})):
             self.has_whole_chat = is_whole
 
     def _parse_head(self, record: Record) -> Chat:
@@ -160,7 +154,7 @@ class ChatState:
         is_late = not is_same and update.ended and not known.ended and self._head.active_run is not None
         if is_late or _is_older(update, known):  # the end of the run before, or a line that is repeated
             return
-        run = _updated(known if is_same else AgentRun(), update, named_fields(news, fields).keys())
+        run = updated(known if is_same else AgentRun(), update, named_fields(news, fields).keys())
         self._set_head(self._head.model_copy(update={"active_run": run}))
         self.has_whole_chat = False
 
@@ -170,7 +164,7 @@ class ChatState:
         update = parsed(ChatMessage, news)
         entry = self._entries.get(update.id)
         known = entry.message if entry else ChatMessage(id=update.id)
-        message = _updated(known, update, named_fields(news, fields).keys())
+        message = updated(known, update, named_fields(news, fields).keys())
         is_repeated = known.final and not message.final and not _is_older(known, update)
         if is_repeated or _is_older(update, known):
             return
@@ -226,12 +220,6 @@ class ChatState:
             oldest = next(name for name in self._entries if name != message_id)
             self._size -= self._entries.pop(oldest).size
             self._has_changed = True
-
-
-def _updated(known: M, update: M, names: AbstractSet[str]) -> M:
-    """What is known, with the update's fields of these names."""
-    fields = names & type(update).model_fields.keys()
-    return known.model_copy(update={name: getattr(update, name) for name in fields})
 
 
 def _is_older(value: Chat | ChatMessage | AgentRun, other: Chat | ChatMessage | AgentRun) -> bool:

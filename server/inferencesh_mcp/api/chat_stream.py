@@ -18,7 +18,7 @@ from inferencesh_mcp.api.chat_models import Chat, ChatStatus
 from inferencesh_mcp.api.chat_state import ChatState
 from inferencesh_mcp.api.json import is_object
 from inferencesh_mcp.api.refs import segment
-from inferencesh_mcp.api.stream import Connection, StreamFollower
+from inferencesh_mcp.api.stream import Connection, Record, StreamFollower
 from inferencesh_mcp.api.wire import parsed
 from inferencesh_mcp.errors import NotFound, UpstreamError
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
     from inferencesh_mcp.api.sender import Sender
-    from inferencesh_mcp.api.task_state import Record
 
 OPENING_SECONDS = 2.0
 """Longest wait for the stream to open before a message is sent: some servers answer only when there is news."""

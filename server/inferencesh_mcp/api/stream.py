@@ -10,11 +10,11 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
 
-from inferencesh_mcp.api.json import NdjsonReader
+from inferencesh_mcp.api.json import NdjsonReader, as_object, as_text, is_object, texts
 from inferencesh_mcp.api.retry import LONGEST_RETRY_AFTER, backoff
 from inferencesh_mcp.errors import InferenceError, NotFound, WaitError
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 
     from inferencesh_mcp.api.sender import Sender
-    from inferencesh_mcp.api.task_state import Record
 
+Record = dict[str, Any]
+"""A line of a stream, or a record as it was read."""
 IDLE_SECONDS = 60.0
 """A stream is given up after this long without a line, or after three times its largest gap between heartbeats."""
 MOST_FRUITLESS = 5
@@ -36,6 +37,9 @@ POLL_JITTER = 0.1
 """Share by which an interval between polls is shortened or lengthened at random, so that followers do not poll in step."""
 POLLS_PER_MINUTE = 600
 """Polls of one key. The platform allows 1,000 reads a minute; the rest is left for the key's other uses."""
+
+LONGEST = 4 * 1024 * 1024
+"""Characters of one text made of deltas; of a longer one only the end is kept."""
 
 logger = logging.getLogger(__name__)
 
@@ -187,3 +191,21 @@ class StreamFollower(ABC):
         await self._transport.sleep(
             max(min(retry_after, LONGEST_RETRY_AFTER), backoff(self._fruitless, self._transport.random))
         )
+
+
+def delta_text(data: Any) -> str | None:
+    """The text of a delta, which is a string or an object with `response`; None if there is no delta."""
+    delta = as_object(data).get("delta")
+    if not is_object(delta):
+        return delta if isinstance(delta, str) else None
+    return as_text(delta.get("response"))
+
+
+def appended(text: str, more: str) -> str:
+    """The text with one more delta; at most the last `LONGEST` characters."""
+    return (text + more)[-LONGEST:]
+
+
+def named_fields(data: Record, names: object) -> Record:
+    """The fields that a line names; all of them if it names none that is there."""
+    return {name: data[name] for name in texts(names) if name in data} or data

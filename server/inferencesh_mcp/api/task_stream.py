@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import functools
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from inferencesh_mcp.api.enums import status_word
-from inferencesh_mcp.api.json import is_array
+from inferencesh_mcp.api.json import is_object
 from inferencesh_mcp.api.models import Task, TaskStatus, checked_task
 from inferencesh_mcp.api.refs import segment
-from inferencesh_mcp.api.stream import StreamFollower
-from inferencesh_mcp.api.task_state import STREAMED, Record, has_ended, merge
-from inferencesh_mcp.api.wire import Wire, parsed
+from inferencesh_mcp.api.stream import Record, StreamFollower, appended, delta_text, named_fields
+from inferencesh_mcp.api.wire import parsed, updated
 from inferencesh_mcp.errors import InferenceError, WaitError
 
 if TYPE_CHECKING:
@@ -35,14 +33,37 @@ async def follow_task(
         yield states
 
 
+def merge(task: Task, line: Record) -> Task:
+    """The task after a line of its stream; the same object if nothing changes. A task that has ended does not change.
+
+    A line may be: a whole task; `{data, fields}`, of which only the named fields count; `{data}`; `{event, data}`; a delta of
+    text; anything else, which changes nothing.
+    """
+    if task.ended:
+        return task
+    data = line.get("data")
+    if line.get("event") == "delta":
+        text = delta_text(data)
+        return task.model_copy(update={"streamed": appended(task.streamed, text)}) if text else task
+    if is_object(data):
+        news = named_fields(data, line.get("fields"))
+    else:
+        news = line if "status" in line or "id" in line else {}
+    if news.get("id") not in (None, task.id, task.short_id):
+        return task  # some events carry another object, with its own id
+    fields = {name: value for name, value in news.items() if value is not None or name != "status"}
+    update = parsed(Task, {**fields, "id": task.id})
+    merged = updated(task, update, fields.keys() - {"id", "streamed"})
+    return task if merged == task else merged
+
+
 class _TaskFollower(StreamFollower):
     def __init__(self, sender: Sender, task: Task, *, stream: bool, poll_interval: float) -> None:
         path = f"/tasks/{segment(task.id, 'task id')}"
         super().__init__(sender, path, stream=stream, poll_interval=poll_interval)
         self._task = task
-        self._record: Record = task.model_dump(exclude_unset=True)
-        self._parsed_record: Record = {}
-        """The record that `_task` was made of."""
+        self._stream_has_ended = False
+        """The stream says that the task has ended, and no GET since."""
 
     async def states(self) -> AsyncGenerator[Task]:
         """Each new state, or the newest of several that came at once; the last one has ended and was read by a GET.
@@ -50,7 +71,8 @@ class _TaskFollower(StreamFollower):
         Raises what a GET raises and waiting cannot cure (KeyRefused, Forbidden, NotFound, UpstreamError), with the task's id.
         """
         while True:
-            if not has_ended(self._record) and not await self._poll_until_changed():
+            has_ended = self._task.ended or self._stream_has_ended
+            if not has_ended and not await self._poll_until_changed():
                 async with aclosing(self._streamed_states()) as states:
                     async for state in states:
                         yield state
@@ -67,14 +89,16 @@ class _TaskFollower(StreamFollower):
             self._transport.stream(f"{self._path}/stream", self._sender.key) as chunks,
         ):
             while (lines := await connection.next_lines(chunks)) is not None:
-                before, self._record = self._record, functools.reduce(merge, lines, self._record)
-                if has_ended(self._record):
+                task = functools.reduce(merge, lines, self._task)
+                if task.ended:
+                    self._stream_has_ended = True
                     return
-                if self._record is not before:
+                if task is not self._task:
                     # A connection's first line repeats what is known: only a new status makes it news.
-                    if connection.line_count > 1 or _status(before) != _status(self._record):
+                    if connection.line_count > 1 or task.status != self._task.status:
                         connection.has_news = True
-                    yield self._parse_record()
+                    self._task = task
+                    yield task
 
     async def _is_status_new(self) -> bool:
         try:
@@ -89,35 +113,16 @@ class _TaskFollower(StreamFollower):
         """Read the task by a GET; True if that is news."""
         try:
             record = await self._read()
+            if record is None:
+                return False
+            task = checked_task(self._task.id, parsed(Task, record))
         except InferenceError as error:
             raise error.replace(task_id=self._task.id) from error
-        if record is None:
-            return False
-        before = self._task
-        self._record = record if has_ended(record) else {**self._record, **record}
-        return self._parse_record() != before
+        before, self._stream_has_ended = self._task, False
+        names = Task.model_fields.keys() if task.ended else record.keys()
+        self._task = updated(before, task, names - {"streamed"})
+        return self._task != before
 
     async def _fetch(self) -> Record:
-        record = await self._sender.get(self._path)
-        checked_task(self._task.id, parsed(Task, record))
-        return {**record, STREAMED: self._record.get(STREAMED, "")}
-
-    def _parse_record(self) -> Task:
-        """The record as a Task. Entries of long lists that did not change are not parsed again: each line repeats them all."""
-        lists = {name: self._reuse(name, getattr(self._task, name)) for name in ("logs", "usage_events")}
-        self._task, self._parsed_record = parsed(Task, {**self._record, **lists}), self._record
-        return self._task
-
-    def _reuse(self, name: str, entries: tuple[Wire, ...]) -> Any:
-        """A list of the record in which unchanged items are the entries that were parsed before."""
-        items, before = self._record.get(name), self._parsed_record.get(name)
-        if not (is_array(items) and is_array(before) and len(before) == len(entries)):
-            return items
-        if items == before:
-            return entries
-        pairs = zip(items, before, entries, strict=False)
-        return [entry if item == old else item for item, old, entry in pairs] + items[len(entries) :]
-
-
-def _status(record: Record) -> str:
-    return status_word(record.get("status"))
+        record: Record = await self._sender.get(self._path)
+        return record

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
@@ -17,6 +17,9 @@ from inferencesh_mcp.api.enums import is_media_type, log_type_word, plain_word, 
 from inferencesh_mcp.api.json import as_object, encodable, is_array, is_object, items, texts, unpacked
 from inferencesh_mcp.errors import UpstreamError
 from inferencesh_mcp.sanitize import address, clean, name, token
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
 
 LINE_LIMIT = 500
 """Characters of a label. The platform's longest ones are file names, of 255."""
@@ -146,6 +149,11 @@ class Wire(BaseModel):
 
 
 M = TypeVar("M", bound=Wire)
+
+
+def updated(known: M, update: M, names: AbstractSet[str]) -> M:
+    """The known record with the update's fields of these names; names that are no field are ignored."""
+    return known.model_copy(update={name: getattr(update, name) for name in names & type(update).model_fields.keys()})
 
 
 def parsed(model: type[M], value: Any) -> M:

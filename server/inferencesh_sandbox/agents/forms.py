@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.turns import Turn
@@ -85,6 +85,7 @@ async def ask(turn: Turn) -> None:
     await turn.say("Please fill this in.")
     form = form_for(turn.text)
     reply = await turn.ask(form, "widget_html" if form is PAGE else "widget_ui")
-    action, data = reply["action"], cast("dict[str, Any]", reply.get("form_data") or {})
+    action: Json = reply["action"]
+    data: Json = reply.get("form_data") or {}
     filled = ", ".join(f"{name} = {value}" for name, value in sorted(data.items()))
     await turn.say(f"You chose {action.get('type')}" + (f" with {filled}." if filled else "."))

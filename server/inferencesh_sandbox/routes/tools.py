@@ -42,7 +42,6 @@ def tools(context: Context) -> list[Route]:
         invocation.answer(result, {"attachments": files} if files else None)
         context.ledger.note(
             ResultGiven(
-                at=context.clock.now(),
                 chat_id=invocation.chat.id,
                 invocation_id=invocation.id,
                 result=result,
@@ -122,7 +121,6 @@ def decide(
     invocation.decide(allow=allow, reason=reason)
     context.ledger.note(
         Decided(
-            at=context.clock.now(),
             chat_id=invocation.chat.id,
             invocation_id=invocation.id,
             decision=decision,
