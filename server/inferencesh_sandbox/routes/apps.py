@@ -31,36 +31,35 @@ _MEANINGS = {
 
 
 def apps(context: Context) -> list[Route]:
+    def requested(request: Request) -> App:
+        context.tenants.of(request)
+        return catalogue.find_app(_name_in(request))
+
     async def listed(request: Request) -> Response:
         context.tenants.of(request)
         cards = [catalogue.app_dto(app) for app in APPS]
         return answer(request, page(cards, await body_of(request), searched=_SEARCHED))
 
     async def get(request: Request) -> Response:
-        context.tenants.of(request)
-        app = catalogue.find_app(_name_in(request))
+        app = requested(request)
         pinned = catalogue.pinned_function(_name_in(request))
         dto = catalogue.app_dto(app, version_id=app.version_ids[0], facts=context.facts)
         return answer(request, dto | ({"resolved_function": pinned} if pinned else {}))
 
     async def version(request: Request) -> Response:
-        context.tenants.of(request)
-        app = catalogue.find_app(_name_in(request))
+        app = requested(request)
         version_id = version_of(app, request.path_params["version"])
         if context.facts.app_version_as_app:
             return answer(request, catalogue.app_dto(app, version_id=version_id, facts=context.facts))
         return answer(request, catalogue.version_dto(app, version_id, context.facts))
 
     async def versions(request: Request) -> Response:
-        context.tenants.of(request)
-        app = catalogue.find_app(_name_in(request))
+        app = requested(request)
         versions_dto = [catalogue.version_dto(app, version, context.facts) for version in app.version_ids]
         return answer(request, page(versions_dto, await body_of(request), searched=("id",)))
 
     async def estimate(request: Request) -> Response:
-        context.tenants.of(request)
-        app = catalogue.find_app(_name_in(request))
-        return answer(request, _estimated(app.ref, await body_of(request)))
+        return answer(request, _estimated(requested(request), await body_of(request)))
 
     return [
         Route("/apps/list", listed, methods=["POST"]),
@@ -77,8 +76,7 @@ def _name_in(request: Request) -> str:
     return parts.get("app") or f"{parts['namespace']}/{parts['name']}"
 
 
-def _estimated(ref: str, body: Json) -> Json:
-    app = catalogue.find_app(ref)
+def _estimated(app: App, body: Json) -> Json:
     function = catalogue.function_of(app, body.get("function") or "")
     price = app.price(validate(function.input_model, body.get("input") or {}, "input"))
     dto: Json = {"confidence": price.confidence, "pricing_description": price.description}
@@ -99,9 +97,9 @@ def search(context: Context) -> list[Route]:
         if not query or category not in _CATEGORIES:
             raise Problem(400, "validation_error", "query is missing, or category is none of app, skill and knowledge")
         limit = int(body.get("limit") or (10 if category else 3))
-        scored = sorted(((_score(app, query), app.ref) for app in APPS), key=lambda pair: (-pair[0], pair[1]))
-        matches = [(score, ref) for score, ref in scored if score > 0][:limit] if category in {"", "app"} else []
-        return answer(request, {"query": query, "results": [_result(ref, score) for score, ref in matches]})
+        scored = sorted(((_score(app, query), app) for app in APPS), key=lambda pair: (-pair[0], pair[1].ref))
+        results = [_result(app, score) for score, app in scored if score > 0] if category in {"", "app"} else []
+        return answer(request, {"query": query, "results": results[:limit]})
 
     return [Route("/suggest", suggest, methods=["POST"])]
 
@@ -115,7 +113,6 @@ def _score(app: App, query: str) -> float:
     return round((len(hits) / len(words) + named) / 1.5, 3) if words else 0
 
 
-def _result(ref: str, score: float) -> Json:
-    app = next(app for app in APPS if app.ref == ref)
-    command = f"belt app run {ref}"
-    return {"type": "app", "name": ref, "description": app.description[:200], "command": command, "score": score}
+def _result(app: App, score: float) -> Json:
+    command = f"belt app run {app.ref}"
+    return {"type": "app", "name": app.ref, "description": app.description[:200], "command": command, "score": score}
