@@ -62,18 +62,15 @@ def _setting_option(name: str, *, hidden: bool = False) -> click.Option:
     field = FIELDS[name]
     flag = name.replace("_", "-")
     switch = field.type is bool
+    choices = choices_of(field)
+    metavar = f"[{'|'.join(choices)}]" if choices else "VALUE"
     return click.Option(
         [f"--{flag}/--no-{flag}" if switch else f"--{flag}"],
         default=None,
-        metavar=None if switch else _metavar(name),
+        metavar=None if switch else metavar,
         hidden=hidden,
         help=field.metadata["about"].partition(". ")[0].rstrip(".") + ".",  # server/README.md has all of it
     )
-
-
-def _metavar(name: str) -> str:
-    choices = choices_of(FIELDS[name])
-    return f"[{'|'.join(choices)}]" if choices else "VALUE"
 
 
 def _settings_options(names: Iterable[str]) -> Callable[[click.Command], click.Command]:

@@ -19,7 +19,6 @@ from inferencesh_sandbox.wire import Json, Problem
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.chats import Run
-    from inferencesh_sandbox.clock import Clock
     from inferencesh_sandbox.files import Store
     from inferencesh_sandbox.ledger import Ledger
     from inferencesh_sandbox.messages import Invocation
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 class Conversations:
     """Run the turns of chats for as long as the sandbox is open."""
 
-    clock: Clock
     store: Store
     ledger: Ledger
     workers: Workers
@@ -43,7 +41,6 @@ class Conversations:
         run = chat.ask(message)
         self.ledger.note(
             MessageSent(
-                at=self.clock.now(),
                 chat_id=chat.id,
                 message_id=run.user_message.id,
                 agent=message.agent.ref,
@@ -75,7 +72,7 @@ class Conversations:
                 await run.request.agent.script(Turn(chat, run, self))
             except AgentFailed as exc:
                 chat.end(run, "failed", error=str(exc))
-            except Exception as exc:  # noqa: BLE001 - one broken script must not stop the others; its owner is told
+            except Exception as exc:  # noqa: BLE001 - one broken script must not stop the others; the run shows the error
                 chat.end(run, "failed", error=f"the agent broke: {type(exc).__name__}: {exc}")
             else:
                 chat.end(run, "completed")
@@ -98,9 +95,7 @@ class Conversations:
         chat, tool = turn.chat, invocation.tool
         if tool.type != "client" and invocation.status != "in_progress":
             invocation.move("in_progress")
-        self.ledger.note(
-            Invoked(at=chat.clock.now(), chat_id=chat.id, invocation_id=invocation.id, tool=tool.name, type=tool.type)
-        )
+        self.ledger.note(Invoked(chat_id=chat.id, invocation_id=invocation.id, tool=tool.name, type=tool.type))
         try:
             await self._run_by_type(turn, invocation)
         except Problem as problem:

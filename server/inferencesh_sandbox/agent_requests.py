@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from inferencesh_sandbox import agent_dto
 from inferencesh_sandbox.agents import AGENTS
@@ -12,7 +12,7 @@ from inferencesh_sandbox.chats import Chat
 from inferencesh_sandbox.ids import short
 from inferencesh_sandbox.messages import Attached, MessageRequest
 from inferencesh_sandbox.run_requests import check_requirements, validate
-from inferencesh_sandbox.wire import Json, invalid_field, missing, objects_in
+from inferencesh_sandbox.wire import Json, as_object, invalid_field, is_array, missing, objects_in
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.clock import Clock
@@ -27,10 +27,7 @@ def message_in(body: Json, chat: Chat | None, *, base: str, facts: Facts) -> Mes
     """Validate a message in the platform's order: agent, requirements, input."""
     agent, version_id = _agent(body, chat)
     check_requirements(agent.requirements)
-    value: Any = body.get("input")
-    if not isinstance(value, dict):
-        raise invalid_field("input", "must be an object")
-    fields = cast("Json", value)
+    fields = as_object(body.get("input"), "input")
     text, files = fields.get("text") or "", _files(fields, facts)
     if not isinstance(text, str) or len(text) > _LONGEST:
         raise invalid_field("input.text", f"must be a string of at most {_LONGEST} characters")
@@ -69,9 +66,7 @@ def _agent(body: Json, chat: Chat | None) -> tuple[Agent, str]:
     if isinstance(ref, str) and ref:
         return agent_dto.resolve_agent(AGENTS, ref)
     if config is not None:
-        if not isinstance(config, dict):
-            raise invalid_field("agent_config", "must be an object")
-        return _described(cast("Json", config), str(body.get("agent_name") or ""))
+        return _described(as_object(config, "agent_config"), str(body.get("agent_name") or ""))
     if chat is None:
         raise invalid_field("agent", "name a template in agent, or describe an agent in agent_config")
     return chat.agent, chat.version_id
@@ -85,13 +80,11 @@ def _described(config: Json, name: str) -> tuple[Agent, str]:
 
 
 def _context(config: Config, body: Json) -> dict[str, str]:
-    value: Any = body.get("context") or {}
-    if not isinstance(value, dict) or not all(isinstance(value, str) for value in cast("Json", value).values()):
+    texts = as_object(body.get("context") or {}, "context")
+    if not all(isinstance(text, str) for text in texts.values()):
         raise invalid_field("context", "must be an object of strings")
     fields = config.context or []
-    context = {field.name: field.default for field in fields if field.default is not None} | cast(
-        "dict[str, str]", value
-    )
+    context = {field.name: field.default for field in fields if field.default is not None} | texts
     for field in fields:
         if field.required and field.name not in context:
             raise invalid_field(f"context.{field.name}", "is required when a chat starts")
@@ -117,7 +110,7 @@ def _attached(item: Json, index: int) -> Attached:
 
 
 def _uris(fields: Json, field: str) -> list[str]:
-    value: Any = fields.get(field) or []
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in cast("list[object]", value)):
+    uris: object = fields.get(field) or []
+    if not is_array(uris) or not all(isinstance(uri, str) for uri in uris):
         raise invalid_field(f"input.{field}", "must be a list of URIs")
-    return cast("list[str]", value)
+    return uris

@@ -20,12 +20,11 @@ from inferencesh_sandbox.routes import Context
 from inferencesh_sandbox.routes.account import account, money
 from inferencesh_sandbox.routes.agents import agents
 from inferencesh_sandbox.routes.approvals import approvals
-from inferencesh_sandbox.routes.apps import apps
+from inferencesh_sandbox.routes.apps import apps, search
 from inferencesh_sandbox.routes.chats import chat_turns, chats
 from inferencesh_sandbox.routes.files import files
 from inferencesh_sandbox.routes.messages import messages
 from inferencesh_sandbox.routes.pages import pages
-from inferencesh_sandbox.routes.search import search
 from inferencesh_sandbox.routes.sessions import sessions
 from inferencesh_sandbox.routes.tasks import runs, task_files, tasks
 from inferencesh_sandbox.routes.tools import interrupts, tools
@@ -64,10 +63,10 @@ class Sandbox(Context):
         self.tenants = Tenants(self.facts)
         self.store = Store(self.clock)
         self.workers = workers(self.clock, self.store)
-        self.conversations = conversations(self.clock, self.store, self.ledger, self.workers, self.tenants)
+        self.conversations = conversations(self.store, self.ledger, self.workers, self.tenants)
         routes = self._routes()
         routes = middleware(routes) if middleware else routes
-        self.app = EntryMiddleware(routes, facts=self.facts, ledger=self.ledger, clock=self.clock)
+        self.app = EntryMiddleware(routes, facts=self.facts, ledger=self.ledger)
         """The ASGI application. It answers while its lifespan runs, as under `serving`."""
 
     def _routes(self) -> ASGIApp:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+
+from inferencesh_sandbox.wire import Json, is_array, is_object
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.agents.types import Tool
-    from inferencesh_sandbox.wire import Json
 
 _DEEPEST = 8
 _NOT_NAMES = frozenset({
@@ -21,7 +22,7 @@ _NO_SUBJECT = frozenset({
 
 
 def asks_for(text: str, tool: Tool) -> bool:
-    """Say whether a message asks for what a tool's name or description tells."""
+    """Whether a message asks for what a tool's name or description names."""
     if re.search(rf"\b{re.escape(tool.name)}\b", text):
         return True
     stems = _stems(text)
@@ -44,7 +45,7 @@ def _subjects(text: str) -> set[str]:
 def make_arguments(schema: Json, text: str) -> Json:
     """Make an object that fits a schema: every required property, and the optional ones that the text speaks of."""
     result: Any = _ArgumentMaker(text, schema).value(schema, "", 0)
-    return cast("Json", result) if isinstance(result, dict) else {}
+    return result if is_object(result) else {}
 
 
 @dataclass
@@ -88,9 +89,10 @@ class _ArgumentMaker:
             node: Any = self.root
             for step in ref.removeprefix("#/").split("/"):
                 node = node.get(step, {})
-            return cast("Json", node)
+            return node if is_object(node) else {}
         for alternatives in ("anyOf", "oneOf", "allOf"):
-            for subschema in cast("list[Json]", schema.get(alternatives) or []):
+            subschemas: list[Json] = schema.get(alternatives) or []
+            for subschema in subschemas:
                 if subschema.get("type") != "null":
                     return schema | self._resolved(subschema)
         return schema
@@ -102,7 +104,8 @@ class _ArgumentMaker:
     def _object(self, schema: Json, depth: int) -> Json:
         required = set(schema.get("required") or [])
         result: Json = {}
-        for name, subschema in cast("dict[str, Json]", schema.get("properties") or {}).items():
+        properties: dict[str, Json] = schema.get("properties") or {}
+        for name, subschema in properties.items():
             optional = name not in required
             if depth > _DEEPEST or (optional and not self._speaks_of(name)):
                 continue
@@ -115,7 +118,7 @@ class _ArgumentMaker:
         return re.search(rf"\b{re.escape(name)}\b", self.text, re.IGNORECASE) is not None
 
     def _array(self, schema: Json, name: str, depth: int) -> list[Any]:
-        items = cast("Json", schema.get("items") or {"type": "string"})
+        items: Json = schema.get("items") or {"type": "string"}
         count = max(1, int(schema.get("minItems") or 0))
         return [self.value(items, name, depth + 1) for _ in range(count)]
 
@@ -151,8 +154,8 @@ def _fits(schema: Json, value: Any) -> bool:
 
 def _type_of(schema: Json) -> str:
     kind: Any = schema.get("type")
-    if isinstance(kind, list):
-        return next((str(subschema) for subschema in cast("list[object]", kind) if subschema != "null"), "null")
+    if is_array(kind):
+        return next((str(item) for item in kind if item != "null"), "null")
     return str(kind or ("object" if "properties" in schema else "string"))
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from typing import Any, TypeVar
 
 _ENTRIES_PER_TYPE = 20_000
 """Entries of each kind that are remembered, the newest: a sandbox that runs for weeks stays small."""
@@ -18,13 +15,10 @@ _ENTRIES_PER_TYPE = 20_000
 class RequestRecord:
     """One request. Its status is 0 until the answer begins."""
 
-    at: datetime
     caller: str
     """Fingerprint of the key, never the key; empty for none."""
     method: str
     path: str
-    digest: str
-    """SHA-256 of the body; empty where the body streams by."""
     status: int = 0
 
 
@@ -32,7 +26,6 @@ class RequestRecord:
 class Started:
     """One task that was made."""
 
-    at: datetime
     task_id: str
     app: str
     caller: str
@@ -42,7 +35,6 @@ class Started:
 class Changed:
     """One change of a task's status."""
 
-    at: datetime
     task_id: str
     status: int
 
@@ -51,7 +43,6 @@ class Changed:
 class CancelRequested:
     """One cancellation that reached a live task."""
 
-    at: datetime
     task_id: str
     caller: str
 
@@ -60,7 +51,6 @@ class CancelRequested:
 class MessageSent:
     """One message from a client to an agent. Messages between agents are not recorded."""
 
-    at: datetime
     chat_id: str
     message_id: str
     agent: str
@@ -69,20 +59,9 @@ class MessageSent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MessageTakenBack:
-    """One queued message that was taken back."""
-
-    at: datetime
-    chat_id: str
-    message_id: str
-    caller: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Invoked:
     """One tool call that was run, after its approval if it needed one."""
 
-    at: datetime
     chat_id: str
     invocation_id: str
     tool: str
@@ -93,7 +72,6 @@ class Invoked:
 class ResultGiven:
     """One result that was taken for a client tool or a widget."""
 
-    at: datetime
     chat_id: str
     invocation_id: str
     result: str
@@ -104,7 +82,6 @@ class ResultGiven:
 class Decided:
     """One decision that was taken: `invoke`, `reject` or `always_allow`."""
 
-    at: datetime
     chat_id: str
     invocation_id: str
     decision: str
@@ -118,14 +95,13 @@ class Decided:
 class StopRequested:
     """One stop of a busy chat."""
 
-    at: datetime
     chat_id: str
     caller: str
 
 
 Entry = (
     RequestRecord | Started | CancelRequested | Changed
-    | MessageSent | MessageTakenBack | Invoked | ResultGiven | Decided | StopRequested
+    | MessageSent | Invoked | ResultGiven | Decided | StopRequested
 )  # fmt: skip
 _Kind = TypeVar("_Kind")
 
@@ -151,10 +127,6 @@ class Ledger:
     @property
     def messages(self) -> tuple[MessageSent, ...]:
         return self._all(MessageSent)
-
-    @property
-    def taken_back(self) -> tuple[MessageTakenBack, ...]:
-        return self._all(MessageTakenBack)
 
     @property
     def invocations(self) -> tuple[Invoked, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from inferencesh_sandbox.wire import Problem
+from inferencesh_sandbox.wire import Problem, is_object
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.wire import Json
@@ -58,11 +58,11 @@ def validate_responses(result: str, requests: Json) -> dict[str, Json]:
         parsed: Any = json.loads(result)
     except ValueError:
         parsed = None
-    responses = cast("Json", parsed) if isinstance(parsed, dict) else {}
+    responses = parsed if is_object(parsed) else {}
     if set(responses) != set(requests):
         raise Problem(400, "validation_error", f"result: must be the JSON text of an object of {sorted(requests)}")
     for key, response in responses.items():
-        action = cast("Json", response).get("action") if isinstance(response, dict) else None
+        action = response.get("action") if is_object(response) else None
         if action not in ACTIONS:
             raise Problem(400, "validation_error", f"result: {key}.action must be accept, decline or cancel")
     return responses

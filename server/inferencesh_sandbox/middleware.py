@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import anyio
@@ -16,7 +15,6 @@ from inferencesh_sandbox.wire import Problem, problem_response
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from inferencesh_sandbox.clock import Clock
     from inferencesh_sandbox.facts import Facts
     from inferencesh_sandbox.ledger import Ledger
 
@@ -33,11 +31,10 @@ _ROOTS = frozenset({
 class EntryMiddleware:
     """The outermost ASGI layer."""
 
-    def __init__(self, app: ASGIApp, *, facts: Facts, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, *, facts: Facts, ledger: Ledger) -> None:
         self._app = app
         self._facts = facts
         self._ledger = ledger
-        self._clock = clock
         self._open_requests: set[anyio.CancelScope] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,17 +58,11 @@ class EntryMiddleware:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["path"] = normalize(scope["path"])
-        key, digest = key_in(Headers(scope=scope).get("authorization", "")), ""
-        if scope["method"] != "PUT":
-            body = await _read(receive)
-            digest, receive = hashlib.sha256(body).hexdigest(), _replay(body, receive)
-        record = RequestRecord(
-            at=self._clock.now(),
-            caller=fingerprint(key) if key else "",
-            method=scope["method"],
-            path=scope["path"],
-            digest=digest,
-        )
+        key = key_in(Headers(scope=scope).get("authorization", ""))
+        if scope["method"] != "PUT":  # uploads are read as they arrive
+            receive = _replay(await _read(receive), receive)
+        caller = fingerprint(key) if key else ""
+        record = RequestRecord(caller=caller, method=scope["method"], path=scope["path"])
         self._ledger.note(record)
         await self._app(scope, receive, _recording_status(record, send))
 

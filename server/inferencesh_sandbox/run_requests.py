@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -11,12 +11,11 @@ from inferencesh_sandbox.catalogue import Ref, find_app, function_of, pinned_fun
 from inferencesh_sandbox.lookup import version_of
 from inferencesh_sandbox.sessions import session_for_run
 from inferencesh_sandbox.tasks import RunRequest
-from inferencesh_sandbox.wire import Json, Problem, invalid_field
+from inferencesh_sandbox.wire import Json, Problem, as_object, invalid_field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inferencesh_sandbox.apps.types import App
     from inferencesh_sandbox.clock import Clock
     from inferencesh_sandbox.tenants import Tenant
 
@@ -31,9 +30,11 @@ def parse_run_request(body: Json, *, tenant: Tenant, clock: Clock, base: str) ->
     version_id = version_of(app, version)
     function = function_of(app, _text(body, "function") or ref.function or pinned_function(ref.name))
     check_requirements(app.requirements)
-    payload = _input(body)
+    payload = as_object(body.get("input"), "input")
     inputs = validate(function.input_model, payload, "input")
-    setup = _setup(app, body)
+    setup = as_object(body.get("setup") or {}, "setup")
+    if app.setup:
+        validate(app.setup, setup, "setup")
     session = session_for_run(
         body, app, version_id if version else None, owner=tenant, sessions=tenant.sessions, clock=clock
     )
@@ -58,22 +59,6 @@ def _text(body: Json, field: str) -> str:
     if value is not None and not isinstance(value, str):
         raise Problem(400, "invalid_request", f"{field} must be a string")
     return value or ""
-
-
-def _input(body: Json) -> Json:
-    payload = body.get("input")
-    if not isinstance(payload, dict):
-        raise invalid_field("input", "must be an object")
-    return cast("Json", payload)
-
-
-def _setup(app: App, body: Json) -> Json:
-    payload: Any = body.get("setup") or {}
-    if not isinstance(payload, dict):
-        raise invalid_field("setup", "must be an object")
-    if app.setup:
-        validate(app.setup, cast("Json", payload), "setup")
-    return cast("Json", payload)
 
 
 def check_requirements(requirements: Sequence[Mapping[str, Any]]) -> None:

@@ -56,7 +56,7 @@ class Workers:
         if request.session:
             owner.sessions.put(request.session.id, request.session)
             request.session.begin(task.id)
-        ledger.note(Started(at=self._clock.now(), task_id=task.id, app=request.app.ref, caller=owner.caller))
+        ledger.note(Started(task_id=task.id, app=request.app.ref, caller=owner.caller))
         return task
 
     async def begin(self, task: Task) -> None:

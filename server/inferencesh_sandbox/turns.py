@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
 from inferencesh_sandbox.agents.types import AgentFailed, Tool
 from inferencesh_sandbox.chats import FINAL
 from inferencesh_sandbox.messages import Invocation
-from inferencesh_sandbox.wire import Json, Problem
+from inferencesh_sandbox.wire import Json, Problem, is_object
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,9 +93,9 @@ class Turn:
             await self.clock.sleep(pause)
             self.chat.grow(message, {"reasoning" if thought else "response": piece})
 
-    def show(self, uri: str, kind: str = "image") -> None:
-        """Add a file to the current message."""
-        self._writing().parts.append({"type": kind, kind: uri})
+    def show(self, uri: str) -> None:
+        """Add a picture to the current message."""
+        self._writing().parts.append({"type": "image", "image": uri})
 
     async def use(self, tool: Tool, **arguments: Any) -> Invocation:
         """Call one tool and wait for its end."""
@@ -128,7 +128,8 @@ class Turn:
         self.chat.use(invocation)
         await invocation.wait_as("awaiting_input")
         self.chat.settle(message, "ready")
-        return cast("Json", json.loads(invocation.result or "{}"))
+        answer: Json = json.loads(invocation.result or "{}")
+        return answer
 
     async def finish(self, output: Json) -> None:
         """End with a structured output, as the internal tool `finish` does."""
@@ -136,7 +137,7 @@ class Turn:
         await self.internal("finish", output, json.dumps(output, ensure_ascii=False))
 
     def _writing(self) -> Message:
-        """The message that still can grow: nothing is said in one that has used its tools."""
+        """The message that still can grow. After a message has used its tools, a new one begins."""
         if not self.run.live:
             raise AgentFailed("the turn is over")
         if self._message.status in FINAL:
@@ -159,7 +160,7 @@ def widget_result(result: str) -> str:
         parsed: Any = json.loads(result)
     except ValueError:
         parsed = None
-    if not isinstance(parsed, dict) or not isinstance(cast("Json", parsed).get("action"), dict):
+    if not is_object(parsed) or not is_object(parsed.get("action")):
         raise Problem(400, "validation_error", "result: a widget takes the JSON text of {action, form_data?}")
     return result
 

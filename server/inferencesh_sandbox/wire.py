@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pydantic import TypeAdapter, ValidationError
 from starlette.responses import JSONResponse, Response
@@ -49,13 +49,13 @@ class Problem(Exception):
         }
 
 
-def answer(request: Request, data: object, *, status: int = 200, after: BackgroundTask | None = None) -> Response:
+def answer(request: Request, data: object, *, after: BackgroundTask | None = None) -> Response:
     """Answer in the envelope. `after` runs once the answer has been sent."""
     body: object = {"data": data, "messages": []}
     if _facts(request.scope).versioned_answers:
         bare = request.headers.get("x-api-version") == "2"
-        body = data if bare else {"success": True, "status": status, "data": data, "messages": []}
-    return JSONResponse(body, status_code=status, background=after)
+        body = data if bare else {"success": True, "status": 200, "data": data, "messages": []}
+    return JSONResponse(body, background=after)
 
 
 def problem_response(problem: Problem, scope: Scope) -> Response:
@@ -89,9 +89,24 @@ async def body_of(request: Request) -> Json:
         data = await request.json()
     except ValueError as exc:
         raise Problem(400, "invalid_request", "the body is not JSON") from exc
-    if not isinstance(data, dict):
+    if not is_object(data):
         raise Problem(400, "invalid_request", "the body must be a JSON object")
-    return cast("Json", data)
+    return data
+
+
+def is_object(value: object) -> TypeGuard[Json]:
+    return isinstance(value, dict)
+
+
+def is_array(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def as_object(value: object, field: str) -> Json:
+    """The value of a field, which must be an object."""
+    if not is_object(value):
+        raise invalid_field(field, "must be an object")
+    return value
 
 
 def objects_in(body: Json, field: str) -> list[Json]:
@@ -106,13 +121,8 @@ def texts_in(value: Any) -> list[str]:
     """Every string in some JSON, however deep."""
     if isinstance(value, str):
         return [value]
-    return [text for item in _inner(value) for text in texts_in(item)]
-
-
-def _inner(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return list(cast("dict[str, Any]", value).values())
-    return list(cast("list[object]", value)) if isinstance(value, list) else []
+    items = value.values() if is_object(value) else value if is_array(value) else ()
+    return [text for item in items for text in texts_in(item)]
 
 
 def invalid_field(field: str, why: str) -> Problem:

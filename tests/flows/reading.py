@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from inferencesh_mcp.flows.local_files import Folders
 
 
 def content(folders: Folders, *paths: str) -> bytes:
-    file = folders.open(*paths)
+    descriptor, _ = folders.open(*paths)
     try:
-        return file.read(99, 0)
+        return os.read(descriptor, 99)
     finally:
-        file.close()
+        os.close(descriptor)

@@ -36,6 +36,7 @@ def test_in_and_out(tmp_path: Path) -> None:
     assert (0, "") == (put_in.returncode, put_in.stderr)
     assert f"Cursor: created inference in {path}." in put_in.stdout
     assert f"Set {KEY} in the environment" in put_in.stdout
+    assert f"{KEY} is not set here" not in put_in.stdout
     entry = json.loads(path.read_text("utf-8"))["mcpServers"]["inference"]
     carried = {name: value for name, value in entry["env"].items() if name.upper() not in NETWORK_VARIABLES}
     assert {KEY: "${env:INFERENCE_API_KEY}", "INFERENCE_WAIT_SECONDS": "50"} == carried
@@ -63,6 +64,7 @@ def test_a_second_install_keeps_the_settings_that_it_does_not_name(tmp_path: Pat
     assert 0 == told.returncode
     assert "Cursor: kept from the old entry: INFERENCE_READ_ONLY." in told.stdout
     assert "The key that was in the old entry is no longer there." in told.stdout
+    assert f"{KEY} is not set here. Get a key at" in told.stdout
     entry = json.loads(path.read_text("utf-8"))["mcpServers"]["inference"]
     carried = {name: value for name, value in entry["env"].items() if name.upper() not in NETWORK_VARIABLES}
     new = {KEY: "${env:INFERENCE_API_KEY}", "INFERENCE_READ_ONLY": "true", "INFERENCE_WAIT_SECONDS": "60"}

@@ -180,7 +180,7 @@ async def test_a_message_to_a_busy_chat_waits_and_no_idle_moment_lies_between(ta
     assert [one.text for one in sandbox.ledger.messages] == ["count to 5 slowly", "my name is Ada"]
 
 
-async def test_a_queued_message_can_be_taken_back_once(talk, me, sandbox):
+async def test_a_queued_message_can_be_taken_back_once(talk, me):
     chat = (await talk.send("count to 5 slowly"))["assistant_message"]["chat_id"]
     queued = (await talk.send("never mind", chat=chat))["user_message"]["id"]
     busy = (await talk.chat(chat))["chat_messages"][0]["id"]
@@ -190,7 +190,6 @@ async def test_a_queued_message_can_be_taken_back_once(talk, me, sandbox):
 
     assert [answer.status_code for answer in answers] == [200, 409, 409, 404]
     assert said(await talk.chat(chat)) == ["1 2 3 4 5"]
-    assert [one.message_id for one in sandbox.ledger.taken_back] == [queued]
 
 
 async def test_stopping_keeps_what_was_said_and_ends_the_turn_at_once(talk, me, sandbox, clock):

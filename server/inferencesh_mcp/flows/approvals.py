@@ -139,9 +139,7 @@ async def resolve_pending(
             logger.info("the answer to %s was not accepted", item.id)
             caller.approvals.forget_details(caller, item.id)
             turn, conflict = await _current_state(caller, turn, report, exc), exc
-            refused_before = any(
-                record.id == item.id for record in turn.records if record.decision == NO_LONGER_OFFERED
-            )
+            refused_before = (item.id, NO_LONGER_OFFERED) in {(record.id, record.decision) for record in turn.records}
             if refused_before or item.id not in {item.id for item in turn.waits_for}:
                 closed.add(mark(item))
             else:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.agent_config import AgentConfigInput
     from inferencesh_mcp.flows import Caller, Report
 
-LOOKS = (0.5, 1.0, 2.0, 4.0)  # seconds before each search for a message whose reply was lost
+SEARCH_DELAYS = (0.5, 1.0, 2.0, 4.0)  # seconds before each search for a message whose reply was lost
 LONGEST_NAME = 200  # characters of a file's name taken from an address; real names are shorter
 RECENT_CHATS = 20  # searched for a message whose reply was lost
 APPROVED_CALL = frozenset({"in_progress", "completed", "failed"})
@@ -240,7 +240,7 @@ async def _send_once(caller: Caller, request: AgentRunRequest, before: Chat | No
         result = await LostStart(
             caller=caller,
             start=start,
-            pauses=LOOKS,
+            delays=SEARCH_DELAYS,
             search=partial(_search, caller, request, before, lost),
             cancel=lambda sent: cancel_abandoned_chat(caller, sent.chat_id),
             log_candidates=partial(_log_candidates, request.chat_id),
@@ -254,12 +254,13 @@ async def _send_once(caller: Caller, request: AgentRunRequest, before: Chat | No
                 )
                 raise lost.replace(candidates=tuple(result), next_step=next_step) from lost
             raise
-        return result
+        sent = result
     except BaseException:
         start.refused()
         raise
+    else:
+        start.made(_claim_key(sent, before))
     record_chat(sent.chat_id)
-    start.made(_claim_key(sent, before))
     return sent
 
 

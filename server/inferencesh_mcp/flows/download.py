@@ -79,7 +79,7 @@ async def save_files(
         )
     if filename and len(uris) + len(task_ids) > 1:
         raise InvalidInput(message="`filename` names one file.", next_step="Leave it out, or save one file.")
-    folder = await caller.folders.in_thread(_folder_after_a_look, caller.folders, to)
+    folder = await caller.folders.in_thread(_save_folder, caller.folders, to)
     first, number, saved = (part - 1) * MOST_FILES, 0, list[Saved]()
     try:
         async for items in _items_to_save(caller, uris, task_ids):
@@ -105,7 +105,7 @@ async def save_files(
     return saved, max(number - first - MOST_FILES, 0)
 
 
-def _folder_after_a_look(folders: Folders, to: str) -> SaveFolder:
+def _save_folder(folders: Folders, to: str) -> SaveFolder:
     """The folder to save in, after a first look into it: macOS may ask the person then, and a share may not answer."""
     folder = folders.writable(to)
     with suppress(OSError), os.scandir(folders.saving) as entries:

@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import mimetypes
+import os
 import re
 import string
 import threading
@@ -23,24 +24,21 @@ from anyio import to_thread
 from inferencesh_mcp.api.enums import is_media_type
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import FileRefused, InferenceError, InvalidInput
+from inferencesh_mcp.flows.file_system import read_at
 from inferencesh_mcp.paths import readings
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncGenerator, Callable
-    from contextlib import ExitStack
 
     from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.api.file_transport import Download
-    from inferencesh_mcp.flows.local_files import Folders, OpenFile
+    from inferencesh_mcp.flows.local_files import Folders
 
 CHUNK = 256 * 1024  # bytes read and sent at a time
 LARGEST_DATA = 8 * 1024 * 1024  # decoded bytes of a data URI (limit of reliability 4.6)
 LONG_TEXT = 256 * 1024  # characters: decoding so many takes up to 0.1 s
 LARGEST_FILE = 512 * 1024 * 1024
-_DATA = re.compile(
-    r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w.+-]+=[\w.+-]+)*)(?P<base64>;base64)?,", re.ASCII
-)
+_DATA = re.compile(r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[\w.+-]+)*(?P<base64>;base64)?,", re.ASCII)
 # The types that a data URI may have: those of RFC 6838 except multipart and message.
 _KINDS = frozenset({"application", "audio", "font", "image", "model", "text", "video"})
 _REMOTE = re.compile(r"(?i)(https?|inf):")
@@ -53,10 +51,16 @@ _FETCH_REMEDY = "Give an https address that anyone can read, or download the fil
 
 # First bytes that identify a type, for names that do not (WHATWG MIME Sniffing, section 6).
 _SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"),
-    (b"%PDF-", "application/pdf"), (b"\x1aE\xdf\xa3", "video/webm"), (b"OggS", "audio/ogg"), (b"ID3", "audio/mpeg"),
-    (b"PK\x03\x04", "application/zip"), (b"fLaC", "audio/flac"),
-)  # fmt: skip
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"%PDF-", "application/pdf"),
+    (b"\x1aE\xdf\xa3", "video/webm"),
+    (b"OggS", "audio/ogg"),
+    (b"ID3", "audio/mpeg"),
+    (b"PK\x03\x04", "application/zip"),
+    (b"fLaC", "audio/flac"),
+)
 
 
 class Source(Protocol):
@@ -81,14 +85,16 @@ class Source(Protocol):
         """
         ...
 
+    def close(self) -> None: ...
+
 
 def is_remote(reference: str) -> bool:
     """Whether a reference is an address that the platform can read itself."""
     return bool(_REMOTE.match(reference))
 
 
-async def open_source(reference: str, folders: Folders | None, stack: ExitStack) -> Source:
-    """Open a data URI, a `file:` URI or a path. `stack` closes it.
+async def open_source(reference: str, folders: Folders | None) -> Source:
+    """Open a data URI, a `file:` URI or a path. The caller closes it.
 
     Raises:
         InvalidInput: a data URI that cannot be read.
@@ -101,19 +107,22 @@ async def open_source(reference: str, folders: Folders | None, stack: ExitStack)
             message="This server runs elsewhere and cannot read files of your machine.",
             next_step="Give an https URL or a data URI, or ask `file_upload` for an upload ticket.",
         )
-    file = await _open_in_thread(folders, readings(reference))
-    stack.callback(file.close)
-    return await folders.in_thread(_LocalFile.of, file, folders)
+    return await _open_in_thread(folders, readings(reference))
 
 
-async def _open_in_thread(folders: Folders, paths: list[str]) -> OpenFile:
+async def _open_in_thread(folders: Folders, paths: list[str]) -> _LocalFile:
     """Open a file in a thread. If the caller leaves before that is done, the file is closed then."""
     lock = threading.Lock()
-    files: list[OpenFile] = []
+    files: list[_LocalFile] = []
     caller_left = False
 
-    def open_file() -> OpenFile:
-        file = folders.open(*paths)
+    def open_file() -> _LocalFile:
+        descriptor, name = folders.open(*paths)
+        try:
+            file = _LocalFile(descriptor, name, folders)
+        except BaseException:
+            os.close(descriptor)
+            raise
         with lock:
             files.append(file)
             if caller_left:
@@ -162,6 +171,9 @@ class Bytes:
     async def chunks(self) -> AsyncGenerator[bytes]:
         for start in range(0, len(self.content), CHUNK):
             yield self.content[start : start + CHUNK]
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 async def decode_text(decode: Callable[[str], Bytes], text: str) -> Bytes:
@@ -242,35 +254,30 @@ def _bytes_named_by_hash(content: bytes, content_type: str) -> Bytes:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class _LocalFile:
-    """An open file with the length that it had when it was opened (threat T-13)."""
+    """An open file, of the length that it had when it was opened (threat T-13).
 
-    file: OpenFile
-    folders: Folders
-    size: int
-    content_type: str
-    state: tuple[int, ...]
+    A thread may be reading it while it is closed; then that thread closes it.
+    """
 
-    @classmethod
-    def of(cls, file: OpenFile, folders: Folders) -> _LocalFile:
-        status = file.status
-        if status.st_size > LARGEST_FILE:
+    def __init__(self, descriptor: int, name: str, folders: Folders) -> None:
+        self._descriptor, self._folders = descriptor, folders
+        self._lock = threading.Lock()
+        self._is_read = self._is_closed = False
+        self.name = name
+        self.state = self._state_now()
+        self.size = self.state[0]
+        if self.size > LARGEST_FILE:
             raise FileRefused(
-                message=f"{file.name} is {status.st_size >> 20} MiB; {LARGEST_FILE >> 20} MiB is the most.",
+                message=f"{name} is {self.size >> 20} MiB; {LARGEST_FILE >> 20} MiB is the most.",
                 next_step="Send a smaller file, or give a URL that the platform can read.",
             )
-        kind = content_type_of(file.name, file.read(16, 0))
-        return cls(file=file, folders=folders, size=status.st_size, content_type=kind, state=_state(status))
-
-    @property
-    def name(self) -> str:
-        return self.file.name
+        self.content_type = content_type_of(name, read_at(descriptor, 16, 0))
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         sent = 0
         while sent < self.size:
-            chunk = await self.folders.in_thread(self.file.read, min(CHUNK, self.size - sent), sent)
+            chunk = await self._folders.in_thread(self._read, min(CHUNK, self.size - sent), sent)
             if not chunk:
                 break
             sent += len(chunk)
@@ -280,8 +287,32 @@ class _LocalFile:
         if sent < self.size:
             self._refuse_changed()
 
+    def _read(self, size: int, offset: int) -> bytes:
+        """Read from an offset. One thread at a time may call it."""
+        with self._lock:
+            if self._is_closed:
+                return b""
+            self._is_read = True
+        try:
+            return read_at(self._descriptor, size, offset)
+        finally:
+            with self._lock:
+                self._is_read = False
+                if self._is_closed:
+                    os.close(self._descriptor)
+
+    def close(self) -> None:
+        with self._lock:
+            if not self._is_closed and not self._is_read:
+                os.close(self._descriptor)
+            self._is_closed = True
+
+    def _state_now(self) -> tuple[int, ...]:
+        file = os.fstat(self._descriptor)
+        return (file.st_size, file.st_mtime_ns, file.st_ctime_ns)  # removing or replacing the name changes the ctime
+
     def _refuse_changed(self) -> None:
-        if _state(self.file.status) != self.state:
+        if self._state_now() != self.state:
             raise FileRefused(
                 message=f"{self.name} changed while it was being sent.",
                 next_step="Send it again once nothing writes to it.",
@@ -346,6 +377,5 @@ class _RemoteSource:
             async for chunk in download.chunks:
                 yield chunk
 
-
-def _state(file: os.stat_result) -> tuple[int, ...]:
-    return (file.st_size, file.st_mtime_ns, file.st_ctime_ns)  # removing or replacing the name changes the ctime
+    def close(self) -> None:
+        """Nothing is open: each reading has a connection of its own."""

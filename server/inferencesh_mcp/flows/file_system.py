@@ -115,7 +115,7 @@ def read_at(descriptor: int, size: int, offset: int) -> bytes:
     return os.pread(descriptor, size, offset)
 
 
-def _looks(name: str) -> str:
+def _as_people_see(name: str) -> str:
     """A name as people see it: every kind of space is a plain space, and letters are composed (NFC)."""
     if name.isascii():
         return name
@@ -123,7 +123,7 @@ def _looks(name: str) -> str:
     return unicodedata.normalize("NFC", spaced)
 
 
-def _alike(folder: int | Path, name: str) -> str:
+def _entry_that_looks_like(folder: int | Path, name: str) -> str:
     """The only entry of a folder whose name looks like this one.
 
     macOS writes U+202F before "PM" in the name of a screenshot, and some disks store names decomposed (NFD); models write
@@ -133,9 +133,9 @@ def _alike(folder: int | Path, name: str) -> str:
         FileNotFoundError: there is none, or the folder may not be listed.
         FileRefused: there are several.
     """
-    looks, names = _looks(name), list[str]()
+    shown, names = _as_people_see(name), list[str]()
     with suppress(PermissionError), os.scandir(folder) as entries:
-        names = [entry.name for entry in islice(entries, MOST_ENTRIES) if _looks(entry.name) == looks]
+        names = [entry.name for entry in islice(entries, MOST_ENTRIES) if _as_people_see(entry.name) == shown]
     if not names:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     if len(names) > 1:
@@ -183,7 +183,7 @@ if sys.platform == "win32":
         """
         path = root
         for step in steps:
-            path /= step if os.path.lexists(path / step) else _alike(path, step)
+            path /= step if os.path.lexists(path / step) else _entry_that_looks_like(path, step)
         _refuse_links(root, path.relative_to(root).parts)
         try:
             descriptor = os.open(path, _READ)
@@ -260,7 +260,7 @@ else:
         try:
             descriptor = os.open(name, flags, dir_fd=folder)
         except FileNotFoundError:
-            name = _alike(folder, name)
+            name = _entry_that_looks_like(folder, name)
             descriptor = os.open(name, flags, dir_fd=folder)
         if not _SHORT_NAME.search(name):
             return name, descriptor

@@ -10,7 +10,6 @@ import os
 import re
 import stat
 import sys
-import threading
 import unicodedata
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -32,7 +31,7 @@ from inferencesh_mcp.flows.file_system import (
 from inferencesh_mcp.paths import expanded, foreign, is_name, is_or_holds_home, real, steps_below
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator
 
     from inferencesh_mcp.flows.file_system import WriteFolder
 
@@ -62,41 +61,6 @@ FILE_THREADS = 8  # that may wait for disks at a time, apart from those of stdin
 _HOST_SANDBOX = re.compile(r"(?i)^(sandbox:|attachment:|/mnt/(user-data|data)/|/home/(claude|oai)/)")
 
 
-class OpenFile:
-    """A file that is open for reading. A thread may be reading it while it is closed."""
-
-    def __init__(self, descriptor: int, name: str) -> None:
-        self.name = name
-        self._descriptor = descriptor
-        self._lock = threading.Lock()
-        self._is_read = self._is_closed = False
-
-    @property
-    def status(self) -> os.stat_result:
-        return os.fstat(self._descriptor)
-
-    def read(self, size: int, offset: int) -> bytes:
-        """Read from an offset. One thread at a time may call it."""
-        with self._lock:
-            if self._is_closed:
-                return b""
-            self._is_read = True
-        try:
-            return read_at(self._descriptor, size, offset)
-        finally:
-            with self._lock:
-                self._is_read = False
-                if self._is_closed:
-                    os.close(self._descriptor)
-
-    def close(self) -> None:
-        """Close it. If it is being read, the reading thread closes it."""
-        with self._lock:
-            if not self._is_closed and not self._is_read:
-                os.close(self._descriptor)
-            self._is_closed = True
-
-
 @dataclass(frozen=True, kw_only=True)
 class Folders:
     """`allowed` may be read; `saving` may be read and written."""
@@ -117,8 +81,8 @@ class Folders:
         narrow = [root for root in roots if root.is_absolute() and is_name(str(root)) and not is_or_holds_home(root)]
         return replace(self, allowed=(*self.allowed, *narrow))
 
-    def open(self, path: str, *readings: str) -> OpenFile:
-        """Open a regular file for reading.
+    def open(self, path: str, *readings: str) -> tuple[int, str]:
+        """Open a regular file for reading: its descriptor, and its name as the disk has it.
 
         `readings` are other paths that it may mean, for example without quotes. They are tried if no file has the path
         itself, and exactly one file must match them. A name alone is looked for in each folder.
@@ -127,17 +91,21 @@ class Folders:
             FileRefused: outside the allowed folders, hidden or secret, missing, unreadable, a folder, or special; or
                 several files match.
         """
-        if (exact := self._opened(path)) is not None:
+        if exact := self._opened(path):
             return exact
         display_path = path if foreign(path) else next(iter(readings), path)
         bare_names = [name for name in dict.fromkeys((path, *readings)) if _is_file_name(name)]
         readings = (*readings, *(str(folder / name) for folder in self._readable for name in bare_names))
-        files = {reading: file for reading in readings if (file := self._opened(reading)) is not None}
-        first, *others = files.values() or (None,)
-        if first and all(os.path.samestat(first.status, other.status) for other in others):
-            _close(others)
-            return first
-        _close(files.values())
+        files: dict[str, tuple[int, str]] = {}
+        with ExitStack() as stack:
+            for reading in readings:
+                if file := self._opened(reading):
+                    files[reading] = file
+                    stack.callback(os.close, file[0])
+            statuses = [os.fstat(descriptor) for descriptor, _ in files.values()]
+            if files and all(os.path.samestat(statuses[0], status) for status in statuses):
+                descriptor, name = next(iter(files.values()))
+                return os.dup(descriptor), name
         if files:
             raise ambiguous_path(path, list(files))
         raise self._no_such_file(display_path)
@@ -170,8 +138,8 @@ class Folders:
             next_step="Leave `to` out or name a folder below it; INFERENCE_SAVE_DIR sets another place.",
         )
 
-    def _opened(self, path: str) -> OpenFile | None:
-        """The file at exactly this path; None if there is none, or the path is not absolute."""
+    def _opened(self, path: str) -> tuple[int, str] | None:
+        """The descriptor and name of the file at exactly this path; None if there is none, or the path is not absolute."""
         if not is_name(path):
             raise FileRefused(
                 message="The path has invalid characters (NUL or half a surrogate pair).", next_step="Correct the path."
@@ -183,21 +151,20 @@ class Folders:
         _refuse_names(path, steps)
         try:
             descriptor, steps = open_below(root, steps)
-            file = OpenFile(descriptor, steps[-1])
             with ExitStack() as stack:
-                stack.callback(file.close)
+                stack.callback(os.close, descriptor)
                 _refuse_names(path, steps)
-                _refuse_content(path, file)
+                _refuse_content(path, steps[-1], descriptor)
                 stack.pop_all()
         except FileNotFoundError:
             return None
         except OSError as exc:
             raise _cannot_open(path, exc) from exc
-        return file
+        return descriptor, steps[-1]
 
     def _inside(self, path: str, absolute: Path) -> tuple[Path, tuple[str, ...]]:
         """The allowed folder that contains a path, and the steps below it."""
-        for root in (*self.allowed, self.saving):
+        for root in self._readable:
             if steps := steps_below(absolute, root):
                 return real(root), steps
         raise self._no_such_file(path, outside=True)
@@ -269,11 +236,6 @@ class SaveFolder:
         return real(self.path) != self.path
 
 
-def _close(files: Iterable[OpenFile]) -> None:
-    for file in files:
-        file.close()
-
-
 def _is_file_name(path: str) -> bool:
     """Whether a path is the name of a file alone."""
     return path not in {"", ".."} and Path(path).name == path and is_name(path) and not foreign(path)
@@ -294,9 +256,9 @@ def _as_disks_take_it(name: str) -> str:
     return visible.partition(":")[0].rstrip(". ")
 
 
-def _refuse_content(path: str, file: OpenFile) -> None:
+def _refuse_content(path: str, name: str, descriptor: int) -> None:
     """Refuse a file that is not regular, holds a private key, or may be a hard link to somebody's private file."""
-    status = file.status
+    status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise FileRefused(
             message=f"{path} is {'a folder' if stat.S_ISDIR(status.st_mode) else 'not a regular file'}.",
@@ -309,8 +271,8 @@ def _refuse_content(path: str, file: OpenFile) -> None:
             message=f"{path} is a private file with a second hard link, perhaps outside the allowed folders.",
             next_step="To send it, copy it and pass the copy.",
         )
-    start = file.read(_START, 0)
-    if _PRIVATE_KEY.search(start) or (file.name.lower().endswith(_KEY_ENDING) and not start.startswith(_ZIP)):
+    start = read_at(descriptor, _START, 0)
+    if _PRIVATE_KEY.search(start) or (name.lower().endswith(_KEY_ENDING) and not start.startswith(_ZIP)):
         raise _looks_secret(path)
 
 

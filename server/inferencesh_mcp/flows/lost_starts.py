@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller
     from inferencesh_mcp.flows.ownership import Start
 
-LAST_LOOK = 3.0  # seconds; with the cancel after it this fits into the time that a process has to end
-LOOKS_AFTERWARDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
+LAST_SEARCH_SECONDS = 3.0  # seconds; with the cancel after it this fits into the time that a process has to end
+BACKGROUND_DELAYS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Seconds before each search after the caller left: a list may lag behind, and a run that is not found costs money."""
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class LostStart(Generic[T]):
 
     caller: Caller
     start: Start
-    pauses: Sequence[float]
+    delays: Sequence[float]
     """Seconds before each search while the caller waits."""
     search: Callable[[], Awaitable[Candidates[T]]]
     cancel: Callable[[T], Awaitable[None]]
@@ -57,9 +57,9 @@ class LostStart(Generic[T]):
         """Return what it made, or the ids of the candidates. If the caller leaves, the search goes on without them."""
         candidates = Candidates[T]()
         try:
-            for pause in self.pauses:
+            for delay in self.delays:
                 with self.caller.runs.drain.deadline(math.inf):
-                    await self.caller.api.sleep(pause)
+                    await self.caller.api.sleep(delay)
                 candidates = await self._search_again(candidates)
                 if candidates.by_id and self.start.has_no_rivals:
                     break
@@ -88,7 +88,7 @@ class LostStart(Generic[T]):
     async def _search_after_leaving(self) -> None:
         """The caller left: search at once, then in the background, so that nothing runs and costs for nobody."""
         candidates = Candidates[T]()
-        with anyio.move_on_after(LAST_LOOK, shield=True):
+        with anyio.move_on_after(LAST_SEARCH_SECONDS, shield=True):
             candidates = await self._search_again(candidates)
         if (made := self._adopt(candidates)) is not None:
             await self.cancel(made)
@@ -100,9 +100,9 @@ class LostStart(Generic[T]):
     async def _search_in_background(self, candidates: Candidates[T]) -> None:
         drain, made = self.caller.runs.drain, None
         try:
-            for pause in LOOKS_AFTERWARDS:
+            for delay in BACKGROUND_DELAYS:
                 with drain.deadline(math.inf):
-                    await self.caller.api.sleep(pause)
+                    await self.caller.api.sleep(delay)
                 if drain.started:
                     break
                 candidates = await self._search_again(candidates)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MICROCENTS = 100_000_000  # in one US dollar
 MOST_HANDED_OVER = 4_096  # runs that are remembered; the oldest are dropped
 LOST_SECONDS = 900.0  # how long a run counts of which it is not known whether it started
-MOST_LOOKED_AT = 100  # of them for one question
+MOST_CHECKED = 100  # of them that are read before one question
 USED_LIMIT = 4_096
 USED_SECONDS = 3_600.0
 """How long a used agreement is remembered. The sealed state that carries it expires much earlier."""
@@ -165,11 +165,11 @@ class SpendLimit:
         return self._live[principal] + sum(run.cost for run in handed_over)
 
     async def _forget_ended(self, api: Api, principal: str) -> None:
-        """Look at the caller's runs that went on after their calls, and forget those that have ended."""
+        """Forget the caller's runs that went on after their calls and have ended."""
         runs = self._handed_over.items()
         own = [id_ for id_, run in runs if run.principal == principal and math.isinf(run.until)]
 
-        async def look_at(task_id: str) -> None:
+        async def forget_if_ended(task_id: str) -> None:
             try:
                 ended = (await api.task(task_id)).ended
             except NotFound:
@@ -180,7 +180,7 @@ class SpendLimit:
                 self._handed_over.pop(task_id, None)
 
         with anyio.move_on_after(PATIENCE):
-            await for_each(own[:MOST_LOOKED_AT], look_at)
+            await for_each(own[:MOST_CHECKED], forget_if_ended)
 
 
 @dataclass(frozen=True)

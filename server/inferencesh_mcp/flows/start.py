@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import RunRequest, Task
     from inferencesh_mcp.flows import Caller
 
-LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each search of the recent tasks
+SEARCH_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds before each search of the recent tasks
 ALLOWANCE = timedelta(seconds=2)  # on top of the known clock skew: `Date` has whole seconds, and replies take a while
 PAGES = 5  # of recent tasks in one search: a lost start is at most some seconds old
 
@@ -44,7 +44,7 @@ async def start(caller: Caller, request: RunRequest, app_id: str) -> Task:
         result = await LostStart(
             caller=caller,
             start=this_start,
-            pauses=LOOKS,
+            delays=SEARCH_DELAYS,
             search=partial(_search, caller, request, app_id, since),
             cancel=partial(cancel_abandoned_task, caller),
             log_candidates=partial(log_abandoned_candidates, request.app),

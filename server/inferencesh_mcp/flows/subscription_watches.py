@@ -97,11 +97,12 @@ class Watches:
         Raises:
             NotFound, KeyMissing, …: reading it failed; the caller cannot watch what they cannot read.
         """
-        state = await _read(caller, kind, watched_id)
+        state = await (caller.api.task(watched_id) if kind == "task" else caller.api.chats.chat(watched_id))
         key = WatchKey(principal=caller.principal, kind=kind, id=watched_id)
         watch = self._watches.setdefault(key, _Watch(key, self._notify))
         watch.listeners += 1
-        if not watch.runs and not _has_ended(state):
+        has_ended = isinstance(state, Task) and state.ended
+        if not watch.runs and not has_ended:
             watch.runs, watch.scope = True, anyio.CancelScope()
             self._group.start_soon(watch.run, caller, state)
         try:
@@ -170,18 +171,10 @@ class _Watch:
             await self._notify(self._key.principal, part, self._key.id)
 
 
-async def _read(caller: Caller, kind: Kind, watched_id: str) -> Task | Chat:
-    return await (caller.api.task(watched_id) if kind == "task" else caller.api.chats.chat(watched_id))
-
-
 def _states(caller: Caller, state: Task | Chat) -> AbstractAsyncContextManager[AsyncIterator[Task | Chat]]:
     if isinstance(state, Task):
         return caller.api.follow(state, stream=caller.stream, poll_interval=caller.poll_interval)
     return caller.api.chats.follow_chat(state, stream=caller.stream, poll_interval=caller.poll_interval)
-
-
-def _has_ended(state: Task | Chat) -> bool:
-    return isinstance(state, Task) and state.ended
 
 
 def _parts(state: Task | Chat) -> dict[Part, Any]:

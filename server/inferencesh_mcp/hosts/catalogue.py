@@ -18,6 +18,7 @@ KEY = "INFERENCE_API_KEY"
 PLACEHOLDER = "inf_your_key"
 INPUT = "inference-api-key"
 """The name under which VS Code asks for the key, and keeps it."""
+FROM_ENVIRONMENT = f"The key is not in the file. Set {KEY} in the environment that {{title}} starts in."
 
 
 def table(value: Any) -> dict[str, Any]:
@@ -98,7 +99,7 @@ class Host:
     format: Literal["json", "jsonc", "toml"] = "json"
     """`jsonc`: JSON whose comments and trailing commas the host takes as well."""
     key_reference: str | None = None
-    """How a string of the file refers to the key without holding it; None where the key must stand there itself."""
+    """How a string of the file refers to the key without holding it; None where the file must hold the key."""
     inherits_key: bool = False
     """Whether a local server gets the host's whole environment, so that its entry need not mention the key."""
     local_fields: tuple[tuple[str, Any], ...] = ()
@@ -109,8 +110,8 @@ class Host:
     """What the address of a remote server is called; empty where the file takes none."""
     next_step: str
     """What a person does for the host to notice."""
-    key_from: str = ""
-    """Where the key comes from, as a sentence; empty where the file holds it."""
+    key_from: str = FROM_ENVIRONMENT
+    """Where the key comes from, as a sentence, if the file does not hold it."""
 
     def holds_key(self, server: Local | Remote) -> bool:
         """Whether the host's file has to hold the key itself."""
@@ -192,8 +193,6 @@ def _qwen(machine: Machine) -> tuple[PurePath, ...]:
     return (machine.home / ".qwen" / "settings.json",)
 
 
-FROM_ENVIRONMENT = f"The key is not in the file. Set {KEY} in the environment that {{title}} starts in."
-
 # geminicli.com/docs/reference/configuration: ~/.gemini/settings.json (GEMINI_CLI_HOME stands in for home);
 # comments are taken; $VAR and ${VAR} are filled in in every string; `httpUrl` is streamable HTTP, `url` is SSE.
 _GEMINI = Host(
@@ -206,7 +205,6 @@ _GEMINI = Host(
     key_reference=f"${{{KEY}}}",
     address_field="httpUrl",
     next_step="Restart Gemini CLI. /mcp lists the server. If it is Disabled, trust the folder with /permissions.",
-    key_from=FROM_ENVIRONMENT,
 )
 
 HOSTS = (
@@ -233,7 +231,6 @@ HOSTS = (
         local_fields=(("type", "stdio"),),
         remote_fields=(("type", "http"),),
         next_step="Restart Claude Code. /mcp lists the server.",
-        key_from=FROM_ENVIRONMENT,
     ),
     # cursor.com/docs/mcp: ~/.cursor/mcp.json; ${env:NAME} is filled in in command, args, env, url and headers.
     Host(
@@ -245,7 +242,6 @@ HOSTS = (
         format="jsonc",
         key_reference=f"${{env:{KEY}}}",
         next_step="Switch the server on in Cursor's settings, under MCP.",
-        key_from=FROM_ENVIRONMENT,
     ),
     # code.visualstudio.com/docs/agents/reference/mcp-configuration: `servers` and `inputs` of the user profile's
     # mcp.json; a promptString with `password` is asked for once and kept in the system's secret storage.
@@ -272,7 +268,6 @@ HOSTS = (
         places=lambda machine: (machine.folder("CODEX_HOME", ".codex") / "config.toml",),
         format="toml",
         next_step="Restart Codex. /mcp lists the server.",
-        key_from=FROM_ENVIRONMENT,
     ),
     _GEMINI,
     # docs.windsurf.com/windsurf/cascade/mcp: ~/.codeium/windsurf/mcp_config.json; ${env:NAME} is filled in in command,
@@ -287,7 +282,6 @@ HOSTS = (
         key_reference=f"${{env:{KEY}}}",
         address_field="serverUrl",
         next_step="Press refresh in Windsurf's list of MCP servers.",
-        key_from=FROM_ENVIRONMENT,
     ),
     # zed.dev/docs/ai/mcp and configuring-zed: `context_servers` of settings.json. Nothing is filled in, in headers
     # neither (zed-industries/zed issue 60459, open in July 2026), so the key stands in the file.
@@ -313,7 +307,6 @@ HOSTS = (
         local_fields=(("type", "local"),),
         remote_fields=(("type", "remote"),),
         next_step="Restart opencode. `opencode mcp list` lists the server.",
-        key_from=FROM_ENVIRONMENT,
     ),
     # docs.github.com/en/copilot/how-tos/copilot-cli, tried with 1.0: ~/.copilot/mcp-config.json (COPILOT_HOME moves it);
     # ${NAME} is filled in; `tools` says which tools are offered.
@@ -327,7 +320,6 @@ HOSTS = (
         local_fields=(("type", "local"), ("tools", ["*"])),
         remote_fields=(("type", "http"), ("tools", ["*"])),
         next_step="Restart Copilot CLI. `copilot mcp list` lists the server.",
-        key_from=FROM_ENVIRONMENT,
     ),
     # docs.cline.bot/mcp, tried with the CLI 3.0: ~/.cline/data/settings/cline_mcp_settings.json (CLINE_MCP_SETTINGS_PATH
     # moves it). Nothing is filled in, and a local server gets the whole environment. Without `timeout` (seconds, for
@@ -344,7 +336,6 @@ HOSTS = (
         local_fields=(("timeout", 60),),
         remote_fields=(("type", "streamableHttp"),),
         next_step="Restart Cline.",
-        key_from=FROM_ENVIRONMENT,
     ),
     # qwenlm.github.io/qwen-code-docs, tried with 0.15: ~/.qwen/settings.json, and the rest as Gemini CLI, of which it is a fork.
     replace(

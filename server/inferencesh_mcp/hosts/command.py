@@ -13,7 +13,7 @@ import click
 
 from inferencesh_mcp.errors import HostFileRefused, InvalidInput
 from inferencesh_mcp.hosts import install as hosts_install
-from inferencesh_mcp.hosts.catalogue import HOSTS, KEY, Local, Remote, process_of, table
+from inferencesh_mcp.hosts.catalogue import FROM_ENVIRONMENT, HOSTS, KEY, Local, Remote, process_of, table
 from inferencesh_mcp.hosts.inspect import is_present
 from inferencesh_mcp.settings import FIELDS, PREFIX, SECRETS, Settings
 from inferencesh_mcp.terminal import is_terminal
@@ -50,9 +50,9 @@ def install(host_name: str, name: str, url: str | None, *, sign_in: bool, only_s
         click.echo(f"{location} {_key_from(host, server)}" if server.needs_key else location, err=True)
         return
     old_entry = hosts_install.entry_of(host, name, machine)
-    if isinstance(server, Local) and (kept := _kept_settings(old_entry, server)):
-        server = replace(server, settings=(*server.settings, *kept.items()))
-        click.echo(f"{host.title}: kept from the old entry: {', '.join(kept)}.")
+    if isinstance(server, Local) and (old_settings := _old_settings(old_entry, server)):
+        server = replace(server, settings=(*server.settings, *old_settings.items()))
+        click.echo(f"{host.title}: kept from the old entry: {', '.join(old_settings)}.")
     key = _key(host, server, old_entry, machine)
     results = [
         hosts_install.install(edition, name, server, machine=machine, key=key)
@@ -148,7 +148,7 @@ def _is_passed(name: str, value: str) -> bool:
     return name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() in PASSED_SETTINGS
 
 
-def _kept_settings(old_entry: Any, server: Local) -> dict[str, str]:
+def _old_settings(old_entry: Any, server: Local) -> dict[str, str]:
     """The settings of the old entry that this run does not name. A trial in the sandbox does not go on."""
     if not hosts_install.is_ours(old_entry):
         return {}
@@ -213,7 +213,7 @@ def _next_steps(
         yield "This is the sandbox. It needs no key and costs nothing."
     elif not host.holds_key(server):
         yield _key_from(host, server)
-        if "variable" in host.key_from and not key_is_set:
+        if host.key_from == FROM_ENVIRONMENT and not key_is_set:
             yield f"{KEY} is not set here. {HOW_TO_GET_A_KEY}"
     elif key:
         yield f"Your key is in the file, because {host.title} has no other place for it."

@@ -175,18 +175,21 @@ def uninstall(host: Host, name: str, *, machine: Machine) -> InstallResult:
             message=f"{path} has another server named {name}. It was not changed.",
             next_step="Remove it by hand if you do not need it.",
         )
-    content_before = _content_before_install(host, name, file, backup)
-    if content_before is not None:
-        _replace(host, file, content_before)
-        backup.unlink()
-        return InstallResult("removed", path)
+    old_file, old_servers = _read_backup(host, backup)
+    if old_file.raw is not None and name not in old_servers:
+        with _naming(backup):
+            installed = old_file.written(edit.put(host, old_file.text, name, servers[name]))
+        if installed == file.raw:
+            _replace(host, file, old_file.raw)
+            backup.unlink()
+            return InstallResult("removed", path)
     if alone and not backup.exists():
         _replace(host, file, None)  # `install` created it, and it holds nothing else
         return InstallResult("removed", path)
-    text = edit.take(host, file.text, name, before=_content(host, backup))
+    text = edit.take(host, file.text, name, before=_content_without_ours(host, old_file.text))
     _refuse_other_changes(host, path, name, file.text, text)
     _replace(host, file, file.written(text))
-    if _holds_ours(host, backup):
+    if any(map(is_ours, old_servers.values())):
         backup.unlink()
     return InstallResult("removed", path, backup if backup.exists() else None)
 
@@ -211,36 +214,20 @@ def _backup(path: Path, name: str) -> Path:
     return Path(f"{path}.before-{name}")
 
 
-def _holds_ours(host: Host, backup: Path) -> bool:
-    """Whether a backup has an entry of ours, which may hold a key. False if it cannot be read."""
+def _read_backup(host: Host, backup: Path) -> tuple[config_file.ConfigFile, Mapping[str, Any]]:
+    """The file before `install`, and the servers that it names. Both are empty if it cannot be read."""
     try:
-        return any(is_ours(entry) for entry in edit.servers(host, config_file.read(backup).text).values())
+        return read(host, backup)
     except HostFileRefused:
-        return False
+        return config_file.ConfigFile(backup, None), {}
 
 
-def _content_before_install(host: Host, name: str, file: config_file.ConfigFile, backup: Path) -> bytes | None:
-    """The bytes to restore: the backup's, if adding the entry to it gives the current file. Otherwise None."""
-    try:
-        old_file, servers = read(host, backup)
-        entry = edit.servers(host, file.text).get(name)
-        if old_file.raw is None or name in servers or entry is None:
-            return None
-        return old_file.raw if old_file.written(edit.put(host, old_file.text, name, entry)) == file.raw else None
-    except HostFileRefused:
-        return None
-
-
-def _content(host: Host, backup: Path) -> Mapping[str, Any]:
-    """The configuration in the backup, without entries of ours. Empty if it cannot be read."""
-    try:
-        text = config_file.read(backup).text
-        for name, entry in edit.servers(host, text).items():
-            if is_ours(entry):
-                text = edit.take(host, text, name, before={})
-        return edit.content(host, text)
-    except HostFileRefused:
-        return {}
+def _content_without_ours(host: Host, text: str) -> Mapping[str, Any]:
+    """What a configuration says, without the entries of this server."""
+    for name, entry in edit.servers(host, text).items():
+        if is_ours(entry):
+            text = edit.take(host, text, name, before={})
+    return edit.content(host, text)
 
 
 def read(host: Host, path: Path) -> tuple[config_file.ConfigFile, Mapping[str, Any]]:

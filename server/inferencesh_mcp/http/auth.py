@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from inferencesh_mcp.context import Visitor
 from inferencesh_mcp.http import tokens
@@ -40,34 +41,32 @@ _FOREIGN = re.compile(tokens.PREFIX + r"|gh[a-z]_|github_pat_|glpat-|sk-|xox|ya2
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 
 
-class Authenticator(Protocol):
+class Authenticator(ABC):
     """One mode of authentication."""
 
-    @property
-    def identifies_callers(self) -> bool:
-        """Whether a credential proves who calls. If not, one caller may use any number of names."""
-        ...
+    identifies_callers: bool
+    """Whether a credential proves who calls. If not, one caller may use any number of names."""
+    sign_in_hint: str
+    """What to do instead, for a host that looks for a sign-in page."""
 
-    @property
-    def sign_in_hint(self) -> str:
-        """What to do instead, for a host that looks for a sign-in page."""
-        ...
-
+    @abstractmethod
     async def admit(self, headers: Headers) -> Visitor:
         """Who sends this request.
 
         Raises:
             Refused: the credential is missing or unknown.
         """
-        ...
 
     def pages(self) -> dict[str, Page]:
         """The pages that describe this mode, by path."""
-        ...
+        return {}
 
 
-class CallerKeyAuthenticator:
-    """Callers send their own inference.sh key, which is used for their request only. inference.sh decides if it is valid."""
+class CallerKeyAuthenticator(Authenticator):
+    """Callers send their own inference.sh key, which is used for their request only. inference.sh decides if it is valid.
+
+    A key is not an MCP access token, so there is no OAuth metadata (D-1).
+    """
 
     identifies_callers = False
     sign_in_hint = f"{_KEY_MISSING} {_HOW_TO_SEND_A_KEY}"
@@ -90,11 +89,8 @@ class CallerKeyAuthenticator:
             raise unauthorized("key_refused", "This is not an inference.sh key.", _HOW_TO_SEND_A_KEY)
         return Visitor(name=f"key:{hashlib.sha256(key.encode()).hexdigest()}", key=key)
 
-    def pages(self) -> dict[str, Page]:
-        return {}  # a key is not an MCP access token, so there is no OAuth metadata (D-1)
 
-
-class GatewayTokenAuthenticator:
+class GatewayTokenAuthenticator(Authenticator):
     """Callers send one of this server's own tokens. inference.sh is called with the operator's key."""
 
     identifies_callers = True
@@ -108,9 +104,6 @@ class GatewayTokenAuthenticator:
         if name is None:
             raise unauthorized("token_refused", "This server does not know that token.", "Ask its operator for one.")
         return Visitor(name=f"token:{name}", key=self._key)
-
-    def pages(self) -> dict[str, Page]:
-        return {}
 
 
 def bearer(headers: Headers) -> str | None:

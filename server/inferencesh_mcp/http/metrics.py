@@ -53,9 +53,10 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
-        self._registry.register(_LiveCollector(self, requests))
+        self._registry.register(self)
+        self._requests = requests
         self._tools: set[str] = set()
-        self.shared: Shared | None = None
+        self._shared: Shared | None = None
         """State of the server, after its first request."""
         server.middleware.append(self)
 
@@ -68,8 +69,24 @@ class Metrics:
             raise unauthorized("token_missing", "Send a metrics token as Authorization: Bearer.", "")
         return Response(self._render(self._registry), media_type="text/plain; version=0.0.4")
 
+    def collect(self) -> Iterator[Metric]:
+        """The values that are counted elsewhere. The registry reads them at each scrape."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        shared = self._shared
+        live = shared.runs if shared else None
+        yield GaugeMetricFamily("inferencesh_live_runs", "Runs that calls wait for.", live.running if live else 0)
+        yield GaugeMetricFamily("inferencesh_open_requests", "Open requests of /mcp.", self._requests.total)
+        yield CounterMetricFamily("inferencesh_runs", "Runs started.", live.started if live else 0)
+        errors = CounterMetricFamily(
+            "inferencesh_upstream_errors", "Failed API requests, by error code.", labels=["code"]
+        )
+        for code, count in shared.transport.failures.items() if shared else ():
+            errors.add_metric([code], count)
+        yield errors
+
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        self.shared = cast("Shared", ctx.lifespan_context)
+        self._shared = cast("Shared", ctx.lifespan_context)
         if ctx.method != "tools/call":
             return await call_next(ctx)
         tool = await self._tool_label(ctx.params)
@@ -96,28 +113,6 @@ class Metrics:
         if name not in self._tools:  # pinned tools may have been added
             self._tools = {tool.name for tool in await self._server.list_tools()}
         return name if name in self._tools else "other"
-
-
-class _LiveCollector:
-    """Values that are counted elsewhere, read at each scrape."""
-
-    def __init__(self, metrics: Metrics, requests: UsageLimit) -> None:
-        self._metrics, self._requests = metrics, requests
-
-    def collect(self) -> Iterator[Metric]:
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-        shared = self._metrics.shared
-        live = shared.runs if shared else None
-        yield GaugeMetricFamily("inferencesh_live_runs", "Runs that calls wait for.", live.running if live else 0)
-        yield GaugeMetricFamily("inferencesh_open_requests", "Open requests of /mcp.", self._requests.total)
-        yield CounterMetricFamily("inferencesh_runs", "Runs started.", live.started if live else 0)
-        errors = CounterMetricFamily(
-            "inferencesh_upstream_errors", "Failed API requests, by error code.", labels=["code"]
-        )
-        for code, count in shared.transport.failures.items() if shared else ():
-            errors.add_metric([code], count)
-        yield errors
 
 
 def _outcome(result: HandlerResult) -> str:

@@ -21,7 +21,7 @@ from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.context import Visitor
 from inferencesh_mcp.errors import AccountError, CallError, InferenceError, SettingsError, UpstreamError
-from inferencesh_mcp.http.auth import gateway_bearer
+from inferencesh_mcp.http.auth import Authenticator, gateway_bearer
 from inferencesh_mcp.http.refusal import Refused
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ MIN_RSA_BITS = 2048  # bits (RFC 7518 3.3)
 ISSUER_TIMEOUT = 10.0  # seconds for an answer: callers wait for it
 
 
-class OAuthAuthenticator:
+class OAuthAuthenticator(Authenticator):
     """Callers send an access token of the issuer, made for this server and with the required scopes."""
 
     identifies_callers = True

@@ -12,6 +12,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from inferencesh_mcp.errors import SettingsError
+from inferencesh_mcp.settings.types import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,8 +60,6 @@ def read(entries: Sequence[str], file: Path | None) -> Tokens:
 
 
 def _lines(file: Path) -> list[str]:
-    from inferencesh_mcp.settings.types import TOKEN
-
     try:
         raw = file.read_bytes()
         text = raw.decode("utf-16" if raw[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} else "utf-8-sig")

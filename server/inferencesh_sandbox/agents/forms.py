@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.turns import Turn
@@ -31,7 +31,7 @@ NODES: Json = {
                 {"type": "radio-group", "name": "topping", "label": "Topping", "options": list(_TOPPINGS)},
                 {"type": "checkbox", "name": "gift", "label": "It is a gift", "defaultChecked": False},
                 {"type": "date-picker", "name": "day", "label": "Day"},
-                {"type": "button", "label": "RunRequest", "submit": True},
+                {"type": "button", "label": "Order", "submit": True},
             ],
         }
     ],
@@ -57,11 +57,11 @@ SURFACE: Json = {
         {"id": "day", "component": "DateTimeInput", "label": "Day", "value": {"path": "/day"}, "enableDate": True,
          "enableTime": False},
         {"id": "go", "component": "Button", "child": "go-text", "primary": True, "action": {"type": "submit"}},
-        {"id": "go-text", "component": "Text", "text": "RunRequest"},
+        {"id": "go-text", "component": "Text", "text": "Order"},
     ],
     "dataModel": {"name": "", "count": 1, "size": ["s"], "toppings": [], "gift": False, "day": ""},
 }  # fmt: skip
-"""An A2UI surface, as the newest platform tells them: flat components, their values bound to places of a model."""
+"""An A2UI surface, the newest form of widgets: flat components, with values bound to places of a data model."""
 
 PAGE: Json = {
     "type": "html",
@@ -85,6 +85,7 @@ async def ask(turn: Turn) -> None:
     await turn.say("Please fill this in.")
     form = form_for(turn.text)
     reply = await turn.ask(form, "widget_html" if form is PAGE else "widget_ui")
-    action, data = reply["action"], cast("dict[str, Any]", reply.get("form_data") or {})
+    action: Json = reply["action"]
+    data: Json = reply.get("form_data") or {}
     filled = ", ".join(f"{name} = {value}" for name, value in sorted(data.items()))
     await turn.say(f"You chose {action.get('type')}" + (f" with {filled}." if filled else "."))

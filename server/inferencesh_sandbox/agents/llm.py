@@ -1,20 +1,20 @@
-"""What thinks in an agent that a request describes: rules that use its tools as a model would."""
+"""The script of agents that a request describes: rules that use the tools as a model would."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from inferencesh_sandbox.agents import desk, forms
+from inferencesh_sandbox.agents.assistant import describe_files
 from inferencesh_sandbox.agents.types import AgentFailed
-from inferencesh_sandbox.agents.vision import file_dtos
 from inferencesh_sandbox.apps.llm import LLM
 from inferencesh_sandbox.catalogue import Ref, find_app, function_of
 from inferencesh_sandbox.chitchat import reply
 from inferencesh_sandbox.fake_arguments import asks_for, make_arguments
 from inferencesh_sandbox.lookup import version_of
 from inferencesh_sandbox.turns import Use
-from inferencesh_sandbox.wire import Json, Problem
+from inferencesh_sandbox.wire import Json, Problem, is_object
 
 if TYPE_CHECKING:
     from inferencesh_sandbox.agents.types import Tool
@@ -34,7 +34,7 @@ async def think(turn: Turn) -> None:
     if used:
         await turn.say(" ".join(_outcome(item) for item in used))
     elif turn.files:
-        await turn.say(file_dtos(turn))
+        await turn.say(describe_files(turn))
     elif not inside:
         answer = reply(turn.text, turn.earlier, turn.chat.context)
         await turn.say(answer.text, pace=answer.pace)
@@ -98,5 +98,5 @@ def _parameters(tool: Tool) -> Json:
         return function.input_model.model_json_schema()
     if tool.type == "agent":
         return {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
-    schema: Any = config.get("input_schema")
-    return cast("Json", schema) if isinstance(schema, dict) else {"type": "object", "properties": {}}
+    schema = config.get("input_schema")
+    return schema if is_object(schema) else {"type": "object", "properties": {}}

@@ -59,7 +59,7 @@ def chat_turns(context: Context) -> list[Route]:
         """Stop the current turn. An idle chat stays as it is, as the SDKs promise."""
         chat = _requested(context, request)
         if chat.busy:
-            context.ledger.note(StopRequested(at=context.clock.now(), chat_id=chat.id, caller=caller_of(request)))
+            context.ledger.note(StopRequested(chat_id=chat.id, caller=caller_of(request)))
             context.conversations.stop(chat)
         return answer(request, chat.status_dto())
 

@@ -8,7 +8,6 @@ from starlette.background import BackgroundTask
 from starlette.routing import Route
 
 from inferencesh_sandbox.agent_requests import chat_for, create_chat, find_chat, message_in
-from inferencesh_sandbox.ledger import MessageTakenBack
 from inferencesh_sandbox.tenants import caller_of
 from inferencesh_sandbox.wire import Json, answer, base_of, body_of, missing
 
@@ -57,9 +56,6 @@ def messages(context: Context) -> list[Route]:
         if chat is None or message is None:
             raise missing("message", name)
         chat.withdraw(message)
-        context.ledger.note(
-            MessageTakenBack(at=context.clock.now(), chat_id=chat.id, message_id=message.id, caller=caller_of(request))
-        )
         return answer(request, message.dto())
 
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from starlette.background import BackgroundTask
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from inferencesh_sandbox.ledger import CancelRequested
 from inferencesh_sandbox.pagination import page
 from inferencesh_sandbox.run_requests import parse_run_request
 from inferencesh_sandbox.tasks import Status, Task
-from inferencesh_sandbox.wire import Json, Problem, answer, base_of, body_of, missing, objects_in, texts_in
+from inferencesh_sandbox.wire import Json, Problem, answer, base_of, body_of, is_array, missing, objects_in, texts_in
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -71,7 +71,7 @@ def tasks(context: Context) -> list[Route]:
         task = _requested(context, request)
         if task.ended:
             raise Problem(409, "invalid_transition", f"task {task.id} is already {task.status.name.lower()}")
-        context.ledger.note(CancelRequested(at=context.clock.now(), task_id=task.id, caller=task.owner.caller))
+        context.ledger.note(CancelRequested(task_id=task.id, caller=task.owner.caller))
         task.move(Status.CANCELLING)
         task.scope.cancel()
         return answer(request, {"id": task.id, "status": int(task.status), "cancelled": True})
@@ -153,9 +153,9 @@ def _with_plain_filters(body: Json) -> Json:
 
 
 def _with_plain_value(condition: Json) -> Json:
-    value: Any = condition.get("value")
-    if isinstance(value, list):
-        return condition | {"value": [_plain_value(condition, item) for item in cast("list[object]", value)]}
+    value = condition.get("value")
+    if is_array(value):
+        return condition | {"value": [_plain_value(condition, item) for item in value]}
     return condition | {"value": _plain_value(condition, value)}
 
 

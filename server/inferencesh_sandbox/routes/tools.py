@@ -42,7 +42,6 @@ def tools(context: Context) -> list[Route]:
         invocation.answer(result, {"attachments": files} if files else None)
         context.ledger.note(
             ResultGiven(
-                at=context.clock.now(),
                 chat_id=invocation.chat.id,
                 invocation_id=invocation.id,
                 result=result,
@@ -114,7 +113,7 @@ def decide(
 ) -> None:
     """Apply a person's decision."""
     allow = decision != "reject"
-    # First the interrupt, so that the chat that is told of the decision no longer shows it as pending.
+    # The interrupt first: the decision publishes the chat, which must no longer show it as pending.
     waiting = [interrupt for interrupt in invocation.chat.pending_interrupts if interrupt.invocation is invocation]
     if invocation.status == "awaiting_approval":
         for interrupt in waiting:
@@ -122,7 +121,6 @@ def decide(
     invocation.decide(allow=allow, reason=reason)
     context.ledger.note(
         Decided(
-            at=context.clock.now(),
             chat_id=invocation.chat.id,
             invocation_id=invocation.id,
             decision=decision,

@@ -117,7 +117,8 @@ async def test_a_hostile_id_from_the_platform_is_refused(
     connect: Connect, upstream: Upstream, hostile: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A started run whose id cannot be asked about is told as started, with that id, and as not to be run again."""
-    monkeypatch.setattr(flows_start, "LOOKS", (0.01,))  # seconds; the search for the task that had no id takes 15
+    # Seconds: the search for the task that had no id takes 15.
+    monkeypatch.setattr(flows_start, "SEARCH_DELAYS", (0.01,))
     task = {"id": hostile, "status": 7, "input": {}, "session_id": hostile}
     async with connect() as client:
         await client.call_tool("app_get", {"app": "sandbox/echo"})
