@@ -50,7 +50,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {
         {"mcp", "mcp_types", "anyio"},
     ),
     "prompts": ({"context", "sdk", "settings", "sanitize"}, {"mcp", "mcp_types", "pydantic"}),
-    "mcp_tasks": ({"bounded", "context", "tools", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic", "anyio"}),
+    "mcp_tasks": ({"bounded", "context", "tools", "flows", "api", "errors"}, {"mcp", "mcp_types", "pydantic"}),
     "redis_limits": ({"errors"}, {"mcp", "anyio", "redis", "pydantic"}),
     "error_boundary": (
         {"context", "tools", "flows", "errors", "redaction"},

@@ -5,7 +5,7 @@ Expected errors of tools become answers before they reach it, in `tools.define`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from mcp import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult
@@ -48,7 +48,8 @@ class ErrorBoundary:
                 if ctx.request_id is None or _is_request_invalid(exc):
                     raise
                 result = _failed(ctx, exc, started, redactor)
-        return cast("HandlerResult", redactor.value(result))
+        redacted: HandlerResult = redactor.value(result)
+        return redacted
 
 
 def _failed(

@@ -38,9 +38,8 @@ def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first error in a group of any depth. The others are cancellations that it caused."""
     error = group.exceptions[0]
     if isinstance(error, BaseExceptionGroup):
-        return _first_error(
-            cast("BaseExceptionGroup[BaseException]", error)
-        )  # isinstance forgets the type of its errors
+        # `isinstance` forgets the type of its errors.
+        return _first_error(cast("BaseExceptionGroup[BaseException]", error))
     return error
 
 

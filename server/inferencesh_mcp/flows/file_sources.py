@@ -29,7 +29,6 @@ from inferencesh_mcp.paths import readings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
-    from contextlib import ExitStack
 
     from inferencesh_mcp.api.client import Api
     from inferencesh_mcp.api.file_transport import Download
@@ -39,9 +38,7 @@ CHUNK = 256 * 1024  # bytes read and sent at a time
 LARGEST_DATA = 8 * 1024 * 1024  # decoded bytes of a data URI (limit of reliability 4.6)
 LONG_TEXT = 256 * 1024  # characters: decoding so many takes up to 0.1 s
 LARGEST_FILE = 512 * 1024 * 1024
-_DATA = re.compile(
-    r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[\w.+-]+=[\w.+-]+)*)(?P<base64>;base64)?,", re.ASCII
-)
+_DATA = re.compile(r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[\w.+-]+)*(?P<base64>;base64)?,", re.ASCII)
 # The types that a data URI may have: those of RFC 6838 except multipart and message.
 _KINDS = frozenset({"application", "audio", "font", "image", "model", "text", "video"})
 _REMOTE = re.compile(r"(?i)(https?|inf):")
@@ -54,10 +51,16 @@ _FETCH_REMEDY = "Give an https address that anyone can read, or download the fil
 
 # First bytes that identify a type, for names that do not (WHATWG MIME Sniffing, section 6).
 _SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"GIF8", "image/gif"),
-    (b"%PDF-", "application/pdf"), (b"\x1aE\xdf\xa3", "video/webm"), (b"OggS", "audio/ogg"), (b"ID3", "audio/mpeg"),
-    (b"PK\x03\x04", "application/zip"), (b"fLaC", "audio/flac"),
-)  # fmt: skip
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"%PDF-", "application/pdf"),
+    (b"\x1aE\xdf\xa3", "video/webm"),
+    (b"OggS", "audio/ogg"),
+    (b"ID3", "audio/mpeg"),
+    (b"PK\x03\x04", "application/zip"),
+    (b"fLaC", "audio/flac"),
+)
 
 
 class Source(Protocol):
@@ -82,14 +85,16 @@ class Source(Protocol):
         """
         ...
 
+    def close(self) -> None: ...
+
 
 def is_remote(reference: str) -> bool:
     """Whether a reference is an address that the platform can read itself."""
     return bool(_REMOTE.match(reference))
 
 
-async def open_source(reference: str, folders: Folders | None, stack: ExitStack) -> Source:
-    """Open a data URI, a `file:` URI or a path. `stack` closes it.
+async def open_source(reference: str, folders: Folders | None) -> Source:
+    """Open a data URI, a `file:` URI or a path. The caller closes it.
 
     Raises:
         InvalidInput: a data URI that cannot be read.
@@ -102,14 +107,7 @@ async def open_source(reference: str, folders: Folders | None, stack: ExitStack)
             message="This server runs elsewhere and cannot read files of your machine.",
             next_step="Give an https URL or a data URI, or ask `file_upload` for an upload ticket.",
         )
-    file = await _open_in_thread(folders, readings(reference))
-    stack.callback(file.close)
-    if file.size > LARGEST_FILE:
-        raise FileRefused(
-            message=f"{file.name} is {file.size >> 20} MiB; {LARGEST_FILE >> 20} MiB is the most.",
-            next_step="Send a smaller file, or give a URL that the platform can read.",
-        )
-    return file
+    return await _open_in_thread(folders, readings(reference))
 
 
 async def _open_in_thread(folders: Folders, paths: list[str]) -> _LocalFile:
@@ -173,6 +171,9 @@ class Bytes:
     async def chunks(self) -> AsyncGenerator[bytes]:
         for start in range(0, len(self.content), CHUNK):
             yield self.content[start : start + CHUNK]
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 async def decode_text(decode: Callable[[str], Bytes], text: str) -> Bytes:
@@ -266,6 +267,11 @@ class _LocalFile:
         self.name = name
         self.state = self._state_now()
         self.size = self.state[0]
+        if self.size > LARGEST_FILE:
+            raise FileRefused(
+                message=f"{name} is {self.size >> 20} MiB; {LARGEST_FILE >> 20} MiB is the most.",
+                next_step="Send a smaller file, or give a URL that the platform can read.",
+            )
         self.content_type = content_type_of(name, read_at(descriptor, 16, 0))
 
     async def chunks(self) -> AsyncGenerator[bytes]:
@@ -370,3 +376,6 @@ class _RemoteSource:
         async with _download(self.api, self.url) as download:
             async for chunk in download.chunks:
                 yield chunk
+
+    def close(self) -> None:
+        """Nothing is open: each reading has a connection of its own."""

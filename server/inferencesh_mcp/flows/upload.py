@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from contextlib import ExitStack, aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -39,14 +39,12 @@ async def store(
     caller: Caller, reference: str, report: Report, *, name: str = "", content_type: str = "", public: bool = False
 ) -> File:
     """Upload what a reference names: a path in an allowed folder, a data URI, or the bytes at an https URL."""
-
-    async def send(source: Source) -> File:
-        return await upload(caller.api, source, report, name=name, content_type=content_type, public=public)
-
     if is_remote(reference):
-        return await send(await remote_source(caller.api, reference))
-    with ExitStack() as stack:
-        return await send(await open_source(reference, caller.folders, stack))
+        source = await remote_source(caller.api, reference)
+    else:
+        source = await open_source(reference, caller.folders)
+    with closing(source):
+        return await upload(caller.api, source, report, name=name, content_type=content_type, public=public)
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ class Uploads:
     def __init__(self, api: Api, folders: Folders | None, report: Report) -> None:
         self._api, self._folders, self._report = api, folders, report
         self._checked = set[str]()
-        self._open: dict[str, tuple[Source, ExitStack]] = {}
+        self._open: dict[str, Source] = {}
         self._locks: dict[str, anyio.Lock] = {}
         self._uploads: dict[str, _Upload] = {}
 
@@ -165,8 +163,8 @@ class Uploads:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for _, stack in self._open.values():
-            stack.close()
+        for source in self._open.values():
+            source.close()
 
     @property
     def sent(self) -> tuple[Uploaded, ...]:
@@ -189,17 +187,12 @@ class Uploads:
     async def _check(self, reference: str) -> None:
         if reference in self._checked:
             return
-        source, stack = await self._opened(reference)
+        source = await open_source(reference, self._folders)
         self._checked.add(reference)
         if len(self._open) < MOST_OPEN:
-            self._open[reference] = source, stack
+            self._open[reference] = source
         else:
-            stack.close()
-
-    async def _opened(self, reference: str) -> tuple[Source, ExitStack]:
-        """An open file, and what closes it."""
-        with ExitStack() as stack:
-            return await open_source(reference, self._folders, stack), stack.pop_all()
+            source.close()
 
     async def upload(self, value: Any, places: Iterable[Place]) -> Any:
         """Upload the files at these places of an input, and return it with their URIs.
@@ -217,8 +210,8 @@ class Uploads:
     async def _uri(self, reference: str) -> str:
         """The URI of a file. The first caller uploads it, the others wait."""
         async with self._locks.setdefault(reference, anyio.Lock()):
-            source, stack = self._open.pop(reference) if reference in self._open else await self._opened(reference)
-            with stack:
+            source = self._open.pop(reference, None) or await open_source(reference, self._folders)
+            with closing(source):
                 upload = self._uploads.get(reference)
                 if upload is None:
                     upload = self._uploads[reference] = await _Upload.of(self._api, source, self._report)

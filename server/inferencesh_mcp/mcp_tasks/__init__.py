@@ -1,1 +1,1 @@
-"""What the server offers beyond the core of the protocol, to clients that declare that they know it."""
+"""The MCP tasks extension, for clients that declare it."""

@@ -6,9 +6,10 @@ state is read upstream each time (`runs`, `chats`).
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mcp import MCPError
 from mcp.server.extension import Extension, MethodBinding
@@ -18,8 +19,9 @@ from mcp_types import HEADER_MISMATCH, INVALID_PARAMS, RequestParams
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import Field
 
+from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.context import as_mcp_task, principal_of
-from inferencesh_mcp.mcp_tasks.task_id import TASK_TTL, ExpiredTaskId, TaskHandle, TaskIdCodec, UnknownTaskId
+from inferencesh_mcp.mcp_tasks.task_id import TASK_TTL, TaskHandle, TaskIdCodec
 from inferencesh_mcp.tools.results import DeferredResult
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from mcp.server.context import CallNext, HandlerResult
     from mcp_types import CallToolRequestParams, CallToolResult, ErrorData, InputRequest
+    from pydantic import BaseModel
 
     from inferencesh_mcp.context import Ctx, Request
 
@@ -108,13 +111,10 @@ class Tasks(Extension):
         result = await call_next(as_mcp_task(ctx))
         if not isinstance(result, DeferredResult):
             return result
-        handle = TaskHandle(
-            kind=result.kind, upstream_ids=result.upstream_ids, started_at=datetime.now(UTC).timestamp()
-        )
+        handle = TaskHandle(kind=result.kind, upstream_ids=result.upstream_ids, started_at=time.time())
         task_id = self._codec.seal(handle, principal_of(ctx))
-        return self._task_json(task_id, handle, TaskState(status="working", message=first_line(result))) | {
-            "resultType": "task"
-        }
+        state = TaskState(status="working", message=first_line(result))
+        return self._task_json(task_id, handle, state) | {"resultType": "task"}
 
     def _is_declared(self, ctx: Request) -> bool:
         """Whether the client declares the extension, in a protocol version that has it."""
@@ -150,13 +150,10 @@ class Tasks(Extension):
         headers = getattr(ctx.request, "headers", None)
         if headers is not None and decode_header_value(headers.get(MCP_NAME_HEADER)) != task_id:
             raise MCPError(code=HEADER_MISMATCH, message="The header Mcp-Name is not the taskId of the request.")
-        try:
-            handle = self._codec.open(task_id, principal_of(ctx))
-        except ExpiredTaskId as exc:
-            raise MCPError(code=INVALID_PARAMS, message=f"The MCP task has expired. {_tool_hint(exc.handle)}") from exc
-        except UnknownTaskId as exc:
-            raise MCPError(code=INVALID_PARAMS, message=NO_SUCH_TASK) from exc
-        if handle.kind not in self.sources:  # made by a newer replica
+        handle = self._codec.open(task_id, principal_of(ctx))
+        if handle and handle.expired:
+            raise MCPError(code=INVALID_PARAMS, message=f"The MCP task has expired. {_tool_hint(handle)}")
+        if handle is None or handle.kind not in self.sources:  # a newer replica may have other kinds
             raise MCPError(code=INVALID_PARAMS, message=NO_SUCH_TASK)
         return handle, self.sources[handle.kind]
 
@@ -164,28 +161,23 @@ class Tasks(Extension):
         """An MCP task as JSON, as the specification defines it."""
         started_at = datetime.fromtimestamp(handle.started_at, UTC)
         changed_at = max(state.changed_at or started_at, started_at)
-        fields: dict[str, Any] = {
-            "taskId": task_id,
-            "status": state.status,
-            "createdAt": started_at.isoformat(),
-            "lastUpdatedAt": changed_at.isoformat(),
-            "ttlMs": int(TASK_TTL * 1000),
+        return without_none(
+            taskId=task_id,
+            status=state.status,
+            createdAt=started_at.isoformat(),
+            lastUpdatedAt=changed_at.isoformat(),
+            ttlMs=int(TASK_TTL * 1000),
             # Most runs end within seconds, so a young run is polled more often.
-            "pollIntervalMs": min(self._poll_interval_ms, max(FIRST_POLL_MS, round(handle.age * FIRST_POLL_MS))),
-        }
-        if state.message:
-            fields["statusMessage"] = state.message
-        if state.result is not None:
-            fields["result"] = _dump(state.result) | COMPLETE
-        if state.requests:
-            fields["inputRequests"] = {key: _dump(request) for key, request in state.requests.items()}
-        if state.error is not None:
-            fields["error"] = _dump(state.error)
-        return fields
+            pollIntervalMs=min(self._poll_interval_ms, max(FIRST_POLL_MS, round(handle.age * FIRST_POLL_MS))),
+            statusMessage=state.message or None,
+            result=_dump(state.result) | COMPLETE if state.result else None,
+            inputRequests={key: _dump(request) for key, request in state.requests.items()} or None,
+            error=_dump(state.error) if state.error else None,
+        )
 
 
-def _dump(model: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", model.model_dump(mode="json", by_alias=True, exclude_none=True))
+def _dump(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def first_line(answer: CallToolResult) -> str:

@@ -7,12 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import anyio
-
 from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, InferenceError, NotFound
 from inferencesh_mcp.flows import BatchProgress, run
 from inferencesh_mcp.flows.batch import OutputBudget
+from inferencesh_mcp.flows.concurrency import for_each
 from inferencesh_mcp.flows.run_details import RunDetails, charges_of, elapsed_seconds, read_details
 from inferencesh_mcp.mcp_tasks.extension import TaskState, first_line
 from inferencesh_mcp.tools.batch_result import batch_result
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from inferencesh_mcp.mcp_tasks.task_id import TaskHandle
 
 T = TypeVar("T")
-
-CONCURRENT_READS = 8  # tasks of a batch that are read at the same time
 
 
 class Run:
@@ -72,7 +69,7 @@ class Batch:
         async def read_task(task_id: str) -> Task:
             return memory.trimmed(await api.task(task_id))
 
-        results = await _for_each(handle.upstream_ids["tasks"], read_task)
+        results = await _call_all(handle.upstream_ids["tasks"], read_task)
         tasks = [task for task in results if not isinstance(task, InferenceError)]
         missing = [task for task in results if isinstance(task, NotFound)]
         if error := next((exc for exc in results if isinstance(exc, InferenceError) and exc not in missing), None):
@@ -105,26 +102,22 @@ class Batch:
 
     async def cancel(self, ctx: Ctx, handle: TaskHandle) -> None:
         """Cancel every run, and then raise the first error other than `Conflict` and `NotFound`."""
-        results = await _for_each(handle.upstream_ids["tasks"], caller(ctx).api.cancel)
+        results = await _call_all(handle.upstream_ids["tasks"], caller(ctx).api.cancel)
         if failed := next((exc for exc in results if exc and not isinstance(exc, (Conflict, NotFound))), None):
             raise failed
 
 
-async def _for_each(task_ids: Sequence[str], call: Callable[[str], Awaitable[T]]) -> list[T | InferenceError]:
+async def _call_all(task_ids: Sequence[str], call: Callable[[str], Awaitable[T]]) -> list[T | InferenceError]:
     """Make a call for every task, some at a time. The error of a failed call stands in place of its result."""
     results: dict[str, T | InferenceError] = {}
-    limit = anyio.CapacityLimiter(CONCURRENT_READS)
 
     async def call_one(task_id: str) -> None:
-        async with limit:
-            try:
-                results[task_id] = await call(task_id)
-            except InferenceError as exc:
-                results[task_id] = exc
+        try:
+            results[task_id] = await call(task_id)
+        except InferenceError as exc:
+            results[task_id] = exc
 
-    async with anyio.create_task_group() as group:
-        for task_id in task_ids:
-            group.start_soon(call_one, task_id)
+    await for_each(task_ids, call_one)
     return [results[task_id] for task_id in task_ids]
 
 

@@ -35,17 +35,9 @@ class TaskHandle:
     def age(self) -> float:
         return max(time.time() - self.started_at, 0)
 
-
-class UnknownTaskId(Exception):
-    """The id was not made by this server, or not for this caller. The caller does not learn which."""
-
-
-class ExpiredTaskId(Exception):
-    """The id is the caller's own and has expired."""
-
-    def __init__(self, handle: TaskHandle) -> None:
-        super().__init__("expired")
-        self.handle = handle
+    @property
+    def expired(self) -> bool:
+        return self.age >= TASK_TTL
 
 
 class TaskIdCodec:
@@ -59,20 +51,12 @@ class TaskIdCodec:
         payload = {"kind": handle.kind, "of": handle.upstream_ids, "began": handle.started_at, "for": principal}
         return self._codec.seal(json.dumps(payload, separators=(",", ":")).encode())
 
-    def open(self, sealed: str, principal: str | None) -> TaskHandle:
-        """The handle in an id.
-
-        Raises:
-            UnknownTaskId: not made by this server, or for another caller.
-            ExpiredTaskId: it is this caller's, and too old.
-        """
+    def open(self, sealed: str, principal: str | None) -> TaskHandle | None:
+        """The handle in an id; None if this server did not make it, or not for this caller, who does not learn which."""
         try:
             payload = json.loads(self._codec.unseal(sealed[:MAX_ID_LENGTH]))
-        except InvalidRequestState as exc:
-            raise UnknownTaskId from exc
+        except InvalidRequestState:
+            return None
         if payload["for"] != principal:
-            raise UnknownTaskId
-        handle = TaskHandle(kind=payload["kind"], upstream_ids=payload["of"], started_at=payload["began"])
-        if handle.age >= TASK_TTL:
-            raise ExpiredTaskId(handle)
-        return handle
+            return None
+        return TaskHandle(kind=payload["kind"], upstream_ids=payload["of"], started_at=payload["began"])

@@ -45,6 +45,8 @@ _untyped: Any = jsonschema
 """For the function of it that has no types."""
 _OF_PARTS = MAPS | {"allOf", "anyOf", "oneOf", "prefixItems", "dependentRequired", "$vocabulary"}
 """Keywords whose entries are checked like schemas, whatever they are."""
+_IGNORED = ("pattern", "patternProperties", "unevaluatedProperties", "unevaluatedItems", "$dynamicRef", "uniqueItems")
+"""Keywords that are not checked: `uniqueItems` compares every two items that cannot be sorted."""
 _PER_ITEM = frozenset({"items", "prefixItems", "contains", "propertyNames", "additionalProperties"})
 
 
@@ -81,23 +83,9 @@ class BoundedValidator:
             "$ref": self._at_target,
             "additionalProperties": _unless_patterns(own["additionalProperties"]),
             "multipleOf": _where_numbers_suffice(own["multipleOf"]),
-            **dict.fromkeys(
-                # `uniqueItems` compares every two items that cannot be sorted
-                (
-                    "pattern",
-                    "patternProperties",
-                    "unevaluatedProperties",
-                    "unevaluatedItems",
-                    "uniqueItems",
-                    "$dynamicRef",
-                ),
-                _ignored,
-            ),
+            **dict.fromkeys(_IGNORED, _no_errors),
         }
-        counted = {
-            name: self._counted(rule, is_per_item=name in _PER_ITEM, is_value=name in VALUES)
-            for name, rule in rules.items()
-        }
+        counted = {name: self._counted(name, rule) for name, rule in rules.items()}
         bounded = _untyped.validators.extend(Draft202012Validator, counted)
         registry: Registry[Any] = Registry()  # empty: the default one would fetch what a reference names
         self._validator = bounded(self._document.root, registry=registry)
@@ -117,8 +105,9 @@ class BoundedValidator:
         if self._steps_left < 0:
             raise _Spent
 
-    def _counted(self, rule: Any, *, is_per_item: bool, is_value: bool) -> Any:
-        length = _size if is_value else _length
+    def _counted(self, name: str, rule: Any) -> Any:
+        """A rule that spends steps: for its own size, for the items that it looks at, and for what it writes."""
+        length, is_per_item = _size if name in VALUES else _length, name in _PER_ITEM
 
         def counted(validator: Any, rule_value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
             self._spend(1 + length(rule_value) // 8 + (_length(instance) // 32 if is_per_item else 0))
@@ -239,7 +228,7 @@ def _remove(schema: Any, place: list[str | int]) -> None:
         schema[place[-1]] = {}
 
 
-def _ignored(*_: Any) -> Iterator[ValidationError]:
+def _no_errors(*_: Any) -> Iterator[ValidationError]:
     return iter(())
 
 

@@ -86,6 +86,9 @@ class _Branch:
         return declared if declared in _KINDS else ""
 
 
+_ANYTHING = _Branch({}, ())
+
+
 class _Compiler:
     """Compiles one schema."""
 
@@ -106,13 +109,13 @@ class _Compiler:
     def _top(self) -> _Branch:
         """The only object that the whole schema takes; any object if there are several."""
         branches = [branch for branch in self._branches(self._document.root, ()) if branch.kind in {"object", ""}]
-        return branches[0] if len(branches) == 1 else _Branch({}, ())
+        return branches[0] if len(branches) == 1 else _ANYTHING
 
     def _branches(self, part: Any, trail: tuple[str, ...]) -> list[_Branch]:
         """The branches of a part of the schema. References are followed and unions opened."""
         self._parts_left -= 1
         if self._parts_left < 0 or len(trail) > MOST_LEVELS or not is_object(part):
-            return [_Branch({}, ())]
+            return [_ANYTHING]
         description = part.get("description")
         return [
             replace(
@@ -131,7 +134,7 @@ class _Compiler:
         union = part.get("anyOf", part.get("oneOf"))
         if is_array(union) and declared is None and "properties" not in part:
             if len(union) > MOST_BRANCHES:
-                return [_Branch({}, ())]
+                return [_ANYTHING]
             return [branch for way in union for branch in self._branches(way, (*trail, "anyOf"))]
         if is_array(declared):
             kinds = dict.fromkeys(map(str, declared[:MOST_BRANCHES]))

@@ -36,7 +36,7 @@ REPAIRED_TEXT_LIMIT = 1_000_000  # characters of all texts of one input that are
 DEEPEST_UNION = 16  # nested unions whose errors are considered
 
 _untyped: Any = jsonschema
-"""For the two functions of it that have no types."""
+"""For the function of it that has no types."""
 _LEFT_OUT: Final = object()
 """The repair of a field that holds nothing."""
 # An empty text that breaks one of these rules stands for no value; one that is only too short may be meant.

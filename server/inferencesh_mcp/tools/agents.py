@@ -101,33 +101,39 @@ async def agent_chat(
             description='ad-hoc agent: {core_app: {ref}, system_prompt, tools: [{name, type: "client", client: '
             "{input_schema}}]}"
         ),
-    ] = {},  # noqa: B006 - never changed
+    ] = {},
     chat_id: Annotated[str, Field(description="chat to continue; it knows its agent")] = "",
-    files: Annotated[list[str], Field(description="files for the agent: paths, URLs or data URIs")] = [],  # noqa: B006
-    context: Annotated[dict[str, str], Field(description="named texts for the agent's tools, in a new chat")] = {},  # noqa: B006
-    output_schema: Annotated[dict[str, Any], Field(description="with config: JSON Schema of the output")] = {},  # noqa: B006
+    files: Annotated[list[str], Field(description="files for the agent: paths, URLs or data URIs")] = [],
+    context: Annotated[dict[str, str], Field(description="named texts for the agent's tools, in a new chat")] = {},
+    output_schema: Annotated[dict[str, Any], Field(description="with config: JSON Schema of the output")] = {},
 ) -> CallToolResult | InputRequiredResult:
     """Send a message to an agent and wait for its answer, which names the next call. May cost credits. Never send a message
     twice."""
     who = await caller_with_roots(ctx, files)
     host = Elicitation(ctx, who)
-    new_message = None
-    if not host.resumed_chat_id:
-        new_message = _build_message(message, agent, config, chat_id, files, context, output_schema)
-    async with progress(ctx) as report:
-        if new_message is None:
+    if host.resumed_chat_id:
+        async with progress(ctx) as report:
             with _after_sending():
                 turn = await read_turn(who, host.resumed_chat_id, report, seconds=0)
-        else:
-            as_task = wants_mcp_task(ctx)
-            try:
-                turn = await send_message(who, new_message, report, seconds=0 if as_task else who.wait_seconds)
-            except RequirementsNotMet as exc:
-                if page_request := await host.show_page(exc.message, DASHBOARD):
-                    return page_request  # the message was not accepted: it is sent again after the person has acted
-                raise
-            if as_task and not turn.over:  # what it will wait for is asked through the MCP task
-                return deferred(chat_result(turn, host), "turn", chat=turn.chat.id, turn=asdict(turn.turn))
+                return await _ask_and_render(host, who, turn, report)
+    new_message = Message(
+        text=message,
+        agent=agent or None,
+        config=_agent_config(config, output_schema),
+        chat_id=chat_id or None,
+        files=files,
+        context=context or None,
+    )
+    as_task = wants_mcp_task(ctx)
+    async with progress(ctx) as report:
+        try:
+            turn = await send_message(who, new_message, report, seconds=0 if as_task else who.wait_seconds)
+        except RequirementsNotMet as exc:
+            if page_request := await host.show_page(exc.message, DASHBOARD):
+                return page_request  # the message was not accepted: it is sent again after the person has acted
+            raise
+        if as_task and not turn.over:  # what it will wait for is asked through the MCP task
+            return deferred(chat_result(turn, host), "turn", chat=turn.chat.id, turn=asdict(turn.turn))
         with _after_sending():
             return await _ask_and_render(host, who, turn, report)
 
@@ -142,32 +148,18 @@ def _after_sending() -> Generator[None]:
         raise exc.replace(outcome=outcome, retry_safe=False) from exc
 
 
-def _build_message(
-    text: str,
-    agent: str,
-    config: dict[str, Any],
-    chat_id: str,
-    files: list[str],
-    context: dict[str, str],
-    schema: dict[str, Any],
-) -> Message:
-    if schema and not config:
+def _agent_config(config: dict[str, Any], output_schema: dict[str, Any]) -> AgentConfigInput | None:
+    """The ad-hoc agent. One with an output schema also gets the tool `finish`, which returns the output."""
+    if output_schema and not config:
         raise InvalidInput(
             message="`output_schema` needs `config`: an agent of the workspace has its own.", outcome="not_started"
         )
-    if schema:
-        config = {**config, "output_schema": schema}
+    if output_schema:
+        config = {**config, "output_schema": output_schema}
         internal_tools = config.get("internal_tools")
         if internal_tools is None or is_object(internal_tools):  # any other value is refused by `AgentConfigInput`
-            config["internal_tools"] = {**(internal_tools or {}), "finish": True}  # `finish` returns the output
-    return Message(
-        text=text,
-        agent=agent or None,
-        config=AgentConfigInput.parse(config) if config else None,
-        chat_id=chat_id or None,
-        files=files,
-        context=context or None,
-    )
+            config["internal_tools"] = {**(internal_tools or {}), "finish": True}
+    return AgentConfigInput.parse(config) if config else None
 
 
 @tool("agents", "Get a chat", reads=True)
@@ -214,7 +206,7 @@ async def chat_respond(
     result: Annotated[str, Field(description="result of a client tool, as text")] = "",
     form_data: Annotated[
         dict[str, Any], Field(description="values for the fields of a form, or {key: {action, content}} for MCP input")
-    ] = {},  # noqa: B006
+    ] = {},
     action: Annotated[str, Field(description="type of the form action to use; default: submit")] = "",
     decision: Annotated[
         Literal["accept", "reject"] | None,

@@ -22,11 +22,11 @@ from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.tools import app_description
 from inferencesh_mcp.tools.batch_result import batch_result
 from inferencesh_mcp.tools.define import tool
+from inferencesh_mcp.tools.elicitation import ask_about_cost
 from inferencesh_mcp.tools.error_results import requirement_data, requirement_lines
 from inferencesh_mcp.tools.preview import with_preview
 from inferencesh_mcp.tools.progress import progress
 from inferencesh_mcp.tools.results import RESULT_SCHEMA, build_result, deferred, list_result, run_result
-from inferencesh_mcp.tools.spend_confirmation import ask_about_cost
 from inferencesh_mcp.tools.times import moment, parse_time, price
 from inferencesh_mcp.tools.truncate import as_json, fit
 
@@ -164,7 +164,7 @@ async def app_run(
     app: AppName,
     input: Input,  # noqa: A002
     ctx: Ctx,
-    setup: Setup = {},  # noqa: B006 - never changed
+    setup: Setup = {},
     function: Function = "",
     infra: Infra = None,
     variant: Variant = "",
@@ -242,7 +242,7 @@ async def app_run_many(
     ],
     ctx: Ctx,
     max_concurrency: Annotated[int, Field(ge=1, le=32, description="runs at the same time, 1 to 32")] = 4,
-    setup: Setup = {},  # noqa: B006 - never changed
+    setup: Setup = {},
     function: Function = "",
     infra: Infra = None,
     variant: Variant = "",

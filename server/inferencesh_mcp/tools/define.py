@@ -92,7 +92,7 @@ class InferenceTool(Tool):
 
     starts: bool = Field(default=False, exclude=True)
     """Whether a run or an agent's turn may begin with a call."""
-    names_things: bool = Field(default=True, exclude=True)
+    has_id_arguments: bool = Field(default=True, exclude=True)
     """Whether arguments such as `app` and `task_id` are names and ids: a pinned app's fields may have these names too."""
 
     async def run(self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False) -> Result:  # noqa: ARG002
@@ -103,7 +103,7 @@ class InferenceTool(Tool):
                 return exc.result
             except InferenceError as exc:
                 logger.info("%s: %s", self.name, exc.code)
-                if isinstance(exc, NotFound) and self.names_things:
+                if isinstance(exc, NotFound) and self.has_id_arguments:
                     exc = await with_other_kind(caller(context), exc, arguments)
                 return error_result(exc)
             except MCPError:

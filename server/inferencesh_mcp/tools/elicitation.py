@@ -1,7 +1,7 @@
-"""Ask the person, through their host, what an agent waits for. Nothing is decided for them (I-20).
+"""Ask the person, through their host, what an agent waits for, or whether a run may cost more than the operator's limit.
 
-The older protocol asks during the call. In the newer one the tool returns its question with a sealed state, and the host
-calls it again with the answer.
+Nothing is decided for them (I-20). The older protocol asks during the call. In the newer one the tool returns its question
+with a sealed state, and the host calls it again with the answer.
 """
 
 from __future__ import annotations
@@ -23,8 +23,19 @@ from inferencesh_mcp.api.chat_turn import Approval, Form, McpInput, SignIn
 from inferencesh_mcp.context import shared_state
 from inferencesh_mcp.flows.approvals import CannotAsk, NeedsResume, NotDecided
 from inferencesh_mcp.flows.chat import DecisionRecord
+from inferencesh_mcp.flows.spend_limit import Agreement
 from inferencesh_mcp.redaction import without_credentials
-from inferencesh_mcp.tools.elicitation_forms import DECISION_KEY, Question, Reply, question_for
+from inferencesh_mcp.tools.define import ResumeLater
+from inferencesh_mcp.tools.elicitation_forms import (
+    DECISION_KEY,
+    MIN_HUMAN_SECONDS,
+    NO_FIELDS,
+    Question,
+    Reply,
+    form_request,
+    question_for,
+)
+from inferencesh_mcp.tools.times import usd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,6 +45,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller
     from inferencesh_mcp.flows.approvals import Decision
     from inferencesh_mcp.flows.chat import TurnResult
+    from inferencesh_mcp.flows.spend_limit import SpendQuestion
 
 MIN_ANSWER_SECONDS = 20.0  # seconds that a person has at least, even if the agent used up the time of the call
 PAGE_MESSAGE = "The agent waits for you on this page."
@@ -226,3 +238,52 @@ def _resumable(
         "records": [asdict(record) for record in turn.records] if turn else [],
     }
     return InputRequiredResult(input_requests=dict(requests), request_state=json.dumps(state))
+
+
+async def ask_about_cost(ctx: Ctx, who: Caller, question: SpendQuestion) -> Agreement:
+    """Ask the person, or read the answer that came with this leg of the call. It counts once, and only for the runs shown.
+
+    Raises:
+        ResumeLater: the host has to ask, and to call again with the answer.
+    """
+    if not can_show(ctx, "form"):
+        return Agreement.CANNOT_ASK
+    if reply := _reply_about_cost(ctx, who, question):
+        return _agreement(reply)
+    request = form_request(_cost_message(question), NO_FIELDS)
+    if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        state = {"spend": question.digest, "nonce": secrets.token_hex(16), "asked_at": time.time()}
+        raise ResumeLater(InputRequiredResult(input_requests={DECISION_KEY: request}, request_state=json.dumps(state)))
+    began = time.monotonic()
+    result = await elicit(ctx, request, who.wait_seconds)
+    return _agreement(Reply(result, time.monotonic() - began))
+
+
+def _reply_about_cost(ctx: Ctx, who: Caller, question: SpendQuestion) -> Reply | None:
+    """The host's reply to this very question; None if there is none, or it was used before."""
+    state: dict[str, Any] = json.loads(ctx.request_state or "{}")  # sealed by this server
+    result = (ctx.input_responses or {}).get(DECISION_KEY)
+    if state.get("spend") != question.digest or not isinstance(result, ElicitResult):
+        return None
+    return Reply(result, time.time() - state["asked_at"]) if who.spend_limit.use_once(state["nonce"]) else None
+
+
+def _agreement(reply: Reply) -> Agreement:
+    match reply.action:
+        case "accept" if reply.seconds >= MIN_HUMAN_SECONDS:
+            return Agreement.AGREED
+        case "accept":
+            return Agreement.CANNOT_ASK  # the host asked nobody
+        case "":
+            return Agreement.CANNOT_ASK
+        case _:
+            return Agreement.DECLINED
+
+
+def _cost_message(question: SpendQuestion) -> str:
+    runs = f"{question.app} {question.runs} times" if question.runs > 1 else question.app
+    cost = f"It may cost up to {usd(question.most)}." if question.most else "Its cost is not known."
+    if question.most and question.unknown:
+        cost += f" The cost of {question.unknown} of the runs is not known."
+    live = f" Runs that are live now may cost {usd(question.live)} more." if question.live else ""
+    return f"Run {runs}? {cost}{live} The limit without asking is {usd(question.limit)}. Accept to start it."

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MIN_HUMAN_SECONDS = 0.3  # no person answers a yes-or-no question faster: the host asked nobody
 DECISION_KEY = "decision"
 """The key of the only request of a question."""
+NO_FIELDS: dict[str, Any] = {"type": "object", "properties": {}}
 APPROVE, REJECT = "approve", "reject"
 REJECTED = "rejected by the person"
 """The reason if the person gives none."""
@@ -98,7 +99,7 @@ def missing_fields(required: Iterable[str], content: Mapping[str, Any]) -> list[
     return [name for name in required if content.get(name) is None]
 
 
-def _form_request(message: str, schema: dict[str, Any]) -> ElicitRequest:
+def form_request(message: str, schema: dict[str, Any]) -> ElicitRequest:
     return ElicitRequest(params=ElicitRequestFormParams(message=message, requested_schema=schema))
 
 
@@ -147,11 +148,7 @@ def _approval_question(pending: Approval, page: str, details: ApprovalDetails) -
 
     plain = Question(
         id=pending.id,
-        requests={
-            DECISION_KEY: _form_request(
-                f"{message}\nAccept to allow it. Decline to refuse it.", {"type": "object", "properties": {}}
-            )
-        },
+        requests={DECISION_KEY: form_request(f"{message}\nAccept to allow it. Decline to refuse it.", NO_FIELDS)},
         digest=_digest(digest, "plain"),
         decide=decide_plainly,
     )
@@ -170,7 +167,7 @@ def _approval_question(pending: Approval, page: str, details: ApprovalDetails) -
     }
     return Question(
         id=pending.id,
-        requests={DECISION_KEY: _form_request(message, schema)},
+        requests={DECISION_KEY: form_request(message, schema)},
         digest=digest,
         decide=decide,
         plain=plain,
@@ -258,8 +255,8 @@ def _forwarded_request(tool: str, request: InputRequest, name: str) -> ElicitReq
     if request.mode == "url":
         return ElicitRequest(params=ElicitRequestURLParams(message=message, url=request.url, elicitation_id=name))
     shown: dict[str, Any] = fit(request.schema)
-    schema: dict[str, Any] = {"type": "object", "properties": {}, **shown}
-    return _form_request(message, schema) if list(schema["properties"]) == list(request.fields) else None
+    schema = NO_FIELDS | shown
+    return form_request(message, schema) if list(schema["properties"]) == list(request.fields) else None
 
 
 def _input_answer(request: InputRequest, reply: Reply | None) -> dict[str, Any]:
@@ -292,7 +289,7 @@ def _form_question(pending: Form, form: WidgetForm) -> Question:
 
     return Question(
         id=pending.id,
-        requests={DECISION_KEY: _form_request(heading or "The agent asks:", schema)},
+        requests={DECISION_KEY: form_request(heading or "The agent asks:", schema)},
         digest=_digest(pending.id, heading, schema),
         decide=decide,
     )

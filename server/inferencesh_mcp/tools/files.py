@@ -105,11 +105,11 @@ async def file_delete(
 @tool("files", "Save files to disk")
 async def file_save(
     ctx: Ctx,
-    uris: Annotated[list[str], Field(max_length=100, description="addresses of the files to save, at most 100")] = [],  # noqa: B006
+    uris: Annotated[list[str], Field(max_length=100, description="addresses of the files to save, at most 100")] = [],
     task_ids: Annotated[
         list[str],
         Field(max_length=100, description="instead of uris: tasks, at most 100, whose files or output to save"),
-    ] = [],  # noqa: B006
+    ] = [],
     filename: Annotated[str, Field(description="name for a single file; default: its own")] = "",
     to: Annotated[str, Field(description="folder to save in, below the save folder")] = "",
     part: Annotated[int, Field(ge=1, description="which block of 100 files, from 1")] = 1,

@@ -32,7 +32,7 @@ class PinnedTool(InferenceTool):
     """A tool whose arguments are an app's own fields."""
 
     starts: bool = Field(default=True, exclude=True)
-    names_things: bool = Field(default=False, exclude=True)
+    has_id_arguments: bool = Field(default=False, exclude=True)
     app: AppRef
 
     @classmethod

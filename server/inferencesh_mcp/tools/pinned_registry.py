@@ -16,6 +16,7 @@ import anyio
 from mcp.server.subscriptions import ToolsListChanged
 
 from inferencesh_mcp.errors import InferenceError, KeyMissing, KeyRefused, NotFound, Unavailable
+from inferencesh_mcp.flows.app_cache import AppDiskCache
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.sanitize import clean
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.refs import AppRef
     from inferencesh_mcp.context import Shared
     from inferencesh_mcp.flows import Caller
-    from inferencesh_mcp.flows.app_cache import AppDiskCache
     from inferencesh_mcp.pins import Pin
     from inferencesh_mcp.tools.pinned import PinnedTool
 
@@ -214,7 +214,5 @@ def _disk(shared: Shared) -> AppDiskCache | None:
     settings = shared.settings
     if settings.sandbox:
         return None
-    from inferencesh_mcp.flows.app_cache import AppDiskCache
-
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     return AppDiskCache(settings.caching_in, origin=settings.proxy_url or settings.base_url, key=key)

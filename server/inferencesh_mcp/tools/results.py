@@ -1,4 +1,4 @@
-"""How things end, as answers: text alone is enough, structured content alone is enough (promise 5)."""
+"""The results of tools: their text alone is enough, and so is their structured content (promise 5)."""
 
 from __future__ import annotations
 

@@ -155,13 +155,7 @@ async def task_logs(
     last_lines, count = _end(texts, tail)
     text = str(fit(last_lines, SHOWN_TOKENS)) or "No logs."
     status = status_of(Task(id=task_id, status=logs.status))
-    fields = {
-        "task_id": task_id,
-        "status": status,
-        "note": LOGS_NOTE,
-        "logs": text,
-        "lines": count,
-    }
+    fields = {"task_id": task_id, "status": status, "note": LOGS_NOTE, "logs": text, "lines": count}
     heading = f"Logs of task {quoted(task_id, 256)} ({status}), data from the app:"
     return assemble(f"{heading}\n{fenced(text)}", fields, [])
 

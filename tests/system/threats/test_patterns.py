@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,11 +222,7 @@ def door_for(text: str) -> Any:
 
 
 def source(text: str) -> None:
-    async def open_and_close() -> None:
-        with ExitStack() as stack:
-            await file_sources.open_source(text, None, stack)
-
-    anyio.run(open_and_close)
+    anyio.run(file_sources.open_source, text, None).close()
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {
