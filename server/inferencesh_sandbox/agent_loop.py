@@ -72,7 +72,7 @@ class Conversations:
                 await run.request.agent.script(Turn(chat, run, self))
             except AgentFailed as exc:
                 chat.end(run, "failed", error=str(exc))
-            except Exception as exc:  # noqa: BLE001 - one broken script must not stop the others; its owner is told
+            except Exception as exc:  # noqa: BLE001 - one broken script must not stop the others; the run shows the error
                 chat.end(run, "failed", error=f"the agent broke: {type(exc).__name__}: {exc}")
             else:
                 chat.end(run, "completed")

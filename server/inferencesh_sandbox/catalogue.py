@@ -32,9 +32,9 @@ class Ref:
     @classmethod
     def read(cls, text: str) -> Ref:
         head, colon, tail = text.rpartition(":")
-        # A colon before an `@` belongs to what it stands in, as in the SDKs.
-        find_by_name, function = (head, tail) if colon and "@" not in tail else (text, "")
-        name, _, version = find_by_name.partition("@")
+        # A colon before an `@` belongs to the name, as in the SDKs.
+        versioned_name, function = (head, tail) if colon and "@" not in tail else (text, "")
+        name, _, version = versioned_name.partition("@")
         return cls(name.removeprefix("app/"), version, function)
 
 
@@ -75,7 +75,7 @@ def app_dto(app: App, *, version_id: str = "", facts: Facts = NEWEST) -> Json:
     return {**card, "version": version_dto(app, version_id, facts)} if version_id else card
 
 
-def version_dto(app: App, version_id: str, facts: Facts = NEWEST) -> Json:
+def version_dto(app: App, version_id: str, facts: Facts) -> Json:
     """A version, as an AppVersionDTO."""
     default = function_of(app, "")
     return {

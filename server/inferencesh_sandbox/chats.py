@@ -35,12 +35,12 @@ class Run:
     request: MessageRequest
     user_message: Message
     first: Message
-    """The assistant's first message, the one that the answer to the POST tells."""
+    """The assistant's first message, which is in the answer to the POST."""
     state: str = "submitted"
     error: str | None = None
     output: Any = None
     end_reason: str = ""
-    """Why it ended as it did, in the platform's word, where that is worth one."""
+    """The platform's word for why it ended; empty where it has none."""
     started: bool = False
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Around the script: cancelled when the chat is stopped."""
@@ -224,7 +224,7 @@ class Chat:
         run.state, run.error, run.output = state, error, self.output if state == "completed" else None
         if self.owner.facts.run_end_events:
             self._publish_end(run)
-        # With the next message waiting, the chat is not said to be idle: the SDK that waits for its answer would leave.
+        # While a message is queued, the chat is not shown as idle: the SDK that waits for its answer would leave.
         if self.queue:
             self.publish_run(run)
         else:
@@ -291,9 +291,8 @@ class Chat:
     def present(self) -> list[Json]:
         """The current state, as the first lines of a stream.
 
-        The messages come before the chat: an SDK that finds the chat idle leaves, and has then seen them all. A text that
-        still grows is told by its deltas from the first on and not by its message, so that every reader has it once: the
-        JS and Python SDKs add up deltas from nothing on each connection, and readers of messages get it when it is whole.
+        The messages come before the chat, because an SDK leaves when it sees an idle chat. A growing text is sent as all of
+        its deltas and not in its message: the JS and Python SDKs add up deltas from nothing on each connection.
         """
         lines: list[Json] = []
         for message in self.messages:

@@ -24,9 +24,9 @@ class Facts:
     messages_preloaded: bool = False
     """`GET /chats/{id}` holds the chat's messages. Newest: they are read from `GET /chats/{id}/messages`."""
     run_end_events: bool = True
-    """How a run ended stands in a message of role `event`. Older: only the run and the last message show it."""
+    """A message of role `event` says how a run ended. Older: only the run and the last message show it."""
     errors_in_messages: bool = False
-    """Why a run failed stands in its last message too, as before events existed."""
+    """The last message of a failed run says why too, as before events existed."""
     ended_run_kept: bool = True
     """A run that has ended stays the chat's `active_run`."""
     always_allow_options: bool = True

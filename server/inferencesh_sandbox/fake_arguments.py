@@ -22,7 +22,7 @@ _NO_SUBJECT = frozenset({
 
 
 def asks_for(text: str, tool: Tool) -> bool:
-    """Say whether a message asks for what a tool's name or description tells."""
+    """Whether a message asks for what a tool's name or description names."""
     if re.search(rf"\b{re.escape(tool.name)}\b", text):
         return True
     stems = _stems(text)

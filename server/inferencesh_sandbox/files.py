@@ -76,8 +76,9 @@ class StoredFile:
         self._spool = _new_spool()
         self.size, self.arrived = 0, False
 
-    def pieces(self, start: int = 0) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes]:
         """The bytes in pieces; each is sought by itself, since several may read at once."""
+        start = 0
         while start < self.size:
             self._spool.seek(start)
             piece = self._spool.read(PIECE)

@@ -83,7 +83,7 @@ class Task:
     usage: list[Json] = field(default_factory=list["Json"])
     output_file_ids: list[str] = field(default_factory=list[str])
     lines: list[Json] = field(default_factory=list["Json"])
-    """What a stream tells: partial updates and deltas, in order; dropped at the end, but for those who hold them."""
+    """Of its streams, in order: partial updates and deltas. A task that has ended has none; open streams still hold them."""
     deltas: int = 0
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Around the run: cancelled when the task is."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from inferencesh_sandbox.facts import Facts
 from inferencesh_sandbox.ids import fingerprint
 from inferencesh_sandbox.owners import BoundedStore, Owner
 from inferencesh_sandbox.wire import Problem
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from inferencesh_sandbox.chats import Chat
+    from inferencesh_sandbox.facts import Facts
     from inferencesh_sandbox.sessions import Session
     from inferencesh_sandbox.tasks import Task
 
@@ -42,8 +42,8 @@ class Tenant(Owner):
 class Tenants:
     """All tenants. The first request of a key creates its tenant."""
 
-    def __init__(self, facts: Facts | None = None) -> None:
-        self.facts = facts or Facts()
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
         self._by_key: BoundedStore[Tenant] = BoundedStore(_TENANTS)
 
     def __iter__(self) -> Iterator[Tenant]:
@@ -58,10 +58,13 @@ class Tenants:
         if not key.startswith(_KEY_PREFIXES):
             raise Problem(401, "unauthorized", "the key must begin with inf_ or 1nfsh-")
         key = _KEY_PREFIX + key.removeprefix(_PERSON_PREFIX) if key.startswith(_PERSON_PREFIX) else key
-        return self._by_key.get(key) or self._by_key.put(key, Tenant(key, self.facts))
+        return self._of_key(key)
 
     def of_owner(self, owner: Owner) -> Tenant:
-        return self._by_key.get(owner.key) or self._by_key.put(owner.key, Tenant(owner.key, self.facts))
+        return self._of_key(owner.key)
+
+    def _of_key(self, key: str) -> Tenant:
+        return self._by_key.get(key) or self._by_key.put(key, Tenant(key, self.facts))
 
 
 def is_person(request: Request) -> bool:

@@ -93,9 +93,9 @@ class Turn:
             await self.clock.sleep(pause)
             self.chat.grow(message, {"reasoning" if thought else "response": piece})
 
-    def show(self, uri: str, kind: str = "image") -> None:
-        """Add a file to the current message."""
-        self._writing().parts.append({"type": kind, kind: uri})
+    def show(self, uri: str) -> None:
+        """Add a picture to the current message."""
+        self._writing().parts.append({"type": "image", "image": uri})
 
     async def use(self, tool: Tool, **arguments: Any) -> Invocation:
         """Call one tool and wait for its end."""
@@ -137,7 +137,7 @@ class Turn:
         await self.internal("finish", output, json.dumps(output, ensure_ascii=False))
 
     def _writing(self) -> Message:
-        """The message that still can grow: nothing is said in one that has used its tools."""
+        """The message that still can grow. After a message has used its tools, a new one begins."""
         if not self.run.live:
             raise AgentFailed("the turn is over")
         if self._message.status in FINAL:

@@ -49,13 +49,13 @@ class Problem(Exception):
         }
 
 
-def answer(request: Request, data: object, *, status: int = 200, after: BackgroundTask | None = None) -> Response:
+def answer(request: Request, data: object, *, after: BackgroundTask | None = None) -> Response:
     """Answer in the envelope. `after` runs once the answer has been sent."""
     body: object = {"data": data, "messages": []}
     if _facts(request.scope).versioned_answers:
         bare = request.headers.get("x-api-version") == "2"
-        body = data if bare else {"success": True, "status": status, "data": data, "messages": []}
-    return JSONResponse(body, status_code=status, background=after)
+        body = data if bare else {"success": True, "status": 200, "data": data, "messages": []}
+    return JSONResponse(body, background=after)
 
 
 def problem_response(problem: Problem, scope: Scope) -> Response:

@@ -99,7 +99,7 @@ class Host:
     format: Literal["json", "jsonc", "toml"] = "json"
     """`jsonc`: JSON whose comments and trailing commas the host takes as well."""
     key_reference: str | None = None
-    """How a string of the file refers to the key without holding it; None where the key must stand there itself."""
+    """How a string of the file refers to the key without holding it; None where the file must hold the key."""
     inherits_key: bool = False
     """Whether a local server gets the host's whole environment, so that its entry need not mention the key."""
     local_fields: tuple[tuple[str, Any], ...] = ()

@@ -53,7 +53,7 @@ def take(host: Host, text: str, name: str, *, before: Mapping[str, Any]) -> str:
     if host.format == "toml":
         return toml.take(text, (host.section, name))
     comments = host.format == "jsonc"
-    while name in servers(host, text):  # a name that stands there twice is taken out twice
+    while name in servers(host, text):  # the name may be there twice
         text = jsonc.take(text, (host.section, name), comments=comments)
     inputs = _inputs(host, text)
     if INPUT in inputs and INPUT_REFERENCE not in text and INPUT not in repr(before.get("inputs")):

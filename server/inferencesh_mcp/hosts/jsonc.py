@@ -28,7 +28,7 @@ DEEPEST = 100
 
 @dataclass(frozen=True)
 class Node:
-    """A value, and where it stands. An object or an array has items; anything else is its own `scalar`."""
+    """A value and its position. An object or an array has items; anything else is its own `scalar`."""
 
     start: int
     end: int

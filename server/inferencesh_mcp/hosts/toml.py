@@ -47,7 +47,7 @@ def take(text: str, path: tuple[str, str]) -> str:
 
 
 def _cut(text: str, path: tuple[str, str]) -> tuple[str, str] | None:
-    """What stands before the table, and what stands after its last value; None where there is no such table."""
+    """The text before the table, and the text after its last value; None if there is no such table."""
     section, name = path
     document = _document(text)
     servers = table(table(document).get(section))

@@ -31,7 +31,7 @@ NODES: Json = {
                 {"type": "radio-group", "name": "topping", "label": "Topping", "options": list(_TOPPINGS)},
                 {"type": "checkbox", "name": "gift", "label": "It is a gift", "defaultChecked": False},
                 {"type": "date-picker", "name": "day", "label": "Day"},
-                {"type": "button", "label": "RunRequest", "submit": True},
+                {"type": "button", "label": "Order", "submit": True},
             ],
         }
     ],
@@ -57,11 +57,11 @@ SURFACE: Json = {
         {"id": "day", "component": "DateTimeInput", "label": "Day", "value": {"path": "/day"}, "enableDate": True,
          "enableTime": False},
         {"id": "go", "component": "Button", "child": "go-text", "primary": True, "action": {"type": "submit"}},
-        {"id": "go-text", "component": "Text", "text": "RunRequest"},
+        {"id": "go-text", "component": "Text", "text": "Order"},
     ],
     "dataModel": {"name": "", "count": 1, "size": ["s"], "toppings": [], "gift": False, "day": ""},
 }  # fmt: skip
-"""An A2UI surface, as the newest platform tells them: flat components, their values bound to places of a model."""
+"""An A2UI surface, the newest form of widgets: flat components, with values bound to places of a data model."""
 
 PAGE: Json = {
     "type": "html",

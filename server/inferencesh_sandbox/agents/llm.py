@@ -1,4 +1,4 @@
-"""What thinks in an agent that a request describes: rules that use its tools as a model would."""
+"""The script of agents that a request describes: rules that use the tools as a model would."""
 
 from __future__ import annotations
 

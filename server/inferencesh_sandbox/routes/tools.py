@@ -113,7 +113,7 @@ def decide(
 ) -> None:
     """Apply a person's decision."""
     allow = decision != "reject"
-    # First the interrupt, so that the chat that is told of the decision no longer shows it as pending.
+    # The interrupt first: the decision publishes the chat, which must no longer show it as pending.
     waiting = [interrupt for interrupt in invocation.chat.pending_interrupts if interrupt.invocation is invocation]
     if invocation.status == "awaiting_approval":
         for interrupt in waiting:
