@@ -106,7 +106,9 @@ def _files(fields: Json, facts: Facts) -> tuple[Attached, ...]:
 def _attached(item: Json, index: int) -> Attached:
     if not isinstance(item.get("uri"), str) or not item["uri"]:
         raise invalid_field(f"input.attachments.{index}.uri", "is missing")
-    return Attached(uri=item["uri"], content_type=str(item.get("content_type") or ""))
+    return Attached(
+        uri=item["uri"], filename=str(item.get("filename") or ""), content_type=str(item.get("content_type") or "")
+    )
 
 
 def _uris(fields: Json, field: str) -> list[str]:

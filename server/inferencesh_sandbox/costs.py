@@ -77,8 +77,8 @@ def breakdown(tenant: Tenant, span: str, now: datetime) -> Json:
     }
 
 
-def entitlement_usage(tenant: Tenant) -> list[Json]:
-    """The limits of a tenant, and how much of each is used."""
+def entitlements(tenant: Tenant, *, usage: bool) -> list[Json]:
+    """The limits of a tenant, and with `usage` how much of each is used."""
     row: Json = {
         "resource": "concurrency",
         "type": "limit",
@@ -87,6 +87,5 @@ def entitlement_usage(tenant: Tenant) -> list[Json]:
         "limit": CONCURRENCY,
         "source": "tier",
         "enforcement": "warn",
-        "usage": sum(not task.ended for task in tenant.tasks),
     }
-    return [row]
+    return [row | ({"usage": sum(not task.ended for task in tenant.tasks)} if usage else {})]

@@ -42,6 +42,7 @@ class Attached:
     """A file that came with a message."""
 
     uri: str
+    filename: str = ""
     content_type: str = ""
 
     def dto(self) -> Json:

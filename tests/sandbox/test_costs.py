@@ -36,6 +36,7 @@ async def test_an_ended_task_is_charged_and_a_running_one_not_yet(upstream: Upst
     assert 10_000 == (await ask(upstream, "GET", f"/tasks/{drawn}/cost"))["charged"]
     assert "charged" not in await ask(upstream, "GET", f"/tasks/{running['id']}/cost")
     assert 999_990_000 == (await ask(upstream, "GET", "/billing"))["balance"]
+    assert {"balance": 999_990_000} == await ask(upstream, "GET", "/billing/balance")
 
 
 async def test_a_cancelled_task_is_charged_for_the_time_that_it_ran(upstream: Upstream) -> None:
@@ -63,8 +64,10 @@ async def test_spending_is_by_app_and_day(upstream: Upstream) -> None:
 async def test_limits_and_the_scopes_of_a_key_are_shown(upstream: Upstream) -> None:
     await ask(upstream, "POST", "/apps/run", {"app": "sandbox/slow", "input": {"seconds": 60}})
     (limit,) = await ask(upstream, "GET", "/entitlements/usage")
+    (plan,) = await ask(upstream, "GET", "/entitlements")
     me = await ask(upstream, "GET", "/me")
 
+    assert plan == {name: value for name, value in limit.items() if name != "usage"}
     assert ("concurrency", 1) == (limit["resource"], limit["usage"])
     assert "billing:read" in me["scopes"]
     assert "approvals:write" not in me["scopes"]

@@ -46,6 +46,32 @@ async def test_memory_has_four_functions(me):
     )
 
 
+async def test_a_notebook_remembers_names_from_cell_to_cell(me):
+    first = await me.run("sandbox/notebook", {"code": "a = 2 * 3\nb = a / 4"}, session="new")
+    again = await me.run("sandbox/notebook", {"code": "-(a ** 2) + b"}, session=first["session_id"])
+    outside = await me.run("sandbox/notebook", {"code": "a"})
+
+    assert first["output"] == {"cell": 1, "names": {"a": 6, "b": 1.5}}
+    assert again["output"] == {"cell": 2, "value": -34.5, "names": {"a": 6, "b": 1.5}}
+    assert "there is no 'a' yet" in outside["error"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["a = 1\na.b", "__import__('os')", "1 +", "1 / 0", "9 ** 9 ** 9", "2 ** 0.5 ** -9999", "(-8) ** 0.5", "1e999", "True", "x = y = 1",
+     "f'{1}'", "[1]", "a = 1; b", "(" * 300 + "1" + ")" * 300, "-" * 3_000 + "1", "1e308 * 10", "0 ** -1"],
+)  # fmt: skip
+async def test_a_cell_that_does_not_work_out_changes_no_name(me, code):
+    """Only arithmetic is run, in bounded time, and a failed cell leaves the notebook as it was."""
+    session = (await me.run("sandbox/notebook", {"code": "kept = 7"}, session="new"))["session_id"]
+
+    failed = await me.run("sandbox/notebook", {"code": code}, session=session)
+    after = await me.run("sandbox/notebook", {"code": "kept"}, session=session)
+
+    assert failed["error"], failed["output"]
+    assert {"cell": 2, "value": 7, "names": {"kept": 7}} == after["output"]
+
+
 async def test_a_session_idles_out_by_the_clock(me, clock):
     session = await opened(me, session_timeout=30)
 

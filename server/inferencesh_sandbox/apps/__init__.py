@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inferencesh_sandbox.apps.calculator import NOTEBOOK
 from inferencesh_sandbox.apps.draw import DRAW
 from inferencesh_sandbox.apps.llm import LLM
 from inferencesh_sandbox.apps.memory_app import COUNT, MEMORY
@@ -22,6 +23,7 @@ APPS = (
     STREAM_TEXT,
     COUNT,
     MEMORY,
+    NOTEBOOK,
     OUTPUTS,
     LLM,
 )

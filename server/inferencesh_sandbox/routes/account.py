@@ -64,12 +64,18 @@ def money(context: Context) -> list[Route]:
         balance = costs.balance(context.tenants.of(request))
         return answer(request, {"balance": balance, "currency": "usd", "status": "active"})
 
+    async def balance(request: Request) -> Response:
+        return answer(request, {"balance": costs.balance(context.tenants.of(request))})
+
     async def breakdown(request: Request) -> Response:
         tenant, span = context.tenants.of(request), request.query_params.get("range", "30d")
         return answer(request, costs.breakdown(tenant, span, context.clock.now()))
 
+    async def entitlements(request: Request) -> Response:
+        return answer(request, costs.entitlements(context.tenants.of(request), usage=False))
+
     async def entitlement_usage(request: Request) -> Response:
-        return answer(request, costs.entitlement_usage(context.tenants.of(request)))
+        return answer(request, costs.entitlements(context.tenants.of(request), usage=True))
 
     async def cost(request: Request) -> Response:
         task_id = request.path_params["task"]
@@ -80,7 +86,9 @@ def money(context: Context) -> list[Route]:
 
     return [
         Route("/billing", billing),
+        Route("/billing/balance", balance),
         Route("/usage/breakdown", breakdown),
+        Route("/entitlements", entitlements),
         Route("/entitlements/usage", entitlement_usage),
         Route("/tasks/{task}/cost", cost),
     ]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _SEARCHED = ("namespace", "name", "title", "description", "category")
 _CATEGORIES = ("", "app", "skill", "knowledge")
 _MEANINGS = {
-    "picture": "image", "photo": "image", "illustration": "image", "paint": "draw", "number": "count", "add": "count",
-    "chatbot": "llm", "remember": "memory", "wait": "slow", "sketch": "draw",
+    "picture": "image", "photo": "image", "illustration": "image", "paint": "draw", "sum": "calculator", "number": "count",
+    "math": "calculator", "chatbot": "llm", "remember": "memory", "wait": "slow", "sketch": "draw", "add": "calculator",
 }  # fmt: skip
 """Words of people, and the words of the catalogue for the same."""
 
