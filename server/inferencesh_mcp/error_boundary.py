@@ -67,7 +67,7 @@ def _failed(
     if is_call:
         return _serialize(error_result(error), ctx.protocol_version)
     code = INVALID_PARAMS if isinstance(error, CallError) else INTERNAL_ERROR
-    data: dict[str, Any] = {name: params[name] for name in ("uri",) if name in params}
+    data: dict[str, Any] = {"uri": params["uri"]} if "uri" in params else {}
     protocol_error = MCPError(code=code, message=error_text(error), data=data | {"error": error_data(error)})
     raise _redacted(protocol_error, redactor) from None
 

@@ -111,18 +111,17 @@ def register(server: MCPServer[Shared], settings: Settings) -> None:
 
     async def get(ctx: ServerRequestContext[Shared, Any], params: GetPromptRequestParams) -> Any:
         """Check the name and arguments first: the SDK reports a wrong one as an internal error."""
-        known = {prompt.name: prompt for prompt in await server.list_prompts()}
+        known = {prompt.name: prompt.arguments or [] for prompt in await server.list_prompts()}
         if params.name not in known:
             raise MCPError(
                 code=INVALID_PARAMS, message=f"There is no such prompt. There are {', '.join(known) or 'none'}."
             )
-        needed = [argument.name for argument in known[params.name].arguments or [] if argument.required]
-        missing = [name for name in needed if not (params.arguments or {}).get(name, "").strip()]
+        declared, arguments = known[params.name], params.arguments or {}
+        missing = [item.name for item in declared if item.required and not arguments.get(item.name, "").strip()]
         if missing:
             raise MCPError(code=INVALID_PARAMS, message=f"{params.name} needs {' and '.join(missing)}.")
         # The SDK fails without a code if the prompt does not have an argument (F29), so such an argument is dropped.
-        names = {argument.name for argument in known[params.name].arguments or []}
-        arguments = {name: value for name, value in (params.arguments or {}).items() if name in names}
+        arguments = {item.name: arguments[item.name] for item in declared if item.name in arguments}
         return await sdk_get(ctx, params.model_copy(update={"arguments": arguments}))
 
     replace_request_handler(server, "prompts/get", GetPromptRequestParams, get)

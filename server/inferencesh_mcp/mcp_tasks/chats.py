@@ -21,7 +21,7 @@ from inferencesh_mcp.context import caller
 from inferencesh_mcp.errors import Conflict, InvalidInput
 from inferencesh_mcp.flows.approvals import CannotAsk, resolve_pending
 from inferencesh_mcp.flows.chat import TurnResult, agent_progress
-from inferencesh_mcp.mcp_tasks.extension import TaskState, first_line
+from inferencesh_mcp.mcp_tasks.extension import TaskState
 from inferencesh_mcp.tools.chat_result import chat_result, turn_status
 from inferencesh_mcp.tools.elicitation import PAGE_MESSAGE, Elicitation
 from inferencesh_mcp.tools.elicitation_forms import Reply
@@ -67,11 +67,8 @@ class ChatTurn:
         if status == "waiting" and (requests := await self._requests(who, host, turn)):
             message = f"waiting for you · chat {turn.chat.id}"
             return replace(state, status="input_required", message=message, requests=requests)
-        result = chat_result(turn, host)
-        if status == "stopped":
-            return replace(state, status="cancelled", message=first_line(result))
         # The turn is over, or waits for something that cannot be asked here; the result says which.
-        return replace(state, status="completed", message=first_line(result), result=result)
+        return state.ended(chat_result(turn, host), cancelled=status == "stopped")
 
     async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
         who = caller(ctx)

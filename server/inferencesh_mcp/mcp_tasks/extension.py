@@ -7,7 +7,7 @@ state is read upstream each time (`runs`, `chats`).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -52,6 +52,13 @@ class TaskState:
     """Questions for the person. The key identifies the question, so that an answer counts for no other."""
     error: ErrorData | None = None
     """Only with `failed`, which is never the status of a run: a failed run is a result."""
+
+    def ended(self, result: CallToolResult, *, cancelled: bool) -> TaskState:
+        """The state at the end, with the result of what was not cancelled."""
+        message = first_line(result)
+        if cancelled:
+            return replace(self, status="cancelled", message=message)
+        return replace(self, status="completed", message=message, result=result)
 
 
 class TaskSource(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +12,7 @@ from inferencesh_mcp.flows import BatchProgress, run
 from inferencesh_mcp.flows.batch import OutputBudget
 from inferencesh_mcp.flows.concurrency import for_each
 from inferencesh_mcp.flows.run_details import RunDetails, charges_of, elapsed_seconds, read_details
-from inferencesh_mcp.mcp_tasks.extension import TaskState, first_line
+from inferencesh_mcp.mcp_tasks.extension import TaskState
 from inferencesh_mcp.tools.batch_result import batch_result
 from inferencesh_mcp.tools.preview import with_preview
 from inferencesh_mcp.tools.progress import status_line
@@ -46,11 +45,8 @@ class Run:
             return state
         details = await read_details(who, task)
         result = run_result(run.RunResult(task=task, app=handle.upstream_ids["app"], details=details))
-        if task.status == "cancelled":
-            return replace(state, status="cancelled", message=first_line(result))
-        return replace(
-            state, status="completed", message=first_line(result), result=await with_preview(ctx, who, result)
-        )
+        cancelled = task.status == "cancelled"
+        return state.ended(result if cancelled else await with_preview(ctx, who, result), cancelled=cancelled)
 
     async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
         """A run asks nothing."""
@@ -92,10 +88,8 @@ class Batch:
             else run.RunResult(task=result, app=app, details=RunDetails(charge=charges.get(result.id)))
             for result in results
         ]
-        answer = batch_result(app, outcomes)
-        if tasks and all(task.status == "cancelled" for task in tasks):
-            return replace(state, status="cancelled", message=first_line(answer))
-        return replace(state, status="completed", message=first_line(answer), result=answer)
+        all_cancelled = bool(tasks) and all(task.status == "cancelled" for task in tasks)
+        return state.ended(batch_result(app, outcomes), cancelled=all_cancelled)
 
     async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
         """A batch asks nothing."""

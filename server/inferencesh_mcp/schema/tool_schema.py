@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from inferencesh_mcp.api.json import as_object, is_array, is_object, items
 from inferencesh_mcp.sanitize import clean, neutral
@@ -190,12 +190,13 @@ class _Compiler:
     def _output_field(self, part: Any) -> Schema:
         branches = self._branches(part, ())
         kinds = ["number" if branch.kind == "integer" else branch.kind for branch in branches]
-        alternatives: list[Schema] = []
-        if all(kinds) and not any(map(_is_file, branches)):  # a file is returned as a URL or as a record
-            alternatives = [{"type": kind} for kind in _KINDS if kind in {*kinds, "null"}]
-        for alternative in alternatives:
-            if alternative["type"] == "array":
-                alternative["items"] = {}
+        if not all(kinds) or any(map(_is_file, branches)):  # a file is returned as a URL or as a record
+            return _description(branches)
+        alternatives: list[Schema] = [
+            {"type": kind, "items": {}} if kind == "array" else {"type": kind}
+            for kind in _KINDS
+            if kind in {*kinds, "null"}
+        ]
         return _one_of(alternatives, _description(branches))
 
 
@@ -221,14 +222,10 @@ def _listed(kind: str, values: Any) -> Schema:
 
 
 def _bounds(kind: str, schema: Schema) -> Schema:
-    values = {name: schema.get(name) for name in _BOUNDS.get(kind, ())}
+    values: Schema = {name: schema.get(name) for name in _BOUNDS.get(kind, ())}
     if kind in {"integer", "number"}:
-        return {name: value for name, value in values.items() if _is_number(value) and -_HUGE < value < _HUGE}
+        return {name: value for name, value in values.items() if type(value) in {int, float} and -_HUGE < value < _HUGE}
     return {name: value for name, value in values.items() if type(value) is int and 0 <= value < _HUGE}
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _one_of(alternatives: list[Schema], texts: Schema) -> Schema:
