@@ -88,9 +88,7 @@ def _findings(settings: Settings, machine: Machine) -> list[Finding]:
     hosts = anyio.run(_hosts, machine)
     # A host has its own key and settings, so a failure here is only a warning if a host's entry works.
     if any(host.check == "host starts" and host.verdict == "ok" for host in hosts):
-        findings = [
-            replace(finding, verdict="warning") if finding.verdict == "failure" else finding for finding in findings
-        ]
+        findings = [replace(item, verdict="warning") if item.verdict == "failure" else item for item in findings]
     return findings + hosts
 
 
@@ -123,14 +121,12 @@ def _server(settings: Settings) -> Iterator[Finding]:
 def _foreign(machine: Machine) -> Iterator[Finding]:
     """Variables with our prefix that are no settings: another program's, the official SDKs', or Kubernetes'."""
     for name in unknown_variables(machine.variables):
-        yield Finding(
-            "settings", "warning", f"{name} is not a setting and is ignored", "Unset it if it is a typing error."
-        )
+        state = f"{name} is not a setting and is ignored"
+        yield Finding("settings", "warning", state, "Unset it if it is a typing error.")
     for name in sorted(FOREIGN & machine.variables.keys()):
         ours = " This server reads INFERENCE_BASE_URL." if name == "INFERENCE_API_BASE_URL" else ""
-        yield Finding(
-            "settings", "warning", f"{name} is set, but has no effect here", f"Unset it if you do not need it.{ours}"
-        )
+        do = f"Unset it if you do not need it.{ours}"
+        yield Finding("settings", "warning", f"{name} is set, but has no effect here", do)
 
 
 def _trust(settings: Settings, machine: Machine) -> Iterator[Finding]:
@@ -183,39 +179,26 @@ async def _api(settings: Settings) -> list[Finding]:
     key = settings.api_key.get_secret_value() if settings.api_key else None
     where = settings.proxy_url or settings.base_url
     if key is None and settings.proxy_url is None:
-        return [
-            Finding(
-                "key",
-                "failure",
-                "INFERENCE_API_KEY is not set",
-                "Get a key at https://inference.sh and set it, or try --sandbox.",
-            )
-        ]
-    transport = Transport(
-        settings.base_url,
-        proxy_url=settings.proxy_url,
-        proxies=settings.proxies,
-        client=f"inferencesh-mcp/{__version__}",
-    )
-    findings: list[Finding] = []
-    try:
-        await Api(transport, key).list_apps(limit=1)
-    except KeyRefused as exc:
-        known = key is None or key.startswith(KEY_PREFIXES)
-        shape = "" if known else " It does not begin with inf_ or 1nfsh-, as keys of inference.sh do."
-        findings = [
-            Finding("api", "ok", f"{where} answers"),
-            Finding("key", "failure", f"{str(exc).rstrip('.')}.{shape}" if shape else str(exc), exc.next_step),
-        ]
-    except InferenceError as exc:
-        because = _innermost(exc)
-        findings = [Finding("api", "failure", f"{where}: {exc}{because and f' ({because})'}", exc.next_step)]
-    else:
-        findings = [Finding("api", "ok", f"{where} answers"), Finding("key", "ok", "it is accepted")]
-        findings += [await _pin(Api(transport, key), pin) for pin in settings.pins]
-    finally:
-        await transport.aclose()
-    return [*findings, *([_clock(transport.skew)] if findings[0].verdict == "ok" else [])]
+        do = "Get a key at https://inference.sh and set it, or try --sandbox."
+        return [Finding("key", "failure", "INFERENCE_API_KEY is not set", do)]
+    client = f"inferencesh-mcp/{__version__}"
+    async with aclosing(
+        Transport(settings.base_url, proxy_url=settings.proxy_url, proxies=settings.proxies, client=client)
+    ) as transport:
+        api = Api(transport, key)
+        try:
+            await api.list_apps(limit=1)
+        except KeyRefused as exc:
+            known = key is None or key.startswith(KEY_PREFIXES)
+            shape = "" if known else " It does not begin with inf_ or 1nfsh-, as keys of inference.sh do."
+            state = f"{str(exc).rstrip('.')}.{shape}" if shape else str(exc)
+            findings = [Finding("key", "failure", state, exc.next_step)]
+        except InferenceError as exc:
+            because = _innermost(exc)
+            return [Finding("api", "failure", f"{where}: {exc}{because and f' ({because})'}", exc.next_step)]
+        else:
+            findings = [Finding("key", "ok", "it is accepted"), *[await _pin(api, pin) for pin in settings.pins]]
+    return [Finding("api", "ok", f"{where} answers"), *findings, _clock(transport.skew)]
 
 
 async def _pin(api: Api, pin: Pin) -> Finding:
@@ -239,12 +222,8 @@ def _innermost(exc: BaseException) -> str:
 def _clock(skew: timedelta) -> Finding:
     seconds = round(skew.total_seconds())
     if abs(skew) > MAX_SKEW:
-        return Finding(
-            "clock",
-            "warning",
-            f"this machine is {seconds} s off the API's clock",
-            "Set the clock. Uploads may be refused.",
-        )
+        state = f"this machine is {seconds} s off the API's clock"
+        return Finding("clock", "warning", state, "Set the clock. Uploads may be refused.")
     return Finding("clock", "ok", f"within {abs(seconds)} s of the API's")
 
 
@@ -253,20 +232,15 @@ def _folders(settings: Settings) -> Iterator[Finding]:
         if _is_readable(folder):
             yield Finding("allowed folder", "ok", str(folder))
         else:
-            yield Finding(
-                "allowed folder", "warning", f"{folder} cannot be read", "Create it, or fix INFERENCE_ALLOWED_DIRS."
-            )
+            do = "Create it, or fix INFERENCE_ALLOWED_DIRS."
+            yield Finding("allowed folder", "warning", f"{folder} cannot be read", do)
     folder = settings.saving_to
     nearest = next((parent for parent in (folder, *folder.parents) if os.path.exists(parent)), folder)
     if os.path.isdir(nearest) and os.access(nearest, os.W_OK | os.X_OK):
         yield Finding("save folder", "ok", str(folder) if folder == nearest else f"{folder} (made when needed)")
     else:
-        yield Finding(
-            "save folder",
-            "warning",
-            f"{Path(folder)} cannot be written",
-            "Set INFERENCE_SAVE_DIR to a folder that you can write to.",
-        )
+        do = "Set INFERENCE_SAVE_DIR to a folder that you can write to."
+        yield Finding("save folder", "warning", f"{folder} cannot be written", do)
 
 
 def _is_readable(folder: Path) -> bool:
@@ -282,9 +256,8 @@ async def _hosts(machine: Machine) -> list[Finding]:
     """The entries for this server in each host on this machine, and whether they start."""
     inspections = list(look(machine))
     if not inspections:
-        return [
-            Finding("host", "ok", "no known host was found", "`inferencesh-mcp install --help` lists the known hosts.")
-        ]
+        do = "`inferencesh-mcp install --help` lists the known hosts."
+        return [Finding("host", "ok", "no known host was found", do)]
     findings: list[Finding] = []
     for host in inspections:
         verdict: Verdict = "warning" if host.do and host.is_in else "ok"
@@ -307,29 +280,16 @@ async def _starts(title: str, process: Local, machine: Machine) -> Finding:
             async with Client(server) as client:
                 tools = len((await client.list_tools()).tools)
     except Exception as exc:  # noqa: BLE001 - whatever it is: this process did not come up
-        return Finding(
-            "host starts",
-            "failure",
-            f"{title}: it does not start ({type(exc).__name__})",
-            f"Run it by hand to see why: {without_secrets(' '.join([process.command, *process.args]))}",
-        )
+        do = f"Run it by hand to see why: {without_secrets(' '.join([process.command, *process.args]))}"
+        return Finding("host starts", "failure", f"{title}: it does not start ({type(exc).__name__})", do)
+    state = f"{title}: it starts with {tools} tools"
     settings = _settings_of(process)
     if settings is None or (settings.api_key is None and not settings.sandbox and settings.proxy_url is None):
-        return Finding(
-            "host starts",
-            "warning",
-            f"{title}: it starts with {tools} tools, and without a key",
-            "Give the host a key.",
-        )
-    problems = [finding for finding in await _api(settings) if finding.verdict != "ok"]
-    if problems:
-        return Finding(
-            "host starts",
-            problems[0].verdict,
-            f"{title}: it starts with {tools} tools; {problems[0].check}: {problems[0].found}",
-            problems[0].do,
-        )
-    return Finding("host starts", "ok", f"{title}: it starts with {tools} tools, and its key and pins work")
+        return Finding("host starts", "warning", f"{state}, and without a key", "Give the host a key.")
+    problem = next((finding for finding in await _api(settings) if finding.verdict != "ok"), None)
+    if problem:
+        return Finding("host starts", problem.verdict, f"{state}; {problem.check}: {problem.found}", problem.do)
+    return Finding("host starts", "ok", f"{state}, and its key and pins work")
 
 
 def _settings_of(process: Local) -> Settings | None:

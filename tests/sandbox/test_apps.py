@@ -26,7 +26,7 @@ async def fetched(uri):
 async def test_every_app_says_that_it_is_the_sandbox(me):
     page = (await me.post("/apps/list", {})).json()
 
-    assert page["total_items"] == 12
+    assert page["total_items"] == 13
     assert all("sandbox" in app["description"] for app in page["items"])
 
 

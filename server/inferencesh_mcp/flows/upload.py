@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 import re
 from contextlib import aclosing, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -157,7 +157,8 @@ class Uploads:
         self._checked = set[str]()
         self._open: dict[str, Source] = {}
         self._locks: dict[str, anyio.Lock] = {}
-        self._uploads: dict[str, _Upload] = {}
+        self._results: dict[str, tuple[tuple[int, ...], Uploaded | InferenceError]] = {}
+        """Of each upload: the state of what was sent, and the file or the failure."""
 
     def __enter__(self) -> Self:
         return self
@@ -169,7 +170,7 @@ class Uploads:
     @property
     def sent(self) -> tuple[Uploaded, ...]:
         """What was uploaded so far."""
-        return tuple(Uploaded(upload.name, upload.stored_at) for upload in self._uploads.values() if upload.stored_at)
+        return tuple(result for _, result in self._results.values() if isinstance(result, Uploaded))
 
     async def check(self, schema: Schema, value: Any) -> tuple[Place, ...]:
         """Find the files to upload in an input, and open each, so that a wrong path is an error before anything is sent.
@@ -212,38 +213,23 @@ class Uploads:
         async with self._locks.setdefault(reference, anyio.Lock()):
             source = self._open.pop(reference, None) or await open_source(reference, self._folders)
             with closing(source):
-                upload = self._uploads.get(reference)
-                if upload is None:
-                    upload = self._uploads[reference] = await _Upload.of(self._api, source, self._report)
-                elif upload.state != source.state:
+                if reference not in self._results:
+                    self._results[reference] = source.state, await self._upload(source)
+                state, result = self._results[reference]
+                if state != source.state:
                     raise FileRefused(
                         message=f"{source.name} has changed since it was sent for another input of this call.",
                         next_step="Send the remaining inputs again once nothing writes to it.",
                     )
-        return upload.uri
+        if isinstance(result, InferenceError):
+            raise result.replace() from result  # each input gets an error of its own
+        return result.uri
 
-
-@dataclass(frozen=True)
-class _Upload:
-    """The result of an upload."""
-
-    name: str
-    state: tuple[int, ...]
-    stored_at: str
-    failure: InferenceError | None = None
-
-    @classmethod
-    async def of(cls, api: Api, source: Source, report: Report) -> _Upload:
+    async def _upload(self, source: Source) -> Uploaded | InferenceError:
         try:
-            return cls(source.name, source.state, (await upload(api, source, report)).uri)
+            return Uploaded(source.name, (await upload(self._api, source, self._report)).uri)
         except InferenceError as exc:
-            return cls(source.name, source.state, "", exc)
-
-    @property
-    def uri(self) -> str:
-        if self.failure:
-            raise replace(self.failure) from self.failure  # each input gets an error of its own
-        return self.stored_at
+            return exc
 
 
 def _value_at(value: Any, place: Place) -> Any:

@@ -230,13 +230,8 @@ def _input_question(pending: McpInput) -> Question | None:
         return None
 
     def decide(replies: Mapping[str, Reply]) -> Decision | None:
-        answers_or_none = {
-            request.key: _input_answer(request, replies.get(key)) for key, request in requests_by_key.items()
-        }
-        answers = {key: request for key, request in answers_or_none.items() if request}
-        if len(answers) < len(answers_or_none):
-            return None
-        return McpInputResult(answers=answers)
+        answers = {request.key: _input_answer(request, replies.get(key)) for key, request in requests_by_key.items()}
+        return McpInputResult(answers=answers) if all(answers.values()) else None
 
     shown = [(request.key, request.mode, request.message, request.schema, request.url) for request in pending.requests]
     return Question(
@@ -261,10 +256,10 @@ def _forwarded_request(tool: str, request: InputRequest, name: str) -> ElicitReq
 
 def _input_answer(request: InputRequest, reply: Reply | None) -> dict[str, Any]:
     """A person's answer for the server; empty if there is none, or a required field is missing."""
-    action = reply.action if reply else ""
-    if reply is None or action != "accept":
-        return {"action": action} if action else {}
-    if request.mode == "url":
+    if reply is None or not reply.action:
+        return {}
+    action = reply.action
+    if action != "accept" or request.mode == "url":
         return {"action": action}
     content = {name: value for name, value in reply.content.items() if name in request.fields}
     return {} if missing_fields(request.required, content) else {"action": action, "content": content}
