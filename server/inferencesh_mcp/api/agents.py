@@ -5,21 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.chat_models import (
-    Agent,
-    AlwaysAllowOptions,
-    Chat,
-    ChatMessage,
-    Sent,
-    ToolExplanation,
-)
+from inferencesh_mcp.api.chat_models import Agent, AlwaysAllowOptions, Chat, Sent, ToolExplanation
 from inferencesh_mcp.api.chat_stream import chat_path, follow_chat, read_chat
 from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.api.models import Page
 from inferencesh_mcp.api.refs import agent_reference, segment
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import list_body, search_body
-from inferencesh_mcp.api.wire import One, Wire, parsed
+from inferencesh_mcp.api.wire import parsed
 from inferencesh_mcp.errors import InvalidInput, OutcomeUnknown, UpstreamError
 
 if TYPE_CHECKING:
@@ -138,13 +131,6 @@ class Chats:
         return parsed(ToolExplanation, await self._sender.post(Operation.ANSWER, path))
 
 
-class _Answer(Wire):
-    """The answer of `/agents/run`."""
-
-    user_message: One[ChatMessage] = None
-    assistant_message: One[ChatMessage] = None
-
-
 def _message_body(request: AgentRunRequest) -> dict[str, Any]:
     config = request.agent_config
     if request.agent and config:
@@ -169,11 +155,7 @@ def _message_input(request: AgentRunRequest) -> dict[str, Any]:
     """Newer servers read `attachments` and ignore `images` and `files`, which older servers read."""
     attachments = [
         without_none(
-            id=file.id or None,
-            uri=file.uri,
-            filename=file.filename,
-            content_type=file.content_type,
-            size=file.size,
+            id=file.id or None, uri=file.uri, filename=file.filename, content_type=file.content_type, size=file.size
         )
         for file in request.files
     ]
@@ -183,12 +165,12 @@ def _message_input(request: AgentRunRequest) -> dict[str, Any]:
 
 
 def _sent(value: Any, request: AgentRunRequest) -> Sent:
-    answer = parsed(_Answer, value)
-    messages = [message for message in (answer.assistant_message, answer.user_message) if message is not None]
+    sent = parsed(Sent, value)
+    messages = [message for message in (sent.assistant_message, sent.user_message) if message is not None]
     chat_id = next((message.chat_id for message in messages if message.chat_id), "") or request.chat_id or ""
     if not chat_id:
         raise UpstreamError(message="inference.sh did not say which chat the message is in")
-    return Sent(chat_id=chat_id, user_message=answer.user_message, assistant_message=answer.assistant_message)
+    return sent.model_copy(update={"chat_id": chat_id})
 
 
 def _next_step_if_lost(request: AgentRunRequest) -> str:

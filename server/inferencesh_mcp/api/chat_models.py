@@ -8,7 +8,6 @@ Sources: the type lists of npm `@inferencesh/sdk` 0.6.10 and 0.6.54 and of PyPI 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
@@ -358,13 +357,12 @@ class ChatStatus(Wire):
     updated_at: Moment = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sent:
+class Sent(Wire):
     """A message that the API accepted."""
 
-    chat_id: str
-    user_message: ChatMessage | None
-    assistant_message: ChatMessage | None
+    chat_id: Id = ""
+    user_message: One[ChatMessage] = None
+    assistant_message: One[ChatMessage] = None
     """The answer, still to be written. Not every server says whether it is the first or the last of the turn."""
 
     @property

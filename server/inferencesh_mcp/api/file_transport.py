@@ -79,8 +79,8 @@ class FileTransport:
         headers = {"content-type": content_type, "content-length": str(size)}
 
         async def send_once(seconds: float) -> bool | Failure:
-            async with aclosing(content()) as body:  # at once: it may hold a file, or a download, open
-                return await self._put(url, headers, _UploadBody(body, size), seconds)
+            async with aclosing(content()) as chunks:  # at once: it may hold a file, or a download, open
+                return await self._put(url, headers, _UploadBody(chunks, size), seconds)
 
         result = await self._retrier.run(Operation.PUT, account, "PUT of a file", send_once, seconds=UPLOAD_SECONDS)
         if isinstance(result, Failure):
