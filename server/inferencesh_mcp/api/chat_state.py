@@ -27,15 +27,13 @@ _MESSAGES = "chat_messages"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Deltas:
-    """The deltas of one message."""
+class _Delta:
+    """The last delta of one message. Their text is in `ChatMessage.streamed`."""
 
-    text: str
-    """Their texts, joined."""
     seq: int | None
-    """The number of the last delta, if deltas have numbers."""
+    """Its number, if deltas have numbers."""
     connection: int
-    """The connection that update it."""
+    """The connection that brought it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +41,7 @@ class _Entry:
     """What is known of one message."""
 
     message: ChatMessage
-    deltas: _Deltas | None = None
+    last_delta: _Delta | None = None
     is_whole: bool = True
     """It came as a whole value, without named fields or deltas only."""
     size: int
@@ -121,7 +119,7 @@ class ChatState:
         """Apply a GET of the whole chat: it replaces everything except messages that it does not contain."""
         self._set_head(chat.model_copy(update={"id": self._chat.id, _MESSAGES: ()}), is_read=True)
         for message in chat.chat_messages:
-            self._update_message(message, ChatMessage.model_fields.keys() - {"streamed"}, is_whole=True)
+            self._update_message(message, ChatMessage.model_fields.keys(), is_whole=True)
 
     def _is_foreign(self, chat_id: object) -> bool:
         """Whether this is the id of another chat, such as a sub-agent's."""
@@ -169,14 +167,14 @@ class ChatState:
             return
         entry = self._entries.get(update.id)
         known = entry.message if entry else ChatMessage(id=update.id)
-        message = updated(known, update, names)
+        message = updated(known, update, names - {"streamed"})
         is_repeated = known.final and not message.final and not _is_older(known, update)
         if is_repeated or _is_older(update, known):
             return
-        deltas = entry.deltas if entry else None
+        last_delta = entry.last_delta if entry else None
         if message.final:
-            message, deltas = message.model_copy(update={"streamed": ""}), None
-        self._put(_Entry(message=message, deltas=deltas, is_whole=is_whole, size=_size(message)))
+            message, last_delta = message.model_copy(update={"streamed": ""}), None
+        self._put(_Entry(message=message, last_delta=last_delta, is_whole=is_whole, size=_size(message)))
 
     def _apply_delta(self, data: Record) -> None:
         """Apply a delta of a message's text. One without a message's id changes nothing: the message itself will follow."""
@@ -184,20 +182,20 @@ class ChatState:
         entry = self._entries.get(message_id)
         if not message_id or text is None or (entry and entry.message.final):
             return
-        seq, before = seq if isinstance(seq, int) else None, entry.deltas if entry else None
+        seq, before = seq if isinstance(seq, int) else None, entry.last_delta if entry else None
         is_next = self._is_next(before, seq)
         self._last_seq = seq
         if not is_next:
             return
-        joined = appended(before.text if before else "", text)
-        deltas = _Deltas(text=joined, seq=seq, connection=self._connection)
         if entry is None:
             message = ChatMessage(id=message_id, role="assistant", status="pending")
             entry = _Entry(message=message, is_whole=False, size=0)
+        joined = appended(entry.message.streamed if before else "", text)
         message = entry.message.model_copy(update={"streamed": joined})
-        self._put(replace(entry, message=message, deltas=deltas, size=entry.size + len(text)))
+        last = _Delta(seq=seq, connection=self._connection)
+        self._put(replace(entry, message=message, last_delta=last, size=entry.size + len(text)))
 
-    def _is_next(self, before: _Deltas | None, seq: int | None) -> bool:
+    def _is_next(self, before: _Delta | None, seq: int | None) -> bool:
         """Whether a delta follows the known ones, so that nothing is repeated and nothing is missing in between.
 
         Inside one connection nothing gets lost. A new connection repeats all deltas, or goes on with the next number. With a
