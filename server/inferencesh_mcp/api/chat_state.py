@@ -28,7 +28,7 @@ _MESSAGES = "chat_messages"
 
 @dataclass(frozen=True, kw_only=True)
 class _Delta:
-    """The last delta of one message. Their text is in `ChatMessage.streamed`."""
+    """The last delta of one message; the text of all is in `ChatMessage.streamed`."""
 
     seq: int | None
     """Its number, if deltas have numbers."""
@@ -65,7 +65,7 @@ class ChatState:
         self._last_seq: int | None = None
         """The number of this connection's last delta, of any message."""
         self.has_whole_chat = False
-        """This connection update the chat as a whole value, and no news of its run since."""
+        """This connection brought the chat as a whole value, and no news of its run since."""
         for message in chat.chat_messages:
             self._put(_Entry(message=message, size=_size(message)))
 
