@@ -110,9 +110,7 @@ def test_a_read_replaces_what_the_stream_said():
         read(status="idle", updated_at="2026-01-02T03:04:06Z", chat_messages=[{"id": "a", "order": 1, **READY}])
     )
 
-    state.apply_read(
-        {"id": "c1", "status": "busy", "updated_at": "2026-01-02T03:04:05Z", "chat_messages": [{"id": "b", "order": 2}]}
-    )
+    state.apply_read(read(status="busy", updated_at="2026-01-02T03:04:05Z", chat_messages=[{"id": "b", "order": 2}]))
 
     assert ("busy", ["a", "b"]) == (state.chat.status, [message.id for message in state.chat.chat_messages])
 

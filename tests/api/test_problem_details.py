@@ -5,7 +5,7 @@ import json
 import pytest
 
 from inferencesh_mcp import errors
-from inferencesh_mcp.api.problem_details import Unwrapped, is_api_error, problem, unwrap
+from inferencesh_mcp.api.problem_details import Unwrapped, error_payload, is_api_error, problem, unwrap
 from inferencesh_mcp.errors import Requirement
 
 REQUIREMENTS = [
@@ -26,7 +26,7 @@ AS_VALUES = (
 
 
 def error_of(status, body, headers=None):
-    return problem(status, headers or {}, body if isinstance(body, bytes) else json.dumps(body).encode())
+    return problem(status, headers or {}, error_payload(body if isinstance(body, bytes) else json.dumps(body).encode()))
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,7 @@ def test_every_form_is_understood(body, text, code):
 
     assert (f"inference.sh answered 404: {text}" if text else "inference.sh answered 404") == error.message
     assert code == error.upstream_code
-    assert is_api_error(json.dumps(body).encode()) == (
-        ("message" not in body and body.get("error") != []) or "type" in body
-    )
+    assert is_api_error(body) == (("message" not in body and body.get("error") != []) or "type" in body)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +81,7 @@ def test_the_page_of_a_proxy_is_never_shown(body):
     error = error_of(502, body)
 
     assert "inference.sh answered 502" == error.message
-    assert not is_api_error(body)
+    assert not is_api_error(error_payload(body))
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_no_answer_is_larger_than_hosts_accept() -> None:
     links = [FileLink(url=f"https://example.com/{'1' * 1900}{n}.png") for n in range(30)]
     needs = [{"type": "secret", "key": f"KEY_{n}", "action": {"type": "add_secret"}} for n in range(600)]
     large = build_result("a line of many\n" * 50_000, {"names": ["app"] * 50_000, "id": "kept"}, links)
-    refused = error_result(problem(412, {}, json.dumps({"errors": needs}).encode()))
+    refused = error_result(problem(412, {}, {"errors": needs}))
 
     for result in (large, refused):
         assert tokens(as_json([part.model_dump() for part in result.content])) <= 25_000

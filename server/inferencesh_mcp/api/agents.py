@@ -83,7 +83,7 @@ class Chats:
 
     async def chat(self, chat_id: str) -> Chat:
         """A chat as it is now, with the messages that the API returns, or the last hundred."""
-        return parsed(Chat, await read_chat(self._sender, chat_id))
+        return await read_chat(self._sender, chat_id)
 
     async def list_chats(self, query: str = "", limit: int = 20, cursor: str = "") -> Page[Chat]:
         """The caller's chats, last changed first; not every server includes their messages."""

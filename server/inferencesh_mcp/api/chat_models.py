@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
@@ -34,6 +34,9 @@ from inferencesh_mcp.api.wire import (
 )
 from inferencesh_mcp.sanitize import token
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 ENDED_RUN = frozenset({"completed", "failed", "canceled", "cancelled", "rejected"})
 """The states after which an agent's run never goes on."""
 FINAL_MESSAGE = frozenset({"ready", "failed", "cancelled"})
@@ -55,8 +58,6 @@ Uri = Annotated[Address, BeforeValidator(_uri)]
 
 
 class AgentTool(Wire):
-    """A tool that an agent can use."""
-
     name: Line = ""
     type: Word = ""
     require_approval: Flag = False
@@ -95,7 +96,6 @@ class Agent(Wire):
 
     @property
     def description(self) -> str:
-        """The description of its current version."""
         return self.version.description if self.version else ""
 
 
@@ -135,42 +135,31 @@ class ToolInvocation(Wire):
 
     @property
     def name(self) -> str:
-        """The name of the tool."""
         return self.function.name or self.display_name
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments of the call."""
         return self.function.arguments
 
 
-class RunEvent(Wire):
+class RunEnd(Wire):
     """How a run ended, as its event says."""
 
     run_id: Text = ""
     state: Word = ""
+    """As in `AgentRun.state`; empty if the event does not say."""
     reason: Word = ""
+    """`output_limit`, `no_reply`, empty, or a word that this version does not know."""
+    text: Text = ""
+    """The platform's explanation; of a run that failed, its error."""
 
 
 class ChatEvent(Wire):
     """Something that happened to a chat, apart from its messages."""
 
     type: Word = ""
-    run: One[RunEvent] = None
+    run: One[RunEnd] = None
     """Only of `run_failed` and `run_ended`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunEnd:
-    """How a run ended."""
-
-    run_id: str
-    state: str
-    """As in `AgentRun.state`; empty if the event does not say."""
-    reason: str
-    """`output_limit`, `no_reply`, empty, or a word that this version does not know."""
-    text: str
-    """The platform's explanation; of a run that failed, its error."""
 
 
 class ContentPart(Wire):
@@ -227,23 +216,16 @@ class ChatMessage(Wire):
         for part in self.content:
             event = part.event
             if event is not None and event.type in {"run_failed", "run_ended"}:
-                run = event.run or RunEvent()
-                return RunEnd(
-                    run_id=run.run_id or self.agent_run_id,
-                    state=run.state or ("failed" if event.type == "run_failed" else ""),
-                    reason=run.reason,
-                    text=part.text or part.error,
-                )
+                end = event.run or RunEnd()
+                state = end.state or ("failed" if event.type == "run_failed" else "")
+                known = {"run_id": end.run_id or self.agent_run_id, "state": state, "text": part.text or part.error}
+                return end.model_copy(update=known)
         return None
 
 
-def message_order(message: ChatMessage) -> float:
-    """The key to sort messages by; one without an `order` yet is the newest."""
-    return math.inf if message.order is None else message.order
-
-
-def _in_order(messages: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:
-    return tuple(sorted(messages, key=message_order))
+def in_order(messages: Iterable[ChatMessage]) -> tuple[ChatMessage, ...]:
+    """The messages by their `order`; one without an `order` yet is the newest."""
+    return tuple(sorted(messages, key=lambda message: math.inf if message.order is None else message.order))
 
 
 class AgentRun(Wire):
@@ -286,8 +268,6 @@ class Interrupt(Wire):
 
 
 class PlanStep(Wire):
-    """One step of an agent's plan."""
-
     title: Text = ""
     status: Word = ""
 
@@ -309,7 +289,7 @@ class Chat(Wire):
     """The structured output, which the tool `finish` gets, or None."""
     agent: One[Agent] = None
     agent_version_id: Id = ""
-    chat_messages: Annotated[Many[ChatMessage], AfterValidator(_in_order)] = ()
+    chat_messages: Annotated[Many[ChatMessage], AfterValidator(in_order)] = ()
     """In their order."""
     agent_data: OrEmpty[ChatData] = ChatData()
     active_run: One[AgentRun] = None
@@ -331,11 +311,9 @@ class Chat(Wire):
         return "waiting" if is_waiting else "working"
 
     def message(self, message_id: str) -> ChatMessage | None:
-        """The message with this id."""
         return next((message for message in self.chat_messages if message_id and message.id == message_id), None)
 
     def invocation(self, invocation_id: str) -> ToolInvocation | None:
-        """The tool call with this id."""
         calls = (call for message in self.chat_messages for call in message.tool_invocations)
         return next((call for call in calls if invocation_id and call.id == invocation_id), None)
 

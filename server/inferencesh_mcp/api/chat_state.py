@@ -8,12 +8,16 @@ delta is applied twice.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from inferencesh_mcp.api.chat_models import AgentRun, Chat, ChatMessage, message_order
+from inferencesh_mcp.api.chat_models import AgentRun, Chat, ChatMessage, in_order
 from inferencesh_mcp.api.enums import ENDED
 from inferencesh_mcp.api.json import as_object, as_text, is_object, items, texts
 from inferencesh_mcp.api.stream import Record, appended, delta_text, named_fields
 from inferencesh_mcp.api.wire import parsed, updated
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
 
 MOST_MESSAGES = 1_000
 """Messages of one chat that are kept: the newest."""
@@ -71,8 +75,8 @@ class ChatState:
     def chat(self) -> Chat:
         """The newest state; the same object until something changes it."""
         if self._has_changed:
-            messages = sorted((entry.message for entry in self._entries.values()), key=message_order)
-            newest = self._head.model_copy(update={_MESSAGES: tuple(messages)})
+            messages = in_order(entry.message for entry in self._entries.values())
+            newest = self._head.model_copy(update={_MESSAGES: messages})
             self._chat = self._chat if newest == self._chat else newest
             self._has_changed = False
         return self._chat
@@ -113,11 +117,11 @@ class ChatState:
             case _:
                 pass
 
-    def apply_read(self, record: Record) -> None:
+    def apply_read(self, chat: Chat) -> None:
         """Apply a GET of the whole chat: it replaces everything except messages that it does not contain."""
-        self._set_head(self._parse_head(record), is_read=True)
-        for message in items(record.get(_MESSAGES)):
-            self._apply_message(message, [])
+        self._set_head(chat.model_copy(update={"id": self._chat.id, _MESSAGES: ()}), is_read=True)
+        for message in chat.chat_messages:
+            self._update_message(message, ChatMessage.model_fields.keys() - {"streamed"}, is_whole=True)
 
     def _is_foreign(self, chat_id: object) -> bool:
         """Whether this is the id of another chat, such as a sub-agent's."""
@@ -132,11 +136,9 @@ class ChatState:
         is_whole = not fields and news.get("status") is not None
         # A whole chat leaves out empty fields: without a run no run is at work, without interrupts it waits for nothing.
         names = {*named, "active_run", "pending_interrupts"} if is_whole else {*named}
-        if self._set_head(updated(self._head, self._parse_head(named), names - {_MESSAGES})):
+        update = parsed(Chat, {**named, "id": self._chat.id, _MESSAGES: None})
+        if self._set_head(updated(self._head, update, names - {_MESSAGES})):
             self.has_whole_chat = is_whole
-
-    def _parse_head(self, record: Record) -> Chat:
-        return parsed(Chat, {**record, "id": self._chat.id, _MESSAGES: None})
 
     def _set_head(self, head: Chat, *, is_read: bool = False) -> bool:
         """False if it is older than the known head; a read never is."""
@@ -159,19 +161,22 @@ class ChatState:
         self.has_whole_chat = False
 
     def _apply_message(self, news: object, fields: list[str]) -> None:
-        if not is_object(news) or not as_text(news.get("id")) or self._is_foreign(news.get("chat_id")):
+        if is_object(news):
+            self._update_message(parsed(ChatMessage, news), named_fields(news, fields).keys(), is_whole=not fields)
+
+    def _update_message(self, update: ChatMessage, names: AbstractSet[str], *, is_whole: bool) -> None:
+        if not update.id or self._is_foreign(update.chat_id):
             return
-        update = parsed(ChatMessage, news)
         entry = self._entries.get(update.id)
         known = entry.message if entry else ChatMessage(id=update.id)
-        message = updated(known, update, named_fields(news, fields).keys())
+        message = updated(known, update, names)
         is_repeated = known.final and not message.final and not _is_older(known, update)
         if is_repeated or _is_older(update, known):
             return
         deltas = entry.deltas if entry else None
         if message.final:
             message, deltas = message.model_copy(update={"streamed": ""}), None
-        self._put(_Entry(message=message, deltas=deltas, is_whole=not fields, size=_size(message)))
+        self._put(_Entry(message=message, deltas=deltas, is_whole=is_whole, size=_size(message)))
 
     def _apply_delta(self, data: Record) -> None:
         """Apply a delta of a message's text. One without a message's id changes nothing: the message itself will follow."""

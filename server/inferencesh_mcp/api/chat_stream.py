@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from inferencesh_mcp.api.chat_models import Chat, ChatStatus
+from inferencesh_mcp.api.chat_models import Chat, ChatMessage, ChatStatus, in_order
 from inferencesh_mcp.api.chat_state import ChatState
-from inferencesh_mcp.api.json import is_object
+from inferencesh_mcp.api.models import PAGE_LIMIT, Page
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.stream import Connection, Record, StreamFollower
 from inferencesh_mcp.api.wire import parsed
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 OPENING_SECONDS = 2.0
 """Longest wait for the stream to open before a message is sent: some servers answer only when there is news."""
-MESSAGES_LIMIT = 100
-"""Messages that are read of a chat whose record has none."""
 CHAT_LINE_SECONDS = 0.05
 """Wait for the chat's own line after its run's last one: the API sends them together, but they may arrive apart."""
 
@@ -46,15 +44,15 @@ async def follow_chat(
         yield states
 
 
-async def read_chat(sender: Sender, chat_id: str) -> Record:
-    """A chat's record with its messages. If the API leaves them out, the last hundred are read separately."""
+async def read_chat(sender: Sender, chat_id: str) -> Chat:
+    """A chat with its messages. If the API leaves them out, the last hundred are read separately."""
     path = chat_path(chat_id)
-    record: Record = await sender.get(path)
-    parsed(Chat, record)
-    if record.get("chat_messages"):
-        return record
-    page = await sender.get_optional(f"{path}/messages?limit={MESSAGES_LIMIT}")
-    return {**record, "chat_messages": page.get("items") if is_object(page) else page}
+    chat = parsed(Chat, await sender.get(path))
+    if chat.chat_messages:
+        return chat
+    page = await sender.get_optional(f"{path}/messages?limit={PAGE_LIMIT}")
+    messages = parsed(Page[ChatMessage], page or {}).items
+    return chat.model_copy(update={"chat_messages": in_order(messages)})
 
 
 def chat_path(chat_id: str) -> str:
@@ -62,7 +60,7 @@ def chat_path(chat_id: str) -> str:
     return f"/chats/{segment(chat_id, 'chat id')}"
 
 
-class _ChatFollower(StreamFollower):
+class _ChatFollower(StreamFollower[Chat]):
     polls_per_read = 3  # a tool can wait for an answer while the status stays busy
 
     def __init__(self, sender: Sender, chat: Chat, *, stream: bool, poll_interval: float) -> None:
@@ -172,10 +170,10 @@ class _ChatFollower(StreamFollower):
 
     async def _reread(self) -> bool:
         """Read the chat by a GET; False while the API is unavailable."""
-        record = await self._read()
-        if record is not None:
-            self._state.apply_read(record)
-        return record is not None
+        chat = await self._read()
+        if chat is not None:
+            self._state.apply_read(chat)
+        return chat is not None
 
-    async def _fetch(self) -> Record:
+    async def _fetch(self) -> Chat:
         return await read_chat(self._sender, self._last_state.id)

@@ -202,15 +202,12 @@ class Api:
         await self._transport.files.put(file.upload_url, content, size=size, content_type=kind, account=self.account)
 
     async def list_files(self, limit: int = 20, cursor: str = "") -> Page[File]:
-        """The caller's files."""
         return parsed(Page[File], await self._sender.post(Operation.READ, "/files/list", list_body(limit, cursor)))
 
     async def file(self, file_id: str) -> File:
-        """A file's record."""
         return parsed(File, await self._sender.get(f"/files/{segment(file_id, 'file id')}"))
 
     async def delete_file(self, file_id: str) -> None:
-        """Delete a file."""
         await self._sender.delete(f"/files/{segment(file_id, 'file id')}")
 
     def download(self, url: str) -> AbstractAsyncContextManager[Download]:
@@ -218,7 +215,6 @@ class Api:
         return self._transport.files.download(url, self.account)
 
     async def sessions(self) -> list[Session]:
-        """The caller's sessions."""
         return list(parsed(Page[Session], await self._sender.get("/sessions")).items)
 
     async def session(self, session_id: str) -> Session:

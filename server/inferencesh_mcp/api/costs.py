@@ -27,8 +27,6 @@ class TaskCost(Wire):
 
 
 class Balance(Wire):
-    """What is left."""
-
     balance: Whole = None
 
 
@@ -78,7 +76,6 @@ class Billing:
         self._sender = sender
 
     async def task_cost(self, task_id: str) -> TaskCost:
-        """What a task was charged."""
         return parsed(TaskCost, await self._sender.get(f"/tasks/{segment(task_id, 'task id')}/cost"))
 
     async def balance(self) -> Balance:
@@ -90,9 +87,7 @@ class Billing:
         return parsed(Spending, await self._sender.get(f"/usage/breakdown?range={days}d"))
 
     async def limits(self) -> tuple[Limit, ...]:
-        """The limits of the plan."""
         return parsed(Page[Limit], await self._sender.get("/entitlements/usage")).items
 
     async def credential(self) -> Credential:
-        """What the caller's key may do."""
         return parsed(Credential, await self._sender.get("/me"))

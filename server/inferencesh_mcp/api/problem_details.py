@@ -132,41 +132,8 @@ class Unwrapped:
     warnings: tuple[str, ...] = ()
 
 
-def problem(status: int, headers: Mapping[str, str], body: bytes) -> InferenceError:
-    """The error for an answer with this status. `headers` have lower-case names."""
-    return _problem(status, headers, _object(body))
-
-
-def unwrap(value: Any) -> Unwrapped | InferenceError:
-    """The value inside a 2xx in any of its three forms, or the error that the 2xx reports."""
-    if not is_object(value):
-        return Unwrapped(value=value)
-    if value.get("success") is False and value.keys() <= _ENVELOPE | {"detail", "title", "type", "errors", "message"}:
-        return _problem(_status_of(value), {}, value)
-    if "data" in value and value.keys() <= _ENVELOPE:
-        return Unwrapped(value=value["data"], warnings=_warnings(value.get("messages")))
-    return Unwrapped(value=value)
-
-
-def is_api_error(body: bytes) -> bool:
-    """Whether a body has the form of the API's own errors, so the API itself refused."""
-    payload = _object(body)
-    return bool(payload) and (
-        isinstance(payload.get("error"), dict | str) or {"type", "title", "detail"} & payload.keys() != set()
-    )
-
-
-def requirements(errors: Any) -> tuple[Requirement, ...]:
-    """Each `{type, key, message, action}` as a Requirement whose action is a sentence."""
-    return tuple(_requirement(error) for error in items(errors)[:REQUIREMENTS_LIMIT] if is_object(error))
-
-
-def _safe(text: str) -> str:
-    """Text of the API as it may be shown in an error: one short line without keys and signatures."""
-    return clean(without_secrets(text[: MESSAGE_LIMIT * 4]), MESSAGE_LIMIT - 100)
-
-
-def _problem(status: int, headers: Mapping[str, str], payload: dict[str, Any]) -> InferenceError:
+def problem(status: int, headers: Mapping[str, str], payload: dict[str, Any]) -> InferenceError:
+    """The error for an answer with this status and body. `headers` have lower-case names."""
     code = _code(payload)
     kind = _CLASSES_BY_CODE.get(code) or _class(status, payload)
     missing = requirements(_listed(payload, "errors")) if kind is RequirementsNotMet else ()
@@ -180,6 +147,42 @@ def _problem(status: int, headers: Mapping[str, str], payload: dict[str, Any]) -
         suggestions=_suggestions(payload),
         requirements=missing,
     )
+
+
+def unwrap(value: Any) -> Unwrapped | InferenceError:
+    """The value inside a 2xx in any of its three forms, or the error that the 2xx reports."""
+    if not is_object(value):
+        return Unwrapped(value=value)
+    if value.get("success") is False and value.keys() <= _ENVELOPE | {"detail", "title", "type", "errors", "message"}:
+        return problem(_status_of(value), {}, value)
+    if "data" in value and value.keys() <= _ENVELOPE:
+        return Unwrapped(value=value["data"], warnings=_warnings(value.get("messages")))
+    return Unwrapped(value=value)
+
+
+def error_payload(body: bytes) -> dict[str, Any]:
+    """The object in an error's body; empty if there is none."""
+    try:
+        return as_object(parse(body))
+    except NotJson:
+        return {}
+
+
+def is_api_error(payload: dict[str, Any]) -> bool:
+    """Whether a body has the form of the API's own errors, so the API itself refused."""
+    return bool(payload) and (
+        isinstance(payload.get("error"), dict | str) or {"type", "title", "detail"} & payload.keys() != set()
+    )
+
+
+def requirements(errors: Any) -> tuple[Requirement, ...]:
+    """Each `{type, key, message, action}` as a Requirement whose action is a sentence."""
+    return tuple(_requirement(error) for error in items(errors)[:REQUIREMENTS_LIMIT] if is_object(error))
+
+
+def _safe(text: str) -> str:
+    """Text of the API as it may be shown in an error: one short line without keys and signatures."""
+    return clean(without_secrets(text[: MESSAGE_LIMIT * 4]), MESSAGE_LIMIT - 100)
 
 
 def _next_step(code: str, payload: dict[str, Any], wait: float | None) -> str:
@@ -236,13 +239,6 @@ def _message(status: int, payload: dict[str, Any], missing: tuple[Requirement, .
     if 300 <= status < 400:
         details = "it points elsewhere, which is never followed; check the base URL"
     return clean(f"inference.sh answered {status}" + (f": {_safe(details)}" if details else ""), MESSAGE_LIMIT)
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        return as_object(parse(body))
-    except NotJson:
-        return {}
 
 
 def _status_of(payload: dict[str, Any]) -> int:

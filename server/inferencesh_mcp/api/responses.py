@@ -10,7 +10,7 @@ import anyio
 from inferencesh_mcp.api.headers import is_encoded
 from inferencesh_mcp.api.http_client import Lost
 from inferencesh_mcp.api.json import NotJson, parse
-from inferencesh_mcp.api.problem_details import Unwrapped, is_api_error, problem, unwrap
+from inferencesh_mcp.api.problem_details import Unwrapped, error_payload, is_api_error, problem, unwrap
 from inferencesh_mcp.api.retry import Failure, Operation, nothing_started
 from inferencesh_mcp.errors import InferenceError, OutcomeUnknown, TimedOut, Unavailable, UpstreamError, WorkerLost
 
@@ -97,7 +97,8 @@ def read_answer(response: Response, body: bytes) -> Unwrapped | Failure:
 
 def refusal(response: Response, body: bytes) -> Failure:
     """The failure that an answer with an error status is."""
-    return Failure(error=problem(response.status, response.headers, body), refused=is_api_error(body))
+    payload = error_payload(body)
+    return Failure(error=problem(response.status, response.headers, payload), refused=is_api_error(payload))
 
 
 def no_answer(exc: TimeoutError | Lost) -> Failure:

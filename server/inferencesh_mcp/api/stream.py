@@ -10,7 +10,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import anyio
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.sender import Sender
 
 Record = dict[str, Any]
-"""A line of a stream, or a record as it was read."""
+"""A line of a stream."""
+R = TypeVar("R")
 IDLE_SECONDS = 60.0
 """A stream is given up after this long without a line, or after three times its largest gap between heartbeats."""
 MOST_FRUITLESS = 5
@@ -100,7 +101,7 @@ class Connection:
         return news
 
 
-class StreamFollower(ABC):
+class StreamFollower(ABC, Generic[R]):
     """Follows one record, once: the subclass says how the record is read and what a changed status is."""
 
     polls_per_read: ClassVar[float] = math.inf
@@ -117,7 +118,7 @@ class StreamFollower(ABC):
         self._not_found_pauses = list(NOT_FOUND_PAUSES)
 
     @abstractmethod
-    async def _fetch(self) -> Record:
+    async def _fetch(self) -> R:
         """Read the record by a GET."""
 
     @abstractmethod
@@ -170,7 +171,7 @@ class StreamFollower(ABC):
             if not pollers[account]:
                 del pollers[account]
 
-    async def _read(self) -> Record | None:
+    async def _read(self) -> R | None:
         """The record, or None while the API is unavailable, which is not an error."""
         while True:
             try:

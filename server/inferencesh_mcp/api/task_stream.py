@@ -57,7 +57,7 @@ def merge(task: Task, line: Record) -> Task:
     return task if merged == task else merged
 
 
-class _TaskFollower(StreamFollower):
+class _TaskFollower(StreamFollower[Task]):
     def __init__(self, sender: Sender, task: Task, *, stream: bool, poll_interval: float) -> None:
         path = f"/tasks/{segment(task.id, 'task id')}"
         super().__init__(sender, path, stream=stream, poll_interval=poll_interval)
@@ -112,17 +112,15 @@ class _TaskFollower(StreamFollower):
     async def _refresh(self) -> bool:
         """Read the task by a GET; True if that is news."""
         try:
-            record = await self._read()
-            if record is None:
-                return False
-            task = checked_task(self._task.id, parsed(Task, record))
+            task = await self._read()
         except InferenceError as error:
             raise error.replace(task_id=self._task.id) from error
+        if task is None:
+            return False
         before, self._stream_has_ended = self._task, False
-        names = Task.model_fields.keys() if task.ended else record.keys()
+        names = Task.model_fields.keys() if task.ended else task.model_fields_set
         self._task = updated(before, task, names - {"streamed"})
         return self._task != before
 
-    async def _fetch(self) -> Record:
-        record: Record = await self._sender.get(self._path)
-        return record
+    async def _fetch(self) -> Task:
+        return checked_task(self._task.id, parsed(Task, await self._sender.get(self._path)))
