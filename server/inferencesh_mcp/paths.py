@@ -148,7 +148,7 @@ def _listed(path: Path) -> Path:
     listed = Path(path.anchor)
     for name in path.parts[1:]:
         names = [entry.name for entry in listed.iterdir()]
-        listed /= name if name in names else next((there for there in names if _folded(there) == _folded(name)), name)
+        listed /= name if name in names else next((entry for entry in names if _folded(entry) == _folded(name)), name)
     return listed
 
 

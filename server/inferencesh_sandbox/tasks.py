@@ -77,6 +77,8 @@ class Task:
     status: Status = Status.RECEIVED
     output: Json | None = None
     error: str = ""
+    is_featured: bool = False
+    visibility: str = "private"
     running_since: datetime | None = None
     events: list[Json] = field(default_factory=list["Json"])
     logs: list[Json] = field(default_factory=list["Json"])
@@ -150,6 +152,7 @@ class Task:
         request = self.request
         return {
             **self.owner.record_fields(self.id, self.created_at, self.updated_at),
+            "visibility": self.visibility,
             "user_public_key": "",
             "engine_public_key": "",
             "worker_id": request.session.worker_id if request.session else None,
@@ -166,7 +169,7 @@ class Task:
             "usage_events": list(self.usage),
             "session_id": request.session.id if request.session else None,
             "run_at": stamp(request.run_at) if request.run_at else None,
-            "is_featured": False,
+            "is_featured": self.is_featured,
             "rating": "safe",
             **request.echoed,
         }

@@ -180,6 +180,16 @@ async def test_deleting_takes_a_finished_task_and_its_files_away(me):
     assert (await me.http.get(told["output"]["image"])).status_code == 404
 
 
+async def test_a_task_can_be_shown_to_others_and_featured(me):
+    told = await me.run("sandbox/echo", {})
+
+    await me.post(f"/tasks/{told['id']}/featured", {"is_featured": True})
+    shown = await me.post(f"/tasks/{told['id']}/visibility", {"visibility": "public"})
+
+    assert shown.json()["visibility"] == "public"
+    assert [task["id"] for task in (await me.get("/tasks/featured")).json()["items"]] == [told["id"]]
+
+
 async def test_one_key_cannot_see_what_belongs_to_another(me, caller):
     told = await me.run("sandbox/count", {}, session="new")
     file = await me.upload(b"GIF89a\x01\x00\x01\x00")

@@ -244,14 +244,14 @@ def _is_file_name(path: str) -> bool:
 def _refuse_names(path: str, steps: tuple[str, ...]) -> None:
     """Refuse hidden files, secrets, and on Windows names of devices and streams."""
     for step in steps:
-        if step.startswith(".") or _SECRET_NAME.search(step) or _SECRET_NAME.search(_as_disks_take_it(step)):
+        if step.startswith(".") or _SECRET_NAME.search(step) or _SECRET_NAME.search(_as_stored(step)):
             raise _looks_secret(path)
     if sys.platform == "win32" and any(map(is_reserved, steps)):
         raise FileRefused(message=f"{path} is a name that Windows reserves.", next_step="Name a plain file.")
 
 
-def _as_disks_take_it(name: str) -> str:
-    """A name as some disks take it: without invisible characters, dots and spaces at the end, and what follows a colon."""
+def _as_stored(name: str) -> str:
+    """A name as some disks store it: without invisible characters, dots and spaces at the end, and what follows a colon."""
     visible = "".join(letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf")
     return visible.partition(":")[0].rstrip(". ")
 

@@ -15,7 +15,18 @@ from inferencesh_sandbox.ledger import CancelRequested
 from inferencesh_sandbox.pagination import page
 from inferencesh_sandbox.run_requests import parse_run_request
 from inferencesh_sandbox.tasks import Status, Task
-from inferencesh_sandbox.wire import Json, Problem, answer, base_of, body_of, is_array, missing, objects_in, texts_in
+from inferencesh_sandbox.wire import (
+    Json,
+    Problem,
+    answer,
+    base_of,
+    body_of,
+    invalid_field,
+    is_array,
+    missing,
+    objects_in,
+    texts_in,
+)
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -24,6 +35,7 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.routes import Context
 
 _SEARCHED = ("id", "app_ref", "status_text", "error")
+_VISIBILITIES = ("private", "team", "org", "public", "unlisted")
 
 
 def runs(context: Context) -> list[Route]:
@@ -85,8 +97,27 @@ def tasks(context: Context) -> list[Route]:
             _drop(context, files_of(context, task, ""))
         return Response(status_code=204)
 
+    async def featured(request: Request) -> Response:
+        dtos = [_list_dto(task) for task in reversed(list(context.tenants.of(request).tasks)) if task.is_featured]
+        return answer(request, page(dtos, {}, searched=_SEARCHED))
+
+    async def set_visibility(request: Request) -> Response:
+        task, body = _requested(context, request), await body_of(request)
+        if body.get("visibility") not in _VISIBILITIES:
+            raise invalid_field("visibility", f"must be one of {', '.join(_VISIBILITIES)}")
+        task.visibility = body["visibility"]
+        return answer(request, task.dto())
+
+    async def set_featured(request: Request) -> Response:
+        task = _requested(context, request)
+        task.is_featured = bool((await body_of(request)).get("is_featured"))
+        return answer(request, task.dto())
+
     return [
         Route("/tasks/list", listed, methods=["POST"]),
+        Route("/tasks/featured", featured),
+        Route("/tasks/{task}/visibility", set_visibility, methods=["POST"]),
+        Route("/tasks/{task}/featured", set_featured, methods=["POST"]),
         Route("/tasks/{task}", get),
         Route("/tasks/{task}", delete, methods=["DELETE"]),
         Route("/tasks/{task}/status", status),

@@ -16,6 +16,7 @@ from inferencesh_mcp.server import build
 from inferencesh_mcp.settings import Settings
 from tests.conftest import KEY, MODES, Upstream, Way, in_memory, over_http
 from tests.results import error, payload, text_of
+from tests.support.faults import Swallow
 from tests.system.faults.hosts import over
 from tests.system.threats.hostile import as_text
 
@@ -156,6 +157,19 @@ async def test_an_exception_after_a_message_names_the_chat(
     assert "chat_get(chat_id=" in failed["next"]
     assert entry
     nothing_foreign(as_text(result.model_dump(mode="json")))
+
+
+@over(*WAYS[:1])
+async def test_an_exception_after_a_message_that_was_searched_for_names_the_chat(
+    way: Way, environ: dict[str, str], upstream: Upstream
+) -> None:
+    upstream.sandbox.faults.add(Swallow(), method="POST", path="/agents/run")
+    async with connected(way, environ, broken(when=lambda path: path.endswith("/stream"))) as client:
+        arguments = {"message": "slowly count to 100", "agent": "sandbox/assistant"}
+        failed = error(await client.call_tool("agent_chat", arguments))
+
+    assert ("internal_error", "started") == (failed["code"], failed["outcome"])
+    assert "chat_get(chat_id=" in failed["next"]
 
 
 @over(*WAYS)
