@@ -39,7 +39,7 @@ def configure(settings: Settings, stream: TextIO | None) -> None:
 
 
 class BackgroundHandler(logging.Handler):
-    """Writes lines in a thread of its own: a host that does not read stderr must not stop the server (S14).
+    """Writes lines in a thread of its own: a host that does not read stderr must not stop the server.
 
     While nobody reads, the newest lines are dropped and counted, those below WARNING first.
     """

@@ -1,6 +1,6 @@
 """MCP on stdin and stdout: the session, and how the process ends with it.
 
-In the SDK's runner SIGTERM kills without clean-up, and SIGINT hangs on the thread that reads stdin (F-6, F-7). What else it
+In the SDK's runner SIGTERM kills without clean-up, and SIGINT hangs on the thread that reads stdin. What else it
 lacks is in `stdio_messages`.
 """
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
     from mcp_types import JSONRPCMessage
 
-LONGEST_LINE = 8 * 1024 * 1024  # bytes of one message (limit of reliability 4.6)
+LONGEST_LINE = 8 * 1024 * 1024  # bytes of one message
 LAST_ANSWER_SECONDS = 1.0  # for the last answer, when all runs are taken care of: the host may not read it
 BATCHES_IN = "2025-03-26"  # the one protocol version with JSON-RPC batches
 

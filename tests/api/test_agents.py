@@ -109,7 +109,6 @@ AMBIGUOUS = {
 
 @pytest.mark.parametrize("play", AMBIGUOUS.values(), ids=AMBIGUOUS)
 async def test_a_message_whose_reply_was_lost_is_not_sent_again(api, script, play):
-    """O-4."""
     script.on(*RUN, play, status(200, ANSWER))
 
     error = await refused(api.chats.send_message(HELLO), errors.OutcomeUnknown)
@@ -212,7 +211,7 @@ async def test_tool_calls_are_answered_and_decided(api, script):
 @pytest.mark.parametrize("play", [rst(), fin(), problem(500), problem(503)])
 @pytest.mark.parametrize("call", ["tool_result", "invoke", "reject"])
 async def test_an_answer_is_sent_once(api, script, play, call):
-    """O-7: whether it had its effect, the chat says."""
+    """Whether it had its effect, the chat says."""
     path = {"tool_result": "/tools/t1"}.get(call, f"/tools/t1/{call}")
     script.on("POST", path, play, status(200))
     arguments = ("t1", "r") if call == "tool_result" else ("t1",)

@@ -268,7 +268,7 @@ async def test_a_waiting_tool_is_pending_on_newer_servers_too(api):
 
 
 async def test_a_message_whose_reply_was_lost_was_accepted_once(api, sandbox):
-    """O-4, by what the server has on record."""
+    """By what the server has on record."""
     states, _ = await talk(api, request("Hello"))
     sandbox.faults.add(Swallow(), path="/agents/run")
 

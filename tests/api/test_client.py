@@ -148,7 +148,7 @@ async def test_logs_are_read_from_either_endpoint(api, script):
 
 
 async def test_a_conflict_after_a_lost_cancel_is_a_success(api, script):
-    """O-5: "conflict" after a lost answer is what success looks like; at once, it is news."""
+    """A conflict after a lost answer is what success looks like; at once, it is news."""
     script.on("POST", "/tasks/t/cancel", rst(), problem(409))
     await api.cancel("t")
     assert {} == script.requests[0].json
@@ -190,7 +190,7 @@ async def test_a_file_is_recorded_and_sent(api, upstream, script):
 
 
 async def test_bytes_are_read_again_for_another_attempt(api, upstream, script):
-    """O-9; and an address that has expired is for the caller to renew."""
+    """An address that has expired is for the caller to renew."""
     script.on("PUT", "/up", rst(), problem(500), status(200))
     file = File(upload_url=f"{upstream}/up")
     await api.put_file(file, content(b"abcd"), 4)

@@ -1,4 +1,4 @@
-"""Which operations may be repeated: the table O-1 to O-11."""
+"""Which operations may be repeated: a table."""
 
 import pytest
 
@@ -48,19 +48,19 @@ TRANSIENT = {
 }
 SAFE = {"never sent", "429", "503 turned away"}
 ALLOWED = {
-    Operation.READ: SAFE | TRANSIENT,  # O-1, O-8, O-10
-    Operation.START: SAFE,  # O-3, O-4
-    Operation.STOP: SAFE | TRANSIENT,  # O-5
-    Operation.EXTEND: SAFE | TRANSIENT,  # O-6
-    Operation.ANSWER: {"never sent"},  # O-7
-    Operation.PUT: SAFE | TRANSIENT,  # O-9
+    Operation.READ: SAFE | TRANSIENT,
+    Operation.START: SAFE,
+    Operation.STOP: SAFE | TRANSIENT,
+    Operation.EXTEND: SAFE | TRANSIENT,
+    Operation.ANSWER: {"never sent"},
+    Operation.PUT: SAFE | TRANSIENT,
 }
 
 
 @pytest.mark.parametrize("name", FAILURES)
 @pytest.mark.parametrize("operation", Operation)
 def test_an_operation_is_repeated_only_if_the_table_allows_it(operation, name):
-    """Redirects and refusals never (O-11); a start only when nothing can have begun."""
+    """Redirects and refusals never; a start only when nothing can have begun."""
     assert (name in ALLOWED[operation]) == may_repeat(operation, FAILURES[name], 1)
 
 
@@ -72,7 +72,7 @@ def test_there_are_three_attempts(operation, name):
 
 
 def test_a_lost_keepalive_is_sent_once_more():
-    """O-6: one retry when it may have arrived, two when it has not."""
+    """One retry when it may have arrived, two when it has not."""
     assert may_repeat(Operation.EXTEND, LOST, 1)
     assert not may_repeat(Operation.EXTEND, LOST, 2)
     assert may_repeat(Operation.EXTEND, NEVER_SENT, 2)
@@ -98,7 +98,7 @@ def test_a_lasting_state_of_the_api_is_not_retried():
 
 @pytest.mark.parametrize("status", [404, 409, 410, 400, 500])
 def test_a_stop_is_done_when_an_earlier_attempt_may_have_done_it(status):
-    """O-5: then "not found", "conflict" and "gone" are what success looks like."""
+    """Then "not found", "conflict" and "gone" are what success looks like."""
     assert (status in {404, 409, 410}) == is_done(Operation.STOP, failure(status), sent_before=True)
     assert not is_done(Operation.STOP, failure(status), sent_before=False)
     assert not is_done(Operation.READ, failure(status), sent_before=True)

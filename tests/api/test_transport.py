@@ -100,7 +100,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("code", REFUSALS)
 async def test_a_refused_run_did_not_start(api, script, code):
-    """X-17: typed, asked once, and safe to ask again. A redirect is refused too (O-11)."""
+    """X-17: typed, asked once, and safe to ask again. A redirect is refused too."""
     script.on(*POST, problem(code, headers=[("location", "/elsewhere")]))
 
     error = await refused(api.run(RUN), getattr(errors, REFUSALS[code]))
@@ -170,7 +170,6 @@ async def test_a_run_that_was_never_sent_did_not_start(time, free_port):
     "play", [rst(), fin(), problem(500), status(502, b"<html>"), problem(503), problem(504), problem(429)]
 )
 async def test_a_read_is_repeated(api, script, play):
-    """O-1."""
     script.on(*GET, play, play, status(200, TASK))
 
     assert "t1" == (await api.task("t1")).id

@@ -1,4 +1,4 @@
-"""Who comes in, and whose key goes on: the modes of D-1, which never mix and never fall back (T-1, A-12, A-13)."""
+"""Who comes in, and whose key goes on: the modes of INFERENCE_HTTP_AUTH, which never mix and never fall back (T-1, A-12, A-13)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a server in mid-work: every caller gets a task's id, nothing is cancelled, and it is over in time (4.4, F-5)."""
+"""The end of a server in mid-work: every caller gets a task's id, nothing is cancelled, and it is over in time."""
 
 from __future__ import annotations
 

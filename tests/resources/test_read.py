@@ -163,7 +163,7 @@ async def test_another_callers_resources_cannot_be_read(environ: dict[str, str])
 @over(*MEMORY)
 @pytest.mark.parametrize("kind", ["large_text", "nested", "list", "unicode", "empty"])
 async def test_every_output_fits_the_token_limit(connect: Connect, kind: str) -> None:
-    """Text and JSON together are what a host puts before its model: 20,000 tokens, 700 kB (promise 6)."""
+    """Text and JSON together are what a host puts before its model: 20,000 tokens, 700 kB."""
     async with connect() as client:
         result = (await run(client, "sandbox/outputs", {"which": kind})).structured_content
         assert result

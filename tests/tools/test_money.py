@@ -1,4 +1,4 @@
-"""Money is said: the estimate for this input before a run, the charge after it (promise 11)."""
+"""Money is said: the estimate for this input before a run, the charge after it."""
 
 from __future__ import annotations
 

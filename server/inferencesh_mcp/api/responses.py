@@ -122,11 +122,11 @@ def final_error(operation: Operation, failure: Failure, sent_at: datetime) -> In
     """The error of a call without retries left. For START and ANSWER it carries the outcome."""
     error, is_harmless = failure.error, nothing_started(failure)
     if operation is Operation.ANSWER:
-        # Nothing is charged, but the answer may have taken effect: the caller must read the state before it answers again (O-7).
+        # Nothing is charged, but the answer may have taken effect: the caller must read the state before it answers again.
         return error.replace(outcome="not_started" if is_harmless else "unknown", retry_safe=is_harmless)
     if operation is not Operation.START:
         return error
-    # The API says that the session is lost; a run may have started in it (reliability 4.5).
+    # The API says that the session is lost; a run may have started in it.
     if isinstance(error, WorkerLost):
         return error.replace(outcome="started", retry_safe=False)
     if not is_harmless:

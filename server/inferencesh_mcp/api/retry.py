@@ -44,17 +44,17 @@ class Operation(Enum):
     """What a request does, as far as a retry is concerned."""
 
     READ = "read"
-    """O-1, O-8, O-10: any GET, a list by POST, an upload's record (an unused one costs nothing)."""
+    """Any GET, a list by POST, an upload's record (an unused one costs nothing)."""
     START = "start"
-    """O-3, O-4: starts something that costs money."""
+    """Starts something that costs money."""
     STOP = "stop"
-    """O-5: cancels or ends; idempotent in effect."""
+    """Cancels or ends; idempotent in effect."""
     EXTEND = "extend"
-    """O-6: keeps a session alive."""
+    """Keeps a session alive."""
     ANSWER = "answer"
-    """O-7: answers, approves or rejects a tool call."""
+    """Answers, approves or rejects a tool call."""
     PUT = "put"
-    """O-9: sends a file's bytes, which can be read again."""
+    """Sends a file's bytes, which can be read again."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -200,7 +200,7 @@ class Transport:
 
     async def _attempt(self, operation: Operation, request: Request, path: str, seconds: float) -> Unwrapped | Failure:
         await anyio.lowlevel.checkpoint_if_cancelled()
-        # The answer to a START is always read: without it nobody knows which run to cancel (D-5). The pauses between
+        # The answer to a START is always read: without it nobody knows which run to cancel. The pauses between
         # attempts are not shielded, so a cancelled call starts nothing later.
         is_start = operation is Operation.START
         try:

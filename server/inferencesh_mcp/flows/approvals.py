@@ -210,7 +210,7 @@ async def _answer(
 async def _send_once(caller: Caller, chat: Chat, item: Pending, decision: Decision) -> None:
     """Send a decision, unless the item was answered or changed since.
 
-    It is never sent again: if the reply was lost, the chat shows whether the question is still open (O-7).
+    It is never sent again: if the reply was lost, the chat shows whether the question is still open.
     """
     chats, memory = caller.api.chats, caller.approvals
     async with memory.exclusive(caller, item):

@@ -1,4 +1,4 @@
-"""Cancel an abandoned run or chat, or keep it, as INFERENCE_ON_CANCEL says (reliability D-5)."""
+"""Cancel an abandoned run or chat, or keep it, as INFERENCE_ON_CANCEL says."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def log_abandoned_candidates(app: str, candidates: Iterable[str]) -> None:
 
 
 def _keeps(caller: Caller, name: str) -> bool:
-    # When the server ends, the caller has not left: a deploy must not end what they pay for (reliability 4.4).
+    # When the server ends, the caller has not left: a deploy must not end what they pay for.
     keeps = caller.on_cancel == "keep" or caller.runs.drain.started
     if keeps:
         logger.warning("%s goes on without its caller", name)

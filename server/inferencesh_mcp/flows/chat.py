@@ -231,7 +231,7 @@ async def _file(caller: Caller, reference: str, report: Report) -> File:
 
 
 async def _send_once(caller: Caller, request: AgentRunRequest, before: Chat | None) -> Sent:
-    """Send a message, and look for it if the reply was lost. It is never sent again (O-4)."""
+    """Send a message, and look for it if the reply was lost. It is never sent again."""
     start = caller.runs.starts.begin(_fingerprint(request))
     try:
         sent = await caller.api.chats.send_message(request)

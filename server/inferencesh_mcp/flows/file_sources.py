@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.local_files import Folders
 
 CHUNK = 256 * 1024  # bytes read and sent at a time
-LARGEST_DATA = 8 * 1024 * 1024  # decoded bytes of a data URI (limit of reliability 4.6)
+LARGEST_DATA = 8 * 1024 * 1024  # decoded bytes of a data URI
 LONG_TEXT = 256 * 1024  # characters: decoding so many takes up to 0.1 s
 LARGEST_FILE = 512 * 1024 * 1024
 _DATA = re.compile(r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[\w.+-]+)*(?P<base64>;base64)?,", re.ASCII)

@@ -1,4 +1,4 @@
-"""Which task a start made if its reply was lost, and when that may be known (promise 1, reliability 4.1).
+"""Which task a start made if its reply was lost, and when that may be known.
 
 A task shows its upstream account and nothing else about who started it. All callers who share a key share its tasks, and an
 identical run of another caller looks the same. So this is the rule:

@@ -80,7 +80,7 @@ async def run_prepared(
     """Start a run and follow it, for a call that holds a slot. `hand_over` is called with the id of a task that goes on, or
     without one if the run may have started.
 
-    If the caller leaves, the run is cancelled, so that it does not cost for nobody (promise 3).
+    If the caller leaves, the run is cancelled, so that it does not cost for nobody.
     """
     began = time.monotonic()
     try:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Drain:
-    """Whether this server is ending (reliability 4.4): waits end early, nothing new starts, and runs that were started go on."""
+    """Whether this server is ending: waits end early, nothing new starts, and runs that were started go on."""
 
     def __init__(self) -> None:
         self.refuses_calls = False

@@ -1,4 +1,4 @@
-"""Nothing that may cost more than the operator's limit starts before the person agreed (promise 11).
+"""Nothing that may cost more than the operator's limit starts before the person agreed.
 
 A run counts by the most that it may cost for its own input, and a batch as a whole. What one caller runs at the same time
 without asking counts together, followed or not, so that many small runs are no way around the limit.

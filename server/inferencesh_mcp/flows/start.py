@@ -1,4 +1,4 @@
-"""Start a run once, and know its id (promise 1, reliability 4.1).
+"""Start a run once, and know its id.
 
 A start is never sent again if it may have arrived. If the reply was lost, the task is looked for among the recent ones
 (`lost_starts`), and taken as this run's only if nothing else can have started it (`ownership`).

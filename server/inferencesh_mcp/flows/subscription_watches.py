@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.chat_models import Chat
     from inferencesh_mcp.flows import Caller
 
-MAX_PER_CALLER = 8  # subscriptions of one caller, and of all callers together (reliability 4.6)
+MAX_PER_CALLER = 8  # subscriptions of one caller, and of all callers together
 MAX_PER_ADDRESS = 64  # of all callers from one address with unverified keys
 MAX_TOTAL = 512
 MIN_INTERVAL_SECONDS = 1.0  # seconds between notifications while text grows; a new status is notified at once

@@ -131,7 +131,7 @@ async def upload(
     file = await create_record()
     try:
         await api.put_file(file, chunks, source.size)
-    except Forbidden:  # the address has expired or was used: retry once with a new record (O-9)
+    except Forbidden:  # the address has expired or was used: retry once with a new record
         file = await create_record()
         await api.put_file(file, chunks, source.size)
     return file.model_copy(update={"size": source.size})  # the record was created before the upload

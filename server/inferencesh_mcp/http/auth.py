@@ -1,4 +1,4 @@
-"""Who may call, and with which inference.sh key: the modes of INFERENCE_HTTP_AUTH, one per server (D-1).
+"""Who may call, and with which inference.sh key: the modes of INFERENCE_HTTP_AUTH, one per server.
 
 No mode falls back to another. An unknown credential is refused before anything leaves this process.
 
@@ -36,7 +36,7 @@ _PLACEHOLDER = re.compile(
 _KEY_MISSING = "No inference.sh key was sent."
 _HOW_TO_SEND_A_KEY = "Send yours as Authorization: Bearer or X-Inference-Api-Key."
 
-# Tokens of a gateway, of other services, and JWTs cannot be inference.sh keys (D-1).
+# Tokens of a gateway, of other services, and JWTs cannot be inference.sh keys.
 _FOREIGN = re.compile(tokens.PREFIX + r"|gh[a-z]_|github_pat_|glpat-|sk-|xox|ya29\.|AKIA|[\w-]+\.[\w-]+\.[\w-]*$")
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 
@@ -65,7 +65,7 @@ class Authenticator(ABC):
 class CallerKeyAuthenticator(Authenticator):
     """Callers send their own inference.sh key, which is used for their request only. inference.sh decides if it is valid.
 
-    A key is not an MCP access token, so there is no OAuth metadata (D-1).
+    A key is not an MCP access token, so there is no OAuth metadata.
     """
 
     identifies_callers = False

@@ -1,4 +1,4 @@
-"""Runs the HTTP server: refuses unsafe settings, drains on a signal and loses no run (reliability 4.4)."""
+"""Runs the HTTP server: refuses unsafe settings, drains on a signal and loses no run."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def _drain(server: _Server, drain: Drain, seconds: float) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which end calls before they return their task ids (F-5)."""
+    """uvicorn without its signal handlers, which end calls before they return their task ids."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CACHE_HINTS", "publisher", "register"]
 
-MAX_TOKENS = 19_500  # tokens of text and JSON together: a host shows both to its model (promise 6)
+MAX_TOKENS = 19_500  # tokens of text and JSON together: a host shows both to its model
 MIN_JSON_TOKENS = 400  # tokens for the JSON, however long the text is
 
 # These lists are fixed when the server starts, and the same for every caller.

@@ -130,7 +130,7 @@ def _next_cursor(page: Page[Any]) -> str:
 
 
 def _make_cursor(page: int, after: dict[str, str]) -> str:
-    # Redacted before it is encoded: what is hex within base64 is not recognized afterwards (S1).
+    # Redacted before it is encoded: what is hex within base64 is not recognized afterwards.
     return base64.urlsafe_b64encode(json.dumps([page, without_credentials(after)]).encode()).decode()
 
 

@@ -5,7 +5,7 @@ without references, choices at the top, regular expressions or unknown keywords.
 What no real app uses is left open, because the input is validated against the app's own schema before a run.
 
 The limits are those of the strictest hosts and of the model APIs behind them in November 2026: Claude, Codex, ChatGPT, VS
-Code, Cursor, Gemini, google-genai, AutoGen and Semantic Kernel (reliability 4.6).
+Code, Cursor, Gemini, google-genai, AutoGen and Semantic Kernel.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Add a preview of the first picture of an output to a result (promise 6).
+"""Add a preview of the first picture of an output to a result.
 
 Scaling needs Pillow, the extra `[images]`. Without it only small pictures are shown.
 """

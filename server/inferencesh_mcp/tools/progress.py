@@ -1,4 +1,4 @@
-"""Send what a flow reports as MCP progress. Sending never delays the flow (promise 4, I-6)."""
+"""Send what a flow reports as MCP progress. Sending never delays the flow (I-6)."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class ProgressReporter:
         self._sending = False
 
     def _elapsed(self) -> float:
-        """Seconds since the task's start, which may lie before this call; for anything else, of this call (promise 4)."""
+        """Seconds since the task's start, which may lie before this call; for anything else, of this call."""
         now = self._ctx.request_context.lifespan_context.transport.now()
         seconds = elapsed_seconds(self._state, now) if isinstance(self._state, Task) else None
         return time.monotonic() - self._started_at if seconds is None else seconds

@@ -1,4 +1,4 @@
-"""The results of tools: their text alone is enough, and so is their structured content (promise 5)."""
+"""The results of tools: their text alone is enough, and so is their structured content."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def deferred(result: CallToolResult, kind: str, **upstream_ids: Any) -> Deferred
 def build_result(
     text: str, structured: dict[str, Any], links: Sequence[FileLink] = (), *, failed: bool = False
 ) -> CallToolResult:
-    """Build a result from what was not cleaned or cut yet: of hidden characters (I-13), to what hosts accept (promise 6)."""
+    """Build a result from what was not cleaned or cut yet: of hidden characters (I-13), to what hosts accept."""
     cleaned = neutral(visible(text, line_break=" "))
     if tokens(cleaned) > MAX_ANSWER_TOKENS:
         cleaned = with_closed_frames(cut_text(cleaned, MAX_ANSWER_TOKENS))
@@ -287,7 +287,7 @@ def _lines(fields: dict[str, Any], task: Task, details: RunDetails) -> list[str]
 
 
 def uploaded_fields(files: Iterable[Uploaded]) -> list[dict[str, str]]:
-    """The files that a call uploaded, each once (M14)."""
+    """The files that a call uploaded, each once."""
     return [{"name": clean(file.name, 255), "uri": address(file.uri)} for file in dict.fromkeys(files)]
 
 

@@ -1,6 +1,6 @@
 """Clean what others made, and cut it to size. Pure.
 
-An output is shown whole if it is small, else by its beginning and end; the rest is read in parts (promise 6). Claude Code
+An output is shown whole if it is small, else by its beginning and end; the rest is read in parts. Claude Code
 cuts an answer at 25,000 tokens, and Claude Desktop refuses one over 1 MB.
 """
 

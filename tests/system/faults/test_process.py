@@ -1,4 +1,4 @@
-"""The process ends when it is told to, with its runs taken care of, and survives its host: rows X-33, X-34, F-6 to F-8."""
+"""The process ends when it is told to, with its runs taken care of, and survives its host: rows X-33, X-34."""
 
 from __future__ import annotations
 
