@@ -1,3 +1,3 @@
-"""The bridge from inference.sh to every MCP host."""
+"""The MCP server that runs inference.sh apps for every host."""
 
 __version__ = "0.1.0"

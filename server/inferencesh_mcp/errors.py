@@ -24,7 +24,7 @@ InferenceError
 ├── WorkerLost             the session's machine and its state are lost
 ├── OutcomeUnknown         the reply to something that must not be sent twice was lost
 ├── UpstreamError          the API's answer cannot be understood: report it
-├── InternalError          a bug in the bridge: its text is only in the log
+├── InternalError          a bug in the server: its text is only in the log
 ├── HostFileRefused        a host's configuration cannot be edited; nothing was changed
 └── SettingsError          a setting is wrong: the start is refused
 """

@@ -1,6 +1,6 @@
-"""A small inference.sh over real HTTP, to try the bridge without a key.
+"""A small inference.sh over real HTTP, to try the server without a key.
 
-It imports nothing of the bridge.
+It imports nothing of the server.
 """
 
 from inferencesh_sandbox.app import Sandbox

@@ -1,4 +1,4 @@
-"""What the bridge does, in plain async functions that know neither MCP nor HTTP.
+"""What the server does, in plain async functions that know neither MCP nor HTTP.
 
 A flow takes the `Caller` it works for, calls its `Report` with progress, and returns how it ended.
 """
