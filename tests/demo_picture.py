@@ -23,7 +23,7 @@ SHOWN = re.compile(
     r"|Chat \w+: answered|draw: approved)"
     r"|  (?:running .* · step|uploading )"
 )
-LONGEST_PAUSE = 1.2
+MAX_PAUSE_SECONDS = 1.2
 """Seconds between two lines of the picture."""
 READING = 5.0
 """Seconds that the whole text stays before it begins again."""
@@ -50,7 +50,7 @@ def record() -> Recording:
             for text in process.stdout:
                 if SHOWN.match(text):
                     now = time.monotonic()
-                    clock += min(LONGEST_PAUSE, now - (previous or now))
+                    clock += min(MAX_PAUSE_SECONDS, now - (previous or now))
                     previous = now
                     lines.append((clock, text.rstrip().replace(folder, "~/pictures")[:COLUMNS]))
         assert process.returncode == 0

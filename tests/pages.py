@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 FOR_READERS = ("README.md", "server/README.md", "manifests/README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md",
                "tests/benchmarks/README.md")  # fmt: skip
 """Pages for people who speak English as a second language; the others are lists for those who work on the tests."""
-MOST_WORDS = 15
+MAX_WORDS = 15
 """Of a sentence, on average over a page."""
 LONGEST = 45
 """Words of any one sentence."""
@@ -74,9 +74,9 @@ def hard_to_read(text: str) -> Iterator[str]:
     """What makes the page hard to read."""
     by_length = sorted(sentences(text), key=words, reverse=True)
     average = sum(map(words, by_length)) / (len(by_length) or 1)
-    if average > MOST_WORDS:
+    if average > MAX_WORDS:
         longest = "\n    ".join(by_length[:5])
-        yield f"{average:.1f} words in a sentence on average, more than {MOST_WORDS}. The longest are:\n    {longest}"
+        yield f"{average:.1f} words in a sentence on average, more than {MAX_WORDS}. The longest are:\n    {longest}"
     yield from (
         f"{words(sentence)} words in one sentence: {sentence}" for sentence in by_length if words(sentence) > LONGEST
     )

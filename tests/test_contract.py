@@ -18,7 +18,7 @@ from inferencesh_mcp.tools.error_results import error_result
 from tests.generated import CONTRACT, PAGES, ROOT, as_file, contract, tables, with_tables
 from tests.schema.hosts import RULES, nodes, refusals
 
-MOST_BYTES = 18_000  # of tools/list: every host pays for them on every request
+MAX_BYTES = 18_000  # of tools/list: every host pays for them on every request
 
 
 def test_the_contract_files_are_up_to_date() -> None:
@@ -36,7 +36,7 @@ def test_the_tables_of_the_pages_are_those_of_the_code() -> None:
 
 
 def test_all_tools_together_are_small() -> None:
-    assert len(json.dumps(list(contract().values()), separators=(",", ":"))) <= MOST_BYTES
+    assert len(json.dumps(list(contract().values()), separators=(",", ":"))) <= MAX_BYTES
 
 
 @pytest.mark.parametrize("name", sorted(contract()))

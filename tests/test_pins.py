@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inferencesh_mcp.errors import SettingsError
-from inferencesh_mcp.pins import LONGEST, MOST, parsed
+from inferencesh_mcp.pins import MAX_NAME_LENGTH, MAX_PINS, parsed
 from inferencesh_mcp.server import NAME, build
 from inferencesh_mcp.settings import Settings
 
@@ -33,7 +33,7 @@ def test_a_long_name_is_cut_so_that_two_long_names_stay_apart() -> None:
     first, other = parsed(f"acme/{'x' * 60}1,acme/{'x' * 60}2")
 
     assert first.name != other.name
-    assert LONGEST == len(first.name) == len(other.name)
+    assert MAX_NAME_LENGTH == len(first.name) == len(other.name)
     assert len(f"mcp__{NAME}__{first.name}") < 60
 
 
@@ -66,7 +66,7 @@ def test_a_long_name_is_cut_so_that_two_long_names_stay_apart() -> None:
             ),
         ),
         (
-            ",".join(f"a/b{number}" for number in range(MOST + 1)),
+            ",".join(f"a/b{number}" for number in range(MAX_PINS + 1)),
             "INFERENCE_PIN names 65 apps, but may name 64 at most.",
         ),
     ],

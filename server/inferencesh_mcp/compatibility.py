@@ -29,7 +29,7 @@ LISTS = {
     "resources/templates/list": "resourceTemplates",
 }
 """The field of a result that holds the list."""
-MOST_NAMED = 3  # fields in one error message; a union reports an error for each member
+MAX_NAMED = 3  # fields in one error message; a union reports an error for each member
 
 
 def register(server: MCPServer[Shared], settings: Settings) -> None:
@@ -47,9 +47,9 @@ async def name_wrong_fields(ctx: Request, call_next: CallNext) -> HandlerResult:
     except ValidationError as exc:
         errors = exc.errors(include_input=False, include_context=False, include_url=False)
         fields = [".".join(str(step) for step in error["loc"]) or "params" for error in errors]
-        problems = [f"'{field}': {error['msg']}" for field, error in zip(fields, errors, strict=True)][:MOST_NAMED]
+        problems = [f"'{field}': {error['msg']}" for field, error in zip(fields, errors, strict=True)][:MAX_NAMED]
         message = f"Invalid request parameters. {'. '.join(problems)}."
-        raise MCPError(code=INVALID_PARAMS, message=message, data={"fields": fields[:MOST_NAMED]}) from None
+        raise MCPError(code=INVALID_PARAMS, message=message, data={"fields": fields[:MAX_NAMED]}) from None
 
 
 async def accept_nulls(ctx: Request, call_next: CallNext) -> HandlerResult:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.settings import Settings
 
 
-MOST_PREVIEWS = 64  # cached previews, each of at most 100 kB
+MAX_PREVIEWS = 64  # cached previews, each of at most 100 kB
 
 VISITOR = "inferencesh_mcp.visitor"
 """The key of the `Visitor` in the ASGI scope of an authenticated request."""
@@ -70,7 +70,7 @@ class Shared:
     scaling: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
     """Limits threads that scale pictures: each needs the memory of all pixels, and stdin and stdout need threads too."""
     previews: BoundedDict[tuple[str, str], Any] = field(
-        default_factory=lambda: BoundedDict[tuple[str, str], Any](MOST_PREVIEWS)
+        default_factory=lambda: BoundedDict[tuple[str, str], Any](MAX_PREVIEWS)
     )
     """Previews by principal and URL, so that reading a task again does not download them again."""
 

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from inferencesh_mcp.errors import FileRefused
 
-LONGEST_PATH = 8192  # characters; twice what an operating system accepts
+MAX_PATH_LENGTH = 8192  # characters; twice what an operating system accepts
 # What a shell would have replaced by the home folder. No other variable is: its value would stand in errors.
 _HOME = re.compile(r"(?i)^(%USERPROFILE%|%HOMEDRIVE%%HOMEPATH%|\$env:USERPROFILE|\$HOME|\$\{HOME\})(?=[\\/]|$)")
 _VERBATIM = re.compile(r"(?i)^\\\\\?\\(UNC\\|(?=[a-z]:))")
@@ -44,7 +44,7 @@ def readings(reference: str) -> list[str]:
         FileRefused: it names another machine.
     """
     bare, before = reference, ""
-    while bare != before and len(reference) <= LONGEST_PATH:
+    while bare != before and len(reference) <= MAX_PATH_LENGTH:
         before, bare = bare, bare.strip()
         if len(bare) > 1 and bare[0] + bare[-1] in _QUOTES:
             bare = bare[1:-1]

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 # VS Code and Claude give a model 128 tools of all servers together: a third of them stays for other servers.
-MOST = 64
+MAX_PINS = 64
 # Hosts cut or refuse names over 60 to 64 characters, including their prefix `mcp__inference__`.
-LONGEST = 40
+MAX_NAME_LENGTH = 40
 VARIABLE = "INFERENCE_PIN"
 
-_ALIAS = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{LONGEST - 1}}}", re.ASCII)
+_ALIAS = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,{MAX_NAME_LENGTH - 1}}}", re.ASCII)
 _SHAPE = "[alias=]namespace/name[@version][:function]"
 
 
@@ -48,7 +48,7 @@ class Pin:
         if equals and not _ALIAS.fullmatch(alias.strip()):
             raise SettingsError(
                 message=f"{VARIABLE} has the alias {_quoted(alias.strip())}, but an alias is a letter and up to "
-                f"{LONGEST - 1} letters, digits, _ or -."
+                f"{MAX_NAME_LENGTH - 1} letters, digits, _ or -."
             )
         return cls(name=alias.strip() or _default_name(app), app=app)
 
@@ -60,8 +60,8 @@ def parsed(text: str) -> tuple[Pin, ...]:
         SettingsError: a pin cannot be read, there are too many, or two tools would have one name.
     """
     pins = tuple(Pin.parse(part.strip()) for part in text.split(",") if part.strip())
-    if len(pins) > MOST:
-        raise SettingsError(message=f"{VARIABLE} names {len(pins)} apps, but may name {MOST} at most.")
+    if len(pins) > MAX_PINS:
+        raise SettingsError(message=f"{VARIABLE} names {len(pins)} apps, but may name {MAX_PINS} at most.")
     for number, pin in enumerate(pins):
         if any(_folded(pin.name) == _folded(earlier.name) for earlier in pins[:number]):
             raise SettingsError(
@@ -91,10 +91,10 @@ def _default_name(app: AppRef) -> str:
     name = "_".join(filter(None, (app.name, app.function)))
     name = name if name[0].isalpha() else f"app {name}"
     plain = re.sub(r"[^a-zA-Z0-9_-]+", "_", name).strip("_")
-    if len(plain) <= LONGEST:
+    if len(plain) <= MAX_NAME_LENGTH:
         return plain
     digest = hashlib.sha256(name.encode()).hexdigest()[:6]  # two long names with one beginning stay apart
-    return f"{plain[: LONGEST - 7]}_{digest}"
+    return f"{plain[: MAX_NAME_LENGTH - 7]}_{digest}"
 
 
 def _folded(name: str) -> str:

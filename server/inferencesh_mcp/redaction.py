@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
 REPLACEMENT = "[key]"
-LEAST = 8
+MIN_LENGTH = 8
 """Length of the shortest piece of a credential that is redacted. Shorter pieces occur by chance and reveal too little."""
-LONGEST = 2_048
+MAX_LENGTH = 2_048
 """Characters of a credential that are searched for. Keys have 30 to 60; a signed token ends with its signature."""
 
 # Names the kind of a credential and is not part of the secret.
@@ -126,14 +126,14 @@ def _forms(credential: str) -> Iterator[_Form]:
     if credential.startswith("eyJ") and credential.count(".") == 2:
         # Only the signature of a signed token is secret; the rest is much like other tokens.
         credential = credential.rpartition(".")[2]
-    whole = credential[-LONGEST:].encode("utf-8", "surrogatepass")
+    whole = credential[-MAX_LENGTH:].encode("utf-8", "surrogatepass")
     prefix = _PUBLIC_PREFIX.match(credential)
     public = prefix.end() if prefix else 0
-    if len(whole) - public < LEAST:  # too short: its pieces could be words
+    if len(whole) - public < MIN_LENGTH:  # too short: its pieces could be words
         public = 0
-    if len(whole) < LEAST:
+    if len(whole) < MIN_LENGTH:
         return
-    least = len(whole) if prefix and public == 0 else LEAST
+    least = len(whole) if prefix and public == 0 else MIN_LENGTH
     yield _Form(whole, public, least, any_case=True)
     yield _Form(whole.hex().encode(), 2 * public, 2 * least - 1, any_case=True)
     for shift in range(3):

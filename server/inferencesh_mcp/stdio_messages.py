@@ -32,7 +32,7 @@ from mcp_types import (
 )
 from pydantic import RootModel, ValidationError
 
-from inferencesh_mcp.api.json import MOST_IN_A_MESSAGE, is_array, is_object, too_many_values
+from inferencesh_mcp.api.json import MAX_IN_A_MESSAGE, is_array, is_object, too_many_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
     from mcp_types import JSONRPCMessage
 
-LONGEST_LINE = 8 * 1024 * 1024  # bytes of one message
+MAX_LINE_BYTES = 8 * 1024 * 1024  # bytes of one message
 LAST_ANSWER_SECONDS = 1.0  # for the last answer, when all runs are taken care of: the host may not read it
 BATCHES_IN = "2025-03-26"  # the one protocol version with JSON-RPC batches
 
@@ -75,19 +75,19 @@ class Requests:
     def _read_line(self) -> bytes | _Invalid:
         """The next line; nothing at the end of input."""
         try:
-            line = self._stdin.readline(LONGEST_LINE + 1)
-            if len(line) <= LONGEST_LINE:
-                if too_many_values(line, MOST_IN_A_MESSAGE):
-                    message = f"A message may have at most {MOST_IN_A_MESSAGE} values."
+            line = self._stdin.readline(MAX_LINE_BYTES + 1)
+            if len(line) <= MAX_LINE_BYTES:
+                if too_many_values(line, MAX_IN_A_MESSAGE):
+                    message = f"A message may have at most {MAX_IN_A_MESSAGE} values."
                     return _Invalid(INVALID_REQUEST, message, _request_id(line, line))
                 return line
             tail, rest = b"", line
             while rest and not rest.endswith(b"\n"):
-                tail, rest = rest[-_EDGE:], self._stdin.readline(LONGEST_LINE)
+                tail, rest = rest[-_EDGE:], self._stdin.readline(MAX_LINE_BYTES)
         except OSError as exc:  # a terminal that is gone
             logger.info("stdin is closed: %s", exc.strerror)
             return b""
-        message = f"A message may have at most {LONGEST_LINE} bytes."
+        message = f"A message may have at most {MAX_LINE_BYTES} bytes."
         return _Invalid(INVALID_REQUEST, message, _request_id(line, tail + rest))
 
     def _receive(self, line: bytes | _Invalid) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.facts import Facts
     from inferencesh_sandbox.tenants import Tenant
 
-_LONGEST = 200_000
+_MAX_TEXT_LENGTH = 200_000
 _FILES = 20
 
 
@@ -29,8 +29,8 @@ def message_in(body: Json, chat: Chat | None, *, base: str, facts: Facts) -> Mes
     check_requirements(agent.requirements)
     fields = as_object(body.get("input"), "input")
     text, files = fields.get("text") or "", _files(fields, facts)
-    if not isinstance(text, str) or len(text) > _LONGEST:
-        raise invalid_field("input.text", f"must be a string of at most {_LONGEST} characters")
+    if not isinstance(text, str) or len(text) > _MAX_TEXT_LENGTH:
+        raise invalid_field("input.text", f"must be a string of at most {_MAX_TEXT_LENGTH} characters")
     if not text and not files:
         raise invalid_field("input.text", "is empty, and there are no files")
     return MessageRequest(agent=agent, version_id=version_id, text=text, files=files, base=base)

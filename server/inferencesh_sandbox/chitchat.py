@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_MOST_COUNTED = 10_000
-_MOST_WORDS = 50_000
+_MAX_COUNTED = 10_000
+_MAX_WORDS = 50_000
 _SLOWLY = 0.4
 _LINE = (
     "the sandbox writes words that mean nothing in particular so that a long answer can be seen to grow while it "
@@ -31,10 +31,10 @@ def reply(text: str, earlier: Sequence[str] = (), context: Mapping[str, str] | N
     """Answer a message by the first rule that matches. `earlier` holds the chat's earlier messages."""
     lowered = text.lower()
     if match := re.search(r"\bcount to (\d{1,6})", lowered):
-        numbers = " ".join(str(number) for number in range(1, min(int(match[1]), _MOST_COUNTED) + 1))
+        numbers = " ".join(str(number) for number in range(1, min(int(match[1]), _MAX_COUNTED) + 1))
         return Reply(numbers, _SLOWLY if "slow" in lowered else None)
     if match := re.search(r"\bwrite (\d{1,6}) words", lowered):
-        count = min(int(match[1]), _MOST_WORDS)
+        count = min(int(match[1]), _MAX_WORDS)
         return Reply(" ".join(_WORDS[number % len(_WORDS)] for number in range(count)))
     if "what is my name" in lowered or "who am i" in lowered:
         name = next((name for earlier_text in reversed(earlier) if (name := _name_in(earlier_text))), "")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 64 * 1024 * 1024
 """A file beyond this is spooled to a temporary file."""
-LARGEST = 1024 * 1024 * 1024
+MAX_FILE_BYTES = 1024 * 1024 * 1024
 PIECE = 256 * 1024
 SIGNED_FOR = timedelta(minutes=15)
 _ROOM = 4 * 1024 * 1024 * 1024

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.facts import Facts
     from inferencesh_sandbox.ledger import Ledger
 
-_LARGEST_BODY = 32 * 1024 * 1024
+_MAX_BODY = 32 * 1024 * 1024
 """Bytes of a JSON body. Uploads are streamed and have a limit of their own."""
 
 _ROOTS = frozenset({
@@ -81,8 +81,8 @@ async def _read(receive: Receive) -> bytes:
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > _LARGEST_BODY:
-            raise Problem(413, "invalid_request", f"a body may have {_LARGEST_BODY} bytes")
+        if len(body) > _MAX_BODY:
+            raise Problem(413, "invalid_request", f"a body may have {_MAX_BODY} bytes")
         if not message.get("more_body"):
             return bytes(body)
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 _DEFAULT = 50
-_MOST = 100
+_MAX_PAGE_SIZE = 100
 
 
 def _text(value: object) -> str:
@@ -82,7 +82,7 @@ def _limit(body: Json) -> int:
     limit = body.get("limit") or _DEFAULT
     if not isinstance(limit, int) or limit < 1:
         raise Problem(400, "invalid_request", "limit must be a whole number from 1 to 100")
-    return min(limit, _MOST)
+    return min(limit, _MAX_PAGE_SIZE)
 
 
 def _cut(items: list[Json], cursor: str, limit: int) -> Json:

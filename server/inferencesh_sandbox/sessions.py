@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.owners import BoundedStore, Owner
 
 DEFAULT_TIMEOUT = 60
-LONGEST_TIMEOUT = 3600
+MAX_TIMEOUT_LENGTH = 3600
 
 
 @dataclass(eq=False, kw_only=True)
@@ -132,8 +132,10 @@ def session_for_run(
 def _checked_timeout(timeout: object) -> int:
     if timeout is None:
         return DEFAULT_TIMEOUT
-    if not isinstance(timeout, int) or isinstance(timeout, bool) or not 1 <= timeout <= LONGEST_TIMEOUT:
-        raise Problem(400, "invalid_request", f"session_timeout must be 1 to {LONGEST_TIMEOUT} seconds, not {timeout}")
+    if not isinstance(timeout, int) or isinstance(timeout, bool) or not 1 <= timeout <= MAX_TIMEOUT_LENGTH:
+        raise Problem(
+            400, "invalid_request", f"session_timeout must be 1 to {MAX_TIMEOUT_LENGTH} seconds, not {timeout}"
+        )
     return timeout
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PACE = 0.02
 """Seconds between two words."""
-_LONGEST = 2.0
+_MAX_SECONDS = 2.0
 """Seconds that a text takes at most, unless its script says otherwise."""
 _PIECES = 400
 
@@ -88,7 +88,7 @@ class Turn:
         """Send a text word by word, as text or as reasoning."""
         message = self._writing()
         pieces = split(f"\n{text}" if message.text and not thought else text)
-        pause = min(_PACE, _LONGEST / max(1, len(pieces))) if pace is None else pace
+        pause = min(_PACE, _MAX_SECONDS / max(1, len(pieces))) if pace is None else pace
         for piece in pieces:
             await self.clock.sleep(pause)
             self.chat.grow(message, {"reasoning" if thought else "response": piece})

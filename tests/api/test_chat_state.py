@@ -118,8 +118,8 @@ def test_a_read_replaces_what_the_stream_said():
 @pytest.mark.finding("S11")
 def test_a_chat_keeps_a_limited_number_and_size_of_messages(monkeypatch):
     """The newest are kept. Fields that no chat and no message has are not."""
-    monkeypatch.setattr(chat_state, "MOST_KEPT", 100_000)
-    monkeypatch.setattr(chat_state, "MOST_MESSAGES", 50)
+    monkeypatch.setattr(chat_state, "MAX_KEPT", 100_000)
+    monkeypatch.setattr(chat_state, "MAX_MESSAGES", 50)
     many, large, pieces = (ChatState(Chat(id="c", status="busy")) for _ in range(3))
 
     for number in range(200):

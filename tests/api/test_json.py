@@ -11,8 +11,8 @@ from inferencesh_mcp import errors
 from inferencesh_mcp.api import json as api_json
 from inferencesh_mcp.api.agents import AgentRunRequest
 from inferencesh_mcp.api.json import (
-    LINE_LIMIT,
-    MOST_VALUES,
+    MAX_LINE_BYTES,
+    MAX_VALUES,
     NdjsonReader,
     NotJson,
     NotReadableBack,
@@ -93,7 +93,9 @@ def test_any_bytes_can_be_read(raw):
     json.dumps(objects, allow_nan=False, ensure_ascii=False).encode()
 
 
-@pytest.mark.parametrize(("size", "is_read"), [(LINE_LIMIT - 1, True), (LINE_LIMIT, True), (LINE_LIMIT + 1, False)])
+@pytest.mark.parametrize(
+    ("size", "is_read"), [(MAX_LINE_BYTES - 1, True), (MAX_LINE_BYTES, True), (MAX_LINE_BYTES + 1, False)]
+)
 def test_a_line_may_be_as_long_as_the_limit(size, is_read):
     """One byte more, and nothing is read any further."""
     lines = NdjsonReader()
@@ -109,7 +111,7 @@ def test_an_endless_line_is_not_kept():
     """Memory stays near the limit, whatever comes."""
     lines = NdjsonReader()
     for _ in range(100):
-        lines.feed(b"x" * (LINE_LIMIT // 10))
+        lines.feed(b"x" * (MAX_LINE_BYTES // 10))
 
     assert lines.too_long
     assert [] == lines.end()
@@ -137,18 +139,18 @@ def test_endless_tiny_values_are_refused_before_they_take_memory(tiny):
 @pytest.mark.finding("S4")
 @pytest.mark.parametrize("text", ["[{,", '["\\", [', "\\", '\\"', "\\\\", '","', "\u00e9[\U0001f600{"], ids=range(7))
 def test_brackets_and_commas_inside_a_text_are_not_counted(text):
-    raw = json.dumps({"output": text * MOST_VALUES, "more": [text] * 100}).encode()
+    raw = json.dumps({"output": text * MAX_VALUES, "more": [text] * 100}).encode()
 
     assert not too_many_values(raw)
-    assert text * MOST_VALUES == parse(raw)["output"]
+    assert text * MAX_VALUES == parse(raw)["output"]
 
 
 def test_the_largest_allowed_number_of_values_is_read():
-    assert MOST_VALUES - 1 == len(parse(b"[" + b",".join([b"7"] * (MOST_VALUES - 1)) + b"]"))
+    assert MAX_VALUES - 1 == len(parse(b"[" + b",".join([b"7"] * (MAX_VALUES - 1)) + b"]"))
 
 
 def test_values_are_not_hidden_by_another_encoding():
-    hidden = json.dumps({"a\u2222": [[]] * MOST_VALUES}).encode("utf-16-le")
+    hidden = json.dumps({"a\u2222": [[]] * MAX_VALUES}).encode("utf-16-le")
 
     assert too_many_values(hidden)
 
@@ -156,7 +158,7 @@ def test_values_are_not_hidden_by_another_encoding():
 @pytest.mark.finding("S11")
 def test_all_large_lines_of_one_connection_are_limited(monkeypatch):
     """The record is read then, and a new connection opened; small lines go on for ever."""
-    monkeypatch.setattr(api_json, "LARGE_LINES_LIMIT", 5 * api_json.LARGE_LINE)
+    monkeypatch.setattr(api_json, "MAX_LARGE_LINES_BYTES", 5 * api_json.LARGE_LINE)
     large = json.dumps({"id": "t", "output": "x" * api_json.LARGE_LINE}).encode() + b"\n"
     lines, small = NdjsonReader(), NdjsonReader()
 

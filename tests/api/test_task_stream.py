@@ -10,7 +10,7 @@ from inferencesh_mcp import errors
 from inferencesh_mcp.api import transport
 from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.models import Task
-from inferencesh_mcp.api.stream import LONGEST
+from inferencesh_mcp.api.stream import MAX_TEXT_LENGTH
 from inferencesh_mcp.api.task_stream import merge
 from inferencesh_mcp.api.transport import Transport
 from tests.api.conftest import KEY, lines, problem, rst, status
@@ -223,7 +223,7 @@ async def test_deltas_are_the_streamed_text(api, script):
 
 async def test_polling_replaces_a_stream_without_a_free_slot(upstream, script, time, monkeypatch):
     """Past the most that may be open at once, nobody waits in silence."""
-    monkeypatch.setattr(transport, "STREAMS_LIMIT", 0)
+    monkeypatch.setattr(transport, "MAX_STREAMS", 0)
     monkeypatch.setattr(transport, "OPEN_SECONDS", 0.01)
     network = Transport(upstream, sleep=time.sleep, random=lambda: 0.5, clock=time.clock)
     api = Api(network, KEY)
@@ -376,9 +376,9 @@ def test_of_endless_deltas_only_the_end_is_kept():
     """The newest text is what a person sees, and the record has all of it at the end."""
     task = TASK
     for number in range(3):
-        task = merge(task, {"event": "delta", "data": {"delta": str(number) * (LONGEST - 1)}})
+        task = merge(task, {"event": "delta", "data": {"delta": str(number) * (MAX_TEXT_LENGTH - 1)}})
 
-    assert LONGEST == len(task.streamed)
+    assert MAX_TEXT_LENGTH == len(task.streamed)
     assert task.streamed.endswith("2")
 
 

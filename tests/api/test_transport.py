@@ -374,7 +374,7 @@ async def test_nothing_is_opened_before_the_first_call(upstream, script):
 async def test_a_limited_number_of_large_answers_is_read_at_a_time(monkeypatch):
     """The others wait for a place. A small one is never behind them."""
     monkeypatch.setattr(responses, "LARGE_BODY", 10_000)
-    monkeypatch.setattr(api_transport, "LARGE_ANSWERS_LIMIT", 2)
+    monkeypatch.setattr(api_transport, "MAX_LARGE_ANSWERS", 2)
     waiting, release = 0, anyio.Event()
 
     async def large(_):

@@ -10,7 +10,7 @@ from inferencesh_mcp.flows import batch
 
 @pytest.mark.finding("S4")
 def test_a_batch_holds_a_limited_amount_of_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "MOST_KEPT", 2_500)
+    monkeypatch.setattr(batch, "MAX_KEPT", 2_500)
     budget = batch.OutputBudget()
     outputs = ["x" * 1_000, "y" * 1_000, "z" * 1_000, "w"]
 

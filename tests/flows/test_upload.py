@@ -13,7 +13,7 @@ from inferencesh_mcp.api.client import Api
 from inferencesh_mcp.api.transport import Transport
 from inferencesh_mcp.errors import FileRefused
 from inferencesh_mcp.flows.local_files import Folders
-from inferencesh_mcp.flows.upload import MOST_OPEN, Uploads
+from inferencesh_mcp.flows.upload import MAX_OPEN, Uploads
 from inferencesh_mcp.schema.file_fields import file_places
 from inferencesh_sandbox import serving
 from tests.schema.real import real_apps
@@ -99,7 +99,7 @@ async def test_a_file_that_an_input_names_twice_is_uploaded_once(upstream: tuple
 
 async def test_more_files_than_stay_open_are_all_uploaded(upstream: tuple[Sandbox, Api], tmp_path: Path) -> None:
     sandbox, api = upstream
-    paths = [tmp_path / f"{number}.txt" for number in range(MOST_OPEN + 2)]
+    paths = [tmp_path / f"{number}.txt" for number in range(MAX_OPEN + 2)]
     for path in paths:
         path.write_text(path.name)
     schema = {"type": "array", "items": {"type": "string", "format": "file"}}

@@ -22,7 +22,7 @@ from tests.support.sandbox import Sandbox
 
 pytestmark = pytest.mark.anyio
 
-MOST_RUNS, MOST_STREAMS = 3, 6
+MAX_RUNS, MAX_STREAMS = 3, 6
 ADA, BOB = ({"authorization": f"Bearer inf_{name}_CANARY_{name}"} for name in ("ada", "bob"))
 SLOW = {"app": "sandbox/slow", "input": {"seconds": 30, "steps": 2}}
 
@@ -31,7 +31,7 @@ SLOW = {"app": "sandbox/slow", "input": {"seconds": 30, "steps": 2}}
 async def narrow() -> AsyncIterator[Face]:
     """A server that has little room for each."""
     sandbox = Sandbox()
-    environ = {"INFERENCE_MAX_CONCURRENT_RUNS": str(MOST_RUNS), "INFERENCE_MAX_STREAMS": str(MOST_STREAMS)}
+    environ = {"INFERENCE_MAX_CONCURRENT_RUNS": str(MAX_RUNS), "INFERENCE_MAX_STREAMS": str(MAX_STREAMS)}
     async with (
         serving(sandbox) as url,
         facing(environ | {"INFERENCE_BASE_URL": url}, sandbox, {"authorization": f"Bearer {THEIRS}"}) as face,
@@ -163,10 +163,10 @@ async def test_a_caller_at_the_limit_is_refused_and_delays_nobody(narrow: Face) 
 
     idle = [await timed(number) for number in range(8)]
     async with anyio.create_task_group() as group:
-        for _ in range(MOST_RUNS):
+        for _ in range(MAX_RUNS):
             group.start_soon(lambda: greedy("app_run", **SLOW))
         with anyio.fail_after(10):
-            while len([one for one in narrow.sandbox.ledger.starts if one.app == "sandbox/slow"]) < MOST_RUNS:
+            while len([one for one in narrow.sandbox.ledger.starts if one.app == "sandbox/slow"]) < MAX_RUNS:
                 await anyio.sleep(0.02)
         over = await narrow.call("app_run", headers=ADA, **SLOW)
         for _ in range(200):
@@ -179,7 +179,7 @@ async def test_a_caller_at_the_limit_is_refused_and_delays_nobody(narrow: Face) 
 
     error = over["error"]
     assert ("rate_limited", "not_started", True) == (error["code"], error["outcome"], error["retry_after_seconds"] > 0)
-    assert MOST_RUNS == len([one for one in narrow.sandbox.ledger.starts if one.app == "sandbox/slow"])
+    assert MAX_RUNS == len([one for one in narrow.sandbox.ledger.starts if one.app == "sandbox/slow"])
     turned_away = [one for one in refused if one.status_code == 429]
     assert turned_away
     told = turned_away[0].json()["error"]["data"]
@@ -250,14 +250,14 @@ async def test_slots_are_released(narrow: Face) -> None:
 
     with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
-            for _ in range(MOST_RUNS):
+            for _ in range(MAX_RUNS):
                 group.start_soon(runs)
             while "error" not in await narrow.call("app_run", app="sandbox/echo", input={}, headers=ADA):
                 await anyio.sleep(0.05)
             group.cancel_scope.cancel()
         while "error" in await narrow.call("app_run", app="sandbox/echo", input={}, headers=ADA):
             await anyio.sleep(0.05)
-        for _ in range(3 * MOST_STREAMS):
+        for _ in range(3 * MAX_STREAMS):
             told = await narrow.call("app_run", app="sandbox/echo", input={}, headers=ADA)
             assert "completed" == told.get("status"), told
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
-from inferencesh_mcp.api.json import MOST_IN_A_MESSAGE
+from inferencesh_mcp.api.json import MAX_IN_A_MESSAGE
 from inferencesh_mcp.flows import subscription_watches
 from inferencesh_mcp.http import app as http
 from inferencesh_sandbox import serving
@@ -29,7 +29,7 @@ TIGHT = 50_000  # bytes that one address may hold here, and twice that all
 @pytest.fixture
 async def tight(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Face]:
     """A server whose room for bodies is that of a few."""
-    monkeypatch.setattr(http, "MOST_BODY_BYTES", 2 * TIGHT)
+    monkeypatch.setattr(http, "MAX_BODY_BYTES", 2 * TIGHT)
     sandbox = Sandbox()
     environ = {"INFERENCE_MAX_BODY_BYTES": str(BODY)}
     async with (
@@ -101,7 +101,7 @@ async def test_a_message_of_tiny_values_is_refused_before_it_is_parsed(
 ) -> None:
     face = faces["caller"]
     headers, message = envelope("tools/list", era)
-    many = b",".join([tiny] * (MOST_IN_A_MESSAGE + 1))
+    many = b",".join([tiny] * (MAX_IN_A_MESSAGE + 1))
     message = message.replace(b'"params": {', b'"params": {"x": [' + many + b"], ")
 
     response = await face.http.post(f"{face.url}/mcp", headers=headers | face.headers, content=message)
@@ -111,7 +111,7 @@ async def test_a_message_of_tiny_values_is_refused_before_it_is_parsed(
 
 @pytest.mark.finding("S4")
 async def test_commas_and_brackets_in_a_text_are_not_counted_as_values(faces: dict[str, Face]) -> None:
-    text = '[{",\\"' * MOST_IN_A_MESSAGE
+    text = '[{",\\"' * MAX_IN_A_MESSAGE
     told = await faces["caller"].call("app_run", app="sandbox/echo", input={"text": text})
 
     assert "completed" == told["status"]

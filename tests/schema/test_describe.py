@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.schema.describe import LONGEST_NAME, expected, nearest_name
+from inferencesh_mcp.schema.describe import MAX_NAME_LENGTH, expected, nearest_name
 from inferencesh_mcp.tools.app_description import fields, sample_input
 from tests.schema.hostile import HOSTILE, lists
 
@@ -33,10 +33,10 @@ def test_what_a_field_takes_is_said_in_a_few_words(schema: dict[str, Any], words
 
 @pytest.mark.finding("S3")
 def test_a_name_is_not_compared_with_long_ones(compared: list[int]) -> None:
-    known = [*("n" * (LONGEST_NAME + 1 + number) for number in range(1_000)), "prompt"]
+    known = [*("n" * (MAX_NAME_LENGTH + 1 + number) for number in range(1_000)), "prompt"]
 
     assert "prompt" == nearest_name("promt", known)
-    assert max(compared) <= LONGEST_NAME
+    assert max(compared) <= MAX_NAME_LENGTH
 
 
 def test_lists_within_lists_are_described_in_a_few_words() -> None:

@@ -108,7 +108,7 @@ def test_exactly_the_files_of_every_real_app_are_found(name: str) -> None:
 @pytest.mark.finding("S4")
 def test_an_input_too_large_to_search_for_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its path would go upstream as text, and the run be paid: what is too much to look through is refused."""
-    monkeypatch.setattr(file_fields, "MOST_READ", 1_000)
+    monkeypatch.setattr(file_fields, "MAX_READ", 1_000)
     field = {"anyOf": [{"$ref": "#/$defs/File"}, {"type": "null"}]}
     schema = {"type": "object", "additionalProperties": field, "$defs": {"File": {"type": "string", "format": "file"}}}
 
@@ -118,7 +118,7 @@ def test_an_input_too_large_to_search_for_files_is_refused(monkeypatch: pytest.M
 
 
 def test_the_items_of_a_long_list_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_fields, "MOST_READ", 20)
+    monkeypatch.setattr(file_fields, "MAX_READ", 20)
     schema = {
         "type": "object",
         "properties": {"files": {"type": "array", "items": {"type": "string", "format": "file"}}},

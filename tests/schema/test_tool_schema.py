@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferencesh_mcp.schema.tool_schema import MOST_LEVELS, MOST_PARTS, compiled_input, compiled_output, without_nulls
+from inferencesh_mcp.schema.tool_schema import MAX_LEVELS, MAX_PARTS, compiled_input, compiled_output, without_nulls
 from tests.schema.hostile import HOSTILE, field, nested
 from tests.schema.hosts import RULES, nodes, refusals
 from tests.schema.inputs import inputs
@@ -393,14 +393,14 @@ def test_hidden_characters_do_not_reach_a_description() -> None:
 
 
 def test_a_part_that_is_too_deep_is_open() -> None:
-    compiled = compiled_input(nested(MOST_LEVELS + 10))
+    compiled = compiled_input(nested(MAX_LEVELS + 10))
 
-    assert MOST_LEVELS == 1 + max(depth for depth, _ in nodes(compiled))
+    assert MAX_LEVELS == 1 + max(depth for depth, _ in nodes(compiled))
 
 
 def test_fields_beyond_the_limit_are_not_listed_and_may_be_sent() -> None:
-    schema = {"type": "object", "properties": {f"f{at}": {"type": "integer"} for at in range(MOST_PARTS + 100)}}
+    schema = {"type": "object", "properties": {f"f{at}": {"type": "integer"} for at in range(MAX_PARTS + 100)}}
     compiled = compiled_input(schema)
 
-    assert MOST_PARTS - 1 == len(compiled["properties"])
+    assert MAX_PARTS - 1 == len(compiled["properties"])
     assert "additionalProperties" not in compiled

@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 
 from inferencesh_mcp.api.json import parse
-from inferencesh_mcp.schema.bounded_validator import MOST_SEARCHES, MOST_STEPS, MOST_STEPS_OF_A_CALL, Budget
-from inferencesh_mcp.schema.describe import LONGEST_NAME, MOST_NAMES
+from inferencesh_mcp.schema.bounded_validator import MAX_SEARCHES, MAX_STEPS, MAX_STEPS_OF_A_CALL, Budget
+from inferencesh_mcp.schema.describe import MAX_NAME_LENGTH, MAX_NAMES
 from inferencesh_mcp.schema.validate import check
 from tests.schema.hostile import HOSTILE, field
 
@@ -238,7 +238,7 @@ def steps(schema: dict[str, Any], value: dict[str, Any]) -> int:
     """The steps that a check takes."""
     budget = Budget()
     check(schema, value, budget)
-    return MOST_STEPS_OF_A_CALL - budget.steps
+    return MAX_STEPS_OF_A_CALL - budget.steps
 
 
 @pytest.mark.usefixtures("no_network")
@@ -321,11 +321,11 @@ def test_a_misspelt_name_is_compared_with_a_limited_number_of_names(compared: li
 
     assert "did you mean 'field_name_number_000_of_many'" in problems[0]
     assert 8 == len(problems)
-    assert len(compared) <= MOST_SEARCHES * (MOST_NAMES + 1)
+    assert len(compared) <= MAX_SEARCHES * (MAX_NAMES + 1)
 
 
 @pytest.mark.finding("S3")
-@pytest.mark.parametrize("value", ["v" * 80_000, "v" * (LONGEST_NAME + 1)])
+@pytest.mark.parametrize("value", ["v" * 80_000, "v" * (MAX_NAME_LENGTH + 1)])
 def test_a_long_value_is_not_compared(value: str, compared: list[int]) -> None:
     schema = {"type": "object", "properties": {"a": {"enum": [f"{'v' * 60}{number}" for number in range(900)]}}}
 
@@ -344,7 +344,7 @@ def test_one_call_searches_for_a_limited_number_of_names(compared: list[int]) ->
     for number in range(200):
         check(schema, {f"{FIELDS[number][:-1]}x": "v"}, budget)
 
-    assert len(compared) <= MOST_SEARCHES * (MOST_NAMES + 1)
+    assert len(compared) <= MAX_SEARCHES * (MAX_NAMES + 1)
 
 
 @pytest.mark.finding("S4")
@@ -356,8 +356,8 @@ def test_two_hundred_inputs_take_no_more_steps_than_one_call_may() -> None:
     for number in range(200):
         check(schema, {"a": {"a": {"a": 1}}, "number": number}, budget)
 
-    assert 0 <= budget.steps < MOST_STEPS_OF_A_CALL
-    assert budget.steps < MOST_STEPS, "the last ones problems nothing left"
+    assert 0 <= budget.steps < MAX_STEPS_OF_A_CALL
+    assert budget.steps < MAX_STEPS, "the last ones problems nothing left"
 
 
 def _values() -> Iterator[Any]:
@@ -372,7 +372,7 @@ def _values() -> Iterator[Any]:
 @pytest.mark.finding("S4")
 @pytest.mark.parametrize(("schema", "value"), list(_values()))
 def test_a_check_of_any_value_takes_a_limited_number_of_steps(schema: Any, value: Any) -> None:
-    assert steps(schema, value) <= 3 * MOST_STEPS
+    assert steps(schema, value) <= 3 * MAX_STEPS
 
 
 def test_what_is_wrong_before_the_last_step_is_reported() -> None:
@@ -387,7 +387,7 @@ def test_texts_stay_texts_if_the_steps_do_not_suffice_to_judge_their_repair() ->
     schema = field({"type": "array", "items": {"type": "integer"}})
     value = {"a": ["1"] * 90_000}
     budget = Budget()
-    budget.steps = MOST_STEPS
+    budget.steps = MAX_STEPS
 
     assert value == check(schema, value, budget).value
 

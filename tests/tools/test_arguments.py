@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.schema.describe import LONGEST_NAME
+from inferencesh_mcp.schema.describe import MAX_NAME_LENGTH
 from tests.conftest import Connect, Upstream, Way
 from tests.results import error, payload, run, text_of
 from tests.support.faults import Status
@@ -162,5 +162,5 @@ async def test_a_misspelt_argument_is_suggested_and_a_long_one_is_not(connect: C
 
     assert "Did you mean 'query'?" in text_of(near)
     assert "It takes query, category, limit, cursor." in text_of(long)
-    assert LONGEST_NAME < 1_000_000
+    assert MAX_NAME_LENGTH < 1_000_000
     assert ["invalid_input"] * 2 == [error(result)["code"] for result in (near, long)]

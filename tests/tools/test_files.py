@@ -11,7 +11,7 @@ from urllib.parse import quote_from_bytes
 
 import pytest
 
-from inferencesh_mcp.flows.download import LONGEST_NAME, safe_name
+from inferencesh_mcp.flows.download import MAX_NAME_LENGTH, safe_name
 from inferencesh_mcp.flows.file_sources import LONG_TEXT, Bytes, decode_text, from_base64
 from tests.conftest import LOCAL, Connect, Upstream, Way
 from tests.results import error, payload, run, text_of
@@ -98,7 +98,7 @@ def test_of_a_long_name_only_the_beginning_is_cleaned() -> None:
     finally:
         tracemalloc.stop()
 
-    assert f"{'n-' * (LONGEST_NAME // 2)}.png" == safe
+    assert f"{'n-' * (MAX_NAME_LENGTH // 2)}.png" == safe
     assert peak < 1_000_000
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from inferencesh_mcp.api.models import Estimate
 from inferencesh_mcp.tools.account import MAX_SCOPES
-from inferencesh_mcp.tools.times import MOST_FIELDS, price, usd
+from inferencesh_mcp.tools.times import MAX_FIELDS, price, usd
 from tests.conftest import Connect, Upstream, Way
 from tests.results import payload, run, text_of
 from tests.support.faults import Status
@@ -31,7 +31,7 @@ def test_a_price_names_a_few_of_many_fields_that_it_depends_on() -> None:
     names = [f"field{number}" for number in range(1_000)]
     estimate = Estimate.model_validate({"confidence": "exact", "microcents": 5_000_000, "depends_on": names})
 
-    assert f"$0.05; depends on {', '.join(names[:MOST_FIELDS])}, 990 more" == price(estimate)
+    assert f"$0.05; depends on {', '.join(names[:MAX_FIELDS])}, 990 more" == price(estimate)
 
 
 @NEAR

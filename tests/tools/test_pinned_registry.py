@@ -130,7 +130,7 @@ async def test_an_unwritable_cache_is_not_an_error(connect: Connect, cache: Path
 @pytest.mark.parametrize("way", MEMORY[:1], indirect=True, ids=str)
 async def test_the_cache_folder_stays_small(connect: Connect, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes, and what a process left that ended in the middle of writing."""
-    monkeypatch.setattr("inferencesh_mcp.flows.app_cache.DISK_FILES_LIMIT", 3)
+    monkeypatch.setattr("inferencesh_mcp.flows.app_cache.MAX_DISK_FILES", 3)
     cache.mkdir()
     for name in ("left.new", "one.json", "two.json", "three.json", "not-ours.txt"):
         (cache / name).write_bytes(b"{}")

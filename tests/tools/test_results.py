@@ -15,7 +15,7 @@ import pytest
 from mcp_types import CallToolResult
 
 from inferencesh_mcp.flows import concurrency
-from inferencesh_mcp.flows.output_files import MOST_ADDRESSES, output_files
+from inferencesh_mcp.flows.output_files import MAX_ADDRESSES, output_files
 from inferencesh_mcp.tools.results import file_links
 from inferencesh_mcp.tools.truncate import tokens
 from tests.conftest import WAYS, Connect, Upstream
@@ -101,8 +101,8 @@ def test_a_limited_number_of_addresses_is_looked_at(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(mimetypes, "guess_type", recorded)
 
-    assert [] == output_files([f"https://x.example/{number}" for number in range(3 * MOST_ADDRESSES)])
-    assert MOST_ADDRESSES == len(looked_at)
+    assert [] == output_files([f"https://x.example/{number}" for number in range(3 * MAX_ADDRESSES)])
+    assert MAX_ADDRESSES == len(looked_at)
 
 
 def test_a_file_after_many_other_addresses_has_a_link() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-MOST_PROBLEMS = 5
+MAX_PROBLEMS = 5
 """Problems of one configuration that an error lists."""
 CLIENT_TOOL_EXAMPLE = (
     '{"name": "get_weather", "type": "client", "description": "…", "client": {"input_schema": '
@@ -244,8 +244,8 @@ class AgentConfigInput(_Config):
             return cls.model_validate(value)
         except ValidationError as exc:
             problems = exc.errors(include_url=False, include_input=False)
-            listed = "; ".join(_problem(problem) for problem in problems[:MOST_PROBLEMS])
-            more = f" (and {len(problems) - MOST_PROBLEMS} more)" if len(problems) > MOST_PROBLEMS else ""
+            listed = "; ".join(_problem(problem) for problem in problems[:MAX_PROBLEMS])
+            more = f" (and {len(problems) - MAX_PROBLEMS} more)" if len(problems) > MAX_PROBLEMS else ""
             raise InvalidInput(
                 message=f"the agent's configuration is wrong: {listed}{more}",
                 next_step=f"Correct it, and call again. {_example(problems)}".rstrip(),

@@ -19,9 +19,9 @@ from inferencesh_mcp.api.wire import parsed, updated
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-MOST_MESSAGES = 1_000
+MAX_MESSAGES = 1_000
 """Messages of one chat that are kept: the newest."""
-MOST_KEPT = 16 * 1024 * 1024
+MAX_KEPT = 16 * 1024 * 1024
 """Characters of all kept messages, as much as one read brings at most; beyond it the oldest messages are dropped."""
 _MESSAGES = "chat_messages"
 
@@ -219,7 +219,7 @@ class ChatState:
             self._has_changed = True
         self._entries[message_id] = entry
         self._size += entry.size - (before.size if before else 0)
-        while len(self._entries) > 1 and (self._size > MOST_KEPT or len(self._entries) > MOST_MESSAGES):
+        while len(self._entries) > 1 and (self._size > MAX_KEPT or len(self._entries) > MAX_MESSAGES):
             oldest = next(name for name in self._entries if name != message_id)
             self._size -= self._entries.pop(oldest).size
             self._has_changed = True

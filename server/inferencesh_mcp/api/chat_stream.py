@@ -16,7 +16,7 @@ import anyio.lowlevel
 
 from inferencesh_mcp.api.chat_models import Chat, ChatMessage, ChatStatus, in_order
 from inferencesh_mcp.api.chat_state import ChatState
-from inferencesh_mcp.api.models import PAGE_LIMIT, Page
+from inferencesh_mcp.api.models import MAX_PAGE_SIZE, Page
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.stream import Connection, Record, StreamFollower
 from inferencesh_mcp.api.wire import parsed
@@ -50,7 +50,7 @@ async def read_chat(sender: Sender, chat_id: str) -> Chat:
     chat = parsed(Chat, await sender.get(path))
     if chat.chat_messages:
         return chat
-    page = await sender.get_optional(f"{path}/messages?limit={PAGE_LIMIT}")
+    page = await sender.get_optional(f"{path}/messages?limit={MAX_PAGE_SIZE}")
     messages = parsed(Page[ChatMessage], page or {}).items
     return chat.model_copy(update={"chat_messages": in_order(messages)})
 

@@ -10,7 +10,7 @@ from inferencesh_mcp.api.costs import Billing
 from inferencesh_mcp.api.enums import STATUSES, is_media_type
 from inferencesh_mcp.api.json import is_array, without_none
 from inferencesh_mcp.api.models import (
-    PAGE_LIMIT,
+    MAX_PAGE_SIZE,
     App,
     AppVersion,
     ConnectionRequirement,
@@ -239,7 +239,7 @@ class Api:
         except NotFound:
             cursor = ""
         for _ in range(VERSION_PAGES):
-            body = list_body(PAGE_LIMIT, cursor)
+            body = list_body(MAX_PAGE_SIZE, cursor)
             page = parsed(Page[AppVersion], await self._sender.post(Operation.READ, f"{path}/list", body))
             for version in page.items:
                 if ref.version in {version.id, version.short_id}:

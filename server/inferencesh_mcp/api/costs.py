@@ -13,9 +13,9 @@ from inferencesh_mcp.api.wire import Amounts, Flag, Line, Many, Whole, Wire, Wor
 if TYPE_CHECKING:
     from inferencesh_mcp.api.sender import Sender
 
-MOST_APPS = 1_000
+MAX_APPS = 1_000
 """Apps whose spending is read."""
-MOST_DAYS = 100
+MAX_DAYS = 100
 """Days whose spending is read; the longest period has 90."""
 
 
@@ -48,8 +48,8 @@ class DaySpending(Wire):
 class Spending(Wire):
     """What was spent in a period, by app and by day."""
 
-    per_model: Annotated[Many[AppSpending], at_most(MOST_APPS)] = ()
-    timeseries: Annotated[Many[DaySpending], at_most(MOST_DAYS)] = ()
+    per_model: Annotated[Many[AppSpending], at_most(MAX_APPS)] = ()
+    timeseries: Annotated[Many[DaySpending], at_most(MAX_DAYS)] = ()
     total_cost: Whole = None
 
 

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 OPEN_SECONDS = 30.0
 """Wait for the status of a download."""
-DOWNLOAD_LIMIT = 512 * 1024 * 1024
+MAX_DOWNLOAD_BYTES = 512 * 1024 * 1024
 DOWNLOAD_SECONDS = 3600.0
 """One download, however slowly its bytes arrive (T-16)."""
 UPLOAD_SECONDS = 3600.0
 """One upload with all its retries: a large file takes minutes and may break off in the last one."""
-REDIRECTS_LIMIT = 5
+MAX_REDIRECTS = 5
 """Redirects of one download: a short link, a host's own name and its storage take three."""
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
-ADDRESSES_LIMIT = 4
+MAX_ADDRESSES = 4
 """Addresses of a file's host that are tried: each dead one takes up to the connect limit."""
 RESOLVE_SECONDS = 10.0
 
@@ -102,7 +102,7 @@ class FileTransport:
             if isinstance(response, Failure):
                 raise response.error
             size = content_length(response.headers)
-            if size is not None and size > DOWNLOAD_LIMIT:
+            if size is not None and size > MAX_DOWNLOAD_BYTES:
                 raise _too_large()
             chunks = await stack.enter_async_context(aclosing(self._bounded(body_chunks(response), end)))
             yield Download(size=size, content_type=response.headers.get("content-type", ""), chunks=chunks)
@@ -112,7 +112,7 @@ class FileTransport:
         async with aclosing(chunks):
             async for chunk in chunks:
                 size += len(chunk)
-                if size > DOWNLOAD_LIMIT:
+                if size > MAX_DOWNLOAD_BYTES:
                     raise _too_large()
                 if self._clock() > end:
                     raise TimedOut(message=f"the file did not arrive within {DOWNLOAD_SECONDS / 60:.0f} minutes")
@@ -135,7 +135,7 @@ class FileTransport:
 
         Redirects are followed; each address is checked like the first. No request carries our key (T-10).
         """
-        for _ in range(REDIRECTS_LIMIT + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             try:
                 async with AsyncExitStack() as attempt:
                     with anyio.fail_after(OPEN_SECONDS):
@@ -151,7 +151,7 @@ class FileTransport:
             if not target:
                 return _refusal(response)
             url = url_policy.redirected(url, target)
-        raise FileRefused(message=f"the file's address redirects more than {REDIRECTS_LIMIT} times")
+        raise FileRefused(message=f"the file's address redirects more than {MAX_REDIRECTS} times")
 
     @asynccontextmanager
     async def _opened(
@@ -212,7 +212,7 @@ class _UploadBody:
 
 
 async def _checked_addresses(host: str, port: int, *, loopback: bool) -> list[str]:
-    """The host's addresses in the system's order, at most `ADDRESSES_LIMIT`. FileRefused if any of them is not allowed."""
+    """The host's addresses in the system's order, at most `MAX_ADDRESSES`. FileRefused if any of them is not allowed."""
     try:
         with anyio.fail_after(RESOLVE_SECONDS):
             infos = await anyio.getaddrinfo(host, port)
@@ -221,7 +221,7 @@ async def _checked_addresses(host: str, port: int, *, loopback: bool) -> list[st
     addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
     if not all(url_policy.is_allowed(address, loopback=loopback) for address in addresses):
         raise FileRefused(message=f"the file's host {host!a} is not a public address")
-    return addresses[:ADDRESSES_LIMIT]
+    return addresses[:MAX_ADDRESSES]
 
 
 def _refusal(response: Response) -> Failure:
@@ -234,4 +234,4 @@ def _changed() -> FileRefused:
 
 
 def _too_large() -> FileRefused:
-    return FileRefused(message=f"the file is larger than {DOWNLOAD_LIMIT // 1024 // 1024} MiB")
+    return FileRefused(message=f"the file is larger than {MAX_DOWNLOAD_BYTES // 1024 // 1024} MiB")

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LONGEST_DATE = 64
+MAX_DATE_LENGTH = 64
 """Characters of a date that are looked at: the longest form of RFC 9110 has 36."""
-LARGEST_SKEW = timedelta(days=1)
+MAX_SKEW = timedelta(days=1)
 """A server clock that is further off is ignored."""
-LONGEST_WAIT = 86_400.0
+MAX_WAIT_SECONDS = 86_400.0
 """Seconds. A longer wait is shortened to a day: no caller plans for more."""
-LONGEST_NUMBER = 15
+MAX_NUMBER_LENGTH = 15
 """Digits that are looked at: more than any size or time has."""
 
 
 def clock_skew(date: str, now: datetime) -> timedelta | None:
     """How far the clock of whoever sent this `Date` is ahead of `now`; None if that is not known."""
     moment = _date(date)
-    if moment is None or abs(moment - now) > LARGEST_SKEW:
+    if moment is None or abs(moment - now) > MAX_SKEW:
         return None
     return moment - now
 
@@ -36,7 +36,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """
     text = headers.get("retry-after", "").strip()
     if _is_number(text):
-        return min(float(text[: LONGEST_NUMBER + 1]), LONGEST_WAIT)
+        return min(float(text[: MAX_NUMBER_LENGTH + 1]), MAX_WAIT_SECONDS)
     moment = _date(text)
     return None if moment is None else _seconds_until(moment, headers)
 
@@ -44,7 +44,9 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def rate_limit_reset(headers: Mapping[str, str]) -> float | None:
     """Seconds until the rate limit resets, if no request is left (`X-RateLimit-*`, in Unix seconds)."""
     remaining, reset = (headers.get(f"x-ratelimit-{name}", "").strip() for name in ("remaining", "reset"))
-    if not (_is_number(reset) and len(reset) <= LONGEST_NUMBER) or (_is_number(remaining) and int(remaining[:9]) > 0):
+    if not (_is_number(reset) and len(reset) <= MAX_NUMBER_LENGTH) or (
+        _is_number(remaining) and int(remaining[:9]) > 0
+    ):
         return None
     try:
         moment = datetime.fromtimestamp(int(reset), UTC)
@@ -57,7 +59,7 @@ def rate_limit_reset(headers: Mapping[str, str]) -> float | None:
 def content_length(headers: Mapping[str, str]) -> int | None:
     """Bytes of the body, if the answer says so."""
     text = headers.get("content-length", "").strip()
-    return int(text) if _is_number(text) and len(text) <= LONGEST_NUMBER else None
+    return int(text) if _is_number(text) and len(text) <= MAX_NUMBER_LENGTH else None
 
 
 def is_encoded(headers: Mapping[str, str]) -> bool:
@@ -68,13 +70,13 @@ def is_encoded(headers: Mapping[str, str]) -> bool:
 
 def _seconds_until(moment: datetime, headers: Mapping[str, str]) -> float:
     server_time = _date(headers.get("date", "")) or datetime.now(UTC)
-    return min(max(0.0, (moment - server_time).total_seconds()), LONGEST_WAIT)
+    return min(max(0.0, (moment - server_time).total_seconds()), MAX_WAIT_SECONDS)
 
 
 def _date(text: str) -> datetime | None:
     """An HTTP date, in UTC even if it names no zone."""
     try:
-        moment = parsedate_to_datetime(text[:LONGEST_DATE])
+        moment = parsedate_to_datetime(text[:MAX_DATE_LENGTH])
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None

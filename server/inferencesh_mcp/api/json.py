@@ -17,26 +17,26 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-DEPTH_LIMIT = 64
+MAX_DEPTH = 64
 """Deepest nesting taken from the API."""
-MOST_VALUES = 200_000
+MAX_VALUES = 200_000
 """Most values in one JSON text. Many tiny values take twenty times the text's size in memory, and a second to read. Real answers
 have thousands."""
-MOST_IN_A_MESSAGE = 100_000
+MAX_IN_A_MESSAGE = 100_000
 """The same for what a caller sends, who may be anybody, and whose message is held for as long as it is worked on."""
 
-SENT_DEPTH_LIMIT = DEPTH_LIMIT - 16
+MAX_SENT_DEPTH = MAX_DEPTH - 16
 """Deepest nesting of a value that is sent to the API, whose answers wrap what they repeat in a dozen levels of their own."""
-BODY_DEPTH_LIMIT = SENT_DEPTH_LIMIT + 4
+MAX_BODY_DEPTH = MAX_SENT_DEPTH + 4
 """The same of a request's body, which wraps the value too."""
-SENT_LIMIT = 4 * 1024 * 1024
+MAX_SENT_BYTES = 4 * 1024 * 1024
 """Bytes: one line of a stream holds no more. A read holds 16 MiB, and has to repeat it in whatever escapes the API prefers."""
 
-LINE_LIMIT = 4 * 1024 * 1024
+MAX_LINE_BYTES = 4 * 1024 * 1024
 """Longest line of a stream, in bytes without its end. The last line carries a whole task, with its logs and output."""
 LARGE_LINE = 64 * 1024
-"""Lines of at least this many bytes count for `LARGE_LINES_LIMIT`."""
-LARGE_LINES_LIMIT = 16 * 1024 * 1024
+"""Lines of at least this many bytes count for `MAX_LARGE_LINES_BYTES`."""
+MAX_LARGE_LINES_BYTES = 16 * 1024 * 1024
 """Bytes of all large lines of one connection: a follower keeps parts of them. Past it the stream has to be reopened."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -49,18 +49,18 @@ class NotJson(ValueError):
 def parse(raw: bytes) -> Any:
     """The value that one JSON document holds; NotJson when there is none, or one that is not safe to pass on."""
     if too_many_values(raw):
-        raise NotJson(f"more than {MOST_VALUES} values")
+        raise NotJson(f"more than {MAX_VALUES} values")
     try:
         value = _DECODER.decode(raw.removeprefix(_BYTE_ORDER_MARK).decode())
     except (ValueError, RecursionError) as exc:  # bad UTF-8, bad JSON and integers of over 4300 digits are ValueErrors
         raise NotJson("not JSON") from exc
     # Counting brackets is a fast upper bound: hardly any document needs the walk.
-    if raw.count(b"{") + raw.count(b"[") > DEPTH_LIMIT and _deeper_than(value, DEPTH_LIMIT):
-        raise NotJson(f"nested more than {DEPTH_LIMIT} deep")
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+        raise NotJson(f"nested more than {MAX_DEPTH} deep")
     return encodable(value) if b"\\u" in raw else value
 
 
-def too_many_values(raw: bytes, most: int = MOST_VALUES) -> bool:
+def too_many_values(raw: bytes, most: int = MAX_VALUES) -> bool:
     """Whether a JSON text holds more values than `most`. Nothing is parsed: each value has a comma or a bracket of its own."""
     if _marks(raw) <= most:
         return False
@@ -78,7 +78,7 @@ class NotReadableBack(ValueError):
     """A value that could be sent, but not read back from the API's answers. The message says why, without quoting the value."""
 
 
-def encoded(value: Any, limit: float = SENT_LIMIT, depth: int = SENT_DEPTH_LIMIT) -> bytes:
+def encoded(value: Any, limit: float = MAX_SENT_BYTES, depth: int = MAX_SENT_DEPTH) -> bytes:
     """Encode a value as JSON that can be sent and read back: at most `limit` bytes, nested at most `depth` deep.
 
     Raises:
@@ -91,7 +91,7 @@ def encoded(value: Any, limit: float = SENT_LIMIT, depth: int = SENT_DEPTH_LIMIT
     except (TypeError, ValueError) as exc:  # an integer of over 4300 digits is a ValueError too
         raise NotReadableBack("is not plain JSON: NaN, Infinity and the like cannot be sent") from exc
     if len(text) > limit:
-        raise NotReadableBack(f"is larger than {SENT_LIMIT // 1024 // 1024} MiB: send what is large as a file")
+        raise NotReadableBack(f"is larger than {MAX_SENT_BYTES // 1024 // 1024} MiB: send what is large as a file")
     # Each is a fast sign that something may be wrong; hardly any value needs the walk.
     if text.count("{") + text.count("[") > depth and _deeper_than(value, depth):
         raise NotReadableBack(f"is nested more than {depth} deep")
@@ -143,7 +143,7 @@ class NdjsonReader:
         line = bytes(self._pending).removeprefix(_BYTE_ORDER_MARK).strip()
         if len(line) >= LARGE_LINE:
             self._in_large_lines += len(line)
-            if self._in_large_lines > LARGE_LINES_LIMIT:
+            if self._in_large_lines > MAX_LARGE_LINES_BYTES:
                 self.too_long = True
                 self._pending.clear()
                 return []
@@ -157,7 +157,7 @@ class NdjsonReader:
         return [value] if is_object(value) else []
 
     def _check(self) -> None:
-        if len(self._pending) > LINE_LIMIT:
+        if len(self._pending) > MAX_LINE_BYTES:
             self.too_long = True
             self._pending.clear()
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.chat_models import ToolInvocation
 
-REQUESTS_LIMIT = 10
+MAX_REQUESTS = 10
 """Requests of one call; a call with more is answered on the person's page."""
-FIELDS_LIMIT = 50
+MAX_FIELDS = 50
 """Fields of one form: a person fills in no more at a prompt."""
-SCHEMA_LIMIT = 20_000
+MAX_SCHEMA_LENGTH = 20_000
 """Characters of a form's schema as JSON, so that a host gets a small message."""
 _SCALARS = frozenset({"string", "number", "integer", "boolean"})
 
@@ -55,7 +55,7 @@ class InputRequest:
 def input_requests(call: ToolInvocation) -> tuple[InputRequest, ...]:
     """The requests of a call; empty if any of them is not a form or page that can be passed on completely."""
     values = as_object(_data(call).get("input_requests"))
-    if len(values) > REQUESTS_LIMIT:
+    if len(values) > MAX_REQUESTS:
         return ()
     requests = [request for key, value in values.items() if (request := _request(key, value))]
     return tuple(requests) if len(requests) == len(values) else ()
@@ -104,9 +104,9 @@ def _is_page(url: str) -> bool:
 def _is_flat(schema: dict[str, Any]) -> bool:
     """Whether a form's schema is one that every host can show: an object of plain fields."""
     fields = schema.get("properties", {})
-    if schema.get("type", "object") != "object" or not is_object(fields) or len(fields) > FIELDS_LIMIT:
+    if schema.get("type", "object") != "object" or not is_object(fields) or len(fields) > MAX_FIELDS:
         return False
-    if len(json.dumps(schema, default=str)) > SCHEMA_LIMIT:
+    if len(json.dumps(schema, default=str)) > MAX_SCHEMA_LENGTH:
         return False
     return all(is_object(field) and _is_plain(field) for field in fields.values())
 

@@ -40,7 +40,7 @@ from inferencesh_mcp.api.wire import (
 )
 from inferencesh_mcp.errors import NotFound, Requirement, UpstreamError
 
-PAGE_LIMIT = 100
+MAX_PAGE_SIZE = 100
 """Most items of one page."""
 
 
@@ -244,7 +244,7 @@ class Suggestion(Wire):
 class Suggestions(Wire):
     """The answer of `/suggest`, the best first."""
 
-    results: Annotated[Many[Suggestion], at_most(PAGE_LIMIT)] = ()
+    results: Annotated[Many[Suggestion], at_most(MAX_PAGE_SIZE)] = ()
 
 
 class Page(Wire, Generic[T]):
@@ -257,10 +257,10 @@ class Page(Wire, Generic[T]):
     @model_validator(mode="before")
     @classmethod
     def _from_array(cls, data: Any) -> Any:
-        """Accept a bare array as a page, and keep at most `PAGE_LIMIT` items."""
+        """Accept a bare array as a page, and keep at most `MAX_PAGE_SIZE` items."""
         fields = data if is_object(data) else {"items": data}
         entries = fields.get("items")
-        return {**fields, "items": entries[:PAGE_LIMIT]} if is_array(entries) else data
+        return {**fields, "items": entries[:MAX_PAGE_SIZE]} if is_array(entries) else data
 
 
 class RequirementCheck(Wire):

@@ -39,10 +39,10 @@ from inferencesh_mcp.sanitize import address, clean, label, quoted, token
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-REQUIREMENTS_LIMIT = 20
-DETAILS_LIMIT = 12
+MAX_REQUIREMENTS = 20
+MAX_DETAILS = 12
 """Lines that a requirement's provider may add: the meaning of scopes, instructions, a website."""
-MESSAGE_LIMIT = 500
+MAX_MESSAGE_LENGTH = 500
 """Longest message, in characters."""
 DASHBOARD = "https://inference.sh"
 
@@ -177,12 +177,12 @@ def is_api_error(payload: dict[str, Any]) -> bool:
 
 def requirements(errors: Any) -> tuple[Requirement, ...]:
     """Each `{type, key, message, action}` as a Requirement whose action is a sentence."""
-    return tuple(_requirement(error) for error in items(errors)[:REQUIREMENTS_LIMIT] if is_object(error))
+    return tuple(_requirement(error) for error in items(errors)[:MAX_REQUIREMENTS] if is_object(error))
 
 
 def _safe(text: str) -> str:
     """Text of the API as it may be shown in an error: one short line without keys and signatures."""
-    return clean(without_secrets(text[: MESSAGE_LIMIT * 4]), MESSAGE_LIMIT - 100)
+    return clean(without_secrets(text[: MAX_MESSAGE_LENGTH * 4]), MAX_MESSAGE_LENGTH - 100)
 
 
 def _next_step(code: str, payload: dict[str, Any], wait: float | None) -> str:
@@ -238,7 +238,7 @@ def _message(status: int, payload: dict[str, Any], missing: tuple[Requirement, .
         details = "; ".join(filter(None, (_detail(payload), _field_errors(payload))))
     if 300 <= status < 400:
         details = "it points elsewhere, which is never followed; check the base URL"
-    return clean(f"inference.sh answered {status}" + (f": {_safe(details)}" if details else ""), MESSAGE_LIMIT)
+    return clean(f"inference.sh answered {status}" + (f": {_safe(details)}" if details else ""), MAX_MESSAGE_LENGTH)
 
 
 def _status_of(payload: dict[str, Any]) -> int:
@@ -330,7 +330,7 @@ def _details(action: dict[str, Any]) -> tuple[str, ...]:
         lines.append(f"The provider's instructions: {quoted(instructions, 1000)}")
     if (website := _short(action.get("provider_website"))).startswith("https://"):
         lines.append(f"The provider's website: {address(website)}")
-    return tuple(lines[:DETAILS_LIMIT])
+    return tuple(lines[:MAX_DETAILS])
 
 
 def _short_texts(value: Any) -> list[str]:

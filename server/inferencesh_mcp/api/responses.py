@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.api.http_client import Response
 
-BODY_LIMIT = 16 * 1024 * 1024
+MAX_BODY_BYTES = 16 * 1024 * 1024
 LARGE_BODY = 1024 * 1024
 """An answer of more bytes waits for one of a few slots: only so many large ones are held and parsed at a time."""
-ERROR_BODY_LIMIT = 64 * 1024
+MAX_ERROR_BODY_BYTES = 64 * 1024
 ERROR_BODY_SECONDS = 5.0
 
 
@@ -45,7 +45,7 @@ async def read_body(response: Response, take_slot: Callable[[], Awaitable[None]]
     async with aclosing(_chunks(response)) as chunks:
         async for chunk in chunks:
             body += chunk
-            if len(body) > BODY_LIMIT:
+            if len(body) > MAX_BODY_BYTES:
                 raise UpstreamError(message="inference.sh's answer is larger than 16 MiB", status=response.status)
             if len(body) > LARGE_BODY and not has_slot:
                 has_slot = True
@@ -60,9 +60,9 @@ async def read_error_body(response: Response) -> bytes:
         async with aclosing(_chunks(response)) as chunks:
             async for chunk in chunks:
                 body += chunk
-                if len(body) > ERROR_BODY_LIMIT:
+                if len(body) > MAX_ERROR_BODY_BYTES:
                     break
-    return bytes(body[:ERROR_BODY_LIMIT])
+    return bytes(body[:MAX_ERROR_BODY_BYTES])
 
 
 async def body_chunks(response: Response) -> AsyncGenerator[bytes]:

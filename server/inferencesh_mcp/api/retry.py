@@ -25,12 +25,12 @@ TRANSIENT_BASE = 0.05
 """First back-off, in seconds, after a broken connection or a server error."""
 THROTTLED_BASE = 1.0
 """First back-off, in seconds, after 429."""
-LONGEST_PAUSE = 20.0
-LONGEST_RETRY_AFTER = 60.0
+MAX_PAUSE_SECONDS = 20.0
+MAX_RETRY_AFTER_SECONDS = 60.0
 """Longest `Retry-After`, in seconds, that is waited for."""
 CALL_SECONDS = 60.0
 """One call with all its attempts and the pauses between them."""
-BUCKETS_LIMIT = 4096
+MAX_BUCKETS = 4096
 """Accounts whose retry budget is kept; beyond it, the least recently used one gets a fresh budget."""
 
 _TRANSIENT = frozenset({500, 502, 503, 504})
@@ -124,8 +124,8 @@ def pause(failure: Failure, attempt: int, random: Callable[[], float]) -> float:
 
 
 def backoff(doublings: int, random: Callable[[], float], base: float = TRANSIENT_BASE) -> float:
-    """Random seconds from 0 to `base` doubled `doublings` times, at most `LONGEST_PAUSE` (full jitter)."""
-    return random() * min(base * 2.0 ** min(doublings, 32), LONGEST_PAUSE)
+    """Random seconds from 0 to `base` doubled `doublings` times, at most `MAX_PAUSE_SECONDS` (full jitter)."""
+    return random() * min(base * 2.0 ** min(doublings, 32), MAX_PAUSE_SECONDS)
 
 
 def _was_refused_for_load(failure: Failure) -> bool:
@@ -195,7 +195,7 @@ class Retrier:
                 return replace(result, already_done=True)
             wait = pause(result, attempt, self._random)
             # A pause longer than the call would only delay the same error; a requested pause is never shortened.
-            in_time = wait <= LONGEST_RETRY_AFTER and self._clock() + wait < end
+            in_time = wait <= MAX_RETRY_AFTER_SECONDS and self._clock() + wait < end
             if not (in_time and may_repeat(operation, result, attempt) and bucket.take(result)):
                 return result
             logger.info("%s: attempt %d failed (%s), again in %.2f s", name, attempt, result.error.code, wait)
@@ -206,6 +206,6 @@ class Retrier:
     def _bucket(self, account: str) -> Bucket:
         bucket = self._buckets.setdefault(account, Bucket())
         self._buckets.move_to_end(account)
-        if len(self._buckets) > BUCKETS_LIMIT:
+        if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return bucket

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.models import PAGE_LIMIT
+from inferencesh_mcp.api.models import MAX_PAGE_SIZE
 from inferencesh_mcp.api.problem_details import DASHBOARD
 from inferencesh_mcp.api.responses import outcome_unknown
 from inferencesh_mcp.api.retry import Operation
@@ -84,7 +84,7 @@ class Sender:
 
 def list_body(limit: int, cursor: str, filters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     """The body of a list's request."""
-    body: dict[str, Any] = {"limit": max(1, min(limit, PAGE_LIMIT))}
+    body: dict[str, Any] = {"limit": max(1, min(limit, MAX_PAGE_SIZE))}
     return body | ({"cursor": cursor} if cursor else {}) | ({"filters": filters} if filters else {})
 
 

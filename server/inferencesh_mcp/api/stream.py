@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import anyio
 
 from inferencesh_mcp.api.json import NdjsonReader, as_object, as_text, is_object, texts
-from inferencesh_mcp.api.retry import LONGEST_RETRY_AFTER, backoff
+from inferencesh_mcp.api.retry import MAX_RETRY_AFTER_SECONDS, backoff
 from inferencesh_mcp.errors import InferenceError, NotFound, WaitError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Record = dict[str, Any]
 R = TypeVar("R")
 IDLE_SECONDS = 60.0
 """A stream is given up after this long without a line, or after three times its largest gap between heartbeats."""
-MOST_FRUITLESS = 5
+MAX_FRUITLESS = 5
 """After more than this many streams in a row without news, polling replaces the stream."""
 STREAM_AGAIN_SECONDS = 30.0
 """While polling replaces the stream, the stream is tried again this often."""
@@ -39,7 +39,7 @@ POLL_JITTER = 0.1
 POLLS_PER_MINUTE = 600
 """Polls of one key. The platform allows 1,000 reads a minute; the rest is left for the key's other uses."""
 
-LONGEST = 4 * 1024 * 1024
+MAX_TEXT_LENGTH = 4 * 1024 * 1024
 """Characters of one text made of deltas; of a longer one only the end is kept."""
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class StreamFollower(ABC, Generic[R]):
 
     async def _poll_until_changed(self) -> bool:
         """Poll if the stream is off or brings no news. True if the record should be read, False if the stream should."""
-        if self._stream and self._fruitless <= MOST_FRUITLESS:
+        if self._stream and self._fruitless <= MAX_FRUITLESS:
             return False
         end = self._transport.clock() + (STREAM_AGAIN_SECONDS if self._stream else math.inf)
         polls = 0
@@ -154,7 +154,7 @@ class StreamFollower(ABC, Generic[R]):
                 try:
                     is_new = await self._is_status_new()
                 except WaitError as error:
-                    await self._transport.sleep(min(error.retry_after or 0.0, LONGEST_RETRY_AFTER))
+                    await self._transport.sleep(min(error.retry_after or 0.0, MAX_RETRY_AFTER_SECONDS))
                     is_new = False
                 if is_new or polls >= self.polls_per_read:
                     return True
@@ -190,7 +190,7 @@ class StreamFollower(ABC, Generic[R]):
         """Wait before the next connection or read: as long as was asked for, or longer after several failures."""
         retry_after, self._retry_after = self._retry_after, 0.0
         await self._transport.sleep(
-            max(min(retry_after, LONGEST_RETRY_AFTER), backoff(self._fruitless, self._transport.random))
+            max(min(retry_after, MAX_RETRY_AFTER_SECONDS), backoff(self._fruitless, self._transport.random))
         )
 
 
@@ -203,8 +203,8 @@ def delta_text(data: Any) -> str | None:
 
 
 def appended(text: str, more: str) -> str:
-    """The text with one more delta; at most the last `LONGEST` characters."""
-    return (text + more)[-LONGEST:]
+    """The text with one more delta; at most the last `MAX_TEXT_LENGTH` characters."""
+    return (text + more)[-MAX_TEXT_LENGTH:]
 
 
 def named_fields(data: Record, names: object) -> Record:

@@ -22,7 +22,7 @@ from inferencesh_mcp.api import url_policy
 from inferencesh_mcp.api.file_transport import FileTransport
 from inferencesh_mcp.api.headers import clock_skew
 from inferencesh_mcp.api.http_client import Lost, Pools, Request
-from inferencesh_mcp.api.json import BODY_DEPTH_LIMIT, NotReadableBack, encoded
+from inferencesh_mcp.api.json import MAX_BODY_DEPTH, NotReadableBack, encoded
 from inferencesh_mcp.api.proxies import Proxies
 from inferencesh_mcp.api.responses import (
     body_chunks,
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.http_client import Kind, Response
     from inferencesh_mcp.api.problem_details import Unwrapped
 
-WARNINGS_LIMIT = 100
+MAX_WARNINGS = 100
 """Warnings of the API that are remembered, so that each is logged once."""
 OPEN_SECONDS = 30.0
 """Wait for the status of a stream."""
-STREAMS_LIMIT = 1000
+MAX_STREAMS = 1000
 """Streams that are open at a time; more wait."""
-LARGE_ANSWERS_LIMIT = 4
+MAX_LARGE_ANSWERS = 4
 """Answers of more than 1 MiB that are read and parsed at a time; more wait."""
 END_SECONDS = 0.05
 """Wait for the end of a stream after its last line."""
@@ -122,10 +122,10 @@ class Transport:
         self._proxies = Proxies(proxies or {})
         self._pools = Pools()
         self._retrier = Retrier(sleep, random, clock)
-        self._streams = anyio.Semaphore(STREAMS_LIMIT)
-        self._large_answers = anyio.Semaphore(LARGE_ANSWERS_LIMIT)
+        self._streams = anyio.Semaphore(MAX_STREAMS)
+        self._large_answers = anyio.Semaphore(MAX_LARGE_ANSWERS)
         self._last_date = ""
-        self._warned: deque[str] = deque(maxlen=WARNINGS_LIMIT)
+        self._warned: deque[str] = deque(maxlen=MAX_WARNINGS)
         self.files = FileTransport(
             self._pools,
             self._proxies,
@@ -267,6 +267,6 @@ def _encoded(body: Any) -> bytes | None:
     if body is None:
         return None
     try:
-        return encoded(body, depth=BODY_DEPTH_LIMIT)
+        return encoded(body, depth=MAX_BODY_DEPTH)
     except NotReadableBack as exc:
         raise InvalidInput(message=f"the request {exc}") from exc

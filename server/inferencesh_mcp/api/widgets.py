@@ -21,15 +21,15 @@ from inferencesh_mcp.api.json import (
     unpacked,
     without_none,
 )
-from inferencesh_mcp.api.widgets_a2ui import DEPTH_LIMIT, Node, surface_nodes
+from inferencesh_mcp.api.widgets_a2ui import MAX_DEPTH, Node, surface_nodes
 from inferencesh_mcp.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FieldKind = Literal["text", "number", "boolean", "choice", "choices", "date"]
-FIELDS_LIMIT = 50
-ACTIONS_LIMIT = 50
+MAX_FIELDS = 50
+MAX_ACTIONS = 50
 
 _TEXT_TYPES = {"text", "markdown", "title", "caption", "badge", "status-badge"}
 _FIELD_TYPES: dict[str, FieldKind] = {
@@ -139,7 +139,7 @@ def widget_text(widget: Node) -> str:
 
 
 def _add_texts(value: Any, lines: list[str], depth: int) -> None:
-    if depth > DEPTH_LIMIT:
+    if depth > MAX_DEPTH:
         return
     for name, inner in as_object(value).items():
         if name in _TEXT_NAMES and isinstance(inner, str):
@@ -173,7 +173,7 @@ class _FormBuilder:
         added = FormAction(type=kind, label=as_text(label) or kind, payload=action.get("payload"), submits=submits)
         if kind and added not in self.actions:
             self.actions.append(added)
-        if len(self.actions) > ACTIONS_LIMIT:
+        if len(self.actions) > MAX_ACTIONS:
             raise _NoForm
 
     def form(self, title: str) -> WidgetForm | None:
@@ -186,7 +186,7 @@ class _FormBuilder:
 
     def _add_node(self, node: Node, submit: Any, depth: int) -> None:
         kind = as_text(node.get("type"))
-        if depth > DEPTH_LIMIT:
+        if depth > MAX_DEPTH:
             raise _NoForm
         if kind in _TEXT_TYPES:
             text = as_text(node.get("value") or node.get("label")).strip()
@@ -200,7 +200,7 @@ class _FormBuilder:
         elif kind in _FIELD_TYPES:
             if not node.get("disabled"):
                 self.fields.append(_field(node, _FIELD_TYPES[kind]))
-            if len(self.fields) > FIELDS_LIMIT:
+            if len(self.fields) > MAX_FIELDS:
                 raise _NoForm
         elif kind not in _IGNORED_TYPES:
             raise _NoForm  # a chart, a plan, an artifact, or something newer

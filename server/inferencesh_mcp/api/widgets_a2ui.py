@@ -15,16 +15,16 @@ _CONTAINERS = {"Row", "Column", "List", "Card", "Modal", "Tabs", "Form"}
 _DECORATION = {"Image", "Icon", "Divider", "Spacer"}
 _FIELDS = {"TextField", "CheckBox", "ChoicePicker", "Slider", "DateTimeInput"}
 _UNSUPPORTED: Node = {"type": "unsupported"}
-DEPTH_LIMIT = 32
+MAX_DEPTH = 32
 """Deepest nesting of a widget; one that is deeper is no form."""
-COMPONENTS_LIMIT = 1_000
+MAX_COMPONENTS = 1_000
 """Components of a surface; one with more is no form."""
 
 
 def surface_nodes(widget: Node) -> list[Node]:
     """The nodes of a surface. What a form cannot show, or is nested too deep, has a type that no reader supports."""
     listed = items(widget.get("components"))
-    if len(listed) > COMPONENTS_LIMIT:
+    if len(listed) > MAX_COMPONENTS:
         return [_UNSUPPORTED]
     components: dict[str, Node] = {}
     for component in listed:
@@ -65,7 +65,7 @@ class _Surface:
             return []
         self._visited.add(component_id)
         kind = as_text(component.get("component"))
-        if depth > DEPTH_LIMIT:
+        if depth > MAX_DEPTH:
             return [_UNSUPPORTED]
         if kind == "Button":
             return [self._button(component, submit)]

@@ -21,9 +21,9 @@ from inferencesh_mcp.sanitize import address, clean, name, token
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-LINE_LIMIT = 500
+MAX_LABEL_LENGTH = 500
 """Characters of a label. The platform's longest ones are file names, of 255."""
-MOST_WORDS = 1_000
+MAX_WORDS = 1_000
 """Words of one list, such as the scopes of a key."""
 # Printable ASCII without spaces, quotes, backslashes and angle brackets.
 _CURSOR = re.compile(r"[!#-;=?-\[\]-~]{0,4000}")
@@ -36,7 +36,7 @@ def _text(value: Any) -> Any:
 
 
 def _line(text: str) -> str:
-    return clean(text, LINE_LIMIT)
+    return clean(text, MAX_LABEL_LENGTH)
 
 
 def _cursor(text: str) -> str:
@@ -94,7 +94,7 @@ def _object_or_empty(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    return value if _is_parsed(value) else texts(items(value)[:MOST_WORDS])
+    return value if _is_parsed(value) else texts(items(value)[:MAX_WORDS])
 
 
 def at_most(limit: int) -> BeforeValidator:

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.refs import AppRef
 
 FRESH = 300.0  # seconds: a new version of an app is noticed after that, or at once if an input no longer fits
-MOST = 256  # apps in memory
-LARGEST = 256 * 1024  # bytes of one app as JSON: a schema has a few tens of kB; a larger app is read each time
+MAX_APPS = 256  # apps in memory
+MAX_APP_BYTES = 256 * 1024  # bytes of one app as JSON: a schema has a few tens of kB; a larger app is read each time
 
 DISK_FORMAT = "2"  # part of every file name, so that a later version does not read files of another format
-DISK_FILE_LIMIT = 4 * 1024 * 1024  # bytes of a file; a schema has a few tens of kB
-DISK_FILES_LIMIT = 256  # files; the oldest are deleted
+MAX_DISK_FILE_BYTES = 4 * 1024 * 1024  # bytes of a file; a schema has a few tens of kB
+MAX_DISK_FILES = 256  # files; the oldest are deleted
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class AppCache:
     """The apps that callers read lately: public ones for all callers, others for each principal alone."""
 
     def __init__(self) -> None:
-        self._apps: BoundedDict[tuple[str, str], tuple[float, App]] = BoundedDict(MOST)
+        self._apps: BoundedDict[tuple[str, str], tuple[float, App]] = BoundedDict(MAX_APPS)
         self._disk: AppDiskCache | None = None
         self._watched: frozenset[str] = frozenset()
         self._on_app: Callable[[AppRef, App], None] = lambda _ref, _app: None
@@ -113,7 +113,7 @@ class AppCache:
     def _remember(self, principal: str, name: str, read_at: float, app: App) -> None:
         for owner in ("", principal):  # an app that was public may be private by now
             self._apps.pop((owner, name), None)
-        if len(app.model_dump_json()) > LARGEST:
+        if len(app.model_dump_json()) > MAX_APP_BYTES:
             return
         self._apps["" if app.visibility == "public" else principal, name] = (read_at, app)
 
@@ -140,7 +140,7 @@ class AppDiskCache:
             path = self._path(name, public=public)
             try:
                 with path.open("rb") as file:
-                    written, content = os.fstat(file.fileno()).st_mtime, file.read(DISK_FILE_LIMIT + 1)
+                    written, content = os.fstat(file.fileno()).st_mtime, file.read(MAX_DISK_FILE_BYTES + 1)
                 document = parse(content)
                 if is_object(document) and document.get("app_ref") == name and is_object(document.get("app")):
                     age = time.time() - written  # the only clock that processes share
@@ -153,7 +153,7 @@ class AppDiskCache:
         """Store an app. A folder that cannot be written is no error."""
         public = app.visibility == "public"
         content = json.dumps({"app_ref": name, "app": app.model_dump(mode="json")}).encode()
-        if len(content) > DISK_FILE_LIMIT:
+        if len(content) > MAX_DISK_FILE_BYTES:
             return
         new: Path | None = None
         try:
@@ -183,7 +183,7 @@ class AppDiskCache:
             if path.suffix in {".json", ".new"}:
                 with suppress(OSError):  # another process deleted it
                     files.append((path.stat().st_mtime, path))
-        for _, path in sorted(files, reverse=True)[DISK_FILES_LIMIT:]:
+        for _, path in sorted(files, reverse=True)[MAX_DISK_FILES:]:
             path.unlink(missing_ok=True)
 
 

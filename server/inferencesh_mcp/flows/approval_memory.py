@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 REMEMBERED = 1_024
 """Calls whose details are cached, because a question may be asked again."""
-ANSWERED_LIMIT = 4_096
+MAX_ANSWERED = 4_096
 """Answers remembered for the moments in which the platform still shows the state before them."""
-SIGN_IN_LIMIT = 4_096
+MAX_SIGN_INS = 4_096
 SIGN_IN_SECONDS = 900.0
 """How long a refused decision is remembered. The rights of a key can change without notice."""
 
@@ -72,8 +72,8 @@ class ApprovalMemory:
         self._details = BoundedDict[tuple[str, str, str], ApprovalDetails](REMEMBERED)
         """By caller, invocation and arguments."""
         self._locks: dict[tuple[str, str], anyio.Lock] = {}
-        self._answered = RecentSet[tuple[str, str, bytes]](ANSWERED_LIMIT)
-        self._sign_in_only = RecentSet[tuple[str, str]](SIGN_IN_LIMIT, seconds=SIGN_IN_SECONDS)
+        self._answered = RecentSet[tuple[str, str, bytes]](MAX_ANSWERED)
+        self._sign_in_only = RecentSet[tuple[str, str]](MAX_SIGN_INS, seconds=SIGN_IN_SECONDS)
 
     async def read_details(self, caller: Asker, approval: Approval, *, always_allow: bool) -> ApprovalDetails:
         """What can be read about a call within `PATIENCE`: the question itself matters more.

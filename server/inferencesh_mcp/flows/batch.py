@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.run_request import Prepared, RunSpec
     from inferencesh_mcp.flows.spend_limit import HandOver
 
-MOST_KEPT = 16 * 1024 * 1024  # characters of all outputs held for one answer, which shows a hundredth of that
-MOST_PROBLEMS = 5  # inputs whose mistakes one error names
-LEAST_SECONDS = 10.0  # for the runs of a batch that the person agreed to
+MAX_KEPT = 16 * 1024 * 1024  # characters of all outputs held for one answer, which shows a hundredth of that
+MAX_PROBLEMS = 5  # inputs whose mistakes one error names
+MIN_SECONDS = 10.0  # for the runs of a batch that the person agreed to
 
 
 class OutputBudget:
     """Bounds the memory that the outputs of a batch take, whatever their number and size."""
 
     def __init__(self) -> None:
-        self._left = MOST_KEPT
+        self._left = MAX_KEPT
 
     def trimmed(self, task: Task) -> Task:
         """The task as an answer needs it. An output beyond the budget is left out; the answer says how to get it."""
@@ -123,9 +123,9 @@ class _Batch:
             except InferenceError as exc:
                 raise exc.replace(outcome="not_started", retry_safe=True) from exc
         if wrong:
-            more = f" (and {len(wrong) - MOST_PROBLEMS} more)" if len(wrong) > MOST_PROBLEMS else ""
+            more = f" (and {len(wrong) - MAX_PROBLEMS} more)" if len(wrong) > MAX_PROBLEMS else ""
             raise InvalidInput(
-                message=" ".join(wrong[:MOST_PROBLEMS]) + more,
+                message=" ".join(wrong[:MAX_PROBLEMS]) + more,
                 next_step="Correct them and call again; none was started.",
                 outcome="not_started",
                 retry_safe=True,
@@ -153,7 +153,7 @@ class _Batch:
     async def run(self, hand_over: HandOver) -> None:
         """Run the inputs, at most `most` at once. If the caller leaves, what was started is cancelled."""
         if self.requests:  # the person may have taken the time of the call to agree
-            self._end = max(self._end, time.monotonic() + LEAST_SECONDS)
+            self._end = max(self._end, time.monotonic() + MIN_SECONDS)
         remaining = iter([number for number, end in enumerate(self.ends) if isinstance(end, Skipped)])
         try:
             async with anyio.create_task_group() as group:

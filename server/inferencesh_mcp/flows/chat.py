@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller, Report
 
 SEARCH_DELAYS = (0.5, 1.0, 2.0, 4.0)  # seconds before each search for a message whose reply was lost
-LONGEST_NAME = 200  # characters of a file's name taken from an address; real names are shorter
+MAX_NAME_LENGTH = 200  # characters of a file's name taken from an address; real names are shorter
 RECENT_CHATS = 20  # searched for a message whose reply was lost
 APPROVED_CALL = frozenset({"in_progress", "completed", "failed"})
 """The statuses of a call that was approved: a refused one is cancelled."""
@@ -226,7 +226,7 @@ async def _file(caller: Caller, reference: str, report: Report) -> File:
     if not is_remote(reference):
         return await store(caller, reference, report)
     name = unquote(path_of(reference)).rpartition("/")[2]
-    printable = "".join(filter(str.isprintable, name))[-LONGEST_NAME:]  # its end shows the type
+    printable = "".join(filter(str.isprintable, name))[-MAX_NAME_LENGTH:]  # its end shows the type
     return File(uri=reference, filename=printable, content_type=mimetypes.guess_type(name)[0] or "")
 
 

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.file_system import WriteFolder
     from inferencesh_mcp.flows.local_files import Folders, SaveFolder
 
-MOST_BESIDE_FILES = 4_000  # bytes of JSON that hold little more than the files' addresses
-LONGEST_NAME = 120  # characters; every file system takes that many
-MOST_NAMESAKES = 1000
-MOST_FILES = 100  # in one call: apps decide how many they make, and the caller reads every name
+MAX_BESIDE_FILES = 4_000  # bytes of JSON that hold little more than the files' addresses
+MAX_NAME_LENGTH = 120  # characters; every file system takes that many
+MAX_NAMESAKES = 1000
+MAX_FILES = 100  # in one call: apps decide how many they make, and the caller reads every name
 _UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
 
 
@@ -61,7 +61,7 @@ async def save_files(
 ) -> tuple[list[Saved], int]:
     """Save files, or one part of them; return the saved files and how many are left after them.
 
-    A part has MOST_FILES files. What a task returned besides its files is saved too, a single text as text.
+    A part has MAX_FILES files. What a task returned besides its files is saved too, a single text as text.
 
     Raises:
         InvalidInput: neither or both of `uris` and `task_ids`; a task without output; no such part; one `filename` for
@@ -80,7 +80,7 @@ async def save_files(
     if filename and len(uris) + len(task_ids) > 1:
         raise InvalidInput(message="`filename` names one file.", next_step="Leave it out, or save one file.")
     folder = await caller.folders.in_thread(_save_folder, caller.folders, to)
-    first, number, saved = (part - 1) * MOST_FILES, 0, list[Saved]()
+    first, number, saved = (part - 1) * MAX_FILES, 0, list[Saved]()
     try:
         async for items in _items_to_save(caller, uris, task_ids):
             if filename and len(items) > 1:
@@ -89,7 +89,7 @@ async def save_files(
                     next_step="Leave it out: each has a name of its own.",
                 )
             for item in items:
-                if first <= number < first + MOST_FILES:
+                if first <= number < first + MAX_FILES:
                     saved.append(await item.save(caller.api, folder, report, filename))
                 number += 1
     except InferenceError as exc:
@@ -100,9 +100,9 @@ async def save_files(
     if part > 1 and first >= number:
         raise InvalidInput(
             message=f"There are {number} files to save, and no part {part}.",
-            next_step=f"Parts go from 1 to {max(1, -(-number // MOST_FILES))}.",
+            next_step=f"Parts go from 1 to {max(1, -(-number // MAX_FILES))}.",
         )
-    return saved, max(number - first - MOST_FILES, 0)
+    return saved, max(number - first - MAX_FILES, 0)
 
 
 def _save_folder(folders: Folders, to: str) -> SaveFolder:
@@ -179,7 +179,7 @@ async def _of_task(caller: Caller, task: Task) -> list[_Download | _Content]:
             items.append(_Content(f"{name}.txt", str(text).encode(errors="replace"), "text/plain"))
         return items
     whole = await to_thread.run_sync(_as_json, output)  # 0.2 s for the largest output
-    if not files or len(whole) > MOST_BESIDE_FILES:
+    if not files or len(whole) > MAX_BESIDE_FILES:
         items.append(_Content("output.json", whole, "application/json"))
     return items
 
@@ -193,7 +193,7 @@ def safe_name(name: str, uri: str, content_type: str) -> str:
     in_uri = PurePosixPath(unquote(path_of(uri))).name if uri else ""
     base, ending = _split(name or in_uri)
     ending = ending or _split(in_uri)[1] or (mimetypes.guess_extension(content_type) or ".bin").removeprefix(".")
-    cleaned = _UNSAFE.sub("-", base[: 4 * LONGEST_NAME]).strip("-.")[:LONGEST_NAME] or "file"
+    cleaned = _UNSAFE.sub("-", base[: 4 * MAX_NAME_LENGTH]).strip("-.")[:MAX_NAME_LENGTH] or "file"
     return f"{'file-' if is_reserved(cleaned) else ''}{cleaned}.{ending.lower()}"
 
 
@@ -216,7 +216,7 @@ class _Draft:
         """Close the file and give it its name, or the first free `name-2`, `name-3`…"""
         self.file.close()
         base, _, ending = self.name.rpartition(".")
-        for number in range(1, MOST_NAMESAKES + 1):
+        for number in range(1, MAX_NAMESAKES + 1):
             name = self.name if number == 1 else f"{base}-{number}.{ending}"
             try:
                 self.folder.rename(self.hidden, name)
@@ -224,7 +224,7 @@ class _Draft:
                 continue
             return self.folder.path / name
         raise FileRefused(
-            message=f"{self.folder.path} holds {MOST_NAMESAKES} files named like {self.name}.",
+            message=f"{self.folder.path} holds {MAX_NAMESAKES} files named like {self.name}.",
             next_step="Delete or move some of them.",
         )
 
@@ -250,7 +250,7 @@ def _cannot_write(folder: Path, exc: OSError) -> FileRefused:
         return FileRefused(
             message=f"There is no room left in {folder}.", next_step="Free some space, or set INFERENCE_SAVE_DIR."
         )
-    if is_too_long(f"{folder}{os.sep}{'-' * LONGEST_NAME}"):
+    if is_too_long(f"{folder}{os.sep}{'-' * MAX_NAME_LENGTH}"):
         return FileRefused(message=f"{folder} is too deep: Windows takes 259 characters.", next_step=SHORTEN)
     return FileRefused(
         message=f"{folder} cannot be written: {exc.strerror}.",

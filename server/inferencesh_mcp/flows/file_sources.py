@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from inferencesh_mcp.flows.local_files import Folders
 
 CHUNK = 256 * 1024  # bytes read and sent at a time
-LARGEST_DATA = 8 * 1024 * 1024  # decoded bytes of a data URI
+MAX_DATA_BYTES = 8 * 1024 * 1024  # decoded bytes of a data URI
 LONG_TEXT = 256 * 1024  # characters: decoding so many takes up to 0.1 s
-LARGEST_FILE = 512 * 1024 * 1024
+MAX_FILE_BYTES = 512 * 1024 * 1024
 _DATA = re.compile(r"(?i)data:(?P<type>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[\w.+-]+)*(?P<base64>;base64)?,", re.ASCII)
 # The types that a data URI may have: those of RFC 6838 except multipart and message.
 _KINDS = frozenset({"application", "audio", "font", "image", "model", "text", "video"})
@@ -240,9 +240,9 @@ def _decoded(encoded: str, content_type: str) -> Bytes:
 
 
 def _refuse_large(size: float) -> None:
-    if size > LARGEST_DATA:
+    if size > MAX_DATA_BYTES:
         raise FileRefused(
-            message=f"A message may carry at most {LARGEST_DATA >> 20} MiB.",
+            message=f"A message may carry at most {MAX_DATA_BYTES >> 20} MiB.",
             next_step="Give a path or a URL, or ask `file_upload` with no source for an upload ticket.",
         )
 
@@ -267,9 +267,9 @@ class _LocalFile:
         self.name = name
         self.state = self._state_now()
         self.size = self.state[0]
-        if self.size > LARGEST_FILE:
+        if self.size > MAX_FILE_BYTES:
             raise FileRefused(
-                message=f"{name} is {self.size >> 20} MiB; {LARGEST_FILE >> 20} MiB is the most.",
+                message=f"{name} is {self.size >> 20} MiB; {MAX_FILE_BYTES >> 20} MiB is the most.",
                 next_step="Send a smaller file, or give a URL that the platform can read.",
             )
         self.content_type = content_type_of(name, read_at(descriptor, 16, 0))
@@ -337,9 +337,9 @@ async def remote_source(api: Api, url: str) -> Source:
         content = bytearray()
         async for chunk in download.chunks:
             content += chunk
-            if len(content) > LARGEST_DATA:
+            if len(content) > MAX_DATA_BYTES:
                 raise FileRefused(
-                    message=f"{name} does not declare its length, and is longer than {LARGEST_DATA >> 20} MiB.",
+                    message=f"{name} does not declare its length, and is longer than {MAX_DATA_BYTES >> 20} MiB.",
                     next_step="Download it and upload it from disk.",
                 )
     return Bytes(name, kind, bytes(content))

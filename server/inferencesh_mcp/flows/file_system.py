@@ -25,7 +25,7 @@ from inferencesh_mcp.paths import plain, steps_below
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-MOST_ENTRIES = 20_000  # of a folder that are compared with a missing name: some 20 ms
+MAX_ENTRIES = 20_000  # of a folder that are compared with a missing name: some 20 ms
 
 
 def _flags(*names: str) -> int:
@@ -135,7 +135,7 @@ def _entry_that_looks_like(folder: int | Path, name: str) -> str:
     """
     shown, names = _as_people_see(name), list[str]()
     with suppress(PermissionError), os.scandir(folder) as entries:
-        names = [entry.name for entry in islice(entries, MOST_ENTRIES) if _as_people_see(entry.name) == shown]
+        names = [entry.name for entry in islice(entries, MAX_ENTRIES) if _as_people_see(entry.name) == shown]
     if not names:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     if len(names) > 1:
@@ -162,13 +162,13 @@ if sys.platform == "win32":
     _final_path = ctypes.WinDLL("kernel32", use_last_error=True).GetFinalPathNameByHandleW
     _final_path.argtypes = (wintypes.HANDLE, wintypes.LPWSTR, wintypes.DWORD, wintypes.DWORD)
     _final_path.restype = wintypes.DWORD
-    _LONGEST_PATH = 32_768  # characters, of Windows' paths
+    _MAX_PATH_LENGTH = 32_768  # characters, of Windows' paths
     _LINK = 0x2000_0000  # of the tag of a reparse point that names another place (ntifs.h: IsReparseTagNameSurrogate)
 
     def _path_of(descriptor: int) -> Path:
         """The path of an open file, without links and short names: whatever was done to its path since."""
-        name = ctypes.create_unicode_buffer(_LONGEST_PATH)
-        if not 0 < _final_path(msvcrt.get_osfhandle(descriptor), name, _LONGEST_PATH, 0) < _LONGEST_PATH:
+        name = ctypes.create_unicode_buffer(_MAX_PATH_LENGTH)
+        if not 0 < _final_path(msvcrt.get_osfhandle(descriptor), name, _MAX_PATH_LENGTH, 0) < _MAX_PATH_LENGTH:
             raise ctypes.WinError(ctypes.get_last_error())
         return plain(Path(name.value))
 
@@ -268,7 +268,7 @@ else:
         try:
             file = os.fstat(descriptor).st_ino
             with os.scandir(folder) as entries:
-                names = [entry.name for entry in islice(entries, MOST_ENTRIES) if entry.inode() == file]
+                names = [entry.name for entry in islice(entries, MAX_ENTRIES) if entry.inode() == file]
             if not names:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         except OSError:

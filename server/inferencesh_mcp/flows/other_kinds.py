@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Reads = Callable[["Caller", str], Awaitable[bool]]
 Kind = Literal["app", "agent", "task", "chat", "file", "session"]
 
-LONGEST_NAME = 200  # characters; longer ones are not looked up
+MAX_NAME_LENGTH = 200  # characters; longer ones are not looked up
 _KINDS: dict[str, Kind] = {
     "app": "app",
     "agent": "agent",
@@ -33,7 +33,7 @@ async def with_other_kind(caller: Caller, exc: NotFound, arguments: Mapping[str,
     """The error of a tool call; if an argument names something of another kind, its next step says so."""
     for argument, kind in _KINDS.items():
         name = arguments.get(argument)
-        if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and not _is_known(caller, kind, name):
+        if isinstance(name, str) and 0 < len(name) <= MAX_NAME_LENGTH and not _is_known(caller, kind, name):
             for other, (reads, next_step) in (_BY_NAME if kind in _BY_NAME else _BY_ID).items():
                 if other != kind and await optional_call(reads(caller, name), f"{other} of this name"):
                     return exc.replace(next_step=next_step.format(name=name), suggestions=())

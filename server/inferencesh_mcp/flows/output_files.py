@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 METERING = "output_meta"
 """The field of an output in which the platform meters it; it is none of the app's."""
-MOST_ADDRESSES = 10_000  # addresses of one output that are looked at: guessing the types of so many takes 0.1 s
+MAX_ADDRESSES = 10_000  # addresses of one output that are looked at: guessing the types of so many takes 0.1 s
 DEEPEST = 32  # levels of an output that are searched
 _ADDRESS = re.compile(r"(?:https?|inf)://[^\s<>\"]{1,2000}")
 
@@ -52,7 +52,7 @@ def output_of(task: Task) -> Any:
     return task.output
 
 
-def output_files(value: Any, most: int = MOST_ADDRESSES, addresses: int = MOST_ADDRESSES) -> list[OutputFile]:
+def output_files(value: Any, most: int = MAX_ADDRESSES, addresses: int = MAX_ADDRESSES) -> list[OutputFile]:
     """The files in an output: addresses with a known file extension, and objects `{uri, content_type, size}`.
 
     At most so many, and at most so many addresses are looked at.

@@ -27,9 +27,9 @@ from inferencesh_mcp.bounded import RecentSet
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-OWNED_LIMIT = 16_384
+MAX_OWNED = 16_384
 """Ids remembered as some call's own: more than are made in the minutes in which a lost start is searched for."""
-GIVEN_UP_LIMIT = 4_096
+MAX_GIVEN_UP = 4_096
 GIVEN_UP_SECONDS = 600.0
 """How long the task of a start that was given up may still appear: a queue before the API may hold it back."""
 
@@ -41,8 +41,8 @@ class StartRegistry:
         """`replicated`: other processes may start runs with the same keys."""
         self.replicated = replicated
         self._open = Counter[str]()
-        self._given_up = RecentSet[str](GIVEN_UP_LIMIT, GIVEN_UP_SECONDS, clock)
-        self._owned = RecentSet[str](OWNED_LIMIT)
+        self._given_up = RecentSet[str](MAX_GIVEN_UP, GIVEN_UP_SECONDS, clock)
+        self._owned = RecentSet[str](MAX_OWNED)
 
     def begin(self, fingerprint: str) -> Start:
         """Register a start before it is sent. `fingerprint` is equal for starts whose tasks could be confused."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
 RETRY_AFTER = 5.0  # seconds: a run that ends frees a slot, and most take a few seconds
-MOST_IN_BACKGROUND = 100  # searches for lost runs whose callers left: each lists tasks every few seconds
+MAX_IN_BACKGROUND = 100  # searches for lost runs whose callers left: each lists tasks every few seconds
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ class ConcurrentRuns:
 
     def in_background(self, work: Callable[[], Awaitable[None]]) -> bool:
         """Run `work` although its call has ended; False if there is no room for it, or the server is not running."""
-        if self.background is None or self._background_count >= MOST_IN_BACKGROUND:
+        if self.background is None or self._background_count >= MAX_IN_BACKGROUND:
             return False
         self._background_count += 1
         self.background.start_soon(self._run_in_background, work)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from inferencesh_mcp.api.json import SENT_LIMIT, NotReadableBack, encoded
+from inferencesh_mcp.api.json import MAX_SENT_BYTES, NotReadableBack, encoded
 from inferencesh_mcp.api.models import AppFunction, AppVersion, RunRequest
 from inferencesh_mcp.errors import InvalidInput
 from inferencesh_mcp.flows.concurrency import optional_call
@@ -118,7 +118,7 @@ async def build_request(prepared: Prepared, uploads: Uploads) -> RunRequest:
     )
 
 
-def _refuse_unsendable(name: str, value: Any, limit: float = SENT_LIMIT) -> None:
+def _refuse_unsendable(name: str, value: Any, limit: float = MAX_SENT_BYTES) -> None:
     """Refuse a value that a task could not return to us: the run would be paid for, and every answer unreadable."""
     try:
         encoded(value, limit)

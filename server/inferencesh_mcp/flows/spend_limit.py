@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, RunRequest
 
 MICROCENTS = 100_000_000  # in one US dollar
-MOST_HANDED_OVER = 4_096  # runs that are remembered; the oldest are dropped
+MAX_HANDED_OVER = 4_096  # runs that are remembered; the oldest are dropped
 LOST_SECONDS = 900.0  # how long a run counts of which it is not known whether it started
-MOST_CHECKED = 100  # of them that are read before one question
-USED_LIMIT = 4_096
+MAX_CHECKED = 100  # of them that are read before one question
+MAX_USED = 4_096
 USED_SECONDS = 3_600.0
 """How long a used agreement is remembered. The sealed state that carries it expires much earlier."""
 
@@ -91,9 +91,9 @@ class SpendLimit:
         self._limit = None if limit_usd is None else int(limit_usd * MICROCENTS)
         self._strict = strict
         self._live = Counter[str]()
-        self._handed_over: BoundedDict[str, _HandedOver] = BoundedDict(MOST_HANDED_OVER)
+        self._handed_over: BoundedDict[str, _HandedOver] = BoundedDict(MAX_HANDED_OVER)
         """By the id of their task; what has none that is known has one of ours."""
-        self._used = RecentSet[str](USED_LIMIT, USED_SECONDS)
+        self._used = RecentSet[str](MAX_USED, USED_SECONDS)
 
     @property
     def is_set(self) -> bool:
@@ -180,7 +180,7 @@ class SpendLimit:
                 self._handed_over.pop(task_id, None)
 
         with anyio.move_on_after(PATIENCE):
-            await for_each(own[:MOST_CHECKED], forget_if_ended)
+            await for_each(own[:MAX_CHECKED], forget_if_ended)
 
 
 @dataclass(frozen=True)

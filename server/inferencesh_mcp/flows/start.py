@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.models import PAGE_LIMIT
+from inferencesh_mcp.api.models import MAX_PAGE_SIZE
 from inferencesh_mcp.errors import OutcomeUnknown
 from inferencesh_mcp.flows.cancel import cancel_abandoned_task, log_abandoned_candidates
 from inferencesh_mcp.flows.lost_starts import Candidates, LostStart
@@ -67,7 +67,7 @@ async def _search(caller: Caller, request: RunRequest, app_id: str, since: datet
     candidates: dict[str, Task] = {}
     cursor = ""
     for _ in range(PAGES):
-        page = await caller.api.list_tasks(limit=PAGE_LIMIT, since=since, cursor=cursor)
+        page = await caller.api.list_tasks(limit=MAX_PAGE_SIZE, since=since, cursor=cursor)
         recent = [task for task in page.items if task.created_at is None or task.created_at >= since]
         candidates |= {
             task.id: task

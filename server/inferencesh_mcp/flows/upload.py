@@ -18,7 +18,7 @@ from inferencesh_mcp.flows import Transfer
 from inferencesh_mcp.flows.file_sources import Source, is_remote, open_source, remote_source
 from inferencesh_mcp.schema.file_fields import file_places
 
-MOST_OPEN = 8  # files of one call that stay open from their check to their upload; real apps take fewer
+MAX_OPEN = 8  # files of one call that stay open from their check to their upload; real apps take fewer
 
 # Addresses that are safe in single quotes in POSIX shells, and in double quotes in cmd and PowerShell; curl cannot take them for an
 # option or a file.
@@ -190,7 +190,7 @@ class Uploads:
             return
         source = await open_source(reference, self._folders)
         self._checked.add(reference)
-        if len(self._open) < MOST_OPEN:
+        if len(self._open) < MAX_OPEN:
             self._open[reference] = source
         else:
             source.close()

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from inferencesh_mcp.settings import Settings
 
 PATH = "/mcp"
-MOST_BODY_BYTES = 32 * 1024 * 1024  # held for all open requests; once parsed, a message takes a few times its bytes
-MOST_STREAMS = 4_096  # open requests of all callers: more than a process has runs, and few enough for its memory
+MAX_BODY_BYTES = 32 * 1024 * 1024  # held for all open requests; once parsed, a message takes a few times its bytes
+MAX_STREAMS = 4_096  # open requests of all callers: more than a process has runs, and few enough for its memory
 
 
 def create_app(server: MCPServer[Shared], settings: Settings, drain: Drain | None = None) -> ASGIApp:
@@ -67,12 +67,12 @@ def create_app(server: MCPServer[Shared], settings: Settings, drain: Drain | Non
 
 def _requests(settings: Settings) -> UsageLimit:
     message = f"You have {settings.max_streams} requests open, the most allowed. Wait for one to end."
-    return UsageLimit(settings.max_streams, MOST_STREAMS, message)
+    return UsageLimit(settings.max_streams, MAX_STREAMS, message)
 
 
 def _body_bytes(settings: Settings) -> UsageLimit:
     """One source may hold half of all bytes. There is room for two messages of the longest kind."""
-    limit = max(MOST_BODY_BYTES // 2, settings.max_body_bytes)
+    limit = max(MAX_BODY_BYTES // 2, settings.max_body_bytes)
     return UsageLimit(limit, 2 * limit, f"Your open requests hold {limit} bytes, the most allowed. Try again later.")
 
 

@@ -14,7 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 
-from inferencesh_mcp.api.json import MOST_IN_A_MESSAGE, too_many_values
+from inferencesh_mcp.api.json import MAX_IN_A_MESSAGE, too_many_values
 from inferencesh_mcp.context import VISITOR
 from inferencesh_mcp.http.refusal import Page, Refused
 from inferencesh_mcp.loopback import is_loopback_host
@@ -265,8 +265,8 @@ async def _read_body(receive: Receive, largest: int, add_bytes: Callable[[int], 
         if not event.get("more_body", False):
             break
     content = bytes(body)
-    if too_many_values(content, MOST_IN_A_MESSAGE):
-        message = f"A message may have at most {MOST_IN_A_MESSAGE} values."
+    if too_many_values(content, MAX_IN_A_MESSAGE):
+        message = f"A message may have at most {MAX_IN_A_MESSAGE} values."
         raise Refused(status=413, code="invalid_input", message=message)
     return content
 

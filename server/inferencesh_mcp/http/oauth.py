@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 # Asymmetric only: with HS*, whoever can verify a token could sign one. Never `none`.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 LEEWAY = 30  # seconds that the issuer's clock may differ
-LONGEST_TOKEN = 16 * 1024  # characters of a token
+MAX_TOKEN_LENGTH = 16 * 1024  # characters of a token
 KEYS_TTL = 3600.0  # seconds: how long a key that the issuer withdrew is still trusted
 REFETCH_INTERVAL = 10.0  # seconds between two fetches: anybody can send unknown key ids
-MOST_KEYS = 64  # keys of one issuer
+MAX_KEYS = 64  # keys of one issuer
 MIN_RSA_BITS = 2048  # bits (RFC 7518 3.3)
 ISSUER_TIMEOUT = 10.0  # seconds for an answer: callers wait for it
 
@@ -92,7 +92,7 @@ class OAuthAuthenticator(Authenticator):
     async def _verify(self, token: str) -> dict[str, Any]:
         """The claims of a valid token: signed by the issuer, for this server, and not expired."""
         try:
-            if len(token) > LONGEST_TOKEN:
+            if len(token) > MAX_TOKEN_LENGTH:
                 raise jwt.InvalidTokenError
             header = jwt.get_unverified_header(token)
             kid = header.get("kid")
@@ -241,7 +241,7 @@ def _keys(jwks: dict[str, Any]) -> dict[str | None, jwt.PyJWK]:
     """The usable keys by id. An invalid key does not hide the others."""
     listed = jwks.get("keys")
     keys: dict[str | None, jwt.PyJWK] = {}
-    for item in listed[:MOST_KEYS] if is_array(listed) else []:
+    for item in listed[:MAX_KEYS] if is_array(listed) else []:
         if is_object(item) and (key := _key(item)):
             keys[key.key_id] = key
     if len(keys) == 1:  # RFC 7515 4.1.4: with one key, a token need not name it

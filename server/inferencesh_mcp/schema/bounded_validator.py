@@ -19,7 +19,7 @@ from referencing import Registry
 
 from inferencesh_mcp.api.json import is_array, is_object, items
 from inferencesh_mcp.bounded import BoundedDict
-from inferencesh_mcp.schema.refs import MAPS, RECENT_LIMIT, VALUES, Document, document
+from inferencesh_mcp.schema.refs import MAPS, MAX_RECENT, VALUES, Document, document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.schema.refs import Schema
 
-MOST_STEPS = 5_000  # rules checked for one value: some 0.05 s, and dozens of times what a real app's input needs
-MOST_STEPS_OF_A_CALL = 100_000  # the same for all values of one call; others run in between
+MAX_STEPS = 5_000  # rules checked for one value: some 0.05 s, and dozens of times what a real app's input needs
+MAX_STEPS_OF_A_CALL = 100_000  # the same for all values of one call; others run in between
 CHARACTERS_OF_A_STEP = 2_000  # of what `jsonschema` writes about a mistake: the whole value
 STEPS_OF_A_REFERENCE = 4  # following a reference takes as long as so many rules
-MOST_ERRORS = 1_000  # collected for one value; eight are shown
-MOST_SEARCHES = 4  # for the names that misspelt ones may have meant, in one call
+MAX_ERRORS = 1_000  # collected for one value; eight are shown
+MAX_SEARCHES = 4  # for the names that misspelt ones may have meant, in one call
 HEAVIEST = 20_000  # weight of a schema, where an item of a list weighs 1: walking it takes 0.2 s
 WEIGHT_OF_AN_OBJECT = 40  # so a schema has at most 500 objects; real apps have a hundred
 WEIGHT_OF_A_KIND = 5  # one of several types
 CHARACTERS_OF_A_WEIGHT = 200  # a text of so many weighs 1: what is wrong with it is written out several times
-MOST_FAULTS = 1_000  # of a schema that are removed from it; of one with more, nothing counts
-MOST_CLEANUPS = 3  # passes that remove invalid parts of a schema: one may have hidden others
+MAX_FAULTS = 1_000  # of a schema that are removed from it; of one with more, nothing counts
+MAX_CLEANUPS = 3  # passes that remove invalid parts of a schema: one may have hidden others
 
 _untyped: Any = jsonschema
 """For the function of it that has no types."""
@@ -54,8 +54,8 @@ class Budget:
     """What one call may still spend on validation: it may have many inputs, and a hostile schema."""
 
     def __init__(self) -> None:
-        self.steps = MOST_STEPS_OF_A_CALL
-        self.searches = MOST_SEARCHES
+        self.steps = MAX_STEPS_OF_A_CALL
+        self.searches = MAX_SEARCHES
 
     def may_search(self) -> bool:
         """Count one search for a similar name; False if there were too many."""
@@ -92,10 +92,10 @@ class BoundedValidator:
 
     def errors(self, value: Any, budget: Budget) -> list[ValidationError]:
         """The errors of a value, as far as the steps suffice."""
-        self._steps_left = steps = min(MOST_STEPS, budget.steps)
+        self._steps_left = steps = min(MAX_STEPS, budget.steps)
         errors: list[ValidationError] = []
         with suppress(_Spent, RecursionError):
-            errors.extend(islice(self._validator.iter_errors(value), MOST_ERRORS))
+            errors.extend(islice(self._validator.iter_errors(value), MAX_ERRORS))
         self.finished = self._steps_left >= 0
         budget.steps -= steps - max(self._steps_left, 0)
         return errors
@@ -125,7 +125,7 @@ class BoundedValidator:
             yield from validator.descend(instance, target)
 
 
-_recent: BoundedDict[bytes, BoundedValidator] = BoundedDict(RECENT_LIMIT)
+_recent: BoundedDict[bytes, BoundedValidator] = BoundedDict(MAX_RECENT)
 
 
 def validator_for(schema: Schema) -> BoundedValidator:
@@ -190,12 +190,12 @@ def _closed(part: Any) -> Any:
 
 def _valid(schema: Any) -> Any:
     """The schema without its invalid parts; the valid ones beside them stay."""
-    for _ in range(MOST_CLEANUPS):
-        faults = islice(_META_VALIDATOR.iter_errors(schema), MOST_FAULTS + 1)
+    for _ in range(MAX_CLEANUPS):
+        faults = islice(_META_VALIDATOR.iter_errors(schema), MAX_FAULTS + 1)
         places = [list(error.absolute_path) for error in faults]
         if not places and is_object(schema):
             return schema
-        if not all(places) or len(places) > MOST_FAULTS:
+        if not all(places) or len(places) > MAX_FAULTS:
             break
         schema = copy.deepcopy(schema)
         for place in sorted(places, key=len, reverse=True):

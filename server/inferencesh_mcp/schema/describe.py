@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from inferencesh_mcp.schema.refs import Schema
 
 _QUOTES = re.compile(r'(?<!\\)(?:\\\\)*"')
-MOST_SHOWN = 120  # characters of a value or of a list of names in one message
+MAX_SHOWN = 120  # characters of a value or of a list of names in one message
 # `difflib` takes the square of the length, so few and short names are compared: a search takes 40 ms at most.
-MOST_NAMES = 200  # compared with one name; real apps have fewer fields
-LONGEST_NAME = 48  # characters; longer names are rarely typed
-MOST_KINDS = 32  # types of one place that are read; there are seven
+MAX_NAMES = 200  # compared with one name; real apps have fewer fields
+MAX_NAME_LENGTH = 48  # characters; longer names are rarely typed
+MAX_KINDS = 32  # types of one place that are read; there are seven
 DEEPEST_LIST = 8  # lists within lists that are put into words
-LARGEST_BOUND = 10**30  # of an integer that is put into words
+MAX_BOUND = 10**30  # of an integer that is put into words
 
 
 def expected(schema: Any, depth: int = 0) -> str:
@@ -38,7 +38,7 @@ def expected(schema: Any, depth: int = 0) -> str:
             return " or ".join(dict.fromkeys(expected(part, depth) for part in schema[union]))
     kind = schema.get("type")
     if is_array(kind):
-        kinds = dict.fromkeys(texts(kind[:MOST_KINDS]))
+        kinds = dict.fromkeys(texts(kind[:MAX_KINDS]))
         return " or ".join(dict.fromkeys(_noun(part, schema, depth) for part in kinds)) or _NOUNS["None"]
     return _noun(kind if isinstance(kind, str) else "None", schema, depth) + _range(schema)
 
@@ -93,17 +93,17 @@ def _number(schema: Schema, *names: str) -> float | None:
     value = next((schema[name] for name in names if name in schema), None)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if type(value) is int and abs(value) < LARGEST_BOUND else None
+    return value if type(value) is int and abs(value) < MAX_BOUND else None
 
 
 def short(value: Any) -> str:
     """A value as JSON, cut if it is long. Only the part that is shown is encoded."""
-    text = beginning(value, MOST_SHOWN)
-    is_cut = len(text) > MOST_SHOWN
+    text = beginning(value, MAX_SHOWN)
+    is_cut = len(text) > MAX_SHOWN
     text = neutral(visible(text, line_break=" "))
-    if not is_cut and len(text) <= MOST_SHOWN:
+    if not is_cut and len(text) <= MAX_SHOWN:
         return text
-    cut = text[: MOST_SHOWN - 1]
+    cut = text[: MAX_SHOWN - 1]
     return f'{cut}…"' if len(_QUOTES.findall(cut)) % 2 else f"{cut}…"  # a text that was cut still ends with a quote
 
 
@@ -138,9 +138,9 @@ _JSON = json.JSONEncoder(ensure_ascii=False, default=str)
 
 def nearest_name(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
     """The known name most similar to `name`; None if none is similar, or `name` is too long."""
-    if len(name) > LONGEST_NAME:
+    if len(name) > MAX_NAME_LENGTH:
         return None
     import difflib  # only needed for a misspelt name: the server starts without it
 
-    candidates = [other for other in known if len(other) <= LONGEST_NAME][:MOST_NAMES]
+    candidates = [other for other in known if len(other) <= MAX_NAME_LENGTH][:MAX_NAMES]
     return next(iter(difflib.get_close_matches(name, candidates, n=1, cutoff=likeness)), None)

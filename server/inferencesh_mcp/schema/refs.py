@@ -16,7 +16,7 @@ Schema = dict[str, Any]
 
 DEEPEST = 64
 """Levels of a schema that are read; no answer of the API has more."""
-RECENT_LIMIT = 64
+MAX_RECENT = 64
 """Schemas whose translation is cached."""
 VALUES = frozenset({"enum", "const", "default", "examples"})
 """Keywords that hold values, not schemas."""
@@ -47,7 +47,7 @@ class Document:
         return node
 
 
-_recent: BoundedDict[int, tuple[Any, Document]] = BoundedDict(RECENT_LIMIT)
+_recent: BoundedDict[int, tuple[Any, Document]] = BoundedDict(MAX_RECENT)
 
 
 def document(schema: Any) -> Document:

@@ -24,15 +24,15 @@ from inferencesh_mcp.schema.refs import document
 if TYPE_CHECKING:
     from inferencesh_mcp.schema.refs import Schema
 
-MOST_PARTS = 400  # parts of the app's schema that are read; hosts take 500 in a tool's schema
-MOST_BRANCHES = 32  # ways in which one value can be right
-MOST_LEVELS = 24
-LARGEST = 128 * 1024  # bytes of the result; those of real apps have at most 12 kB
-MOST_OUTPUT_FIELDS = 150
-MOST_LISTED = 250  # values in one `enum`
-LONGEST_LIST = 8192  # bytes of one `enum`
-LONGEST_DESCRIPTION = 120  # characters
-LONGEST_DEFAULT = 80  # bytes; a longer one is left to the app
+MAX_PARTS = 400  # parts of the app's schema that are read; hosts take 500 in a tool's schema
+MAX_BRANCHES = 32  # ways in which one value can be right
+MAX_LEVELS = 24
+MAX_SCHEMA_BYTES = 128 * 1024  # bytes of the result; those of real apps have at most 12 kB
+MAX_OUTPUT_FIELDS = 150
+MAX_LISTED = 250  # values in one `enum`
+MAX_LIST_BYTES = 8192  # bytes of one `enum`
+MAX_DESCRIPTION_LENGTH = 120  # characters
+MAX_DEFAULT_BYTES = 80  # bytes; a longer one is left to the app
 SHORTEST_RANGE = 3  # consecutive integers that are written as a range, which more hosts take than a list
 FILE = "File: path, URL or data URI"
 
@@ -53,7 +53,7 @@ _ANY_OBJECT: Schema = {"type": "object", "properties": {}}
 def compiled_input(schema: Schema) -> Schema:
     """Compile an app's input schema into an object schema, ready to be a tool's `inputSchema`."""
     compiled = _Compiler(schema).input()
-    return compiled if len(_as_json(compiled).encode()) <= LARGEST else dict(_ANY_OBJECT)
+    return compiled if len(_as_json(compiled).encode()) <= MAX_SCHEMA_BYTES else dict(_ANY_OBJECT)
 
 
 def without_nulls(arguments: dict[str, Any], compiled: Schema) -> dict[str, Any]:
@@ -94,13 +94,13 @@ class _Compiler:
 
     def __init__(self, schema: Schema) -> None:
         self._document = document(schema)
-        self._parts_left = MOST_PARTS
+        self._parts_left = MAX_PARTS
 
     def input(self) -> Schema:
         return _ANY_OBJECT | self._object(self._top(), 0, texts=True)
 
     def output(self) -> Schema:
-        fields = list(as_object(self._top().schema.get("properties")).items())[:MOST_OUTPUT_FIELDS]
+        fields = list(as_object(self._top().schema.get("properties")).items())[:MAX_OUTPUT_FIELDS]
         return {
             "type": "object",
             "properties": {name: self._output_field(part) for name, part in fields if _fits(name)},
@@ -114,7 +114,7 @@ class _Compiler:
     def _branches(self, part: Any, trail: tuple[str, ...]) -> list[_Branch]:
         """The branches of a part of the schema. References are followed and unions opened."""
         self._parts_left -= 1
-        if self._parts_left < 0 or len(trail) > MOST_LEVELS or not is_object(part):
+        if self._parts_left < 0 or len(trail) > MAX_LEVELS or not is_object(part):
             return [_ANYTHING]
         description = part.get("description")
         return [
@@ -133,17 +133,17 @@ class _Compiler:
             return self._branches(target, (*trail, ref))
         union = part.get("anyOf", part.get("oneOf"))
         if is_array(union) and declared is None and "properties" not in part:
-            if len(union) > MOST_BRANCHES:
+            if len(union) > MAX_BRANCHES:
                 return [_ANYTHING]
             return [branch for way in union for branch in self._branches(way, (*trail, "anyOf"))]
         if is_array(declared):
-            kinds = dict.fromkeys(map(str, declared[:MOST_BRANCHES]))
+            kinds = dict.fromkeys(map(str, declared[:MAX_BRANCHES]))
             return [_Branch({**part, "type": kind}, trail) for kind in kinds]
         return [_Branch(part, trail)]
 
     def _field(self, part: Any, depth: int, trail: tuple[str, ...], *, texts: bool, optional: bool = False) -> Schema:
         """The schema of one place. `texts`: with descriptions and defaults. `optional`: it can be left out instead of null."""
-        if depth >= MOST_LEVELS - 1:
+        if depth >= MAX_LEVELS - 1:
             return {}
         branches = self._branches(part, trail)
         if optional:
@@ -153,7 +153,7 @@ class _Compiler:
             alternative = self._value(branch, depth, texts=texts)
             if alternative not in alternatives:
                 alternatives.append(alternative)
-        if not all(alternatives) or len(alternatives) > MOST_BRANCHES:
+        if not all(alternatives) or len(alternatives) > MAX_BRANCHES:
             alternatives = []  # one of them takes anything
         return _one_of(alternatives, _texts(branches) if texts else {})
 
@@ -211,7 +211,7 @@ def _is_file(branch: _Branch) -> bool:
 
 def _listed(kind: str, values: Any) -> Schema:
     """The keywords for a list of values; none if hosts do not take it."""
-    if not is_array(values) or not 0 < len(values) <= MOST_LISTED or not _is_showable(values, LONGEST_LIST):
+    if not is_array(values) or not 0 < len(values) <= MAX_LISTED or not _is_showable(values, MAX_LIST_BYTES):
         return {}
     if kind == "integer" and all(type(value) is int for value in values):
         low, high = min(values), max(values)
@@ -242,14 +242,14 @@ def _texts(branches: list[_Branch]) -> Schema:
     is_file = any(is_file_object(branch.schema) for branch in branches) or (strings and all(map(_is_file, strings)))
     texts = _description(branches, FILE if is_file else "")
     default = branches[0].default if branches else None
-    if default not in (None, "", [], {}) and _is_showable(default, LONGEST_DEFAULT):
+    if default not in (None, "", [], {}) and _is_showable(default, MAX_DEFAULT_BYTES):
         texts["default"] = default
     return texts
 
 
 def _description(branches: list[_Branch], hint: str = "") -> Schema:
     description = next((branch.description for branch in branches if branch.description), "")
-    description = _cut(description, LONGEST_DESCRIPTION - len(hint)).removesuffix(".")
+    description = _cut(description, MAX_DESCRIPTION_LENGTH - len(hint)).removesuffix(".")
     text = ". ".join(filter(None, (description, hint)))
     return {"description": text} if text else {}
 

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from inferencesh_mcp.schema.file_fields import Place
     from inferencesh_mcp.schema.refs import Schema
 
-MOST_PROBLEMS = 8  # sentences in one answer
-LARGEST_NUMBER = 1e15  # for which a nearest value is named
-LONGEST_PLACE = 200  # characters of a field's path in a sentence
-MOST_REPAIRED_ERRORS = 1_000  # errors of one input that are considered for repair
-REPAIRED_TEXT_LIMIT = 1_000_000  # characters of all texts of one input that are parsed as JSON
+MAX_PROBLEMS = 8  # sentences in one answer
+MAX_NUMBER = 1e15  # for which a nearest value is named
+MAX_PLACE_LENGTH = 200  # characters of a field's path in a sentence
+MAX_REPAIRED_ERRORS = 1_000  # errors of one input that are considered for repair
+MAX_REPAIRED_TEXT_LENGTH = 1_000_000  # characters of all texts of one input that are parsed as JSON
 DEEPEST_UNION = 16  # nested unions whose errors are considered
 
 _untyped: Any = jsonschema
@@ -92,7 +92,7 @@ def _problems(errors: list[ValidationError], budget: Budget) -> list[str]:
             in_words.add(rule)
         for sentence in _sentences(closest, budget):
             sentences[sentence] = None
-            if len(sentences) == MOST_PROBLEMS:  # the rest is not shown, so it is not put into words
+            if len(sentences) == MAX_PROBLEMS:  # the rest is not shown, so it is not put into words
                 return list(sentences)
     return list(sentences)
 
@@ -141,7 +141,7 @@ def _nearest_number(schema: Schema, value: Any) -> float | None:
 
 def _is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a number that one can calculate with."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_NUMBER
 
 
 def _join(where: str, name: str) -> str:
@@ -149,7 +149,7 @@ def _join(where: str, name: str) -> str:
 
 
 def _named(place: str) -> str:
-    return named(place, LONGEST_PLACE)
+    return named(place, MAX_PLACE_LENGTH)
 
 
 def _unknown_field(where: str, name: str, known: list[str], budget: Budget) -> str:
@@ -180,8 +180,8 @@ def _closest(error: ValidationError) -> ValidationError:
 def _repairs(errors: list[ValidationError]) -> dict[Place, Any]:
     """The values that wrong ones may stand for, by their places."""
     repairs: dict[Place, Any] = {}
-    characters_left = REPAIRED_TEXT_LIMIT
-    for error in islice(_innermost(errors), MOST_REPAIRED_ERRORS):
+    characters_left = MAX_REPAIRED_TEXT_LENGTH
+    for error in islice(_innermost(errors), MAX_REPAIRED_ERRORS):
         place = tuple(error.absolute_path)
         characters_left -= len(error.instance) if isinstance(error.instance, str) else 0
         repair = _repair(error) if place and characters_left >= 0 else None

@@ -48,7 +48,7 @@ Setup = Annotated[dict[str, Any], Field(description="instance parameters, where 
 Limit = Annotated[int, Field(ge=1, le=100, description="most entries to list, 1 to 100")]
 Cursor = Annotated[str, Field(description="next page: next_cursor of the last answer")]
 
-MOST_FUNCTIONS = 30  # of an app that are described; real apps at hand have one, the sandbox at most four
+MAX_FUNCTIONS = 30  # of an app that are described; real apps at hand have one, the sandbox at most four
 
 
 @tool("apps", "Find apps", reads=True)
@@ -105,7 +105,7 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
         "input_schema": fit(function.input_schema, limit=12_000),
         "setup_schema": fit(setup, limit=3_000) if setup.get("properties") else None,
         "functions": [_function_fields(name, function) for name, function in _named_functions(version)] or None,
-        "more_functions": len(version.functions) - MOST_FUNCTIONS if len(version.functions) > MOST_FUNCTIONS else None,
+        "more_functions": len(version.functions) - MAX_FUNCTIONS if len(version.functions) > MAX_FUNCTIONS else None,
         "variants": sorted(version.variants) or None,
         "needs": app_description.needs(version, function) or None,
         "missing": [requirement_data(need) for need in missing] if missing else None,
@@ -126,7 +126,7 @@ async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
 
 def _named_functions(version: AppVersion) -> list[tuple[str, AppFunction]]:
     """The functions of an app that has several: all of them, as far as an answer can show them."""
-    return sorted(version.functions.items())[:MOST_FUNCTIONS] if len(version.functions) > 1 else []
+    return sorted(version.functions.items())[:MAX_FUNCTIONS] if len(version.functions) > 1 else []
 
 
 def _function_fields(name: str, function: AppFunction) -> dict[str, Any]:

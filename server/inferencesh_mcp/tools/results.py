@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from inferencesh_mcp.api.json import is_object, items, without_none
 from inferencesh_mcp.api.url_policy import path_of
 from inferencesh_mcp.errors import InvalidInput
-from inferencesh_mcp.flows.output_files import METERING, MOST_ADDRESSES, output_files, output_of
+from inferencesh_mcp.flows.output_files import MAX_ADDRESSES, METERING, output_files, output_of
 from inferencesh_mcp.flows.run_details import elapsed_seconds, status_detail, status_of
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import (
@@ -221,7 +221,7 @@ def _run_answer(
     return assemble("\n".join(lines), fields, files, failed="error" in fields)
 
 
-def file_links(output: Any, records: Sequence[File], addresses: int = MOST_ADDRESSES) -> list[FileLink]:
+def file_links(output: Any, records: Sequence[File], addresses: int = MAX_ADDRESSES) -> list[FileLink]:
     """The files of an output among its first addresses, with what the platform knows about each."""
     known = {file.uri: file for file in records}
     return [FileLink.of(file, known.get(file.url)) for file in output_files(output, MAX_FILES_READ, addresses)]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import Estimate
 
 MICROCENTS = 100_000_000  # in one US dollar
-MOST_FIELDS = 10  # that a price is said to depend on
+MAX_FIELDS = 10  # that a price is said to depend on
 _SPAN = re.compile(r"(\d{1,6}) ?(s|min|m|h|d)")
 _UNITS = {"s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -90,7 +90,7 @@ def price(estimate: Estimate | None) -> str:
         return f"not known for this input. {quoted(note, 300)}" if note else "not known for this input"
     least, most = bounds
     amount = _range(least, most)
-    fields = [label(name) for name in estimate.depends_on[:MOST_FIELDS]]
+    fields = [label(name) for name in estimate.depends_on[:MAX_FIELDS]]
     more = len(estimate.depends_on) - len(fields)
     fields += [f"{more} more"] if more else []
     return f"{amount}; depends on {', '.join(fields)}" if fields else amount

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.messages import Attached
     from inferencesh_sandbox.turns import Turn
 
-_LARGEST_PICTURE = 16 * 1024 * 1024
+_MAX_PICTURE = 16 * 1024 * 1024
 """Bytes of a file that is read."""
 
 
@@ -46,7 +46,7 @@ def _description(turn: Turn, file: Attached) -> str:
     if not stored.arrived:
         return f"The file {stored.filename} was never uploaded."
     text = f"{stored.filename}: {stored.content_type}, {stored.size} bytes"
-    if stored.size <= _LARGEST_PICTURE:
+    if stored.size <= _MAX_PICTURE:
         try:
             kind, width, height = measure(b"".join(stored.pieces()))
         except AppFailed:

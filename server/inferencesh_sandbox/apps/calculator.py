@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from inferencesh_sandbox.apps.types import Work
 
 Number = int | float
-LARGEST = 10**300  # beyond, a number is slow to work with and no JSON reader keeps it
-MOST_NAMES = 1_000
+MAX_NUMBER = 10**300  # beyond, a number is slow to work with and no JSON reader keeps it
+MAX_NAMES = 1_000
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Number]] = {
     ast.Add: operator.add,
@@ -51,8 +51,8 @@ async def _run(work: Work, inputs: CellInput) -> dict[str, Any]:
             value = _line(line, names)
     except (SyntaxError, ArithmeticError, RecursionError, ValueError) as exc:
         raise AppFailed(f"the cell does not work out: {exc}") from exc
-    if len(names) > MOST_NAMES:
-        raise AppFailed(f"a notebook remembers at most {MOST_NAMES} names")
+    if len(names) > MAX_NAMES:
+        raise AppFailed(f"a notebook remembers at most {MAX_NAMES} names")
     work.memory["names"], work.memory["cells"] = names, work.memory.get("cells", 0) + 1
     value_field = {} if value is None else {"value": value}
     return {"cell": work.memory["cells"], **value_field, "names": names}
@@ -87,13 +87,13 @@ def _value(expression: ast.expr, names: dict[str, Number]) -> Number:
 
 def _worked_out(op: ast.operator, left: Number, right: Number) -> Number:
     # Before, not after: a tower of powers would take for ever, and most of them more memory than there is.
-    if isinstance(op, ast.Pow) and abs(right) * math.log10(max(abs(left), 2)) > math.log10(LARGEST):
+    if isinstance(op, ast.Pow) and abs(right) * math.log10(max(abs(left), 2)) > math.log10(MAX_NUMBER):
         raise AppFailed("that power is too large")
     return _checked(_BINARY[type(op)](left, right))
 
 
 def _checked(number: Number) -> Number:
-    if isinstance(number, complex) or not abs(number) <= LARGEST:  # which not-a-number is not either
+    if isinstance(number, complex) or not abs(number) <= MAX_NUMBER:  # which not-a-number is not either
         raise AppFailed("that number is too large, or is none")
     return number
 

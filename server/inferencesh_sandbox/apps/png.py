@@ -9,7 +9,7 @@ from dataclasses import dataclass
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
 """By colour type: gray, RGB, gray with alpha, RGB with alpha."""
-_MOST_PIXELS = 40_000_000
+_MAX_PIXELS = 40_000_000
 
 
 class NotReadable(ValueError):
@@ -58,7 +58,7 @@ def decode(body: bytes) -> Raster:
     depth, colour, _, _, interlaced = body[24:29]
     if depth != 8 or colour not in _CHANNELS or interlaced:
         raise NotReadable("only PNGs of 8 bits per channel, without palette or interlacing, are decoded here")
-    if width * height > _MOST_PIXELS:
+    if width * height > _MAX_PIXELS:
         raise NotReadable(f"{width}x{height} is too large to be decoded here")
     channels = _CHANNELS[colour]
     raw = _inflated(body, height * (1 + width * channels))

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from inferencesh_sandbox.files import LARGEST
+from inferencesh_sandbox.files import MAX_FILE_BYTES
 from inferencesh_sandbox.pagination import page
 from inferencesh_sandbox.wire import Json, Problem, answer, base_of, body_of, missing, objects_in
 
@@ -104,8 +104,8 @@ async def _store_body(request: Request, stored: StoredFile) -> None:
     try:
         async for piece in request.stream():
             stored.write(piece)
-            if stored.size > LARGEST:
-                raise Problem(413, "limit_exceeded", f"the sandbox takes files up to {LARGEST} bytes")
+            if stored.size > MAX_FILE_BYTES:
+                raise Problem(413, "limit_exceeded", f"the sandbox takes files up to {MAX_FILE_BYTES} bytes")
     except ClientDisconnect:
         return
     stored.finish()

@@ -17,7 +17,7 @@ from tests.tools.test_agents import chat
 
 pytestmark = pytest.mark.anyio
 
-LONGEST_LINE = 4 * 1024 * 1024
+MAX_LINE_BYTES = 4 * 1024 * 1024
 WHOLE = ("answered", "1 2 3 4 5 6 7 8 9")
 
 
@@ -121,5 +121,5 @@ async def test_a_line_that_is_too_long_is_not_held_in_memory(
         grown = peak_memory() - before
 
     assert WHOLE == (result["status"], result["text"])
-    assert grown < 3 * LONGEST_LINE
+    assert grown < 3 * MAX_LINE_BYTES
     judge(upstream, messages=2)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 ASSISTANT = "sandbox/assistant"
 WORDS = "a word and 漢字 "
-MOST_BYTES, MOST_TOKENS = 700_000, 20_000
+MAX_BYTES, MAX_TOKENS = 700_000, 20_000
 
 
 async def begun(upstream: Upstream) -> Any:
@@ -188,8 +188,8 @@ async def test_a_chat_of_three_hundred_messages_stays_within_the_limits(connect:
         size, in_text, in_data = sizes(result)
         assert not result.is_error
         assert "answered" == payload(result)["status"]
-        assert size < MOST_BYTES
-        assert max(in_text, in_data) <= MOST_TOKENS
+        assert size < MAX_BYTES
+        assert max(in_text, in_data) <= MAX_TOKENS
         assert WORDS not in text_of(result)
 
 
@@ -206,7 +206,7 @@ async def test_a_turn_with_a_hundred_tools_stays_within_the_limits(
         result = await client.call_tool("chat_get", {"chat_id": first["chat_id"]})
 
     assert 30 == len(payload(result)["did"])
-    assert max(sizes(result)[1:]) <= MOST_TOKENS
+    assert max(sizes(result)[1:]) <= MAX_TOKENS
 
 
 @pytest.mark.finding("D2")

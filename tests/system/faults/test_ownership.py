@@ -195,7 +195,7 @@ async def test_a_lost_run_is_found_on_a_later_page(
     host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A busy account has more than a page of tasks that are newer."""
-    monkeypatch.setattr(flows_start, "PAGE_LIMIT", 2)
+    monkeypatch.setattr(flows_start, "MAX_PAGE_SIZE", 2)
     upstream.sandbox.faults.add(Swallow(), path=RUN)
     gate = upstream.sandbox.faults.hold("POST", LIST)
     results: list[Any] = []
@@ -220,7 +220,7 @@ async def test_no_task_is_adopted_when_the_list_was_not_read_to_its_end(
     host: Hosted, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one that fits may be somebody else's, and the own one further down."""
-    monkeypatch.setattr(flows_start, "PAGE_LIMIT", 1)
+    monkeypatch.setattr(flows_start, "MAX_PAGE_SIZE", 1)
     monkeypatch.setattr(flows_start, "PAGES", 1)
     upstream.sandbox.faults.add(Swallow(), path=RUN)
     async with host() as my:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inferencesh_mcp.stdio_messages import LONGEST_LINE
+from inferencesh_mcp.stdio_messages import MAX_LINE_BYTES
 from tests.conftest import Upstream, until
 from tests.system.faults.process import HELLO, Piped, piped
 
@@ -129,7 +129,7 @@ async def test_empty_lines_are_skipped(server: Started) -> None:
         assert [] == await refusals(pipe)
 
 
-FILLER = "x" * LONGEST_LINE
+FILLER = "x" * MAX_LINE_BYTES
 TOO_LONG: dict[str, tuple[bytes, Any]] = {
     "as Python writes it": (raw({"jsonrpc": "2.0", "id": "long", "method": "tools/call", "params": {"a": FILLER}}), "long"),
     "as TypeScript writes it": (raw({"method": "tools/call", "params": {"a": FILLER, "id": 8}, "jsonrpc": "2.0", "id": 9}), 9),
@@ -155,7 +155,7 @@ async def test_a_line_of_the_maximum_length_is_answered(server: Started) -> None
         await greet(pipe, "2025-11-25")
         around = len(raw(request("long", a="")))
         for number, more in (("long", -1), ("lonh", 0)):
-            await pipe.send(raw(request(number, a="x" * (LONGEST_LINE - around + more))))
+            await pipe.send(raw(request(number, a="x" * (MAX_LINE_BYTES - around + more))))
         assert [("lonh", INVALID_REQUEST)] == await refusals(pipe)
         assert "result" in pipe.answers("long")[0]
 

@@ -85,8 +85,8 @@ async def test_more_than_eight_mebibytes_in_a_message_are_refused(
     connect: Connect, upstream: Upstream, beyond: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counted before anything is decoded where base64 tells it, and after where only decoding does."""
-    assert 8 * 1024 * 1024 == file_sources.LARGEST_DATA
-    monkeypatch.setattr(file_sources, "LARGEST_DATA", LARGEST)  # the same edge, with less to carry
+    assert 8 * 1024 * 1024 == file_sources.MAX_DATA_BYTES
+    monkeypatch.setattr(file_sources, "MAX_DATA_BYTES", LARGEST)  # the same edge, with less to carry
     size = LARGEST + beyond
     arguments: list[dict[str, Any]] = [
         {"base64": b64(bytes(size))},

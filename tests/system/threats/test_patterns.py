@@ -62,7 +62,7 @@ def _pace() -> float:
 PACE = _pace()
 MOST = 100 * PACE
 """A second on a usual machine, three times what the worst takes. What pins the processor takes minutes on any."""
-MOST_OF_A_FILE = 3 * MOST
+MAX_OF_A_FILE = 3 * MOST
 """The same for what a person gives their own server or host, which nobody else can write, and which is read once."""
 
 
@@ -292,7 +292,7 @@ def test_every_parser_reads_or_refuses_a_word(name: str) -> None:
 def test_no_parser_is_slow(name: str) -> None:
     """Sixty-four kibibytes of anything are read, or refused, in an instant."""
     for text in TEXTS:
-        with quickly(f"{name} of {text[:40]!r}…", MOST_OF_A_FILE if name in READ_ONCE else MOST), suppress(*REFUSALS):
+        with quickly(f"{name} of {text[:40]!r}…", MAX_OF_A_FILE if name in READ_ONCE else MOST), suppress(*REFUSALS):
             PARSERS[name](text)
 
 
