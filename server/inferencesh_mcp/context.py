@@ -117,7 +117,7 @@ def shared_state(ctx: Ctx | Request) -> Shared:
     return ctx.request_context.lifespan_context if isinstance(ctx, Context) else ctx.lifespan_context
 
 
-def caller(ctx: Ctx | Request) -> Caller:
+def caller_of(ctx: Ctx | Request) -> Caller:
     """The caller of a request.
 
     On stdio and in memory it is the person who started this process, who may use this disk. Over HTTP it is the
@@ -188,13 +188,13 @@ async def caller_with_roots(ctx: Ctx, value: Any = "/") -> Caller:
 
     The host is asked only if a text in `value` may be a path, because asking takes time.
     """
-    who = caller(ctx)
+    caller = caller_of(ctx)
     capabilities = ctx.client_capabilities
     has_roots = ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS and capabilities and capabilities.roots
-    if who.folders is None or not has_roots or not _names_a_path(value):
-        return who
+    if caller.folders is None or not has_roots or not _names_a_path(value):
+        return caller
     roots = await _roots(ctx)
-    return replace(who, folders=await who.folders.in_thread(who.folders.with_roots, roots))
+    return replace(caller, folders=await caller.folders.in_thread(caller.folders.with_roots, roots))
 
 
 def _names_a_path(value: Any) -> bool:

@@ -19,7 +19,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus
 
 from inferencesh_mcp import __version__, compatibility, prompts, resources
 from inferencesh_mcp.api.transport import Transport
-from inferencesh_mcp.context import Shared, caller, principal_of
+from inferencesh_mcp.context import Shared, caller_of, principal_of
 from inferencesh_mcp.error_boundary import ErrorBoundary
 from inferencesh_mcp.flows.app_cache import AppCache
 from inferencesh_mcp.flows.concurrency import unwrap_exception_group
@@ -86,7 +86,7 @@ class InferenceMCPServer(MCPServer[Shared]):
     async def _load_pinned_apps(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Read the pinned apps before a message that needs them is handled."""
         needed = ctx.method == "tools/list" or (ctx.method == "tools/call" and self._is_missing(ctx.params))
-        reader = caller(ctx) if needed or ctx.request is None else None
+        reader = caller_of(ctx) if needed or ctx.request is None else None
         if reader and ctx.request is None:
             self.pinned.start_reading(reader)
         if reader and needed:

@@ -17,7 +17,7 @@ from tests.conftest import Upstream
 from tests.http.asking import facing
 from tests.http.conftest import tokens
 from tests.http_auth_modes import issuing, trusting
-from tests.system.conversations.legs import leg
+from tests.system.conversations.rounds import send_round
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ async def two(mode: str, upstream: Upstream) -> AsyncIterator[tuple[Client, Clie
     """Two callers of one server, whose hosts can ask."""
 
     async def never(_context: Any, _params: Any) -> ElicitResult:
-        raise AssertionError("the legs are sent by hand")
+        raise AssertionError("the rounds are sent by hand")
 
     async with AsyncExitStack() as stack:
         environ = {"INFERENCE_BASE_URL": upstream.url, "INFERENCE_API_KEY": PERSON}
@@ -57,12 +57,12 @@ async def two(mode: str, upstream: Upstream) -> AsyncIterator[tuple[Client, Clie
 async def test_only_the_caller_who_was_asked_can_answer(mode: str, upstream: Upstream) -> None:
     with anyio.fail_after(40):
         async with two(mode, upstream) as (owner, thief):
-            question = await leg(owner, "agent_chat", DRAW)
+            question = await send_round(owner, "agent_chat", DRAW)
             assert isinstance(question, InputRequiredResult)
             with pytest.raises(MCPError) as refused:
-                await leg(thief, "agent_chat", DRAW, question, decision="approve")
+                await send_round(thief, "agent_chat", DRAW, question, decision="approve")
             before = len(upstream.sandbox.ledger.decisions)
-            answered: Any = await leg(owner, "agent_chat", DRAW, question, decision="approve")
+            answered: Any = await send_round(owner, "agent_chat", DRAW, question, decision="approve")
 
     assert (-32602, 0) == (refused.value.code, before)
     assert "answered" == answered.structured_content["status"]

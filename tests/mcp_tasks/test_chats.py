@@ -12,7 +12,7 @@ from mcp_types import InputRequiredResult
 
 from tests.conftest import Upstream, Way, until
 from tests.mcp_tasks.following import UNKNOWN, Follower, answer, following
-from tests.system.conversations.legs import MODERN, chats, over, sent_once
+from tests.system.conversations.rounds import MODERN, chats, over, sent_once
 from tests.system.conversations.test_approvals import decided, drawn
 from tests.system.conversations.test_forms import CHOSEN, sent_form
 from tests.tools.test_agents import WEATHER

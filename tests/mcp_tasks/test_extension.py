@@ -18,7 +18,7 @@ from inferencesh_mcp.settings import Settings
 from tests.conftest import Upstream, Way, listening, over_http
 from tests.mcp_tasks.following import UNKNOWN, Declaring, Follower, answer, following
 from tests.mcp_tasks.test_runs import LONG, SHORT, started
-from tests.system.conversations.legs import OTHER
+from tests.system.conversations.rounds import OTHER
 from tests.tools.test_agents import PERSON
 
 pytestmark = pytest.mark.anyio

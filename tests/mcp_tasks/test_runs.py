@@ -17,7 +17,7 @@ from tests.conftest import Upstream, Way, connected, until
 from tests.mcp_tasks.following import UNKNOWN, Follower, following
 from tests.results import payload, text_of
 from tests.support.faults import Status, Swallow
-from tests.system.conversations.legs import MODERN, over
+from tests.system.conversations.rounds import MODERN, over
 
 pytestmark = pytest.mark.anyio
 

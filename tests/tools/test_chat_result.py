@@ -13,7 +13,7 @@ from mcp_types import ElicitResult
 from tests.conftest import Connect, Upstream, Way, connected
 from tests.results import payload, text_of
 from tests.support.faults import Delay, Status
-from tests.system.conversations.legs import waiting_in
+from tests.system.conversations.rounds import waiting_in
 from tests.system.faults.hosts import MEMORY
 from tests.system.threats.test_forged_lines import outside_frames
 from tests.tools.test_agents import WEATHER, answer_with, asking, chat

@@ -16,7 +16,7 @@ from tests.conftest import Upstream, Way, connected, until
 from tests.results import error, payload, run, text_of
 from tests.support.faults import Status
 from tests.support.pictures import picture
-from tests.system.conversations.legs import leg, over
+from tests.system.conversations.rounds import over, send_round
 
 pytestmark = pytest.mark.anyio
 BOTH = over(Way("memory", "2026"), Way("memory", "2025"))
@@ -171,17 +171,17 @@ async def test_one_agreement_starts_one_run_however_often_it_is_sent(
 ) -> None:
     results: list[Any] = []
     async with host(way, environ, Person("cancel")) as client:
-        question = await leg(client, "app_run", CALL)
+        question = await send_round(client, "app_run", CALL)
         assert isinstance(question, InputRequiredResult)
         await anyio.sleep(0.35)  # nobody agrees faster
 
         async def agree() -> None:
-            results.append(await leg(client, "app_run", CALL, question))
+            results.append(await send_round(client, "app_run", CALL, question))
 
         async with anyio.create_task_group() as group:
             for _ in range(5):
                 group.start_soon(agree)
-        again = await leg(client, "app_run", CALL, question)
+        again = await send_round(client, "app_run", CALL, question)
 
     assert 1 == len(upstream.sandbox.ledger.starts)
     assert 4 == sum(isinstance(result, InputRequiredResult) for result in results), "the others are asked anew"
@@ -194,10 +194,10 @@ async def test_an_agreement_is_not_accepted_for_another_input(
 ) -> None:
     dearer = CALL | {"input": {"seconds": 3600, "steps": 1}}
     async with host(way, environ, Person("cancel")) as client:
-        question = await leg(client, "app_run", CALL)
+        question = await send_round(client, "app_run", CALL)
         assert isinstance(question, InputRequiredResult)
         with pytest.raises(MCPError):
-            await leg(client, "app_run", dearer, question)
+            await send_round(client, "app_run", dearer, question)
 
     assert () == upstream.sandbox.ledger.starts
 
@@ -208,13 +208,13 @@ async def test_an_agreement_is_not_accepted_for_another_price(
 ) -> None:
     """The app became dearer while the person thought."""
     async with host(way, environ, Person("cancel")) as client:
-        question = await leg(client, "app_run", CALL)
+        question = await send_round(client, "app_run", CALL)
         assert isinstance(question, InputRequiredResult)
         app = next(app for app in APPS if app.name == "slow")
         cheap = app.price
         object.__setattr__(app, "price", lambda inputs: cheap(inputs.model_copy(update={"seconds": 3600})))
         try:
-            again = await leg(client, "app_run", CALL, question)
+            again = await send_round(client, "app_run", CALL, question)
         finally:
             object.__setattr__(app, "price", cheap)
 
@@ -317,13 +317,13 @@ async def test_a_run_that_costs_nothing_is_never_refused(way: Way, environ: dict
 async def test_a_run_for_later_starts_after_the_person_agreed(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
-    """Its time is a span, which is another time on each leg."""
+    """Its time is a span, which is another time in each round."""
     call = {"app": "sandbox/slow", "input": DEAR, "run_at": "2h"}
     async with host(way, environ, Person("cancel")) as client:
-        question = await leg(client, "app_run", call)
+        question = await send_round(client, "app_run", call)
         assert isinstance(question, InputRequiredResult)
         await anyio.sleep(0.35)
-        answer = await leg(client, "app_run", call, question)
+        answer = await send_round(client, "app_run", call, question)
 
     assert not isinstance(answer, InputRequiredResult)
     assert "queued" == payload(answer)["status"]

@@ -31,7 +31,7 @@ from inferencesh_mcp.api.models import (
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.retry import Operation
 from inferencesh_mcp.api.sender import Sender, list_body, search_body
-from inferencesh_mcp.api.task_stream import follow_task
+from inferencesh_mcp.api.task_stream import task_states
 from inferencesh_mcp.api.wire import parsed
 from inferencesh_mcp.errors import NotFound, RequirementsNotMet, UpstreamError
 
@@ -183,7 +183,7 @@ class Api:
         once. `stream=False` polls every `poll_interval` seconds. Raises what `task` raises.
         """
         self._sender.check_key()
-        return follow_task(self._sender, task, stream=stream, poll_interval=poll_interval)
+        return task_states(self._sender, task, stream=stream, poll_interval=poll_interval)
 
     async def create_file(
         self, *, filename: str, content_type: str, size: int | None = None, public: bool = False

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def follow_task(
+async def task_states(
     sender: Sender, task: Task, *, stream: bool, poll_interval: float
 ) -> AsyncGenerator[AsyncIterator[Task]]:
     """A block with the new states of a task. Leaving it closes the connection at once."""

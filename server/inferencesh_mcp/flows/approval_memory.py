@@ -75,7 +75,7 @@ class ApprovalMemory:
         self._answered = RecentSet[tuple[str, str, bytes]](MAX_ANSWERED)
         self._sign_in_only = RecentSet[tuple[str, str]](MAX_SIGN_INS, seconds=SIGN_IN_SECONDS)
 
-    async def read_details(self, caller: Asker, approval: Approval, *, always_allow: bool) -> ApprovalDetails:
+    async def read_approval_details(self, caller: Asker, approval: Approval, *, always_allow: bool) -> ApprovalDetails:
         """What can be read about a call within `PATIENCE`: the question itself matters more.
 
         `always_allow`: include what may be allowed for the rest of the chat. That is read in any case, because it shows secrets

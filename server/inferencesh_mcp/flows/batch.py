@@ -167,7 +167,7 @@ class _Batch:
 
     async def _work(self, remaining: Iterator[int], hand_over: HandOver) -> None:
         """Run one input after another until none is left or the time is over."""
-        while not self._caller.runs.drain.started and (seconds := self._end - time.monotonic()) > 0:
+        while not self._caller.runs.drain.is_stopping and (seconds := self._end - time.monotonic()) > 0:
             number = next(remaining, None)
             if number is None:
                 return

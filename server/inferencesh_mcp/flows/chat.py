@@ -256,7 +256,7 @@ async def _send_once(caller: Caller, request: AgentRunRequest, before: Chat | No
             raise
         sent = result
     except BaseException:
-        start.refused()
+        start.made_nothing()
         raise
     else:
         start.made(_claim_key(sent, before))

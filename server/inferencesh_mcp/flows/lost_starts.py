@@ -8,7 +8,6 @@ or cancelled if the caller has left; if not, the candidates are named and left a
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -58,7 +57,7 @@ class LostStart(Generic[T]):
         candidates = Candidates[T]()
         try:
             for delay in self.delays:
-                with self.caller.runs.drain.deadline(math.inf):
+                with self.caller.runs.drain.deadline():
                     await self.caller.api.sleep(delay)
                 candidates = await self._search_again(candidates)
                 if candidates.by_id and self.start.has_no_rivals:
@@ -101,9 +100,9 @@ class LostStart(Generic[T]):
         drain, made = self.caller.runs.drain, None
         try:
             for delay in BACKGROUND_DELAYS:
-                with drain.deadline(math.inf):
+                with drain.deadline():
                     await self.caller.api.sleep(delay)
-                if drain.started:
+                if drain.is_stopping:
                     break
                 candidates = await self._search_again(candidates)
                 if (made := self._adopt(candidates)) is not None:

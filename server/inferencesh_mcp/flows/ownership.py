@@ -88,7 +88,7 @@ class Start:
         """Record what it made: the id belongs to this call from now on."""
         self._registry.end(self._digest, made_id=made_id)
 
-    def refused(self) -> None:
+    def made_nothing(self) -> None:
         """Record that it made nothing."""
         self._registry.end(self._digest)
 

@@ -89,7 +89,7 @@ async def run_prepared(
         hand_over("")
         raise
     record_task(task.id)
-    caller.runs.started += 1
+    caller.runs.started_count += 1
     details = RunDetails()
     try:
         await anyio.lowlevel.checkpoint()  # a cancellation that came while the start was under way
@@ -171,6 +171,6 @@ async def follow_task(caller: Caller, task: Task, report: Report, seconds: float
             async for state in states:
                 task = state
                 report(task)
-    if caller.runs.drain.started and not task.ended:
+    if caller.runs.drain.is_stopping and not task.ended:
         logger.warning("task %s goes on without this server", task.id)
     return task

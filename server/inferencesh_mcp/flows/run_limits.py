@@ -30,21 +30,21 @@ class Drain:
     def __init__(self) -> None:
         self.refuses_calls = False
         """Whether new calls are refused. Calls already accepted may still start runs until `start`."""
-        self.started = False
+        self.is_stopping = False
         """Whether the server is ending: nothing is started any more, and no call waits."""
         self._waits: set[anyio.CancelScope] = set()
 
     def start(self) -> None:
         """End every wait, now and from now on. Runs that were started go on; their callers get the ids."""
-        self.refuses_calls = self.started = True
+        self.refuses_calls = self.is_stopping = True
         for wait in self._waits:
             wait.cancel()
 
     @contextmanager
-    def deadline(self, seconds: float) -> Generator[anyio.CancelScope]:
+    def deadline(self, seconds: float = math.inf) -> Generator[anyio.CancelScope]:
         """Cancel the block after `seconds`, or as soon as the drain starts."""
         with anyio.move_on_after(seconds) as wait:
-            if self.started:
+            if self.is_stopping:
                 wait.cancel()
             self._waits.add(wait)
             try:
@@ -56,19 +56,19 @@ class Drain:
     def before_start(self) -> Generator[None]:
         """Around what comes before a start: it ends early if the server does, and its errors say that nothing was started."""
         try:
-            with self.deadline(math.inf):
+            with self.deadline():
                 yield
-            self.raise_if_started()
+            self.raise_if_stopping()
         except InferenceError as exc:
             raise exc.replace(outcome="not_started", retry_safe=exc.retry_safe is not False) from exc
 
-    def raise_if_started(self) -> None:
+    def raise_if_stopping(self) -> None:
         """Refuse to start anything once the drain has started.
 
         Raises:
             Unavailable: the server is ending.
         """
-        if self.started:
+        if self.is_stopping:
             raise Unavailable(
                 message="This server is stopping and starts nothing more.",
                 next_step="Call again in a moment: the next server takes it.",
@@ -112,7 +112,7 @@ class ConcurrentRuns:
         self._running: Counter[str] = Counter()
         self._background_count = 0
         self.drain = drain or Drain()
-        self.started = 0
+        self.started_count = 0
         """Runs started since this process began."""
         self.starts = StartRegistry(replicated=replicated)
         self.background: TaskGroup | None = None
@@ -131,7 +131,7 @@ class ConcurrentRuns:
             RateLimited: the principal is at their limit; nothing was started.
             Unavailable: this server is at its limit, or is ending; nothing was started.
         """
-        self.drain.raise_if_started()
+        self.drain.raise_if_stopping()
         if self._running[principal] >= self._per_principal:
             raise self._limit_reached()
         if self.running >= self._in_all:

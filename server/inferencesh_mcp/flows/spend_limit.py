@@ -117,7 +117,7 @@ class SpendLimit:
             SpendLimitExceeded: they may cost more than the limit, and the person did not agree.
         """
         if self._limit is None or not runs:
-            yield _ignore
+            yield _no_hand_over
             return
         costs = await _costs(api, runs)
         most = sum(cost.most for cost in costs.values())
@@ -156,7 +156,7 @@ class SpendLimit:
         agreement = await confirm(question) if confirm else Agreement.CANNOT_ASK
         if agreement is not Agreement.AGREED:
             raise _refusal(question, agreement)
-        yield _ignore
+        yield _no_hand_over
 
     def _live_cost(self, principal: str) -> int:
         """The most that what this caller runs may cost, as far as nobody was asked about it."""
@@ -193,7 +193,7 @@ class _HandedOver:
     """When it no longer counts, on the monotonic clock; infinite if its end can be seen."""
 
 
-def _ignore(_number: int, _task_id: str) -> None:
+def _no_hand_over(_number: int, _task_id: str) -> None:
     """The run does not count: there is no limit, or the person agreed to it."""
 
 
@@ -230,7 +230,7 @@ async def _costs(api: Api, runs: Mapping[int, tuple[PlannedRun, RunRequest]]) ->
 def _digest(runs: Mapping[int, tuple[PlannedRun, RunRequest]], most: int, unknown: int) -> str:
     """A hash of what is to run, as the caller requested it: files have new addresses after each upload.
 
-    A `run_at` of "2h" is another time on each leg. The sealed state binds the arguments themselves.
+    A `run_at` of "2h" is another time in each round. The sealed state binds the arguments themselves.
     """
     planned = [prepared for prepared, _ in runs.values()]
     specs = [{"app_id": run.app.id, **asdict(replace(run.spec, run_at=None))} for run in planned]

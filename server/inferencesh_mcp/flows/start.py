@@ -56,7 +56,7 @@ async def start(caller: Caller, request: RunRequest, app_id: str) -> Task:
             raise _outcome_unknown(request, lost, result) from lost
         return result
     except BaseException:  # a cancelled call too: `api.run` is cancelled only before the request is sent
-        this_start.refused()
+        this_start.made_nothing()
         raise
     this_start.made(task.id)
     return task

@@ -77,7 +77,7 @@ class Metrics:
         live = shared.runs if shared else None
         yield GaugeMetricFamily("inferencesh_live_runs", "Runs that calls wait for.", live.running if live else 0)
         yield GaugeMetricFamily("inferencesh_open_requests", "Open requests of /mcp.", self._requests.total)
-        yield CounterMetricFamily("inferencesh_runs", "Runs started.", live.started if live else 0)
+        yield CounterMetricFamily("inferencesh_runs", "Runs started.", live.started_count if live else 0)
         errors = CounterMetricFamily(
             "inferencesh_upstream_errors", "Failed API requests, by error code.", labels=["code"]
         )

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from inferencesh_mcp.context import caller
+from inferencesh_mcp.context import caller_of
 from inferencesh_mcp.errors import Conflict, InferenceError, NotFound
 from inferencesh_mcp.flows import BatchProgress, run
 from inferencesh_mcp.flows.batch import OutputBudget
@@ -33,9 +33,9 @@ class Run:
     """One run of an app."""
 
     async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
-        who = caller(ctx)
-        task = await who.api.task(handle.upstream_ids["task"])
-        seconds = elapsed_seconds(task, who.api.now())
+        caller = caller_of(ctx)
+        task = await caller.api.task(handle.upstream_ids["task"])
+        seconds = elapsed_seconds(task, caller.api.now())
         state = TaskState(
             status="working",
             message=status_line(task, handle.age if seconds is None else seconds),
@@ -43,24 +43,24 @@ class Run:
         )
         if not task.ended:
             return state
-        details = await read_details(who, task)
+        details = await read_details(caller, task)
         result = run_result(run.RunResult(task=task, app=handle.upstream_ids["app"], details=details))
         cancelled = task.status == "cancelled"
-        return state.ended(result if cancelled else await with_preview(ctx, who, result), cancelled=cancelled)
+        return state.ended(result if cancelled else await with_preview(ctx, caller, result), cancelled=cancelled)
 
     async def answer(self, ctx: Ctx, handle: TaskHandle, responses: Mapping[str, Any]) -> None:
         """A run asks nothing."""
 
     async def cancel(self, ctx: Ctx, handle: TaskHandle) -> None:
         with suppress(Conflict):  # it has ended
-            await caller(ctx).api.cancel(handle.upstream_ids["task"])
+            await caller_of(ctx).api.cancel(handle.upstream_ids["task"])
 
 
 class Batch:
     """Many runs of one app, all of which were started."""
 
     async def read(self, ctx: Ctx, handle: TaskHandle) -> TaskState:
-        api, memory = caller(ctx).api, OutputBudget()
+        api, memory = caller_of(ctx).api, OutputBudget()
 
         async def read_task(task_id: str) -> Task:
             return memory.trimmed(await api.task(task_id))
@@ -81,7 +81,7 @@ class Batch:
         )
         if finished < len(results):
             return state
-        app, charges = handle.upstream_ids["app"], await charges_of(caller(ctx), tasks)
+        app, charges = handle.upstream_ids["app"], await charges_of(caller_of(ctx), tasks)
         outcomes: list[End] = [
             result
             if isinstance(result, InferenceError)
@@ -96,7 +96,7 @@ class Batch:
 
     async def cancel(self, ctx: Ctx, handle: TaskHandle) -> None:
         """Cancel every run, and then raise the first error other than `Conflict` and `NotFound`."""
-        results = await _call_all(handle.upstream_ids["tasks"], caller(ctx).api.cancel)
+        results = await _call_all(handle.upstream_ids["tasks"], caller_of(ctx).api.cancel)
         if failed := next((exc for exc in results if exc and not isinstance(exc, (Conflict, NotFound))), None):
             raise failed
 

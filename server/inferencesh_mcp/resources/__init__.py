@@ -23,7 +23,7 @@ from mcp_types import (
     UnsubscribeRequestParams,
 )
 
-from inferencesh_mcp.context import caller
+from inferencesh_mcp.context import caller_of
 from inferencesh_mcp.errors import InferenceError, NotFound
 from inferencesh_mcp.resources.completion import complete_argument
 from inferencesh_mcp.resources.list import list_recent
@@ -72,10 +72,10 @@ def register(server: MCPServer[Shared], settings: Settings) -> None:
     async def list_page(ctx: Request, params: PaginatedRequestParams) -> ListResourcesResult:
         registered = [] if params.cursor else await server.list_resources()
         try:
-            who = caller(ctx)
+            caller = caller_of(ctx)
         except InferenceError:  # no valid key, so there is no caller whose resources could be listed
             return ListResourcesResult(resources=registered)
-        page = await list_recent(who, enabled_templates(settings), params.cursor)
+        page = await list_recent(caller, enabled_templates(settings), params.cursor)
         return page.model_copy(update={"resources": [*registered, *page.resources]})
 
     async def list_templates(_: Request, __: PaginatedRequestParams) -> ListResourceTemplatesResult:
@@ -83,7 +83,7 @@ def register(server: MCPServer[Shared], settings: Settings) -> None:
         return ListResourceTemplatesResult(resource_templates=[*own_templates, *await server.list_resource_templates()])
 
     async def complete(ctx: Request, params: CompleteRequestParams) -> CompleteResult:
-        return CompleteResult(completion=await complete_argument(caller(ctx), params))
+        return CompleteResult(completion=await complete_argument(caller_of(ctx), params))
 
     replace_request_handler(server, "resources/read", ReadResourceRequestParams, read_uri)
     replace_request_handler(server, "resources/list", PaginatedRequestParams, list_page)

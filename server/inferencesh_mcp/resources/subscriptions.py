@@ -7,7 +7,6 @@ and no other caller gets it (T-5). The older era needs a channel to the client, 
 from __future__ import annotations
 
 import logging
-import math
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from mcp.shared.subscriptions import event_to_notification
 from mcp_types import INVALID_PARAMS, INVALID_REQUEST, EmptyResult, SubscriptionsListenResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from inferencesh_mcp.context import caller, shared_state
+from inferencesh_mcp.context import caller_of, shared_state
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.resources.templates import CHAT, LOGS, TASK, match_uri
 from inferencesh_mcp.sdk import connection_of
@@ -80,15 +79,15 @@ class Subscriptions:
         uris = list(dict.fromkeys(params.notifications.resource_subscriptions or ()))[:MAX_URIS]
         public = await self._public()
         watchable = {uri: subject for uri in uris if (subject := self._subject(uri))}
-        who = caller(ctx)
+        caller = caller_of(ctx)
         async with AsyncExitStack() as stack:
-            granted = stack.enter_context(shared.watches.slots(who, max(1, len(watchable))))
-            watched = await _watch_readable(stack, shared, who, dict(list(watchable.items())[:granted]))
+            granted = stack.enter_context(shared.watches.slots(caller, max(1, len(watchable))))
+            watched = await _watch_readable(stack, shared, caller, dict(list(watchable.items())[:granted]))
             accepted = params.notifications.model_copy(
                 update={"resource_subscriptions": [uri for uri in uris if uri in watched or uri in public]}
             )
-            handler = ListenHandler(PerCallerBus(shared.bus, who.principal))
-            with shared.runs.drain.deadline(math.inf):
+            handler = ListenHandler(PerCallerBus(shared.bus, caller.principal))
+            with shared.runs.drain.deadline():
                 return await handler(ctx, params.model_copy(update={"notifications": accepted}))
         # The server stops and ends the stream properly: a client would take a cut stream for a lost connection.
         return SubscriptionsListenResult(_meta={SUBSCRIPTION_ID_META_KEY: ctx.request_id})
@@ -111,12 +110,12 @@ class Subscriptions:
             raise MCPError(
                 code=INVALID_PARAMS, message=f"{SUBSCRIBABLE}. Use a URI of their templates.", data={"uri": uri}
             )
-        who = caller(ctx)
+        caller = caller_of(ctx)
         async with AsyncExitStack() as stack:
             if uri not in subscriber.subscriptions:
                 watching = shared_state(ctx).watches
-                stack.enter_context(watching.slots(who, 1))
-                await stack.enter_async_context(watching.watch(who, *subject))
+                stack.enter_context(watching.slots(caller, 1))
+                await stack.enter_async_context(watching.watch(caller, *subject))
             if uri not in subscriber.subscriptions:  # the same request may have come twice meanwhile
                 subscriber.subscriptions[uri] = stack.pop_all()
         return EmptyResult()
@@ -146,14 +145,14 @@ class Subscriptions:
 
 
 async def _watch_readable(
-    stack: AsyncExitStack, shared: Shared, who: Caller, subjects: dict[str, tuple[Kind, str]]
+    stack: AsyncExitStack, shared: Shared, caller: Caller, subjects: dict[str, tuple[Kind, str]]
 ) -> set[str]:
     """Watch the URIs that the caller can read, until the stack closes; return them."""
     watched: set[str] = set()
 
     async def watch(uri: str, kind: Kind, upstream_id: str) -> None:
         try:
-            await stack.enter_async_context(shared.watches.watch(who, kind, upstream_id))
+            await stack.enter_async_context(shared.watches.watch(caller, kind, upstream_id))
         except InferenceError as exc:
             logger.info("a subscription is left out: %s", exc.code)
         else:
@@ -231,7 +230,7 @@ def _subscriber_of(ctx: Request) -> LegacySubscriber | None:
         return None
     subscriber: LegacySubscriber | None = connection.state.get(_SUBSCRIBER)
     if subscriber is None:
-        subscriber = connection.state[_SUBSCRIBER] = LegacySubscriber(ctx, caller(ctx).principal)
+        subscriber = connection.state[_SUBSCRIBER] = LegacySubscriber(ctx, caller_of(ctx).principal)
         connection.exit_stack.push_async_callback(subscriber.close)
     return subscriber
 

@@ -12,7 +12,7 @@ from mcp_types import CallToolResult, ResourceTemplate
 
 from inferencesh_mcp.api.enums import ENDED
 from inferencesh_mcp.api.refs import AppRef
-from inferencesh_mcp.context import Ctx, caller
+from inferencesh_mcp.context import Ctx, caller_of
 from inferencesh_mcp.tools import agents, apps, sessions, tasks
 from inferencesh_mcp.tools.files import file_result
 
@@ -71,12 +71,12 @@ async def _read_app(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
 
 
 async def _read_task(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
-    who = caller(ctx)
-    return await tasks.task_result(who, await who.api.task(values["id"]))
+    caller = caller_of(ctx)
+    return await tasks.task_result(caller, await caller.api.task(values["id"]))
 
 
 async def _read_file(ctx: Ctx, values: dict[str, str]) -> CallToolResult:
-    return file_result(await caller(ctx).api.file(values["id"]))
+    return file_result(await caller_of(ctx).api.file(values["id"]))
 
 
 def _has_ended(structured_content: dict[str, Any]) -> bool:

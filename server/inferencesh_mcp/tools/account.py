@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mcp_types import CallToolResult
 from pydantic import Field
 
-from inferencesh_mcp.context import Ctx, caller, shared_state
+from inferencesh_mcp.context import Ctx, caller_of, shared_state
 from inferencesh_mcp.errors import KeyMissing, KeyRefused
 from inferencesh_mcp.flows.concurrency import both, optional_call
 from inferencesh_mcp.sanitize import clean, label
@@ -38,7 +38,7 @@ async def account(
     days: Annotated[int, Field(ge=1, le=90, description="days of spending, 1 to 90; rounded up to 1, 7, 30 or 90")] = 7,
 ) -> CallToolResult:
     """Read the balance, spending by app and day, limits that make runs wait, and what the key may do."""
-    billing = caller(ctx).api.billing
+    billing = caller_of(ctx).api.billing
     period = next(length for length in RANGES if days <= length)
     (balance, spending), (limits, credential) = await both(
         lambda: both(_optional(billing.balance, "balance"), _optional(lambda: billing.spending(period), "spending")),

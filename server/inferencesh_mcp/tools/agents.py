@@ -16,7 +16,7 @@ from inferencesh_mcp.api.chat_models import AgentVersion
 from inferencesh_mcp.api.chat_turn import Approval
 from inferencesh_mcp.api.json import is_object
 from inferencesh_mcp.api.problem_details import DASHBOARD
-from inferencesh_mcp.context import Ctx, caller, caller_with_roots, wants_mcp_task
+from inferencesh_mcp.context import Ctx, caller_of, caller_with_roots, wants_mcp_task
 from inferencesh_mcp.errors import InferenceError, InvalidInput, RequirementsNotMet
 from inferencesh_mcp.flows.approvals import NeedsResume, resolve_pending, submit
 from inferencesh_mcp.flows.chat import Message, read_turn, send_message
@@ -52,20 +52,20 @@ async def agent_list(
     cursor: Cursor = "",
 ) -> CallToolResult:
     """List agents: what each does and needs. Talk to one with agent_chat."""
-    who = caller(ctx)
-    page = await who.api.chats.list_agents(query=query, limit=limit, cursor=cursor)
-    agents = [_agent_entry(agent) for agent in await _with_versions(who, page.items)]
+    caller = caller_of(ctx)
+    page = await caller.api.chats.list_agents(query=query, limit=limit, cursor=cursor)
+    agents = [_agent_entry(agent) for agent in await _with_versions(caller, page.items)]
     lines = [_agent_line(entry) for entry in agents] or ["No agent matches."]
     return list_result("agent_list", page, lines, {"agents": agents})
 
 
-async def _with_versions(who: Caller, agents: Sequence[Agent]) -> list[Agent]:
+async def _with_versions(caller: Caller, agents: Sequence[Agent]) -> list[Agent]:
     """The agents with their current versions, which not every server includes in a list."""
     complete = list(agents)
 
     async def read(index: int) -> None:
         agent = complete[index]
-        complete[index] = await optional_call(who.api.chats.agent(agent.ref), f"version of {agent.ref}") or agent
+        complete[index] = await optional_call(caller.api.chats.agent(agent.ref), f"version of {agent.ref}") or agent
 
     async with anyio.create_task_group() as group:
         for index in [index for index, agent in enumerate(agents) if agent.version is None][:MAX_VERSIONS_READ]:
@@ -109,13 +109,13 @@ async def agent_chat(
 ) -> CallToolResult | InputRequiredResult:
     """Send a message to an agent and wait for its answer, which names the next call. May cost credits. Never send a message
     twice."""
-    who = await caller_with_roots(ctx, files)
-    host = Elicitation(ctx, who)
+    caller = await caller_with_roots(ctx, files)
+    host = Elicitation(ctx, caller)
     if host.resumed_chat_id:
         async with progress(ctx) as report:
             with _after_sending():
-                turn = await read_turn(who, host.resumed_chat_id, report, seconds=0)
-                return await _ask_and_render(host, who, turn, report)
+                turn = await read_turn(caller, host.resumed_chat_id, report, seconds=0)
+                return await _ask_and_render(host, caller, turn, report)
     new_message = Message(
         text=message,
         agent=agent or None,
@@ -127,7 +127,7 @@ async def agent_chat(
     as_task = wants_mcp_task(ctx)
     async with progress(ctx) as report:
         try:
-            turn = await send_message(who, new_message, report, seconds=0 if as_task else who.wait_seconds)
+            turn = await send_message(caller, new_message, report, seconds=0 if as_task else caller.wait_seconds)
         except RequirementsNotMet as exc:
             if page_request := await host.show_page(exc.message, DASHBOARD):
                 return page_request  # the message was not accepted: it is sent again after the person has acted
@@ -135,7 +135,7 @@ async def agent_chat(
         if as_task and not turn.over:  # what it will wait for is asked through the MCP task
             return deferred(chat_result(turn, host), "turn", chat=turn.chat.id, turn=asdict(turn.turn))
         with _after_sending():
-            return await _ask_and_render(host, who, turn, report)
+            return await _ask_and_render(host, caller, turn, report)
 
 
 @contextmanager
@@ -171,16 +171,16 @@ async def chat_get(
     ] = 0,
 ) -> CallToolResult:
     """Read a chat: the last turn's text, what the agent did and what it waits for."""
-    who = caller(ctx)
+    caller = caller_of(ctx)
     async with progress(ctx) as report:
-        turn = await read_turn(who, chat_id, report, seconds=wait_seconds)
-        return chat_result(turn, Elicitation(ctx, who))
+        turn = await read_turn(caller, chat_id, report, seconds=wait_seconds)
+        return chat_result(turn, Elicitation(ctx, caller))
 
 
 @tool("agents", "List chats", reads=True)
 async def chat_list(ctx: Ctx, limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
     """List chats with agents, last changed first, and which still work or wait."""
-    page = await caller(ctx).api.chats.list_chats(limit=limit, cursor=cursor)
+    page = await caller_of(ctx).api.chats.list_chats(limit=limit, cursor=cursor)
     chats = [_chat_entry(chat) for chat in page.items]
     lines = [" ".join([*list(entry.values())[:-1], quoted(entry["title"], 80)]) for entry in chats] or ["No chats."]
     return list_result("chat_list", page, lines, {"chats": chats})
@@ -216,11 +216,11 @@ async def chat_respond(
 ) -> CallToolResult | InputRequiredResult:
     """Answer an agent: a client tool's result or a form's data. Each is accepted once. Without either, the host asks
     the person, if it can."""
-    who = caller(ctx)
-    host = Elicitation(ctx, who)
+    caller = caller_of(ctx)
+    host = Elicitation(ctx, caller)
     has_reply = bool(result or form_data or action or decision)
     async with progress(ctx) as report:
-        turn = await read_turn(who, chat_id, report, seconds=0)
+        turn = await read_turn(caller, chat_id, report, seconds=0)
         shown = texts_of(turn)  # in the answer that this call replies to
         if not host.resumed_chat_id and (has_reply or not host.can_ask_anything()):
             item = pending_item(turn, invocation_id)
@@ -235,25 +235,25 @@ async def chat_respond(
                 reason=reason,
             )
             by = BY_MODEL if isinstance(item, Approval) else ""
-            turn = await submit(who, turn, item, reply, report, by=by, seconds=who.wait_seconds)
+            turn = await submit(caller, turn, item, reply, report, by=by, seconds=caller.wait_seconds)
             with _after_sending():
-                return await _ask_and_render(host, who, turn, report, shown)
-        return await _ask_and_render(host, who, turn, report, shown)
+                return await _ask_and_render(host, caller, turn, report, shown)
+        return await _ask_and_render(host, caller, turn, report, shown)
 
 
 @tool("agents", "Stop an agent", destroys=True, repeatable=True)
 async def chat_stop(chat_id: ChatId, ctx: Ctx) -> CallToolResult:
     """Stop what an agent is doing in a chat."""
-    await caller(ctx).api.chats.stop_chat(chat_id)
+    await caller_of(ctx).api.chats.stop_chat(chat_id)
     return build_result(f"Chat {chat_id} is stopping.", {"chat_id": chat_id, "status": "stopping"})
 
 
 async def _ask_and_render(
-    host: Elicitation, who: Caller, turn: TurnResult, report: Report, shown: frozenset[str] = frozenset()
+    host: Elicitation, caller: Caller, turn: TurnResult, report: Report, shown: frozenset[str] = frozenset()
 ) -> CallToolResult | InputRequiredResult:
     """Ask the person what the agent waits for, and build the result of the turn, without the texts that were shown."""
     turn = replace(turn, records=(*host.records, *turn.records))
-    end = await resolve_pending(who, turn, host.ask, report, seconds=max(who.wait_seconds - turn.seconds, 1))
+    end = await resolve_pending(caller, turn, host.ask, report, seconds=max(caller.wait_seconds - turn.seconds, 1))
     return end.result if isinstance(end, NeedsResume) else chat_result(end, host, shown)
 
 

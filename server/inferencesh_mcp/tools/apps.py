@@ -12,7 +12,7 @@ from pydantic import Field
 from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.api.models import App, AppFunction, AppVersion, Estimate, Page, RunRequest
 from inferencesh_mcp.api.refs import AppRef
-from inferencesh_mcp.context import Ctx, caller, caller_with_roots, wants_mcp_task
+from inferencesh_mcp.context import Ctx, caller_of, caller_with_roots, wants_mcp_task
 from inferencesh_mcp.errors import InvalidInput, Requirement
 from inferencesh_mcp.flows import run
 from inferencesh_mcp.flows.batch import run_many
@@ -63,7 +63,7 @@ async def app_list(
     cursor: Cursor = "",
 ) -> CallToolResult:
     """Find apps on inference.sh (image, video, audio, LLM, tools) by what they do, or by category."""
-    api = caller(ctx).api
+    api = caller_of(ctx).api
     # `any` is a value of its own: hosts in strict mode send every argument, and Gemini sends no empty text.
     api_category = "" if category == "any" else category
     page = Page[App]()
@@ -90,12 +90,12 @@ def _app_line(app: dict[str, str]) -> str:
 async def app_get(app: AppName, ctx: Ctx) -> CallToolResult:
     """Read an app: its input fields, functions, variants, price and requirements."""
     ref = AppRef.parse(app)
-    who = caller(ctx)
-    app_record = await who.app_cache.app(who.api, who.principal, ref)
+    caller = caller_of(ctx)
+    app_record = await caller.app_cache.app(caller.api, caller.principal, ref)
     function, version = function_of(app_record, ref), version_of(app_record)
     sample = app_description.sample_input(function.input_schema)
-    missing = await missing_requirements(who, app_record, version, function)
-    estimate = await run.estimate(who, ref, app_record, sample, ref.function or None)
+    missing = await missing_requirements(caller, app_record, version, function)
+    estimate = await run.estimate(caller, ref, app_record, sample, ref.function or None)
     setup = version.setup_schema
     fields: dict[str, Any] = {
         "app": str(ref),
@@ -191,7 +191,7 @@ async def app_run(
         variant=variant or None,
         session=session or None,
         session_timeout=session_timeout or None,
-        run_at=_start_time(caller(ctx), run_at) if run_at else None,
+        run_at=_start_time(caller_of(ctx), run_at) if run_at else None,
     )
     if dry_run:
         async with progress(ctx) as report:
@@ -199,13 +199,13 @@ async def app_run(
     return await run_and_render(ctx, spec, wait=wait and not run_at, stream=stream)
 
 
-def _start_time(who: Caller, text: str) -> str:
+def _start_time(caller: Caller, text: str) -> str:
     """The time of a scheduled start, as the API takes it.
 
     Raises:
         InvalidInput: it is no time, or in the past.
     """
-    now = who.api.now()
+    now = caller.api.now()
     when = parse_time(text, now, name="run_at", ahead=True)
     if when <= now:
         raise InvalidInput(
@@ -220,13 +220,13 @@ def _start_time(who: Caller, text: str) -> str:
 async def run_and_render(ctx: Ctx, spec: RunSpec, *, wait: bool = True, stream: bool = True) -> CallToolResult:
     """Run an app and build the result, for `app_run` and for pinned tools."""
     async with progress(ctx) as report:
-        who = await caller_with_roots(ctx, spec.input)
-        who = replace(who, confirm=partial(ask_about_cost, ctx, who), stream=who.stream and stream)
+        caller = await caller_with_roots(ctx, spec.input)
+        caller = replace(caller, confirm=partial(ask_about_cost, ctx, caller), stream=caller.stream and stream)
         as_task = wait and wants_mcp_task(ctx)
-        outcome = await run.run(who, spec, report, seconds=who.wait_seconds if wait and not as_task else 0)
+        outcome = await run.run(caller, spec, report, seconds=caller.wait_seconds if wait and not as_task else 0)
     result = run_result(outcome)
     if outcome.task.ended:
-        return await with_preview(ctx, who, result)
+        return await with_preview(ctx, caller, result)
     # The result with the id of a running task is not delayed by a preview.
     return deferred(result, "run", task=outcome.task.id, app=outcome.app) if as_task else result
 
@@ -254,13 +254,13 @@ async def app_run_many(
         RunSpec(app=ref, input=run_input, setup=setup or None, infra=infra, variant=variant or None)
         for run_input in inputs
     ]
-    who = await caller_with_roots(ctx, inputs)
-    who = replace(who, confirm=partial(ask_about_cost, ctx, who))
+    caller = await caller_with_roots(ctx, inputs)
+    caller = replace(caller, confirm=partial(ask_about_cost, ctx, caller))
     # A run that waits for its turn can be started by this call alone.
     as_task = wants_mcp_task(ctx) and len(specs) <= max_concurrency
     async with progress(ctx) as report:
         outcomes = await run_many(
-            who, specs, report, most=max_concurrency, seconds=who.wait_seconds, follow=not as_task
+            caller, specs, report, most=max_concurrency, seconds=caller.wait_seconds, follow=not as_task
         )
     result = batch_result(str(ref), outcomes)
     tasks = [outcome.task for outcome in outcomes if isinstance(outcome, run.RunResult)]

@@ -15,7 +15,7 @@ from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
 from inferencesh_mcp.api.json import is_array, is_object
-from inferencesh_mcp.context import caller
+from inferencesh_mcp.context import caller_of
 from inferencesh_mcp.errors import InferenceError, InvalidInput, NotFound
 from inferencesh_mcp.flows.internal_errors import collect_started_ids, internal_error
 from inferencesh_mcp.flows.other_kinds import with_other_kind
@@ -104,7 +104,7 @@ class InferenceTool(Tool):
             except InferenceError as exc:
                 logger.info("%s: %s", self.name, exc.code)
                 if isinstance(exc, NotFound) and self.has_id_arguments:
-                    exc = await with_other_kind(caller(context), exc, arguments)
+                    exc = await with_other_kind(caller_of(context), exc, arguments)
                 return error_result(exc)
             except MCPError:
                 raise

@@ -55,8 +55,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _EarlierLeg:
-    """The sealed state and the answers that the host sends with a later leg of a call."""
+class _EarlierRound:
+    """The sealed state and the answers that the host sends with a later round of a call."""
 
     chat_id: str
     id: str
@@ -64,10 +64,10 @@ class _EarlierLeg:
     asked_at: float
     results: Mapping[str, ElicitResult]
     records: tuple[DecisionRecord, ...] = ()
-    """Decisions of earlier legs."""
+    """Decisions of earlier rounds."""
 
     @classmethod
-    def of(cls, ctx: Ctx) -> _EarlierLeg | None:
+    def of(cls, ctx: Ctx) -> _EarlierRound | None:
         state: dict[str, Any] = json.loads(ctx.request_state or "{}")  # sealed: only this server wrote it
         if "chat_id" not in state:
             return None
@@ -88,16 +88,16 @@ class _EarlierLeg:
 class Elicitation:
     """Asks the person of one request, if their host can."""
 
-    def __init__(self, ctx: Ctx, who: Caller) -> None:
+    def __init__(self, ctx: Ctx, caller: Caller) -> None:
         self._ctx = ctx
-        self._who = who
+        self._caller = caller
         self._settings = shared_state(ctx).settings
-        self._earlier = _EarlierLeg.of(ctx)
+        self._earlier = _EarlierRound.of(ctx)
         self._page_was_shown = self._earlier is not None and self._earlier.id == PAGE_ID
         self.resumed_chat_id = self._earlier.chat_id if self._earlier else ""
-        """The chat that a later leg continues; empty on the first leg."""
+        """The chat that a later round continues; empty in the first."""
         self.records: Sequence[DecisionRecord] = self._earlier.records if self._earlier else ()
-        """Decisions of earlier legs."""
+        """Decisions of earlier rounds."""
 
     def can_ask_anything(self) -> bool:
         """Whether the host can ask its person anything, and the operator wants it to."""
@@ -105,18 +105,20 @@ class Elicitation:
 
     def can_ask(self, item: Pending) -> bool:
         """Whether the host can ask the person this, the operator wants it to, and the platform would accept the answer."""
-        if not isinstance(item, Approval | Form | McpInput) or self._who.approvals.is_sign_in_only(self._who, item):
+        if not isinstance(item, Approval | Form | McpInput) or self._caller.approvals.is_sign_in_only(
+            self._caller, item
+        ):
             return False
         modes = {request.mode for request in item.requests} if isinstance(item, McpInput) else {"form"}
         return self._settings.approvals == "ask" and all(can_show(self._ctx, mode) for mode in modes)
 
     def may_decide(self, item: Pending) -> bool:
         """Whether the operator lets the model decide this, and the platform accepts its decision."""
-        return self._settings.approvals == "host" and not self._who.approvals.is_sign_in_only(self._who, item)
+        return self._settings.approvals == "host" and not self._caller.approvals.is_sign_in_only(self._caller, item)
 
     def why_not_asked(self, item: Pending) -> str:
         """Why the person is not asked about this here, in a sentence."""
-        if self._who.approvals.is_sign_in_only(self._who, item):
+        if self._caller.approvals.is_sign_in_only(self._caller, item):
             return "Only the person can decide this, signed in to inference.sh."
         if self._settings.approvals == "host":
             return "Only the person can decide this."
@@ -133,13 +135,13 @@ class Elicitation:
         details = None
         if isinstance(item, Approval):
             always_allow = self._settings.always_allow
-            details = await self._who.approvals.read_details(self._who, item, always_allow=always_allow)
+            details = await self._caller.approvals.read_approval_details(self._caller, item, always_allow=always_allow)
         return question_for(item, self.page(chat_id), details)
 
     async def ask(
         self, turn: TurnResult, item: Pending, seconds: float
     ) -> Decision | NotDecided | CannotAsk | NeedsResume[InputRequiredResult]:
-        """Ask the person about an item. An answer of this leg counts once, and only for the question that was shown.
+        """Ask the person about an item. An answer of this round counts once, and only for the question that was shown.
 
         If the form comes back empty, ask once more without fields. If only a signed-in person can decide, show the page.
         """
@@ -160,7 +162,7 @@ class Elicitation:
         return replies if isinstance(replies, NeedsResume) else plain.decide(replies) or NotDecided()
 
     def _earlier_replies(self, question: Question) -> tuple[Question, Mapping[str, Reply]] | None:
-        """What the host sends with this leg about a question or its plain form. It counts once."""
+        """What the host sends in this round about a question or its plain form. It counts once."""
         for shown in (question, question.plain):
             if self._earlier and shown and (replies := self._earlier.replies_to(shown)):
                 self._earlier = None
@@ -169,7 +171,7 @@ class Elicitation:
 
     def needs_page(self, item: Pending) -> bool:
         """Whether only a signed-in person can settle this."""
-        return isinstance(item, SignIn) or self._who.approvals.is_sign_in_only(self._who, item)
+        return isinstance(item, SignIn) or self._caller.approvals.is_sign_in_only(self._caller, item)
 
     def page_request(self, message: str, url: str, name: str) -> ElicitRequest | None:
         """The request to show the person a page; None if the host cannot."""
@@ -240,32 +242,32 @@ def _resumable(
     return InputRequiredResult(input_requests=dict(requests), request_state=json.dumps(state))
 
 
-async def ask_about_cost(ctx: Ctx, who: Caller, question: SpendQuestion) -> Agreement:
-    """Ask the person, or read the answer that came with this leg of the call. It counts once, and only for the runs shown.
+async def ask_about_cost(ctx: Ctx, caller: Caller, question: SpendQuestion) -> Agreement:
+    """Ask the person, or read the answer that came in this round of the call. It counts once, and only for the runs shown.
 
     Raises:
         ResumeLater: the host has to ask, and to call again with the answer.
     """
     if not can_show(ctx, "form"):
         return Agreement.CANNOT_ASK
-    if reply := _reply_about_cost(ctx, who, question):
+    if reply := _reply_about_cost(ctx, caller, question):
         return _agreement(reply)
     request = form_request(_cost_message(question), NO_FIELDS)
     if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
         state = {"spend": question.digest, "nonce": secrets.token_hex(16), "asked_at": time.time()}
         raise ResumeLater(InputRequiredResult(input_requests={DECISION_KEY: request}, request_state=json.dumps(state)))
     began = time.monotonic()
-    result = await elicit(ctx, request, who.wait_seconds)
+    result = await elicit(ctx, request, caller.wait_seconds)
     return _agreement(Reply(result, time.monotonic() - began))
 
 
-def _reply_about_cost(ctx: Ctx, who: Caller, question: SpendQuestion) -> Reply | None:
+def _reply_about_cost(ctx: Ctx, caller: Caller, question: SpendQuestion) -> Reply | None:
     """The host's reply to this very question; None if there is none, or it was used before."""
     state: dict[str, Any] = json.loads(ctx.request_state or "{}")  # sealed by this server
     result = (ctx.input_responses or {}).get(DECISION_KEY)
     if state.get("spend") != question.digest or not isinstance(result, ElicitResult):
         return None
-    return Reply(result, time.time() - state["asked_at"]) if who.spend_limit.use_once(state["nonce"]) else None
+    return Reply(result, time.time() - state["asked_at"]) if caller.spend_limit.use_once(state["nonce"]) else None
 
 
 def _agreement(reply: Reply) -> Agreement:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from inferencesh_mcp.api.json import without_none
 from inferencesh_mcp.api.models import File
-from inferencesh_mcp.context import Ctx, caller, caller_with_roots
+from inferencesh_mcp.context import Ctx, caller_of, caller_with_roots
 from inferencesh_mcp.errors import InvalidInput, NotFound
 from inferencesh_mcp.sanitize import clean, quoted
 from inferencesh_mcp.tools.apps import Cursor, Limit
@@ -45,15 +45,15 @@ async def file_upload(
 
     if source and base64:
         raise InvalidInput(message="Give `source` or `base64`, not both.", outcome="not_started")
-    who = await caller_with_roots(ctx) if source else caller(ctx)
+    caller = await caller_with_roots(ctx) if source else caller_of(ctx)
     if not source and not base64:
-        return _ticket(await upload.ticket(who.api, name=filename, content_type=content_type, public=public))
+        return _ticket(await upload.ticket(caller.api, name=filename, content_type=content_type, public=public))
     async with progress(ctx, in_bytes=True) as report:
         if base64:
             content = await decode_text(lambda text: from_base64(text, content_type), base64)
-            file = await upload.upload(who.api, content, report, name=filename, public=public)
+            file = await upload.upload(caller.api, content, report, name=filename, public=public)
         else:
-            file = await upload.store(who, source, report, name=filename, content_type=content_type, public=public)
+            file = await upload.store(caller, source, report, name=filename, content_type=content_type, public=public)
     return file_result(file, "Uploaded ")
 
 
@@ -79,7 +79,7 @@ def _ticket(ticket: Ticket) -> CallToolResult:
 @tool("files", "List files", reads=True)
 async def file_list(ctx: Ctx, limit: Limit = 20, cursor: Cursor = "") -> CallToolResult:
     """List your files on the platform, with uri and id."""
-    page = await caller(ctx).api.list_files(limit=limit, cursor=cursor)
+    page = await caller_of(ctx).api.list_files(limit=limit, cursor=cursor)
     lines = [_line(file) for file in page.items] or ["No files."]
     return list_result("file_list", page, lines, {"files": [_file_fields(file) for file in page.items]})
 
@@ -89,7 +89,7 @@ async def file_delete(
     file: Annotated[str, Field(description="file to delete: its file_id, or the uri of a recent one")], ctx: Ctx
 ) -> CallToolResult:
     """Delete a file from the platform. This cannot be undone."""
-    api = caller(ctx).api
+    api = caller_of(ctx).api
     file_id = file
     if not _FILE_ID.fullmatch(file):
         recent = (await api.list_files(limit=100)).items
@@ -119,7 +119,7 @@ async def file_save(
 
     async with progress(ctx, in_bytes=True) as report:
         saved, remaining = await download.save_files(
-            caller(ctx), report, uris=uris, task_ids=task_ids, filename=filename, to=to, part=part
+            caller_of(ctx), report, uris=uris, task_ids=task_ids, filename=filename, to=to, part=part
         )
     lines = [f"{file.path} ({file.content_type}, {size(file.size)})" for file in saved]
     files = [

@@ -82,13 +82,13 @@ class PinnedRegistry:
             shared.app_cache.watch(self._apps, self._app_read, None)
             shared.group.start_soon(self._publish_changes, shared.bus)
 
-    def start_reading(self, who: Caller) -> None:
+    def start_reading(self, caller: Caller) -> None:
         """On stdio, at the first message: start to read the apps in the background, cached ones from the disk."""
         if self._reading_started or self._shared is None:
             return
         self._reading_started = True
-        who.app_cache.watch(self._apps, self._app_read, _disk(self._shared))
-        self._shared.group.start_soon(self._keep_reading, who)
+        caller.app_cache.watch(self._apps, self._app_read, _disk(self._shared))
+        self._shared.group.start_soon(self._keep_reading, caller)
 
     async def wait(self) -> None:
         """On stdio, before tools/list: wait a moment for the apps. A later one is announced when it was read."""
@@ -96,53 +96,53 @@ class PinnedRegistry:
             await self._first_read.wait()
         self._listed = True
 
-    async def read_for(self, who: Caller) -> None:
+    async def read_for(self, caller: Caller) -> None:
         """Over HTTP, before tools/list: read unknown and stale apps with this caller's key."""
         self._remote = True
         with anyio.move_on_after(PATIENCE):
-            if self._due(who):
+            if self._due(caller):
                 async with self._reading:
-                    await self._read(who, self._due(who), fresh=False)
+                    await self._read(caller, self._due(caller), fresh=False)
         self._listed = True
 
-    def _due(self, who: Caller) -> list[AppRef]:
+    def _due(self, caller: Caller) -> list[AppRef]:
         now = time.monotonic()
-        known = who.app_cache.knows
-        return [app for app in self._apps if not known(who.principal, app) and self._next_try.get(app, now) <= now]
+        known = caller.app_cache.knows
+        return [app for app in self._apps if not known(caller.principal, app) and self._next_try.get(app, now) <= now]
 
-    async def _keep_reading(self, who: Caller) -> None:
-        due = [app for app in self._apps if not await self._is_fresh(who, app)]
+    async def _keep_reading(self, caller: Caller) -> None:
+        due = [app for app in self._apps if not await self._is_fresh(caller, app)]
         if len(self._tools) == len(self._pins):
             self._first_read.set()
         pause = RETRY
         while True:
-            await self._read(who, due, fresh=True)
+            await self._read(caller, due, fresh=True)
             self._first_read.set()
             wait, pause = (pause, min(2 * pause, REFRESH)) if self._without_tool else (REFRESH, RETRY)
-            await who.api.sleep(wait)
+            await caller.api.sleep(wait)
             due = self._apps if wait == REFRESH else list(self._next_try)
 
-    async def _is_fresh(self, who: Caller, app: AppRef) -> bool:
+    async def _is_fresh(self, caller: Caller, app: AppRef) -> bool:
         """Whether the app is in the cache, and fresh."""
-        cached = await who.app_cache.recall(who.principal, app)
+        cached = await caller.app_cache.recall(caller.principal, app)
         if cached is None:
             return False
         self._app_read(app, cached[1])
         return cached[0] < REFRESH
 
-    async def _read(self, who: Caller, apps: Iterable[AppRef], *, fresh: bool) -> None:
+    async def _read(self, caller: Caller, apps: Iterable[AppRef], *, fresh: bool) -> None:
         limit = anyio.CapacityLimiter(AT_ONCE)
         with unwrap_exception_group():
             async with anyio.create_task_group() as group:
                 for app in apps:
-                    group.start_soon(self._read_one, who, app, fresh, limit, group)
+                    group.start_soon(self._read_one, caller, app, fresh, limit, group)
 
     async def _read_one(
-        self, who: Caller, app: AppRef, fresh: bool, limit: anyio.CapacityLimiter, group: TaskGroup
+        self, caller: Caller, app: AppRef, fresh: bool, limit: anyio.CapacityLimiter, group: TaskGroup
     ) -> None:
         try:
             async with limit:
-                await who.app_cache.app(who.api, who.principal, app, fresh=fresh)
+                await caller.app_cache.app(caller.api, caller.principal, app, fresh=fresh)
         except (KeyMissing, KeyRefused) as exc:
             if self._remote:  # the caller's key is wrong, which says nothing about the app
                 group.cancel_scope.cancel()

@@ -30,18 +30,18 @@ SIDE = 768  # pixels, the longer one
 TYPES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/gif": "GIF"}
 
 
-async def with_preview(ctx: Ctx, who: Caller, result: CallToolResult) -> CallToolResult:
+async def with_preview(ctx: Ctx, caller: Caller, result: CallToolResult) -> CallToolResult:
     """Add a preview of the first picture to a result. If there is none, or it fails, return the result as it is."""
     pictures = [part for part in result.content if isinstance(part, ResourceLink) and part.mime_type in TYPES]
     shared = shared_state(ctx)
     if not pictures or shared.settings.inline_media == "never":
         return result
     url = str(pictures[0].uri)
-    preview: ImageContent | None = shared.previews.get((who.principal, url))
+    preview: ImageContent | None = shared.previews.get((caller.principal, url))
     if preview is None:
-        preview = await optional_call(_preview(who.api, url, shared.scaling), "preview")
+        preview = await optional_call(_preview(caller.api, url, shared.scaling), "preview")
     if preview is not None:
-        shared.previews[who.principal, url] = preview  # hosts read the same task again and again
+        shared.previews[caller.principal, url] = preview  # hosts read the same task again and again
     return result.model_copy(update={"content": [*result.content, preview]}) if preview else result
 
 

@@ -9,7 +9,7 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from inferencesh_mcp.api.models import Session
-from inferencesh_mcp.context import Ctx, caller
+from inferencesh_mcp.context import Ctx, caller_of
 from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.results import build_result
 from inferencesh_mcp.tools.times import moment, span
@@ -23,7 +23,7 @@ async def session_list(
     active: Annotated[bool, Field(description="true: only sessions that a run can still use")] = False,
 ) -> CallToolResult:
     """List your sessions and when each expires."""
-    api = caller(ctx).api
+    api = caller_of(ctx).api
     sessions, now = [session for session in await api.sessions() if not (active and session.over)], api.now()
     lines = [_line(session, now) for session in sessions] or ['No sessions. app_run(session="new") starts one.']
     return build_result("\n".join(lines), {"sessions": [_session_fields(session, now) for session in sessions]})
@@ -32,21 +32,21 @@ async def session_list(
 @tool("sessions", "Get a session", reads=True)
 async def session_get(session_id: SessionId, ctx: Ctx) -> CallToolResult:
     """Read whether a session is active and when it expires."""
-    api = caller(ctx).api
+    api = caller_of(ctx).api
     return _session_result(await api.session(session_id), api.now())
 
 
 @tool("sessions", "Keep a session alive", repeatable=True)
 async def session_keepalive(session_id: SessionId, ctx: Ctx) -> CallToolResult:
     """Reset a session's idle timer. Holding a worker may cost credits."""
-    api = caller(ctx).api
+    api = caller_of(ctx).api
     return _session_result(await api.keepalive(session_id), api.now())
 
 
 @tool("sessions", "End a session", destroys=True, repeatable=True)
 async def session_end(session_id: SessionId, ctx: Ctx) -> CallToolResult:
     """End a session. Its worker is released and its state is lost."""
-    await caller(ctx).api.end_session(session_id)
+    await caller_of(ctx).api.end_session(session_id)
     return build_result(f"Session {session_id} has ended.", {"session_id": session_id, "status": "ended"})
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from inferencesh_mcp.api.models import Task
 from inferencesh_mcp.api.refs import AppRef
-from inferencesh_mcp.context import Ctx, caller
+from inferencesh_mcp.context import Ctx, caller_of
 from inferencesh_mcp.errors import InferenceError
 from inferencesh_mcp.flows import Caller, run
 from inferencesh_mcp.flows.run_details import (
@@ -47,19 +47,21 @@ async def task_get(
 ) -> CallToolResult:
     """Get a task's status, output and charge. With wait_seconds it follows the run and reports progress; 45 suits most
     hosts."""
-    who = caller(ctx)
-    task = await who.api.task(task_id)
+    caller = caller_of(ctx)
+    task = await caller.api.task(task_id)
     if wait_seconds and not task.ended:
         async with progress(ctx) as report:
-            task = await run.follow_task(who, task, report, wait_seconds)
+            task = await run.follow_task(caller, task, report, wait_seconds)
     if part:
         return output_part(task, part)
-    return await with_preview(ctx, who, await task_result(who, task))
+    return await with_preview(ctx, caller, await task_result(caller, task))
 
 
-async def task_result(who: Caller, task: Task) -> CallToolResult:
+async def task_result(caller: Caller, task: Task) -> CallToolResult:
     """Build the result of a task that was read by its id."""
-    return run_result(run.RunResult(task=task, app=app_of(who, task), details=await read_details(who, task)), read=True)
+    return run_result(
+        run.RunResult(task=task, app=app_of(caller, task), details=await read_details(caller, task)), read=True
+    )
 
 
 @tool("tasks", "List tasks", reads=True)
@@ -75,18 +77,18 @@ async def task_list(
     cursor: Cursor = "",
 ) -> CallToolResult:
     """List recent tasks, newest first: status, duration, charge and error of each, and what they cost together."""
-    who = caller(ctx)
-    now = who.api.now()
-    app_id = (await who.app_cache.app(who.api, who.principal, AppRef.parse(app))).id if app else ""
-    page = await who.api.list_tasks(
+    caller = caller_of(ctx)
+    now = caller.api.now()
+    app_id = (await caller.app_cache.app(caller.api, caller.principal, AppRef.parse(app))).id if app else ""
+    page = await caller.api.list_tasks(
         statuses=STATUS_FILTERS[status],
         app=app_id,
         since=parse_time(since, now, name="since", ahead=False) if since else None,
         limit=limit,
         cursor=cursor,
     )
-    charges = await charges_of(who, page.items)
-    tasks = [task_entry(who, task, now, charges) for task in page.items]
+    charges = await charges_of(caller, page.items)
+    tasks = [task_entry(caller, task, now, charges) for task in page.items]
     lines = [_line(entry) for entry in tasks] or ["No tasks."]
     ended = [task for task in page.items if task.ended]
     charged = charged_text([charges.get(task.id) for task in ended])
@@ -95,7 +97,7 @@ async def task_list(
     return list_result("task_list", page, lines, {"tasks": tasks} | ({"charged": charged} if ended else {}))
 
 
-def task_entry(who: Caller, task: Task, now: datetime, charges: Mapping[str, int]) -> dict[str, str]:
+def task_entry(caller: Caller, task: Task, now: datetime, charges: Mapping[str, int]) -> dict[str, str]:
     """A task as an entry of a list."""
     duration = elapsed_seconds(task, now)
     scheduled = task.run_at is not None and not task.ended and task.run_at > now
@@ -103,7 +105,7 @@ def task_entry(who: Caller, task: Task, now: datetime, charges: Mapping[str, int
         "task_id": task.id,
         "status": status_of(task),
         "platform_status": status_detail(task),
-        "app": app_of(who, task),
+        "app": app_of(caller, task),
         "function": task.function,
         "created": moment(min(task.created_at, now), now) if task.created_at else "",
         "starts": moment(task.run_at, now) if task.run_at and scheduled else "",
@@ -134,9 +136,9 @@ def _line(entry: dict[str, str]) -> str:
     return f"{entry['task_id']} {entry.get('app', '')}{function}: {', '.join(filter(None, facts))}"
 
 
-def app_of(who: Caller, task: Task) -> str:
+def app_of(caller: Caller, task: Task) -> str:
     """The name of a task's app; its id if the name is not known."""
-    return task.app.ref if task.app else who.app_cache.name(who.principal, task.app_id)
+    return task.app.ref if task.app else caller.app_cache.name(caller.principal, task.app_id)
 
 
 @tool("tasks", "Read a task's logs", reads=True)
@@ -150,7 +152,7 @@ async def task_logs(
     tail: Annotated[int, Field(ge=1, le=5000, description="how many lines from the end, 1 to 5000")] = 100,
 ) -> CallToolResult:
     """Read what an app wrote while it ran."""
-    logs = await caller(ctx).api.task_logs(task_id)
+    logs = await caller_of(ctx).api.task_logs(task_id)
     texts = [log.content for log in logs.logs if log.content and log_type in {"any", log.log_type}]
     last_lines, count = _end(texts, tail)
     text = str(fit(last_lines, SHOWN_TOKENS)) or "No logs."
@@ -171,14 +173,14 @@ def _end(texts: Sequence[str], most: int) -> tuple[str, int]:
 @tool("tasks", "Cancel a task", destroys=True, repeatable=True, output_schema=RESULT_SCHEMA)
 async def task_cancel(task_id: TaskId, ctx: Ctx) -> CallToolResult:
     """Cancel a task. The time that it ran may be charged."""
-    who = caller(ctx)
-    await who.api.cancel(task_id)
+    caller = caller_of(ctx)
+    await caller.api.cancel(task_id)
     task = Task(id=task_id, status="cancelling")
     with suppress(InferenceError):  # the task is being cancelled, even if its state cannot be read
-        task = await run.follow_task(who, await who.api.task(task_id), lambda _: None, CANCEL_SECONDS)
+        task = await run.follow_task(caller, await caller.api.task(task_id), lambda _: None, CANCEL_SECONDS)
     if not task.ended:
         task = task.model_copy(update={"status": "cancelling"})
-    return await task_result(who, task)
+    return await task_result(caller, task)
 
 
 TOOLS = (task_get, task_list, task_logs, task_cancel)

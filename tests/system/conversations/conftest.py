@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import Way
-from tests.system.conversations.legs import HERE
+from tests.system.conversations.rounds import HERE
 
 
 @pytest.fixture(params=HERE, ids=str)

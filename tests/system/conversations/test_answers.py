@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import Connect, Upstream
 from tests.results import payload
-from tests.system.conversations.legs import THREE, over
+from tests.system.conversations.rounds import THREE, over
 from tests.tools.test_agents import chat
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,17 @@ from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitResult, Inp
 from tests.conftest import Upstream, Way, callers, until
 from tests.results import payload
 from tests.support.faults import Drop, Fault, Stall, Status, Swallow
-from tests.system.conversations.legs import HERE, MEMORY, MODERN, OTHER, chats, leg, over, sent_once, waiting_in
+from tests.system.conversations.rounds import (
+    HERE,
+    MEMORY,
+    MODERN,
+    OTHER,
+    chats,
+    over,
+    send_round,
+    sent_once,
+    waiting_in,
+)
 from tests.system.faults.process import HELLO, piped
 from tests.tools.test_agents import PERSON, answer_with, asking, chat
 
@@ -122,10 +132,10 @@ async def test_two_people_who_approve_at_once_invoke_it_once(
 async def test_an_approval_sent_twice_acts_once(way: Way, environ: dict[str, str], upstream: Upstream) -> None:
     """The sealed state and the answer again, word for word: the second finds it settled."""
     async with asking(way, environ, answer_with("cancel")) as client:
-        question = await leg(client, "agent_chat", DRAW)
+        question = await send_round(client, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
-        first = await leg(client, "agent_chat", DRAW, question, **APPROVE)
-        second = await leg(client, "agent_chat", DRAW, question, **APPROVE)
+        first = await send_round(client, "agent_chat", DRAW, question, **APPROVE)
+        second = await send_round(client, "agent_chat", DRAW, question, **APPROVE)
 
     assert "answered" == payload(first)["status"]
     assert "answered" == payload(second)["status"]
@@ -142,11 +152,11 @@ async def test_four_simultaneous_copies_of_an_approval_are_sent_once(
 ) -> None:
     results: list[Any] = []
     async with asking(way, environ, answer_with("cancel")) as client:
-        question = await leg(client, "agent_chat", DRAW)
+        question = await send_round(client, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
 
         async def answer() -> None:
-            results.append(await leg(client, "agent_chat", DRAW, question, **APPROVE))
+            results.append(await send_round(client, "agent_chat", DRAW, question, **APPROVE))
 
         async with anyio.create_task_group() as group:
             for _ in range(4):
@@ -169,14 +179,14 @@ async def test_an_approval_does_not_approve_the_next_call(
     """Where the agent asks for two things, the answer about the first says nothing about the second."""
     two = {"message": "Draw two lakes", "agent": "sandbox/approver"}
     async with asking(way, environ, answer_with("cancel")) as client:
-        about_first = await leg(client, "agent_chat", two)
+        about_first = await send_round(client, "agent_chat", two)
         assert isinstance(about_first, InputRequiredResult)
-        about_second = await leg(client, "agent_chat", two, about_first, **APPROVE)
-        replayed = await leg(client, "agent_chat", two, about_first, **APPROVE)
+        about_second = await send_round(client, "agent_chat", two, about_first, **APPROVE)
+        replayed = await send_round(client, "agent_chat", two, about_first, **APPROVE)
         assert isinstance(about_second, InputRequiredResult)
         assert isinstance(replayed, InputRequiredResult)
         between = drawn(upstream)
-        last = await leg(client, "agent_chat", two, about_second, **APPROVE)
+        last = await send_round(client, "agent_chat", two, about_second, **APPROVE)
 
     assert 1 == between
     assert "answered" == payload(last)["status"]
@@ -190,13 +200,13 @@ async def test_a_call_that_changed_after_it_was_shown_is_asked_again(
 ) -> None:
     """The yes was to a cat, and is none to a tiger."""
     async with asking(way, environ, answer_with("cancel")) as client:
-        question = await leg(client, "agent_chat", DRAW)
+        question = await send_round(client, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
         waiting_in(upstream).arguments["prompt"] = "a tiger"
-        asked_again = await leg(client, "agent_chat", DRAW, question, **APPROVE)
+        asked_again = await send_round(client, "agent_chat", DRAW, question, **APPROVE)
         before = (decided(upstream), drawn(upstream))
         assert isinstance(asked_again, InputRequiredResult)
-        result = await leg(client, "agent_chat", DRAW, asked_again, **APPROVE)
+        result = await send_round(client, "agent_chat", DRAW, asked_again, **APPROVE)
 
     (text,) = [request.params.message for request in (asked_again.input_requests or {}).values()]  # type: ignore[union-attr]
     assert "a tiger" in text
@@ -235,7 +245,7 @@ async def two_callers(environ: dict[str, str]) -> AsyncIterator[tuple[Client, Cl
     """Two people with a key each, at one server; their hosts can ask."""
 
     async def never(_context: Any, _params: Any) -> ElicitResult:
-        raise AssertionError("the legs are sent by hand")
+        raise AssertionError("the rounds are sent by hand")
 
     async with callers(environ, PERSON, OTHER, elicitation_callback=never) as (first, second):
         yield first, second
@@ -244,12 +254,12 @@ async def two_callers(environ: dict[str, str]) -> AsyncIterator[tuple[Client, Cl
 async def test_a_caller_cannot_answer_with_another_callers_state(environ: dict[str, str], upstream: Upstream) -> None:
     """T-6: refused before anything of it is read; its owner can still use it."""
     async with two_callers(environ) as (owner, thief):
-        question = await leg(owner, "agent_chat", DRAW)
+        question = await send_round(owner, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
         with pytest.raises(MCPError) as refused:
-            await leg(thief, "agent_chat", DRAW, question, **APPROVE)
+            await send_round(thief, "agent_chat", DRAW, question, **APPROVE)
         before = (decided(upstream), drawn(upstream))
-        result = await leg(owner, "agent_chat", DRAW, question, **APPROVE)
+        result = await send_round(owner, "agent_chat", DRAW, question, **APPROVE)
 
     assert REFUSED == refused.value.code
     assert ([], 0) == before
@@ -273,10 +283,10 @@ async def test_a_state_answers_only_the_call_it_was_made_for(
 ) -> None:
     """T-6: other arguments, or another tool, and it is refused; nothing is sent or decided."""
     async with asking(way, environ, answer_with("cancel")) as client:
-        question = await leg(client, "agent_chat", DRAW)
+        question = await send_round(client, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
         with pytest.raises(MCPError) as refused:
-            await leg(client, tool, arguments, question, **APPROVE)
+            await send_round(client, tool, arguments, question, **APPROVE)
 
     assert REFUSED == refused.value.code
     assert ([], 0) == (decided(upstream), drawn(upstream))
@@ -291,18 +301,18 @@ async def test_a_state_that_was_tampered_with_or_is_too_old_is_refused(
     import time
 
     async with asking(way, environ, answer_with("cancel")) as client:
-        question = await leg(client, "agent_chat", DRAW)
+        question = await send_round(client, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
         state = question.request_state or ""
         forged = question.model_copy(
             update={"request_state": state[:-6] + ("A" if state[-6] != "A" else "B") + state[-5:]}
         )
         with pytest.raises(MCPError) as tampered:
-            await leg(client, "agent_chat", DRAW, forged, **APPROVE)
+            await send_round(client, "agent_chat", DRAW, forged, **APPROVE)
         now = time.time
         monkeypatch.setattr(time, "time", lambda: now() + 601)
         with pytest.raises(MCPError) as late:
-            await leg(client, "agent_chat", DRAW, question, **APPROVE)
+            await send_round(client, "agent_chat", DRAW, question, **APPROVE)
         monkeypatch.undo()
 
     assert (REFUSED, REFUSED) == (tampered.value.code, late.value.code)
@@ -416,20 +426,20 @@ async def test_an_answer_is_not_sent_if_the_chat_shows_another_was(
         asking(way, environ, answer_with("cancel")) as first,
         asking(way, environ, answer_with("cancel")) as other,
     ):
-        question = await leg(first, "agent_chat", DRAW)
+        question = await send_round(first, "agent_chat", DRAW)
         assert isinstance(question, InputRequiredResult)
         where = {"chat_id": chats(upstream)[0].id, "invocation_id": waiting_in(upstream).id}
-        theirs = await leg(other, "chat_respond", where)
+        theirs = await send_round(other, "chat_respond", where)
         assert isinstance(theirs, InputRequiredResult)
         gate = upstream.sandbox.faults.hold("GET", "/chats/*/stream")
 
         async def late() -> None:
-            results.append(await leg(other, "chat_respond", where, theirs, **APPROVE))
+            results.append(await send_round(other, "chat_respond", where, theirs, **APPROVE))
 
         async with anyio.create_task_group() as group:
             group.start_soon(late)
             await gate.reached.wait()  # it has read the chat, which waits; before it sends, the other does
-            await leg(first, "agent_chat", DRAW, question, **APPROVE)
+            await send_round(first, "agent_chat", DRAW, question, **APPROVE)
             gate.release()
 
     assert "conflict" == payload(results[0])["error"]["code"]

@@ -9,7 +9,7 @@ import pytest
 from inferencesh_sandbox import Facts
 from tests.conftest import Connect, Upstream
 from tests.results import payload
-from tests.system.conversations.legs import HERE, MEMORY, chats, over
+from tests.system.conversations.rounds import HERE, MEMORY, chats, over
 from tests.tools.test_agents import chat
 
 pytestmark = [pytest.mark.anyio, pytest.mark.finding("B9")]

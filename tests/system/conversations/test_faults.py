@@ -21,7 +21,7 @@ from inferencesh_mcp.settings import Settings
 from tests.conftest import MODES, Upstream, Way, connected, in_memory, until
 from tests.results import payload, text_of
 from tests.support.faults import Drop, EndAtOnce, Fault, FinAfter, Garble, RstAfter, Stall, Status, Swallow
-from tests.system.conversations.legs import MEMORY, chats, over
+from tests.system.conversations.rounds import MEMORY, chats, over
 from tests.tools.test_agents import PERSON, chat
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from mcp_types import ElicitRequestFormParams, ElicitResult
 
 from tests.conftest import Connect, Upstream, Way
 from tests.results import payload
-from tests.system.conversations.legs import HERE, over
+from tests.system.conversations.rounds import HERE, over
 from tests.tools.test_agents import PERSON, answer_with, asking, chat
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from tests.conftest import Connect, Upstream, Way
 from tests.mcp_tasks.following import answer, following
 from tests.results import payload, text_of
 from tests.support.faults import Swallow
-from tests.system.conversations.legs import HERE, MEMORY, MODERN, chats, leg, over, sent_once, waiting_in
+from tests.system.conversations.rounds import HERE, MEMORY, MODERN, chats, over, send_round, sent_once, waiting_in
 from tests.tools.test_agents import CAN_ASK, PERSON, asking, chat
 
 pytestmark = [pytest.mark.anyio, pytest.mark.finding("D5")]
@@ -143,14 +143,16 @@ async def test_an_answer_to_one_of_two_requests_sends_nothing(
     way: Way, environ: dict[str, str], upstream: Upstream
 ) -> None:
     async def never(_params: Any) -> ElicitResult:
-        raise AssertionError("the legs are sent by hand")
+        raise AssertionError("the rounds are sent by hand")
 
     async with asking(way, environ, never) as client:
-        question = await leg(client, "agent_chat", {"message": "Book an evening", "agent": BOOKING})
+        question = await send_round(client, "agent_chat", {"message": "Book an evening", "agent": BOOKING})
         assert isinstance(question, InputRequiredResult)
         requests = dict(question.input_requests or {})
         half = question.model_copy(update={"input_requests": {"decision.1": requests["decision.1"]}})
-        result = await leg(client, "agent_chat", {"message": "Book an evening", "agent": BOOKING}, half, people=2)
+        result = await send_round(
+            client, "agent_chat", {"message": "Book an evening", "agent": BOOKING}, half, people=2
+        )
 
     assert ["decision.1", "decision.2"] == sorted(requests)
     assert isinstance(result, CallToolResult)
@@ -354,13 +356,13 @@ async def test_an_accept_counts_only_for_the_request_that_was_shown(
     """The server changed its question meanwhile: it is asked anew."""
 
     async def never(_params: Any) -> ElicitResult:
-        raise AssertionError("the legs are sent by hand")
+        raise AssertionError("the rounds are sent by hand")
 
     async with asking(way, environ, never) as client:
-        question = await leg(client, "agent_chat", TABLE)
+        question = await send_round(client, "agent_chat", TABLE)
         assert isinstance(question, InputRequiredResult)
         waiting_in(upstream).data["input_requests"]["table"]["params"] = PARAMS | {"message": "May I sell your data?"}
-        again = await leg(client, "agent_chat", TABLE, question, people=2)
+        again = await send_round(client, "agent_chat", TABLE, question, people=2)
 
     assert isinstance(again, InputRequiredResult)
     assert "sell your data" in str(again.input_requests)

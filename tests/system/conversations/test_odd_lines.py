@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import Upstream, Way
 from tests.results import payload, text_of
 from tests.support.faults import Garble, Status
-from tests.system.conversations.legs import MEMORY, over
+from tests.system.conversations.rounds import MEMORY, over
 from tests.system.conversations.test_faults import ASSISTANT, counted, judge, talking
 from tests.system.faults.process_usage import peak_memory
 from tests.tools.test_agents import chat

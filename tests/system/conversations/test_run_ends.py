@@ -10,7 +10,7 @@ from inferencesh_sandbox import Facts
 from tests.conftest import Connect, Upstream, Way
 from tests.mcp_tasks.following import following
 from tests.results import payload, text_of
-from tests.system.conversations.legs import HERE, MEMORY, MODERN, chats, over
+from tests.system.conversations.rounds import HERE, MEMORY, MODERN, chats, over
 from tests.tools.test_agents import chat
 
 pytestmark = pytest.mark.anyio

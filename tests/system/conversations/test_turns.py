@@ -15,7 +15,7 @@ from inferencesh_sandbox.ids import short
 from inferencesh_sandbox.lookup import find_by_name
 from tests.conftest import Connect, Upstream, Way, until
 from tests.results import payload, text_of
-from tests.system.conversations.legs import HERE, MEMORY, THREE, chats, over
+from tests.system.conversations.rounds import HERE, MEMORY, THREE, chats, over
 from tests.tools.test_agents import answer_with, asking, chat
 
 pytestmark = pytest.mark.anyio

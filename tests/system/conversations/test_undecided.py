@@ -11,7 +11,7 @@ from mcp_types import ElicitRequestFormParams, ElicitResult
 from tests.conftest import Upstream, Way
 from tests.mcp_tasks.following import answer, following
 from tests.results import payload, text_of
-from tests.system.conversations.legs import HERE, MEMORY, MODERN, over, sent_once
+from tests.system.conversations.rounds import HERE, MEMORY, MODERN, over, sent_once
 from tests.system.conversations.test_approvals import decided, drawn
 from tests.tools.test_agents import asking, chat
 

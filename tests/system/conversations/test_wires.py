@@ -14,7 +14,7 @@ from inferencesh_mcp.api import http_client
 from tests.conftest import Upstream, Way, until
 from tests.results import payload
 from tests.support.faults import Drop, FinAfter, Garble, RstAfter, Status, Swallow
-from tests.system.conversations.legs import MEMORY, chats, over
+from tests.system.conversations.rounds import MEMORY, chats, over
 from tests.system.conversations.test_faults import ASKS, ASSISTANT, html, judge, talking
 from tests.system.conversations.test_odd_lines import line
 from tests.system.faults.proxy import Act, Proxy, proxying

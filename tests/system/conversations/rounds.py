@@ -1,4 +1,4 @@
-"""What the conversations share: hosts, and the two legs of a question in the newer protocol, each sent by hand."""
+"""What the conversations share: hosts, and the two rounds of a question in the newer protocol, each sent by hand."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def over(*ways: Way) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("way", ways, indirect=True, ids=str)
 
 
-async def leg(
+async def send_round(
     client: Client, tool: str, arguments: dict[str, Any], before: InputRequiredResult | None = None, **content: Any
 ) -> CallToolResult | InputRequiredResult:
-    """One leg of a call. With the answer of the one `before`, the person accepts, filling in `content`."""
+    """One round of a call. With the answer of the one `before`, the person accepts, filling in `content`."""
     if before is None:
         return await client.session.call_tool(tool, arguments, allow_input_required=True)  # type: ignore[return-value]
     answers = {name: ElicitResult(action="accept", content=content) for name in before.input_requests or {}}
