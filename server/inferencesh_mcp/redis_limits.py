@@ -1,7 +1,7 @@
 """Limits and list changes that replicas share through Redis.
 
 Redis is optional at run time. While it is away, each replica applies its own limits, logs it once, and no call waits or
-fails. Redis holds only hashes of callers and random names of places, all of which expire.
+fails. Redis holds only hashes of callers and random names of places and agreements, all of which expire.
 
 Changes of one caller's task or chat are not shared: the replica of each subscriber watches them upstream.
 """
@@ -52,6 +52,13 @@ for place = 2, #ARGV do redis.call('ZADD', KEYS[1], now + tonumber(ARGV[1]), ARG
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 """
 
+# The first use returns 1.
+USE = """
+local uses = redis.call('INCR', KEYS[1])
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return uses
+"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -99,6 +106,11 @@ class RedisLimits:
         _remove(self._places, principal, place)
         self._returned.setdefault(principal, set()).add(place)
         self._pending.set()
+
+    async def use_once(self, name: str, seconds: float) -> bool:
+        """Whether no replica has used this name within `seconds`. While Redis is away, each replica decides alone."""
+        uses = await self._query(self._redis.eval, USE, 1, f"inferencesh:used:{name}", int(seconds))
+        return uses in {None, 1}
 
     async def run(self) -> None:
         """Listen, send changes and renew places until cancelled."""

@@ -219,7 +219,7 @@ async def _lifespan(
                     folders=Folders(allowed=settings.allowed_dirs, saving=settings.saving_to),
                     app_cache=AppCache(),
                     runs=runs,
-                    spend_limit=SpendLimit(settings.max_run_cost, strict=settings.max_run_cost_strict),
+                    spend_limit=SpendLimit(settings.max_run_cost, strict=settings.max_run_cost_strict, shared=replicas),
                     bus=bus,
                     watches=Watches(group, resources.publisher(bus)),
                     group=group,

@@ -83,11 +83,22 @@ class PlannedRun(Protocol):
         ...
 
 
+class SharedUses(Protocol):
+    """Remembers what replicas used."""
+
+    async def use_once(self, name: str, seconds: float) -> bool:
+        """Whether no replica has used this name within `seconds`."""
+        ...
+
+
 class SpendLimit:
     """The operator's limit, what runs within it now, and the agreements that were used."""
 
-    def __init__(self, limit_usd: Decimal | None, *, strict: bool = False) -> None:
-        """`strict`: a cost that is not known counts as above the limit."""
+    def __init__(self, limit_usd: Decimal | None, *, strict: bool = False, shared: SharedUses | None = None) -> None:
+        """`strict`: a cost that is not known counts as above the limit. `shared`: so that an agreement counts once on all
+        replicas.
+        """
+        self._shared = shared
         self._limit = None if limit_usd is None else int(limit_usd * MICROCENTS)
         self._strict = strict
         self._live = Counter[str]()
@@ -99,12 +110,12 @@ class SpendLimit:
     def is_set(self) -> bool:
         return self._limit is not None
 
-    def use_once(self, agreement: str) -> bool:
+    async def use_once(self, agreement: str) -> bool:
         """Whether this agreement was not used before; it counts as used from now on."""
         if agreement in self._used:
             return False
         self._used.add(agreement)
-        return True
+        return self._shared is None or await self._shared.use_once(agreement, USED_SECONDS)
 
     @asynccontextmanager
     async def hold(

@@ -241,8 +241,8 @@ class Settings:
     )
     redis_url: RedisUrl | None = setting(
         None,
-        "Redis that replicas share, so that limits hold for all of them together (extra `[redis]`). "
-        "Unset: limits hold for each replica.",
+        "Redis that replicas share (extra `[redis]`): the limit of live runs holds for all of them together, and an "
+        "agreement to a cost counts once. Unset: both hold for each replica.",
         allowed="a redis://, rediss:// or unix:// address",
         http=True,
     )

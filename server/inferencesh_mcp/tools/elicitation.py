@@ -250,7 +250,7 @@ async def ask_about_cost(ctx: Ctx, caller: Caller, question: SpendQuestion) -> A
     """
     if not can_show(ctx, "form"):
         return Agreement.CANNOT_ASK
-    if reply := _reply_about_cost(ctx, caller, question):
+    if reply := await _reply_about_cost(ctx, caller, question):
         return _agreement(reply)
     request = form_request(_cost_message(question), NO_FIELDS)
     if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
@@ -261,13 +261,15 @@ async def ask_about_cost(ctx: Ctx, caller: Caller, question: SpendQuestion) -> A
     return _agreement(Reply(result, time.monotonic() - began))
 
 
-def _reply_about_cost(ctx: Ctx, caller: Caller, question: SpendQuestion) -> Reply | None:
+async def _reply_about_cost(ctx: Ctx, caller: Caller, question: SpendQuestion) -> Reply | None:
     """The host's reply to this very question; None if there is none, or it was used before."""
     state: dict[str, Any] = json.loads(ctx.request_state or "{}")  # sealed by this server
     result = (ctx.input_responses or {}).get(DECISION_KEY)
     if state.get("spend") != question.digest or not isinstance(result, ElicitResult):
         return None
-    return Reply(result, time.time() - state["asked_at"]) if caller.spend_limit.use_once(state["nonce"]) else None
+    if not await caller.spend_limit.use_once(state["nonce"]):
+        return None
+    return Reply(result, time.time() - state["asked_at"])
 
 
 def _agreement(reply: Reply) -> Agreement:

@@ -15,6 +15,7 @@ import pytest
 import redis.asyncio
 from mcp import Client
 from mcp.server.subscriptions import ResourceUpdated, ToolsListChanged
+from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, InputRequiredResult
 from pydantic import SecretStr
 
 from inferencesh_mcp.redis_limits import RedisLimits
@@ -24,6 +25,7 @@ from inferencesh_sandbox import serving
 from tests.conftest import KEY, in_memory
 from tests.support.clock import TurnedClock
 from tests.support.sandbox import Sandbox
+from tests.system.conversations.rounds import send_round
 from tests.system.replicas.cluster import Redis
 
 pytestmark = [pytest.mark.anyio, pytest.mark.programs]
@@ -32,7 +34,9 @@ LONG = {"app": "sandbox/slow", "input": {"seconds": 600, "steps": 1}}
 
 
 @asynccontextmanager
-async def two(url: str) -> AsyncIterator[tuple[Client, Client, Sandbox]]:
+async def two(
+    url: str, elicitation_callback: Any = None, **settings: str
+) -> AsyncIterator[tuple[Client, Client, Sandbox]]:
     """Two replicas for one person, who may have two runs; none of them ends before its call is left."""
     sandbox = Sandbox(TurnedClock())
     async with serving(sandbox) as upstream:
@@ -41,10 +45,12 @@ async def two(url: str) -> AsyncIterator[tuple[Client, Client, Sandbox]]:
             "INFERENCE_BASE_URL": upstream,
             "INFERENCE_REDIS_URL": url,
             "INFERENCE_MAX_CONCURRENT_RUNS": "2",
+            **settings,
         }
         first, second = (build(Settings.from_environ(environ)) for _ in range(2))
         with anyio.fail_after(30):
-            async with Client(in_memory(first)) as here, Client(in_memory(second)) as there:
+            callback = {"elicitation_callback": elicitation_callback}
+            async with Client(in_memory(first), **callback) as here, Client(in_memory(second), **callback) as there:
                 yield here, there, sandbox
 
 
@@ -79,6 +85,28 @@ async def test_a_callers_limit_is_shared_by_all_replicas(tmp_path: Path) -> None
 
             assert await code_of_a_run(there) == ""
     assert len(sandbox.ledger.starts) == 3
+
+
+async def test_one_agreement_to_a_cost_counts_once_on_all_replicas(tmp_path: Path) -> None:
+    """The state that the host sends back is sealed for all of them."""
+    settings = {"INFERENCE_STATE_KEYS": "k" * 32, "INFERENCE_MAX_RUN_COST": "0.04"}
+    call = {"app": "sandbox/slow", "input": {"seconds": 5, "steps": 500}, "wait": False}
+    with Redis(tmp_path).running() as url:
+        async with two(url, elicitation_callback=decline, **settings) as (here, there, sandbox):
+            question = await send_round(here, "app_run", call)
+            assert isinstance(question, InputRequiredResult)
+            await anyio.sleep(0.35)  # nobody agrees faster
+            agreed = await send_round(here, "app_run", call, question)
+            again = await send_round(there, "app_run", call, question)
+
+    assert isinstance(agreed, CallToolResult)
+    assert isinstance(again, InputRequiredResult), "it is asked anew"
+    assert len(sandbox.ledger.starts) == 1
+
+
+async def decline(_context: Any, _params: ElicitRequestParams) -> ElicitResult:
+    """The rounds are sent by hand; this only tells the server that a person can be asked."""
+    return ElicitResult(action="decline")
 
 
 async def nothing_is_held(url: str) -> None:
