@@ -100,10 +100,20 @@ class Host:
     """`jsonc`: JSON whose comments and trailing commas the host takes as well."""
     key_reference: str | None = None
     """How a string of the file refers to the key without holding it; None where the file must hold the key."""
+    local_key_reference: str | None = None
+    """The same for a local server, where it differs."""
+    asks_for_key: bool = False
+    """Whether the file also defines an input by which the host asks for the key."""
+    names_variables: bool = False
+    """Whether an entry names the variables that the host passes on, instead of their values."""
     inherits_key: bool = False
     """Whether a local server gets the host's whole environment, so that its entry need not mention the key."""
     local_fields: tuple[tuple[str, Any], ...] = ()
     """What an entry for a local server says besides the command."""
+    command_is_list: bool = False
+    """Whether the command and its arguments are one list."""
+    env_field: str = "env"
+    """What the variables of a local server are called."""
     remote_fields: tuple[tuple[str, Any], ...] = ()
     """What an entry for a remote server says besides the address."""
     address_field: str = "url"
@@ -117,28 +127,22 @@ class Host:
         """Whether the host's file has to hold the key itself."""
         if isinstance(server, Local) and self.inherits_key:
             return False
-        return server.needs_key and self.key_reference is None and self.format != "toml"
+        return server.needs_key and self.key_reference is None and not self.names_variables
 
     def entry(self, server: Local | Remote, key: str = "") -> dict[str, Any]:
         """What is written for the server. `key` is used only where the host has no better way."""
-        if self.format == "toml":
-            return _codex(server)
+        if self.names_variables:
+            return _named_variables(server)
         secret = self.key_reference or key
         if isinstance(server, Remote):
             headers = {"headers": {"Authorization": f"Bearer {secret or PLACEHOLDER}"}} if server.needs_key else {}
             return {**dict(self.remote_fields), self.address_field: server.url, **headers}
-        if self.name == "claude-code":
-            secret = secret.replace("}", ":-}")  # unset: the server starts without a key, and says so
+        secret = self.local_key_reference or secret
         env = ({KEY: secret} if server.needs_key and not self.inherits_key else {}) | dict(server.settings)
-        if self.name == "opencode":
-            command = [server.command, *server.args]
-            return {**dict(self.local_fields), "command": command, **({"environment": env} if env else {})}
-        return {
-            **dict(self.local_fields),
-            "command": server.command,
-            "args": list(server.args),
-            **({"env": env} if env else {}),
-        }
+        command: dict[str, Any] = {"command": server.command, "args": list(server.args)}
+        if self.command_is_list:
+            command = {"command": [server.command, *server.args]}
+        return {**dict(self.local_fields), **command, **({self.env_field: env} if env else {})}
 
 
 def process_of(entry: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
@@ -155,7 +159,7 @@ def is_reference(value: str) -> bool:
     return "$" in value or value.startswith("{env:")
 
 
-def _codex(server: Local | Remote) -> dict[str, Any]:
+def _named_variables(server: Local | Remote) -> dict[str, Any]:
     if isinstance(server, Remote):
         return {"url": server.url, **({"bearer_token_env_var": KEY} if server.needs_key else {})}
     return {
@@ -228,6 +232,7 @@ HOSTS = (
         command="claude",
         places=lambda machine: (machine.folder("CLAUDE_CONFIG_DIR") / ".claude.json",),
         key_reference=f"${{{KEY}}}",
+        local_key_reference=f"${{{KEY}:-}}",  # unset: the server starts without a key, and says so
         local_fields=(("type", "stdio"),),
         remote_fields=(("type", "http"),),
         next_step="Restart Claude Code. /mcp lists the server.",
@@ -253,6 +258,7 @@ HOSTS = (
         places=lambda machine: (machine.applications / "Code" / "User" / "mcp.json",),
         format="jsonc",
         key_reference=f"${{input:{INPUT}}}",
+        asks_for_key=True,
         local_fields=(("type", "stdio"),),
         remote_fields=(("type", "http"),),
         next_step='Run "MCP: List Servers" in VS Code and start it.',
@@ -267,6 +273,7 @@ HOSTS = (
         command="codex",
         places=lambda machine: (machine.folder("CODEX_HOME", ".codex") / "config.toml",),
         format="toml",
+        names_variables=True,
         next_step="Restart Codex. /mcp lists the server.",
     ),
     _GEMINI,
@@ -304,6 +311,8 @@ HOSTS = (
         places=_opencode,
         format="jsonc",
         key_reference=f"{{env:{KEY}}}",
+        command_is_list=True,
+        env_field="environment",
         local_fields=(("type", "local"),),
         remote_fields=(("type", "remote"),),
         next_step="Restart opencode. `opencode mcp list` lists the server.",

@@ -76,11 +76,11 @@ def _without(host: Host, configuration: dict[str, Any], name: str) -> dict[str, 
     if isinstance(rest, dict):
         rest = {key: value for key, value in table(rest).items() if key != name}
     inputs = [item for item in array(configuration.get("inputs")) if table(item).get("id") != INPUT]
-    return {**configuration, host.section: rest} | ({"inputs": inputs} if host.section == "servers" else {})
+    return {**configuration, host.section: rest} | ({"inputs": inputs} if host.asks_for_key else {})
 
 
 def _inputs(host: Host, text: str) -> list[Any]:
     """The names of what VS Code asks for, in the order of the file."""
-    if host.section != "servers":
+    if not host.asks_for_key:
         return []
     return [table(item).get("id") for item in array(content(host, text).get("inputs"))]
