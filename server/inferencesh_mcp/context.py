@@ -62,7 +62,7 @@ class Shared:
     runs: ConcurrentRuns
     spend_limit: SpendLimit
     bus: SubscriptionBus
-    """Events for subscribers of both eras."""
+    """Events for subscribers of both protocol versions."""
     watches: Watches
     group: TaskGroup
     """For work that outlives its request. It is cancelled with the server."""

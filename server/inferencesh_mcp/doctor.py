@@ -27,7 +27,7 @@ from inferencesh_mcp.hosts.inspect import look
 from inferencesh_mcp.http.app import create_app
 from inferencesh_mcp.redaction import Redactor, credentials_in_use, without_credentials, without_secrets
 from inferencesh_mcp.server import api_address, build
-from inferencesh_mcp.settings import FOREIGN, Settings, unknown_variables
+from inferencesh_mcp.settings import SDK_VARIABLES, Settings, unknown_variables
 from inferencesh_mcp.tools.pinned import PinnedTool
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _foreign(machine: Machine) -> Iterator[Finding]:
     for name in unknown_variables(machine.variables):
         state = f"{name} is not a setting and is ignored"
         yield Finding("settings", "warning", state, "Unset it if it is a typing error.")
-    for name in sorted(FOREIGN & machine.variables.keys()):
+    for name in sorted(SDK_VARIABLES & machine.variables.keys()):
         ours = " This server reads INFERENCE_BASE_URL." if name == "INFERENCE_API_BASE_URL" else ""
         do = f"Unset it if you do not need it.{ours}"
         yield Finding("settings", "warning", f"{name} is set, but has no effect here", do)

@@ -67,11 +67,11 @@ def connection_of(ctx: Request) -> Connection:
 async def serve_streams(server: MCPServer[Shared], incoming: Any, outgoing: Any) -> None:
     """Serve one client until `incoming` ends. `outgoing` is closed at the end.
 
-    The SDK takes the era of a connection from its first request. But some clients send `server/discover` and then
+    The SDK takes the protocol version of a connection from its first request. But some clients send `server/discover` and then
     `initialize` on the same pipe, because the answer came late (F16). So `server/discover` alone decides nothing here.
     """
     low = _lowlevel(server)
-    # Announces to clients of the older era that the list of tools may change.
+    # Announces to clients of the older versions that the list of tools may change.
     options = low.create_initialization_options(NotificationOptions(tools_changed=True))
     async with low.lifespan(low) as state, aclosing(outgoing):
         streams: Any = _Streams(incoming, outgoing)

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.models import App, RunRequest
 
 MICROCENTS = 100_000_000  # in one US dollar
-MAX_HANDED_OVER = 4_096  # runs that are remembered; the oldest are dropped
+MAX_HANDED_OVER = 4_096  # runs that went on after their calls and are remembered; the oldest are dropped
 LOST_SECONDS = 900.0  # how long a run counts of which it is not known whether it started
-MAX_CHECKED = 100  # of them that are read before one question
+MAX_CHECKED = 100  # of these runs that are read, to see whether they have ended, before one question
 MAX_USED = 4_096
 USED_SECONDS = 3_600.0
 """How long a used agreement is remembered. The sealed state that carries it expires much earlier."""

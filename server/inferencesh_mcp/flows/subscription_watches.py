@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from inferencesh_mcp.api.chat_models import Chat
     from inferencesh_mcp.flows import Caller
 
-MAX_PER_CALLER = 8  # subscriptions of one caller, and of all callers together
-MAX_PER_ADDRESS = 64  # of all callers from one address with unverified keys
-MAX_TOTAL = 512
+MAX_PER_CALLER = 8  # subscriptions of one caller
+MAX_PER_ADDRESS = 64  # subscriptions of all callers from one address with unverified keys
+MAX_TOTAL = 512  # subscriptions of all callers
 MIN_INTERVAL_SECONDS = 1.0  # seconds between notifications while text grows; a new status is notified at once
 
 Kind = Literal["task", "chat"]

@@ -1,4 +1,7 @@
-"""What happens to an HTTP request before MCP sees it: host and origin, routes, authentication, limits, its body."""
+"""What happens to an HTTP request before MCP sees it: host and origin, routes, authentication, limits, its body.
+
+`slow_clients` closes connections before that: too many of one address, or too slow.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Subscriptions to tasks and chats, in both eras of the protocol.
+"""Subscriptions to tasks and chats, in both protocol versions, 2025-11-25 and 2026-07-28.
 
 `flows.subscription_watches` finds the changes; this module sends them to subscribers. An event about a caller's resource names the caller,
-and no other caller gets it (T-5). The older era needs a channel to the client, which HTTP without sessions does not have.
+and no other caller gets it (T-5). The older version needs a channel to the client, which HTTP without sessions does not have.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def publisher(bus: SubscriptionBus) -> Notify:
 
 
 class Subscriptions:
-    """The handlers for subscriptions in both eras."""
+    """The handlers for subscriptions in both protocol versions."""
 
     def __init__(self, server: MCPServer[Shared], settings: Settings) -> None:
         self._server = server
@@ -184,7 +184,7 @@ def _is_for(event: ServerEvent, principal: str) -> bool:
 
 
 class LegacySubscriber:
-    """Sends changes of tools and of subscribed resources to one connection of the older era."""
+    """Sends changes of tools and of subscribed resources to one connection of the older version."""
 
     def __init__(self, ctx: Request, principal: str) -> None:
         self.subscriptions: dict[str, AsyncExitStack] = {}
@@ -236,7 +236,7 @@ def _subscriber_of(ctx: Request) -> LegacySubscriber | None:
 
 
 async def hide_subscribe_capability(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """Do not announce subscriptions to clients of the older era over HTTP: there is no channel for updates."""
+    """Do not announce subscriptions to clients of the older version over HTTP: there is no channel for updates."""
     result = await call_next(ctx)
     if ctx.method == "initialize" and isinstance(result, dict) and not connection_of(ctx).has_standalone_channel:
         result["capabilities"]["resources"]["subscribe"] = False

@@ -97,7 +97,7 @@ class _Compiler:
         self._parts_left = MAX_PARTS
 
     def input(self) -> Schema:
-        return _ANY_OBJECT | self._object(self._top(), 0, texts=True)
+        return _ANY_OBJECT | self._object(self._top(), 0, with_texts=True)
 
     def output(self) -> Schema:
         fields = list(as_object(self._top().schema.get("properties")).items())[:MAX_OUTPUT_FIELDS]
@@ -141,8 +141,10 @@ class _Compiler:
             return [_Branch({**part, "type": kind}, trail) for kind in kinds]
         return [_Branch(part, trail)]
 
-    def _field(self, part: Any, depth: int, trail: tuple[str, ...], *, texts: bool, optional: bool = False) -> Schema:
-        """The schema of one place. `texts`: with descriptions and defaults. `optional`: it can be left out instead of null."""
+    def _field(
+        self, part: Any, depth: int, trail: tuple[str, ...], *, with_texts: bool, optional: bool = False
+    ) -> Schema:
+        """The schema of one field or item. `with_texts`: with descriptions and defaults. `optional`: it can be left out instead of null."""
         if depth >= MAX_LEVELS - 1:
             return {}
         branches = self._branches(part, trail)
@@ -150,28 +152,30 @@ class _Compiler:
             branches = [branch for branch in branches if branch.kind != "null"] or branches
         alternatives: list[Schema] = []
         for branch in sorted(branches, key=lambda branch: _KINDS.index(branch.kind) if branch.kind else -1):
-            alternative = self._value(branch, depth, texts=texts)
+            alternative = self._value(branch, depth, with_texts=with_texts)
             if alternative not in alternatives:
                 alternatives.append(alternative)
         if not all(alternatives) or len(alternatives) > MAX_BRANCHES:
             alternatives = []  # one of them takes anything
-        return _one_of(alternatives, _texts(branches) if texts else {})
+        return _one_of(alternatives, _texts(branches) if with_texts else {})
 
-    def _value(self, branch: _Branch, depth: int, *, texts: bool) -> Schema:
+    def _value(self, branch: _Branch, depth: int, *, with_texts: bool) -> Schema:
         """The schema of a value that follows this branch; empty if it may be any."""
         kind, schema = branch.kind, branch.schema
         if kind == "object":
-            return self._object(branch, depth, texts=texts and not is_file_object(schema))
+            return self._object(branch, depth, with_texts=with_texts and not is_file_object(schema))
         written: Schema = {"type": kind} if kind else {}
         if "enum" in schema or "const" in schema:
             return written | _listed(kind, [schema["const"]] if "const" in schema else schema["enum"])
         written |= _bounds(kind, schema)
         if kind == "array":
             of_items: Any = {} if "prefixItems" in schema else schema.get("items")
-            written["items"] = self._field(of_items, depth + 1, branch.trail, texts=texts)  # some hosts need `items`
+            written["items"] = self._field(
+                of_items, depth + 1, branch.trail, with_texts=with_texts
+            )  # some hosts need `items`
         return written
 
-    def _object(self, branch: _Branch, depth: int, *, texts: bool) -> Schema:
+    def _object(self, branch: _Branch, depth: int, *, with_texts: bool) -> Schema:
         required = {name for name in items(branch.schema.get("required")) if isinstance(name, str)}
         fields: Schema = {}
         for name, part in as_object(branch.schema.get("properties")).items():
@@ -179,7 +183,7 @@ class _Compiler:
                 break
             if _fits(name):
                 optional = name not in required
-                fields[name] = self._field(part, depth + 1, branch.trail, texts=texts, optional=optional)
+                fields[name] = self._field(part, depth + 1, branch.trail, with_texts=with_texts, optional=optional)
         written: Schema = {"type": "object"}  # no `additionalProperties`: google-genai up to 3.6.1 fails on a boolean
         if fields:
             written["properties"] = fields

@@ -50,7 +50,7 @@ Toolset = Literal["apps", "tasks", "files", "sessions", "agents", "account"]
 TOOLSETS: tuple[Toolset, ...] = get_args(Toolset)
 
 # Variables with our prefix that belong to the official SDKs.
-FOREIGN = frozenset({"INFERENCE_API_BASE_URL", "INFERENCE_SSE_MODE", "INFERENCE_SSE_READ_BYTES"})
+SDK_VARIABLES = frozenset({"INFERENCE_API_BASE_URL", "INFERENCE_SSE_MODE", "INFERENCE_SSE_READ_BYTES"})
 
 NEAR_MISS = 0.85
 """difflib's ratio from which a name counts as a typing error: API_KYE, TOOLSET, APIKEY."""
@@ -329,7 +329,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     return sorted(
         name
         for name in environ
-        if name.startswith(PREFIX) and name not in FOREIGN and name.removeprefix(PREFIX).lower() not in FIELDS
+        if name.startswith(PREFIX) and name not in SDK_VARIABLES and name.removeprefix(PREFIX).lower() not in FIELDS
     )
 
 

@@ -202,7 +202,7 @@ class PinnedRegistry:
             self._tools_changed.set()
 
     async def _publish_changes(self, bus: SubscriptionBus) -> None:
-        """Publish that the list of tools has changed, for the hosts of both eras."""
+        """Publish that the list of tools has changed, for hosts of both protocol versions."""
         while True:
             await self._tools_changed.wait()
             self._tools_changed = anyio.Event()

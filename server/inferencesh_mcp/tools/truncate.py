@@ -114,7 +114,7 @@ def _as_text(value: Any) -> tuple[str, str]:
 
 def _cut(value: Any, whole: str, limit: int) -> Any:
     """A value that is too large, cleaned and cut. `whole` is its text."""
-    max_text, max_items = 2 * limit, 1_000
+    max_text, max_items = 2 * limit, 1_000  # a token is two letters or less
     while max_text > 40:
         # Counting is cheaper than cleaning and measuring what is too large anyway.
         if _least_tokens(value, max_text, max_items, limit) <= limit:
@@ -122,7 +122,7 @@ def _cut(value: Any, whole: str, limit: int) -> Any:
             if max(tokens(as_json(smaller)), tokens(_as_text(smaller)[1])) <= limit:
                 return smaller
         max_text, max_items = max_text * 3 // 4, max(3, max_items // 2)
-    return _beginning_and_end(whole, limit // 8)
+    return _beginning_and_end(whole, limit // 8)  # characters: none has more than eight tokens here
 
 
 def _least_tokens(value: Any, max_text: int, max_items: int, limit: int) -> int:
