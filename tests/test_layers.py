@@ -231,7 +231,7 @@ def test_nothing_prints() -> None:
 
 
 def test_the_sandbox_is_imported_in_one_place() -> None:
-    """The bridge talks to it over HTTP, as to the real one; only what starts it knows that it is there."""
+    """The server talks to it over HTTP, as to the real one; only what starts it knows that it is there."""
     importing = [
         path
         for path in files()

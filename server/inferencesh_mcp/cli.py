@@ -24,7 +24,7 @@ EXIT_CODES = (
     "Exit codes: 0 done, or the host closed stdin or stdout; 1 failed; 2 wrong use or an invalid setting; "
     "129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM, after live runs were cancelled or reported by id."
 )
-VARIABLES = f"Each setting is also a variable: --wait-seconds is {PREFIX}WAIT_SECONDS. The key is only a variable: {PREFIX}API_KEY."
+VARIABLES = f"Each setting is also a variable: --wait-seconds is {PREFIX}WAIT_SECONDS. Secrets are only variables: {PREFIX}API_KEY."
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "gemini", "windsurf", "zed", "opencode", "copilot",
          "cline", "qwen")  # fmt: skip
 GC_GEN2_THRESHOLD = 50  # collections of generation 1 per collection of generation 2; Python's default is 10

@@ -41,7 +41,7 @@ def register(server: MCPServer[Shared], settings: Settings) -> None:
 
 
 async def name_wrong_fields(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """Say which field of a request is wrong: the SDK says only that some are (F29)."""
+    """Say which field of a request is wrong: the SDK says only that some are."""
     try:
         return await call_next(ctx)
     except ValidationError as exc:
@@ -53,7 +53,7 @@ async def name_wrong_fields(ctx: Request, call_next: CallNext) -> HandlerResult:
 
 
 async def accept_nulls(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """Treat a null in `_meta`, or among a client's extensions, as a missing field (F11, F29)."""
+    """Treat a null in `_meta`, or among a client's extensions, as a missing field."""
     params = _object(ctx.params)
     meta = _object(params.get("_meta"))
     changed = _drop_nulls(meta) | _drop_nulls(_extensions(meta.get(CLIENT_CAPABILITIES_META_KEY)))

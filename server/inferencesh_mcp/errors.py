@@ -18,8 +18,8 @@ InferenceError
 │   ├── SpendLimitExceeded   a run may cost more than the operator allows without asking
 │   └── RequirementsNotMet   412, with what is missing and how to supply it
 ├── WaitError              the same call may work later
-│   ├── RateLimited          429
-│   ├── Unavailable          5xx, or no connection
+│   ├── RateLimited          429, or a limit of this server
+│   ├── Unavailable          5xx, no connection, or this server stops
 │   └── TimedOut             no answer in time
 ├── WorkerLost             the session's machine and its state are lost
 ├── OutcomeUnknown         the reply to something that must not be sent twice was lost

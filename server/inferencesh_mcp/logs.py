@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from inferencesh_mcp.settings import Settings
 
-MAX_LINE_LENGTH = 4096  # characters of one line
+MAX_LINE_LENGTH = 4096  # characters of the message of one line
 MAX_QUEUED_LINES = 2_000  # lines that wait for stderr to be read: 8 MB at most
 RESERVED_FOR_WARNINGS = 500  # more lines for warnings and errors: they name the runs that go on
 FLUSH_SECONDS = 1.0  # for the last lines at the end of the process, where nobody may read them

@@ -120,7 +120,7 @@ def register(server: MCPServer[Shared], settings: Settings) -> None:
         missing = [item.name for item in declared if item.required and not arguments.get(item.name, "").strip()]
         if missing:
             raise MCPError(code=INVALID_PARAMS, message=f"{params.name} needs {' and '.join(missing)}.")
-        # The SDK fails without a code if the prompt does not have an argument (F29), so such an argument is dropped.
+        # The SDK fails without a code if the prompt does not have an argument, so such an argument is dropped.
         arguments = {item.name: arguments[item.name] for item in declared if item.name in arguments}
         return await sdk_get(ctx, params.model_copy(update={"arguments": arguments}))
 

@@ -68,7 +68,7 @@ async def serve_streams(server: MCPServer[Shared], incoming: Any, outgoing: Any)
     """Serve one client until `incoming` ends. `outgoing` is closed at the end.
 
     The SDK takes the protocol version of a connection from its first request. But some clients send `server/discover` and then
-    `initialize` on the same pipe, because the answer came late (F16). So `server/discover` alone decides nothing here.
+    `initialize` on the same pipe, because the answer came late. So `server/discover` alone decides nothing here.
     """
     low = _lowlevel(server)
     # Announces to clients of the older versions that the list of tools may change.

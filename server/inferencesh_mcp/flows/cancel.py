@@ -47,7 +47,7 @@ def log_abandoned_candidates(app: str, candidates: Iterable[str]) -> None:
 
 
 def _keeps(caller: Caller, name: str) -> bool:
-    # When the server ends, the caller has not left: a deploy must not end what they pay for.
+    # When `http` ends, the caller has not left: a deploy must not end what they pay for.
     keeps = caller.on_cancel == "keep" or caller.runs.drain.is_stopping
     if keeps:
         logger.warning("%s goes on without its caller", name)

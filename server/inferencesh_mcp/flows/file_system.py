@@ -226,6 +226,7 @@ else:
     _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
     def open_below(root: Path, steps: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+        """As on Windows, but folder by folder: what was checked is what is opened."""
         with _folder_below(root, steps[:-1]) as (folder, above):
             name, descriptor = _open_in(folder, steps[-1], _READ)
             return descriptor, (*above, name)

@@ -89,7 +89,7 @@ class SharedLimiter(Protocol):
 
 
 class ConcurrentRuns:
-    """Limits how many runs are live at the same time. Each takes a slot until its call has ended.
+    """Limits how many runs are followed at the same time. Each takes a slot until its call has ended.
 
     Also holds what all runs share: the starts that wait for their outcome, and the work that outlives its call.
     """

@@ -55,7 +55,9 @@ async def start(caller: Caller, request: RunRequest, app_id: str) -> Task:
             logger.warning("what became of a run of %s is not known, and it may still run: %s", request.app, ids)
             raise _outcome_unknown(request, lost, result) from lost
         return result
-    except BaseException:  # a cancelled call too: `api.run` is cancelled only before the request is sent
+    except (
+        BaseException
+    ):  # a cancelled call too: see `Transport._attempt`, which lets no request be cancelled once it is sent
         this_start.made_nothing()
         raise
     this_start.made(task.id)

@@ -1,4 +1,4 @@
-"""Read an app's JSON Schema: resolve references, and translate older drafts. Every reader of a schema uses this. Pure.
+"""Read an app's JSON Schema: resolve references, and translate older drafts. Every reader of a schema uses this, and guards against circles itself. Pure.
 
 A reference that leads out of the schema is never fetched (threat T-18): it has no target.
 """

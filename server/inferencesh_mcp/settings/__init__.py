@@ -96,7 +96,9 @@ class Settings:
         45, "Seconds that a call waits for a run before it returns its `task_id`.", ge=1, le=3600
     )
     on_cancel: Literal["cancel", "keep"] = setting("cancel", "What to do with a run when the host cancels its call.")
-    max_concurrent_runs: int = setting(32, "Maximum number of live runs of one caller.", ge=1, le=1000)
+    max_concurrent_runs: int = setting(
+        32, "Maximum number of runs that the calls of one caller follow at the same time.", ge=1, le=1000
+    )
     max_run_cost: Decimal | None = setting(
         None,
         "US dollars that a run or a batch may cost without asking the person. Unset: no limit.",
@@ -210,7 +212,11 @@ class Settings:
         None, "Address of the issuer's keys. Unset: taken from its metadata.", allowed=ADDRESS, http=True
     )
     max_runs_in_all: int = setting(
-        1000, "Maximum number of live runs of all callers in one process.", http=True, ge=1, le=10_000
+        1000,
+        "Maximum number of runs that all calls of one process follow at the same time.",
+        http=True,
+        ge=1,
+        le=10_000,
     )
     max_streams: int = setting(64, "Maximum number of open `http` requests of one caller.", http=True, ge=1, le=10_000)
     max_connections: int = setting(
@@ -235,7 +241,7 @@ class Settings:
     state_keys: StateKeys = setting(
         (),
         "Keys that seal state held by clients: questions and MCP tasks. Use the same on all replicas. The first key "
-        "seals new state, and every key can open it. Unset: a key of this process.",
+        "seals new state, and every key can open it. Replicas never adopt a lost start. Unset: a key of this process.",
         allowed="different secrets of 32 bytes or more, separated by commas",
         http=True,
     )
