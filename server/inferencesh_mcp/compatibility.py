@@ -74,7 +74,7 @@ async def leave_links_out(ctx: Request, call_next: CallNext) -> HandlerResult:
 
 
 async def fit_to_version(ctx: Request, call_next: CallNext) -> HandlerResult:
-    """Leave out fields that the client's protocol version does not have: older parsers refuse the whole answer (F15)."""
+    """Leave out fields that the client's protocol version does not have: older parsers refuse the whole answer."""
     result = await call_next(ctx)
     if isinstance(result, dict):
         version = str(result.get("protocolVersion", "")) if ctx.method == "initialize" else ctx.protocol_version

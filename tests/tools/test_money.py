@@ -9,7 +9,7 @@ import pytest
 
 from inferencesh_mcp.api.models import Estimate
 from inferencesh_mcp.tools.account import MAX_SCOPES
-from inferencesh_mcp.tools.times import MAX_FIELDS, price, usd
+from inferencesh_mcp.tools.units import MAX_FIELDS, price, usd
 from tests.conftest import Connect, Upstream, Way
 from tests.results import payload, run, text_of
 from tests.support.faults import Status

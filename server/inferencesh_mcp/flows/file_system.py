@@ -79,7 +79,7 @@ class WriteFolder:
         return descriptor
 
     def rename(self, name: str, new: str) -> None:
-        """Give a closed file a new name.
+        """Give a closed file a new name. On POSIX it keeps the old one too, until `remove`.
 
         Raises:
             FileExistsError: the name is taken.

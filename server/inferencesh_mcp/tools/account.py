@@ -13,7 +13,7 @@ from inferencesh_mcp.flows.concurrency import both, optional_call
 from inferencesh_mcp.sanitize import clean, label
 from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.results import build_result
-from inferencesh_mcp.tools.times import usd
+from inferencesh_mcp.tools.units import usd
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

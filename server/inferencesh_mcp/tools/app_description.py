@@ -10,7 +10,7 @@ from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean, label, quoted
 from inferencesh_mcp.schema.describe import READ, expected, short
 from inferencesh_mcp.schema.refs import Document, document
-from inferencesh_mcp.tools.times import price
+from inferencesh_mcp.tools.units import price
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,8 +27,8 @@ from inferencesh_mcp.tools.error_results import requirement_data, requirement_li
 from inferencesh_mcp.tools.preview import with_preview
 from inferencesh_mcp.tools.progress import progress
 from inferencesh_mcp.tools.results import RESULT_SCHEMA, build_result, deferred, list_result, run_result
-from inferencesh_mcp.tools.times import moment, parse_time, price
 from inferencesh_mcp.tools.truncate import as_json, fit
+from inferencesh_mcp.tools.units import moment, parse_time, price
 
 if TYPE_CHECKING:
     from inferencesh_mcp.flows import Caller

@@ -25,8 +25,8 @@ from inferencesh_mcp.tools.results import (
     uploaded_fields,
     uploaded_lines,
 )
-from inferencesh_mcp.tools.times import charge_text, charged_text, total_price
 from inferencesh_mcp.tools.truncate import PART_TOKENS, SHOWN_TOKENS, as_json, show, tokens
+from inferencesh_mcp.tools.units import charge_text, charged_text, total_price
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

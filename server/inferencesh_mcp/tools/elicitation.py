@@ -35,7 +35,7 @@ from inferencesh_mcp.tools.elicitation_forms import (
     form_request,
     question_for,
 )
-from inferencesh_mcp.tools.times import usd
+from inferencesh_mcp.tools.units import usd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -207,7 +207,7 @@ class Elicitation:
 
 
 def can_show(ctx: Ctx, mode: str) -> bool:
-    """Whether the host can show a form, or a page. A host that declares neither can show forms."""
+    """Whether the host can show a form, or a page. A host that declares elicitation without a kind shows forms."""
     elicitation = ctx.client_capabilities.elicitation if ctx.client_capabilities else None
     if elicitation is None:
         return False

@@ -21,7 +21,7 @@ from inferencesh_mcp.tools.apps import Cursor, Limit
 from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.progress import progress
 from inferencesh_mcp.tools.results import FileLink, build_result, list_result
-from inferencesh_mcp.tools.times import size
+from inferencesh_mcp.tools.units import size
 
 if TYPE_CHECKING:
     from inferencesh_mcp.flows.upload import Ticket

@@ -16,7 +16,7 @@ from inferencesh_mcp.flows.concurrency import unwrap_exception_group
 from inferencesh_mcp.flows.run_details import elapsed_seconds, status_detail, status_of
 from inferencesh_mcp.redaction import without_secrets
 from inferencesh_mcp.sanitize import clean
-from inferencesh_mcp.tools.times import size
+from inferencesh_mcp.tools.units import size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -25,8 +25,8 @@ from inferencesh_mcp.sanitize import (
     with_closed_frames,
     with_full_stop,
 )
-from inferencesh_mcp.tools.times import charge_text, moment, price, size, span
 from inferencesh_mcp.tools.truncate import MAX_ANSWER_TOKENS, as_json, cut_text, fit, show, show_part, tokens
+from inferencesh_mcp.tools.units import charge_text, moment, price, size, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,7 +12,7 @@ from inferencesh_mcp.api.models import Session
 from inferencesh_mcp.context import Ctx, caller_of
 from inferencesh_mcp.tools.define import tool
 from inferencesh_mcp.tools.results import build_result
-from inferencesh_mcp.tools.times import moment, span
+from inferencesh_mcp.tools.units import moment, span
 
 SessionId = Annotated[str, Field(description="session_id of an answer of app_run or session_list")]
 
