@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 
+from inferencesh_mcp.flows.file_system import read_at
 from inferencesh_mcp.flows.local_files import Folders
 
 
 def content(folders: Folders, *paths: str) -> bytes:
     descriptor, _ = folders.open(*paths)
     try:
-        return os.read(descriptor, 99)
+        return read_at(descriptor, 99, 0)
     finally:
         os.close(descriptor)
