@@ -101,6 +101,7 @@ WRONG = [
     ({"tools": [{"name": "x"}]}, r"tools\[0\].type: is missing"),
     ({"tools": [{"name": "x", "type": "client"}]}, r"tools\[0\]: give its settings in 'client'"),
     ({"tools": [{"name": "x", "type": "client", "client": {}, "app": {"ref": "a/b"}}]}, "and none of another type"),
+    ({"tools": [{"name": "x", "type": "client", "client": {}, "app": None}]}, "and none of another type"),
     ({"tools": [{"name": "x", "type": "http", "http": {"url": "u", "auth": {"type": "zzz"}}}]}, "http.auth: must have a type of 'none'"),
     ({"tools": [{"name": "x", "type": "http", "http": {"url": "u", "auth": {}}}]}, "http.auth: has no type"),
     ({"tools": [{"name": "", "type": "client", "client": {}}]}, r"tools\[0\].name: "),

@@ -115,6 +115,15 @@ def test_a_read_replaces_what_the_stream_said():
     assert ("busy", ["a", "b"]) == (state.chat.status, [message.id for message in state.chat.chat_messages])
 
 
+def test_a_read_that_leaves_fields_of_a_message_out_keeps_them():
+    state = ChatState(read(status="busy", chat_messages=[{"id": "a", "order": 1, **READY}]))
+    before = state.chat.chat_messages
+
+    state.apply_read(read(status="busy", chat_messages=[{"id": "a"}]))
+
+    assert before == state.chat.chat_messages
+
+
 @pytest.mark.finding("S11")
 def test_a_chat_keeps_a_limited_number_and_size_of_messages(monkeypatch):
     """The newest are kept. Fields that no chat and no message has are not."""

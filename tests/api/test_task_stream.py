@@ -205,6 +205,41 @@ async def test_odd_lines_are_counted_and_skipped(api, script, caplog):
     assert "2 bad" in caplog.text
 
 
+@pytest.mark.parametrize("end", [10, 11, 12])
+async def test_text_that_comes_with_the_end_is_kept(api, script, end):
+    """The record of a run whose answer is only streamed has no output."""
+    deltas = [{"event": "delta", "data": {"delta": text}} for text in ("b", "c")]
+    script.on(*STREAM, lines(RUNNING, *deltas, {"data": {"status": end}, "fields": ["status"]}, end="eof"))
+    script.on(*GET, status(200, RUNNING | {"status": end}))
+
+    assert "bc" == (await states_of(api.follow(STARTED)))[-1].streamed
+
+
+async def test_a_null_in_the_record_of_a_live_run_clears_the_field(api, script):
+    script.on(*STREAM, lines(RUNNING, {"data": {"error": "x"}, "fields": ["error"]}, end="eof"))
+    script.on(*GET, status(200, RUNNING | {"error": None}), status(200, DONE))
+    script.on(*STREAM, lines(DONE, end="eof"))
+
+    states = await states_of(api.follow(STARTED))
+
+    assert "" == states[-2].error
+
+
+async def test_entries_that_each_line_repeats_are_parsed_once(api, script):
+    """A line repeats all that a run wrote."""
+    entries = [{"log_type": number, "content": str(number)} for number in range(20)]
+    growing = [{"data": {"logs": entries[:count]}, "fields": ["logs"]} for count in (1, 10, 20)]
+    changed = {"data": {"logs": [{"log_type": 0, "content": "new"}, *entries[1:]]}, "fields": ["logs"]}
+    script.on(*STREAM, lines(RUNNING, *growing, changed, end="eof", slice_of=3))
+    script.on(*GET, status(200, DONE))
+
+    *_, fewer, whole, last, _ = await states_of(api.follow(STARTED))
+
+    assert [str(number) for number in range(20)] == [entry.content for entry in whole.logs]
+    assert all(before is after for before, after in zip(fewer.logs, whole.logs, strict=False))
+    assert ("new", whole.logs[1]) == (last.logs[0].content, last.logs[1])
+
+
 async def test_deltas_are_the_streamed_text(api, script):
     """Until the record says what the output is; and the text stays known."""
     script.on(

@@ -177,7 +177,8 @@ class Tool(_Config):
 
     @model_validator(mode="after")
     def _has_the_settings_of_its_type(self) -> Tool:
-        if [self.type] != [name for name in get_args(ToolType) if getattr(self, name) is not None]:
+        types = [name for name in get_args(ToolType) if name in self.model_fields_set]
+        if types != [self.type] or getattr(self, self.type) is None:
             raise ValueError(f"give its settings in '{self.type}', and none of another type")
         return self
 

@@ -119,7 +119,7 @@ class ChatState:
         """Apply a GET of the whole chat: it replaces everything except messages that it does not contain."""
         self._set_head(chat.model_copy(update={"id": self._chat.id, _MESSAGES: ()}), is_read=True)
         for message in chat.chat_messages:
-            self._update_message(message, ChatMessage.model_fields.keys(), is_whole=True)
+            self._update_message(message, message.model_fields_set, is_whole=True)
 
     def _is_foreign(self, chat_id: object) -> bool:
         """Whether this is the id of another chat, such as a sub-agent's."""

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from inferencesh_mcp.api.chat_models import Chat, ChatMessage, ChatStatus, in_order
+from inferencesh_mcp.api.chat_models import Chat, ChatStatus, in_order
 from inferencesh_mcp.api.chat_state import ChatState
-from inferencesh_mcp.api.models import MAX_PAGE_SIZE, Page
+from inferencesh_mcp.api.json import is_object
+from inferencesh_mcp.api.models import MAX_PAGE_SIZE
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.stream import Connection, Record, StreamFollower
 from inferencesh_mcp.api.wire import parsed
@@ -47,12 +48,14 @@ async def follow_chat(
 async def read_chat(sender: Sender, chat_id: str) -> Chat:
     """A chat with its messages. If the API leaves them out, the last hundred are read separately."""
     path = chat_path(chat_id)
-    chat = parsed(Chat, await sender.get(path))
+    record = await sender.get(path)
+    chat = parsed(Chat, record)
     if chat.chat_messages:
         return chat
     page = await sender.get_optional(f"{path}/messages?limit={MAX_PAGE_SIZE}")
-    messages = parsed(Page[ChatMessage], page or {}).items
-    return chat.model_copy(update={"chat_messages": in_order(messages)})
+    # Parsed as the chat's own: a server may answer with a plain list, and with more than was asked for.
+    with_messages = parsed(Chat, {**record, "chat_messages": page.get("items") if is_object(page) else page})
+    return chat.model_copy(update={"chat_messages": in_order(with_messages.chat_messages)})
 
 
 def chat_path(chat_id: str) -> str:

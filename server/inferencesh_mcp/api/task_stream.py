@@ -10,7 +10,7 @@ import functools
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from inferencesh_mcp.api.json import is_object
+from inferencesh_mcp.api.json import as_object, is_array, is_object
 from inferencesh_mcp.api.models import Task, TaskStatus, checked_task
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.stream import Record, StreamFollower, appended, delta_text, named_fields
@@ -62,6 +62,10 @@ class _TaskFollower(StreamFollower[Task]):
         path = f"/tasks/{segment(task.id, 'task id')}"
         super().__init__(sender, path, stream=stream, poll_interval=poll_interval)
         self._task = task
+        self._lists: Record = {}
+        """Lists of the last lines, as they were before they were parsed into `_task`."""
+        self._null_fields: set[str] = set()
+        """Fields that the last GET said to be null."""
         self._stream_has_ended = False
         """The stream says that the task has ended, and no GET since."""
 
@@ -89,9 +93,11 @@ class _TaskFollower(StreamFollower[Task]):
             self._transport.stream(f"{self._path}/stream", self._sender.key) as chunks,
         ):
             while (lines := await connection.next_lines(chunks)) is not None:
-                task = functools.reduce(merge, lines, self._task)
+                task = functools.reduce(merge, map(self._with_known_entries, lines), self._task)
+                self._remember_lists(lines, task)
                 if task.ended:
                     self._stream_has_ended = True
+                    self._task = self._task.model_copy(update={"streamed": task.streamed})
                     return
                 if task is not self._task:
                     # A connection's first line repeats what is known: only a new status makes it news.
@@ -118,9 +124,35 @@ class _TaskFollower(StreamFollower[Task]):
         if task is None:
             return False
         before, self._stream_has_ended = self._task, False
-        names = Task.model_fields.keys() if task.ended else task.model_fields_set
+        names = Task.model_fields.keys() if task.ended else task.model_fields_set | self._null_fields
         self._task = updated(before, task, names - {"streamed"})
         return self._task != before
 
     async def _fetch(self) -> Task:
-        return checked_task(self._task.id, parsed(Task, await self._sender.get(self._path)))
+        record: Record = await self._sender.get(self._path)
+        self._null_fields = {name for name, value in record.items() if value is None and name != "status"}
+        return checked_task(self._task.id, parsed(Task, record))
+
+    def _with_known_entries(self, line: Record) -> Record:
+        """The line with entries of long lists that did not change as they were parsed before: each line repeats them all."""
+        lists: Record = {}
+        for name, items in _lists_in(line).items():
+            before, entries = self._lists.get(name), getattr(self._task, name)
+            if is_array(before) and len(before) == len(entries):
+                pairs = zip(items, before, entries, strict=False)
+                lists[name] = [entry if item == old else item for item, old, entry in pairs] + items[len(entries) :]
+        if not lists:
+            return line
+        data = line.get("data")
+        return {**line, "data": {**data, **lists}} if is_object(data) else {**line, **lists}
+
+    def _remember_lists(self, lines: list[Record], task: Task) -> None:
+        for line in lines:
+            self._lists |= _lists_in(line)
+        self._lists = {name: items for name, items in self._lists.items() if len(items) == len(getattr(task, name))}
+
+
+def _lists_in(line: Record) -> Record:
+    """The long lists of a line."""
+    fields = as_object(line.get("data")) or line
+    return {name: items for name in ("logs", "usage_events") if is_array(items := fields.get(name))}
