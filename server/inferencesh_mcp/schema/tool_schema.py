@@ -130,7 +130,7 @@ class _Compiler:
         ref, declared = part.get("$ref"), part.get("type")
         if isinstance(ref, str):
             target = None if ref in trail else self._document.target(ref)
-            return self._branches(target, (*trail, ref))
+            return [_ANYTHING] if target is None else self._branches(target, (*trail, ref))
         union = part.get("anyOf", part.get("oneOf"))
         if is_array(union) and declared is None and "properties" not in part:
             if len(union) > MAX_BRANCHES:
