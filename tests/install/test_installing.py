@@ -439,6 +439,26 @@ def test_a_comment_above_the_next_table_is_not_ours(machine: Machine) -> None:
     assert "\n# my own\n[profiles.slow]\nmodel = 'x'\n" == path.read_text("utf-8")
 
 
+@pytest.mark.parametrize("broken", [b'{"mcpServers": null}', b'{"mcpServers": []}', b"no JSON"])
+def test_a_backup_that_somebody_broke_stops_no_removal(machine: Machine, broken: bytes) -> None:
+    host = BY_NAME["cursor"]
+    path = placed(host, machine, b'{"mcpServers": {"other": {"command": "x"}}}')
+    install.install(host, NAME, SERVER, machine=machine)
+    Path(f"{path}.before-{NAME}").write_bytes(broken)
+
+    assert "removed" == install.uninstall(host, NAME, machine=machine).action
+    assert {"mcpServers": {"other": {"command": "x"}}} == json.loads(path.read_text("utf-8"))
+
+
+def test_servers_on_one_line_of_toml_are_refused_in_words(machine: Machine) -> None:
+    line = b'mcp_servers = { inference = { command = "inferencesh-mcp" } }\n'
+    path = placed(BY_NAME["codex"], machine, line)
+
+    with pytest.raises(HostFileRefused, match="has mcp_servers on one line"):
+        install.uninstall(BY_NAME["codex"], NAME, machine=machine)
+    assert line == path.read_bytes()
+
+
 def test_the_files_are_where_each_system_has_them() -> None:
     """Computed from the system, home and a few variables, so that all three can be told here."""
     windows = Machine("windows", PureWindowsPath("C:/Users/Zoë"), {})

@@ -177,7 +177,8 @@ def uninstall(host: Host, name: str, *, machine: Machine) -> InstallResult:
         )
     old_file, old_servers = _read_backup(host, backup)
     if old_file.raw is not None and name not in old_servers:
-        with _naming(backup):
+        installed = None
+        with suppress(HostFileRefused):  # somebody changed the backup: the entry is cut out instead
             installed = old_file.written(edit.put(host, old_file.text, name, servers[name]))
         if installed == file.raw:
             _replace(host, file, old_file.raw)
@@ -186,7 +187,10 @@ def uninstall(host: Host, name: str, *, machine: Machine) -> InstallResult:
     if alone and not backup.exists():
         _replace(host, file, None)  # `install` created it, and it holds nothing else
         return InstallResult("removed", path)
-    text = edit.take(host, file.text, name, before=_content_without_ours(host, old_file.text))
+    before: Mapping[str, Any] = {}
+    with suppress(HostFileRefused):
+        before = _content_without_ours(host, old_file.text)
+    text = edit.take(host, file.text, name, before=before)
     _refuse_other_changes(host, path, name, file.text, text)
     _replace(host, file, file.written(text))
     if any(map(is_ours, old_servers.values())):

@@ -47,13 +47,22 @@ def take(text: str, path: tuple[str, str]) -> str:
 
 
 def _cut(text: str, path: tuple[str, str]) -> tuple[str, str] | None:
-    """The text before the table, and the text after its last value; None if there is no such table."""
+    """The text before the table, and the text after its last value; None if there is no such table.
+
+    Raises:
+        HostFileRefused: the table is part of an inline table, from which it cannot be cut.
+    """
     section, name = path
     document = _document(text)
     servers = table(table(document).get(section))
     old = servers.get(name)
     if not isinstance(old, AbstractTable):
         return None
+    if isinstance(servers, InlineTable):
+        raise HostFileRefused(
+            message=f"has {section} on one line.",
+            next_step=f"Write its servers as tables, [{section}.NAME], then try again.",
+        )
     gap = tomlkit.table(is_super_table=True)  # which is written without a header
     gap.add(Whitespace(_GAP))
     servers[name] = gap
