@@ -240,6 +240,24 @@ async def test_entries_that_each_line_repeats_are_parsed_once(api, script):
     assert ("new", whole.logs[1]) == (last.logs[0].content, last.logs[1])
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"data": {"logs": [{"log_type": 1, "content": "new"}], "status": 7}, "fields": ["status"]},
+        {"data": {"id": "t2", "logs": [{"log_type": 1, "content": "new"}]}},
+    ],
+)
+async def test_a_list_that_a_line_does_not_bring_is_not_taken_for_the_known_one(api, script, other):
+    """The line does not name it, or is about another task. The next line brings the same list."""
+    news = {"data": {"logs": [{"log_type": 1, "content": "new"}]}, "fields": ["logs"]}
+    script.on(*STREAM, lines(RUNNING, step(1), other, news, end="eof", slice_of=3))
+    script.on(*GET, status(200, DONE))
+
+    states = await states_of(api.follow(STARTED))
+
+    assert "new" == states[-2].logs[0].content
+
+
 async def test_deltas_are_the_streamed_text(api, script):
     """Until the record says what the output is; and the text stays known."""
     script.on(

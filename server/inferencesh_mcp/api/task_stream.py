@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from inferencesh_mcp.api.json import as_object, is_array, is_object
+from inferencesh_mcp.api.json import is_array, is_object
 from inferencesh_mcp.api.models import Task, TaskStatus, checked_task
 from inferencesh_mcp.api.refs import segment
 from inferencesh_mcp.api.stream import Record, StreamFollower, appended, delta_text, named_fields
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from inferencesh_mcp.api.sender import Sender
+    from inferencesh_mcp.api.wire import Wire
 
 
 @asynccontextmanager
@@ -57,15 +58,16 @@ def merge(task: Task, line: Record) -> Task:
     return task if merged == task else merged
 
 
-class _TaskFollower(StreamFollower[Task]):
+_LISTS = ("logs", "usage_events")
+
+
+class _TaskFollower(StreamFollower[Record]):
     def __init__(self, sender: Sender, task: Task, *, stream: bool, poll_interval: float) -> None:
         path = f"/tasks/{segment(task.id, 'task id')}"
         super().__init__(sender, path, stream=stream, poll_interval=poll_interval)
         self._task = task
-        self._lists: Record = {}
-        """Lists of the last lines, as they were before they were parsed into `_task`."""
-        self._null_fields: set[str] = set()
-        """Fields that the last GET said to be null."""
+        self._lists: dict[str, tuple[list[Any], tuple[Wire, ...]]] = {}
+        """The long lists of the last line that had them, by name: as they came, and parsed."""
         self._stream_has_ended = False
         """The stream says that the task has ended, and no GET since."""
 
@@ -93,8 +95,7 @@ class _TaskFollower(StreamFollower[Task]):
             self._transport.stream(f"{self._path}/stream", self._sender.key) as chunks,
         ):
             while (lines := await connection.next_lines(chunks)) is not None:
-                task = functools.reduce(merge, map(self._with_known_entries, lines), self._task)
-                self._remember_lists(lines, task)
+                task = functools.reduce(merge, map(self._with_parsed_lists, lines), self._task)
                 if task.ended:
                     self._stream_has_ended = True
                     self._task = self._task.model_copy(update={"streamed": task.streamed})
@@ -118,41 +119,37 @@ class _TaskFollower(StreamFollower[Task]):
     async def _refresh(self) -> bool:
         """Read the task by a GET; True if that is news."""
         try:
-            task = await self._read()
+            record = await self._read()
+            if record is None:
+                return False
+            task = checked_task(self._task.id, parsed(Task, record))
         except InferenceError as error:
             raise error.replace(task_id=self._task.id) from error
-        if task is None:
-            return False
         before, self._stream_has_ended = self._task, False
-        names = Task.model_fields.keys() if task.ended else task.model_fields_set | self._null_fields
+        null_fields = {name for name, value in record.items() if value is None and name != "status"}
+        names = Task.model_fields.keys() if task.ended else task.model_fields_set | null_fields
         self._task = updated(before, task, names - {"streamed"})
         return self._task != before
 
-    async def _fetch(self) -> Task:
+    async def _fetch(self) -> Record:
         record: Record = await self._sender.get(self._path)
-        self._null_fields = {name for name, value in record.items() if value is None and name != "status"}
-        return checked_task(self._task.id, parsed(Task, record))
+        return record
 
-    def _with_known_entries(self, line: Record) -> Record:
-        """The line with entries of long lists that did not change as they were parsed before: each line repeats them all."""
-        lists: Record = {}
-        for name, items in _lists_in(line).items():
-            before, entries = self._lists.get(name), getattr(self._task, name)
-            if is_array(before) and len(before) == len(entries):
-                pairs = zip(items, before, entries, strict=False)
-                lists[name] = [entry if item == old else item for item, old, entry in pairs] + items[len(entries) :]
+    def _with_parsed_lists(self, line: Record) -> Record:
+        data = line.get("data")
+        fields: Record = data if is_object(data) else line
+        lists = {name: self._parse_list(name, items) for name in _LISTS if is_array(items := fields.get(name))}
         if not lists:
             return line
-        data = line.get("data")
-        return {**line, "data": {**data, **lists}} if is_object(data) else {**line, **lists}
+        return {**line, "data": {**fields, **lists}} if is_object(data) else {**line, **lists}
 
-    def _remember_lists(self, lines: list[Record], task: Task) -> None:
-        for line in lines:
-            self._lists |= _lists_in(line)
-        self._lists = {name: items for name, items in self._lists.items() if len(items) == len(getattr(task, name))}
-
-
-def _lists_in(line: Record) -> Record:
-    """The long lists of a line."""
-    fields = as_object(line.get("data")) or line
-    return {name: items for name in ("logs", "usage_events") if is_array(items := fields.get(name))}
+    def _parse_list(self, name: str, items: list[Any]) -> list[Any]:
+        """The entries of a list. Each line repeats all of them: those that did not change are not parsed again."""
+        old_items, old_entries = self._lists.get(name, ([], ()))
+        known = [
+            entry if item == old else item for item, old, entry in zip(items, old_items, old_entries, strict=False)
+        ]
+        entries = getattr(parsed(Task, {"id": self._task.id, name: known + items[len(old_items) :]}), name)
+        # Entries that are no objects are dropped: then no entry belongs to an item for certain.
+        self._lists[name] = (items, entries) if len(items) == len(entries) else ([], ())
+        return list(entries)
